@@ -1,0 +1,69 @@
+"""What can go wrong, in few kinds.
+
+Every message is one line that says what happened and what to do next: the command line prints it
+as it is and exits with 1. Anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+
+class HeadstartError(Exception):
+    """The root of every error that Headstart raises on purpose."""
+
+
+class InputError(HeadstartError):
+    """The user's data cannot be used: a missing folder, one class only, a malformed CSV."""
+
+
+class ImageError(HeadstartError):
+    """One image cannot be used; the run goes on and the image becomes a row in ``failures``."""
+
+
+class BackboneError(HeadstartError):
+    """A backbone is unknown, its weights do not match, or its export failed a check."""
+
+
+class RunnerError(HeadstartError):
+    """The ONNX runtime cannot do what was asked, for instance run on an absent device."""
+
+
+class StoreError(HeadstartError):
+    """A feature store is missing, damaged, in use, or holds features of another extraction."""
+
+
+class OutputError(HeadstartError):
+    """A result cannot be written."""
+
+
+def missing_extra(package: str, extra: str) -> HeadstartError:
+    """Return the error for an optional package that is not installed.
+
+    Args:
+        package: what could not be imported, as it is called on the package index.
+        extra: the extra of Headstart that brings it.
+    """
+    return HeadstartError(
+        f"{package} is not installed; install it with: pip install 'headstart[{extra}]'"
+    )
+
+
+def one_line(text: object) -> str:
+    r"""Return ``text`` as one printable line, for messages that quote names and foreign errors.
+
+    Line breaks, control characters and bytes that are not UTF-8 are escaped.
+
+    >>> one_line("a\nb")
+    'a\\nb'
+    >>> one_line("caf\udce9")
+    'caf\\xe9'
+    """
+    out = []
+    for char in str(text):
+        code = ord(char)
+        if 0xDC80 <= code <= 0xDCFF:  # a raw byte that os.fsdecode could not read
+            out.append(f"\\x{code - 0xDC00:02x}")
+        elif char.isprintable():
+            out.append(char)
+        else:
+            out.append(char.encode("unicode_escape", "backslashreplace").decode("ascii"))
+    return "".join(out)

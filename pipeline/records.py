@@ -1,0 +1,255 @@
+"""The facts that stages hand to each other: frozen dataclasses, no behaviour beyond identity.
+
+Identity is one canonical JSON document hashed with SHA-256 (`Extraction.digest`): equal documents
+mean interchangeable features, and anything that changes a feature vector must be in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS = ("train", "validation", "test", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """One image that a source lists.
+
+    Attributes:
+        path: its name in stores and reports: relative to the source's root, with ``/``.
+        label: its class name, or None when unknown.
+        split: ``train``, ``validation``, ``test`` or empty.
+    """
+
+    path: str
+    label: str | None
+    split: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds.
+
+    Attributes:
+        root: the folder that image paths are relative to.
+        images: the images, in natural order of their paths.
+        classes: the class names, in natural order; a label's code is its index here.
+        ignored: how many files were passed over because they are no images, by reason.
+        name: how the user named the source.
+    """
+
+    root: Path
+    images: Sequence[ImageRef]
+    classes: tuple[str, ...]
+    ignored: dict[str, int]
+    name: str
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image file becomes a ``(crop, crop, 3) uint8`` array.
+
+    Attributes:
+        resize: the shorter side after resizing, in pixels.
+        crop: the side of the central square that is kept, in pixels.
+        interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``; always antialiased.
+        policy: version of the rules for colour, orientation and decoding in `pipeline.images`;
+            it changes whenever the same bytes would give other pixels.
+    """
+
+    resize: int
+    crop: int
+    interpolation: str = "bicubic"
+    policy: int = 1
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained network, cut at one layer, as the exported ONNX file describes itself.
+
+    Attributes:
+        name: as the user spells it, for instance ``efficientnet-lite0``.
+        source: where architecture and weights come from.
+        weights_sha256: hash of the weights file.
+        licence: SPDX identifier of the weights' licence.
+        layer: the layer whose output is pooled.
+        pool: the pooling.
+        precision: the arithmetic of the exported graph.
+        dim: features per image.
+        mean: per-channel mean, on the 0…1 scale; applied inside the graph.
+        std: per-channel standard deviation, on the 0…1 scale; applied inside the graph.
+        preprocess: what happens before the graph.
+    """
+
+    name: str
+    source: str
+    weights_sha256: str
+    licence: str
+    layer: str
+    pool: str
+    precision: str
+    dim: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    preprocess: Preprocess
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Backbone:
+        """Rebuild from `to_json`'s document; a missing or unknown key is a ``TypeError``."""
+        values = dict(document)
+        values["preprocess"] = Preprocess(**values["preprocess"])
+        values["mean"] = tuple(values["mean"])
+        values["std"] = tuple(values["std"])
+        return Backbone(**values)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Everything that determines a feature vector, given the bytes of an image file."""
+
+    backbone: Backbone
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the identity as a JSON document."""
+        return dataclasses.asdict(self)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical identity; the same digest means interchangeable features."""
+        return digest_of(self.to_json())
+
+    def difference(self, other: dict[str, Any]) -> str:
+        """Say in one line how this extraction differs from another one's JSON document."""
+        mine, theirs = _flat(self.to_json()), _flat(other)
+        changed = [
+            f"{key}: {theirs.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
+            for key in sorted(mine.keys() | theirs.keys())
+            if mine.get(key) != theirs.get(key)
+        ]
+        return "; ".join(changed)
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """The rows of a feature store, in memory.
+
+    Attributes:
+        features: ``(n, d) float32``.
+        path: n names, as in `ImageRef.path`.
+        label: ``(n,) int32`` codes into ``classes``, -1 where unknown.
+        split: n split names.
+        sha256: ``(n, 32) uint8``, hash of each image file's bytes.
+        classes: the class names.
+        extraction: the identity document of `Extraction.to_json`.
+        digest: the hash of that document.
+        pixels: ``(n, 32, 32, 3) uint8`` miniatures of the crops, or None if the store has none.
+        failures: ``(path, reason)`` of the images that could not be embedded.
+        name: the source of the images, in short.
+        model: the backbone's ONNX file that made the features; it may be gone by now.
+    """
+
+    features: NDArray[np.float32]
+    path: list[str]
+    label: NDArray[np.int32]
+    split: list[str]
+    sha256: NDArray[np.uint8]
+    classes: tuple[str, ...]
+    extraction: dict[str, Any]
+    digest: str
+    pixels: NDArray[np.uint8] | None
+    failures: list[tuple[str, str]]
+    name: str
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class HeadResult:
+    """How one head did. Attributes are named as in ``results.json``.
+
+    Attributes:
+        name: for instance ``linear-svm``.
+        params: the hyper-parameters that the search chose.
+        cv_accuracy: mean accuracy over the folds, at the chosen parameters.
+        cv_std: its standard deviation over the folds.
+        test_accuracy: accuracy on the test split, scored once.
+        test_accuracy_ci: its 95 % bootstrap interval.
+        macro_f1: unweighted mean of the classes' F1 on the test split.
+        log_loss: mean negative log-probability of the true class, in nats.
+        seconds: wall time of search and refit.
+        verdict: ``best``, ``tie`` or ``worse``, by the paired test against the best head; empty
+            for a baseline.
+        confusion: ``(k, k)`` counts, rows true, columns predicted.
+        grid: each candidate tried, as ``{"params", "cv_accuracy", "cv_std"}``.
+    """
+
+    name: str
+    params: dict[str, Any]
+    cv_accuracy: float
+    cv_std: float
+    test_accuracy: float
+    test_accuracy_ci: tuple[float, float]
+    macro_f1: float
+    log_loss: float
+    seconds: float
+    verdict: str
+    confusion: list[list[int]]
+    grid: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome of `pipeline.compare`: what ``results.json`` holds.
+
+    Attributes:
+        dataset: name, classes, images by split and class, failures, how the test split was made.
+        extraction: the store's extraction document and digest.
+        protocol: folds, seed, what was tuned on what, how often the test split was used.
+        heads: the trained heads, best first.
+        baselines: most-frequent class, and raw pixels when the store has them.
+        best: the name of the best head by cross-validated accuracy.
+        warnings: plain sentences that a reader must see.
+        provenance: software versions, machine, time, the inputs' digest.
+    """
+
+    dataset: dict[str, Any]
+    extraction: dict[str, Any]
+    protocol: dict[str, Any]
+    heads: list[HeadResult]
+    baselines: list[HeadResult]
+    best: str
+    warnings: list[str]
+    provenance: dict[str, Any]
+
+    SCHEMA = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``results.json`` holds."""
+        return {"schema": self.SCHEMA} | dataclasses.asdict(self)
+
+
+def digest_of(document: Any) -> str:  # noqa: ANN401 - any JSON document
+    """Return the SHA-256, in hex, of a JSON document in canonical form.
+
+    >>> digest_of({"b": 1, "a": [1.0, 2]}) == digest_of({"a": [1.0, 2], "b": 1})
+    True
+    """
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _flat(document: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
+    if not isinstance(document, dict):
+        return {prefix: document if not isinstance(document, tuple) else list(document)}
+    out: dict[str, Any] = {}
+    for key, value in document.items():
+        out |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return out
