@@ -1,0 +1,137 @@
+"""A folder of images, listed by these rules.
+
+- ``class/…/image.jpg``, or the same below split folders (``train``; ``validation``, ``val``,
+  ``valid`` or ``dev``; ``test``; in any case). The class is the first folder below the root or
+  the split, however deep the image lies. An image in no class folder has no label: it is listed
+  and can be embedded, and nothing is trained on it.
+- Top-level folders are splits when all of those that hold images have a split's name. When only
+  some have, they are classes (a class may be called ``train``), unless two or more different
+  splits are among them: nobody can tell what the others are then, and it is an error.
+- Files count by their extension. One that lies about its content is still listed, so that it is
+  reported as a failure later, not lost.
+- Links to files and folders are followed; a link back to a folder that holds it is not.
+- Hidden files and folders, clutter of operating systems, other files, broken links, pipes, sockets
+  and devices are passed over and counted by reason. No file is ever opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from pipeline.errors import InputError, one_line
+from pipeline.records import ImageRef, Listing
+from pipeline.sources.listing import SPLIT_NAMES, describe_ignored, make_listing
+
+EXTENSIONS = frozenset(
+    ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif")
+)
+"""What the names of image files end in, in lower case."""
+
+_CLUTTER = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
+_LONGEST_EXTENSION = 10  # a longer one is part of a name; reasons must stay few
+
+Parts = tuple[str, ...]
+
+
+def list_folder(root: Path, name: str) -> Listing:
+    """List the images in a folder and in every folder below it.
+
+    Args:
+        root: the folder.
+        name: how the user named it.
+
+    Raises:
+        InputError: a folder cannot be read, splits cannot be told from classes, or there are no
+            images.
+    """
+    ignored: Counter[str] = Counter()
+    folders = list(_walk(root, ignored))
+    if not folders:
+        found = f"; ignored: {describe_ignored(ignored)}" if ignored else ""
+        raise InputError(
+            f"no images in {one_line(root)}; expected class/image.jpg, or the same below train/, "
+            f"validation/ and test/{one_line(found)}"
+        )
+    splits = _split_folders({parts[0] for parts, _ in folders if parts}, root)
+    images: list[ImageRef] = []
+    for parts, names in folders:
+        split = splits.get(parts[0], "") if parts else ""
+        below = parts[1:] if split else parts
+        label = below[0] if below else None
+        prefix = "".join(f"{part}/" for part in parts)
+        images += [ImageRef(prefix + file, label, split) for file in names]
+    return make_listing(root, images, ignored, name)
+
+
+def _walk(root: Path, ignored: Counter[str]) -> Iterator[tuple[Parts, list[str]]]:
+    """Yield each folder that holds images, as its path below the root, with their names."""
+    pending: list[tuple[Parts, frozenset[tuple[int, int]]]] = [((), frozenset())]
+    while pending:
+        parts, ancestors = pending.pop()
+        folder = root.joinpath(*parts)
+        images: list[str] = []
+        try:
+            status = folder.stat()
+            identity = (status.st_dev, status.st_ino)
+            if identity in ancestors:
+                ignored["link cycle"] += 1
+                continue
+            within = ancestors | {identity}
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    kind = _kind(entry)
+                    if kind == "image":
+                        images.append(entry.name)
+                    elif kind == "folder":
+                        pending.append(((*parts, entry.name), within))
+                    else:
+                        ignored[kind] += 1
+        except OSError as error:
+            cause = error.strerror or one_line(error)
+            raise InputError(
+                f"cannot read the folder {one_line(folder)}: {cause}; make it readable or move "
+                "it away"
+            ) from error
+        if images:
+            yield parts, images
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Return ``image``, ``folder``, or the reason to pass an entry over."""
+    name = entry.name
+    if name.startswith("."):
+        return "hidden"
+    if name.lower() in _CLUTTER:
+        return "system file"
+    try:
+        if entry.is_dir():
+            return "folder"
+        if not entry.is_file():
+            dangling = entry.is_symlink() and not Path(entry).exists()
+            return "broken link" if dangling else "not a regular file"
+    except OSError:  # a link to itself, or into a folder that may not be read
+        return "broken link"
+    extension = name.rpartition(".")[2].lower() if "." in name else ""
+    if extension in EXTENSIONS:
+        return "image"
+    if extension[:1].isalpha() and extension.isalnum() and len(extension) <= _LONGEST_EXTENSION:
+        return f"not an image: .{extension}"
+    return "not an image"
+
+
+def _split_folders(tops: Collection[str], root: Path) -> dict[str, str]:
+    """Return the split of each top-level folder, or nothing when they are classes."""
+    splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
+    if len(splits) == len(tops):
+        return splits
+    if len(set(splits.values())) > 1:
+        known = ", ".join(sorted(splits))
+        other = min(top for top in tops if top not in splits)
+        raise InputError(
+            f"{one_line(root)} has split folders ({one_line(known)}) beside others (such as "
+            f"{one_line(other)}); move the others away, or list the images in a CSV"
+        )
+    return {}

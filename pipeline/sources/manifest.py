@@ -1,0 +1,148 @@
+"""A CSV manifest: a header with ``path`` and ``label``, and ``split`` if wanted; one image a row.
+
+UTF-8, with or without a byte order mark; commas in ``.csv``, tabs in ``.tsv``; columns in any
+order, others are not read. Paths are absolute or relative to the manifest's folder. An empty label
+means unlabelled, an empty split means none. Errors name the line.
+
+A file that does not exist is still listed, so that it is reported as a failure later; when none
+exists, the paths are relative to something else, and that is an error.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pipeline.errors import InputError, one_line
+from pipeline.records import ImageRef, Listing
+from pipeline.sources.listing import SPLIT_NAMES, make_listing
+
+SUFFIXES = {".csv": ",", ".tsv": "\t"}
+"""The extensions of manifests, with what separates their columns."""
+
+_REQUIRED = ("path", "label")
+_COLUMNS = (*_REQUIRED, "split")
+
+Row = tuple[int, dict[str, str]]
+
+
+def list_manifest(manifest: Path, name: str) -> Listing:
+    """List the images that a manifest names.
+
+    Args:
+        manifest: the file.
+        name: how the user named it.
+
+    Raises:
+        InputError: the manifest cannot be read or contradicts itself, or none of its files
+            exists.
+    """
+    root, shown = manifest.parent, one_line(manifest)
+    ignored: Counter[str] = Counter()
+    seen: dict[str, tuple[ImageRef, int]] = {}
+    for line, row in _rows(manifest):
+        image = _image(row, root, f"{shown}, line {line}")
+        earlier, earlier_line = seen.setdefault(image.path, (image, line))
+        if earlier != image:
+            raise InputError(
+                f"{shown} lists {one_line(image.path)} twice, with different labels "
+                f"or splits: lines {earlier_line} and {line}; keep one"
+            )
+        ignored["listed twice"] += earlier_line != line
+    if not seen:
+        raise InputError(f"{shown} lists no images; expected one a row, as path,label")
+    if not any(_exists(root / path) for path in seen):
+        raise InputError(
+            f"none of the files in {shown} exists; their paths must be absolute or "
+            f"relative to the manifest's folder, {one_line(root)}"
+        )
+    return make_listing(root, (image for image, _ in seen.values()), +ignored, name)
+
+
+def _image(row: dict[str, str], root: Path, where: str) -> ImageRef:
+    if not row["path"].strip():
+        raise InputError(f"{where}: the path is empty")
+    split = row.get("split", "").strip()
+    if split and split.lower() not in SPLIT_NAMES:
+        raise InputError(
+            f"{where}: {one_line(split)} is no split; write train, validation, test or nothing"
+        )
+    path = _normalised(row["path"], root)
+    return ImageRef(path, row["label"].strip() or None, SPLIT_NAMES.get(split.lower(), ""))
+
+
+def _normalised(path: str, root: Path) -> str:
+    """Return a path with ``/`` and without ``./``; a backslash counts unless it is in a name."""
+    if "\\" in path and not _exists(root / path):
+        path = path.replace("\\", "/")
+    return str(PurePosixPath(path))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # for instance a name that is too long
+        return False
+
+
+def _rows(manifest: Path) -> Iterator[Row]:
+    """Yield the number of each row's line, and those of its columns that matter."""
+    text = _text(manifest)
+    delimiter = SUFFIXES[manifest.suffix.lower()]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, None)
+        columns = _columns(header, manifest)
+        for fields in reader:
+            if not fields:
+                continue  # an empty line
+            if len(fields) != len(header or ()):
+                raise InputError(
+                    f"{one_line(manifest)}, line {reader.line_num}: {len(fields)} columns where "
+                    f"the header has {len(header or ())}; quote a value that holds a separator"
+                )
+            yield reader.line_num, {key: fields[index] for key, index in columns.items()}
+    except csv.Error as error:
+        raise InputError(
+            f"{one_line(manifest)}, line {reader.line_num}: malformed CSV ({error})"
+        ) from error
+
+
+def _columns(header: list[str] | None, manifest: Path) -> dict[str, int]:
+    """Return the position of each column that matters."""
+    if header is None:
+        raise InputError(f"{one_line(manifest)} is empty; expected a header with path,label")
+    names = [name.strip().lower() for name in header]
+    found = one_line(", ".join(header))
+    for column in _COLUMNS:
+        if names.count(column) > 1:
+            raise InputError(f"{one_line(manifest)}: the column {column} is there twice: {found}")
+    missing = [column for column in _REQUIRED if column not in names]
+    if missing:
+        separator = "tabs" if manifest.suffix.lower() == ".tsv" else "commas"
+        raise InputError(
+            f"{one_line(manifest)} has no column {' and no column '.join(missing)}; its header, "
+            f"separated by {separator}, has: {found}"
+        )
+    return {column: names.index(column) for column in _COLUMNS if column in names}
+
+
+def _text(manifest: Path) -> str:
+    try:
+        data = manifest.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {one_line(manifest)}: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{one_line(manifest)}, line {line}: not UTF-8; save it as CSV in UTF-8"
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(f"{one_line(manifest)}, line {line}: a NUL character; save it as text")
+    return text
