@@ -1,0 +1,241 @@
+"""A torch module becomes an ONNX file that describes itself and is proved equal before it exists.
+
+The graph takes ``(n, crop, crop, 3) uint8`` RGB and returns ``(n, d) float32``: the cast, the
+normalisation and the pooling are inside, so no caller can get them wrong. What happens before the
+graph (resize, crop, colour) is written into the file's metadata and read back from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from pipeline import backbones, textures
+from pipeline.errors import BackboneError, one_line
+from pipeline.files import replacing
+from pipeline.records import Backbone, digest_of
+from pipeline.runner import INPUT, METADATA, OUTPUT, Runner
+
+if TYPE_CHECKING:
+    import torch
+
+OPSET = 18
+VERSION = 1  # of the graph that this module builds; part of the cache key
+MIN_COSINE = 0.9999
+MAX_DIFFERENCE = 1e-3  # relative to the largest feature
+
+_SOFTWARE = ("torch", "torchvision", "timm", "onnx", "onnxscript")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """How far the ONNX graph is from the torch module on the same images.
+
+    Attributes:
+        images: how many were compared.
+        max_difference: largest absolute difference of a feature.
+        min_cosine: smallest cosine between the two feature vectors of an image.
+    """
+
+    images: int
+    max_difference: float
+    min_cosine: float
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return (
+            f"ONNX against torch on {self.images} images: largest difference "
+            f"{self.max_difference:.1e}, smallest cosine {self.min_cosine:.7f}"
+        )
+
+
+def model_file(name: str) -> tuple[Path, Parity | None]:
+    """Return the ONNX file of a backbone, exporting it if the cache does not hold it.
+
+    Args:
+        name: a backbone's name, or the path of a file that `export` wrote.
+
+    Returns:
+        the file, and the parity figures if it was exported just now.
+
+    Raises:
+        BackboneError: the name or file is unknown, its weights are not what they should be, or
+            the exported graph is not equal to the module.
+        OutputError: the cache cannot be written.
+    """
+    if name.endswith(".onnx"):
+        if not Path(name).is_file():
+            raise BackboneError(f"no backbone file at {one_line(name)}; see: headstart export")
+        return Path(name), None
+    provider = backbones.find(name)
+    identity = {
+        "backbone": dataclasses.asdict(provider.backbone),
+        "software": _software(),
+        "opset": OPSET,
+        "version": VERSION,
+    }
+    cache = user_cache_path("headstart") / "backbones"
+    path = cache / f"{provider.backbone.name}-{digest_of(identity)[:16]}.onnx"
+    if path.is_file():
+        return path, None
+    return path, export(provider.module(), provider.backbone, path)
+
+
+def locate(facts: dict[str, Any], hint: str) -> Path:
+    """Find the ONNX file of the backbone that made a store's features.
+
+    Args:
+        facts: the backbone's description in the store's extraction.
+        hint: the file that was used then; it counts only if it still describes the same backbone.
+
+    Raises:
+        BackboneError: it is neither known by name nor where it was.
+    """
+    wanted = Backbone.from_json(facts)
+    if any(provider.backbone == wanted for provider in backbones.available()):
+        return model_file(wanted.name)[0]
+    if hint and Path(hint).is_file() and Runner(Path(hint)).backbone == wanted:
+        return Path(hint)
+    raise BackboneError(
+        f"the backbone {one_line(wanted.name)} that made these features is not at hand, so no "
+        f"model can be written; put its file back at {one_line(hint) or 'its place'}"
+    )
+
+
+def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
+    """Write a module as ONNX, checked against torch; a failed check writes no file.
+
+    Args:
+        module: ``(n, 3, crop, crop) float32``, normalised, to ``(n, d)`` pooled features.
+        backbone: what the file says of itself, mean and standard deviation included.
+        path: where to write.
+
+    Raises:
+        BackboneError: the graph cannot be made or differs from the module.
+        OutputError: the file cannot be written.
+    """
+    import onnx
+
+    graph = _normalised(module, backbone)
+    samples = _samples(backbone.preprocess.crop)
+    try:
+        model = _to_onnx(graph, samples[:2])
+        expected = _forward(graph, samples)
+    except Exception as error:  # torch.export fails in many ways, none of them the user's doing
+        raise BackboneError(
+            f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(error)[:300]}"
+        ) from error
+    properties = {METADATA: dataclasses.asdict(backbone), "headstart.software": _software()}
+    onnx.helper.set_model_props(model, {key: json.dumps(v) for key, v in properties.items()})
+    with replacing(path) as partial:
+        onnx.save(model, partial)
+        parity = _compare(Runner(partial), samples, expected)
+        limit = MAX_DIFFERENCE * float(np.abs(expected).max())
+        if not (parity.min_cosine >= MIN_COSINE and parity.max_difference <= limit):
+            raise BackboneError(
+                f"{one_line(backbone.name)} was exported but is not equal ({parity}; allowed: "
+                f"{limit:.1e} and {MIN_COSINE}); no file was written"
+            )
+        # The figures belong to this very graph, so they are added without touching it.
+        properties["headstart.parity"] = dataclasses.asdict(parity)
+        onnx.helper.set_model_props(model, {key: json.dumps(v) for key, v in properties.items()})
+        onnx.checker.check_model(model)
+        onnx.save(model, partial)
+    return parity
+
+
+def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
+    """Put the cast and the normalisation in front of a backbone."""
+    import torch
+
+    shape = (1, 3, 1, 1)
+    mean = torch.tensor(backbone.mean).reshape(shape) * 255
+    std = torch.tensor(backbone.std).reshape(shape) * 255
+
+    class Normalised(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = module
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            pixels = image.permute(0, 3, 1, 2).float()
+            features: torch.Tensor = self.backbone((pixels - mean) / std)
+            return features
+
+    return Normalised().eval()
+
+
+def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - ModelProto
+    import torch
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            (torch.from_numpy(example),),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            dynamic_shapes={INPUT: {0: torch.export.Dim("n")}},
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise BackboneError("torch returned no graph")
+    return program.model_proto
+
+
+def _forward(module: torch.nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import torch
+
+    with torch.inference_mode():
+        features: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
+    return features
+
+
+def _compare(runner: Runner, images: NDArray[np.uint8], expected: NDArray[np.float32]) -> Parity:
+    # One batch of one and one of the rest: a graph that only fits the example's batch fails here.
+    got = np.concatenate([runner.embed(images[:1]), runner.embed(images[1:])]).astype(np.float64)
+    want = expected.astype(np.float64)
+    norms = np.linalg.norm(got, axis=1) * np.linalg.norm(want, axis=1)
+    cosine = (got * want).sum(axis=1) / norms
+    return Parity(len(images), float(np.abs(got - want).max()), float(cosine.min()))
+
+
+def _samples(crop: int) -> NDArray[np.uint8]:
+    """Draw the images that parity is checked on: one of every texture, ``(n, crop, crop, 3)``."""
+    return np.stack(
+        [
+            textures.draw(name, np.random.default_rng(index), crop)
+            for index, name in enumerate(textures.CLASSES)
+        ]
+    )
+
+
+def _software() -> dict[str, str]:
+    return {name: version(name) for name in _SOFTWARE}
+
+
+def read_parity(model: Path) -> Parity:
+    """Return the figures that `export` stored in a file.
+
+    Raises:
+        BackboneError: the file holds none.
+    """
+    import onnx
+
+    try:
+        properties = {p.key: p.value for p in onnx.load(model).metadata_props}
+        return Parity(**json.loads(properties["headstart.parity"]))
+    except Exception as error:  # whatever a foreign file does to the parsers
+        raise BackboneError(f"{one_line(model)} is no backbone that Headstart exported") from error
