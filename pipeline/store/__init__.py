@@ -1,0 +1,23 @@
+"""Feature stores: one HDF5 file with a row an image, complete whenever it has its final name.
+
+Work in progress lies in a journal beside the store (`journal`), under a lock (`lock`); publishing
+(`writer`) writes a new file in listing order and renames it over the old one. `reader` checks and
+reads, and trusts no file.
+"""
+
+from pipeline.store.journal import Record
+from pipeline.store.reader import FORMAT, VERSION, read, verify
+from pipeline.store.writer import Failure, FileState, Row, StoreWriter, state_key
+
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "Failure",
+    "FileState",
+    "Record",
+    "Row",
+    "StoreWriter",
+    "read",
+    "state_key",
+    "verify",
+]

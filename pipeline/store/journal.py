@@ -1,0 +1,185 @@
+"""The journal: embedded rows, appended as they are made, that outlive a killed process.
+
+A header says which extraction the rows belong to; then come records of one fixed size, each with
+its own CRC-32. Reading stops at the first record that is short or damaged, so a crash in the
+middle of a write costs the records in flight and nothing before them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import StoreError, one_line
+from pipeline.files import cannot_write
+from pipeline.images import MINIATURE
+
+MAGIC = b"HSJRNL01"
+KEY_BYTES = 16
+HASH_BYTES = 32
+_HEADER = struct.Struct("<8sII")  # magic, length of the JSON, its CRC-32
+_MINIATURE_BYTES = MINIATURE * MINIATURE * 3
+_SCAN = 1024  # records read at once when opening
+
+
+class Record(NamedTuple):
+    """One embedded image: hash of its bytes, key of its file's state, and what was computed."""
+
+    sha256: bytes
+    key: bytes
+    features: NDArray[np.float32]
+    pixels: NDArray[np.uint8]
+
+
+class Journal:
+    """An append-only file of `Record`, for one extraction.
+
+    Args:
+        path: where it lies.
+        extraction: identity document of the features.
+        digest: the document's hash.
+        dim: features per image.
+
+    Attributes:
+        index: ``(sha256, key)`` of each record, in file order.
+
+    Raises:
+        StoreError: the file holds rows of another extraction.
+        OutputError: it cannot be read or written.
+    """
+
+    def __init__(self, path: Path, extraction: dict[str, Any], digest: str, dim: int) -> None:
+        self.path = path
+        self.index: list[tuple[bytes, bytes]] = []
+        self._dim = dim
+        self._record = np.dtype(
+            [
+                ("sha256", "u1", HASH_BYTES),
+                ("key", "u1", KEY_BYTES),
+                ("features", "<f4", dim),
+                ("pixels", "u1", (MINIATURE, MINIATURE, 3)),
+            ]
+        )
+        self._stride = self._record.itemsize + 4
+        self._handle = -1
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._start = self._open_header(extraction, digest)
+            self._recover()
+        except OSError as error:
+            self.close()
+            raise cannot_write(path, error) from error
+        except StoreError:
+            self.close()
+            raise
+
+    def _open_header(self, extraction: dict[str, Any], digest: str) -> int:
+        head = os.pread(self._handle, _HEADER.size, 0)
+        if len(head) == _HEADER.size:
+            magic, length, crc = _HEADER.unpack(head)
+            body = os.pread(self._handle, length, _HEADER.size)
+            if magic == MAGIC and len(body) == length and zlib.crc32(body) == crc:
+                held = json.loads(body)
+                if held["digest"] != digest:
+                    name = held["extraction"]["backbone"]["name"]
+                    raise StoreError(
+                        f"{one_line(self.path)} holds unfinished work of another extraction "
+                        f"({one_line(name)}); finish that run, delete the file, or choose "
+                        "another --out"
+                    )
+                return _HEADER.size + int(length)
+        # New, or killed before its header was whole: nothing in it can be trusted.
+        body = json.dumps({"digest": digest, "extraction": extraction}).encode()
+        os.ftruncate(self._handle, 0)
+        _write(self._handle, _HEADER.pack(MAGIC, len(body), zlib.crc32(body)) + body, 0)
+        return _HEADER.size + len(body)
+
+    def _recover(self) -> None:
+        while True:
+            block = self._pread(len(self.index), _SCAN)
+            for at in range(0, len(block) - self._stride + 1, self._stride):
+                payload = block[at : at + self._record.itemsize]
+                crc = block[at + self._record.itemsize : at + self._stride]
+                if zlib.crc32(payload).to_bytes(4, "little") != crc:
+                    break
+                key = payload[HASH_BYTES : HASH_BYTES + KEY_BYTES]
+                self.index.append((payload[:HASH_BYTES], key))
+            else:
+                if len(block) == _SCAN * self._stride:
+                    continue
+            os.ftruncate(self._handle, self._offset(len(self.index)))
+            return
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Add records in one write.
+
+        Raises:
+            OutputError: the disk is full or broken; what was held before is still held.
+        """
+        rows = np.zeros(len(records), self._record)
+        for row, record in zip(rows, records, strict=True):
+            row["sha256"] = np.frombuffer(record.sha256, np.uint8)
+            row["key"] = np.frombuffer(record.key, np.uint8)
+            row["features"] = record.features
+            row["pixels"] = record.pixels
+        payloads = [row.tobytes() for row in rows]
+        data = b"".join(p + zlib.crc32(p).to_bytes(4, "little") for p in payloads)
+        try:
+            _write(self._handle, data, self._offset(len(self.index)))
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        self.index.extend((record.sha256, record.key) for record in records)
+
+    def read(self, rows: Sequence[int]) -> NDArray[Any]:
+        """Return records by number as a structured array with `Record`'s fields."""
+        out = np.empty(len(rows), self._record)
+        for first, count, at in _runs(rows):
+            block = np.frombuffer(self._pread(first, count), np.uint8).reshape(count, self._stride)
+            payload = np.ascontiguousarray(block[:, : self._record.itemsize])
+            out[at : at + count] = payload.view(self._record)[:, 0]
+        return out
+
+    def remove(self) -> None:
+        """Delete the journal: its rows are in a published store."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the file and keep it; an empty journal is deleted."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+            if not self.index:
+                self.path.unlink(missing_ok=True)
+
+    def _offset(self, row: int) -> int:
+        return self._start + row * self._stride
+
+    def _pread(self, row: int, count: int) -> bytes:
+        return os.pread(self._handle, count * self._stride, self._offset(row))
+
+
+def _write(handle: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Split row numbers into runs of consecutive ones: (first row, length, place in ``rows``)."""
+    at = 0
+    while at < len(rows):
+        count = 1
+        while at + count < len(rows) and rows[at + count] == rows[at] + count:
+            count += 1
+        yield rows[at], count, at
+        at += count

@@ -1,0 +1,73 @@
+"""One writer at a time: an advisory lock beside the store that says who holds it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+
+from pipeline.errors import StoreError, one_line
+from pipeline.files import cannot_write
+
+
+class WriterLock:
+    """Exclusive right to write a store, from construction to `release`.
+
+    The kernel drops the lock when its process ends, however it ends, so a lock file left behind
+    by a crash is never in the way.
+
+    Raises:
+        StoreError: another process is writing; the message names it.
+        OutputError: the lock file cannot be made.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self._path = store.with_name(store.name + ".lock")
+        try:
+            store.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = self._acquire()
+        except OSError as error:
+            raise cannot_write(store, error) from error
+
+    def _acquire(self) -> int:
+        while True:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = one_line(os.pread(handle, 200, 0).decode("utf-8", "replace"))
+                os.close(handle)
+                raise StoreError(
+                    f"{one_line(self._path.with_suffix(''))} is being written by "
+                    f"{holder or 'another process'}; wait for it or choose another --out"
+                ) from None
+            # The former holder may have removed the file between our open and our lock.
+            try:
+                current = self._path.stat().st_ino == os.fstat(handle).st_ino
+            except FileNotFoundError:
+                current = False
+            if current:
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                return handle
+            os.close(handle)
+
+    def release(self) -> None:
+        """Give the lock back; a second call does nothing."""
+        if self._handle >= 0:
+            self._path.unlink(missing_ok=True)
+            os.close(self._handle)
+            self._handle = -1
+
+    def __enter__(self) -> WriterLock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
