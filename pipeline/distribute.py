@@ -1,0 +1,82 @@
+"""Run a function over work items on the threads of this machine. Knows nothing of images."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+    """Return how many processors this process may use (affinity is honoured)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[Result]:
+    """Yield ``work(item)`` for every item, in order of completion.
+
+    Each worker takes the next item when it is free, so an expensive item holds nobody up.
+    Leaving the iterator early, by an exception or an interrupt, lets each worker finish the item
+    it has in hand and start no other.
+
+    Args:
+        work: called from several threads at once.
+        items: read from one thread at a time.
+        workers: number of threads, at least 1.
+
+    Raises:
+        Exception: the first one that ``work`` or ``items`` raised, once the other workers have
+            stopped.
+    """
+    source = iter(items)
+    taking = threading.Lock()
+    stop = threading.Event()
+    results: queue.SimpleQueue[Result | _Ended] = queue.SimpleQueue()
+
+    def loop() -> None:
+        error: BaseException | None = None
+        try:
+            while not stop.is_set():
+                with taking:
+                    item = next(source, _END)
+                if item is _END:
+                    break
+                results.put(work(item))  # type: ignore[arg-type]
+        except BaseException as caught:  # handed to the caller, below
+            error = caught
+        results.put(_Ended(error))
+
+    threads = [threading.Thread(target=loop, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    running = workers
+    try:
+        while running:
+            result = results.get()
+            if not isinstance(result, _Ended):
+                yield result
+                continue
+            running -= 1
+            if result.error is not None:
+                raise result.error
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+class _Ended:
+    """A worker's last word: it has stopped, and why."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+_END = object()
