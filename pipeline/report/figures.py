@@ -1,0 +1,108 @@
+"""The numbers and shapes that the page shows, computed from counts and accuracies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+
+class ClassScore(NamedTuple):
+    """How one class fared; a score is None where it divides by nothing."""
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+class Confusion(NamedTuple):
+    """How often one class was taken for another."""
+
+    true: str
+    predicted: str
+    times: int
+    support: int
+
+
+class Axis(NamedTuple):
+    """A common axis of accuracies."""
+
+    low: float
+    high: float
+    ticks: list[float]
+
+    def at(self, value: float) -> str:
+        """Return where a value lies, as a share of the plot's width; outside it, at the rim."""
+        share = 0.05 + 0.9 * (value - self.low) / (self.high - self.low)
+        return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def column_sums(rows: Iterable[Sequence[int]]) -> list[int]:
+    """Return the sum of each column."""
+    return [sum(column) for column in zip(*rows, strict=True)]
+
+
+def class_scores(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[ClassScore]:
+    """Return precision, recall and F1 of each class from a ``(k, k)`` matrix of counts."""
+    predicted = column_sums(confusion)
+    return [
+        ClassScore(
+            name,
+            precision=_ratio(row[i], predicted[i]),
+            recall=_ratio(row[i], sum(row)),
+            f1=_ratio(2 * row[i], sum(row) + predicted[i]),
+            support=sum(row),
+        )
+        for i, (name, row) in enumerate(zip(classes, confusion, strict=True))
+    ]
+
+
+def hardest(scores: Sequence[ClassScore]) -> list[ClassScore]:
+    """Return up to three classes with the lowest F1 of those that have errors."""
+    flawed = ((score.f1, i) for i, score in enumerate(scores) if score.f1 not in (None, 1.0))
+    return [scores[i] for _, i in sorted(flawed)[:3]]
+
+
+def confusions(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Confusion]:
+    """Return every pair that was confused, the most frequent first, then by share of the class."""
+    found = [
+        Confusion(classes[i], classes[j], count, sum(row))
+        for i, row in enumerate(confusion)
+        for j, count in enumerate(row)
+        if count and i != j
+    ]
+    return sorted(found, key=lambda pair: (-pair.times, pair.support))
+
+
+def axis(values: Sequence[float]) -> Axis:
+    """Return the shortest axis with at most six round ticks that holds all values in 0…1."""
+    low, high = min(values), max(values)
+    for step in (0.01, 0.02, 0.05, 0.1, 0.2):
+        first, last = math.floor(low / step), math.ceil(high / step)
+        if first == last:
+            first, last = max(first - 1, 0), min(last + 1, round(1 / step))
+        if last - first <= 5:
+            break
+    ticks = [tick * step for tick in range(first, last + 1)]
+    return Axis(min(low, ticks[0]), max(high, ticks[-1]), ticks)  # a tick may be off by an ulp
+
+
+def matrix(
+    classes: Sequence[str], confusion: Sequence[Sequence[int]]
+) -> list[tuple[str, list[tuple[int, str, str]]]]:
+    """Return each row's class and its cells: the count, the kind of cell, the share of the row."""
+    table = []
+    for i, row in enumerate(confusion):
+        total = sum(row) or 1
+        cells = [
+            (count, "zero" if not count else "hit" if i == j else "miss", f"{count / total:.3f}")
+            for j, count in enumerate(row)
+        ]
+        table.append((classes[i], cells))
+    return table

@@ -1,0 +1,201 @@
+"""Reading and checking what `pipeline.compare` wrote; other people's files included."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline.errors import InputError, one_line
+from pipeline.records import Comparison
+
+ERRORS_SHOWN = 30
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _is_figure(value: object) -> bool:
+    """Whether this is a number that may be unknown: a baseline need not have every score."""
+    return value is None or isinstance(value, float) or _is_count(value)
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _are_counts(value: object) -> bool:
+    items = value.values() if isinstance(value, Mapping) else value
+    return isinstance(items, Iterable) and all(map(_is_count, items))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+_Shape = Callable[[object], bool] | dict[str, Any] | list[Any]
+
+_TRIED: dict[str, _Shape] = {
+    "params": _is_object,
+    "cv_accuracy": _is_figure,
+    "cv_std": _is_figure,
+}
+_HEAD: dict[str, _Shape] = {
+    **dict.fromkeys(("name", "verdict"), _is_text),
+    **dict.fromkeys(("macro_f1", "log_loss", "seconds"), _is_figure),
+    **_TRIED,
+    "test_accuracy": _is_share,
+    "test_accuracy_ci": [_is_share],
+    "confusion": [_are_counts],
+    "grid": [_TRIED],
+}
+_BACKBONE: dict[str, _Shape] = {
+    **dict.fromkeys(("name", "source", "weights_sha256", "licence"), _is_text),
+    **dict.fromkeys(("layer", "pool", "precision"), _is_text),
+    "dim": _is_count,
+    "mean": [_is_figure],
+    "std": [_is_figure],
+    "preprocess": {"resize": _is_count, "crop": _is_count, "interpolation": _is_text},
+}
+_RESULTS: dict[str, _Shape] = {
+    "dataset": {
+        **dict.fromkeys(("name", "test_split"), _is_text),
+        **dict.fromkeys(("n_images", "failures"), _is_count),
+        "classes": [_is_text],
+        "images": _is_object,
+        "failure_reasons": _are_counts,
+    },
+    "extraction": {"digest": _is_text, "document": {"backbone": _BACKBONE}},
+    "protocol": {
+        **dict.fromkeys(("folds", "seed", "n_train", "n_test"), _is_count),
+        **dict.fromkeys(("tuned_on", "scoring", "interval", "test_split"), _is_text),
+    },
+    "heads": [_HEAD],
+    "baselines": [_HEAD],
+    "best": _is_text,
+    "warnings": [_is_text],
+    "provenance": _is_object,
+}
+
+
+def _misfits(value: object, shape: _Shape, where: str) -> Iterator[str]:
+    """Yield, in a few words each, where a JSON value has not the shape it should have."""
+    if isinstance(shape, dict):
+        if not isinstance(value, Mapping):
+            yield f"{where} is no object"
+            return
+        for key, part in shape.items():
+            at = f"{where}.{key}".lstrip(".")
+            yield from _misfits(value[key], part, at) if key in value else [f"{at} is missing"]
+    elif isinstance(shape, list):
+        if not isinstance(value, list | tuple):
+            yield f"{where} is no list"
+            return
+        for i, item in enumerate(value):
+            yield from _misfits(item, shape[0], f"{where}[{i}]")
+    elif not shape(value):
+        yield f"{where} is not usable"
+
+
+def _defects(results: object) -> Iterator[str]:
+    """Yield why this is not the document of a comparison, in a few words each."""
+    if not isinstance(results, Mapping):
+        yield "it is no object"
+        return
+    if results.get("schema") != Comparison.SCHEMA:
+        yield f"its schema is {results.get('schema')!r}, not {Comparison.SCHEMA}"
+    yield from _misfits(results, _RESULTS, "")
+    k = len(results["dataset"]["classes"])
+    if k == 0:
+        yield "there are no classes"
+    if not all(map(_are_counts, results["dataset"]["images"].values())):
+        yield "dataset.images is not usable"
+    if results["best"] not in [head["name"] for head in results["heads"]]:
+        yield "the best head is not among the heads"
+    for head in [*results["heads"], *results["baselines"]]:
+        if {len(head["confusion"]), *map(len, head["confusion"])} != {k}:
+            yield f"the confusion matrix of {head['name']} is not {k} by {k}"
+        if len(head["test_accuracy_ci"]) != 2:
+            yield f"the interval of {head['name']} has not two ends"
+
+
+def check(results: object, origin: str) -> None:
+    """Raise `InputError` unless this is the document of a comparison."""
+    defect = next(_defects(results), None)
+    if defect:
+        raise InputError(
+            f"{origin} cannot be reported: {one_line(defect)}; run headstart train-heads again"
+        )
+
+
+def read_results(path: Path) -> Mapping[str, Any]:
+    """Read and check ``results.json``."""
+    try:
+        results: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(
+            f"there is no {one_line(path)}; run headstart train-heads with"
+            f" --out {one_line(path.parent)} first"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"cannot read {one_line(path)}: {one_line(error)}; run headstart train-heads again"
+        ) from error
+    check(results, one_line(path))
+    return results
+
+
+class Mistake(NamedTuple):
+    """A misclassified test image, with the probability of the wrong answer."""
+
+    path: str
+    true: str
+    predicted: str
+    probability: float
+
+
+def mistakes(rows: Iterable[Mapping[str, str]], origin: str) -> list[Mistake]:
+    """Return the errors made with the highest probability, most confident first."""
+    try:
+        wrong = (
+            Mistake(row["path"], row["true"], row["predicted"], float(row[f"p:{answer}"]))
+            for row in rows
+            if row["true"] != (answer := row["predicted"])
+        )
+        return heapq.nlargest(ERRORS_SHOWN, wrong, key=lambda mistake: mistake.probability)
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{origin} cannot be reported: a row has no usable path, true, predicted or p:<class>"
+            f" ({one_line(repr(error))}); run headstart train-heads again"
+        ) from error
+
+
+def read_mistakes(path: Path) -> list[Mistake] | None:
+    """Read the most confident errors of ``predictions.csv``, or None if there is no such file.
+
+    The table is never held whole: it has a column a class.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.DictReader(file)
+            missing = {"path", "true", "predicted"} - set(rows.fieldnames or ())
+            if missing:
+                raise InputError(
+                    f"{one_line(path)} has no column {min(missing)};"
+                    " run headstart train-heads again, or remove the file"
+                )
+            return mistakes(rows, one_line(path))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(
+            f"cannot read {one_line(path)}: {one_line(error)}; run headstart train-heads again"
+        ) from error
