@@ -185,8 +185,8 @@ class HeadResult:
         macro_f1: unweighted mean of the classes' F1 on the test split.
         log_loss: mean negative log-probability of the true class, in nats.
         seconds: wall time of search and refit.
-        verdict: ``best``, ``tie`` or ``worse``, by the paired test against the best head; empty
-            for a baseline.
+        verdict: ``best``, or ``tie``, ``worse`` or ``better`` by the paired test against the best
+            head; empty for a baseline.
         confusion: ``(k, k)`` counts, rows true, columns predicted.
         grid: each candidate tried, as ``{"params", "cv_accuracy", "cv_std"}``.
     """

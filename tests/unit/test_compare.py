@@ -1,0 +1,475 @@
+"""The stage: an honest protocol, a whole record, and a clear word on every unusable input."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import metrics
+from pipeline.compare import CompareConfig, compare, write_results
+from pipeline.errors import InputError, OutputError
+from pipeline.protocol import make_protocol
+from pipeline.records import FeatureSet
+
+FAST = ("logistic-regression", "knn")
+
+
+def feature_set(n=120, k=3, d=16, spread=1.0, seed=0, test=0.25, pixels=False):
+    """Return Gaussian classes; the last share ``test`` of the images is the predefined test."""
+    rng = np.random.default_rng(seed)
+    label = (np.arange(n) % k).astype(np.int32)
+    features = rng.normal(size=(k, d))[label] + spread * rng.normal(size=(n, d))
+    return FeatureSet(
+        features=features.astype(np.float32),
+        path=[f"image-{i}.jpg" for i in range(n)],
+        label=label,
+        split=["test" if i >= n * (1 - test) else "train" for i in range(n)],
+        sha256=rng.integers(256, size=(n, 32), dtype=np.uint8),
+        classes=tuple(f"class-{i}" for i in range(k)),
+        extraction={"backbone": {"name": "gaussian"}},
+        digest="d1",
+        pixels=rng.integers(256, size=(n, 32, 32, 3), dtype=np.uint8) if pixels else None,
+        failures=[],
+        name="blobs",
+    )
+
+
+def changed(data, rows=None, **values):
+    """Return a copy with some fields replaced; for arrays, only at some rows."""
+    if rows is not None:
+        ((name, value),) = values.items()
+        array = np.array(getattr(data, name), dtype=object if name in ("path", "split") else None)
+        array[rows] = value
+        values = {name: array.tolist() if array.dtype == object else array}
+    return dataclasses.replace(data, **values)
+
+
+def timeless(comparison):
+    document = comparison.to_json()
+    for head in document["heads"] + document["baselines"]:
+        del head["seconds"]
+    return document
+
+
+@pytest.fixture(scope="module")
+def data():
+    return feature_set(spread=1.5, pixels=True)
+
+
+@pytest.fixture(scope="module")
+def everything(data):
+    lines = []
+    return *compare(data, CompareConfig(), lines.append), lines
+
+
+# ---- the record ----------------------------------------------------------------------------------
+
+
+def test_all_heads_are_compared_best_first(everything):
+    comparison, outcome, lines = everything
+    names = [head.name for head in comparison.heads]
+    assert sorted(names) == ["knn", "linear-svm", "logistic-regression", "rbf-svm"]
+    accuracies = [head.cv_accuracy for head in comparison.heads]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert comparison.best == names[0]
+    assert comparison.heads[0].verdict == "best"
+    assert len(lines) == 4
+    assert lines[0].startswith("logistic-regression: ")
+    assert set(outcome.heads) == set(outcome.probabilities) == set(names)
+
+
+def test_the_record_has_the_published_shape(everything):
+    document = everything[0].to_json()
+    assert document["dataset"] == {
+        "name": "blobs",
+        "classes": ["class-0", "class-1", "class-2"],
+        "images": {
+            "train": {"class-0": 30, "class-1": 30, "class-2": 30},
+            "test": {"class-0": 10, "class-1": 10, "class-2": 10},
+        },
+        "n_images": 120,
+        "failures": 0,
+        "failure_reasons": {},
+        "test_split": "predefined",
+    }
+    assert document["extraction"] == {
+        "digest": "d1",
+        "document": {"backbone": {"name": "gaussian"}},
+    }
+    protocol = document["protocol"]
+    assert protocol.pop("test_split").startswith("The data's own split named test: 30 images,")
+    assert protocol == {
+        "folds": 5,
+        "seed": 0,
+        "tuned_on": "5-fold stratified cross-validation on 90 training images",
+        "n_train": 90,
+        "n_test": 30,
+        "scoring": "accuracy",
+        "interval": "95 % bootstrap, 2000 resamples",
+    }
+    provenance = document["provenance"]
+    assert {"headstart", "numpy", "scikit-learn"} <= set(provenance["software"])
+    assert set(provenance["machine"]) == {"platform", "cpus", "python"}
+    assert len(provenance["inputs"]) == 64
+    assert [base["name"] for base in document["baselines"]] == ["most-frequent", "raw-pixels"]
+    assert [base["verdict"] for base in document["baselines"]] == ["", ""]
+
+
+def test_scores_are_those_of_the_probabilities(data, everything):
+    comparison, outcome, _ = everything
+    true = data.label[outcome.test]
+    for head in comparison.heads:
+        probabilities = outcome.probabilities[head.name]
+        assert probabilities.shape == (30, 3)
+        predicted = probabilities.argmax(axis=1)
+        assert head.test_accuracy == np.mean(predicted == true)
+        assert head.test_accuracy_ci == metrics.bootstrap_interval(predicted == true, 0)
+        assert head.log_loss == metrics.log_loss(true, probabilities)
+        assert np.trace(head.confusion) == np.sum(predicted == true)
+        assert np.sum(head.confusion) == 30
+        again = outcome.heads[head.name].estimator.predict_proba(data.features[outcome.test])
+        assert np.array_equal(probabilities, again)
+
+
+def one_direction(gap, d):
+    """Return two classes that differ in one of many directions; half of 600 images are the test."""
+    data = feature_set(n=600, k=2, d=d, test=0.5)
+    features = np.random.default_rng(0).normal(size=(600, d)).astype(np.float32)
+    features[:, 0] += gap * (2 * data.label - 1)
+    return changed(data, features=features)
+
+
+def test_verdicts_come_from_a_paired_bootstrap_against_the_best():
+    data = one_direction(gap=0.7, d=100)
+    comparison, outcome = compare(data, CompareConfig(heads=("linear-svm", *FAST)))
+    true = data.label[outcome.test]
+    correct = {name: p.argmax(axis=1) == true for name, p in outcome.probabilities.items()}
+    rng = np.random.default_rng(7)
+    rows = rng.integers(len(true), size=(4000, len(true)))
+    for head in comparison.heads[1:]:
+        own, best = correct[head.name][rows], correct[comparison.best][rows]
+        low, high = np.quantile(own.mean(axis=1) - best.mean(axis=1), [0.025, 0.975])
+        assert head.verdict == ("worse" if high < 0 else "better" if low > 0 else "tie")
+    assert [head.verdict for head in comparison.heads] == ["best", "tie", "worse"]
+    assert comparison.heads[2].name == "knn"  # the noise of 99 directions outweighs the signal
+
+
+def test_a_head_that_beats_the_best_on_the_test_is_called_better_and_not_chosen():
+    data = one_direction(gap=2, d=60)
+    # Two thirds of the training images are pairs of copies with labels drawn at random. A
+    # neighbour knows their answer in cross-validation, and nothing of it helps on the test.
+    features, label = data.features.copy(), data.label.copy()
+    features[:200, 0] = 0
+    features[:200, 30:] *= 5
+    label[:200] = np.random.default_rng(1).integers(2, size=200)
+    features[1:200:2], label[1:200:2] = features[0:200:2], label[0:200:2]
+    comparison, _ = compare(
+        dataclasses.replace(data, features=features, label=label), CompareConfig(heads=FAST)
+    )
+    assert comparison.best == "knn"
+    assert [head.verdict for head in comparison.heads] == ["best", "better"]
+
+
+def test_the_same_inputs_give_the_same_results_with_any_number_of_workers(data):
+    first, second = (
+        compare(data, CompareConfig(heads=FAST, workers=workers))[0] for workers in (1, 3)
+    )
+    assert timeless(first) == timeless(second)
+    other = compare(data, CompareConfig(heads=FAST, seed=1))[0]
+    assert other.provenance["inputs"] != first.provenance["inputs"]
+    assert other.heads[0].grid != first.heads[0].grid
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"features": 0.5}, {"label": 1}, {"split": "validation"}, {"sha256": 9}, {"pixels": 9},
+        {"path": "x"},
+    ],
+)  # fmt: skip
+def test_provenance_changes_with_any_part_of_the_data(data, everything, change):
+    other = changed(data, rows=[0], **change)
+    config = CompareConfig(heads=("knn",))
+    assert (
+        compare(other, config)[0].provenance["inputs"]
+        != compare(data, config)[0].provenance["inputs"]
+    )
+
+
+# ---- the protocol --------------------------------------------------------------------------------
+
+
+def test_the_test_split_has_no_say_in_tuning(data, everything):
+    rng = np.random.default_rng(3)
+    test = everything[1].test
+    scrambled = changed(data, rows=test, features=rng.normal(size=(len(test), 16)))
+    scrambled = changed(scrambled, rows=test, label=rng.integers(3, size=len(test)))
+    other, _ = compare(scrambled, CompareConfig())
+    tuned = [(h.name, h.params, h.cv_accuracy, h.grid) for h in everything[0].heads]
+    assert [(h.name, h.params, h.cv_accuracy, h.grid) for h in other.heads] == tuned
+    assert other.heads[0].test_accuracy < everything[0].heads[0].test_accuracy
+
+
+def test_all_labelled_images_outside_the_test_split_are_trained_on():
+    data = changed(feature_set(), rows=range(30), split="validation")
+    data = changed(data, rows=range(30, 60), split="")
+    comparison, outcome = compare(data, CompareConfig(heads=("knn",)))
+    assert outcome.train.tolist() == list(range(90))
+    assert outcome.test.tolist() == list(range(90, 120))
+    assert "90 training images (splits train, validation)" in comparison.protocol["tuned_on"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(3, 60), min_size=2, max_size=6),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 8),
+)
+def test_a_test_is_held_out_by_class_with_twins_on_one_side(counts, seed, n_twins):
+    label = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    n = len(label)
+    rng = np.random.default_rng(seed)
+    data = changed(feature_set(n=n, k=len(counts), test=0), label=label, split=[""] * n)
+    sha256 = data.sha256.copy()
+    sha256[rng.integers(n, size=n_twins)] = sha256[rng.integers(n, size=n_twins)]
+    data = changed(data, sha256=sha256)
+    protocol = make_protocol(data, folds=2, seed=seed)
+    assert not protocol.predefined
+    assert sorted([*protocol.train, *protocol.test]) == list(range(n))
+    held_out = np.bincount(label[protocol.test], minlength=len(counts))
+    assert np.bincount(label[protocol.train], minlength=len(counts)).min() >= 2
+    if not n_twins:
+        assert held_out.tolist() == [max(1, round(count / 5)) for count in counts]
+    sides = [{sha256[row].tobytes() for row in side} for side in (protocol.train, protocol.test)]
+    assert not sides[0] & sides[1]
+    again = make_protocol(data, folds=2, seed=seed)
+    assert np.array_equal(protocol.test, again.test)
+
+
+def test_a_held_out_test_is_stated():
+    data = changed(feature_set(), split=[""] * 120)
+    comparison, outcome = compare(data, CompareConfig(heads=("knn",), seed=4))
+    assert comparison.dataset["test_split"] == "held out"
+    assert len(outcome.test) == 24
+    assert "20 % of each class was held out, drawn with seed 4" in comparison.protocol["test_split"]
+    assert comparison.warnings == []
+    assert comparison.dataset["images"].keys() == {""}
+
+
+# ---- warnings ------------------------------------------------------------------------------------
+
+
+def warnings_of(data, **config):
+    return compare(data, CompareConfig(heads=("knn",), **config))[0].warnings
+
+
+def test_copies_across_the_splits_are_counted_not_removed():
+    data = feature_set()
+    data = changed(data, rows=[90, 91], sha256=data.sha256[:2])
+    comparison, outcome = compare(data, CompareConfig(heads=("knn",)))
+    assert comparison.warnings == [
+        "The training images hold byte-for-byte copies of 2 test images (of 30): the test accuracy"
+        " is too high by what they add."
+    ]
+    assert len(outcome.test) == 30
+
+
+def test_unlabelled_and_failed_images_are_told():
+    data = changed(feature_set(), rows=range(5), label=-1)
+    data = changed(data, rows=[0], features=np.nan)  # takes no part, so it does no harm
+    data = changed(data, failures=[("b\n.jpg", "truncated"), ("c.jpg", "truncated")])
+    comparison, outcome = compare(data, CompareConfig(heads=("knn",)))
+    assert comparison.warnings == [
+        "Left out, because they have no label: 5 images.",
+        r"2 images could not be used, the first of them b\n.jpg: truncated.",
+    ]
+    assert outcome.train.min() == 5
+    assert comparison.dataset["failure_reasons"] == {"truncated": 2}
+    assert comparison.dataset["failures"] == 2
+
+
+def test_a_small_class_reduces_the_folds():
+    label = np.array([0] * 50 + [1] * 40 + [2] * 3, dtype=np.int32)
+    data = changed(feature_set(n=93, test=0), label=label, split=["train"] * 92 + ["test"])
+    comparison, _ = compare(data, CompareConfig(heads=("knn",)))
+    assert comparison.protocol["folds"] == 2
+    assert comparison.warnings[0] == (
+        "Cross-validation uses 2 folds, because class-2 has only 2 training images."
+    )
+
+
+def test_a_class_only_in_the_test_counts_as_errors():
+    data = changed(feature_set(), rows=range(90), label=np.arange(90) % 2)
+    comparison, outcome = compare(data, CompareConfig())
+    assert comparison.warnings[0] == (
+        "There is no training image of class-2: 10 test images cannot be classified right."
+    )
+    for head in comparison.heads:
+        assert head.confusion[2][2] == 0
+        assert head.test_accuracy <= 2 / 3
+        assert outcome.probabilities[head.name][:, 2].max() == 0
+        assert np.isfinite(head.log_loss)
+
+
+def test_a_class_without_images_is_named():
+    data = changed(feature_set(), classes=("class-0", "class-1", "class-2", "ghost"))
+    comparison, _ = compare(data, CompareConfig(heads=FAST))
+    assert comparison.warnings[0] == "There is no image of ghost: no head can answer with it."
+    assert comparison.dataset["images"]["train"]["ghost"] == 0
+
+
+def test_a_test_without_errors_is_no_proof():
+    (warning,) = warnings_of(feature_set(spread=0.01))
+    assert warning.startswith("No error on 30 test images (knn):")
+    assert "10.0% of further images" in warning
+
+
+@pytest.mark.parametrize("features", [np.zeros((120, 16)), np.ones((120, 16)), np.ones((120, 1))])
+def test_features_that_say_nothing_are_told(features):
+    (warning,) = warnings_of(changed(feature_set(), features=features.astype(np.float32)))
+    assert warning.startswith("All images have the same features once they are normalised")
+
+
+# ---- bad input -----------------------------------------------------------------------------------
+
+HALF = np.arange(120) % 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": np.full(120, -1)}, "blobs has no labelled images; put the images of each class"),
+        ({"label": np.zeros(120, int)},
+         "all training images are of the class class-0; a classifier needs two classes or more"),
+        ({"label": np.where(np.arange(120) == 7, 1, 0)},
+         "class-1 has 1 training image; add images or remove the class"),
+        ({"label": np.r_[1, 2, np.zeros(118, int)]},
+         "class-1, class-2 have 1 training image each; add images or remove the classes"),
+        ({"split": ["test"] * 120}, "all labelled images of blobs are in the split test"),
+        ({"label": HALF, "sha256": np.zeros((120, 32), np.uint8), "split": [""] * 120},
+         "there are too few distinct images to hold some out as a test"),
+    ],
+)  # fmt: skip
+def test_unusable_data_is_refused_in_one_line(change, message):
+    if "label" in change:
+        change["label"] = change["label"].astype(np.int32)
+    with pytest.raises(InputError) as caught:
+        compare(changed(feature_set(), **change), CompareConfig())
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_features_that_are_not_finite_name_the_image(value):
+    data = feature_set()
+    data.features[[40, 100], 3] = value
+    with pytest.raises(InputError, match=r"^image-40\.jpg has features that are NaN, infinite or"):
+        compare(data, CompareConfig())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"folds": 1}, {"seed": -1}, {"seed": 2**32}, {"workers": 0}, {"heads": ()},
+        {"heads": ("k-nn",)},
+    ],
+)  # fmt: skip
+def test_a_wrong_configuration_is_refused_before_any_work(values):
+    with pytest.raises(InputError):
+        CompareConfig(**values)
+
+
+# ---- small and odd -------------------------------------------------------------------------------
+
+
+def test_two_training_images_a_class_are_enough_for_all_heads():
+    data = feature_set(n=6, k=2, d=40, spread=0.1, test=1 / 3, pixels=True)
+    comparison, _ = compare(data, CompareConfig())
+    assert comparison.protocol["folds"] == 2
+    assert [head.test_accuracy for head in comparison.heads] == [1] * 4
+
+
+def test_more_features_than_images():
+    comparison, _ = compare(feature_set(n=60, d=500, spread=0.5), CompareConfig())
+    assert comparison.heads[0].test_accuracy > 0.9
+
+
+def test_some_images_without_any_feature():
+    data = changed(feature_set(spread=0.3), rows=[0, 1, 95], features=0)
+    comparison, _ = compare(data, CompareConfig())
+    assert comparison.heads[0].test_accuracy > 0.8
+
+
+def test_many_classes():
+    data = feature_set(n=900, k=300, d=64, spread=0.1, test=1 / 3)
+    comparison, _ = compare(data, CompareConfig(heads=FAST))
+    assert comparison.heads[0].test_accuracy > 0.9
+
+
+# ---- the files -----------------------------------------------------------------------------------
+
+NAMES = ("日本語", "سلام، می‌خواهم", 'a,"b"\n', "caf\udce9")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    data = changed(feature_set(n=160, k=4, pixels=True), classes=NAMES, name="d\udcff")
+    data = changed(data, path=[f"ordner/ä {i},\n\udce9.jpg" for i in range(160)])
+    comparison, outcome = compare(data, CompareConfig(heads=FAST))
+    folder = tmp_path_factory.mktemp("out") / "new" / "folder"
+    return *write_results(folder, comparison, outcome, data), comparison, outcome, data
+
+
+def test_results_are_json_in_utf_8(written):
+    results, _, comparison, *_ = written
+    text = results.read_text(encoding="utf-8")
+    document = json.loads(text)
+    assert document == json.loads(json.dumps(comparison.to_json()))
+    assert document["schema"] == 1
+    assert document["dataset"]["classes"] == [*NAMES[:3], "caf\\udce9"]
+    assert NAMES[0] in text
+    assert [path.name for path in results.parent.iterdir()].count("results.json") == 1
+    assert len(list(results.parent.iterdir())) == 2
+
+
+def test_predictions_are_csv_in_utf_8(written):
+    _, predictions, comparison, outcome, data = written
+    with predictions.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "path", "true", "predicted", "correct", *(f"p:{name}" for name in NAMES[:3]), "p:caf\\udce9"
+    ]  # fmt: skip
+    assert [row["path"] for row in rows] == [
+        data.path[i].replace("\udce9", "\\udce9") for i in outcome.test
+    ]
+    right = [row["true"] == row["predicted"] for row in rows]
+    assert right == [row["correct"] == "true" for row in rows]
+    assert np.mean(right) == comparison.heads[0].test_accuracy
+    for row in rows:
+        shares = [float(row[name]) for name in row if name.startswith("p:")]
+        assert sum(shares) == pytest.approx(1, abs=1e-5)
+        assert float(row[f"p:{row['predicted']}"]) == max(shares)
+
+
+def test_a_place_that_cannot_be_written_is_named(written, tmp_path):
+    *_, comparison, outcome, data = written
+    (tmp_path / "results.json").mkdir()
+    with pytest.raises(OutputError, match=r"cannot write .*results\.json"):
+        write_results(tmp_path, comparison, outcome, data)
+
+
+def test_importing_the_stage_loads_no_heavy_library():
+    code = (
+        "import sys, pipeline.compare;"
+        "heavy = {'torch', 'sklearn', 'onnxruntime', 'scipy', 'PIL'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
