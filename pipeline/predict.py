@@ -1,0 +1,153 @@
+"""Stage: a model file and images become predictions, as a stream in the order of the images.
+
+Needs onnxruntime, numpy and Pillow; neither torch nor scikit-learn is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import images
+from pipeline.distribute import available_cores, run_threads
+from pipeline.errors import BackboneError, ImageError, InputError, RunnerError, one_line
+from pipeline.images import read_file
+from pipeline.records import Backbone
+from pipeline.runner import INPUT, METADATA, MODEL_METADATA, PROBABILITIES, is_file, open_session
+from pipeline.sources import location, open_source
+from pipeline.sources.manifest import SUFFIXES
+
+_CHUNK = 8
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image.
+
+    Attributes:
+        path: the image.
+        label: the most probable class; empty if the image could not be used.
+        probabilities: one per class, in the order of `Model.classes`.
+        error: why the image could not be used; empty if it could.
+    """
+
+    path: str
+    label: str
+    probabilities: tuple[float, ...]
+    error: str
+
+
+class Model:
+    """A classifier file that Headstart wrote, ready to predict; threads may share one.
+
+    Args:
+        path: the ONNX file.
+        device: ``cpu`` or ``cuda``.
+
+    Attributes:
+        classes: the class names, in the order of the probabilities.
+        backbone: the backbone's description, its preprocessing included.
+
+    Raises:
+        BackboneError: the file is missing or is no classifier by Headstart.
+        RunnerError: it cannot run on the device.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        if not is_file(path):
+            raise BackboneError(
+                f"no model at {one_line(path)}; make one with: headstart train-heads"
+            )
+        self._session = open_session(path, device)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self.backbone = Backbone.from_json(json.loads(metadata[METADATA]))
+            self.classes = tuple(json.loads(metadata[MODEL_METADATA])["classes"])
+        except (KeyError, TypeError, ValueError):
+            raise BackboneError(
+                f"{one_line(path)} is no classifier that Headstart wrote; "
+                "make one with: headstart train-heads"
+            ) from None
+
+    def predict(self, data: bytes) -> tuple[float, ...]:
+        """Return the class probabilities of one image file's bytes.
+
+        Raises:
+            ImageError: the bytes are no usable image.
+            RunnerError: inference failed.
+        """
+        crop = images.decode(data, self.backbone.preprocess)
+        try:
+            scores = self._session.run([PROBABILITIES], {INPUT: crop[np.newaxis]})[0][0]
+        except Exception as error:  # onnxruntime raises its own, unrelated, exception types
+            raise RunnerError(f"inference failed: {one_line(error)}") from error
+        return tuple(float(score) for score in scores)
+
+
+def predict(model: Model, paths: Sequence[str], workers: int | None = None) -> Iterator[Prediction]:
+    """Yield a prediction for every image, in order.
+
+    Args:
+        model: the classifier.
+        paths: image files; a folder or a CSV manifest stands for the images that it lists.
+        workers: threads; None means one per core.
+
+    Raises:
+        InputError: a path is missing, or a folder holds no image.
+        RunnerError: inference failed.
+    """
+    work = partial(_predict_chunk, model)
+    waiting: dict[int, list[Prediction]] = {}
+    following = 0
+    for number, results in run_threads(work, _chunks(_expand(paths)), workers or available_cores()):
+        waiting[number] = results
+        while following in waiting:
+            yield from waiting.pop(following)
+            following += 1
+
+
+def _expand(paths: Sequence[str]) -> Iterator[Path]:
+    for name in paths:
+        path = Path(name)
+        try:
+            many = path.is_dir() or path.suffix.lower() in SUFFIXES
+            missing = not path.exists()
+        except OSError as error:  # no permission, or a name that is too long
+            raise InputError(f"cannot read {one_line(name)}: {error.strerror}") from error
+        if many:
+            listing = open_source(name)
+            yield from (location(listing, ref) for ref in listing.images)
+        elif missing:
+            raise InputError(f"no such file or folder: {one_line(name)}")
+        else:
+            yield path
+
+
+def _chunks(paths: Iterable[Path]) -> Iterator[tuple[int, list[Path]]]:
+    chunk: list[Path] = []
+    number = 0
+    for path in paths:
+        chunk.append(path)
+        if len(chunk) == _CHUNK:
+            yield number, chunk
+            number, chunk = number + 1, []
+    if chunk:
+        yield number, chunk
+
+
+def _predict_chunk(model: Model, item: tuple[int, list[Path]]) -> tuple[int, list[Prediction]]:
+    number, paths = item
+    return number, [_predict_one(model, path) for path in paths]
+
+
+def _predict_one(model: Model, path: Path) -> Prediction:
+    try:
+        scores = model.predict(read_file(path)[0])
+    except ImageError as error:
+        return Prediction(str(path), "", (), str(error))
+    return Prediction(str(path), model.classes[int(np.argmax(scores))], scores, "")
