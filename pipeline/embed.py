@@ -26,6 +26,7 @@ from pipeline.errors import ImageError, InputError, one_line
 from pipeline.records import Extraction, Listing
 from pipeline.runner import Runner
 from pipeline.store import Failure, FileState, Record, Row, StoreWriter, state_key
+from pipeline.store.writer import stored_name
 
 CHUNK = 8  # images a worker takes, and journals, at once: about a tenth of a second of work
 
@@ -254,7 +255,8 @@ def _publish(
         told = "; ".join(f"{count} × {reason}" for reason, count in list(reasons.items())[:5])
         raise InputError(f"none of {len(failures):,} images could be used ({told})")
     run = facts | {"source": listing.name, "embedded": embedded, "seconds": round(seconds, 3)}
-    published = writer.publish(rows, failures, listing.classes, run)
+    classes = [stored_name(name) for name in listing.classes]
+    published = writer.publish(rows, failures, classes, run)
     return EmbedSummary(
         store=out,
         changed=published.changed,

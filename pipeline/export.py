@@ -23,7 +23,7 @@ from pipeline import backbones, textures
 from pipeline.errors import BackboneError, one_line
 from pipeline.files import replacing
 from pipeline.records import Backbone, digest_of
-from pipeline.runner import INPUT, METADATA, OUTPUT, Runner
+from pipeline.runner import INPUT, METADATA, OUTPUT, Runner, is_file
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,7 @@ def model_file(name: str) -> tuple[Path, Parity | None]:
         OutputError: the cache cannot be written.
     """
     if name.endswith(".onnx"):
-        if not Path(name).is_file():
+        if not is_file(Path(name)):
             raise BackboneError(f"no backbone file at {one_line(name)}; see: headstart export")
         return Path(name), None
     provider = backbones.find(name)
@@ -103,7 +103,7 @@ def locate(facts: dict[str, Any], hint: str) -> Path:
     wanted = Backbone.from_json(facts)
     if any(provider.backbone == wanted for provider in backbones.available()):
         return model_file(wanted.name)[0]
-    if hint and Path(hint).is_file() and Runner(Path(hint)).backbone == wanted:
+    if hint and is_file(Path(hint)) and Runner(Path(hint)).backbone == wanted:
         return Path(hint)
     raise BackboneError(
         f"the backbone {one_line(wanted.name)} that made these features is not at hand, so no "
@@ -208,7 +208,8 @@ def _compare(runner: Runner, images: NDArray[np.uint8], expected: NDArray[np.flo
     got = np.concatenate([runner.embed(images[:1]), runner.embed(images[1:])]).astype(np.float64)
     want = expected.astype(np.float64)
     norms = np.linalg.norm(got, axis=1) * np.linalg.norm(want, axis=1)
-    cosine = (got * want).sum(axis=1) / norms
+    with np.errstate(invalid="ignore"):  # features of zeros have no direction: no limit admits NaN
+        cosine = (got * want).sum(axis=1) / norms
     return Parity(len(images), float(np.abs(got - want).max()), float(cosine.min()))
 
 

@@ -56,7 +56,8 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(str(model), options, providers=[provider])
+        # As bytes, because onnxruntime takes no path that is not UTF-8.
+        session = ort.InferenceSession(model.read_bytes(), options, providers=[provider])
     except Exception as error:  # onnxruntime raises its own, unrelated, exception types
         raise RunnerError(
             f"{one_line(model)} cannot be loaded by onnxruntime: {one_line(error)}"

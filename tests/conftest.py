@@ -1,0 +1,196 @@
+"""What the tests share: a cache of their own, a tiny real backbone, small real images."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, compose, helper, numpy_helper
+from PIL import Image
+
+from pipeline.records import Backbone, Preprocess
+from pipeline.runner import (
+    HEAD_INPUT,
+    INPUT,
+    LABEL,
+    METADATA,
+    MODEL_METADATA,
+    OUTPUT,
+    PROBABILITIES,
+)
+
+TINY_DIM = 12
+TINY_CROP = 32
+IMAGE_SUFFIXES = ("jpg", "png", "webp", "bmp", "tif", "gif")
+_OPSETS = [helper.make_opsetid("", 18)]
+_IR_VERSION = 10
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory) -> Iterator[Path]:
+    """Give the session a cache folder of its own, processes that tests start included."""
+    home = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home))
+        yield home
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory) -> Path:
+    """Write an ONNX backbone as `pipeline.export` does, small enough to run in microseconds."""
+    rng = np.random.default_rng(20)
+    kernel = rng.normal(0, 0.2, (TINY_DIM, 3, 5, 5)).astype(np.float32)
+    constants = {
+        "mean": np.full(3, 127.5, np.float32).reshape(1, 3, 1, 1),
+        "std": np.full(3, 127.5, np.float32).reshape(1, 3, 1, 1),
+        "kernel": kernel,
+        "bias": rng.normal(0, 0.2, TINY_DIM).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Sub", ["planes", "mean"], ["centred"]),
+        helper.make_node("Div", ["centred", "std"], ["normalised"]),
+        helper.make_node("Conv", ["normalised", "kernel", "bias"], ["maps"], strides=[3, 3]),
+        helper.make_node("Relu", ["maps"], ["active"]),
+        helper.make_node("GlobalAveragePool", ["active"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], [OUTPUT]),
+    ]
+    shape = ["n", TINY_CROP, TINY_CROP, 3]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", TINY_DIM])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION)
+    backbone = Backbone(
+        name="tiny",
+        source="seeded random weights",
+        weights_sha256=hashlib.sha256(kernel.tobytes()).hexdigest(),
+        licence="Apache-2.0",
+        layer="conv",
+        pool="avg",
+        precision="fp32",
+        dim=TINY_DIM,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        preprocess=Preprocess(resize=36, crop=TINY_CROP, interpolation="bicubic"),
+    )
+    helper.set_model_props(model, {METADATA: json.dumps(dataclasses.asdict(backbone))})
+    onnx.checker.check_model(model)
+    path = tmp_path_factory.mktemp("backbone") / "tiny.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tiny_backbone, tmp_path_factory) -> Path:
+    """Write a classifier of three classes on the tiny backbone, as `pipeline.bundle` does."""
+    rng = np.random.default_rng(21)
+    constants = {
+        "weight": rng.normal(0, 9, (TINY_DIM, 3)).astype(np.float32),
+        "intercept": np.zeros(3, np.float32),
+    }
+    nodes = [
+        helper.make_node("Gemm", [HEAD_INPUT, "weight", "intercept"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], [PROBABILITIES], axis=1),
+        helper.make_node("ArgMax", [PROBABILITIES], [LABEL], axis=1, keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "head",
+        [helper.make_tensor_value_info(HEAD_INPUT, TensorProto.FLOAT, ["n", TINY_DIM])],
+        [
+            helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["n"]),
+            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", 3]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    head = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION)
+    trunk = onnx.load(tiny_backbone)
+    model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="classifier")
+    metadata = {prop.key: prop.value for prop in trunk.metadata_props}
+    metadata[MODEL_METADATA] = json.dumps({"classes": ["bark", "cloth", "drain"]})
+    helper.set_model_props(model, metadata)
+    onnx.checker.check_model(model)
+    path = tmp_path_factory.mktemp("classifier") / "model.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_image() -> Callable[..., Path]:
+    """Give ``write_image(path, seed, size=(48, 40))``: one image, its format by its suffix."""
+
+    def write(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> Path:
+        coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+        image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def image_folder(tmp_path, write_image) -> Callable[..., Path]:
+    """Give ``image_folder(name, classes, splits, per_class)``: images in every format we open.
+
+    No two images are equal, and those of one class are not alike.
+    """
+
+    def make(
+        name: str | Path = "photos",
+        classes: Sequence[str] = ("bark", "cloth"),
+        splits: Sequence[str] = ("train", "test"),
+        per_class: int = len(IMAGE_SUFFIXES),
+    ) -> Path:
+        root = tmp_path / name
+        seed = 0
+        for split in splits:
+            for label in classes:
+                for index in range(per_class):
+                    suffix = IMAGE_SUFFIXES[index % len(IMAGE_SUFFIXES)]
+                    write_image(root / split / label / f"{index}.{suffix}", seed)
+                    seed += 1
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def fresh_python() -> Callable[..., object]:
+    """Give ``fresh_python(script, *arguments)``: run it in a new interpreter.
+
+    The last line that the script prints is a JSON document, which is returned.
+    """
+
+    def run(script: str, *arguments: object) -> object:
+        command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def clothing() -> Path:
+    """Return the folder of the clothing photos; tests that need them are skipped without it."""
+    default = Path(__file__).parents[2] / "shared" / "data" / "clothing"
+    folder = Path(os.environ.get("HEADSTART_CLOTHING") or default)
+    if not folder.is_dir():
+        pytest.skip(f"no clothing photos at {folder}; set HEADSTART_CLOTHING to their folder")
+    return folder
