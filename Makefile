@@ -1,0 +1,77 @@
+# Every target does the set-up it needs: a virtual environment in .venv with the versions in
+# constraints.txt. `make help` lists the targets and the variables.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+DATA ?= data/textures
+BACKBONE ?= efficientnet-lite0
+OUT ?= out/$(notdir $(patsubst %/,%,$(DATA)))
+HEADS ?= logistic-regression,linear-svm,rbf-svm,knn
+MODEL ?= $(OUT)/model.onnx
+STORE := $(OUT)/$(subst /,-,$(subst :,-,$(BACKBONE))).h5
+
+# Without an NVIDIA GPU, gigabytes of CUDA libraries would be dead weight: take PyTorch's CPU
+# build, from an index that is configured already or else from PyTorch's own.
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+ifeq ($(shell uname -s)-$(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu),Linux-)
+INSTALL_TORCH = $(PIP) install -q "torch==$(TORCH)+cpu" -c constraints.txt 2>/dev/null || \
+	$(PIP) install -q --extra-index-url $(TORCH_INDEX) "torch==$(TORCH)+cpu" -c constraints.txt
+else
+INSTALL_TORCH = $(PIP) install -q "torch==$(TORCH)" -c constraints.txt
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo-data features train-heads predict report test check bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@echo "Variables: DATA=$(DATA) BACKBONE=$(BACKBONE) OUT=$(OUT) HEADS=$(HEADS)"
+
+setup: $(VENV)/installed  ## make .venv with everything in it
+
+$(VENV)/created:
+	@echo "setting up $(VENV) (once; a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/installed: pyproject.toml constraints.txt $(VENV)/created
+	@$(INSTALL_TORCH)
+	@$(PIP) install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@$(PIP) install -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo-data: $(VENV)/installed
+	@if [ "$(DATA)" = data/textures ]; then $(BIN)/headstart demo-data data/textures; fi
+
+features: demo-data  ## embed DATA with BACKBONE into a feature store under OUT
+	@$(BIN)/headstart features "$(DATA)" --backbone "$(BACKBONE)" --out "$(STORE)"
+
+train-heads: features  ## train and compare HEADS on the features; results under OUT
+	@$(BIN)/headstart train-heads "$(STORE)" --heads "$(HEADS)" --out "$(OUT)"
+
+predict: $(VENV)/installed  ## predict DATA with MODEL (default OUT/model.onnx)
+	@$(BIN)/headstart predict "$(MODEL)" "$(DATA)"
+
+report: $(VENV)/installed  ## write OUT/report.html again
+	@$(BIN)/headstart report "$(OUT)"
+
+test: $(VENV)/installed-dev  ## run the tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev  ## lint, format, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/installed-dev  ## measure embedding speed against a torch DataLoader
+	@$(BIN)/python benchmarks/extraction.py "$(DATA)"
+
+clean:  ## remove what was generated, except .venv
+	rm -rf out data/textures .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,65 @@
+"""``headstart features``: embed a source of images into a feature store."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from pipeline import backbones
+from pipeline.cli.options import FILE, as_json, device, hooks, print_json, workers
+from pipeline.embed import EmbedConfig, EmbedSummary, embed
+from pipeline.errors import one_line
+
+_SHOWN = 5  # failures named on the terminal; the store has them all
+
+
+@click.command()
+@click.argument("data")
+@click.option("--backbone", default=backbones.DEFAULT, show_default=True, help="Name or ONNX file.")
+@click.option("--out", type=FILE, required=True, help="The store to write, an HDF5 file.")
+@workers
+@click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True)
+@device
+@as_json
+def command(
+    data: str,
+    backbone: str,
+    out: Path,
+    workers: int | None,
+    on_error: str,
+    device: str,
+    json_: bool,
+) -> None:
+    """Embed DATA: an image folder, a CSV manifest or torchvision:NAME.
+
+    Only what is left to do is done: images that the store holds are not embedded again.
+    """
+    config = EmbedConfig(backbone=backbone, workers=workers, on_error=on_error, device=device)
+    with hooks("embedding") as told:
+        summary = embed(data, out, config, told)
+    if json_:
+        facts = dataclasses.asdict(summary) | {"store": str(summary.store)}
+        print_json(facts | {"images_per_second": round(summary.images_per_second, 1)})
+    else:
+        _print(summary)
+
+
+def _print(summary: EmbedSummary) -> None:
+    if summary.embedded:
+        click.echo(
+            f"embedded {summary.embedded:,} images in {summary.seconds:.1f} s: "
+            f"{summary.images_per_second:.0f} images/s "
+            f"({summary.provider}, {summary.workers} threads)"
+        )
+    if summary.failed:
+        click.echo(f"{len(summary.failed):,} images failed:")
+        for reason, count in summary.failures.items():
+            click.echo(f"  {count:,} × {reason}")
+        for path, reason in summary.failed[:_SHOWN]:
+            click.echo(f"    {one_line(path)}: {reason}")
+        if len(summary.failed) > _SHOWN:
+            click.echo("    … all of them are in the store's group failures")
+    state = "written" if summary.changed else "up to date, nothing to do"
+    click.echo(f"{one_line(summary.store)}: {summary.rows:,} rows, {state}")

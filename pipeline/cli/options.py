@@ -1,0 +1,91 @@
+"""Options that several commands share, and how commands talk: progress to stderr, results out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from pipeline.embed import Hooks
+
+FILE = click.Path(path_type=Path)
+
+as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON document on stdout.")
+device = click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True
+)
+workers = click.option(
+    "--workers", type=click.IntRange(min=1), help="Threads; the default is one per core."
+)
+seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+
+
+def console() -> Console:
+    """Return a console on stderr that honours NO_COLOR and non-terminals."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=True))
+
+
+@contextmanager
+def hooks(title: str) -> Iterator[Hooks]:
+    """Show a stage's notices, and its progress as a bar on a terminal or a line now and then."""
+    out = console()
+    bar = Progress(
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        console=out,
+        transient=True,
+        disable=not out.is_terminal,
+    )
+    lines = _Lines(title)
+    with bar:
+        task = bar.add_task(title, total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            if not out.is_terminal:
+                lines.update(done, total)
+
+        yield Hooks(notice=lambda line: out.print(line, markup=False), progress=progress)
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.0f} images/s" if task.speed else "")
+
+
+class _Lines:
+    """Progress for logs: one line at each tenth of the work."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._shown = 0
+
+    def update(self, done: int, total: int) -> None:
+        tenth = 10 * done // total if total else 0
+        if tenth > self._shown:
+            self._shown = tenth
+            click.echo(f"{self._title}: {done:,} of {total:,}", file=sys.stderr)

@@ -1,0 +1,272 @@
+"""Every command, as a user runs it: exit code, stdout, stderr."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import onnx
+import pytest
+
+from pipeline import store
+from pipeline.heads import HEADS
+from pipeline.runner import METADATA
+
+COMMANDS = ["demo-data", "backbones", "export", "features", "verify", "train-heads", "predict"]
+COMMANDS += ["report"]
+HEADSTART = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+
+
+@pytest.fixture
+def headstart(tmp_path):
+    """Run the command line in a process of its own, in an empty folder."""
+
+    def run(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*HEADSTART, *map(str, words)], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == code, done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+        if code == 1:
+            assert done.stderr.splitlines()[-1].startswith("headstart: ")
+        return done
+
+    return run
+
+
+@pytest.fixture
+def features(headstart, image_folder, tiny_backbone, tmp_path):
+    """A store of a small labelled folder, embedded by the tiny backbone."""
+    root = image_folder(tmp_path / "photos")
+    headstart("features", root, "--backbone", tiny_backbone, "--out", tmp_path / "store.h5")
+    return tmp_path / "store.h5"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_a_command_does(headstart, command):
+    assert "Usage:" in headstart(command, "--help").stdout
+
+
+def test_help_lists_every_command(headstart):
+    text = headstart("--help").stdout
+    assert all(command in text for command in COMMANDS)
+    assert headstart("--version").stdout.startswith("headstart, version ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["no-such-command"],
+        ["features"],
+        ["features", "photos"],
+        ["features", "photos", "--out", "s.h5", "--workers", "0"],
+        ["features", "photos", "--out", "s.h5", "--on-error", "ignore"],
+        ["train-heads", "s.h5", "--out", "o", "--folds", "1"],
+        ["predict", "m.onnx"],
+        ["predict", "m.onnx", "a.jpg", "--out", "a.txt"],
+        ["predict", "m.onnx", "a.jpg", "--out", "a.csv", "--json"],
+        ["demo-data"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(headstart, words):
+    assert "Usage:" in headstart(*words, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["features", "absent", "--out", "s.h5"], "no such folder"),
+        (["features", ".", "--out", "s.h5"], "no images"),
+        (["verify", "absent.h5"], "no feature store"),
+        (["train-heads", "absent.h5", "--out", "o"], "no feature store"),
+        (["predict", "absent.onnx", "a.jpg"], "no model"),
+        (["report", "absent"], "results.json"),
+        (["export", "efficientnet-lite1", "--out", "e.onnx"], "did you mean efficientnet-lite0"),
+        (["export", "absent.onnx", "--out", "e.onnx"], "no backbone file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_missing_is_one_line_and_exit_code_1(headstart, words, text):
+    done = headstart(*words, code=1)
+    assert text in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_demo_data_is_written_once(headstart, tmp_path):
+    first = headstart("demo-data", "demo", "--per-class", 4)
+    assert "40 images of 10 classes written" in first.stdout
+    before = sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "demo").rglob("*"))
+    second = headstart("demo-data", "demo", "--per-class", 4)
+    assert "nothing to do" in second.stdout
+    assert sorted((p, p.stat().st_mtime_ns) for p in (tmp_path / "demo").rglob("*")) == before
+    (tmp_path / "demo" / "dataset.json").unlink()
+    assert "choose another" in headstart("demo-data", "demo", code=1).stderr
+
+
+def test_backbones_lists_the_embedded_one(headstart):
+    assert "efficientnet-lite0" in headstart("backbones").stdout
+    document = json.loads(headstart("backbones", "--json").stdout)
+    assert document["backbones"][0]["name"] == "efficientnet-lite0"
+    assert document["backbones"][0]["at_hand"] is True
+
+
+def test_features_embeds_and_says_so(headstart, image_folder, tiny_backbone, tmp_path):
+    root = image_folder(tmp_path / "photos")
+    words = ["features", root, "--backbone", tiny_backbone, "--out", "store.h5"]
+    first = headstart(*words)
+    assert "images/s" in first.stdout
+    assert "rows, written" in first.stdout
+    second = headstart(*words)
+    assert "up to date, nothing to do" in second.stdout
+    document = json.loads(headstart(*words, "--json").stdout)
+    assert document["embedded"] == 0
+    assert document["rows"] == len(store.read(tmp_path / "store.h5").path)
+
+
+def test_features_names_bad_images(headstart, image_folder, tiny_backbone, tmp_path):
+    root = image_folder(tmp_path / "photos")
+    label = next(
+        path for path in sorted(root.rglob("*")) if path.is_dir() and list(path.glob("*.*"))
+    )
+    (label / "broken.jpg").write_bytes(b"no image")
+    (label / "empty\nname.png").write_bytes(b"")
+    words = ["features", root, "--backbone", tiny_backbone, "--out", "store.h5"]
+    done = headstart(*words)
+    assert "2 images failed" in done.stdout
+    assert "empty\\nname.png: empty file" in done.stdout
+    failures = dict(store.read(tmp_path / "store.h5").failures)
+    assert sorted(failures.values()) == [
+        "empty file",
+        "not a JPEG, PNG, WebP, BMP, TIFF or GIF image",
+    ]
+    failed = headstart(*words[:-1], "other.h5", "--on-error", "fail", code=1)
+    assert "--on-error" in failed.stderr
+    assert not (tmp_path / "other.h5").exists()
+
+
+def test_features_refuses_another_backbone(headstart, features, tiny_backbone, tmp_path):
+    model = onnx.load(tiny_backbone)
+    facts = json.loads(next(p.value for p in model.metadata_props if p.key == METADATA))
+    facts["weights_sha256"] = "0" * 64
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(facts)})
+    onnx.save(model, tmp_path / "other.onnx")
+    before = features.read_bytes()
+    words = ["features", tmp_path / "photos", "--backbone", "other.onnx", "--out", features]
+    assert "backbone.weights_sha256" in headstart(*words, code=1).stderr
+    assert features.read_bytes() == before
+
+
+def test_verify_names_defects(headstart, features):
+    assert "sound" in headstart("verify", features).stdout
+    with h5py.File(features, "r+") as file:
+        file["features"][0, 0] = np.nan
+    done = headstart("verify", features, code=1)
+    assert "not finite" in done.stdout
+    assert "checksum" in done.stdout
+
+
+def test_train_heads_writes_everything_once(headstart, features, tmp_path):
+    words = ["train-heads", features, "--out", "results", "--folds", "3"]
+    first = headstart(*words)
+    for name in (*HEADS, "most-frequent", "raw-pixels", "written", "best"):
+        assert name in first.stdout
+    files = {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir()}
+    assert set(files) == {"results.json", "predictions.csv", "model.onnx", "report.html"}
+    second = headstart(*words)
+    assert "up to date, nothing to do" in second.stdout
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir()}
+    document = json.loads(headstart(*words, "--json").stdout)
+    assert document["schema"] == 1
+    assert "--folds 3" in document["provenance"]["command"]
+    assert "written" in headstart(*words, "--seed", "1").stdout
+    assert "written" in headstart(*words, "--seed", "1", "--force").stdout
+    (tmp_path / "results" / "report.html").unlink()
+    assert str(Path("results", "report.html")) in headstart("report", "results").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--heads", "rfb-svm"], "did you mean rbf-svm"),
+        (["--out", "store.h5"], "cannot write store.h5"),
+    ],
+)
+def test_train_heads_refuses_before_it_trains(headstart, features, words, text):
+    done = headstart("train-heads", features, "--out", "results", *words, code=1)
+    assert text in done.stderr
+    assert "cross-validation" not in done.stderr
+
+
+def test_predict_writes_what_is_asked_for(headstart, tiny_classifier, image_folder, tmp_path):
+    root = image_folder(tmp_path / "photos", splits=["test"])
+    (root / "test" / "bark" / "broken.jpg").write_bytes(b"no image")
+    words = ["predict", tiny_classifier, root]
+    done = headstart(*words)
+    assert "1 of 13 images could not be used" in done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(rows) == 13
+    for row in rows:
+        scores = {name[2:]: value for name, value in row.items() if name.startswith("p:")}
+        assert list(scores) == ["bark", "cloth", "drain"]
+        if row["error"]:
+            assert row["path"].endswith("broken.jpg")
+            assert not row["label"]
+        else:
+            assert row["confidence"] == max(scores.values()) == scores[row["label"]]
+    assert "13 predictions" in headstart(*words, "--out", "p.csv").stdout
+    assert (tmp_path / "p.csv").read_text().splitlines() == done.stdout.splitlines()
+    headstart(*words, "--out", "p.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    document = json.loads(headstart(*words, "--json").stdout)
+    assert document["predictions"] == lines
+    assert [line.get("label", "") for line in lines] == [row["label"] for row in rows]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_what_was_done(
+    headstart, image_folder, tiny_backbone, tmp_path, number, code
+):
+    root = image_folder(tmp_path / "photos")
+    source = next(path for path in sorted(root.rglob("*")) if path.is_file())
+    data = source.read_bytes()
+    for at in range(3000):  # every one has bytes of its own
+        (root / f"{at}{source.suffix}").write_bytes(data + at.to_bytes(4, "big"))
+    words = ["features", root, "--backbone", tiny_backbone, "--out", "store.h5", "--workers", "1"]
+    process = subprocess.Popen(
+        [*HEADSTART, *map(str, words)], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    journal = tmp_path / "store.h5.journal"
+    while not journal.exists() or journal.stat().st_size < 100_000:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert "the same command continues" in said
+    assert journal.stat().st_size >= 100_000
+    assert not Path(tmp_path / "store.h5").exists()
+    done = headstart(*words)
+    assert "of an unfinished run are kept" in done.stderr
+    assert not journal.exists()
+    assert headstart("verify", "store.h5").returncode == 0
+
+
+def test_output_into_a_closed_pipe_is_no_traceback(features):
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f"{sys.executable} -c 'from pipeline.cli import main; main()' --help | true",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
