@@ -1,8 +1,8 @@
 """Stage: a backbone and a fitted head become one ONNX file, proved before it is published.
 
-The file takes the backbone's ``uint8`` images and returns ``label`` (index into the class names)
-and ``probabilities``; class names, preprocessing and a summary of the training are in its
-metadata. Predicting with it needs no scikit-learn and unpickles nothing.
+The file takes the backbone's ``uint8`` images and returns ``label`` (index into the class names),
+``probabilities`` and ``features``; class names, preprocessing and a summary of the training are in
+its metadata. Predicting with it needs no scikit-learn and unpickles nothing.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def bundle(
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}
     head.ir_version = trunk.ir_version
     model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="headstart")
+    model.graph.output.append(trunk.graph.output[0])  # for embeddings, and the certificate
     known = [classes[code] for code in estimator.classes_]
     facts = {"classes": known, "software": {"headstart": version("headstart")}} | summary
     metadata[MODEL_METADATA] = json.dumps(facts)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import export, images, sources
+from pipeline import certificate, export, images, sources
 from pipeline.distribute import available_cores, run_threads
 from pipeline.errors import ImageError, InputError, one_line
 from pipeline.records import Extraction, Listing
@@ -119,7 +119,8 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
     Raises:
         InputError: the source cannot be used, an image failed under ``on_error="fail"``, or no
             image could be embedded.
-        BackboneError: see `pipeline.export.model_file`.
+        BackboneError: see `pipeline.export.model_file`; or this machine's features differ from
+            the exporter's.
         RunnerError: the device is not available.
         StoreError: the store is in use, damaged, or holds another extraction.
         OutputError: the store cannot be written; what was embedded before is kept.
@@ -133,6 +134,8 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
     runner = Runner(model, config.device)
     workers = config.workers or available_cores()
     with StoreWriter(out, Extraction(runner.backbone)) as writer:
+        preprocess = runner.backbone.preprocess
+        drift = certificate.check_metadata(runner.metadata, runner.embed, preprocess)
         started = time.perf_counter()
         outcomes = _known(listing, writer)
         todo = [at for at, outcome in enumerate(outcomes) if outcome is None]
@@ -154,6 +157,7 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
         seconds = time.perf_counter() - started
         facts = {
             "model": str(model.resolve()),
+            "certificate": {"min_cosine": drift.min_cosine, "worst": drift.worst},
             "provider": runner.provider,
             "workers": workers,
             "software": _software(),

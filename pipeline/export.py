@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from pipeline import backbones, textures
+from pipeline import backbones, certificate, textures
 from pipeline.errors import BackboneError, one_line
 from pipeline.files import replacing
 from pipeline.records import Backbone, digest_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 OPSET = 18
-VERSION = 1  # of the graph that this module builds; part of the cache key
+VERSION = 2  # of the file that this module builds; part of the cache key
 MIN_COSINE = 0.9999
 MAX_DIFFERENCE = 1e-3  # relative to the largest feature
 
@@ -134,8 +134,11 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
         raise BackboneError(
             f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(error)[:300]}"
         ) from error
-    properties = {METADATA: dataclasses.asdict(backbone), "headstart.software": _software()}
-    onnx.helper.set_model_props(model, {key: json.dumps(v) for key, v in properties.items()})
+    properties = {
+        METADATA: json.dumps(dataclasses.asdict(backbone)),
+        "headstart.software": json.dumps(_software()),
+    }
+    onnx.helper.set_model_props(model, properties)
     with replacing(path) as partial:
         onnx.save(model, partial)
         parity = _compare(Runner(partial), samples, expected)
@@ -146,8 +149,11 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
                 f"{limit:.1e} and {MIN_COSINE}); no file was written"
             )
         # The figures belong to this very graph, so they are added without touching it.
-        properties["headstart.parity"] = dataclasses.asdict(parity)
-        onnx.helper.set_model_props(model, {key: json.dumps(v) for key, v in properties.items()})
+        proof = certificate.issue(lambda crops: _forward(graph, crops), backbone.preprocess)
+        certificate.check(proof, Runner(partial).embed, backbone.preprocess)
+        properties["headstart.parity"] = json.dumps(dataclasses.asdict(parity))
+        properties[certificate.METADATA] = proof.to_json()
+        onnx.helper.set_model_props(model, properties)
         onnx.checker.check_model(model)
         onnx.save(model, partial)
     return parity

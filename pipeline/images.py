@@ -36,7 +36,7 @@ MAX_PIXELS = 178_956_970  # where Pillow itself refuses: half a gigabyte of RGB
 MAX_FILE_BYTES = 1 << 30
 MINIATURE = 32
 
-_RESAMPLE = {
+_RESAMPLE = {  # of records.INTERPOLATIONS
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import images
+from pipeline import certificate, images
 from pipeline.distribute import available_cores, run_threads
-from pipeline.errors import BackboneError, ImageError, InputError, RunnerError, one_line
+from pipeline.errors import BackboneError, ImageError, InputError, one_line
 from pipeline.images import read_file
-from pipeline.records import Backbone
-from pipeline.runner import INPUT, METADATA, MODEL_METADATA, PROBABILITIES, is_file, open_session
+from pipeline.runner import MODEL_METADATA, PROBABILITIES, Runner, is_file
 from pipeline.sources import location, open_source
 from pipeline.sources.manifest import SUFFIXES
 
@@ -54,7 +53,8 @@ class Model:
         backbone: the backbone's description, its preprocessing included.
 
     Raises:
-        BackboneError: the file is missing or is no classifier by Headstart.
+        BackboneError: the file is missing, is no classifier by Headstart, or gives other features
+            on this machine than it gave where it was made.
         RunnerError: it cannot run on the device.
     """
 
@@ -63,16 +63,18 @@ class Model:
             raise BackboneError(
                 f"no model at {one_line(path)}; make one with: headstart train-heads"
             )
-        self._session = open_session(path, device)
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        self._runner = Runner(path, device)
+        self.backbone = self._runner.backbone
         try:
-            self.backbone = Backbone.from_json(json.loads(metadata[METADATA]))
-            self.classes = tuple(json.loads(metadata[MODEL_METADATA])["classes"])
+            self.classes = tuple(json.loads(self._runner.metadata[MODEL_METADATA])["classes"])
         except (KeyError, TypeError, ValueError):
             raise BackboneError(
                 f"{one_line(path)} is no classifier that Headstart wrote; "
                 "make one with: headstart train-heads"
             ) from None
+        certificate.check_metadata(
+            self._runner.metadata, self._runner.embed, self.backbone.preprocess
+        )
 
     def predict(self, data: bytes) -> tuple[float, ...]:
         """Return the class probabilities of one image file's bytes.
@@ -82,10 +84,7 @@ class Model:
             RunnerError: inference failed.
         """
         crop = images.decode(data, self.backbone.preprocess)
-        try:
-            scores = self._session.run([PROBABILITIES], {INPUT: crop[np.newaxis]})[0][0]
-        except Exception as error:  # onnxruntime raises its own, unrelated, exception types
-            raise RunnerError(f"inference failed: {one_line(error)}") from error
+        scores = self._runner.infer(PROBABILITIES, crop[np.newaxis])[0]
         return tuple(float(score) for score in scores)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPLITS = ("train", "validation", "test", "")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,17 @@ class Preprocess:
     crop: int
     interpolation: str = "bicubic"
     policy: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what no image could be fitted to.
+
+        Raises:
+            ValueError: the sizes or the interpolation make no sense.
+        """
+        if not 1 <= self.crop <= self.resize:
+            raise ValueError(f"crop {self.crop} must lie between 1 and resize {self.resize}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation {self.interpolation!r} is none of {INTERPOLATIONS}")
 
 
 @dataclass(frozen=True)

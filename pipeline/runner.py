@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pipeline.errors import BackboneError, RunnerError, one_line
+from pipeline.images import POLICY
 from pipeline.records import Backbone
 
 INPUT = "image"
@@ -70,6 +72,32 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
     return session
 
 
+def read_backbone(metadata: Mapping[str, str], model: Path) -> Backbone:
+    """Return the backbone that an ONNX file describes.
+
+    Args:
+        metadata: the file's metadata.
+        model: the file, for messages.
+
+    Raises:
+        BackboneError: it describes none, or one made for other rules of decoding than this
+            version's.
+    """
+    try:
+        backbone = Backbone.from_json(json.loads(metadata[METADATA]))
+    except (KeyError, TypeError, ValueError):
+        raise BackboneError(
+            f"{one_line(model)} is no file that Headstart wrote (its metadata lack {METADATA}); "
+            "see: headstart export, headstart train-heads"
+        ) from None
+    if backbone.preprocess.policy != POLICY:
+        raise BackboneError(
+            f"{one_line(model)} was made for version {backbone.preprocess.policy} of the decoding "
+            f"rules, and this Headstart has version {POLICY}; export it again"
+        )
+    return backbone
+
+
 class Runner:
     """A backbone ready to embed; many threads may share one.
 
@@ -81,9 +109,11 @@ class Runner:
     Attributes:
         backbone: what the file says of itself.
         provider: the onnxruntime provider that really runs it.
+        metadata: everything that the file says of itself, by key.
 
     Raises:
-        BackboneError: the file is missing or carries no description by Headstart.
+        BackboneError: the file is missing, carries no description by Headstart, or was made for
+            other rules of decoding.
         RunnerError: it cannot run on the device.
     """
 
@@ -92,14 +122,8 @@ class Runner:
             raise BackboneError(f"no backbone file at {one_line(model)}; see: headstart export")
         self._session = open_session(model, device, threads)
         self.provider: str = self._session.get_providers()[0]
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        try:
-            self.backbone = Backbone.from_json(json.loads(metadata[METADATA]))
-        except (KeyError, TypeError, ValueError):
-            raise BackboneError(
-                f"{one_line(model)} is no backbone that Headstart exported (its metadata lack "
-                f"{METADATA}); make one with: headstart export"
-            ) from None
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.backbone = read_backbone(self.metadata, model)
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the ``(n, d) float32`` features of ``(n, crop, crop, 3) uint8`` RGB images.
@@ -107,8 +131,16 @@ class Runner:
         Raises:
             RunnerError: inference failed.
         """
+        return self.infer(OUTPUT, images)
+
+    def infer(self, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return one output of the graph, by name, for ``(n, crop, crop, 3) uint8`` images.
+
+        Raises:
+            RunnerError: inference failed, or there is no such output.
+        """
         try:
-            features: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: images})[0]
+            values: NDArray[np.float32] = self._session.run([output], {INPUT: images})[0]
         except Exception as error:  # onnxruntime raises its own, unrelated, exception types
             raise RunnerError(f"inference failed: {one_line(error)}") from error
-        return features
+        return values

@@ -18,6 +18,7 @@ import pytest
 from onnx import TensorProto, compose, helper, numpy_helper
 from PIL import Image
 
+from pipeline import certificate
 from pipeline.records import Backbone, Preprocess
 from pipeline.runner import (
     HEAD_INPUT,
@@ -27,6 +28,7 @@ from pipeline.runner import (
     MODEL_METADATA,
     OUTPUT,
     PROBABILITIES,
+    Runner,
 )
 
 TINY_DIM = 12
@@ -92,6 +94,10 @@ def tiny_backbone(tmp_path_factory) -> Path:
     onnx.checker.check_model(model)
     path = tmp_path_factory.mktemp("backbone") / "tiny.onnx"
     onnx.save(model, path)
+    proof = certificate.issue(Runner(path).embed, backbone.preprocess)
+    metadata = {METADATA: json.dumps(dataclasses.asdict(backbone))}
+    helper.set_model_props(model, metadata | {certificate.METADATA: proof.to_json()})
+    onnx.save(model, path)
     return path
 
 
@@ -121,6 +127,7 @@ def tiny_classifier(tiny_backbone, tmp_path_factory) -> Path:
     head = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION)
     trunk = onnx.load(tiny_backbone)
     model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="classifier")
+    model.graph.output.append(trunk.graph.output[0])
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}
     metadata[MODEL_METADATA] = json.dumps({"classes": ["bark", "cloth", "drain"]})
     helper.set_model_props(model, metadata)

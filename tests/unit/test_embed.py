@@ -15,12 +15,12 @@ import onnx
 import pytest
 from PIL import Image
 
-from pipeline import store
+from pipeline import images, store
 from pipeline.embed import EmbedConfig, EmbedSummary, Hooks, embed
 from pipeline.errors import BackboneError, InputError, OutputError, RunnerError, StoreError
 from pipeline.images import decode, miniature
 from pipeline.records import Extraction, FeatureSet
-from pipeline.runner import METADATA, Runner
+from pipeline.runner import METADATA, OUTPUT, Runner
 
 
 @pytest.fixture
@@ -341,11 +341,24 @@ class TestFailures:
         self, run, image_folder, tiny_backbone, tmp_path
     ):
         model = onnx.load(tiny_backbone)
-        (std,) = (tensor for tensor in model.graph.initializer if tensor.name == "std")
-        std.CopyFrom(onnx.numpy_helper.from_array(np.zeros((1, 3, 1, 1), np.float32), "std"))
+        node, make = model.graph.node, onnx.helper.make_node
+        node[-1].output[0] = "flat"
+        white = onnx.numpy_helper.from_array(np.array(255, np.float32), "white")
+        model.graph.initializer.append(white)
+        node.extend(  # a white image, and no other, is divided by zero
+            [
+                make("ReduceMin", ["float"], ["darkest"], keepdims=0),
+                make("Sub", ["darkest", "white"], ["distance"]),
+                make("Div", ["distance", "distance"], ["one"]),
+                make("Mul", ["flat", "one"], [OUTPUT]),
+            ]
+        )
         onnx.save(model, tmp_path / "infinite.onnx")
-        with pytest.raises(InputError, match="24 × the network returned values that are not fini"):
-            run(image_folder(), backbone=tmp_path / "infinite.onnx")
+        root = image_folder()
+        images.save_png(root / "train/bark/white.png", np.full((40, 40, 3), 255, np.uint8))
+        summary = run(root, backbone=tmp_path / "infinite.onnx")
+        assert summary.failures == {"the network returned values that are not finite": 1}
+        assert summary.rows == 24
 
     def test_what_cannot_be_used_is_said_before_anything_is_written(
         self, run, image_folder, tmp_path

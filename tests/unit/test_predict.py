@@ -86,7 +86,7 @@ class TestModel:
     @pytest.mark.parametrize("key", [METADATA, MODEL_METADATA])
     @pytest.mark.parametrize("text", ["", "{", "null", "[]", "{}", '{"classes": null}'])
     def test_a_description_that_is_none(self, rewritten, key, text):
-        with pytest.raises(BackboneError, match="is no classifier that Headstart wrote; make one"):
+        with pytest.raises(BackboneError, match=r"is no (classifier|file) that Headstart wrote"):
             Model(rewritten(key, text))
 
     def test_a_file_that_is_no_onnx(self, tmp_path):
@@ -98,10 +98,16 @@ class TestModel:
         properties = {p.key: p.value for p in onnx.load(tiny_classifier).metadata_props}
         facts = json.loads(properties[METADATA])
         facts["preprocess"]["crop"] = 16
-        unfit = Model(rewritten(METADATA, json.dumps(facts)))
         with pytest.raises(RunnerError, match=r"^inference failed: ") as caught:
-            list(predict(unfit, [str(image)]))
+            Model(rewritten(METADATA, json.dumps(facts)))
         assert str(caught.value).isprintable()
+
+    def test_other_preprocessing_is_noticed(self, rewritten, tiny_classifier):
+        properties = {p.key: p.value for p in onnx.load(tiny_classifier).metadata_props}
+        facts = json.loads(properties[METADATA])
+        facts["preprocess"]["interpolation"] = "nearest"
+        with pytest.raises(BackboneError, match=r"differ from the exporter's: cosine 0\.\d+"):
+            Model(rewritten(METADATA, json.dumps(facts)))
 
 
 class TestStream:

@@ -15,7 +15,7 @@ from pipeline.errors import BackboneError, RunnerError
 from pipeline.records import Preprocess
 from pipeline.runner import INPUT, METADATA, Runner, open_session
 
-NO_BACKBONE = "is no backbone that Headstart exported .* make one with: headstart export$"
+NO_BACKBONE = "is no file that Headstart wrote .* see: headstart export, headstart train-heads$"
 without_cuda = pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
     reason="this onnxruntime was built for CUDA",
@@ -154,12 +154,24 @@ class TestFile:
             Runner(rewritten({METADATA: text}))
 
     def test_a_description_with_one_fact_too_many_or_too_few(self, rewritten, tiny_backbone):
-        (prop,) = onnx.load(tiny_backbone).metadata_props
-        facts = json.loads(prop.value)
+        facts = json.loads(onnx.load(tiny_backbone).metadata_props[0].value)
         for changed in (facts | {"colour": "blue"}, {k: v for k, v in facts.items() if k != "dim"}):
             with pytest.raises(BackboneError, match=NO_BACKBONE):
                 Runner(rewritten({METADATA: json.dumps(changed)}))
         assert Runner(rewritten({METADATA: json.dumps(facts)})).backbone.name == "tiny"
+
+    @pytest.mark.parametrize("change", [{"crop": 64}, {"crop": 0}, {"interpolation": "magic"}])
+    def test_preprocessing_that_makes_no_sense(self, rewritten, tiny_backbone, change):
+        facts = json.loads(onnx.load(tiny_backbone).metadata_props[0].value)
+        facts["preprocess"] |= change
+        with pytest.raises(BackboneError, match=NO_BACKBONE):
+            Runner(rewritten({METADATA: json.dumps(facts)}))
+
+    def test_a_file_made_for_other_rules_of_decoding(self, rewritten, tiny_backbone):
+        facts = json.loads(onnx.load(tiny_backbone).metadata_props[0].value)
+        facts["preprocess"]["policy"] += 1
+        with pytest.raises(BackboneError, match=r"decoding rules, .*; export it again$"):
+            Runner(rewritten({METADATA: json.dumps(facts)}))
 
     def test_a_path_that_is_no_utf8(self, tiny_backbone, tmp_path, crops):
         path = tmp_path / os.fsdecode(b"caf\xe9 \n.onnx")

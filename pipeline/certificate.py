@@ -1,0 +1,165 @@
+"""The parity certificate: proof that this machine makes the features that the exporter made.
+
+An exported backbone carries a few small image files, byte for byte, and the features that they had
+when it was exported. Decoding and embedding them again shows at once whether the decoder, the
+runtime, the device or the preprocessing at hand gives other vectors: the files cover JPEG with and
+without subsampled colour, grey, palette, transparency, 16 bits, CMYK and several sizes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import images, textures
+from pipeline.errors import BackboneError, ImageError, one_line
+from pipeline.records import Preprocess
+
+METADATA = "headstart.certificate"
+MIN_COSINE = 0.999  # what parity with the reference pipelines is held to
+
+Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Probe files and the features that they should have.
+
+    Attributes:
+        probes: encoded image files by name.
+        features: ``(n, d) float32``, in the order of ``probes``.
+    """
+
+    probes: dict[str, bytes]
+    features: NDArray[np.float32]
+
+    def to_json(self) -> str:
+        """Return the text that an exported file keeps under `METADATA`."""
+        probes = {name: base64.b64encode(data).decode() for name, data in self.probes.items()}
+        values = self.features.astype("<f4").tobytes()
+        return json.dumps(
+            {
+                "probes": probes,
+                "dim": self.features.shape[1],
+                "features": base64.b64encode(values).decode(),
+            }
+        )
+
+    @staticmethod
+    def from_json(text: str) -> Certificate:
+        """Read what `to_json` wrote.
+
+        Raises:
+            BackboneError: the text is damaged.
+        """
+        try:
+            document = json.loads(text)
+            probes = {str(k): base64.b64decode(v) for k, v in document["probes"].items()}
+            values = np.frombuffer(base64.b64decode(document["features"]), "<f4")
+            return Certificate(probes, values.reshape(len(probes), int(document["dim"])))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BackboneError(
+                f"the backbone's parity certificate is damaged ({one_line(error)}); export it again"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far this machine's features are from the certificate's.
+
+    Attributes:
+        min_cosine: smallest cosine over the probes.
+        mean_cosine: mean cosine.
+        worst: name of the probe that is farthest.
+    """
+
+    min_cosine: float
+    mean_cosine: float
+    worst: str
+
+
+def issue(embed: Embed, preprocess: Preprocess) -> Certificate:
+    """Draw the probes and record their features.
+
+    Args:
+        embed: ``(n, crop, crop, 3) uint8`` to ``(n, d) float32``.
+        preprocess: what comes before it.
+    """
+    probes = draw_probes()
+    return Certificate(probes, _features(probes, embed, preprocess))
+
+
+def check(certificate: Certificate, embed: Embed, preprocess: Preprocess) -> Drift:
+    """Embed the probes again and compare.
+
+    Raises:
+        BackboneError: a probe cannot be decoded here, or drifts more than `MIN_COSINE` allows; the
+            message gives both numbers.
+    """
+    try:
+        got = _features(certificate.probes, embed, preprocess).astype(np.float64)
+    except ImageError as error:
+        raise BackboneError(
+            f"a probe of the parity certificate cannot be decoded here ({error}); "
+            "install Pillow with all its codecs"
+        ) from error
+    want = certificate.features.astype(np.float64)
+    norms = np.linalg.norm(got, axis=1) * np.linalg.norm(want, axis=1)
+    cosine = np.nan_to_num((got * want).sum(axis=1) / np.maximum(norms, 1e-30), nan=-1.0)
+    worst = int(cosine.argmin())
+    drift = Drift(float(cosine[worst]), float(cosine.mean()), list(certificate.probes)[worst])
+    if drift.min_cosine < MIN_COSINE:
+        raise BackboneError(
+            f"features made here differ from the exporter's: cosine {drift.min_cosine:.5f} on "
+            f"probe {one_line(drift.worst)}, allowed {MIN_COSINE}; use the versions in "
+            "constraints.txt or export the backbone again"
+        )
+    return drift
+
+
+def check_metadata(metadata: Mapping[str, str], embed: Embed, preprocess: Preprocess) -> Drift:
+    """Check the certificate that an ONNX file carries; see `check`.
+
+    Raises:
+        BackboneError: there is none, it is damaged, or this machine's features drift.
+    """
+    if METADATA not in metadata:
+        raise BackboneError("the backbone carries no parity certificate; export it again")
+    return check(Certificate.from_json(metadata[METADATA]), embed, preprocess)
+
+
+def draw_probes() -> dict[str, bytes]:
+    """Draw the probe files: fixed surfaces in the sizes, modes and formats that users have."""
+
+    def surface(number: int, size: int) -> NDArray[np.uint8]:
+        name = textures.CLASSES[number % len(textures.CLASSES)]
+        return textures.draw(name, np.random.default_rng(number), size)
+
+    photo, wide, tall = surface(5, 360), surface(0, 300)[:150], surface(9, 280)[:, :120]
+    alpha = np.dstack([surface(6, 160), surface(2, 160)[..., 0]])
+    deep = surface(7, 160)[..., 0].astype(np.uint16) * 257
+    return {
+        "photo.jpg": images.encode(photo, "JPEG"),
+        "wide.jpg": images.encode(wide, "JPEG", subsampling=0),
+        "tall.webp": images.encode(tall, "WEBP"),
+        "grey.jpg": images.encode(surface(8, 260)[..., 1], "JPEG"),
+        "cmyk.jpg": images.encode(surface(4, 200), "JPEG", mode="CMYK"),
+        "palette.gif": images.encode(surface(3, 130), "GIF", mode="P"),
+        "alpha.png": images.encode(alpha, "PNG"),
+        "deep.png": images.encode(deep, "PNG"),
+        "small.bmp": images.encode(surface(1, 40), "BMP"),
+    }
+
+
+def _features(
+    probes: dict[str, bytes], embed: Embed, preprocess: Preprocess
+) -> NDArray[np.float32]:
+    # One at a time, as extraction does.
+    return np.concatenate(
+        [embed(images.decode(data, preprocess)[np.newaxis]) for data in probes.values()]
+    )
