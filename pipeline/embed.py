@@ -8,12 +8,12 @@ undisturbed one.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,12 +40,17 @@ class EmbedConfig:
         workers: threads; None means one per core.
         on_error: ``skip`` turns a bad image into a failure row, ``fail`` ends the run.
         device: ``cpu`` or ``cuda``.
+        rehash: read files again although their size and modification time are unchanged.
+        max_failures: share of failed images above which the run counts as failed, once
+            everything good is saved.
     """
 
     backbone: str
     workers: int | None = None
     on_error: str = "skip"
     device: str = "cpu"
+    rehash: bool = False
+    max_failures: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,9 @@ class EmbedSummary:
         reused: rows whose features were at hand, from an earlier run or another file's bytes.
         failures: failed images by reason.
         failed: ``(path, reason)`` of each.
-        seconds: wall time of reading, decoding and inference.
+        seconds: wall time of reading, decoding, inference and writing.
+        shares: what part of the workers' time went into ``read`` (and hashing), ``decode`` (and
+            resizing), ``infer`` and ``write`` (to the journal); empty if nothing was embedded.
         provider: the onnxruntime provider that ran.
         workers: threads used.
         source: the listing in one line.
@@ -74,6 +81,7 @@ class EmbedSummary:
     failures: dict[str, int]
     failed: list[tuple[str, str]]
     seconds: float
+    shares: dict[str, float]
     provider: str
     workers: int
     source: str
@@ -82,6 +90,11 @@ class EmbedSummary:
     def images_per_second(self) -> float:
         """Images embedded per second of wall time; 0 if none was."""
         return self.embedded / self.seconds if self.seconds and self.embedded else 0.0
+
+    @property
+    def limit(self) -> str:
+        """What the run spent most of its workers' time on; empty if nothing was embedded."""
+        return max(self.shares, key=lambda part: self.shares[part]) if self.shares else ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +120,33 @@ class _Outcome(NamedTuple):
     error: str
 
 
+class _Clock:
+    """Seconds of workers' time by kind of work; each chunk fills its own and adds it in."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("read", "decode", "infer", "write"), 0.0)
+        self._last = time.perf_counter()
+
+    def start(self) -> None:
+        self._last = time.perf_counter()
+
+    def stop(self, kind: str) -> None:
+        """Book the time since the last start or stop."""
+        now = time.perf_counter()
+        self.seconds[kind] += now - self._last
+        self._last = now
+
+    def add(self, other: _Clock) -> None:
+        for kind, seconds in other.seconds.items():
+            self.seconds[kind] += seconds
+
+    def shares(self) -> dict[str, float]:
+        """Return each kind's part of the whole; nothing if no image went through the network."""
+        total = sum(self.seconds.values())
+        embedded = self.seconds["infer"] > 0
+        return {k: round(v / total, 4) for k, v in self.seconds.items()} if embedded else {}
+
+
 def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None) -> EmbedSummary:
     """Embed every image of a source into a store, doing only what is left to do.
 
@@ -117,8 +157,8 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
         hooks: where to report.
 
     Raises:
-        InputError: the source cannot be used, an image failed under ``on_error="fail"``, or no
-            image could be embedded.
+        InputError: the source cannot be used, an image failed under ``on_error="fail"``, no image
+            could be embedded, or more than ``max_failures`` failed (the others are saved).
         BackboneError: see `pipeline.export.model_file`; or this machine's features differ from
             the exporter's.
         RunnerError: the device is not available.
@@ -132,43 +172,76 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
     if parity is not None:
         hooks.notice(f"exported {one_line(config.backbone)} ({parity})")
     runner = Runner(model, config.device)
-    workers = config.workers or available_cores()
     with StoreWriter(out, Extraction(runner.backbone)) as writer:
-        preprocess = runner.backbone.preprocess
-        drift = certificate.check_metadata(runner.metadata, runner.embed, preprocess)
-        started = time.perf_counter()
-        outcomes = _known(listing, writer)
+        drift = certificate.check_metadata(
+            runner.metadata, runner.embed, runner.backbone.preprocess
+        )
+        outcomes: list[_Outcome | None] = [None] * len(listing.images)
+        if not config.rehash:
+            _recognise(listing, writer, outcomes)
         todo = [at for at, outcome in enumerate(outcomes) if outcome is None]
-        _say_plan(hooks, writer, len(listing.images), len(todo))
-        taken: dict[bytes, int] = {}  # content: the image that is embedded for all that share it
-        work = partial(_embed_chunk, listing, runner, writer, taken)
-        done = 0
-        for chunk in run_threads(work, _chunks(todo), workers):
-            for outcome in chunk:
-                if outcome.error and config.on_error == "fail":
-                    path = listing.images[outcome.number].path
-                    raise InputError(
-                        f"{one_line(path)}: {outcome.error} (--on-error fail; what was embedded "
-                        "before it is kept, --on-error skip goes on)"
-                    )
-                outcomes[outcome.number] = outcome
-            done += len(chunk)
-            hooks.progress(done, len(todo))
-        seconds = time.perf_counter() - started
-        facts = {
+        _say_plan(hooks, writer, config, len(listing.images), len(todo))
+        started = time.perf_counter()
+        clock = _work(listing, runner, writer, config, outcomes, todo, hooks)
+        run = {
+            "source": listing.name,
             "model": str(model.resolve()),
-            "certificate": {"min_cosine": drift.min_cosine, "worst": drift.worst},
             "provider": runner.provider,
-            "workers": workers,
+            "workers": config.workers or available_cores(),
+            "shares": clock.shares(),
+            "seconds": round(time.perf_counter() - started, 3),
+            "certificate": dataclasses.asdict(drift),
             "software": _software(),
         }
-        return _publish(listing, outcomes, writer, out, seconds, facts)
+        summary = _publish(listing, outcomes, writer, out, run)
+    _check_failures(summary, config.max_failures)
+    return summary
 
 
-def _known(listing: Listing, writer: StoreWriter) -> list[_Outcome | None]:
-    """Find the images whose file has not changed since it was embedded; None for the others."""
-    outcomes: list[_Outcome | None] = [None] * len(listing.images)
-    for index, ref in enumerate(listing.images):
+def _work(
+    listing: Listing,
+    runner: Runner,
+    writer: StoreWriter,
+    config: EmbedConfig,
+    outcomes: list[_Outcome | None],
+    todo: Sequence[int],
+    hooks: Hooks,
+) -> _Clock:
+    """Embed what is left to do and fill in its outcomes; returns where the time went."""
+    worker = _Worker(listing, runner, writer)
+    clock, done = _Clock(), 0
+    for chunk, spent in run_threads(
+        worker.embed, _chunks(todo), config.workers or available_cores()
+    ):
+        for outcome in chunk:
+            if outcome.error and config.on_error == "fail":
+                path = listing.images[outcome.number].path
+                raise InputError(
+                    f"{one_line(path)}: {outcome.error} (--on-error fail; what was embedded "
+                    "before it is kept, --on-error skip goes on)"
+                )
+            outcomes[outcome.number] = outcome
+        clock.add(spent)
+        done += len(chunk)
+        hooks.progress(done, len(todo))
+    return clock
+
+
+def _check_failures(summary: EmbedSummary, limit: float) -> None:
+    failed = len(summary.failed)
+    share = failed / (failed + summary.rows)
+    if share > limit:
+        reasons = "; ".join(f"{n:,} × {why}" for why, n in list(summary.failures.items())[:3])
+        raise InputError(
+            f"{failed:,} of {failed + summary.rows:,} images failed, {share:.1%}, more than "
+            f"--max-failures {limit:g} allows ({reasons}); the good ones are saved in "
+            f"{one_line(summary.store)}, the others named in its group failures"
+        )
+
+
+def _recognise(listing: Listing, writer: StoreWriter, outcomes: list[_Outcome | None]) -> None:
+    """Fill in the images whose file has not changed since it was embedded."""
+    for number, ref in enumerate(listing.images):
         try:
             info = (listing.root / ref.path).stat()
         except OSError:
@@ -176,16 +249,18 @@ def _known(listing: Listing, writer: StoreWriter) -> list[_Outcome | None]:
         state = FileState(info.st_size, info.st_mtime_ns)
         sha256 = writer.hash_of(state_key(ref.path, state))
         if sha256 is not None:
-            outcomes[index] = _Outcome(index, sha256, state, embedded=False, error="")
-    return outcomes
+            outcomes[number] = _Outcome(number, sha256, state, embedded=False, error="")
 
 
-def _say_plan(hooks: Hooks, writer: StoreWriter, listed: int, todo: int) -> None:
+def _say_plan(
+    hooks: Hooks, writer: StoreWriter, config: EmbedConfig, listed: int, todo: int
+) -> None:
     if writer.journalled_before:
-        hooks.notice(
-            f"continuing: {writer.journalled_before:,} images of an unfinished run are kept"
-        )
-    if writer.published_before:
+        kept = f"{writer.journalled_before:,} images"
+        hooks.notice(f"continuing: {kept} of an unfinished run are kept")
+    if config.rehash:
+        hooks.notice(f"reading all {listed:,} files again")
+    elif writer.published_before:
         hooks.notice(f"{listed - todo:,} of {listed:,} images are in the store already")
 
 
@@ -194,43 +269,50 @@ def _chunks(todo: Sequence[int]) -> Iterator[Sequence[int]]:
         yield todo[start : start + CHUNK]
 
 
-def _embed_chunk(
-    listing: Listing,
-    runner: Runner,
-    writer: StoreWriter,
-    taken: dict[bytes, int],
-    chunk: Sequence[int],
-) -> list[_Outcome]:
-    outcomes, records = [], []
-    for index in chunk:
-        outcome, record = _embed_one(listing, runner, writer, taken, index)
-        outcomes.append(outcome)
-        if record is not None:
-            records.append(record)
-    if records:
-        writer.append(records)
-    return outcomes
+class _Worker:
+    """Reads, decodes and infers chunks of images; every thread uses the same one."""
 
+    def __init__(self, listing: Listing, runner: Runner, writer: StoreWriter) -> None:
+        self._listing, self._runner, self._writer = listing, runner, writer
+        self._taken: dict[bytes, int] = {}  # content: the image embedded for all that share it
 
-def _embed_one(
-    listing: Listing, runner: Runner, writer: StoreWriter, taken: dict[bytes, int], index: int
-) -> tuple[_Outcome, Record | None]:
-    sha256, state = b"", FileState(-1, -1)
-    path = listing.images[index].path
-    try:
-        data, info = images.read_file(listing.root / path)
-        state = FileState(info.st_size, info.st_mtime_ns)
-        sha256 = hashlib.sha256(data).digest()
-        if writer.holds(sha256) or taken.setdefault(sha256, index) != index:
-            return _Outcome(index, sha256, state, embedded=False, error=""), None
-        crop = images.decode(data, runner.backbone.preprocess)
-        features = runner.embed(crop[np.newaxis])[0]
-        if not np.isfinite(features).all():
-            raise ImageError("the network returned values that are not finite")
-    except ImageError as error:
-        return _Outcome(index, sha256, state, embedded=False, error=str(error)), None
-    record = Record(sha256, state_key(path, state), features, images.miniature(crop))
-    return _Outcome(index, sha256, state, embedded=True, error=""), record
+    def embed(self, chunk: Sequence[int]) -> tuple[list[_Outcome], _Clock]:
+        """Embed images by number and put their features into the journal."""
+        clock = _Clock()
+        outcomes, records = [], []
+        for number in chunk:
+            outcome, record = self._embed_one(number, clock)
+            outcomes.append(outcome)
+            if record is not None:
+                records.append(record)
+        clock.start()
+        if records:
+            self._writer.append(records)
+        clock.stop("write")
+        return outcomes, clock
+
+    def _embed_one(self, number: int, clock: _Clock) -> tuple[_Outcome, Record | None]:
+        sha256, state = b"", FileState(-1, -1)
+        path = self._listing.images[number].path
+        clock.start()
+        try:
+            data, info = images.read_file(self._listing.root / path)
+            state = FileState(info.st_size, info.st_mtime_ns)
+            sha256 = hashlib.sha256(data).digest()
+            clock.stop("read")
+            if self._writer.holds(sha256) or self._taken.setdefault(sha256, number) != number:
+                return _Outcome(number, sha256, state, embedded=False, error=""), None
+            crop = images.decode(data, self._runner.backbone.preprocess)
+            small = images.miniature(crop)
+            clock.stop("decode")
+            features = self._runner.embed(crop[np.newaxis])[0]
+            clock.stop("infer")
+            if not np.isfinite(features).all():
+                raise ImageError("the network returned values that are not finite")
+        except ImageError as error:
+            return _Outcome(number, sha256, state, embedded=False, error=str(error)), None
+        record = Record(sha256, state_key(path, state), features, small)
+        return _Outcome(number, sha256, state, embedded=True, error=""), record
 
 
 def _publish(
@@ -238,8 +320,7 @@ def _publish(
     outcomes: Sequence[_Outcome | None],
     writer: StoreWriter,
     out: Path,
-    seconds: float,
-    facts: dict[str, Any],
+    run: dict[str, Any],
 ) -> EmbedSummary:
     code = {name: at for at, name in enumerate(listing.classes)}
     unusable = {o.sha256: o.error for o in outcomes if o is not None and o.error and o.sha256}
@@ -258,9 +339,9 @@ def _publish(
     if not rows:
         told = "; ".join(f"{count} × {reason}" for reason, count in list(reasons.items())[:5])
         raise InputError(f"none of {len(failures):,} images could be used ({told})")
-    run = facts | {"source": listing.name, "embedded": embedded, "seconds": round(seconds, 3)}
     classes = [stored_name(name) for name in listing.classes]
-    published = writer.publish(rows, failures, classes, run)
+    known = {"embedded": embedded, "failures": reasons}
+    published = writer.publish(rows, failures, classes, run | known)
     return EmbedSummary(
         store=out,
         changed=published.changed,
@@ -269,9 +350,10 @@ def _publish(
         reused=len(rows) - embedded,
         failures=reasons,
         failed=[(failure.path, failure.reason) for failure in failures],
-        seconds=seconds,
-        provider=facts["provider"],
-        workers=facts["workers"],
+        seconds=run["seconds"],
+        shares=run["shares"],
+        provider=run["provider"],
+        workers=run["workers"],
         source=sources.describe(listing),
     )
 

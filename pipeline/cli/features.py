@@ -12,6 +12,12 @@ from pipeline.cli.options import FILE, as_json, device, hooks, print_json, worke
 from pipeline.embed import EmbedConfig, EmbedSummary, embed
 from pipeline.errors import one_line
 
+_LIMITS = {
+    "read": "reading the files",
+    "decode": "decoding the images",
+    "infer": "inference",
+    "write": "writing the features",
+}
 _SHOWN = 5  # failures named on the terminal; the store has them all
 
 
@@ -21,6 +27,14 @@ _SHOWN = 5  # failures named on the terminal; the store has them all
 @click.option("--out", type=FILE, required=True, help="The store to write, an HDF5 file.")
 @workers
 @click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True)
+@click.option(
+    "--max-failures",
+    type=click.FloatRange(0, 1),
+    default=0.2,
+    show_default=True,
+    help="Share of failed images above which the exit code is 1, once the good are saved.",
+)
+@click.option("--rehash", is_flag=True, help="Read unchanged files again as well.")
 @device
 @as_json
 def command(
@@ -29,6 +43,8 @@ def command(
     out: Path,
     workers: int | None,
     on_error: str,
+    max_failures: float,
+    rehash: bool,
     device: str,
     json_: bool,
 ) -> None:
@@ -36,7 +52,14 @@ def command(
 
     Only what is left to do is done: images that the store holds are not embedded again.
     """
-    config = EmbedConfig(backbone=backbone, workers=workers, on_error=on_error, device=device)
+    config = EmbedConfig(
+        backbone=backbone,
+        workers=workers,
+        on_error=on_error,
+        device=device,
+        rehash=rehash,
+        max_failures=max_failures,
+    )
     with hooks("embedding") as told:
         summary = embed(data, out, config, told)
     if json_:
@@ -53,6 +76,8 @@ def _print(summary: EmbedSummary) -> None:
             f"{summary.images_per_second:.0f} images/s "
             f"({summary.provider}, {summary.workers} threads)"
         )
+        shares = ", ".join(f"{kind} {share:.0%}" for kind, share in summary.shares.items())
+        click.echo(f"the workers' time: {shares}; the limit is {_LIMITS[summary.limit]}")
     if summary.failed:
         click.echo(f"{len(summary.failed):,} images failed:")
         for reason, count in summary.failures.items():

@@ -220,8 +220,38 @@ class TestWhatIsLeftToDo:
         assert (tmp_path / "store.h5").read_bytes() == before
         read()
 
+    def test_a_change_that_hides_is_found_by_rehash(self, run, read, image_folder, write_image):
+        root = image_folder()
+        path = root / "train/bark/3.bmp"  # a format whose size does not depend on its content
+        run(root)
+        info = path.stat()
+        write_image(path, seed=999)
+        os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+        assert path.stat().st_size == info.st_size
+        assert run(root).changed is False
+        assert run(root, rehash=True).embedded == 1
+        row = read().path.index("train/bark/3.bmp")
+        assert read().sha256[row].tobytes() == hashlib.sha256(path.read_bytes()).digest()
+        assert run(root, rehash=True).changed is False
+
 
 class TestFailures:
+    @pytest.mark.parametrize(("limit", "fails"), [(0.2, True), (0.25, False), (1.0, False)])
+    def test_too_many_failures_end_in_an_error_with_the_good_ones_saved(
+        self, run, read, image_folder, limit, fails
+    ):
+        root = image_folder(per_class=3)
+        for name in ("a.jpg", "b.png", "c.gif", "d.bmp"):
+            (root / "train/bark" / name).write_bytes(b"no image")
+        if fails:
+            expected = r"4 of 16 images failed, 25.0%, more than --max-failures 0.2 allows \(4 × "
+            with pytest.raises(InputError, match=expected):
+                run(root, max_failures=limit)
+        else:
+            assert run(root, max_failures=limit).rows == 12
+        assert len(read().path) == 12
+        assert len(read().failures) == 4
+
     def test_each_bad_image_is_a_row_with_its_reason(self, run, read, image_folder):
         root = image_folder()
         bark = root / "train/bark"
@@ -258,7 +288,7 @@ class TestFailures:
         names = ["good.png", "folder.jpg", "pipe.jpg", "dangling.jpg", "missing.jpg", "/dev/null"]
         text = "".join(f"{name},a\n" for name in names)
         (tmp_path / "list.csv").write_text(f"path,label\n{text}")
-        assert run(tmp_path / "list.csv").rows == 1
+        assert run(tmp_path / "list.csv", max_failures=1).rows == 1
         assert dict(read().failures) == {
             "folder.jpg": "not a regular file",
             "pipe.jpg": "not a regular file",
@@ -285,10 +315,10 @@ class TestFailures:
         root = image_folder()
         for number in range(30):
             (root / f"train/bark/bad {number}.jpg").write_bytes(b"the same")
-        assert run(root, workers=5).rows == 24
+        assert run(root, workers=5, max_failures=1).rows == 24
         assert len(read().failures) == 30
         assert len({reason for _, reason in read().failures}) == 1
-        assert run(root).changed is False
+        assert run(root, max_failures=1).changed is False
 
     def test_a_file_that_vanishes_is_a_failure(self, run, read, image_folder):
         root = image_folder()
@@ -492,3 +522,14 @@ def test_the_backbone_may_lie_anywhere(run, image_folder, tiny_backbone, tmp_pat
     folder.mkdir()
     copy = Path(shutil.copy(tiny_backbone, folder / "a b.onnx"))
     assert run(image_folder(), backbone=copy).rows == 24
+
+
+def test_the_summary_says_where_the_time_went(run, image_folder):
+    root = image_folder()
+    first = run(root)
+    assert set(first.shares) == {"read", "decode", "infer", "write"}
+    assert sum(first.shares.values()) == pytest.approx(1, abs=0.001)
+    assert first.limit == max(first.shares, key=first.shares.get)
+    assert first.images_per_second > 0
+    second = run(root)
+    assert (second.shares, second.limit, second.images_per_second) == ({}, "", 0.0)
