@@ -205,7 +205,8 @@ def _forward(module: torch.nn.Module, images: NDArray[np.uint8]) -> NDArray[np.f
     import torch
 
     with torch.inference_mode():
-        features: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
+        # A copy, because torch wants memory that it may write to, and decoded images forbid it.
+        features: NDArray[np.float32] = module(torch.from_numpy(images.copy())).numpy()
     return features
 
 
