@@ -53,11 +53,13 @@ def run_threads(
             error = caught
         results.put(_Ended(error))
 
-    threads = [threading.Thread(target=loop, daemon=True) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    running = workers
+    threads: list[threading.Thread] = []
     try:
+        for _ in range(workers):
+            thread = threading.Thread(target=loop, daemon=True)
+            thread.start()
+            threads.append(thread)
+        running = workers
         while running:
             result = results.get()
             if not isinstance(result, _Ended):

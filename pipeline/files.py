@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pipeline.errors import OutputError, one_line
 
@@ -23,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the file cannot be written; the message names it and the cause.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    partial = path.parent / f".{path.name}.{os.getpid()}{PARTIAL}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -33,7 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be made cannot be removed either
+            partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,6 +48,20 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder that can be written to, before hours of work depend on it.
+
+    Raises:
+        OutputError: it cannot be made, or nothing can be written in it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def sync(path: Path) -> None:
     """Flush a file's, or a folder's, content to the disk."""
     handle = os.open(path, os.O_RDONLY)
@@ -55,7 +71,15 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def write_all(handle: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of ``data`` at ``offset`` of an open file, however few bytes a call takes."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
+
+
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """Return the one-line error for a path that could not be written."""
-    cause = error.strerror or one_line(error)
+    cause = os.strerror(error.errno) if error.errno else one_line(error)
     return OutputError(f"cannot write {one_line(path)}: {cause}; choose another place or mend it")

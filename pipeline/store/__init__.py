@@ -1,8 +1,8 @@
 """Feature stores: one HDF5 file with a row an image, complete whenever it has its final name.
 
 Work in progress lies in a journal beside the store (`journal`), under a lock (`lock`); publishing
-(`writer`) writes a new file in listing order and renames it over the old one. `reader` checks and
-reads, and trusts no file.
+(`writer`) writes a new file in listing order, through a `sink` that keeps a full disk from HDF5,
+and renames it over the old one. `reader` checks and reads, and trusts no file.
 """
 
 from pipeline.store.journal import Record

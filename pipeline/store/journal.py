@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError, one_line
-from pipeline.files import cannot_write
+from pipeline.files import cannot_write, write_all
 from pipeline.images import MINIATURE
 
 MAGIC = b"HSJRNL01"
@@ -74,17 +74,18 @@ class Journal:
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._start = self._open_header(extraction, digest)
             self._recover()
-        except OSError as error:
-            self.close()
-            raise cannot_write(path, error) from error
-        except StoreError:
-            self.close()
+        except BaseException as error:
+            if self._handle >= 0:  # the file stays, whatever it is: it may hold work
+                os.close(self._handle)
+            if isinstance(error, OSError):
+                raise cannot_write(path, error) from error
             raise
 
     def _open_header(self, extraction: dict[str, Any], digest: str) -> int:
         head = os.pread(self._handle, _HEADER.size, 0)
         if len(head) == _HEADER.size:
             magic, length, crc = _HEADER.unpack(head)
+            length = min(length, os.fstat(self._handle).st_size)  # a damaged one may be huge
             body = os.pread(self._handle, length, _HEADER.size)
             if magic == MAGIC and len(body) == length and zlib.crc32(body) == crc:
                 held = json.loads(body)
@@ -99,7 +100,7 @@ class Journal:
         # New, or killed before its header was whole: nothing in it can be trusted.
         body = json.dumps({"digest": digest, "extraction": extraction}).encode()
         os.ftruncate(self._handle, 0)
-        _write(self._handle, _HEADER.pack(MAGIC, len(body), zlib.crc32(body)) + body, 0)
+        write_all(self._handle, _HEADER.pack(MAGIC, len(body), zlib.crc32(body)) + body, 0)
         return _HEADER.size + len(body)
 
     def _recover(self) -> None:
@@ -133,7 +134,7 @@ class Journal:
         payloads = [row.tobytes() for row in rows]
         data = b"".join(p + zlib.crc32(p).to_bytes(4, "little") for p in payloads)
         try:
-            _write(self._handle, data, self._offset(len(self.index)))
+            write_all(self._handle, data, self._offset(len(self.index)))
         except OSError as error:
             raise cannot_write(self.path, error) from error
         self.index.extend((record.sha256, record.key) for record in records)
@@ -148,30 +149,34 @@ class Journal:
         return out
 
     def remove(self) -> None:
-        """Delete the journal: its rows are in a published store."""
+        """Delete the journal: its rows are in a published store.
+
+        Raises:
+            OutputError: it cannot be deleted.
+        """
+        self.index.clear()
         self.close()
-        self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file and keep it; an empty journal is deleted."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-            if not self.index:
-                self.path.unlink(missing_ok=True)
+        """Close the file and keep it; an empty journal is deleted.
+
+        Raises:
+            OutputError: that failed.
+        """
+        handle, self._handle = self._handle, -1
+        try:
+            if handle >= 0:
+                os.close(handle)
+                if not self.index:
+                    self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def _offset(self, row: int) -> int:
         return self._start + row * self._stride
 
     def _pread(self, row: int, count: int) -> bytes:
         return os.pread(self._handle, count * self._stride, self._offset(row))
-
-
-def _write(handle: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(handle, view, offset)
-        view, offset = view[written:], offset + written
 
 
 def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int, int]]:

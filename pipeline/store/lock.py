@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -19,13 +20,15 @@ class WriterLock:
     by a crash is never in the way.
 
     Raises:
-        StoreError: another process is writing; the message names it.
+        StoreError: another process is writing (the message names it), or it is a folder.
         OutputError: the lock file cannot be made.
     """
 
     def __init__(self, store: Path) -> None:
-        self._path = store.with_name(store.name + ".lock")
         try:
+            if store.is_dir():
+                raise StoreError(f"{one_line(store)} is a folder; give a file's name, such as x.h5")
+            self._path = store.with_name(store.name + ".lock")
             store.parent.mkdir(parents=True, exist_ok=True)
             self._handle = self._acquire()
         except OSError as error:
@@ -49,17 +52,23 @@ class WriterLock:
             except FileNotFoundError:
                 current = False
             if current:
-                os.ftruncate(handle, 0)
-                os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+                self._sign(handle)
                 return handle
             os.close(handle)
 
+    def _sign(self, handle: int) -> None:
+        with suppress(OSError):  # on a full disk the lock holds all the same, without a name
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+
     def release(self) -> None:
         """Give the lock back; a second call does nothing."""
-        if self._handle >= 0:
-            self._path.unlink(missing_ok=True)
-            os.close(self._handle)
-            self._handle = -1
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            with suppress(OSError):  # a lock file that stays is in nobody's way
+                self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                os.close(handle)
 
     def __enter__(self) -> WriterLock:
         return self

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StoreError, one_line
 from pipeline.images import MINIATURE
-from pipeline.records import SPLITS, FeatureSet, digest_of
+from pipeline.records import SPLITS, Backbone, FeatureSet, digest_of
 
 FORMAT = "headstart-features"
 VERSION = 1
@@ -41,34 +41,33 @@ FAILURES: dict[str, tuple[tuple[int | None, ...], tuple[str, ...]]] = {
 
 
 def read(path: Path) -> FeatureSet:
-    """Read a whole store into memory.
+    """Read a whole store into memory, once it is known to be sound.
+
+    Data without a checksum are taken as they are: other tools may write stores too.
 
     Raises:
         StoreError: it is missing, no feature store, of a newer version, or damaged.
     """
     with opened(path) as file:
-        defects = list(_layout_defects(file))
-        if defects:
-            raise StoreError(f"{one_line(path)} cannot be used: {defects[0]}")
+        defect = next(_defects(file), None)
+        if defect:
+            raise StoreError(f"{one_line(path)} cannot be used: {defect}")
         pixels = file["pixels"][:] if "pixels" in file else None
-        run = json.loads(file.attrs.get("run", "{}"))
-        data = FeatureSet(
+        run = _document(file, "run")
+        return FeatureSet(
             features=file["features"][:].astype(np.float32, copy=False),
             path=texts(file["path"]),
             label=file["label"][:],
             split=texts(file["split"]),
             sha256=file["sha256"][:],
-            classes=tuple(_text(name) for name in file.attrs["classes"]),
-            extraction=json.loads(file.attrs["extraction"]),
-            digest=_text(file.attrs["digest"]),
+            classes=read_classes(file),
+            extraction=_document(file, "extraction"),
+            digest=text(file.attrs["digest"]),
             pixels=pixels,
             failures=read_failures(file),
             name=Path(str(run.get("source", path))).name,
             model=str(run.get("model", "")),
         )
-    if data.label.size and not -1 <= data.label.min() <= data.label.max() < len(data.classes):
-        raise StoreError(f"{one_line(path)} cannot be used: a label code has no class")
-    return data
 
 
 def verify(path: Path) -> list[str]:
@@ -78,9 +77,10 @@ def verify(path: Path) -> list[str]:
         StoreError: it cannot be opened at all.
     """
     with opened(path) as file:
-        defects = list(_layout_defects(file))
+        defects = list(_defects(file))
         if not defects:
-            defects = list(_content_defects(file))
+            sums = _document(file, "checksums")
+            defects = [f"{name} has no checksum" for name in _summed(file) if name not in sums]
     return defects
 
 
@@ -91,9 +91,11 @@ def opened(path: Path) -> Iterator[h5py.File]:
     Raises:
         StoreError: it is missing, is no HDF5 file, or reading fails on the way.
     """
-    if not path.is_file():
-        raise StoreError(f"no feature store at {one_line(path)}; make one with: headstart features")
     try:
+        if not path.is_file():
+            raise StoreError(
+                f"no feature store at {one_line(path)}; make one with: headstart features"
+            )
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -104,7 +106,17 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 def texts(dataset: h5py.Dataset) -> list[str]:
     """Return a text dataset as strings."""
-    return [_text(value) for value in dataset[:]]
+    return [text(value) for value in dataset[:]]
+
+
+def text(value: object) -> str:
+    """Return a text that HDF5 holds as a string; bytes that are not UTF-8 are escaped."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def read_classes(file: h5py.File) -> tuple[str, ...]:
+    """Return the class names."""
+    return tuple(text(name) for name in file.attrs["classes"])
 
 
 def read_failures(file: h5py.File) -> list[tuple[str, str]]:
@@ -115,32 +127,27 @@ def read_failures(file: h5py.File) -> list[tuple[str, str]]:
     return list(zip(texts(group["path"]), texts(group["reason"]), strict=True))
 
 
-def digest_blocks(dataset: h5py.Dataset) -> str:
-    """Return the SHA-256 of a dataset's rows, read in blocks; texts end with a NUL byte each."""
-    total = hashlib.sha256()
-    for start in range(0, len(dataset), BLOCK):
-        total.update(row_bytes(dataset[start : start + BLOCK]))
-    return total.hexdigest()
-
-
 def row_bytes(rows: NDArray[Any]) -> bytes:
-    """Return the bytes that `digest_blocks` hashes: little-endian numbers, or texts with NULs."""
+    """Return the bytes that a checksum hashes: little-endian numbers, or texts with NULs."""
     if rows.dtype == object:
         return b"".join((v if isinstance(v, bytes) else v.encode()) + b"\0" for v in rows)
     return np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).tobytes()
 
 
+def _defects(file: h5py.File) -> Iterator[str]:
+    # Content is read only where the layout is sound.
+    yield from list(_layout_defects(file)) or _content_defects(file)
+
+
 def _layout_defects(file: h5py.File) -> Iterator[str]:
-    if _text(file.attrs.get("format", "")) != FORMAT:
+    if text(file.attrs.get("format", "")) != FORMAT:
         yield "it is an HDF5 file, but no feature store (attribute format is missing or different)"
         return
-    version = int(file.attrs.get("version", 0))
-    if version != VERSION:
-        yield f"its format has version {version}; this Headstart reads version {VERSION}"
+    version = text(file.attrs.get("version"))
+    if version != str(VERSION):
+        yield f"its format has version {one_line(version)}; this Headstart reads version {VERSION}"
         return
-    for name in ("classes", "extraction", "digest"):
-        if name not in file.attrs:
-            yield f"attribute {name} is missing"
+    yield from _attribute_defects(file)
     yield from _group_defects(file, COLUMNS, REQUIRED, "")
     if "failures" in file:
         if not isinstance(file.get("failures", getlink=True), h5py.HardLink):
@@ -149,6 +156,28 @@ def _layout_defects(file: h5py.File) -> Iterator[str]:
             yield "failures is no group"
         else:
             yield from _group_defects(file["failures"], FAILURES, ("path", "reason"), "failures/")
+
+
+def _attribute_defects(file: h5py.File) -> Iterator[str]:
+    for name in ("classes", "extraction", "digest"):
+        if name not in file.attrs:
+            yield f"attribute {name} is missing"
+    if "classes" in file.attrs and not _is_list_of_texts(file.attrs.get_id("classes")):
+        yield "attribute classes is no list of texts"
+    for name in ("extraction", "checksums", "run"):
+        if name in file.attrs and not _is_json_object(file.attrs[name]):
+            yield f"attribute {name} is no JSON object"
+
+
+def _is_list_of_texts(attribute: h5py.h5a.AttrID) -> bool:
+    return len(attribute.shape) == 1 and h5py.check_string_dtype(attribute.dtype) is not None
+
+
+def _is_json_object(value: object) -> bool:
+    try:
+        return isinstance(json.loads(text(value)), dict)
+    except ValueError:
+        return False
 
 
 def _group_defects(
@@ -188,20 +217,24 @@ def _dataset_defect(
     kind = "text" if h5py.check_string_dtype(dataset.dtype) else dataset.dtype.str[1:]
     if kind not in kinds:
         return f"has type {dataset.dtype}, not {' or '.join(kinds)}"
-    shape = dataset.shape
-    fits = len(shape) == 1 + len(tail) and all(
-        want in (None, have) for want, have in zip(tail, shape[1:], strict=True)
+    shape = dataset.shape  # None: a dataset without any
+    fits = (
+        shape is not None
+        and len(shape) == 1 + len(tail)
+        and all(want in (None, have) for want, have in zip(tail, shape[1:], strict=True))
     )
     if not fits:
         return f"has shape {shape}"
     # Stores are not compressed: a shape that the file cannot hold was never written.
-    if dataset.id.get_storage_size() < dataset.size * dataset.dtype.itemsize:
+    held = min(dataset.id.get_storage_size(), Path(dataset.file.filename).stat().st_size)
+    if held < dataset.size * dataset.dtype.itemsize:
         return f"has shape {shape}, but the file holds less"
     return None
 
 
 def _content_defects(file: h5py.File) -> Iterator[str]:
     yield from _identity_defects(file)
+    yield from _checksum_defects(file)
     features = file["features"]
     for start in range(0, len(features), BLOCK):
         finite = np.isfinite(features[start : start + BLOCK]).all(axis=1)
@@ -221,20 +254,42 @@ def _content_defects(file: h5py.File) -> Iterator[str]:
 
 
 def _identity_defects(file: h5py.File) -> Iterator[str]:
-    try:
-        extraction = json.loads(file.attrs["extraction"])
-        checksums = json.loads(file.attrs.get("checksums", "{}"))
-    except ValueError as error:
-        yield f"attribute extraction or checksums is no JSON ({one_line(error)})"
-        return
-    if digest_of(extraction) != _text(file.attrs["digest"]):
+    extraction = _document(file, "extraction")
+    if digest_of(extraction) != text(file.attrs["digest"]):
         yield "attribute digest does not belong to attribute extraction"
-    if not checksums:
-        yield "it holds no checksums"
-    for name, expected in checksums.items():
-        if name in COLUMNS and name in file and digest_blocks(file[name]) != expected:
-            yield f"the data of {name} do not match their checksum"
+    try:
+        dim = Backbone.from_json(extraction["backbone"]).dim
+    except (KeyError, TypeError, ValueError):
+        yield "attribute extraction describes no backbone"
+        return
+    if dim != file["features"].shape[1]:
+        yield f"features has shape {file['features'].shape}, but the backbone gives {dim} a row"
 
 
-def _text(value: object) -> str:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+def _checksum_defects(file: h5py.File) -> Iterator[str]:
+    expected = _document(file, "checksums")
+    for name, blocks in _summed(file).items():
+        if name in expected:
+            total = hashlib.sha256()
+            for block in blocks:
+                total.update(row_bytes(block))
+            if total.hexdigest() != expected[name]:
+                yield f"the data of {name} do not match their checksum"
+
+
+def _summed(file: h5py.File) -> dict[str, Iterator[NDArray[Any]]]:
+    """Return, by name, the blocks of everything that has a checksum."""
+    names = [name for name in COLUMNS if name in file]
+    names += [f"failures/{name}" for name in FAILURES if f"failures/{name}" in file]
+    classes = np.array(read_classes(file), object)
+    return {"classes": iter([classes])} | {name: _blocks(file[name]) for name in names}
+
+
+def _blocks(dataset: h5py.Dataset) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(dataset), BLOCK):
+        yield dataset[start : start + BLOCK]
+
+
+def _document(file: h5py.File, name: str) -> dict[str, Any]:
+    """Return a JSON attribute; an absent one is empty."""
+    return dict(json.loads(text(file.attrs.get(name, "{}"))))

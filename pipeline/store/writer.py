@@ -24,8 +24,19 @@ from pipeline.images import MINIATURE
 from pipeline.records import Extraction
 from pipeline.store.journal import KEY_BYTES, Journal, Record
 from pipeline.store.lock import WriterLock
-from pipeline.store.reader import BLOCK, FORMAT, VERSION, opened, read_failures, row_bytes, texts
+from pipeline.store.reader import (
+    BLOCK,
+    FORMAT,
+    VERSION,
+    opened,
+    read_classes,
+    read_failures,
+    row_bytes,
+    text,
+    texts,
+)
 from pipeline.store.reader import verify as verify_store
+from pipeline.store.sink import create
 
 _TEXT = h5py.string_dtype("utf-8")
 
@@ -112,8 +123,10 @@ class StoreWriter:
             for row, (sha256, key) in enumerate(self._journal.index):
                 self._location.setdefault(sha256, -1 - row)
                 self._hash_of[key] = sha256
-        except BaseException:
+        except BaseException as error:
             self._lock.release()
+            if isinstance(error, OSError):
+                raise cannot_write(path, error) from error
             raise
         self.journalled_before = len(self._journal.index)
 
@@ -126,7 +139,7 @@ class StoreWriter:
             )
         with opened(self._path) as file:
             held = json.loads(file.attrs["extraction"])
-            if file.attrs["digest"] != self._extraction.digest:
+            if text(file.attrs["digest"]) != self._extraction.digest:
                 raise StoreError(
                     f"{one_line(self._path)} holds features of another extraction "
                     f"({one_line(self._extraction.difference(held))}); choose another --out"
@@ -178,7 +191,7 @@ class StoreWriter:
         """Write the store with these rows, in this order, and put it under its final name.
 
         A store that already says the same is left as it is. On any error the old store is
-        untouched and the journal keeps the new rows.
+        untouched and the journal keeps the new rows. This is the last thing a writer does.
 
         Args:
             rows: each with a ``sha256`` that `holds` knows.
@@ -192,14 +205,15 @@ class StoreWriter:
         if self._path.exists() and self._says_the_same(rows, failures, classes):
             self._journal.remove()
             return Published(changed=False, rows=len(rows))
-        try:
-            with replacing(self._path) as partial, h5py.File(partial, "w", libver="v108") as file:
-                self._write_attributes(file, classes, run)
-                checksums = self._write_rows(file, rows)
-                file.attrs["checksums"] = json.dumps(checksums, sort_keys=True)
-                _write_failures(file, failures)
-        except RuntimeError as error:  # what HDF5 says when closing fails
-            raise cannot_write(self._path, OSError(one_line(error))) from error
+
+        def fill(file: h5py.File) -> None:
+            self._write_attributes(file, classes, run)
+            checksums = self._write_rows(file, rows) | _write_failures(file, failures)
+            checksums["classes"] = _digest(np.array(classes, object))
+            file.attrs["checksums"] = json.dumps(checksums, sort_keys=True)
+
+        with replacing(self._path) as partial:
+            create(partial, fill)
         self._journal.remove()
         return Published(changed=True, rows=len(rows))
 
@@ -211,7 +225,7 @@ class StoreWriter:
         with opened(self._path) as file:
             hashes, sizes, mtimes = (file[name][:] for name in ("sha256", "size", "mtime_ns"))
             same = (
-                [_name(c) for c in file.attrs["classes"]] == list(classes)
+                read_classes(file) == tuple(classes)
                 and file["label"][:].tolist() == [row.label for row in rows]
                 and texts(file["split"]) == [row.split for row in rows]
                 and texts(file["path"]) == [stored_name(row.path) for row in rows]
@@ -238,15 +252,9 @@ class StoreWriter:
     def _write_rows(self, file: h5py.File, rows: Sequence[Row]) -> dict[str, str]:
         n = len(rows)
         side = MINIATURE
-        # About a megabyte a chunk: few enough for millions of rows, small enough to read one.
-        chunk = max(1, min(n, (1 << 20) // (4 * self._dim)))
         columns = {
-            "features": file.create_dataset(
-                "features", (n, self._dim), "<f4", chunks=(chunk, self._dim)
-            ),
-            "pixels": file.create_dataset(
-                "pixels", (n, side, side, 3), "u1", chunks=(min(chunk, 256), side, side, 3)
-            ),
+            "features": file.create_dataset("features", (n, self._dim), "<f4"),
+            "pixels": file.create_dataset("pixels", (n, side, side, 3), "u1"),
             "path": file.create_dataset("path", (n,), _TEXT),
             "label": file.create_dataset("label", (n,), "<i4"),
             "split": file.create_dataset("split", (n,), _TEXT),
@@ -298,8 +306,10 @@ class StoreWriter:
 
     def close(self) -> None:
         """Give the store back; unpublished rows stay in the journal."""
-        self._journal.close()
-        self._lock.release()
+        try:
+            self._journal.close()
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -321,22 +331,24 @@ def _take(dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
     return np.asarray(dataset[rows])
 
 
-def _write_failures(file: h5py.File, failures: Sequence[Failure]) -> None:
-    group = file.create_group("failures")
-    count = len(failures)
-    group.create_dataset("path", (count,), _TEXT)[:] = [stored_name(f.path) for f in failures]
-    group.create_dataset("reason", (count,), _TEXT)[:] = [f.reason for f in failures]
+def _write_failures(file: h5py.File, failures: Sequence[Failure]) -> dict[str, str]:
     hashes = b"".join(f.sha256.ljust(32, b"\0") for f in failures)
-    group.create_dataset("sha256", (count, 32), "u1")[:] = np.frombuffer(hashes, "u1").reshape(
-        -1, 32
-    )
+    columns: dict[str, NDArray[Any]] = {
+        "path": np.array([stored_name(f.path) for f in failures], object),
+        "reason": np.array([f.reason for f in failures], object),
+        "sha256": np.frombuffer(hashes, "u1").reshape(-1, 32),
+    }
+    for name, values in columns.items():
+        kind = _TEXT if values.dtype == object else values.dtype
+        file.create_dataset(f"failures/{name}", data=values, dtype=kind)
+    return {f"failures/{name}": _digest(values) for name, values in columns.items()}
+
+
+def _digest(values: NDArray[Any]) -> str:
+    return hashlib.sha256(row_bytes(values)).hexdigest()
 
 
 def _sweep(path: Path) -> None:
     """Remove what a killed writer left half written; the lock says that nobody is at it now."""
     for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         stale.unlink(missing_ok=True)
-
-
-def _name(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
