@@ -65,10 +65,11 @@ report: $(VENV)/installed  ## write OUT/report.html again
 test: $(VENV)/installed-dev  ## run the tests
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/installed-dev  ## lint, format, types
+check: $(VENV)/installed-dev  ## lint, format, types, documents
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/unit/test_readme.py -m "not slow"
 
 bench: $(VENV)/installed-dev  ## measure embedding speed against a torch DataLoader
 	@$(BIN)/python benchmarks/extraction.py "$(DATA)"

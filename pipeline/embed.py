@@ -193,7 +193,8 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
             "certificate": dataclasses.asdict(drift),
             "software": _software(),
         }
-        summary = _publish(listing, outcomes, writer, out, run)
+        proof = runner.metadata[certificate.METADATA]
+        summary = _publish(listing, outcomes, writer, out, run, proof)
     _check_failures(summary, config.max_failures)
     return summary
 
@@ -321,6 +322,7 @@ def _publish(
     writer: StoreWriter,
     out: Path,
     run: dict[str, Any],
+    proof: str,
 ) -> EmbedSummary:
     code = {name: at for at, name in enumerate(listing.classes)}
     unusable = {o.sha256: o.error for o in outcomes if o is not None and o.error and o.sha256}
@@ -341,7 +343,7 @@ def _publish(
         raise InputError(f"none of {len(failures):,} images could be used ({told})")
     classes = [stored_name(name) for name in listing.classes]
     known = {"embedded": embedded, "failures": reasons}
-    published = writer.publish(rows, failures, classes, run | known)
+    published = writer.publish(rows, failures, classes, run | known, proof)
     return EmbedSummary(
         store=out,
         changed=published.changed,

@@ -6,7 +6,7 @@ and renames it over the old one. `reader` checks and reads, and trusts no file.
 """
 
 from pipeline.store.journal import Record
-from pipeline.store.reader import FORMAT, VERSION, read, verify
+from pipeline.store.reader import FORMAT, VERSION, Origin, read, read_origin, verify
 from pipeline.store.writer import Failure, FileState, Row, StoreWriter, state_key
 
 __all__ = [
@@ -14,10 +14,12 @@ __all__ = [
     "VERSION",
     "Failure",
     "FileState",
+    "Origin",
     "Record",
     "Row",
     "StoreWriter",
     "read",
+    "read_origin",
     "state_key",
     "verify",
 ]

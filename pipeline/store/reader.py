@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -82,6 +82,34 @@ def verify(path: Path) -> list[str]:
             sums = _document(file, "checksums")
             defects = [f"{name} has no checksum" for name in _summed(file) if name not in sums]
     return defects
+
+
+class Origin(NamedTuple):
+    """Where a store's features come from.
+
+    Attributes:
+        backbone: the backbone's description in the extraction.
+        model: the ONNX file that was used; it may be gone by now.
+        certificate: the parity certificate that the file carried; empty if none was kept.
+    """
+
+    backbone: dict[str, Any]
+    model: str
+    certificate: str
+
+
+def read_origin(path: Path) -> Origin:
+    """Return where the features of a sound store come from, without reading its rows.
+
+    Raises:
+        StoreError: it cannot be opened, or does not say.
+    """
+    with opened(path) as file:
+        return Origin(
+            _document(file, "extraction")["backbone"],
+            str(_document(file, "run").get("model", "")),
+            text(file.attrs.get("certificate", "")),
+        )
 
 
 @contextmanager

@@ -187,6 +187,7 @@ class StoreWriter:
         failures: Sequence[Failure],
         classes: Sequence[str],
         run: dict[str, Any],
+        certificate: str = "",
     ) -> Published:
         """Write the store with these rows, in this order, and put it under its final name.
 
@@ -198,6 +199,7 @@ class StoreWriter:
             failures: images that could not be embedded.
             classes: class names; row labels index them.
             run: facts about the run (JSON), kept as attribute ``run``.
+            certificate: the backbone's parity certificate, kept as attribute ``certificate``.
 
         Raises:
             OutputError: it cannot be written.
@@ -208,6 +210,7 @@ class StoreWriter:
 
         def fill(file: h5py.File) -> None:
             self._write_attributes(file, classes, run)
+            file.attrs["certificate"] = certificate
             checksums = self._write_rows(file, rows) | _write_failures(file, failures)
             checksums["classes"] = _digest(np.array(classes, object))
             file.attrs["checksums"] = json.dumps(checksums, sort_keys=True)

@@ -1,5 +1,6 @@
 """Every command, as a user runs it: exit code, stdout, stderr."""
 
+import base64
 import csv
 import io
 import json
@@ -228,6 +229,32 @@ def test_predict_writes_what_is_asked_for(headstart, tiny_classifier, image_fold
     document = json.loads(headstart(*words, "--json").stdout)
     assert document["predictions"] == lines
     assert [line.get("label", "") for line in lines] == [row["label"] for row in rows]
+
+
+def test_verify_makes_the_certificate_s_features_again(headstart, features, tmp_path):
+    assert (
+        "certificate: this machine makes the same features" in headstart("verify", features).stdout
+    )
+    with h5py.File(features, "r+") as file:
+        held = json.loads(file.attrs["certificate"])
+        values = np.frombuffer(base64.b64decode(held["features"]), "<f4")
+        held["features"] = base64.b64encode(values[::-1].tobytes()).decode()
+        file.attrs["certificate"] = json.dumps(held)
+    assert "differ from the exporter's" in headstart("verify", features, code=1).stderr
+    with h5py.File(features, "r+") as file:
+        file.attrs["certificate"] = ""
+    assert "keeps no certificate" in headstart("verify", features).stdout
+
+
+def test_verify_without_the_backbone_says_so(headstart, image_folder, tiny_backbone, tmp_path):
+    backbone = tmp_path / "gone.onnx"
+    backbone.write_bytes(tiny_backbone.read_bytes())
+    words = ["--backbone", backbone, "--out", "store.h5"]
+    headstart("features", image_folder(tmp_path / "photos"), *words)
+    backbone.unlink()
+    done = headstart("verify", "store.h5")
+    assert "were not compared" in done.stdout
+    assert "sound" in done.stdout
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
