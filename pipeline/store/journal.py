@@ -26,7 +26,6 @@ MAGIC = b"HSJRNL01"
 KEY_BYTES = 16
 HASH_BYTES = 32
 _HEADER = struct.Struct("<8sII")  # magic, length of the JSON, its CRC-32
-_MINIATURE_BYTES = MINIATURE * MINIATURE * 3
 _SCAN = 1024  # records read at once when opening
 
 
