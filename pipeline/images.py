@@ -14,6 +14,8 @@ The written policy, version `POLICY`; whatever changes a pixel changes the versi
   colour space that Pillow cannot convert to RGB.
 - A truncated image is refused, not filled with grey.
 - An image of more than `MAX_PIXELS` is refused before it is decoded.
+- A JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which costs a fraction
+  of the time, as long as its shorter side keeps `KEPT` times the size that it is resized to.
 """
 
 from __future__ import annotations
@@ -30,11 +32,12 @@ from PIL import Image, UnidentifiedImageError
 from pipeline.errors import ImageError, one_line
 from pipeline.records import Preprocess
 
-POLICY = 1
+POLICY = 2
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses: half a gigabyte of RGB
 MAX_FILE_BYTES = 1 << 30
 MINIATURE = 32
+KEPT = 4  # measured: see ARCHITECTURE.md
 
 _RESAMPLE = {  # of records.INTERPOLATIONS
     "nearest": Image.Resampling.NEAREST,
@@ -43,14 +46,21 @@ _RESAMPLE = {  # of records.INTERPOLATIONS
     "lanczos": Image.Resampling.LANCZOS,
 }
 _ORIENTATION = 0x0112  # EXIF tag
-_UPRIGHT = {  # EXIF orientation: what turns the stored pixels upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_UPRIGHT = {  # EXIF orientation: the turn, and which axes of the upright image it reverses
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, (True, False)),
+    3: (Image.Transpose.ROTATE_180, (True, True)),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, (False, True)),
+    5: (Image.Transpose.TRANSPOSE, (False, False)),
+    6: (Image.Transpose.ROTATE_270, (True, False)),
+    7: (Image.Transpose.TRANSVERSE, (True, True)),
+    8: (Image.Transpose.ROTATE_90, (False, True)),
+}
+_AS_IT_IS = (None, (False, False))
+_SIDEWAYS = {
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
 }
 _DIRECT = {"RGB", "RGBX", "L", "1", "P", "CMYK", "YCbCr", "HSV"}  # convert("RGB") is defined
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
@@ -99,8 +109,16 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size)
+            full = image.size
+            scale = _decode_smaller(image, preprocess)
             image.load()
-            return _fit(_to_rgb(_upright(image)), preprocess)
+            if scale == 1:
+                full = image.size  # decoding a TIFF turns it upright
+            turn, reverses = _orientation(image)
+            upright = _to_rgb(image if turn is None else image.transpose(turn))
+            if turn in _SIDEWAYS:
+                full = full[::-1]
+            return _fit(upright, full, scale, reverses, preprocess)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -185,13 +203,30 @@ def _check_size(size: tuple[int, int]) -> None:
         raise ImageError(f"{width} × {height} is more than {MAX_PIXELS:,} pixels")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(
+    image: Image.Image,
+) -> tuple[Image.Transpose | None, tuple[bool, bool]]:
+    """Return what turns the image upright, and which axes of the upright image that reverses."""
     try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1), _AS_IT_IS)
     except Exception:  # damaged EXIF says nothing of the pixels
-        return image
-    # Transposing before the crop keeps the crop's rounding that of the reference.
-    return image if turn is None else image.transpose(turn)
+        return _AS_IT_IS
+
+
+def _decode_smaller(image: Image.Image, preprocess: Preprocess) -> int:
+    """Let a JPEG be decoded at a fraction of its size, if it is large; returns the divisor.
+
+    The decoder leaves out the highest frequencies of each block of 8 × 8 pixels, which costs
+    little besides reading the file.
+    """
+    width, height = image.size
+    enough = KEPT * preprocess.resize
+    for divisor in (8, 4, 2):
+        if min(width, height) >= divisor * enough:
+            # Only the JPEG decoder knows how; the others do nothing and return None.
+            drafted = image.draft(None, (width // divisor, height // divisor))
+            return 1 if drafted is None else round(width / drafted[1][2])
+    return 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -209,10 +244,26 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _fit(image: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:
+def _fit(
+    image: Image.Image,
+    full: tuple[int, int],
+    scale: int,
+    reverses: tuple[bool, bool],
+    preprocess: Preprocess,
+) -> NDArray[np.uint8]:
+    """Resize the crop out of an upright image that was decoded at ``1 / scale`` of its full size.
+
+    A side that ``scale`` does not divide is rounded up, so the last pixel reaches beyond the
+    image; an axis that was reversed since has that excess at its start.
+    """
+    box = []
+    for at, edge in enumerate(crop_box(*full, preprocess)):
+        axis = at % 2
+        excess = image.size[axis] - full[axis] / scale if reverses[axis] else 0.0
+        box.append(min(edge / scale + excess, image.size[axis]))
     side = (preprocess.crop, preprocess.crop)
-    box = crop_box(*image.size, preprocess)
-    return np.asarray(image.resize(side, _RESAMPLE[preprocess.interpolation], box=box))
+    resample = _RESAMPLE[preprocess.interpolation]
+    return np.asarray(image.resize(side, resample, box=(box[0], box[1], box[2], box[3])))
 
 
 def _cause(error: Exception) -> str:

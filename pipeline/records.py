@@ -70,7 +70,7 @@ class Preprocess:
     resize: int
     crop: int
     interpolation: str = "bicubic"
-    policy: int = 1
+    policy: int = 2
 
     def __post_init__(self) -> None:
         """Refuse what no image could be fitted to.

@@ -1,14 +1,17 @@
 """The main job on 3,781 real photos: every one embedded, and heads as good as they should be."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from pipeline import store
+from pipeline import export, images, store
+from pipeline.runner import Runner
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
@@ -77,3 +80,26 @@ def test_a_second_run_has_nothing_to_do(results, clothing):
     assert "nothing to do" in headstart("features", clothing, "--out", results / "features.h5")
     assert "nothing to do" in headstart("train-heads", results / "features.h5", "--out", results)
     assert (results / "features.h5").stat().st_mtime_ns == before
+
+
+def test_large_photos_keep_their_features_when_decoded_small(clothing, monkeypatch):
+    """Photos enlarged to what phones make: at a fraction of the size, the same features."""
+    runner = Runner(export.model_file("efficientnet-lite0")[0])
+    preprocess = runner.backbone.preprocess
+    photos = sorted((clothing / "train").rglob("*.jpg"))[::128]
+    cosines = []
+    for number, path in enumerate(photos):
+        with Image.open(path) as photo:
+            scale = (2100, 3000, 4200)[number % 3] / min(photo.size)
+            size = (round(photo.width * scale), round(photo.height * scale))
+            out = io.BytesIO()
+            photo.resize(size, Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
+        small = runner.embed(images.decode(out.getvalue(), preprocess)[np.newaxis])[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(images, "KEPT", 10**6)
+            whole = runner.embed(images.decode(out.getvalue(), preprocess)[np.newaxis])[0]
+        assert not np.array_equal(small, whole)
+        cosines.append(small @ whole / np.linalg.norm(small) / np.linalg.norm(whole))
+    assert len(cosines) >= 20
+    assert min(cosines) >= 0.999
+    assert np.mean(cosines) >= 0.9997

@@ -568,7 +568,7 @@ class TestRest:
             png(8, 0, bytes([5] * 4 + [200] * 4), b"tRNS\0\5"),
         ]
         pixels = b"".join(decode(data, EXACT).tobytes() for data in cases)
-        assert images.POLICY == 1
+        assert images.POLICY == 2
         assert (
             hashlib.sha256(pixels).hexdigest()
             == "74798ac8e48c25e6e9af821c14bfdec95c08a6d8bf657c48e320ed5292aed441"
@@ -595,3 +595,58 @@ class TestRest:
         data = (tmp_path / "a.jpg").read_bytes()
         assert data.startswith(b"\xff\xd8")
         assert np.abs(decode(data, preprocess).astype(int) - pixels).mean() < 8
+
+
+class TestLargePhotos:
+    """JPEG files that are decoded at a fraction of their size."""
+
+    SMALL = Preprocess(resize=40, crop=32)
+
+    @staticmethod
+    def photo(width: int, height: int, orientation: int = 1) -> bytes:
+        rng = np.random.default_rng(width + height)
+        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
+        image = coarse.resize((width, height), Image.Resampling.BICUBIC)
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=95, subsampling=0, exif=exif(orientation))
+        return out.getvalue()
+
+    @pytest.mark.parametrize(
+        ("short", "divisor"),
+        [(319, 1), (320, 2), (639, 2), (640, 4), (1279, 4), (1280, 8), (2000, 8)],
+    )
+    def test_how_small_follows_from_the_shorter_side(self, short, divisor):
+        with Image.open(io.BytesIO(self.photo(short + 100, short))) as image:
+            assert images._decode_smaller(image, self.SMALL) == divisor
+            assert image.size == (-(-(short + 100) // divisor), -(-short // divisor))
+
+    @pytest.mark.parametrize("form", ["PNG", "WEBP", "BMP", "TIFF"])
+    def test_other_formats_are_decoded_whole(self, form):
+        out = io.BytesIO()
+        Image.new("RGB", (700, 700), (9, 200, 90)).save(out, form)
+        with Image.open(io.BytesIO(out.getvalue())) as image:
+            assert images._decode_smaller(image, self.SMALL) == 1
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("size", [(704, 640), (1301, 1285), (643, 709), (331, 1407)])
+    def test_the_crop_is_that_of_the_whole_image(self, size, orientation, monkeypatch):
+        """In every orientation, and where the divisor leaves a part of a pixel over."""
+        data = self.photo(*size, orientation)
+        small = decode(data, self.SMALL).astype(int)
+        monkeypatch.setattr(images, "KEPT", 10**6)
+        whole = decode(data, self.SMALL).astype(int)
+        assert np.abs(small - whole).mean() < 1.0
+        # A shift by a tenth of a pixel of the crop would be seen: it changes more than that.
+        assert np.abs(np.roll(whole, 1, axis=1) - whole).mean() > 10
+
+    @pytest.mark.parametrize("mode", ["L", "CMYK"])
+    def test_every_kind_of_jpeg(self, mode):
+        with Image.open(io.BytesIO(self.photo(800, 700))) as photo:
+            out = io.BytesIO()
+            photo.convert(mode).save(out, "JPEG")
+        assert decode(out.getvalue(), self.SMALL).shape == (32, 32, 3)
+
+    def test_a_truncated_one_is_refused(self):
+        data = self.photo(1300, 1300)
+        with pytest.raises(ImageError):
+            decode(data[: len(data) // 2], self.SMALL)

@@ -48,7 +48,7 @@ CHANGES = [
     ("preprocess", Preprocess(resize=255, crop=224)),
     ("preprocess", Preprocess(resize=256, crop=192)),
     ("preprocess", Preprocess(resize=256, crop=224, interpolation="bilinear")),
-    ("preprocess", Preprocess(resize=256, crop=224, policy=2)),
+    ("preprocess", Preprocess(resize=256, crop=224, policy=99)),
 ]
 
 
