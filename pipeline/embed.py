@@ -244,7 +244,7 @@ def _recognise(listing: Listing, writer: StoreWriter, outcomes: list[_Outcome | 
     """Fill in the images whose file has not changed since it was embedded."""
     for number, ref in enumerate(listing.images):
         try:
-            info = (listing.root / ref.path).stat()
+            info = sources.location(listing, ref).stat()
         except OSError:
             continue  # the worker will meet the same error and report it
         state = FileState(info.st_size, info.st_mtime_ns)
@@ -294,10 +294,10 @@ class _Worker:
 
     def _embed_one(self, number: int, clock: _Clock) -> tuple[_Outcome, Record | None]:
         sha256, state = b"", FileState(-1, -1)
-        path = self._listing.images[number].path
+        ref = self._listing.images[number]
         clock.start()
         try:
-            data, info = images.read_file(self._listing.root / path)
+            data, info = images.read_file(sources.location(self._listing, ref))
             state = FileState(info.st_size, info.st_mtime_ns)
             sha256 = hashlib.sha256(data).digest()
             clock.stop("read")
@@ -312,7 +312,7 @@ class _Worker:
                 raise ImageError("the network returned values that are not finite")
         except ImageError as error:
             return _Outcome(number, sha256, state, embedded=False, error=str(error)), None
-        record = Record(sha256, state_key(path, state), features, small)
+        record = Record(sha256, state_key(ref.path, state), features, small)
         return _Outcome(number, sha256, state, embedded=True, error=""), record
 
 

@@ -7,14 +7,13 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from pipeline.errors import StoreError, one_line
 from pipeline.files import cannot_write
 
 
 class WriterLock:
-    """Exclusive right to write a store, from construction to `release`.
+    """Exclusive right to write a store, from construction to `close`.
 
     The kernel drops the lock when its process ends, however it ends, so a lock file left behind
     by a crash is never in the way.
@@ -61,7 +60,7 @@ class WriterLock:
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Give the lock back; a second call does nothing."""
         handle, self._handle = self._handle, -1
         if handle >= 0:
@@ -69,14 +68,3 @@ class WriterLock:
                 self._path.unlink(missing_ok=True)
             with suppress(OSError):
                 os.close(handle)
-
-    def __enter__(self) -> WriterLock:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()

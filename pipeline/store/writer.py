@@ -124,7 +124,7 @@ class StoreWriter:
                 self._location.setdefault(sha256, -1 - row)
                 self._hash_of[key] = sha256
         except BaseException as error:
-            self._lock.release()
+            self._lock.close()
             if isinstance(error, OSError):
                 raise cannot_write(path, error) from error
             raise
@@ -312,7 +312,7 @@ class StoreWriter:
         try:
             self._journal.close()
         finally:
-            self._lock.release()
+            self._lock.close()
 
     def __enter__(self) -> StoreWriter:
         return self

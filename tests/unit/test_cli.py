@@ -246,6 +246,16 @@ def test_verify_makes_the_certificate_s_features_again(headstart, features, tmp_
     assert "keeps no certificate" in headstart("verify", features).stdout
 
 
+def test_verify_checks_models_too(headstart, tiny_backbone, tiny_classifier, tmp_path):
+    for path in (tiny_backbone, tiny_classifier):
+        done = headstart("verify", path)
+        assert "this machine makes the same features" in done.stdout
+        assert "sound" in done.stdout
+    (tmp_path / "cut.onnx").write_bytes(tiny_backbone.read_bytes()[:-1000])
+    assert "cannot be loaded" in headstart("verify", "cut.onnx", code=1).stderr
+    assert "no backbone file" in headstart("verify", "absent.onnx", code=1).stderr
+
+
 def test_verify_without_the_backbone_says_so(headstart, image_folder, tiny_backbone, tmp_path):
     backbone = tmp_path / "gone.onnx"
     backbone.write_bytes(tiny_backbone.read_bytes())

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from pipeline.store.lock import WriterLock
 lock = WriterLock(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
-lock.release()
+lock.close()
 """
 
 
@@ -55,28 +56,28 @@ def test_a_second_writer_is_refused_at_once_and_told_who_writes(holder, store):
         "wait for it or choose another --out"
     )
     holder.communicate("")  # it ends and gives the lock back
-    WriterLock(store).release()
+    WriterLock(store).close()
 
 
 def test_a_killed_holder_is_no_obstacle(holder, store):
     holder.send_signal(signal.SIGKILL)
     holder.wait(10)
     assert store.with_name("s.h5.lock").exists()
-    with WriterLock(store):
+    with closing(WriterLock(store)):
         assert store.with_name("s.h5.lock").read_text().startswith(f"process {os.getpid()} on ")
     assert list(store.parent.iterdir()) == []
 
 
 def test_the_same_process_is_refused_too(store):
-    with WriterLock(store), pytest.raises(StoreError, match=f"process {os.getpid()} on"):
+    with closing(WriterLock(store)), pytest.raises(StoreError, match=f"process {os.getpid()} on"):
         WriterLock(store)
 
 
 def test_release_is_idempotent_and_takes_no_other_lock_away(store):
     first = WriterLock(store)
-    first.release()
-    with WriterLock(store):
-        first.release()
+    first.close()
+    with closing(WriterLock(store)):
+        first.close()
         with pytest.raises(StoreError):
             WriterLock(store)
     assert list(store.parent.iterdir()) == []
@@ -95,14 +96,14 @@ def test_a_lock_file_that_is_removed_while_it_is_taken(store, monkeypatch):
         flock(handle, flags)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with WriterLock(store):
+    with closing(WriterLock(store)):
         assert len(calls) == 2
         with pytest.raises(StoreError):
             WriterLock(store)
 
 
 def test_what_a_lock_file_says_is_quoted_on_one_line(store):
-    with WriterLock(store):
+    with closing(WriterLock(store)):
         store.with_name("s.h5.lock").write_bytes(b"a\nb\xff" + b"x" * 1000)
         with pytest.raises(StoreError) as caught:
             WriterLock(store)
@@ -115,7 +116,7 @@ def test_a_full_disk_costs_the_name_and_not_the_lock(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with WriterLock(store), pytest.raises(StoreError, match="by another process"):
+    with closing(WriterLock(store)), pytest.raises(StoreError, match="by another process"):
         WriterLock(store)
     assert list(store.parent.iterdir()) == []
 
