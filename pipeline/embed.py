@@ -3,7 +3,8 @@
 Every worker thread reads, decodes and infers one image after the other, so pixels stay in one
 core's cache and never cross a process border; one image at a time also makes a feature vector
 independent of its neighbours, which is why an interrupted run ends in the same rows as an
-undisturbed one.
+undisturbed one. On a GPU the same threads decode as many images as one inference takes there and
+hand them over together: while one batch is computed, the others decode the next.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import certificate, export, images, sources
 from pipeline.distribute import available_cores, run_threads
@@ -29,6 +31,7 @@ from pipeline.store import Failure, FileState, Record, Row, StoreWriter, state_k
 from pipeline.store.writer import stored_name
 
 CHUNK = 8  # images a worker takes, and journals, at once: about a tenth of a second of work
+_WILD = "the network returned values that are not finite"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,9 @@ class EmbedConfig:
         backbone: a name, or an ONNX file that Headstart exported.
         workers: threads; None means one per core.
         on_error: ``skip`` turns a bad image into a failure row, ``fail`` ends the run.
-        device: ``cpu`` or ``cuda``.
+        device: one of `pipeline.runner.DEVICES`.
+        precision: one of `pipeline.records.PRECISIONS`; it is part of the features' identity.
+        batch: images in one inference; None takes what suits the device, see `Runner`.
         rehash: read files again although their size and modification time are unchanged.
         max_failures: share of failed images above which the run counts as failed, once
             everything good is saved.
@@ -49,6 +54,8 @@ class EmbedConfig:
     workers: int | None = None
     on_error: str = "skip"
     device: str = "cpu"
+    precision: str = "fp32"
+    batch: int | None = None
     rehash: bool = False
     max_failures: float = 0.2
 
@@ -69,6 +76,8 @@ class EmbedSummary:
         shares: what part of the workers' time went into ``read`` (and hashing), ``decode`` (and
             resizing), ``infer`` and ``write`` (to the journal); empty if nothing was embedded.
         provider: the onnxruntime provider that ran.
+        device: the processor's name.
+        batch: images in one inference.
         workers: threads used.
         source: the listing in one line.
     """
@@ -83,6 +92,8 @@ class EmbedSummary:
     seconds: float
     shares: dict[str, float]
     provider: str
+    device: str
+    batch: int
     workers: int
     source: str
 
@@ -94,7 +105,11 @@ class EmbedSummary:
     @property
     def limit(self) -> str:
         """What the run spent most of its workers' time on; empty if nothing was embedded."""
-        return max(self.shares, key=lambda part: self.shares[part]) if self.shares else ""
+        return _limit(self.shares)
+
+
+def _limit(shares: dict[str, float]) -> str:
+    return max(shares, key=lambda part: shares[part]) if shares else ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,16 @@ class _Outcome(NamedTuple):
     state: FileState
     embedded: bool
     error: str
+
+
+class _Decoded(NamedTuple):
+    """An image on its way to the network."""
+
+    number: int
+    sha256: bytes
+    state: FileState
+    crop: NDArray[np.uint8]
+    small: NDArray[np.uint8]
 
 
 class _Clock:
@@ -168,10 +193,10 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
     hooks = hooks or Hooks()
     listing = sources.open_source(data)
     hooks.notice(sources.describe(listing))
-    model, parity = export.model_file(config.backbone)
+    model, parity = export.model_file(config.backbone, config.precision)
     if parity is not None:
         hooks.notice(f"exported {one_line(config.backbone)} ({parity})")
-    runner = Runner(model, config.device)
+    runner = Runner(model, config.device, batch=config.batch)
     with StoreWriter(out, Extraction(runner.backbone)) as writer:
         drift = certificate.check_metadata(
             runner.metadata, runner.embed, runner.backbone.preprocess
@@ -187,8 +212,11 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
             "source": listing.name,
             "model": str(model.resolve()),
             "provider": runner.provider,
+            "device": runner.device,
+            "batch": runner.batch,
             "workers": config.workers or available_cores(),
             "shares": clock.shares(),
+            "limit": _limit(clock.shares()),
             "seconds": round(time.perf_counter() - started, 3),
             "certificate": dataclasses.asdict(drift),
             "software": _software(),
@@ -212,7 +240,7 @@ def _work(
     worker = _Worker(listing, runner, writer)
     clock, done = _Clock(), 0
     for chunk, spent in run_threads(
-        worker.embed, _chunks(todo), config.workers or available_cores()
+        worker.embed, _chunks(todo, max(CHUNK, runner.batch)), config.workers or available_cores()
     ):
         for outcome in chunk:
             if outcome.error and config.on_error == "fail":
@@ -265,9 +293,9 @@ def _say_plan(
         hooks.notice(f"{listed - todo:,} of {listed:,} images are in the store already")
 
 
-def _chunks(todo: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(todo), CHUNK):
-        yield todo[start : start + CHUNK]
+def _chunks(todo: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(todo), size):
+        yield todo[start : start + size]
 
 
 class _Worker:
@@ -280,19 +308,27 @@ class _Worker:
     def embed(self, chunk: Sequence[int]) -> tuple[list[_Outcome], _Clock]:
         """Embed images by number and put their features into the journal."""
         clock = _Clock()
-        outcomes, records = [], []
+        outcomes: list[_Outcome] = []
+        records: list[Record] = []
+        waiting: list[_Decoded] = []
         for number in chunk:
-            outcome, record = self._embed_one(number, clock)
-            outcomes.append(outcome)
-            if record is not None:
-                records.append(record)
+            image = self._decode(number, clock)
+            if isinstance(image, _Outcome):
+                outcomes.append(image)
+                continue
+            waiting.append(image)
+            if len(waiting) == self._runner.batch:
+                self._infer(waiting, outcomes, records, clock)
+        if waiting:
+            self._infer(waiting, outcomes, records, clock)
         clock.start()
         if records:
             self._writer.append(records)
         clock.stop("write")
         return outcomes, clock
 
-    def _embed_one(self, number: int, clock: _Clock) -> tuple[_Outcome, Record | None]:
+    def _decode(self, number: int, clock: _Clock) -> _Decoded | _Outcome:
+        """Read and decode an image, unless its content is at hand or cannot be used."""
         sha256, state = b"", FileState(-1, -1)
         ref = self._listing.images[number]
         clock.start()
@@ -302,18 +338,34 @@ class _Worker:
             sha256 = hashlib.sha256(data).digest()
             clock.stop("read")
             if self._writer.holds(sha256) or self._taken.setdefault(sha256, number) != number:
-                return _Outcome(number, sha256, state, embedded=False, error=""), None
+                return _Outcome(number, sha256, state, embedded=False, error="")
             crop = images.decode(data, self._runner.backbone.preprocess)
             small = images.miniature(crop)
             clock.stop("decode")
-            features = self._runner.embed(crop[np.newaxis])[0]
-            clock.stop("infer")
-            if not np.isfinite(features).all():
-                raise ImageError("the network returned values that are not finite")
         except ImageError as error:
-            return _Outcome(number, sha256, state, embedded=False, error=str(error)), None
-        record = Record(sha256, state_key(ref.path, state), features, small)
-        return _Outcome(number, sha256, state, embedded=True, error=""), record
+            return _Outcome(number, sha256, state, embedded=False, error=str(error))
+        return _Decoded(number, sha256, state, crop, small)
+
+    def _infer(
+        self,
+        waiting: list[_Decoded],
+        outcomes: list[_Outcome],
+        records: list[Record],
+        clock: _Clock,
+    ) -> None:
+        """Run the images that wait through the network; what becomes of them is added to both."""
+        clock.start()
+        features = self._runner.embed(np.stack([image.crop for image in waiting]))
+        clock.stop("infer")
+        for image, row in zip(waiting, features, strict=True):
+            usable = bool(np.isfinite(row).all())
+            outcomes.append(
+                _Outcome(image.number, image.sha256, image.state, usable, "" if usable else _WILD)
+            )
+            if usable:
+                key = state_key(self._listing.images[image.number].path, image.state)
+                records.append(Record(image.sha256, key, row, image.small))
+        waiting.clear()
 
 
 def _publish(
@@ -342,7 +394,8 @@ def _publish(
         told = "; ".join(f"{count} × {reason}" for reason, count in list(reasons.items())[:5])
         raise InputError(f"none of {len(failures):,} images could be used ({told})")
     classes = [stored_name(name) for name in listing.classes]
-    known = {"embedded": embedded, "failures": reasons}
+    speed = round(embedded / run["seconds"], 1) if run["seconds"] else 0.0
+    known = {"embedded": embedded, "images_per_second": speed, "failures": reasons}
     published = writer.publish(rows, failures, classes, run | known, proof)
     return EmbedSummary(
         store=out,
@@ -355,6 +408,8 @@ def _publish(
         seconds=run["seconds"],
         shares=run["shares"],
         provider=run["provider"],
+        device=run["device"],
+        batch=run["batch"],
         workers=run["workers"],
         source=sources.describe(listing),
     )

@@ -22,6 +22,7 @@ from platformdirs import user_cache_path
 from pipeline import backbones, certificate, textures
 from pipeline.errors import BackboneError, one_line
 from pipeline.files import replacing
+from pipeline.precision import variant
 from pipeline.records import Backbone, digest_of
 from pipeline.runner import INPUT, METADATA, OUTPUT, Runner, is_file
 
@@ -58,11 +59,12 @@ class Parity:
         )
 
 
-def model_file(name: str) -> tuple[Path, Parity | None]:
+def model_file(name: str, precision: str = "fp32") -> tuple[Path, Parity | None]:
     """Return the ONNX file of a backbone, exporting it if the cache does not hold it.
 
     Args:
         name: a backbone's name, or the path of a file that `export` wrote.
+        precision: one of `pipeline.records.PRECISIONS`.
 
     Returns:
         the file, and the parity figures if it was exported just now.
@@ -72,6 +74,11 @@ def model_file(name: str) -> tuple[Path, Parity | None]:
             the exported graph is not equal to the module.
         OutputError: the cache cannot be written.
     """
+    model, parity = _exported(name)
+    return (model if precision == "fp32" else variant(model, precision)), parity
+
+
+def _exported(name: str) -> tuple[Path, Parity | None]:
     if name.endswith(".onnx"):
         if not is_file(Path(name)):
             raise BackboneError(f"no backbone file at {one_line(name)}; see: headstart export")
@@ -101,8 +108,9 @@ def locate(facts: dict[str, Any], hint: str) -> Path:
         BackboneError: it is neither known by name nor where it was.
     """
     wanted = Backbone.from_json(facts)
-    if any(provider.backbone == wanted for provider in backbones.available()):
-        return model_file(wanted.name)[0]
+    plain = dataclasses.replace(wanted, precision="fp32")
+    if any(provider.backbone == plain for provider in backbones.available()):
+        return model_file(wanted.name, wanted.precision)[0]
     if hint and is_file(Path(hint)) and Runner(Path(hint)).backbone == wanted:
         return Path(hint)
     raise BackboneError(

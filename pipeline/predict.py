@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import certificate, images
 from pipeline.distribute import available_cores, run_threads
@@ -46,7 +47,7 @@ class Model:
 
     Args:
         path: the ONNX file.
-        device: ``cpu`` or ``cuda``.
+        device: one of `pipeline.runner.DEVICES`.
 
     Attributes:
         classes: the class names, in the order of the probabilities.
@@ -76,16 +77,26 @@ class Model:
             self._runner.metadata, self._runner.embed, self.backbone.preprocess
         )
 
-    def predict(self, data: bytes) -> tuple[float, ...]:
-        """Return the class probabilities of one image file's bytes.
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Turn an image file's bytes into what the network takes.
 
         Raises:
             ImageError: the bytes are no usable image.
+        """
+        return images.decode(data, self.backbone.preprocess)
+
+    def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the ``(n, k)`` class probabilities of ``(n, crop, crop, 3) uint8`` images.
+
+        Raises:
             RunnerError: inference failed.
         """
-        crop = images.decode(data, self.backbone.preprocess)
-        scores = self._runner.infer(PROBABILITIES, crop[np.newaxis])[0]
-        return tuple(float(score) for score in scores)
+        return self._runner.infer(PROBABILITIES, crops)
+
+    @property
+    def batch(self) -> int:
+        """How many images one inference takes on this device."""
+        return self._runner.batch
 
 
 def predict(model: Model, paths: Sequence[str], workers: int | None = None) -> Iterator[Prediction]:
@@ -101,9 +112,10 @@ def predict(model: Model, paths: Sequence[str], workers: int | None = None) -> I
         RunnerError: inference failed.
     """
     work = partial(_predict_chunk, model)
+    chunks = _chunks(_expand(paths), max(_CHUNK, model.batch))
     waiting: dict[int, list[Prediction]] = {}
     following = 0
-    for number, results in run_threads(work, _chunks(_expand(paths)), workers or available_cores()):
+    for number, results in run_threads(work, chunks, workers or available_cores()):
         waiting[number] = results
         while following in waiting:
             yield from waiting.pop(following)
@@ -127,12 +139,12 @@ def _expand(paths: Sequence[str]) -> Iterator[Path]:
             yield path
 
 
-def _chunks(paths: Iterable[Path]) -> Iterator[tuple[int, list[Path]]]:
+def _chunks(paths: Iterable[Path], size: int) -> Iterator[tuple[int, list[Path]]]:
     chunk: list[Path] = []
     number = 0
     for path in paths:
         chunk.append(path)
-        if len(chunk) == _CHUNK:
+        if len(chunk) == size:
             yield number, chunk
             number, chunk = number + 1, []
     if chunk:
@@ -141,12 +153,17 @@ def _chunks(paths: Iterable[Path]) -> Iterator[tuple[int, list[Path]]]:
 
 def _predict_chunk(model: Model, item: tuple[int, list[Path]]) -> tuple[int, list[Prediction]]:
     number, paths = item
-    return number, [_predict_one(model, path) for path in paths]
-
-
-def _predict_one(model: Model, path: Path) -> Prediction:
-    try:
-        scores = model.predict(read_file(path)[0])
-    except ImageError as error:
-        return Prediction(str(path), "", (), str(error))
-    return Prediction(str(path), model.classes[int(np.argmax(scores))], scores, "")
+    found: dict[int, Prediction] = {}
+    waiting: dict[int, NDArray[np.uint8]] = {}
+    for at, path in enumerate(paths):
+        try:
+            waiting[at] = model.decode(read_file(path)[0])
+        except ImageError as error:
+            found[at] = Prediction(str(path), "", (), str(error))
+        if waiting and (len(waiting) == model.batch or at == len(paths) - 1):
+            scores = model.predict(np.stack(list(waiting.values())))
+            for place, row in zip(waiting, scores, strict=True):
+                label = model.classes[int(np.argmax(row))]
+                found[place] = Prediction(str(paths[place]), label, tuple(map(float, row)), "")
+            waiting.clear()
+    return number, [found[at] for at in range(len(paths))]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+PRECISIONS = ("fp32", "fp16")
 SPLITS = ("train", "validation", "test", "")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 

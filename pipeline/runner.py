@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import platform
+import subprocess
+import threading
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
 from pipeline.errors import BackboneError, RunnerError, one_line
 from pipeline.images import POLICY
@@ -22,7 +29,14 @@ LABEL = "label"
 PROBABILITIES = "probabilities"
 MODEL_METADATA = "headstart.model"
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+DEVICES = tuple(_PROVIDERS)
+GPU_BATCH = 64  # images in one inference on a GPU: enough to fill it, 10 MB to upload
+_GPU_RUNS = 2  # inferences under way at once on a GPU: one computes while another uploads
 
 
 def is_file(path: Path) -> bool:
@@ -38,7 +52,7 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
 
     Args:
         model: the file.
-        device: ``cpu`` or ``cuda``.
+        device: one of `DEVICES`.
         threads: threads inside one inference; with several sessions' worth of Python threads
             calling `run`, 1 is fastest.
 
@@ -51,15 +65,20 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
     if provider not in ort.get_available_providers():
         raise RunnerError(
             f"device {device} was asked for, but this onnxruntime has no {provider}; "
-            "install onnxruntime-gpu or use --device cpu"
+            "install onnxruntime-gpu in place of onnxruntime, or use --device cpu"
         )
+    if device != "cpu":
+        # CUDA and cuDNN as Python packages bring them, where they are installed. What is missing is
+        # printed on stdout, which belongs to results; the session will say it again.
+        with redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
         # As bytes, because onnxruntime takes no path that is not UTF-8.
-        session = ort.InferenceSession(model.read_bytes(), options, providers=[provider])
+        session = ort.InferenceSession(model.read_bytes(), options, providers=_with_options(device))
     except Exception as error:  # onnxruntime raises its own, unrelated, exception types
         raise RunnerError(
             f"{one_line(model)} cannot be loaded by onnxruntime: {one_line(error)}"
@@ -70,6 +89,47 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
             "check the driver and CUDA libraries, or use --device cpu"
         )
     return session
+
+
+def _with_options(device: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the providers of a device, the wanted one first, with their options.
+
+    Convolutions are chosen by rule rather than by timing them, and TF32, which rounds to ten bits,
+    stays off: the same image gets the same features in every run. ``--precision fp16`` is the way
+    to trade bits for speed, since it is written into the identity of the features.
+    """
+    cuda = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})
+    if device == "cuda":
+        return [cuda]
+    if device == "tensorrt":
+        cache = user_cache_path("headstart") / "tensorrt"
+        cache.mkdir(parents=True, exist_ok=True)
+        options = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
+        return [("TensorrtExecutionProvider", options), cuda]
+    return [("CPUExecutionProvider", {})]
+
+
+def device_name(device: str) -> str:
+    """Return the name of the processor that a device stands for, as its maker calls it."""
+    if device == "cpu":
+        return _cpu_name()
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+        return one_line(done.stdout.strip())
+    except (OSError, subprocess.SubprocessError):  # the driver's tool is not everywhere
+        return "GPU 0"
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return one_line(value.strip())
+    except OSError:  # not Linux
+        pass
+    return one_line(platform.processor() or platform.machine())
 
 
 def read_backbone(metadata: Mapping[str, str], model: Path) -> Backbone:
@@ -103,12 +163,18 @@ class Runner:
 
     Args:
         model: an ONNX file that `pipeline.export` wrote.
-        device: ``cpu`` or ``cuda``.
+        device: one of `DEVICES`.
         threads: threads inside one inference.
+        batch: images in one inference; None means 1 on a CPU, where a small image's activations
+            stay in the core's cache, and `GPU_BATCH` on a GPU. Above 1 every inference gets
+            exactly that many, the last one filled up with black, so that its arithmetic does not
+            depend on how many images there were.
 
     Attributes:
         backbone: what the file says of itself.
         provider: the onnxruntime provider that really runs it.
+        device: the processor's name.
+        batch: images in one inference.
         metadata: everything that the file says of itself, by key.
 
     Raises:
@@ -117,13 +183,18 @@ class Runner:
         RunnerError: it cannot run on the device.
     """
 
-    def __init__(self, model: Path, device: str = "cpu", threads: int = 1) -> None:
+    def __init__(
+        self, model: Path, device: str = "cpu", threads: int = 1, batch: int | None = None
+    ) -> None:
         if not is_file(model):
             raise BackboneError(f"no backbone file at {one_line(model)}; see: headstart export")
         self._session = open_session(model, device, threads)
         self.provider: str = self._session.get_providers()[0]
+        self.device = device_name(device)
+        self.batch = batch or (1 if device == "cpu" else GPU_BATCH)
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.backbone = read_backbone(self.metadata, model)
+        self._turn = threading.Semaphore(_GPU_RUNS) if device != "cpu" else None
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the ``(n, d) float32`` features of ``(n, crop, crop, 3) uint8`` RGB images.
@@ -139,8 +210,24 @@ class Runner:
         Raises:
             RunnerError: inference failed, or there is no such output.
         """
+        if self.batch == 1:
+            return self._run(output, images)
+        parts = []
+        for start in range(0, len(images), self.batch):
+            part = images[start : start + self.batch]
+            lacking = self.batch - len(part)
+            if lacking:
+                part = np.pad(part, ((0, lacking), *[(0, 0)] * (part.ndim - 1)))
+            parts.append(self._run(output, part)[: self.batch - lacking])
+        return np.concatenate(parts) if parts else self._run(output, images)
+
+    def _run(self, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            values: NDArray[np.float32] = self._session.run([output], {INPUT: images})[0]
+            if self._turn is None:
+                values: NDArray[np.float32] = self._session.run([output], {INPUT: images})[0]
+            else:
+                with self._turn:
+                    values = self._session.run([output], {INPUT: images})[0]
         except Exception as error:  # onnxruntime raises its own, unrelated, exception types
             raise RunnerError(f"inference failed: {one_line(error)}") from error
         return values

@@ -11,6 +11,7 @@ from pipeline import backbones
 from pipeline.cli.options import FILE, as_json, device, hooks, print_json, workers
 from pipeline.embed import EmbedConfig, EmbedSummary, embed
 from pipeline.errors import one_line
+from pipeline.records import PRECISIONS
 
 _LIMITS = {
     "read": "reading the files",
@@ -36,6 +37,19 @@ _SHOWN = 5  # failures named on the terminal; the store has them all
 )
 @click.option("--rehash", is_flag=True, help="Read unchanged files again as well.")
 @device
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="fp32",
+    show_default=True,
+    help="Arithmetic of the network; fp16 is for GPUs.",
+)
+@click.option(
+    "--batch-size",
+    "batch",
+    type=click.IntRange(min=1),
+    help="Images in one inference; the default is 1 on a CPU, 64 on a GPU.",
+)
 @as_json
 def command(
     data: str,
@@ -46,6 +60,8 @@ def command(
     max_failures: float,
     rehash: bool,
     device: str,
+    precision: str,
+    batch: int | None,
     json_: bool,
 ) -> None:
     """Embed DATA: an image folder, a CSV manifest or torchvision:NAME.
@@ -57,6 +73,8 @@ def command(
         workers=workers,
         on_error=on_error,
         device=device,
+        precision=precision,
+        batch=batch,
         rehash=rehash,
         max_failures=max_failures,
     )
@@ -64,7 +82,8 @@ def command(
         summary = embed(data, out, config, told)
     if json_:
         facts = dataclasses.asdict(summary) | {"store": str(summary.store)}
-        print_json(facts | {"images_per_second": round(summary.images_per_second, 1)})
+        speed = round(summary.images_per_second, 1)
+        print_json(facts | {"images_per_second": speed, "limit": summary.limit})
     else:
         _print(summary)
 
@@ -74,7 +93,7 @@ def _print(summary: EmbedSummary) -> None:
         click.echo(
             f"embedded {summary.embedded:,} images in {summary.seconds:.1f} s: "
             f"{summary.images_per_second:.0f} images/s "
-            f"({summary.provider}, {summary.workers} threads)"
+            f"({summary.provider} on {summary.device}, {summary.workers} threads)"
         )
         shares = ", ".join(f"{kind} {share:.0%}" for kind, share in summary.shares.items())
         click.echo(f"the workers' time: {shares}; the limit is {_LIMITS[summary.limit]}")

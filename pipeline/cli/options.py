@@ -23,13 +23,12 @@ from rich.progress import (
 from rich.text import Text
 
 from pipeline.embed import Hooks
+from pipeline.runner import DEVICES
 
 FILE = click.Path(path_type=Path)
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON document on stdout.")
-device = click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True
-)
+device = click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
 workers = click.option(
     "--workers", type=click.IntRange(min=1), help="Threads; the default is one per core."
 )

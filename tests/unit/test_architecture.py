@@ -35,6 +35,7 @@ HOUSE = {
         "images": "image bytes become an array of pixels",
         "backbones": "pretrained networks, one file a provider",
         "export": "a network becomes a checked ONNX file that describes itself",
+        "precision": "an exported backbone in other arithmetic",
         "certificate": "probe images and their vectors: does this machine compute the same?",
         "runner": "runs an ONNX file, and says on which device",
         "store": "features in one HDF5 file that survives anything",
@@ -56,11 +57,11 @@ HOUSE = {
 # A library is imported by its owners alone: nobody else knows that it is there.
 OWNERS = {
     "PIL": ["images"],
-    "onnxruntime": ["runner"],
+    "onnxruntime": ["precision", "runner"],
     "torch": ["backbones", "export", "finetune", "torchvision_import"],
     "torchvision": ["torchvision_import"],
     "timm": ["torchvision_import"],
-    "onnx": ["bundle", "export"],
+    "onnx": ["bundle", "export", "precision"],
     "skl2onnx": ["bundle"],
     "sklearn": ["heads"],
     "joblib": ["heads"],

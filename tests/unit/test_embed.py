@@ -10,6 +10,7 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
+import h5py
 import numpy as np
 import onnx
 import pytest
@@ -20,7 +21,7 @@ from pipeline.embed import EmbedConfig, EmbedSummary, Hooks, embed
 from pipeline.errors import BackboneError, InputError, OutputError, RunnerError, StoreError
 from pipeline.images import decode, miniature
 from pipeline.records import Extraction, FeatureSet
-from pipeline.runner import METADATA, OUTPUT, Runner
+from pipeline.runner import METADATA, OUTPUT, Runner, device_name
 
 
 @pytest.fixture
@@ -497,7 +498,8 @@ class TestTelling:
         heard: list[str] = []
         summary = run(image_folder(), hooks=Hooks(notice=heard.append))
         assert summary.store == tmp_path / "store.h5"
-        assert summary.provider == "CPUExecutionProvider"
+        assert (summary.provider, summary.batch) == ("CPUExecutionProvider", 1)
+        assert summary.device == device_name("cpu")
         assert summary.source == "24 images, 2 classes (train 12, test 12)"
         assert heard == [summary.source]
         assert summary.images_per_second == pytest.approx(24 / summary.seconds)
@@ -533,3 +535,47 @@ def test_the_summary_says_where_the_time_went(run, image_folder):
     assert first.images_per_second > 0
     second = run(root)
     assert (second.shares, second.limit, second.images_per_second) == ({}, "", 0.0)
+
+
+def test_the_store_says_what_ran(run, image_folder, tmp_path):
+    root = image_folder()
+    (root / "train/bark/damaged.jpg").write_bytes(b"damaged")
+    summary = run(root, batch=5, workers=3)
+    with h5py.File(tmp_path / "store.h5") as file:
+        ran = json.loads(file.attrs["run"])
+    told = {name: ran[name] for name in ("provider", "device", "batch", "workers", "limit")}
+    assert told == {name: getattr(summary, name) for name in told}
+    assert (ran["batch"], ran["workers"], ran["embedded"]) == (5, 3, 24)
+    assert ran["images_per_second"] == pytest.approx(24 / ran["seconds"], rel=0.01)
+    assert ran["failures"] == summary.failures
+    assert sum(ran["shares"].values()) == pytest.approx(1, abs=0.001)
+
+
+@pytest.mark.parametrize("batch", [2, 7, 64])
+def test_batches_make_the_same_rows(run, read, image_folder, batch):
+    root = image_folder(per_class=5)
+    (root / "train/bark/damaged.jpg").write_bytes(b"damaged")
+    shutil.copy(root / "train/bark/0.jpg", root / "train/bark/twin.jpg")
+    run(root, "single.h5")
+    summary = run(root, "batches.h5", batch=batch)
+    single, batches = read("single.h5"), read("batches.h5")
+    assert summary.batch == batch
+    assert batches.path == single.path
+    assert np.array_equal(batches.sha256, single.sha256)
+    assert np.array_equal(batches.pixels, single.pixels)
+    assert np.allclose(batches.features, single.features, atol=1e-6)
+    assert batches.failures == single.failures
+
+
+def test_half_precision_is_another_extraction(run, read, image_folder):
+    root = image_folder()
+    run(root)
+    with pytest.raises(StoreError, match=r"backbone\.precision: fp32 there, fp16 now"):
+        run(root, precision="fp16")
+    run(root, "half.h5", precision="fp16")
+    full, half = read(), read("half.h5")
+    assert half.digest != full.digest
+    assert not np.array_equal(half.features, full.features)
+    cosine = (half.features * full.features).sum(1)
+    cosine /= np.linalg.norm(half.features, axis=1) * np.linalg.norm(full.features, axis=1)
+    assert cosine.min() > 0.9999

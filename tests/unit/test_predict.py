@@ -64,7 +64,7 @@ class TestModel:
             data = path.read_bytes()
             crop = decode(data, runner.backbone.preprocess)
             scores = np.exp(runner.embed(crop[np.newaxis])[0].astype(np.float64) @ weight)
-            found = model.predict(data)
+            found = model.predict(model.decode(data)[np.newaxis])[0]
             assert found == pytest.approx(scores / scores.sum(), abs=1e-5)
             assert sum(found) == pytest.approx(1, abs=1e-6)
             best.add(int(np.argmax(found)))
@@ -72,7 +72,7 @@ class TestModel:
 
     def test_a_bad_image_is_an_image_error(self, model):
         with pytest.raises(ImageError, match="empty file"):
-            model.predict(b"")
+            model.decode(b"")
 
     def test_a_missing_file(self, tmp_path):
         for name in ("missing.onnx", "n" * 300, "nul\0.onnx", "."):
@@ -118,7 +118,8 @@ class TestStream:
         found = list(predict(model, paths, workers))
         assert names(found) == paths
         for prediction, path in zip(found, paths, strict=True):
-            assert prediction.probabilities == model.predict(Path(path).read_bytes())
+            crop = model.decode(Path(path).read_bytes())
+            assert prediction.probabilities == tuple(model.predict(crop[np.newaxis])[0].tolist())
             best = int(np.argmax(prediction.probabilities))
             assert (prediction.label, prediction.error) == (model.classes[best], "")
 

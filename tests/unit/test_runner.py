@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.errors import BackboneError, RunnerError
 from pipeline.records import Preprocess
-from pipeline.runner import INPUT, METADATA, Runner, open_session
+from pipeline.runner import INPUT, METADATA, Runner, device_name, open_session
 
 NO_BACKBONE = "is no file that Headstart wrote .* see: headstart export, headstart train-heads$"
 without_cuda = pytest.mark.skipif(
@@ -81,6 +81,30 @@ def test_threads_may_share_a_runner(tiny_backbone, crops):
     assert all((got == alone[at % 17]).all() for at, got in enumerate(rounds))
 
 
+@pytest.mark.parametrize("batch", [2, 5, 17, 64])
+def test_full_batches_give_what_single_images_give(tiny_backbone, crops, batch):
+    """A batch is filled up, and what fills it up is not answered."""
+    runner = Runner(tiny_backbone, batch=batch)
+    assert runner.batch == batch
+    expected = Runner(tiny_backbone).embed(crops)
+    for n in (0, 1, batch - 1, batch, 17):
+        got = runner.embed(crops[:n])
+        assert got.shape == (min(n, 17), 12)
+        assert np.allclose(got, expected[:n], atol=1e-6)
+
+
+def test_a_feature_vector_does_not_depend_on_how_full_its_batch_was(tiny_backbone, crops):
+    runner = Runner(tiny_backbone, batch=8)
+    assert np.array_equal(runner.embed(crops[:8])[:3], runner.embed(crops[:3]))
+
+
+def test_the_processor_is_named(tiny_backbone):
+    name = Runner(tiny_backbone).device
+    assert name == device_name("cpu")
+    assert name.isprintable()
+    assert name
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_threads_inside_one_inference_change_nothing(tiny_backbone, crops, threads):
     expected = Runner(tiny_backbone).embed(crops)
@@ -89,15 +113,31 @@ def test_threads_inside_one_inference_change_nothing(tiny_backbone, crops, threa
 
 class TestDevice:
     def test_one_that_does_not_exist_is_refused(self, tiny_backbone):
-        with pytest.raises(RunnerError, match=r"^no device 'tpu'; use one of: cpu, cuda$"):
+        with pytest.raises(
+            RunnerError, match=r"^no device 'tpu'; use one of: cpu, cuda, tensorrt$"
+        ):
             Runner(tiny_backbone, "tpu")
 
     @without_cuda
     def test_one_that_is_not_there_is_refused_and_not_replaced(self, tiny_backbone):
-        with pytest.raises(RunnerError, match="install onnxruntime-gpu or use --device cpu"):
+        with pytest.raises(
+            RunnerError,
+            match="install onnxruntime-gpu in place of onnxruntime, or use --device cpu",
+        ):
             Runner(tiny_backbone, "cuda")
         with pytest.raises(RunnerError, match="device cuda was asked for"):
             open_session(tiny_backbone, "cuda")
+        with pytest.raises(RunnerError, match="no TensorrtExecutionProvider"):
+            open_session(tiny_backbone, "tensorrt")
+
+    @pytest.mark.skipif(
+        "CUDAExecutionProvider" not in onnxruntime.get_available_providers(),
+        reason="this onnxruntime was not built for CUDA",
+    )
+    def test_a_gpu_makes_the_features_of_the_cpu(self, tiny_backbone, crops):
+        runner = Runner(tiny_backbone, "cuda")
+        assert runner.provider == "CUDAExecutionProvider"
+        assert np.allclose(runner.embed(crops), Runner(tiny_backbone).embed(crops), atol=1e-4)
 
 
 class TestFile:
