@@ -14,9 +14,9 @@ The written policy, version `POLICY`; whatever changes a pixel changes the versi
   colour space that Pillow cannot convert to RGB.
 - A truncated image is refused, not filled with grey.
 - An image of more than `MAX_PIXELS` is refused before it is decoded.
-- A JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which costs a fraction
-  of the time, as long as its shorter side keeps `scaled.KEPT` times the size that it is resized
-  to; the resize makes up for it.
+- A colour JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which costs a
+  fraction of the time, as long as its shorter side keeps `scaled.KEPT` times the size that it is
+  resized to (more where its colours are halved one way); the resize makes up for it.
 - A file that is not certain to be decoded soon is decoded by a process with limits of time and
   memory (`quarantine`), and refused when it reaches them.
 """

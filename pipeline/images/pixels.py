@@ -95,13 +95,16 @@ def _orientation(
         return _AS_IT_IS
 
 
-def _decode_smaller(image: Image.Image, preprocess: Preprocess) -> int:
+def _decode_smaller(image: ImageFile.ImageFile, preprocess: Preprocess) -> int:
     """Let a JPEG be decoded at a fraction of its size, if it is large; returns the divisor."""
     width, height = image.size
-    divisor = scaled.divisor(width, height, preprocess)
+    layers = getattr(image, "layer", None)  # of a JPEG: name, sampling across and down, table
+    if not layers or len(layers) != 3:
+        return 1  # rounding alone moves the features of grey, whose channels move together
+    usual = layers[0][1] == layers[0][2]
+    divisor = scaled.divisor(width, height, preprocess, usual)
     if divisor == 1:
         return 1
-    # Only the JPEG decoder knows how; the others do nothing and return None.
     drafted = image.draft(None, (width // divisor, height // divisor))
     return 1 if drafted is None else round(width / drafted[1][2])
 

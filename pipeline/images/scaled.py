@@ -19,7 +19,8 @@ from PIL import Image
 
 from pipeline.records import Preprocess
 
-KEPT = 2.5  # measured: see ARCHITECTURE.md
+KEPT = 2.9  # measured: see ARCHITECTURE.md
+STRICTER = 1.4  # times that, where colours are halved one way only: features move more
 _ROWS = 16  # of a tile of weights
 _PRODUCT = 1 << 18  # OpenBLAS starts threads of its own above this; the workers are enough
 
@@ -54,11 +55,18 @@ class _Tile(NamedTuple):
     weights: NDArray[np.float32]
 
 
-def divisor(width: int, height: int, preprocess: Preprocess) -> int:
-    """Return by what a JPEG's sides may be divided: 1, 2, 4 or 8."""
+def divisor(width: int, height: int, preprocess: Preprocess, usual: bool = True) -> int:
+    """Return by what a JPEG's sides may be divided: 1, 2, 4 or 8.
+
+    Args:
+        width: of the full image, in pixels.
+        height: likewise.
+        preprocess: what it is resized to.
+        usual: its colours are kept whole or halved both ways.
+    """
     if preprocess.interpolation not in _KERNELS:
         return 1  # the nearest pixel is not in the reduced image
-    enough = KEPT * preprocess.resize
+    enough = KEPT * preprocess.resize * (1 if usual else STRICTER)
     return next((d for d in (8, 4, 2) if min(width, height) >= d * enough), 1)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.errors import ImageError
-from pipeline.images import decode, scaled
+from pipeline.images import decode, pixels, scaled
 from pipeline.records import Preprocess
 
 SMALL = Preprocess(resize=40, crop=32)
@@ -40,7 +40,7 @@ def in_full(data: bytes, preprocess: Preprocess, monkeypatch) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("short", "divisor"), [(199, 1), (200, 2), (399, 2), (400, 4), (799, 4), (800, 8), (9999, 8)]
+    ("short", "divisor"), [(231, 1), (232, 2), (463, 2), (464, 4), (927, 4), (928, 8), (9999, 8)]
 )
 def test_how_small_follows_from_the_shorter_side(short, divisor):
     assert scaled.divisor(short, short + 100, SMALL) == divisor
@@ -50,6 +50,7 @@ def test_how_small_follows_from_the_shorter_side(short, divisor):
 
 def test_a_photo_of_twelve_megapixels_is_decoded_at_a_quarter():
     assert scaled.divisor(4000, 3000, Preprocess(256, 224)) == 4
+    assert scaled.divisor(4000, 3000, Preprocess(256, 224), usual=False) == 2
 
 
 @pytest.mark.parametrize("divisor", [2, 4, 8])
@@ -147,6 +148,17 @@ def test_other_formats_are_decoded_whole(form, monkeypatch):
         image.save(out, form)
     small = decode(out.getvalue(), SMALL)
     assert (small == in_full(out.getvalue(), SMALL, monkeypatch)).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "subsampling", "divisor"),
+    [("RGB", 0, 4), ("RGB", 1, 2), ("RGB", 2, 4), ("L", 0, 1), ("CMYK", 0, 1)],
+)
+def test_colours_halved_one_way_keep_more_and_grey_is_decoded_whole(mode, subsampling, divisor):
+    out = io.BytesIO()
+    Image.new(mode, (700, 500)).save(out, "JPEG", subsampling=subsampling)
+    with Image.open(io.BytesIO(out.getvalue())) as image:
+        assert pixels._decode_smaller(image, SMALL) == divisor
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
