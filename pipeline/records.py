@@ -71,7 +71,7 @@ class Preprocess:
     resize: int
     crop: int
     interpolation: str = "bicubic"
-    policy: int = 2
+    policy: int = 3
 
     def __post_init__(self) -> None:
         """Refuse what no image could be fitted to.

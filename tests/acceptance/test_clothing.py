@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline import export, images, store
+from pipeline.images import scaled
 from pipeline.runner import Runner
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
@@ -90,13 +91,13 @@ def test_large_photos_keep_their_features_when_decoded_small(clothing, monkeypat
     cosines = []
     for number, path in enumerate(photos):
         with Image.open(path) as photo:
-            scale = (2100, 3000, 4200)[number % 3] / min(photo.size)
+            scale = (1500, 3000, 4200, 6000)[number % 4] / min(photo.size)
             size = (round(photo.width * scale), round(photo.height * scale))
             out = io.BytesIO()
             photo.resize(size, Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
         small = runner.embed(images.decode(out.getvalue(), preprocess)[np.newaxis])[0]
         with monkeypatch.context() as patch:
-            patch.setattr(images, "KEPT", 10**6)
+            patch.setattr(scaled, "KEPT", 10**6)
             whole = runner.embed(images.decode(out.getvalue(), preprocess)[np.newaxis])[0]
         assert not np.array_equal(small, whole)
         cosines.append(small @ whole / np.linalg.norm(small) / np.linalg.norm(whole))

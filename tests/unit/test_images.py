@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import random
 import struct
 import time
 import zlib
@@ -323,12 +322,12 @@ class TestTransparency:
             (8, 0, bytes([5] * 4 + [200] * 4), (5,), (255,) * 3, (200,) * 3),
             (8, 2, bytes([5, 6, 7] * 4 + [9, 0, 0] * 4), (5, 6, 7), (255,) * 3, (9, 0, 0)),
             (1, 0, b"\x0f", (0,), (255,) * 3, (255,) * 3),
-            # Pillow does not know these keys: see the policy.
-            (4, 0, b"\x55\x55\xaa\xaa", (5,), (85,) * 3, (170,) * 3),
-            (16, 0, b"\x12\x34" * 4 + b"\xab\xcd" * 4, (0x1234,), (0x12,) * 3, (0xAB,) * 3),
-            (16, 2, b"\x12\x34" * 12 + b"\xab\xcd" * 12, (0x1234,) * 3, (0x12,) * 3, (0xAB,) * 3),
+            (2, 0, b"\x55\xaa", (1,), (255,) * 3, (170,) * 3),
+            (4, 0, b"\x55\x55\xaa\xaa", (5,), (255,) * 3, (170,) * 3),
+            (16, 0, b"\x12\x34" * 4 + b"\x12\x35" * 4, (0x1234,), (255,) * 3, (0x12,) * 3),
+            (16, 2, b"\x12\x34" * 12 + b"\xab\xcd" * 12, (0x1234,) * 3, (255,) * 3, (0xAB,) * 3),
         ],
-        ids=["grey", "colour", "1 bit", "4 bits", "16 bits", "16-bit colour"],
+        ids=["grey", "colour", "1 bit", "2 bits", "4 bits", "16 bits", "16-bit colour"],
     )
     def test_a_colour_key(self, depth, colour_type, row, key, left, right):
         trns = b"tRNS" + struct.pack(f">{len(key)}H", *key)
@@ -363,28 +362,6 @@ class TestDamage:
             assert (pixels == whole).all()
         assert complete < 32  # a PNG can do without its end, a GIF without its trailer
 
-    @quiet
-    @pytest.mark.parametrize("encoding", ENCODINGS)
-    def test_random_damage_gives_pixels_or_one_error(self, encoding):
-        """What a decoder makes of 300 damaged files a format; nothing may hang or escape."""
-        rng = random.Random(encoding)
-        kind, options = ENCODINGS[encoding]
-        intact = encode(photo(48, 40), kind, **options)
-        started = time.perf_counter()
-        reasons = []
-        for _ in range(300):
-            data = damaged(intact, rng)
-            try:
-                pixels = decode(data, Preprocess(36, 32))
-            except ImageError as error:
-                reasons.append(str(error))
-            else:
-                assert pixels.shape == (32, 32, 3)
-        assert reasons
-        assert all(reason.isprintable() for reason in reasons)
-        assert not any(" at 0x" in reason for reason in reasons)  # the same on every run
-        assert time.perf_counter() - started < 10
-
     def test_a_bomb_is_refused_before_it_is_decoded(self):
         started = time.perf_counter()
         data = png(8, 0, b"", size=(60_000, 60_000))
@@ -406,21 +383,6 @@ class TestDamage:
     def test_an_image_without_pixels_is_refused(self, data):
         with pytest.raises(ImageError):
             decode(data, EXACT)
-
-
-def damaged(data: bytes, rng: random.Random) -> bytes:
-    """Overwrite, remove and insert bytes at random places."""
-    out = bytearray(data)
-    for _ in range(rng.choice((1, 1, 2, 5, 20))):
-        at, count = rng.randrange(len(out)), rng.randrange(1, 9)
-        match rng.choice("ooori"):
-            case "o":
-                out[at] = rng.randrange(256)
-            case "r":
-                del out[at : at + count]
-            case "i":
-                out[at:at] = rng.randbytes(count)
-    return bytes(out)
 
 
 @pytest.fixture(scope="module")
@@ -546,6 +508,26 @@ class TestReadFile:
         with pytest.raises(ImageError, match="cannot be read: Permission denied"):
             read_file(path)
 
+    @pytest.mark.parametrize("size", [0, 5, 100, 200_000])
+    def test_a_file_that_changes_while_it_is_read_is_refused(self, tmp_path, monkeypatch, size):
+        path = tmp_path / "growing.jpg"
+        path.write_bytes(bytes(1000))
+        stat = os.fstat
+
+        def change_after(handle):
+            info = stat(handle)
+            os.truncate(path, size)
+            return info
+
+        monkeypatch.setattr(os, "fstat", change_after)
+        with pytest.raises(ImageError, match="the file changed while it was read"):
+            read_file(path)
+
+    def test_a_file_without_end_is_not_read_for_ever(self):
+        """Files of the kernel say that they hold nothing."""
+        with pytest.raises(ImageError, match="the file changed while it was read"):
+            read_file(Path("/proc/self/maps"))
+
     def test_a_file_too_large_is_not_read(self, tmp_path):
         path = tmp_path / "sparse.tif"
         with path.open("wb") as file:
@@ -568,7 +550,7 @@ class TestRest:
             png(8, 0, bytes([5] * 4 + [200] * 4), b"tRNS\0\5"),
         ]
         pixels = b"".join(decode(data, EXACT).tobytes() for data in cases)
-        assert images.POLICY == 2
+        assert images.POLICY == 3
         assert (
             hashlib.sha256(pixels).hexdigest()
             == "74798ac8e48c25e6e9af821c14bfdec95c08a6d8bf657c48e320ed5292aed441"
@@ -595,58 +577,3 @@ class TestRest:
         data = (tmp_path / "a.jpg").read_bytes()
         assert data.startswith(b"\xff\xd8")
         assert np.abs(decode(data, preprocess).astype(int) - pixels).mean() < 8
-
-
-class TestLargePhotos:
-    """JPEG files that are decoded at a fraction of their size."""
-
-    SMALL = Preprocess(resize=40, crop=32)
-
-    @staticmethod
-    def photo(width: int, height: int, orientation: int = 1) -> bytes:
-        rng = np.random.default_rng(width + height)
-        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
-        image = coarse.resize((width, height), Image.Resampling.BICUBIC)
-        out = io.BytesIO()
-        image.save(out, "JPEG", quality=95, subsampling=0, exif=exif(orientation))
-        return out.getvalue()
-
-    @pytest.mark.parametrize(
-        ("short", "divisor"),
-        [(319, 1), (320, 2), (639, 2), (640, 4), (1279, 4), (1280, 8), (2000, 8)],
-    )
-    def test_how_small_follows_from_the_shorter_side(self, short, divisor):
-        with Image.open(io.BytesIO(self.photo(short + 100, short))) as image:
-            assert images._decode_smaller(image, self.SMALL) == divisor
-            assert image.size == (-(-(short + 100) // divisor), -(-short // divisor))
-
-    @pytest.mark.parametrize("form", ["PNG", "WEBP", "BMP", "TIFF"])
-    def test_other_formats_are_decoded_whole(self, form):
-        out = io.BytesIO()
-        Image.new("RGB", (700, 700), (9, 200, 90)).save(out, form)
-        with Image.open(io.BytesIO(out.getvalue())) as image:
-            assert images._decode_smaller(image, self.SMALL) == 1
-
-    @pytest.mark.parametrize("orientation", range(1, 9))
-    @pytest.mark.parametrize("size", [(704, 640), (1301, 1285), (643, 709), (331, 1407)])
-    def test_the_crop_is_that_of_the_whole_image(self, size, orientation, monkeypatch):
-        """In every orientation, and where the divisor leaves a part of a pixel over."""
-        data = self.photo(*size, orientation)
-        small = decode(data, self.SMALL).astype(int)
-        monkeypatch.setattr(images, "KEPT", 10**6)
-        whole = decode(data, self.SMALL).astype(int)
-        assert np.abs(small - whole).mean() < 1.0
-        # A shift by a tenth of a pixel of the crop would be seen: it changes more than that.
-        assert np.abs(np.roll(whole, 1, axis=1) - whole).mean() > 10
-
-    @pytest.mark.parametrize("mode", ["L", "CMYK"])
-    def test_every_kind_of_jpeg(self, mode):
-        with Image.open(io.BytesIO(self.photo(800, 700))) as photo:
-            out = io.BytesIO()
-            photo.convert(mode).save(out, "JPEG")
-        assert decode(out.getvalue(), self.SMALL).shape == (32, 32, 3)
-
-    def test_a_truncated_one_is_refused(self):
-        data = self.photo(1300, 1300)
-        with pytest.raises(ImageError):
-            decode(data[: len(data) // 2], self.SMALL)

@@ -1,0 +1,193 @@
+"""What the first bytes of a file tell before a decoder sees it.
+
+`is_ordinary` decides where a file is decoded: in the worker's own thread, or by a process that
+can be stopped. It walks the file's structure as far as its first pixels, in a few microseconds
+for a photograph, and says yes only if everything that a decoder does with the file is bounded by
+the limits below. Whatever is unusual, incomplete or not understood is not ordinary.
+"""
+
+from __future__ import annotations
+
+import struct
+
+MAX_PIXELS = 178_956_970  # where Pillow itself refuses: half a gigabyte of RGB
+TOO_MANY_PIXELS = f"more than {MAX_PIXELS:,} pixels"
+
+_PIXELS = 50_000_000  # beyond these, decoding takes seconds
+_BYTES = 64 << 20
+_SEGMENTS = 512  # of a JPEG before its pixels; an ICC profile may take 255
+_SCANS = 32  # of a progressive JPEG; encoders write about 10
+_CHUNKS = 8192  # of a PNG or WebP file
+_EXTRAS = 64  # chunks of a PNG that hold no pixels; each may unpack to a megabyte
+_METADATA = 64 << 10  # bytes of EXIF, and of a GIF's comments
+
+_SIGNATURES = {  # as Pillow's plugins tell them
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II\0*": "TIFF",
+    b"MM*\0": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+_OTHERS = {  # what users take for one of the six, or rename to it
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL",
+    b"\xff\x0a": "JPEG XL",
+    b"8BPS": "Photoshop",
+    b"%!PS": "PostScript",
+    b"\xc5\xd0\xd3\xc6": "PostScript",
+    b"%PDF": "PDF",
+    b"\0\0\1\0": "an icon",
+    b"PK\3\4": "a zip archive",
+    b"\x1f\x8b": "gzip",
+}
+
+
+def kind(data: bytes) -> str | None:
+    """Return which of the six formats a file claims to be, or None."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for start, name in _SIGNATURES.items() if data.startswith(start)), None)
+
+
+def unknown(data: bytes) -> str:
+    """Say that a file is none of the six formats, and what it is instead if that is known."""
+    text = "not a JPEG, PNG, WebP, BMP, TIFF or GIF image"
+    found = next((name for start, name in _OTHERS.items() if data.startswith(start)), "")
+    if data[4:8] == b"ftyp":
+        found = {b"avif": "AVIF", b"avis": "AVIF"}.get(data[8:12], "HEIC or video")
+    start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<svg", b"<?xml", b"<!doctype", b"<html")):
+        found = "HTML, SVG or XML"
+    return f"{text}, but {found}" if found else text
+
+
+def is_ordinary(data: bytes) -> bool:
+    """Tell whether decoding a file in this thread is certain to end soon."""
+    if len(data) > _BYTES:
+        return False
+    walk = {
+        "JPEG": _ordinary_jpeg,
+        "PNG": _ordinary_png,
+        "WEBP": _ordinary_webp,
+        "GIF": _ordinary_gif,
+        "BMP": _ordinary_bmp,
+        "TIFF": _never,
+        None: _always,
+    }[kind(data)]
+    try:
+        return walk(data)
+    except (IndexError, struct.error):  # it ends too early
+        return False
+
+
+def _never(data: bytes) -> bool:
+    """Answer for TIFF: its tags may make a decoder read, copy and compute nearly anything."""
+    return False
+
+
+def _always(data: bytes) -> bool:
+    """Answer for an unknown format: no decoder will touch it."""
+    return True
+
+
+def _few_pixels(width: int, height: int) -> bool:
+    return width * height <= _PIXELS
+
+
+def _ordinary_jpeg(data: bytes) -> bool:
+    at, frame, exif = 2, b"", 0
+    for _ in range(_SEGMENTS):
+        mark, marker, length = struct.unpack_from(">BBH", data, at)
+        if mark != 0xFF or not 0xC0 <= marker <= 0xFE or 0xD0 <= marker <= 0xD9:
+            return False
+        if marker in (0xC0, 0xC1, 0xC2):
+            if frame:
+                return False
+            frame = data[at + 1 : at + 12]
+        elif marker == 0xE1 and data[at + 4 : at + 8] == b"Exif":
+            exif += 1
+        elif marker == 0xDA:
+            break
+        elif 0xC3 <= marker <= 0xCF and marker not in (0xC4, 0xCC):
+            return False  # lossless, hierarchical and arithmetic coding
+        at += 2 + length
+    else:
+        return False
+    code, _, depth, height, width, components = struct.unpack_from(">BHBHHB", frame)
+    if depth != 8 or exif > 1 or not _few_pixels(width, height):
+        return False
+    all_at_once = code != 0xC2 and data[at + 4] == components
+    return all_at_once or data.count(b"\xff\xda") <= _SCANS
+
+
+def _ordinary_png(data: bytes) -> bool:
+    width, height = struct.unpack_from(">II", data, 16)
+    if data[12:16] != b"IHDR" or not _few_pixels(width, height):
+        return False
+    at, extras = 8, 0
+    for _ in range(_CHUNKS):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name == b"IEND":
+            return True
+        if name not in (b"IDAT", b"fdAT"):
+            extras += 1
+        if extras > _EXTRAS or (name == b"eXIf" and length > _METADATA):
+            return False
+        at += 12 + length
+    return False
+
+
+def _ordinary_webp(data: bytes) -> bool:
+    match data[12:16]:
+        case b"VP8X":
+            sides = data[24:27] + b"\0" + data[27:30] + b"\0"
+            width, height = (side + 1 for side in struct.unpack("<II", sides))
+        case b"VP8L":
+            (bits,) = struct.unpack_from("<I", data, 21)
+            width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        case b"VP8 ":
+            width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+        case _:
+            return False
+    if not _few_pixels(width, height):
+        return False
+    at = 12
+    for _ in range(_CHUNKS):
+        if at >= len(data) - 1:
+            return True
+        name, length = struct.unpack_from("<4sI", data, at)
+        if name == b"EXIF" and length > _METADATA:
+            return False
+        at += 8 + length + length % 2
+    return False
+
+
+def _ordinary_gif(data: bytes) -> bool:
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    while at < _METADATA and data[at] == 0x21:
+        at += 2
+        while at < _METADATA and data[at]:
+            at += 1 + data[at]
+        at += 1
+    if data[at] != 0x2C:
+        return False
+    left, top, wide, high = struct.unpack_from("<HHHH", data, at + 1)
+    return _few_pixels(max(width, left + wide), max(height, top + high))
+
+
+def _ordinary_bmp(data: bytes) -> bool:
+    size, width, height = struct.unpack_from("<Iii", data, 14)
+    if size < 40:  # the header of OS/2
+        width, height = struct.unpack_from("<HH", data, 18)
+        return _few_pixels(width, height)
+    (compression,) = struct.unpack_from("<I", data, 30)
+    # Run lengths are decoded in Python, byte by byte.
+    return compression in (0, 3) and _few_pixels(abs(width), abs(height))
