@@ -70,6 +70,7 @@ class Contender:
             line = ""
         if not line:
             code = self._process.wait()
+            self.close()
             raise ContenderError(f"its process ended with exit code {code}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:

@@ -6,7 +6,7 @@ Usage: python benchmarks/variants.py DATA [--network efficientnet-lite0] [--imag
 Every setting has a process of its own, since several of them hold for a whole process, and runs
 the bare loop of `pipeline.embed`: threads that take chunks of images, and read, decode and infer
 them. No store is written and nothing is hashed, so that differences stand out. A ratio above 1
-means that the setting is faster than the default of the same round.
+means that the setting is faster than the default, which runs right before or after it, in turn.
 """
 
 from __future__ import annotations
@@ -147,24 +147,35 @@ def main() -> None:
     for name, setting in chosen.items():
         request = {"setting": asdict(setting), "model": model, "paths": paths}
         contenders[name] = alternate.Contender(Path(__file__), request, env=setting.env)
-    speeds = alternate.rounds(
-        {name: lambda c=c: c.ask({})["speed"] for name, c in contenders.items()}, options.rounds
-    )
+    runs = {name: lambda c=c: c.ask({})["speed"] for name, c in contenders.items()}
+    speeds: dict[str, list[float]] = {name: [] for name in chosen}
+    ratios: dict[str, list[float]] = {name: [] for name in chosen if name != "default"}
+    for number in range(options.rounds):
+        for name in ratios:
+            pair = {"default": runs["default"], name: runs[name]}
+            for key in pair if number % 2 == 0 else reversed(pair):
+                speeds[key].append(pair[key]())
+            ratios[name].append(speeds[name][-1] / speeds["default"][-1])
     for contender in contenders.values():
         contender.close()
-    report(options, len(paths), speeds)
+    report(options, len(paths), speeds, ratios)
 
 
-def report(options: argparse.Namespace, count: int, speeds: dict[str, list[float]]) -> None:
+def report(
+    options: argparse.Namespace,
+    count: int,
+    speeds: dict[str, list[float]],
+    ratios: dict[str, list[float]],
+) -> None:
     table = Table(
         "setting",
         "images/s",
-        "to the default, paired: median (range)",
+        "to the default beside it: median (range)",
         title=f"{options.network}, {count} images, {options.rounds} rounds",
     )
-    ratios = {name: alternate.paired(values, speeds["default"]) for name, values in speeds.items()}
     for name, values in speeds.items():
-        table.add_row(name, alternate.show(values), alternate.show(ratios[name], 3))
+        ratio = alternate.show(ratios[name], 3) if name in ratios else ""
+        table.add_row(name, alternate.show(values), ratio)
     out.print(table)
     if options.json:
         document = {

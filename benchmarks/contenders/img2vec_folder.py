@@ -44,8 +44,8 @@ class Img2VecFolder:
         if self.extractor is None:
             try:
                 self.extractor = build(request["network"])
-            except KeyError as error:
-                return {"error": error.args[0]}
+            except KeyError:
+                return {"error": f"it has no {request['network']}"}
             settings = [{"name": f"batch={batch}", "batch": batch} for batch in BATCHES]
             return {"settings": settings, "note": f"{version('img2vec-pytorch')}, random weights"}
         paths, batch = request["paths"], request["setting"]["batch"]

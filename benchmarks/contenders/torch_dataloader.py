@@ -73,6 +73,7 @@ def settings(cores: int) -> list[dict[str, Any]]:
             "channels_last": last,
         }
         for w, b, t, last in itertools.product(workers, BATCHES, threads, (False, True))
+        if w or t == cores  # without workers, fewer threads leave a core idle
     ]
 
 
