@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
@@ -13,14 +14,20 @@ from pipeline import sources
 LARGE = (4000, 3000)
 QUALITY = 90
 TILES = (4, 3)  # photos across and down in a large one
+Item = TypeVar("Item")
 
 
 def sample(data: str, count: int) -> list[Path]:
     """Return up to ``count`` image files of a source, evenly spread over it."""
     listing = sources.open_source(data)
-    step = max(1, len(listing.images) // count)
-    chosen = list(listing.images)[::step][:count]
+    chosen = spread(list(listing.images), count)
     return [sources.location(listing, ref).resolve() for ref in chosen]
+
+
+def spread(items: Sequence[Item], count: int) -> list[Item]:
+    """Return up to ``count`` of some items, evenly spread over them, in their order."""
+    count = min(count, len(items))
+    return [items[number * len(items) // count] for number in range(count)]
 
 
 def enlarge(

@@ -53,6 +53,13 @@ def test_rounds_turn_their_order(bench):
     assert "".join(calls) == "abccbaabc"
 
 
+def test_a_selection_is_spread_evenly(bench):
+    spread = bench("photos").spread
+    assert spread(range(10), 4) == [0, 2, 5, 7]
+    assert spread(range(3), 4) == [0, 1, 2]
+    assert spread([], 4) == []
+
+
 def test_a_mosaic_shows_each_photo_in_its_tile(bench, tmp_path):
     photos, files = bench("photos"), []
     for number in range(12):
