@@ -30,7 +30,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +75,11 @@ def main() -> None:
     pythons = {name: interpreter(name, options.cache) for name in options.rivals}
     cells = []
     for network in options.networks:
-        cells += race(network, sets, pythons, options)
-        document = {"machine": machine, "rounds": options.rounds, "cells": cells}
-        if options.json:  # after every network: an interrupted run keeps what it has
-            options.json.write_text(json.dumps(document, indent=2) + "\n")
+        for cell in race(network, sets, pythons, options):
+            cells.append(cell)
+            document = {"machine": machine, "rounds": options.rounds, "cells": cells}
+            if options.json:  # so often, that an interrupted run keeps what it has
+                options.json.write_text(json.dumps(document, indent=2) + "\n")
     for name in sets:
         out.print(table_of(name, [cell for cell in cells if cell["photos"] == name]))
     out.print({name: value for name, value in machine.items() if name != "versions"})
@@ -143,7 +144,7 @@ def race(
     sets: dict[str, list[Path]],
     pythons: dict[str, Path | str | None],
     options: argparse.Namespace,
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Measure one network on every set of photos."""
     request = {"network": network, "model": str(networks.model_file(network, options.cache))}
     racers = {"headstart": Contender(CONTENDERS / "headstart_embed.py", request)}
@@ -157,7 +158,6 @@ def race(
         except ContenderError as error:
             absent[rival] = str(error)
     settings = {name: racer.opened["settings"] for name, racer in racers.items()}
-    cells = []
     for name, paths in sets.items():
         started = time.perf_counter()
         files = [str(path) for path in paths]
@@ -166,19 +166,19 @@ def race(
         cell = measure(
             racers, settings, absent, {"headstart": files, "": few}, trial, options.rounds
         )
-        cells.append(
-            {"network": network, "photos": name, "images": len(paths), "rival_images": len(few)}
-            | cell
-        )
-        cells[-1] |= {
+        yield {
+            "network": network,
+            "photos": name,
+            "images": len(paths),
+            "rival_images": len(few),
             "absent": dict(absent),
             "notes": {n: r.opened.get("note", "") for n, r in racers.items()},
+            **cell,
         }
         out.print(f"{network}, {name}: {time.perf_counter() - started:.0f} s", style="dim")
         settings = {key: shortlist(cell["trials"].get(key), settings[key]) for key in racers}
     for racer in racers.values():
         racer.close()
-    return cells
 
 
 def measure(
