@@ -71,7 +71,7 @@ check: $(VENV)/installed-dev  ## lint, format, types, documents
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/unit/test_readme.py -m "not slow"
 
-bench: $(VENV)/installed-dev  ## measure embedding speed against a torch DataLoader
+bench: $(VENV)/installed-dev  ## measure embedding speed against its bound and three rivals
 	@$(BIN)/python benchmarks/extraction.py "$(DATA)"
 
 clean:  ## remove what was generated, except .venv

@@ -1,161 +1,313 @@
-"""Embedding speed, end to end, against its bound and a torch DataLoader with eager inference.
+"""Embedding speed against its bound, a torch DataLoader and two packages that do the same job.
 
-Usage: python benchmarks/extraction.py DATA [--images 512] [--rounds 3] [--json FILE]
+Usage: python benchmarks/extraction.py DATA [--images 256] [--large-images 48] [--rounds 3]
+           [--networks efficientnet-lite0,resnet18,resnet50,mobilenet_v3_large]
+           [--rivals dataloader,img2vec_pytorch,thingsvision] [--cache FOLDER] [--json FILE]
 
-Both sides read the same image files and use the same network. The DataLoader runs with timm's own
-transforms in each of its usual settings (workers 0 or 2, batch 1 or 32, channels_last or not);
-a short trial of all of them picks its best two, which then alternate with Headstart. Building the
-network is outside the clock on both sides (Headstart opens and checks it once more, and that time
-is taken off); Headstart's time includes listing the images and writing the store.
+Every contender reads the same files with the same network, each in a process of its own, one at a
+time, in turn; a ratio compares two of one round. Building the network is outside the clock
+for all (Headstart opens and checks it once more, and that time is taken off); Headstart's time
+includes listing the images and writing the store, which no other does.
 
-The bound is what the cores could do if threads cost nothing: cores / (seconds to read, decode and
-resize an image + seconds to infer it), each measured alone on one thread in the same round.
+- The bound is what the cores could do if threads cost nothing: cores / (seconds to read, decode
+  and resize an image + seconds to infer it), measured alone on one thread in the same round.
+- The DataLoader runs with the library's own transforms (timm's or torchvision's). A trial of every
+  mix of workers, batch, layout and threads picks two, which both run in every round; the faster
+  one of the round counts.
+- img2vec_pytorch and thingsvision come from the package index, each into an environment of its
+  own under --cache (4 GB in all), with the torch, torchvision and Pillow of this one. A trial picks
+  their batch. Their weights are random. img2vec_pytorch resizes in its own way.
+
+The photos are those of DATA, and large ones of 12 megapixels that are made of them under --cache.
+The rivals, being slow, read an even selection of them (--rival-images, and 32 large ones): enough
+for their steady speed, while Headstart's fixed costs, the store's above all, need more images to
+weigh what they weigh in use.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import itertools
 import json
-import os
-import platform
-import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import alternate
+import environments
+import networks
+import photos
+from alternate import Contender, ContenderError
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import backbones, certificate, export, images, sources
-from pipeline.distribute import available_cores
-from pipeline.embed import EmbedConfig, embed
-from pipeline.runner import Runner
-from pipeline.torchvision_import import import_timm
-
-TRIAL = 64  # images for the trial of the DataLoader's settings
+CONTENDERS = Path(__file__).parent / "contenders"
+SCRIPTS = {
+    "dataloader": "torch_dataloader.py",
+    "img2vec_pytorch": "img2vec_folder.py",
+    "thingsvision": "thingsvision_folder.py",
+}
+TRIAL, LARGE_TRIAL = 32, 12  # images that a setting is tried on, unless its batch is larger
+LARGE_RIVAL = 32  # large photos that a rival reads: whole batches for each of two workers
+KEPT = {"dataloader": 2}  # settings that a trial picks; of others one
+# For the estimate, seconds on two cores of a server processor: what an image of Headstart's costs
+# in a round, bound included; what one of the rivals' costs, all of them together; the trial.
+COST = {
+    "efficientnet-lite0": (0.018, 0.07, 50),
+    "resnet18": (0.056, 0.11, 65),
+    "resnet50": (0.12, 0.25, 130),
+    "mobilenet_v3_large": (0.018, 0.07, 50),
+}
+LARGE_COST = (0.08, 0.5, 35)
 out = Console()
-
-
-def sample(data: str, count: int) -> list[Path]:
-    listing = sources.open_source(data)
-    step = max(1, len(listing.images) // count)
-    return [listing.root / ref.path for ref in listing.images[::step]][:count]
-
-
-def time_headstart(paths: list[Path], model: Path) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = Path(folder) / "images.csv"
-        with manifest.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "label"])
-            writer.writerows([path.resolve(), ""] for path in paths)
-        started = time.perf_counter()
-        runner = Runner(model)
-        certificate.check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
-        opened = time.perf_counter()
-        summary = embed(str(manifest), Path(folder) / "store.h5", EmbedConfig(str(model)))
-        seconds = time.perf_counter() - opened - (opened - started)
-        assert summary.embedded + summary.reused == len(paths), summary.failures
-    return seconds
-
-
-def bound(paths: list[Path], runner: Runner) -> float:
-    """Images per second of all cores at the cost that each step has alone on one."""
-    started = time.perf_counter()
-    crops = [images.decode(images.read_file(p)[0], runner.backbone.preprocess) for p in paths]
-    decoded = time.perf_counter()
-    for crop in crops:
-        runner.embed(crop[np.newaxis])
-    return available_cores() * len(paths) / (time.perf_counter() - decoded + decoded - started)
-
-
-def time_dataloader(paths: list[Path], module, transform, workers: int, batch: int, last: bool):
-    import torch
-    from PIL import Image
-
-    class Photos(torch.utils.data.Dataset):
-        def __len__(self) -> int:
-            return len(paths)
-
-        def __getitem__(self, index: int):
-            with Image.open(paths[index]) as image:
-                return transform(image.convert("RGB"))
-
-    layout = torch.channels_last if last else torch.contiguous_format
-    module = module.to(memory_format=layout)
-    started = time.perf_counter()
-    features = []
-    with torch.inference_mode():
-        for photos in torch.utils.data.DataLoader(Photos(), batch_size=batch, num_workers=workers):
-            features.append(module(photos.to(memory_format=layout)).numpy())
-    assert np.concatenate(features).shape[0] == len(paths)
-    return time.perf_counter() - started
+if not out.is_terminal:
+    out = Console(width=132)  # a file or a pipe has room for the table
 
 
 def main() -> None:
+    options = parse()
+    out.print(f"about {estimate(options) / 60:.0f} minutes, if the environments are there already")
+    machine = alternate.machine()
+    normal = photos.sample(options.data, options.images)
+    large = photos.enlarge(normal, options.cache / "large", options.large_images)
+    sets = {name: paths for name, paths in (("photos", normal), ("12 MP", large)) if paths}
+    pythons = {name: interpreter(name, options.cache) for name in options.rivals}
+    cells = []
+    for network in options.networks:
+        for cell in race(network, sets, pythons, options):
+            cells.append(cell)
+            document = {"machine": machine, "rounds": options.rounds, "cells": cells}
+            if options.json:  # so often, that an interrupted run keeps what it has
+                options.json.write_text(json.dumps(document, indent=2) + "\n")
+    for name in sets:
+        out.print(table_of(name, [cell for cell in cells if cell["photos"] == name]))
+    out.print({name: value for name, value in machine.items() if name != "versions"})
+    out.print(machine["versions"])
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data")
-    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("data", help="a folder of photos, or what `headstart features` takes")
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--large-images", type=int, default=48, help="0: no large ones")
+    parser.add_argument("--rival-images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--networks", type=names_of(networks.NAMES), default=networks.NAMES)
+    parser.add_argument("--rivals", type=names_of(SCRIPTS), default=list(SCRIPTS))
+    cache = Path(tempfile.gettempdir()) / "headstart-bench"
+    parser.add_argument("--cache", type=Path, default=cache, help=f"default {cache}")
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args()
 
-    timm = import_timm()
-    backbone = backbones.find(backbones.DEFAULT)
-    module = backbone.module()
-    transform = timm.data.create_transform(
-        **timm.data.resolve_data_config(pretrained_cfg=module.pretrained_cfg)
-    )
-    paths = sample(options.data, options.images)
-    settings = list(itertools.product((0, 2), (1, 32), (False, True)))
-    trial = {s: TRIAL / time_dataloader(paths[:TRIAL], module, transform, *s) for s in settings}
-    best = sorted(trial, key=trial.get, reverse=True)[:2]
 
-    model, _ = export.model_file(backbones.DEFAULT)
-    runner = Runner(model)
-    bounds: list[float] = []
-    speeds: dict[str, list[float]] = {"headstart": []} | {name(s): [] for s in best}
-    for _ in range(options.rounds):
-        bounds.append(bound(paths, runner))
-        speeds["headstart"].append(len(paths) / time_headstart(paths, model))
-        for s in best:
-            seconds = time_dataloader(paths, module, transform, *s)
-            speeds[name(s)].append(len(paths) / seconds)
+def names_of(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return a parser of comma-separated names."""
 
-    ratios = [ours / max(others) for ours, *others in zip(*speeds.values(), strict=True)]
-    shares = [ours / limit for ours, limit in zip(speeds["headstart"], bounds, strict=True)]
-    table = Table("pipeline", "images/s (median)", "min", "max", title=f"{len(paths)} images")
-    for label, values in ({"the bound": bounds} | speeds).items():
-        table.add_row(label, *(f"{f(values):.1f}" for f in (statistics.median, min, max)))
-    out.print(table)
-    out.print("trial:", {name(s): round(v, 1) for s, v in trial.items()})
-    out.print(
-        f"headstart / best DataLoader, paired by round: median {statistics.median(ratios):.2f} "
-        f"(min {min(ratios):.2f}, max {max(ratios):.2f})"
-    )
-    out.print(
-        f"headstart / the bound, paired by round: median {statistics.median(shares):.3f} "
-        f"(min {min(shares):.3f}, max {max(shares):.3f})"
-    )
-    if options.json:
-        machine = {"platform": platform.platform(), "cpus": os.cpu_count()}
-        document = {
-            "machine": machine,
+    def names(text: str) -> list[str]:
+        given = [name for name in text.split(",") if name]
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"no {unknown[0]}; there is: {', '.join(known)}")
+        return given
+
+    return names
+
+
+def estimate(options: argparse.Namespace) -> float:
+    """Return the seconds that a run may take on a machine with two cores."""
+    seconds = 0.0
+    for network in options.networks:
+        ours, rivals, trial = COST[network]
+        seconds += options.rounds * (ours * options.images + rivals * options.rival_images) + trial
+        if options.large_images:
+            ours, rivals, trial = LARGE_COST
+            seconds += options.rounds * (ours * options.large_images + rivals * LARGE_RIVAL) + trial
+    return seconds
+
+
+def interpreter(rival: str, cache: Path) -> Path | str | None:
+    """Return the Python of a rival's environment; None for this one, a reason if it has none."""
+    if rival not in environments.RIVALS:
+        return None
+    with out.status(f"the environment of {rival}"):
+        try:
+            python = environments.python_of(rival, cache)
+        except ContenderError as error:
+            return str(error)
+    out.print(f"{rival}: {environments.size_gib(rival, cache):.1f} GiB at {python.parent.parent}")
+    return python
+
+
+def race(
+    network: str,
+    sets: dict[str, list[Path]],
+    pythons: dict[str, Path | str | None],
+    options: argparse.Namespace,
+) -> Iterator[dict[str, Any]]:
+    """Measure one network on every set of photos."""
+    request = {"network": network, "model": str(networks.model_file(network, options.cache))}
+    racers = {"headstart": Contender(CONTENDERS / "headstart_embed.py", request)}
+    absent = {}
+    for rival, python in pythons.items():
+        try:
+            if isinstance(python, str):
+                raise ContenderError(python)
+            there = {} if python is None else {"python": python}
+            racers[rival] = Contender(CONTENDERS / SCRIPTS[rival], request, **there)
+        except ContenderError as error:
+            absent[rival] = str(error)
+    settings = {name: racer.opened["settings"] for name, racer in racers.items()}
+    for name, paths in sets.items():
+        started = time.perf_counter()
+        files = [str(path) for path in paths]
+        few = photos.spread(files, options.rival_images if name == "photos" else LARGE_RIVAL)
+        trial = TRIAL if name == "photos" else LARGE_TRIAL
+        cell = measure(
+            racers, settings, absent, {"headstart": files, "": few}, trial, options.rounds
+        )
+        yield {
+            "network": network,
+            "photos": name,
             "images": len(paths),
-            "bound": bounds,
-            "speeds": speeds,
-            "ratio_to_dataloader": ratios,
-            "share_of_bound": shares,
+            "rival_images": len(few),
+            "absent": dict(absent),
+            "notes": {n: r.opened.get("note", "") for n, r in racers.items()},
+            **cell,
         }
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+        out.print(f"{network}, {name}: {time.perf_counter() - started:.0f} s", style="dim")
+        settings = {key: shortlist(cell["trials"].get(key), settings[key]) for key in racers}
+    for racer in racers.values():
+        racer.close()
 
 
-def name(setting: tuple[int, int, bool]) -> str:
-    workers, batch, last = setting
-    return f"DataLoader workers={workers} batch={batch}{' channels_last' if last else ''}"
+def measure(
+    racers: dict[str, Contender],
+    settings: dict[str, list[dict[str, Any]]],
+    absent: dict[str, str],
+    paths: dict[str, list[str]],
+    few: int,
+    rounds: int,
+) -> dict[str, Any]:
+    """Try every setting of every contender, then alternate the best ones.
+
+    Everybody reads the paths under its name or else under the empty one, in the trial a few of
+    them. A rival that fails in the trial leaves ``racers`` for ``absent``; Headstart may not fail.
+    """
+    for path in {path for some in paths.values() for path in some}:
+        Path(path).read_bytes()  # into the page cache, for whoever comes first
+
+    def speed(racer: str, setting: dict[str, Any], count: int | None = None) -> float:
+        files = paths.get(racer, paths[""])
+        some = files if count is None else photos.spread(files, count)
+        answer = racers[racer].ask({"paths": some, "setting": setting})
+        return float(answer["speed"])
+
+    trials: dict[str, dict[str, float]] = {}
+    running = {}
+    for racer, choices in settings.items():
+        try:
+            speed(racer, choices[0], 8)  # the first call pays for much that the others do not
+            if racer != "headstart":
+                trials[racer] = {
+                    choice["name"]: speed(racer, choice, max(few, 2 * choice["batch"]))
+                    for choice in choices
+                }
+        except ContenderError as error:
+            if racer == "headstart":
+                raise
+            absent[racer] = str(error)
+            del racers[racer]
+            continue
+        kept = best(trials[racer], KEPT.get(racer, 1)) if racer in trials else None
+        for choice in choices:
+            if kept is None or choice["name"] in kept:
+                running[racer, choice["name"]] = choice
+    speeds = alternate.rounds(
+        {key: lambda key=key, c=choice: speed(key[0], c) for key, choice in running.items()}, rounds
+    )
+    return {"trials": trials} | results(speeds)
+
+
+def best(trial: dict[str, float], count: int) -> list[str]:
+    """Return the names of the fastest settings."""
+    return sorted(trial, key=lambda name: trial[name], reverse=True)[:count]
+
+
+def shortlist(
+    trial: dict[str, float] | None, settings: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return what to try on large photos, where the layout matters little and a batch of 32 never.
+
+    Decoding rules there, so the layout that won on the other photos is kept.
+    """
+    if trial is None:
+        return settings
+    winner = next(s for s in settings if s["name"] == best(trial, 1)[0])
+    layout = winner.get("channels_last")
+    return [s for s in settings if s.get("channels_last") == layout and s["batch"] <= 8]
+
+
+def results(speeds: dict[tuple[str, str], list[float]]) -> dict[str, Any]:
+    """Turn images per second by (contender, setting) into those by contender, with ratios.
+
+    A contender with several settings counts with the best one of each round.
+    """
+    by_racer: dict[str, list[float]] = {}
+    for (racer, setting), values in speeds.items():
+        name = "bound" if setting == "bound" else racer
+        known = by_racer.get(name, values)
+        by_racer[name] = [max(pair) for pair in zip(known, values, strict=True)]
+    return {
+        "settings": {" ".join(key): values for key, values in speeds.items()},
+        "speeds": by_racer,
+        "headstart_to": {
+            name: alternate.paired(by_racer["headstart"], values)
+            for name, values in by_racer.items()
+            if name != "headstart"
+        },
+        "bound_to": {
+            name: alternate.paired(by_racer["bound"], values)
+            for name, values in by_racer.items()
+            if name not in ("headstart", "bound")
+        },
+    }
+
+
+def table_of(name: str, cells: list[dict[str, Any]]) -> Table:
+    """Show one set of photos: who did how much, and what Headstart and its bound are to them."""
+    table = Table(
+        "network", "contender", "images/s", "headstart ÷ it", "bound ÷ it",
+        title=f"{name}: {cells[0]['images']} images, for the rivals {cells[0]['rival_images']}; "
+        "medians (and ranges), ratios paired by round",
+    )  # fmt: skip
+    for cell in cells:
+        for racer, values in cell["speeds"].items():
+            to, limit = cell["headstart_to"].get(racer), cell["bound_to"].get(racer)
+            table.add_row(
+                cell["network"] if racer == "headstart" else "",
+                label(cell, racer),
+                alternate.show(values),
+                alternate.show(to, 3 if racer == "bound" else 2) if to else "",
+                alternate.show(limit, 2) if limit else "",
+            )
+        for racer, reason in cell["absent"].items():
+            table.add_row("", racer, "n/a", reason)
+        table.add_section()
+    return table
+
+
+def label(cell: dict[str, Any], racer: str) -> str:
+    """Name a contender with its best setting."""
+    if racer not in cell["trials"]:
+        return racer
+    medians = {
+        key.split(" ", 1)[1]: alternate.spread(values)["median"]
+        for key, values in cell["settings"].items()
+        if key.split(" ")[0] == racer
+    }
+    note = cell["notes"][racer]
+    return f"{racer} ({', '.join(filter(None, [note, best(medians, 1)[0]]))})"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,84 @@
+"""A virtual environment for each rival, made once in a cache folder; several gigabytes in all."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+from alternate import ROOT, ContenderError
+
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+SHARED = ("torch", "torchvision", "pillow", "timm")  # in the same versions as here: a fair race
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A package to install.
+
+    Attributes:
+        package: what to install without its own list of dependencies.
+        needs: the dependencies, if its own list cannot be met.
+    """
+
+    package: str
+    needs: tuple[str, ...]
+
+
+RIVALS = {
+    "img2vec_pytorch": Rival("img2vec-pytorch==1.0.2", ("numpy", "pillow", "torchvision")),
+    # It asks for torchvision 0.15.2 only, which would bring a torch of 2023; the rest is its own
+    # list, with tensorflow (which it imports at once) in its smaller build.
+    "thingsvision": Rival(
+        "thingsvision==2.7.3",
+        (
+            "accelerate<1.10", "ftfy", "h5py", "matplotlib", "numba", "numpy<2",
+            "open-clip-torch==3.*", "pandas", "pillow", "regex", "safetensors<0.6",
+            "scikit-image", "scikit-learn", "scipy", "tensorflow-cpu<2.16", "timm",
+            "torchtyping", "torchvision", "tqdm", "transformers==4.40.1",
+        ),
+    ),
+}  # fmt: skip
+
+
+def python_of(name: str, cache: Path) -> Path:
+    """Return the interpreter of a rival's environment, making it if it is not there.
+
+    Raises:
+        ContenderError: pip failed.
+    """
+    rival = RIVALS[name]
+    ours = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = [line for line in ours if line.split("==")[0].lower() in SHARED]
+    recipe = "\n".join([sys.version, rival.package, *rival.needs, *pinned])
+    folder = cache / "environments" / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    python, done = folder / "bin" / "python", folder / "installed"
+    if not done.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        constraints = folder / "constraints.txt"
+        constraints.write_text("\n".join(pinned) + "\n")
+        # PyTorch's CPU build, as in the Makefile: from an index at hand or else from its own.
+        torch = f"{next(line for line in pinned if line.startswith('torch=='))}+cpu"
+        if not _pip(python, torch):
+            _pip(python, torch, "--extra-index-url", TORCH_INDEX)
+        if not _pip(python, torch, *rival.needs, "-c", str(constraints)):
+            raise ContenderError(f"pip cannot install what {rival.package} needs")
+        if not _pip(python, "--no-deps", rival.package):
+            raise ContenderError(f"pip cannot install {rival.package}")
+        done.write_text(recipe)
+    return python
+
+
+def size_gib(name: str, cache: Path) -> float:
+    """Return the disk space of a rival's environment."""
+    folder = python_of(name, cache).parent.parent
+    files = (path.lstat().st_size for path in folder.rglob("*") if not path.is_symlink())
+    return sum(files) / 2**30
+
+
+def _pip(python: Path, *arguments: str) -> bool:
+    command = [python, "-m", "pip", "--disable-pip-version-check", "install", "-q", *arguments]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,0 +1,90 @@
+"""The networks that the benchmarks run: as a torch module, as a transform, as an ONNX file.
+
+Speed does not depend on the weights' values, so torchvision's networks carry random ones, drawn
+with a fixed seed; efficientnet-lite0 has its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from pipeline import backbones
+from pipeline.records import Backbone, Preprocess, digest_of
+from pipeline.torchvision_import import import_timm, import_torchvision
+
+NAMES = ("efficientnet-lite0", "resnet18", "resnet50", "mobilenet_v3_large")
+DIMS = {"resnet18": 512, "resnet50": 2048, "mobilenet_v3_large": 960}
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SEED = 0
+
+
+def module(name: str) -> Any:
+    """Build a network without its classifier: ``(n, 3, 224, 224)`` to ``(n, d)``, normalised."""
+    if name == backbones.DEFAULT:
+        return backbones.find(name).module()
+    import_torchvision()
+    import torch
+    from torchvision import models
+
+    torch.manual_seed(SEED)
+    network = models.get_model(name, weights=None)
+    head = "fc" if name.startswith("resnet") else "classifier"
+    setattr(network, head, torch.nn.Identity())
+    return awake(network)
+
+
+def model_file(name: str, cache: Path) -> Path:
+    """Return the ONNX file of a network, exporting it into the cache if it is not there."""
+    from pipeline import export  # here, because the rivals' environments cannot export
+
+    if name == backbones.DEFAULT:
+        return export.model_file(name)[0]
+    backbone = Backbone(
+        name=f"{name}-random",
+        source=f"torchvision {name}, random weights (seed {SEED})",
+        weights_sha256=digest_of({"random": SEED}),
+        licence="BSD-3-Clause",
+        layer="avgpool",
+        pool="avg",
+        precision="fp32",
+        dim=DIMS[name],
+        mean=MEAN,
+        std=STD,
+        preprocess=Preprocess(resize=256, crop=224, interpolation="bilinear"),
+    )
+    identity = dataclasses.asdict(backbone) | {"export": export.VERSION, "opset": export.OPSET}
+    path = cache / f"{name}-{digest_of(identity)[:16]}.onnx"
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        export.export(module(name), backbone, path)
+    return path
+
+
+def transform(name: str) -> Any:
+    """Return the library's own transform: of timm for efficientnet-lite0, else torchvision's."""
+    if name == backbones.DEFAULT:
+        timm = import_timm()
+        config = timm.data.resolve_data_config(pretrained_cfg=module(name).pretrained_cfg)
+        return timm.data.create_transform(**config)
+    import_torchvision()
+    from torchvision.transforms._presets import ImageClassification
+
+    return ImageClassification(crop_size=224, resize_size=256, mean=MEAN, std=STD)
+
+
+def awake(network: Any) -> Any:
+    """Give batch normalisation the statistics of noise, so that no layer's output dies away.
+
+    Without them an untrained network's activations vanish or blow up with depth, and arithmetic
+    on numbers that are too small to be normal is slow, which no real network is punished with.
+    """
+    import torch
+
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = None  # the cumulative mean, of the batch below alone
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(SEED)))
+    return network.eval()

@@ -1,0 +1,114 @@
+"""The parts of the benchmarks that can be wrong without anybody noticing: ratios, photos, talk."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import images
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """Import modules of the benchmarks, which are scripts and no package."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+def test_a_round_compares_with_the_best_setting_of_that_round(bench):
+    cell = bench("extraction").results(
+        {
+            ("headstart", "headstart"): [12.0, 12.0, 9.0],
+            ("headstart", "bound"): [12.0, 16.0, 10.0],
+            ("dataloader", "a"): [4.0, 2.0, 1.0],
+            ("dataloader", "b"): [3.0, 6.0, 3.0],
+        }
+    )
+    assert cell["speeds"]["dataloader"] == [4.0, 6.0, 3.0]
+    assert cell["headstart_to"] == {"bound": [1.0, 0.75, 0.9], "dataloader": [3.0, 2.0, 3.0]}
+    assert cell["bound_to"]["dataloader"] == pytest.approx([3.0, 16 / 6, 10 / 3])
+
+
+def test_large_photos_keep_the_layout_that_won_and_drop_the_largest_batch(bench):
+    settings = [
+        {"name": f"{batch}-{last}", "batch": batch, "channels_last": last}
+        for batch in (1, 32)
+        for last in (False, True)
+    ]
+    trial = {"1-False": 1.0, "1-True": 2.0, "32-False": 3.0, "32-True": 9.0}
+    kept = bench("extraction").shortlist(trial, settings)
+    assert [setting["name"] for setting in kept] == ["1-True"]
+
+
+def test_rounds_turn_their_order(bench):
+    calls = []
+    contenders = {name: lambda name=name: calls.append(name) or 1.0 for name in "abc"}
+    assert bench("alternate").rounds(contenders, 3) == {name: [1.0] * 3 for name in "abc"}
+    assert "".join(calls) == "abccbaabc"
+
+
+def test_a_selection_is_spread_evenly(bench):
+    spread = bench("photos").spread
+    assert spread(range(10), 4) == [0, 2, 5, 7]
+    assert spread(range(3), 4) == [0, 1, 2]
+    assert spread([], 4) == []
+
+
+def test_a_mosaic_shows_each_photo_in_its_tile(bench, tmp_path):
+    photos, files = bench("photos"), []
+    for number in range(12):
+        files.append(tmp_path / f"{number}.png")
+        images.save_png(files[-1], np.full((5, 7, 3), 20 * number, np.uint8))
+    pixels = np.asarray(photos.mosaic(files, (41, 31)))
+    assert pixels.shape == (31, 41, 3)
+    assert [pixels[31 * r // 3 + 3, 41 * c // 4 + 3, 0] for r in range(3) for c in range(4)] == [
+        20 * number for number in range(12)
+    ]
+
+
+def test_large_photos_are_made_once(bench, tmp_path):
+    photos, source = bench("photos"), tmp_path / "source.png"
+    images.save_png(source, np.arange(75, dtype=np.uint8).reshape(5, 5, 3))
+    made = photos.enlarge([source], tmp_path / "large", 2, (40, 30))
+    before = [path.stat().st_mtime_ns for path in made]
+    assert photos.enlarge([source], tmp_path / "large", 2, (40, 30)) == made
+    assert [path.stat().st_mtime_ns for path in made] == before
+    assert len(list((tmp_path / "large").iterdir())) == 2
+
+
+SCRIPT = """
+import alternate
+
+def answer(request):
+    print("a library that talks")
+    return {"double": 2 * request["value"]}
+
+alternate.serve(answer)
+"""
+
+
+def test_a_contender_answers_and_its_failure_has_a_reason(bench, tmp_path):
+    alternate, script = bench("alternate"), tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    contender = alternate.Contender(script, {"value": 1}, python=sys.executable)
+    assert contender.opened == {"double": 2}
+    assert contender.ask({"value": 4}) == {"double": 8}
+    with pytest.raises(alternate.ContenderError, match="KeyError: 'value'"):
+        contender.ask({})
+    script.write_text("raise SystemExit(3)")
+    with pytest.raises(alternate.ContenderError, match="exit code 3"):
+        alternate.Contender(script, {"value": 1})
+
+
+def test_every_variant_differs_from_the_default(bench):
+    settings = dict(bench("variants").SETTINGS)
+    default = settings.pop("default")
+    assert settings.pop("default again") == default
+    assert all(setting != default for setting in settings.values())
+    assert len({str(setting) for setting in settings.values()}) == len(settings)
