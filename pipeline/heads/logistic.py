@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from pipeline.heads.search import (
     class_probabilities,
     climb,
     finish,
-    run_parallel,
 )
+from pipeline.heads.threads import run_parallel
 from pipeline.metrics import accuracy, log_loss
 
 if TYPE_CHECKING:
@@ -48,32 +48,34 @@ class LogisticRegressionHead:
         started = time.perf_counter()
 
         def evaluate(c: float) -> Candidate:
-            folds = run_parallel(lambda fold: _score(data, fold, c), data.folds, data.workers)
-            scores, losses = zip(*folds, strict=True)
-            return Candidate({"C": c}, scores, loss=float(np.mean(losses)))
+            parts = run_parallel(lambda fold: _predict(data, fold, c), data.folds, data.workers)
+            true = [data.labels[held_out] for _, held_out in data.folds]
+            pairs = list(zip(true, parts, strict=True))
+            scores = tuple(accuracy(codes, part.argmax(axis=1)) for codes, part in pairs)
+            loss = float(np.mean([log_loss(codes, part) for codes, part in pairs]))
+            return Candidate({"C": c}, scores, loss=loss, outputs=data.gather(parts))
 
-        return finish(self.name, climb(self.c_grid, evaluate), self.estimator, data, started)
+        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+            from sklearn.pipeline import make_pipeline
+            from sklearn.preprocessing import Normalizer
 
-    def estimator(self, params: dict[str, Any]) -> BaseEstimator:
-        """Return the stock pipeline for ``{"C": ...}``, not yet fitted."""
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import Normalizer
+            assert best.outputs is not None
+            model = make_pipeline(Normalizer(), _regression(data, best.params["C"]))
+            return model.fit(data.features, data.labels), best.outputs.astype(np.float64)
 
-        return make_pipeline(Normalizer(), _regression(params["C"]))
+        return finish(self.name, climb(self.c_grid, evaluate), fit, data, started)
 
 
-def _regression(c: float) -> BaseEstimator:
+def _regression(data: TrainingSet, c: float) -> BaseEstimator:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=c, max_iter=MAX_ITER)
+    return LogisticRegression(C=c, max_iter=MAX_ITER, class_weight=data.class_weight)
 
 
-def _score(
+def _predict(
     data: TrainingSet, fold: tuple[NDArray[np.intp], NDArray[np.intp]], c: float
-) -> tuple[float, float]:
-    """Return accuracy and log loss on the held-out rows of one fold."""
+) -> NDArray[np.float64]:
+    """Return the probabilities of the held-out rows of one fold."""
     fit, held_out = fold
-    model = _regression(c).fit(data.rows[fit], data.labels[fit])
-    probabilities = class_probabilities(model, data.rows[held_out], data.n_classes)
-    true = data.labels[held_out]
-    return accuracy(true, probabilities.argmax(axis=1)), log_loss(true, probabilities)
+    model = _regression(data, c).fit(data.rows[fit], data.labels[fit])
+    return class_probabilities(model, data.rows[held_out], data.n_classes)

@@ -1,4 +1,4 @@
-"""What all families of heads share: the training rows, the record of a search, the threads.
+"""What all families of heads share: the training rows, the folds, the record of a search.
 
 Rows are L2-normalised one by one, so nothing leaks from one fold to another, and one Gram matrix
 of the normalised rows holds every inner product and every distance that any fold, kernel or
@@ -7,18 +7,18 @@ number of neighbours needs.
 
 from __future__ import annotations
 
+import dataclasses
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.heads.threads import hushed, one_thread_each
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -28,9 +28,6 @@ KERNEL_BYTES = 4e9  # what the folds' kernels may take together
 
 # Squared distances below this are rounding errors of a float32 Gram matrix: the same image.
 SAME_IMAGE = 4e-6
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,16 @@ class Candidate:
         scores: accuracy on each fold.
         loss: mean out-of-fold log loss, where a family knows it; decides between equal accuracies.
         saturated: no larger C can change the solution on any fold.
+        outputs: ``(n, k) float32``, what the folds' models say of the rows that they have not seen:
+            probabilities, or values that `pipeline.heads.calibration` makes probabilities of; the
+            mean over repeats. NaN in rows that no fold holds out. Only the best need keep it.
     """
 
     params: dict[str, Any]
     scores: tuple[float, ...]
     loss: float = 0.0
     saturated: bool = False
+    outputs: NDArray[np.float32] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:
@@ -78,6 +79,10 @@ class FittedHead:
             ``(n, d)`` rows of all training images; its ``classes_`` are label codes.
         seconds: wall time of search and refit. What the families share is counted for the one
             that needs it first.
+        out_of_fold: ``(n, k)``, for each training image the probabilities of all ``n_classes``
+            codes by models of the chosen parameters that have not seen it, calibrated as the
+            estimator's are; the mean over repeats. Rows that no fold holds out are NaN.
+        approximation: what was done in place of the exact method, in a few words; empty if nothing.
     """
 
     name: str
@@ -87,6 +92,8 @@ class FittedHead:
     grid: list[dict[str, Any]]
     estimator: BaseEstimator
     seconds: float
+    out_of_fold: NDArray[np.float64]
+    approximation: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,14 @@ class TrainingSet:
     Attributes:
         features: ``(n, d) float32``, finite, as extracted.
         labels: ``(n,) int64`` codes.
-        fold: ``(n,)`` the fold that holds each image out, from 0. No fold may hold out all images
-            of a class.
+        fold: the fold that holds each image out, from 0, or -1 for an image that all folds train
+            on: ``(n,)``, or ``(r, n)`` for cross-validation repeated with ``r`` divisions. Every
+            division holds at least one image out, and trains every fold on two classes or more. A
+            fold without training images of a class cannot answer with it.
         seed: for what is random in a family.
         workers: number of threads, at least 1.
+        class_weight: None, or ``balanced`` for weights inverse to the classes' frequencies, as
+            scikit-learn computes them on each fold's training rows. kNN has no weights of classes.
     """
 
     features: NDArray[np.float32]
@@ -107,6 +118,7 @@ class TrainingSet:
     fold: NDArray[np.int64]
     seed: int = 0
     workers: int = 1
+    class_weight: str | None = None
 
     @property
     def n_classes(self) -> int:
@@ -115,9 +127,29 @@ class TrainingSet:
 
     @cached_property
     def folds(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """For each fold, the rows to fit on and the rows held out."""
-        numbers = np.unique(self.fold)
-        return [(np.flatnonzero(self.fold != i), np.flatnonzero(self.fold == i)) for i in numbers]
+        """For each fold of each division, the rows to fit on and the rows held out."""
+        return [
+            (np.flatnonzero(division != i), np.flatnonzero(division == i))
+            for division in np.atleast_2d(self.fold)
+            for i in np.unique(division[division >= 0])
+        ]
+
+    def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Put together what the folds' models say of the rows held out.
+
+        Args:
+            parts: for each fold ``(rows held out, k)``.
+
+        Returns:
+            ``(n, k)``, means over the repeats; NaN in rows that no fold holds out.
+        """
+        total = np.zeros((len(self.labels), parts[0].shape[1]), np.float32)
+        times = np.zeros(len(self.labels), np.float32)
+        for (_, held_out), part in zip(self.folds, parts, strict=True):
+            total[held_out] += part
+            times[held_out] += 1
+        with np.errstate(invalid="ignore"):
+            return total / times[:, None]
 
     @cached_property
     def rows(self) -> NDArray[np.float32]:
@@ -126,6 +158,12 @@ class TrainingSet:
 
         rows: NDArray[np.float32] = normalize(self.features)
         return rows
+
+    @cached_property
+    def squared_norms(self) -> NDArray[np.float32]:
+        """The squared norms of `rows`, ``(n,)``: 1, or 0."""
+        norms: NDArray[np.float32] = np.einsum("ij,ij->i", self.rows, self.rows)
+        return norms
 
     @cached_property
     def gram(self) -> NDArray[np.float32]:
@@ -223,31 +261,43 @@ def climb(grid: Sequence[float], evaluate: Callable[[float], Candidate]) -> list
     tried: list[Candidate] = []
     for value in grid:
         tried.append(evaluate(value))
+        forget_all_but_best(tried)
         best = max(candidate.accuracy for candidate in tried)
         if tried[-1].saturated or all(c.accuracy < best for c in tried[-2:]):
             break
     return tried
 
 
+def forget_all_but_best(tried: list[Candidate]) -> None:
+    """Free the outputs of candidates that will not be chosen."""
+    best = min(tried, key=preference)
+    for i, candidate in enumerate(tried):
+        if candidate is not best and candidate.outputs is not None:
+            tried[i] = dataclasses.replace(candidate, outputs=None)
+
+
 def finish(
     name: str,
     candidates: Sequence[Candidate],
-    build: Callable[[dict[str, Any]], BaseEstimator],
+    fit: Callable[[Candidate], tuple[BaseEstimator, NDArray[np.float64]]],
     data: TrainingSet,
     started: float,
+    approximation: str = "",
 ) -> FittedHead:
     """Choose among the candidates and fit the chosen one on all rows.
 
     Args:
         name: the family.
         candidates: simplest first, since the first of equals is chosen.
-        build: makes the stock estimator for some parameters.
+        fit: given the chosen candidate, returns the stock estimator, fitted on all rows, and the
+            out-of-fold probabilities, ``(n, k)``.
         data: the training set.
         started: `time.perf_counter` when the search began.
+        approximation: see `FittedHead`.
     """
-    best = min(candidates, key=lambda candidate: (-candidate.accuracy, candidate.loss))
+    best = min(candidates, key=preference)
     with one_thread_each(data.workers):
-        estimator = build(best.params).fit(data.features, data.labels)
+        estimator, out_of_fold = fit(best)
     return FittedHead(
         name=name,
         params=best.params,
@@ -256,51 +306,11 @@ def finish(
         grid=[candidate.to_json() for candidate in candidates],
         estimator=estimator,
         seconds=time.perf_counter() - started,
+        out_of_fold=out_of_fold,
+        approximation=approximation,
     )
 
 
-def run_parallel(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
-) -> list[Result]:
-    """Return ``function(task)`` for each task, in order, worked out in threads.
-
-    Args:
-        function: spends its time outside the interpreter lock, as BLAS and libsvm do.
-        tasks: its arguments.
-        workers: number of threads.
-    """
-    from joblib import Parallel, delayed
-
-    with one_thread_each(workers):
-        results: list[Result] = Parallel()(delayed(function)(task) for task in tasks)
-    return results
-
-
-@contextmanager
-def one_thread_each(workers: int = 1) -> Iterator[None]:
-    """Let joblib use threads, and BLAS and OpenMP one thread in each of them; hush scikit-learn.
-
-    Threads of BLAS inside threads of joblib fight for the cores: on two of them, logistic
-    regression took ten times as long. The filter of warnings is set here, once, because threads
-    share the list of filters.
-    """
-    from joblib import parallel_config
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1), parallel_config(backend="threading", n_jobs=workers), hushed():
-        yield
-
-
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Silence two warnings that would ask nothing of the user.
-
-    That a solver stopped early: its score is measured like any other, so the choice stays honest.
-    That labels look like a regression's: few images of many classes do.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
-        yield
+def preference(candidate: Candidate) -> tuple[float, float]:
+    """Order candidates: highest accuracy first, then least log loss."""
+    return -candidate.accuracy, candidate.loss

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.heads.calibration import calibrate
 from pipeline.heads.search import (
     KERNEL_BYTES,
     Candidate,
@@ -17,9 +18,9 @@ from pipeline.heads.search import (
     TrainingSet,
     climb,
     finish,
-    run_parallel,
     squared_distances,
 )
+from pipeline.heads.threads import run_parallel
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -45,16 +46,13 @@ class LinearSVMHead:
         gram = data.gram
 
         def evaluate(c: float) -> Candidate:
-            folds = run_parallel(
-                lambda fold: _path(gram, data.labels, fold, None, [c])[0],
-                data.folds,
-                _concurrent(data),
+            steps = run_parallel(
+                lambda fold: _path(gram, data, fold, None, [c])[0], data.folds, _concurrent(data)
             )
-            scores, saturated = zip(*folds, strict=True)
-            return Candidate({"C": c}, scores, saturated=all(saturated))
+            return _candidate({"C": c}, steps, data)
 
         candidates = climb(self.c_grid, evaluate)
-        return finish(self.name, candidates, lambda p: _calibrated(p, data), data, started)
+        return finish(self.name, candidates, lambda best: _fit(best, data), data, started)
 
 
 @dataclass(frozen=True)
@@ -83,45 +81,68 @@ class RbfSVMHead:
         gammas = [float(f"{multiple * unit:.3g}") for multiple in self.gamma_multiples]
         tasks = [(gamma, fold) for gamma in gammas for fold in data.folds]
         paths = run_parallel(
-            lambda task: _path(gram, data.labels, task[1], task[0], self.c_grid),
+            lambda task: _path(gram, data, task[1], task[0], self.c_grid),
             tasks,
             _concurrent(data),
         )
-        scores = np.array(paths)[:, :, 0].reshape(len(gammas), len(data.folds), len(self.c_grid))
+        folds = len(data.folds)
         candidates = [
-            Candidate({"C": c, "gamma": gamma}, tuple(scores[j, :, i].tolist()))
+            _candidate(
+                {"C": c, "gamma": gamma},
+                [path[i] for path in paths[j * folds : (j + 1) * folds]],
+                data,
+            )
             for i, c in enumerate(self.c_grid)
             for j, gamma in enumerate(gammas)
         ]
-        return finish(self.name, candidates, lambda p: _calibrated(p, data), data, started)
+        return finish(self.name, candidates, lambda best: _fit(best, data), data, started)
 
 
-def _calibrated(params: dict[str, Any], data: TrainingSet) -> BaseEstimator:
-    """Return the stock pipeline for ``{"C": ...}`` and perhaps ``"gamma"``, not yet fitted.
+class Step(NamedTuple):
+    """One C on one fold.
 
-    A sigmoid fitted on the out-of-fold decision values of the same folds gives the probabilities:
-    Platt, *Probabilistic Outputs for Support Vector Machines*, 1999.
+    Attributes:
+        accuracy: on the rows held out.
+        values: ``(held out, n_classes) float32``, the decision values, one against rest.
+        saturated: a larger C would change nothing.
     """
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.model_selection import PredefinedSplit
+
+    accuracy: float
+    values: NDArray[np.float32]
+    saturated: bool
+
+
+def _candidate(params: dict[str, Any], steps: Sequence[Step], data: TrainingSet) -> Candidate:
+    return Candidate(
+        params,
+        tuple(step.accuracy for step in steps),
+        saturated=all(step.saturated for step in steps),
+        outputs=data.gather([step.values for step in steps]),
+    )
+
+
+def _fit(best: Candidate, data: TrainingSet) -> tuple[BaseEstimator, NDArray[np.float64]]:
+    """Fit the stock pipeline on all rows, and calibrate it on the out-of-fold decision values."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
     from sklearn.svm import SVC
 
-    machine = SVC(kernel="rbf" if "gamma" in params else "linear", **params)
-    folds = PredefinedSplit(data.fold)
-    calibrated = CalibratedClassifierCV(machine, method="sigmoid", ensemble=False, cv=folds)
-    return make_pipeline(Normalizer(), calibrated)
+    assert best.outputs is not None
+    kernel = "rbf" if "gamma" in best.params else "linear"
+    machine = SVC(kernel=kernel, class_weight=data.class_weight, **best.params)
+    machine.fit(data.rows, data.labels)
+    calibrated, out_of_fold = calibrate(machine, best.outputs, data)
+    return make_pipeline(Normalizer().fit(data.features[:1]), calibrated), out_of_fold
 
 
 def _path(
     gram: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    data: TrainingSet,
     fold: Fold,
     gamma: float | None,
     costs: Sequence[float],
-) -> list[tuple[float, bool]]:
-    """Return accuracy on one fold for each C, and whether a larger C would change nothing.
+) -> list[Step]:
+    """Go through growing values of C on one fold.
 
     C only bounds the dual coefficients from above. Once none of them reaches its bound, the
     solution is the same for every larger C and need not be computed again.
@@ -130,14 +151,33 @@ def _path(
 
     fit, held_out = fold
     kernel, kernel_out = _kernel(gram, fit, fit, gamma), _kernel(gram, held_out, fit, gamma)
-    path: list[tuple[float, bool]] = []
+    path: list[Step] = []
     for c in costs:
-        if not path or not path[-1][1]:
-            model = SVC(kernel="precomputed", C=c).fit(kernel, labels[fit])
-            right = model.predict(kernel_out) == labels[held_out]
-            step = float(np.mean(right)), bool(np.abs(model.dual_coef_).max() < c)
+        if not path or not path[-1].saturated:
+            model = SVC(kernel="precomputed", C=c, class_weight=data.class_weight)
+            model.fit(kernel, data.labels[fit])
+            right = model.predict(kernel_out) == data.labels[held_out]
+            # The bound of a class is C times its weight; without weights, C.
+            bound = c * float(model.class_weight_.min())
+            step = Step(
+                float(np.mean(right)),
+                _decision_values(model, kernel_out, data.n_classes),
+                bool(np.abs(model.dual_coef_).max() < bound),
+            )
         path.append(step)
     return path
+
+
+def _decision_values(
+    model: BaseEstimator, kernel: NDArray[np.float64], n_classes: int
+) -> NDArray[np.float32]:
+    """Return one value for each class code; a class that was not there gets the row's least."""
+    found = model.decision_function(kernel)
+    if found.ndim == 1:
+        found = np.stack([-found, found], axis=1)
+    values = np.repeat(found.min(axis=1, keepdims=True), n_classes, axis=1)
+    values[:, model.classes_] = found
+    return values.astype(np.float32)
 
 
 def _kernel(

@@ -25,10 +25,10 @@ from pipeline.heads.search import (
     TrainingSet,
     class_probabilities,
     climb,
-    run_parallel,
     squared_distances,
     stratified_folds,
 )
+from pipeline.heads.threads import run_parallel
 
 PLAIN = {
     "logistic-regression": LogisticRegression(max_iter=5000),
@@ -111,7 +111,7 @@ def test_the_refitted_head_is_a_stock_pipeline_with_the_chosen_parameters(name, 
     assert type(normaliser) is Normalizer
     if isinstance(model, CalibratedClassifierCV):
         assert (model.method, model.ensemble) == ("sigmoid", False)
-        model = model.estimator
+        model = model.calibrated_classifiers_[0].estimator
     assert type(model) is type(PLAIN[name])
     assert head.params.items() <= model.get_params().items()
     probabilities = head.estimator.predict_proba(overlapping.features)
@@ -229,7 +229,7 @@ def test_folds_are_stratified_and_repeat_with_the_seed():
     assert not np.array_equal(fold, stratified_folds(labels, 5, seed=2))
 
 
-@pytest.mark.parametrize("name", ["linear-svm", "rbf-svm", "knn"])
+@pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
 def test_too_many_images_for_a_matrix_of_pairs_are_refused_at_once(name):
     n = MAX_GRAM_ROWS + 2
     labels = np.arange(n) % 2

@@ -1,0 +1,57 @@
+"""The results of a comparison as a table on the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import one_line
+
+_WIDTH = 160  # at most, wherever it is printed
+_TITLES = ("test", "95 % interval", "CV accuracy", "macro F1", "log loss", "ECE", "s")
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """Print heads and baselines, the warnings, and what the figures rest on."""
+    several = len(results["backbones"]) > 1
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("backbone", "head") if several else ("head",):
+        table.add_column(title, no_wrap=True)
+    for title in _TITLES:
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("p", justify="right", no_wrap=True)
+    for rows in (results["heads"], results["baselines"]):
+        for head in rows:
+            table.add_row(*([one_line(head["backbone"])] if several else []), *_cells(head))
+        table.add_section()
+    Console(highlight=False, width=_WIDTH).print(table)
+    for warning in results["warnings"]:
+        click.echo(f"note: {one_line(warning)}")
+    data, protocol = results["dataset"], results["protocol"]
+    click.echo(
+        f"{data['n_images']:,} images, {len(data['classes'])} classes; tuned on "
+        f"{protocol['n_train']:,}, scored once on {protocol['n_test']:,} test images "
+        f"({data['test_split']})"
+    )
+
+
+def _cells(head: dict[str, Any]) -> list[str]:
+    low, high = head["test_accuracy_ci"]
+    p = head["mcnemar_p"]
+    return [
+        head["name"],
+        f"{head['test_accuracy']:.1%}",
+        f"{100 * low:.1f}–{100 * high:.1f}",
+        f"{100 * head['cv_accuracy']:.1f} ± {100 * head['cv_std']:.1f}",
+        f"{head['macro_f1']:.3f}",
+        f"{head['log_loss']:.3f}",
+        f"{head['ece']:.3f}",
+        f"{head['seconds']:.1f}",
+        head["verdict"] or "–",
+        "–" if p is None else f"{p:.3f}",
+    ]
