@@ -3,8 +3,8 @@
 Two images are near-duplicates if both their features and their miniatures say so. Features see
 through recompression, resizing, small crops and mirroring, but two pairs of jeans on the same
 hanger are as close to each other as a photo to its thumbnail; miniatures compare what lies where,
-but two white shirts on a white wall look alike at that size. Where one is wrong, the other seldom is;
-`MIN_COSINE` and the rest are chosen on such copies, as ARCHITECTURE.md reports.
+but two white shirts on a white wall look alike at that size. Where one errs, the other seldom does.
+The thresholds are chosen on copies made for the purpose; ARCHITECTURE.md has the figures.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline import groups
 
 MIN_COSINE = 0.7
 MIN_CORRELATION = 0.95
@@ -92,11 +94,21 @@ def find(
     twin[starts[exact[starts]]] = by_content[np.flatnonzero(~same)[exact[starts]] + 1]
     cosine[exact] = 1
     correlation[exact] = np.nan if pixels is None else 1
-    return Duplicates(_renumbered(group), twin, exact, cosine, correlation)
+    return Duplicates(groups.join(group), twin, exact, cosine, correlation)
+
+
+def rule(with_pixels: bool) -> str:
+    """Say when two images count as near-duplicates."""
+    if not with_pixels:
+        return f"cosine of the features at least {MIN_COSINE_ALONE}"
+    return (
+        f"cosine of the features at least {MIN_COSINE} and correlation of the miniatures at least"
+        f" {MIN_CORRELATION}"
+    )
 
 
 class _Best:
-    """The most similar partner of each image, and what is connected, from pairs that come in turn."""
+    """The most similar partner of each image, and what is connected, from pairs as they come."""
 
     def __init__(self, n: int) -> None:
         self.partner = np.full(n, -1, np.intp)
@@ -165,7 +177,10 @@ def _directions(features: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore"):
         norms = np.sqrt(np.einsum("ij,ij->i", features, features))[:, None]
     usable = np.isfinite(norms) & (norms > 0)
-    return np.divide(features, norms, out=np.zeros_like(features), where=usable)
+    rows: NDArray[np.float32] = np.divide(
+        features, norms, out=np.zeros_like(features), where=usable
+    )
+    return rows
 
 
 def _patterns(pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -194,7 +209,8 @@ def _correlations(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDAr
     mirrored = left.copy()
     images = left[:, :-1].reshape(len(left), _SIDE, _SIDE)
     mirrored[:, :-1] = images[:, :, ::-1].reshape(len(left), -1)
-    return np.maximum(left @ right.T, mirrored @ right.T)
+    best: NDArray[np.float32] = np.maximum(left @ right.T, mirrored @ right.T)
+    return best
 
 
 def _components(n: int, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -202,10 +218,5 @@ def _components(n: int, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDAr
     from scipy.sparse.csgraph import connected_components
 
     graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(n, n))
-    return connected_components(graph, directed=False)[1].astype(np.intp)
-
-
-def _renumbered(group: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Number groups by their first image."""
-    _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse.reshape(-1)]
+    numbers: NDArray[np.intp] = connected_components(graph, directed=False)[1].astype(np.intp)
+    return numbers

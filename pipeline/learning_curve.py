@@ -6,7 +6,7 @@ random parts of the others, so the test split is not touched and no choice can l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from pipeline.metrics import LEVEL
 
 SIZES = 8
 DRAWS = 5
-STEP = 2**0.5  # smallest ratio of one size to the next
+STEP = 1.15  # smallest ratio of one size to the next
+MOST = 20_000  # images that are fitted on for the curve alone; the pool's own size costs nothing
 RESAMPLES = 1000
 EXPONENTS = np.geomspace(0.05, 2.0, 40)  # of the power law
 FEWEST_TO_FIT = 4  # sizes; three would fit any curve exactly
@@ -73,28 +74,23 @@ class PowerLaw:
 
 
 def draw(
-    labels: NDArray[np.integer],
-    fold: NDArray[np.integer],
-    seed: int,
-    draws: int = DRAWS,
-    sizes: int = SIZES,
+    labels: NDArray[np.integer], fold: NDArray[np.integer], seed: int, draws: int = DRAWS
 ) -> list[Draw]:
     """Draw what to fit on: every size has the classes in the proportions of the pool.
 
-    The largest size is everything outside the fold, each smaller one at least ``1 / sqrt(2)`` of
-    the next, down to two images of an average class. Every class of the pool has at least one image
-    in each size.
+    The largest size is everything outside the fold. Each smaller one is about half of the next,
+    in small pools a larger part, so that there are up to eight sizes, from two images of an average
+    class on. Every class outside the fold has at least one image in each.
 
     Args:
         labels: ``(n,)`` codes of the pool.
-        fold: ``(n,)`` the fold that holds each image out; draws beyond their number start over.
+        fold: ``(n,)`` the fold that holds each image out, from 0; -1 for none.
         seed: of the order.
-        draws: how many.
-        sizes: at most how many; fewer where the pool is small.
+        draws: how many; beyond the number of folds they hold the same images out again.
     """
     rng = np.random.default_rng(seed)
-    numbers = np.unique(fold)
-    shares = _shares(len(labels), len(np.unique(labels)), sizes)
+    numbers = np.unique(fold[fold >= 0])
+    shares = _shares(1 - float(np.mean(fold >= 0)) / len(numbers), labels)
     drawn = []
     for index in range(draws):
         held_out = fold == numbers[index % len(numbers)]
@@ -103,8 +99,7 @@ def draw(
         place = np.empty(len(pool))
         for code in np.unique(labels[pool]):
             of_class = np.flatnonzero(labels[pool] == code)
-            jitter = rng.random()  # so that rounding favours no class
-            place[of_class] = (np.arange(len(of_class)) + jitter) / len(of_class)
+            place[of_class] = (np.arange(len(of_class)) + rng.random()) / len(of_class)
             place[of_class[0]] = 0.0
         fits = [np.sort(pool[place < share]) for share in shares]
         drawn.append(Draw(np.flatnonzero(held_out), fits))
@@ -112,20 +107,27 @@ def draw(
 
 
 def measure(
-    draws: list[Draw], labels: NDArray[np.integer], predict: Callable[[Rows, Rows], NDArray[Any]]
+    draws: Sequence[Draw],
+    labels: NDArray[np.integer],
+    answers: Callable[[list[tuple[Rows, Rows]]], Sequence[NDArray[np.integer]]],
+    whole: NDArray[np.integer],
 ) -> Curve:
     """Fit and score every draw at every size.
 
     Args:
         draws: from `draw`.
         labels: ``(n,)`` codes of the pool.
-        predict: ``predict(fit, held_out)`` fits on some rows and returns the codes that it predicts
-            for others.
+        answers: given pairs of rows to fit on and rows held out, returns for each pair the codes
+            that are predicted for the latter. All pairs come in one call, to share what they can.
+        whole: ``(n,)`` codes predicted by models fitted on everything outside the image's fold,
+            which cross-validation has: the largest size.
     """
-    correct = [
-        np.stack([predict(fit, one.held_out) == labels[one.held_out] for fit in one.fits])
-        for one in draws
-    ]
+    pairs = [(fit, one.held_out) for one in draws for fit in one.fits[:-1]]
+    predicted = iter(answers(pairs))
+    correct = []
+    for one in draws:
+        rows = [*(next(predicted) for _ in one.fits[:-1]), whole[one.held_out]]
+        correct.append(np.stack(rows) == labels[one.held_out])
     images = np.mean([[len(fit) for fit in one.fits] for one in draws], axis=0)
     return Curve(images, len(np.unique(labels)), correct)
 
@@ -191,7 +193,7 @@ def fit(images: NDArray[np.float64], accuracy: NDArray[np.float64]) -> PowerLaw:
         accuracy: ``(m, s)``, one curve a row.
     """
     best_error = np.full(len(accuracy), np.inf)
-    best = np.zeros((3, len(accuracy)))
+    best: NDArray[np.float64] = np.zeros((3, len(accuracy)))
     for exponent in EXPONENTS:
         x = images**-exponent
         centred = x - x.mean()
@@ -208,13 +210,23 @@ def fit(images: NDArray[np.float64], accuracy: NDArray[np.float64]) -> PowerLaw:
     return PowerLaw(*best)
 
 
-def _shares(n: int, classes: int, sizes: int) -> NDArray[np.float64]:
-    """Return the parts of the pool to fit on, ascending to 1."""
-    smallest = min(1.0, 2 * classes / n)
-    count = min(sizes, 1 + int(np.log(1 / smallest) / np.log(STEP)))
+def _shares(outside: float, labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the parts of what lies outside a fold to fit on, ascending to 1.
+
+    Args:
+        outside: the share of the pool outside a fold.
+        labels: ``(n,)`` codes of the pool.
+    """
+    n = outside * len(labels)
+    smallest = min(1.0, 2 * len(np.unique(labels)) / n)
+    count = min(SIZES, 1 + int(np.log(1 / smallest) / np.log(STEP)))
     shares = np.geomspace(smallest, 1.0, max(count, 1))
-    # Sizes far below the last one tell little of what comes after it.
-    return np.maximum(shares, STEP ** (2.0 * (np.arange(len(shares)) + 1 - len(shares))))
+    if len(shares) < 2:
+        return shares
+    # No steps of more than 2, unless to get from what may be fitted on to the pool.
+    halves = min(0.5, MOST / n) * 0.5 ** np.arange(len(shares) - 2, -1, -1)
+    shares[:-1] = np.maximum(np.minimum(shares[:-1], min(1.0, MOST / n)), halves)
+    return np.unique(shares)
 
 
 def _resample(correct: list[NDArray[np.bool_]], seed: int) -> NDArray[np.float64]:

@@ -60,7 +60,7 @@ def h_score(features: NDArray[np.floating], labels: NDArray[np.integer]) -> floa
 def regularised_h_score(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """Return the H-score with a shrunk covariance, which few images cannot blow up.
 
-    ``(1 - a)`` times the trace of ``inverse(shrunk cov(f)) @ cov(mean of f given the class)``, where
+    ``1 - a`` times the trace of ``inverse(shrunk cov(f)) @ cov(mean of f given the class)``, where
     ``a`` is the weight of the identity in Ledoit and Wolf's estimate (*A well-conditioned estimator
     for large-dimensional covariance matrices*, 2004). Source: Ibrahim, Ponomareva and Mazumder,
     *Newer is not always better: Rethinking transferability metrics, their peculiarities, stability
@@ -121,6 +121,13 @@ def leep(source_probabilities: NDArray[np.floating], labels: NDArray[np.integer]
     total = joint.sum(axis=0)
     given = np.divide(joint, total, out=np.zeros_like(joint), where=total > 0)
     return float(np.mean(np.log(np.einsum("ij,ij->i", theta, given[labels]))))
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the probabilities of ``(n, m)`` logits, row by row."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.floating] = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 class _Spectrum(NamedTuple):

@@ -96,6 +96,16 @@ class NearestNeighboursHead:
         candidates = run_parallel(evaluate, grid, data.workers)
         return finish(self.name, candidates, fit, data, started)
 
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Return shares of the votes; see `Family`."""
+        answers = []
+        for fit, held_out in data.folds:
+            k = min(params["n_neighbors"], len(fit))
+            near = _neighbours(data, fit, held_out, k)
+            shares = near.shares(k, params["weights"], data.n_classes)
+            answers.append(np.concatenate(list(shares)))
+        return list(answers)
+
     def _fit(
         self, params: dict[str, Any], votes: NDArray[np.float32], data: TrainingSet
     ) -> tuple[BaseEstimator, NDArray[np.float64]]:

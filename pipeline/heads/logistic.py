@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,12 @@ class LogisticRegressionHead:
             return model.fit(data.features, data.labels), best.outputs.astype(np.float64)
 
         return finish(self.name, climb(self.c_grid, evaluate), fit, data, started)
+
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Return probabilities; see `Family`."""
+        return list(
+            run_parallel(lambda fold: _predict(data, fold, params["C"]), data.folds, data.workers)
+        )
 
 
 def _regression(data: TrainingSet, c: float) -> BaseEstimator:

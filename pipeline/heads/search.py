@@ -134,6 +134,16 @@ class TrainingSet:
             for i in np.unique(division[division >= 0])
         ]
 
+    def divided(self, parts: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> TrainingSet:
+        """Return the same images with other `folds`; matrices that are there are shared.
+
+        Args:
+            parts: pairs of rows to fit on and rows held out.
+        """
+        other = dataclasses.replace(self)
+        other.__dict__.update(self.__dict__ | {"folds": list(parts)})
+        return other
+
     def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Put together what the folds' models say of the rows held out.
 
@@ -192,6 +202,18 @@ class Family(Protocol):
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Cross-validate the grid, choose by mean accuracy and refit on all rows."""
+
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Fit some parameters on every fold, and say what the models answer for the rows held out.
+
+        Args:
+            params: as `FittedHead.params` holds them.
+            data: its ``folds`` may be any parts, see `TrainingSet.divided`.
+
+        Returns:
+            For each fold ``(held out, n_classes)``; the largest value of a row is the answer.
+            Logistic regression gives probabilities.
+        """
 
 
 def squared_distances(

@@ -54,6 +54,10 @@ class LinearSVMHead:
         candidates = climb(self.c_grid, evaluate)
         return finish(self.name, candidates, lambda best: _fit(best, data), data, started)
 
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Return decision values; see `Family`."""
+        return _answers(params, data)
+
 
 @dataclass(frozen=True)
 class RbfSVMHead:
@@ -97,6 +101,10 @@ class RbfSVMHead:
         ]
         return finish(self.name, candidates, lambda best: _fit(best, data), data, started)
 
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Return decision values; see `Family`."""
+        return _answers(params, data)
+
 
 class Step(NamedTuple):
     """One C on one fold.
@@ -110,6 +118,14 @@ class Step(NamedTuple):
     accuracy: float
     values: NDArray[np.float32]
     saturated: bool
+
+
+def _answers(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+    gram, gamma = data.gram, params.get("gamma")
+    paths = run_parallel(
+        lambda fold: _path(gram, data, fold, gamma, [params["C"]]), data.folds, _concurrent(data)
+    )
+    return [path[0].values for path in paths]
 
 
 def _candidate(params: dict[str, Any], steps: Sequence[Step], data: TrainingSet) -> Candidate:
