@@ -181,6 +181,7 @@ def _training_set(
         fold=folds,
         seed=config.seed,
         workers=config.workers or available_cores(),
+        class_weight=config.class_weight,
     )
 
 
@@ -200,7 +201,7 @@ def _entry(
 def _baselines(
     data: FeatureSet, protocol: Protocol, folds: NDArray[np.int64], config: CompareConfig
 ) -> list[Entry]:
-    """Fit what can be had without a backbone, on the same images and folds."""
+    """Fit what can be had without a backbone, on the same images and the first folds."""
     runs: list[tuple[MostFrequentClass | RawPixels, NDArray[np.float32]]] = [
         (MostFrequentClass(), data.features)
     ]
@@ -210,7 +211,7 @@ def _baselines(
         runs.append((RawPixels(), pixels))
     entries = []
     for family, features in runs:
-        head = family.search(_training_set(features, data, protocol, folds, config))
+        head = family.search(_training_set(features, data, protocol, folds[:1], config))
         entries.append(_entry("", data, features, head, protocol))
     return entries
 

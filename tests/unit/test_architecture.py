@@ -40,6 +40,7 @@ HOUSE = {
         "store": "features in one HDF5 file that survives anything",
         "heads": "the classifiers and their searches, one file a family",
         "metrics": "scores and intervals, pure functions",
+        "groups": "which images belong together",
         "protocol": "what is trained on, what is tested on, what a reader must know",
         "report": "a comparison becomes a page",
         "distribute": "runs a function on many items at once",
