@@ -7,15 +7,14 @@ import difflib
 import json
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.backbones import bundled
 from pipeline.errors import BackboneError, one_line
 from pipeline.records import Backbone
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 DEFAULT = bundled.NAME
 

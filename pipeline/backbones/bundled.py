@@ -12,15 +12,14 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.errors import BackboneError
 from pipeline.records import Backbone, Preprocess
 from pipeline.torchvision_import import import_timm
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 NAME = "efficientnet-lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"

@@ -19,11 +19,14 @@ class CompareConfig(Rules):
         heads: names of the families, out of `pipeline.heads.HEADS`.
         class_weight: ``balanced`` to let every class count the same in training, however few
             images it has; None to let every image count the same.
+        near_duplicates: whether to look for photos that were saved again, too; files with the same
+            bytes are always found.
         workers: number of threads, None for one a core; it does not change the results.
     """
 
     heads: tuple[str, ...] = tuple(HEADS)
     class_weight: str | None = None
+    near_duplicates: bool = True
     workers: int | None = None
 
     def __post_init__(self) -> None:

@@ -200,4 +200,3 @@ def score_backbone(store: FeatureSet, training: TrainingSet, several: bool) -> d
         scores["nce"] = transferability.nce(source.argmax(axis=1), training.labels)
         scores["leep"] = transferability.leep(source, training.labels)
     return scores
-

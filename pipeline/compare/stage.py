@@ -13,6 +13,17 @@ from pipeline import groups
 from pipeline.compare.alignment import align, backbone_names
 from pipeline.compare.config import CompareConfig
 from pipeline.compare.identity import inputs_digest, provenance
+from pipeline.compare.insights import (
+    NEAR_DUPLICATES,
+    Suspects,
+    about_duplicates,
+    describe_duplicates,
+    describe_label_errors,
+    find_duplicates,
+    find_label_errors,
+    learn_curve,
+    score_backbone,
+)
 from pipeline.compare.scoring import (
     Entry,
     HeldOut,
@@ -22,6 +33,7 @@ from pipeline.compare.scoring import (
     score_heads,
 )
 from pipeline.distribute import available_cores
+from pipeline.duplicates import Duplicates
 from pipeline.errors import InputError
 from pipeline.groups import Partition
 from pipeline.heads import by_name
@@ -47,10 +59,14 @@ class Outcome:
     Attributes:
         entries: the heads, best first, in the order of `Comparison.heads`.
         protocol: who trained and who tested; its rows are those of every entry's ``data``.
+        copies: which images occur more than once.
+        suspects: training images whose labels are in doubt.
     """
 
     entries: list[Entry]
     protocol: Protocol
+    copies: Duplicates
+    suspects: Suspects
 
     @property
     def best(self) -> Entry:
@@ -92,23 +108,37 @@ def compare(
     aligned, warnings = align(stores)
     data = aligned[0]
     related, about_groups = _related(data, named_groups)
-    protocol = make_protocol(data, config, related)
-    warnings += [*about_groups, *protocol.warnings, *_check_others(aligned, names)]
+    copies = find_duplicates(data, config.near_duplicates)
+    protocol = make_protocol(data, config, {NEAR_DUPLICATES: copies.group} | related)
+    warnings += [*about_groups, *protocol.warnings, *about_duplicates(data, copies)]
+    warnings += _check_others(aligned, names)
     held_out = HeldOut(
         data.label[protocol.test], protocol.group[protocol.test], protocol.twins, config.seed
     )
     folds = _folds(data, protocol, config)
-    entries = []
+    entries: list[Entry] = []
+    backbones, best_training = [], None
     for name, store in zip(names, aligned, strict=True):
         training = _training_set(store.features, store, protocol, folds, config)
+        backbones.append(_backbone(name, store, training, len(stores) > 1))
         for family in by_name(config.heads):
             head = family.search(training)
             entries.append(_entry(name, store, store.features, head, protocol))
             tell(_summary(head, name if len(stores) > 1 else ""))
-    entries.sort(key=lambda entry: -entry.head.cv_accuracy)
+        entries.sort(key=lambda entry: -entry.head.cv_accuracy)
+        if best_training is None or entries[0].backbone == name:
+            best_training = training  # with its matrices, which what follows shares
+    assert best_training is not None
     heads = score_heads(entries, held_out)
     baselines = score_baselines(_baselines(data, protocol, folds, config), held_out)
     best = entries[0]
+    rivals = [entry for entry in entries if entry.backbone == best.backbone]
+    suspects = find_label_errors(best_training, protocol, rivals)
+    insights = {
+        "duplicates": describe_duplicates(data, copies, protocol),
+        "label_errors": describe_label_errors(suspects),
+        "learning_curve": learn_curve(best_training, best),
+    }
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
         extraction={"digest": best.data.digest, "document": best.data.extraction},
@@ -118,7 +148,8 @@ def compare(
         baselines=baselines,
         best=best.head.name,
         best_backbone=best.backbone,
-        backbones=[_backbone(name, store) for name, store in zip(names, aligned, strict=True)],
+        backbones=backbones,
+        insights=insights,
         warnings=[
             *warnings,
             *about_the_choice(heads),
@@ -126,7 +157,7 @@ def compare(
         ],
         provenance=provenance(inputs_digest(stores, config, named_groups)),
     )
-    return comparison, Outcome(entries, protocol)
+    return comparison, Outcome(entries, protocol, copies, suspects)
 
 
 def _related(
@@ -181,6 +212,7 @@ def _training_set(
         fold=folds,
         seed=config.seed,
         workers=config.workers or available_cores(),
+        class_weight=config.class_weight,
     )
 
 
@@ -200,7 +232,7 @@ def _entry(
 def _baselines(
     data: FeatureSet, protocol: Protocol, folds: NDArray[np.int64], config: CompareConfig
 ) -> list[Entry]:
-    """Fit what can be had without a backbone, on the same images and folds."""
+    """Fit what can be had without a backbone, on the same images and the first folds."""
     runs: list[tuple[MostFrequentClass | RawPixels, NDArray[np.float32]]] = [
         (MostFrequentClass(), data.features)
     ]
@@ -210,18 +242,20 @@ def _baselines(
         runs.append((RawPixels(), pixels))
     entries = []
     for family, features in runs:
-        head = family.search(_training_set(features, data, protocol, folds, config))
+        head = family.search(_training_set(features, data, protocol, folds[:1], config))
         entries.append(_entry("", data, features, head, protocol))
     return entries
 
 
-def _backbone(name: str, store: FeatureSet) -> dict[str, object]:
+def _backbone(
+    name: str, store: FeatureSet, training: TrainingSet, several: bool
+) -> dict[str, object]:
     return {
         "backbone": name,
         "digest": store.digest,
         "document": store.extraction,
         "dim": store.features.shape[1],
-        "scores": {},
+        "scores": score_backbone(store, training, several),
     }
 
 

@@ -238,20 +238,30 @@ def squared_distances(
     return distances
 
 
-def stratified_folds(labels: NDArray[np.integer], folds: int, seed: int) -> NDArray[np.int64]:
+def stratified_folds(
+    labels: NDArray[np.integer],
+    folds: int,
+    seed: int,
+    group: NDArray[np.integer] | None = None,
+) -> NDArray[np.int64]:
     """Return the fold, 0 to ``folds - 1``, that holds each image out; classes are spread evenly.
 
     Args:
-        labels: ``(n,)`` codes; every class needs at least ``folds`` images.
+        labels: ``(n,)`` codes; every class needs at least ``folds`` images, or groups of images.
         folds: number of folds, at least 2.
         seed: of the shuffling.
+        group: ``(n,)`` numbers, the same for images that must be in one fold; None for none. What
+            they forbid is not spread evenly.
     """
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+    if group is not None and len(np.unique(group)) == len(group):
+        group = None
+    kind = StratifiedKFold if group is None else StratifiedGroupKFold
+    splitter = kind(folds, shuffle=True, random_state=seed)
     fold = np.empty(len(labels), dtype=np.int64)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     with hushed():
-        for number, (_, held_out) in enumerate(splitter.split(labels, labels)):
+        for number, (_, held_out) in enumerate(splitter.split(labels, labels, group)):
             fold[held_out] = number
     return fold
 

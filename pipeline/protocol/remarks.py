@@ -60,10 +60,16 @@ def about_rows(data: FeatureSet) -> list[str]:
 def about_leaks(
     train: NDArray[np.intp], test: NDArray[np.intp], related: Mapping[str, Partition]
 ) -> list[str]:
-    """Return a warning for each kind of relation that leads from training to test images."""
+    """Return a warning for each kind of relation that leads from training to test images.
+
+    A test image counts for the first kind that applies to it.
+    """
     warnings = []
+    told = np.zeros(len(test), bool)
     for kind, partition in related.items():
-        leaked = int(np.isin(partition[test], partition[train]).sum())
+        leaks = np.isin(partition[test], partition[train]) & ~told
+        told |= leaks
+        leaked = int(leaks.sum())
         if leaked:
             warnings.append(
                 f"The training images hold {kind} of {count(leaked, 'test image')} (of"

@@ -44,6 +44,7 @@ HOUSE = {
         "label_errors": "labels that are probably wrong",
         "learning_curve": "accuracy against the number of images",
         "transferability": "scores of features before any head is trained",
+        "groups": "which images belong together",
         "protocol": "what is trained on, what is tested on, what a reader must know",
         "report": "a comparison becomes a page",
         "distribute": "runs a function on many items at once",

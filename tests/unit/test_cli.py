@@ -174,16 +174,25 @@ def test_verify_names_defects(headstart, features):
     assert "checksum" in done.stdout
 
 
+def contents(folder):
+    """Return the bytes of every file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     words = ["train-heads", features, "--out", "results", "--folds", "3"]
     first = headstart(*words)
     for name in (*HEADS, "most-frequent", "raw-pixels", "written", "best"):
         assert name in first.stdout
-    files = {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir()}
-    assert set(files) == {"results.json", "predictions.csv", "model.onnx", "report.html"}
+    files = contents(tmp_path / "results")
+    assert set(files) == {
+        *("results.json", "predictions.csv", "model.onnx", "report.html"),
+        *("plots/heads.svg", "plots/confusion.svg", "plots/reliability.svg"),
+    }
     second = headstart(*words)
     assert "up to date, nothing to do" in second.stdout
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir()}
+    assert files == contents(tmp_path / "results")
     document = json.loads(headstart(*words, "--json").stdout)
     assert document["schema"] == 1
     assert "--folds 3" in document["provenance"]["command"]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import metrics
-from pipeline.compare import CompareConfig, compare, write_results
+from pipeline.compare import CompareConfig, compare, inputs_digest, write_results
 from pipeline.errors import InputError, OutputError
 from pipeline.protocol import Rules, make_protocol
 from pipeline.records import FeatureSet
@@ -231,11 +231,26 @@ def test_the_same_inputs_give_the_same_results_with_any_number_of_workers(data):
 )  # fmt: skip
 def test_provenance_changes_with_any_part_of_the_data(data, everything, change):
     other = changed(data, rows=[0], **change)
-    config = CompareConfig(heads=("knn",))
-    assert (
-        compare([other], config)[0].provenance["inputs"]
-        != compare([data], config)[0].provenance["inputs"]
-    )
+    config = CompareConfig()
+    inputs = inputs_digest([data], config)
+    assert everything[0].provenance["inputs"] == inputs
+    assert inputs_digest([other], config) != inputs
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"heads": ("knn",)}, {"folds": 4}, {"seed": 1}, {"repeats": 1},
+        {"class_weight": "balanced"},
+        {"validation": "predefined"}, {"small_classes": "drop"},
+    ],
+)  # fmt: skip
+def test_provenance_changes_with_every_option_but_the_workers(data, values):
+    inputs = inputs_digest([data], CompareConfig())
+    assert inputs_digest([data], CompareConfig(**values)) != inputs
+    assert inputs_digest([data], CompareConfig(workers=3)) == inputs
+    assert inputs_digest([data], CompareConfig(), {"image-0.jpg": "a"}) != inputs
+    assert inputs_digest([data, data], CompareConfig()) != inputs
 
 
 # ---- the protocol --------------------------------------------------------------------------------
@@ -289,7 +304,7 @@ def test_a_test_is_held_out_by_class_with_twins_on_one_side(counts, seed, n_twin
 
 
 def test_a_held_out_test_is_stated():
-    data = changed(feature_set(), split=[""] * 120)
+    data = changed(feature_set(spread=2), split=[""] * 120)
     comparison, outcome = compare([data], CompareConfig(heads=("knn",), seed=4))
     assert comparison.dataset["test_split"] == "held out"
     assert len(outcome.protocol.test) == 24
@@ -389,6 +404,10 @@ HALF = np.arange(120) % 2
          "class-1, class-2 have 1 training image each; add images or remove the classes"),
         ({"split": ["test"] * 120}, "all labelled images of blobs are in the split test"),
         ({"label": HALF, "sha256": np.zeros((120, 32), np.uint8), "split": [""] * 120},
+         "the training images of class-0, class-1 all belong together (copies, or one group)"),
+        ({"label": HALF, "sha256": np.zeros((120, 32), np.uint8)},
+         "the training images of class-0, class-1 all belong together (copies, or one group)"),
+        ({"label": np.arange(120) // 2, "split": [""] * 120, "classes": tuple("c" * 60)},
          "there are too few distinct images to hold some out as a test"),
     ],
 )  # fmt: skip
@@ -479,7 +498,9 @@ def test_predictions_are_csv_in_utf_8(written):
     with predictions.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        "path", "true", "predicted", "correct", *(f"p:{name}" for name in NAMES[:3]), "p:caf\\udce9"
+        "path", "true", "predicted", "correct",
+        *(f"p:{name}" for name in NAMES[:3]), "p:caf\\udce9",
+        f"by:{comparison.heads[1].name}",
     ]  # fmt: skip
     assert [row["path"] for row in rows] == [
         data.path[i].replace("\udce9", "\\udce9") for i in outcome.protocol.test
