@@ -1,10 +1,14 @@
 """Images that occur more than once: the same bytes, or the same photo saved again.
 
-Two images are near-duplicates if both their features and their miniatures say so. Features see
-through recompression, resizing, small crops and mirroring, but two pairs of jeans on the same
+Two images are near-duplicates if their features and their miniatures agree that they are. Features
+see through recompression, resizing, small crops and mirroring, but two pairs of jeans on the same
 hanger are as close to each other as a photo to its thumbnail; miniatures compare what lies where,
-but two white shirts on a white wall look alike at that size. Where one errs, the other seldom does.
-The thresholds are chosen on copies made for the purpose; ARCHITECTURE.md has the figures.
+but two white shirts on a white wall look alike at that size.
+
+Backbones differ in how close any two images are, so a cosine counts by how far it is on the way
+from the usual neighbour to identity: the *closeness* of a pair is 0 where its cosine is that of a
+typical image and its fifth neighbour, and 1 where the features are the same. The thresholds are
+chosen on copies made for the purpose; ARCHITECTURE.md has the figures.
 """
 
 from __future__ import annotations
@@ -17,11 +21,14 @@ from numpy.typing import NDArray
 
 from pipeline import groups
 
-MIN_COSINE = 0.7
-MIN_CORRELATION = 0.95
-MIN_COSINE_ALONE = 0.98  # for stores without miniatures
+MIN_CORRELATION = 0.98  # enough by itself, unless the features object
+MIN_AGREEMENT = 0.88  # of what both say together, with these weights
+WEIGHTS = (0.4, 0.6)  # of closeness and correlation
+MIN_CLOSENESS = 0.85  # for stores without miniatures
 
 BLOCK = 2048  # images; a tile of all pairs of two blocks takes 16 MB a matrix
+SAMPLE = 1000  # images whose neighbours say what is usual
+NEIGHBOUR = 5  # the one that is taken for usual: few images have so many copies
 _SIDE = 16  # pixels of the grey image that miniatures are compared by
 _FLAT = 1.0  # grey levels; an image that varies less has no pattern that could correlate
 
@@ -100,10 +107,11 @@ def find(
 def rule(with_pixels: bool) -> str:
     """Say when two images count as near-duplicates."""
     if not with_pixels:
-        return f"cosine of the features at least {MIN_COSINE_ALONE}"
+        return f"closeness of the features at least {MIN_CLOSENESS}"
+    a, b = WEIGHTS
     return (
-        f"cosine of the features at least {MIN_COSINE} and correlation of the miniatures at least"
-        f" {MIN_CORRELATION}"
+        f"{a} × closeness of the features + {b} × correlation of the miniatures at least"
+        f" {MIN_AGREEMENT}, or correlation at least {MIN_CORRELATION} and closeness at least 0"
     )
 
 
@@ -151,25 +159,45 @@ def _near_pairs(
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]]:
     """Yield pairs of places in ``rows``, with cosine and correlation, tile by tile."""
     patterns = None if pixels is None else _patterns(pixels, rows)
+    usual = _usual_cosine(features, rows)
+    # Where all features are the same, they tell no image from another.
+    room = max(1.0 - usual, 1e-6)
+    if patterns is None and room <= 1e-5:
+        return
     starts = range(0, len(rows), BLOCK)
     for top in starts:
         left = _directions(features[rows[top : top + BLOCK]])
         for start in range(top, len(rows), BLOCK):
             right = left if start == top else _directions(features[rows[start : start + BLOCK]])
             cosine = left @ right.T
+            closeness = 1.0 - (1.0 - cosine) / np.float32(room)
             if patterns is None:
                 correlation = np.full_like(cosine, np.nan)
-                found = cosine >= MIN_COSINE_ALONE
+                found = closeness >= MIN_CLOSENESS
             else:
                 correlation = _correlations(
                     patterns[top : top + BLOCK], patterns[start : start + BLOCK]
                 )
-                found = (cosine >= MIN_COSINE) & (correlation >= MIN_CORRELATION)
+                found = (correlation >= MIN_CORRELATION) & (closeness >= -1e-3)
+                found |= WEIGHTS[0] * closeness + WEIGHTS[1] * correlation >= MIN_AGREEMENT
             if start == top:
                 found = np.triu(found, 1)
             i, j = np.nonzero(found)
             if len(i):
                 yield i + top, j + start, cosine[i, j], correlation[i, j]
+
+
+def _usual_cosine(features: NDArray[np.float32], rows: NDArray[np.intp]) -> float:
+    """Return the median, over a sample of images, of the cosine to their fifth neighbour."""
+    sample = rows[:: -(-len(rows) // SAMPLE)]
+    nth = min(NEIGHBOUR, len(rows) - 1)
+    left = _directions(features[sample])
+    nearest = np.full((len(sample), nth + 1), -1.0, np.float32)
+    for start in range(0, len(rows), BLOCK):
+        cosine = left @ _directions(features[rows[start : start + BLOCK]]).T
+        merged = np.concatenate([nearest, cosine], axis=1)
+        nearest = np.partition(merged, merged.shape[1] - nth - 1, axis=1)[:, -nth - 1 :]
+    return float(np.median(nearest.min(axis=1)))  # each image is its own first neighbour
 
 
 def _directions(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,7 +22,10 @@ from pipeline.heads import HEADS
 from pipeline.protocol.rules import SMALL_CLASSES, VALIDATION
 from pipeline.records import FeatureSet
 
-_WRITTEN = ("results.json", "predictions.csv", "model.onnx", "report.html")
+_WRITTEN = (
+    *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
+    *("model.onnx", "report.html"),
+)
 
 
 @click.command()
@@ -51,6 +54,12 @@ _WRITTEN = ("results.json", "predictions.csv", "model.onnx", "report.html")
     show_default=True,
     help="For a class with fewer training images than folds: reduce the folds, stop, or drop it.",
 )
+@click.option(
+    "--near-duplicates/--no-near-duplicates",
+    default=True,
+    show_default=True,
+    help="Look for photos that were saved again, and keep them in one fold.",
+)
 @seed
 @click.option("--force", is_flag=True, help="Train again even if the results are up to date.")
 @as_json
@@ -64,6 +73,7 @@ def command(
     groups: Path | None,
     class_weight: str,
     small_classes: str,
+    near_duplicates: bool,
     seed: int,
     force: bool,
     json_: bool,
@@ -72,6 +82,7 @@ def command(
 
     With several stores, of the same images by different backbones, every backbone and every head
     are compared on the images that all stores hold. Writes results.json, predictions.csv,
+    label_issues.csv (training images whose label is in doubt), duplicates.csv,
     model.onnx, report.html and plots into the --out folder.
     """
     names = tuple(name.strip() for name in heads.split(",") if name.strip())
@@ -82,6 +93,7 @@ def command(
         repeats=repeats,
         validation=validation,
         small_classes=small_classes,
+        near_duplicates=near_duplicates,
         class_weight=None if class_weight == "none" else class_weight,
     )
     named_groups = sources.read_groups(groups) if groups else {}

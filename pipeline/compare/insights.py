@@ -108,10 +108,10 @@ def find_label_errors(
 ) -> Suspects:
     """Judge the labels of the training images by models that have not seen them.
 
-    Whatever the best head is, the probabilities are those of logistic regression: a support vector
-    machine's, calibrated afterwards, rank errors much worse (see `benchmarks/label_errors.py`). They
-    are worked out twice, the second time by models that are spared the suspects of the first:
-    errors that repeat, as mistaking one class for another does, would else vouch for each other.
+    Whatever the best head is, the probabilities are those of logistic regression: calibrated ones
+    of a support vector machine rank errors much worse (`benchmarks/label_errors.py`). They are
+    worked out twice, the second time by models that are spared the suspects of the first: errors
+    that repeat, as mistaking one class for another does, would else vouch for each other.
 
     Args:
         training: the training images, with the features that the best head reads.

@@ -25,8 +25,7 @@ def copy(data, source, to, noise=0.0, same_bytes=False, mirrored=False):
     rng = np.random.default_rng(to)
     features[to] = features[source] + noise * rng.normal(size=features.shape[1])
     pixels[to] = pixels[source][:, ::-1] if mirrored else pixels[source]
-    if same_bytes:
-        sha256[to] = sha256[source]
+    sha256[to] = sha256[source] if same_bytes else rng.integers(256, size=32)
 
 
 def test_images_without_copies_are_left_alone():
@@ -81,7 +80,8 @@ def test_brightness_and_contrast_do_not_hide_a_copy():
 def test_flat_images_are_copies_of_flat_ones_with_the_same_features_only():
     features, sha256, pixels = images()
     pixels[:4] = 200
-    features[1] = features[0]
+    features[:4] = np.eye(16)[[0, 0, 1, 2]]
+    features[3] *= -1
     assert find(features, sha256, pixels).rows.tolist() == [0, 1]
 
 
@@ -111,7 +111,7 @@ def test_one_image():
     assert find(*images(1)).group.tolist() == [0]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39), st.booleans()), max_size=12),
