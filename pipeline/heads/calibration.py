@@ -83,8 +83,7 @@ def _fit(
 
     def loss(x: NDArray[np.float64]) -> float:
         logs = _log_probabilities(values, *unpack(x))
-        drawn_in = float(logs[rows, codes].sum()) + float(logs.sum()) / n
-        return -drawn_in / n
+        return float(-(logs[rows, codes].sum() + logs.sum() / n) / n)
 
     bounds = [SLOPES, OFFSETS]
     starts = [(0.5, 2.0), (0.5, 15.0)]

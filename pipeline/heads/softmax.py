@@ -28,7 +28,7 @@ BLOCKS = 32  # at most so many blocks: each has a gradient of its own until they
 # Nats a row that the objective may lie above its minimum, by Newton's estimate, for C from 1 on.
 # Below, scores shrink in proportion to C and what their errors cost with its square.
 TOLERANCE = 1e-5
-LEAST_TOLERANCE = 1e-9
+LEAST_TOLERANCE = 1e-8
 MAX_NEWTON = 100
 MAX_GRADIENTS = 200  # conjugate gradients in one Newton step
 FORCING = 0.1  # how far a Newton step reduces the residual
@@ -132,8 +132,10 @@ class _Newton:
                     break
                 scale[worse] *= np.float32(0.25)
                 scale[scale < 1e-6] = 0.0
+            # float32 sees no descent smaller than this.
+            stuck = loss - tried_loss < 1e-7 * np.abs(loss)
             coefficients, loss, gradient = tried, tried_loss, tried_gradient
-            if not scale[active].any():
+            if stuck[active].all():
                 break
         return Solution(coefficients, self.probabilities, self.passes)
 
