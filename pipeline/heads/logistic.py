@@ -9,26 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.heads.search import (
-    Candidate,
-    FittedHead,
-    TrainingSet,
-    class_probabilities,
-    climb,
-    finish,
-)
-from pipeline.heads.threads import run_parallel
+from pipeline.heads.search import Candidate, FittedHead, TrainingSet, climb, finish
+from pipeline.heads.softmax import Problem, Solution
 from pipeline.metrics import accuracy, log_loss
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MAX_ITER = 2000
+PROBABILITIES = 250_000_000  # held at once, 1 GB; folds are solved in turn where there are more
 
 
 @dataclass(frozen=True)
 class LogisticRegressionHead:
-    """Logistic regression with an L2 penalty, fitted by L-BFGS.
+    """Logistic regression with an L2 penalty.
 
     Among values of C with the same accuracy, the one with the least out-of-fold log loss is
     chosen, then the smallest. On easy data nearly every C gives the same accuracy, and the
@@ -38,44 +32,77 @@ class LogisticRegressionHead:
         name: how users spell it.
         c_grid: inverse strengths of the penalty, ascending. Rows of norm 1 want larger values than
             standardised ones; accuracy peaks between 1 and 100 on the features measured so far.
+        patience: see `pipeline.heads.search.climb`.
     """
 
     name: str = "logistic-regression"
     c_grid: tuple[float, ...] = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 4, 13))
+    patience: int | None = 2
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Climb the C path over all folds, choose and refit; see `Family`."""
         started = time.perf_counter()
+        problems = _problems(data)
+        true = [data.labels[held_out] for _, held_out in data.folds]
+        solutions: list[Solution | None] = [None] * len(problems)
 
         def evaluate(c: float) -> Candidate:
-            parts = run_parallel(lambda fold: _predict(data, fold, c), data.folds, data.workers)
-            true = [data.labels[held_out] for _, held_out in data.folds]
+            parts: list[NDArray[np.float32]] = []
+            for i, problem in enumerate(problems):
+                solved = solutions[i] = problem.solve(c, solutions[i])
+                for fold in range(problem.weights.shape[1]):
+                    _, held_out = data.folds[len(parts)]
+                    parts.append(solved.probabilities[held_out, fold])
+                if len(problems) > 1:
+                    solutions[i] = solved.without_probabilities()
             pairs = list(zip(true, parts, strict=True))
             scores = tuple(accuracy(codes, part.argmax(axis=1)) for codes, part in pairs)
             loss = float(np.mean([log_loss(codes, part) for codes, part in pairs]))
             return Candidate({"C": c}, scores, loss=loss, outputs=data.gather(parts))
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
-            from sklearn.pipeline import make_pipeline
-            from sklearn.preprocessing import Normalizer
-
             assert best.outputs is not None
-            model = make_pipeline(Normalizer(), _regression(data, best.params["C"]))
-            return model.fit(data.features, data.labels), best.outputs.astype(np.float64)
+            return _refit(data, best.params["C"]), best.outputs.astype(np.float64)
 
-        return finish(self.name, climb(self.c_grid, evaluate), fit, data, started)
+        return finish(self.name, climb(self.c_grid, evaluate, self.patience), fit, data, started)
 
 
-def _regression(data: TrainingSet, c: float) -> BaseEstimator:
+def _problems(data: TrainingSet) -> list[Problem]:
+    """Return the regressions on all folds, as many at once as memory allows."""
+    weights = [data.weights(fit) for fit, _ in data.folds]
+    at_once = max(1, PROBABILITIES // (len(data.labels) * data.n_classes))
+    return [
+        Problem(
+            data.row_space,
+            data.labels,
+            np.stack(weights[i : i + at_once], axis=1),
+            data.n_classes,
+            data.workers,
+        )
+        for i in range(0, len(weights), at_once)
+    ]
+
+
+def _refit(data: TrainingSet, c: float) -> BaseEstimator:
+    """Fit the stock pipeline on all rows, from where the shared solver ends."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer
 
-    return LogisticRegression(C=c, max_iter=MAX_ITER, class_weight=data.class_weight)
-
-
-def _predict(
-    data: TrainingSet, fold: tuple[NDArray[np.intp], NDArray[np.intp]], c: float
-) -> NDArray[np.float64]:
-    """Return the probabilities of the held-out rows of one fold."""
-    fit, held_out = fold
-    model = _regression(data, c).fit(data.rows[fit], data.labels[fit])
-    return class_probabilities(model, data.rows[held_out], data.n_classes)
+    space = data.row_space
+    everything = data.weights(np.arange(len(data.labels)))[:, None]
+    problem = Problem(space, data.labels, everything, data.n_classes, data.workers)
+    solved = problem.solve(c).coefficients[0]
+    coefficients = (space.axes @ solved[:-1]).T
+    intercepts = solved[-1] - coefficients @ space.mean
+    known = np.unique(data.labels)
+    coefficients, intercepts = coefficients[known], intercepts[known]
+    if len(known) == 2:
+        coefficients, intercepts = np.diff(coefficients, axis=0), np.diff(intercepts)
+    model = LogisticRegression(
+        C=c, max_iter=MAX_ITER, class_weight=data.class_weight, warm_start=True
+    )
+    model.coef_, model.intercept_, model.classes_ = coefficients, intercepts, known
+    model.fit(data.rows, data.labels)
+    model.set_params(warm_start=False)
+    return make_pipeline(Normalizer().fit(data.features[:1]), model)

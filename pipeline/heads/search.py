@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.heads.rowspace import RowSpace
 from pipeline.heads.threads import hushed, one_thread_each
 
 if TYPE_CHECKING:
@@ -166,6 +167,20 @@ class TrainingSet:
         return norms
 
     @cached_property
+    def row_space(self) -> RowSpace:
+        """The normalised rows on their principal axes."""
+        return RowSpace.of(self.rows)
+
+    def weights(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the weight of every row where only some are trained on, ``(n,)``: 0 for others."""
+        weights = np.zeros(len(self.labels), np.float32)
+        weights[rows] = 1.0
+        if self.class_weight == "balanced":
+            counts = np.bincount(self.labels[rows])
+            weights[rows] = len(rows) / np.count_nonzero(counts) / counts[self.labels[rows]]
+        return weights
+
+    @cached_property
     def gram(self) -> NDArray[np.float32]:
         """The inner products of all pairs of normalised rows, ``(n, n)``.
 
@@ -262,18 +277,26 @@ def class_probabilities(
     return probabilities
 
 
-def climb(grid: Sequence[float], evaluate: Callable[[float], Candidate]) -> list[Candidate]:
+def climb(
+    grid: Sequence[float], evaluate: Callable[[float], Candidate], patience: int | None
+) -> list[Candidate]:
     """Evaluate growing values of C until the accuracy has passed its peak.
 
-    Two values in a row below the best so far end the climb, and so does a solution that no larger
-    value can change: beyond the peak each fit costs most and wins least.
+    A solution that no larger value can change ends the climb: that is exact. So do ``patience``
+    values in a row below the best so far: beyond the peak each fit costs most and wins least.
+
+    Args:
+        grid: ascending values.
+        evaluate: scores one of them.
+        patience: None to try the whole grid.
     """
     tried: list[Candidate] = []
     for value in grid:
         tried.append(evaluate(value))
         forget_all_but_best(tried)
         best = max(candidate.accuracy for candidate in tried)
-        if tried[-1].saturated or all(c.accuracy < best for c in tried[-2:]):
+        below = [c.accuracy < best for c in tried[-patience:]] if patience else [False]
+        if tried[-1].saturated or all(below):
             break
     return tried
 

@@ -35,10 +35,12 @@ class LinearSVMHead:
     Attributes:
         name: how users spell it.
         c_grid: costs of an error, ascending.
+        patience: see `pipeline.heads.search.climb`.
     """
 
     name: str = "linear-svm"
     c_grid: tuple[float, ...] = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 2, 9))
+    patience: int | None = 2
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Climb the C path over all folds, choose and refit; see `Family`."""
@@ -51,7 +53,7 @@ class LinearSVMHead:
             )
             return _candidate({"C": c}, steps, data)
 
-        candidates = climb(self.c_grid, evaluate)
+        candidates = climb(self.c_grid, evaluate, self.patience)
         return finish(self.name, candidates, lambda best: _fit(best, data), data, started)
 
 

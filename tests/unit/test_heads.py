@@ -211,12 +211,12 @@ def test_squared_distances_are_exact_for_equal_rows_and_close_for_others():
 
 def test_climb_stops_two_steps_below_the_best():
     heights = [0.5, 0.8, 0.7, 0.8, 0.79, 0.78, 0.99]
-    tried = climb(range(7), lambda i: Candidate({"C": i}, (heights[i],)))
+    tried = climb(range(7), lambda i: Candidate({"C": i}, (heights[i],)), patience=2)
     assert [candidate.params["C"] for candidate in tried] == [0, 1, 2, 3, 4, 5]
 
 
 def test_climb_stops_when_no_larger_value_can_matter():
-    tried = climb(range(7), lambda i: Candidate({"C": i}, (0.5,), saturated=i == 2))
+    tried = climb(range(7), lambda i: Candidate({"C": i}, (0.5,), saturated=i == 2), None)
     assert len(tried) == 3
 
 
