@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.heads.threads import one_thread_each
+
 NEGLIGIBLE = 1e-6  # of the largest variance: rounding errors of float32
 
 
@@ -43,13 +45,20 @@ class RowSpace:
         if n >= d:
             covariance = rows.T @ rows / np.float32(n)
             covariance -= np.outer(mean, mean)
-            axes = np.linalg.eigh(covariance)[1]
+            axes = _eigh(covariance)[1]
         else:
             centred = rows - mean
-            squares, left = np.linalg.eigh(centred @ centred.T)
+            squares, left = _eigh(centred @ centred.T)
             kept = squares > NEGLIGIBLE * max(squares[-1], np.finfo(np.float32).tiny)
             axes = centred.T @ (left[:, kept] / np.sqrt(squares[kept]))
         points = rows @ axes
         points -= mean @ axes
         variances = np.einsum("ij,ij->j", points, points).astype(np.float64) / n
         return cls(points, mean, axes, variances)
+
+
+def _eigh(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return eigenvalues and eigenvectors; more threads of BLAS only get in each other's way."""
+    with one_thread_each():
+        values, vectors = np.linalg.eigh(matrix)
+    return values, vectors

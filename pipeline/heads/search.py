@@ -17,15 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
 from pipeline.heads.rowspace import RowSpace
 from pipeline.heads.threads import hushed, one_thread_each
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
-
-MAX_GRAM_ROWS = 20_000  # 1.6 GB of Gram matrix, and 2 GB for one fold's float64 kernel
-KERNEL_BYTES = 4e9  # what the folds' kernels may take together
 
 # Squared distances below this are rounding errors of a float32 Gram matrix: the same image.
 SAME_IMAGE = 4e-6
@@ -184,17 +180,8 @@ class TrainingSet:
     def gram(self) -> NDArray[np.float32]:
         """The inner products of all pairs of normalised rows, ``(n, n)``.
 
-        Raises:
-            InputError: there are too many rows for a matrix of all pairs.
-
         Ask for it before threads start: it is worked out once, by all cores.
         """
-        if len(self.rows) > MAX_GRAM_ROWS:
-            raise InputError(
-                f"the SVM and kNN heads compare all pairs of images and take at most"
-                f" {MAX_GRAM_ROWS:,} training images, but there are {len(self.rows):,}; train with"
-                " --heads logistic-regression"
-            )
         return self.rows @ self.rows.T
 
 
@@ -211,7 +198,7 @@ class Family(Protocol):
 
 def squared_distances(
     gram: NDArray[np.float32], left: NDArray[np.intp], right: NDArray[np.intp]
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """Return the squared distances between two sets of rows, from the Gram matrix.
 
     Args:
@@ -222,9 +209,9 @@ def squared_distances(
     Returns:
         ``(a, b)``, exactly 0 for rows that are equal within float32's precision.
     """
-    norms = np.diagonal(gram).astype(np.float64)
-    distances = gram[np.ix_(left, right)].astype(np.float64)
-    distances *= -2.0
+    norms = np.diagonal(gram)
+    distances = gram[np.ix_(left, right)]
+    distances *= np.float32(-2)
     distances += norms[left, None]
     distances += norms[right]
     distances[distances < SAME_IMAGE] = 0.0
