@@ -148,8 +148,9 @@ def _check_agreement(stores: Sequence[FeatureSet], rows: Sequence[NDArray[np.int
             what = "label" if label != other_label else "split"
             here, there = (label, other_label) if what == "label" else (split, other_split)
             raise InputError(
-                f"stores 1 and {number} disagree about {len(differ):,} images, the first of them"
-                f" {one_line(stores[0].path[rows[0][differ[0]]])}: its {what} is"
+                f"stores 1 and {number} disagree about the {what} of {len(differ):,}"
+                f" image{'' if len(differ) == 1 else 's'}, for instance"
+                f" {one_line(stores[0].path[rows[0][differ[0]]])}: it is"
                 f" {one_line(here) or 'empty'} in one and {one_line(there) or 'empty'} in the"
                 " other; run headstart features again for both, on the same data"
             )

@@ -17,14 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.heads.rowspace import RowSpace
 from pipeline.heads.threads import hushed, one_thread_each
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
-
-MAX_GRAM_ROWS = 20_000  # 1.6 GB of Gram matrix, and 2 GB for one fold's float64 kernel
-KERNEL_BYTES = 4e9  # what the folds' kernels may take together
 
 # Squared distances below this are rounding errors of a float32 Gram matrix: the same image.
 SAME_IMAGE = 4e-6
@@ -176,20 +173,25 @@ class TrainingSet:
         return norms
 
     @cached_property
+    def row_space(self) -> RowSpace:
+        """The normalised rows on their principal axes."""
+        return RowSpace.of(self.rows)
+
+    def weights(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the weight of every row where only some are trained on, ``(n,)``: 0 for others."""
+        weights = np.zeros(len(self.labels), np.float32)
+        weights[rows] = 1.0
+        if self.class_weight == "balanced":
+            counts = np.bincount(self.labels[rows])
+            weights[rows] = len(rows) / np.count_nonzero(counts) / counts[self.labels[rows]]
+        return weights
+
+    @cached_property
     def gram(self) -> NDArray[np.float32]:
         """The inner products of all pairs of normalised rows, ``(n, n)``.
 
-        Raises:
-            InputError: there are too many rows for a matrix of all pairs.
-
         Ask for it before threads start: it is worked out once, by all cores.
         """
-        if len(self.rows) > MAX_GRAM_ROWS:
-            raise InputError(
-                f"the SVM and kNN heads compare all pairs of images and take at most"
-                f" {MAX_GRAM_ROWS:,} training images, but there are {len(self.rows):,}; train with"
-                " --heads logistic-regression"
-            )
         return self.rows @ self.rows.T
 
 
@@ -218,7 +220,7 @@ class Family(Protocol):
 
 def squared_distances(
     gram: NDArray[np.float32], left: NDArray[np.intp], right: NDArray[np.intp]
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """Return the squared distances between two sets of rows, from the Gram matrix.
 
     Args:
@@ -229,9 +231,9 @@ def squared_distances(
     Returns:
         ``(a, b)``, exactly 0 for rows that are equal within float32's precision.
     """
-    norms = np.diagonal(gram).astype(np.float64)
-    distances = gram[np.ix_(left, right)].astype(np.float64)
-    distances *= -2.0
+    norms = np.diagonal(gram)
+    distances = gram[np.ix_(left, right)]
+    distances *= np.float32(-2)
     distances += norms[left, None]
     distances += norms[right]
     distances[distances < SAME_IMAGE] = 0.0
@@ -284,18 +286,26 @@ def class_probabilities(
     return probabilities
 
 
-def climb(grid: Sequence[float], evaluate: Callable[[float], Candidate]) -> list[Candidate]:
+def climb(
+    grid: Sequence[float], evaluate: Callable[[float], Candidate], patience: int | None
+) -> list[Candidate]:
     """Evaluate growing values of C until the accuracy has passed its peak.
 
-    Two values in a row below the best so far end the climb, and so does a solution that no larger
-    value can change: beyond the peak each fit costs most and wins least.
+    A solution that no larger value can change ends the climb: that is exact. So do ``patience``
+    values in a row below the best so far: beyond the peak each fit costs most and wins least.
+
+    Args:
+        grid: ascending values.
+        evaluate: scores one of them.
+        patience: None to try the whole grid.
     """
     tried: list[Candidate] = []
     for value in grid:
         tried.append(evaluate(value))
         forget_all_but_best(tried)
         best = max(candidate.accuracy for candidate in tried)
-        if tried[-1].saturated or all(c.accuracy < best for c in tried[-2:]):
+        below = [c.accuracy < best for c in tried[-patience:]] if patience else [False]
+        if tried[-1].saturated or all(below):
             break
     return tried
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import metrics
-from pipeline.compare import CompareConfig, compare, inputs_digest, write_results
-from pipeline.errors import InputError, OutputError
+from pipeline.compare import CompareConfig, compare, inputs_digest
+from pipeline.errors import InputError
 from pipeline.protocol import Rules, make_protocol
 from pipeline.records import FeatureSet
 
@@ -313,6 +309,145 @@ def test_a_held_out_test_is_stated():
     assert comparison.dataset["images"].keys() == {""}
 
 
+def test_a_predefined_validation_split_chooses(data):
+    rows = range(60, 90)
+    data = changed(data, rows=rows, split="validation")
+    rules = {"heads": ("logistic-regression", "linear-svm", "knn"), "validation": "predefined"}
+    comparison, outcome = compare([data], CompareConfig(**rules))
+    assert len(outcome.protocol.train) == 90
+    assert "named validation, 30 images" in comparison.protocol["tuned_on"]
+    for head, entry in zip(comparison.heads, outcome.entries, strict=True):
+        assert head.cv_std == 0
+        assert round(head.cv_accuracy * 30, 6) == round(head.cv_accuracy * 30)
+        outside = entry.head.out_of_fold
+        assert np.isfinite(outside).all(axis=1).tolist() == [False] * 60 + [True] * 30
+    # What is chosen depends on the validation images alone, what is fitted on all of them.
+    noise = np.random.default_rng(0).integers(3, size=30)
+    other, _ = compare([changed(data, rows=rows, label=noise)], CompareConfig(**rules))
+    assert max(head.cv_accuracy for head in other.heads) < 0.7 < comparison.heads[0].cv_accuracy
+
+
+def test_balanced_weights_help_a_rare_class(tmp_path):
+    rng = np.random.default_rng(5)
+    data = feature_set(n=600, k=2, d=8, test=0.5)
+    label = (rng.random(600) < 0.08).astype(np.int32)
+    features = rng.normal(size=(600, 8)).astype(np.float32)
+    features[:, 0] += 1.5 * label
+    data = changed(data, features=features, label=label)
+    plain, balanced = (
+        compare([data], CompareConfig(heads=("logistic-regression",), class_weight=weight))[0]
+        for weight in (None, "balanced")
+    )
+    recall = [result.heads[0].per_class["recall"][1] for result in (plain, balanced)]
+    assert recall[1] > recall[0] + 0.2
+    assert balanced.protocol["class_weight"] == "balanced"
+
+
+def test_twins_of_training_images_are_left_out_of_a_second_figure():
+    data = feature_set(spread=1.5)
+    data = changed(data, rows=range(90, 100), sha256=data.sha256[:10])
+    groups = {f"image-{i}.jpg": "scene" for i in (10, 100, 101)}
+    comparison, outcome = compare([data], CompareConfig(heads=FAST, repeats=1), groups)
+    apart = ~outcome.protocol.twins
+    assert np.flatnonzero(~apart).tolist() == list(range(12))
+    assert comparison.protocol["n_twins"] == 12
+    for head, entry in zip(comparison.heads, outcome.entries, strict=True):
+        right = entry.predicted == data.label[outcome.protocol.test]
+        assert head.test_accuracy == right.mean()
+        assert head.test_accuracy_without_twins == right[apart].mean()
+        low, high = head.test_accuracy_without_twins_ci
+        assert low <= right[apart].mean() <= high
+    assert [warning.partition(" of ")[0] for warning in comparison.warnings] == [
+        "117",
+        "The training images hold byte-for-byte copies",
+        "The training images hold further images",
+    ]
+
+
+def test_groups_that_name_no_image_are_refused():
+    with pytest.raises(
+        InputError, match=r"must be those of the store, for instance 'image-0\.jpg'"
+    ):
+        compare([feature_set()], CompareConfig(), {"IMG-0.jpg": "a"})
+
+
+# ---- several backbones ---------------------------------------------------------------------------
+
+
+def second(data, spread, name="noisy", keep=None):
+    """The same images through another backbone, in another order, perhaps not all of them."""
+    rng = np.random.default_rng(8)
+    rows = rng.permutation(len(data.path))[:keep]
+    centres = rng.normal(size=(len(data.classes), 6))
+    features = centres[data.label[rows]] + spread * rng.normal(size=(len(rows), 6))
+    return dataclasses.replace(
+        data,
+        features=features.astype(np.float32),
+        path=[data.path[row] for row in rows],
+        label=data.label[rows],
+        split=[data.split[row] for row in rows],
+        sha256=data.sha256[rows],
+        pixels=None,
+        extraction={"backbone": {"name": name}},
+        digest=name,
+    )
+
+
+def test_backbones_are_compared_head_by_head_on_the_images_that_all_hold(data):
+    noisy, clear = second(data, 9, "noisy", keep=110), second(data, 0.2, "clear")
+    lines = []
+    comparison, outcome = compare(
+        [noisy, clear, data], CompareConfig(heads=FAST, repeats=1), progress=lines.append
+    )
+    boards = [(head.backbone, head.name) for head in comparison.heads]
+    assert sorted(boards) == sorted((b, h) for b in ("noisy", "clear", "gaussian") for h in FAST)
+    assert comparison.best_backbone == "clear" == comparison.heads[0].backbone
+    assert comparison.extraction["digest"] == "clear"
+    assert comparison.heads[0].verdict == "best"
+    for head in comparison.heads:
+        assert head.verdict == "worse" or head.backbone != "noisy"
+    assert [entry["backbone"] for entry in comparison.backbones] == ["noisy", "clear", "gaussian"]
+    assert [entry["dim"] for entry in comparison.backbones] == [6, 6, 16]
+    assert comparison.warnings[0] == (
+        "Compared on the 110 images that all stores hold; left out: 0 of noisy, 10 of clear, 10 of"
+        " gaussian."
+    )
+    assert comparison.dataset["n_images"] == 110
+    assert lines[0].startswith("noisy, logistic-regression: ")
+    # Every head has seen the same images, and been asked about the same.
+    assert outcome.best.data.extraction["backbone"]["name"] == "clear"
+    for entry in outcome.entries:
+        assert len(entry.data.path) == 110
+        assert entry.data.path == outcome.best.data.path
+        again = entry.head.estimator.predict_proba(entry.data.features[outcome.protocol.test])
+        assert np.array_equal(again, entry.probabilities)
+
+
+def test_a_backbone_does_in_company_what_it_does_alone(data):
+    config = CompareConfig(heads=FAST, repeats=1)
+    alone, _ = compare([data], config)
+    together, _ = compare([data, second(data, 0.2)], config)
+    figures = {
+        head.name: (head.params, head.cv_accuracy, head.test_accuracy_ci, head.confusion)
+        for head in together.heads
+        if head.backbone == "gaussian"
+    }
+    for head in alone.heads:
+        assert figures[head.name] == (
+            head.params, head.cv_accuracy, head.test_accuracy_ci, head.confusion
+        )  # fmt: skip
+
+
+def test_every_store_s_features_are_checked(data):
+    other = second(data, 1)
+    other.features[3, 0] = np.inf
+    with pytest.raises(InputError, match="has features that are NaN, infinite or too large"):
+        compare([data, other], CompareConfig(heads=("knn",)))
+    other.features[:] = 1
+    comparison, _ = compare([data, other], CompareConfig(heads=("knn",), repeats=1))
+    assert comparison.warnings[0].startswith("noisy: All images have the same features")
+
+
 # ---- warnings ------------------------------------------------------------------------------------
 
 
@@ -455,6 +590,29 @@ def test_more_features_than_images():
     assert comparison.heads[0].test_accuracy > 0.9
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_one_feature_is_enough_to_run(sign):
+    """Normalised, one feature is its sign; where all have the same, no head can tell."""
+    data = feature_set(n=60, k=2, d=1)
+    features = np.where(data.label == 0, sign, 1)[:, None] * np.linspace(1, 9, 60)[:, None]
+    data = changed(data, features=features.astype(np.float32))
+    comparison, _ = compare([data], CompareConfig(repeats=1))
+    assert len(comparison.heads) == 4
+    for head in comparison.heads:
+        assert head.test_accuracy == (0.5 if sign == 1 else 1)
+    told = any("same features once they are normalised" in text for text in comparison.warnings)
+    assert told == (sign == 1)
+
+
+def test_constant_features_change_nothing_that_matters():
+    data = feature_set(spread=0.3)
+    wide = np.hstack([data.features, np.zeros((120, 5)), np.full((120, 2), 0.1)])
+    comparison, _ = compare(
+        [changed(data, features=wide.astype(np.float32))], CompareConfig(repeats=1)
+    )
+    assert comparison.heads[0].test_accuracy > 0.9
+
+
 def test_some_images_without_any_feature():
     data = changed(feature_set(spread=0.3), rows=[0, 1, 95], features=0)
     comparison, _ = compare([data], CompareConfig())
@@ -465,66 +623,3 @@ def test_many_classes():
     data = feature_set(n=900, k=300, d=64, spread=0.1, test=1 / 3)
     comparison, _ = compare([data], CompareConfig(heads=FAST))
     assert comparison.heads[0].test_accuracy > 0.9
-
-
-# ---- the files -----------------------------------------------------------------------------------
-
-NAMES = ("日本語", "سلام، می‌خواهم", 'a,"b"\n', "caf\udce9")
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    data = changed(feature_set(n=160, k=4, pixels=True), classes=NAMES, name="d\udcff")
-    data = changed(data, path=[f"ordner/ä {i},\n\udce9.jpg" for i in range(160)])
-    comparison, outcome = compare([data], CompareConfig(heads=FAST))
-    folder = tmp_path_factory.mktemp("out") / "new" / "folder"
-    return *write_results(folder, comparison, outcome), comparison, outcome, data
-
-
-def test_results_are_json_in_utf_8(written):
-    results, _, comparison, *_ = written
-    text = results.read_text(encoding="utf-8")
-    document = json.loads(text)
-    assert document == json.loads(json.dumps(comparison.to_json()))
-    assert document["schema"] == 1
-    assert document["dataset"]["classes"] == [*NAMES[:3], "caf\\udce9"]
-    assert NAMES[0] in text
-    assert [path.name for path in results.parent.iterdir()].count("results.json") == 1
-    assert len(list(results.parent.iterdir())) == 2
-
-
-def test_predictions_are_csv_in_utf_8(written):
-    _, predictions, comparison, outcome, data = written
-    with predictions.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [
-        "path", "true", "predicted", "correct",
-        *(f"p:{name}" for name in NAMES[:3]), "p:caf\\udce9",
-        f"by:{comparison.heads[1].name}",
-    ]  # fmt: skip
-    assert [row["path"] for row in rows] == [
-        data.path[i].replace("\udce9", "\\udce9") for i in outcome.protocol.test
-    ]
-    right = [row["true"] == row["predicted"] for row in rows]
-    assert right == [row["correct"] == "true" for row in rows]
-    assert np.mean(right) == comparison.heads[0].test_accuracy
-    for row in rows:
-        shares = [float(row[name]) for name in row if name.startswith("p:")]
-        assert sum(shares) == pytest.approx(1, abs=1e-5)
-        assert float(row[f"p:{row['predicted']}"]) == max(shares)
-
-
-def test_a_place_that_cannot_be_written_is_named(written, tmp_path):
-    *_, comparison, outcome, _ = written
-    (tmp_path / "results.json").mkdir()
-    with pytest.raises(OutputError, match=r"cannot write .*results\.json"):
-        write_results(tmp_path, comparison, outcome)
-
-
-def test_importing_the_stage_loads_no_heavy_library():
-    code = (
-        "import sys, pipeline.compare;"
-        "heavy = {'torch', 'sklearn', 'onnxruntime', 'scipy', 'PIL'} & set(sys.modules);"
-        "assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
