@@ -42,32 +42,24 @@ def log_me(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float
     return float(np.mean(evidences))
 
 
-def h_score(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Return the H-score: the variance between classes in units of the total variance.
+def h_scores(features: NDArray[np.floating], labels: NDArray[np.integer]) -> tuple[float, float]:
+    """Return the H-score and the regularised H-score: the variance between classes, relatively.
 
-    The trace of ``inverse(cov(f)) @ cov(mean of f given the class)``, 0 to ``k - 1``. With fewer
-    images than features it is ``k - 1`` whatever the features are: see `regularised_h_score`.
-    Source: Bao, Li, Huang, Zhang, Zheng, Zamir and Guibas, *An Information-Theoretic Approach to
-    Transferability in Task Transfer Learning*, ICIP 2019.
+    The H-score is the trace of ``inverse(cov(f)) @ cov(mean of f given the class)``, 0 to
+    ``k - 1``; an invertible linear map of the features changes nothing. With fewer images than
+    features it is ``k - 1`` whatever the features are. Source: Bao, Li, Huang, Zhang, Zheng, Zamir
+    and Guibas, *An Information-Theoretic Approach to Transferability in Task Transfer Learning*,
+    ICIP 2019.
 
-    Args:
-        features: ``(n, d)``, finite. An invertible linear map of them changes nothing.
-        labels: ``(n,)`` codes.
-    """
-    return _between(_spectrum(features, labels, centred=True), len(labels), 0.0, 0.0)
-
-
-def regularised_h_score(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Return the H-score with a shrunk covariance, which few images cannot blow up.
-
-    ``1 - a`` times the trace of ``inverse(shrunk cov(f)) @ cov(mean of f given the class)``, where
-    ``a`` is the weight of the identity in Ledoit and Wolf's estimate (*A well-conditioned estimator
-    for large-dimensional covariance matrices*, 2004). Source: Ibrahim, Ponomareva and Mazumder,
+    The regularised one has a shrunk covariance, which few images cannot blow up, and ``1 - a``
+    times the other, where ``a`` is the weight of the identity in Ledoit and Wolf's estimate (*A
+    well-conditioned estimator for large-dimensional covariance matrices*, 2004). Scaling or
+    rotating all features together changes nothing. Source: Ibrahim, Ponomareva and Mazumder,
     *Newer is not always better: Rethinking transferability metrics, their peculiarities, stability
     and performance*, ECML PKDD 2022.
 
     Args:
-        features: ``(n, d)``, finite. Scaling or rotating all of them together changes nothing.
+        features: ``(n, d)``, finite.
         labels: ``(n,)`` codes.
     """
     n, d = features.shape
@@ -77,7 +69,7 @@ def regularised_h_score(features: NDArray[np.floating], labels: NDArray[np.integ
     distance = energy / d - mean**2  # of the covariance from a multiple of the identity, squared
     noise = (spectrum.fourth_powers / n - energy) / (d * n)  # of its estimate, squared
     shrinkage = float(min(noise, distance) / distance) if distance > 1e-12 * mean**2 else 1.0
-    return _between(spectrum, n, shrinkage, mean)
+    return _between(spectrum, n, 0.0, 0.0), _between(spectrum, n, shrinkage, mean)
 
 
 def nce(source_labels: NDArray[np.integer], labels: NDArray[np.integer]) -> float:

@@ -181,22 +181,25 @@ def learn_curve(training: TrainingSet, best: Entry) -> dict[str, Any]:
     return {"head": best.head.name, "backbone": best.backbone} | described
 
 
-def score_backbone(store: FeatureSet, training: TrainingSet, several: bool) -> dict[str, Any]:
+def score_backbone(store: FeatureSet, training: TrainingSet) -> dict[str, float | None]:
     """Return the ``scores`` of a backbone, from its normalised training rows alone.
 
     ``nce`` and ``leep`` need the classifier that the backbone was trained with; they are None
-    where it is not at hand, or where there is one store only and so nothing to choose.
+    where it is not at hand.
     """
-    scores: dict[str, Any] = {
-        "logme": transferability.log_me(training.rows, training.labels),
-        "h_score": transferability.h_score(training.rows, training.labels),
-        "regularised_h_score": transferability.regularised_h_score(training.rows, training.labels),
+    rows, labels = training.rows, training.labels
+    h_score, regularised = transferability.h_scores(rows, labels)
+    scores: dict[str, float | None] = {
+        "logme": transferability.log_me(rows, labels),
+        "h_score": h_score,
+        "regularised_h_score": regularised,
         "nce": None,
         "leep": None,
     }
-    classifier = backbones.classifier(store.extraction.get("backbone", {})) if several else None
+    classifier = backbones.classifier(store.extraction.get("backbone", {}))
     if classifier is not None:
-        source = transferability.softmax(training.features @ classifier[0].T + classifier[1])
-        scores["nce"] = transferability.nce(source.argmax(axis=1), training.labels)
-        scores["leep"] = transferability.leep(source, training.labels)
+        weight, bias = classifier
+        source = transferability.softmax(training.features @ weight.T + bias)
+        scores["nce"] = transferability.nce(source.argmax(axis=1), labels)
+        scores["leep"] = transferability.leep(source, labels)
     return scores

@@ -120,7 +120,8 @@ def compare(
     backbones, best_training = [], None
     for name, store in zip(names, aligned, strict=True):
         training = _training_set(store.features, store, protocol, folds, config)
-        backbones.append(_backbone(name, store, training, len(stores) > 1))
+        scores = score_backbone(store, training) if len(stores) > 1 else {}
+        backbones.append(_backbone(name, store, scores))
         for family in by_name(config.heads):
             head = family.search(training)
             entries.append(_entry(name, store, store.features, head, protocol))
@@ -247,15 +248,13 @@ def _baselines(
     return entries
 
 
-def _backbone(
-    name: str, store: FeatureSet, training: TrainingSet, several: bool
-) -> dict[str, object]:
+def _backbone(name: str, store: FeatureSet, scores: dict[str, float | None]) -> dict[str, object]:
     return {
         "backbone": name,
         "digest": store.digest,
         "document": store.extraction,
         "dim": store.features.shape[1],
-        "scores": score_backbone(store, training, several),
+        "scores": scores,
     }
 
 

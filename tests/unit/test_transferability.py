@@ -11,7 +11,16 @@ from scipy.stats import multivariate_normal
 from sklearn.covariance import ledoit_wolf
 
 from pipeline import transferability
-from pipeline.transferability import h_score, leep, log_me, nce, regularised_h_score
+from pipeline.transferability import h_scores, leep, log_me, nce
+
+
+def h_score(features, labels):
+    return h_scores(features, labels)[0]
+
+
+def regularised_h_score(features, labels):
+    return h_scores(features, labels)[1]
+
 
 OF_FEATURES = [log_me, h_score, regularised_h_score]
 
