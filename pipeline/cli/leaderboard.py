@@ -38,6 +38,46 @@ def print_table(results: dict[str, Any]) -> None:
         f"{protocol['n_train']:,}, scored once on {protocol['n_test']:,} test images "
         f"({data['test_split']})"
     )
+    _print_insights(results)
+
+
+def _print_insights(results: dict[str, Any]) -> None:
+    """Print what else the features told, a line each, where there is something to tell."""
+    insights = results["insights"]
+    copies = insights["duplicates"]
+    if copies["images"]:
+        click.echo(
+            f"duplicates.csv: {copies['images']:,} images in {copies['groups']:,} groups of copies"
+        )
+    found = insights["label_errors"]
+    if found["suspects"]:
+        click.echo(
+            f"label_issues.csv: {found['suspects']:,} of {found['images']:,} training labels are in"
+            " doubt, the most doubtful first"
+        )
+    doubling = insights["learning_curve"]["doubling"]
+    if doubling:
+        low, high = doubling["gain_ci"]
+        click.echo(
+            f"twice as many training images would bring about {100 * doubling['gain']:+.1f} points"
+            f" of accuracy ({100 * low:+.1f} to {100 * high:+.1f})"
+        )
+    if len(results["backbones"]) > 1:
+        _print_scores(results["backbones"])
+
+
+def _print_scores(backbones: list[dict[str, Any]]) -> None:
+    """Print the scores by which a backbone can be chosen before any head is trained."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("backbone", no_wrap=True)
+    names = list(backbones[0]["scores"])
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for backbone in backbones:
+        values = [backbone["scores"][name] for name in names]
+        cells = ["–" if value is None else f"{value:.3f}" for value in values]
+        table.add_row(one_line(backbone["backbone"]), *cells)
+    Console(highlight=False, width=_WIDTH).print(table)
 
 
 def _cells(head: dict[str, Any]) -> list[str]:
