@@ -22,12 +22,13 @@ from pipeline.compare.scoring import (
     score_heads,
 )
 from pipeline.distribute import available_cores
-from pipeline.errors import InputError
+from pipeline.errors import InputError, one_line
 from pipeline.groups import Partition
 from pipeline.heads import by_name
 from pipeline.heads.baselines import MostFrequentClass, RawPixels
 from pipeline.heads.folds import divisions, predefined
 from pipeline.heads.search import FittedHead, TrainingSet, class_probabilities
+from pipeline.heads.threads import blas_threads
 from pipeline.protocol import (
     Protocol,
     check_features,
@@ -99,15 +100,16 @@ def compare(
     )
     folds = _folds(data, protocol, config)
     entries = []
-    for name, store in zip(names, aligned, strict=True):
-        training = _training_set(store.features, store, protocol, folds, config)
-        for family in by_name(config.heads):
-            head = family.search(training)
-            entries.append(_entry(name, store, store.features, head, protocol))
-            tell(_summary(head, name if len(stores) > 1 else ""))
-    entries.sort(key=lambda entry: -entry.head.cv_accuracy)
-    heads = score_heads(entries, held_out)
-    baselines = score_baselines(_baselines(data, protocol, folds, config), held_out)
+    with blas_threads(available_cores()):
+        for name, store in zip(names, aligned, strict=True):
+            training = _training_set(store.features, store, protocol, folds, config)
+            for family in by_name(config.heads):
+                head = family.search(training)
+                entries.append(_entry(name, store, store.features, head, protocol))
+                tell(_summary(head, name if len(stores) > 1 else ""))
+        entries.sort(key=lambda entry: -entry.head.cv_accuracy)
+        heads = score_heads(entries, held_out)
+        baselines = score_baselines(_baselines(data, protocol, folds, config), held_out)
     best = entries[0]
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
@@ -139,7 +141,7 @@ def _related(
     if not known:
         raise InputError(
             "the groups name none of the images; their paths must be those of the store, for"
-            f" instance {data.path[0]!r}"
+            f" instance {one_line(data.path[0])}"
         )
     alone = len(data.path) - known
     about = [f"{alone:,} of {len(data.path):,} images are in no group, so each stands alone."]
