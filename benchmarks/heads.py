@@ -188,7 +188,7 @@ def make_store(path: Path, n: int, classes: int) -> None:
         features = file.create_dataset("features", (n, DIM), "f4")
         for start in range(0, n, 4096):
             hidden = centres[labels[start : start + 4096]]
-            hidden = hidden + 1.3 * rng.normal(size=hidden.shape).astype(np.float32)
+            hidden = hidden + 2.5 * rng.normal(size=hidden.shape).astype(np.float32)
             noise = rng.normal(size=(len(hidden), DIM)).astype(np.float32)
             features[start : start + 4096] = np.maximum(hidden @ mixing + noise, 0)
         file["label"] = labels

@@ -34,12 +34,13 @@ from pipeline.compare.scoring import (
 )
 from pipeline.distribute import available_cores
 from pipeline.duplicates import Duplicates
-from pipeline.errors import InputError
+from pipeline.errors import InputError, one_line
 from pipeline.groups import Partition
 from pipeline.heads import by_name
 from pipeline.heads.baselines import MostFrequentClass, RawPixels
 from pipeline.heads.folds import divisions, predefined
 from pipeline.heads.search import FittedHead, TrainingSet, class_probabilities
+from pipeline.heads.threads import blas_threads
 from pipeline.protocol import (
     Protocol,
     check_features,
@@ -118,27 +119,29 @@ def compare(
     folds = _folds(data, protocol, config)
     entries: list[Entry] = []
     backbones, best_training = [], None
-    for name, store in zip(names, aligned, strict=True):
-        training = _training_set(store.features, store, protocol, folds, config)
-        scores = score_backbone(store, training) if len(stores) > 1 else {}
-        backbones.append(_backbone(name, store, scores))
-        for family in by_name(config.heads):
-            head = family.search(training)
-            entries.append(_entry(name, store, store.features, head, protocol))
-            tell(_summary(head, name if len(stores) > 1 else ""))
-        entries.sort(key=lambda entry: -entry.head.cv_accuracy)
-        if best_training is None or entries[0].backbone == name:
-            best_training = training  # with its matrices, which what follows shares
-    assert best_training is not None
-    heads = score_heads(entries, held_out)
-    baselines = score_baselines(_baselines(data, protocol, folds, config), held_out)
-    best = entries[0]
-    rivals = [entry for entry in entries if entry.backbone == best.backbone]
-    suspects = find_label_errors(best_training, protocol, rivals)
+    with blas_threads(available_cores()):
+        for name, store in zip(names, aligned, strict=True):
+            training = _training_set(store.features, store, protocol, folds, config)
+            scores = score_backbone(store, training) if len(stores) > 1 else {}
+            backbones.append(_backbone(name, store, scores))
+            for family in by_name(config.heads):
+                head = family.search(training)
+                entries.append(_entry(name, store, store.features, head, protocol))
+                tell(_summary(head, name if len(stores) > 1 else ""))
+            entries.sort(key=lambda entry: -entry.head.cv_accuracy)
+            if best_training is None or entries[0].backbone == name:
+                best_training = training  # with its matrices, which insights share
+        assert best_training is not None
+        best = entries[0]
+        rivals = [entry for entry in entries if entry.backbone == best.backbone]
+        suspects = find_label_errors(best_training, protocol, rivals)
+        curve = learn_curve(best_training, best)
+        heads = score_heads(entries, held_out)
+        baselines = score_baselines(_baselines(data, protocol, folds, config), held_out)
     insights = {
         "duplicates": describe_duplicates(data, copies, protocol),
         "label_errors": describe_label_errors(suspects),
-        "learning_curve": learn_curve(best_training, best),
+        "learning_curve": curve,
     }
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
@@ -171,7 +174,7 @@ def _related(
     if not known:
         raise InputError(
             "the groups name none of the images; their paths must be those of the store, for"
-            f" instance {data.path[0]!r}"
+            f" instance {one_line(data.path[0])}"
         )
     alone = len(data.path) - known
     about = [f"{alone:,} of {len(data.path):,} images are in no group, so each stands alone."]

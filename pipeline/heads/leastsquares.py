@@ -177,13 +177,17 @@ class LeastSquares:
 
 
 def landmarks(data: TrainingSet, gamma: float) -> BaseEstimator:
-    """Return the stock ``Nystroem`` transformer of the normalised rows, fitted."""
+    """Return the stock ``Nystroem`` transformer of the normalised rows, fitted.
+
+    It is fitted on its landmarks alone, in float64: it divides by square roots of the eigenvalues
+    of their kernel, many of which are small.
+    """
     from sklearn.kernel_approximation import Nystroem
 
     count = min(LANDMARKS, len(data.labels))
-    with one_thread_each():
-        model = Nystroem(kernel="rbf", gamma=gamma, n_components=count, random_state=data.seed)
-        return model.fit(data.rows)
+    drawn = np.random.default_rng(data.seed).choice(len(data.labels), count, replace=False)
+    model = Nystroem(kernel="rbf", gamma=gamma, n_components=count, random_state=data.seed)
+    return model.fit(data.rows[np.sort(drawn)].astype(np.float64))
 
 
 def describe(transformer: BaseEstimator, data: TrainingSet) -> NDArray[np.float32]:

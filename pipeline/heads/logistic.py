@@ -65,7 +65,9 @@ class LogisticRegressionHead:
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             assert best.outputs is not None
-            return _refit(data, best.params["C"]), best.outputs.astype(np.float64)
+            probabilities = best.outputs.astype(np.float64)
+            probabilities /= probabilities.sum(axis=1, keepdims=True)
+            return _refit(data, best.params["C"]), probabilities
 
         return finish(self.name, climb(self.c_grid, evaluate, self.patience), fit, data, started)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.heads.rowspace import RowSpace
 from pipeline.heads.threads import hushed, one_thread_each
 
@@ -160,9 +161,20 @@ class TrainingSet:
 
     @cached_property
     def rows(self) -> NDArray[np.float32]:
-        """The rows with Euclidean norm 1, ``(n, d)``; a row of zeros stays."""
+        """The rows with Euclidean norm 1, ``(n, d)``; a row of zeros stays.
+
+        Raises:
+            InputError: some features are not finite, or too large to be added up.
+        """
         from sklearn.preprocessing import normalize
 
+        with np.errstate(over="ignore", invalid="ignore"):
+            bad = np.flatnonzero(~np.isfinite(self.features.sum(axis=1)))
+        if len(bad):
+            raise InputError(
+                f"{len(bad):,} of {len(self.features):,} training images have features that are"
+                " NaN, infinite or too large; extract the features again"
+            )
         rows: NDArray[np.float32] = normalize(self.features)
         return rows
 

@@ -133,8 +133,8 @@ class RbfSVMHead:
         self, data: TrainingSet, gammas: Sequence[float], started: float
     ) -> FittedHead:
         candidates: list[Candidate] = []
-        for gamma in gammas:
-            transformer = leastsquares.landmarks(data, gamma)
+        transformers = {gamma: leastsquares.landmarks(data, gamma) for gamma in gammas}
+        for gamma, transformer in transformers.items():
             rest = {"gamma": gamma, "n_components": transformer.n_components}
             machine = LeastSquares(leastsquares.describe(transformer, data), data)
             for candidate in machine.search(_alphas(self.c_grid), rest):
@@ -144,7 +144,7 @@ class RbfSVMHead:
         order = sorted(candidates, key=lambda c: (-c.params["alpha"], c.params["gamma"]))
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
-            transformer = leastsquares.landmarks(data, best.params["gamma"])
+            transformer = transformers[best.params["gamma"]]
             machine = LeastSquares(leastsquares.describe(transformer, data), data)
             return _after_normaliser(data, *machine.fit(best), transformer)
 

@@ -44,6 +44,19 @@ def one_thread_each(workers: int = 1) -> Iterator[None]:
 
 
 @contextmanager
+def blas_threads(count: int) -> Iterator[None]:
+    """Let BLAS and OpenMP use so many threads, whatever the environment says.
+
+    A matrix product is divided among its threads, and its last digits depend on the division:
+    with a fixed number the same inputs give the same bytes.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(count):
+        yield
+
+
+@contextmanager
 def hushed() -> Iterator[None]:
     """Silence two warnings that would ask nothing of the user.
 

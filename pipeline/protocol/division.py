@@ -12,7 +12,7 @@ from pipeline import groups
 from pipeline.errors import InputError, one_line
 from pipeline.groups import Partition
 from pipeline.protocol.classes import check_classes
-from pipeline.protocol.remarks import about_leaks, about_rows, check_features
+from pipeline.protocol.remarks import about_leaks, about_rows, about_validation, check_features
 from pipeline.protocol.rules import PREDEFINED, Rules
 from pipeline.records import FeatureSet
 
@@ -83,11 +83,12 @@ def make_protocol(
             "there are too few distinct images to hold some out as a test; add images, or name"
             " a test split"
         )
+    validation = _validation(data, train) if rules.validation == PREDEFINED else None
     return Protocol(
         train=train,
         test=test,
         predefined=predefined,
-        validation=_validation(data, train) if rules.validation == PREDEFINED else None,
+        validation=validation,
         folds=folds,
         repeats=rules.repeats_for(len(train)),
         group=group,
@@ -97,6 +98,7 @@ def make_protocol(
             *about_features,
             *about_classes,
             *about_leaks(train, test, relations),
+            *([] if validation is None else about_validation(group[train], validation)),
         ],
     )
 

@@ -79,6 +79,22 @@ def about_leaks(
     return warnings
 
 
+def about_validation(group: Partition, held_out: NDArray[np.bool_]) -> list[str]:
+    """Return a warning if heads are chosen on images that they have as good as seen.
+
+    Args:
+        group: ``(n_train,)`` which training images belong together.
+        held_out: ``(n_train,)`` which of them are the validation split.
+    """
+    known = int(np.isin(group[held_out], group[~held_out]).sum())
+    if not known:
+        return []
+    return [
+        f"{count(known, 'validation image')} (of {int(held_out.sum()):,}) belong together with"
+        " images that heads are fitted on: the choice leans towards heads that remember."
+    ]
+
+
 def _squared_norms(features: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore"):
         norms: NDArray[np.float32] = np.einsum("ij,ij->i", features, features)

@@ -123,6 +123,14 @@ def test_a_validation_split_trains_unless_heads_are_chosen_on_it():
     )
 
 
+def test_a_validation_split_that_leaks_is_told():
+    data = data_of([0, 1] * 10, ["train"] * 12 + ["validation"] * 4 + ["test"] * 4)
+    data.sha256[[12, 13]] = data.sha256[[0, 1]]
+    (warning,) = make_protocol(data, Rules(validation="predefined")).warnings
+    assert warning.startswith("2 validation images (of 4) belong together with images that heads")
+    assert make_protocol(data, Rules()).warnings == []
+
+
 @pytest.mark.parametrize(
     ("split", "label", "message"),
     [
