@@ -190,7 +190,8 @@ def test_train_heads_writes_everything_once(headstart, features, tmp_path):
         assert name in first.stdout
     files = contents(tmp_path / "results")
     assert set(files) == {
-        *("results.json", "predictions.csv", "model.onnx", "report.html"),
+        *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
+        *("model.onnx", "report.html"),
         *("plots/heads.svg", "plots/confusion.svg", "plots/reliability.svg"),
     }
     second = headstart(*words)
