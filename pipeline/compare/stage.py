@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,7 +87,6 @@ def compare(
     Raises:
         InputError: the data cannot be used; the message says why.
     """
-    tell = progress or (lambda _: None)
     named_groups = named_groups or {}
     names = backbone_names(stores)
     aligned, warnings = align(stores)
@@ -99,14 +98,12 @@ def compare(
         data.label[protocol.test], protocol.group[protocol.test], protocol.twins, config.seed
     )
     folds = _folds(data, protocol, config)
-    entries = []
     with blas_threads(available_cores()):
-        for name, store in zip(names, aligned, strict=True):
-            training = _training_set(store.features, store, protocol, folds, config)
-            for family in by_name(config.heads):
-                head = family.search(training)
-                entries.append(_entry(name, store, store.features, head, protocol))
-                tell(_summary(head, name if len(stores) > 1 else ""))
+        entries = [
+            entry
+            for name, store in zip(names, aligned, strict=True)
+            for entry in _fit(name, store, protocol, folds, config, progress, len(stores) > 1)
+        ]
         entries.sort(key=lambda entry: -entry.head.cv_accuracy)
         heads = score_heads(entries, held_out)
         baselines = score_baselines(_baselines(data, protocol, folds, config), held_out)
@@ -185,6 +182,24 @@ def _training_set(
         workers=config.workers or available_cores(),
         class_weight=config.class_weight,
     )
+
+
+def _fit(
+    backbone: str,
+    store: FeatureSet,
+    protocol: Protocol,
+    folds: NDArray[np.int64],
+    config: CompareConfig,
+    progress: Callable[[str], None] | None,
+    several: bool,
+) -> Iterator[Entry]:
+    """Yield every wanted head, fitted on one store's features."""
+    training = _training_set(store.features, store, protocol, folds, config)
+    for family in by_name(config.heads):
+        head = family.search(training)
+        if progress:
+            progress(_summary(head, backbone if several else ""))
+        yield _entry(backbone, store, store.features, head, protocol)
 
 
 def _entry(
