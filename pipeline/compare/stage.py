@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +103,6 @@ def compare(
     Raises:
         InputError: the data cannot be used; the message says why.
     """
-    tell = progress or (lambda _: None)
     named_groups = named_groups or {}
     names = backbone_names(stores)
     aligned, warnings = align(stores)
@@ -119,15 +118,13 @@ def compare(
     folds = _folds(data, protocol, config)
     entries: list[Entry] = []
     backbones, best_training = [], None
+    several = len(stores) > 1
     with blas_threads(available_cores()):
         for name, store in zip(names, aligned, strict=True):
             training = _training_set(store.features, store, protocol, folds, config)
-            scores = score_backbone(store, training) if len(stores) > 1 else {}
+            scores = score_backbone(store, training) if several else {}
             backbones.append(_backbone(name, store, scores))
-            for family in by_name(config.heads):
-                head = family.search(training)
-                entries.append(_entry(name, store, store.features, head, protocol))
-                tell(_summary(head, name if len(stores) > 1 else ""))
+            entries += _fit(name, store, training, protocol, config, progress, several)
             entries.sort(key=lambda entry: -entry.head.cv_accuracy)
             if best_training is None or entries[0].backbone == name:
                 best_training = training  # with its matrices, which insights share
@@ -218,6 +215,23 @@ def _training_set(
         workers=config.workers or available_cores(),
         class_weight=config.class_weight,
     )
+
+
+def _fit(
+    backbone: str,
+    store: FeatureSet,
+    training: TrainingSet,
+    protocol: Protocol,
+    config: CompareConfig,
+    progress: Callable[[str], None] | None,
+    several: bool,
+) -> Iterator[Entry]:
+    """Yield every wanted head, fitted on one store's features."""
+    for family in by_name(config.heads):
+        head = family.search(training)
+        if progress:
+            progress(_summary(head, backbone if several else ""))
+        yield _entry(backbone, store, store.features, head, protocol)
 
 
 def _entry(
