@@ -142,7 +142,7 @@ class Extraction:
 
     def difference(self, other: dict[str, Any]) -> str:
         """Say in one line how this extraction differs from another one's JSON document."""
-        mine, theirs = _flat(self.to_json()), _flat(other)
+        mine, theirs = flat(self.to_json()), flat(other)
         changed = [
             f"{key}: {theirs.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
             for key in sorted(mine.keys() | theirs.keys())
@@ -188,20 +188,41 @@ class FeatureSet:
 class HeadResult:
     """How one head did. Attributes are named as in ``results.json``.
 
+    Scores are of the test split; an interval is a 95 % bootstrap interval, as ``(low, high)``.
+
     Attributes:
-        name: for instance ``linear-svm``.
+        name: the family, for instance ``linear-svm``.
         params: the hyper-parameters that the search chose.
-        cv_accuracy: mean accuracy over the folds, at the chosen parameters.
+        cv_accuracy: mean accuracy over the folds, at the chosen parameters; with a predefined
+            validation split, the accuracy on it.
         cv_std: its standard deviation over the folds.
         test_accuracy: accuracy on the test split, scored once.
-        test_accuracy_ci: its 95 % bootstrap interval.
-        macro_f1: unweighted mean of the classes' F1 on the test split.
+        test_accuracy_ci: its interval.
+        macro_f1: unweighted mean of the classes' F1.
         log_loss: mean negative log-probability of the true class, in nats.
         seconds: wall time of search and refit.
-        verdict: ``best``, or ``tie``, ``worse`` or ``better`` by the paired test against the best
-            head; empty for a baseline.
-        confusion: ``(k, k)`` counts, rows true, columns predicted.
+        verdict: ``best``; ``worse`` where the interval of ``difference`` lies below 0, else
+            ``tie``; empty for a baseline.
+        confusion: counts, rows true, columns predicted: ``(k, k)`` lists, or with many classes
+            ``{"shape": [k, k], "cells": [[true, predicted, count], ...]}`` without the zeros.
         grid: each candidate tried, as ``{"params", "cv_accuracy", "cv_std"}``.
+        backbone: whose features it reads; empty for a baseline.
+        method: ``exact``, or what was done in place of the exact method, in a few words.
+        balanced_accuracy: unweighted mean of the classes' recalls.
+        roc_auc: mean area under the ROC curves of each class against the rest; None if there is
+            one class only.
+        ece: expected calibration error.
+        intervals: of ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``roc_auc`` and ``ece``.
+        per_class: ``precision``, ``recall``, ``f1`` and ``support`` as lists in the order of the
+            classes; None where a ratio has nothing below it.
+        reliability: ``images``, ``confidence`` and ``accuracy`` by bins of confidence.
+        predict_seconds: wall time of the probabilities of all test images, from features.
+        difference: test accuracy minus the best head's; None for the best and for baselines.
+        difference_ci: its interval, from the same resampled images for both.
+        mcnemar_p: exact two-sided p-value that the two are right equally often.
+        test_accuracy_without_twins: accuracy on the test images that belong together with no
+            training image; None if all do, or none.
+        test_accuracy_without_twins_ci: its interval.
     """
 
     name: str
@@ -214,8 +235,22 @@ class HeadResult:
     log_loss: float
     seconds: float
     verdict: str
-    confusion: list[list[int]]
+    confusion: list[list[int]] | dict[str, Any]
     grid: list[dict[str, Any]] = field(default_factory=list)
+    backbone: str = ""
+    method: str = "exact"
+    balanced_accuracy: float | None = None
+    roc_auc: float | None = None
+    ece: float | None = None
+    intervals: dict[str, tuple[float, float] | None] = field(default_factory=dict)
+    per_class: dict[str, list[Any]] = field(default_factory=dict)
+    reliability: dict[str, list[Any]] = field(default_factory=dict)
+    predict_seconds: float | None = None
+    difference: float | None = None
+    difference_ci: tuple[float, float] | None = None
+    mcnemar_p: float | None = None
+    test_accuracy_without_twins: float | None = None
+    test_accuracy_without_twins_ci: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -224,13 +259,19 @@ class Comparison:
 
     Attributes:
         dataset: name, classes, images by split and class, failures, how the test split was made.
-        extraction: the store's extraction document and digest.
+        extraction: the extraction document and digest of the store that the best head reads.
         protocol: folds, seed, what was tuned on what, how often the test split was used.
         heads: the trained heads, best first.
-        baselines: most-frequent class, and raw pixels when the store has them.
-        best: the name of the best head by cross-validated accuracy.
+        baselines: most-frequent class, and raw pixels when a store has them.
+        best: the name of the head with the highest cross-validated accuracy, the first of
+            ``heads``.
         warnings: plain sentences that a reader must see.
         provenance: software versions, machine, time, the inputs' digest.
+        best_backbone: whose features the best head reads.
+        backbones: one entry a store, in the order given: ``backbone``, ``digest``, ``document``
+            (the extraction), ``dim`` and ``scores``, the figures by which a backbone can be chosen
+            before any head is trained.
+        insights: what else the features told, by name.
     """
 
     dataset: dict[str, Any]
@@ -241,6 +282,9 @@ class Comparison:
     best: str
     warnings: list[str]
     provenance: dict[str, Any]
+    best_backbone: str = ""
+    backbones: list[dict[str, Any]] = field(default_factory=list)
+    insights: dict[str, Any] = field(default_factory=dict)
 
     SCHEMA = 1
 
@@ -259,10 +303,15 @@ def digest_of(document: Any) -> str:  # noqa: ANN401 - any JSON document
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def _flat(document: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
+def flat(document: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
+    """Return the values of a JSON document by their dotted keys.
+
+    >>> flat({"a": {"b": 1, "c": [2]}})
+    {'a.b': 1, 'a.c': [2]}
+    """
     if not isinstance(document, dict):
         return {prefix: document if not isinstance(document, tuple) else list(document)}
     out: dict[str, Any] = {}
     for key, value in document.items():
-        out |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+        out |= flat(value, f"{prefix}.{key}" if prefix else str(key))
     return out

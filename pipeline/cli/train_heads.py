@@ -1,4 +1,4 @@
-"""``headstart train-heads``: train and compare heads on a feature store."""
+"""``headstart train-heads``: train and compare heads on feature stores."""
 
 from __future__ import annotations
 
@@ -6,83 +6,153 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from pipeline import bundle, compare, export, report, store
+from pipeline import bundle, compare, export, report, sources, store
+from pipeline.cli.leaderboard import print_table
 from pipeline.cli.options import FILE, as_json, hooks, print_json, seed
 from pipeline.embed import Hooks
-from pipeline.errors import one_line
+from pipeline.errors import InputError, one_line
 from pipeline.files import make_folder
 from pipeline.heads import HEADS
+from pipeline.protocol.rules import SMALL_CLASSES, VALIDATION
 from pipeline.records import FeatureSet
 
-_WIDTH = 110  # of the table, wherever it is printed
-_WRITTEN = ("results.json", "predictions.csv", "model.onnx", "report.html")
+_WRITTEN = (
+    *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
+    *("model.onnx", "report.html"),
+)
 
 
 @click.command()
-@click.argument("path", metavar="STORE", type=FILE)
+@click.argument("stores", metavar="STORE...", type=FILE, nargs=-1, required=True)
 @click.option("--out", type=FILE, required=True, help="Folder for the results.")
 @click.option("--heads", default=",".join(HEADS), show_default=True, help="Which, with commas.")
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    help="Repeat the cross-validation with other folds.  [default: 1; more below 200 images]",
+)
+@click.option(
+    "--validation",
+    type=click.Choice(VALIDATION),
+    default=VALIDATION[0],
+    show_default=True,
+    help="Choose heads by cross-validation, or on the data's own split named validation.",
+)
+@click.option("--groups", type=FILE, help="CSV of path,group: images that stay on one side.")
+@click.option("--class-weight", type=click.Choice(["none", "balanced"]), default="none")
+@click.option(
+    "--small-classes",
+    type=click.Choice(SMALL_CLASSES),
+    default=SMALL_CLASSES[0],
+    show_default=True,
+    help="For a class with fewer training images than folds: reduce the folds, stop, or drop it.",
+)
+@click.option(
+    "--near-duplicates/--no-near-duplicates",
+    default=True,
+    show_default=True,
+    help="Look for photos that were saved again, and keep them in one fold.",
+)
 @seed
 @click.option("--force", is_flag=True, help="Train again even if the results are up to date.")
 @as_json
 def command(
-    path: Path, out: Path, heads: str, folds: int, seed: int, force: bool, json_: bool
+    stores: tuple[Path, ...],
+    out: Path,
+    heads: str,
+    folds: int,
+    repeats: int | None,
+    validation: str,
+    groups: Path | None,
+    class_weight: str,
+    small_classes: str,
+    near_duplicates: bool,
+    seed: int,
+    force: bool,
+    json_: bool,
 ) -> None:
     """Train and compare heads on the features in STORE.
 
-    Writes results.json, predictions.csv, model.onnx and report.html into the --out folder.
+    With several stores, of the same images by different backbones, every backbone and every head
+    are compared on the images that all stores hold. Writes results.json, predictions.csv,
+    label_issues.csv (training images whose label is in doubt), duplicates.csv,
+    model.onnx, report.html and plots into the --out folder.
     """
     names = tuple(name.strip() for name in heads.split(",") if name.strip())
-    config = compare.CompareConfig(heads=names, folds=folds, seed=seed)
-    data = store.read(path)
-    held = not force and _held_results(out, compare.inputs_digest(data, config))
+    config = compare.CompareConfig(
+        heads=names,
+        folds=folds,
+        seed=seed,
+        repeats=repeats,
+        validation=validation,
+        small_classes=small_classes,
+        near_duplicates=near_duplicates,
+        class_weight=None if class_weight == "none" else class_weight,
+    )
+    named_groups = sources.read_groups(groups) if groups else {}
+    data = _read(stores)
+    held = not force and _held_results(out, compare.inputs_digest(data, config, named_groups))
     if not held:
         make_folder(out)
         with hooks("training") as told:
-            _train(data, config, out, told)
+            _train(data, config, named_groups, out, told)
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     if json_:
         print_json(results)
         return
-    _print_table(results)
+    print_table(results)
     state = "up to date, nothing to do" if held else "written"
-    click.echo(f"{one_line(out)}: {', '.join(_WRITTEN)} {state}")
+    click.echo(f"{one_line(out)}: {', '.join(_WRITTEN)}, {report.PLOTS} {state}")
     click.echo(f"open {one_line(out / 'report.html')}")
 
 
-def _train(data: FeatureSet, config: compare.CompareConfig, out: Path, told: Hooks) -> None:
+def _read(paths: tuple[Path, ...]) -> list[FeatureSet]:
+    """Read the stores, each once."""
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise InputError(f"{one_line(path)} is given twice; give each store once")
+        seen.add(path.resolve())
+    return [store.read(path) for path in paths]
+
+
+def _train(
+    data: list[FeatureSet],
+    config: compare.CompareConfig,
+    named_groups: Mapping[str, str],
+    out: Path,
+    told: Hooks,
+) -> None:
     """Compare the heads, then write everything that follows from the comparison."""
-    comparison, outcome = compare.compare(data, config, told.notice)
+    comparison, outcome = compare.compare(data, config, named_groups, told.notice)
     made = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["headstart", *sys.argv[1:]]),
     }
     comparison = dataclasses.replace(comparison, provenance=comparison.provenance | made)
     # Results first: whatever happens to the page or the model, they are not lost.
-    compare.write_results(out, comparison, outcome, data)
+    compare.write_results(out, comparison, outcome)
     report.write_report(out)
-    best = comparison.heads[0]
+    report.write_plots(out)
+    result, best = comparison.heads[0], outcome.best
     summary = {
-        "head": {"name": best.name, "params": best.params},
-        "test_accuracy": best.test_accuracy,
-        "test_accuracy_ci": best.test_accuracy_ci,
+        "head": {"name": result.name, "params": result.params},
+        "test_accuracy": result.test_accuracy,
+        "test_accuracy_ci": result.test_accuracy_ci,
         "inputs": comparison.provenance["inputs"],
     }
     agreement = bundle.bundle(
-        export.locate(data.extraction["backbone"], data.model),
-        outcome.heads[best.name].estimator,
-        data.classes,
-        data.features[outcome.test],
+        export.locate(best.data.extraction["backbone"], best.data.model),
+        best.head.estimator,
+        best.data.classes,
+        best.data.features[outcome.protocol.test],
         summary,
         out / "model.onnx",
     )
@@ -91,46 +161,10 @@ def _train(data: FeatureSet, config: compare.CompareConfig, out: Path, told: Hoo
 
 def _held_results(out: Path, inputs: str) -> bool:
     """Say whether the folder holds everything that these inputs lead to."""
-    if not all((out / name).is_file() for name in _WRITTEN):
+    if not all((out / name).is_file() for name in (*_WRITTEN, *report.PLOT_FILES)):
         return False
     try:
         held = json.loads((out / "results.json").read_text(encoding="utf-8"))
         return bool(held["provenance"]["inputs"] == inputs)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _print_table(results: dict[str, Any]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("head", no_wrap=True)
-    for title in ("test", "95 % interval", "CV accuracy", "macro F1", "log loss", "s"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for head in results["heads"]:
-        _add_row(table, head)
-    table.add_section()
-    for head in results["baselines"]:
-        _add_row(table, head)
-    Console(highlight=False, width=_WIDTH).print(table)
-    for warning in results["warnings"]:
-        click.echo(f"note: {one_line(warning)}")
-    data, protocol = results["dataset"], results["protocol"]
-    click.echo(
-        f"{data['n_images']:,} images, {len(data['classes'])} classes; tuned on "
-        f"{protocol['n_train']:,}, scored once on {protocol['n_test']:,} test images "
-        f"({data['test_split']})"
-    )
-
-
-def _add_row(table: Table, head: dict[str, Any]) -> None:
-    low, high = head["test_accuracy_ci"]
-    table.add_row(
-        head["name"],
-        f"{head['test_accuracy']:.1%}",
-        f"{100 * low:.1f}–{100 * high:.1f}",
-        f"{100 * head['cv_accuracy']:.1f} ± {100 * head['cv_std']:.1f}",
-        f"{head['macro_f1']:.3f}",
-        f"{head['log_loss']:.3f}",
-        f"{head['seconds']:.1f}",
-        head["verdict"] or "–",
-    )

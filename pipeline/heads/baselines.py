@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.heads.search import Candidate, FittedHead, TrainingSet, finish, run_parallel
+from pipeline.heads.search import (
+    Candidate,
+    FittedHead,
+    TrainingSet,
+    class_probabilities,
+    finish,
+)
+from pipeline.heads.threads import run_parallel
 from pipeline.metrics import accuracy
 
 if TYPE_CHECKING:
@@ -29,14 +36,22 @@ class MostFrequentClass:
         from sklearn.dummy import DummyClassifier
 
         started = time.perf_counter()
-        counts = [np.bincount(data.labels[fit]) for fit, _ in data.folds]
+        shares = [
+            np.bincount(data.labels[fit], minlength=data.n_classes) / len(fit)
+            for fit, _ in data.folds
+        ]
+        held_out = [rows for _, rows in data.folds]
         scores = tuple(
-            float(np.mean(data.labels[held_out] == count.argmax()))
-            for count, (_, held_out) in zip(counts, data.folds, strict=True)
+            float(np.mean(data.labels[rows] == share.argmax()))
+            for share, rows in zip(shares, held_out, strict=True)
         )
-        candidates = [Candidate({}, scores)]
+        parts = [
+            np.tile(share, (len(rows), 1)) for share, rows in zip(shares, held_out, strict=True)
+        ]
+        model = DummyClassifier(strategy="prior").fit(data.features, data.labels)
+        out_of_fold = data.gather(parts).astype(np.float64)
         return finish(
-            self.name, candidates, lambda _: DummyClassifier(strategy="prior"), data, started
+            self.name, [Candidate({}, scores)], lambda _: (model, out_of_fold), data, started
         )
 
 
@@ -65,34 +80,46 @@ class RawPixels:
         """
         started = time.perf_counter()
         kept = min(self.components, data.features.shape[1], *(len(fit) for fit, _ in data.folds))
-        folds = run_parallel(lambda fold: self._scores(data, *fold, kept), data.folds, data.workers)
+        folds = run_parallel(
+            lambda fold: self._predict(data, *fold, kept), data.folds, data.workers
+        )
+        true = [data.labels[held_out] for _, held_out in data.folds]
         candidates = [
-            Candidate({"C": c, "components": kept}, scores)
-            for c, scores in zip(self.c_grid, zip(*folds, strict=True), strict=True)
+            Candidate(
+                {"C": c, "components": kept},
+                tuple(
+                    accuracy(codes, part.argmax(axis=1))
+                    for codes, part in zip(true, parts, strict=True)
+                ),
+                outputs=data.gather(parts),
+            )
+            for c, parts in zip(self.c_grid, zip(*folds, strict=True), strict=True)
         ]
 
-        def build(params: dict[str, Any]) -> BaseEstimator:
+        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             from sklearn.pipeline import make_pipeline
 
-            return make_pipeline(_reduction(kept, data.seed), _regression(params["C"]))
+            assert best.outputs is not None
+            model = make_pipeline(_reduction(kept, data.seed), _regression(data, best.params["C"]))
+            return model.fit(data.features, data.labels), best.outputs.astype(np.float64)
 
         with _blank_images_allowed():
-            return finish(self.name, candidates, build, data, started)
+            return finish(self.name, candidates, fit, data, started)
 
-    def _scores(
+    def _predict(
         self,
         data: TrainingSet,
         fit: NDArray[np.intp],
         held_out: NDArray[np.intp],
         components: int,
-    ) -> list[float]:
-        """Return the accuracy on one fold for each C; the components are found once."""
+    ) -> list[NDArray[np.float64]]:
+        """Return the probabilities on one fold for each C; the components are found once."""
         reduction = _reduction(components, data.seed)
         with _blank_images_allowed():
             inside = reduction.fit_transform(data.features[fit])
         outside = reduction.transform(data.features[held_out])
-        models = [_regression(c).fit(inside, data.labels[fit]) for c in self.c_grid]
-        return [accuracy(data.labels[held_out], model.predict(outside)) for model in models]
+        models = [_regression(data, c).fit(inside, data.labels[fit]) for c in self.c_grid]
+        return [class_probabilities(model, outside, data.n_classes) for model in models]
 
 
 def _blank_images_allowed() -> np.errstate:
@@ -106,7 +133,7 @@ def _reduction(components: int, seed: int) -> BaseEstimator:
     return PCA(components, svd_solver="randomized", random_state=seed)
 
 
-def _regression(c: float) -> BaseEstimator:
+def _regression(data: TrainingSet, c: float) -> BaseEstimator:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=c, max_iter=MAX_ITER)
+    return LogisticRegression(C=c, max_iter=MAX_ITER, class_weight=data.class_weight)

@@ -1,28 +1,58 @@
-"""The k nearest neighbours of normalised rows, for every k and weighting from one sorting."""
+"""The k nearest neighbours of normalised rows, for every k and weighting from one sorting.
+
+Distances are worked out block by block, so no matrix of all pairs is ever held, and the same way
+serves a thousand images and a hundred thousand: always the exact neighbours.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.heads.search import (
-    Candidate,
-    FittedHead,
-    TrainingSet,
-    finish,
-    run_parallel,
-    squared_distances,
-)
+from pipeline.heads.calibration import calibrate
+from pipeline.heads.search import SAME_IMAGE, Candidate, FittedHead, TrainingSet, finish
+from pipeline.heads.threads import run_parallel
 from pipeline.metrics import accuracy
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 WEIGHTS = ("uniform", "distance")
+BLOCK = 512  # rows whose distances a thread holds at once
+GROUP = 64  # columns that stand behind one minimum when the smallest of many are sought
+CELLS = 1 << 23  # votes are counted for so many pairs of image and class at once
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest training rows of the rows that one fold holds out, nearest first.
+
+    Attributes:
+        labels: ``(m, k)`` their codes.
+        closeness: ``(m, k)`` one over their distances; where some are 0, 1 for these and 0 else.
+    """
+
+    labels: NDArray[np.int64]
+    closeness: NDArray[np.float64]
+
+    def shares(self, k: int, weights: str, n_classes: int) -> Iterator[NDArray[np.float64]]:
+        """Yield each class's share of the votes of the nearest k, for blocks of rows, in order."""
+        step = max(1, CELLS // n_classes)
+        for start in range(0, len(self.labels), step):
+            labels = self.labels[start : start + step, :k]
+            weight = np.ones(labels.shape)
+            if weights == "distance":
+                weight = self.closeness[start : start + step, :k]
+            cells = np.arange(len(labels))[:, None] * n_classes + labels
+            size = len(labels) * n_classes
+            totals = np.bincount(cells.ravel(), weight.ravel(), minlength=size)
+            totals = totals.reshape(len(labels), n_classes)
+            yield totals / totals.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -30,7 +60,8 @@ class NearestNeighboursHead:
     """A vote of the k nearest training images; between rows of norm 1, Euclidean is cosine.
 
     Among equals the largest k is chosen, and plain votes rather than votes weighted by one over
-    the distance. Source: Cover and Hart, *Nearest Neighbor Pattern Classification*, 1967.
+    the distance. Source: Cover and Hart, *Nearest Neighbor Pattern Classification*, 1967. Votes
+    are smoothed to probabilities by a sigmoid: a class without votes is improbable, not impossible.
 
     Attributes:
         name: how users spell it.
@@ -41,66 +72,120 @@ class NearestNeighboursHead:
     k_grid: tuple[int, ...] = (40, 20, 10, 5, 3, 1)
 
     def search(self, data: TrainingSet) -> FittedHead:
-        """Sort each fold's neighbours once and score every candidate; see `Family`."""
+        """Find each fold's neighbours once and score every candidate; see `Family`."""
         started = time.perf_counter()
         smallest = min(len(fit) for fit, _ in data.folds)
-        ks = [k for k in self.k_grid if k <= smallest]
-        grid = [(k, weights) for k in ks for weights in WEIGHTS]
-        gram = data.gram
-        folds = run_parallel(
-            lambda fold: _scores(gram, data.labels, fold, grid), data.folds, data.workers
-        )
-        candidates = [
-            Candidate({"n_neighbors": k, "weights": weights}, scores)
-            for (k, weights), scores in zip(grid, zip(*folds, strict=True), strict=True)
-        ]
-        return finish(self.name, candidates, self.estimator, data, started)
+        ks = [k for k in self.k_grid if k <= smallest] or [smallest]
+        found = [_neighbours(data, fit, held_out, max(ks)) for fit, held_out in data.folds]
 
-    def estimator(self, params: dict[str, Any]) -> BaseEstimator:
-        """Return the stock pipeline for ``{"n_neighbors", "weights"}``, not yet fitted."""
+        def evaluate(candidate: tuple[int, str]) -> Candidate:
+            k, weights = candidate
+            scores = tuple(
+                accuracy(data.labels[held_out], _winners(near.shares(k, weights, data.n_classes)))
+                for near, (_, held_out) in zip(found, data.folds, strict=True)
+            )
+            return Candidate({"n_neighbors": k, "weights": weights}, scores)
+
+        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+            k, weights = best.params["n_neighbors"], best.params["weights"]
+            parts = [near.shares(k, weights, data.n_classes) for near in found]
+            votes = data.gather([np.concatenate(list(part)) for part in parts])
+            return self._fit(best.params, votes, data)
+
+        grid = [(k, weights) for k in ks for weights in WEIGHTS]
+        candidates = run_parallel(evaluate, grid, data.workers)
+        return finish(self.name, candidates, fit, data, started)
+
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Return shares of the votes; see `Family`."""
+        answers = []
+        for fit, held_out in data.folds:
+            k = min(params["n_neighbors"], len(fit))
+            near = _neighbours(data, fit, held_out, k)
+            shares = near.shares(k, params["weights"], data.n_classes)
+            answers.append(np.concatenate(list(shares)))
+        return list(answers)
+
+    def _fit(
+        self, params: dict[str, Any], votes: NDArray[np.float32], data: TrainingSet
+    ) -> tuple[BaseEstimator, NDArray[np.float64]]:
+        """Fit the stock pipeline, calibrated on out-of-fold votes."""
         from sklearn.neighbors import KNeighborsClassifier
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import Normalizer
 
         neighbours = KNeighborsClassifier(**params, metric="euclidean", algorithm="brute")
-        return make_pipeline(Normalizer(), neighbours)
+        neighbours.fit(data.rows, data.labels)
+        calibrated, out_of_fold = calibrate(neighbours, votes, data)
+        return make_pipeline(Normalizer().fit(data.features[:1]), calibrated), out_of_fold
 
 
-def _scores(
-    gram: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    fold: tuple[NDArray[np.intp], NDArray[np.intp]],
-    grid: list[tuple[int, str]],
-) -> list[float]:
-    """Return the accuracy on one fold for each ``(k, weights)`` of the grid."""
-    fit, held_out = fold
-    squared = squared_distances(gram, held_out, fit)
-    k = max(k for k, _ in grid)
-    nearest = np.argpartition(squared, k - 1, axis=1)[:, :k]
-    nearest_squared = np.take_along_axis(squared, nearest, axis=1)
-    order = np.argsort(nearest_squared, axis=1, kind="stable")
-    votes = labels[fit][np.take_along_axis(nearest, order, axis=1)]
-    weights = {
-        "uniform": np.ones(votes.shape),
-        "distance": _closeness(np.sqrt(np.take_along_axis(nearest_squared, order, axis=1))),
-    }
-    return [
-        accuracy(labels[held_out], _winners(votes[:, :k], weights[weighting][:, :k]))
-        for k, weighting in grid
-    ]
+def _winners(shares: Iterator[NDArray[np.float64]]) -> NDArray[np.intp]:
+    """Return the class with the largest share in each row; the lowest code among equals."""
+    return np.concatenate([block.argmax(axis=1) for block in shares])
 
 
-def _closeness(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one over each distance; where a row has distances of 0, these alone count."""
-    same = distances == 0.0
+def _neighbours(
+    data: TrainingSet, fit: NDArray[np.intp], held_out: NDArray[np.intp], k: int
+) -> Neighbours:
+    """Return the k nearest of the rows ``fit`` for each of the rows ``held_out``."""
+    rows, norms = data.rows, data.squared_norms
+    inside, inside_norms = rows[fit], norms[fit]
+
+    def nearest(start: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        block = held_out[start : start + BLOCK]
+        squared = rows[block] @ inside.T
+        squared *= -2.0
+        squared += inside_norms
+        squared += norms[block, None]
+        return smallest(squared, k)
+
+    blocks = run_parallel(nearest, range(0, len(held_out), BLOCK), data.workers)
+    order = np.concatenate([block[0] for block in blocks])
+    squared = np.concatenate([block[1] for block in blocks]).astype(np.float64)
+    squared[squared < SAME_IMAGE] = 0.0
+    same = squared == 0.0
     with np.errstate(divide="ignore"):
-        return np.where(same.any(axis=1, keepdims=True), same, 1.0 / distances)
+        closeness = np.where(same.any(axis=1, keepdims=True), same, 1.0 / np.sqrt(squared))
+    return Neighbours(data.labels[fit][order], closeness)
 
 
-def _winners(votes: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the class with most weight in each row; the lowest code among equals."""
-    n, k = len(votes), int(votes.max()) + 1
-    cells = np.arange(n)[:, None] * k + votes
-    totals = np.bincount(cells.ravel(), weights.ravel(), minlength=n * k)
-    winners: NDArray[np.int64] = totals.reshape(n, k).argmax(axis=1)
-    return winners
+def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Find the k smallest values of each row, ascending.
+
+    In long rows, the k-th smallest of the minima of groups bounds the k-th smallest value from
+    above; the few values within the bound are found at memory speed, and only they are sorted.
+
+    Args:
+        values: ``(m, n)``.
+        k: at most ``n``.
+
+    Returns:
+        Their columns and the values, both ``(m, k)``.
+    """
+    m, n = values.shape
+    groups = n // GROUP
+    if groups < 4 * k:
+        columns = np.argpartition(values, k - 1, axis=1)[:, :k]
+        return _ascending(columns, np.take_along_axis(values, columns, axis=1), k)
+    minima = values[:, : groups * GROUP].reshape(m, GROUP, groups).min(axis=1)
+    bound = np.partition(minima, k - 1, axis=1)[:, k - 1, None]
+    row, column = np.nonzero(values <= bound)
+    counts = np.bincount(row, minlength=m)
+    width = int(counts.max())
+    if width > 32 * k:  # many equal values
+        columns = np.argpartition(values, k - 1, axis=1)[:, :k]
+        return _ascending(columns, np.take_along_axis(values, columns, axis=1), k)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    columns = np.zeros((m, width), np.intp)
+    found = np.full((m, width), np.inf, np.float32)
+    columns[row, place] = column
+    found[row, place] = values[row, column]
+    return _ascending(columns, found, k)
+
+
+def _ascending(
+    columns: NDArray[np.intp], values: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    order = np.argsort(values, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.heads.search import (
-    Candidate,
-    FittedHead,
-    TrainingSet,
-    class_probabilities,
-    climb,
-    finish,
-    run_parallel,
-)
+from pipeline.heads.search import Candidate, FittedHead, TrainingSet, climb, finish
+from pipeline.heads.softmax import Problem, Solution
 from pipeline.metrics import accuracy, log_loss
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MAX_ITER = 2000
+FEW = 4  # a part of the rows this many times smaller than all of them is solved by itself
+PROBABILITIES = 250_000_000  # held at once, 1 GB; folds are solved in turn where there are more
 
 
 @dataclass(frozen=True)
 class LogisticRegressionHead:
-    """Logistic regression with an L2 penalty, fitted by L-BFGS.
+    """Logistic regression with an L2 penalty.
 
     Among values of C with the same accuracy, the one with the least out-of-fold log loss is
     chosen, then the smallest. On easy data nearly every C gives the same accuracy, and the
@@ -38,42 +35,114 @@ class LogisticRegressionHead:
         name: how users spell it.
         c_grid: inverse strengths of the penalty, ascending. Rows of norm 1 want larger values than
             standardised ones; accuracy peaks between 1 and 100 on the features measured so far.
+        patience: see `pipeline.heads.search.climb`.
     """
 
     name: str = "logistic-regression"
     c_grid: tuple[float, ...] = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 4, 13))
+    patience: int | None = 2
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Climb the C path over all folds, choose and refit; see `Family`."""
         started = time.perf_counter()
+        problems = _problems(data)
+        true = [data.labels[held_out] for _, held_out in data.folds]
+        solutions: list[Solution | None] = [None] * len(problems)
 
         def evaluate(c: float) -> Candidate:
-            folds = run_parallel(lambda fold: _score(data, fold, c), data.folds, data.workers)
-            scores, losses = zip(*folds, strict=True)
-            return Candidate({"C": c}, scores, loss=float(np.mean(losses)))
+            parts: list[NDArray[np.float32]] = []
+            for i, problem in enumerate(problems):
+                solved = solutions[i] = problem.solve(c, solutions[i])
+                for fold in range(problem.weights.shape[1]):
+                    _, held_out = data.folds[len(parts)]
+                    parts.append(solved.probabilities[held_out, fold])
+                if len(problems) > 1:
+                    solutions[i] = solved.without_probabilities()
+            pairs = list(zip(true, parts, strict=True))
+            scores = tuple(accuracy(codes, part.argmax(axis=1)) for codes, part in pairs)
+            loss = float(np.mean([log_loss(codes, part) for codes, part in pairs]))
+            return Candidate({"C": c}, scores, loss=loss, outputs=data.gather(parts))
 
-        return finish(self.name, climb(self.c_grid, evaluate), self.estimator, data, started)
+        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+            assert best.outputs is not None
+            probabilities = best.outputs.astype(np.float64)
+            probabilities /= probabilities.sum(axis=1, keepdims=True)
+            return _refit(data, best.params["C"]), probabilities
 
-    def estimator(self, params: dict[str, Any]) -> BaseEstimator:
-        """Return the stock pipeline for ``{"C": ...}``, not yet fitted."""
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import Normalizer
+        return finish(self.name, climb(self.c_grid, evaluate, self.patience), fit, data, started)
 
-        return make_pipeline(Normalizer(), _regression(params["C"]))
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Return probabilities; see `Family`."""
+        few = [FEW * len(fit) < len(data.labels) for fit, _ in data.folds]
+        large = data.divided([f for f, is_few in zip(data.folds, few, strict=True) if not is_few])
+        together = _together(params["C"], large)
+        return [
+            _alone(params["C"], data, *fold) if is_few else next(together)
+            for fold, is_few in zip(data.folds, few, strict=True)
+        ]
 
 
-def _regression(c: float) -> BaseEstimator:
+def _together(c: float, data: TrainingSet) -> Iterator[NDArray[np.float32]]:
+    """Yield the probabilities of the rows that each fold holds out, solved all at once."""
+    folds = iter(data.folds)
+    for problem in _problems(data):
+        solved = problem.solve(c)
+        for fold in range(problem.weights.shape[1]):
+            yield solved.probabilities[next(folds)[1], fold]
+
+
+def _alone(
+    c: float, data: TrainingSet, fit: NDArray[np.intp], held_out: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Return the probabilities of the rows held out, from going through the rows to fit on only."""
+    space = data.row_space
+    part = dataclasses.replace(space, points=space.points[fit])
+    weights = data.weights(fit)[fit, None]
+    problem = Problem(part, data.labels[fit], weights, data.n_classes, data.workers)
+    coefficients = problem.solve(c).coefficients[0]
+    scores = space.points[held_out] @ coefficients[:-1] + coefficients[-1] + problem.offsets[0]
+    scores -= scores.max(axis=1, keepdims=True)
+    probabilities: NDArray[np.float32] = np.exp(scores)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _problems(data: TrainingSet) -> list[Problem]:
+    """Return the regressions on all folds, as many at once as memory allows."""
+    weights = [data.weights(fit) for fit, _ in data.folds]
+    at_once = max(1, PROBABILITIES // (len(data.labels) * data.n_classes))
+    return [
+        Problem(
+            data.row_space,
+            data.labels,
+            np.stack(weights[i : i + at_once], axis=1),
+            data.n_classes,
+            data.workers,
+        )
+        for i in range(0, len(weights), at_once)
+    ]
+
+
+def _refit(data: TrainingSet, c: float) -> BaseEstimator:
+    """Fit the stock pipeline on all rows, from where the shared solver ends."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer
 
-    return LogisticRegression(C=c, max_iter=MAX_ITER)
-
-
-def _score(
-    data: TrainingSet, fold: tuple[NDArray[np.intp], NDArray[np.intp]], c: float
-) -> tuple[float, float]:
-    """Return accuracy and log loss on the held-out rows of one fold."""
-    fit, held_out = fold
-    model = _regression(c).fit(data.rows[fit], data.labels[fit])
-    probabilities = class_probabilities(model, data.rows[held_out], data.n_classes)
-    true = data.labels[held_out]
-    return accuracy(true, probabilities.argmax(axis=1)), log_loss(true, probabilities)
+    space = data.row_space
+    everything = data.weights(np.arange(len(data.labels)))[:, None]
+    problem = Problem(space, data.labels, everything, data.n_classes, data.workers)
+    solved = problem.solve(c).coefficients[0]
+    coefficients = (space.axes @ solved[:-1]).T
+    intercepts = solved[-1] - coefficients @ space.mean
+    known = np.unique(data.labels)
+    coefficients, intercepts = coefficients[known], intercepts[known]
+    if len(known) == 2:
+        coefficients, intercepts = np.diff(coefficients, axis=0), np.diff(intercepts)
+    model = LogisticRegression(
+        C=c, max_iter=MAX_ITER, class_weight=data.class_weight, warm_start=True
+    )
+    model.coef_, model.intercept_, model.classes_ = coefficients, intercepts, known
+    model.fit(data.rows, data.labels)
+    model.set_params(warm_start=False)
+    return make_pipeline(Normalizer().fit(data.features[:1]), model)

@@ -1,4 +1,4 @@
-"""What all families of heads share: the training rows, the record of a search, the threads.
+"""What all families of heads share: the training rows, the folds, the record of a search.
 
 Rows are L2-normalised one by one, so nothing leaks from one fold to another, and one Gram matrix
 of the normalised rows holds every inner product and every distance that any fold, kernel or
@@ -7,30 +7,25 @@ number of neighbours needs.
 
 from __future__ import annotations
 
+import dataclasses
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
+from pipeline.heads.rowspace import RowSpace
+from pipeline.heads.threads import hushed, one_thread_each
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-MAX_GRAM_ROWS = 20_000  # 1.6 GB of Gram matrix, and 2 GB for one fold's float64 kernel
-KERNEL_BYTES = 4e9  # what the folds' kernels may take together
-
 # Squared distances below this are rounding errors of a float32 Gram matrix: the same image.
 SAME_IMAGE = 4e-6
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -42,12 +37,16 @@ class Candidate:
         scores: accuracy on each fold.
         loss: mean out-of-fold log loss, where a family knows it; decides between equal accuracies.
         saturated: no larger C can change the solution on any fold.
+        outputs: ``(n, k) float32``, what the folds' models say of the rows that they have not seen:
+            probabilities, or values that `pipeline.heads.calibration` makes probabilities of; the
+            mean over repeats. NaN in rows that no fold holds out. Only the best need keep it.
     """
 
     params: dict[str, Any]
     scores: tuple[float, ...]
     loss: float = 0.0
     saturated: bool = False
+    outputs: NDArray[np.float32] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def accuracy(self) -> float:
@@ -78,6 +77,10 @@ class FittedHead:
             ``(n, d)`` rows of all training images; its ``classes_`` are label codes.
         seconds: wall time of search and refit. What the families share is counted for the one
             that needs it first.
+        out_of_fold: ``(n, k)``, for each training image the probabilities of all ``n_classes``
+            codes by models of the chosen parameters that have not seen it, calibrated as the
+            estimator's are; the mean over repeats. Rows that no fold holds out are NaN.
+        approximation: what was done in place of the exact method, in a few words; empty if nothing.
     """
 
     name: str
@@ -87,6 +90,8 @@ class FittedHead:
     grid: list[dict[str, Any]]
     estimator: BaseEstimator
     seconds: float
+    out_of_fold: NDArray[np.float64]
+    approximation: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,14 @@ class TrainingSet:
     Attributes:
         features: ``(n, d) float32``, finite, as extracted.
         labels: ``(n,) int64`` codes.
-        fold: ``(n,)`` the fold that holds each image out, from 0. No fold may hold out all images
-            of a class.
+        fold: the fold that holds each image out, from 0, or -1 for an image that all folds train
+            on: ``(n,)``, or ``(r, n)`` for cross-validation repeated with ``r`` divisions. Every
+            division holds at least one image out, and trains every fold on two classes or more. A
+            fold without training images of a class cannot answer with it.
         seed: for what is random in a family.
         workers: number of threads, at least 1.
+        class_weight: None, or ``balanced`` for weights inverse to the classes' frequencies, as
+            scikit-learn computes them on each fold's training rows. kNN has no weights of classes.
     """
 
     features: NDArray[np.float32]
@@ -107,6 +116,7 @@ class TrainingSet:
     fold: NDArray[np.int64]
     seed: int = 0
     workers: int = 1
+    class_weight: str | None = None
 
     @property
     def n_classes(self) -> int:
@@ -115,33 +125,85 @@ class TrainingSet:
 
     @cached_property
     def folds(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """For each fold, the rows to fit on and the rows held out."""
-        numbers = np.unique(self.fold)
-        return [(np.flatnonzero(self.fold != i), np.flatnonzero(self.fold == i)) for i in numbers]
+        """For each fold of each division, the rows to fit on and the rows held out."""
+        return [
+            (np.flatnonzero(division != i), np.flatnonzero(division == i))
+            for division in np.atleast_2d(self.fold)
+            for i in np.unique(division[division >= 0])
+        ]
+
+    def divided(self, parts: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> TrainingSet:
+        """Return the same images with other `folds`; matrices that are there are shared.
+
+        Args:
+            parts: pairs of rows to fit on and rows held out.
+        """
+        other = dataclasses.replace(self)
+        other.__dict__.update(self.__dict__ | {"folds": list(parts)})
+        return other
+
+    def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Put together what the folds' models say of the rows held out.
+
+        Args:
+            parts: for each fold ``(rows held out, k)``.
+
+        Returns:
+            ``(n, k)``, means over the repeats; NaN in rows that no fold holds out.
+        """
+        total = np.zeros((len(self.labels), parts[0].shape[1]), np.float32)
+        times = np.zeros(len(self.labels), np.float32)
+        for (_, held_out), part in zip(self.folds, parts, strict=True):
+            total[held_out] += part
+            times[held_out] += 1
+        with np.errstate(invalid="ignore"):
+            return total / times[:, None]
 
     @cached_property
     def rows(self) -> NDArray[np.float32]:
-        """The rows with Euclidean norm 1, ``(n, d)``; a row of zeros stays."""
+        """The rows with Euclidean norm 1, ``(n, d)``; a row of zeros stays.
+
+        Raises:
+            InputError: some features are not finite, or too large to be added up.
+        """
         from sklearn.preprocessing import normalize
 
+        with np.errstate(over="ignore", invalid="ignore"):
+            bad = np.flatnonzero(~np.isfinite(self.features.sum(axis=1)))
+        if len(bad):
+            raise InputError(
+                f"{len(bad):,} of {len(self.features):,} training images have features that are"
+                " NaN, infinite or too large; extract the features again"
+            )
         rows: NDArray[np.float32] = normalize(self.features)
         return rows
+
+    @cached_property
+    def squared_norms(self) -> NDArray[np.float32]:
+        """The squared norms of `rows`, ``(n,)``: 1, or 0."""
+        norms: NDArray[np.float32] = np.einsum("ij,ij->i", self.rows, self.rows)
+        return norms
+
+    @cached_property
+    def row_space(self) -> RowSpace:
+        """The normalised rows on their principal axes."""
+        return RowSpace.of(self.rows)
+
+    def weights(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the weight of every row where only some are trained on, ``(n,)``: 0 for others."""
+        weights = np.zeros(len(self.labels), np.float32)
+        weights[rows] = 1.0
+        if self.class_weight == "balanced":
+            counts = np.bincount(self.labels[rows])
+            weights[rows] = len(rows) / np.count_nonzero(counts) / counts[self.labels[rows]]
+        return weights
 
     @cached_property
     def gram(self) -> NDArray[np.float32]:
         """The inner products of all pairs of normalised rows, ``(n, n)``.
 
-        Raises:
-            InputError: there are too many rows for a matrix of all pairs.
-
         Ask for it before threads start: it is worked out once, by all cores.
         """
-        if len(self.rows) > MAX_GRAM_ROWS:
-            raise InputError(
-                f"the SVM and kNN heads compare all pairs of images and take at most"
-                f" {MAX_GRAM_ROWS:,} training images, but there are {len(self.rows):,}; train with"
-                " --heads logistic-regression"
-            )
         return self.rows @ self.rows.T
 
 
@@ -155,10 +217,22 @@ class Family(Protocol):
     def search(self, data: TrainingSet) -> FittedHead:
         """Cross-validate the grid, choose by mean accuracy and refit on all rows."""
 
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Fit some parameters on every fold, and say what the models answer for the rows held out.
+
+        Args:
+            params: as `FittedHead.params` holds them.
+            data: its ``folds`` may be any parts, see `TrainingSet.divided`.
+
+        Returns:
+            For each fold ``(held out, n_classes)``; the largest value of a row is the answer.
+            Logistic regression gives probabilities.
+        """
+
 
 def squared_distances(
     gram: NDArray[np.float32], left: NDArray[np.intp], right: NDArray[np.intp]
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """Return the squared distances between two sets of rows, from the Gram matrix.
 
     Args:
@@ -169,29 +243,39 @@ def squared_distances(
     Returns:
         ``(a, b)``, exactly 0 for rows that are equal within float32's precision.
     """
-    norms = np.diagonal(gram).astype(np.float64)
-    distances = gram[np.ix_(left, right)].astype(np.float64)
-    distances *= -2.0
+    norms = np.diagonal(gram)
+    distances = gram[np.ix_(left, right)]
+    distances *= np.float32(-2)
     distances += norms[left, None]
     distances += norms[right]
     distances[distances < SAME_IMAGE] = 0.0
     return distances
 
 
-def stratified_folds(labels: NDArray[np.integer], folds: int, seed: int) -> NDArray[np.int64]:
+def stratified_folds(
+    labels: NDArray[np.integer],
+    folds: int,
+    seed: int,
+    group: NDArray[np.integer] | None = None,
+) -> NDArray[np.int64]:
     """Return the fold, 0 to ``folds - 1``, that holds each image out; classes are spread evenly.
 
     Args:
-        labels: ``(n,)`` codes; every class needs at least ``folds`` images.
+        labels: ``(n,)`` codes; every class needs at least ``folds`` images, or groups of images.
         folds: number of folds, at least 2.
         seed: of the shuffling.
+        group: ``(n,)`` numbers, the same for images that must be in one fold; None for none. What
+            they forbid is not spread evenly.
     """
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+    if group is not None and len(np.unique(group)) == len(group):
+        group = None
+    kind = StratifiedKFold if group is None else StratifiedGroupKFold
+    splitter = kind(folds, shuffle=True, random_state=seed)
     fold = np.empty(len(labels), dtype=np.int64)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     with hushed():
-        for number, (_, held_out) in enumerate(splitter.split(labels, labels)):
+        for number, (_, held_out) in enumerate(splitter.split(labels, labels, group)):
             fold[held_out] = number
     return fold
 
@@ -214,40 +298,60 @@ def class_probabilities(
     return probabilities
 
 
-def climb(grid: Sequence[float], evaluate: Callable[[float], Candidate]) -> list[Candidate]:
+def climb(
+    grid: Sequence[float], evaluate: Callable[[float], Candidate], patience: int | None
+) -> list[Candidate]:
     """Evaluate growing values of C until the accuracy has passed its peak.
 
-    Two values in a row below the best so far end the climb, and so does a solution that no larger
-    value can change: beyond the peak each fit costs most and wins least.
+    A solution that no larger value can change ends the climb: that is exact. So do ``patience``
+    values in a row below the best so far: beyond the peak each fit costs most and wins least.
+
+    Args:
+        grid: ascending values.
+        evaluate: scores one of them.
+        patience: None to try the whole grid.
     """
     tried: list[Candidate] = []
     for value in grid:
         tried.append(evaluate(value))
+        forget_all_but_best(tried)
         best = max(candidate.accuracy for candidate in tried)
-        if tried[-1].saturated or all(c.accuracy < best for c in tried[-2:]):
+        below = [c.accuracy < best for c in tried[-patience:]] if patience else [False]
+        if tried[-1].saturated or all(below):
             break
     return tried
+
+
+def forget_all_but_best(tried: list[Candidate]) -> None:
+    """Free the outputs of candidates that will not be chosen."""
+    best = min(tried, key=preference)
+    for i, candidate in enumerate(tried):
+        if candidate is not best and candidate.outputs is not None:
+            tried[i] = dataclasses.replace(candidate, outputs=None)
 
 
 def finish(
     name: str,
     candidates: Sequence[Candidate],
-    build: Callable[[dict[str, Any]], BaseEstimator],
+    fit: Callable[[Candidate], tuple[BaseEstimator, NDArray[np.float64]]],
     data: TrainingSet,
     started: float,
+    approximation: str = "",
 ) -> FittedHead:
     """Choose among the candidates and fit the chosen one on all rows.
 
     Args:
         name: the family.
         candidates: simplest first, since the first of equals is chosen.
-        build: makes the stock estimator for some parameters.
+        fit: given the chosen candidate, returns the stock estimator, fitted on all rows, and the
+            out-of-fold probabilities, ``(n, k)``.
         data: the training set.
         started: `time.perf_counter` when the search began.
+        approximation: see `FittedHead`.
     """
-    best = min(candidates, key=lambda candidate: (-candidate.accuracy, candidate.loss))
+    best = min(candidates, key=preference)
     with one_thread_each(data.workers):
-        estimator = build(best.params).fit(data.features, data.labels)
+        estimator, out_of_fold = fit(best)
     return FittedHead(
         name=name,
         params=best.params,
@@ -256,51 +360,11 @@ def finish(
         grid=[candidate.to_json() for candidate in candidates],
         estimator=estimator,
         seconds=time.perf_counter() - started,
+        out_of_fold=out_of_fold,
+        approximation=approximation,
     )
 
 
-def run_parallel(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
-) -> list[Result]:
-    """Return ``function(task)`` for each task, in order, worked out in threads.
-
-    Args:
-        function: spends its time outside the interpreter lock, as BLAS and libsvm do.
-        tasks: its arguments.
-        workers: number of threads.
-    """
-    from joblib import Parallel, delayed
-
-    with one_thread_each(workers):
-        results: list[Result] = Parallel()(delayed(function)(task) for task in tasks)
-    return results
-
-
-@contextmanager
-def one_thread_each(workers: int = 1) -> Iterator[None]:
-    """Let joblib use threads, and BLAS and OpenMP one thread in each of them; hush scikit-learn.
-
-    Threads of BLAS inside threads of joblib fight for the cores: on two of them, logistic
-    regression took ten times as long. The filter of warnings is set here, once, because threads
-    share the list of filters.
-    """
-    from joblib import parallel_config
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1), parallel_config(backend="threading", n_jobs=workers), hushed():
-        yield
-
-
-@contextmanager
-def hushed() -> Iterator[None]:
-    """Silence two warnings that would ask nothing of the user.
-
-    That a solver stopped early: its score is measured like any other, so the choice stays honest.
-    That labels look like a regression's: few images of many classes do.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
-        yield
+def preference(candidate: Candidate) -> tuple[float, float]:
+    """Order candidates: highest accuracy first, then least log loss."""
+    return -candidate.accuracy, candidate.loss

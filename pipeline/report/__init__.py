@@ -8,6 +8,7 @@ then escaped on its way into the template, in one place: the environment of `_te
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ import jinja2
 
 from pipeline.files import write_text
 from pipeline.records import SPLITS
-from pipeline.report import figures, reading, words
+from pipeline.report import figures, plots, reading, words
 
 MATRIX_CLASSES = 40  # beyond, a matrix is a carpet: the most confused pairs say more
 PAIRS_SHOWN = 30
 CONFUSIONS_IN_WORDS = 6
+PLOTS = "plots"
+PLOT_FILES = tuple(f"{PLOTS}/{name}.svg" for name in plots.FIGURES)
 
 
 def render(results: dict[str, Any], predictions: list[dict[str, str]] | None = None) -> str:
@@ -62,8 +65,37 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _head_view(head: Mapping[str, Any], axis: figures.Axis) -> dict[str, Any]:
-    """Return a head with what its row and its search table show."""
+def write_plots(folder: Path) -> list[Path]:
+    """Write the figures of ``results.json`` as SVG files into the folder ``plots``.
+
+    Args:
+        folder: the folder that ``headstart train-heads`` wrote.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        InputError: ``results.json`` is missing, damaged or of another program.
+        OutputError: a file cannot be written.
+    """
+    results = reading.read_results(folder / "results.json")
+    paths = [folder / name for name in PLOT_FILES]
+    for path, draw in zip(paths, plots.FIGURES.values(), strict=True):
+        write_text(path, draw(results))
+    return paths
+
+
+def _head_view(
+    head: Mapping[str, Any], axis: figures.Axis, several: bool = False
+) -> dict[str, Any]:
+    """Return a head with what its row and its search table show.
+
+    Args:
+        head: of ``results.json``.
+        axis: of the plot of intervals.
+        several: whether heads of several backbones are compared, so that titles name them.
+    """
+    title = words.title(head["name"]) + (f" on {head['backbone']}" if several else "")
     accuracy, (low, high) = head["test_accuracy"], head["test_accuracy_ci"]
     columns = list(dict.fromkeys(key for tried in head["grid"] for key in tried["params"]))
     grid = [
@@ -77,8 +109,8 @@ def _head_view(head: Mapping[str, Any], axis: figures.Axis) -> dict[str, Any]:
     ]
     return {
         **head,
-        "title": words.title(head["name"]),
-        "label": words.label(words.title(head["name"])),
+        "title": title,
+        "label": words.label(title),
         "settings": [f"{key} = {words.value(value)}" for key, value in head["params"].items()],
         "dot": axis.at(accuracy) if axis.low <= accuracy <= axis.high else "",
         "whisker": (axis.at(low), axis.at(high)) if high > axis.low and low < axis.high else None,
@@ -110,24 +142,26 @@ def _page(results: Mapping[str, Any], mistakes: list[reading.Mistake] | None) ->
     axis = figures.axis(shown)
     best = next(head for head in heads if head["name"] == results["best"])
     constant = [base["confusion"] for base in baselines if base["name"] == "most-frequent"]
-    answers = figures.column_sums(constant[0]) if constant else [0] * len(classes)
-    matrix = figures.matrix(classes, best["confusion"])
-    rivals = [head for head in heads if head is not best]
-    confusions = figures.confusions(classes, best["confusion"])
-    scores = figures.class_scores(classes, best["confusion"])
+    answers = figures.cells(constant[0]).answers if constant else Counter({0: 0})
+    found = figures.cells(best["confusion"])
+    confusions = figures.confusions(classes, found)
+    scores = figures.class_scores(classes, found)
+    several = len(results["backbones"]) > 1
+    views = [_head_view(head, axis, several) for head in heads]
+    rivals = [view for view in views if view["verdict"] != "best"]
     return _template().render(
         dataset=dataset,
         protocol=results["protocol"],
         warnings=results["warnings"],
         axis=axis,
-        heads=[_head_view(head, axis) for head in heads],
+        heads=views,
         baselines=[_head_view(base, axis) for base in baselines],
-        best=_head_view(best, axis),
-        ties=[words.title(head["name"]) for head in rivals if head["verdict"] == "tie"],
+        best=_head_view(best, axis, several),
+        ties=[head["title"] for head in rivals if head["verdict"] == "tie"],
         ahead_of_all=bool(rivals) and all(head["verdict"] == "worse" for head in rivals),
-        frequent_class=classes[answers.index(max(answers))],
+        frequent_class=classes[answers.most_common(1)[0][0]],
         n_wrong=sum(pair.times for pair in confusions),
-        matrix=matrix if len(classes) <= MATRIX_CLASSES else None,
+        matrix=figures.matrix(classes, found) if len(classes) <= MATRIX_CLASSES else None,
         matrix_limit=MATRIX_CLASSES,
         pairs=confusions[:PAIRS_SHOWN],
         confusions=confusions[:CONFUSIONS_IN_WORDS],
@@ -137,6 +171,8 @@ def _page(results: Mapping[str, Any], mistakes: list[reading.Mistake] | None) ->
         mistakes=mistakes,
         images=_images(dataset),
         backbone=results["extraction"]["document"]["backbone"],
+        backbones=results["backbones"],
+        score_names=list(dict.fromkeys(key for b in results["backbones"] for key in b["scores"])),
         digest=results["extraction"]["digest"],
         provenance=results["provenance"],
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 
 class ClassScore(NamedTuple):
@@ -39,6 +40,34 @@ class Axis(NamedTuple):
         return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
 
 
+class Cells(NamedTuple):
+    """The confusions that occurred.
+
+    Attributes:
+        counts: ``(true, predicted)`` codes to counts, without zeros.
+        support: images of each class by its code.
+        answers: how often each class was predicted, by its code.
+    """
+
+    counts: dict[tuple[int, int], int]
+    support: Counter[int]
+    answers: Counter[int]
+
+
+def cells(confusion: Sequence[Sequence[int]] | Mapping[str, Any]) -> Cells:
+    """Return the cells of a confusion matrix in either form of `HeadResult.confusion`."""
+    if isinstance(confusion, Mapping):
+        counts = {(true, predicted): n for true, predicted, n in confusion["cells"] if n}
+    else:
+        counts = {(i, j): n for i, row in enumerate(confusion) for j, n in enumerate(row) if n}
+    support: Counter[int] = Counter()
+    answers: Counter[int] = Counter()
+    for (true, predicted), n in counts.items():
+        support[true] += n
+        answers[predicted] += n
+    return Cells(counts, support, answers)
+
+
 def _ratio(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
@@ -48,18 +77,17 @@ def column_sums(rows: Iterable[Sequence[int]]) -> list[int]:
     return [sum(column) for column in zip(*rows, strict=True)]
 
 
-def class_scores(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[ClassScore]:
-    """Return precision, recall and F1 of each class from a ``(k, k)`` matrix of counts."""
-    predicted = column_sums(confusion)
+def class_scores(classes: Sequence[str], found: Cells) -> list[ClassScore]:
+    """Return precision, recall and F1 of each class."""
     return [
         ClassScore(
             name,
-            precision=_ratio(row[i], predicted[i]),
-            recall=_ratio(row[i], sum(row)),
-            f1=_ratio(2 * row[i], sum(row) + predicted[i]),
-            support=sum(row),
+            precision=_ratio(found.counts.get((i, i), 0), found.answers[i]),
+            recall=_ratio(found.counts.get((i, i), 0), found.support[i]),
+            f1=_ratio(2 * found.counts.get((i, i), 0), found.support[i] + found.answers[i]),
+            support=found.support[i],
         )
-        for i, (name, row) in enumerate(zip(classes, confusion, strict=True))
+        for i, name in enumerate(classes)
     ]
 
 
@@ -69,15 +97,14 @@ def hardest(scores: Sequence[ClassScore]) -> list[ClassScore]:
     return [scores[i] for _, i in sorted(flawed)[:3]]
 
 
-def confusions(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Confusion]:
+def confusions(classes: Sequence[str], found: Cells) -> list[Confusion]:
     """Return every pair that was confused, the most frequent first, then by share of the class."""
-    found = [
-        Confusion(classes[i], classes[j], count, sum(row))
-        for i, row in enumerate(confusion)
-        for j, count in enumerate(row)
-        if count and i != j
+    pairs = [
+        Confusion(classes[i], classes[j], count, found.support[i])
+        for (i, j), count in sorted(found.counts.items())
+        if i != j
     ]
-    return sorted(found, key=lambda pair: (-pair.times, pair.support))
+    return sorted(pairs, key=lambda pair: (-pair.times, pair.support))
 
 
 def axis(values: Sequence[float]) -> Axis:
@@ -93,16 +120,15 @@ def axis(values: Sequence[float]) -> Axis:
     return Axis(min(low, ticks[0]), max(high, ticks[-1]), ticks)  # a tick may be off by an ulp
 
 
-def matrix(
-    classes: Sequence[str], confusion: Sequence[Sequence[int]]
-) -> list[tuple[str, list[tuple[int, str, str]]]]:
+def matrix(classes: Sequence[str], found: Cells) -> list[tuple[str, list[tuple[int, str, str]]]]:
     """Return each row's class and its cells: the count, the kind of cell, the share of the row."""
     table = []
-    for i, row in enumerate(confusion):
-        total = sum(row) or 1
-        cells = [
+    for i, name in enumerate(classes):
+        total = found.support[i] or 1
+        row = [found.counts.get((i, j), 0) for j in range(len(classes))]
+        kinds = [
             (count, "zero" if not count else "hit" if i == j else "miss", f"{count / total:.3f}")
             for j, count in enumerate(row)
         ]
-        table.append((classes[i], cells))
+        table.append((name, kinds))
     return table

@@ -13,6 +13,7 @@ from pipeline.errors import InputError, one_line
 from pipeline.records import Comparison
 
 ERRORS_SHOWN = 30
+_BINS = ("images", "confidence", "accuracy")
 
 
 def _is_count(value: object) -> bool:
@@ -33,12 +34,63 @@ def _are_counts(value: object) -> bool:
     return isinstance(items, Iterable) and all(map(_is_count, items))
 
 
+def _is_confusion(value: object) -> bool:
+    """Whether these are counts, as a matrix or, with many classes, as its cells."""
+    if not isinstance(value, Mapping):
+        return isinstance(value, list | tuple) and all(map(_are_counts, value))
+    cells, shape = value.get("cells"), value.get("shape")
+    return (
+        isinstance(cells, list | tuple)
+        and all(_are_counts(cell) and len(cell) == 3 for cell in cells)
+        and isinstance(shape, list | tuple)
+        and _are_counts(shape)
+        and all(cell[0] < shape[0] and cell[1] < shape[-1] for cell in cells if shape)
+    )
+
+
+def _shape_of(confusion: Any) -> set[int]:  # noqa: ANN401 - either form of a confusion matrix
+    """Return the lengths of the sides; a square has one."""
+    if isinstance(confusion, Mapping):
+        return set(confusion["shape"])
+    return {len(confusion), *map(len, confusion)}
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
 def _is_object(value: object) -> bool:
     return isinstance(value, Mapping)
+
+
+def _is_interval(value: object) -> bool:
+    """Whether these are the two ends of an interval, or none is known."""
+    return value is None or (
+        isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_figure, value))
+    )
+
+
+def _are_intervals(value: object) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_interval, value.values()))
+
+
+def _are_figures(value: object) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_figure, value.values()))
+
+
+def _is_reliability(value: object) -> bool:
+    """Whether these are the bins of a reliability diagram."""
+    columns = [value.get(key) for key in _BINS] if isinstance(value, Mapping) else [None]
+    return (
+        all(isinstance(column, list | tuple) and column for column in columns)
+        and len({len(column) for column in columns if column}) == 1
+        and _are_counts(columns[0])
+        and all(_is_figure(item) for column in columns[1:] for item in column or ())
+    )
+
+
+def _is_signed(value: object) -> bool:
+    return value is None or isinstance(value, int | float)
 
 
 _Shape = Callable[[object], bool] | dict[str, Any] | list[Any]
@@ -49,12 +101,18 @@ _TRIED: dict[str, _Shape] = {
     "cv_std": _is_figure,
 }
 _HEAD: dict[str, _Shape] = {
-    **dict.fromkeys(("name", "verdict"), _is_text),
+    **dict.fromkeys(("name", "verdict", "backbone"), _is_text),
     **dict.fromkeys(("macro_f1", "log_loss", "seconds"), _is_figure),
+    **dict.fromkeys(("balanced_accuracy", "roc_auc", "ece", "mcnemar_p"), _is_figure),
+    **dict.fromkeys(("predict_seconds", "test_accuracy_without_twins"), _is_figure),
+    **dict.fromkeys(("difference_ci", "test_accuracy_without_twins_ci"), _is_interval),
+    "difference": _is_signed,
+    "intervals": _are_intervals,
     **_TRIED,
     "test_accuracy": _is_share,
     "test_accuracy_ci": [_is_share],
-    "confusion": [_are_counts],
+    "confusion": _is_confusion,
+    "reliability": _is_reliability,
     "grid": [_TRIED],
 }
 _BACKBONE: dict[str, _Shape] = {
@@ -75,12 +133,15 @@ _RESULTS: dict[str, _Shape] = {
     },
     "extraction": {"digest": _is_text, "document": {"backbone": _BACKBONE}},
     "protocol": {
-        **dict.fromkeys(("folds", "seed", "n_train", "n_test"), _is_count),
+        **dict.fromkeys(("folds", "repeats", "seed", "n_train", "n_test"), _is_count),
         **dict.fromkeys(("tuned_on", "scoring", "interval", "test_split"), _is_text),
+        "validation": _is_text,
     },
     "heads": [_HEAD],
     "baselines": [_HEAD],
-    "best": _is_text,
+    **dict.fromkeys(("best", "best_backbone"), _is_text),
+    "insights": _is_object,
+    "backbones": [{"backbone": _is_text, "scores": _are_figures}],
     "warnings": [_is_text],
     "provenance": _is_object,
 }
@@ -121,7 +182,7 @@ def _defects(results: object) -> Iterator[str]:
     if results["best"] not in [head["name"] for head in results["heads"]]:
         yield "the best head is not among the heads"
     for head in [*results["heads"], *results["baselines"]]:
-        if {len(head["confusion"]), *map(len, head["confusion"])} != {k}:
+        if _shape_of(head["confusion"]) != {k}:
             yield f"the confusion matrix of {head['name']} is not {k} by {k}"
         if len(head["test_accuracy_ci"]) != 2:
             yield f"the interval of {head['name']} has not two ends"

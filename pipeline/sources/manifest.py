@@ -23,8 +23,8 @@ from pipeline.sources.listing import SPLIT_NAMES, make_listing
 SUFFIXES = {".csv": ",", ".tsv": "\t"}
 """The extensions of manifests, with what separates their columns."""
 
-_REQUIRED = ("path", "label")
-_COLUMNS = (*_REQUIRED, "split")
+_IMAGES = ("path", "label"), ("split",)  # required and optional columns
+_GROUPS = ("path", "group"), ()
 
 Row = tuple[int, dict[str, str]]
 
@@ -43,7 +43,7 @@ def list_manifest(manifest: Path, name: str) -> Listing:
     root, shown = manifest.parent, one_line(manifest)
     ignored: Counter[str] = Counter()
     seen: dict[str, tuple[ImageRef, int]] = {}
-    for line, row in _rows(manifest):
+    for line, row in _rows(manifest, *_IMAGES):
         image = _image(row, root, f"{shown}, line {line}")
         earlier, earlier_line = seen.setdefault(image.path, (image, line))
         if earlier != image:
@@ -60,6 +60,35 @@ def list_manifest(manifest: Path, name: str) -> Listing:
             f"relative to the manifest's folder, {one_line(root)}"
         )
     return make_listing(root, (image for image, _ in seen.values()), +ignored, name)
+
+
+def read_groups(manifest: Path) -> dict[str, str]:
+    """Return which group each image belongs to: a table with the columns ``path`` and ``group``.
+
+    It may be the manifest that the images were listed from, with a column more. Images without a
+    group are not in the result.
+
+    Args:
+        manifest: ``.csv`` or ``.tsv``; paths as in the store, which are those of the listing.
+
+    Raises:
+        InputError: it cannot be read, contradicts itself, or names no group.
+    """
+    shown = one_line(manifest)
+    if manifest.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{shown} is no table of groups; give a .csv or .tsv file with path,group")
+    groups: dict[str, str] = {}
+    for line, row in _rows(manifest, *_GROUPS):
+        path, group = _normalised(row["path"], manifest.parent), row["group"].strip()
+        if groups.setdefault(path, group) != group:
+            raise InputError(
+                f"{shown}, line {line}: {one_line(path)} is in the group {one_line(group)} here and"
+                f" in {one_line(groups[path])} above; keep one"
+            )
+    named = {path: group for path, group in groups.items() if group}
+    if not named:
+        raise InputError(f"{shown} names no group; expected one image a row, as path,group")
+    return named
 
 
 def _image(row: dict[str, str], root: Path, where: str) -> ImageRef:
@@ -88,14 +117,14 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _rows(manifest: Path) -> Iterator[Row]:
+def _rows(manifest: Path, required: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[Row]:
     """Yield the number of each row's line, and those of its columns that matter."""
     text = _text(manifest)
     delimiter = SUFFIXES[manifest.suffix.lower()]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = next(reader, None)
-        columns = _columns(header, manifest)
+        columns = _columns(header, manifest, required, optional)
         for fields in reader:
             if not fields:
                 continue  # an empty line
@@ -111,23 +140,30 @@ def _rows(manifest: Path) -> Iterator[Row]:
         ) from error
 
 
-def _columns(header: list[str] | None, manifest: Path) -> dict[str, int]:
+def _columns(
+    header: list[str] | None,
+    manifest: Path,
+    required: tuple[str, ...],
+    optional: tuple[str, ...],
+) -> dict[str, int]:
     """Return the position of each column that matters."""
     if header is None:
-        raise InputError(f"{one_line(manifest)} is empty; expected a header with path,label")
+        raise InputError(
+            f"{one_line(manifest)} is empty; expected a header with {','.join(required)}"
+        )
     names = [name.strip().lower() for name in header]
     found = one_line(", ".join(header))
-    for column in _COLUMNS:
+    for column in (*required, *optional):
         if names.count(column) > 1:
             raise InputError(f"{one_line(manifest)}: the column {column} is there twice: {found}")
-    missing = [column for column in _REQUIRED if column not in names]
+    missing = [column for column in required if column not in names]
     if missing:
         separator = "tabs" if manifest.suffix.lower() == ".tsv" else "commas"
         raise InputError(
             f"{one_line(manifest)} has no column {' and no column '.join(missing)}; its header, "
             f"separated by {separator}, has: {found}"
         )
-    return {column: names.index(column) for column in _COLUMNS if column in names}
+    return {column: names.index(column) for column in (*required, *optional) if column in names}
 
 
 def _text(manifest: Path) -> str:

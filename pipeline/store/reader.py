@@ -55,7 +55,7 @@ def read(path: Path) -> FeatureSet:
         pixels = file["pixels"][:] if "pixels" in file else None
         run = _document(file, "run")
         return FeatureSet(
-            features=file["features"][:].astype(np.float32, copy=False),
+            features=read_features(file["features"]),
             path=texts(file["path"]),
             label=file["label"][:],
             split=texts(file["split"]),
@@ -130,6 +130,15 @@ def opened(path: Path) -> Iterator[h5py.File]:
         raise StoreError(
             f"{one_line(path)} is no readable feature store: {one_line(error)}"
         ) from error
+
+
+def read_features(dataset: h5py.Dataset) -> NDArray[np.float32]:
+    """Return all features as float32, read block by block: no second copy is ever held."""
+    features = np.empty(dataset.shape, np.float32)
+    for start in range(0, len(features), BLOCK):
+        rows = np.s_[start : start + BLOCK]
+        features[rows] = dataset[rows]
+    return features
 
 
 def texts(dataset: h5py.Dataset) -> list[str]:

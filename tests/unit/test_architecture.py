@@ -41,6 +41,11 @@ HOUSE = {
         "store": "features in one HDF5 file that survives anything",
         "heads": "the classifiers and their searches, one file a family",
         "metrics": "scores and intervals, pure functions",
+        "duplicates": "images that occur more than once",
+        "label_errors": "labels that are probably wrong",
+        "learning_curve": "accuracy against the number of images",
+        "transferability": "scores of features before any head is trained",
+        "groups": "which images belong together",
         "protocol": "what is trained on, what is tested on, what a reader must know",
         "report": "a comparison becomes a page",
         "distribute": "runs a function on many items at once",
@@ -65,6 +70,8 @@ OWNERS = {
     "skl2onnx": ["bundle"],
     "sklearn": ["heads"],
     "joblib": ["heads"],
+    "cleanlab": ["label_errors"],
+    "pandas": [],  # cleanlab brings it
     "h5py": ["store"],
     "jinja2": ["report"],
     "ray": ["distribute"],
@@ -74,7 +81,7 @@ OWNERS = {
     "matplotlib": [],  # figures are SVG that we write
 }
 
-HEAVY = ["torch", "torchvision", "timm", "sklearn", "skl2onnx", "onnx", "scipy", "ray"]
+HEAVY = ["torch", "torchvision", "timm", "sklearn", "skl2onnx", "onnx", "scipy", "ray", "cleanlab"]
 MAX_LINES = 450
 MAX_STATEMENTS = 20  # of a command
 

@@ -5,6 +5,9 @@ import json
 import numpy as np
 import onnx
 import pytest
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
 
 from pipeline import bundle
 from pipeline.errors import HeadstartError
@@ -21,6 +24,12 @@ def training_set(images, backbone):
     labels = np.arange(len(features)) % len(CLASSES)
     features += labels[:, None] * np.linspace(0, 0.03, features.shape[1], dtype=np.float32)
     return TrainingSet(features, labels, stratified_folds(labels, 3, seed=0))
+
+
+def votes(**params):
+    return make_pipeline(
+        Normalizer(), KNeighborsClassifier(**params, metric="euclidean", algorithm="brute")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +61,7 @@ def test_every_head_agrees_with_scikit_learn(name, data, images, tiny_backbone, 
 @pytest.mark.parametrize("k", [1, 4, 9])
 def test_every_vote_of_neighbours_agrees(weights, k, data, tiny_backbone, tmp_path):
     params = {"n_neighbors": k, "weights": weights}
-    estimator = HEADS["knn"].estimator(params).fit(data.features, data.labels)
+    estimator = votes(**params).fit(data.features, data.labels)
     rng = np.random.default_rng(k)
     fresh = data.features + rng.normal(0, 0.01, data.features.shape).astype(np.float32)
     out = tmp_path / "model.onnx"
@@ -64,7 +73,7 @@ def test_every_vote_of_neighbours_agrees(weights, k, data, tiny_backbone, tmp_pa
 
 
 def test_the_file_says_what_it_is(data, tiny_backbone, tmp_path):
-    estimator = HEADS["knn"].estimator({"n_neighbors": 3}).fit(data.features, data.labels)
+    estimator = votes(n_neighbors=3).fit(data.features, data.labels)
     out = tmp_path / "model.onnx"
     bundle.bundle(tiny_backbone, estimator, CLASSES, data.features, {"test_accuracy": 0.5}, out)
     model = Model(out)
@@ -77,7 +86,7 @@ def test_the_file_says_what_it_is(data, tiny_backbone, tmp_path):
 
 def test_a_class_never_trained_on_is_not_among_the_answers(data, tiny_backbone, tmp_path):
     kept = data.labels != 1
-    estimator = HEADS["knn"].estimator({"n_neighbors": 3})
+    estimator = votes(n_neighbors=3)
     estimator.fit(data.features[kept], data.labels[kept])
     out = tmp_path / "model.onnx"
     bundle.bundle(tiny_backbone, estimator, CLASSES, data.features, {}, out)
@@ -85,7 +94,7 @@ def test_a_class_never_trained_on_is_not_among_the_answers(data, tiny_backbone, 
 
 
 def test_a_model_that_does_not_agree_is_not_written(data, tiny_backbone, tmp_path, monkeypatch):
-    estimator = HEADS["knn"].estimator({"n_neighbors": 3}).fit(data.features, data.labels)
+    estimator = votes(n_neighbors=3).fit(data.features, data.labels)
     out = tmp_path / "model.onnx"
     out.write_bytes(b"the former model")
     monkeypatch.setattr(bundle, "MAX_DIFFERENCE", -1.0)
@@ -105,7 +114,7 @@ def test_what_cannot_be_converted_is_said(data, tiny_backbone, tmp_path):
 
 
 def test_names_of_the_backbone_stay_apart_from_those_of_the_head(data, tiny_backbone, tmp_path):
-    estimator = HEADS["knn"].estimator({"n_neighbors": 3}).fit(data.features, data.labels)
+    estimator = votes(n_neighbors=3).fit(data.features, data.labels)
     out = tmp_path / "model.onnx"
     bundle.bundle(tiny_backbone, estimator, CLASSES, data.features, {}, out)
     names = [output for node in onnx.load(out).graph.node for output in node.output]

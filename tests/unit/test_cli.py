@@ -15,9 +15,10 @@ import numpy as np
 import onnx
 import pytest
 
-from pipeline import store
+from pipeline import certificate, store
 from pipeline.heads import HEADS
-from pipeline.runner import METADATA
+from pipeline.records import Backbone
+from pipeline.runner import METADATA, Runner
 
 COMMANDS = ["demo-data", "backbones", "export", "features", "verify", "train-heads", "predict"]
 COMMANDS += ["report"]
@@ -69,6 +70,8 @@ def test_help_lists_every_command(headstart):
         ["features", "photos", "--out", "s.h5", "--workers", "0"],
         ["features", "photos", "--out", "s.h5", "--on-error", "ignore"],
         ["train-heads", "s.h5", "--out", "o", "--folds", "1"],
+        ["train-heads", "--out", "o"],
+        ["train-heads", "s.h5", "--out", "o", "--class-weight", "much"],
         ["predict", "m.onnx"],
         ["predict", "m.onnx", "a.jpg", "--out", "a.txt"],
         ["predict", "m.onnx", "a.jpg", "--out", "a.csv", "--json"],
@@ -174,16 +177,26 @@ def test_verify_names_defects(headstart, features):
     assert "checksum" in done.stdout
 
 
+def contents(folder):
+    """Return the bytes of every file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     words = ["train-heads", features, "--out", "results", "--folds", "3"]
     first = headstart(*words)
     for name in (*HEADS, "most-frequent", "raw-pixels", "written", "best"):
         assert name in first.stdout
-    files = {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir()}
-    assert set(files) == {"results.json", "predictions.csv", "model.onnx", "report.html"}
+    files = contents(tmp_path / "results")
+    assert set(files) == {
+        *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
+        *("model.onnx", "report.html"),
+        *("plots/heads.svg", "plots/confusion.svg", "plots/reliability.svg"),
+    }
     second = headstart(*words)
     assert "up to date, nothing to do" in second.stdout
-    assert files == {path.name: path.read_bytes() for path in (tmp_path / "results").iterdir()}
+    assert files == contents(tmp_path / "results")
     document = json.loads(headstart(*words, "--json").stdout)
     assert document["schema"] == 1
     assert "--folds 3" in document["provenance"]["command"]
@@ -193,9 +206,75 @@ def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     assert str(Path("results", "report.html")) in headstart("report", "results").stdout
 
 
+@pytest.fixture
+def two_stores(headstart, features, tiny_backbone, tmp_path):
+    """The same photos through two backbones that share a name: the second sees them smaller."""
+    model = onnx.load(tiny_backbone)
+    facts = json.loads(next(p.value for p in model.metadata_props if p.key == METADATA))
+    facts["preprocess"]["resize"] = 48
+    preprocess = Backbone.from_json(facts).preprocess
+    proof = certificate.issue(Runner(tiny_backbone).embed, preprocess)
+    metadata = {METADATA: json.dumps(facts), certificate.METADATA: proof.to_json()}
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, tmp_path / "near.onnx")
+    words = ["--backbone", tmp_path / "near.onnx", "--out", tmp_path / "near.h5"]
+    headstart("features", tmp_path / "photos", *words)
+    return features, tmp_path / "near.h5"
+
+
+def test_train_heads_compares_backbones(headstart, two_stores, tmp_path):
+    words = ["train-heads", *two_stores, "--out", "both", "--heads", "knn,linear-svm"]
+    done = headstart(*words, "--folds", "3")
+    for text in ("backbone", "tiny (resize=36)", "tiny (resize=48)", "most-frequent"):
+        assert text in done.stdout
+    results = json.loads((tmp_path / "both" / "results.json").read_text())
+    assert len(results["heads"]) == 4
+    best = results["heads"][0]
+    assert best["verdict"] == "best"
+    assert best["backbone"] == results["best_backbone"]
+    # The model is made of the backbone that won, and predicts what the comparison says.
+    photos = tmp_path / "photos" / "test"
+    rows = csv.DictReader(
+        io.StringIO(headstart("predict", tmp_path / "both" / "model.onnx", photos).stdout)
+    )
+    with (tmp_path / "both" / "predictions.csv").open(newline="") as file:
+        expected = {Path(row["path"]).relative_to("test"): row for row in csv.DictReader(file)}
+    for row in rows:
+        assert row["label"] == expected[Path(row["path"]).relative_to(photos)]["predicted"]
+    assert "nothing to do" in headstart(*words, "--folds", "3").stdout
+
+
+def test_train_heads_takes_each_store_once(headstart, features, tmp_path):
+    again = Path("..") / tmp_path.name / features.name
+    done = headstart("train-heads", features, again, "--out", "results", code=1)
+    assert "is given twice; give each store once" in done.stderr
+    (tmp_path / "copy.h5").write_bytes(features.read_bytes())
+    done = headstart("train-heads", features, "copy.h5", "--out", "results", code=1)
+    assert "stores 1 and 2 hold features of the same extraction (tiny)" in done.stderr
+    assert not (tmp_path / "results").exists() or not any((tmp_path / "results").iterdir())
+
+
+def test_train_heads_keeps_groups_together(headstart, features, tmp_path):
+    photos = sorted((tmp_path / "photos" / "train" / "bark").iterdir())
+    table = tmp_path / "groups.csv"
+    names = [path.relative_to(tmp_path / "photos").as_posix() for path in photos[:2]]
+    names.append(names[0].replace("train/", "test/"))
+    table.write_text("path,group\n" + "".join(f"{name},tree\n" for name in names))
+    words = ["train-heads", features, "--out", "results", "--heads", "knn", "--groups", table]
+    done = headstart(*words)
+    assert "hold further images of the groups of 1 test image" in done.stdout
+    assert "nothing to do" in headstart(*words).stdout
+    table.write_text("path,group\nelsewhere.jpg,tree\n")
+    assert "the groups name none of the images" in headstart(*words, code=1).stderr
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
+        (["--validation", "predefined"], "no split named validation"),
+        (["--small-classes", "error", "--folds", "7"], "bark, cloth have fewer than 7 training"),
+        (["--validation", "predefined", "--repeats", "2"], "leave out either --repeats or"),
+        (["--groups", "absent.csv"], "cannot read absent.csv"),
         (["--heads", "rfb-svm"], "did you mean rbf-svm"),
         (["--out", "store.h5"], "cannot write store.h5"),
     ],

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError, OutputError
 from pipeline.records import Backbone, Comparison, Extraction, HeadResult, Preprocess
-from pipeline.report import figures, render, write_report
+from pipeline.report import figures, plots, render, write_plots, write_report
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 CLASSES = ["hat", "pants", "shirt"]
+SVG = "{http://www.w3.org/2000/svg}"
 CONFUSION = [[8, 0, 2], [1, 9, 0], [3, 0, 7]]
 
 
@@ -78,6 +80,9 @@ class Page(HTMLParser):
 def head(name: str, confusion: Sequence[Sequence[int]], verdict: str, **params: Any) -> HeadResult:
     n = sum(map(sum, confusion))
     accuracy = sum(row[i] for i, row in enumerate(confusion)) / n
+    against: dict[str, Any] = {}
+    if verdict in ("tie", "worse"):
+        against = {"difference": -0.012, "difference_ci": (-0.03, 0.004), "mcnemar_p": 0.21}
     return HeadResult(
         name=name,
         params=params,
@@ -94,6 +99,19 @@ def head(name: str, confusion: Sequence[Sequence[int]], verdict: str, **params: 
             {"params": params, "cv_accuracy": 0.7912, "cv_std": 0.0123},
             {"params": dict.fromkeys(params, 0.5), "cv_accuracy": 0.55, "cv_std": 0.02},
         ],
+        backbone="tiny-net" if verdict else "",
+        balanced_accuracy=0.7777,
+        roc_auc=0.9111,
+        ece=0.0654,
+        intervals={"balanced_accuracy": (0.7, 0.84), "roc_auc": (0.88, 0.95), "ece": (0.03, 0.1)},
+        per_class={},
+        reliability={
+            "images": [0, 10, n - 10],
+            "confidence": [None, 0.6, 0.9],
+            "accuracy": [None, 0.5, 0.95],
+        },
+        predict_seconds=0.0123,
+        **against,
     )
 
 
@@ -134,8 +152,10 @@ def comparison(
         extraction={"digest": extraction.digest, "document": extraction.to_json()},
         protocol={
             "folds": 5,
+            "repeats": 1,
             "seed": 7,
-            "tuned_on": "train + validation",
+            "validation": "cross-validation",
+            "tuned_on": "5-fold cross-validation on train + validation",
             "n_train": 1200 * k,
             "n_test": n,
             "scoring": "accuracy",
@@ -160,6 +180,8 @@ def comparison(
             "command": "headstart train-heads g.h5 --out run",
             "inputs": "cd" * 32,
         },
+        best_backbone="tiny-net",
+        backbones=[{"backbone": "tiny-net", "scores": {}}],
     ).to_json()
 
 
@@ -229,6 +251,44 @@ def test_the_leaderboard_holds_every_figure() -> None:
     assert page.row("Most frequent class")[1] == "33.3 % 28.3–37.3 %"
 
 
+def test_further_scores_have_their_intervals() -> None:
+    page = Page(render(comparison()))
+    assert page.row("RBF SVM", "-1.2 -3.0–0.4") == [
+        "RBF SVM",
+        "-1.2 -3.0–0.4",
+        "0.210",
+        "77.8 % 70.0–84.0",
+        "0.911 0.880–0.950",
+        "0.065 0.030–0.100",
+        "0.012",
+    ]
+    assert page.row("Linear SVM", "–")[:3] == ["Linear SVM", "–", "–"]
+    assert "Without twins" not in page.text
+
+
+def test_the_accuracy_without_twins_is_shown_where_there_are_twins() -> None:
+    results = comparison()
+    for head in results["heads"]:
+        head["test_accuracy_without_twins"] = 0.75
+        head["test_accuracy_without_twins_ci"] = (0.6, 0.86)
+    assert "75.0 % 60.0–86.0" in Page(render(results)).row("RBF SVM", "-1.2 -3.0–0.4")
+
+
+def test_heads_of_several_backbones_are_told_apart() -> None:
+    results = comparison()
+    results["backbones"] = [
+        {"backbone": "tiny-net", "scores": {"LogME": 0.5}},
+        {"backbone": "huge", "scores": {"LogME": 1.25, "H-score": 3}},
+    ]
+    results["heads"][1] |= {"name": "linear-svm", "backbone": "huge"}
+    page = Page(render(results))
+    assert "Best head: linear SVM on tiny-net, 80.0 %" in page.text
+    assert "a tie with linear SVM on huge" in page.text
+    assert page.row("Backbone") == ["Backbone", "LogME", "H-score"]
+    assert page.row("tiny-net") == ["tiny-net", "0.500", "–"]
+    assert page.row("huge") == ["huge", "1.250", "3.000"]
+
+
 def test_figures_that_a_baseline_has_not_are_dashes() -> None:
     results = comparison()
     results["baselines"][1] |= {
@@ -276,7 +336,8 @@ def test_a_class_without_images_or_answers_has_dashes_and_a_note() -> None:
 def test_method_data_and_provenance_are_there() -> None:
     page = Page(render(comparison()))
     for words in (
-        "5-fold cross-validation on train + validation (3,600 images, seed 7)",
+        "best accuracy in: 5-fold cross-validation on train + validation (seed 7). Each head was"
+        " then refitted on all 3,600 training images",
         "The test split came with the data set. Its 30 images took no part",
         "the same test images are resampled for both",
         "2 images could not be used: truncated (2).",
@@ -349,7 +410,10 @@ def test_class_scores_agree_with_each_other(data: st.DataObject) -> None:
     k = data.draw(st.integers(1, 5))
     row = st.lists(st.integers(0, 9), min_size=k, max_size=k)
     confusion = data.draw(st.lists(row, min_size=k, max_size=k))
-    scores = figures.class_scores([str(i) for i in range(k)], confusion)
+    found = figures.cells(confusion)
+    counts = [[i, j, n] for i, line in enumerate(confusion) for j, n in enumerate(line)]
+    assert figures.cells({"shape": [k, k], "cells": counts}) == found
+    scores = figures.class_scores([str(i) for i in range(k)], found)
     assert sum(score.support for score in scores) == sum(map(sum, confusion))
     for i, score in enumerate(scores):
         assert (score.recall is None) == (score.support == 0)
@@ -374,6 +438,44 @@ def test_forty_classes_are_a_matrix_and_more_are_pairs() -> None:
     assert "The 30 most confused of 120 confused pairs" in page.text
     assert page.row("species 0", "species 1") == ["species 0", "species 1", "2", "10", "20.0 %"]
     assert page.row("species 119", "0.800") == ["species 119", "0.800", "0.800", "0.800", "", "10"]
+
+
+def test_a_matrix_without_its_zeros_says_the_same() -> None:
+    names = [f"species {i}" for i in range(120)]
+    dense = comparison(names, square(120))
+    sparse = copy.deepcopy(dense)
+    for head in [*sparse["heads"], *sparse["baselines"]]:
+        cells = [[i, j, n] for i, row in enumerate(head["confusion"]) for j, n in enumerate(row)]
+        head["confusion"] = {"shape": [120, 120], "cells": [cell for cell in cells if cell[2]]}
+    assert render(sparse) == render(dense)
+
+
+@pytest.mark.parametrize("k", [2, 3, 60])
+def test_plots_are_written_as_drawings_of_the_results(tmp_path: Path, k: int) -> None:
+    names = ["<b>&'\"", "سلام", *(f"{i}, a long name that is cut somewhere" for i in range(58))][:k]
+    document = json.dumps(comparison(names, square(k)))
+    (tmp_path / "results.json").write_text(document, encoding="utf-8")
+    paths = write_plots(tmp_path)
+    assert [path.name for path in paths] == ["heads.svg", "confusion.svg", "reliability.svg"]
+    drawn = {path.stem: ElementTree.parse(path).getroot() for path in paths}
+    texts = {
+        name: ["".join(t.itertext()) for t in root.iter(f"{SVG}text")]
+        for name, root in drawn.items()
+    }
+    assert {"Linear SVM", "best", "tie", "Raw pixels"} <= set(texts["heads"])
+    assert len(list(drawn["heads"].iter(f"{SVG}circle"))) == 5
+    shown = set(texts["confusion"])
+    if k <= plots.MATRIX_CLASSES:
+        assert {"<b>&'\"", "سلام", "8", "2"} <= shown
+    else:
+        assert len([text for text in shown if " → " in text]) == plots.PAIRS
+        assert "<b>&'\" → سلام" in shown
+    assert "calibration error 0.065" in texts["reliability"][0]
+    assert len(list(drawn["reliability"].iter(f"{SVG}circle"))) == 2
+    write_plots(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(
+        path.name for path in paths
+    )
 
 
 # ---- safety and form -----------------------------------------------------------------------------
@@ -649,10 +751,21 @@ def test_results_that_are_a_folder_are_refused(tmp_path: Path) -> None:
         (["heads"], {}, "heads is no list"),
         (["heads", 0, "confusion"], [[1]], "confusion matrix of linear-svm is not 3 by 3"),
         (["heads", 0, "confusion", 1], [1, 2], "confusion matrix of linear-svm is not 3 by 3"),
-        (["heads", 0, "confusion", 1, 1], -1, r"heads\[0\]\.confusion\[1\] is not usable"),
+        (["heads", 0, "confusion", 1, 1], -1, r"heads\[0\]\.confusion is not usable"),
         (["heads", 1, "test_accuracy"], None, r"heads\[1\]\.test_accuracy is not usable"),
         (["heads", 1, "test_accuracy"], float("nan"), r"heads\[1\]\.test_accuracy is not usable"),
         (["heads", 1, "test_accuracy_ci"], [0.5], "interval of rbf-svm has not two ends"),
+        (
+            ["heads", 0, "confusion"],
+            {"shape": [3, 3], "cells": [[0, 3, 1]]},
+            "confusion is not usable",
+        ),
+        (["heads", 0, "confusion"], {"shape": [2, 2], "cells": []}, "linear-svm is not 3 by 3"),
+        (["heads", 0, "confusion"], {"cells": []}, "confusion is not usable"),
+        (["heads", 0, "intervals"], {"ece": [1]}, r"heads\[0\]\.intervals is not usable"),
+        (["heads", 0, "reliability", "images"], [1], r"heads\[0\]\.reliability is not usable"),
+        (["heads", 1, "difference_ci"], [1], r"heads\[1\]\.difference_ci is not usable"),
+        (["backbones", 0, "scores"], {"LogME": "much"}, r"backbones\[0\]\.scores is not usable"),
         (["heads", 1, "seconds"], 10**400, r"heads\[1\]\.seconds is not usable"),
         (["dataset", "classes"], [], "there are no classes"),
         (["dataset", "images", "train"], [1, "x"], "dataset.images is not usable"),

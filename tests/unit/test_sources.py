@@ -22,7 +22,7 @@ from PIL import Image
 from pipeline import images
 from pipeline.errors import InputError, OutputError
 from pipeline.records import ImageRef, Listing
-from pipeline.sources import describe, location, open_source
+from pipeline.sources import describe, location, open_source, read_groups
 from pipeline.sources import folder as folder_module
 from pipeline.sources.listing import make_listing, natural_key
 from pipeline.sources.torchvision_sets import SETS
@@ -459,6 +459,34 @@ def test_manifests_that_cannot_be_used(text, parts, photos):
     assert "list.csv" in message
     for part in parts:
         assert part in message
+
+
+def test_groups_are_read_from_the_manifest_or_a_table_of_their_own(photos):
+    text = "path,label,group\n./cat/1.jpg,cat,a\ndog\\2.jpg,dog, b \nx.jpg,dog,\n"
+    (photos / "m.csv").write_text(text, encoding="utf-8")
+    assert read_groups(photos / "m.csv") == {"cat/1.jpg": "a", "dog/2.jpg": "b"}
+    (photos / "g.tsv").write_text("Group\tPath\nسلام\tx.jpg\nسلام\tx.jpg\n", encoding="utf-8")
+    assert read_groups(photos / "g.tsv") == {"x.jpg": "سلام"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("g.csv", "path,label\na.jpg,cat\n", "has no column group"),
+        (
+            "g.csv",
+            "path,group\na.jpg,1\na.jpg,2\n",
+            "line 3: a.jpg is in the group 2 here",
+        ),
+        ("g.csv", "path,group\na.jpg,\n", "names no group"),
+        ("g.csv", "", "is empty; expected a header with path,group"),
+        ("g.json", "{}", "is no table of groups; give a .csv or .tsv file"),
+    ],
+)
+def test_groups_that_cannot_be_used(name, text, part, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=part):
+        read_groups(tmp_path / name)
 
 
 def test_a_manifest_that_cannot_be_read(photos, monkeypatch):

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import metrics
-from pipeline.compare import CompareConfig, compare, write_results
-from pipeline.errors import InputError, OutputError
-from pipeline.protocol import make_protocol
+from pipeline.compare import CompareConfig, compare, inputs_digest
+from pipeline.errors import InputError
+from pipeline.protocol import Rules, make_protocol
 from pipeline.records import FeatureSet
 
 FAST = ("logistic-regression", "knn")
@@ -55,7 +51,7 @@ def changed(data, rows=None, **values):
 def timeless(comparison):
     document = comparison.to_json()
     for head in document["heads"] + document["baselines"]:
-        del head["seconds"]
+        del head["seconds"], head["predict_seconds"]
     return document
 
 
@@ -67,7 +63,7 @@ def data():
 @pytest.fixture(scope="module")
 def everything(data):
     lines = []
-    return *compare(data, CompareConfig(), lines.append), lines
+    return *compare([data], CompareConfig(), progress=lines.append), lines
 
 
 # ---- the record ----------------------------------------------------------------------------------
@@ -83,7 +79,8 @@ def test_all_heads_are_compared_best_first(everything):
     assert comparison.heads[0].verdict == "best"
     assert len(lines) == 4
     assert lines[0].startswith("logistic-regression: ")
-    assert set(outcome.heads) == set(outcome.probabilities) == set(names)
+    assert [entry.head.name for entry in outcome.entries] == names
+    assert outcome.best is outcome.entries[0]
 
 
 def test_the_record_has_the_published_shape(everything):
@@ -108,10 +105,17 @@ def test_the_record_has_the_published_shape(everything):
     assert protocol.pop("test_split").startswith("The data's own split named test: 30 images,")
     assert protocol == {
         "folds": 5,
+        "repeats": 10,
         "seed": 0,
-        "tuned_on": "5-fold stratified cross-validation on 90 training images",
+        "validation": "cross-validation",
+        "tuned_on": (
+            "5-fold stratified cross-validation, repeated 10 times, on 90 training images"
+        ),
         "n_train": 90,
         "n_test": 30,
+        "n_related": 0,
+        "n_twins": 0,
+        "class_weight": "none",
         "scoring": "accuracy",
         "interval": "95 % bootstrap, 2000 resamples",
     }
@@ -125,9 +129,10 @@ def test_the_record_has_the_published_shape(everything):
 
 def test_scores_are_those_of_the_probabilities(data, everything):
     comparison, outcome, _ = everything
-    true = data.label[outcome.test]
-    for head in comparison.heads:
-        probabilities = outcome.probabilities[head.name]
+    rows = outcome.protocol.test
+    true = data.label[rows]
+    for head, entry in zip(comparison.heads, outcome.entries, strict=True):
+        probabilities = entry.probabilities
         assert probabilities.shape == (30, 3)
         predicted = probabilities.argmax(axis=1)
         assert head.test_accuracy == np.mean(predicted == true)
@@ -135,7 +140,23 @@ def test_scores_are_those_of_the_probabilities(data, everything):
         assert head.log_loss == metrics.log_loss(true, probabilities)
         assert np.trace(head.confusion) == np.sum(predicted == true)
         assert np.sum(head.confusion) == 30
-        again = outcome.heads[head.name].estimator.predict_proba(data.features[outcome.test])
+        confidence = probabilities.max(axis=1)
+        assert head.ece == metrics.expected_calibration_error(predicted == true, confidence)
+        assert head.roc_auc == metrics.roc_auc(true, probabilities)[0]
+        assert head.balanced_accuracy == metrics.balanced_accuracy(true, predicted)
+        assert list(head.intervals) == [
+            "balanced_accuracy",
+            "macro_f1",
+            "log_loss",
+            "roc_auc",
+            "ece",
+        ]
+        for name in ("balanced_accuracy", "macro_f1", "log_loss", "roc_auc"):
+            assert head.intervals[name][0] <= getattr(head, name) <= head.intervals[name][1]
+        assert head.per_class["support"] == [10, 10, 10]
+        assert sum(head.reliability["images"]) == 30
+        assert head.predict_seconds > 0
+        again = entry.head.estimator.predict_proba(data.features[rows])
         assert np.array_equal(probabilities, again)
 
 
@@ -149,20 +170,24 @@ def one_direction(gap, d):
 
 def test_verdicts_come_from_a_paired_bootstrap_against_the_best():
     data = one_direction(gap=0.7, d=100)
-    comparison, outcome = compare(data, CompareConfig(heads=("linear-svm", *FAST)))
-    true = data.label[outcome.test]
-    correct = {name: p.argmax(axis=1) == true for name, p in outcome.probabilities.items()}
+    comparison, outcome = compare([data], CompareConfig(heads=("linear-svm", *FAST)))
+    true = data.label[outcome.protocol.test]
+    correct = {entry.head.name: entry.predicted == true for entry in outcome.entries}
     rng = np.random.default_rng(7)
     rows = rng.integers(len(true), size=(4000, len(true)))
     for head in comparison.heads[1:]:
         own, best = correct[head.name][rows], correct[comparison.best][rows]
         low, high = np.quantile(own.mean(axis=1) - best.mean(axis=1), [0.025, 0.975])
-        assert head.verdict == ("worse" if high < 0 else "better" if low > 0 else "tie")
+        assert head.verdict == ("worse" if high < 0 else "tie")
+        assert head.difference == np.mean(correct[head.name]) - np.mean(correct[comparison.best])
+        assert head.difference_ci == pytest.approx((low, high), abs=1.01 / len(true))
+        assert head.mcnemar_p == metrics.mcnemar(correct[head.name], correct[comparison.best])
+        assert head.mcnemar_p > 0.05 or head.verdict == "worse"
     assert [head.verdict for head in comparison.heads] == ["best", "tie", "worse"]
     assert comparison.heads[2].name == "knn"  # the noise of 99 directions outweighs the signal
 
 
-def test_a_head_that_beats_the_best_on_the_test_is_called_better_and_not_chosen():
+def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
     data = one_direction(gap=2, d=60)
     # Two thirds of the training images are pairs of copies with labels drawn at random. A
     # neighbour knows their answer in cross-validation, and nothing of it helps on the test.
@@ -172,18 +197,23 @@ def test_a_head_that_beats_the_best_on_the_test_is_called_better_and_not_chosen(
     label[:200] = np.random.default_rng(1).integers(2, size=200)
     features[1:200:2], label[1:200:2] = features[0:200:2], label[0:200:2]
     comparison, _ = compare(
-        dataclasses.replace(data, features=features, label=label), CompareConfig(heads=FAST)
+        [dataclasses.replace(data, features=features, label=label)], CompareConfig(heads=FAST)
     )
     assert comparison.best == "knn"
-    assert [head.verdict for head in comparison.heads] == ["best", "better"]
+    assert [head.verdict for head in comparison.heads] == ["best", "tie"]
+    assert comparison.heads[1].difference_ci[0] > 0
+    (warning,) = [text for text in comparison.warnings if "measurably better" in text]
+    assert warning.startswith(
+        "On these test images logistic-regression is measurably better than knn, which"
+    )
 
 
 def test_the_same_inputs_give_the_same_results_with_any_number_of_workers(data):
     first, second = (
-        compare(data, CompareConfig(heads=FAST, workers=workers))[0] for workers in (1, 3)
+        compare([data], CompareConfig(heads=FAST, workers=workers))[0] for workers in (1, 3)
     )
     assert timeless(first) == timeless(second)
-    other = compare(data, CompareConfig(heads=FAST, seed=1))[0]
+    other = compare([data], CompareConfig(heads=FAST, seed=1))[0]
     assert other.provenance["inputs"] != first.provenance["inputs"]
     assert other.heads[0].grid != first.heads[0].grid
 
@@ -197,11 +227,26 @@ def test_the_same_inputs_give_the_same_results_with_any_number_of_workers(data):
 )  # fmt: skip
 def test_provenance_changes_with_any_part_of_the_data(data, everything, change):
     other = changed(data, rows=[0], **change)
-    config = CompareConfig(heads=("knn",))
-    assert (
-        compare(other, config)[0].provenance["inputs"]
-        != compare(data, config)[0].provenance["inputs"]
-    )
+    config = CompareConfig()
+    inputs = inputs_digest([data], config)
+    assert everything[0].provenance["inputs"] == inputs
+    assert inputs_digest([other], config) != inputs
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"heads": ("knn",)}, {"folds": 4}, {"seed": 1}, {"repeats": 1},
+        {"class_weight": "balanced"},
+        {"validation": "predefined"}, {"small_classes": "drop"},
+    ],
+)  # fmt: skip
+def test_provenance_changes_with_every_option_but_the_workers(data, values):
+    inputs = inputs_digest([data], CompareConfig())
+    assert inputs_digest([data], CompareConfig(**values)) != inputs
+    assert inputs_digest([data], CompareConfig(workers=3)) == inputs
+    assert inputs_digest([data], CompareConfig(), {"image-0.jpg": "a"}) != inputs
+    assert inputs_digest([data, data], CompareConfig()) != inputs
 
 
 # ---- the protocol --------------------------------------------------------------------------------
@@ -209,10 +254,10 @@ def test_provenance_changes_with_any_part_of_the_data(data, everything, change):
 
 def test_the_test_split_has_no_say_in_tuning(data, everything):
     rng = np.random.default_rng(3)
-    test = everything[1].test
+    test = everything[1].protocol.test
     scrambled = changed(data, rows=test, features=rng.normal(size=(len(test), 16)))
     scrambled = changed(scrambled, rows=test, label=rng.integers(3, size=len(test)))
-    other, _ = compare(scrambled, CompareConfig())
+    other, _ = compare([scrambled], CompareConfig())
     tuned = [(h.name, h.params, h.cv_accuracy, h.grid) for h in everything[0].heads]
     assert [(h.name, h.params, h.cv_accuracy, h.grid) for h in other.heads] == tuned
     assert other.heads[0].test_accuracy < everything[0].heads[0].test_accuracy
@@ -221,9 +266,9 @@ def test_the_test_split_has_no_say_in_tuning(data, everything):
 def test_all_labelled_images_outside_the_test_split_are_trained_on():
     data = changed(feature_set(), rows=range(30), split="validation")
     data = changed(data, rows=range(30, 60), split="")
-    comparison, outcome = compare(data, CompareConfig(heads=("knn",)))
-    assert outcome.train.tolist() == list(range(90))
-    assert outcome.test.tolist() == list(range(90, 120))
+    comparison, outcome = compare([data], CompareConfig(heads=("knn",)))
+    assert outcome.protocol.train.tolist() == list(range(90))
+    assert outcome.protocol.test.tolist() == list(range(90, 120))
     assert "90 training images (splits train, validation)" in comparison.protocol["tuned_on"]
 
 
@@ -241,7 +286,11 @@ def test_a_test_is_held_out_by_class_with_twins_on_one_side(counts, seed, n_twin
     sha256 = data.sha256.copy()
     sha256[rng.integers(n, size=n_twins)] = sha256[rng.integers(n, size=n_twins)]
     data = changed(data, sha256=sha256)
-    protocol = make_protocol(data, folds=2, seed=seed)
+    try:
+        protocol = make_protocol(data, Rules(folds=2, seed=seed))
+    except InputError:
+        assert n_twins  # copies may leave a class with a single image
+        return
     assert not protocol.predefined
     assert sorted([*protocol.train, *protocol.test]) == list(range(n))
     held_out = np.bincount(label[protocol.test], minlength=len(counts))
@@ -250,48 +299,185 @@ def test_a_test_is_held_out_by_class_with_twins_on_one_side(counts, seed, n_twin
         assert held_out.tolist() == [max(1, round(count / 5)) for count in counts]
     sides = [{sha256[row].tobytes() for row in side} for side in (protocol.train, protocol.test)]
     assert not sides[0] & sides[1]
-    again = make_protocol(data, folds=2, seed=seed)
+    again = make_protocol(data, Rules(folds=2, seed=seed))
     assert np.array_equal(protocol.test, again.test)
 
 
 def test_a_held_out_test_is_stated():
-    data = changed(feature_set(), split=[""] * 120)
-    comparison, outcome = compare(data, CompareConfig(heads=("knn",), seed=4))
+    data = changed(feature_set(spread=2), split=[""] * 120)
+    comparison, outcome = compare([data], CompareConfig(heads=("knn",), seed=4))
     assert comparison.dataset["test_split"] == "held out"
-    assert len(outcome.test) == 24
+    assert len(outcome.protocol.test) == 24
     assert "20 % of each class was held out, drawn with seed 4" in comparison.protocol["test_split"]
     assert comparison.warnings == []
     assert comparison.dataset["images"].keys() == {""}
+
+
+def test_a_predefined_validation_split_chooses(data):
+    rows = range(60, 90)
+    data = changed(data, rows=rows, split="validation")
+    rules = {"heads": ("logistic-regression", "linear-svm", "knn"), "validation": "predefined"}
+    comparison, outcome = compare([data], CompareConfig(**rules))
+    assert len(outcome.protocol.train) == 90
+    assert "named validation, 30 images" in comparison.protocol["tuned_on"]
+    for head, entry in zip(comparison.heads, outcome.entries, strict=True):
+        assert head.cv_std == 0
+        assert round(head.cv_accuracy * 30, 6) == round(head.cv_accuracy * 30)
+        outside = entry.head.out_of_fold
+        assert np.isfinite(outside).all(axis=1).tolist() == [False] * 60 + [True] * 30
+    # What is chosen depends on the validation images alone, what is fitted on all of them.
+    noise = np.random.default_rng(0).integers(3, size=30)
+    other, _ = compare([changed(data, rows=rows, label=noise)], CompareConfig(**rules))
+    assert max(head.cv_accuracy for head in other.heads) < 0.7 < comparison.heads[0].cv_accuracy
+
+
+def test_balanced_weights_help_a_rare_class(tmp_path):
+    rng = np.random.default_rng(5)
+    data = feature_set(n=600, k=2, d=8, test=0.5)
+    label = (rng.random(600) < 0.08).astype(np.int32)
+    features = rng.normal(size=(600, 8)).astype(np.float32)
+    features[:, 0] += 1.5 * label
+    data = changed(data, features=features, label=label)
+    plain, balanced = (
+        compare([data], CompareConfig(heads=("logistic-regression",), class_weight=weight))[0]
+        for weight in (None, "balanced")
+    )
+    recall = [result.heads[0].per_class["recall"][1] for result in (plain, balanced)]
+    assert recall[1] > recall[0] + 0.2
+    assert balanced.protocol["class_weight"] == "balanced"
+
+
+def test_twins_of_training_images_are_left_out_of_a_second_figure():
+    data = feature_set(spread=1.5)
+    data = changed(data, rows=range(90, 100), sha256=data.sha256[:10])
+    groups = {f"image-{i}.jpg": "scene" for i in (10, 100, 101)}
+    comparison, outcome = compare([data], CompareConfig(heads=FAST, repeats=1), groups)
+    apart = ~outcome.protocol.twins
+    assert np.flatnonzero(~apart).tolist() == list(range(12))
+    assert comparison.protocol["n_twins"] == 12
+    for head, entry in zip(comparison.heads, outcome.entries, strict=True):
+        right = entry.predicted == data.label[outcome.protocol.test]
+        assert head.test_accuracy == right.mean()
+        assert head.test_accuracy_without_twins == right[apart].mean()
+        low, high = head.test_accuracy_without_twins_ci
+        assert low <= right[apart].mean() <= high
+    assert [warning.partition(" of ")[0] for warning in comparison.warnings] == [
+        "117",
+        "The training images hold byte-for-byte copies",
+        "The training images hold further images",
+    ]
+
+
+def test_groups_that_name_no_image_are_refused():
+    with pytest.raises(InputError, match=r"must be those of the store, for instance image-0\.jpg"):
+        compare([feature_set()], CompareConfig(), {"IMG-0.jpg": "a"})
+
+
+# ---- several backbones ---------------------------------------------------------------------------
+
+
+def second(data, spread, name="noisy", keep=None):
+    """The same images through another backbone, in another order, perhaps not all of them."""
+    rng = np.random.default_rng(8)
+    rows = rng.permutation(len(data.path))[:keep]
+    centres = rng.normal(size=(len(data.classes), 6))
+    features = centres[data.label[rows]] + spread * rng.normal(size=(len(rows), 6))
+    return dataclasses.replace(
+        data,
+        features=features.astype(np.float32),
+        path=[data.path[row] for row in rows],
+        label=data.label[rows],
+        split=[data.split[row] for row in rows],
+        sha256=data.sha256[rows],
+        pixels=None,
+        extraction={"backbone": {"name": name}},
+        digest=name,
+    )
+
+
+def test_backbones_are_compared_head_by_head_on_the_images_that_all_hold(data):
+    noisy, clear = second(data, 9, "noisy", keep=110), second(data, 0.2, "clear")
+    lines = []
+    comparison, outcome = compare(
+        [noisy, clear, data], CompareConfig(heads=FAST, repeats=1), progress=lines.append
+    )
+    boards = [(head.backbone, head.name) for head in comparison.heads]
+    assert sorted(boards) == sorted((b, h) for b in ("noisy", "clear", "gaussian") for h in FAST)
+    assert comparison.best_backbone == "clear" == comparison.heads[0].backbone
+    assert comparison.extraction["digest"] == "clear"
+    assert comparison.heads[0].verdict == "best"
+    for head in comparison.heads:
+        assert head.verdict == "worse" or head.backbone != "noisy"
+    assert [entry["backbone"] for entry in comparison.backbones] == ["noisy", "clear", "gaussian"]
+    assert [entry["dim"] for entry in comparison.backbones] == [6, 6, 16]
+    assert comparison.warnings[0] == (
+        "Compared on the 110 images that all stores hold; left out: 0 of noisy, 10 of clear, 10 of"
+        " gaussian."
+    )
+    assert comparison.dataset["n_images"] == 110
+    assert lines[0].startswith("noisy, logistic-regression: ")
+    # Every head has seen the same images, and been asked about the same.
+    assert outcome.best.data.extraction["backbone"]["name"] == "clear"
+    for entry in outcome.entries:
+        assert len(entry.data.path) == 110
+        assert entry.data.path == outcome.best.data.path
+        again = entry.head.estimator.predict_proba(entry.data.features[outcome.protocol.test])
+        assert np.array_equal(again, entry.probabilities)
+
+
+def test_a_backbone_does_in_company_what_it_does_alone(data):
+    config = CompareConfig(heads=FAST, repeats=1)
+    alone, _ = compare([data], config)
+    together, _ = compare([data, second(data, 0.2)], config)
+    figures = {
+        head.name: (head.params, head.cv_accuracy, head.test_accuracy_ci, head.confusion)
+        for head in together.heads
+        if head.backbone == "gaussian"
+    }
+    for head in alone.heads:
+        assert figures[head.name] == (
+            head.params, head.cv_accuracy, head.test_accuracy_ci, head.confusion
+        )  # fmt: skip
+
+
+def test_every_store_s_features_are_checked(data):
+    other = second(data, 1)
+    other.features[3, 0] = np.inf
+    with pytest.raises(InputError, match="has features that are NaN, infinite or too large"):
+        compare([data, other], CompareConfig(heads=("knn",)))
+    other.features[:] = 1
+    comparison, _ = compare([data, other], CompareConfig(heads=("knn",), repeats=1))
+    assert comparison.warnings[0].startswith("noisy: All images have the same features")
 
 
 # ---- warnings ------------------------------------------------------------------------------------
 
 
 def warnings_of(data, **config):
-    return compare(data, CompareConfig(heads=("knn",), **config))[0].warnings
+    return compare([data], CompareConfig(heads=("knn",), **config))[0].warnings
 
 
 def test_copies_across_the_splits_are_counted_not_removed():
     data = feature_set()
     data = changed(data, rows=[90, 91], sha256=data.sha256[:2])
-    comparison, outcome = compare(data, CompareConfig(heads=("knn",)))
+    comparison, outcome = compare([data], CompareConfig(heads=("knn",)))
     assert comparison.warnings == [
         "The training images hold byte-for-byte copies of 2 test images (of 30): the test accuracy"
-        " is too high by what they add."
+        " is too high by what they add. It is given without them too."
     ]
-    assert len(outcome.test) == 30
+    assert len(outcome.protocol.test) == 30
 
 
 def test_unlabelled_and_failed_images_are_told():
     data = changed(feature_set(), rows=range(5), label=-1)
     data = changed(data, rows=[0], features=np.nan)  # takes no part, so it does no harm
     data = changed(data, failures=[("b\n.jpg", "truncated"), ("c.jpg", "truncated")])
-    comparison, outcome = compare(data, CompareConfig(heads=("knn",)))
+    comparison, outcome = compare([data], CompareConfig(heads=("knn",)))
     assert comparison.warnings == [
         "Left out, because they have no label: 5 images.",
         r"2 images could not be used, the first of them b\n.jpg: truncated.",
     ]
-    assert outcome.train.min() == 5
+    assert outcome.protocol.train.min() == 5
     assert comparison.dataset["failure_reasons"] == {"truncated": 2}
     assert comparison.dataset["failures"] == 2
 
@@ -299,7 +485,7 @@ def test_unlabelled_and_failed_images_are_told():
 def test_a_small_class_reduces_the_folds():
     label = np.array([0] * 50 + [1] * 40 + [2] * 3, dtype=np.int32)
     data = changed(feature_set(n=93, test=0), label=label, split=["train"] * 92 + ["test"])
-    comparison, _ = compare(data, CompareConfig(heads=("knn",)))
+    comparison, _ = compare([data], CompareConfig(heads=("knn",)))
     assert comparison.protocol["folds"] == 2
     assert comparison.warnings[0] == (
         "Cross-validation uses 2 folds, because class-2 has only 2 training images."
@@ -308,20 +494,20 @@ def test_a_small_class_reduces_the_folds():
 
 def test_a_class_only_in_the_test_counts_as_errors():
     data = changed(feature_set(), rows=range(90), label=np.arange(90) % 2)
-    comparison, outcome = compare(data, CompareConfig())
+    comparison, outcome = compare([data], CompareConfig())
     assert comparison.warnings[0] == (
         "There is no training image of class-2: 10 test images cannot be classified right."
     )
-    for head in comparison.heads:
+    for head, entry in zip(comparison.heads, outcome.entries, strict=True):
         assert head.confusion[2][2] == 0
         assert head.test_accuracy <= 2 / 3
-        assert outcome.probabilities[head.name][:, 2].max() == 0
+        assert entry.probabilities[:, 2].max() == 0
         assert np.isfinite(head.log_loss)
 
 
 def test_a_class_without_images_is_named():
     data = changed(feature_set(), classes=("class-0", "class-1", "class-2", "ghost"))
-    comparison, _ = compare(data, CompareConfig(heads=FAST))
+    comparison, _ = compare([data], CompareConfig(heads=FAST))
     assert comparison.warnings[0] == "There is no image of ghost: no head can answer with it."
     assert comparison.dataset["images"]["train"]["ghost"] == 0
 
@@ -355,6 +541,10 @@ HALF = np.arange(120) % 2
          "class-1, class-2 have 1 training image each; add images or remove the classes"),
         ({"split": ["test"] * 120}, "all labelled images of blobs are in the split test"),
         ({"label": HALF, "sha256": np.zeros((120, 32), np.uint8), "split": [""] * 120},
+         "the training images of class-0, class-1 all belong together (copies, or one group)"),
+        ({"label": HALF, "sha256": np.zeros((120, 32), np.uint8)},
+         "the training images of class-0, class-1 all belong together (copies, or one group)"),
+        ({"label": np.arange(120) // 2, "split": [""] * 120, "classes": tuple("c" * 60)},
          "there are too few distinct images to hold some out as a test"),
     ],
 )  # fmt: skip
@@ -362,7 +552,7 @@ def test_unusable_data_is_refused_in_one_line(change, message):
     if "label" in change:
         change["label"] = change["label"].astype(np.int32)
     with pytest.raises(InputError) as caught:
-        compare(changed(feature_set(), **change), CompareConfig())
+        compare([changed(feature_set(), **change)], CompareConfig())
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
@@ -372,7 +562,7 @@ def test_features_that_are_not_finite_name_the_image(value):
     data = feature_set()
     data.features[[40, 100], 3] = value
     with pytest.raises(InputError, match=r"^image-40\.jpg has features that are NaN, infinite or"):
-        compare(data, CompareConfig())
+        compare([data], CompareConfig())
 
 
 @pytest.mark.parametrize(
@@ -392,84 +582,46 @@ def test_a_wrong_configuration_is_refused_before_any_work(values):
 
 def test_two_training_images_a_class_are_enough_for_all_heads():
     data = feature_set(n=6, k=2, d=40, spread=0.1, test=1 / 3, pixels=True)
-    comparison, _ = compare(data, CompareConfig())
+    comparison, _ = compare([data], CompareConfig())
     assert comparison.protocol["folds"] == 2
     assert [head.test_accuracy for head in comparison.heads] == [1] * 4
 
 
 def test_more_features_than_images():
-    comparison, _ = compare(feature_set(n=60, d=500, spread=0.5), CompareConfig())
+    comparison, _ = compare([feature_set(n=60, d=500, spread=0.5)], CompareConfig())
+    assert comparison.heads[0].test_accuracy > 0.9
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_one_feature_is_enough_to_run(sign):
+    """Normalised, one feature is its sign; where all have the same, no head can tell."""
+    data = feature_set(n=60, k=2, d=1)
+    features = np.where(data.label == 0, sign, 1)[:, None] * np.linspace(1, 9, 60)[:, None]
+    data = changed(data, features=features.astype(np.float32))
+    comparison, _ = compare([data], CompareConfig(repeats=1))
+    assert len(comparison.heads) == 4
+    for head in comparison.heads:
+        assert head.test_accuracy == 1 if sign == -1 else head.test_accuracy <= 0.6
+    told = any("same features once they are normalised" in text for text in comparison.warnings)
+    assert told == (sign == 1)
+
+
+def test_constant_features_change_nothing_that_matters():
+    data = feature_set(spread=0.3)
+    wide = np.hstack([data.features, np.zeros((120, 5)), np.full((120, 2), 0.1)])
+    comparison, _ = compare(
+        [changed(data, features=wide.astype(np.float32))], CompareConfig(repeats=1)
+    )
     assert comparison.heads[0].test_accuracy > 0.9
 
 
 def test_some_images_without_any_feature():
     data = changed(feature_set(spread=0.3), rows=[0, 1, 95], features=0)
-    comparison, _ = compare(data, CompareConfig())
+    comparison, _ = compare([data], CompareConfig())
     assert comparison.heads[0].test_accuracy > 0.8
 
 
 def test_many_classes():
     data = feature_set(n=900, k=300, d=64, spread=0.1, test=1 / 3)
-    comparison, _ = compare(data, CompareConfig(heads=FAST))
+    comparison, _ = compare([data], CompareConfig(heads=FAST))
     assert comparison.heads[0].test_accuracy > 0.9
-
-
-# ---- the files -----------------------------------------------------------------------------------
-
-NAMES = ("日本語", "سلام، می‌خواهم", 'a,"b"\n', "caf\udce9")
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    data = changed(feature_set(n=160, k=4, pixels=True), classes=NAMES, name="d\udcff")
-    data = changed(data, path=[f"ordner/ä {i},\n\udce9.jpg" for i in range(160)])
-    comparison, outcome = compare(data, CompareConfig(heads=FAST))
-    folder = tmp_path_factory.mktemp("out") / "new" / "folder"
-    return *write_results(folder, comparison, outcome, data), comparison, outcome, data
-
-
-def test_results_are_json_in_utf_8(written):
-    results, _, comparison, *_ = written
-    text = results.read_text(encoding="utf-8")
-    document = json.loads(text)
-    assert document == json.loads(json.dumps(comparison.to_json()))
-    assert document["schema"] == 1
-    assert document["dataset"]["classes"] == [*NAMES[:3], "caf\\udce9"]
-    assert NAMES[0] in text
-    assert [path.name for path in results.parent.iterdir()].count("results.json") == 1
-    assert len(list(results.parent.iterdir())) == 2
-
-
-def test_predictions_are_csv_in_utf_8(written):
-    _, predictions, comparison, outcome, data = written
-    with predictions.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == [
-        "path", "true", "predicted", "correct", *(f"p:{name}" for name in NAMES[:3]), "p:caf\\udce9"
-    ]  # fmt: skip
-    assert [row["path"] for row in rows] == [
-        data.path[i].replace("\udce9", "\\udce9") for i in outcome.test
-    ]
-    right = [row["true"] == row["predicted"] for row in rows]
-    assert right == [row["correct"] == "true" for row in rows]
-    assert np.mean(right) == comparison.heads[0].test_accuracy
-    for row in rows:
-        shares = [float(row[name]) for name in row if name.startswith("p:")]
-        assert sum(shares) == pytest.approx(1, abs=1e-5)
-        assert float(row[f"p:{row['predicted']}"]) == max(shares)
-
-
-def test_a_place_that_cannot_be_written_is_named(written, tmp_path):
-    *_, comparison, outcome, data = written
-    (tmp_path / "results.json").mkdir()
-    with pytest.raises(OutputError, match=r"cannot write .*results\.json"):
-        write_results(tmp_path, comparison, outcome, data)
-
-
-def test_importing_the_stage_loads_no_heavy_library():
-    code = (
-        "import sys, pipeline.compare;"
-        "heavy = {'torch', 'sklearn', 'onnxruntime', 'scipy', 'PIL'} & set(sys.modules);"
-        "assert not heavy, heavy"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

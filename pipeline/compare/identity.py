@@ -1,0 +1,69 @@
+"""What a comparison was made of: the digest of its inputs, and its provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import pipeline
+from pipeline.compare.config import CompareConfig
+from pipeline.records import FeatureSet, digest_of
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "joblib")
+
+
+def inputs_digest(
+    stores: Sequence[FeatureSet],
+    config: CompareConfig,
+    named_groups: Mapping[str, str] | None = None,
+) -> str:
+    """Return the identity of a comparison, which its provenance keeps as ``inputs``.
+
+    The same digest means the same results: data, what is compared and how, and the version of
+    Headstart are in it.
+    """
+    wanted = dataclasses.asdict(config)
+    del wanted["workers"]
+    return digest_of(
+        {
+            "data": [_data_hash(store) for store in stores],
+            "groups": dict(named_groups or {}),
+            "config": wanted,
+            "headstart": pipeline.__version__,
+        }
+    )
+
+
+def provenance(inputs: str) -> dict[str, Any]:
+    """Return the versions and the machine that a comparison ran with.
+
+    Args:
+        inputs: from `inputs_digest`.
+    """
+    software = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "software": {"headstart": pipeline.__version__} | software,
+        "machine": {
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+        },
+        "inputs": inputs,
+    }
+
+
+def _data_hash(data: FeatureSet) -> str:
+    """Return a SHA-256 over everything that the results depend on."""
+    names = {"path": data.path, "split": data.split, "classes": data.classes, "of": data.digest}
+    content = hashlib.sha256(digest_of(names).encode())
+    arrays = [data.features, data.label, data.sha256]
+    for array in arrays if data.pixels is None else [*arrays, data.pixels]:
+        content.update(np.ascontiguousarray(array).data)
+    return content.hexdigest()

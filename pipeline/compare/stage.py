@@ -1,0 +1,283 @@
+"""The comparison itself: tune on the training pool, test once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import groups
+from pipeline.compare.alignment import align, backbone_names
+from pipeline.compare.config import CompareConfig
+from pipeline.compare.identity import inputs_digest, provenance
+from pipeline.compare.insights import (
+    NEAR_DUPLICATES,
+    Suspects,
+    about_duplicates,
+    describe_duplicates,
+    describe_label_errors,
+    find_duplicates,
+    find_label_errors,
+    learn_curve,
+    score_backbone,
+)
+from pipeline.compare.scoring import (
+    Entry,
+    HeldOut,
+    about_perfection,
+    about_the_choice,
+    score_baselines,
+    score_heads,
+)
+from pipeline.distribute import available_cores
+from pipeline.duplicates import Duplicates
+from pipeline.errors import InputError, one_line
+from pipeline.groups import Partition
+from pipeline.heads import by_name
+from pipeline.heads.baselines import MostFrequentClass, RawPixels
+from pipeline.heads.folds import divisions, predefined
+from pipeline.heads.search import FittedHead, TrainingSet, class_probabilities
+from pipeline.heads.threads import blas_threads
+from pipeline.protocol import (
+    Protocol,
+    check_features,
+    describe_dataset,
+    describe_protocol,
+    make_protocol,
+)
+from pipeline.records import Comparison, FeatureSet
+
+NAMED_GROUPS = "further images of the groups"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a comparison leaves besides its record.
+
+    Attributes:
+        entries: the heads, best first, in the order of `Comparison.heads`.
+        protocol: who trained and who tested; its rows are those of every entry's ``data``.
+        copies: which images occur more than once.
+        suspects: training images whose labels are in doubt.
+    """
+
+    entries: list[Entry]
+    protocol: Protocol
+    copies: Duplicates
+    suspects: Suspects
+
+    @property
+    def best(self) -> Entry:
+        """The head that cross-validation chose."""
+        return self.entries[0]
+
+
+def compare(
+    stores: Sequence[FeatureSet],
+    config: CompareConfig,
+    named_groups: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Comparison, Outcome]:
+    """Tune every head by cross-validation on the training images and score it once on the test.
+
+    With several stores, every backbone and every head are compared on the images that all stores
+    hold, with the same folds and the same test split. The best head is the one with the highest
+    cross-validated accuracy, never the test's; each other head is set against it by a paired test
+    on the same test images, see `score_heads`.
+
+    Args:
+        stores: one or more feature sets, with labels, of different extractions.
+        config: what to compare and how.
+        named_groups: the group of an image by its path, for images that must not be divided among
+            folds or between training and test: one patient, one scene, one burst.
+        progress: called with one line when a head is done.
+
+    Returns:
+        The record of the comparison, and the fitted heads. The same data and configuration give
+        the same results, times apart. ``created`` and ``command`` are the caller's to add to
+        ``provenance``.
+
+    Raises:
+        InputError: the data cannot be used; the message says why.
+    """
+    named_groups = named_groups or {}
+    names = backbone_names(stores)
+    aligned, warnings = align(stores)
+    data = aligned[0]
+    related, about_groups = _related(data, named_groups)
+    copies = find_duplicates(data, config.near_duplicates)
+    protocol = make_protocol(data, config, {NEAR_DUPLICATES: copies.group} | related)
+    warnings += [*about_groups, *protocol.warnings, *about_duplicates(data, copies)]
+    warnings += _check_others(aligned, names)
+    held_out = HeldOut(
+        data.label[protocol.test], protocol.group[protocol.test], protocol.twins, config.seed
+    )
+    folds = _folds(data, protocol, config)
+    entries: list[Entry] = []
+    backbones, best_training = [], None
+    several = len(stores) > 1
+    with blas_threads(available_cores()):
+        for name, store in zip(names, aligned, strict=True):
+            training = _training_set(store.features, store, protocol, folds, config)
+            scores = score_backbone(store, training) if several else {}
+            backbones.append(_backbone(name, store, scores))
+            entries += _fit(name, store, training, protocol, config, progress, several)
+            entries.sort(key=lambda entry: -entry.head.cv_accuracy)
+            if best_training is None or entries[0].backbone == name:
+                best_training = training  # with its matrices, which insights share
+        assert best_training is not None
+        best = entries[0]
+        rivals = [entry for entry in entries if entry.backbone == best.backbone]
+        suspects = find_label_errors(best_training, protocol, rivals)
+        curve = learn_curve(best_training, best)
+        heads = score_heads(entries, held_out)
+        baselines = score_baselines(_baselines(data, protocol, folds, config), held_out)
+    insights = {
+        "duplicates": describe_duplicates(data, copies, protocol),
+        "label_errors": describe_label_errors(suspects),
+        "learning_curve": curve,
+    }
+    comparison = Comparison(
+        dataset=describe_dataset(data, protocol),
+        extraction={"digest": best.data.digest, "document": best.data.extraction},
+        protocol=describe_protocol(data, protocol, config)
+        | {"class_weight": config.class_weight or "none"},
+        heads=heads,
+        baselines=baselines,
+        best=best.head.name,
+        best_backbone=best.backbone,
+        backbones=backbones,
+        insights=insights,
+        warnings=[
+            *warnings,
+            *about_the_choice(heads),
+            *about_perfection(heads, len(protocol.test)),
+        ],
+        provenance=provenance(inputs_digest(stores, config, named_groups)),
+    )
+    return comparison, Outcome(entries, protocol, copies, suspects)
+
+
+def _related(
+    data: FeatureSet, named_groups: Mapping[str, str]
+) -> tuple[dict[str, Partition], list[str]]:
+    """Return the partition that the user's groups make, and what is odd about them."""
+    if not named_groups:
+        return {}, []
+    known = sum(path in named_groups for path in data.path)
+    if not known:
+        raise InputError(
+            "the groups name none of the images; their paths must be those of the store, for"
+            f" instance {one_line(data.path[0])}"
+        )
+    alone = len(data.path) - known
+    about = [f"{alone:,} of {len(data.path):,} images are in no group, so each stands alone."]
+    return {NAMED_GROUPS: groups.by_name(data.path, named_groups)}, about if alone else []
+
+
+def _check_others(stores: Sequence[FeatureSet], names: Sequence[str]) -> list[str]:
+    """Check the features of all stores but the first, whose division has seen to it."""
+    return [
+        f"{name}: {warning}"
+        for name, store in list(zip(names, stores, strict=True))[1:]
+        for warning in check_features(store)
+    ]
+
+
+def _folds(data: FeatureSet, protocol: Protocol, config: CompareConfig) -> NDArray[np.int64]:
+    """Return the divisions that heads are chosen by, ``(r, n_train)``."""
+    if protocol.validation is not None:
+        return predefined(protocol.validation)
+    return divisions(
+        data.label[protocol.train],
+        protocol.folds,
+        config.seed,
+        protocol.repeats,
+        protocol.group[protocol.train],
+    )
+
+
+def _training_set(
+    features: NDArray[np.float32],
+    data: FeatureSet,
+    protocol: Protocol,
+    folds: NDArray[np.int64],
+    config: CompareConfig,
+) -> TrainingSet:
+    return TrainingSet(
+        features=features[protocol.train],
+        labels=data.label[protocol.train].astype(np.int64),
+        fold=folds,
+        seed=config.seed,
+        workers=config.workers or available_cores(),
+        class_weight=config.class_weight,
+    )
+
+
+def _fit(
+    backbone: str,
+    store: FeatureSet,
+    training: TrainingSet,
+    protocol: Protocol,
+    config: CompareConfig,
+    progress: Callable[[str], None] | None,
+    several: bool,
+) -> Iterator[Entry]:
+    """Yield every wanted head, fitted on one store's features."""
+    for family in by_name(config.heads):
+        head = family.search(training)
+        if progress:
+            progress(_summary(head, backbone if several else ""))
+        yield _entry(backbone, store, store.features, head, protocol)
+
+
+def _entry(
+    backbone: str,
+    data: FeatureSet,
+    features: NDArray[np.float32],
+    head: FittedHead,
+    protocol: Protocol,
+) -> Entry:
+    """Ask a fitted head about the test images, once."""
+    started = time.perf_counter()
+    probabilities = class_probabilities(head.estimator, features[protocol.test], len(data.classes))
+    return Entry(backbone, data, head, probabilities, time.perf_counter() - started)
+
+
+def _baselines(
+    data: FeatureSet, protocol: Protocol, folds: NDArray[np.int64], config: CompareConfig
+) -> list[Entry]:
+    """Fit what can be had without a backbone, on the same images and the first folds."""
+    runs: list[tuple[MostFrequentClass | RawPixels, NDArray[np.float32]]] = [
+        (MostFrequentClass(), data.features)
+    ]
+    if data.pixels is not None:
+        flat = data.pixels.reshape(len(data.pixels), -1)
+        pixels: NDArray[np.float32] = np.divide(flat, 255, dtype=np.float32)
+        runs.append((RawPixels(), pixels))
+    entries = []
+    for family, features in runs:
+        head = family.search(_training_set(features, data, protocol, folds[:1], config))
+        entries.append(_entry("", data, features, head, protocol))
+    return entries
+
+
+def _backbone(name: str, store: FeatureSet, scores: dict[str, float | None]) -> dict[str, object]:
+    return {
+        "backbone": name,
+        "digest": store.digest,
+        "document": store.extraction,
+        "dim": store.features.shape[1],
+        "scores": scores,
+    }
+
+
+def _summary(head: FittedHead, backbone: str) -> str:
+    params = ", ".join(f"{name} = {value}" for name, value in head.params.items())
+    return (
+        f"{backbone}{', ' if backbone else ''}{head.name}: {head.cv_accuracy:.1%} ±"
+        f" {head.cv_std:.1%} in cross-validation with {params}, {head.seconds:.1f} s"
+    )

@@ -1,0 +1,250 @@
+"""Images that occur more than once: the same bytes, or the same photo saved again.
+
+Two images are near-duplicates if their features and their miniatures agree that they are. Features
+see through recompression, resizing, small crops and mirroring, but two pairs of jeans on the same
+hanger are as close to each other as a photo to its thumbnail; miniatures compare what lies where,
+but two white shirts on a white wall look alike at that size.
+
+Backbones differ in how close any two images are, so a cosine counts by how far it is on the way
+from the usual neighbour to identity: the *closeness* of a pair is 0 where its cosine is that of a
+typical image and its fifth neighbour, and 1 where the features are the same. The thresholds are
+chosen on copies made for the purpose; ARCHITECTURE.md has the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import groups
+
+MIN_CORRELATION = 0.98  # enough by itself, unless the features object
+MIN_AGREEMENT = 0.88  # of what both say together, with these weights
+WEIGHTS = (0.4, 0.6)  # of closeness and correlation
+MIN_CLOSENESS = 0.85  # for stores without miniatures
+
+BLOCK = 2048  # images; a tile of all pairs of two blocks takes 16 MB a matrix
+SAMPLE = 1000  # images whose neighbours say what is usual
+NEIGHBOUR = 5  # the one that is taken for usual: few images have so many copies
+_SIDE = 16  # pixels of the grey image that miniatures are compared by
+_FLAT = 1.0  # grey levels; an image that varies less has no pattern that could correlate
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Which images are copies of which.
+
+    Attributes:
+        group: ``(n,)`` numbers, the same for images that copies connect, directly or by way of
+            others; an image without copies is a group of its own. Numbered by first image.
+        twin: ``(n,)`` the most similar copy of each image, -1 without any.
+        exact: ``(n,)`` whether that one has the same bytes.
+        cosine: ``(n,)`` of the two images' features, NaN without a copy.
+        correlation: ``(n,)`` of the two images' miniatures, the mirrored one if that fits better;
+            NaN without a copy or without miniatures.
+    """
+
+    group: NDArray[np.intp]
+    twin: NDArray[np.intp]
+    exact: NDArray[np.bool_]
+    cosine: NDArray[np.float32]
+    correlation: NDArray[np.float32]
+
+    @property
+    def rows(self) -> NDArray[np.intp]:
+        """Images with copies, those of a group together."""
+        found = np.flatnonzero(self.twin >= 0)
+        return found[np.argsort(self.group[found], kind="stable")]
+
+
+def find(
+    features: NDArray[np.float32],
+    sha256: NDArray[np.uint8],
+    pixels: NDArray[np.uint8] | None,
+    near: bool = True,
+) -> Duplicates:
+    """Find the images that occur more than once.
+
+    All pairs are compared, in tiles, so that memory does not grow with their number: 2.6 GFLOP for
+    each 1,000 × 1,000 pairs of 1,280 features.
+
+    Args:
+        features: ``(n, d)``; a row that is not finite has no near-duplicates.
+        sha256: ``(n, 32)`` hashes of the image files' bytes.
+        pixels: ``(n, 32, 32, 3)`` miniatures; without them the cosine decides alone.
+        near: whether to look for near-duplicates too.
+    """
+    _, first, content = np.unique(sha256, axis=0, return_index=True, return_inverse=True)
+    content = content.reshape(-1)
+    order = np.sort(first)  # one image of each content, in the order of the images
+    place = np.empty(len(first), np.intp)
+    place[np.argsort(first)] = np.arange(len(first))
+    best = _Best(len(order))
+    if near:
+        for pairs in _near_pairs(features, pixels, order):
+            best.add(*pairs)
+    group = best.components()[place[content]]
+    twin = order[best.partner][place[content]]
+    twin[best.partner[place[content]] < 0] = -1
+    cosine, correlation = best.cosine[place[content]], best.correlation[place[content]]
+
+    # A copy with the same bytes goes before any other.
+    exact = np.bincount(content, minlength=len(first))[content] > 1
+    by_content = np.lexsort((np.arange(len(content)), content))
+    previous = np.roll(by_content, 1)
+    same = content[previous] == content[by_content]
+    twin[by_content[same]] = previous[same]
+    starts = by_content[~same]
+    twin[starts[exact[starts]]] = by_content[np.flatnonzero(~same)[exact[starts]] + 1]
+    cosine[exact] = 1
+    correlation[exact] = np.nan if pixels is None else 1
+    return Duplicates(groups.join(group), twin, exact, cosine, correlation)
+
+
+def rule(with_pixels: bool) -> str:
+    """Say when two images count as near-duplicates."""
+    if not with_pixels:
+        return f"closeness of the features at least {MIN_CLOSENESS}"
+    a, b = WEIGHTS
+    return (
+        f"{a} × closeness of the features + {b} × correlation of the miniatures at least"
+        f" {MIN_AGREEMENT}, or correlation at least {MIN_CORRELATION} and closeness at least 0"
+    )
+
+
+class _Best:
+    """The most similar partner of each image, and what is connected, from pairs as they come."""
+
+    def __init__(self, n: int) -> None:
+        self.partner = np.full(n, -1, np.intp)
+        self.cosine = np.full(n, np.nan, np.float32)
+        self.correlation = np.full(n, np.nan, np.float32)
+        self._links: list[NDArray[np.intp]] = []
+
+    def add(
+        self,
+        left: NDArray[np.intp],
+        right: NDArray[np.intp],
+        cosine: NDArray[np.float32],
+        correlation: NDArray[np.float32],
+    ) -> None:
+        one, other = np.r_[left, right], np.r_[right, left]
+        cosine, correlation = np.r_[cosine, cosine], np.r_[correlation, correlation]
+        # The most similar pair of each image; among equals the first partner.
+        order = np.lexsort((other, -cosine, one))
+        first = np.unique(one[order], return_index=True)[1]
+        chosen = order[first]
+        held = self.cosine[one[chosen]]
+        chosen = chosen[~(held >= cosine[chosen])]
+        self.partner[one[chosen]] = other[chosen]
+        self.cosine[one[chosen]] = cosine[chosen]
+        self.correlation[one[chosen]] = correlation[chosen]
+        members, local = np.unique(np.r_[left, right], return_inverse=True)
+        part = _components(len(members), local[: len(left)], local[len(left) :])
+        # Linking every member to the first of its part is enough, however many pairs there are.
+        heads = members[np.unique(part, return_index=True)[1]]
+        self._links.append(np.stack([heads[part], members]))
+
+    def components(self) -> NDArray[np.intp]:
+        """Number the connected images."""
+        links = np.concatenate([np.zeros((2, 0), np.intp), *self._links], axis=1)
+        return _components(len(self.partner), links[0], links[1])
+
+
+def _near_pairs(
+    features: NDArray[np.float32], pixels: NDArray[np.uint8] | None, rows: NDArray[np.intp]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield pairs of places in ``rows``, with cosine and correlation, tile by tile."""
+    patterns = None if pixels is None else _patterns(pixels, rows)
+    usual = _usual_cosine(features, rows)
+    # Where all features are the same, they tell no image from another.
+    room = max(1.0 - usual, 1e-6)
+    if patterns is None and room <= 1e-5:
+        return
+    starts = range(0, len(rows), BLOCK)
+    for top in starts:
+        left = _directions(features[rows[top : top + BLOCK]])
+        for start in range(top, len(rows), BLOCK):
+            right = left if start == top else _directions(features[rows[start : start + BLOCK]])
+            cosine = left @ right.T
+            closeness = 1.0 - (1.0 - cosine) / np.float32(room)
+            if patterns is None:
+                correlation = np.full_like(cosine, np.nan)
+                found = closeness >= MIN_CLOSENESS
+            else:
+                correlation = _correlations(
+                    patterns[top : top + BLOCK], patterns[start : start + BLOCK]
+                )
+                found = (correlation >= MIN_CORRELATION) & (closeness >= -1e-3)
+                found |= WEIGHTS[0] * closeness + WEIGHTS[1] * correlation >= MIN_AGREEMENT
+            if start == top:
+                found = np.triu(found, 1)
+            i, j = np.nonzero(found)
+            if len(i):
+                yield i + top, j + start, cosine[i, j], correlation[i, j]
+
+
+def _usual_cosine(features: NDArray[np.float32], rows: NDArray[np.intp]) -> float:
+    """Return the median, over a sample of images, of the cosine to their fifth neighbour."""
+    sample = rows[:: -(-len(rows) // SAMPLE)]
+    nth = min(NEIGHBOUR, len(rows) - 1)
+    left = _directions(features[sample])
+    nearest = np.full((len(sample), nth + 1), -1.0, np.float32)
+    for start in range(0, len(rows), BLOCK):
+        cosine = left @ _directions(features[rows[start : start + BLOCK]]).T
+        merged = np.concatenate([nearest, cosine], axis=1)
+        nearest = np.partition(merged, merged.shape[1] - nth - 1, axis=1)[:, -nth - 1 :]
+    return float(np.median(nearest.min(axis=1)))  # each image is its own first neighbour
+
+
+def _directions(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows of norm 1; rows of zeros, and those that are not finite, become zeros."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.sqrt(np.einsum("ij,ij->i", features, features))[:, None]
+    usable = np.isfinite(norms) & (norms > 0)
+    rows: NDArray[np.float32] = np.divide(
+        features, norms, out=np.zeros_like(features), where=usable
+    )
+    return rows
+
+
+def _patterns(pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return a ``(len(rows), 257)`` vector of norm 1 an image: its grey pattern without the mean.
+
+    The last element stands for flat images, which are alike without any pattern.
+    """
+    step = pixels.shape[1] // _SIDE
+    patterns = np.zeros((len(rows), _SIDE * _SIDE + 1), np.float32)
+    for start in range(0, len(rows), BLOCK):
+        block = pixels[rows[start : start + BLOCK]].astype(np.float32)
+        shape = (len(block), _SIDE, step, _SIDE, step * block.shape[3])
+        grey = block.reshape(shape).mean(axis=(2, 4)).reshape(len(block), -1)
+        grey -= grey.mean(axis=1, keepdims=True)
+        spread = np.sqrt((grey**2).mean(axis=1))
+        flat = spread < _FLAT
+        grey /= np.maximum(spread, _FLAT)[:, None] * _SIDE
+        grey[flat] = 0
+        patterns[start : start + BLOCK, :-1] = grey
+        patterns[start : start + BLOCK, -1] = flat
+    return patterns
+
+
+def _correlations(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the correlations of all pairs of patterns, mirrored if that fits better."""
+    mirrored = left.copy()
+    images = left[:, :-1].reshape(len(left), _SIDE, _SIDE)
+    mirrored[:, :-1] = images[:, :, ::-1].reshape(len(left), -1)
+    best: NDArray[np.float32] = np.maximum(left @ right.T, mirrored @ right.T)
+    return best
+
+
+def _components(n: int, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.intp]:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(n, n))
+    numbers: NDArray[np.intp] = connected_components(graph, directed=False)[1].astype(np.intp)
+    return numbers

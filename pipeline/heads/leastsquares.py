@@ -1,0 +1,206 @@
+"""What stands in for the SVMs where all pairs of images, or of classes, would be too many.
+
+The squared error in place of the hinge loss, one class against the rest (Suykens and Vandewalle,
+*Least Squares Support Vector Machine Classifiers*, 1999), has its solution in sums over rows, which
+are taken block by block: no matrix has more than rows times features. For the Gaussian kernel, rows
+are first described by their kernel with some of them, drawn at random (Williams and Seeger, *Using
+the Nyström Method to Speed Up Kernel Machines*, 2001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.heads.calibration import calibrate
+from pipeline.heads.search import Candidate, TrainingSet
+from pipeline.heads.threads import one_thread_each, run_parallel
+from pipeline.metrics import accuracy
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+LANDMARKS = 2000  # rows that the Gaussian kernel is described by
+BLOCK = 4096  # rows that a thread handles at once
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Weighted sums over some rows, of which a ridge regression consists.
+
+    Attributes:
+        weight: the sum of the weights.
+        rows: ``(m,)``, the sum of the rows.
+        targets: ``(t,)``, of their targets.
+        squares: ``(m, m)``, of the rows' outer products.
+        products: ``(m, t)``, of those of rows and targets.
+    """
+
+    weight: float
+    rows: NDArray[np.float64]
+    targets: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    products: NDArray[np.float64]
+
+    def less(self, other: _Sums) -> _Sums:
+        """Return the sums over the other rows."""
+        return _Sums(
+            self.weight - other.weight,
+            self.rows - other.rows,
+            self.targets - other.targets,
+            self.squares - other.squares,
+            self.products - other.products,
+        )
+
+    def solve(self, alphas: Sequence[float]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Yield coefficients ``(m, t)`` and intercepts ``(t,)`` for each penalty."""
+        from scipy.linalg import cho_factor, cho_solve
+
+        mean, target = self.rows / self.weight, self.targets / self.weight
+        squares = self.squares - self.weight * np.outer(mean, mean)
+        products = self.products - self.weight * np.outer(mean, target)
+        # Sums of float32 products: eigenvalues may be as far below 0 as this.
+        slack = 1e-7 * float(np.trace(squares))
+        for alpha in alphas:
+            penalised = squares + max(alpha, slack) * np.eye(len(squares))
+            coefficients = cho_solve(cho_factor(penalised, check_finite=False), products)
+            yield coefficients, target - mean @ coefficients
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """Ridge regressions of classes on some description of the rows, for all folds.
+
+    Attributes:
+        design: ``(n, m) float32``, the description.
+        data: the training set.
+    """
+
+    design: NDArray[np.float32]
+    data: TrainingSet
+
+    def search(self, alphas: Sequence[float], params: dict[str, Any]) -> Iterator[Candidate]:
+        """Yield a scored candidate for each strength of the penalty.
+
+        Args:
+            alphas: strengths of the penalty.
+            params: what else belongs to the parameters.
+        """
+        total = self._sums(np.arange(len(self.data.labels)))
+        parts: list[list[NDArray[np.float32]]] = [[] for _ in alphas]
+        for _, held_out in self.data.folds:
+            solutions = total.less(self._sums(held_out)).solve(alphas)
+            for part, (coefficients, intercepts) in zip(parts, solutions, strict=True):
+                part.append(self._values(held_out, coefficients, intercepts))
+        true = [self.data.labels[held_out] for _, held_out in self.data.folds]
+        for alpha, part in zip(alphas, parts, strict=True):
+            scores = tuple(
+                accuracy(codes, values.argmax(axis=1))
+                for codes, values in zip(true, part, strict=True)
+            )
+            yield Candidate({"alpha": alpha} | params, scores, outputs=self.data.gather(part))
+
+    def fit(self, best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+        """Return the stock classifier of `design`, calibrated, and out-of-fold probabilities."""
+        from sklearn.linear_model import RidgeClassifier
+
+        assert best.outputs is not None
+        labels, alpha = self.data.labels, best.params["alpha"]
+        total = self._sums(np.arange(len(labels)))
+        coefficients, intercepts = next(total.solve([alpha]))
+        # One row a class: enough for scikit-learn to make the object, whose coefficients follow.
+        rows = np.unique(labels, return_index=True)[1]
+        model = RidgeClassifier(alpha=alpha, class_weight=self.data.class_weight)
+        model.fit(self.design[rows], labels[rows])
+        model.coef_ = coefficients.T.astype(np.float32)
+        model.intercept_ = intercepts.astype(np.float32)
+        return calibrate(model, best.outputs, self.data)
+
+    def answers(self, alpha: float) -> list[NDArray[np.float32]]:
+        """Return the decision values of the rows that each fold holds out, for one penalty."""
+        return [
+            self._values(held_out, *next(self._sums(fit).solve([alpha])))
+            for fit, held_out in self.data.folds
+        ]
+
+    def _targets(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return 1 for the class and -1 for others: a column a class, or one for two classes."""
+        known = np.unique(self.data.labels)
+        if len(known) == 2:
+            known = known[1:]
+        hits = self.data.labels[rows][:, None] == known
+        return np.where(hits, np.float32(1), np.float32(-1))
+
+    def _sums(self, rows: NDArray[np.intp]) -> _Sums:
+        """Add rows up; classes have the weights that they have among all rows."""
+        weights = self.data.weights(np.arange(len(self.data.labels)))
+
+        def of_block(start: int) -> list[NDArray[np.float32]]:
+            block = rows[start : start + BLOCK]
+            design, targets, weight = self.design[block], self._targets(block), weights[block, None]
+            weighted = design * weight
+            return [
+                weight.sum(axis=0, dtype=np.float64),
+                weighted.sum(axis=0, dtype=np.float64),
+                (targets * weight).sum(axis=0, dtype=np.float64),
+                weighted.T @ design,
+                weighted.T @ targets,
+            ]
+
+        sums: list[NDArray[np.float64]] = []
+        with one_thread_each():
+            for starts in _chunks(range(0, len(rows), BLOCK), self.data.workers):
+                for parts in run_parallel(of_block, starts, self.data.workers):
+                    if not sums:
+                        sums = [part.astype(np.float64) for part in parts]
+                    else:
+                        for total, part in zip(sums, parts, strict=True):
+                            total += part
+        return _Sums(float(sums[0][0]), *sums[1:])
+
+    def _values(
+        self, rows: NDArray[np.intp], coefficients: NDArray[Any], intercepts: NDArray[Any]
+    ) -> NDArray[np.float32]:
+        """Return the decision values of all classes, ``(rows, n_classes)``."""
+        known = np.unique(self.data.labels)
+        found = self.design[rows] @ coefficients.astype(np.float32)
+        found += intercepts.astype(np.float32)
+        if len(known) == 2:
+            found = np.hstack([-found, found])
+        values = np.repeat(found.min(axis=1, keepdims=True), self.data.n_classes, axis=1)
+        values[:, known] = found
+        return values
+
+
+def landmarks(data: TrainingSet, gamma: float) -> BaseEstimator:
+    """Return the stock ``Nystroem`` transformer of the normalised rows, fitted.
+
+    It is fitted on its landmarks alone, in float64: it divides by square roots of the eigenvalues
+    of their kernel, many of which are small.
+    """
+    from sklearn.kernel_approximation import Nystroem
+
+    count = min(LANDMARKS, len(data.labels))
+    drawn = np.random.default_rng(data.seed).choice(len(data.labels), count, replace=False)
+    model = Nystroem(kernel="rbf", gamma=gamma, n_components=count, random_state=data.seed)
+    return model.fit(data.rows[np.sort(drawn)].astype(np.float64))
+
+
+def describe(transformer: BaseEstimator, data: TrainingSet) -> NDArray[np.float32]:
+    """Transform all normalised rows, block by block, ``(n, m) float32``."""
+    design = np.empty((len(data.rows), len(transformer.component_indices_)), np.float32)
+
+    def fill(start: int) -> None:
+        design[start : start + BLOCK] = transformer.transform(data.rows[start : start + BLOCK])
+
+    run_parallel(fill, range(0, len(design), BLOCK), data.workers)
+    return design
+
+
+def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
