@@ -266,6 +266,7 @@ def _result(
         verdict=verdict,
         confusion=metrics.confusion(true, predicted, probabilities.shape[1]).tolist(),
         grid=head.grid,
+        approximation=head.approximation,
     )
 
 

@@ -201,6 +201,7 @@ class HeadResult:
             head; empty for a baseline.
         confusion: ``(k, k)`` counts, rows true, columns predicted.
         grid: each candidate tried, as ``{"params", "cv_accuracy", "cv_std"}``.
+        approximation: what was done in place of the exact method; empty if nothing.
     """
 
     name: str
@@ -215,6 +216,7 @@ class HeadResult:
     verdict: str
     confusion: list[list[int]]
     grid: list[dict[str, Any]] = field(default_factory=list)
+    approximation: str = ""
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,9 @@ def _print_table(results: dict[str, Any]) -> None:
     for head in results["baselines"]:
         _add_row(table, head)
     Console(highlight=False, width=_WIDTH).print(table)
+    for head in results["heads"]:
+        if head.get("approximation"):
+            click.echo(f"* {head['name']} is approximate: {head['approximation']}")
     for warning in results["warnings"]:
         click.echo(f"note: {one_line(warning)}")
     data, protocol = results["dataset"], results["protocol"]
@@ -125,7 +128,7 @@ def _print_table(results: dict[str, Any]) -> None:
 def _add_row(table: Table, head: dict[str, Any]) -> None:
     low, high = head["test_accuracy_ci"]
     table.add_row(
-        head["name"],
+        head["name"] + (" *" if head.get("approximation") else ""),
         f"{head['test_accuracy']:.1%}",
         f"{100 * low:.1f}–{100 * high:.1f}",
         f"{100 * head['cv_accuracy']:.1f} ± {100 * head['cv_std']:.1f}",
