@@ -70,39 +70,52 @@ def _fit(
     scores without an error give a finite slope.
     """
     from scipy.optimize import minimize
+    from scipy.special import expit
 
     step = -(-values.size // MAX_CELLS)
     values, codes = values[::step], codes[::step]
     n, k = values.shape
     scale = max(float(values.std()), 1e-6)
-    rows = np.arange(n)
+    mean = middle if k == 2 else float(values.mean())
+    targets = np.full(values.shape, 1.0 / n)
+    targets[np.arange(n), codes] += 1.0
 
-    def unpack(x: NDArray[np.float64]) -> tuple[float, float]:
-        slope = float(np.exp(x[0])) / scale
-        return slope, slope * middle if k == 2 else float(x[1]) + slope * float(values.mean())
-
-    def loss(x: NDArray[np.float64]) -> float:
-        logs = _log_probabilities(values, *unpack(x))
-        return float(-(logs[rows, codes].sum() + logs.sum() / n) / n)
+    def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return the mean log loss and its derivatives by log slope and offset at the mean."""
+        slope = np.exp(x[0]) / scale
+        offset = slope * mean + (0.0 if k == 2 else x[1])
+        logs = _log_probabilities(values, slope, offset)
+        if k == 2:
+            pull = targets[:, 1] - targets.sum(axis=1) * np.exp(logs[:, 1])
+            by_slope = slope * (pull * (values[:, 1] - mean)).sum()
+            gradient = np.array([by_slope, 0.0])
+        else:
+            pull = targets - targets.sum(axis=1, keepdims=True) * np.exp(logs)
+            pull *= expit(offset - slope * values)
+            gradient = np.array([slope * (pull * (values - mean)).sum(), -pull.sum()])
+        return -float((targets * logs).sum()) / n, -gradient / n
 
     bounds = [SLOPES, OFFSETS]
     starts = [(0.5, 2.0), (0.5, 15.0)]
-    found = [minimize(loss, start, method="L-BFGS-B", bounds=bounds) for start in starts]
-    return unpack(min(found, key=lambda result: float(result.fun)).x)
+    found = [minimize(loss, x, jac=True, method="L-BFGS-B", bounds=bounds) for x in starts]
+    best = min(found, key=lambda result: float(result.fun)).x
+    slope = float(np.exp(best[0])) / scale
+    return slope, slope * mean + (0.0 if k == 2 else float(best[1]))
 
 
 def _log_probabilities(
     values: NDArray[np.float64], slope: float, offset: float
 ) -> NDArray[np.float64]:
     """Return the logarithms of the probabilities that ``CalibratedClassifierCV`` gives."""
+    from scipy.special import log_expit
+
     logits = slope * values - offset
     if values.shape[1] == 2:
         logits[:, 0] = -logits[:, 1]
-        logs: NDArray[np.float64] = -np.logaddexp(0.0, -logits)
-        return logs
-    logs = -np.logaddexp(0.0, -logits)
-    top = logs.max(axis=1, keepdims=True)
-    logs -= top + np.log(np.exp(logs - top).sum(axis=1, keepdims=True))
+    logs: NDArray[np.float64] = log_expit(logits)
+    if values.shape[1] > 2:
+        top = logs.max(axis=1, keepdims=True)
+        logs -= top + np.log(np.exp(logs - top).sum(axis=1, keepdims=True))
     return logs
 
 

@@ -1,7 +1,7 @@
 """The k nearest neighbours of normalised rows, for every k and weighting from one sorting.
 
-Distances are worked out block by block, so no matrix of all pairs is ever held, and the same way
-serves a thousand images and a hundred thousand: always the exact neighbours.
+Up to some thousands of rows, distances come from the Gram matrix that the SVMs use too. Beyond,
+they are worked out block by block, and no matrix of all pairs is held; neighbours are always exact.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.heads.calibration import calibrate
-from pipeline.heads.search import SAME_IMAGE, Candidate, FittedHead, TrainingSet, finish
+from pipeline.heads.search import (
+    MAX_GRAM_ROWS,
+    SAME_IMAGE,
+    Candidate,
+    FittedHead,
+    TrainingSet,
+    finish,
+)
 from pipeline.heads.threads import run_parallel
 from pipeline.metrics import accuracy
 
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("uniform", "distance")
 BLOCK = 512  # rows whose distances a thread holds at once
-GROUP = 64  # columns that stand behind one minimum when the smallest of many are sought
+GROUP = 16  # columns that stand behind one minimum when the smallest of many are sought
 CELLS = 1 << 23  # votes are counted for so many pairs of image and class at once
 
 
@@ -130,11 +137,12 @@ def _neighbours(
 ) -> Neighbours:
     """Return the k nearest of the rows ``fit`` for each of the rows ``held_out``."""
     rows, norms = data.rows, data.squared_norms
-    inside, inside_norms = rows[fit], norms[fit]
+    few = len(rows) <= MAX_GRAM_ROWS
+    inside, inside_norms = data.gram if few else rows[fit], norms[fit]
 
     def nearest(start: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
         block = held_out[start : start + BLOCK]
-        squared = rows[block] @ inside.T
+        squared = inside[np.ix_(block, fit)] if few else rows[block] @ inside.T
         squared *= -2.0
         squared += inside_norms
         squared += norms[block, None]

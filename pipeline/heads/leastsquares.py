@@ -116,8 +116,8 @@ class LeastSquares:
         rows = np.unique(labels, return_index=True)[1]
         model = RidgeClassifier(alpha=alpha, class_weight=self.data.class_weight)
         model.fit(self.design[rows], labels[rows])
-        model.coef_ = coefficients.T.astype(np.float32)
-        model.intercept_ = intercepts.astype(np.float32)
+        model.coef_ = coefficients.T.astype(np.float32).reshape(model.coef_.shape)
+        model.intercept_ = intercepts.astype(np.float32).reshape(np.shape(model.intercept_))
         return calibrate(model, best.outputs, self.data)
 
     def answers(self, alpha: float) -> list[NDArray[np.float32]]:

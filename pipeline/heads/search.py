@@ -24,6 +24,8 @@ from pipeline.heads.threads import hushed, one_thread_each
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
+MAX_GRAM_ROWS = 10_000  # 0.4 GB; with more, no family asks for the inner products of all pairs
+
 # Squared distances below this are rounding errors of a float32 Gram matrix: the same image.
 SAME_IMAGE = 4e-6
 
@@ -36,7 +38,6 @@ class Candidate:
         params: the hyper-parameters.
         scores: accuracy on each fold.
         loss: mean out-of-fold log loss, where a family knows it; decides between equal accuracies.
-        saturated: no larger C can change the solution on any fold.
         outputs: ``(n, k) float32``, what the folds' models say of the rows that they have not seen:
             probabilities, or values that `pipeline.heads.calibration` makes probabilities of; the
             mean over repeats. NaN in rows that no fold holds out. Only the best need keep it.
@@ -45,7 +46,6 @@ class Candidate:
     params: dict[str, Any]
     scores: tuple[float, ...]
     loss: float = 0.0
-    saturated: bool = False
     outputs: NDArray[np.float32] | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
@@ -303,21 +303,20 @@ def climb(
 ) -> list[Candidate]:
     """Evaluate growing values of C until the accuracy has passed its peak.
 
-    A solution that no larger value can change ends the climb: that is exact. So do ``patience``
-    values in a row below the best so far: beyond the peak each fit costs most and wins least.
+    So many values in a row below the best so far end the climb: beyond the peak each fit costs
+    most and wins least.
 
     Args:
         grid: ascending values.
         evaluate: scores one of them.
-        patience: None to try the whole grid.
+        patience: how many values; None to try the whole grid.
     """
     tried: list[Candidate] = []
     for value in grid:
         tried.append(evaluate(value))
         forget_all_but_best(tried)
         best = max(candidate.accuracy for candidate in tried)
-        below = [c.accuracy < best for c in tried[-patience:]] if patience else [False]
-        if tried[-1].saturated or all(below):
+        if patience and all(candidate.accuracy < best for candidate in tried[-patience:]):
             break
     return tried
 

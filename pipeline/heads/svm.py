@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from pipeline.heads import leastsquares
 from pipeline.heads.calibration import calibrate
 from pipeline.heads.leastsquares import LeastSquares
+from pipeline.heads.onevsone import decide
 from pipeline.heads.search import (
+    MAX_GRAM_ROWS,
     Candidate,
     FittedHead,
     TrainingSet,
-    climb,
     finish,
     forget_all_but_best,
     squared_distances,
@@ -27,9 +28,9 @@ from pipeline.heads.threads import run_parallel
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-# Beyond these, `pipeline.heads.leastsquares` stands in. 10,000 rows have 0.4 GB of Gram matrix and
-# 0.5 GB of kernel a thread; 256 classes have 32,640 pairs, each with a machine of its own.
-MAX_ROWS = 10_000
+# Beyond these, `pipeline.heads.leastsquares` stands in. 10,000 rows have 0.5 GB of kernel a thread;
+# 256 classes have 32,640 pairs, each with a machine of its own.
+MAX_ROWS = MAX_GRAM_ROWS
 MAX_CLASSES = 256
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -42,27 +43,24 @@ class LinearSVMHead:
     Attributes:
         name: how users spell it.
         c_grid: costs of an error, ascending.
-        patience: see `pipeline.heads.search.climb`.
     """
 
     name: str = "linear-svm"
     c_grid: tuple[float, ...] = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 2, 9))
-    patience: int | None = 2
 
     def search(self, data: TrainingSet) -> FittedHead:
-        """Climb the C path over all folds, choose and refit; see `Family`."""
+        """Score the whole grid on all folds, choose and refit; see `Family`."""
         started = time.perf_counter()
         if _is_large(data):
             return self._least_squares(data, started)
         gram = data.gram
-
-        def evaluate(c: float) -> Candidate:
-            steps = run_parallel(
-                lambda fold: _path(gram, data, fold, None, [c])[0], data.folds, data.workers
-            )
-            return _candidate({"C": c}, steps, data)
-
-        candidates = climb(self.c_grid, evaluate, self.patience)
+        paths = run_parallel(
+            lambda fold: _path(gram, data, fold, None, self.c_grid), data.folds, data.workers
+        )
+        candidates = [
+            _candidate({"C": c}, steps, data)
+            for c, steps in zip(self.c_grid, zip(*paths, strict=True), strict=True)
+        ]
         return finish(self.name, candidates, lambda best: _fit(best, data), data, started)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
@@ -141,16 +139,15 @@ class RbfSVMHead:
                 candidates.append(candidate)
                 forget_all_but_best(candidates)
             del machine  # one description at a time: it may take a gigabyte
-        order = sorted(candidates, key=lambda c: (-c.params["alpha"], c.params["gamma"]))
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             transformer = transformers[best.params["gamma"]]
             machine = LeastSquares(leastsquares.describe(transformer, data), data)
             return _after_normaliser(data, *machine.fit(best), transformer)
 
-        count = order[0].params["n_components"]
+        count = candidates[0].params["n_components"]
         how = f"Nyström, {count:,} landmarks; least squares, one against rest"
-        return finish(self.name, order, fit, data, started, how)
+        return finish(self.name, candidates, fit, data, started, how)
 
 
 class Step(NamedTuple):
@@ -194,19 +191,30 @@ def _candidate(params: dict[str, Any], steps: Sequence[Step], data: TrainingSet)
     return Candidate(
         params,
         tuple(step.accuracy for step in steps),
-        saturated=all(step.saturated for step in steps),
         outputs=data.gather([step.values for step in steps]),
     )
 
 
 def _fit(best: Candidate, data: TrainingSet) -> tuple[BaseEstimator, NDArray[np.float64]]:
-    """Fit the stock pipeline on all rows, and calibrate it on the out-of-fold decision values."""
+    """Fit the stock pipeline on all rows, and calibrate it on the out-of-fold decision values.
+
+    The shared kernel tells the support vectors in no time. Rows that are none have coefficient 0
+    and can be left out without changing the solution, so the machine that computes its own kernel
+    gets the support vectors alone; except where its weights of classes depend on the others.
+    """
     from sklearn.svm import SVC
 
     assert best.outputs is not None
-    kernel = "rbf" if "gamma" in best.params else "linear"
-    machine = SVC(kernel=kernel, class_weight=data.class_weight, **best.params)
-    machine.fit(data.rows, data.labels)
+    gamma = best.params.get("gamma")
+    rows = np.arange(len(data.labels))
+    if data.class_weight is None:
+        kernel = _kernel(data.gram, rows, rows, gamma)
+        rows = SVC(kernel="precomputed", C=best.params["C"]).fit(kernel, data.labels).support_
+        rows = np.sort(rows)
+    machine = SVC(
+        kernel="rbf" if gamma else "linear", class_weight=data.class_weight, **best.params
+    )
+    machine.fit(data.rows[rows], data.labels[rows])
     return _after_normaliser(data, *calibrate(machine, best.outputs, data))
 
 
@@ -236,6 +244,7 @@ def _path(
     C only bounds the dual coefficients from above. Once none of them reaches its bound, the
     solution is the same for every larger C and need not be computed again.
     """
+    from sklearn import config_context
     from sklearn.svm import SVC
 
     fit, held_out = fold
@@ -244,7 +253,8 @@ def _path(
     for c in costs:
         if not path or not path[-1].saturated:
             model = SVC(kernel="precomputed", C=c, class_weight=data.class_weight)
-            model.fit(kernel, data.labels[fit])
+            with config_context(assume_finite=True):  # looking takes a third of the time
+                model.fit(kernel, data.labels[fit])
             # A class's coefficients are bounded by C times its weight.
             bound = c * float(model.class_weight_.min())
             step = _step(model, kernel_out, data.labels[held_out], data.n_classes, bound)
@@ -260,14 +270,8 @@ def _step(
     bound: float,
 ) -> Step:
     """Score a machine on rows held out; a class that it has never seen gets the row's least."""
-    found = model.decision_function(kernel)
-    if found.ndim == 1:
-        found = np.stack([-found, found], axis=1)
-        votes = found
-    else:
-        # scikit-learn adds less than 1/2 to the votes; its `predict` goes by the votes alone.
-        votes = np.rint(found)
-    right = model.classes_[votes.argmax(axis=1)] == true
+    found, winners = decide(model, kernel)
+    right = model.classes_[winners] == true
     values = np.repeat(found.min(axis=1, keepdims=True), n_classes, axis=1)
     values[:, model.classes_] = found
     saturated = bool(np.abs(model.dual_coef_).max(initial=0.0) < bound)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -16,31 +21,40 @@ def run_parallel(
 ) -> list[Result]:
     """Return ``function(task)`` for each task, in order, worked out in threads.
 
+    joblib's threads would be asked for results every 10 ms, which is longer than many a task.
+
     Args:
         function: spends its time outside the interpreter lock, as BLAS and libsvm do.
         tasks: its arguments.
         workers: number of threads.
     """
-    from joblib import Parallel, delayed
-
-    with one_thread_each(workers):
-        results: list[Result] = Parallel()(delayed(function)(task) for task in tasks)
-    return results
+    with one_thread_each(), ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, tasks))
 
 
 @contextmanager
 def one_thread_each(workers: int = 1) -> Iterator[None]:
     """Let joblib use threads, and BLAS and OpenMP one thread in each of them; hush scikit-learn.
 
-    Threads of BLAS inside threads of joblib fight for the cores: on two of them, logistic
+    Threads of BLAS inside other threads fight for the cores: on two of them, logistic
     regression took ten times as long. The filter of warnings is set here, once, because threads
     share the list of filters.
     """
     from joblib import parallel_config
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1), parallel_config(backend="threading", n_jobs=workers), hushed():
+    threads = parallel_config(backend="threading", n_jobs=workers)
+    with _thread_pools().limit(limits=1), threads, hushed():
         yield
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    """Find the libraries with threads of their own; once, because looking takes 10 ms."""
+    import scipy.linalg  # noqa: F401 - brings a BLAS
+    import sklearn.svm  # noqa: F401 - brings OpenMP
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextmanager

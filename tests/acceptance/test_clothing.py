@@ -39,7 +39,7 @@ PLAIN = {
 }
 SMALL_GRID = {
     "logistic-regression": {"c_grid": (1.0, 10.0, 100.0), "patience": None},
-    "linear-svm": {"c_grid": (0.1, 1.0, 10.0), "patience": None},
+    "linear-svm": {"c_grid": (0.1, 1.0, 10.0)},
     "rbf-svm": {"c_grid": (2.0, 8.0), "gamma_multiples": (0.5, 1.0)},
     "knn": {"k_grid": (20, 10, 5)},
 }

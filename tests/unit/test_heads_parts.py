@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
 
 from pipeline.errors import InputError
-from pipeline.heads import HEADS
+from pipeline.heads import HEADS, onevsone
 from pipeline.heads.knn import GROUP, smallest
 from pipeline.heads.rowspace import RowSpace
 from pipeline.heads.search import TrainingSet, stratified_folds
@@ -126,15 +128,14 @@ def test_a_class_that_a_fold_cannot_train_on_is_not_its_answer(name, data):
 
 @pytest.mark.parametrize("name", ["logistic-regression", "linear-svm", "rbf-svm"])
 def test_balanced_weights_help_a_rare_class(name):
-    data = training_set(k=2, spread=4.0)
+    data = training_set(k=2, d=3, spread=2.0)  # no kernel separates these
     keep = (data.labels == 0) | (np.arange(300) % 12 == 1)
     parts = [data.features[keep], data.labels[keep], data.fold[keep]]
-    plain, balanced = (
-        HEADS[name].search(TrainingSet(*parts, class_weight=weight))
-        for weight in (None, "balanced")
-    )
     rare = parts[1] == 1
-    found = [(head.out_of_fold[rare].argmax(axis=1) == 1).mean() for head in (plain, balanced)]
+    found = [
+        HEADS[name].search(TrainingSet(*parts, class_weight=weight)).out_of_fold[rare, 1].mean()
+        for weight in (None, "balanced")
+    ]
     assert found[1] > found[0]
 
 
@@ -177,6 +178,35 @@ def test_scores_without_an_error_give_probabilities_short_of_certainty():
         probabilities = HEADS[name].search(data).out_of_fold
         assert 0.9 < probabilities.max(axis=1).min()
         assert probabilities.max() < 1
+
+
+# ---- machines between pairs of classes -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [2, 3, 7])
+def test_decisions_in_matrix_products_are_libsvms(k, monkeypatch):
+    monkeypatch.setattr(onevsone, "CELLS", 1000)
+    data = training_set(k=k, spread=3.0)
+    rows = data.rows.astype(np.float64)
+    labels = 3 * data.labels
+    machine = SVC(kernel="precomputed", C=5.0).fit(rows[:200] @ rows[:200].T, labels[:200])
+    kernel = rows[200:] @ rows[:200].T
+    found = onevsone.decide(machine, kernel)
+    expected = machine.decision_function(kernel)
+    assert found.values[:, 1:] == pytest.approx(expected.reshape(100, -1)[:, -(k - 1) :])
+    assert np.array_equal(machine.classes_[found.winners], machine.predict(kernel))
+
+
+@pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
+def test_the_final_machine_is_the_one_of_all_rows(name, data):
+    head = HEADS[name].search(data)
+    machine = head.estimator[-1].calibrated_classifiers_[0].estimator
+    plain = clone(machine).fit(data.rows, data.labels)
+    assert len(machine.support_vectors_) < len(data.rows)
+    fresh = training_set(spread=1.7).rows
+    assert machine.decision_function(fresh) == pytest.approx(
+        plain.decision_function(fresh), abs=0.02
+    )
 
 
 # ---- neighbours ----------------------------------------------------------------------------------
