@@ -64,7 +64,7 @@ class Model:
             raise BackboneError(
                 f"no model at {one_line(path)}; make one with: headstart train-heads"
             )
-        self._runner = Runner(path, device)
+        self._runner = Runner(path, device, batch=None)
         self.backbone = self._runner.backbone
         try:
             self.classes = tuple(json.loads(self._runner.metadata[MODEL_METADATA])["classes"])

@@ -35,7 +35,8 @@ _PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 DEVICES = tuple(_PROVIDERS)
-GPU_BATCH = 64  # images in one inference on a GPU: enough to fill it, 10 MB to upload
+CPU_BATCH = 4  # images in one inference of a core: weights are read once for all of them
+GPU_BATCH = 64  # on a GPU: enough to fill it, 10 MB to upload
 _GPU_RUNS = 2  # inferences under way at once on a GPU: one computes while another uploads
 
 
@@ -165,10 +166,10 @@ class Runner:
         model: an ONNX file that `pipeline.export` wrote.
         device: one of `DEVICES`.
         threads: threads inside one inference.
-        batch: images in one inference; None means 1 on a CPU, where a small image's activations
-            stay in the core's cache, and `GPU_BATCH` on a GPU. Above 1 every inference gets
-            exactly that many, the last one filled up with black, so that its arithmetic does not
-            depend on how many images there were.
+        batch: images in one inference; None takes what suits the device: `GPU_BATCH` on a GPU,
+            `CPU_BATCH` on a CPU where that gives the very bits that single images give, else 1.
+            A number above 1, and a GPU, get exactly that many every time, the last ones filled up
+            with black, so that the arithmetic does not depend on how many images there were.
 
     Attributes:
         backbone: what the file says of itself.
@@ -184,17 +185,32 @@ class Runner:
     """
 
     def __init__(
-        self, model: Path, device: str = "cpu", threads: int = 1, batch: int | None = None
+        self, model: Path, device: str = "cpu", threads: int = 1, batch: int | None = 1
     ) -> None:
         if not is_file(model):
             raise BackboneError(f"no backbone file at {one_line(model)}; see: headstart export")
         self._session = open_session(model, device, threads)
         self.provider: str = self._session.get_providers()[0]
         self.device = device_name(device)
-        self.batch = batch or (1 if device == "cpu" else GPU_BATCH)
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.backbone = read_backbone(self.metadata, model)
         self._turn = threading.Semaphore(_GPU_RUNS) if device != "cpu" else None
+        self._exactly = batch is not None or device != "cpu"
+        if batch is None:
+            batch = self._cpu_batch() if device == "cpu" else GPU_BATCH
+        self.batch = batch
+
+    def _cpu_batch(self) -> int:
+        """Return `CPU_BATCH` if an image's features do not depend on what shares its batch.
+
+        Convolutions are worked out image by image, so they do not; a product of matrices may add
+        up in another order when it has more rows.
+        """
+        side = self.backbone.preprocess.crop
+        images = np.random.default_rng(0).integers(0, 256, (CPU_BATCH, side, side, 3), np.uint8)
+        together = self._run(OUTPUT, images)
+        single = np.concatenate([self._run(OUTPUT, image[np.newaxis]) for image in images])
+        return CPU_BATCH if np.array_equal(together, single) else 1
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the ``(n, d) float32`` features of ``(n, crop, crop, 3) uint8`` RGB images.
@@ -215,10 +231,10 @@ class Runner:
         parts = []
         for start in range(0, len(images), self.batch):
             part = images[start : start + self.batch]
-            lacking = self.batch - len(part)
-            if lacking:
-                part = np.pad(part, ((0, lacking), *[(0, 0)] * (part.ndim - 1)))
-            parts.append(self._run(output, part)[: self.batch - lacking])
+            count = len(part)
+            if self._exactly and count < self.batch:
+                part = np.pad(part, ((0, self.batch - count), *[(0, 0)] * (part.ndim - 1)))
+            parts.append(self._run(output, part)[:count])
         return np.concatenate(parts) if parts else self._run(output, images)
 
     def _run(self, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:

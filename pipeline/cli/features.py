@@ -48,7 +48,7 @@ _SHOWN = 5  # failures named on the terminal; the store has them all
     "--batch-size",
     "batch",
     type=click.IntRange(min=1),
-    help="Images in one inference; the default is 1 on a CPU, 64 on a GPU.",
+    help="Images in one inference; the default is 4 on a CPU, 64 on a GPU.",
 )
 @as_json
 def command(

@@ -499,7 +499,7 @@ class TestTelling:
         heard: list[str] = []
         summary = run(image_folder(), hooks=Hooks(notice=heard.append))
         assert summary.store == tmp_path / "store.h5"
-        assert (summary.provider, summary.batch) == ("CPUExecutionProvider", 1)
+        assert (summary.provider, summary.batch) == ("CPUExecutionProvider", 4)
         assert summary.device == device_name("cpu")
         assert summary.source == "24 images, 2 classes (train 12, test 12)"
         assert heard == [summary.source]
@@ -557,7 +557,7 @@ def test_batches_make_the_same_rows(run, read, image_folder, batch):
     root = image_folder(per_class=5)
     (root / "train/bark/damaged.jpg").write_bytes(b"damaged")
     shutil.copy(root / "train/bark/0.jpg", root / "train/bark/twin.jpg")
-    run(root, "single.h5")
+    run(root, "single.h5", batch=1)
     summary = run(root, "batches.h5", batch=batch)
     single, batches = read("single.h5"), read("batches.h5")
     assert summary.batch == batch

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.errors import BackboneError, RunnerError
 from pipeline.records import Preprocess
-from pipeline.runner import INPUT, METADATA, Runner, device_name, open_session
+from pipeline.runner import INPUT, METADATA, OUTPUT, Runner, device_name, open_session
 
 NO_BACKBONE = "is no file that Headstart wrote .* see: headstart export, headstart train-heads$"
 without_cuda = pytest.mark.skipif(
@@ -96,6 +96,28 @@ def test_full_batches_give_what_single_images_give(tiny_backbone, crops, batch):
 def test_a_feature_vector_does_not_depend_on_how_full_its_batch_was(tiny_backbone, crops):
     runner = Runner(tiny_backbone, batch=8)
     assert np.array_equal(runner.embed(crops[:8])[:3], runner.embed(crops[:3]))
+
+
+def test_a_core_takes_four_images_at_once_where_that_changes_no_bit(tiny_backbone, crops):
+    runner = Runner(tiny_backbone, batch=None)
+    assert runner.batch == 4
+    assert np.array_equal(runner.embed(crops), Runner(tiny_backbone).embed(crops))
+
+
+def test_a_network_that_looks_at_its_neighbours_gets_single_images(tiny_backbone, tmp_path, crops):
+    """The mean over the batch is added: what no network should do, and a batch would show."""
+    model = onnx.load(tiny_backbone)
+    (last,) = (node for node in model.graph.node if OUTPUT in node.output)
+    last.output[0] = "own"
+    axes = onnx.numpy_helper.from_array(np.array([0]), "axes")
+    model.graph.initializer.append(axes)
+    model.graph.node.append(onnx.helper.make_node("ReduceMean", ["own", "axes"], ["shared"]))
+    model.graph.node.append(onnx.helper.make_node("Add", ["own", "shared"], [OUTPUT]))
+    path = tmp_path / "sociable.onnx"
+    onnx.save(model, path)
+    runner = Runner(path, batch=None)
+    assert runner.batch == 1
+    assert np.array_equal(runner.embed(crops[:1]), Runner(path).embed(crops[:1]))
 
 
 def test_the_processor_is_named(tiny_backbone):
