@@ -5,9 +5,12 @@ Work in progress lies in a journal beside the store (`journal`), under a lock (`
 and renames it over the old one. `reader` checks and reads, and trusts no file.
 """
 
+from pipeline.store.check import verify
+from pipeline.store.filing import Failure
 from pipeline.store.journal import Record
-from pipeline.store.reader import FORMAT, VERSION, Origin, read, read_origin, verify
-from pipeline.store.writer import Failure, FileState, Row, StoreWriter, state_key
+from pipeline.store.layout import FORMAT, VERSION
+from pipeline.store.reader import Origin, read, read_origin
+from pipeline.store.writer import FileState, Row, StoreWriter, state_key
 
 __all__ = [
     "FORMAT",

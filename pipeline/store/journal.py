@@ -47,8 +47,7 @@ class Journal:
         digest: the document's hash.
         dim: features per image.
 
-    Attributes:
-        index: ``(sha256, key)`` of each record, in file order.
+    Its length is the number of its records.
 
     Raises:
         StoreError: the file holds rows of another extraction.
@@ -57,7 +56,8 @@ class Journal:
 
     def __init__(self, path: Path, extraction: dict[str, Any], digest: str, dim: int) -> None:
         self.path = path
-        self.index: list[tuple[bytes, bytes]] = []
+        self._count = 0
+        self._found = bytearray()  # hash and key of the records that were there when it was opened
         self._dim = dim
         self._record = np.dtype(
             [
@@ -104,19 +104,29 @@ class Journal:
 
     def _recover(self) -> None:
         while True:
-            block = self._pread(len(self.index), _SCAN)
+            block = self._pread(self._count, _SCAN)
             for at in range(0, len(block) - self._stride + 1, self._stride):
                 payload = block[at : at + self._record.itemsize]
                 crc = block[at + self._record.itemsize : at + self._stride]
                 if zlib.crc32(payload).to_bytes(4, "little") != crc:
                     break
-                key = payload[HASH_BYTES : HASH_BYTES + KEY_BYTES]
-                self.index.append((payload[:HASH_BYTES], key))
+                self._found += payload[: HASH_BYTES + KEY_BYTES]
+                self._count += 1
             else:
                 if len(block) == _SCAN * self._stride:
                     continue
-            os.ftruncate(self._handle, self._offset(len(self.index)))
+            os.ftruncate(self._handle, self._offset(self._count))
             return
+
+    def __len__(self) -> int:
+        """Return the number of records."""
+        return self._count
+
+    def held(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield ``(sha256, key)`` of the records that were there when it was opened, in order."""
+        for at in range(0, len(self._found), HASH_BYTES + KEY_BYTES):
+            found = bytes(self._found[at : at + HASH_BYTES + KEY_BYTES])
+            yield found[:HASH_BYTES], found[HASH_BYTES:]
 
     def append(self, records: Sequence[Record]) -> None:
         """Add records in one write.
@@ -133,10 +143,10 @@ class Journal:
         payloads = [row.tobytes() for row in rows]
         data = b"".join(p + zlib.crc32(p).to_bytes(4, "little") for p in payloads)
         try:
-            write_all(self._handle, data, self._offset(len(self.index)))
+            write_all(self._handle, data, self._offset(self._count))
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        self.index.extend((record.sha256, record.key) for record in records)
+        self._count += len(records)
 
     def read(self, rows: Sequence[int]) -> NDArray[Any]:
         """Return records by number as a structured array with `Record`'s fields."""
@@ -153,7 +163,7 @@ class Journal:
         Raises:
             OutputError: it cannot be deleted.
         """
-        self.index.clear()
+        self._count = 0
         self.close()
 
     def close(self) -> None:
@@ -166,7 +176,7 @@ class Journal:
         try:
             if handle >= 0:
                 os.close(handle)
-                if not self.index:
+                if not self._count:
                     self.path.unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(self.path, error) from error

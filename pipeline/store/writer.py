@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -22,23 +23,13 @@ from pipeline.errors import StoreError, one_line
 from pipeline.files import cannot_write, replacing
 from pipeline.images import MINIATURE
 from pipeline.records import Extraction
-from pipeline.store.journal import KEY_BYTES, Journal, Record
+from pipeline.store.check import first_defect
+from pipeline.store.filing import Block, Failure, Head, write_file
+from pipeline.store.index import HashIndex
+from pipeline.store.journal import HASH_BYTES, KEY_BYTES, Journal, Record
+from pipeline.store.layout import BLOCK, read_classes, read_failures, text, texts
 from pipeline.store.lock import WriterLock
-from pipeline.store.reader import (
-    BLOCK,
-    FORMAT,
-    VERSION,
-    opened,
-    read_classes,
-    read_failures,
-    row_bytes,
-    text,
-    texts,
-)
-from pipeline.store.reader import verify as verify_store
-from pipeline.store.sink import create
-
-_TEXT = h5py.string_dtype("utf-8")
+from pipeline.store.opening import opened
 
 
 class FileState(NamedTuple):
@@ -56,14 +47,6 @@ class Row(NamedTuple):
     split: str
     sha256: bytes
     state: FileState
-
-
-class Failure(NamedTuple):
-    """One image that could not be embedded; ``sha256`` is empty if it could not be read."""
-
-    path: str
-    reason: str
-    sha256: bytes
 
 
 @dataclass(frozen=True)
@@ -94,10 +77,15 @@ class StoreWriter:
 
     Work goes on from a store that was published before and from the journal of a run that did
     not end. Use as a context manager: leaving it keeps the journal unless `publish` succeeded.
+    An image costs it some 150 bytes of memory; features are never all in memory.
 
     Args:
         path: the store.
         extraction: what determines the features; a store of another one is refused.
+
+    Attributes:
+        published_before: rows of the store that was there.
+        journalled_before: records in the journal that was there.
 
     Raises:
         StoreError: another writer is active, or what lies there is damaged, foreign or of
@@ -109,8 +97,11 @@ class StoreWriter:
         self._path = path
         self._extraction = extraction
         self._dim = extraction.backbone.dim
-        self._location: dict[bytes, int] = {}  # row of the old store, or -1 - row of the journal
-        self._hash_of: dict[bytes, bytes] = {}  # state key → sha256
+        self._contents = HashIndex(HASH_BYTES)
+        # By a content's number: its row in the old store, or -1 - its record in the journal.
+        self._place = array("q")
+        self._states = HashIndex(KEY_BYTES)
+        self._content_of = array("q")  # by a state's number: the content's number
         self.published_before = 0
         self._appending = threading.Lock()
         self._lock = WriterLock(path)
@@ -120,22 +111,32 @@ class StoreWriter:
                 self._load_published()
             journal = path.with_name(path.name + ".journal")
             self._journal = Journal(journal, extraction.to_json(), extraction.digest, self._dim)
-            for row, (sha256, key) in enumerate(self._journal.index):
-                self._location.setdefault(sha256, -1 - row)
-                self._hash_of[key] = sha256
+            for row, (sha256, key) in enumerate(self._journal.held()):
+                self._know(sha256, -1 - row, key)
         except BaseException as error:
             self._lock.close()
             if isinstance(error, OSError):
                 raise cannot_write(path, error) from error
             raise
-        self.journalled_before = len(self._journal.index)
+        self.journalled_before = len(self._journal)
+
+    def _know(self, sha256: bytes, place: int, key: bytes | None = None) -> None:
+        """Remember where the features of a content are, the first time, and a file's state."""
+        content = self._contents.add(sha256)
+        if content == len(self._place):
+            self._place.append(place)
+        if key is not None:
+            state = self._states.add(key)
+            if state == len(self._content_of):
+                self._content_of.append(content)
+            self._content_of[state] = content
 
     def _load_published(self) -> None:
-        defects = verify_store(self._path)
-        if defects:
+        defect = first_defect(self._path)
+        if defect:
             raise StoreError(
-                f"{one_line(self._path)} cannot be continued: {defects[0]}; "
-                "move it away or choose another --out"
+                f"{one_line(self._path)} cannot be continued: {defect}; save what is good with: "
+                f"headstart verify --repair, or choose another --out"
             )
         with opened(self._path) as file:
             held = json.loads(file.attrs["extraction"])
@@ -150,24 +151,18 @@ class StoreWriter:
                     f"{one_line(self._path)} cannot be continued: it has no {lacking[0]}; "
                     "choose another --out"
                 )
-            hashes = file["sha256"][:]
-            for row in range(len(hashes)):
-                self._location.setdefault(hashes[row].tobytes(), row)
-            states = zip(file["size"][:], file["mtime_ns"][:], strict=True)
-            for path, (size, mtime), sha256 in zip(
-                texts(file["path"]), states, hashes, strict=True
-            ):
-                key = state_key(path, FileState(int(size), int(mtime)))
-                self._hash_of[key] = sha256.tobytes()
-            self.published_before = len(hashes)
+            for row, (path, sha256, state) in enumerate(_files(file)):
+                self._know(sha256, row, state_key(path, state))
+            self.published_before = len(file["sha256"])
 
     def hash_of(self, key: bytes) -> bytes | None:
         """Return the content hash of a file in a known state, so that it need not be read."""
-        return self._hash_of.get(key)
+        state = self._states.find(key)
+        return None if state < 0 else self._contents[self._content_of[state]]
 
     def holds(self, sha256: bytes) -> bool:
         """Say whether features of this content are at hand."""
-        return sha256 in self._location
+        return self._contents.find(sha256) >= 0
 
     def append(self, records: Sequence[Record]) -> None:
         """Keep embedded rows: from here on a crash does not lose them. Threads may call it.
@@ -176,10 +171,10 @@ class StoreWriter:
             OutputError: they cannot be written.
         """
         with self._appending:
-            first = len(self._journal.index)
+            first = len(self._journal)
             self._journal.append(records)
             for offset, record in enumerate(records):
-                self._location.setdefault(record.sha256, -1 - (first + offset))
+                self._know(record.sha256, -1 - (first + offset))
 
     def publish(
         self,
@@ -208,15 +203,9 @@ class StoreWriter:
             self._journal.remove()
             return Published(changed=False, rows=len(rows))
 
-        def fill(file: h5py.File) -> None:
-            self._write_attributes(file, classes, run)
-            file.attrs["certificate"] = certificate
-            checksums = self._write_rows(file, rows) | _write_failures(file, failures)
-            checksums["classes"] = _digest(np.array(classes, object))
-            file.attrs["checksums"] = json.dumps(checksums, sort_keys=True)
-
+        head = Head(self._extraction.to_json(), self._extraction.digest, classes, run, certificate)
         with replacing(self._path) as partial:
-            create(partial, fill)
+            write_file(partial, head, (len(rows), self._dim), self._blocks(rows), _stored(failures))
         self._journal.remove()
         return Published(changed=True, rows=len(rows))
 
@@ -226,77 +215,45 @@ class StoreWriter:
         if len(rows) != self.published_before:
             return False
         with opened(self._path) as file:
-            hashes, sizes, mtimes = (file[name][:] for name in ("sha256", "size", "mtime_ns"))
-            same = (
+            told = ((failure.path, failure.reason) for failure in _stored(failures))
+            held = zip(_files(file), file["label"][:].tolist(), texts(file["split"]), strict=True)
+            return (
                 read_classes(file) == tuple(classes)
-                and file["label"][:].tolist() == [row.label for row in rows]
-                and texts(file["split"]) == [row.split for row in rows]
-                and texts(file["path"]) == [stored_name(row.path) for row in rows]
-                and read_failures(file) == [(stored_name(f.path), f.reason) for f in failures]
-            )
-            return same and all(
-                hashes[at].tobytes() == row.sha256
-                and FileState(int(sizes[at]), int(mtimes[at])) == row.state
-                for at, row in enumerate(rows)
+                and all(a == b for a, b in zip_longest(read_failures(file), told))
+                and all(
+                    (stored_name(row.path), row.sha256, row.state, row.label, row.split)
+                    == (*of_file, label, split)
+                    for row, (of_file, label, split) in zip(_each(rows), held, strict=True)
+                )
             )
 
-    def _write_attributes(
-        self, file: h5py.File, classes: Sequence[str], run: dict[str, Any]
-    ) -> None:
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
-        file.attrs.create("classes", list(classes), shape=(len(classes),), dtype=_TEXT)
-        file.attrs["extraction"] = json.dumps(self._extraction.to_json(), sort_keys=True)
-        file.attrs["digest"] = self._extraction.digest
-        file.attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-        file.attrs["software"] = json.dumps(run.get("software", {}), sort_keys=True)
-        file.attrs["run"] = json.dumps(run, sort_keys=True)
-
-    def _write_rows(self, file: h5py.File, rows: Sequence[Row]) -> dict[str, str]:
-        n = len(rows)
-        side = MINIATURE
-        columns = {
-            "features": file.create_dataset("features", (n, self._dim), "<f4"),
-            "pixels": file.create_dataset("pixels", (n, side, side, 3), "u1"),
-            "path": file.create_dataset("path", (n,), _TEXT),
-            "label": file.create_dataset("label", (n,), "<i4"),
-            "split": file.create_dataset("split", (n,), _TEXT),
-            "sha256": file.create_dataset("sha256", (n, 32), "u1"),
-            "size": file.create_dataset("size", (n,), "<i8"),
-            "mtime_ns": file.create_dataset("mtime_ns", (n,), "<i8"),
-        }
-        sums = {name: hashlib.sha256() for name in columns}
+    def _blocks(self, rows: Sequence[Row]) -> Iterator[Block]:
         source = h5py.File(self._path, "r") if self.published_before else None
         try:
-            for start in range(0, n, BLOCK):
+            for start in range(0, len(rows), BLOCK):
                 block = rows[start : start + BLOCK]
                 features, pixels = self._gather(source, [row.sha256 for row in block])
-                values: dict[str, NDArray[Any]] = {
+                hashes = b"".join(row.sha256 for row in block)
+                yield {
                     "features": features,
                     "pixels": pixels,
                     "path": np.array([stored_name(row.path) for row in block], object),
                     "label": np.array([row.label for row in block], "<i4"),
                     "split": np.array([row.split for row in block], object),
-                    "sha256": np.frombuffer(b"".join(r.sha256 for r in block), "u1").reshape(
-                        -1, 32
-                    ),
+                    "sha256": np.frombuffer(hashes, "u1").reshape(-1, HASH_BYTES),
                     "size": np.array([row.state.size for row in block], "<i8"),
                     "mtime_ns": np.array([row.state.mtime_ns for row in block], "<i8"),
                 }
-                for name, value in values.items():
-                    columns[name][start : start + len(block)] = value
-                    sums[name].update(row_bytes(value))
         finally:
             if source is not None:
                 source.close()
-        return {name: total.hexdigest() for name, total in sums.items()}
 
     def _gather(
         self, source: h5py.File | None, hashes: Sequence[bytes]
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         features = np.empty((len(hashes), self._dim), np.float32)
         pixels = np.empty((len(hashes), MINIATURE, MINIATURE, 3), np.uint8)
-        where = np.array([self._location[sha256] for sha256 in hashes])
+        where = np.array([self._place[self._contents.find(sha256)] for sha256 in hashes])
         fresh, old = np.flatnonzero(where < 0), np.flatnonzero(where >= 0)
         if fresh.size:
             records = self._journal.read([int(-1 - row) for row in where[fresh]])
@@ -334,21 +291,24 @@ def _take(dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
     return np.asarray(dataset[rows])
 
 
-def _write_failures(file: h5py.File, failures: Sequence[Failure]) -> dict[str, str]:
-    hashes = b"".join(f.sha256.ljust(32, b"\0") for f in failures)
-    columns: dict[str, NDArray[Any]] = {
-        "path": np.array([stored_name(f.path) for f in failures], object),
-        "reason": np.array([f.reason for f in failures], object),
-        "sha256": np.frombuffer(hashes, "u1").reshape(-1, 32),
-    }
-    for name, values in columns.items():
-        kind = _TEXT if values.dtype == object else values.dtype
-        file.create_dataset(f"failures/{name}", data=values, dtype=kind)
-    return {f"failures/{name}": _digest(values) for name, values in columns.items()}
+def _files(file: h5py.File) -> Iterator[tuple[str, bytes, FileState]]:
+    """Yield path, content hash and state of every row's file."""
+    path = texts(file["path"])
+    for start in range(0, len(file["sha256"]), BLOCK):
+        part = slice(start, start + BLOCK)
+        sizes, mtimes = file["size"][part].tolist(), file["mtime_ns"][part].tolist()
+        for sha256, size, mtime_ns in zip(file["sha256"][part], sizes, mtimes, strict=True):
+            yield next(path), sha256.tobytes(), FileState(size, mtime_ns)
 
 
-def _digest(values: NDArray[Any]) -> str:
-    return hashlib.sha256(row_bytes(values)).hexdigest()
+def _each(rows: Sequence[Row]) -> Iterator[Row]:
+    """Yield rows one by one, taken as `publish` takes them: in blocks."""
+    for start in range(0, len(rows), BLOCK):
+        yield from rows[start : start + BLOCK]
+
+
+def _stored(failures: Sequence[Failure]) -> list[Failure]:
+    return [failure._replace(path=stored_name(failure.path)) for failure in failures]
 
 
 def _sweep(path: Path) -> None:

@@ -388,7 +388,7 @@ class TestFailures:
         onnx.save(model, tmp_path / "infinite.onnx")
         root = image_folder()
         images.save_png(root / "train/bark/white.png", np.full((40, 40, 3), 255, np.uint8))
-        summary = run(root, backbone=tmp_path / "infinite.onnx")
+        summary = run(root, backbone=tmp_path / "infinite.onnx", batch=1)
         assert summary.failures == {"the network returned values that are not finite": 1}
         assert summary.rows == 24
 

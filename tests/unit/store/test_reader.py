@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import h5py
@@ -13,12 +15,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import StoreError
-from pipeline.store import read, verify
-from pipeline.store.reader import opened
+from pipeline.store import read, trial, verify
+from pipeline.store.opening import opened
+from pipeline.store.seal import Seal, check
 
 TEXT = h5py.string_dtype("utf-8")
-DATASETS = ("features", "pixels", "path", "label", "split", "sha256", "size", "mtime_ns")
+DATASETS = ("features", "pixels", "path", "label", "split", "sha256", "size", "mtime_ns", "checks")
+SEAL = 48  # bytes
 FAILURES = ("failures/path", "failures/reason", "failures/sha256")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here() -> Iterator[None]:
+    """Do what another process would do in this one: these are hundreds of files, and tame ones."""
+
+    def call(function, path, *rest):
+        module, _, name = function.partition(":")
+        return getattr(import_module(module), name)(path, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial, "call", call)
+        yield
 
 
 def edit(store: Path, change) -> Path:
@@ -201,6 +218,10 @@ for _name in ("features", "path", "label", "split", "sha256", "failures/path", "
     DEFECTS[f"no {_name}"] = (drop(_name), f"dataset {_name} is missing")
 
 
+def told(path: Path, text: str) -> bool:
+    return any(text in defect for defect in verify(path))
+
+
 def refused(path: Path) -> str:
     with pytest.raises(StoreError) as caught:
         read(path)
@@ -251,7 +272,7 @@ def test_a_store_of_another_tool_needs_neither_extras_nor_checksums(store, build
     assert (data.pixels, data.failures, data.name) == (None, [], "s.h5")
     assert verify(store) == [
         f"{name} has no checksum" for name in ("classes", "features", "path", "label", "split")
-    ] + ["sha256 has no checksum"]
+    ] + ["sha256 has no checksum", "checks has no checksum"]
 
 
 # Defects
@@ -296,7 +317,7 @@ def test_a_changed_value_is_found_by_its_checksum(store, name):
             file[name][...] = data
 
     edit(store, change)
-    assert f"the data of {name} do not match their checksum" in verify(store)
+    assert told(store, f"the data of {name} do not match their checksum")
     assert "cannot be used" in refused(store)
 
 
@@ -309,7 +330,7 @@ def test_a_byte_flipped_on_disk_is_found(store, name):
         damaged = bytearray(sound)
         damaged[at] ^= 0x10
         store.write_bytes(damaged)
-        assert f"the data of {name} do not match their checksum" in verify(store)
+        assert told(store, f"the data of {name} do not match their checksum")
         store.write_bytes(sound)
     assert verify(store) == []
 
@@ -368,7 +389,8 @@ def test_a_place_without_a_store_is_refused(tmp_path, name):
 
 def test_a_truncated_store_is_refused_at_any_length(store):
     whole = store.read_bytes()
-    for length in [*range(0, len(whole) - 1, 97), *range(len(whole) - 40, len(whole))]:
+    end = len(whole) - SEAL  # a store without its seal is still a store
+    for length in [*range(0, end - 1, 97), *range(end - 40, end)]:
         os.truncate(store, length)
         refused(store)
         with pytest.raises(StoreError):
@@ -413,13 +435,14 @@ def survivable(store: Path) -> list[int]:
         for name in ("path", "split"):
             start = file[name].id.get_offset()
             left_out.update(range(start, start + file[name].id.get_storage_size()))
-    return [at for at in range(len(data)) if at not in left_out]
+    return [at for at in range(len(data) - SEAL) if at not in left_out]
 
 
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_damage_is_found_or_does_not_matter(tmp_path_factory, sample, data):
-    damaged, places = bytearray(sample.read_bytes()), survivable(sample)
+    """Without a seal, that is: as in stores of other tools and of older versions."""
+    damaged, places = bytearray(sample.read_bytes()[:-SEAL]), survivable(sample)
     # Most bytes are pixels: the others, which come before and after them, get a share too.
     index = st.integers(0, len(places) - 1) | st.integers(0, 6000) | st.integers(-3000, -1)
     for at in data.draw(st.lists(index, min_size=1, max_size=4)):
@@ -439,6 +462,22 @@ def test_damage_is_found_or_does_not_matter(tmp_path_factory, sample, data):
         assert getattr(ours, name) == getattr(theirs, name)
     for name in ("features", "label", "sha256", "pixels"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_a_seal_is_broken_by_damage_anywhere(tmp_path_factory, sample, data):
+    """In HDF5's bookkeeping too, and HDF5 does not see the file at all."""
+    damaged = bytearray(sample.read_bytes())
+    for at in data.draw(st.lists(st.integers(0, len(damaged) - 41), min_size=1, unique=True)):
+        damaged[at] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.getbasetemp() / "unsealed.h5"
+    path.write_bytes(damaged)
+    if damaged[-SEAL:-40] == sample.read_bytes()[-SEAL:-40]:
+        assert check(path) is Seal.BROKEN
+        assert "its seal is broken" in refused(path)
+    else:
+        assert check(path) is Seal.ABSENT  # of the seal, only its mark tells that it is there
 
 
 # opened
