@@ -48,6 +48,7 @@ from pipeline.protocol import (
     describe_protocol,
     make_protocol,
 )
+from pipeline.protocol.wording import class_names
 from pipeline.records import Comparison, FeatureSet
 
 NAMED_GROUPS = "further images of the groups"
@@ -109,8 +110,9 @@ def compare(
     data = aligned[0]
     related, about_groups = _related(data, named_groups)
     copies = find_duplicates(data, config.near_duplicates)
-    protocol = make_protocol(data, config, {NEAR_DUPLICATES: copies.group} | related)
-    warnings += [*about_groups, *protocol.warnings, *about_duplicates(data, copies)]
+    near, about_near = _divisible(data, copies.group)
+    protocol = make_protocol(data, config, {NEAR_DUPLICATES: near} | related)
+    warnings += [*about_groups, *about_near, *protocol.warnings, *about_duplicates(data, copies)]
     warnings += _check_others(aligned, names)
     held_out = HeldOut(
         data.label[protocol.test], protocol.group[protocol.test], protocol.twins, config.seed
@@ -176,6 +178,27 @@ def _related(
     alone = len(data.path) - known
     about = [f"{alone:,} of {len(data.path):,} images are in no group, so each stands alone."]
     return {NAMED_GROUPS: groups.by_name(data.path, named_groups)}, about if alone else []
+
+
+def _divisible(data: FeatureSet, near: Partition) -> tuple[Partition, list[str]]:
+    """Keep near-duplicates together, but not so that a class could not be divided at all.
+
+    That two images are near-duplicates is a guess. Where it makes one group of all that a class
+    can be trained on, its images are divided all the same, and the reader is told.
+    """
+    rows = np.flatnonzero((data.label >= 0) & np.array([split != "test" for split in data.split]))
+    pairs = np.unique(np.column_stack([data.label[rows], near[rows]]), axis=0)
+    units = np.bincount(pairs[:, 0], minlength=len(data.classes))
+    images = np.bincount(data.label[rows], minlength=len(data.classes))
+    alike = np.flatnonzero((units == 1) & (images > 1))
+    if not len(alike):
+        return near, []
+    alone = np.isin(data.label, alike)
+    divided = np.where(alone, near.max() + 1 + np.arange(len(near)), near)
+    return divided, [
+        f"All training images of {class_names(data, alike)} look like copies of one another; they"
+        " are divided among the folds all the same, so accuracies may be too high."
+    ]
 
 
 def _check_others(stores: Sequence[FeatureSet], names: Sequence[str]) -> list[str]:
