@@ -147,7 +147,9 @@ def _wrap(
 
     # One row a class: enough for scikit-learn to make the object, whose parts are then replaced.
     rows = np.arange(len(known))
-    shell = CalibratedClassifierCV(Scores(), method="sigmoid", ensemble=False, cv=[(rows, rows)])
+    shell = CalibratedClassifierCV(
+        Scores(), method="sigmoid", ensemble=False, cv=[(rows, rows)], n_jobs=1
+    )
     pair = shell.fit(np.eye(len(known)), known).calibrated_classifiers_[0]
     pair.estimator = classifier
     for sigmoid in pair.calibrators:

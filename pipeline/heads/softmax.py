@@ -23,8 +23,9 @@ from pipeline.heads.threads import one_thread_each
 
 Array = NDArray[np.float32]
 
-BLOCK = 1024  # rows that a thread handles at once, at least
+BLOCK = 1024  # rows that a thread handles at once, about
 BLOCKS = 32  # at most so many blocks: each has a gradient of its own until they are added
+SHARES = 4  # their number is a multiple of this, so that two or four threads have the same to do
 # Nats a row that the objective may lie above its minimum, by Newton's estimate, for C from 1 on.
 # Below, scores shrink in proportion to C and what their errors cost with its square.
 TOLERANCE = 1e-5
@@ -106,7 +107,8 @@ class _Newton:
         self.ridge = ridge[:, None, None]
         self.pool = pool
         n, folds = problem.weights.shape
-        size = max(BLOCK, -(-n // BLOCKS))
+        count = SHARES * min(BLOCKS // SHARES, -(-n // (SHARES * BLOCK)))
+        size = -(-n // count)
         self.blocks = [slice(i, min(i + size, n)) for i in range(0, n, size)]
         self.probabilities = np.empty((n, folds, problem.n_classes), np.float32)
         self.totals = problem.weights.sum(axis=0, dtype=np.float64)
