@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 from pipeline import certificate, export, images, sources
 from pipeline.distribute import available_cores, run_threads
 from pipeline.errors import ImageError, InputError, one_line
+from pipeline.outcomes import Outcomes
 from pipeline.records import Extraction, Listing
 from pipeline.runner import Runner
-from pipeline.store import Failure, FileState, Record, Row, StoreWriter, state_key
+from pipeline.store import FileState, Record, StoreWriter, state_key
 from pipeline.store.writer import stored_name
 
 CHUNK = 8  # images a worker takes, and journals, at once: about a tenth of a second of work
@@ -201,10 +202,10 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
         drift = certificate.check_metadata(
             runner.metadata, runner.embed, runner.backbone.preprocess
         )
-        outcomes: list[_Outcome | None] = [None] * len(listing.images)
+        outcomes = Outcomes(listing)
         if not config.rehash:
             _recognise(listing, writer, outcomes)
-        todo = [at for at, outcome in enumerate(outcomes) if outcome is None]
+        todo = outcomes.missing()
         _say_plan(hooks, writer, config, len(listing.images), len(todo))
         started = time.perf_counter()
         clock = _work(listing, runner, writer, config, outcomes, todo, hooks)
@@ -232,7 +233,7 @@ def _work(
     runner: Runner,
     writer: StoreWriter,
     config: EmbedConfig,
-    outcomes: list[_Outcome | None],
+    outcomes: Outcomes,
     todo: Sequence[int],
     hooks: Hooks,
 ) -> _Clock:
@@ -249,7 +250,7 @@ def _work(
                     f"{one_line(path)}: {outcome.error} (--on-error fail; what was embedded "
                     "before it is kept, --on-error skip goes on)"
                 )
-            outcomes[outcome.number] = outcome
+            outcomes.put(*outcome)
         clock.add(spent)
         done += len(chunk)
         hooks.progress(done, len(todo))
@@ -268,7 +269,7 @@ def _check_failures(summary: EmbedSummary, limit: float) -> None:
         )
 
 
-def _recognise(listing: Listing, writer: StoreWriter, outcomes: list[_Outcome | None]) -> None:
+def _recognise(listing: Listing, writer: StoreWriter, outcomes: Outcomes) -> None:
     """Fill in the images whose file has not changed since it was embedded."""
     for number, ref in enumerate(listing.images):
         try:
@@ -278,7 +279,7 @@ def _recognise(listing: Listing, writer: StoreWriter, outcomes: list[_Outcome | 
         state = FileState(info.st_size, info.st_mtime_ns)
         sha256 = writer.hash_of(state_key(ref.path, state))
         if sha256 is not None:
-            outcomes[number] = _Outcome(number, sha256, state, embedded=False, error="")
+            outcomes.put(number, sha256, state, embedded=False)
 
 
 def _say_plan(
@@ -303,7 +304,6 @@ class _Worker:
 
     def __init__(self, listing: Listing, runner: Runner, writer: StoreWriter) -> None:
         self._listing, self._runner, self._writer = listing, runner, writer
-        self._taken: dict[bytes, int] = {}  # content: the image embedded for all that share it
 
     def embed(self, chunk: Sequence[int]) -> tuple[list[_Outcome], _Clock]:
         """Embed images by number and put their features into the journal."""
@@ -337,7 +337,7 @@ class _Worker:
             state = FileState(info.st_size, info.st_mtime_ns)
             sha256 = hashlib.sha256(data).digest()
             clock.stop("read")
-            if self._writer.holds(sha256) or self._taken.setdefault(sha256, number) != number:
+            if not self._writer.claim(sha256):
                 return _Outcome(number, sha256, state, embedded=False, error="")
             crop = images.decode(data, self._runner.backbone.preprocess)
             small = images.miniature(crop)
@@ -370,39 +370,27 @@ class _Worker:
 
 def _publish(
     listing: Listing,
-    outcomes: Sequence[_Outcome | None],
+    outcomes: Outcomes,
     writer: StoreWriter,
     out: Path,
     run: dict[str, Any],
     proof: str,
 ) -> EmbedSummary:
-    code = {name: at for at, name in enumerate(listing.classes)}
-    unusable = {o.sha256: o.error for o in outcomes if o is not None and o.error and o.sha256}
-    rows, failures, embedded = [], [], 0
-    for ref, outcome in zip(listing.images, outcomes, strict=True):
-        if outcome is None:
-            raise AssertionError(f"{ref.path} was never worked on")
-        error = outcome.error or unusable.get(outcome.sha256, "")
-        if error:
-            failures.append(Failure(ref.path, error, outcome.sha256))
-            continue
-        label = -1 if ref.label is None else code[ref.label]
-        rows.append(Row(ref.path, label, ref.split, outcome.sha256, outcome.state))
-        embedded += outcome.embedded
+    rows, failures = outcomes.split()
     reasons = dict(Counter(failure.reason for failure in failures).most_common())
     if not rows:
         told = "; ".join(f"{count} × {reason}" for reason, count in list(reasons.items())[:5])
         raise InputError(f"none of {len(failures):,} images could be used ({told})")
     classes = [stored_name(name) for name in listing.classes]
-    speed = round(embedded / run["seconds"], 1) if run["seconds"] else 0.0
-    known = {"embedded": embedded, "images_per_second": speed, "failures": reasons}
+    speed = round(outcomes.embedded / run["seconds"], 1) if run["seconds"] else 0.0
+    known = {"embedded": outcomes.embedded, "images_per_second": speed, "failures": reasons}
     published = writer.publish(rows, failures, classes, run | known, proof)
     return EmbedSummary(
         store=out,
         changed=published.changed,
         rows=len(rows),
-        embedded=embedded,
-        reused=len(rows) - embedded,
+        embedded=outcomes.embedded,
+        reused=len(rows) - outcomes.embedded,
         failures=reasons,
         failed=[(failure.path, failure.reason) for failure in failures],
         seconds=run["seconds"],

@@ -2,52 +2,92 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pipeline import export, store
 from pipeline.certificate import Certificate, Drift, check, check_metadata
-from pipeline.cli.options import FILE
+from pipeline.cli.options import FILE, as_json, print_json
 from pipeline.errors import BackboneError, StoreError, one_line
 from pipeline.runner import Runner
 
 
 @click.command()
 @click.argument("path", metavar="STORE|MODEL.onnx", type=FILE)
-def command(path: Path) -> None:
+@click.option(
+    "--repair", is_flag=True, help="Drop what cannot be trusted; the damaged file is kept beside."
+)
+@as_json
+def command(path: Path, repair: bool, json_: bool) -> None:
     """Check a store completely and name every defect, or check a backbone or classifier file.
 
     The probe images of its certificate are embedded again: the features must be those that this
     machine makes.
     """
+    facts: dict[str, Any] = {"path": str(path), "sound": False, "defects": []}
     if path.suffix == ".onnx":
+        if repair:
+            raise click.UsageError("--repair is for stores; write a model again instead")
         runner = Runner(path)
         drift = check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
-        click.echo(_same(drift))
-        click.echo(f"{one_line(path)}: sound")
+        _print(facts | _same(drift), json_)
         return
-    defects = store.verify(path)
-    for defect in defects:
+    if repair:
+        facts |= _repair(path)
+    facts["defects"] = store.verify(path)
+    _print(facts if facts["defects"] else facts | _recheck(store.read_origin(path)), json_)
+    if facts["defects"]:
+        raise StoreError(
+            f"{one_line(path)} has {len(facts['defects']):,} defects; save what is good with: "
+            "headstart verify --repair"
+        )
+
+
+def _print(facts: dict[str, Any], json_: bool) -> None:
+    if json_:
+        print_json(facts)
+        return
+    path = one_line(facts["path"])
+    if repaired := facts.get("repaired"):
+        for why, count in repaired["dropped"].items():
+            click.echo(f"dropped {count:,} rows: {why}")
+        for note in repaired["notes"]:
+            click.echo(note)
+        click.echo(
+            f"{repaired['kept']:,} rows are kept; the damaged file is "
+            f"{one_line(repaired['backup'])}; embed what is missing with: headstart features"
+        )
+    for defect in facts["defects"]:
         click.echo(one_line(defect))
-    if defects:
-        raise StoreError(f"{one_line(path)} has {len(defects):,} defects; embed the images again")
-    click.echo(_recheck(store.read_origin(path)))
-    click.echo(f"{one_line(path)}: sound")
+    if facts["sound"]:
+        click.echo(facts["certificate"])
+        click.echo(f"{path}: sound")
 
 
-def _recheck(origin: store.Origin) -> str:
+def _repair(path: Path) -> dict[str, Any]:
+    done = store.repair(path)
+    if done.backup is None:
+        return {}
+    return {"repaired": dataclasses.asdict(done) | {"backup": str(done.backup)}}
+
+
+def _recheck(origin: store.Origin) -> dict[str, Any]:
     if not origin.certificate:
-        return "it keeps no certificate, so its features were not compared with this machine's"
+        note = "it keeps no certificate, so its features were not compared with this machine's"
+        return {"sound": True, "certificate": note}
     try:
         model = export.locate(origin.backbone, origin.model)
     except BackboneError as error:
-        return f"its features were not compared with this machine's: {error}"
+        note = f"its features were not compared with this machine's: {error}"
+        return {"sound": True, "certificate": note}
     runner = Runner(model)
     held = Certificate.from_json(origin.certificate)
-    drift = check(held, runner.embed, runner.backbone.preprocess)
-    return _same(drift)
+    return _same(check(held, runner.embed, runner.backbone.preprocess))
 
 
-def _same(drift: Drift) -> str:
-    return f"certificate: this machine makes the same features (cosine {drift.min_cosine:.7f})"
+def _same(drift: Drift) -> dict[str, Any]:
+    told = f"certificate: this machine makes the same features (cosine {drift.min_cosine:.7f})"
+    return {"sound": True, "certificate": told, "min_cosine": drift.min_cosine}

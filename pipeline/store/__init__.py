@@ -10,6 +10,7 @@ from pipeline.store.filing import Failure
 from pipeline.store.journal import Record
 from pipeline.store.layout import FORMAT, VERSION
 from pipeline.store.reader import Origin, read, read_origin
+from pipeline.store.repair import Repair, repair
 from pipeline.store.writer import FileState, Row, StoreWriter, state_key
 
 __all__ = [
@@ -19,10 +20,12 @@ __all__ = [
     "FileState",
     "Origin",
     "Record",
+    "Repair",
     "Row",
     "StoreWriter",
     "read",
     "read_origin",
+    "repair",
     "state_key",
     "verify",
 ]

@@ -54,17 +54,22 @@ def write_file(
     path: Path,
     head: Head,
     shape: tuple[int, int],
-    blocks: Iterable[Block],
+    facts: Iterable[Block],
+    features: Iterable[Block],
     failures: Sequence[Failure],
     columns: Sequence[str] = CHECKED,
 ) -> None:
     """Write a store file under a temporary name, sealed; flushing it is the caller's.
 
+    What is small and says what the rows are comes first, so that a file that is cut short, by a
+    copy that did not end, loses the features at its end and not all of them.
+
     Args:
         path: where to write; what is there is replaced.
         head: the attributes.
         shape: rows and features a row.
-        blocks: the rows, in order; never all of them in memory.
+        facts: every row's path, label, split, sha256, size and mtime_ns, in order.
+        features: every row's features and pixels, in order; never all of them in memory.
         failures: images that could not be embedded; paths as stores keep them.
         columns: which columns there are, besides the rows' checksums.
 
@@ -74,7 +79,9 @@ def write_file(
 
     def fill(file: h5py.File) -> None:
         _write_head(file, head)
-        sums = _write_rows(file, shape, blocks, columns) | _write_failures(file, failures)
+        sums = _write_rows(file, shape, (facts, features), columns) | _write_failures(
+            file, failures
+        )
         sums["classes"] = _digest(np.array(head.classes, object))
         file.attrs["checksums"] = json.dumps(sums, sort_keys=True)
 
@@ -92,41 +99,46 @@ def _write_head(file: h5py.File, head: Head) -> None:
     file.attrs["software"] = json.dumps(head.run.get("software", {}), sort_keys=True)
     file.attrs["run"] = json.dumps(head.run, sort_keys=True)
     file.attrs["certificate"] = head.certificate
+    file.attrs["checksums"] = "{}"  # to have its place in front
 
 
 def _write_rows(
-    file: h5py.File, shape: tuple[int, int], blocks: Iterable[Block], columns: Sequence[str]
+    file: h5py.File,
+    shape: tuple[int, int],
+    passes: tuple[Iterable[Block], Iterable[Block]],
+    columns: Sequence[str],
 ) -> dict[str, str]:
     n, dim = shape
     kinds: dict[str, tuple[tuple[int, ...], Any]] = {
-        "features": ((dim,), "<f4"),
-        "pixels": ((MINIATURE, MINIATURE, 3), "u1"),
         "path": ((), TEXT),
         "label": ((), "<i4"),
         "split": ((), TEXT),
         "sha256": ((32,), "u1"),
         "size": ((), "<i8"),
         "mtime_ns": ((), "<i8"),
-        "checks": ((len(CHECKED),), "<u4"),
+        "features": ((dim,), "<f4"),
+        "pixels": ((MINIATURE, MINIATURE, 3), "u1"),
     }
-    names = [name for name in kinds if name in columns or name == "checks"]
     datasets = {
-        name: file.create_dataset(name, (n, *kinds[name][0]), kinds[name][1]) for name in names
+        name: file.create_dataset(name, (n, *tail), kind)
+        for name, (tail, kind) in kinds.items()
+        if name in columns
     }
-    sums = {name: hashlib.sha256() for name in names}
-    start = 0
-    for block in blocks:
-        count = len(block["path"])
-        checks = np.zeros((count, len(CHECKED)), np.uint32)
-        for name in names:
-            if name != "checks":
-                checks[:, CHECKED.index(name)] = row_checks(block[name])
-        for name in names:
-            value = checks if name == "checks" else block[name]
-            datasets[name][start : start + count] = value
-            sums[name].update(row_bytes(value))
-        start += count
-    return {name: total.hexdigest() for name, total in sums.items()}
+    checks = np.zeros((n, len(CHECKED)), "<u4")
+    held = file.create_dataset("checks", checks.shape, checks.dtype)
+    file.flush()  # gives HDF5's bookkeeping its place, in front of the data
+    sums = {name: hashlib.sha256() for name in datasets}
+    for blocks in passes:
+        start = 0
+        for block in blocks:
+            stop = start + len(next(iter(block.values())))
+            for name in [name for name in datasets if name in block]:
+                datasets[name][start:stop] = block[name]
+                checks[start:stop, CHECKED.index(name)] = row_checks(block[name])
+                sums[name].update(row_bytes(block[name]))
+            start = stop
+        held[...] = checks  # after the first pass to have its place, after the second to be true
+    return {name: total.hexdigest() for name, total in sums.items()} | {"checks": _digest(checks)}
 
 
 def _write_failures(file: h5py.File, failures: Sequence[Failure]) -> dict[str, str]:

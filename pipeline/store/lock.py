@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import socket
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import StoreError, one_line
-from pipeline.files import cannot_write
+from pipeline.files import PARTIAL, cannot_write
 
 
 class WriterLock:
@@ -68,3 +69,13 @@ class WriterLock:
                 self._path.unlink(missing_ok=True)
             with suppress(OSError):
                 os.close(handle)
+
+
+def sweep(store: Path) -> None:
+    """Remove what a killed writer left half written; the caller's lock says that nobody is at it.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    for stale in store.parent.glob(f".{glob.escape(store.name)}.*{PARTIAL}"):
+        stale.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -28,8 +27,10 @@ from pipeline.store.filing import Block, Failure, Head, write_file
 from pipeline.store.index import HashIndex
 from pipeline.store.journal import HASH_BYTES, KEY_BYTES, Journal, Record
 from pipeline.store.layout import BLOCK, read_classes, read_failures, text, texts
-from pipeline.store.lock import WriterLock
+from pipeline.store.lock import WriterLock, sweep
 from pipeline.store.opening import opened
+
+_CLAIMED = -(1 << 62)  # in the place of a place: somebody is about to embed this content
 
 
 class FileState(NamedTuple):
@@ -104,9 +105,10 @@ class StoreWriter:
         self._content_of = array("q")  # by a state's number: the content's number
         self.published_before = 0
         self._appending = threading.Lock()
+        self._knowing = threading.Lock()
         self._lock = WriterLock(path)
         try:
-            _sweep(path)
+            sweep(path)
             if path.exists():
                 self._load_published()
             journal = path.with_name(path.name + ".journal")
@@ -125,6 +127,8 @@ class StoreWriter:
         content = self._contents.add(sha256)
         if content == len(self._place):
             self._place.append(place)
+        elif self._place[content] == _CLAIMED:
+            self._place[content] = place
         if key is not None:
             state = self._states.add(key)
             if state == len(self._content_of):
@@ -162,7 +166,19 @@ class StoreWriter:
 
     def holds(self, sha256: bytes) -> bool:
         """Say whether features of this content are at hand."""
-        return self._contents.find(sha256) >= 0
+        content = self._contents.find(sha256)
+        return content >= 0 and self._place[content] != _CLAIMED
+
+    def claim(self, sha256: bytes) -> bool:
+        """Say whether the caller should embed this content: True once, to the first who asks.
+
+        It is False, too, where features are at hand. Threads may call it.
+        """
+        with self._knowing:
+            fresh = self._contents.find(sha256) < 0
+            if fresh:
+                self._know(sha256, _CLAIMED)
+            return fresh
 
     def append(self, records: Sequence[Record]) -> None:
         """Keep embedded rows: from here on a crash does not lose them. Threads may call it.
@@ -173,8 +189,9 @@ class StoreWriter:
         with self._appending:
             first = len(self._journal)
             self._journal.append(records)
-            for offset, record in enumerate(records):
-                self._know(record.sha256, -1 - (first + offset))
+            with self._knowing:
+                for offset, record in enumerate(records):
+                    self._know(record.sha256, -1 - (first + offset))
 
     def publish(
         self,
@@ -205,7 +222,9 @@ class StoreWriter:
 
         head = Head(self._extraction.to_json(), self._extraction.digest, classes, run, certificate)
         with replacing(self._path) as partial:
-            write_file(partial, head, (len(rows), self._dim), self._blocks(rows), _stored(failures))
+            shape = (len(rows), self._dim)
+            made = _facts(rows), self._features(rows)
+            write_file(partial, head, shape, *made, _stored(failures))
         self._journal.remove()
         return Published(changed=True, rows=len(rows))
 
@@ -227,23 +246,13 @@ class StoreWriter:
                 )
             )
 
-    def _blocks(self, rows: Sequence[Row]) -> Iterator[Block]:
+    def _features(self, rows: Sequence[Row]) -> Iterator[Block]:
         source = h5py.File(self._path, "r") if self.published_before else None
         try:
             for start in range(0, len(rows), BLOCK):
                 block = rows[start : start + BLOCK]
                 features, pixels = self._gather(source, [row.sha256 for row in block])
-                hashes = b"".join(row.sha256 for row in block)
-                yield {
-                    "features": features,
-                    "pixels": pixels,
-                    "path": np.array([stored_name(row.path) for row in block], object),
-                    "label": np.array([row.label for row in block], "<i4"),
-                    "split": np.array([row.split for row in block], object),
-                    "sha256": np.frombuffer(hashes, "u1").reshape(-1, HASH_BYTES),
-                    "size": np.array([row.state.size for row in block], "<i8"),
-                    "mtime_ns": np.array([row.state.mtime_ns for row in block], "<i8"),
-                }
+                yield {"features": features, "pixels": pixels}
         finally:
             if source is not None:
                 source.close()
@@ -291,6 +300,20 @@ def _take(dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
     return np.asarray(dataset[rows])
 
 
+def _facts(rows: Sequence[Row]) -> Iterator[Block]:
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        hashes = b"".join(row.sha256 for row in block)
+        yield {
+            "path": np.array([stored_name(row.path) for row in block], object),
+            "label": np.array([row.label for row in block], "<i4"),
+            "split": np.array([row.split for row in block], object),
+            "sha256": np.frombuffer(hashes, "u1").reshape(-1, HASH_BYTES),
+            "size": np.array([row.state.size for row in block], "<i8"),
+            "mtime_ns": np.array([row.state.mtime_ns for row in block], "<i8"),
+        }
+
+
 def _files(file: h5py.File) -> Iterator[tuple[str, bytes, FileState]]:
     """Yield path, content hash and state of every row's file."""
     path = texts(file["path"])
@@ -309,9 +332,3 @@ def _each(rows: Sequence[Row]) -> Iterator[Row]:
 
 def _stored(failures: Sequence[Failure]) -> list[Failure]:
     return [failure._replace(path=stored_name(failure.path)) for failure in failures]
-
-
-def _sweep(path: Path) -> None:
-    """Remove what a killed writer left half written; the lock says that nobody is at it now."""
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        stale.unlink(missing_ok=True)

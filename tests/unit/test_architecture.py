@@ -39,6 +39,7 @@ HOUSE = {
         "certificate": "probe images and their vectors: does this machine compute the same?",
         "runner": "runs an ONNX file, and says on which device",
         "store": "features in one HDF5 file that survives anything",
+        "outcomes": "what became of every image of a run",
         "heads": "the classifiers and their searches, one file a family",
         "metrics": "scores and intervals, pure functions",
         "duplicates": "images that occur more than once",

@@ -268,6 +268,26 @@ def test_threads_may_append(tmp_path, build):
     assert build.matches(read(tmp_path / "s.h5"), images)
 
 
+def test_a_content_is_claimed_once(store, build):
+    with StoreWriter(store, build.extraction()) as writer:
+        assert not writer.claim(build.sha256(0))  # in the store already
+        asked: list[bool] = []
+        threads = [
+            threading.Thread(
+                target=lambda: asked.extend(writer.claim(build.sha256(at)) for at in range(200))
+            )
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (sum(asked), len(asked)) == (194, 800)
+        assert not writer.holds(build.sha256(50))  # a claim is no feature
+        writer.append([build.record(50)])
+        assert writer.holds(build.sha256(50))
+
+
 # Refusals
 
 

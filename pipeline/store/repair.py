@@ -1,0 +1,82 @@
+"""Repairing a store: keep the rows that can be trusted, drop the others, invent nothing.
+
+What can be trusted is decided in `salvage`, by another process; here it takes the store's place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import StoreError, one_line
+from pipeline.files import cannot_write, replacing
+from pipeline.store import trial
+from pipeline.store.check import inspect, verify
+from pipeline.store.lock import WriterLock, sweep
+from pipeline.store.opening import seal_of
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What `repair` did.
+
+    Attributes:
+        kept: rows in the repaired store.
+        dropped: rows left out, by reason.
+        notes: what else was lost.
+        backup: where the damaged file is now; None if there was nothing to repair.
+    """
+
+    kept: int
+    dropped: dict[str, int]
+    notes: list[str]
+    backup: Path | None
+
+
+def repair(path: Path) -> Repair:
+    """Replace a damaged store by one of its trustworthy rows; the damaged file is kept beside it.
+
+    The file is read by another process, under limits; the new one takes its place in one rename,
+    after it was checked.
+
+    Raises:
+        StoreError: it is no store, it is being written, or nothing of it can be trusted.
+        OutputError: the new file cannot be written; the store is as it was.
+    """
+    seal_of(path)  # there is such a file
+    lock = WriterLock(path)
+    try:
+        sweep(path)
+        with suppress(StoreError):
+            if not verify(path):
+                return Repair(0, {}, [], None)
+        with replacing(path) as partial:
+            told = trial.call("pipeline.store.salvage:salvage", path, partial)
+            defects = inspect(partial)
+            if defects:
+                raise StoreError(f"{one_line(path)} cannot be repaired: {defects[0]}")
+            backup = _keep(path)
+        return Repair(told["kept"], told["dropped"], told["notes"], backup)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        lock.close()
+
+
+def _keep(path: Path) -> Path:
+    """Give a file a second name that no other has."""
+    for number in range(1, 1_000_000):
+        backup = path.with_name(f"{path.name}.damaged" + (f"-{number}" if number > 1 else ""))
+        try:
+            os.link(path, backup)
+        except FileExistsError:
+            continue
+        except PermissionError:  # a file system without links
+            if backup.exists():
+                continue
+            shutil.copyfile(path, backup)
+        return backup
+    raise StoreError(f"{one_line(path)} has too many damaged copies beside it; remove some")
