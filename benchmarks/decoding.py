@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import backbones, export, images, sources
-from pipeline.images import scaled
+from pipeline.images import pixels, scaled
 from pipeline.records import Preprocess
 from pipeline.runner import Runner
 
@@ -186,7 +186,7 @@ def large(paths: list[Path], runner: Runner, count: int) -> list[dict]:
             for keep in (FULL, kept, FULL, kept):  # the second time counts
                 scaled.KEPT = keep
                 started = time.thread_time()
-                crop = images.decode(data, preprocess)
+                crop = pixels.decode(data, preprocess)  # here, where KEPT is set
                 spent[keep] = time.thread_time() - started
                 vectors[keep] = crop
             first, second = (runner.embed(vectors[k][np.newaxis])[0] for k in (FULL, kept))

@@ -19,13 +19,13 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC
 
-from pipeline import export, images, store
+from pipeline import export, store
 from pipeline.compare import CompareConfig
 from pipeline.heads import HEADS
 from pipeline.heads.folds import divisions
 from pipeline.heads.logistic import LogisticRegressionHead
 from pipeline.heads.search import TrainingSet, stratified_folds
-from pipeline.images import scaled
+from pipeline.images import pixels, scaled
 from pipeline.protocol import make_protocol
 from pipeline.runner import Runner
 
@@ -112,7 +112,10 @@ def test_a_second_run_has_nothing_to_do(results, clothing):
 
 
 def test_large_photos_keep_their_features_when_decoded_small(clothing, monkeypatch):
-    """Photos enlarged to what phones make: at a fraction of the size, the same features."""
+    """Photos enlarged to what phones make: at a fraction of the size, the same features.
+
+    In this process, however large they are: another one would not know what is patched here.
+    """
     runner = Runner(export.model_file("efficientnet-lite0")[0])
     preprocess = runner.backbone.preprocess
     photos = sorted((clothing / "train").rglob("*.jpg"))[::128]
@@ -123,10 +126,10 @@ def test_large_photos_keep_their_features_when_decoded_small(clothing, monkeypat
             size = (round(photo.width * scale), round(photo.height * scale))
             out = io.BytesIO()
             photo.resize(size, Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
-        small = runner.embed(images.decode(out.getvalue(), preprocess)[np.newaxis])[0]
+        small = runner.embed(pixels.decode(out.getvalue(), preprocess)[np.newaxis])[0]
         with monkeypatch.context() as patch:
             patch.setattr(scaled, "KEPT", 10**6)
-            whole = runner.embed(images.decode(out.getvalue(), preprocess)[np.newaxis])[0]
+            whole = runner.embed(pixels.decode(out.getvalue(), preprocess)[np.newaxis])[0]
         assert not np.array_equal(small, whole)
         cosines.append(small @ whole / np.linalg.norm(small) / np.linalg.norm(whole))
     assert len(cosines) >= 20
