@@ -206,7 +206,7 @@ class HeadResult:
             ``{"shape": [k, k], "cells": [[true, predicted, count], ...]}`` without the zeros.
         grid: each candidate tried, as ``{"params", "cv_accuracy", "cv_std"}``.
         backbone: whose features it reads; empty for a baseline.
-        method: ``exact``, or what was done in place of the exact method, in a few words.
+        approximation: what was done in place of the exact method; empty if nothing.
         balanced_accuracy: unweighted mean of the classes' recalls.
         roc_auc: mean area under the ROC curves of each class against the rest; None if there is
             one class only.
@@ -237,7 +237,7 @@ class HeadResult:
     confusion: list[list[int]] | dict[str, Any]
     grid: list[dict[str, Any]] = field(default_factory=list)
     backbone: str = ""
-    method: str = "exact"
+    approximation: str = ""
     balanced_accuracy: float | None = None
     roc_auc: float | None = None
     ece: float | None = None

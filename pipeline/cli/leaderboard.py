@@ -30,6 +30,9 @@ def print_table(results: dict[str, Any]) -> None:
             table.add_row(*([one_line(head["backbone"])] if several else []), *_cells(head))
         table.add_section()
     Console(highlight=False, width=_WIDTH).print(table)
+    approximate = {h["name"]: h["approximation"] for h in results["heads"] if h["approximation"]}
+    for name, how in approximate.items():
+        click.echo(f"* {name} is approximate: {how}")
     for warning in results["warnings"]:
         click.echo(f"note: {one_line(warning)}")
     data, protocol = results["dataset"], results["protocol"]
@@ -84,7 +87,7 @@ def _cells(head: dict[str, Any]) -> list[str]:
     low, high = head["test_accuracy_ci"]
     p = head["mcnemar_p"]
     return [
-        head["name"],
+        head["name"] + (" *" if head["approximation"] else ""),
         f"{head['test_accuracy']:.1%}",
         f"{100 * low:.1f}–{100 * high:.1f}",
         f"{100 * head['cv_accuracy']:.1f} ± {100 * head['cv_std']:.1f}",

@@ -143,7 +143,7 @@ def _result(entry: Entry, test: HeldOut, **against: Any) -> HeadResult:  # noqa:
     return HeadResult(
         name=head.name,
         backbone=entry.backbone,
-        method=head.approximation or "exact",
+        approximation=head.approximation,
         params=head.params,
         cv_accuracy=head.cv_accuracy,
         cv_std=head.cv_std,

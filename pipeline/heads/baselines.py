@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MAX_ITER = 500
+FOLD_BYTES = 2e9  # what the folds' pixels may take together
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ class RawPixels:
         """
         started = time.perf_counter()
         kept = min(self.components, data.features.shape[1], *(len(fit) for fit, _ in data.folds))
-        folds = run_parallel(
-            lambda fold: self._predict(data, *fold, kept), data.folds, data.workers
-        )
+        # Each fold at work holds its rows twice.
+        at_once = int(max(1, min(data.workers, FOLD_BYTES // (2 * data.features.nbytes))))
+        folds = run_parallel(lambda fold: self._predict(data, *fold, kept), data.folds, at_once)
         true = [data.labels[held_out] for _, held_out in data.folds]
         candidates = [
             Candidate(

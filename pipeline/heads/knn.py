@@ -168,7 +168,9 @@ def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDA
     if groups < 4 * k:
         columns = np.argpartition(values, k - 1, axis=1)[:, :k]
         return _ascending(columns, np.take_along_axis(values, columns, axis=1), k)
-    minima = values[:, : groups * GROUP].reshape(m, GROUP, groups).min(axis=1)
+    minima = values[:, :groups].copy()
+    for start in range(groups, groups * GROUP, groups):
+        np.minimum(minima, values[:, start : start + groups], out=minima)
     bound = np.partition(minima, k - 1, axis=1)[:, k - 1, None]
     row, column = np.nonzero(values <= bound)
     counts = np.bincount(row, minlength=m)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.heads.calibration import calibrate
 from pipeline.heads.search import Candidate, TrainingSet
-from pipeline.heads.threads import one_thread_each, run_parallel
+from pipeline.heads.threads import run_parallel
 from pipeline.metrics import accuracy
 
 if TYPE_CHECKING:
@@ -152,14 +152,13 @@ class LeastSquares:
             ]
 
         sums: list[NDArray[np.float64]] = []
-        with one_thread_each():
-            for starts in _chunks(range(0, len(rows), BLOCK), self.data.workers):
-                for parts in run_parallel(of_block, starts, self.data.workers):
-                    if not sums:
-                        sums = [part.astype(np.float64) for part in parts]
-                    else:
-                        for total, part in zip(sums, parts, strict=True):
-                            total += part
+        for starts in _chunks(range(0, len(rows), BLOCK), self.data.workers):
+            for parts in run_parallel(of_block, starts, self.data.workers):
+                if not sums:
+                    sums = [part.astype(np.float64) for part in parts]
+                else:
+                    for total, part in zip(sums, parts, strict=True):
+                        total += part
         return _Sums(float(sums[0][0]), *sums[1:])
 
     def _values(

@@ -101,7 +101,7 @@ _TRIED: dict[str, _Shape] = {
     "cv_std": _is_figure,
 }
 _HEAD: dict[str, _Shape] = {
-    **dict.fromkeys(("name", "verdict", "backbone"), _is_text),
+    **dict.fromkeys(("name", "verdict", "backbone", "approximation"), _is_text),
     **dict.fromkeys(("macro_f1", "log_loss", "seconds"), _is_figure),
     **dict.fromkeys(("balanced_accuracy", "roc_auc", "ece", "mcnemar_p"), _is_figure),
     **dict.fromkeys(("predict_seconds", "test_accuracy_without_twins"), _is_figure),

@@ -12,16 +12,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import Normalizer
+from sklearn.svm import SVC
 
 from pipeline import export, images, store
 from pipeline.compare import CompareConfig
+from pipeline.heads import HEADS
 from pipeline.heads.folds import divisions
 from pipeline.heads.logistic import LogisticRegressionHead
-from pipeline.heads.search import TrainingSet
+from pipeline.heads.search import TrainingSet, stratified_folds
 from pipeline.protocol import make_protocol
 from pipeline.runner import Runner
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
+
+PLAIN = {
+    "logistic-regression": LogisticRegression(max_iter=2000),
+    "linear-svm": SVC(kernel="linear"),
+    "rbf-svm": SVC(kernel="rbf"),
+    "knn": KNeighborsClassifier(metric="euclidean"),
+}
+SMALL_GRID = {
+    "logistic-regression": {"c_grid": (1.0, 10.0, 100.0), "patience": None},
+    "linear-svm": {"c_grid": (0.1, 1.0, 10.0), "patience": None},
+    "rbf-svm": {"c_grid": (2.0, 8.0), "gamma_multiples": (0.5, 1.0)},
+    "knn": {"k_grid": (20, 10, 5)},
+}
 
 
 def headstart(*words):
@@ -156,3 +176,22 @@ def test_flipped_labels_are_found(results, label_benchmark, harder, floor):
         found = label_benchmark.judge(training, protocol, family.search(training))
         figures.append(label_benchmark.average_precision(bad, found.quality))
     assert np.mean(figures) >= floor
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_search_gives_what_a_plain_grid_search_gives(results, name):
+    data = store.read(results / "features.h5")
+    test = np.array([split == "test" for split in data.split])
+    labels = data.label[~test].astype(np.int64)
+    fold = stratified_folds(labels, 3, seed=0)
+    family = dataclasses.replace(HEADS[name], **SMALL_GRID[name])
+    head = family.search(TrainingSet(data.features[~test], labels, fold, workers=2))
+    keys = head.grid[0]["params"]
+    grid = {f"head__{k}": list(dict.fromkeys(t["params"][k] for t in head.grid)) for k in keys}
+    pipe = Pipeline([("normalizer", Normalizer()), ("head", PLAIN[name])])
+    plain = GridSearchCV(pipe, grid, cv=PredefinedSplit(fold), n_jobs=2)
+    plain.fit(data.features[~test], labels)
+    chosen = {key.removeprefix("head__"): value for key, value in plain.best_params_.items()}
+    assert chosen == head.params or abs(plain.best_score_ - head.cv_accuracy) <= 0.002
+    expected = plain.predict(data.features[test])
+    assert np.mean(head.estimator.predict(data.features[test]) == expected) >= 0.995

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
@@ -84,6 +85,12 @@ def test_search_agrees_with_grid_search(name, data):
     chosen = head.grid.index(next(t for t in head.grid if t["params"] == head.params))
     assert expected[chosen] >= expected.max() - 0.002
     assert head.cv_accuracy == found.max()
+    refitted = make_pipeline(Normalizer(), clone(PLAIN[name]).set_params(**head.params))
+    refitted.fit(data.features, data.labels)
+    noise = np.random.default_rng(4).normal(0, 0.5, data.features.shape)
+    fresh = (data.features + noise).astype(np.float32)
+    equal = refitted.predict(fresh) == head.estimator.predict(fresh)
+    assert equal.mean() >= 0.995 or (~equal).sum() <= 1
     stds = [tried["cv_std"] for tried in head.grid]
     assert stds == pytest.approx(plain.cv_results_["std_test_score"], abs=0.01)
 

@@ -274,6 +274,13 @@ def test_the_accuracy_without_twins_is_shown_where_there_are_twins() -> None:
     assert "75.0 % 60.0–86.0" in Page(render(results)).row("RBF SVM", "-1.2 -3.0–0.4")
 
 
+def test_an_approximate_head_says_so() -> None:
+    results = comparison()
+    assert "approximate" not in Page(render(results)).text
+    results["heads"][1]["approximation"] = "Nyström, 500 rows"
+    assert "approximate: Nyström, 500 rows" in Page(render(results)).text
+
+
 def test_heads_of_several_backbones_are_told_apart() -> None:
     results = comparison()
     results["backbones"] = [
