@@ -24,7 +24,7 @@ from pipeline import groups
 MIN_CORRELATION = 0.98  # enough by itself, unless the features object
 MIN_AGREEMENT = 0.88  # of what both say together, with these weights
 WEIGHTS = (0.4, 0.6)  # of closeness and correlation
-MIN_CLOSENESS = 0.85  # for stores without miniatures
+MIN_CLOSENESS = 0.999  # without miniatures: the same but for rounding
 
 BLOCK = 2048  # images; a tile of all pairs of two blocks takes 16 MB a matrix
 SAMPLE = 1000  # images whose neighbours say what is usual
@@ -74,7 +74,8 @@ def find(
     Args:
         features: ``(n, d)``; a row that is not finite has no near-duplicates.
         sha256: ``(n, 32)`` hashes of the image files' bytes.
-        pixels: ``(n, 32, 32, 3)`` miniatures; without them the cosine decides alone.
+        pixels: ``(n, 32, 32, 3)`` miniatures; without them only features that are the same but for
+            rounding make a near-duplicate, since those of images of one kind may be close.
         near: whether to look for near-duplicates too.
     """
     _, first, content = np.unique(sha256, axis=0, return_index=True, return_inverse=True)

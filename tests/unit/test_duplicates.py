@@ -63,6 +63,14 @@ def test_features_alone_or_pixels_alone_make_no_copy():
     assert np.isnan(find(features, sha256, None).correlation).all()
 
 
+def test_a_tight_class_is_no_group_without_miniatures():
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(100, 64)).repeat(2, axis=0)
+    features = (centres + 0.1 * rng.normal(size=(200, 64))).astype(np.float32)
+    sha256 = rng.integers(256, size=(200, 32), dtype=np.uint8)
+    assert find(features, sha256, None).rows.tolist() == []
+
+
 def test_only_equal_bytes_where_no_more_is_wanted():
     data = images()
     copy(data, 1, 2)

@@ -111,6 +111,18 @@ def test_copies_are_in_one_fold():
     assert apart.heads[0].cv_accuracy > comparison.heads[0].cv_accuracy  # what the leak is worth
 
 
+def test_a_class_whose_images_are_all_alike_is_divided_all_the_same():
+    """One burst of photos may be all there is of a class; that is a guess, and no reason to stop."""
+    data = photos()
+    first, *others = np.flatnonzero((data.label == 1) & (np.array(data.split) == "train"))
+    for row in others:
+        data = copied(data, first, row)
+    comparison, _ = compare([data], CompareConfig(heads=("knn",)))
+    assert comparison.protocol["folds"] == 5
+    (warning,) = [w for w in comparison.warnings if "look like copies of one another; they" in w]
+    assert "All training images of class-1" in warning
+
+
 def test_contradicting_labels_name_the_files(outcome):
     _, comparison, _, _ = outcome
     pair = ["train/image-8.jpg", "train/image-9.jpg"]
