@@ -112,7 +112,7 @@ def test_copies_are_in_one_fold():
 
 
 def test_a_class_whose_images_are_all_alike_is_divided_all_the_same():
-    """One burst of photos may be all there is of a class; that is a guess, and no reason to stop."""
+    """One burst of photos may be all that there is of a class: no reason to stop."""
     data = photos()
     first, *others = np.flatnonzero((data.label == 1) & (np.array(data.split) == "train"))
     for row in others:
