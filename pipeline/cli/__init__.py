@@ -15,8 +15,10 @@ import click
 from pipeline import __version__
 from pipeline.errors import HeadstartError, one_line
 
-INTERRUPTED = 130
-TERMINATED = 143
+_SIGNALS: dict[int, tuple[str, int]] = {
+    signal.SIGINT: ("interrupted", 130),
+    signal.SIGTERM: ("terminated", 143),
+}
 
 _COMMANDS = {  # command: module of this package
     "demo-data": "demo_data",
@@ -56,41 +58,58 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130/143 interrupted."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and scripts may want it
+            signal.signal(number, _interrupt)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' remarks are for developers; errors are ours
     try:
+        sys.exit(_run())
+    except (KeyboardInterrupt, click.Abort) as error:  # click wraps the one in the other
+        terminated = isinstance(error.__cause__ or error, _Terminated)
+        _stop(signal.SIGTERM if terminated else signal.SIGINT)
+
+
+def _run() -> int:
+    try:
         # What click prints and returns is right; only its way of exiting is not ours.
         code = cli.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
     except click.UsageError as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except HeadstartError as error:
-        _fail(str(error))
+        return _fail(str(error))
     except BrokenPipeError:
         # The reader of our output has gone (``headstart … | head``): nothing left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 1
     except click.ClickException as error:
-        _fail(error.format_message())
-    except (KeyboardInterrupt, click.Abort) as error:  # click wraps the one in the other
-        if isinstance(error.__cause__ or error, _Terminated):
-            _stop("terminated", TERMINATED)
-        _stop("interrupted", INTERRUPTED)
+        return _fail(error.format_message())
     except MemoryError:
-        _fail("out of memory; close other programs or use a machine with more")
+        return _fail("out of memory; close other programs or use a machine with more")
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Raise the first signal as an exception, so that every door is closed behind it."""
+    for later in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(later, _quit)
+    raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
-def _fail(message: str) -> NoReturn:
+def _quit(number: int, frame: FrameType | None) -> NoReturn:
+    """Obey a second signal at once: a store bears a process that ends anywhere."""
+    _stop(number)
+
+
+def _fail(message: str) -> int:
     click.echo(f"headstart: {one_line(message)}", err=True)
-    sys.exit(1)
+    return 1
 
 
-def _stop(word: str, code: int) -> NoReturn:
-    click.echo(f"headstart: {word}; finished work is kept, the same command continues", err=True)
-    sys.exit(code)
+def _stop(number: int) -> NoReturn:
+    word, code = _SIGNALS[number]
+    cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a progress bar hides it
+    line = f"headstart: {word}; finished work is kept, the same command continues\n"
+    os.write(2, cursor + line.encode())
+    os._exit(code)

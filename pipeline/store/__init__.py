@@ -2,7 +2,9 @@
 
 Work in progress lies in a journal beside the store (`journal`), under a lock (`lock`); publishing
 (`writer`) writes a new file in listing order, through a `sink` that keeps a full disk from HDF5,
-and renames it over the old one. `reader` checks and reads, and trusts no file.
+and renames it over the old one. A `seal` over the whole file is checked before HDF5 sees it; a file
+without one is first read by another process (`trial`). `check` names defects, `repair` keeps what
+`salvage` finds trustworthy, `reader` reads.
 """
 
 from pipeline.store.check import verify

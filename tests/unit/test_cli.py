@@ -183,6 +183,27 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+def test_verify_repairs_and_features_brings_back_what_was_dropped(
+    headstart, features, tiny_backbone, tmp_path
+):
+    sound = store.read(features)
+    with h5py.File(features, "r+") as file:
+        file["features"][3, 0] = np.nan
+    document = json.loads(headstart("verify", features, "--json", code=1).stdout)
+    assert document["sound"] is False
+    assert "row 3 has features that are not finite" in document["defects"]
+    done = headstart("verify", features, "--repair")
+    assert "dropped 1 rows: features does not match its checksum" in done.stdout
+    assert "sound" in done.stdout
+    assert (tmp_path / "store.h5.damaged").exists()
+    document = json.loads(headstart("verify", features, "--repair", "--json").stdout)
+    assert (document["sound"], document["defects"]) == (True, [])
+    words = ["features", tmp_path / "photos", "--backbone", tiny_backbone, "--out", features]
+    assert json.loads(headstart(*words, "--json").stdout)["embedded"] == 1
+    assert store.read(features).features.tobytes() == sound.features.tobytes()
+    assert "--repair is for stores" in headstart("verify", "x.onnx", "--repair", code=2).stderr
+
+
 def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     words = ["train-heads", features, "--out", "results", "--folds", "3"]
     first = headstart(*words)
