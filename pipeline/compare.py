@@ -27,7 +27,7 @@ from pipeline.heads import HEADS, by_name
 from pipeline.heads.baselines import MostFrequentClass, RawPixels
 from pipeline.heads.search import FittedHead, TrainingSet, class_probabilities, stratified_folds
 from pipeline.protocol import Protocol, describe_dataset, describe_protocol, make_protocol
-from pipeline.records import Comparison, FeatureSet, HeadResult, digest_of
+from pipeline.records import Comparison, FeatureSet, HeadResult, digest_of, warning_about
 
 MAX_SEED = 2**32 - 1
 PACKAGES = ("numpy", "scipy", "scikit-learn", "joblib")
@@ -131,7 +131,11 @@ def compare(
         heads=results,
         baselines=baselines,
         best=ordered[0].name,
-        warnings=[*protocol.warnings, *_about_perfection(results, len(protocol.test))],
+        warnings=[
+            *filter(None, [warning_about(data.extraction["backbone"]["name"])]),
+            *protocol.warnings,
+            *_about_perfection(results, len(protocol.test)),
+        ],
         provenance=_provenance(data, config),
     )
     return comparison, outcome

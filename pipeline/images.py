@@ -99,7 +99,7 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
         preprocess: sizes and interpolation.
 
     Returns:
-        ``(crop, crop, 3) uint8``, RGB.
+        ``(height, width, 3) uint8``, RGB, of `Preprocess.size`.
 
     Raises:
         ImageError: the bytes are no image, or one that the policy refuses.
@@ -149,14 +149,17 @@ def crop_box(width: int, height: int, preprocess: Preprocess) -> tuple[float, fl
     (144.0, 16.0, 368.0, 240.0)
     """
     size = preprocess.resize
-    if width <= height:
+    if isinstance(size, tuple):
+        new_height, new_width = size
+    elif width <= height:
         new_width, new_height = size, int(size * height / width)
     else:
         new_width, new_height = int(size * width / height), size
-    left = round((new_width - preprocess.crop) / 2.0)
-    top = round((new_height - preprocess.crop) / 2.0)
+    high, wide = preprocess.size
+    left = round((new_width - wide) / 2.0)
+    top = round((new_height - high) / 2.0)
     x, y = width / new_width, height / new_height
-    return (left * x, top * y, (left + preprocess.crop) * x, (top + preprocess.crop) * y)
+    return (left * x, top * y, (left + wide) * x, (top + high) * y)
 
 
 def encode(
@@ -220,7 +223,9 @@ def _decode_smaller(image: Image.Image, preprocess: Preprocess) -> int:
     little besides reading the file.
     """
     width, height = image.size
-    enough = KEPT * preprocess.resize
+    resize = preprocess.resize
+    # Of a fixed size no side may fall short, and which one is which EXIF tells later.
+    enough = KEPT * (max(resize) if isinstance(resize, tuple) else resize)
     for divisor in (8, 4, 2):
         if min(width, height) >= divisor * enough:
             # Only the JPEG decoder knows how; the others do nothing and return None.
@@ -261,9 +266,9 @@ def _fit(
         axis = at % 2
         excess = image.size[axis] - full[axis] / scale if reverses[axis] else 0.0
         box.append(min(edge / scale + excess, image.size[axis]))
-    side = (preprocess.crop, preprocess.crop)
+    height, width = preprocess.size
     resample = _RESAMPLE[preprocess.interpolation]
-    return np.asarray(image.resize(side, resample, box=(box[0], box[1], box[2], box[3])))
+    return np.asarray(image.resize((width, height), resample, box=(box[0], box[1], box[2], box[3])))
 
 
 def _cause(error: Exception) -> str:

@@ -79,7 +79,7 @@ def _train(data: FeatureSet, config: compare.CompareConfig, out: Path, told: Hoo
         "inputs": comparison.provenance["inputs"],
     }
     agreement = bundle.bundle(
-        export.locate(data.extraction["backbone"], data.model),
+        export.locate(data.extraction["backbone"], data.model, data.weights),
         outcome.heads[best.name].estimator,
         data.classes,
         data.features[outcome.test],

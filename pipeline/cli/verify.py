@@ -40,7 +40,7 @@ def _recheck(origin: store.Origin) -> str:
     if not origin.certificate:
         return "it keeps no certificate, so its features were not compared with this machine's"
     try:
-        model = export.locate(origin.backbone, origin.model)
+        model = export.locate(origin.backbone, origin.model, origin.weights)
     except BackboneError as error:
         return f"its features were not compared with this machine's: {error}"
     runner = Runner(model)

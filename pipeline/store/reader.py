@@ -67,6 +67,7 @@ def read(path: Path) -> FeatureSet:
             failures=read_failures(file),
             name=Path(str(run.get("source", path))).name,
             model=str(run.get("model", "")),
+            weights=str(run.get("weights", "")),
         )
 
 
@@ -90,11 +91,13 @@ class Origin(NamedTuple):
     Attributes:
         backbone: the backbone's description in the extraction.
         model: the ONNX file that was used; it may be gone by now.
+        weights: the user's own weights file that was exported then; empty if none was given.
         certificate: the parity certificate that the file carried; empty if none was kept.
     """
 
     backbone: dict[str, Any]
     model: str
+    weights: str
     certificate: str
 
 
@@ -105,9 +108,11 @@ def read_origin(path: Path) -> Origin:
         StoreError: it cannot be opened, or does not say.
     """
     with opened(path) as file:
+        run = _document(file, "run")
         return Origin(
             _document(file, "extraction")["backbone"],
-            str(_document(file, "run").get("model", "")),
+            str(run.get("model", "")),
+            str(run.get("weights", "")),
             text(file.attrs.get("certificate", "")),
         )
 
