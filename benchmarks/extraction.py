@@ -104,8 +104,7 @@ def main() -> None:
     options = parser.parse_args()
 
     timm = import_timm()
-    backbone = backbones.find(backbones.DEFAULT)
-    module = backbone.module()
+    module, backbone = backbones.find(backbones.DEFAULT).load()
     transform = timm.data.create_transform(
         **timm.data.resolve_data_config(pretrained_cfg=module.pretrained_cfg)
     )

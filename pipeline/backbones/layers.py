@@ -158,6 +158,7 @@ def pooled(layer: Layer, pool: str) -> Any:  # noqa: ANN401 - a function of tens
     ``gem`` is the generalised mean of Radenović et al. (2018) with power 3, of activations not
     below 1e-6. ``avg``, ``max`` and ``gem`` of tokens leave class and register tokens out.
     """
+
     def places(out: torch.Tensor) -> torch.Tensor:  # (n, places, c)
         if layer.layout == "chw":
             return out.flatten(2).transpose(1, 2)

@@ -80,7 +80,7 @@ def build(entry: Entry, weights: Weights) -> Network:
     return Network(
         module=network,
         headless=lambda: network,
-        preprocess=_preprocess(entry.name, timm.data.create_transform(**config).transforms),
+        preprocess=preprocess(entry.name, timm.data.create_transform(**config).transforms),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )
@@ -92,19 +92,26 @@ def _classifiers(network: torch.nn.Module) -> Iterable[str]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _preprocess(name: str, steps: Iterable[Any]) -> Preprocess:
+def preprocess(name: str, steps: Iterable[Any]) -> Preprocess:
+    """Read the sizes and the interpolation off timm's own transforms.
+
+    Raises:
+        BackboneError: they do something that `Preprocess` has no words for.
+    """
     by_kind = {type(step).__name__: step for step in steps}
-    strange = by_kind.keys() - {"Resize", "CenterCrop", "Normalize"} - _HARMLESS
+    strange = by_kind.keys() - {"Resize", "CenterCrop", "Normalize", *_HARMLESS}
     if strange or not {"Resize", "CenterCrop"} <= by_kind.keys():
         raise BackboneError(
             f"{name} prepares its images by {', '.join(sorted(strange)) or 'other steps'}, which "
             "Headstart does not know; choose another backbone"
         )
-    resize, crop = by_kind["Resize"], by_kind["CenterCrop"]
-    return Preprocess(_size(resize.size), _size(crop.size), resize.interpolation.value)
-
-
-def _size(size: Any) -> int | tuple[int, int]:  # noqa: ANN401 - a number or several
-    if isinstance(size, int):
-        return size
-    return (int(size[0]), int(size[1])) if len(set(size)) > 1 else int(size[0])
+    resize, crop = by_kind["Resize"].size, by_kind["CenterCrop"].size
+    height, width = (int(side) for side in crop)
+    try:
+        return Preprocess(
+            resize=int(resize) if isinstance(resize, int) else (int(resize[0]), int(resize[1])),
+            crop=height if height == width else (height, width),
+            interpolation=by_kind["Resize"].interpolation.value,
+        )
+    except ValueError as error:
+        raise BackboneError(f"{name} prepares its images in an unknown way: {error}") from error

@@ -75,13 +75,18 @@ def build(entry: Entry, weights: Weights) -> Network:
     return Network(
         module=network,
         headless=lambda: before(network, classifier_of(network, classes)),
-        preprocess=Preprocess(
-            resize=_size(transform.resize_size),
-            crop=_size(transform.crop_size),
-            interpolation=transform.interpolation.value,
-        ),
+        preprocess=preprocess(transform),
         mean=tuple(transform.mean),
         std=tuple(transform.std),
+    )
+
+
+def preprocess(transform: Any) -> Preprocess:  # noqa: ANN401 - ImageClassification
+    """Read the sizes and the interpolation off the weights' own transforms."""
+    return Preprocess(
+        resize=_size(transform.resize_size),
+        crop=_size(transform.crop_size),
+        interpolation=transform.interpolation.value,
     )
 
 
