@@ -104,7 +104,7 @@ def main() -> None:
     options = parser.parse_args()
 
     timm = import_timm()
-    module, backbone = backbones.find(backbones.DEFAULT).load()
+    module, _ = backbones.find(backbones.DEFAULT).load()
     transform = timm.data.create_transform(
         **timm.data.resolve_data_config(pretrained_cfg=module.pretrained_cfg)
     )

@@ -167,7 +167,7 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
     }
     onnx.helper.set_model_props(model, properties)
     with replacing(path) as partial:
-        onnx.save(model, partial)
+        _save(model, partial, backbone)
         parity = _compare(Runner(partial), samples, expected)
         limit = MAX_DIFFERENCE * float(np.abs(expected).max())
         if not (parity.min_cosine >= MIN_COSINE and parity.max_difference <= limit):
@@ -182,8 +182,22 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
         properties[certificate.METADATA] = proof.to_json()
         onnx.helper.set_model_props(model, properties)
         onnx.checker.check_model(model)
-        onnx.save(model, partial)
+        _save(model, partial, backbone)
     return parity
+
+
+def _save(model: Any, path: Path, backbone: Backbone) -> None:  # noqa: ANN401 - ModelProto
+    import onnx
+
+    try:
+        onnx.save(model, path)
+    except OSError:
+        raise
+    except Exception as error:  # protobuf's own kind, which differs between its releases
+        raise BackboneError(
+            f"{one_line(backbone.name)} does not fit into one ONNX file, which holds 2 GB at most "
+            f"({one_line(error)[:120]}); choose a smaller network or an earlier --layer"
+        ) from error
 
 
 def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:

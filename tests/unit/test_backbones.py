@@ -268,12 +268,12 @@ class TestPreprocessing:
             config = timm.get_pretrained_cfg(name).to_dict()
             config = timm.data.resolve_data_config(pretrained_cfg=config)
             steps = timm.data.create_transform(**config).transforms
-            try:
-                got = timm_zoo.preprocess(name, steps)
-            except BackboneError as error:
-                assert "ResizeKeepRatio" in str(error) or config["crop_pct"] > 1
+            if config["crop_pct"] > 1 or "ResizeKeepRatio" in {type(s).__name__ for s in steps}:
+                with pytest.raises(BackboneError, match="prepares its images"):
+                    timm_zoo.preprocess(name, steps)
                 refused.append(name)
                 continue
+            got = timm_zoo.preprocess(name, steps)
             assert got.size == config["input_size"][1:]
             assert isinstance(got.resize, tuple) == (config["crop_mode"] == "squash")
             squashed += isinstance(got.resize, tuple)

@@ -131,7 +131,7 @@ class TestPublished:
         held = module.state_dict()
         assert all((value == states[TIMM][key]).all() for key, value in held.items())
         link.resolve().write_bytes(b"damaged")
-        with pytest.raises(BackboneError, match="should begin with [0-9a-f]{64}; delete the file"):
+        with pytest.raises(BackboneError, match=r"should begin with [0-9a-f]{64}; delete the file"):
             backbones.find(TIMM)
 
     @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ class TestOwnFile:
     def test_another_networks_weights(self, name, states, tmp_path):
         other = TIMM if name == TORCHVISION else TORCHVISION
         save(states[other], tmp_path / "w.pth")
-        with pytest.raises(BackboneError, match="w.pth"):
+        with pytest.raises(BackboneError, match=r"w\.pth"):
             backbones.find(Choice(name, str(tmp_path / "w.pth"))).load()
 
 
