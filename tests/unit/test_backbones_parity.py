@@ -21,9 +21,9 @@ PHOTOS = 16
 
 def torchvisions(name: str):
     """Give torchvision's transforms and its forward up to the classifier, by its own extractor."""
+    models = import_torchvision().models
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    models = import_torchvision().models
     candidate = backbones.find(Choice(name, "random"))
     enum = models.get_model_weights(candidate.entry.architecture).DEFAULT
     node = "features" if "squeezenet" in name else "flatten"
