@@ -68,7 +68,7 @@ def steps(paths: list[Path], preprocess: Preprocess, rounds: int) -> dict[str, f
     contents = [path.read_bytes() for path in paths]
     photos = [loaded(data).convert("RGB") for data in contents]
     crops = [images.decode(data, preprocess) for data in contents]
-    side = (preprocess.crop, preprocess.crop)
+    side = preprocess.size[::-1]  # Pillow's order
 
     def resize(photo: Image.Image) -> Image.Image:
         box = images.crop_box(*photo.size, preprocess)

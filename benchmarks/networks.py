@@ -23,7 +23,7 @@ SEED = 0
 def module(name: str) -> Any:
     """Build a network without its classifier: ``(n, 3, 224, 224)`` to ``(n, d)``, normalised."""
     if name == backbones.DEFAULT:
-        return backbones.find(name).module()
+        return backbones.find(name).load()[0]
     import_torchvision()
     import torch
     from torchvision import models

@@ -231,9 +231,9 @@ def _runs(path: Path, trunk: Any) -> None:  # noqa: ANN401 - ModelProto
     """Make sure that the joined graph loads and takes images, one and several."""
     session = open_session(path)
     shape = trunk.graph.input[0].type.tensor_type.shape.dim
-    side = shape[1].dim_value
+    size = (shape[1].dim_value, shape[2].dim_value)
     for count in (1, 3):
-        images = np.zeros((count, side, side, 3), np.uint8)
+        images = np.zeros((count, *size, 3), np.uint8)
         label, scores = session.run([LABEL, PROBABILITIES], {INPUT: images})
         if label.shape != (count,) or not np.isfinite(scores).all():
             raise HeadstartError(f"{path.name} was not written: the joined graph does not run")

@@ -87,7 +87,7 @@ def issue(embed: Embed, preprocess: Preprocess) -> Certificate:
     """Draw the probes and record their features.
 
     Args:
-        embed: ``(n, crop, crop, 3) uint8`` to ``(n, d) float32``.
+        embed: ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
         preprocess: what comes before it.
     """
     probes = draw_probes()

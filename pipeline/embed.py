@@ -26,7 +26,7 @@ from pipeline import certificate, export, images, sources
 from pipeline.distribute import available_cores, run_threads
 from pipeline.errors import ImageError, InputError, one_line
 from pipeline.outcomes import Outcomes
-from pipeline.records import Extraction, Listing
+from pipeline.records import Choice, Extraction, Listing
 from pipeline.runner import Runner
 from pipeline.store import FileState, Record, StoreWriter, state_key
 from pipeline.store.writer import stored_name
@@ -40,7 +40,8 @@ class EmbedConfig:
     """How to embed.
 
     Attributes:
-        backbone: a name, or an ONNX file that Headstart exported.
+        backbone: which network, with which weights, cut where; see `pipeline.records.Choice`. A
+            mere name, or the path of an exported ONNX file, will do.
         workers: threads; None means one per core.
         on_error: ``skip`` turns a bad image into a failure row, ``fail`` ends the run.
         device: one of `pipeline.runner.DEVICES`.
@@ -51,7 +52,7 @@ class EmbedConfig:
             everything good is saved.
     """
 
-    backbone: str
+    backbone: Choice | str
     workers: int | None = None
     on_error: str = "skip"
     device: str = "cpu"
@@ -195,9 +196,11 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
     listing = sources.open_source(data)
     hooks.notice(sources.describe(listing))
     model, parity = export.model_file(config.backbone, config.precision)
-    if parity is not None:
-        hooks.notice(f"exported {one_line(config.backbone)} ({parity})")
     runner = Runner(model, config.device, batch=config.batch)
+    if parity is not None:
+        hooks.notice(f"exported {one_line(runner.backbone.name)} ({parity})")
+    if runner.backbone.warning:
+        hooks.notice(f"WARNING: {runner.backbone.warning}")
     with StoreWriter(out, Extraction(runner.backbone)) as writer:
         drift = certificate.check_metadata(
             runner.metadata, runner.embed, runner.backbone.preprocess
@@ -212,6 +215,7 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
         run = {
             "source": listing.name,
             "model": str(model.resolve()),
+            "weights": _weights_file(config.backbone),
             "provider": runner.provider,
             "device": runner.device,
             "batch": runner.batch,
@@ -226,6 +230,12 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
         summary = _publish(listing, outcomes, writer, out, run, proof)
     _check_failures(summary, config.max_failures)
     return summary
+
+
+def _weights_file(choice: Choice | str) -> str:
+    """Return where the user's own weights file is, so that the network can be found again."""
+    given = choice.weights if isinstance(choice, Choice) else ""
+    return str(Path(given).resolve()) if given and Path(given).is_file() else ""
 
 
 def _work(

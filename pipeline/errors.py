@@ -6,6 +6,12 @@ as it is and exits with 1. Anything else that escapes is a bug.
 
 from __future__ import annotations
 
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class HeadstartError(Exception):
     """The root of every error that Headstart raises on purpose."""
@@ -45,6 +51,16 @@ def missing_extra(package: str, extra: str) -> HeadstartError:
     return HeadstartError(
         f"{package} is not installed; install it with: pip install 'headstart[{extra}]'"
     )
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean A or B; `` for a misspelt name, or nothing if none is near.
+
+    >>> near_matches("layer44", ["layer4", "stem"])
+    'did you mean layer4; '
+    """
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}; " if near else ""
 
 
 def one_line(text: object) -> str:

@@ -1,6 +1,6 @@
 """A torch module becomes an ONNX file that describes itself and is proved equal before it exists.
 
-The graph takes ``(n, crop, crop, 3) uint8`` RGB and returns ``(n, d) float32``: the cast, the
+The graph takes ``(n, h, w, 3) uint8`` RGB and returns ``(n, d) float32``: the cast, the
 normalisation and the pooling are inside, so no caller can get them wrong. What happens before the
 graph (resize, crop, colour) is written into the file's metadata and read back from there.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -20,10 +21,11 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from pipeline import backbones, certificate, textures
-from pipeline.errors import BackboneError, one_line
+from pipeline.errors import BackboneError, HeadstartError, one_line
 from pipeline.files import replacing
+from pipeline.images import POLICY
 from pipeline.precision import variant
-from pipeline.records import Backbone, digest_of
+from pipeline.records import Backbone, Choice, digest_of
 from pipeline.runner import INPUT, METADATA, OUTPUT, Runner, is_file
 
 if TYPE_CHECKING:
@@ -59,71 +61,95 @@ class Parity:
         )
 
 
-def model_file(name: str, precision: str = "fp32") -> tuple[Path, Parity | None]:
+def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Parity | None]:
     """Return the ONNX file of a backbone, exporting it if the cache does not hold it.
 
     Args:
-        name: a backbone's name, or the path of a file that `export` wrote.
+        choice: the backbone; a mere name means its published weights and its own layer, and the
+            path of a file that `export` wrote means that file.
         precision: one of `pipeline.records.PRECISIONS`.
 
     Returns:
         the file, and the parity figures if it was exported just now.
 
     Raises:
-        BackboneError: the name or file is unknown, its weights are not what they should be, or
-            the exported graph is not equal to the module.
+        BackboneError: the name or file is unknown, its weights are missing or not what they
+            should be, there is no such layer, or the graph is not equal to the module.
         OutputError: the cache cannot be written.
     """
-    model, parity = _exported(name)
+    model, parity = _exported(Choice(choice) if isinstance(choice, str) else choice)
     return (model if precision == "fp32" else variant(model, precision)), parity
 
 
-def _exported(name: str) -> tuple[Path, Parity | None]:
-    if name.endswith(".onnx"):
-        if not is_file(Path(name)):
-            raise BackboneError(f"no backbone file at {one_line(name)}; see: headstart export")
-        return Path(name), None
-    provider = backbones.find(name)
-    identity = {
-        "backbone": dataclasses.asdict(provider.backbone),
+def _exported(choice: Choice) -> tuple[Path, Parity | None]:
+    if choice.name.endswith(".onnx"):
+        return _own_file(choice), None
+    candidate = backbones.find(choice)
+    identity = candidate.identity | {
+        "policy": POLICY,
         "software": _software(),
         "opset": OPSET,
         "version": VERSION,
     }
+    name = re.sub(r"[^\w.@+-]", "-", candidate.name)
     cache = user_cache_path("headstart") / "backbones"
-    path = cache / f"{provider.backbone.name}-{digest_of(identity)[:16]}.onnx"
+    path = cache / f"{name}-{digest_of(identity)[:16]}.onnx"
     if path.is_file():
         return path, None
-    return path, export(provider.module(), provider.backbone, path)
+    return path, export(*candidate.load(), path)
 
 
-def locate(facts: dict[str, Any], hint: str) -> Path:
-    """Find the ONNX file of the backbone that made a store's features.
+def _own_file(choice: Choice) -> Path:
+    path = Path(choice.name)
+    if not is_file(path):
+        raise BackboneError(f"no backbone file at {one_line(choice.name)}; see: headstart export")
+    if choice.weights or choice.layer or choice.pool:
+        raise BackboneError(
+            f"{one_line(choice.name)} is exported already, with its weights, layer and pooling; "
+            "leave --weights, --layer and --pool out, or export it again by its name"
+        )
+    return path
+
+
+def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
+    """Find the ONNX file of the backbone that made a store's features, or make it again.
 
     Args:
         facts: the backbone's description in the store's extraction.
         hint: the file that was used then; it counts only if it still describes the same backbone.
+        weights: the weights file that the user gave then; empty if none.
 
     Raises:
-        BackboneError: it is neither known by name nor where it was.
+        BackboneError: it is neither where it was nor to be had by its name.
     """
     wanted = Backbone.from_json(facts)
-    plain = dataclasses.replace(wanted, precision="fp32")
-    if any(provider.backbone == plain for provider in backbones.available()):
-        return model_file(wanted.name, wanted.precision)[0]
-    if hint and is_file(Path(hint)) and Runner(Path(hint)).backbone == wanted:
+    if hint and is_file(Path(hint)) and _describes(Path(hint), wanted):
         return Path(hint)
+    try:
+        path = model_file(backbones.choice_of(wanted, weights), wanted.precision)[0]
+        if _describes(path, wanted):
+            return path
+        cause = "what has that name now is another one"
+    except HeadstartError as error:
+        cause = str(error)
     raise BackboneError(
         f"the backbone {one_line(wanted.name)} that made these features is not at hand, so no "
-        f"model can be written; put its file back at {one_line(hint) or 'its place'}"
+        f"model can be written; put its file back at {one_line(hint) or 'its place'} ({cause})"
     )
+
+
+def _describes(path: Path, wanted: Backbone) -> bool:
+    try:
+        return Runner(path).backbone == wanted
+    except HeadstartError:  # damaged, foreign, or of an older version: not the one
+        return False
 
 
 def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
     """Write a module as ONNX, checked against torch; a failed check writes no file.
 
     Args:
-        module: ``(n, 3, crop, crop) float32``, normalised, to ``(n, d)`` pooled features.
+        module: ``(n, 3, h, w) float32``, normalised, to ``(n, d)`` pooled features.
         backbone: what the file says of itself, mean and standard deviation included.
         path: where to write.
 
@@ -134,7 +160,7 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
     import onnx
 
     graph = _normalised(module, backbone)
-    samples = _samples(backbone.preprocess.crop)
+    samples = _samples(backbone.preprocess.size)
     try:
         model = _to_onnx(graph, samples[:2])
         expected = _forward(graph, samples)
@@ -148,7 +174,7 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
     }
     onnx.helper.set_model_props(model, properties)
     with replacing(path) as partial:
-        onnx.save(model, partial)
+        _save(model, partial, backbone)
         parity = _compare(Runner(partial), samples, expected)
         limit = MAX_DIFFERENCE * float(np.abs(expected).max())
         if not (parity.min_cosine >= MIN_COSINE and parity.max_difference <= limit):
@@ -163,8 +189,22 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
         properties[certificate.METADATA] = proof.to_json()
         onnx.helper.set_model_props(model, properties)
         onnx.checker.check_model(model)
-        onnx.save(model, partial)
+        _save(model, partial, backbone)
     return parity
+
+
+def _save(model: Any, path: Path, backbone: Backbone) -> None:  # noqa: ANN401 - ModelProto
+    import onnx
+
+    try:
+        onnx.save(model, path)
+    except OSError:
+        raise
+    except Exception as error:  # protobuf's own kind, which differs between its releases
+        raise BackboneError(
+            f"{one_line(backbone.name)} does not fit into one ONNX file, which holds 2 GB at most "
+            f"({one_line(error)[:120]}); choose a smaller network or an earlier --layer"
+        ) from error
 
 
 def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
@@ -228,11 +268,12 @@ def _compare(runner: Runner, images: NDArray[np.uint8], expected: NDArray[np.flo
     return Parity(len(images), float(np.abs(got - want).max()), float(cosine.min()))
 
 
-def _samples(crop: int) -> NDArray[np.uint8]:
-    """Draw the images that parity is checked on: one of every texture, ``(n, crop, crop, 3)``."""
+def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Draw the images that parity is checked on: one of every texture, ``(n, h, w, 3)``."""
+    height, width = size
     return np.stack(
         [
-            textures.draw(name, np.random.default_rng(index), crop)
+            textures.draw(name, np.random.default_rng(index), max(size))[:height, :width]
             for index, name in enumerate(textures.CLASSES)
         ]
     )

@@ -86,7 +86,7 @@ class Model:
         return images.decode(data, self.backbone.preprocess)
 
     def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the ``(n, k)`` class probabilities of ``(n, crop, crop, 3) uint8`` images.
+        """Return the ``(n, k)`` class probabilities of ``(n, h, w, 3) uint8`` images.
 
         Raises:
             RunnerError: inference failed.

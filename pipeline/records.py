@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 PRECISIONS = ("fp32", "fp16")
 SPLITS = ("train", "validation", "test", "")
+RANDOM = "+random"  # in the name of a backbone without training
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -58,18 +59,19 @@ class Listing:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How an image file becomes a ``(crop, crop, 3) uint8`` array.
+    """How an image file becomes a ``(height, width, 3) uint8`` array.
 
     Attributes:
-        resize: the shorter side after resizing, in pixels.
-        crop: the side of the central square that is kept, in pixels.
+        resize: the shorter side after resizing, in pixels, as torchvision's ``Resize`` takes it; a
+            pair ``(height, width)`` instead gives every image that size, whatever its proportions.
+        crop: the side of the central square that is kept, in pixels, or ``(height, width)``.
         interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``; always antialiased.
         policy: version of the rules for colour, orientation and decoding in `pipeline.images`;
             it changes whenever the same bytes would give other pixels.
     """
 
-    resize: int
-    crop: int
+    resize: int | tuple[int, int]
+    crop: int | tuple[int, int]
     interpolation: str = "bicubic"
     policy: int = 3
 
@@ -79,10 +81,42 @@ class Preprocess:
         Raises:
             ValueError: the sizes or the interpolation make no sense.
         """
-        if not 1 <= self.crop <= self.resize:
-            raise ValueError(f"crop {self.crop} must lie between 1 and resize {self.resize}")
+        for crop, resize in zip(self.size, _pair(self.resize), strict=True):
+            if not 1 <= crop <= resize:
+                raise ValueError(f"crop {self.crop} must lie between 1 and resize {self.resize}")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation {self.interpolation!r} is none of {INTERPOLATIONS}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the array."""
+        return _pair(self.crop)
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Preprocess:
+        """Rebuild from JSON; a missing or unknown key is a ``TypeError``."""
+        values = dict(document)
+        for key in ("resize", "crop"):
+            if isinstance(values.get(key), list):
+                values[key] = tuple(values[key])
+        return Preprocess(**values)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The backbone that a user asks for, in the user's words.
+
+    Attributes:
+        name: a name from ``headstart backbones``, or the path of an exported ONNX file.
+        weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
+        layer: a layer as the library spells it; empty means what its own classifier would get.
+        pool: ``avg``, ``max``, ``gem``, ``cls`` or ``flatten``; empty means the layer's default.
+    """
+
+    name: str
+    weights: str = ""
+    layer: str = ""
+    pool: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +124,8 @@ class Backbone:
     """A pretrained network, cut at one layer, as the exported ONNX file describes itself.
 
     Attributes:
-        name: as the user spells it, for instance ``efficientnet-lite0``.
+        name: for instance ``efficientnet-lite0`` or ``timm:resnet50.a1_in1k``; ``+file`` at its end
+            means weights that the user gave, ``+random`` no training at all.
         source: where architecture and weights come from.
         weights_sha256: hash of the weights file.
         licence: SPDX identifier of the weights' licence.
@@ -115,11 +150,16 @@ class Backbone:
     std: tuple[float, float, float]
     preprocess: Preprocess
 
+    @property
+    def warning(self) -> str:
+        """What everybody must be told who sees its results; empty if nothing."""
+        return warning_about(self.name)
+
     @staticmethod
     def from_json(document: dict[str, Any]) -> Backbone:
         """Rebuild from `to_json`'s document; a missing or unknown key is a ``TypeError``."""
         values = dict(document)
-        values["preprocess"] = Preprocess(**values["preprocess"])
+        values["preprocess"] = Preprocess.from_json(values["preprocess"])
         values["mean"] = tuple(values["mean"])
         values["std"] = tuple(values["std"])
         return Backbone(**values)
@@ -168,6 +208,7 @@ class FeatureSet:
         failures: ``(path, reason)`` of the images that could not be embedded.
         name: the source of the images, in short.
         model: the backbone's ONNX file that made the features; it may be gone by now.
+        weights: the user's own weights file that was exported then; empty if none was given.
     """
 
     features: NDArray[np.float32]
@@ -182,6 +223,7 @@ class FeatureSet:
     failures: list[tuple[str, str]]
     name: str
     model: str = ""
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -293,6 +335,20 @@ class Comparison:
         return {"schema": self.SCHEMA} | dataclasses.asdict(self)
 
 
+def warning_about(backbone: str) -> str:
+    """Return what everybody must be told of a backbone of that name; empty if nothing.
+
+    >>> warning_about("timm:resnet18.a1_in1k")
+    ''
+    """
+    if RANDOM not in backbone:
+        return ""
+    return (
+        f"The backbone {backbone} has random weights: it was never trained, so its results say "
+        "nothing of the network; they are for trials of the pipeline only."
+    )
+
+
 def digest_of(document: Any) -> str:  # noqa: ANN401 - any JSON document
     """Return the SHA-256, in hex, of a JSON document in canonical form.
 
@@ -301,6 +357,10 @@ def digest_of(document: Any) -> str:  # noqa: ANN401 - any JSON document
     """
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)
 
 
 def flat(document: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401

@@ -206,14 +206,14 @@ class Runner:
         Convolutions are worked out image by image, so they do not; a product of matrices may add
         up in another order when it has more rows.
         """
-        side = self.backbone.preprocess.crop
-        images = np.random.default_rng(0).integers(0, 256, (CPU_BATCH, side, side, 3), np.uint8)
+        shape = (CPU_BATCH, *self.backbone.preprocess.size, 3)
+        images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         together = self._run(OUTPUT, images)
         single = np.concatenate([self._run(OUTPUT, image[np.newaxis]) for image in images])
         return CPU_BATCH if np.array_equal(together, single) else 1
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the ``(n, d) float32`` features of ``(n, crop, crop, 3) uint8`` RGB images.
+        """Return the ``(n, d) float32`` features of ``(n, h, w, 3) uint8`` RGB images.
 
         Raises:
             RunnerError: inference failed.
@@ -221,7 +221,7 @@ class Runner:
         return self.infer(OUTPUT, images)
 
     def infer(self, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return one output of the graph, by name, for ``(n, crop, crop, 3) uint8`` images.
+        """Return one output of the graph, by name, for ``(n, h, w, 3) uint8`` images.
 
         Raises:
             RunnerError: inference failed, or there is no such output.

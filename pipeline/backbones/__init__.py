@@ -1,70 +1,136 @@
-"""Pretrained networks by name. One small file a provider; each imports its library when used."""
+"""Pretrained networks by name. One small file a provider; each imports its library when used.
+
+A provider is a module of this package with
+
+- ``NAME``, what stands before the colon in its backbones' names; ``VERSIONED``, the distributions
+  whose versions decide what it offers;
+- ``entries()``, which asks its library for everything that it offers;
+- ``build(entry, weights)``, which makes the `network.Network`;
+- if it differs from other providers: ``resolve(entry, spec)`` to find weights, ``at_hand(entry)``
+  and ``OWN_LAYER``; if its weights' own classifier can be had: ``classifier()``.
+
+Looking a backbone up loads no library, once its provider was asked (`catalogue`).
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from pipeline.backbones import bundled
-from pipeline.errors import BackboneError, one_line
-from pipeline.records import Backbone
+from pipeline.backbones import bundled, cache, catalogue, weights
+from pipeline.backbones.catalogue import Entry
+from pipeline.backbones.layers import OWN, PRE_LOGITS, Layer, list_layers
+from pipeline.backbones.network import Candidate
+from pipeline.errors import BackboneError, HeadstartError, near_matches, one_line
+from pipeline.records import RANDOM, Backbone, Choice
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
+
 
 DEFAULT = bundled.NAME
 
+_PROVIDERS = {"": "bundled", "torchvision": "torchvision_zoo", "timm": "timm_zoo"}
 
-class Provider(Protocol):
-    """A network that can be exported.
 
-    Attributes:
-        backbone: the facts about it, known without loading it.
+def available(query: str = "") -> list[Entry]:
+    """Return every backbone whose name, architecture or licence holds the words of a query.
+
+    Providers whose library is not installed offer nothing.
     """
-
-    backbone: Backbone
-
-    def at_hand(self) -> bool:
-        """Say whether its weights are on this machine."""
-
-    def module(self) -> torch.nn.Module:
-        """Build it with its weights: normalised ``(n, 3, h, w)`` to pooled ``(n, d)`` features.
-
-        Raises:
-            BackboneError: the weights are missing or not the expected ones.
-        """
+    found: list[Entry] = []
+    for provider in _PROVIDERS:
+        try:
+            found += _entries(provider)
+        except PackageNotFoundError:
+            continue
+    return catalogue.matching(found, query)
 
 
-@runtime_checkable
-class Classifying(Protocol):
-    """A provider that also has the classifier its network was trained with."""
-
-    def classifier(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return weight ``(m, d)`` and bias ``(m,)``."""
-
-
-def available() -> list[Provider]:
-    """Return every backbone that can be named."""
-    return [bundled.EfficientNetLite0()]
+def at_hand(entry: Entry) -> bool:
+    """Say whether a backbone's weights are on this machine."""
+    if entry.name == bundled.NAME:
+        return bundled.at_hand(entry)
+    return cache.cached(entry) is not None
 
 
-def find(name: str) -> Provider:
-    """Return the provider of a backbone.
+def find(choice: Choice | str) -> Candidate:
+    """Return the network that a user means, with its weights fetched but not loaded.
 
     Raises:
-        BackboneError: there is none of that name; near matches are named.
+        BackboneError: there is none of that name (near matches are named), or its weights are
+            neither here nor to be had, or not what they should be.
+        HeadstartError: the provider's library is not installed.
     """
-    known = {provider.backbone.name: provider for provider in available()}
-    if name in known:
-        return known[name]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}" if near else f"there is: {', '.join(known)}"
-    raise BackboneError(
-        f"no backbone {one_line(name)!r}; {hint}; or give the path of an exported .onnx file"
+    choice = Choice(choice) if isinstance(choice, str) else choice
+    prefix = choice.name.partition(":")[0] if ":" in choice.name else ""
+    if prefix not in _PROVIDERS:
+        raise _unknown(choice.name)
+    provider = _provider(prefix)
+    try:
+        entries = _entries(prefix)
+    except PackageNotFoundError as error:
+        package = one_line(error.name)
+        raise HeadstartError(
+            f"{package} is not installed; install it with: pip install {package}"
+        ) from error
+    entry = _pick(choice.name, entries)
+    if hasattr(provider, "resolve"):
+        found: weights.Weights = provider.resolve(entry, choice.weights)
+    else:
+        relatives = [one for one in entries if one.architecture == entry.architecture]
+        found = weights.resolve(entry, choice.weights, relatives)
+    layer = "" if choice.layer == PRE_LOGITS else choice.layer
+    pool = "" if choice.pool == OWN else choice.pool
+    return Candidate(provider, entry, found, layer, pool)
+
+
+def layers_of(name: str) -> list[Layer]:
+    """Return the layers of a backbone, in the order in which it computes them.
+
+    Needs no weights: shapes do not depend on them.
+
+    Raises:
+        BackboneError: there is none of that name, or its library cannot build it.
+    """
+    network = find(Choice(name, weights="random")).build()
+    return list_layers(network.module, network.preprocess.size)
+
+
+def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
+    """Return what a user would ask for to get a backbone again.
+
+    Args:
+        backbone: its description.
+        weights_file: where the user's weights were, if it had any.
+    """
+    name, plus, given = backbone.name.partition("+")
+    layer, pool = backbone.layer, backbone.pool
+    if name == bundled.NAME and (layer, pool) == bundled.OWN_LAYER:
+        layer, pool = "", ""
+    spec = given if plus + given.partition(":")[0] == RANDOM else weights_file if given else ""
+    return Choice(name, spec, layer, pool)
+
+
+def _pick(name: str, entries: list[Entry]) -> Entry:
+    for entry in entries:
+        if name == entry.name or (entry.default and name == entry.base):
+            return entry
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> BackboneError:
+    entries = available()
+    known = {entry.name for entry in entries} | {entry.base for entry in entries}
+    last = name.rpartition(":")[2]  # the same architecture elsewhere is what is nearest
+    same = sorted(one for one in known if one.rpartition(":")[2] == last)
+    hint = f"did you mean {' or '.join(same)}; " if same else near_matches(name, known)
+    return BackboneError(
+        f"no backbone {one_line(name)!r}; {hint}all are listed by: headstart backbones; or give "
+        "the path of an exported .onnx file"
     )
 
 
@@ -76,10 +142,25 @@ def classifier(facts: dict[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.f
 
     Returns:
         weight ``(m, d)`` and bias ``(m,)`` of the logits of its own ``m`` classes; None where it is
-        not at hand: a file of unknown origin, another layer than the last, missing weights.
+        not at hand: another network than the embedded one, another layer than the last, missing
+        weights.
     """
-    for provider in available():
-        known = json.loads(json.dumps(dataclasses.asdict(provider.backbone)))
-        if facts == known and isinstance(provider, Classifying) and provider.at_hand():
-            return provider.classifier()
-    return None
+    published = facts.get("name") == bundled.NAME and (
+        facts.get("weights_sha256") == bundled.WEIGHTS_SHA256
+    )
+    own = (facts.get("layer"), facts.get("pool")) == bundled.OWN_LAYER
+    if not (published and own and bundled.weights_file()):
+        return None
+    return bundled.classifier()
+
+
+def _provider(prefix: str) -> ModuleType:
+    return importlib.import_module(f"pipeline.backbones.{_PROVIDERS[prefix]}")
+
+
+def _entries(prefix: str) -> list[Entry]:
+    provider = _provider(prefix)
+    if provider is bundled:
+        return [catalogue.with_facts(entry) for entry in bundled.entries()]
+    versions = "-".join(version(name) for name in provider.VERSIONED)
+    return catalogue.kept(prefix, versions, lambda: list(provider.entries()))

@@ -8,16 +8,20 @@ from pathlib import Path
 import click
 
 from pipeline import export
-from pipeline.cli.options import FILE
+from pipeline.cli.options import FILE, backbone_options, warn
 from pipeline.files import replacing
+from pipeline.records import Choice
+from pipeline.runner import Runner
 
 
 @click.command()
 @click.argument("backbone")
+@backbone_options
 @click.option("--out", type=FILE, required=True, help="The ONNX file to write.")
-def command(backbone: str, out: Path) -> None:
+def command(backbone: str, weights: str, layer: str, pool: str | None, out: Path) -> None:
     """Export BACKBONE, checked against torch, to an ONNX file that describes itself."""
-    model, parity = export.model_file(backbone)
+    model, parity = export.model_file(Choice(backbone, weights, layer, pool or ""))
     with replacing(out) as partial:
         shutil.copyfile(model, partial)
+    warn(Runner(out).backbone)
     click.echo(f"{out}: {parity or export.read_parity(model)}")

@@ -8,10 +8,18 @@ from pathlib import Path
 import click
 
 from pipeline import backbones
-from pipeline.cli.options import FILE, as_json, device, hooks, print_json, workers
+from pipeline.cli.options import (
+    FILE,
+    as_json,
+    backbone_options,
+    device,
+    hooks,
+    print_json,
+    workers,
+)
 from pipeline.embed import EmbedConfig, EmbedSummary, embed
 from pipeline.errors import one_line
-from pipeline.records import PRECISIONS
+from pipeline.records import PRECISIONS, Choice
 
 _LIMITS = {
     "read": "reading the files",
@@ -25,6 +33,7 @@ _SHOWN = 5  # failures named on the terminal; the store has them all
 @click.command()
 @click.argument("data")
 @click.option("--backbone", default=backbones.DEFAULT, show_default=True, help="Name or ONNX file.")
+@backbone_options
 @click.option("--out", type=FILE, required=True, help="The store to write, an HDF5 file.")
 @workers
 @click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True)
@@ -54,6 +63,9 @@ _SHOWN = 5  # failures named on the terminal; the store has them all
 def command(
     data: str,
     backbone: str,
+    weights: str,
+    layer: str,
+    pool: str | None,
     out: Path,
     workers: int | None,
     on_error: str,
@@ -69,7 +81,7 @@ def command(
     Only what is left to do is done: images that the store holds are not embedded again.
     """
     config = EmbedConfig(
-        backbone=backbone,
+        backbone=Choice(backbone, weights, layer, pool or ""),
         workers=workers,
         on_error=on_error,
         device=device,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pipeline.backbones.layers import POOLS
 from pipeline.embed import Hooks
+from pipeline.errors import one_line
+from pipeline.records import Backbone
 from pipeline.runner import DEVICES
 
 FILE = click.Path(path_type=Path)
@@ -33,6 +36,31 @@ workers = click.option(
     "--workers", type=click.IntRange(min=1), help="Threads; the default is one per core."
 )
 seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+
+
+def backbone_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which weights a named backbone gets and where it is cut."""
+    for option in (
+        click.option("--pool", type=click.Choice(POOLS), help="How a layer's output is pooled."),
+        click.option(
+            "--layer", default="", help="Where to cut, as listed by: headstart backbones B --layers"
+        ),
+        click.option(
+            "--weights",
+            default="",
+            metavar="FILE|random",
+            help="Safetensors file or state dict instead of the published weights; random is for "
+            "trials only.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def warn(backbone: Backbone) -> None:
+    """Say on stderr what nobody may overlook about a backbone."""
+    if backbone.warning:
+        click.echo(f"WARNING: {one_line(backbone.warning)}", err=True)
 
 
 def console() -> Console:

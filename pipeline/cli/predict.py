@@ -13,7 +13,7 @@ from typing import TextIO
 
 import click
 
-from pipeline.cli.options import FILE, as_json, device, workers
+from pipeline.cli.options import FILE, as_json, device, warn, workers
 from pipeline.errors import one_line
 from pipeline.files import replacing
 from pipeline.predict import Model, Prediction, predict
@@ -40,6 +40,7 @@ def command(
     if out is not None and json_:
         raise click.UsageError("--json prints on stdout; it does not go with --out")
     classifier = Model(model, device)
+    warn(classifier.backbone)
     found = predict(classifier, paths, workers)
     count = failed = 0
     with _writer(classifier.classes, out, json_) as write:

@@ -149,7 +149,7 @@ def _train(
         "inputs": comparison.provenance["inputs"],
     }
     agreement = bundle.bundle(
-        export.locate(best.data.extraction["backbone"], best.data.model),
+        export.locate(best.data.extraction["backbone"], best.data.model, best.data.weights),
         best.head.estimator,
         best.data.classes,
         best.data.features[outcome.protocol.test],

@@ -79,7 +79,7 @@ def _recheck(origin: store.Origin) -> dict[str, Any]:
         note = "it keeps no certificate, so its features were not compared with this machine's"
         return {"sound": True, "certificate": note}
     try:
-        model = export.locate(origin.backbone, origin.model)
+        model = export.locate(origin.backbone, origin.model, origin.weights)
     except BackboneError as error:
         note = f"its features were not compared with this machine's: {error}"
         return {"sound": True, "certificate": note}

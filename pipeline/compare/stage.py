@@ -49,7 +49,7 @@ from pipeline.protocol import (
     make_protocol,
 )
 from pipeline.protocol.wording import class_names
-from pipeline.records import Comparison, FeatureSet
+from pipeline.records import Comparison, FeatureSet, warning_about
 
 NAMED_GROUPS = "further images of the groups"
 
@@ -154,6 +154,7 @@ def compare(
         backbones=backbones,
         insights=insights,
         warnings=[
+            *_about_weights(stores),
             *warnings,
             *about_the_choice(heads),
             *about_perfection(heads, len(protocol.test)),
@@ -199,6 +200,12 @@ def _divisible(data: FeatureSet, near: Partition) -> tuple[Partition, list[str]]
         f"All training images of {class_names(data, alike)} look like copies of one another; they"
         " are divided among the folds all the same, so accuracies may be too high."
     ]
+
+
+def _about_weights(stores: Sequence[FeatureSet]) -> list[str]:
+    """Warn of every backbone that was never trained."""
+    named = (str(store.extraction.get("backbone", {}).get("name", "")) for store in stores)
+    return [text for text in map(warning_about, dict.fromkeys(named)) if text]
 
 
 def _check_others(stores: Sequence[FeatureSet], names: Sequence[str]) -> list[str]:

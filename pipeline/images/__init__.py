@@ -16,7 +16,8 @@ The written policy, version `POLICY`; whatever changes a pixel changes the versi
 - An image of more than `MAX_PIXELS` is refused before it is decoded.
 - A colour JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which costs a
   fraction of the time, as long as its shorter side keeps `scaled.KEPT` times the size that it is
-  resized to (more where its colours are halved one way); the resize makes up for it.
+  resized to, the longer one of a fixed size (more where its colours are halved one way); the resize
+  makes up for it.
 - A file that is not certain to be decoded soon is decoded by a process with limits of time and
   memory (`quarantine`), and refused when it reaches them.
 """
@@ -63,7 +64,7 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
         preprocess: sizes and interpolation.
 
     Returns:
-        ``(crop, crop, 3) uint8``, RGB.
+        ``(height, width, 3) uint8``, RGB, of `Preprocess.size`.
 
     Raises:
         ImageError: the bytes are no image, or one that the policy refuses.

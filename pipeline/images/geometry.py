@@ -17,11 +17,14 @@ def crop_box(width: int, height: int, preprocess: Preprocess) -> tuple[float, fl
     (144.0, 16.0, 368.0, 240.0)
     """
     size = preprocess.resize
-    if width <= height:
+    if isinstance(size, tuple):
+        new_height, new_width = size
+    elif width <= height:
         new_width, new_height = size, int(size * height / width)
     else:
         new_width, new_height = int(size * width / height), size
-    left = round((new_width - preprocess.crop) / 2.0)
-    top = round((new_height - preprocess.crop) / 2.0)
+    high, wide = preprocess.size
+    left = round((new_width - wide) / 2.0)
+    top = round((new_height - high) / 2.0)
     x, y = width / new_width, height / new_height
-    return (left * x, top * y, (left + preprocess.crop) * x, (top + preprocess.crop) * y)
+    return (left * x, top * y, (left + wide) * x, (top + high) * y)

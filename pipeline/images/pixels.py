@@ -63,7 +63,10 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
                 upright = _to_rgb(image if turn is None else image.transpose(turn), key)
                 return _fit(upright, preprocess)
             box = _stored_box(full, turn, reverses, preprocess)
-            crop = scaled.resize(_to_rgb(image, key), full, divisor, box, preprocess)
+            size = preprocess.size[::-1] if turn in _SIDEWAYS else preprocess.size
+            crop = scaled.resize(
+                _to_rgb(image, key), full, divisor, box, size, preprocess.interpolation
+            )
             return crop if turn is None else np.asarray(Image.fromarray(crop).transpose(turn))
     except ImageError:
         raise
@@ -167,10 +170,11 @@ def _to_rgb(image: Image.Image, key: int | tuple[int, ...] | None) -> Image.Imag
 
 def _fit(image: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:
     """Resize the crop out of an upright RGB image."""
-    side = (preprocess.crop, preprocess.crop)
+    height, width = preprocess.size
     box = crop_box(*image.size, preprocess)
     box = (box[0], box[1], min(box[2], image.width), min(box[3], image.height))
-    return np.asarray(image.resize(side, _RESAMPLE[preprocess.interpolation], box=box))
+    resample = _RESAMPLE[preprocess.interpolation]
+    return np.asarray(image.resize((width, height), resample, box=box))
 
 
 def _reason(error: Exception) -> str:

@@ -10,6 +10,7 @@ nowhere.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
@@ -56,8 +57,7 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
         raise ImageError(str(ended)) from None
     if not ok:
         raise ImageError(answer.decode())
-    side = preprocess.crop
-    return np.frombuffer(answer, np.uint8).reshape(side, side, 3)
+    return np.frombuffer(answer, np.uint8).reshape(*preprocess.size, 3)
 
 
 class _Ended(Exception):
@@ -93,7 +93,7 @@ class _Worker:
             except _Ended:
                 raise _Ended("no process to decode it in") from None
             self._ready = True
-        rules = json.dumps([preprocess.resize, preprocess.crop, preprocess.interpolation]).encode()
+        rules = json.dumps(dataclasses.asdict(preprocess)).encode()
         assert self._process.stdin is not None
         try:
             for part in (_HEADER.pack(len(data), len(rules)), rules, data):
@@ -160,9 +160,9 @@ def _set_time(seconds: int) -> None:
 
 
 def _answer(source: BinaryIO, size: int, rules: int) -> tuple[bool, bytes]:
-    resize, crop, interpolation = json.loads(source.read(rules))
+    preprocess = Preprocess.from_json(json.loads(source.read(rules)))
     try:
-        crop = pixels.decode(source.read(size), Preprocess(resize, crop, interpolation))
+        crop = pixels.decode(source.read(size), preprocess)
     except ImageError as error:
         return False, str(error).encode()
     return True, crop.tobytes()

@@ -66,7 +66,10 @@ def divisor(width: int, height: int, preprocess: Preprocess, usual: bool = True)
     """
     if preprocess.interpolation not in _KERNELS:
         return 1  # the nearest pixel is not in the reduced image
-    enough = KEPT * preprocess.resize * (1 if usual else STRICTER)
+    target = preprocess.resize
+    # Of a fixed size no side may fall short, and which one is which EXIF tells later.
+    side = max(target) if isinstance(target, tuple) else target
+    enough = KEPT * side * (1 if usual else STRICTER)
     return next((d for d in (8, 4, 2) if min(width, height) >= d * enough), 1)
 
 
@@ -75,7 +78,8 @@ def resize(
     full: tuple[int, int],
     divisor: int,
     box: tuple[float, float, float, float],
-    preprocess: Preprocess,
+    size: tuple[int, int],
+    interpolation: str,
 ) -> NDArray[np.uint8]:
     """Resize a region of an image that was decoded at ``1 / divisor`` of its full size.
 
@@ -84,22 +88,23 @@ def resize(
         full: width and height of the full image.
         divisor: as `divisor` gives it.
         box: the region, in pixels of the full image.
-        preprocess: the size of the result, and the interpolation.
+        size: height and width of the result.
+        interpolation: one of `pipeline.records.INTERPOLATIONS` but ``nearest``.
 
     Returns:
-        ``(crop, crop, 3) uint8``, within rounding of what the full image would give.
+        ``(height, width, 3) uint8``, within rounding of what the full image would give.
     """
-    side = preprocess.crop
+    height, width = size
     columns, rows = (
-        _tiles(full[axis], divisor, box[axis], box[axis + 2], side, preprocess.interpolation)
-        for axis in (0, 1)
+        _tiles(full[axis], divisor, box[axis], box[axis + 2], side, interpolation)
+        for axis, side in enumerate((width, height))
     )
     (left, right), (top, bottom) = _reach(columns), _reach(rows)
     means = np.asarray(image.crop((left, top, right, bottom))).astype(np.float32)
-    strip = _apply(rows, top, means.reshape(bottom - top, -1), side)
-    strip = strip.reshape(side, right - left, 3).transpose(1, 0, 2)
-    out = _apply(columns, left, np.ascontiguousarray(strip).reshape(right - left, -1), side)
-    out = np.clip(np.rint(out), 0, 255).reshape(side, side, 3).transpose(1, 0, 2)
+    strip = _apply(rows, top, means.reshape(bottom - top, -1), height)
+    strip = strip.reshape(height, right - left, 3).transpose(1, 0, 2)
+    out = _apply(columns, left, np.ascontiguousarray(strip).reshape(right - left, -1), width)
+    out = np.clip(np.rint(out), 0, 255).reshape(width, height, 3).transpose(1, 0, 2)
     return np.ascontiguousarray(out, dtype=np.uint8)
 
 

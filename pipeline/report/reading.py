@@ -59,6 +59,13 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _is_size(value: object) -> bool:
+    """Check a side of a square, or height and width."""
+    if isinstance(value, list | tuple):
+        return len(value) == 2 and all(map(_is_count, value))
+    return _is_count(value)
+
+
 def _is_object(value: object) -> bool:
     return isinstance(value, Mapping)
 
@@ -121,7 +128,7 @@ _BACKBONE: dict[str, _Shape] = {
     "dim": _is_count,
     "mean": [_is_figure],
     "std": [_is_figure],
-    "preprocess": {"resize": _is_count, "crop": _is_count, "interpolation": _is_text},
+    "preprocess": {"resize": _is_size, "crop": _is_size, "interpolation": _is_text},
 }
 _RESULTS: dict[str, _Shape] = {
     "dataset": {

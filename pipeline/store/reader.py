@@ -42,6 +42,7 @@ def read(path: Path) -> FeatureSet:
             failures=list(read_failures(file)),
             name=Path(str(run.get("source", path))).name,
             model=str(run.get("model", "")),
+            weights=str(run.get("weights", "")),
         )
 
 
@@ -51,11 +52,13 @@ class Origin(NamedTuple):
     Attributes:
         backbone: the backbone's description in the extraction.
         model: the ONNX file that was used; it may be gone by now.
+        weights: the user's own weights file that was exported then; empty if none was given.
         certificate: the parity certificate that the file carried; empty if none was kept.
     """
 
     backbone: dict[str, Any]
     model: str
+    weights: str
     certificate: str
 
 
@@ -66,9 +69,11 @@ def read_origin(path: Path) -> Origin:
         StoreError: it cannot be opened, or does not say.
     """
     with opened(path) as file:
+        run = document(file, "run")
         return Origin(
             document(file, "extraction")["backbone"],
-            str(document(file, "run").get("model", "")),
+            str(run.get("model", "")),
+            str(run.get("weights", "")),
             text(file.attrs.get("certificate", "")),
         )
 

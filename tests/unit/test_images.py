@@ -451,6 +451,32 @@ class TestGeometry:
         assert difference.mean() < 0.3
         assert difference.max() <= 2
 
+    @pytest.mark.parametrize("seed", range(6))
+    @pytest.mark.parametrize(("resize", "crop"), [((256, 256), 224), ((200, 260), (192, 224))])
+    def test_a_fixed_size_is_torchvisions_too(self, transforms, seed, resize, crop):
+        """Proportions are given up, as timm's crop mode ``squash`` does."""
+        rng = np.random.default_rng(seed)
+        image = photo(*rng.integers(150, 900, 2).tolist(), seed)
+        bicubic = transforms.InterpolationMode.BICUBIC
+        reference = transforms.Compose(
+            [transforms.Resize(resize, bicubic), transforms.CenterCrop(crop)]
+        )
+        preprocess = Preprocess(resize, crop, "bicubic")
+        ours = decode(encode(image, "PNG"), preprocess)
+        assert ours.shape == (*preprocess.size, 3)
+        difference = np.abs(ours.astype(int) - np.asarray(reference(image)))
+        assert difference.mean() < 0.3
+        assert difference.max() <= 2
+
+    def test_a_fixed_size_of_a_large_photo_on_its_side(self):
+        """Decoded at a fraction, and turned afterwards: no side may fall short."""
+        image = photo(1600, 2400)
+        upright = decode(encode(image, "PNG"), Preprocess((40, 60), (32, 48)))
+        turned = image.transpose(Image.Transpose.ROTATE_90)
+        data = encode(turned, "JPEG", exif=exif(6), quality=95)
+        got = decode(data, Preprocess((40, 60), (32, 48)))
+        assert np.abs(got.astype(int) - upright).mean() < 4
+
 
 class TestReadFile:
     def test_bytes_and_state(self, tmp_path):

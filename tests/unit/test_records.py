@@ -49,6 +49,8 @@ CHANGES = [
     ("preprocess", Preprocess(resize=256, crop=192)),
     ("preprocess", Preprocess(resize=256, crop=224, interpolation="bilinear")),
     ("preprocess", Preprocess(resize=256, crop=224, policy=99)),
+    ("preprocess", Preprocess(resize=(256, 256), crop=224)),
+    ("preprocess", Preprocess(resize=256, crop=(224, 192))),
 ]
 
 
@@ -98,6 +100,23 @@ def test_a_backbone_survives_json():
     rebuilt = Backbone.from_json(through_json(dataclasses.asdict(BACKBONE)))
     assert rebuilt == BACKBONE
     assert Extraction(rebuilt).digest == Extraction(BACKBONE).digest
+
+
+def test_sizes_of_two_numbers_survive_json():
+    preprocess = Preprocess(resize=(256, 192), crop=(224, 160))
+    backbone = dataclasses.replace(BACKBONE, preprocess=preprocess)
+    rebuilt = Backbone.from_json(through_json(dataclasses.asdict(backbone)))
+    assert rebuilt == backbone
+    assert rebuilt.preprocess.size == (224, 160)
+    assert BACKBONE.preprocess.size == (224, 224)
+
+
+@pytest.mark.parametrize(
+    ("resize", "crop"), [(224, 225), (0, 0), ((256, 200), 224), (224, (224, 225)), (224, (0, 9))]
+)
+def test_a_crop_that_does_not_fit_is_refused(resize, crop):
+    with pytest.raises(ValueError, match="must lie between 1 and resize"):
+        Preprocess(resize, crop)
 
 
 @pytest.mark.parametrize("where", [(), ("preprocess",)])

@@ -1,0 +1,236 @@
+"""Try every torchvision architecture and one network of each timm family; write docs/backbones.md.
+
+Usage: python benchmarks/breadth.py RESULTS.jsonl [--items N] [--only PART] [--again] [--table]
+
+Each network is exported with random weights in a process of its own, within limits of CPU time and
+memory, and set against its library's own pipeline (its transforms and forward) on drawn images of
+several sizes. Results are appended to RESULTS.jsonl, one line a network; a second run goes on where
+the first one stopped. With --table only the table is written, from what there is.
+
+Speed is one core's CPU time for one image, network alone, as images/s of two such cores: unlike
+wall time it does not depend on what else the machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from PIL import Image
+
+from pipeline import backbones, export, images, textures
+from pipeline.errors import HeadstartError
+from pipeline.records import Choice
+from pipeline.runner import Runner
+from pipeline.torchvision_import import import_timm, import_torchvision
+
+PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
+CPU_SECONDS = 600
+GIBIBYTES = 14
+SIZES = (
+    (400, 300),
+    (300, 420),
+    (224, 224),
+    (640, 480),
+    (180, 260),
+    (333, 500),
+    (512, 512),
+    (96, 80),
+)
+LARGEST = 150e6  # parameters of a timm family's representative
+
+
+def names() -> list[str]:
+    """Return the default weights of torchvision's architectures, and timm's families' smallest."""
+    found = [entry for entry in backbones.available("torchvision:") if entry.default]
+    timm = import_timm()
+    by_architecture: dict[str, list] = {}
+    for entry in backbones.available("timm:"):
+        by_architecture.setdefault(entry.architecture, []).append(entry)
+    for family in timm.list_modules():
+        members = [
+            entry
+            for name in timm.list_models(module=family)
+            for entry in by_architecture.get(name, [])
+            if entry.default and entry.parameters and 2e6 < entry.parameters < LARGEST
+        ] or [e for n in timm.list_models(module=family) for e in by_architecture.get(n, [])]
+        members.sort(key=lambda entry: (not entry.url, entry.parameters or 0))
+        found += members[:1]
+    # Cheap ones first: a run that is cut short has tried most of them.
+    return [entry.name for entry in sorted(found, key=lambda entry: entry.gmacs or 999)]
+
+
+def attempt(name: str) -> dict[str, object]:
+    """Export one network and compare it with its library's pipeline."""
+    import torch
+
+    torch.set_num_threads(1)
+    candidate = backbones.find(Choice(name, "random"))
+    entry = candidate.entry
+    row: dict[str, object] = {
+        "name": name,
+        "parameters": entry.parameters,
+        "gmacs": entry.gmacs,
+        "size": entry.size,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            module, backbone = candidate.load()
+            path = Path(folder) / "model.onnx"
+            started = time.process_time()
+            parity = export.export(module, backbone, path)
+            row |= {"export_seconds": round(time.process_time() - started, 1)}
+            row |= {"features": backbone.dim, "megabytes": round(path.stat().st_size / 1e6, 1)}
+            row |= {"onnx_cosine": parity.min_cosine}
+            row |= against_library(name, candidate, module, Runner(path))
+        except (HeadstartError, MemoryError) as error:
+            row["error"] = f"{error}"[:300]
+    return row
+
+
+def against_library(name, candidate, module, runner) -> dict[str, float]:
+    """Return cosines to the library's pipeline, of features and of features less their mean."""
+    import torch
+
+    if name.startswith("timm:"):
+        timm = import_timm()
+        config = timm.get_pretrained_cfg(candidate.entry.name.partition(":")[2]).to_dict()
+        transform = timm.data.create_transform(
+            **timm.data.resolve_data_config(pretrained_cfg=config)
+        )
+    else:
+        enum = import_torchvision().models.get_model_weights(candidate.entry.architecture)
+        transform = enum[candidate.entry.name.rpartition("@")[2]].transforms()
+    files = [photo(number, size) for number, size in enumerate(SIZES)]
+    with torch.inference_mode():
+        batches = [transform(Image.open(io.BytesIO(data)).convert("RGB"))[None] for data in files]
+        theirs = torch.cat([module(batch) for batch in batches]).double().numpy()
+    crops = [images.decode(data, runner.backbone.preprocess)[np.newaxis] for data in files]
+    ours = np.concatenate([runner.embed(crop) for crop in crops]).astype(np.float64)
+    plain, centred = cosine(ours, theirs), cosine(ours - theirs.mean(0), theirs - theirs.mean(0))
+    started, count = time.process_time(), 0
+    while count < 3 or (time.process_time() - started < 2 and count < 400):
+        runner.embed(crops[count % len(crops)])
+        count += 1
+    return {
+        "cosine_mean": float(plain.mean()),
+        "cosine_min": float(plain.min()),
+        "centred_mean": float(centred.mean()),
+        "centred_min": float(centred.min()),
+        "images_per_second": 2 * count / (time.process_time() - started),
+    }
+
+
+def photo(number: int, size: tuple[int, int]) -> bytes:
+    surface = textures.draw(
+        textures.CLASSES[number % len(textures.CLASSES)], np.random.default_rng(number), max(size)
+    )
+    return images.encode(surface[: size[1], : size[0]], "PNG")
+
+
+def cosine(left, right):
+    return (left * right).sum(1) / (np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1))
+
+
+def limited() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
+    resource.setrlimit(resource.RLIMIT_AS, (GIBIBYTES << 30, GIBIBYTES << 30))
+
+
+def in_a_process(name: str) -> dict[str, object]:
+    command = [sys.executable, __file__, "-", "--one", name]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limited)
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    if done.returncode in (-9, -24):
+        last = f"more than {CPU_SECONDS} s of CPU time or {GIBIBYTES} GiB"
+    return {"name": name, "error": f"ended with {done.returncode}: {last[:200]}"}
+
+
+def table(rows: list[dict], wanted: list[str]) -> str:
+    """Return the page: what works, with its figures, and what does not, with the reason."""
+    good = [row for row in rows if "error" not in row]
+    bad = [row for row in rows if "error" in row]
+    tried = {row["name"] for row in rows}
+    left = [name for name in wanted if name not in tried]
+    lines = [
+        "# Backbones that were tried",
+        "",
+        "Written by `benchmarks/breadth.py`: every torchvision architecture and one network of",
+        "each timm family, exported with random weights (seed 0). *Cosine* compares the features",
+        "with its own pipeline (the library's transforms and forward) on eight drawn images of",
+        "several sizes (mean and minimum); *centred* is the minimum once the mean feature is taken",
+        "off, because random networks give similar features to everything. *Images/s* are of two",
+        "cores, network alone, from CPU time.",
+        "",
+        f"Tried {len(rows)} of {len(wanted)}: {len(good)} work, {len(bad)} do not.",
+        "",
+        "| backbone | M params | GMACs | features | input | cosine | centred | images/s |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| `{row['name']}` | {figure(row['parameters'], 1e6)} | {figure(row['gmacs'])} "
+        f"| {row['features']:,} | {row['size'][0]} × {row['size'][1]} "
+        f"| {row['cosine_mean']:.5f} / {row['cosine_min']:.5f} | {row['centred_min']:.4f} "
+        f"| {row['images_per_second']:.1f} |"
+        for row in sorted(good, key=lambda row: row["name"])
+    ]
+    if bad:
+        lines += ["", "## What does not work, and why", "", "| backbone | reason |", "|---|---|"]
+        lines += [
+            f"| `{row['name']}` | {row['error'].replace('|', '/')} |"
+            for row in sorted(bad, key=lambda row: row["name"])
+        ]
+    if left:
+        lines += ["", "## Not tried yet", "", ", ".join(f"`{name}`" for name in left)]
+    return "\n".join(lines) + "\n"
+
+
+def figure(value: float | None, unit: float = 1) -> str:
+    return "–" if value is None else f"{value / unit:.3g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--items", type=int, default=10**6, help="how many to try in this run")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--again", action="store_true", help="try again what did not work")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(attempt(options.one)))
+        return
+    held = {}
+    if options.results.exists():
+        held = {r["name"]: r for r in map(json.loads, options.results.read_text().splitlines())}
+    wanted = names()
+    todo = [
+        name
+        for name in wanted
+        if options.only in name and (name not in held or (options.again and "error" in held[name]))
+    ]
+    for name in [] if options.table else todo[: options.items]:
+        held[name] = in_a_process(name)
+        with options.results.open("a") as file:
+            file.write(json.dumps(held[name]) + "\n")
+        print(name, held[name].get("error", "works"), flush=True)
+    PAGE.write_text(table(list(held.values()), wanted), encoding="utf-8")
+    print(f"{len(todo)} were left to try; {PAGE}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Where torch and the Hugging Face hub keep weights, and how they are fetched into that place.
+
+The libraries' own variables are honoured: ``TORCH_HOME``, ``HF_HOME``, ``HF_HUB_CACHE``,
+``HF_HUB_OFFLINE`` and ``XDG_CACHE_HOME``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.backbones.catalogue import Entry
+from pipeline.errors import BackboneError, one_line
+from pipeline.files import sha256_of
+
+_SECONDS = 20  # without an answer from a server
+_BLOB = re.compile(r"[0-9a-f]{64}")
+
+
+def cached(entry: Entry) -> Path | None:
+    """Return the weights' file in the library's cache, or None."""
+    if not entry.url:
+        return None
+    if not entry.repo:
+        path = _torch_place(entry)
+        return path if path.is_file() else None
+    # The hub keeps revisions side by side and the name of the newest in refs/main.
+    folder = _hub_folder(entry)
+    try:
+        revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    found = folder / "snapshots" / revision / entry.file
+    return found if found.is_file() else None
+
+
+def fetch(entry: Entry) -> Path:
+    """Return the weights' file, downloading it into the library's cache if it is not there.
+
+    Raises:
+        BackboneError: none were published, there is no network, or the file is not the one that
+            it should be; the message says what to fetch, from where, and where to put it.
+    """
+    if not entry.url:
+        raise BackboneError(
+            f"no weights of {entry.name} were published; give your own with --weights FILE, or "
+            "--weights random for a trial"
+        )
+    path = cached(entry)
+    if path is None:
+        try:
+            with _patience():
+                path = _from_hub(entry) if entry.repo else _from_url(entry)
+        except Exception as error:  # networks fail in many ways, each library with its own types
+            raise BackboneError(_how_to_get(entry, error)) from error
+    return path
+
+
+def checked(entry: Entry, path: Path) -> str:
+    """Return the SHA-256 of a file from the cache.
+
+    Raises:
+        BackboneError: it is not what the library's own records of that file say.
+    """
+    found = sha256_of(path)
+    blob = path.resolve().name  # the hub names large files by their hash
+    expected = blob if entry.repo and _BLOB.fullmatch(blob) else entry.sha256
+    if not found.startswith(expected):
+        raise BackboneError(
+            f"the weights in {one_line(path)} have SHA-256 {found}, which should begin with "
+            f"{expected}; delete the file to fetch it again from {entry.url}"
+        )
+    return found
+
+
+def _from_url(entry: Entry) -> Path:
+    import torch
+
+    path = _torch_place(entry)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.hub.download_url_to_file(
+        entry.url, str(path), hash_prefix=entry.sha256 or None, progress=sys.stderr.isatty()
+    )
+    return path
+
+
+def _from_hub(entry: Entry) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    return Path(hf_hub_download(entry.repo, entry.file))
+
+
+def _how_to_get(entry: Entry, error: Exception) -> str:
+    if entry.sha256:
+        proof = f"its SHA-256 begins with {entry.sha256}"
+    else:
+        proof = f"its SHA-256 is shown at {entry.url.replace('/resolve/', '/blob/')}"
+    if entry.repo:
+        folder = _hub_folder(entry)
+        where = (
+            f"anywhere and name it with --weights FILE, or copy {folder} from a machine that has it"
+        )
+    else:
+        where = f"at {_torch_place(entry)}, or anywhere and name it with --weights FILE"
+    return (
+        f"the weights of {entry.name} are not on this machine and cannot be fetched "
+        f"({one_line(error)[:160]}); fetch {entry.url} ({proof}) and put it {where}"
+    )
+
+
+def _torch_place(entry: Entry) -> Path:
+    """Return where torch looks for the file; see ``torch.hub.get_dir``, without loading torch."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("TORCH_HOME") or f"{cache}/torch"
+    return Path(home).expanduser() / "hub" / "checkpoints" / entry.file
+
+
+def _hub_folder(entry: Entry) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{entry.repo.replace('/', '--')}"
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Give up on a server that never answers, which torch's loader would wait for."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
