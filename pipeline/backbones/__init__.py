@@ -52,8 +52,9 @@ def available(query: str = "") -> list[Entry]:
 
 def at_hand(entry: Entry) -> bool:
     """Say whether a backbone's weights are on this machine."""
-    if entry.name == bundled.NAME:
-        return bundled.at_hand(entry)
+    provider = _provider(_prefix(entry.name))
+    if hasattr(provider, "at_hand"):
+        return bool(provider.at_hand(entry))
     return cache.cached(entry) is not None
 
 
@@ -66,7 +67,7 @@ def find(choice: Choice | str) -> Candidate:
         HeadstartError: the provider's library is not installed.
     """
     choice = Choice(choice) if isinstance(choice, str) else choice
-    prefix = choice.name.partition(":")[0] if ":" in choice.name else ""
+    prefix = _prefix(choice.name)
     if prefix not in _PROVIDERS:
         raise _unknown(choice.name)
     provider = _provider(prefix)
@@ -106,13 +107,25 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
     Args:
         backbone: its description.
         weights_file: where the user's weights were, if it had any.
+
+    Raises:
+        BackboneError: its weights were the user's, and nobody knows where they are.
     """
     name, plus, given = backbone.name.partition("+")
     layer, pool = backbone.layer, backbone.pool
     if name == bundled.NAME and (layer, pool) == bundled.OWN_LAYER:
         layer, pool = "", ""
-    spec = given if plus + given.partition(":")[0] == RANDOM else weights_file if given else ""
-    return Choice(name, spec, layer, pool)
+    if plus + given.partition(":")[0] == RANDOM:
+        return Choice(name, given, layer, pool)
+    if given and not weights_file:
+        raise BackboneError(
+            f"its weights were a file by the user with SHA-256 {backbone.weights_sha256}"
+        )
+    return Choice(name, weights_file if given else "", layer, pool)
+
+
+def _prefix(name: str) -> str:
+    return name.partition(":")[0] if ":" in name else ""
 
 
 def _pick(name: str, entries: list[Entry]) -> Entry:

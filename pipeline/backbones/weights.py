@@ -70,7 +70,7 @@ def resolve(entry: Entry, spec: str, relatives: list[Entry]) -> Weights:
         path = cache.fetch(entry)
         return Weights(path, cache.checked(entry, path), published=True)
     word, _, seed = spec.partition(":")
-    if word == "random" and not Path(spec).exists():
+    if word == "random":  # a file of that name is ./random
         if seed and not (seed.isdecimal() and int(seed) < 2**32):
             raise BackboneError(f"--weights {one_line(spec)}: the seed must be 0 to 4294967295")
         return Weights(None, seed=int(seed or 0))

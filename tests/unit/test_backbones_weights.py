@@ -15,7 +15,6 @@ import pytest
 from pipeline import backbones
 from pipeline.backbones import cache, weights
 from pipeline.backbones.catalogue import Entry
-from pipeline.backbones.network import Candidate
 from pipeline.errors import BackboneError
 from pipeline.records import Choice, warning_about
 from pipeline.torchvision_import import import_timm, import_torchvision
@@ -58,10 +57,6 @@ def save(state, path: Path) -> str:
     else:
         torch.save(state, path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def published(candidate: Candidate, **changes) -> Entry:
-    return dataclasses.replace(candidate.entry, **changes)
 
 
 @pytest.fixture
@@ -115,7 +110,7 @@ class TestPublished:
         with pytest.raises(BackboneError) as caught:
             backbones.find(TORCHVISION)
         said = str(caught.value)
-        assert f"has SHA-256 {found}".replace("has", "have") in said
+        assert f"have SHA-256 {found}" in said
         assert f"should begin with {entry.sha256}" in said
         assert entry.url in said
 
@@ -270,6 +265,14 @@ class TestOwnFile:
         assert f"it {change} 5 of" in said
         assert sum(f" {key}" in said for key in keys) == 3
         assert said.isprintable()
+
+    def test_it_can_be_asked_for_again_where_it_is(self, name, states, tmp_path):
+        path = tmp_path / "w.safetensors"
+        save(states[name], path)
+        _, backbone = backbones.find(Choice(name, str(path))).load()
+        assert backbones.find(backbones.choice_of(backbone, str(path))).load()[1] == backbone
+        with pytest.raises(BackboneError, match=r"a file by the user with SHA-256 [0-9a-f]"):
+            backbones.choice_of(backbone)
 
     def test_another_networks_weights(self, name, states, tmp_path):
         other = TIMM if name == TORCHVISION else TORCHVISION
