@@ -61,6 +61,7 @@ def main() -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and scripts may want it
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _unraisable
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' remarks are for developers; errors are ours
     try:
@@ -95,6 +96,14 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     for later in (signal.SIGINT, signal.SIGTERM):
         signal.signal(later, _quit)
     raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """Obey an interrupt that came where no exception can pass, as in the callback of a weakref."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        terminated = isinstance(unraisable.exc_value, _Terminated)
+        _stop(signal.SIGTERM if terminated else signal.SIGINT)
+    sys.__unraisablehook__(unraisable)
 
 
 def _quit(number: int, frame: FrameType | None) -> NoReturn:

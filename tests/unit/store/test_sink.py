@@ -129,7 +129,11 @@ def test_an_interrupt_at_any_write_costs_no_crash(tmp_path):
                 done += 1
         print(done == len(writes) > 5)
     """
-    assert run_here(script, tmp_path / "x.h5") == (0, "True\n", "")
+    for _ in range(3):
+        told = run_here(script, tmp_path / "x.h5")
+        if "lost sys.stderr" not in told[2]:  # the last signal met an interpreter that was ending
+            break
+    assert told == (0, "True\n", "")
     assert sound(tmp_path / "x.h5")
 
 
