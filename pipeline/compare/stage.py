@@ -48,6 +48,7 @@ from pipeline.protocol import (
     describe_protocol,
     make_protocol,
 )
+from pipeline.protocol.classes import units_of
 from pipeline.protocol.wording import class_names
 from pipeline.records import Comparison, FeatureSet, warning_about
 
@@ -188,8 +189,7 @@ def _divisible(data: FeatureSet, near: Partition) -> tuple[Partition, list[str]]
     can be trained on, its images are divided all the same, and the reader is told.
     """
     rows = np.flatnonzero((data.label >= 0) & np.array([split != "test" for split in data.split]))
-    pairs = np.unique(np.column_stack([data.label[rows], near[rows]]), axis=0)
-    units = np.bincount(pairs[:, 0], minlength=len(data.classes))
+    units = units_of(data, rows, near)
     images = np.bincount(data.label[rows], minlength=len(data.classes))
     alike = np.flatnonzero((units == 1) & (images > 1))
     if not len(alike):

@@ -78,11 +78,11 @@ def _too_small(
     data: FeatureSet, train: NDArray[np.intp], group: Partition, folds: int
 ) -> NDArray[np.bool_]:
     """Say which classes have training images, but too few for the folds, ``(k,)``."""
-    units = _units(data, train, group)
+    units = units_of(data, train, group)
     return (units > 0) & (units < folds)
 
 
-def _units(data: FeatureSet, rows: NDArray[np.intp], group: Partition) -> NDArray[np.intp]:
+def units_of(data: FeatureSet, rows: NDArray[np.intp], group: Partition) -> NDArray[np.intp]:
     """Count the groups of images of each class, ``(k,)``."""
     pairs = np.unique(np.column_stack([data.label[rows], group[rows]]), axis=0)
     units: NDArray[np.intp] = np.bincount(pairs[:, 0], minlength=len(data.classes))
@@ -107,7 +107,7 @@ def _check_each_class(
             f"{'' if one else ' each'}; add images or remove the class{'' if one else 'es'}"
             " (--small-classes drop does)"
         )
-    together = np.flatnonzero(_units(data, train, group) == 1)
+    together = np.flatnonzero(units_of(data, train, group) == 1)
     if len(together):
         raise InputError(
             f"the training images of {class_names(data, together)} all belong together (copies, or"
@@ -151,7 +151,7 @@ def _about_absent(
 def _folds_allowed(
     data: FeatureSet, train: NDArray[np.intp], group: Partition, folds: int
 ) -> tuple[int, list[str]]:
-    units = _units(data, train, group)
+    units = units_of(data, train, group)
     known = np.flatnonzero(units)
     smallest = known[units[known].argmin()]
     if units[smallest] >= folds:
