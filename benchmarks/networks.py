@@ -10,11 +10,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from pipeline import backbones
 from pipeline.records import Backbone, Preprocess, digest_of
 from pipeline.torchvision_import import import_timm, import_torchvision
 
-NAMES = ("efficientnet-lite0", "resnet18", "resnet50", "mobilenet_v3_large")
+EMBEDDED = "efficientnet-lite0"
+NAMES = (EMBEDDED, "resnet18", "resnet50", "mobilenet_v3_large")
 DIMS = {"resnet18": 512, "resnet50": 2048, "mobilenet_v3_large": 960}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SEED = 0
@@ -22,7 +22,9 @@ SEED = 0
 
 def module(name: str) -> Any:
     """Build a network without its classifier: ``(n, 3, 224, 224)`` to ``(n, d)``, normalised."""
-    if name == backbones.DEFAULT:
+    if name == EMBEDDED:
+        from pipeline import backbones  # here, as below
+
         return backbones.find(name).load()[0]
     import_torchvision()
     import torch
@@ -37,9 +39,9 @@ def module(name: str) -> Any:
 
 def model_file(name: str, cache: Path) -> Path:
     """Return the ONNX file of a network, exporting it into the cache if it is not there."""
-    from pipeline import export  # here, because the rivals' environments cannot export
+    from pipeline import export  # here, because the rivals' environments lack what it needs
 
-    if name == backbones.DEFAULT:
+    if name == EMBEDDED:
         return export.model_file(name)[0]
     backbone = Backbone(
         name=f"{name}-random",
@@ -64,7 +66,7 @@ def model_file(name: str, cache: Path) -> Path:
 
 def transform(name: str) -> Any:
     """Return the library's own transform: of timm for efficientnet-lite0, else torchvision's."""
-    if name == backbones.DEFAULT:
+    if name == EMBEDDED:
         timm = import_timm()
         config = timm.data.resolve_data_config(pretrained_cfg=module(name).pretrained_cfg)
         return timm.data.create_transform(**config)

@@ -3,13 +3,15 @@
 An exported backbone carries a few small image files, byte for byte, and the features that they had
 when it was exported. Decoding and embedding them again shows at once whether the decoder, the
 runtime, the device or the preprocessing at hand gives other vectors: the files cover JPEG with and
-without subsampled colour, grey, palette, transparency, 16 bits, CMYK and several sizes.
+without subsampled colour, one so large that it is decoded at half its size, grey, palette,
+transparency, 16 bits, CMYK and several sizes.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -22,6 +24,7 @@ from pipeline.records import Preprocess
 
 METADATA = "headstart.certificate"
 MIN_COSINE = 0.999  # what parity with the reference pipelines is held to
+_LARGEST = 3100  # pixels a side: a probe travels in every file, and takes time at every start
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -90,7 +93,7 @@ def issue(embed: Embed, preprocess: Preprocess) -> Certificate:
         embed: ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
         preprocess: what comes before it.
     """
-    probes = draw_probes()
+    probes = draw_probes(preprocess)
     return Certificate(probes, _features(probes, embed, preprocess))
 
 
@@ -133,8 +136,12 @@ def check_metadata(metadata: Mapping[str, str], embed: Embed, preprocess: Prepro
     return check(Certificate.from_json(metadata[METADATA]), embed, preprocess)
 
 
-def draw_probes() -> dict[str, bytes]:
-    """Draw the probe files: fixed surfaces in the sizes, modes and formats that users have."""
+def draw_probes(preprocess: Preprocess) -> dict[str, bytes]:
+    """Draw the probe files: fixed surfaces in the sizes, modes and formats that users have.
+
+    Args:
+        preprocess: says from which size on a JPEG is decoded at a fraction of it.
+    """
 
     def surface(number: int, size: int) -> NDArray[np.uint8]:
         name = textures.CLASSES[number % len(textures.CLASSES)]
@@ -153,7 +160,24 @@ def draw_probes() -> dict[str, bytes]:
         "alpha.png": images.encode(alpha, "PNG"),
         "deep.png": images.encode(deep, "PNG"),
         "small.bmp": images.encode(surface(1, 40), "BMP"),
+        **_large_probe(surface(3, 32), preprocess),
     }
+
+
+def _large_probe(pixels: NDArray[np.uint8], preprocess: Preprocess) -> dict[str, bytes]:
+    """Enlarge a square until `images.decode` reads it at half its size, if `_LARGEST` allows."""
+    resize = preprocess.resize
+    side = math.ceil(2 * images.KEPT * (max(resize) if isinstance(resize, tuple) else resize))
+    if side > _LARGEST:
+        return {}
+    at = np.linspace(0, len(pixels) - 1, side)
+    whole = np.minimum(at.astype(np.intp), len(pixels) - 2)
+    part = (at - whole)[:, None, None]
+    rows = pixels[whole] * (1 - part) + pixels[whole + 1] * part
+    rows = rows.transpose(1, 0, 2)
+    both = rows[whole] * (1 - part) + rows[whole + 1] * part
+    large = np.rint(both.transpose(1, 0, 2)).astype(np.uint8)
+    return {"large.jpg": images.encode(large, "JPEG", quality=50)}
 
 
 def _features(

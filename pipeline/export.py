@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 OPSET = 18
-VERSION = 2  # of the file that this module builds; part of the cache key
+VERSION = 3  # of the file that this module builds; part of the cache key
 MIN_COSINE = 0.9999
 MAX_DIFFERENCE = 1e-3  # relative to the largest feature
 

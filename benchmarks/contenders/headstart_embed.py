@@ -42,7 +42,7 @@ class Headstart:
                 writer.writerow(["path", "label"])
                 writer.writerows([path, ""] for path in paths)
             started = time.perf_counter()
-            runner = Runner(self.model)
+            runner = Runner(self.model, batch=None)  # as `embed` opens it
             certificate.check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
             opened = time.perf_counter()
             summary = embed(str(manifest), Path(folder) / "store.h5", EmbedConfig(str(self.model)))

@@ -35,10 +35,12 @@ from pipeline.images.geometry import crop_box
 from pipeline.images.header import MAX_PIXELS, is_ordinary
 from pipeline.images.pixels import FORMATS
 from pipeline.images.reading import MAX_FILE_BYTES, read_file
+from pipeline.images.scaled import KEPT
 from pipeline.records import Preprocess
 
 __all__ = [
     "FORMATS",
+    "KEPT",
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "MINIATURE",

@@ -8,6 +8,8 @@ import pytest
 from pipeline import certificate, images
 from pipeline.certificate import Certificate, check, check_metadata, draw_probes, issue
 from pipeline.errors import BackboneError
+from pipeline.images import pixels
+from pipeline.records import Preprocess
 from pipeline.runner import Runner
 
 
@@ -27,12 +29,36 @@ def issued(runner, preprocess):
 
 
 def test_probes_are_fixed_and_cover_what_users_have(preprocess):
-    probes = draw_probes()
-    assert probes == draw_probes()
+    probes = draw_probes(preprocess)
+    assert probes == draw_probes(preprocess)
     formats = {data[:3] for data in probes.values()}
     assert len(formats) >= 5
     crops = [images.decode(data, preprocess) for data in probes.values()]
     assert len({crop.tobytes() for crop in crops}) == len(probes)
+
+
+@pytest.mark.parametrize("resize", [36, 256, (240, 320)])
+def test_a_probe_is_decoded_at_half_its_size(resize, monkeypatch):
+    preprocess = Preprocess(resize=resize, crop=32)
+    large = draw_probes(preprocess)["large.jpg"]
+    divisors = []
+    monkeypatch.setattr(pixels, "_decode_smaller", _listening(divisors))
+    images.decode(large, preprocess)
+    assert divisors == [2]
+
+
+def _listening(divisors):
+    original = pixels._decode_smaller
+
+    def listen(*words):
+        divisors.append(original(*words))
+        return divisors[-1]
+
+    return listen
+
+
+def test_the_large_probe_stays_away_where_it_would_be_huge():
+    assert "large.jpg" not in draw_probes(Preprocess(resize=1024, crop=1024))
 
 
 def test_a_round_trip_changes_nothing(issued, runner, preprocess):

@@ -196,6 +196,28 @@ class TestWhatIsLeftToDo:
         run(root, "fresh.h5")
         assert_same(read(), read("fresh.h5"))
 
+    def test_a_file_that_has_not_changed_is_not_read(
+        self, run, image_folder, write_image, monkeypatch
+    ):
+        root = image_folder()
+        run(root)
+        read: list[str] = []
+        original = images.read_file
+
+        def listen(path):
+            read.append(path.name)
+            return original(path)
+
+        monkeypatch.setattr(images, "read_file", listen)
+        assert run(root).changed is False
+        assert read == []
+        write_image(root / "train/bark/new.png", 999)
+        os.utime(root / "train/cloth/1.png")
+        run(root)
+        assert sorted(read) == ["1.png", "new.png"]
+        read.clear()
+        assert run(root, rehash=True).rows == len(read) == 25
+
     def test_a_class_may_be_added_in_front(self, run, read, image_folder, write_image):
         root = image_folder()
         run(root)
