@@ -20,7 +20,7 @@ DRAWS = 5
 STEP = 1.15  # smallest ratio of one size to the next
 MOST = 20_000  # images that are fitted on for the curve alone; the pool's own size costs nothing
 RESAMPLES = 1000
-EXPONENTS = np.geomspace(0.05, 2.0, 40)  # of the power law
+EXPONENTS = np.geomspace(0.05, 2.0, 120)  # of the power law
 FEWEST_TO_FIT = 4  # sizes; three would fit any curve exactly
 
 Rows = NDArray[np.intp]

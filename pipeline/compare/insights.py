@@ -68,9 +68,7 @@ def about_duplicates(data: FeatureSet, found: Duplicates) -> list[str]:
 def describe_duplicates(data: FeatureSet, found: Duplicates, protocol: Protocol) -> dict[str, Any]:
     """Return the ``insights.duplicates`` of ``results.json``."""
     rows = found.rows
-    in_training = set(protocol.group[protocol.train].tolist())
-    leaked = [row for row in protocol.test.tolist() if found.twin[row] >= 0]
-    leaked = [row for row in leaked if int(protocol.group[row]) in in_training]
+    leaked = protocol.test[protocol.twins & (found.twin[protocol.test] >= 0)]
     return {
         "images": len(rows),
         "groups": len(np.unique(found.group[rows])),

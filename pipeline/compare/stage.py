@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,43 +107,24 @@ def compare(
         InputError: the data cannot be used; the message says why.
     """
     named_groups = named_groups or {}
-    names = backbone_names(stores)
     aligned, warnings = align(stores)
-    data = aligned[0]
-    related, about_groups = _related(data, named_groups)
-    copies = find_duplicates(data, config.near_duplicates)
-    near, about_near = _divisible(data, copies.group)
-    protocol = make_protocol(data, config, {NEAR_DUPLICATES: near} | related)
-    warnings += [*about_groups, *about_near, *protocol.warnings, *about_duplicates(data, copies)]
+    data, copies = aligned[0], find_duplicates(aligned[0], config.near_duplicates)
+    protocol, about_division = _divide(data, copies, named_groups, config)
+    names = backbone_names(stores)
+    warnings = [*_about_weights(stores), *warnings, *about_division]
     warnings += _check_others(aligned, names)
     held_out = HeldOut(
         data.label[protocol.test], protocol.group[protocol.test], protocol.twins, config.seed
     )
-    folds = _folds(data, protocol, config)
-    entries: list[Entry] = []
-    backbones, best_training = [], None
-    several = len(stores) > 1
     with blas_threads(available_cores()):
-        for name, store in zip(names, aligned, strict=True):
-            training = _training_set(store.features, store, protocol, folds, config)
-            scores = score_backbone(store, training) if several else {}
-            backbones.append(_backbone(name, store, scores))
-            entries += _fit(name, store, training, protocol, config, progress, several)
-            entries.sort(key=lambda entry: -entry.head.cv_accuracy)
-            if best_training is None or entries[0].backbone == name:
-                best_training = training  # with its matrices, which insights share
-        assert best_training is not None
-        best = entries[0]
-        rivals = [entry for entry in entries if entry.backbone == best.backbone]
-        suspects = find_label_errors(best_training, protocol, rivals)
-        curve = learn_curve(best_training, best)
-        heads = score_heads(entries, held_out)
+        folds = _folds(data, protocol, config)
+        searched = _search(
+            dict(zip(names, aligned, strict=True)), protocol, folds, config, progress
+        )
+        suspects, curve = _look_closer(searched, protocol)
+        heads = score_heads(searched.entries, held_out)
         baselines = score_baselines(_baselines(data, protocol, folds, config), held_out)
-    insights = {
-        "duplicates": describe_duplicates(data, copies, protocol),
-        "label_errors": describe_label_errors(suspects),
-        "learning_curve": curve,
-    }
+    best = searched.entries[0]
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
         extraction={"digest": best.data.digest, "document": best.data.extraction},
@@ -152,17 +134,82 @@ def compare(
         baselines=baselines,
         best=best.head.name,
         best_backbone=best.backbone,
-        backbones=backbones,
-        insights=insights,
+        backbones=searched.backbones,
+        insights={
+            "duplicates": describe_duplicates(data, copies, protocol),
+            "label_errors": describe_label_errors(suspects),
+            "learning_curve": curve,
+        },
         warnings=[
-            *_about_weights(stores),
             *warnings,
             *about_the_choice(heads),
             *about_perfection(heads, len(protocol.test)),
         ],
         provenance=provenance(inputs_digest(stores, config, named_groups)),
     )
-    return comparison, Outcome(entries, protocol, copies, suspects)
+    return comparison, Outcome(searched.entries, protocol, copies, suspects)
+
+
+def _divide(
+    data: FeatureSet,
+    copies: Duplicates,
+    named_groups: Mapping[str, str],
+    config: CompareConfig,
+) -> tuple[Protocol, list[str]]:
+    """Divide the images, and say what a reader must know about it."""
+    related, about_groups = _related(data, named_groups)
+    near, about_near = _divisible(data, copies.group)
+    protocol = make_protocol(
+        data, config, {NEAR_DUPLICATES: near} | related, {NEAR_DUPLICATES: copies.group}
+    )
+    about_copies = about_duplicates(data, copies)
+    return protocol, [*about_groups, *about_near, *protocol.warnings, *about_copies]
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """Every head on every backbone.
+
+    Attributes:
+        entries: the fitted heads, best first.
+        backbones: what the results say of each.
+        training: the training set of the best head, with its matrices, which insights share.
+    """
+
+    entries: list[Entry]
+    backbones: list[dict[str, object]]
+    training: TrainingSet
+
+
+def _search(
+    stores: Mapping[str, FeatureSet],
+    protocol: Protocol,
+    folds: NDArray[np.int64],
+    config: CompareConfig,
+    progress: Callable[[str], None] | None,
+) -> _Searched:
+    """Search all heads, backbone by backbone; only the best one's matrices are kept."""
+    entries: list[Entry] = []
+    backbones, best_training = [], None
+    several = len(stores) > 1
+    for name, store in stores.items():
+        training = _training_set(store.features, store, protocol, folds, config)
+        scores = score_backbone(store, training) if several else {}
+        backbones.append(_backbone(name, store, scores))
+        entries += _fit(name, store, training, protocol, config, progress, several)
+        entries.sort(key=lambda entry: -entry.head.cv_accuracy)
+        if best_training is None or entries[0].backbone == name:
+            best_training = training
+    assert best_training is not None
+    return _Searched(entries, backbones, best_training)
+
+
+def _look_closer(searched: _Searched, protocol: Protocol) -> tuple[Suspects, dict[str, Any]]:
+    """Return the labels in doubt and the learning curve, on the best head's features."""
+    best = searched.entries[0]
+    rivals = [entry for entry in searched.entries if entry.backbone == best.backbone]
+    suspects = find_label_errors(searched.training, protocol, rivals)
+    return suspects, learn_curve(searched.training, best)
 
 
 def _related(
@@ -186,7 +233,8 @@ def _divisible(data: FeatureSet, near: Partition) -> tuple[Partition, list[str]]
     """Keep near-duplicates together, but not so that a class could not be divided at all.
 
     That two images are near-duplicates is a guess. Where it makes one group of all that a class
-    can be trained on, its images are divided all the same, and the reader is told.
+    can be trained on, its images are divided all the same, and the reader is told. Test images
+    that they are copies of count as twins none the less.
     """
     rows = np.flatnonzero((data.label >= 0) & np.array([split != "test" for split in data.split]))
     units = units_of(data, rows, near)

@@ -15,7 +15,6 @@ from pipeline.heads.calibration import calibrate
 from pipeline.heads.leastsquares import LeastSquares
 from pipeline.heads.onevsone import decide
 from pipeline.heads.search import (
-    MAX_GRAM_ROWS,
     Candidate,
     FittedHead,
     TrainingSet,
@@ -28,9 +27,11 @@ from pipeline.heads.threads import run_parallel
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-# Beyond these, `pipeline.heads.leastsquares` stands in. 10,000 rows have 0.5 GB of kernel a thread;
-# 256 classes have 32,640 pairs, each with a machine of its own.
-MAX_ROWS = MAX_GRAM_ROWS
+# Beyond these, `pipeline.heads.leastsquares` stands in. libsvm's time grows with the square of the
+# rows: on 100 overlapping classes a fold of 4,000 rows takes 3.5 s of a core for a linear grid and
+# about 2 s a gamma; the linear search at 10,000 took 113 s on two cores, and that of the Gaussian
+# kernel was given up. 256 classes have 32,640 pairs, each with a machine of its own.
+MAX_ROWS = 5000
 MAX_CLASSES = 256
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]

@@ -49,7 +49,10 @@ class Protocol:
 
 
 def make_protocol(
-    data: FeatureSet, rules: Rules, related: Mapping[str, Partition] | None = None
+    data: FeatureSet,
+    rules: Rules,
+    related: Mapping[str, Partition] | None = None,
+    alike: Mapping[str, Partition] | None = None,
 ) -> Protocol:
     """Divide the labelled images into a training pool and a test split, and check both.
 
@@ -61,6 +64,9 @@ def make_protocol(
         rules: how it is wanted.
         related: further partitions ``(n,)`` of all rows into images that belong together, by what
             a training image is to a test image, in the plural (``near-duplicates``).
+        alike: the same, for what is not kept together: images that it puts together may be divided
+            among folds, but a test image with such a companion in training counts as a twin.
+            Takes the place of what ``related`` says under the same name.
 
     Raises:
         InputError: there are no labels, no training images, one class only, a class too small for
@@ -76,6 +82,8 @@ def make_protocol(
     about_features = check_features(data)
     relations = {COPIES: groups.by_content(data.sha256), **(related or {})}
     group = groups.join(*relations.values())
+    relations |= alike or {}
+    kin = groups.join(*relations.values())
     train, test, predefined = _divide(data, labelled, group, rules.seed)
     train, test, folds, about_classes = check_classes(data, train, test, group, rules)
     if not len(test):
@@ -92,7 +100,7 @@ def make_protocol(
         folds=folds,
         repeats=rules.repeats_for(len(train)),
         group=group,
-        twins=np.isin(group[test], group[train]),
+        twins=np.isin(kin[test], kin[train]),
         warnings=[
             *about_rows(data),
             *about_features,

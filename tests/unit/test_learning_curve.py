@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline import learning_curve
@@ -79,6 +79,7 @@ def test_the_largest_size_is_what_cross_validation_knows():
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.5, 1), st.floats(0.1, 2), st.floats(0.1, 1))
+@example(ceiling=1.0, scale=2.0, exponent=0.23046875)
 def test_a_power_law_is_recovered(ceiling, scale, exponent):
     images = np.array([20.0, 40, 80, 160, 320, 640, 1280])
     accuracy = ceiling - scale * images**-exponent

@@ -123,6 +123,22 @@ def test_a_class_whose_images_are_all_alike_is_divided_all_the_same():
     assert "All training images of class-1" in warning
 
 
+def test_test_images_like_a_class_of_copies_count_as_twins_though_it_is_divided():
+    data = photos()
+    first, *others = np.flatnonzero((data.label == 1) & (np.array(data.split) == "train"))
+    for row in (*others, 7, 19):  # the last two are test images of that class
+        data = copied(data, first, row)
+    comparison, done = compare([data], CompareConfig(heads=("knn",)))
+    assert done.protocol.test[done.protocol.twins].tolist() == [7, 19]
+    assert comparison.protocol["n_twins"] == 2
+    named = comparison.insights["duplicates"]["test_images_with_twins_in_training"]
+    assert named == ["test/image-7.jpg", "test/image-19.jpg"]
+    correct = done.best.predicted == data.label[done.protocol.test]
+    apart = ~done.protocol.twins
+    assert comparison.heads[0].test_accuracy_without_twins == pytest.approx(correct[apart].mean())
+    assert len(np.unique(done.protocol.group[[first, *others]])) == len(others) + 1
+
+
 def test_contradicting_labels_name_the_files(outcome):
     _, comparison, _, _ = outcome
     pair = ["train/image-8.jpg", "train/image-9.jpg"]
