@@ -25,7 +25,7 @@ from platformdirs import user_cache_path
 from pipeline import backbones, certificate, textures, trial
 from pipeline.backbones.graft.order import FILE, Order
 from pipeline.backbones.onnx_file import Foreign
-from pipeline.errors import BackboneError, HeadstartError, one_line
+from pipeline.errors import BackboneError, HeadstartError, RunnerError, one_line
 from pipeline.files import replacing
 from pipeline.images import POLICY
 from pipeline.precision import variant
@@ -207,9 +207,16 @@ def graft_file(source: Path, target: Path, order: dict[str, Any]) -> dict[str, A
     sewn = sewing.sewn(source, target.parent, Order.from_json(order), OPSET)
     samples = _samples(sewn.backbone.preprocess.size)
     expected = sewn.original(samples)
-    parity = _prove(
-        sewn.model, sewn.original, expected, sewn.backbone, target, "the file as it was", sewn.notes
-    )
+    called = "the file as it was"
+    try:
+        parity = _prove(
+            sewn.model, sewn.original, expected, sewn.backbone, target, called, sewn.notes
+        )
+    except RunnerError as error:
+        raise BackboneError(
+            f"{one_line(source)} takes a fixed number of images, or does not run ({error}); export "
+            "it with a dynamic batch, or cut it earlier with #NODE"
+        ) from error
     return dataclasses.asdict(parity)
 
 

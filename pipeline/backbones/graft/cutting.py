@@ -123,7 +123,7 @@ def _named(graph: Graph, node: str) -> str:
     for one in graph.graph.node:
         if one.name == node and one.output:
             return str(one.output[0])
-    known = [*graph.maker, *(one.name for one in graph.graph.node if one.name)]
+    known = {*graph.maker, *(one.name for one in graph.graph.node if one.name)}
     raise BackboneError(
         f"no node {one_line(node)!r} in the file; {near_matches(node, known)}"
         "see: headstart backbones onnx:PATH --layers"

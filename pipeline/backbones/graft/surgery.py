@@ -227,13 +227,14 @@ def any_batch(part: Any, given: Input) -> None:  # noqa: ANN401 - ModelProto
         if moving.isdisjoint(wanted_by(node)):
             continue
         moving.update(node.output)
-        if node.op_type != "Reshape" or any(a.name == "allowzero" and a.i for a in node.attribute):
+        if node.op_type != "Reshape":
             continue
         shape = graph.constant(node.input[1])
         if shape is None:
             continue
         sides = numpy_helper.to_array(shape).copy()
-        if sides.ndim == 1 and len(sides) > 1 and sides[0] == given.batch:
+        if sides.ndim == 1 and len(sides) > 1 and sides[0] == given.batch and sides.all():
+            del node.attribute[:]  # ``allowzero``, which no zero needed so far
             sides[0] = 0
             name = f"{node.output[0]}/shape"
             part.graph.initializer.append(numpy_helper.from_array(sides, name))
