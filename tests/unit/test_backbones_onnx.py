@@ -157,7 +157,7 @@ ARCHITECTURES = {
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_features_are_those_of_the_file_by_plain_code(kind, write, tmp_path, write_image):
-    """The file as it was, by onnxruntime, Pillow and numpy alone; on photos where there are any."""
+    """The file as it was, by onnxruntime, Pillow and numpy alone, on drawn images."""
     make, preset, dim, layer, resize, crop, prepare, pool = ARCHITECTURES[kind]
     name = write(make())
     path, parity = export.model_file(Choice(name, preprocess=preset))
