@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import certificate, export, images, sources
+from pipeline import backbones, certificate, export, images, sources
 from pipeline.distribute import available_cores, run_threads
 from pipeline.errors import ImageError, InputError, one_line
 from pipeline.outcomes import Outcomes
@@ -215,7 +215,7 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
         run = {
             "source": listing.name,
             "model": str(model.resolve()),
-            "weights": _weights_file(config.backbone),
+            "weights": backbones.users_file(config.backbone),
             "provider": runner.provider,
             "device": runner.device,
             "batch": runner.batch,
@@ -230,12 +230,6 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
         summary = _publish(listing, outcomes, writer, out, run, proof)
     _check_failures(summary, config.max_failures)
     return summary
-
-
-def _weights_file(choice: Choice | str) -> str:
-    """Return where the user's own weights file is, so that the network can be found again."""
-    given = choice.weights if isinstance(choice, Choice) else ""
-    return str(Path(given).resolve()) if given and Path(given).is_file() else ""
 
 
 def _work(

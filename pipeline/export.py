@@ -12,16 +12,20 @@ import json
 import logging
 import re
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from pipeline import backbones, certificate, textures
-from pipeline.errors import BackboneError, HeadstartError, one_line
+from pipeline import backbones, certificate, textures, trial
+from pipeline.backbones.graft.order import FILE, Order
+from pipeline.backbones.onnx_file import Foreign
+from pipeline.errors import BackboneError, HeadstartError, RunnerError, one_line
 from pipeline.files import replacing
 from pipeline.images import POLICY
 from pipeline.precision import variant
@@ -47,18 +51,23 @@ class Parity:
         images: how many were compared.
         max_difference: largest absolute difference of a feature.
         min_cosine: smallest cosine between the two feature vectors of an image.
+        original: what it is compared with.
+        notes: what was chosen or assumed, for the user.
     """
 
     images: int
     max_difference: float
     min_cosine: float
+    original: str = "torch"
+    notes: Sequence[str] = ()
 
     def __str__(self) -> str:
         """Say it in one line."""
-        return (
-            f"ONNX against torch on {self.images} images: largest difference "
+        figures = (
+            f"ONNX against {self.original} on {self.images} images: largest difference "
             f"{self.max_difference:.1e}, smallest cosine {self.min_cosine:.7f}"
         )
+        return "; ".join([figures, *self.notes])
 
 
 def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Parity | None]:
@@ -82,7 +91,7 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
 
 
 def _exported(choice: Choice) -> tuple[Path, Parity | None]:
-    if choice.name.endswith(".onnx"):
+    if choice.name.endswith(".onnx") and not choice.name.startswith("onnx:"):
         return _own_file(choice), None
     candidate = backbones.find(choice)
     identity = candidate.identity | {
@@ -96,6 +105,8 @@ def _exported(choice: Choice) -> tuple[Path, Parity | None]:
     path = cache / f"{name}-{digest_of(identity)[:16]}.onnx"
     if path.is_file():
         return path, None
+    if isinstance(candidate, Foreign):
+        return path, export_foreign(candidate, path)
     return path, export(*candidate.load(), path)
 
 
@@ -103,10 +114,10 @@ def _own_file(choice: Choice) -> Path:
     path = Path(choice.name)
     if not is_file(path):
         raise BackboneError(f"no backbone file at {one_line(choice.name)}; see: headstart export")
-    if choice.weights or choice.layer or choice.pool:
+    if choice.weights or choice.layer or choice.pool or choice.preprocess:
         raise BackboneError(
             f"{one_line(choice.name)} is exported already, with its weights, layer and pooling; "
-            "leave --weights, --layer and --pool out, or export it again by its name"
+            "leave --weights, --layer, --pool and --preprocess out, or export it again by its name"
         )
     return path
 
@@ -157,8 +168,6 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
         BackboneError: the graph cannot be made or differs from the module.
         OutputError: the file cannot be written.
     """
-    import onnx
-
     graph = _normalised(module, backbone)
     samples = _samples(backbone.preprocess.size)
     try:
@@ -168,6 +177,72 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
         raise BackboneError(
             f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(error)[:300]}"
         ) from error
+    return _prove(model, lambda crops: _forward(graph, crops), expected, backbone, path)
+
+
+def export_foreign(candidate: Foreign, path: Path) -> Parity:
+    """Write an ONNX graph by others as a backbone, made and checked by a process of its own.
+
+    Args:
+        candidate: the file, and what is to be made of it.
+        path: where to write.
+
+    Raises:
+        BackboneError: the file is broken, hostile or no network of images, or what was made of it
+            is not equal to it.
+        OutputError: the file cannot be written.
+    """
+    with replacing(path) as partial, TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        given = candidate.order.to_json()
+        told = trial.call(f"{__name__}:graft_file", candidate.path, made, kind=FILE, given=given)
+        made.replace(partial)
+    return Parity(**told)
+
+
+def graft_file(source: Path, target: Path, order: dict[str, Any]) -> dict[str, Any]:
+    """Be the process that `export_foreign` starts; returns the parity as JSON."""
+    from pipeline.backbones.graft import sewing
+
+    sewn = sewing.sewn(source, target.parent, Order.from_json(order), OPSET)
+    samples = _samples(sewn.backbone.preprocess.size)
+    expected = sewn.original(samples)
+    called = "the file as it was"
+    try:
+        parity = _prove(
+            sewn.model, sewn.original, expected, sewn.backbone, target, called, sewn.notes
+        )
+    except RunnerError as error:
+        raise BackboneError(
+            f"{one_line(source)} takes a fixed number of images, or does not run ({error}); export "
+            "it with a dynamic batch, or cut it earlier with #NODE"
+        ) from error
+    return dataclasses.asdict(parity)
+
+
+def _prove(
+    model: Any,  # noqa: ANN401 - ModelProto
+    original: certificate.Embed,
+    expected: NDArray[np.float32],
+    backbone: Backbone,
+    path: Path,
+    called: str = "torch",
+    notes: Sequence[str] = (),
+) -> Parity:
+    """Write a graph with its description, if it gives what it should.
+
+    Args:
+        model: ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
+        original: what gives the true features.
+        expected: those of `_samples`.
+        backbone: the description.
+        path: where to write.
+        called: what the original is called.
+        notes: what else the user is told.
+    """
+    import onnx
+
+    samples = _samples(backbone.preprocess.size)
     properties = {
         METADATA: json.dumps(dataclasses.asdict(backbone)),
         "headstart.software": json.dumps(_software()),
@@ -175,7 +250,8 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
     onnx.helper.set_model_props(model, properties)
     with replacing(path) as partial:
         _save(model, partial, backbone)
-        parity = _compare(Runner(partial), samples, expected)
+        found = _compare(Runner(partial), samples, expected)
+        parity = dataclasses.replace(found, original=called, notes=notes)
         limit = MAX_DIFFERENCE * float(np.abs(expected).max())
         if not (parity.min_cosine >= MIN_COSINE and parity.max_difference <= limit):
             raise BackboneError(
@@ -183,7 +259,7 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
                 f"{limit:.1e} and {MIN_COSINE}); no file was written"
             )
         # The figures belong to this very graph, so they are added without touching it.
-        proof = certificate.issue(lambda crops: _forward(graph, crops), backbone.preprocess)
+        proof = certificate.issue(original, backbone.preprocess)
         certificate.check(proof, Runner(partial).embed, backbone.preprocess)
         properties["headstart.parity"] = json.dumps(dataclasses.asdict(parity))
         properties[certificate.METADATA] = proof.to_json()

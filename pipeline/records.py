@@ -111,12 +111,15 @@ class Choice:
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
         layer: a layer as the library spells it; empty means what its own classifier would get.
         pool: ``avg``, ``max``, ``gem``, ``cls`` or ``flatten``; empty means the layer's default.
+        preprocess: how images are prepared for an ONNX file by others, see
+            `pipeline.backbones.graft.recipe.read`; every other network brings that itself.
     """
 
     name: str
     weights: str = ""
     layer: str = ""
     pool: str = ""
+    preprocess: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ class Backbone:
         mean: per-channel mean, on the 0…1 scale; applied inside the graph.
         std: per-channel standard deviation, on the 0…1 scale; applied inside the graph.
         preprocess: what happens before the graph.
+        order: the channels' order in the network, ``RGB`` or ``BGR``; turned inside the graph, and
+            mean and deviation are given red first all the same.
     """
 
     name: str
@@ -149,6 +154,7 @@ class Backbone:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     preprocess: Preprocess
+    order: str = "RGB"
 
     @property
     def warning(self) -> str:
@@ -172,8 +178,11 @@ class Extraction:
     backbone: Backbone
 
     def to_json(self) -> dict[str, Any]:
-        """Return the identity as a JSON document."""
-        return dataclasses.asdict(self)
+        """Return the identity as a JSON document, which names no order of channels but BGR."""
+        document = dataclasses.asdict(self)
+        if self.backbone.order == "RGB":
+            del document["backbone"]["order"]
+        return document
 
     @property
     def digest(self) -> str:

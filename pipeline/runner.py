@@ -149,7 +149,7 @@ def read_backbone(metadata: Mapping[str, str], model: Path) -> Backbone:
     except (KeyError, TypeError, ValueError):
         raise BackboneError(
             f"{one_line(model)} is no file that Headstart wrote (its metadata lack {METADATA}); "
-            "see: headstart export, headstart train-heads"
+            "see: headstart export, headstart train-heads; a network by others is onnx:PATH"
         ) from None
     if backbone.preprocess.policy != POLICY:
         raise BackboneError(

@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pipeline.backbones import bundled, cache, catalogue, weights
+from pipeline.backbones import bundled, cache, catalogue, onnx_file, weights
 from pipeline.backbones.catalogue import Entry
+from pipeline.backbones.graft import recipe
 from pipeline.backbones.layers import OWN, PRE_LOGITS, Layer, list_layers
 from pipeline.backbones.network import Candidate
+from pipeline.backbones.onnx_file import Foreign
 from pipeline.errors import BackboneError, HeadstartError, near_matches, one_line
 from pipeline.records import RANDOM, Backbone, Choice
 
@@ -58,8 +61,10 @@ def at_hand(entry: Entry) -> bool:
     return cache.cached(entry) is not None
 
 
-def find(choice: Choice | str) -> Candidate:
+def find(choice: Choice | str) -> Candidate | Foreign:
     """Return the network that a user means, with its weights fetched but not loaded.
+
+    ``onnx:PATH`` is a `Foreign`, a graph already; everything else is a `Candidate`.
 
     Raises:
         BackboneError: there is none of that name (near matches are named), or its weights are
@@ -68,6 +73,12 @@ def find(choice: Choice | str) -> Candidate:
     """
     choice = Choice(choice) if isinstance(choice, str) else choice
     prefix = _prefix(choice.name)
+    if prefix == onnx_file.NAME:
+        return onnx_file.find(choice)
+    if choice.preprocess:
+        raise BackboneError(
+            f"--preprocess is for ONNX files by others; {one_line(choice.name)} brings its own"
+        )
     if prefix not in _PROVIDERS:
         raise _unknown(choice.name)
     provider = _provider(prefix)
@@ -89,15 +100,23 @@ def find(choice: Choice | str) -> Candidate:
     return Candidate(provider, entry, found, layer, pool)
 
 
-def layers_of(name: str) -> list[Layer]:
+def layers_of(name: str, preprocess: str = "") -> list[Layer]:
     """Return the layers of a backbone, in the order in which it computes them.
 
     Needs no weights: shapes do not depend on them.
 
+    Args:
+        name: of the backbone.
+        preprocess: as in `pipeline.records.Choice`, for the size of an ONNX file's images.
+
     Raises:
         BackboneError: there is none of that name, or its library cannot build it.
     """
-    network = find(Choice(name, weights="random")).build()
+    if _prefix(name) == onnx_file.NAME:
+        return onnx_file.list_layers(name, preprocess)
+    candidate = find(Choice(name, weights="random", preprocess=preprocess))
+    assert isinstance(candidate, Candidate)
+    network = candidate.build()
     return list_layers(network.module, network.preprocess.size)
 
 
@@ -106,13 +125,17 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
 
     Args:
         backbone: its description.
-        weights_file: where the user's weights were, if it had any.
+        weights_file: where the user's weights, or ONNX file, were, if it had any.
 
     Raises:
         BackboneError: its weights were the user's, and nobody knows where they are.
     """
-    name, plus, given = backbone.name.partition("+")
     layer, pool = backbone.layer, backbone.pool
+    if _prefix(backbone.name) == onnx_file.NAME:
+        if not weights_file:
+            raise BackboneError("it was an ONNX file of the user's")
+        return Choice(f"onnx:{weights_file}", "", layer, pool, recipe.of(backbone))
+    name, plus, given = backbone.name.partition("+")
     if name == bundled.NAME and (layer, pool) == bundled.OWN_LAYER:
         layer, pool = "", ""
     if plus + given.partition(":")[0] == RANDOM:
@@ -122,6 +145,16 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
             f"its weights were a file by the user with SHA-256 {backbone.weights_sha256}"
         )
     return Choice(name, weights_file if given else "", layer, pool)
+
+
+def users_file(choice: Choice | str) -> str:
+    """Return where the user's own weights or ONNX file is; empty if there is none."""
+    if isinstance(choice, str):
+        choice = Choice(choice)
+    if _prefix(choice.name) == onnx_file.NAME:
+        return str(onnx_file.split(choice.name)[0])
+    path = Path(choice.weights)
+    return str(path.resolve()) if choice.weights and path.is_file() else ""
 
 
 def _prefix(name: str) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from pipeline import backbones
 from pipeline.backbones.catalogue import Entry
 from pipeline.backbones.layers import Layer
-from pipeline.cli.options import as_json, print_json
+from pipeline.cli.options import as_json, preprocess, print_json
 from pipeline.errors import InputError, near_matches, one_line
 
 _WIDTH = 150  # of the table, where it is not printed on a terminal
@@ -23,14 +23,17 @@ _SHOWN = 40  # without a query; the whole is some 2,000
 @click.argument("query", nargs=-1)
 @click.option("--layers", is_flag=True, help="List the layers of the backbone named QUERY.")
 @click.option("--at-hand", is_flag=True, help="Only those whose weights are on this machine.")
+@preprocess
 @as_json
-def command(query: tuple[str, ...], layers: bool, at_hand: bool, json_: bool) -> None:
+def command(
+    query: tuple[str, ...], layers: bool, at_hand: bool, preprocess: str, json_: bool
+) -> None:
     """List the pretrained networks whose name, architecture or licence holds all words of QUERY."""
     words = " ".join(query)
     if layers:
         if not words:
             raise click.UsageError("--layers needs the name of a backbone")
-        _show_layers(words, backbones.layers_of(words), json_)
+        _show_layers(words, backbones.layers_of(words, preprocess), json_)
         return
     rows = [(entry, backbones.at_hand(entry)) for entry in backbones.available(words)]
     rows = [row for row in rows if row[1] or not at_hand]

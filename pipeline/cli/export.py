@@ -18,9 +18,11 @@ from pipeline.runner import Runner
 @click.argument("backbone")
 @backbone_options
 @click.option("--out", type=FILE, required=True, help="The ONNX file to write.")
-def command(backbone: str, weights: str, layer: str, pool: str | None, out: Path) -> None:
-    """Export BACKBONE, checked against torch, to an ONNX file that describes itself."""
-    model, parity = export.model_file(Choice(backbone, weights, layer, pool or ""))
+def command(
+    backbone: str, weights: str, layer: str, pool: str | None, preprocess: str, out: Path
+) -> None:
+    """Export BACKBONE, checked against its original, to an ONNX file that describes itself."""
+    model, parity = export.model_file(Choice(backbone, weights, layer, pool or "", preprocess))
     with replacing(out) as partial:
         shutil.copyfile(model, partial)
     warn(Runner(out).backbone)

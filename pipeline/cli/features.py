@@ -66,6 +66,7 @@ def command(
     weights: str,
     layer: str,
     pool: str | None,
+    preprocess: str,
     out: Path,
     workers: int | None,
     on_error: str,
@@ -81,7 +82,7 @@ def command(
     Only what is left to do is done: images that the store holds are not embedded again.
     """
     config = EmbedConfig(
-        backbone=Choice(backbone, weights, layer, pool or ""),
+        backbone=Choice(backbone, weights, layer, pool or "", preprocess),
         workers=workers,
         on_error=on_error,
         device=device,

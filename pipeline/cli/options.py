@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pipeline.backbones.graft.recipe import PRESETS
 from pipeline.backbones.layers import POOLS
 from pipeline.embed import Hooks
 from pipeline.errors import one_line
@@ -38,9 +39,19 @@ workers = click.option(
 seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 
 
+preprocess = click.option(
+    "--preprocess",
+    default="",
+    metavar="PRESET|FILE.json",
+    help=f"How images are prepared for onnx:PATH: {', '.join(PRESETS)}, as PRESET:SIZE or "
+    "PRESET:BGR too, or a JSON file.",
+)
+
+
 def backbone_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which weights a named backbone gets and where it is cut."""
     for option in (
+        preprocess,
         click.option("--pool", type=click.Choice(POOLS), help="How a layer's output is pooled."),
         click.option(
             "--layer", default="", help="Where to cut, as listed by: headstart backbones B --layers"

@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import trial
 from pipeline.errors import one_line
 from pipeline.records import SPLITS, Backbone, digest_of
-from pipeline.store import trial
 from pipeline.store.index import HashIndex
 from pipeline.store.layout import (
     BLOCK,

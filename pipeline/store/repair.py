@@ -11,9 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import trial
 from pipeline.errors import StoreError, one_line
 from pipeline.files import cannot_write, replacing
-from pipeline.store import trial
 from pipeline.store.check import inspect, verify
 from pipeline.store.lock import WriterLock, sweep
 from pipeline.store.opening import seal_of

@@ -51,6 +51,7 @@ HOUSE = {
         "report": "a comparison becomes a page",
         "distribute": "runs a function on many items at once",
         "textures": "draws the demo data",
+        "trial": "looks at a file in a process that may die of it",
         "torchvision_import": "the one door to torchvision and timm",
     },
     0: {
@@ -69,7 +70,7 @@ OWNERS = {
     "safetensors": ["backbones"],
     "torchvision": ["torchvision_import"],
     "timm": ["torchvision_import"],
-    "onnx": ["bundle", "export", "precision"],
+    "onnx": ["backbones", "bundle", "export", "precision"],
     "skl2onnx": ["bundle"],
     "sklearn": ["heads"],
     "joblib": ["heads"],

@@ -45,6 +45,7 @@ CHANGES = [
     ("dim", 640),
     ("mean", (0.5, 0.5, 0.4)),
     ("std", (0.25, 0.5, 0.9)),
+    ("order", "BGR"),
     ("preprocess", Preprocess(resize=255, crop=224)),
     ("preprocess", Preprocess(resize=256, crop=192)),
     ("preprocess", Preprocess(resize=256, crop=224, interpolation="bilinear")),

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import trial
 from pipeline.errors import StoreError
-from pipeline.store import read, trial, verify
+from pipeline.store import read, verify
 from pipeline.store.opening import opened
 from pipeline.store.seal import Seal, check
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import trial
 from pipeline.errors import OutputError, StoreError
-from pipeline.store import Failure, StoreWriter, read, repair, trial, verify
+from pipeline.store import Failure, StoreWriter, read, repair, verify
 from pipeline.store.layout import row_checks
 from pipeline.store.seal import seal
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import h5py
 import pytest
 
+from pipeline import trial
 from pipeline.errors import StoreError
-from pipeline.store import read, trial, verify
+from pipeline.store import read, verify
 from pipeline.store.opening import opened
 
 

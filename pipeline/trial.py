@@ -1,8 +1,8 @@
 """Look at a file that cannot be trusted in a process of its own, which may die of it.
 
-HDF5 is a parser in C: a damaged or hostile file can make it loop, crash or take all memory. The
-kernel holds the child to limits of processor time and memory, so a slow disk is no reason to give
-up and a loop is.
+HDF5 and protobuf are parsers in C, and an ONNX graph computes what it likes: a damaged or hostile
+file can loop, crash or take all memory. The kernel holds the child to limits of processor time and
+memory, so a slow disk is no reason to give up and a loop is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,41 +26,73 @@ _SPEED = 10_000_000
 
 _CHILD = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from pipeline.store.trial import main; main()"
+    "from pipeline.trial import main; main()"
 )
 
 
-def call(function: str, path: Path, *rest: Path) -> Any:  # noqa: ANN401 - what it returns, as JSON
+@dataclass(frozen=True)
+class Kind:
+    """What a file should be, and what it may cost to find out.
+
+    Attributes:
+        name: what it is called in messages.
+        error: what is raised.
+        seconds: of processor time, besides a second for each 10 MB; None takes `SECONDS`.
+        memory: bytes, besides the file's size times ``copies``; None takes `BYTES`.
+        copies: how often the file's content may lie in memory.
+    """
+
+    name: str
+    error: type[HeadstartError]
+    seconds: int | None = None
+    memory: int | None = None
+    copies: int = 4
+
+
+STORE = Kind("feature store", StoreError)
+
+
+def call(
+    function: str,
+    path: Path,
+    *rest: Path,
+    kind: Kind = STORE,
+    given: Any = None,  # noqa: ANN401 - JSON
+) -> Any:  # noqa: ANN401 - what it returns, as JSON
     """Call ``module:function`` with paths, in a process of its own.
 
     Args:
         function: returns what JSON can hold; raises `HeadstartError` with a line for the user.
         path: the file to look at; its size decides the limits.
         rest: further paths for the function.
+        kind: what the file should be.
+        given: what else the function gets, after the paths; nothing if None.
 
     Raises:
-        StoreError: it said so, or the process died or reached a limit.
+        HeadstartError: of the kind's own class: it said so, or the process died or reached a limit.
     """
     size = path.stat().st_size
-    limits = (SECONDS + size // _SPEED, BYTES + 4 * size)
+    seconds = SECONDS if kind.seconds is None else kind.seconds
+    memory = BYTES if kind.memory is None else kind.memory
+    limits = (seconds + size // _SPEED, memory + kind.copies * size)
     command = [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path), function]
     done = subprocess.run(
         [*command, *map(str, limits), os.fspath(path), *map(os.fspath, rest)],
         capture_output=True,
         check=False,
-        stdin=subprocess.DEVNULL,
+        input=json.dumps(given).encode(),
         # One thread: others would each reserve memory that counts as used.
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
     try:
         answer = json.loads(done.stdout)
     except ValueError:
-        raise StoreError(
-            f"{one_line(path)} is no readable feature store: it is damaged so that reading it "
+        raise kind.error(
+            f"{one_line(path)} is no readable {kind.name}: it is damaged so that reading it "
             f"{_ending(done)}"
         ) from None
     if "error" in answer:
-        raise StoreError(answer["error"])
+        raise kind.error(answer["error"])
     return answer["result"]
 
 
@@ -78,7 +111,9 @@ def main() -> None:
     _limit(resource.RLIMIT_CORE, 0)
     module, _, name = function.partition(":")
     try:
-        result = getattr(importlib.import_module(module), name)(*map(Path, paths))
+        given = json.load(sys.stdin)
+        rest = [] if given is None else [given]
+        result = getattr(importlib.import_module(module), name)(*map(Path, paths), *rest)
         answer = {"result": result}
     except HeadstartError as error:
         answer = {"error": str(error)}
