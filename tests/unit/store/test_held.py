@@ -1,0 +1,27 @@
+"""What a writer would go on with, without opening anything for writing."""
+
+from pipeline.store import StoreWriter, held_extraction
+
+
+def test_nothing_is_held_where_there_is_nothing(tmp_path):
+    assert held_extraction(tmp_path / "none.h5") is None
+
+
+def test_a_journal_tells_its_extraction(tmp_path, extraction):
+    path = tmp_path / "store.h5"
+    with StoreWriter(path, extraction):
+        pass
+    held = held_extraction(path)
+    assert held is not None
+    assert held["backbone"]["name"] == extraction.backbone.name
+    journal = path.with_name("store.h5.journal")
+    whole = journal.read_bytes()
+    for damaged in (whole[:7], whole[:40], whole[:30] + b"?" + whole[31:], b""):
+        journal.write_bytes(damaged)
+        assert held_extraction(path) is None
+
+
+def test_what_is_no_store_holds_nothing(tmp_path):
+    path = tmp_path / "store.h5"
+    path.write_bytes(b"no store at all")
+    assert held_extraction(path) is None
