@@ -4,8 +4,8 @@ Usage: python benchmarks/quantisation.py DATA [--rounds N] [--networks A,B]
 
 Drift and accuracy are what ``headstart features --precision int8`` would measure on DATA. Speed is
 inference alone on one thread, four images at a time, both files in turn; ratios are of runs beside
-each other. All networks but efficientnet-lite0 have random weights: their speed is real, their drift
-says little.
+each other. All networks but efficientnet-lite0 have random weights: their speed is real, their
+drift says little.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from pipeline.runner import CPU_BATCH, Runner
 
 CALIBRATION = 64  # images
 MEASURED = 1000  # images, other ones where there are enough
+FP16_MEASURED = 250  # rounding to 11 bits needs no more to be seen
 FEWEST = 30  # other ones; with fewer, those of the calibration measure too
 FOLDS, REPEATS = 5, 3
 FIGURES = "headstart.int8"
@@ -98,6 +99,7 @@ class Drift:
         text = (
             f"mean cosine {self.mean_cosine:.4f}, smallest {self.min_cosine:.4f} "
             f"on {self.images:,} images"
+            + (", those of the calibration among them" if self.on_calibration else "")
         )
         if self.accuracy is None or self.accuracy_fp32 is None:
             return f"{text}; too few labels to measure accuracy, so the cosine alone decides"
@@ -293,7 +295,7 @@ def _fastest(
                 files[name], drifts[name] = quantised(model, listing, workers)
             else:
                 files[name] = precision.variant(model, name)
-                part = refs[-len(refs) // 4 :]  # rounding to 11 bits needs no more to be seen
+                part = refs[-FP16_MEASURED:]
                 drifts[name] = _measure(model, files[name], listing, part, False, workers)
         except HeadstartError as error:
             refused[name] = str(error)

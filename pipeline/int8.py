@@ -53,6 +53,7 @@ def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - M
             overrides: dict[str, list[dict[str, Any]]] = {}
             for convolution in convolutions:
                 overrides |= _round_weights(graph, convolution, means, QuantType.QInt8)
+            _drop_unused(graph)
             onnx.save(graph, plain)
             quantize_static(
                 plain,
@@ -73,7 +74,20 @@ def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - M
     finally:
         logger.setLevel(before)
     del quantised.metadata_props[:]
+    # The quantiser announces operators that it did not use, which keeps a head from being joined.
+    domains = {node.domain for node in quantised.graph.node}
+    used = [entry for entry in quantised.opset_import if entry.domain in domains]
+    del quantised.opset_import[:]
+    quantised.opset_import.extend(used)
     return quantised
+
+
+def _drop_unused(graph: Any) -> None:  # noqa: ANN401
+    """Remove constants that no node reads any more, which onnxruntime would complain about."""
+    used = {name for node in graph.graph.node for name in node.input}
+    kept = [tensor for tensor in graph.graph.initializer if tensor.name in used]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(kept)
 
 
 def _reader(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - CalibrationDataReader

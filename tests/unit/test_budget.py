@@ -41,6 +41,10 @@ def test_the_file_computes_in_integers_and_says_so(tiny_backbone, made):
     assert drift.accuracy is not None
 
 
+def test_a_head_can_be_joined_to_it(made):
+    assert [entry.domain for entry in onnx.load(made[0]).opset_import] == [""]
+
+
 def test_weights_keep_to_seven_bits_where_two_products_are_added(made):
     for tensor in onnx.load(made[0]).graph.initializer:
         if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 4:

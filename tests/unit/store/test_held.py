@@ -7,7 +7,8 @@ def test_nothing_is_held_where_there_is_nothing(tmp_path):
     assert held_extraction(tmp_path / "none.h5") is None
 
 
-def test_a_journal_tells_its_extraction(tmp_path, extraction):
+def test_a_journal_tells_its_extraction(tmp_path, build):
+    extraction = build.extraction()
     path = tmp_path / "store.h5"
     with StoreWriter(path, extraction):
         pass
