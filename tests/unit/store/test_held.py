@@ -10,13 +10,12 @@ def test_nothing_is_held_where_there_is_nothing(tmp_path):
 def test_a_journal_tells_its_extraction(tmp_path, build):
     extraction = build.extraction()
     path = tmp_path / "store.h5"
+    journal = path.with_name("store.h5.journal")
     with StoreWriter(path, extraction):
-        pass
-    held = held_extraction(path)
+        held = held_extraction(path)
+        whole = journal.read_bytes()
     assert held is not None
     assert held["backbone"]["name"] == extraction.backbone.name
-    journal = path.with_name("store.h5.journal")
-    whole = journal.read_bytes()
     for damaged in (whole[:7], whole[:40], whole[:30] + b"?" + whole[31:], b""):
         journal.write_bytes(damaged)
         assert held_extraction(path) is None
