@@ -23,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, certificate, export, images, sources
+from pipeline.budget import Budget, fitting
 from pipeline.distribute import available_cores, run_threads
 from pipeline.errors import ImageError, InputError, one_line
 from pipeline.outcomes import Outcomes
 from pipeline.records import Choice, Extraction, Listing
 from pipeline.runner import Runner
-from pipeline.store import FileState, Record, StoreWriter, state_key
+from pipeline.store import FileState, Record, StoreWriter, held_extraction, state_key
 from pipeline.store.writer import stored_name
 
 CHUNK = 8  # images a worker takes, and journals, at once: about a tenth of a second of work
@@ -50,6 +51,7 @@ class EmbedConfig:
         rehash: read files again although their size and modification time are unchanged.
         max_failures: share of failed images above which the run counts as failed, once
             everything good is saved.
+        budget: how far the features of ``int8`` and ``auto`` may be from float32's.
     """
 
     backbone: Choice | str
@@ -60,6 +62,7 @@ class EmbedConfig:
     batch: int | None = None
     rehash: bool = False
     max_failures: float = 0.2
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class EmbedSummary:
         batch: images in one inference.
         workers: threads used.
         source: the listing in one line.
+        precision: what was measured where ``int8`` or ``auto`` was asked for; empty otherwise.
     """
 
     store: Path
@@ -98,6 +102,7 @@ class EmbedSummary:
     batch: int
     workers: int
     source: str
+    precision: dict[str, Any] = field(default_factory=dict)
 
     @property
     def images_per_second(self) -> float:
@@ -195,7 +200,7 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
     hooks = hooks or Hooks()
     listing = sources.open_source(data)
     hooks.notice(sources.describe(listing))
-    model, parity = export.model_file(config.backbone, config.precision)
+    model, parity, chosen = _model(listing, out, config, hooks)
     runner = Runner(model, config.device, batch=config.batch)
     if parity is not None:
         hooks.notice(f"exported {one_line(runner.backbone.name)} ({parity})")
@@ -224,12 +229,30 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
             "limit": _limit(clock.shares()),
             "seconds": round(time.perf_counter() - started, 3),
             "certificate": dataclasses.asdict(drift),
+            "precision": chosen,
             "software": _software(),
         }
         proof = runner.metadata[certificate.METADATA]
         summary = _publish(listing, outcomes, writer, out, run, proof)
     _check_failures(summary, config.max_failures)
     return summary
+
+
+def _model(
+    listing: Listing, out: Path, config: EmbedConfig, hooks: Hooks
+) -> tuple[Path, export.Parity | None, dict[str, Any]]:
+    """Return the backbone's file in the precision that was asked for, and what was measured."""
+    if config.precision not in ("int8", "auto"):
+        return *export.model_file(config.backbone, config.precision), {}
+    model, parity = export.model_file(config.backbone)
+    told = (held_extraction(out) or {}).get("backbone", {})
+    fp32 = dataclasses.asdict(Runner(model).backbone)
+    same = told.get("name") == fp32["name"] and told.get("layer") == fp32["layer"]
+    held = str(told.get("precision", "")) if same else ""
+    found, chosen = fitting(
+        model, config.precision, listing, config.budget, held, config.workers, hooks.notice
+    )
+    return found, parity, chosen
 
 
 def _work(
@@ -404,6 +427,7 @@ def _publish(
         batch=run["batch"],
         workers=run["workers"],
         source=sources.describe(listing),
+        precision=run["precision"],
     )
 
 

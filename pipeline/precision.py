@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def variant(model: Path, precision: str) -> Path:
 
     Args:
         model: a file that `pipeline.export` wrote.
-        precision: one of `pipeline.records.PRECISIONS`; ``fp32`` is the file itself.
+        precision: ``fp32``, which is the file itself, ``fp16``, or an ``int8+`` with its digest,
+            which `pipeline.budget` makes.
 
     Returns:
         The file; its description says the precision, so its features have another digest.
@@ -42,9 +44,7 @@ def variant(model: Path, precision: str) -> Path:
             allows; the message gives both numbers.
         OutputError: the cache cannot be written.
     """
-    import onnx
-
-    if precision not in PRECISIONS:
+    if precision not in ("fp32", "fp16") and not precision.startswith("int8+"):
         raise BackboneError(
             f"no precision {one_line(precision)!r}; use one of: {', '.join(PRECISIONS)}"
         )
@@ -56,20 +56,62 @@ def variant(model: Path, precision: str) -> Path:
             f"{one_line(model)} is in {described.backbone.precision} already; "
             f"convert the fp32 file to {precision}"
         )
-    key = hashlib.sha256(model.read_bytes() + f"{precision} {VERSION}".encode()).hexdigest()[:16]
-    cache = user_cache_path("headstart") / "backbones"
-    path = cache / f"{_plain(described.backbone.name)}-{precision}-{key}.onnx"
+    path = place(model, precision)
     if path.is_file():
         return path
+    if precision != "fp16":
+        raise BackboneError(
+            f"the {precision} file of {one_line(described.backbone.name)} is not in the cache, and "
+            "only the images that it was calibrated on could make it again"
+        )
+
+    def held_to_torch(partial: Path) -> dict[str, str]:
+        runner = Runner(partial)
+        certificate.check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
+        return {}
+
+    return keep(_half(model), model, precision, held_to_torch)
+
+
+def place(model: Path, precision: str) -> Path:
+    """Return where the cache keeps an exported fp32 file in another precision."""
+    key = hashlib.sha256(model.read_bytes() + f"{precision} {VERSION}".encode()).hexdigest()[:16]
+    cache = user_cache_path("headstart") / "backbones"
+    kind = precision.partition("+")[0]
+    return cache / f"{_plain(Runner(model).backbone.name)}-{kind}-{key}.onnx"
+
+
+def keep(
+    converted: Any,  # noqa: ANN401 - ModelProto
+    model: Path,
+    precision: str,
+    finish: Callable[[Path], dict[str, str]],
+) -> Path:
+    """Put a converted graph into the cache, described as the file that it was made of.
+
+    Args:
+        converted: the graph; its metadata are replaced.
+        model: the fp32 file that it was made of.
+        precision: what it is now.
+        finish: checks the file before it gets its name, and returns what its metadata lack.
+
+    Raises:
+        OutputError: the cache cannot be written.
+    """
+    import onnx
+
+    described, path = Runner(model), place(model, precision)
     backbone = dataclasses.replace(described.backbone, precision=precision)
-    converted = _half(model)
     properties = described.metadata | {METADATA: json.dumps(dataclasses.asdict(backbone))}
     del converted.metadata_props[:]
     onnx.helper.set_model_props(converted, properties)
     with replacing(path) as partial:
         onnx.save(converted, partial)
-        runner = Runner(partial)
-        certificate.check_metadata(runner.metadata, runner.embed, backbone.preprocess)
+        added = finish(partial)
+        if added:
+            del converted.metadata_props[:]
+            onnx.helper.set_model_props(converted, properties | added)
+            onnx.save(converted, partial)
     return path
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8", "auto")  # what users ask for
 SPLITS = ("train", "validation", "test", "")
 RANDOM = "+random"  # in the name of a backbone without training
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -134,7 +134,8 @@ class Backbone:
         licence: SPDX identifier of the weights' licence.
         layer: the layer whose output is pooled.
         pool: the pooling.
-        precision: the arithmetic of the exported graph.
+        precision: the arithmetic of the exported graph: ``fp32``, ``fp16``, or ``int8+`` and the
+            digest of the images that it was calibrated on and of the recipe.
         dim: features per image.
         mean: per-channel mean, on the 0…1 scale; applied inside the graph.
         std: per-channel standard deviation, on the 0…1 scale; applied inside the graph.

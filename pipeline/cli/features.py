@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline import backbones
+from pipeline.budget import Budget
 from pipeline.cli.options import (
     FILE,
     as_json,
@@ -51,7 +52,22 @@ _SHOWN = 5  # failures named on the terminal; the store has them all
     type=click.Choice(PRECISIONS),
     default="fp32",
     show_default=True,
-    help="Arithmetic of the network; fp16 is for GPUs.",
+    help="Arithmetic of the network: fp16 is for GPUs; int8 is calibrated on your images; auto "
+    "takes the fastest inside the budget.",
+)
+@click.option(
+    "--max-drift",
+    type=click.FloatRange(0, 2),
+    default=Budget.drift,
+    show_default=True,
+    help="Budget of int8 and auto: mean of 1 - cosine to the features of fp32.",
+)
+@click.option(
+    "--max-accuracy-loss",
+    type=click.FloatRange(0, 100),
+    default=Budget.loss,
+    show_default=True,
+    help="Likewise: percentage points of accuracy that logistic regression may lose.",
 )
 @click.option(
     "--batch-size",
@@ -74,6 +90,8 @@ def command(
     rehash: bool,
     device: str,
     precision: str,
+    max_drift: float,
+    max_accuracy_loss: float,
     batch: int | None,
     json_: bool,
 ) -> None:
@@ -90,6 +108,7 @@ def command(
         batch=batch,
         rehash=rehash,
         max_failures=max_failures,
+        budget=Budget(max_drift, max_accuracy_loss),
     )
     with hooks("embedding") as told:
         summary = embed(data, out, config, told)

@@ -9,6 +9,7 @@ without one is first read by another process (`trial`). `check` names defects, `
 
 from pipeline.store.check import verify
 from pipeline.store.filing import Failure
+from pipeline.store.held import held_extraction
 from pipeline.store.journal import Record
 from pipeline.store.layout import FORMAT, VERSION
 from pipeline.store.reader import Origin, read, read_origin
@@ -25,6 +26,7 @@ __all__ = [
     "Repair",
     "Row",
     "StoreWriter",
+    "held_extraction",
     "read",
     "read_origin",
     "repair",

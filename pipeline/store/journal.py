@@ -25,7 +25,7 @@ from pipeline.images import MINIATURE
 MAGIC = b"HSJRNL01"
 KEY_BYTES = 16
 HASH_BYTES = 32
-_HEADER = struct.Struct("<8sII")  # magic, length of the JSON, its CRC-32
+HEADER = struct.Struct("<8sII")  # magic, length of the JSON, its CRC-32
 _SCAN = 1024  # records read at once when opening
 
 
@@ -81,11 +81,11 @@ class Journal:
             raise
 
     def _open_header(self, extraction: dict[str, Any], digest: str) -> int:
-        head = os.pread(self._handle, _HEADER.size, 0)
-        if len(head) == _HEADER.size:
-            magic, length, crc = _HEADER.unpack(head)
+        head = os.pread(self._handle, HEADER.size, 0)
+        if len(head) == HEADER.size:
+            magic, length, crc = HEADER.unpack(head)
             length = min(length, os.fstat(self._handle).st_size)  # a damaged one may be huge
-            body = os.pread(self._handle, length, _HEADER.size)
+            body = os.pread(self._handle, length, HEADER.size)
             if magic == MAGIC and len(body) == length and zlib.crc32(body) == crc:
                 held = json.loads(body)
                 if held["digest"] != digest:
@@ -95,12 +95,12 @@ class Journal:
                         f"({one_line(name)}); finish that run, delete the file, or choose "
                         "another --out"
                     )
-                return _HEADER.size + int(length)
+                return HEADER.size + int(length)
         # New, or killed before its header was whole: nothing in it can be trusted.
         body = json.dumps({"digest": digest, "extraction": extraction}).encode()
         os.ftruncate(self._handle, 0)
-        write_all(self._handle, _HEADER.pack(MAGIC, len(body), zlib.crc32(body)) + body, 0)
-        return _HEADER.size + len(body)
+        write_all(self._handle, HEADER.pack(MAGIC, len(body), zlib.crc32(body)) + body, 0)
+        return HEADER.size + len(body)
 
     def _recover(self) -> None:
         while True:

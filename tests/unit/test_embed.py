@@ -602,3 +602,17 @@ def test_half_precision_is_another_extraction(run, read, image_folder):
     cosine = (half.features * full.features).sum(1)
     cosine /= np.linalg.norm(half.features, axis=1) * np.linalg.norm(full.features, axis=1)
     assert cosine.min() > 0.9999
+
+
+def test_int8_goes_on_after_images_were_added(run, read, image_folder, write_image, tmp_path):
+    root = image_folder(per_class=8)
+    first = run(root, precision="int8")
+    assert first.precision["drift"]["mean_cosine"] > 0.98
+    held = read().extraction["backbone"]["precision"]
+    for number in range(40):
+        write_image(root / f"train/bark/new{number}.png", 500 + number)
+    second = run(root, precision="int8")
+    assert (second.embedded, second.rows) == (40, first.rows + 40)
+    assert read().extraction["backbone"]["precision"] == held
+    with h5py.File(tmp_path / "store.h5") as file:
+        assert json.loads(file.attrs["run"])["precision"] == second.precision
