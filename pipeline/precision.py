@@ -63,7 +63,7 @@ def variant(model: Path, precision: str) -> Path:
         return path
     backbone = dataclasses.replace(described.backbone, precision=precision)
     converted = _half(model)
-    properties = described.metadata | {METADATA: json.dumps(dataclasses.asdict(backbone))}
+    properties = described.metadata | {METADATA: json.dumps(backbone.to_json())}
     del converted.metadata_props[:]
     onnx.helper.set_model_props(converted, properties)
     with replacing(path) as partial:

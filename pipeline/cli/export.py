@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 
 from pipeline import export
-from pipeline.cli.options import FILE, backbone_options, warn
+from pipeline.cli.options import FILE, backbone_options, choice, warn
 from pipeline.files import replacing
-from pipeline.records import Choice
 from pipeline.runner import Runner
 
 
@@ -18,9 +17,11 @@ from pipeline.runner import Runner
 @click.argument("backbone")
 @backbone_options
 @click.option("--out", type=FILE, required=True, help="The ONNX file to write.")
-def command(backbone: str, weights: str, layer: str, pool: str | None, out: Path) -> None:
+def command(
+    backbone: str, weights: str, layers: tuple[str, ...], pool: str | None, out: Path
+) -> None:
     """Export BACKBONE, checked against torch, to an ONNX file that describes itself."""
-    model, parity = export.model_file(Choice(backbone, weights, layer, pool or ""))
+    model, parity = export.model_file(choice(backbone, weights, layers, pool))
     with replacing(out) as partial:
         shutil.copyfile(model, partial)
     warn(Runner(out).backbone)

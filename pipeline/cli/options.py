@@ -24,8 +24,8 @@ from rich.text import Text
 
 from pipeline.backbones.layers import POOLS
 from pipeline.embed import Hooks
-from pipeline.errors import one_line
-from pipeline.records import Backbone
+from pipeline.errors import InputError, one_line
+from pipeline.records import Backbone, Choice
 from pipeline.runner import DEVICES
 
 FILE = click.Path(path_type=Path)
@@ -43,7 +43,10 @@ def backbone_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--pool", type=click.Choice(POOLS), help="How a layer's output is pooled."),
         click.option(
-            "--layer", default="", help="Where to cut, as listed by: headstart backbones B --layers"
+            "--layer",
+            "layers",
+            multiple=True,
+            help="Where to cut, as listed by: headstart backbones B --layers; several may be given",
         ),
         click.option(
             "--weights",
@@ -55,6 +58,20 @@ def backbone_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def choice(backbone: str, weights: str, layers: tuple[str, ...], pool: str | None) -> Choice:
+    """Return what the options of `backbone_options` choose.
+
+    Raises:
+        InputError: a layer is given twice.
+    """
+    for layer in layers:
+        if layers.count(layer) > 1:
+            raise InputError(f"--layer {one_line(layer)} is given twice; give each layer once")
+    if len(layers) > 1:
+        return Choice(backbone, weights, pool=pool or "", layers=layers)
+    return Choice(backbone, weights, "".join(layers), pool or "")
 
 
 def warn(backbone: Backbone) -> None:

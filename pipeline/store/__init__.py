@@ -11,7 +11,7 @@ from pipeline.store.check import verify
 from pipeline.store.filing import Failure
 from pipeline.store.journal import Record
 from pipeline.store.layout import FORMAT, VERSION
-from pipeline.store.reader import Origin, read, read_origin
+from pipeline.store.reader import Origin, read, read_layers, read_origin
 from pipeline.store.repair import Repair, repair
 from pipeline.store.writer import FileState, Row, StoreWriter, state_key
 
@@ -26,6 +26,7 @@ __all__ = [
     "Row",
     "StoreWriter",
     "read",
+    "read_layers",
     "read_origin",
     "repair",
     "state_key",
