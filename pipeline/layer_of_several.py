@@ -17,6 +17,7 @@ from pipeline.files import replacing
 from pipeline.runner import INPUT, METADATA, OUTPUT, Runner, output_names
 
 VERSION = 1  # of what this module makes; part of the cache key
+_PREFIX = "whole."  # of names in the graph that the layer is taken out of
 
 
 def one_layer(model: Path, number: int) -> Path:
@@ -34,6 +35,7 @@ def one_layer(model: Path, number: int) -> Path:
         OutputError: the cache cannot be written.
     """
     import onnx
+    from onnx import compose
     from onnx.utils import Extractor
 
     whole = Runner(model)
@@ -48,8 +50,11 @@ def one_layer(model: Path, number: int) -> Path:
     try:
         graph = onnx.load(model)
         part = Extractor(graph).extract_model([INPUT], [output])
-        part.graph.node.append(onnx.helper.make_node("Identity", [output], [OUTPUT]))
-        part.graph.output[0].name = OUTPUT
+        # All its values get other names, so that none is called as the output is to be.
+        part = compose.add_prefix(part, _PREFIX)
+        part.graph.input[0].name, part.graph.output[0].name = INPUT, OUTPUT
+        part.graph.node.insert(0, onnx.helper.make_node("Identity", [INPUT], [_PREFIX + INPUT]))
+        part.graph.node.append(onnx.helper.make_node("Identity", [_PREFIX + output], [OUTPUT]))
     except Exception as error:  # whatever a foreign graph does to the extractor
         raise BackboneError(
             f"layer {one_line(backbone.layer)} cannot be taken out of {one_line(model)}: "
