@@ -12,8 +12,9 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +37,17 @@ class Certificate:
     Attributes:
         probes: encoded image files by name.
         features: ``(n, d) float32``, in the order of ``probes``.
+        widths: of several layers' features, that lie one after the other in a row; each layer is
+            proved by itself. Empty for one layer.
     """
 
     probes: dict[str, bytes]
     features: NDArray[np.float32]
+    widths: tuple[int, ...] = ()
+
+    def of_layer(self, number: int) -> Certificate:
+        """Return what proves one of several layers alone."""
+        return Certificate(self.probes, by_layer(self.features, self.widths)[number])
 
     def to_json(self) -> str:
         """Return the text that an exported file keeps under `METADATA`."""
@@ -51,6 +59,7 @@ class Certificate:
                 "dim": self.features.shape[1],
                 "features": base64.b64encode(values).decode(),
             }
+            | ({"widths": self.widths} if self.widths else {})
         )
 
     @staticmethod
@@ -64,7 +73,10 @@ class Certificate:
             document = json.loads(text)
             probes = {str(k): base64.b64decode(v) for k, v in document["probes"].items()}
             values = np.frombuffer(base64.b64decode(document["features"]), "<f4")
-            return Certificate(probes, values.reshape(len(probes), int(document["dim"])))
+            dim, widths = int(document["dim"]), tuple(map(int, document.get("widths", ())))
+            if widths and (sum(widths) != dim or min(widths) < 1):
+                raise ValueError(f"layers of {widths} make no {dim} features")
+            return Certificate(probes, values.reshape(len(probes), dim), widths)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BackboneError(
                 f"the backbone's parity certificate is damaged ({one_line(error)}); export it again"
@@ -86,15 +98,16 @@ class Drift:
     worst: str
 
 
-def issue(embed: Embed, preprocess: Preprocess) -> Certificate:
+def issue(embed: Embed, preprocess: Preprocess, widths: tuple[int, ...] = ()) -> Certificate:
     """Draw the probes and record their features.
 
     Args:
         embed: ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
         preprocess: what comes before it.
+        widths: see `Certificate`.
     """
     probes = draw_probes(preprocess)
-    return Certificate(probes, _features(probes, embed, preprocess))
+    return Certificate(probes, _features(probes, embed, preprocess), widths)
 
 
 def check(certificate: Certificate, embed: Embed, preprocess: Preprocess) -> Drift:
@@ -112,8 +125,14 @@ def check(certificate: Certificate, embed: Embed, preprocess: Preprocess) -> Dri
             "install Pillow with all its codecs"
         ) from error
     want = certificate.features.astype(np.float64)
-    norms = np.linalg.norm(got, axis=1) * np.linalg.norm(want, axis=1)
-    cosine = np.nan_to_num((got * want).sum(axis=1) / np.maximum(norms, 1e-30), nan=-1.0)
+    if got.shape != want.shape:
+        raise BackboneError(
+            f"the network gives {got.shape[1]} features, and its certificate has {want.shape[1]}; "
+            "export the backbone again"
+        )
+    layers = (by_layer(rows, certificate.widths) for rows in (got, want))
+    # Of every probe, the layer that is farthest.
+    cosine = np.min([_cosine(*pair) for pair in zip(*layers, strict=True)], axis=0)
     worst = int(cosine.argmin())
     drift = Drift(float(cosine[worst]), float(cosine.mean()), list(certificate.probes)[worst])
     if drift.min_cosine < MIN_COSINE:
@@ -178,6 +197,17 @@ def _large_probe(pixels: NDArray[np.uint8], preprocess: Preprocess) -> dict[str,
     both = rows[whole] * (1 - part) + rows[whole + 1] * part
     large = np.rint(both.transpose(1, 0, 2)).astype(np.uint8)
     return {"large.jpg": images.encode(large, "JPEG", quality=50)}
+
+
+def by_layer(rows: NDArray[Any], widths: Sequence[int]) -> list[NDArray[Any]]:
+    """Divide rows of features into those of each layer; without widths there is one."""
+    return np.split(rows, np.cumsum(widths)[:-1].astype(int), axis=1)
+
+
+def _cosine(got: NDArray[np.float64], want: NDArray[np.float64]) -> NDArray[np.float64]:
+    norms = np.linalg.norm(got, axis=1) * np.linalg.norm(want, axis=1)
+    cosine: NDArray[np.float64] = (got * want).sum(axis=1) / np.maximum(norms, 1e-30)
+    return np.nan_to_num(cosine, nan=-1.0)
 
 
 def _features(

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pipeline import backbones, certificate, export, images, sources
 from pipeline.budget import Budget, fitting
 from pipeline.distribute import available_cores, run_threads
-from pipeline.errors import ImageError, InputError, one_line
+from pipeline.errors import BackboneError, ImageError, InputError, one_line
 from pipeline.outcomes import Outcomes
 from pipeline.records import Choice, Extraction, Listing
 from pipeline.runner import Runner
@@ -245,6 +245,10 @@ def _model(
     if config.precision not in ("int8", "auto"):
         return *export.model_file(config.backbone, config.precision), {}
     model, parity = export.model_file(config.backbone)
+    if Runner(model).backbone.parts:
+        raise BackboneError(
+            f"--precision {config.precision} is for one layer; with several take fp32 or fp16"
+        )
     told = (held_extraction(out) or {}).get("backbone", {})
     fp32 = dataclasses.asdict(Runner(model).backbone)
     same = told.get("name") == fp32["name"] and told.get("layer") == fp32["layer"]

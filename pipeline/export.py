@@ -7,6 +7,7 @@ graph (resize, crop, colour) is written into the file's metadata and read back f
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -28,9 +29,10 @@ from pipeline.backbones.onnx_file import Foreign
 from pipeline.errors import BackboneError, HeadstartError, RunnerError, one_line
 from pipeline.files import replacing
 from pipeline.images import POLICY
+from pipeline.layer_of_several import one_layer
 from pipeline.precision import variant
 from pipeline.records import Backbone, Choice, digest_of
-from pipeline.runner import INPUT, METADATA, OUTPUT, Runner, is_file
+from pipeline.runner import INPUT, METADATA, Runner, is_file, output_names
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +116,7 @@ def _own_file(choice: Choice) -> Path:
     path = Path(choice.name)
     if not is_file(path):
         raise BackboneError(f"no backbone file at {one_line(choice.name)}; see: headstart export")
-    if choice.weights or choice.layer or choice.pool or choice.preprocess:
+    if choice.weights or choice.layer or choice.pool or choice.layers or choice.preprocess:
         raise BackboneError(
             f"{one_line(choice.name)} is exported already, with its weights, layer and pooling; "
             "leave --weights, --layer, --pool and --preprocess out, or export it again by its name"
@@ -134,8 +136,13 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
         BackboneError: it is neither where it was nor to be had by its name.
     """
     wanted = Backbone.from_json(facts)
-    if hint and is_file(Path(hint)) and _describes(Path(hint), wanted):
-        return Path(hint)
+    if hint and is_file(Path(hint)):
+        with contextlib.suppress(HeadstartError):  # damaged, foreign, or older: not the one
+            held = Runner(Path(hint)).backbone
+            if held == wanted:
+                return Path(hint)
+            if wanted in held.alone():
+                return one_layer(Path(hint), held.alone().index(wanted))
     try:
         path = model_file(backbones.choice_of(wanted, weights), wanted.precision)[0]
         if _describes(path, wanted):
@@ -171,13 +178,13 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
     graph = _normalised(module, backbone)
     samples = _samples(backbone.preprocess.size)
     try:
-        model = _to_onnx(graph, samples[:2])
+        model = _to_onnx(graph, samples[:2], output_names(backbone))
         expected = _forward(graph, samples)
     except Exception as error:  # torch.export fails in many ways, none of them the user's doing
         raise BackboneError(
             f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(error)[:300]}"
         ) from error
-    return _prove(model, lambda crops: _forward(graph, crops), expected, backbone, path)
+    return _write(model, lambda crops: _forward(graph, crops), expected, backbone, path)
 
 
 def export_foreign(candidate: Foreign, path: Path) -> Parity:
@@ -209,7 +216,7 @@ def graft_file(source: Path, target: Path, order: dict[str, Any]) -> dict[str, A
     expected = sewn.original(samples)
     called = "the file as it was"
     try:
-        parity = _prove(
+        parity = _write(
             sewn.model, sewn.original, expected, sewn.backbone, target, called, sewn.notes
         )
     except RunnerError as error:
@@ -220,7 +227,7 @@ def graft_file(source: Path, target: Path, order: dict[str, Any]) -> dict[str, A
     return dataclasses.asdict(parity)
 
 
-def _prove(
+def _write(
     model: Any,  # noqa: ANN401 - ModelProto
     original: certificate.Embed,
     expected: NDArray[np.float32],
@@ -244,22 +251,15 @@ def _prove(
 
     samples = _samples(backbone.preprocess.size)
     properties = {
-        METADATA: json.dumps(dataclasses.asdict(backbone)),
+        METADATA: json.dumps(backbone.to_json()),
         "headstart.software": json.dumps(_software()),
     }
     onnx.helper.set_model_props(model, properties)
     with replacing(path) as partial:
         _save(model, partial, backbone)
-        found = _compare(Runner(partial), samples, expected)
-        parity = dataclasses.replace(found, original=called, notes=notes)
-        limit = MAX_DIFFERENCE * float(np.abs(expected).max())
-        if not (parity.min_cosine >= MIN_COSINE and parity.max_difference <= limit):
-            raise BackboneError(
-                f"{one_line(backbone.name)} was exported but is not equal ({parity}; allowed: "
-                f"{limit:.1e} and {MIN_COSINE}); no file was written"
-            )
+        parity = _prove(Runner(partial), samples, expected, called, notes)
         # The figures belong to this very graph, so they are added without touching it.
-        proof = certificate.issue(original, backbone.preprocess)
+        proof = certificate.issue(original, backbone.preprocess, backbone.widths)
         certificate.check(proof, Runner(partial).embed, backbone.preprocess)
         properties["headstart.parity"] = json.dumps(dataclasses.asdict(parity))
         properties[certificate.METADATA] = proof.to_json()
@@ -296,15 +296,14 @@ def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
             super().__init__()
             self.backbone = module
 
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
+        def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
             pixels = image.permute(0, 3, 1, 2).float()
-            features: torch.Tensor = self.backbone((pixels - mean) / std)
-            return features
+            return self.backbone((pixels - mean) / std)  # type: ignore[no-any-return]
 
     return Normalised().eval()
 
 
-def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - ModelProto
+def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8], outputs: list[str]) -> Any:  # noqa: ANN401 - ModelProto
     import torch
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -314,7 +313,7 @@ def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8]) -> Any:  # noq
             module,
             (torch.from_numpy(example),),
             input_names=[INPUT],
-            output_names=[OUTPUT],
+            output_names=outputs,
             opset_version=OPSET,
             dynamic_shapes={INPUT: {0: torch.export.Dim("n")}},
             dynamo=True,
@@ -330,18 +329,55 @@ def _forward(module: torch.nn.Module, images: NDArray[np.uint8]) -> NDArray[np.f
 
     with torch.inference_mode():
         # A copy, because torch wants memory that it may write to, and decoded images forbid it.
-        features: NDArray[np.float32] = module(torch.from_numpy(images.copy())).numpy()
+        given = module(torch.from_numpy(images.copy()))
+        features: NDArray[np.float32] = (
+            torch.cat(given, 1) if isinstance(given, tuple) else given
+        ).numpy()
     return features
 
 
-def _compare(runner: Runner, images: NDArray[np.uint8], expected: NDArray[np.float32]) -> Parity:
+def _prove(
+    runner: Runner,
+    images: NDArray[np.uint8],
+    expected: NDArray[np.float32],
+    called: str,
+    notes: Sequence[str],
+) -> Parity:
+    """Hold the graph's features to those of the original, each layer by itself.
+
+    Raises:
+        BackboneError: they differ.
+    """
     # One batch of one and one of the rest: a graph that only fits the example's batch fails here.
-    got = np.concatenate([runner.embed(images[:1]), runner.embed(images[1:])]).astype(np.float64)
-    want = expected.astype(np.float64)
+    features = np.concatenate([runner.embed(images[:1]), runner.embed(images[1:])])
+    backbone = runner.backbone
+    found = []
+    got, wanted = (certificate.by_layer(rows, backbone.widths) for rows in (features, expected))
+    for ours, theirs, one in zip(got, wanted, backbone.alone(), strict=True):
+        parity = dataclasses.replace(_compare(ours, theirs), original=called)
+        limit = MAX_DIFFERENCE * float(np.abs(theirs).max())
+        if not (parity.min_cosine >= MIN_COSINE and parity.max_difference <= limit):
+            layer = f", layer {one.layer}," if backbone.parts else ""
+            raise BackboneError(
+                f"{one_line(backbone.name + layer)} was exported but is not equal ({parity}; "
+                f"allowed: {limit:.1e} and {MIN_COSINE}); no file was written"
+            )
+        found.append(parity)
+    return Parity(
+        len(images),
+        max(parity.max_difference for parity in found),
+        min(parity.min_cosine for parity in found),
+        called,
+        notes,
+    )
+
+
+def _compare(features: NDArray[np.float32], expected: NDArray[np.float32]) -> Parity:
+    got, want = features.astype(np.float64), expected.astype(np.float64)
     norms = np.linalg.norm(got, axis=1) * np.linalg.norm(want, axis=1)
     with np.errstate(invalid="ignore"):  # features of zeros have no direction: no limit admits NaN
         cosine = (got * want).sum(axis=1) / norms
-    return Parity(len(images), float(np.abs(got - want).max()), float(cosine.min()))
+    return Parity(len(got), float(np.abs(got - want).max()), float(cosine.min()))
 
 
 def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:

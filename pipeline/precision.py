@@ -102,7 +102,7 @@ def keep(
 
     described, path = Runner(model), place(model, precision)
     backbone = dataclasses.replace(described.backbone, precision=precision)
-    properties = described.metadata | {METADATA: json.dumps(dataclasses.asdict(backbone))}
+    properties = described.metadata | {METADATA: json.dumps(backbone.to_json())}
     del converted.metadata_props[:]
     onnx.helper.set_model_props(converted, properties)
     with replacing(path) as partial:

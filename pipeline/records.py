@@ -113,6 +113,7 @@ class Choice:
         pool: ``avg``, ``max``, ``gem``, ``cls`` or ``flatten``; empty means the layer's default.
         preprocess: how images are prepared for an ONNX file by others, see
             `pipeline.backbones.graft.recipe.read`; every other network brings that itself.
+        layers: several layers in one pass, in place of ``layer``; ``pool`` is for each of them.
     """
 
     name: str
@@ -120,6 +121,22 @@ class Choice:
     layer: str = ""
     pool: str = ""
     preprocess: str = ""
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several layers whose features are computed together.
+
+    Attributes:
+        layer: the layer, as in `Backbone.layer`.
+        pool: its pooling.
+        dim: its features per image.
+    """
+
+    layer: str
+    pool: str
+    dim: int
 
 
 @dataclass(frozen=True)
@@ -142,6 +159,9 @@ class Backbone:
         preprocess: what happens before the graph.
         order: the channels' order in the network, ``RGB`` or ``BGR``; turned inside the graph, and
             mean and deviation are given red first all the same.
+        parts: of a network with several layers as outputs, each of them, in the order in which they
+            are computed; a row of features is theirs one after the other, ``layer`` and ``pool``
+            name them all and ``dim`` is their sum. Empty for a network with one.
     """
 
     name: str
@@ -156,6 +176,41 @@ class Backbone:
     std: tuple[float, float, float]
     preprocess: Preprocess
     order: str = "RGB"
+    parts: tuple[Part, ...] = ()
+
+    def together(self, parts: Sequence[Part]) -> Backbone:
+        """Return the same network with these layers as outputs, one or several."""
+        if len(parts) == 1:
+            return dataclasses.replace(self, **dataclasses.asdict(parts[0]), parts=())
+        pools = dict.fromkeys(part.pool for part in parts)
+        return dataclasses.replace(
+            self,
+            layer=", ".join(part.layer for part in parts),
+            pool=parts[0].pool if len(pools) == 1 else ", ".join(part.pool for part in parts),
+            dim=sum(part.dim for part in parts),
+            parts=tuple(parts),
+        )
+
+    def alone(self) -> list[Backbone]:
+        """Return what each of several layers would be alone; a network with one is itself."""
+        return [self.together([part]) for part in self.parts] or [self]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of each of several layers; empty for a network with one."""
+        return tuple(part.dim for part in self.parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the description as a JSON document.
+
+        ``parts`` is in it only if there are any, and no order of channels but BGR.
+        """
+        document = dataclasses.asdict(self)
+        if self.order == "RGB":
+            del document["order"]
+        if not self.parts:
+            del document["parts"]
+        return document
 
     @property
     def warning(self) -> str:
@@ -164,12 +219,19 @@ class Backbone:
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Backbone:
-        """Rebuild from `to_json`'s document; a missing or unknown key is a ``TypeError``."""
+        """Rebuild from `to_json`'s document; a missing or unknown key is a ``TypeError``.
+
+        Layers whose features do not add up are a ``ValueError``.
+        """
         values = dict(document)
         values["preprocess"] = Preprocess.from_json(values["preprocess"])
         values["mean"] = tuple(values["mean"])
         values["std"] = tuple(values["std"])
-        return Backbone(**values)
+        values["parts"] = tuple(Part(**part) for part in values.get("parts", ()))
+        backbone = Backbone(**values)
+        if backbone.parts and sum(backbone.widths) != backbone.dim:
+            raise ValueError(f"layers of {backbone.widths} features make no {backbone.dim}")
+        return backbone
 
 
 @dataclass(frozen=True)
@@ -179,11 +241,8 @@ class Extraction:
     backbone: Backbone
 
     def to_json(self) -> dict[str, Any]:
-        """Return the identity as a JSON document, which names no order of channels but BGR."""
-        document = dataclasses.asdict(self)
-        if self.backbone.order == "RGB":
-            del document["backbone"]["order"]
-        return document
+        """Return the identity as a JSON document."""
+        return {"backbone": self.backbone.to_json()}
 
     @property
     def digest(self) -> str:
@@ -193,10 +252,12 @@ class Extraction:
     def difference(self, other: dict[str, Any]) -> str:
         """Say in one line how this extraction differs from another one's JSON document."""
         mine, theirs = flat(self.to_json()), flat(other)
+        keys = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
+        if len(keys) > 1:  # what layers there are is told by their names
+            keys = [key for key in keys if key != "backbone.parts"]
         changed = [
             f"{key}: {theirs.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
-            for key in sorted(mine.keys() | theirs.keys())
-            if mine.get(key) != theirs.get(key)
+            for key in sorted(keys)
         ]
         return "; ".join(changed)
 

@@ -22,7 +22,7 @@ from pipeline.images import POLICY
 from pipeline.records import Backbone
 
 INPUT = "image"
-OUTPUT = "features"
+OUTPUT = "features"  # of a network with several layers as outputs: ``features/LAYER`` each
 METADATA = "headstart.backbone"
 HEAD_INPUT = "head_X"
 LABEL = "label"
@@ -159,6 +159,11 @@ def read_backbone(metadata: Mapping[str, str], model: Path) -> Backbone:
     return backbone
 
 
+def output_names(backbone: Backbone) -> list[str]:
+    """Return the names of the graph's outputs that make up a row of features, in order."""
+    return [f"{OUTPUT}/{part.layer}" for part in backbone.parts] or [OUTPUT]
+
+
 class Runner:
     """A backbone ready to embed; many threads may share one.
 
@@ -194,6 +199,7 @@ class Runner:
         self.device = device_name(device)
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.backbone = read_backbone(self.metadata, model)
+        self._features = output_names(self.backbone)
         self._turn = threading.Semaphore(_GPU_RUNS) if device != "cpu" else None
         self._exactly = batch is not None or device != "cpu"
         if batch is None:
@@ -214,6 +220,8 @@ class Runner:
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the ``(n, d) float32`` features of ``(n, h, w, 3) uint8`` RGB images.
+
+        Those of several layers lie one after the other, as `Backbone.parts` says.
 
         Raises:
             RunnerError: inference failed.
@@ -239,11 +247,13 @@ class Runner:
 
     def _run(self, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
+            names = self._features if output == OUTPUT else [output]
             if self._turn is None:
-                values: NDArray[np.float32] = self._session.run([output], {INPUT: images})[0]
+                values = self._session.run(names, {INPUT: images})
             else:
                 with self._turn:
-                    values = self._session.run([output], {INPUT: images})[0]
+                    values = self._session.run(names, {INPUT: images})
         except Exception as error:  # onnxruntime raises its own, unrelated, exception types
             raise RunnerError(f"inference failed: {one_line(error)}") from error
-        return values
+        joined: NDArray[np.float32] = np.hstack(values) if len(values) > 1 else values[0]
+        return joined

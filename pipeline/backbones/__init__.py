@@ -95,9 +95,9 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     else:
         relatives = [one for one in entries if one.architecture == entry.architecture]
         found = weights.resolve(entry, choice.weights, relatives)
-    layer = "" if choice.layer == PRE_LOGITS else choice.layer
+    layer, *several = ["" if one == PRE_LOGITS else one for one in (choice.layer, *choice.layers)]
     pool = "" if choice.pool == OWN else choice.pool
-    return Candidate(provider, entry, found, layer, pool)
+    return Candidate(provider, entry, found, layer, pool, tuple(several))
 
 
 def layers_of(name: str, preprocess: str = "") -> list[Layer]:
@@ -138,13 +138,17 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
     name, plus, given = backbone.name.partition("+")
     if name == bundled.NAME and (layer, pool) == bundled.OWN_LAYER:
         layer, pool = "", ""
-    if plus + given.partition(":")[0] == RANDOM:
-        return Choice(name, given, layer, pool)
-    if given and not weights_file:
-        raise BackboneError(
-            f"its weights were a file by the user with SHA-256 {backbone.weights_sha256}"
-        )
-    return Choice(name, weights_file if given else "", layer, pool)
+    if given and plus + given.partition(":")[0] != RANDOM:
+        if not weights_file:
+            raise BackboneError(
+                f"its weights were a file by the user with SHA-256 {backbone.weights_sha256}"
+            )
+        given = weights_file
+    if backbone.parts:
+        # Poolings differ only where none was asked for: each layer has its default then.
+        pool = "" if OWN in pool or "," in pool else pool
+        return Choice(name, given, pool=pool, layers=tuple(part.layer for part in backbone.parts))
+    return Choice(name, given, layer, pool)
 
 
 def users_file(choice: Choice | str) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import BackboneError, near_matches, one_line
 
@@ -128,31 +129,80 @@ def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
     return layer, pool
 
 
-def cut(network: torch.nn.Module, layer: Layer, pool: str) -> torch.nn.Module:
-    """Return a module from ``(n, 3, h, w)`` to the pooled ``(n, d)`` output of a layer."""
+@dataclass(frozen=True)
+class Tap:
+    """Where features are taken, and how they become ``(n, d)``.
+
+    Attributes:
+        module: the module's full name; empty means the network's own output.
+        pooling: from the tensor there to ``(n, d)``.
+        call: which of its calls, from 0.
+        entering: what the module is given, in place of what it gives.
+    """
+
+    module: str
+    pooling: Callable[[torch.Tensor], torch.Tensor]
+    call: int = 0
+    entering: bool = False
+
+
+def tap(network: torch.nn.Module, layer: Layer, pool: str) -> Tap:
+    """Return the tap of a layer that `choose` returned."""
+    name, call = _target(network, layer.name)
+    return Tap(name, pooled(layer, pool), call)
+
+
+def own_output() -> Tap:
+    """Return the tap of what a network without its classifier gives: ``(n, d)`` already."""
+    return Tap("", lambda out: out)
+
+
+def cut(
+    network: torch.nn.Module, taps: Sequence[Tap], run: torch.nn.Module | None = None
+) -> torch.nn.Module:
+    """Return a module from ``(n, 3, h, w)`` to the features of one tap, or a tuple of several.
+
+    Args:
+        network: its modules are those that the taps name.
+        taps: where.
+        run: what is run, if that is not the network itself but holds it.
+    """
     import torch
 
-    name, call = _target(network, layer.name)
-    pooling = pooled(layer, pool)
-    taken: list[torch.Tensor] = []
-    network.get_submodule(name).register_forward_hook(lambda _m, _i, out: taken.append(out))
+    taken: list[list[torch.Tensor]] = [[] for _ in taps]
+
+    def listen(one: Tap, seen: list[torch.Tensor]) -> None:
+        module = network.get_submodule(one.module)
+        if one.entering:
+            module.register_forward_pre_hook(lambda _m, given: seen.append(given[0]))
+        else:
+            module.register_forward_hook(lambda _m, _i, out: seen.append(out))
+
+    for one, seen in zip(taps, taken, strict=True):
+        if one.module:
+            listen(one, seen)
 
     class Cut(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = network
+            self.network = run or network
 
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            taken.clear()
-            self.network(image)
-            features: torch.Tensor = pooling(taken[call])
-            taken.clear()
-            return features
+        def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+            for seen in taken:
+                seen.clear()
+            out = self.network(image)
+            features = tuple(
+                one.pooling(seen[one.call] if one.module else out)
+                for one, seen in zip(taps, taken, strict=True)
+            )
+            for seen in taken:
+                seen.clear()
+            return features if len(features) > 1 else features[0]
 
     return Cut().eval()
 
 
-def pooled(layer: Layer, pool: str) -> Any:  # noqa: ANN401 - a function of tensors
+def pooled(layer: Layer, pool: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return the pooling of a layer's output ``(n, *shape)`` to ``(n, d)``.
 
     ``gem`` is the generalised mean of Radenović et al. (2018) with power 3, of activations not
@@ -202,26 +252,11 @@ def before(network: torch.nn.Module, classifier: str) -> torch.nn.Module:
     A fully convolutional classifier scores every place and averages the scores; what it gets is
     averaged instead.
     """
-    import torch
+    return cut(network, [Tap(classifier, _averaged, entering=True)])
 
-    taken: list[torch.Tensor] = []
-    network.get_submodule(classifier).register_forward_pre_hook(
-        lambda _m, given: taken.append(given[0])
-    )
 
-    class Before(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            taken.clear()
-            self.network(image)
-            features = taken[0]
-            taken.clear()
-            return features.mean((2, 3)) if features.dim() == 4 else features.flatten(1)
-
-    return Before().eval()
+def _averaged(given: torch.Tensor) -> torch.Tensor:
+    return given.mean((2, 3)) if given.dim() == 4 else given.flatten(1)
 
 
 def _layer(

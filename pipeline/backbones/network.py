@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.backbones import layers, weights
 from pipeline.backbones.catalogue import Entry
 from pipeline.errors import BackboneError, HeadstartError, one_line
-from pipeline.records import Backbone, Preprocess
+from pipeline.records import Backbone, Part, Preprocess
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,7 @@ class Candidate:
         weights: its weights.
         layer: the layer, as the user spelt it; empty is the default.
         pool: the pooling, likewise.
+        layers: several layers in place of one; an empty one is the default.
     """
 
     provider: ModuleType
@@ -56,6 +57,7 @@ class Candidate:
     weights: weights.Weights
     layer: str = ""
     pool: str = ""
+    layers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -65,41 +67,64 @@ class Candidate:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides what an export would give, known without loading the network."""
+        several = {"layers": sorted(self.layers)} if self.layers else {}
         return {
             "name": self.name,
             "weights": self.weights.sha256,
             "layer": self.layer,
             "pool": self.pool,
-        }
+        } | several
 
     def load(self) -> tuple[torch.nn.Module, Backbone]:
         """Build it: ``(n, 3, h, w)`` to ``(n, d)`` features, and its description.
+
+        With several layers the module returns a tuple of features, in the order in which the
+        network computes them.
 
         Raises:
             BackboneError: the weights do not fit, or there is no such layer or pooling.
         """
         network = self.build()
-        if self.layer or self.pool:
-            found = layers.list_layers(network.module, network.preprocess.size)
-            layer, pool = layers.choose(found, self.layer, self.pool)
-            module, layer_name = layers.cut(network.module, layer, pool), layer.name
+        size = network.preprocess.size
+        if self.layer or self.pool or self.layers:
+            module, named = self._cut(network)
         else:
-            module = network.headless()
-            layer_name, pool = self._own_layer
+            module, named = network.headless(), [self._own_layer]
+        parts = [Part(*of, dim) for of, dim in zip(named, _features(module, size), strict=True)]
         backbone = Backbone(
             name=self.name,
             source=self._source,
             weights_sha256=self.weights.sha256 or weights.fingerprint(network.module),
             licence=self.entry.licence or "unknown",
-            layer=layer_name,
-            pool=pool,
+            layer="",
+            pool="",
             precision="fp32",
-            dim=_features(module, network.preprocess.size),
+            dim=0,
             mean=network.mean,
             std=network.std,
             preprocess=network.preprocess,
-        )
+        ).together(parts)
         return module, backbone
+
+    def _cut(self, network: Network) -> tuple[torch.nn.Module, list[tuple[str, str]]]:
+        """Return the module of the wanted layers' features, and their names and poolings."""
+        found = layers.list_layers(network.module, network.preprocess.size)
+        taps: dict[tuple[str, str], layers.Tap] = {}
+        run = None
+        for name in self.layers or (self.layer,):
+            if name or self.pool:
+                layer, pool = layers.choose(found, name, self.pool)
+                at, tap = (layer.name, pool), layers.tap(network.module, layer, pool)
+            else:
+                at, tap, run = self._own_layer, layers.own_output(), network.headless()
+            if at in taps:
+                raise BackboneError(
+                    f"--layer {layers.PRE_LOGITS} is {one_line(at[0])} here; give each layer once"
+                )
+            taps[at] = tap
+        order = {layer.name: number for number, layer in enumerate(found)}
+        named = sorted(taps, key=lambda at: order.get(at[0], len(order)))
+        return layers.cut(network.module, [taps[at] for at in named], run), named
 
     def build(self) -> Network:
         """Build the library's network with its weights.
@@ -134,14 +159,17 @@ class Candidate:
         return self.entry.url if " " in self.entry.url else f"{self.entry.url} ({built})"
 
 
-def _features(module: torch.nn.Module, size: tuple[int, int]) -> int:
+def _features(module: torch.nn.Module, size: tuple[int, int]) -> list[int]:
+    """Return how many features each of a module's outputs has."""
     import torch
 
     with torch.inference_mode():
-        shape = module(torch.zeros(1, 3, *size)).shape
-    if len(shape) != 2:
-        raise BackboneError(
-            f"the network gives {tuple(shape[1:])} for an image, not a vector; choose a --layer "
-            "and a --pool"
-        )
-    return int(shape[1])
+        given = module(torch.zeros(1, 3, *size))
+    shapes = [out.shape for out in (given if isinstance(given, tuple) else (given,))]
+    for shape in shapes:
+        if len(shape) != 2:
+            raise BackboneError(
+                f"the network gives {tuple(shape[1:])} for an image, not a vector; choose a --layer"
+                " and a --pool"
+            )
+    return [int(shape[1]) for shape in shapes]

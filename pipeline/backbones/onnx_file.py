@@ -59,6 +59,8 @@ def find(choice: Choice) -> Foreign:
         raise BackboneError(
             f"#{one_line(node)} and --layer {one_line(choice.layer)} name two places; give one"
         )
+    if choice.layers:
+        raise BackboneError("an ONNX file by others is cut at one place; give one --layer")
     recipe = recipes.read(choice.preprocess) if choice.preprocess else None
     sha256 = str(trial.call(_IDENTITY, path, kind=FILE))
     name = f"{NAME}:{one_line(path.name)}"

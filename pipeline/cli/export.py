@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 
 from pipeline import export
-from pipeline.cli.options import FILE, backbone_options, warn
+from pipeline.cli.options import FILE, backbone_options, choice, warn
 from pipeline.files import replacing
-from pipeline.records import Choice
 from pipeline.runner import Runner
 
 
@@ -19,10 +18,15 @@ from pipeline.runner import Runner
 @backbone_options
 @click.option("--out", type=FILE, required=True, help="The ONNX file to write.")
 def command(
-    backbone: str, weights: str, layer: str, pool: str | None, preprocess: str, out: Path
+    backbone: str,
+    weights: str,
+    layers: tuple[str, ...],
+    pool: str | None,
+    preprocess: str,
+    out: Path,
 ) -> None:
     """Export BACKBONE, checked against its original, to an ONNX file that describes itself."""
-    model, parity = export.model_file(Choice(backbone, weights, layer, pool or "", preprocess))
+    model, parity = export.model_file(choice(backbone, weights, layers, pool, preprocess))
     with replacing(out) as partial:
         shutil.copyfile(model, partial)
     warn(Runner(out).backbone)

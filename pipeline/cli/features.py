@@ -13,6 +13,7 @@ from pipeline.cli.options import (
     FILE,
     as_json,
     backbone_options,
+    choice,
     device,
     hooks,
     print_json,
@@ -20,7 +21,7 @@ from pipeline.cli.options import (
 )
 from pipeline.embed import EmbedConfig, EmbedSummary, embed
 from pipeline.errors import one_line
-from pipeline.records import PRECISIONS, Choice
+from pipeline.records import PRECISIONS
 
 _LIMITS = {
     "read": "reading the files",
@@ -80,7 +81,7 @@ def command(
     data: str,
     backbone: str,
     weights: str,
-    layer: str,
+    layers: tuple[str, ...],
     pool: str | None,
     preprocess: str,
     out: Path,
@@ -100,7 +101,7 @@ def command(
     Only what is left to do is done: images that the store holds are not embedded again.
     """
     config = EmbedConfig(
-        backbone=Choice(backbone, weights, layer, pool or "", preprocess),
+        backbone=choice(backbone, weights, layers, pool, preprocess),
         workers=workers,
         on_error=on_error,
         device=device,

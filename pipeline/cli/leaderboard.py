@@ -19,8 +19,9 @@ def print_table(results: dict[str, Any]) -> None:
     """Print heads and baselines, the warnings, and what the figures rest on."""
     several = len(results["backbones"]) > 1
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("backbone", "head") if several else ("head",):
-        table.add_column(title, no_wrap=True)
+    if several:
+        table.add_column("backbone", overflow="fold")  # names of layers may be long
+    table.add_column("head", no_wrap=True)
     for title in _TITLES:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -72,7 +73,7 @@ def _print_insights(results: dict[str, Any]) -> None:
 def _print_scores(backbones: list[dict[str, Any]]) -> None:
     """Print the scores by which a backbone can be chosen before any head is trained."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("backbone", no_wrap=True)
+    table.add_column("backbone", overflow="fold")
     names = list(backbones[0]["scores"])
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)

@@ -25,8 +25,8 @@ from rich.text import Text
 from pipeline.backbones.graft.recipe import PRESETS
 from pipeline.backbones.layers import POOLS
 from pipeline.embed import Hooks
-from pipeline.errors import one_line
-from pipeline.records import Backbone
+from pipeline.errors import InputError, one_line
+from pipeline.records import Backbone, Choice
 from pipeline.runner import DEVICES
 
 FILE = click.Path(path_type=Path)
@@ -54,7 +54,10 @@ def backbone_options(command: Callable[..., Any]) -> Callable[..., Any]:
         preprocess,
         click.option("--pool", type=click.Choice(POOLS), help="How a layer's output is pooled."),
         click.option(
-            "--layer", default="", help="Where to cut, as listed by: headstart backbones B --layers"
+            "--layer",
+            "layers",
+            multiple=True,
+            help="Where to cut, as listed by: headstart backbones B --layers; several may be given",
         ),
         click.option(
             "--weights",
@@ -66,6 +69,22 @@ def backbone_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def choice(
+    backbone: str, weights: str, layers: tuple[str, ...], pool: str | None, preprocess: str
+) -> Choice:
+    """Return what the options of `backbone_options` choose.
+
+    Raises:
+        InputError: a layer is given twice.
+    """
+    for layer in layers:
+        if layers.count(layer) > 1:
+            raise InputError(f"--layer {one_line(layer)} is given twice; give each layer once")
+    if len(layers) > 1:
+        return Choice(backbone, weights, "", pool or "", preprocess, layers)
+    return Choice(backbone, weights, "".join(layers), pool or "", preprocess)
 
 
 def warn(backbone: Backbone) -> None:

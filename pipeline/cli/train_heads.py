@@ -31,6 +31,12 @@ _WRITTEN = (
 @click.command()
 @click.argument("stores", metavar="STORE...", type=FILE, nargs=-1, required=True)
 @click.option("--out", type=FILE, required=True, help="Folder for the results.")
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    help="Of stores with several layers, this one only; several may be given.  [default: all]",
+)
 @click.option("--heads", default=",".join(HEADS), show_default=True, help="Which, with commas.")
 @click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
 @click.option(
@@ -66,6 +72,7 @@ _WRITTEN = (
 def command(
     stores: tuple[Path, ...],
     out: Path,
+    layers: tuple[str, ...],
     heads: str,
     folds: int,
     repeats: int | None,
@@ -80,10 +87,10 @@ def command(
 ) -> None:
     """Train and compare heads on the features in STORE.
 
-    With several stores, of the same images by different backbones, every backbone and every head
-    are compared on the images that all stores hold. Writes results.json, predictions.csv,
-    label_issues.csv (training images whose label is in doubt), duplicates.csv,
-    model.onnx, report.html and plots into the --out folder.
+    With several stores, of the same images by different backbones, or one with several layers,
+    every backbone or layer and every head are compared on the images that all stores hold. Writes
+    results.json, predictions.csv, label_issues.csv (training images whose label is in doubt),
+    duplicates.csv, model.onnx, report.html and plots into the --out folder.
     """
     names = tuple(name.strip() for name in heads.split(",") if name.strip())
     config = compare.CompareConfig(
@@ -97,7 +104,7 @@ def command(
         class_weight=None if class_weight == "none" else class_weight,
     )
     named_groups = sources.read_groups(groups) if groups else {}
-    data = _read(stores)
+    data = _read(stores, layers)
     held = not force and _held_results(out, compare.inputs_digest(data, config, named_groups))
     if not held:
         make_folder(out)
@@ -113,14 +120,14 @@ def command(
     click.echo(f"open {one_line(out / 'report.html')}")
 
 
-def _read(paths: tuple[Path, ...]) -> list[FeatureSet]:
-    """Read the stores, each once."""
+def _read(paths: tuple[Path, ...], layers: tuple[str, ...]) -> list[FeatureSet]:
+    """Read the stores, each once, and of those with several layers the wanted ones."""
     seen: set[Path] = set()
     for path in paths:
         if path.resolve() in seen:
             raise InputError(f"{one_line(path)} is given twice; give each store once")
         seen.add(path.resolve())
-    return [store.read(path) for path in paths]
+    return [one for path in paths for one in store.read_layers(path, layers)]
 
 
 def _train(

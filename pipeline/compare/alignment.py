@@ -62,6 +62,7 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
             extraction=store.extraction,
             digest=store.digest,
             model=store.model,
+            weights=store.weights,
         )
         for store, at in zip(stores, rows, strict=True)
     ]

@@ -12,7 +12,7 @@ from pipeline.store.filing import Failure
 from pipeline.store.held import held_extraction
 from pipeline.store.journal import Record
 from pipeline.store.layout import FORMAT, VERSION
-from pipeline.store.reader import Origin, read, read_origin
+from pipeline.store.reader import Origin, read, read_layers, read_origin
 from pipeline.store.repair import Repair, repair
 from pipeline.store.writer import FileState, Row, StoreWriter, state_key
 
@@ -28,6 +28,7 @@ __all__ = [
     "StoreWriter",
     "held_extraction",
     "read",
+    "read_layers",
     "read_origin",
     "repair",
     "state_key",

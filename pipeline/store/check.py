@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline import trial
 from pipeline.errors import one_line
-from pipeline.records import SPLITS, Backbone, digest_of
+from pipeline.records import SPLITS, digest_of
 from pipeline.store.index import HashIndex
 from pipeline.store.layout import (
     BLOCK,
@@ -25,7 +25,10 @@ from pipeline.store.layout import (
     COLUMNS,
     FAILURES,
     blocks,
+    column,
+    described,
     document,
+    layer_columns,
     layout_defects,
     read_classes,
     row_bytes,
@@ -106,7 +109,7 @@ def _content_defects(file: h5py.File, checksums: bool) -> Iterator[str]:
     yield from _identity_defects(file)
     if checksums:
         yield from _checksum_defects(file)
-    for number, block in enumerate(blocks(file["features"])):
+    for number, block in enumerate(blocks(column(file, "features"))):
         for row in np.flatnonzero(~np.isfinite(block).all(axis=1)).tolist():
             yield f"row {number * BLOCK + row} has features that are not finite"
     label, classes = file["label"][:], len(file.attrs["classes"])
@@ -131,19 +134,19 @@ def _identity_defects(file: h5py.File) -> Iterator[str]:
     extraction = document(file, "extraction")
     if digest_of(extraction) != text(file.attrs["digest"]):
         yield "attribute digest does not belong to attribute extraction"
-    dim = dimension(extraction)
-    if dim is None:
+    backbone = described(extraction)
+    if backbone is None:
         yield "attribute extraction describes no backbone"
-    elif dim != file["features"].shape[1]:
-        yield f"features has shape {file['features'].shape}, but the backbone gives {dim} a row"
+        return
+    for name, width in (layer_columns(file) or {"features": backbone.dim}).items():
+        if width != file[name].shape[1]:
+            yield f"{name} has shape {file[name].shape}, but the backbone gives {width} a row"
 
 
 def dimension(extraction: dict[str, Any]) -> int | None:
     """Return how many features a row has, or None if the document describes no backbone."""
-    try:
-        return Backbone.from_json(extraction["backbone"]).dim
-    except (KeyError, TypeError, ValueError):
-        return None
+    backbone = described(extraction)
+    return backbone.dim if backbone else None
 
 
 def _checksum_defects(file: h5py.File) -> Iterator[str]:
@@ -165,7 +168,7 @@ def _which_rows(file: h5py.File, name: str) -> str:
     """Name the rows that their own checksums tell to be wrong."""
     if name not in CHECKED or "checks" not in file:
         return ""
-    rows = np.flatnonzero(~good_rows(file, name, len(file[name]))).tolist()
+    rows = np.flatnonzero(~good_rows(file, name, len(column(file, name)))).tolist()
     named = ", ".join(map(str, rows[:_ROWS_NAMED]))
     more = f" and {len(rows) - _ROWS_NAMED:,} more" if len(rows) > _ROWS_NAMED else ""
     return f" ({'row' if len(rows) == 1 else 'rows'} {named}{more})" if rows else ""
@@ -174,10 +177,10 @@ def _which_rows(file: h5py.File, name: str) -> str:
 def good_rows(file: h5py.File, name: str, count: int) -> NDArray[np.bool_]:
     """Return which of the first rows of a column match their own checksums, ``(count,)``."""
     at = CHECKED.index(name)
-    good = np.zeros(count, bool)
+    good, held = np.zeros(count, bool), column(file, name)
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)
-        good[start:stop] = row_checks(file[name][start:stop]) == file["checks"][start:stop, at]
+        good[start:stop] = row_checks(held[start:stop]) == file["checks"][start:stop, at]
     return good
 
 
@@ -186,4 +189,4 @@ def _summed(file: h5py.File) -> dict[str, Iterator[NDArray[Any]]]:
     names = [name for name in COLUMNS if name in file]
     names += [f"failures/{name}" for name in FAILURES if f"failures/{name}" in file]
     classes = np.array(read_classes(file), object)
-    return {"classes": iter([classes])} | {name: blocks(file[name]) for name in names}
+    return {"classes": iter([classes])} | {name: blocks(column(file, name)) for name in names}

@@ -15,7 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.images import MINIATURE
-from pipeline.store.layout import CHECKED, FORMAT, TEXT, VERSION, row_bytes, row_checks
+from pipeline.store.layout import (
+    CHECKED,
+    FORMAT,
+    TEXT,
+    VERSION,
+    Column,
+    Layers,
+    layer_columns,
+    row_bytes,
+    row_checks,
+)
 from pipeline.store.seal import seal
 from pipeline.store.sink import create
 
@@ -109,6 +119,7 @@ def _write_rows(
     columns: Sequence[str],
 ) -> dict[str, str]:
     n, dim = shape
+    layers = layer_columns(file)
     kinds: dict[str, tuple[tuple[int, ...], Any]] = {
         "path": ((), TEXT),
         "label": ((), "<i4"),
@@ -119,11 +130,15 @@ def _write_rows(
         "features": ((dim,), "<f4"),
         "pixels": ((MINIATURE, MINIATURE, 3), "u1"),
     }
-    datasets = {
-        name: file.create_dataset(name, (n, *tail), kind)
-        for name, (tail, kind) in kinds.items()
-        if name in columns
-    }
+    datasets: dict[str, Column] = {}
+    for name in [name for name in kinds if name in columns]:
+        tail, kind = kinds[name]
+        if name == "features" and layers:
+            datasets[name] = Layers(
+                [file.create_dataset(layer, (n, width), kind) for layer, width in layers.items()]
+            )
+        else:
+            datasets[name] = file.create_dataset(name, (n, *tail), kind)
     checks = np.zeros((n, len(CHECKED)), "<u4")
     held = file.create_dataset("checks", checks.shape, checks.dtype)
     file.flush()  # gives HDF5's bookkeeping its place, in front of the data

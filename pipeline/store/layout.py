@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import one_line
 from pipeline.images import MINIATURE
+from pipeline.records import Backbone
 
 FORMAT = "headstart-features"
 VERSION = 1
@@ -50,7 +52,75 @@ _MAX_CLASSES = 1_000_000
 _CHECKSUM_FILTERS = (h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE)
 
 
-def blocks(dataset: h5py.Dataset) -> Iterator[NDArray[Any]]:
+class Layers:
+    """The features of several layers, dataset by dataset, as one that has them side by side.
+
+    Args:
+        datasets: ``(n, d)`` each, in the order of the backbone's parts.
+    """
+
+    def __init__(self, datasets: Sequence[h5py.Dataset]) -> None:
+        self._datasets = datasets
+        self._ends = np.cumsum([held.shape[1] for held in datasets])
+        self.shape = (len(datasets[0]), int(self._ends[-1]))
+        self.dtype = np.result_type(*(held.dtype for held in datasets))
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: object) -> NDArray[Any]:
+        """Return rows with the features of all layers; one row is ``(d,)``."""
+        return np.concatenate([held[rows] for held in self._datasets], axis=-1)
+
+    def __setitem__(self, rows: object, values: NDArray[Any]) -> None:
+        """Write rows, each layer's columns into its dataset."""
+        pieces = np.split(values, self._ends[:-1], axis=1)
+        for held, piece in zip(self._datasets, pieces, strict=True):
+            held[rows] = piece
+
+
+Column: TypeAlias = h5py.Dataset | Layers
+
+
+def dataset_name(layer: str) -> str:
+    """Return a layer's name as that of its dataset in the group ``features``.
+
+    HDF5 divides names at ``/`` and reads ``.`` as the group itself, so what is not a letter, a
+    digit or one of ``-_.~`` is percent-encoded, as in addresses.
+
+    >>> dataset_name("layer3"), dataset_name("/a/Relu 1"), dataset_name("..")
+    ('layer3', '%2Fa%2FRelu%201', '%2E%2E')
+    """
+    return quote(layer, safe="", errors="surrogatepass") if layer.strip(".") else "%2E" * len(layer)
+
+
+def described(extraction: Mapping[str, Any]) -> Backbone | None:
+    """Return the backbone that made the features, or None if the document describes none."""
+    try:
+        return Backbone.from_json(extraction["backbone"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def layer_columns(file: h5py.File) -> dict[str, int]:
+    """Return the datasets of a backbone with several layers and their widths, in their order.
+
+    There are none if the backbone has one output, or the file does not say what it has.
+    """
+    known = "extraction" in file.attrs and is_json_object(file, "extraction")
+    backbone = described(document(file, "extraction")) if known else None
+    parts = backbone.parts if backbone else ()
+    return {f"features/{dataset_name(part.layer)}": part.dim for part in parts}
+
+
+def column(file: h5py.File, name: str) -> Column:
+    """Return a column of a store that is laid out like one; features of all layers are one."""
+    layers = layer_columns(file) if name == "features" else []
+    return Layers([file[layer] for layer in layers]) if layers else file[name]
+
+
+def blocks(dataset: Column) -> Iterator[NDArray[Any]]:
     """Yield a dataset's rows, some at a time."""
     for start in range(0, len(dataset), BLOCK):
         yield dataset[start : start + BLOCK]
@@ -115,8 +185,29 @@ def layout_defects(file: h5py.File) -> Iterator[str]:
         yield f"its format has version {one_line(version)}; this Headstart reads version {VERSION}"
     else:
         yield from attribute_defects(file)
-        yield from _group_defects(file, COLUMNS, REQUIRED, "")
+        columns, required = dict(COLUMNS), list(REQUIRED)
+        if layers := layer_columns(file):
+            defect = layers_defect(file)
+            if defect:
+                yield defect
+            kind = columns.pop("features")
+            required.remove("features")
+            if not defect:
+                columns |= dict.fromkeys(layers, kind)
+                required += layers
+        yield from _group_defects(file, columns, required, "")
         yield from failures_defects(file)
+
+
+def layers_defect(file: h5py.File) -> str | None:
+    """Say what keeps the group of several layers' features from being one."""
+    if "features" not in file:
+        return "group features is missing"
+    if not isinstance(file.get("features", getlink=True), h5py.HardLink):
+        return "features is a link to elsewhere"
+    if not isinstance(file["features"], h5py.Group):
+        return "features is no group, but the backbone gives several layers"
+    return None
 
 
 def attribute_defects(file: h5py.File) -> Iterator[str]:
@@ -162,7 +253,7 @@ def failures_defects(file: h5py.File) -> Iterator[str]:
 
 
 def _group_defects(
-    group: h5py.Group, columns: Mapping[str, Kind], required: tuple[str, ...], prefix: str
+    group: h5py.Group, columns: Mapping[str, Kind], required: Sequence[str], prefix: str
 ) -> Iterator[str]:
     lengths: dict[str, int] = {}
     for name, kind in columns.items():

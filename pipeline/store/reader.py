@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,28 +12,62 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import StoreError, one_line
-from pipeline.records import FeatureSet
+from pipeline.errors import StoreError, near_matches, one_line
+from pipeline.records import Extraction, FeatureSet, digest_of
 from pipeline.store.check import first_defect
-from pipeline.store.layout import BLOCK, document, read_classes, read_failures, text, texts
+from pipeline.store.layout import (
+    BLOCK,
+    described,
+    document,
+    layer_columns,
+    read_classes,
+    read_failures,
+    text,
+    texts,
+)
 from pipeline.store.opening import opened
 
 
-def read(path: Path) -> FeatureSet:
+def read(path: Path, layer: str = "") -> FeatureSet:
     """Read a whole store into memory, once it is known to be sound.
 
     Data without a checksum are taken as they are: other tools may write stores too.
 
+    Args:
+        path: the store.
+        layer: which of its layers; empty means its only one.
+
     Raises:
-        StoreError: it is missing, no feature store, of a newer version, or damaged.
+        StoreError: it is missing, no feature store, of a newer version, or damaged; or it holds
+            several layers, or not this one.
+    """
+    found = read_layers(path, [layer] if layer else [])
+    if len(found) > 1:
+        names = ", ".join(one.extraction["backbone"]["layer"] for one in found)
+        raise StoreError(f"{one_line(path)} holds several layers; choose one of: {one_line(names)}")
+    return found[0]
+
+
+def read_layers(path: Path, layers: Sequence[str] = ()) -> list[FeatureSet]:
+    """Read a store: a feature set for each of its layers, or of those that are wanted.
+
+    Each set's extraction is that of its layer alone, as if nothing else had been computed with it.
+    What the sets have in common is in memory once.
+
+    Args:
+        path: the store.
+        layers: which of its layers, in this order; none means all.
+
+    Raises:
+        StoreError: as `read` does.
     """
     defect = first_defect(path)
     if defect:
         raise StoreError(f"{one_line(path)} cannot be used: {defect}; see: headstart verify")
     with opened(path) as file:
         run = document(file, "run")
-        return FeatureSet(
-            features=_read_features(file["features"]),
+        common = FeatureSet(
+            features=np.empty((0, 0), np.float32),
             path=list(texts(file["path"])),
             label=file["label"][:],
             split=list(texts(file["split"])),
@@ -44,6 +81,38 @@ def read(path: Path) -> FeatureSet:
             model=str(run.get("model", "")),
             weights=str(run.get("weights", "")),
         )
+        return [
+            dataclasses.replace(
+                common,
+                features=_read_features(file[name]),
+                extraction=extraction,
+                digest=digest_of(extraction),
+            )
+            for name, extraction in _chosen(path, file, common.extraction, layers)
+        ]
+
+
+def _chosen(
+    path: Path, file: h5py.File, extraction: dict[str, Any], layers: Sequence[str]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return the wanted layers' datasets, each with the extraction of that layer alone."""
+    backbone = described(extraction)
+    assert backbone is not None  # the store is sound
+    held = {backbone.layer: ("features", extraction)}
+    if backbone.parts:
+        names = layer_columns(file)
+        alone = backbone.alone()
+        held = {
+            one.layer: (name, json.loads(json.dumps(Extraction(one).to_json())))
+            for name, one in zip(names, alone, strict=True)
+        }
+    for layer in layers:
+        if layer not in held:
+            raise StoreError(
+                f"{one_line(path)} holds no layer {one_line(layer)!r}; "
+                f"{near_matches(layer, held)}it holds: {one_line(', '.join(held))}"
+            )
+    return [held[layer] for layer in layers or held]
 
 
 class Origin(NamedTuple):

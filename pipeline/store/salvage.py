@@ -36,11 +36,15 @@ from pipeline.store.layout import (
     FAILURES,
     FORMAT,
     VERSION,
+    Column,
     classes_are_texts,
+    column,
     column_defect,
     document,
     failures_defects,
     is_json_object,
+    layer_columns,
+    layers_defect,
     read_classes,
     row_bytes,
     row_checks,
@@ -104,12 +108,14 @@ class _Salvage:
         self._dropped: dict[str, int] = {}
         self._extraction = self._identity()
         self._sums = self._document("checksums")
-        self._columns = {name: file[name] for name in COLUMNS if self._readable(name)}
+        self._columns = {name: column(file, name) for name in COLUMNS if self._readable(name)}
         for name in ESSENTIAL:
             if name not in self._columns:
                 raise self._hopeless(f"dataset {name} is missing or cannot be read")
         self._count = min(len(self._columns[name]) for name in ESSENTIAL)
-        if self._columns["features"].shape[1] != dimension(self._extraction):
+        dim = dimension(self._extraction)
+        widths: dict[str, int | None] = {**layer_columns(file)} or {"features": dim}
+        if any(file[name].shape[1] != width for name, width in widths.items()):
             raise self._hopeless("features has another width than the backbone gives")
         self._keep = np.ones(self._count, bool)
 
@@ -169,7 +175,13 @@ class _Salvage:
 
     def _readable(self, name: str) -> bool:
         with suppress(*_DAMAGE):
-            return name in self._file and not column_defect(self._file, name, COLUMNS[name])
+            names = list(layer_columns(self._file)) if name == "features" else []
+            if names and layers_defect(self._file):
+                return False
+            return all(
+                one in self._file and not column_defect(self._file, one, COLUMNS[name])
+                for one in names or [name]
+            )
         return False
 
     # Columns
@@ -317,7 +329,7 @@ class _Sum:
         return self._complete and self._total.hexdigest() == expected
 
 
-def _read(dataset: h5py.Dataset, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _read(dataset: Column, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return rows and which of them could be read; the others are empty."""
     count = stop - start
     with suppress(*_DAMAGE):

@@ -26,7 +26,7 @@ from pipeline.store.check import first_defect
 from pipeline.store.filing import Block, Failure, Head, write_file
 from pipeline.store.index import HashIndex
 from pipeline.store.journal import HASH_BYTES, KEY_BYTES, Journal, Record
-from pipeline.store.layout import BLOCK, read_classes, read_failures, text, texts
+from pipeline.store.layout import BLOCK, Column, column, read_classes, read_failures, text, texts
 from pipeline.store.lock import WriterLock, sweep
 from pipeline.store.opening import opened
 
@@ -269,7 +269,7 @@ class StoreWriter:
             features[fresh], pixels[fresh] = records["features"], records["pixels"]
         if old.size and source is not None:
             wanted, back = np.unique(where[old], return_inverse=True)
-            features[old] = _take(source["features"], wanted)[back]
+            features[old] = _take(column(source, "features"), wanted)[back]
             pixels[old] = _take(source["pixels"], wanted)[back]
         return features, pixels
 
@@ -292,7 +292,7 @@ class StoreWriter:
         self.close()
 
 
-def _take(dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
+def _take(dataset: Column, rows: NDArray[np.int64]) -> NDArray[Any]:
     """Read sorted rows: as one slice where they lie close together, which HDF5 does far faster."""
     first, last = int(rows[0]), int(rows[-1])
     if last - first < 4 * BLOCK:

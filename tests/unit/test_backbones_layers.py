@@ -167,6 +167,51 @@ class TestCut:
         for backbone in loaded:  # what a store says of it is enough to have it again
             assert backbones.find(backbones.choice_of(backbone)).load()[1] == backbone
 
+    @pytest.mark.parametrize(
+        ("name", "given", "pool", "named"),
+        [
+            (RESNET, ("layer4", "layer2"), "max", [("layer2", "max"), ("layer4", "max")]),
+            (
+                RESNET,
+                ("pre-logits", "layer3", "fc"),
+                "",
+                [("layer3", "avg"), ("fc", "flatten"), ("pre-logits", "own")],
+            ),
+            (VIT, ("blocks.7", "blocks.2"), "cls", [("blocks.2", "cls"), ("blocks.7", "cls")]),
+            ("efficientnet-lite0", ("pre-logits", "blocks.3"), "", None),
+        ],
+    )
+    def test_several_layers_are_each_alone(self, name, given, pool, named):
+        import torch
+
+        choice = Choice(name, "random", pool=pool, layers=given)
+        module, backbone = backbones.find(choice).load()
+        image = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+        assert named is None or [(p.layer, p.pool) for p in backbone.parts] == named
+        with torch.inference_mode():
+            rows = module(image)
+            for row, part, described in zip(rows, backbone.parts, backbone.alone(), strict=True):
+                own = part.layer == "pre-logits" or (part.layer, name) == (
+                    "bn2",
+                    "efficientnet-lite0",
+                )
+                alone, what = random(name, "" if own else part.layer, "" if own else pool).load()
+                assert torch.allclose(row, alone(image), atol=1e-5)
+                assert described == what
+        again = backbones.find(backbones.choice_of(backbone)).load()[1]
+        assert again == backbone
+        turned = Choice(name, "random", pool=pool, layers=given[::-1])
+        assert backbones.find(turned).identity == backbones.find(choice).identity
+
+    def test_a_layer_that_is_not_there_or_there_twice(self):
+        with pytest.raises(BackboneError, match="no layer 'layer44'; did you mean layer4"):
+            backbones.find(Choice(RESNET, "random", layers=("layer2", "layer44"))).load()
+        with pytest.raises(BackboneError, match="layer fc is a vector already; leave --pool out"):
+            backbones.find(Choice(RESNET, "random", pool="avg", layers=("layer2", "fc"))).load()
+        layers = ("layer4", "pre-logits")
+        with pytest.raises(BackboneError, match="pre-logits is layer4 here; give each layer once"):
+            backbones.find(Choice(RESNET, "random", pool="max", layers=layers)).load()
+
     def test_pooling_the_embedded_network_is_its_own_layer(self):
         _, plain = backbones.find("efficientnet-lite0").load()
         _, cut = backbones.find(Choice("efficientnet-lite0", layer="bn2", pool="avg")).load()

@@ -12,6 +12,7 @@ from pipeline.records import (
     Comparison,
     Extraction,
     HeadResult,
+    Part,
     Preprocess,
     digest_of,
 )
@@ -52,6 +53,7 @@ CHANGES = [
     ("preprocess", Preprocess(resize=256, crop=224, policy=99)),
     ("preprocess", Preprocess(resize=(256, 256), crop=224)),
     ("preprocess", Preprocess(resize=256, crop=(224, 192))),
+    ("parts", (Part("block6", "avg", 640), Part("head", "avg", 640))),
 ]
 
 
