@@ -44,8 +44,9 @@ def compare_tuned(
         config: with ``validation="predefined"``.
         progress: receives a line when a head is done.
     """
-    names = backbone_names([frozen, tuned])
-    first, second = align([frozen, tuned])[0]
+    same = frozen.digest == tuned.digest  # of a frozen base: only the classifier is another
+    names = backbone_names([frozen] if same else [frozen, tuned]) * (2 if same else 1)
+    first, second = (frozen, frozen) if same else align([frozen, tuned])[0]
     comparison, outcome = compare([first], config, progress=progress)
     protocol = outcome.protocol
     head = FittedHead(
@@ -78,7 +79,7 @@ def compare_tuned(
             "scores": {},
         }
         for name, store in zip(names, (first, second), strict=True)
-    ]
+    ][: 1 if same else 2]
     about = [*about_the_choice(heads), *about_perfection(heads, len(protocol.test))]
     comparison = dataclasses.replace(
         comparison,

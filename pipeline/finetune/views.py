@@ -65,7 +65,8 @@ class Augment:
             sha256: of the image's bytes.
             number: which view; above 0.
         """
-        image = torch.from_numpy(whole).permute(2, 0, 1)
+        # A copy, because torch wants memory that it may write to, and some images forbid it.
+        image = torch.from_numpy(whole.copy()).permute(2, 0, 1)
         word = f"{self._seed} {number} {sha256.hex()}".encode()
         seed = int.from_bytes(hashlib.blake2b(word, digest_size=7).digest(), "little")
         with _DRAWING, torch.random.fork_rng(devices=[]):
