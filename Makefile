@@ -10,6 +10,7 @@ DATA ?= data/textures
 BACKBONE ?= efficientnet-lite0
 OUT ?= out/$(notdir $(patsubst %/,%,$(DATA)))
 HEADS ?= logistic-regression,linear-svm,rbf-svm,knn
+MODE ?= top
 MODEL ?= $(OUT)/model.onnx
 STORE := $(OUT)/$(subst /,-,$(subst :,-,$(BACKBONE))).h5
 
@@ -25,11 +26,11 @@ INSTALL_TORCH = $(PIP) install -q "torch==$(TORCH)" -c constraints.txt
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-data features train-heads predict report test check bench clean
+.PHONY: help setup demo-data features train-heads finetune predict report test check bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
-	@echo "Variables: DATA=$(DATA) BACKBONE=$(BACKBONE) OUT=$(OUT) HEADS=$(HEADS)"
+	@echo "Variables: DATA=$(DATA) BACKBONE=$(BACKBONE) OUT=$(OUT) HEADS=$(HEADS) MODE=$(MODE)"
 
 setup: $(VENV)/installed  ## make .venv with everything in it
 
@@ -55,6 +56,9 @@ features: demo-data  ## embed DATA with BACKBONE into a feature store under OUT
 
 train-heads: features  ## train and compare HEADS on the features; results under OUT
 	@$(BIN)/headstart train-heads "$(STORE)" --heads "$(HEADS)" --out "$(OUT)"
+
+finetune: demo-data  ## fine-tune BACKBONE on DATA in MODE (head, top, all); results under OUT-MODE
+	@$(BIN)/headstart finetune "$(DATA)" --backbone "$(BACKBONE)" --mode "$(MODE)" --out "$(OUT)-$(MODE)"
 
 predict: $(VENV)/installed  ## predict DATA with MODEL (default OUT/model.onnx)
 	@$(BIN)/headstart predict "$(MODEL)" "$(DATA)"

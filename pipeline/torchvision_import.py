@@ -22,8 +22,11 @@ from pipeline.errors import HeadstartError, one_line
 _LOCK = threading.Lock()
 
 
-def import_torchvision() -> ModuleType:
+def import_torchvision(part: str = "") -> ModuleType:
     """Import torchvision, or return it when it is imported already.
+
+    Args:
+        part: a module of it that is wanted instead, for instance ``transforms.v2``.
 
     Raises:
         HeadstartError: torch or torchvision is not installed, or they do not fit each other.
@@ -32,17 +35,21 @@ def import_torchvision() -> ModuleType:
         if "torchvision" not in sys.modules:
             _forget_half_import()
         with _without_missing_ops(_import("torch")):
-            return _import("torchvision")
+            whole = _import("torchvision")
+            return _import(f"torchvision.{part}") if part else whole
 
 
-def import_timm() -> ModuleType:
+def import_timm(part: str = "") -> ModuleType:
     """Import timm, after torchvision, which it needs.
+
+    Args:
+        part: a module of it that is wanted instead, for instance ``optim``.
 
     Raises:
         HeadstartError: timm, torch or torchvision is not installed, or they do not fit.
     """
     import_torchvision()
-    return _import("timm")
+    return _import(f"timm.{part}" if part else "timm")
 
 
 @contextmanager

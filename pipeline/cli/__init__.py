@@ -27,6 +27,7 @@ _COMMANDS = {  # command: module of this package
     "features": "features",
     "verify": "verify",
     "train-heads": "train_heads",
+    "finetune": "finetune",
     "predict": "predict",
     "report": "report",
 }

@@ -47,6 +47,7 @@ __all__ = [
     "POLICY",
     "crop_box",
     "decode",
+    "decode_whole",
     "encode",
     "miniature",
     "read_file",
@@ -76,6 +77,26 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
     if is_ordinary(data):
         return pixels.decode(data, preprocess)
     return quarantine.decode(data, preprocess)
+
+
+def decode_whole(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Turn the bytes of an image file into all of it, to take random crops from.
+
+    A file that is not certain to be decoded soon gives the crop of `decode` instead.
+
+    Args:
+        data: the whole file.
+        preprocess: the shorter side is kept twice as long as the crop's, where the file has that.
+
+    Returns:
+        ``(h, w, 3) uint8``, RGB, upright.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    if data and is_ordinary(data):
+        return pixels.whole(data, 2 * min(preprocess.size))
+    return decode(data, preprocess)
 
 
 def miniature(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:

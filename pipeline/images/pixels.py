@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,23 +54,51 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
 
     Arguments, result and errors are those of `pipeline.images.decode`.
     """
+    with _told(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        _check_size(image.size)
+        full = image.size
+        divisor = _decode_smaller(image, preprocess)
+        key = _colour_key(image)
+        image.load()
+        turn, reverses = _orientation(image)
+        if divisor == 1:
+            upright = _to_rgb(image if turn is None else image.transpose(turn), key)
+            return _fit(upright, preprocess)
+        box = _stored_box(full, turn, reverses, preprocess)
+        size = preprocess.size[::-1] if turn in _SIDEWAYS else preprocess.size
+        crop = scaled.resize(
+            _to_rgb(image, key), full, divisor, box, size, preprocess.interpolation
+        )
+        return crop if turn is None else np.asarray(Image.fromarray(crop).transpose(turn))
+
+
+def whole(data: bytes, shorter: int) -> NDArray[np.uint8]:
+    """Turn the bytes of an image file into all of the upright image, ``(h, w, 3) uint8``.
+
+    Args:
+        data: the whole file.
+        shorter: the shorter side that is needed, in pixels; a JPEG may be decoded at a fraction of
+            its size that leaves as much.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    with _told(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        _check_size(image.size)
+        share = shorter / min(image.size)
+        if share < 1:
+            image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
+        key = _colour_key(image)
+        image.load()
+        turn, _ = _orientation(image)
+        return np.array(_to_rgb(image if turn is None else image.transpose(turn), key))
+
+
+@contextmanager
+def _told(data: bytes) -> Iterator[None]:
+    """Turn what decoders raise into an `ImageError` that says what is wrong with the file."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image.size)
-            full = image.size
-            divisor = _decode_smaller(image, preprocess)
-            key = _colour_key(image)
-            image.load()
-            turn, reverses = _orientation(image)
-            if divisor == 1:
-                upright = _to_rgb(image if turn is None else image.transpose(turn), key)
-                return _fit(upright, preprocess)
-            box = _stored_box(full, turn, reverses, preprocess)
-            size = preprocess.size[::-1] if turn in _SIDEWAYS else preprocess.size
-            crop = scaled.resize(
-                _to_rgb(image, key), full, divisor, box, size, preprocess.interpolation
-            )
-            return crop if turn is None else np.asarray(Image.fromarray(crop).transpose(turn))
+        yield
     except ImageError:
         raise
     except UnidentifiedImageError:

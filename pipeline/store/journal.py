@@ -26,7 +26,8 @@ MAGIC = b"HSJRNL01"
 KEY_BYTES = 16
 HASH_BYTES = 32
 HEADER = struct.Struct("<8sII")  # magic, length of the JSON, its CRC-32
-_SCAN = 1024  # records read at once when opening
+_SCAN = 1024  # records read at once when opening, fewer where they are large
+_SCAN_BYTES = 1 << 24
 
 
 class Record(NamedTuple):
@@ -46,6 +47,8 @@ class Journal:
         extraction: identity document of the features.
         digest: the document's hash.
         dim: features per image.
+        kind: numpy type of a feature.
+        miniatures: whether a record has the field ``pixels``.
 
     Its length is the number of its records.
 
@@ -54,17 +57,27 @@ class Journal:
         OutputError: it cannot be read or written.
     """
 
-    def __init__(self, path: Path, extraction: dict[str, Any], digest: str, dim: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        extraction: dict[str, Any],
+        digest: str,
+        dim: int,
+        *,
+        kind: str = "<f4",
+        miniatures: bool = True,
+    ) -> None:
         self.path = path
         self._count = 0
         self._found = bytearray()  # hash and key of the records that were there when it was opened
-        self._dim = dim
+        self._miniatures = miniatures
+        pixels = [("pixels", "u1", (MINIATURE, MINIATURE, 3))] if miniatures else []
         self._record = np.dtype(
             [
                 ("sha256", "u1", HASH_BYTES),
                 ("key", "u1", KEY_BYTES),
-                ("features", "<f4", dim),
-                ("pixels", "u1", (MINIATURE, MINIATURE, 3)),
+                ("features", kind, dim),
+                *pixels,
             ]
         )
         self._stride = self._record.itemsize + 4
@@ -103,8 +116,9 @@ class Journal:
         return HEADER.size + len(body)
 
     def _recover(self) -> None:
+        scan = max(1, min(_SCAN, _SCAN_BYTES // self._stride))
         while True:
-            block = self._pread(self._count, _SCAN)
+            block = self._pread(self._count, scan)
             for at in range(0, len(block) - self._stride + 1, self._stride):
                 payload = block[at : at + self._record.itemsize]
                 crc = block[at + self._record.itemsize : at + self._stride]
@@ -113,7 +127,7 @@ class Journal:
                 self._found += payload[: HASH_BYTES + KEY_BYTES]
                 self._count += 1
             else:
-                if len(block) == _SCAN * self._stride:
+                if len(block) == scan * self._stride:
                     continue
             os.ftruncate(self._handle, self._offset(self._count))
             return
@@ -139,7 +153,8 @@ class Journal:
             row["sha256"] = np.frombuffer(record.sha256, np.uint8)
             row["key"] = np.frombuffer(record.key, np.uint8)
             row["features"] = record.features
-            row["pixels"] = record.pixels
+            if self._miniatures:
+                row["pixels"] = record.pixels
         payloads = [row.tobytes() for row in rows]
         data = b"".join(p + zlib.crc32(p).to_bytes(4, "little") for p in payloads)
         try:

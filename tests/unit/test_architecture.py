@@ -70,7 +70,7 @@ OWNERS = {
     "onnxruntime": ["int8", "precision", "runner"],
     "torch": ["backbones", "export", "finetune", "torchvision_import"],
     "huggingface_hub": ["backbones"],
-    "safetensors": ["backbones"],
+    "safetensors": ["backbones", "finetune"],
     "torchvision": ["torchvision_import"],
     "timm": ["torchvision_import"],
     "onnx": ["backbones", "bundle", "export", "int8", "layer_of_several", "precision"],
@@ -89,6 +89,10 @@ OWNERS = {
 }
 
 HEAVY = ["torch", "torchvision", "timm", "sklearn", "skl2onnx", "onnx", "scipy", "ray", "cleanlab"]
+NETWORKS = [  # define networks or train them: their stage imports them when it runs
+    f"finetune/{name}.py"
+    for name in ("activations", "batches", "boundary", "model", "training", "views")
+]
 MAX_LINES = 450
 MAX_STATEMENTS = 20  # of a command
 
@@ -155,8 +159,7 @@ def test_a_library_is_imported_by_its_owners_alone(file):
 
 
 def test_the_tables_are_not_out_of_date():
-    planned = {"finetune"}
-    assert {part_of(file) for file in FILES} - {""} >= LEVEL.keys() - planned
+    assert {part_of(file) for file in FILES} - {""} >= LEVEL.keys()
     assert {owner for owners in OWNERS.values() for owner in owners} <= LEVEL.keys()
 
 
@@ -167,7 +170,8 @@ def test_no_import_of_ours_loads_a_heavy_library(fresh_python):
             importlib.import_module(name)
         print(json.dumps([name for name in sys.argv[1].split() if name in sys.modules]))
     """
-    dotted = ["pipeline." + file.removesuffix(".py").replace("/", ".") for file in FILES]
+    light = [file for file in FILES if file not in NETWORKS]
+    dotted = ["pipeline." + file.removesuffix(".py").replace("/", ".") for file in light]
     names = [name.removesuffix(".__init__") for name in dotted]
     assert fresh_python(script, " ".join(HEAVY), "pipeline") == []
     assert fresh_python(script, " ".join(HEAVY), "pipeline.predict") == []

@@ -374,6 +374,7 @@ def test_options_that_do_not_belong(write):
     name = write(plain())
     for choice, said in (
         (Choice(name, weights="random"), "leave --weights out"),
+        (Choice(name, layers=("conv0", "relu1")), "give one --layer"),
         (Choice(name + "#conv0", layer="relu1"), "two places"),
         (Choice(name, preprocess="imagenet:96"), "takes 48 × 48 alone"),
         (Choice("efficientnet-lite0", preprocess="caffe"), "brings its own"),

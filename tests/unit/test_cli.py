@@ -20,8 +20,8 @@ from pipeline.heads import HEADS
 from pipeline.records import Backbone
 from pipeline.runner import METADATA, Runner
 
-COMMANDS = ["demo-data", "backbones", "export", "features", "verify", "train-heads", "predict"]
-COMMANDS += ["report"]
+COMMANDS = ["demo-data", "backbones", "export", "features", "verify", "train-heads", "finetune"]
+COMMANDS += ["predict", "report"]
 HEADSTART = [sys.executable, "-c", "from pipeline.cli import main; main()"]
 
 

@@ -1,0 +1,87 @@
+"""Epochs of `top` mode on cached activations against the ordinary loop, alternated.
+
+    python benchmarks/finetune.py FOLDER [IMAGES] [ROUNDS]
+
+The ordinary loop reads, decodes and augments every image again and runs the frozen part in torch;
+the top, its arithmetic and the batches are the same. The bound is the top's forward and backward
+pass alone, on a batch that is at hand. Prints medians of rounds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline import backbones, export
+from pipeline.finetune import activations, boundary, views
+from pipeline.finetune.batches import PhotoBatches, StoredBatches
+from pipeline.finetune.model import Classifier, Pixels
+from pipeline.records import Choice
+
+BATCH, VIEWS, CLASSES = 32, 2, 10
+
+
+def epoch(model, batches) -> float:
+    started = time.perf_counter()
+    for inputs, classes in batches:
+        with torch.autocast("cpu", torch.bfloat16, torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+            loss = torch.nn.functional.cross_entropy(model(inputs), classes)
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+    return time.perf_counter() - started
+
+
+def main(folder: str, images: str = "128", rounds: str = "3") -> None:
+    paths = sorted(Path(folder).rglob("*.jpg"))[: int(images)]
+    photos = [
+        activations.Photo(path, hashlib.sha256(path.read_bytes()).digest(), VIEWS) for path in paths
+    ]
+    choice = Choice(backbones.DEFAULT)
+    candidate = backbones.find(choice)
+    layer, top, network = boundary.divide(candidate.build)
+    built = candidate.build()
+    trained = {name for name, p in network.named_parameters() if p.requires_grad}
+    for name, parameter in built.module.named_parameters():
+        parameter.requires_grad_(name in trained)
+    start = np.zeros((CLASSES, 1280), np.float32), np.zeros(CLASSES, np.float32)
+    cached = Classifier(top, *start).eval()
+    ordinary = Classifier(Pixels(built.headless(), built.mean, built.std), *start).eval()
+    classes = np.arange(len(photos)) % CLASSES
+    parts = (photos, photos[:1]), (classes, classes[:1])
+    model = export.model_file(dataclasses.replace(choice, layer=layer.name, pool="flatten"))[0]
+    with tempfile.TemporaryDirectory() as place:
+        filling = time.perf_counter()
+        store = activations.fill(Path(place) / "a.h5", model, photos, seed=0)
+        filling = time.perf_counter() - filling
+        stored = StoredBatches(store, *parts, seed=0)
+        read = PhotoBatches(views.Augment(built.preprocess, 0), *parts, 0, None)
+        one = next(stored.train(1, BATCH))
+        times: dict[str, list[float]] = {"cached": [], "ordinary": [], "bound": []}
+        for number in range(int(rounds) + 1):
+            found = {
+                "cached": epoch(cached, stored.train(number + 1, BATCH)),
+                "ordinary": epoch(ordinary, read.train(number + 1, BATCH)),
+                "bound": epoch(cached, [one] * stored.steps(BATCH)),
+            }
+            for name, seconds in found.items() if number else ():  # the first one warms up
+                times[name].append(seconds)
+    for name, all_seconds in times.items():
+        each = statistics.median(all_seconds) / len(photos) * 1e3
+        print(f"{name:9} {each:6.2f} ms an image")
+    ratios = [b / a for a, b in zip(times["cached"], times["ordinary"], strict=True)]
+    print(
+        f"ordinary / cached {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+    )
+    print(f"filling the store {filling / len(photos) / VIEWS * 1e3:.2f} ms a view")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,12 @@
+"""The stage from a frozen backbone to a fine-tuned one, which goes through the same door.
+
+`stage` runs it, `division` says which images train, `boundary` divides the network, `activations`
+runs the frozen part once over every `views` of the images, `batches` shows them to the `model`,
+and `training` trains it.
+"""
+
+from pipeline.finetune.config import MODES, FinetuneConfig
+from pipeline.finetune.division import Division
+from pipeline.finetune.stage import HISTORY, Tuned, finetune, refuse_files
+
+__all__ = ["HISTORY", "MODES", "Division", "FinetuneConfig", "Tuned", "finetune", "refuse_files"]

@@ -1,0 +1,129 @@
+"""What is trained: a base, or nothing, and a linear classifier on its normalised features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+HEAD_GROUP = "classifier"
+_LEVELS = 5  # of learning rates, from the first trained layer to the last
+
+
+class Classifier(torch.nn.Module):
+    """A base and a linear layer on its features at norm 1, as the heads have them.
+
+    Args:
+        base: from what batches hold to ``(n, d)`` features.
+        weight: ``(k, d)``, where the linear layer starts: the trained logistic regression
+            (LP-FT: Kumar et al., *Fine-Tuning can Distort Pretrained Features*, 2022).
+        bias: ``(k,)``.
+    """
+
+    def __init__(
+        self, base: torch.nn.Module, weight: NDArray[np.float32], bias: NDArray[np.float32]
+    ) -> None:
+        super().__init__()
+        self.base = base
+        self.head = torch.nn.Linear(weight.shape[1], weight.shape[0])
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(weight))
+            self.head.bias.copy_(torch.from_numpy(bias))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return ``(n, k)`` logits."""
+        features = self.base(inputs).float()
+        logits: torch.Tensor = self.head(torch.nn.functional.normalize(features))
+        return logits
+
+
+class Features(torch.nn.Module):
+    """The base of ``head`` mode: stored features are what they are."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return them in float32."""
+        return features.float()
+
+
+class Pixels(torch.nn.Module):
+    """The base of ``all`` mode: normalise pixels from 0 to 1, then the whole network."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self, features: torch.nn.Module, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return ``(n, d)`` features."""
+        given = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        features: torch.Tensor = self.features(given)
+        return features
+
+
+def freeze_norms(model: torch.nn.Module) -> None:
+    """Keep the statistics of batch normalisation as they are; weights may still learn."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def groups(
+    model: Classifier, lr: float, head_lr: float, depth_decay: float
+) -> list[dict[str, object]]:
+    """Return parameter groups with learning rates that rise towards the end of the network.
+
+    Named parameters come in the order of the network's modules, which is that of its layers.
+
+    Args:
+        model: the classifier.
+        lr: of the last layer of the base.
+        head_lr: of the linear layer.
+        depth_decay: share of ``lr`` that the first trained layer has.
+    """
+    base = [p for p in model.base.parameters() if p.requires_grad]
+    levels: dict[int, list[torch.nn.Parameter]] = {}
+    for at, parameter in enumerate(base):
+        levels.setdefault(_LEVELS * at // len(base), []).append(parameter)
+    found: list[dict[str, object]] = [
+        {
+            "params": parameters,
+            "lr": lr * depth_decay ** (1 - (level + 1) / _LEVELS),
+            "weight_decay": 0.0,
+        }
+        for level, parameters in levels.items()
+    ]
+    return [*found, {"params": list(model.head.parameters()), "lr": head_lr, "weight_decay": 0.0}]
+
+
+class Anchor:
+    """Draws the base's weights back to where they started, after every step.
+
+    L2-SP (Li et al., *Explicit Inductive Bias for Transfer Learning with Convolutional Networks*,
+    2018), with the penalty decoupled from the gradient as AdamW does it: a step gives back the
+    share ``lr × decay`` of the distance. Biases and norms are left alone.
+    """
+
+    def __init__(self, model: Classifier, optimizer: torch.optim.Optimizer, decay: float) -> None:
+        self._decay, self._optimizer = decay, optimizer
+        self._pairs = []
+        for group in optimizer.param_groups:
+            weights = [p for p in group["params"] if p.dim() > 1]
+            starts = [p.detach().clone() for p in weights]
+            self._pairs.append((weights, starts))
+
+    @torch.no_grad()
+    def pull(self) -> None:
+        """Give back the share of this step."""
+        # The groups are other ones once a checkpoint was loaded.
+        for group, (weights, starts) in zip(self._optimizer.param_groups, self._pairs, strict=True):
+            share = float(group["lr"]) * self._decay
+            for weight, start in zip(weights, starts, strict=True):
+                weight.lerp_(start, share)

@@ -1,0 +1,82 @@
+"""The whole command on a few real images: what comes out goes through the same door."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import cli
+from pipeline.embed import EmbedConfig, embed
+from pipeline.errors import BackboneError, InputError
+from pipeline.finetune import FinetuneConfig, refuse_files
+from pipeline.finetune.division import divide
+from pipeline.predict import Model, predict
+from pipeline.records import Choice
+from pipeline.store import read
+
+
+@pytest.fixture
+def features(tiny_backbone, image_folder, tmp_path):
+    def make(**given):
+        folder = image_folder(**given)
+        embed(str(folder), tmp_path / "s.h5", EmbedConfig(str(tiny_backbone)))
+        return read(tmp_path / "s.h5")
+
+    return make
+
+
+def test_without_a_validation_split_a_stratified_one_is_made(features):
+    data = features(per_class=12)
+    division = divide(data, seed=0)
+    assert division.made
+    assert "There is no validation split: " in division.remarks[-1]
+    assert np.unique(data.label[division.validation]).tolist() == [0, 1]
+    parts = [*division.train, *division.validation, *division.test]
+    assert sorted(parts) == list(range(len(data.path)))
+    named = division.named(data)
+    assert [named.split[row] for row in division.validation] == ["validation"] * len(
+        division.validation
+    )
+    assert {data.split[row] for row in division.test} == {"test"}
+
+
+def test_the_datas_own_validation_split_is_taken(features):
+    data = features(splits=("train", "validation", "test"))
+    division = divide(data, seed=0)
+    assert not division.made
+    assert {data.split[row] for row in division.validation} == {"validation"}
+
+
+def test_too_few_images_of_a_class_are_refused(features):
+    with pytest.raises(InputError):
+        divide(features(per_class=1), seed=0)
+
+
+def test_an_onnx_file_is_refused_at_once_with_what_does_work():
+    with pytest.raises(BackboneError, match=r"no training graph.*headstart train-heads"):
+        refuse_files(Choice("b.onnx"), FinetuneConfig())
+
+
+@pytest.mark.slow
+def test_what_comes_out_of_top_goes_through_the_same_door(image_folder, tmp_path):
+    folder, out = image_folder(splits=("train", "validation", "test")), tmp_path / "out"
+    words = ["--views", "2", "--epochs", "1", "--batch-size", "6", "--lr", "1e-4"]
+    words = ["finetune", str(folder), "--out", str(out), *words]
+    done = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    history = json.loads((out / "history.json").read_text())
+    assert (history["boundary"], history["images"]["validation"]) == ("blocks.4", 12)
+    results = json.loads((out / "results.json").read_text())
+    tuned = next(head for head in results["heads"] if head["name"] == "fine-tuned")
+    assert tuned["backbone"] == "efficientnet-lite0+tuned"
+    assert (out / "backbone.safetensors").is_file()
+    test = read(out / "tuned.h5")
+    rows = [row for row, split in enumerate(test.split) if split == "test"]
+    model = Model(out / "model.onnx")
+    paths = [str(folder / test.path[row]) for row in rows]
+    found = [model.classes.index(one.label) for one in predict(model, paths)]
+    accuracy = np.mean(np.array(found) == test.label[rows])
+    assert accuracy == pytest.approx(tuned["test_accuracy"])

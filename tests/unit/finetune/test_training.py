@@ -1,0 +1,154 @@
+"""The loop on a real store: seeds reproduce, a killed run continues, what goes wrong is said."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import HeadstartError, InputError, RunnerError
+from pipeline.finetune.activations import Photo
+from pipeline.finetune.batches import StoredBatches
+from pipeline.finetune.config import FinetuneConfig
+from pipeline.finetune.model import Classifier
+from pipeline.finetune.training import Trainer, choose_device
+from pipeline.store.activations import ActivationReader, ActivationWriter, View
+
+DIM, CLASSES = 6, 3
+CONFIG = FinetuneConfig(mode="top", epochs=4, batch=8, views=2, patience=9).settled()
+
+
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    classes = np.arange(60) % CLASSES
+    centres = rng.normal(size=(CLASSES, DIM))
+    photos = [Photo(Path("none"), bytes([n]) * 32, 2 if n < 45 else 1) for n in range(60)]
+    path = tmp_path_factory.mktemp("activations") / "a.h5"
+    with ActivationWriter(path, {"backbone": {"name": "tiny"}}, DIM) as writer:
+        views = [View(p.sha256, v) for p in photos for v in range(p.views)]
+        for view in views:
+            row = centres[classes[view.sha256[0]]] + rng.normal(size=DIM)
+            writer.append([(view, row.astype(np.float16))])
+        writer.publish(views)
+    parts = (photos[:45], photos[45:]), (classes[:45], classes[45:])
+    return StoredBatches(ActivationReader(path), *parts, seed=0)
+
+
+class Base(torch.nn.Module):
+    """A tiny top that can be told to fail."""
+
+    def __init__(self, fail=None) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layer = torch.nn.Linear(DIM, 5)
+        self._fail = fail
+
+    def forward(self, inputs):
+        if self._fail and self.training:
+            self._fail(inputs)
+        return self.layer(inputs.float())
+
+
+def trainer(batches, checkpoint, config=CONFIG, fail=None, identity="same", said=None):
+    start = np.zeros((CLASSES, 5), np.float32), np.zeros(CLASSES, np.float32)
+    model = Classifier(Base(fail), *start)
+    notice = (said if said is not None else []).append
+    return Trainer(model, batches, config, None, checkpoint, identity, True, notice), model
+
+
+def test_it_learns_and_keeps_the_best_epoch(batches, tmp_path):
+    run, model = trainer(batches, tmp_path / "c", dataclasses.replace(CONFIG, lr=0.05, epochs=8))
+    done = run.run()
+    accuracy = [one["validation_accuracy"] for one in done.history]
+    assert accuracy[done.best] == max(accuracy) > accuracy[0]
+    right = [float((model.eval()(x).argmax(1) == y).sum()) for x, y in batches.validation(100)]
+    assert sum(right) / 15 == pytest.approx(accuracy[done.best])
+
+
+def test_the_same_seed_gives_the_same_and_a_killed_run_continues(batches, tmp_path):
+    whole, first = trainer(batches, tmp_path / "a")
+    whole.run()
+    calls = []
+
+    def kill(_):
+        calls.append(1)
+        if len(calls) > 14:  # in the third epoch of six steps
+            raise KeyboardInterrupt
+
+    killed, _ = trainer(batches, tmp_path / "b", fail=kill)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    said: list[str] = []
+    again, second = trainer(batches, tmp_path / "b", said=said)
+    done = again.run()
+    assert said[0] == "continuing after epoch 2"
+    assert [one["epoch"] for one in done.history] == [0, 1, 2, 3, 4]
+    for one, other in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_another_training_starts_over(batches, tmp_path):
+    trainer(batches, tmp_path / "c")[0].run()
+    said: list[str] = []
+    trainer(batches, tmp_path / "c", identity="other", said=said)[0].run()
+    assert said[0].startswith("epoch 0:")
+
+
+def test_a_loss_that_is_not_finite_stops_it(batches, tmp_path):
+    calls = []
+
+    def wild(inputs):
+        calls.append(1)
+        if len(calls) > 8:
+            inputs.fill_(torch.inf)
+
+    run, model = trainer(batches, tmp_path / "c", fail=wild)
+    done = run.run()
+    assert done.stopped == "the loss was not finite in epoch 2"
+    assert "a lower --lr may help" in done.remarks[0]
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+    calls += [1] * 8
+    with pytest.raises(HeadstartError, match="not finite in epoch 1; nothing was trained"):
+        trainer(batches, tmp_path / "d", fail=wild)[0].run()
+
+
+def test_where_memory_does_not_suffice_batches_are_halved(batches, tmp_path):
+    def full(inputs):
+        if len(inputs) > 3:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    done = trainer(batches, tmp_path / "c", fail=full)[0].run()
+    assert done.batch == 2
+    assert [one["epoch"] for one in done.history] == [0, 1, 2, 3, 4]
+    assert done.remarks[-1] == "Memory did not suffice; batches have 2 images now."
+
+
+def test_it_stops_when_validation_does_not_improve(batches, tmp_path):
+    config = dataclasses.replace(CONFIG, lr=1e-12, head_lr=1e-12, epochs=30, patience=2)
+    done = trainer(batches, tmp_path / "c", config)[0].run()
+    assert done.stopped == "no better validation in 2 epochs"
+    assert len(done.history) < 31
+
+
+def test_every_view_is_shown_once_in_so_many_epochs(batches):
+    shown = [torch.cat([x for x, _ in batches.train(epoch, 45)]) for epoch in (1, 2)]
+    assert len(torch.cat(shown).unique(dim=0)) == 90
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error():
+    with pytest.raises(RunnerError, match="finds no NVIDIA GPU"):
+        choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mode": "some"}, {"mode": "all", "boundary": "x"}, {"views": 0}]
+)
+def test_a_wrong_choice_is_refused(wrong):
+    with pytest.raises(InputError):
+        FinetuneConfig(**wrong)
