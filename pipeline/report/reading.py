@@ -1,18 +1,15 @@
-"""Reading and checking what `pipeline.compare` wrote; other people's files included."""
+"""Reading and checking ``results.json``; other people's files included."""
 
 from __future__ import annotations
 
-import csv
-import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline.errors import InputError, one_line
 from pipeline.records import Comparison
 
-ERRORS_SHOWN = 30
 _BINS = ("images", "confidence", "accuracy")
 
 
@@ -219,51 +216,3 @@ def read_results(path: Path) -> Mapping[str, Any]:
         ) from error
     check(results, one_line(path))
     return results
-
-
-class Mistake(NamedTuple):
-    """A misclassified test image, with the probability of the wrong answer."""
-
-    path: str
-    true: str
-    predicted: str
-    probability: float
-
-
-def mistakes(rows: Iterable[Mapping[str, str]], origin: str) -> list[Mistake]:
-    """Return the errors made with the highest probability, most confident first."""
-    try:
-        wrong = (
-            Mistake(row["path"], row["true"], row["predicted"], float(row[f"p:{answer}"]))
-            for row in rows
-            if row["true"] != (answer := row["predicted"])
-        )
-        return heapq.nlargest(ERRORS_SHOWN, wrong, key=lambda mistake: mistake.probability)
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise InputError(
-            f"{origin} cannot be reported: a row has no usable path, true, predicted or p:<class>"
-            f" ({one_line(repr(error))}); run headstart train-heads again"
-        ) from error
-
-
-def read_mistakes(path: Path) -> list[Mistake] | None:
-    """Read the most confident errors of ``predictions.csv``, or None if there is no such file.
-
-    The table is never held whole: it has a column a class.
-    """
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = csv.DictReader(file)
-            missing = {"path", "true", "predicted"} - set(rows.fieldnames or ())
-            if missing:
-                raise InputError(
-                    f"{one_line(path)} has no column {min(missing)};"
-                    " run headstart train-heads again, or remove the file"
-                )
-            return mistakes(rows, one_line(path))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise InputError(
-            f"cannot read {one_line(path)}: {one_line(error)}; run headstart train-heads again"
-        ) from error

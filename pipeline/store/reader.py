@@ -43,6 +43,7 @@ def read(path: Path) -> FeatureSet:
             name=Path(str(run.get("source", path))).name,
             model=str(run.get("model", "")),
             weights=str(run.get("weights", "")),
+            source=str(run.get("source", "")),
         )
 
 
