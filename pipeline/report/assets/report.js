@@ -51,7 +51,7 @@
     const total = Number(cell.textContent);
     byId("gallery-note").textContent = found.length < total
       ? `${found.length} of ${total} test images; the others are not in this page's sample.`
-      : `${total} test image${total === 1 ? "" : "s"}, the most confident first.`;
+      : total === 1 ? "1 test image." : `${total} test images, the most confident first.`;
     byId("gallery-list").replaceChildren(...found.map((number) => {
       const item = make("li");
       item.dataset.image = number;
@@ -156,7 +156,6 @@
   }
 
   const symbols = ["circle", "square", "diamond", "triangle-up", "cross"];
-  let zoom = 0;
 
   function plane(theme) {
     const box = byId("plane");
@@ -172,8 +171,8 @@
     const bare = { showgrid: false, showticklabels: false, title: { text: "" } };
     draw("plane", traces, theme.layout({
       x: bare, y: { ...bare, scaleanchor: "x" }, legend: traces.length <= 30,
-      rest: { margin: { l: 8, r: 8, t: 8, b: 8 }, dragmode: "zoom", uirevision: zoom, hovermode: "closest", legend: { orientation: "h", y: -0.02 } },
-    }), { displayModeBar: true, scrollZoom: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
+      rest: { margin: { l: 8, r: 8, t: 8, b: 8 }, dragmode: "zoom", uirevision: 1, hovermode: "closest", legend: { orientation: "h", y: -0.02 } },
+    }), { displayModeBar: true, scrollZoom: true, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]] });
     if (!box.dataset.ready) {
       box.dataset.ready = "yes";
       box.on("plotly_hover", (event) => show(byId("seen"), event.points[0].customdata));
