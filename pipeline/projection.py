@@ -9,6 +9,7 @@ COMPONENTS = 50  # that t-SNE sees; the rest of an embedding is mostly noise to 
 PERPLEXITY = 30.0
 ITERATIONS = 500
 LEAST = 8  # images; fewer have no neighbourhoods, and are shown by their principal axes
+EXTENT = 1e-9  # below it, all rows are the same
 
 
 def project(features: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
@@ -34,9 +35,11 @@ def project(features: NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]
     rows = np.nan_to_num(features.astype(np.float64))
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     rows -= rows.mean(axis=0)
+    if float(np.abs(rows).max(initial=0.0)) < EXTENT:
+        return np.zeros((n, 2))
     with threadpool_limits(limits=1):
         reduced = _principal(rows, seed)
-        if n >= LEAST and float(np.ptp(reduced)) > 1e-9:
+        if n >= LEAST:
             reduced = _neighbours(reduced, seed)
     points = reduced[:, :2] - (reduced[:, :2].max(axis=0) + reduced[:, :2].min(axis=0)) / 2
     return np.asarray(points / max(float(np.abs(points).max()), 1e-12))

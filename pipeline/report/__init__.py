@@ -91,7 +91,9 @@ def store_paths(folder: Path) -> list[Path]:
         InputError: ``results.json`` is missing, damaged or of another program.
     """
     named = reading.read_results(folder / "results.json")["provenance"].get("stores")
-    return [Path(path) for path in named if isinstance(path, str)] if named else []
+    if not isinstance(named, list):
+        return []
+    return [Path(path) for path in named if isinstance(path, str)]
 
 
 def write_plots(folder: Path) -> list[Path]:

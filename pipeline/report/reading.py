@@ -97,6 +97,42 @@ def _is_signed(value: object) -> bool:
     return value is None or isinstance(value, int | float)
 
 
+def _is_curve(value: object) -> bool:
+    """Whether this is a learning curve that can be drawn, or none was made."""
+    if value is None:
+        return True
+    points = value.get("points") if isinstance(value, Mapping) else None
+    return (
+        isinstance(value, Mapping)
+        and _is_text(value.get("head"))
+        and isinstance(points, list | tuple)
+        and all(
+            isinstance(point, Mapping)
+            and _is_count_or_mean(point.get("images"))
+            and _is_share(point.get("accuracy"))
+            and point.get("accuracy_ci") is not None
+            and _is_interval(point["accuracy_ci"])
+            for point in points
+        )
+        and all(_is_fitted(value.get(key), wanted) for key, wanted in _FITTED.items())
+    )
+
+
+_FITTED = {"fit": ("ceiling", "scale", "exponent"), "doubling": ("images", "gain")}
+
+
+def _is_fitted(value: object, wanted: tuple[str, ...]) -> bool:
+    return value is None or (
+        isinstance(value, Mapping)
+        and all(isinstance(value.get(key), int | float) for key in wanted)
+        and _is_interval(value.get("gain_ci"))
+    )
+
+
+def _is_count_or_mean(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0
+
+
 _Shape = Callable[[object], bool] | dict[str, Any] | list[Any]
 
 _TRIED: dict[str, _Shape] = {
@@ -185,6 +221,8 @@ def _defects(results: object) -> Iterator[str]:
         yield "dataset.images is not usable"
     if results["best"] not in [head["name"] for head in results["heads"]]:
         yield "the best head is not among the heads"
+    if not _is_curve(results["insights"].get("learning_curve")):
+        yield "insights.learning_curve is not usable"
     for head in [*results["heads"], *results["baselines"]]:
         if _shape_of(head["confusion"]) != {k}:
             yield f"the confusion matrix of {head['name']} is not {k} by {k}"

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError, OutputError
 from pipeline.records import Backbone, Comparison, Extraction, HeadResult, Preprocess
-from pipeline.report import figures, plots, render, write_plots, write_report
+from pipeline.report import figures, plots, render, store_paths, write_plots, write_report
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 CLASSES = ["hat", "pants", "shirt"]
@@ -813,3 +813,34 @@ def test_every_part_of_the_results_is_needed(key: str) -> None:
     del results[key]
     with pytest.raises(InputError, match=f"{key} is missing"):
         render(results)
+
+
+@pytest.mark.parametrize(
+    "curve", [7, {}, {"head": "knn", "points": [{"images": 3, "accuracy": 2}]}, {"points": []}]
+)
+def test_a_learning_curve_that_cannot_be_drawn_is_refused(curve: object) -> None:
+    with pytest.raises(InputError, match="learning_curve"):
+        render(comparison() | {"insights": {"learning_curve": curve}})
+
+
+@pytest.mark.parametrize("named", [None, 7, "text", [3], {"a": 1}])
+def test_odd_names_of_stores_are_passed_over(folder: Path, named: object) -> None:
+    document = json.loads((folder / "results.json").read_text())
+    document["provenance"]["stores"] = named
+    (folder / "results.json").write_text(json.dumps(document))
+    assert store_paths(folder) == []
+
+
+@pytest.mark.parametrize("content", ["{", "7", "[3]", '{"epochs": 1}'])
+def test_a_history_that_is_none_is_refused_in_one_line(folder: Path, content: str) -> None:
+    (folder / "history.json").write_text(content)
+    with pytest.raises(InputError) as caught:
+        write_report(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("table", ["label_issues.csv", "duplicates.csv"])
+def test_a_foreign_table_beside_the_results_is_refused(folder: Path, table: str) -> None:
+    (folder / table).write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="has no column"):
+        write_report(folder)

@@ -80,7 +80,7 @@
         paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
         font: { color: colour("--ink"), family: "system-ui, sans-serif", size: 12 },
         margin: { l: 48, r: 12, t: 12, b: 44 }, xaxis: { ...axis, ...more.x }, yaxis: { ...axis, ...more.y },
-        showlegend: more.legend ?? false, legend: { orientation: "h", y: -0.2, itemsizing: "constant" },
+        showlegend: more.legend ?? false, legend: { orientation: "h", y: 1.02, yanchor: "bottom", itemsizing: "constant" },
         hoverlabel: { bgcolor: colour("--raised"), font: { color: colour("--ink") } }, ...more.rest,
       }),
     };
@@ -171,7 +171,7 @@
     const bare = { showgrid: false, showticklabels: false, title: { text: "" } };
     draw("plane", traces, theme.layout({
       x: bare, y: { ...bare, scaleanchor: "x" }, legend: traces.length <= 30,
-      rest: { margin: { l: 8, r: 8, t: 8, b: 8 }, dragmode: "zoom", uirevision: 1, hovermode: "closest", legend: { orientation: "h", y: -0.02 } },
+      rest: { margin: { l: 8, r: 8, t: 8, b: 8 }, dragmode: "zoom", uirevision: 1, hovermode: "closest", legend: { orientation: "h", y: -0.02, yanchor: "top", itemsizing: "constant" } },
     }), { displayModeBar: true, scrollZoom: true, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]] });
     if (!box.dataset.ready) {
       box.dataset.ready = "yes";
