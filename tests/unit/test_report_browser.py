@@ -245,6 +245,17 @@ def test_nothing_is_wider_than_the_window(page, scheme, width):
     assert dark == (scheme == "dark")
 
 
+def test_figures_fit_on_paper(page):
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.emulate_media(media="print")
+    for figure in ("reliability", "plane"):
+        outer = page.locator(f"#{figure}").bounding_box()
+        inner = page.locator(f"#{figure} .main-svg").first.bounding_box()
+        assert inner["width"] <= outer["width"] + 1
+        assert inner["height"] <= outer["height"] + 1
+    page.emulate_media(media="screen")
+
+
 def test_the_same_inputs_make_the_same_page(folder):
     before = (folder / "report.html").read_bytes()
     report.write_report(folder, [feature_set()])

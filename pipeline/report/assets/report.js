@@ -88,8 +88,23 @@
 
   const settings = { displaylogo: false, responsive: true, displayModeBar: false };
 
+  // On paper the figures are scaled as they are, which needs to know their size on the screen.
+  function fit(box) {
+    for (const svg of box.querySelectorAll(".main-svg")) {
+      svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
+    }
+    const { width, height } = box._fullLayout;
+    box.style.setProperty("--shape", `${width} / ${height}`);
+  }
+
   function draw(id, traces, layout, more) {
-    return byId(id) && traces.length ? Plotly.react(id, traces, layout, { ...settings, ...more }) : null;
+    const box = byId(id);
+    if (!box || !traces.length) return;
+    const first = !box.dataset.drawn;
+    Plotly.react(box, traces, layout, { ...settings, ...more });
+    fit(box);
+    if (first) box.on("plotly_afterplot", () => fit(box));
+    box.dataset.drawn = "yes";
   }
 
   function reliability(theme) {
