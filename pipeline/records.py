@@ -280,6 +280,7 @@ class FeatureSet:
         name: the source of the images, in short.
         model: the backbone's ONNX file that made the features; it may be gone by now.
         weights: the user's own weights file that was exported then; empty if none was given.
+        source: the source of the images as the user named it; they may be gone by now.
     """
 
     features: NDArray[np.float32]
@@ -295,6 +296,7 @@ class FeatureSet:
     name: str
     model: str = ""
     weights: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)

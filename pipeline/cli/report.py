@@ -6,12 +6,25 @@ from pathlib import Path
 
 import click
 
-from pipeline import report
+from pipeline import report, store
 from pipeline.cli.options import FILE
+from pipeline.errors import StoreError, one_line
+from pipeline.records import FeatureSet
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FILE)
 def command(folder: Path) -> None:
-    """Write DIR/report.html from the results in DIR."""
-    click.echo(report.write_report(folder))
+    """Write DIR/report.html from the results in DIR and the stores that they name."""
+    click.echo(report.write_report(folder, _stores(folder)))
+
+
+def _stores(folder: Path) -> list[FeatureSet]:
+    """Read the stores that are still there; of the others, say so."""
+    held = []
+    for path in report.store_paths(folder):
+        try:
+            held.append(store.read(path))
+        except StoreError as error:
+            click.echo(f"without the map and thumbnails of {one_line(path)}: {error}", err=True)
+    return held

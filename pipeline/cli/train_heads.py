@@ -109,7 +109,7 @@ def command(
     if not held:
         make_folder(out)
         with hooks("training") as told:
-            _train(data, config, named_groups, out, told)
+            _train(stores, data, config, named_groups, out, told)
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     if json_:
         print_json(results)
@@ -131,6 +131,7 @@ def _read(paths: tuple[Path, ...], layers: tuple[str, ...]) -> list[FeatureSet]:
 
 
 def _train(
+    paths: tuple[Path, ...],
     data: list[FeatureSet],
     config: compare.CompareConfig,
     named_groups: Mapping[str, str],
@@ -142,11 +143,12 @@ def _train(
     made = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["headstart", *sys.argv[1:]]),
+        "stores": [str(path.resolve()) for path in paths],
     }
     comparison = dataclasses.replace(comparison, provenance=comparison.provenance | made)
     # Results first: whatever happens to the page or the model, they are not lost.
     compare.write_results(out, comparison, outcome)
-    report.write_report(out)
+    report.write_report(out, data)
     report.write_plots(out)
     result, best = comparison.heads[0], outcome.best
     summary = {

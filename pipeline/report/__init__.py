@@ -1,27 +1,37 @@
 """The results of a comparison as one self-contained HTML page.
 
-The page loads nothing and runs nothing: style and plots are inline, and its content security policy
-forbids the rest. Every text from outside (class names, paths, parameters) is made printable and
-then escaped on its way into the template, in one place: the environment of `_template`.
+The page loads nothing: style, scripts (plotly's and `assets/report.js`), data and thumbnails are
+inline, and its content security policy allows these scripts, by their hashes, and no network. Every
+text from outside (class names, paths, parameters) is made printable and then escaped on its way
+into the template, in one place: the environment of `_template`; what the script reads is JSON that
+cannot end its element (`album.script_json`).
 """
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from pipeline.files import write_text
-from pipeline.records import SPLITS
-from pipeline.report import figures, plots, reading, words
+from pipeline.records import SPLITS, FeatureSet
+from pipeline.report import album, figures, plots, reading, tables, words
 
 MATRIX_CLASSES = 40  # beyond, a matrix is a carpet: the most confused pairs say more
 PAIRS_SHOWN = 30
 CONFUSIONS_IN_WORDS = 6
+SUSPECTS_SHOWN = 60
+GROUPS_SHOWN = 40
+COPIES_SHOWN = 4  # of one group
+FAILURES_SHOWN = 100
 PLOTS = "plots"
 PLOT_FILES = tuple(f"{PLOTS}/{name}.svg" for name in plots.FIGURES)
 
@@ -39,30 +49,51 @@ def render(results: dict[str, Any], predictions: list[dict[str, str]] | None = N
         InputError: ``results`` or ``predictions`` are not what `pipeline.compare` makes.
     """
     reading.check(results, "the results")
-    mistakes = None if predictions is None else reading.mistakes(predictions, "the predictions")
-    return _page(results, mistakes)
+    answers = None if predictions is None else tables.answers(predictions, "the predictions")
+    return _page(results, _Beside(answers))
 
 
-def write_report(folder: Path) -> Path:
-    """Write ``report.html`` from ``results.json`` and, if it is there, ``predictions.csv``.
+def write_report(folder: Path, stores: Sequence[FeatureSet] = ()) -> Path:
+    """Write ``report.html`` from ``results.json`` and the tables beside it, as far as there are.
 
     The page appears whole or not at all; an older one stays until then.
 
     Args:
         folder: the folder that ``headstart train-heads`` wrote.
+        stores: what it was written from. The one that the best head reads gives thumbnails and
+            the map; without it the page does without them and says so.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: one of the two files is missing, damaged or of another program.
+        InputError: one of the files is missing, damaged or of another program.
         OutputError: the page cannot be written.
     """
     results = reading.read_results(folder / "results.json")
-    mistakes = reading.read_mistakes(folder / "predictions.csv")
+    digest = results["extraction"]["digest"]
+    beside = _Beside(
+        tables.read_answers(folder / "predictions.csv"),
+        tables.read_suspects(folder / "label_issues.csv"),
+        tables.read_copies(folder / "duplicates.csv"),
+        tables.read_history(folder / "history.json"),
+        next((store for store in stores if store.digest == digest), None),
+    )
     path = folder / "report.html"
-    write_text(path, _page(results, mistakes))
+    write_text(path, _page(results, beside))
     return path
+
+
+def store_paths(folder: Path) -> list[Path]:
+    """Return the stores that ``results.json`` names; older results name none.
+
+    Raises:
+        InputError: ``results.json`` is missing, damaged or of another program.
+    """
+    named = reading.read_results(folder / "results.json")["provenance"].get("stores")
+    if not isinstance(named, list):
+        return []
+    return [Path(path) for path in named if isinstance(path, str)]
 
 
 def write_plots(folder: Path) -> list[Path]:
@@ -134,12 +165,102 @@ def _images(dataset: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _page(results: Mapping[str, Any], mistakes: list[reading.Mistake] | None) -> str:
+@dataclass(frozen=True)
+class _Beside:
+    """What lies beside the results; None or empty where there is no such file."""
+
+    answers: list[tables.Answer] | None = None
+    suspects: list[tables.Suspect] = field(default_factory=list)
+    copies: list[list[tables.Copy]] = field(default_factory=list)
+    history: Mapping[str, Any] = field(default_factory=dict)
+    data: FeatureSet | None = None
+
+
+def _about_images(results: Mapping[str, Any], beside: _Beside) -> dict[str, Any]:
+    """Return what the page shows of single images."""
+    answers = beside.answers or []
+    mistakes = tables.mistakes(answers)
+    suspects = beside.suspects[:SUSPECTS_SHOWN]
+    copies = [
+        {
+            "images": group[:COPIES_SHOWN],
+            "more": max(0, len(group) - COPIES_SHOWN),
+            "leak": tables.leaks(group),
+            "contradicts": tables.contradict(group),
+        }
+        for group in beside.copies[:GROUPS_SHOWN]
+    ]
+    listed = [
+        *(mistake.path for mistake in mistakes),
+        *(suspect.path for suspect in suspects),
+        *(copy.path for group in beside.copies[:GROUPS_SHOWN] for copy in group[:COPIES_SHOWN]),
+    ]
+    failed = [] if beside.data is None else beside.data.failures[:FAILURES_SHOWN]
+    return {
+        "mistakes": None if beside.answers is None else mistakes,
+        "suspects": suspects,
+        "n_suspects": len(beside.suspects),
+        "copies": copies,
+        "n_copies": len(beside.copies),
+        "n_leaks": sum(map(tables.leaks, beside.copies)),
+        "failed": failed,
+        "album": album.make(beside.data, answers, listed, results["dataset"]["classes"]),
+        "history": beside.history,
+    }
+
+
+def _scripts(
+    results: Mapping[str, Any], best: Mapping[str, Any], shown: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the page's scripts, the hashes that its policy names them by, and their data."""
+    plotly, script = _plotly(), _asset("report.js")
+    hashes = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+        for text in (plotly, script)
+    )
+    document = {
+        "classes": [words.printable(name) for name in results["dataset"]["classes"]],
+        "images": shown["album"].document,
+        "reliability": best["reliability"],
+        "curve": results["insights"].get("learning_curve"),
+        "history": shown["history"],
+    }
+    return {
+        "style": _asset("report.css"),
+        "plotly": plotly,
+        "script": script,
+        "hashes": Markup(" ".join(f"'sha256-{text}'" for text in hashes)),
+        "document": album.script_json(document),
+    }
+
+
+def _curve(results: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the learning curve with the name of its head, or None if none was drawn."""
+    curve = results["insights"].get("learning_curve")
+    return {**curve, "title": words.title(curve["head"])} if curve else None
+
+
+@functools.cache
+def _asset(name: str) -> Markup:
+    """Return a file of ours that goes into the page as it is."""
+    return Markup((Path(__file__).parent / "assets" / name).read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _plotly() -> Markup:
+    """Return plotly.js as the Python package holds it (MIT; its notice is its first lines)."""
+    from plotly.offline import get_plotlyjs
+
+    return Markup(get_plotlyjs().replace("</script", "<\\/script"))
+
+
+def _page(results: Mapping[str, Any], beside: _Beside) -> str:
     """Fill the template from checked results."""
+    shown = _about_images(results, beside)
     dataset, heads, baselines = results["dataset"], results["heads"], results["baselines"]
     classes = dataset["classes"]
-    shown = [x for head in heads for x in (head["test_accuracy"], *head["test_accuracy_ci"])]
-    axis = figures.axis(shown)
+    accuracies = [x for head in heads for x in (head["test_accuracy"], *head["test_accuracy_ci"])]
+    axis = figures.axis(accuracies)
     best = next(head for head in heads if head["name"] == results["best"])
     constant = [base["confusion"] for base in baselines if base["name"] == "most-frequent"]
     answers = figures.cells(constant[0]).answers if constant else Counter({0: 0})
@@ -168,7 +289,9 @@ def _page(results: Mapping[str, Any], mistakes: list[reading.Mistake] | None) ->
         n_pairs=len(confusions),
         scores=scores,
         hardest=figures.hardest(scores),
-        mistakes=mistakes,
+        curve=_curve(results),
+        **shown,
+        **_scripts(results, best, shown),
         images=_images(dataset),
         backbone=results["extraction"]["document"]["backbone"],
         backbones=results["backbones"],

@@ -1,18 +1,15 @@
-"""Reading and checking what `pipeline.compare` wrote; other people's files included."""
+"""Reading and checking ``results.json``; other people's files included."""
 
 from __future__ import annotations
 
-import csv
-import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipeline.errors import InputError, one_line
 from pipeline.records import Comparison
 
-ERRORS_SHOWN = 30
 _BINS = ("images", "confidence", "accuracy")
 
 
@@ -98,6 +95,42 @@ def _is_reliability(value: object) -> bool:
 
 def _is_signed(value: object) -> bool:
     return value is None or isinstance(value, int | float)
+
+
+def _is_curve(value: object) -> bool:
+    """Whether this is a learning curve that can be drawn, or none was made."""
+    if value is None:
+        return True
+    points = value.get("points") if isinstance(value, Mapping) else None
+    return (
+        isinstance(value, Mapping)
+        and _is_text(value.get("head"))
+        and isinstance(points, list | tuple)
+        and all(
+            isinstance(point, Mapping)
+            and _is_count_or_mean(point.get("images"))
+            and _is_share(point.get("accuracy"))
+            and point.get("accuracy_ci") is not None
+            and _is_interval(point["accuracy_ci"])
+            for point in points
+        )
+        and all(_is_fitted(value.get(key), wanted) for key, wanted in _FITTED.items())
+    )
+
+
+_FITTED = {"fit": ("ceiling", "scale", "exponent"), "doubling": ("images", "gain")}
+
+
+def _is_fitted(value: object, wanted: tuple[str, ...]) -> bool:
+    return value is None or (
+        isinstance(value, Mapping)
+        and all(isinstance(value.get(key), int | float) for key in wanted)
+        and _is_interval(value.get("gain_ci"))
+    )
+
+
+def _is_count_or_mean(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 _Shape = Callable[[object], bool] | dict[str, Any] | list[Any]
@@ -188,6 +221,8 @@ def _defects(results: object) -> Iterator[str]:
         yield "dataset.images is not usable"
     if results["best"] not in [head["name"] for head in results["heads"]]:
         yield "the best head is not among the heads"
+    if not _is_curve(results["insights"].get("learning_curve")):
+        yield "insights.learning_curve is not usable"
     for head in [*results["heads"], *results["baselines"]]:
         if _shape_of(head["confusion"]) != {k}:
             yield f"the confusion matrix of {head['name']} is not {k} by {k}"
@@ -219,51 +254,3 @@ def read_results(path: Path) -> Mapping[str, Any]:
         ) from error
     check(results, one_line(path))
     return results
-
-
-class Mistake(NamedTuple):
-    """A misclassified test image, with the probability of the wrong answer."""
-
-    path: str
-    true: str
-    predicted: str
-    probability: float
-
-
-def mistakes(rows: Iterable[Mapping[str, str]], origin: str) -> list[Mistake]:
-    """Return the errors made with the highest probability, most confident first."""
-    try:
-        wrong = (
-            Mistake(row["path"], row["true"], row["predicted"], float(row[f"p:{answer}"]))
-            for row in rows
-            if row["true"] != (answer := row["predicted"])
-        )
-        return heapq.nlargest(ERRORS_SHOWN, wrong, key=lambda mistake: mistake.probability)
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise InputError(
-            f"{origin} cannot be reported: a row has no usable path, true, predicted or p:<class>"
-            f" ({one_line(repr(error))}); run headstart train-heads again"
-        ) from error
-
-
-def read_mistakes(path: Path) -> list[Mistake] | None:
-    """Read the most confident errors of ``predictions.csv``, or None if there is no such file.
-
-    The table is never held whole: it has a column a class.
-    """
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = csv.DictReader(file)
-            missing = {"path", "true", "predicted"} - set(rows.fieldnames or ())
-            if missing:
-                raise InputError(
-                    f"{one_line(path)} has no column {min(missing)};"
-                    " run headstart train-heads again, or remove the file"
-                )
-            return mistakes(rows, one_line(path))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise InputError(
-            f"cannot read {one_line(path)}: {one_line(error)}; run headstart train-heads again"
-        ) from error

@@ -80,6 +80,7 @@ def read_layers(path: Path, layers: Sequence[str] = ()) -> list[FeatureSet]:
             name=Path(str(run.get("source", path))).name,
             model=str(run.get("model", "")),
             weights=str(run.get("weights", "")),
+            source=str(run.get("source", "")),
         )
         return [
             dataclasses.replace(

@@ -185,7 +185,7 @@ def test_many_classes_stay_small_in_every_file(tmp_path):
     right = sum(n for true, predicted, n in best["confusion"]["cells"] if true == predicted)
     assert right / k == pytest.approx(best["test_accuracy"])
     assert (tmp_path / "results.json").stat().st_size < 1_000_000
-    assert (tmp_path / "report.html").stat().st_size < 2_000_000
+    assert (tmp_path / "report.html").stat().st_size < 7_000_000  # of them 4.8 MB of plotly.js
 
 
 # ---- the same inputs, the same bytes -------------------------------------------------------------
