@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -22,11 +22,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pipeline.backbones.layers import POOLS
-from pipeline.embed import Hooks
 from pipeline.errors import one_line
 from pipeline.records import Backbone
 from pipeline.runner import DEVICES
+
+if TYPE_CHECKING:
+    from pipeline.embed import Hooks
 
 FILE = click.Path(path_type=Path)
 
@@ -40,6 +41,8 @@ seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_defaul
 
 def backbone_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which weights a named backbone gets and where it is cut."""
+    from pipeline.backbones.layers import POOLS  # predicting needs none of it
+
     for option in (
         click.option("--pool", type=click.Choice(POOLS), help="How a layer's output is pooled."),
         click.option(
@@ -76,6 +79,8 @@ def print_json(document: dict[str, Any]) -> None:
 @contextmanager
 def hooks(title: str) -> Iterator[Hooks]:
     """Show a stage's notices, and its progress as a bar on a terminal or a line now and then."""
+    from pipeline.embed import Hooks
+
     out = console()
     bar = Progress(
         TextColumn(title),

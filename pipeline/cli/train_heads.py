@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from pipeline import bundle, compare, export, report, sources, store
+from pipeline import bundle, compare, export, novelty, report, sources, store
 from pipeline.cli.leaderboard import print_table
 from pipeline.cli.options import FILE, as_json, hooks, print_json, seed
 from pipeline.embed import Hooks
@@ -20,11 +20,11 @@ from pipeline.errors import InputError, one_line
 from pipeline.files import make_folder
 from pipeline.heads import HEADS
 from pipeline.protocol.rules import SMALL_CLASSES, VALIDATION
-from pipeline.records import FeatureSet
+from pipeline.records import Comparison, FeatureSet
 
 _WRITTEN = (
     *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
-    *("model.onnx", "report.html"),
+    *("model.onnx", "report.html", "MODEL_CARD.md", "predict_example.py"),
 )
 
 
@@ -141,21 +141,30 @@ def _train(
     compare.write_results(out, comparison, outcome)
     report.write_report(out)
     report.write_plots(out)
-    result, best = comparison.heads[0], outcome.best
+    _write_model(comparison, outcome, out, told)
+
+
+def _write_model(comparison: Comparison, outcome: compare.Outcome, out: Path, told: Hooks) -> None:
+    """Write the best head as a model file, and beside it what helps to use it."""
+    result, best, rows = comparison.heads[0], outcome.best, outcome.protocol
+    data, train = best.data, rows.train
     summary = {
         "head": {"name": result.name, "params": result.params},
         "test_accuracy": result.test_accuracy,
         "test_accuracy_ci": result.test_accuracy_ci,
+        "images": {"train": len(train), "test": len(rows.test)},
         "inputs": comparison.provenance["inputs"],
     }
     agreement = bundle.bundle(
-        export.locate(best.data.extraction["backbone"], best.data.model, best.data.weights),
+        export.locate(data.extraction["backbone"], data.model, data.weights),
         best.head.estimator,
-        best.data.classes,
-        best.data.features[outcome.protocol.test],
+        data.classes,
+        data.features[rows.test],
         summary,
         out / "model.onnx",
+        novelty.learn(data.features[train], data.label[train], rows.group[train]),
     )
+    bundle.write_companions(out, comparison)
     told.notice(f"model.onnx: {agreement}")
 
 

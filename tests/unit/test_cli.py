@@ -212,7 +212,7 @@ def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     files = contents(tmp_path / "results")
     assert set(files) == {
         *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
-        *("model.onnx", "report.html"),
+        *("model.onnx", "report.html", "MODEL_CARD.md", "predict_example.py"),
         *("plots/heads.svg", "plots/confusion.svg", "plots/reliability.svg"),
     }
     second = headstart(*words)
