@@ -104,3 +104,8 @@ class Model:
     def batch(self) -> int:
         """How many images one inference takes on this device."""
         return self._runner.batch
+
+
+def load_model(path: str | Path, device: str = "cpu") -> Model:
+    """Open a classifier file that Headstart wrote; see `Model`."""
+    return Model(Path(path), device)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import certificate, export, images, sources
+from pipeline.callable_module import make_callable
 from pipeline.distribute import available_cores, run_threads
 from pipeline.errors import ImageError, InputError, one_line
 from pipeline.outcomes import Outcomes
@@ -416,3 +417,6 @@ def _publish(
 def _software() -> dict[str, str]:
     names = ("headstart", "onnxruntime", "numpy", "Pillow", "h5py")
     return {name: version(name) for name in names}
+
+
+make_callable(__name__)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.callable_module import make_callable
 from pipeline.classifier import Model
 from pipeline.distribute import available_cores, run_threads
 from pipeline.errors import ImageError, InputError
@@ -159,3 +160,6 @@ def _predict_chunk(
                 )
             waiting.clear()
     return number, [found[at] for at in range(len(paths))]
+
+
+make_callable(__name__)

@@ -29,6 +29,7 @@ _COMMANDS = {  # command: module of this package
     "train-heads": "train_heads",
     "predict": "predict",
     "report": "report",
+    "export-features": "export_features",
 }
 
 

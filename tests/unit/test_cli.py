@@ -21,7 +21,7 @@ from pipeline.records import Backbone
 from pipeline.runner import METADATA, Runner
 
 COMMANDS = ["demo-data", "backbones", "export", "features", "verify", "train-heads", "predict"]
-COMMANDS += ["report"]
+COMMANDS += ["report", "export-features"]
 HEADSTART = [sys.executable, "-c", "from pipeline.cli import main; main()"]
 
 
@@ -72,7 +72,10 @@ def test_help_lists_every_command(headstart):
         ["train-heads", "s.h5", "--out", "o", "--folds", "1"],
         ["train-heads", "--out", "o"],
         ["train-heads", "s.h5", "--out", "o", "--class-weight", "much"],
+        ["train-heads", "s.h5", "--out", "o", "--save-head", "joblib"],
         ["predict", "m.onnx"],
+        ["predict", "m.onnx", "a.jpg", "--out", "a.csv", "--format", "csv"],
+        ["export-features", "s.h5"],
         ["predict", "m.onnx", "a.jpg", "--out", "a.txt"],
         ["predict", "m.onnx", "a.jpg", "--out", "a.csv", "--json"],
         ["demo-data"],
