@@ -126,3 +126,6 @@ def _mend_distance_weights(graph: Any) -> None:  # noqa: ANN401 - ModelProto
         if node.op_type == "Mul" and node.input[0] in top:
             node.op_type = "Abs"
             del node.input[1]
+    used = {name for node in graph.graph.node for name in node.input}
+    for constant in [c for c in graph.graph.initializer if c.name not in used]:
+        graph.graph.initializer.remove(constant)  # or runtimes complain of it
