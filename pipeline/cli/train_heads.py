@@ -158,9 +158,9 @@ def _train(
     compare.write_results(out, comparison, outcome)
     report.write_report(out)
     report.write_plots(out)
+    _write_model(comparison, outcome, out, told)
     for kind in save_head:
         saving.save(outcome.best.head.estimator, out, kind)
-    _write_model(comparison, outcome, out, told)
 
 
 def _write_model(comparison: Comparison, outcome: compare.Outcome, out: Path, told: Hooks) -> None:
