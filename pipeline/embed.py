@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline import backbones, certificate, export, images, sources
 from pipeline.budget import Budget, fitting
+from pipeline.callable_module import make_callable
 from pipeline.distribute import available_cores, run_threads
 from pipeline.errors import BackboneError, ImageError, InputError, one_line
 from pipeline.outcomes import Outcomes
@@ -438,3 +439,6 @@ def _publish(
 def _software() -> dict[str, str]:
     names = ("headstart", "onnxruntime", "numpy", "Pillow", "h5py")
     return {name: version(name) for name in names}
+
+
+make_callable(__name__)

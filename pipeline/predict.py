@@ -1,11 +1,13 @@
 """Stage: a model file and images become predictions, as a stream in the order of the images.
 
-Needs onnxruntime, numpy and Pillow; neither torch nor scikit-learn is loaded.
+Needs onnxruntime, numpy and Pillow; neither torch nor scikit-learn is loaded. Nothing is held but
+the images under way, however many there are.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,15 +16,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import certificate, images
+from pipeline.callable_module import make_callable
+from pipeline.classifier import Model
 from pipeline.distribute import available_cores, run_threads
-from pipeline.errors import BackboneError, ImageError, InputError, one_line
+from pipeline.errors import ImageError, InputError
 from pipeline.images import read_file
-from pipeline.runner import MODEL_METADATA, PROBABILITIES, Runner, is_file
-from pipeline.sources import location, open_source
-from pipeline.sources.manifest import SUFFIXES
+from pipeline.sources import stream
+
+__all__ = ["UNKNOWN", "Model", "Prediction", "predict"]
+
+UNKNOWN = "unknown"  # the label of an image whose most probable class is not probable enough
 
 _CHUNK = 8
+_IDLE = -1  # the number of a chunk that is none
+_PATIENCE = 1.0  # seconds
+_AHEAD = 4  # chunks a worker that are under way or wait for a slower one before them
 
 
 @dataclass(frozen=True)
@@ -31,127 +39,101 @@ class Prediction:
 
     Attributes:
         path: the image.
-        label: the most probable class; empty if the image could not be used.
+        label: the most probable class, or `UNKNOWN`; empty if the image could not be used.
         probabilities: one per class, in the order of `Model.classes`.
         error: why the image could not be used; empty if it could.
+        distance: cosine distance to the training images; None if the image could not be used, or
+            the model does not know.
+        unlike: whether that is farther than nearly all training images are from one another; None
+            where ``distance`` is.
     """
 
     path: str
     label: str
     probabilities: tuple[float, ...]
     error: str
+    distance: float | None = None
+    unlike: bool | None = None
 
 
-class Model:
-    """A classifier file that Headstart wrote, ready to predict; threads may share one.
-
-    Args:
-        path: the ONNX file.
-        device: one of `pipeline.runner.DEVICES`.
-
-    Attributes:
-        classes: the class names, in the order of the probabilities.
-        backbone: the backbone's description, its preprocessing included.
-
-    Raises:
-        BackboneError: the file is missing, is no classifier by Headstart, or gives other features
-            on this machine than it gave where it was made.
-        RunnerError: it cannot run on the device.
-    """
-
-    def __init__(self, path: Path, device: str = "cpu") -> None:
-        if not is_file(path):
-            raise BackboneError(
-                f"no model at {one_line(path)}; make one with: headstart train-heads"
-            )
-        self._runner = Runner(path, device, batch=None)
-        self.backbone = self._runner.backbone
-        try:
-            self.classes = tuple(json.loads(self._runner.metadata[MODEL_METADATA])["classes"])
-        except (KeyError, TypeError, ValueError):
-            raise BackboneError(
-                f"{one_line(path)} is no classifier that Headstart wrote; "
-                "make one with: headstart train-heads"
-            ) from None
-        certificate.check_metadata(
-            self._runner.metadata, self._runner.embed, self.backbone.preprocess
-        )
-
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
-        """Turn an image file's bytes into what the network takes.
-
-        Raises:
-            ImageError: the bytes are no usable image.
-        """
-        return images.decode(data, self.backbone.preprocess)
-
-    def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the ``(n, k)`` class probabilities of ``(n, h, w, 3) uint8`` images.
-
-        Raises:
-            RunnerError: inference failed.
-        """
-        return self._runner.infer(PROBABILITIES, crops)
-
-    @property
-    def batch(self) -> int:
-        """How many images one inference takes on this device."""
-        return self._runner.batch
-
-
-def predict(model: Model, paths: Sequence[str], workers: int | None = None) -> Iterator[Prediction]:
-    """Yield a prediction for every image, in order.
+def predict(
+    model: Model,
+    paths: Sequence[str],
+    workers: int | None = None,
+    min_confidence: float = 0.0,
+) -> Iterator[Prediction]:
+    """Yield a prediction for every image, in order, as soon as it is known.
 
     Args:
         model: the classifier.
-        paths: image files; a folder or a CSV manifest stands for the images that it lists.
+        paths: image files, folders, CSV manifests and patterns; ``-`` for the lines on stdin; see
+            `pipeline.sources.stream`.
         workers: threads; None means one per core.
+        min_confidence: the probability below which the label is `UNKNOWN`.
 
     Raises:
-        InputError: a path is missing, or a folder holds no image.
+        InputError: a path is missing, a folder holds no image, or the model has a class that is
+            called `UNKNOWN` and ``min_confidence`` is given.
         RunnerError: inference failed.
     """
-    work = partial(_predict_chunk, model)
-    chunks = _chunks(_expand(paths), max(_CHUNK, model.batch))
+    if min_confidence > 0 and UNKNOWN in model.classes:
+        raise InputError(
+            f"the model has a class named {UNKNOWN}, so a minimum confidence would be ambiguous; "
+            "leave it out, and judge by the confidence of each row"
+        )
+    workers = workers or available_cores()
+    work = partial(_predict_chunk, model, min_confidence)
+    slots = threading.Semaphore(workers * _AHEAD)
+    chunks = _throttled(_chunks(stream(paths), max(_CHUNK, model.batch)), slots)
     waiting: dict[int, list[Prediction]] = {}
     following = 0
-    for number, results in run_threads(work, chunks, workers or available_cores()):
-        waiting[number] = results
-        while following in waiting:
-            yield from waiting.pop(following)
-            following += 1
+    results = run_threads(work, chunks, workers)
+    try:
+        for number, found in results:
+            if number != _IDLE:
+                waiting[number] = found
+            while following in waiting:
+                yield from waiting.pop(following)
+                slots.release()
+                following += 1
+    finally:
+        results.close()
 
 
-def _expand(paths: Sequence[str]) -> Iterator[Path]:
-    for name in paths:
-        path = Path(name)
-        try:
-            many = path.is_dir() or path.suffix.lower() in SUFFIXES
-            missing = not path.exists()
-        except OSError as error:  # no permission, or a name that is too long
-            raise InputError(f"cannot read {one_line(name)}: {error.strerror}") from error
-        if many:
-            listing = open_source(name)
-            yield from (location(listing, ref) for ref in listing.images)
-        elif missing:
-            raise InputError(f"no such file or folder: {one_line(name)}")
-        else:
-            yield path
+def _throttled(
+    chunks: Iterable[list[Path]], slots: threading.Semaphore
+) -> Iterator[tuple[int, list[Path]]]:
+    """Number the chunks, and hand one out only when few enough are under way.
+
+    While there is none to hand out, nothing is handed out now and then, so that a worker who waits
+    learns that the run is over.
+    """
+    numbers = itertools.count()
+    for chunk in chunks:
+        while chunk and not slots.acquire(timeout=_PATIENCE):
+            yield _IDLE, []
+        yield (next(numbers) if chunk else _IDLE), chunk
 
 
-def _chunks(paths: Iterable[Path], size: int) -> Iterator[tuple[int, list[Path]]]:
+def _chunks(paths: Iterable[Path | None], size: int) -> Iterator[list[Path]]:
+    """Yield the paths some at a time; None among them means that those at hand must not wait.
+
+    If none is at hand then, no path is what is yielded.
+    """
     chunk: list[Path] = []
-    number = 0
     for path in paths:
-        chunk.append(path)
-        if len(chunk) == size:
-            yield number, chunk
-            number, chunk = number + 1, []
+        if path is not None:
+            chunk.append(path)
+        if path is None or len(chunk) == size:
+            yield chunk
+            chunk = []
     if chunk:
-        yield number, chunk
+        yield chunk
 
 
-def _predict_chunk(model: Model, item: tuple[int, list[Path]]) -> tuple[int, list[Prediction]]:
+def _predict_chunk(
+    model: Model, min_confidence: float, item: tuple[int, list[Path]]
+) -> tuple[int, list[Prediction]]:
     number, paths = item
     found: dict[int, Prediction] = {}
     waiting: dict[int, NDArray[np.uint8]] = {}
@@ -161,9 +143,23 @@ def _predict_chunk(model: Model, item: tuple[int, list[Path]]) -> tuple[int, lis
         except ImageError as error:
             found[at] = Prediction(str(path), "", (), str(error))
         if waiting and (len(waiting) == model.batch or at == len(paths) - 1):
-            scores = model.predict(np.stack(list(waiting.values())))
-            for place, row in zip(waiting, scores, strict=True):
-                label = model.classes[int(np.argmax(row))]
-                found[place] = Prediction(str(paths[place]), label, tuple(map(float, row)), "")
+            answers = model.answer(np.stack(list(waiting.values())))
+            for place, scores, distance in zip(
+                waiting, answers.probabilities, answers.distance.tolist(), strict=True
+            ):
+                best = int(np.argmax(scores))
+                label = model.classes[best] if scores[best] >= min_confidence else UNKNOWN
+                known = model.threshold is not None
+                found[place] = Prediction(
+                    path=str(paths[place]),
+                    label=label,
+                    probabilities=tuple(scores.tolist()),
+                    error="",
+                    distance=distance if known else None,
+                    unlike=distance > model.threshold if model.threshold is not None else None,
+                )
             waiting.clear()
     return number, [found[at] for at in range(len(paths))]
+
+
+make_callable(__name__)

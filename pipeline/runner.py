@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from pipeline.errors import BackboneError, RunnerError, one_line
 from pipeline.images import POLICY
@@ -27,6 +26,7 @@ METADATA = "headstart.backbone"
 HEAD_INPUT = "head_X"
 LABEL = "label"
 PROBABILITIES = "probabilities"
+DISTANCE = "distance"
 MODEL_METADATA = "headstart.model"
 
 _PROVIDERS = {
@@ -103,6 +103,8 @@ def _with_options(device: str) -> list[tuple[str, dict[str, Any]]]:
     if device == "cuda":
         return [cuda]
     if device == "tensorrt":
+        from platformdirs import user_cache_path
+
         cache = user_cache_path("headstart") / "tensorrt"
         cache.mkdir(parents=True, exist_ok=True)
         options = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
@@ -214,8 +216,8 @@ class Runner:
         """
         shape = (CPU_BATCH, *self.backbone.preprocess.size, 3)
         images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        together = self._run(OUTPUT, images)
-        single = np.concatenate([self._run(OUTPUT, image[np.newaxis]) for image in images])
+        together = self._run([OUTPUT], images)[0]
+        single = np.concatenate([self._run([OUTPUT], image[np.newaxis])[0] for image in images])
         return CPU_BATCH if np.array_equal(together, single) else 1
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -234,26 +236,38 @@ class Runner:
         Raises:
             RunnerError: inference failed, or there is no such output.
         """
-        if self.batch == 1:
-            return self._run(output, images)
+        return self.outputs((output,), images)[0]
+
+    def outputs(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Return several outputs of the graph from one inference, see `infer`.
+
+        Raises:
+            RunnerError: inference failed, or there is no such output.
+        """
+        if self.batch == 1 or not len(images):
+            return self._run(names, images)
         parts = []
         for start in range(0, len(images), self.batch):
             part = images[start : start + self.batch]
             count = len(part)
             if self._exactly and count < self.batch:
                 part = np.pad(part, ((0, self.batch - count), *[(0, 0)] * (part.ndim - 1)))
-            parts.append(self._run(output, part)[:count])
-        return np.concatenate(parts) if parts else self._run(output, images)
+            parts.append([values[:count] for values in self._run(names, part)])
+        return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
-    def _run(self, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        several = OUTPUT in names and self._features != [OUTPUT]
+        wanted = [n for name in names for n in (self._features if name == OUTPUT else [name])]
         try:
-            names = self._features if output == OUTPUT else [output]
             if self._turn is None:
-                values = self._session.run(names, {INPUT: images})
+                values: list[NDArray[np.float32]] = self._session.run(wanted, {INPUT: images})
             else:
                 with self._turn:
-                    values = self._session.run(names, {INPUT: images})
+                    values = self._session.run(wanted, {INPUT: images})
         except Exception as error:  # onnxruntime raises its own, unrelated, exception types
             raise RunnerError(f"inference failed: {one_line(error)}") from error
-        joined: NDArray[np.float32] = np.hstack(values) if len(values) > 1 else values[0]
-        return joined
+        if not several:
+            return values
+        found = dict(zip(wanted, values, strict=True))
+        features = np.hstack([found[name] for name in self._features])
+        return [features if name == OUTPUT else found[name] for name in names]

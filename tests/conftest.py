@@ -18,7 +18,9 @@ import pytest
 from onnx import TensorProto, compose, helper, numpy_helper
 from PIL import Image
 
-from pipeline import certificate
+from pipeline import certificate, modelfile
+from pipeline.bundle.distance import add_distance
+from pipeline.novelty import Reference
 from pipeline.records import Backbone, Preprocess
 from pipeline.runner import (
     HEAD_INPUT,
@@ -33,6 +35,8 @@ from pipeline.runner import (
 
 TINY_DIM = 12
 TINY_CROP = 32
+TINY_REFERENCE = np.eye(1, TINY_DIM, dtype=np.float16)  # the one image it was trained on
+TINY_THRESHOLD = 0.5
 IMAGE_SUFFIXES = ("jpg", "png", "webp", "bmp", "tif", "gif")
 _OPSETS = [helper.make_opsetid("", 18)]
 _IR_VERSION = 10
@@ -128,12 +132,16 @@ def tiny_classifier(tiny_backbone, tmp_path_factory) -> Path:
     trunk = onnx.load(tiny_backbone)
     model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="classifier")
     model.graph.output.append(trunk.graph.output[0])
+    add_distance(model, Reference(TINY_REFERENCE, 1, TINY_THRESHOLD, 0.99))
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}
-    metadata[MODEL_METADATA] = json.dumps({"classes": ["bark", "cloth", "drain"]})
+    facts = {"classes": ["bark", "cloth", "drain"], "novelty": {"threshold": TINY_THRESHOLD}}
+    metadata[MODEL_METADATA] = json.dumps(facts)
+    metadata[modelfile.KEY] = modelfile.blank()
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     path = tmp_path_factory.mktemp("classifier") / "model.onnx"
     onnx.save(model, path)
+    modelfile.seal(path)
     return path
 
 

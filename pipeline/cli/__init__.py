@@ -30,6 +30,7 @@ _COMMANDS = {  # command: module of this package
     "finetune": "finetune",
     "predict": "predict",
     "report": "report",
+    "export-features": "export_features",
 }
 
 

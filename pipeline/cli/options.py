@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -22,12 +22,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pipeline.backbones.graft.recipe import PRESETS
-from pipeline.backbones.layers import POOLS
-from pipeline.embed import Hooks
 from pipeline.errors import InputError, one_line
 from pipeline.records import Backbone, Choice
 from pipeline.runner import DEVICES
+
+if TYPE_CHECKING:
+    from pipeline.embed import Hooks
 
 FILE = click.Path(path_type=Path)
 
@@ -39,17 +39,23 @@ workers = click.option(
 seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 
 
-preprocess = click.option(
-    "--preprocess",
-    default="",
-    metavar="PRESET|FILE.json",
-    help=f"How images are prepared for onnx:PATH: {', '.join(PRESETS)}, as PRESET:SIZE or "
-    "PRESET:BGR too, or a JSON file.",
-)
+def preprocess(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option that says how images are prepared for an ONNX file by others."""
+    from pipeline.backbones.graft.recipe import PRESETS  # predicting needs none of it
+
+    return click.option(
+        "--preprocess",
+        default="",
+        metavar="PRESET|FILE.json",
+        help=f"How images are prepared for onnx:PATH: {', '.join(PRESETS)}, as PRESET:SIZE or "
+        "PRESET:BGR too, or a JSON file.",
+    )(command)
 
 
 def backbone_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which weights a named backbone gets and where it is cut."""
+    from pipeline.backbones.layers import POOLS  # likewise
+
     for option in (
         preprocess,
         click.option("--pool", type=click.Choice(POOLS), help="How a layer's output is pooled."),
@@ -106,6 +112,8 @@ def print_json(document: dict[str, Any]) -> None:
 @contextmanager
 def hooks(title: str) -> Iterator[Hooks]:
     """Show a stage's notices, and its progress as a bar on a terminal or a line now and then."""
+    from pipeline.embed import Hooks
+
     out = console()
     bar = Progress(
         TextColumn(title),

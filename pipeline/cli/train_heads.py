@@ -12,19 +12,19 @@ from pathlib import Path
 
 import click
 
-from pipeline import bundle, compare, export, report, sources, store
+from pipeline import bundle, compare, export, novelty, report, sources, store
 from pipeline.cli.leaderboard import print_table
 from pipeline.cli.options import FILE, as_json, hooks, print_json, seed
 from pipeline.embed import Hooks
 from pipeline.errors import InputError, one_line
 from pipeline.files import make_folder
-from pipeline.heads import HEADS
+from pipeline.heads import HEADS, saving
 from pipeline.protocol.rules import SMALL_CLASSES, VALIDATION
-from pipeline.records import FeatureSet
+from pipeline.records import Comparison, FeatureSet
 
 _WRITTEN = (
     *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
-    *("model.onnx", "report.html"),
+    *("model.onnx", "report.html", "MODEL_CARD.md", "predict_example.py"),
 )
 
 
@@ -66,6 +66,17 @@ _WRITTEN = (
     show_default=True,
     help="Look for photos that were saved again, and keep them in one fold.",
 )
+@click.option(
+    "--save-head",
+    type=click.Choice(saving.KINDS),
+    multiple=True,
+    help="Write the best head for scikit-learn too; repeatable.",
+)
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="For --save-head joblib: a pickle, which runs any code in it when it is loaded.",
+)
 @seed
 @click.option("--force", is_flag=True, help="Train again even if the results are up to date.")
 @as_json
@@ -81,6 +92,8 @@ def command(
     class_weight: str,
     small_classes: str,
     near_duplicates: bool,
+    save_head: tuple[str, ...],
+    allow_pickle: bool,
     seed: int,
     force: bool,
     json_: bool,
@@ -92,6 +105,7 @@ def command(
     results.json, predictions.csv, label_issues.csv (training images whose label is in doubt),
     duplicates.csv, model.onnx, report.html and plots into the --out folder.
     """
+    _check_saving(save_head, allow_pickle)
     names = tuple(name.strip() for name in heads.split(",") if name.strip())
     config = compare.CompareConfig(
         heads=names,
@@ -105,11 +119,13 @@ def command(
     )
     named_groups = sources.read_groups(groups) if groups else {}
     data = _read(stores, layers)
-    held = not force and _held_results(out, compare.inputs_digest(data, config, named_groups))
+    held = not force and _held_results(
+        out, save_head, compare.inputs_digest(data, config, named_groups)
+    )
     if not held:
         make_folder(out)
         with hooks("training") as told:
-            _train(stores, data, config, named_groups, out, told)
+            _train(stores, data, config, named_groups, out, told, save_head)
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     if json_:
         print_json(results)
@@ -137,6 +153,7 @@ def _train(
     named_groups: Mapping[str, str],
     out: Path,
     told: Hooks,
+    save_head: tuple[str, ...],
 ) -> None:
     """Compare the heads, then write everything that follows from the comparison."""
     comparison, outcome = compare.compare(data, config, named_groups, told.notice)
@@ -150,27 +167,47 @@ def _train(
     compare.write_results(out, comparison, outcome)
     report.write_report(out, data)
     report.write_plots(out)
-    result, best = comparison.heads[0], outcome.best
+    _write_model(comparison, outcome, out, told)
+    for kind in save_head:
+        saving.save(outcome.best.head.estimator, out, kind)
+
+
+def _write_model(comparison: Comparison, outcome: compare.Outcome, out: Path, told: Hooks) -> None:
+    """Write the best head as a model file, and beside it what helps to use it."""
+    result, best, rows = comparison.heads[0], outcome.best, outcome.protocol
+    data, train = best.data, rows.train
     summary = {
         "head": {"name": result.name, "params": result.params},
         "test_accuracy": result.test_accuracy,
         "test_accuracy_ci": result.test_accuracy_ci,
+        "images": {"train": len(train), "test": len(rows.test)},
         "inputs": comparison.provenance["inputs"],
     }
     agreement = bundle.bundle(
-        export.locate(best.data.extraction["backbone"], best.data.model, best.data.weights),
+        export.locate(data.extraction["backbone"], data.model, data.weights),
         best.head.estimator,
-        best.data.classes,
-        best.data.features[outcome.protocol.test],
+        data.classes,
+        data.features[rows.test],
         summary,
         out / "model.onnx",
+        novelty.learn(data.features[train], data.label[train], rows.group[train]),
     )
+    bundle.write_companions(out, comparison)
     told.notice(f"model.onnx: {agreement}")
 
 
-def _held_results(out: Path, inputs: str) -> bool:
+def _check_saving(kinds: tuple[str, ...], allow_pickle: bool) -> None:
+    if saving.UNSAFE in kinds and not allow_pickle:
+        raise click.UsageError(
+            "a joblib file is a pickle: loading it runs any code in it; add --allow-pickle if all "
+            "who load it trust where it comes from, or use --save-head skops"
+        )
+
+
+def _held_results(out: Path, kinds: tuple[str, ...], inputs: str) -> bool:
     """Say whether the folder holds everything that these inputs lead to."""
-    if not all((out / name).is_file() for name in (*_WRITTEN, *report.PLOT_FILES)):
+    saved = [f"head.{kind}" for kind in kinds]
+    if not all((out / name).is_file() for name in (*_WRITTEN, *report.PLOT_FILES, *saved)):
         return False
     try:
         held = json.loads((out / "results.json").read_text(encoding="utf-8"))

@@ -66,7 +66,7 @@ def refuse_files(choice: Choice, config: FinetuneConfig) -> None:
     Raises:
         BackboneError: the backbone is a file.
     """
-    if choice.name.endswith(".onnx"):
+    if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
         raise BackboneError(
             f"{one_line(choice.name)} is an ONNX file, which has no training graph, so --mode "
             f"{config.mode} cannot train it; give the backbone by its name, or train heads on its "
@@ -108,6 +108,7 @@ def finetune(
     config = config.settled()
     choose_device(config.device)
     candidate = backbones.find(choice)
+    assert isinstance(candidate, Candidate)  # files were refused
     division = divide(frozen, config.seed)
     for remark in division.remarks:
         notice(remark)

@@ -13,9 +13,10 @@ from pipeline.records import Listing
 from pipeline.sources.folder import list_folder
 from pipeline.sources.listing import describe, location
 from pipeline.sources.manifest import SUFFIXES, list_manifest, read_groups
+from pipeline.sources.stream import STDIN, stream
 from pipeline.sources.torchvision_sets import PREFIX, list_torchvision
 
-__all__ = ["describe", "location", "open_source", "read_groups"]
+__all__ = ["STDIN", "describe", "location", "open_source", "read_groups", "stream"]
 
 
 def open_source(data: str, *, cache: Path | None = None, download: bool = True) -> Listing:

@@ -23,7 +23,12 @@ from pathlib import Path
 
 from pipeline.errors import InputError, one_line
 from pipeline.records import ImageRef, Listing
-from pipeline.sources.listing import SPLIT_NAMES, describe_ignored, make_listing
+from pipeline.sources.listing import (
+    SPLIT_NAMES,
+    describe_ignored,
+    make_listing,
+    natural_key,
+)
 
 EXTENSIONS = frozenset(
     ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif")
@@ -48,7 +53,7 @@ def list_folder(root: Path, name: str) -> Listing:
             images.
     """
     ignored: Counter[str] = Counter()
-    folders = list(_walk(root, ignored))
+    folders = list(walk(root, ignored))
     if not folders:
         found = f"; ignored: {describe_ignored(ignored)}" if ignored else ""
         raise InputError(
@@ -66,13 +71,26 @@ def list_folder(root: Path, name: str) -> Listing:
     return make_listing(root, images, ignored, name)
 
 
-def _walk(root: Path, ignored: Counter[str]) -> Iterator[tuple[Parts, list[str]]]:
-    """Yield each folder that holds images, as its path below the root, with their names."""
+def walk(
+    root: Path, ignored: Counter[str] | None = None, ordered: bool = False
+) -> Iterator[tuple[Parts, list[str]]]:
+    """Yield each folder that holds images, as its path below the root, with their names.
+
+    Args:
+        root: where to begin.
+        ignored: counts what is passed over, by reason.
+        ordered: whether a folder's folders come in natural order.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    ignored = Counter() if ignored is None else ignored
     pending: list[tuple[Parts, frozenset[tuple[int, int]]]] = [((), frozenset())]
     while pending:
         parts, ancestors = pending.pop()
         folder = root.joinpath(*parts)
         images: list[str] = []
+        first = len(pending)
         try:
             status = folder.stat()
             identity = (status.st_dev, status.st_ino)
@@ -95,8 +113,14 @@ def _walk(root: Path, ignored: Counter[str]) -> Iterator[tuple[Parts, list[str]]
                 f"cannot read the folder {one_line(folder)}: {cause}; make it readable or move "
                 "it away"
             ) from error
+        if ordered:
+            pending[first:] = sorted(pending[first:], key=_last_name, reverse=True)
         if images:
             yield parts, images
+
+
+def _last_name(item: tuple[Parts, object]) -> tuple[list[str | int], str]:
+    return natural_key(item[0][-1]), item[0][-1]
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

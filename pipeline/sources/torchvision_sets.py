@@ -21,7 +21,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import platformdirs
 
 from pipeline.errors import InputError, one_line
 from pipeline.files import cannot_write
@@ -106,6 +105,8 @@ def list_torchvision(data: str, *, cache: Path | None, download: bool) -> Listin
     name = _known(asked)
     if place:
         cache = Path(os.path.expanduser(place))  # noqa: PTH111 - Path's fails on unknown users
+    import platformdirs  # which predicting does without
+
     root = (cache or Path(platformdirs.user_cache_dir("headstart")) / "datasets").absolute()
     exported = root / f"{name}-images"
     if not exported.is_dir():

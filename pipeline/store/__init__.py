@@ -14,11 +14,13 @@ from pipeline.store.journal import Record
 from pipeline.store.layout import FORMAT, VERSION
 from pipeline.store.reader import Origin, read, read_layers, read_origin
 from pipeline.store.repair import Repair, repair
+from pipeline.store.streaming import Block, read_blocks, read_size
 from pipeline.store.writer import FileState, Row, StoreWriter, state_key
 
 __all__ = [
     "FORMAT",
     "VERSION",
+    "Block",
     "Failure",
     "FileState",
     "Origin",
@@ -28,8 +30,10 @@ __all__ = [
     "StoreWriter",
     "held_extraction",
     "read",
+    "read_blocks",
     "read_layers",
     "read_origin",
+    "read_size",
     "repair",
     "state_key",
     "verify",

@@ -21,7 +21,7 @@ from pipeline.records import Backbone
 from pipeline.runner import METADATA, Runner
 
 COMMANDS = ["demo-data", "backbones", "export", "features", "verify", "train-heads", "finetune"]
-COMMANDS += ["predict", "report"]
+COMMANDS += ["predict", "report", "export-features"]
 HEADSTART = [sys.executable, "-c", "from pipeline.cli import main; main()"]
 
 
@@ -72,7 +72,10 @@ def test_help_lists_every_command(headstart):
         ["train-heads", "s.h5", "--out", "o", "--folds", "1"],
         ["train-heads", "--out", "o"],
         ["train-heads", "s.h5", "--out", "o", "--class-weight", "much"],
+        ["train-heads", "s.h5", "--out", "o", "--save-head", "joblib"],
         ["predict", "m.onnx"],
+        ["predict", "m.onnx", "a.jpg", "--out", "a.csv", "--format", "csv"],
+        ["export-features", "s.h5"],
         ["predict", "m.onnx", "a.jpg", "--out", "a.txt"],
         ["predict", "m.onnx", "a.jpg", "--out", "a.csv", "--json"],
         ["demo-data"],
@@ -212,7 +215,7 @@ def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     files = contents(tmp_path / "results")
     assert set(files) == {
         *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
-        *("model.onnx", "report.html"),
+        *("model.onnx", "report.html", "MODEL_CARD.md", "predict_example.py"),
         *("plots/heads.svg", "plots/confusion.svg", "plots/reliability.svg"),
     }
     second = headstart(*words)

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
+from pipeline import modelfile
 from pipeline.errors import BackboneError, ImageError, InputError, RunnerError
 from pipeline.images import decode
 from pipeline.predict import Model, Prediction, predict
@@ -29,8 +30,10 @@ def rewritten(tiny_classifier, tmp_path):
     def write(key: str, text: str):
         classifier = onnx.load(tiny_classifier)
         properties = {prop.key: prop.value for prop in classifier.metadata_props}
-        onnx.helper.set_model_props(classifier, properties | {key: text})
+        seal = {modelfile.KEY: modelfile.blank()}
+        onnx.helper.set_model_props(classifier, properties | {key: text} | seal)
         onnx.save(classifier, tmp_path / "rewritten.onnx")
+        modelfile.seal(tmp_path / "rewritten.onnx")
         return tmp_path / "rewritten.onnx"
 
     return write
@@ -91,7 +94,7 @@ class TestModel:
 
     def test_a_file_that_is_no_onnx(self, tmp_path):
         (tmp_path / "foreign.onnx").write_bytes(b"not ONNX")
-        with pytest.raises(RunnerError, match=r"foreign.onnx cannot be loaded by onnxruntime"):
+        with pytest.raises(BackboneError, match=r"foreign.onnx is no classifier that Headstart wr"):
             Model(tmp_path / "foreign.onnx")
 
     def test_a_description_that_does_not_fit_the_graph(self, rewritten, tiny_classifier, image):
@@ -172,7 +175,7 @@ class TestStream:
         ("name", "message"),
         [
             ("missing", r"^no such file or folder: .*/missing$"),
-            ("missing.csv", "no such folder or manifest"),
+            ("missing.csv", "no such file or folder"),
             ("mis\nsing", r"^no such file or folder: .*/mis\\nsing$"),
             ("nul\0", r"^no such file or folder: .*/nul\\x00$"),
             ("n" * 300, r"^cannot read .*: File name too long$"),

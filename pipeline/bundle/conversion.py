@@ -1,17 +1,8 @@
-"""Stage: a backbone and a fitted head become one ONNX file, proved before it is published.
-
-The file takes the backbone's ``uint8`` images and returns ``label`` (index into the class names),
-``probabilities`` and ``features``; class names, preprocessing and a summary of the training are in
-its metadata. Predicting with it needs no scikit-learn and unpickles nothing.
-"""
+"""A fitted head becomes an ONNX graph, ``features`` to ``label`` and ``probabilities``."""
 
 from __future__ import annotations
 
-import json
 import warnings
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,93 +10,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import HeadstartError
 from pipeline.export import OPSET
-from pipeline.files import replacing
-from pipeline.runner import (
-    HEAD_INPUT,
-    INPUT,
-    LABEL,
-    MODEL_METADATA,
-    OUTPUT,
-    PROBABILITIES,
-    open_session,
-)
+from pipeline.runner import LABEL, PROBABILITIES
 
-MIN_AGREEMENT = 0.999  # of labels; what is missing are ties
-MAX_DIFFERENCE = 1e-4  # of probabilities
-_ML_OPSET = 3
+ML_OPSET = 3
 _CDIST_DOMAIN = "com.microsoft"
 _HEAD = "head_"  # prefix of the head's names in the joined graph
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How the ONNX head compares with scikit-learn's on the same features.
-
-    Attributes:
-        rows: feature vectors compared.
-        labels: share of equal labels.
-        max_difference: largest absolute difference of a probability.
-    """
-
-    rows: int
-    labels: float
-    max_difference: float
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        return (
-            f"ONNX against scikit-learn on {self.rows:,} rows: {self.labels:.2%} equal labels, "
-            f"probabilities within {self.max_difference:.1e}"
-        )
-
-
-def bundle(
-    backbone: Path,
-    estimator: Any,  # noqa: ANN401 - a scikit-learn classifier
-    classes: tuple[str, ...],
-    features: NDArray[np.float32],
-    summary: dict[str, Any],
-    out: Path,
-) -> Agreement:
-    """Write the model; one that does not agree with scikit-learn is not written.
-
-    Args:
-        backbone: the backbone's ONNX file.
-        estimator: a fitted classifier on ``(n, d)`` features, of class codes.
-        classes: the names that the codes index.
-        features: ``(n, d) float32``, rows on which the agreement is proved.
-        summary: facts about the training (JSON), kept in the metadata.
-        out: the file to write.
-
-    Raises:
-        HeadstartError: the head cannot be converted, or does not agree.
-        OutputError: the file cannot be written.
-    """
-    import onnx
-    from onnx import compose, helper
-
-    head = _head_graph(estimator, features.shape[1])
-    trunk = onnx.load(backbone)
-    metadata = {prop.key: prop.value for prop in trunk.metadata_props}
-    head.ir_version = trunk.ir_version
-    model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="headstart")
-    model.graph.output.append(trunk.graph.output[0])  # for embeddings, and the certificate
-    known = [classes[code] for code in estimator.classes_]
-    facts = {"classes": known, "software": {"headstart": version("headstart")}} | summary
-    metadata[MODEL_METADATA] = json.dumps(facts)
-    helper.set_model_props(model, metadata)
-    onnx.checker.check_model(model)
-    with replacing(out) as partial:
-        onnx.save(head, partial)
-        agreement = _agreement(partial, estimator, features)
-        if agreement.labels < MIN_AGREEMENT or agreement.max_difference > MAX_DIFFERENCE:
-            raise HeadstartError(f"{out.name} was not written: it does not agree ({agreement})")
-        onnx.save(model, partial)
-        _runs(partial, trunk)
-    return agreement
-
-
-def _head_graph(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+def head_graph(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
     """Convert a head to ``features`` → ``label``, ``probabilities``; the label is the argmax."""
     from onnx import TensorProto, compose, helper
     from skl2onnx import to_onnx
@@ -126,7 +38,7 @@ def _head_graph(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
                 estimator,
                 initial_types=[("X", FloatTensorType([None, dim]))],
                 options=options,
-                target_opset={"": OPSET, "ai.onnx.ml": _ML_OPSET, _CDIST_DOMAIN: 1},
+                target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET, _CDIST_DOMAIN: 1},
             )
     except Exception as error:  # skl2onnx raises many kinds for what it cannot convert
         raise HeadstartError(f"the head cannot be converted to ONNX: {error}") from error
@@ -214,26 +126,6 @@ def _mend_distance_weights(graph: Any) -> None:  # noqa: ANN401 - ModelProto
         if node.op_type == "Mul" and node.input[0] in top:
             node.op_type = "Abs"
             del node.input[1]
-
-
-def _agreement(path: Path, estimator: Any, features: NDArray[np.float32]) -> Agreement:  # noqa: ANN401
-    session = open_session(path)
-    label, scores = session.run([LABEL, PROBABILITIES], {HEAD_INPUT: features})
-    expected = estimator.predict_proba(features)
-    return Agreement(
-        rows=len(features),
-        labels=float(np.mean(label == expected.argmax(axis=1))),
-        max_difference=float(np.abs(scores - expected).max()),
-    )
-
-
-def _runs(path: Path, trunk: Any) -> None:  # noqa: ANN401 - ModelProto
-    """Make sure that the joined graph loads and takes images, one and several."""
-    session = open_session(path)
-    shape = trunk.graph.input[0].type.tensor_type.shape.dim
-    size = (shape[1].dim_value, shape[2].dim_value)
-    for count in (1, 3):
-        images = np.zeros((count, *size, 3), np.uint8)
-        label, scores = session.run([LABEL, PROBABILITIES], {INPUT: images})
-        if label.shape != (count,) or not np.isfinite(scores).all():
-            raise HeadstartError(f"{path.name} was not written: the joined graph does not run")
+    used = {name for node in graph.graph.node for name in node.input}
+    for constant in [c for c in graph.graph.initializer if c.name not in used]:
+        graph.graph.initializer.remove(constant)  # or runtimes complain of it

@@ -1,0 +1,37 @@
+"""Predicting against extraction: the same images, the same threads, alternated.
+
+    python benchmarks/predicting.py MODEL.onnx BACKBONE FOLDER [ROUNDS]
+
+Prints images/s of both and the median of the ratios, after one round that does not count.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from pipeline import EmbedConfig, embed, load_model, predict
+
+
+def main(model: str, backbone: str, folder: str, rounds: str = "3") -> None:
+    """Measure and print."""
+    classifier = load_model(model)
+    found: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number in range(int(rounds) + 1):
+            out = Path(scratch) / f"{number}.h5"
+            summary = embed(folder, out, EmbedConfig(backbone))
+            started = time.perf_counter()
+            count = sum(1 for _ in predict(classifier, [folder]))
+            found.append((summary.images_per_second, count / (time.perf_counter() - started)))
+    ratios = [predicting / extracting for extracting, predicting in found[1:]]
+    print(f"extraction {median(e for e, _ in found[1:]):.0f} images/s")
+    print(f"predicting {median(p for _, p in found[1:]):.0f} images/s")
+    print(f"ratio {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,205 @@
+"""Stage: a backbone and a fitted head become one ONNX file, proved before it is published.
+
+The file takes the backbone's ``uint8`` images and returns ``label`` (index into the class names),
+``probabilities``, ``features`` and, if it was told of the training images, ``distance``: how far
+the image is from them. Class names, a summary of the training and what the file needs are in its
+metadata, beside what the backbone says of itself, and `pipeline.modelfile` seals it all.
+Predicting with it needs no scikit-learn and unpickles nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import certificate, modelfile
+from pipeline.bundle.companions import write_companions
+from pipeline.bundle.conversion import head_graph
+from pipeline.bundle.distance import add_distance
+from pipeline.errors import HeadstartError
+from pipeline.files import replacing
+from pipeline.images import decode
+from pipeline.novelty import METHOD, Reference
+from pipeline.runner import (
+    HEAD_INPUT,
+    LABEL,
+    METADATA,
+    MODEL_METADATA,
+    OUTPUT,
+    PROBABILITIES,
+    Runner,
+    open_session,
+)
+
+__all__ = ["MAX_DIFFERENCE", "MIN_AGREEMENT", "Agreement", "bundle", "write_companions"]
+
+MIN_AGREEMENT = 0.999  # of labels; what is missing are ties
+MAX_DIFFERENCE = 1e-4  # of probabilities
+_BLOCK = 4096  # rows compared at once
+# The first onnxruntime that reads an opset (onnxruntime.ai/docs/reference/compatibility).
+_OLDEST_RUNTIME = {18: "1.14", 19: "1.15", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.22"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How the ONNX head compares with scikit-learn's on the same features.
+
+    Attributes:
+        rows: feature vectors compared.
+        labels: share of equal labels.
+        max_difference: largest absolute difference of a probability.
+    """
+
+    rows: int
+    labels: float
+    max_difference: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the file may be published; labels differ in ties only, one is always allowed."""
+        unequal = round((1 - self.labels) * self.rows)
+        return (
+            unequal <= max(1, (1 - MIN_AGREEMENT) * self.rows)
+            and self.max_difference <= MAX_DIFFERENCE
+        )
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return (
+            f"ONNX against scikit-learn on {self.rows:,} rows: {self.labels:.2%} equal labels, "
+            f"probabilities within {self.max_difference:.1e}"
+        )
+
+
+def bundle(
+    backbone: Path,
+    estimator: Any,  # noqa: ANN401 - a scikit-learn classifier
+    classes: tuple[str, ...],
+    features: NDArray[np.float32],
+    summary: dict[str, Any],
+    out: Path,
+    reference: Reference | None = None,
+) -> Agreement:
+    """Write the model; one that does not agree with scikit-learn is not written.
+
+    Args:
+        backbone: the backbone's ONNX file.
+        estimator: a fitted classifier on ``(n, d)`` features, of class codes.
+        classes: the names that the codes index.
+        features: ``(n, d) float32``, rows on which the agreement is proved.
+        summary: facts about the training (JSON), kept in the metadata.
+        out: the file to write.
+        reference: what is known of the training images; None leaves ``distance`` out.
+
+    Raises:
+        HeadstartError: the head cannot be converted, or does not agree.
+        OutputError: the file cannot be written.
+    """
+    import onnx
+
+    head = head_graph(estimator, features.shape[1])
+    trunk = onnx.load(backbone)
+    model = _joined(trunk, head, reference)
+    metadata = {prop.key: prop.value for prop in trunk.metadata_props}
+    with replacing(out) as partial:
+        onnx.save(head, partial)
+        agreement = _agreement(partial, estimator, features)
+        if not agreement.holds:
+            raise HeadstartError(f"{out.name} was not written: it does not agree ({agreement})")
+        known = [classes[code] for code in estimator.classes_]
+        facts = {"schema": modelfile.SCHEMA, "classes": known} | _needs(model) | summary
+        facts["licence"] = json.loads(metadata[METADATA])["licence"]
+        facts["agreement"] = dataclasses.asdict(agreement)
+        if reference is not None:
+            facts["novelty"] = _describe(reference)
+        metadata[MODEL_METADATA] = json.dumps(facts)
+        metadata[modelfile.KEY] = modelfile.blank()
+        onnx.helper.set_model_props(model, metadata)
+        onnx.checker.check_model(model)
+        onnx.save(model, partial)
+        modelfile.seal(partial)
+        _prove(partial, estimator, out.name)
+    return agreement
+
+
+def _joined(trunk: Any, head: Any, reference: Reference | None) -> Any:  # noqa: ANN401 - ModelProto
+    """Return backbone, head and distance in one graph, in the oldest format that holds it."""
+    from onnx import compose, helper
+
+    head.ir_version = trunk.ir_version
+    model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="headstart")
+    model.graph.output.append(trunk.graph.output[0])  # for embeddings, and the certificate
+    if reference is not None:
+        add_distance(model, reference)
+    for node in model.graph.node:  # what the exporter noted for its own debugging
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
+    del model.graph.value_info[:]
+    oldest = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
+    model.ir_version = head.ir_version = oldest
+    return model
+
+
+def _needs(model: Any) -> dict[str, Any]:  # noqa: ANN401 - ModelProto
+    """Say what wrote the file and what reads it."""
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    oldest = _OLDEST_RUNTIME.get(max(18, opsets["ai.onnx"]), version("onnxruntime"))
+    return {
+        "software": {name: version(name) for name in ("headstart", "scikit-learn", "skl2onnx")},
+        "opset": opsets,
+        "ir_version": model.ir_version,
+        "min_onnxruntime": oldest,
+    }
+
+
+def _describe(reference: Reference) -> dict[str, Any]:
+    return {
+        "method": METHOD,
+        "neighbours": reference.neighbours,
+        "images": len(reference.rows),
+        "quantile": reference.quantile,
+        "threshold": reference.threshold,
+    }
+
+
+def _agreement(path: Path, estimator: Any, features: NDArray[np.float32]) -> Agreement:  # noqa: ANN401
+    session = open_session(path)
+    equal, difference = 0, 0.0
+    for start in range(0, len(features), _BLOCK):
+        rows = features[start : start + _BLOCK]
+        label, scores = session.run([LABEL, PROBABILITIES], {HEAD_INPUT: rows})
+        expected = estimator.predict_proba(rows)
+        equal += int(np.sum(label == expected.argmax(axis=1)))
+        worst = float(np.abs(scores - expected).max())
+        difference = max(difference, worst if np.isfinite(worst) else np.inf)
+    return Agreement(len(features), equal / max(1, len(features)), difference)
+
+
+def _prove(path: Path, estimator: Any, name: str) -> None:  # noqa: ANN401
+    """Hold the joined file to the certificate, and its answers to the head's, one by one and all.
+
+    Raises:
+        HeadstartError: it does not run, or answers something else.
+    """
+    runner = Runner(path)
+    preprocess = runner.backbone.preprocess
+    if certificate.METADATA in runner.metadata:
+        certificate.check_metadata(runner.metadata, runner.embed, preprocess)
+        probes = certificate.Certificate.from_json(runner.metadata[certificate.METADATA]).probes
+        crops = np.stack([decode(data, preprocess) for data in probes.values()])
+    else:
+        crops = np.zeros((3, *preprocess.size, 3), np.uint8)
+    for images in (crops, crops[:1]):
+        features, scores = runner.outputs((OUTPUT, PROBABILITIES), images)
+        difference = np.abs(scores - estimator.predict_proba(features)).max()
+        if not difference <= MAX_DIFFERENCE:
+            raise HeadstartError(
+                f"{name} was not written: the joined graph does not run as its head does "
+                f"(probabilities differ by {difference:.1e})"
+            )

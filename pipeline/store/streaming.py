@@ -1,0 +1,63 @@
+"""Reading a feature store some rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import StoreError, one_line
+from pipeline.store.check import first_defect
+from pipeline.store.layout import BLOCK, read_classes, text
+from pipeline.store.opening import opened
+
+
+class Block(NamedTuple):
+    """Rows that follow one another.
+
+    Attributes:
+        path: names of images.
+        label: class names; empty where unknown.
+        split: names of splits.
+        features: ``(b, d) float32``.
+    """
+
+    path: list[str]
+    label: list[str]
+    split: list[str]
+    features: NDArray[np.float32]
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return how many rows a store has, and features a row, once it is known to be sound.
+
+    Raises:
+        StoreError: it is missing, no feature store, of a newer version, or damaged.
+    """
+    defect = first_defect(path)
+    if defect:
+        raise StoreError(f"{one_line(path)} cannot be used: {defect}; see: headstart verify")
+    with opened(path) as file:
+        rows, dim = file["features"].shape
+    return int(rows), int(dim)
+
+
+def read_blocks(path: Path) -> Iterator[Block]:
+    """Yield the rows of a store that `read_size` has found sound.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    with opened(path) as file:
+        classes = read_classes(file)
+        for start in range(0, len(file["features"]), BLOCK):
+            rows = np.s_[start : start + BLOCK]
+            yield Block(
+                list(map(text, file["path"][rows])),
+                [classes[code] if code >= 0 else "" for code in file["label"][rows].tolist()],
+                list(map(text, file["split"][rows])),
+                file["features"][rows].astype(np.float32),
+            )

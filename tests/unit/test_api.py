@@ -1,0 +1,174 @@
+"""The library: names, the store as an object, the transformer, the table, saved heads."""
+
+import csv
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+
+import pipeline
+from pipeline import FeatureStore, ImageEmbedder, embed, export_features
+from pipeline.errors import HeadstartError, InputError
+from pipeline.heads import HEADS, saving
+from pipeline.heads.search import TrainingSet, stratified_folds
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, tiny_backbone, write_image):
+    folder = tmp_path_factory.mktemp("api")
+    for label in ("bark", "cloth"):
+        for number in range(8):
+            write_image(folder / "photos" / label / f"{number}.png", hash(label) % 97 + number)
+    embed(str(folder / "photos"), folder / "s.h5", pipeline.EmbedConfig(str(tiny_backbone)))
+    return FeatureStore(folder / "s.h5")
+
+
+def photos(store):
+    return [str(store.path.parent / "photos" / path) for path in store.paths]
+
+
+def test_every_name_is_there_and_importing_loads_nothing(fresh_python):
+    assert all(callable(getattr(pipeline, name)) for name in pipeline.__all__)
+    assert set(pipeline.__all__) <= set(dir(pipeline))
+    with pytest.raises(AttributeError):
+        _ = pipeline.nothing
+    script = "import json, sys, pipeline; print(json.dumps(sorted(sys.modules)))"
+    loaded = set(fresh_python(script))
+    assert not {"torch", "numpy", "sklearn", "onnxruntime", "h5py", "click"} & loaded
+
+
+def test_a_store_as_an_object(store):
+    assert len(store) == len(store.paths) == len(store.features) == 16
+    assert set(store.labels) == set(store.classes) == {"bark", "cloth"}
+
+
+def test_the_transformer_makes_the_store_s_features(store, tiny_backbone):
+    embedder = ImageEmbedder(str(tiny_backbone), workers=2)
+    again = pickle.loads(pickle.dumps(clone(embedder)))
+    np.testing.assert_array_equal(again.fit_transform(photos(store)), store.features)
+    assert again.get_params()["backbone"] == str(tiny_backbone)
+    assert len(again.get_feature_names_out()) == store.features.shape[1]
+    assert again.transform([]).shape == (0, store.features.shape[1])
+
+
+@pytest.mark.parametrize("bad", ["a.png", [1, 2], [["a", "b"]], 3])
+def test_the_transformer_takes_paths_only(bad, tiny_backbone):
+    with pytest.raises(InputError, match="list of image paths"):
+        ImageEmbedder(str(tiny_backbone)).fit(bad)
+
+
+def test_the_transformer_names_a_bad_image(tiny_backbone, tmp_path):
+    (tmp_path / "b.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"b.png: .*leave it out"):
+        ImageEmbedder(str(tiny_backbone)).transform([tmp_path / "b.png"])
+
+
+def test_in_a_grid_search_every_set_is_embedded_once(store, tiny_backbone, tmp_path):
+    steps = [("embed", ImageEmbedder(str(tiny_backbone))), ("head", LogisticRegression())]
+    search = GridSearchCV(Pipeline(steps, memory=str(tmp_path)), {"head__C": [0.1, 1, 10]}, cv=2)
+    search.fit(photos(store), store.labels)
+    # Two folds and all: three fits, however many candidates.
+    assert len(list(tmp_path.rglob("output.pkl"))) == 3
+    assert set(search.predict(photos(store))) <= {"bark", "cloth"}
+
+
+def test_check_estimator_as_far_as_paths_let_it(fresh_python):
+    script = """
+        import json, warnings
+        warnings.simplefilter("ignore")
+        from sklearn.utils.estimator_checks import check_estimator
+        from pipeline import ImageEmbedder
+        done = check_estimator(ImageEmbedder(), on_fail=None, on_skip=None)
+        print(json.dumps([[r["check_name"], r["status"]] for r in done]))
+    """
+    done = fresh_python(script)
+    assert done
+    assert {status for _, status in done} == {"passed"}
+
+
+@pytest.mark.parametrize("to", ["parquet", "npy", "csv"])
+def test_a_table_holds_the_store(store, to, tmp_path):
+    out = tmp_path / f"t.{to}"
+    written = export_features(store.path, to, out)
+    assert written[0] == out
+    if to == "parquet":
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(out).to_pydict()
+        embeddings = np.array(table["embedding"], np.float32)
+        labels, paths = table["label"], table["path"]
+        xy = np.array([table["x"], table["y"]]).T
+    else:
+        with written[-1].open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        labels, paths = [r["label"] for r in rows], [r["path"] for r in rows]
+        xy = np.array([[float(r["x"]), float(r["y"])] for r in rows])
+        dim = range(store.features.shape[1])
+        embeddings = (
+            np.load(out)
+            if to == "npy"
+            else np.array([[r[f"f{i}"] for i in dim] for r in rows], np.float32)
+        )
+    np.testing.assert_array_equal(embeddings, store.features)
+    assert (paths, labels) == (store.paths, store.labels)
+    unit = store.features / np.linalg.norm(store.features, axis=1, keepdims=True)
+    _, _, axes = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
+    expected = (unit - unit.mean(axis=0)) @ axes[:2].T
+    np.testing.assert_allclose(np.abs(xy), np.abs(expected), atol=2e-3)
+
+
+def test_a_table_does_not_replace_its_store(store, tmp_path):
+    before = store.path.read_bytes()
+    with pytest.raises(InputError, match="is the store itself"):
+        export_features(store.path, "csv", store.path)
+    with pytest.raises(InputError, match="no format xml"):
+        export_features(store.path, "xml")
+    with pytest.raises(HeadstartError, match="no feature store"):
+        export_features(tmp_path / "absent.h5", "csv")
+    assert store.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_saved_as_skops_predicts_the_same(name, tmp_path):
+    from skops.io import get_untrusted_types, load
+
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    features = (np.eye(8)[labels] + rng.normal(0, 0.3, (60, 8))).astype(np.float32)
+    data = TrainingSet(features, labels, stratified_folds(labels, 3, seed=0))
+    estimator = HEADS[name].search(data).estimator
+    path = saving.save(estimator, tmp_path, "skops")
+    unknown = get_untrusted_types(file=path)
+    assert all(kind.startswith("sklearn.") for kind in unknown), unknown
+    again = load(path, trusted=unknown)
+    np.testing.assert_array_equal(again.predict_proba(features), estimator.predict_proba(features))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tutorial.md"])
+def test_a_document_runs(name, tmp_path):
+    """Every ``$ headstart`` line and every Python block, in order, in one folder."""
+    text = (DOCS / name).read_text()
+    code = []
+    for kind, body in re.findall(r"```(console|python)\n(.*?)```", text, re.S):
+        if kind == "python":
+            code.append(body)
+            continue
+        for words in re.findall(r"^\$ headstart (.*)$", body, re.M):
+            call = [sys.executable, "-c", "from pipeline.cli import main; main()", *words.split()]
+            code.append(f"import subprocess\nsubprocess.run({call!r}, check=True)\n")
+    (tmp_path / "tutorial.py").write_text("\n".join(code))
+    done = subprocess.run(
+        [sys.executable, "tutorial.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
