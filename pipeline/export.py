@@ -61,7 +61,12 @@ class Parity:
     max_difference: float
     min_cosine: float
     original: str = "torch"
-    notes: Sequence[str] = ()
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Parity:
+        """Rebuild from JSON; a missing or unknown key is a ``TypeError``."""
+        return Parity(**document | {"notes": tuple(document["notes"])})
 
     def __str__(self) -> str:
         """Say it in one line."""
@@ -204,7 +209,7 @@ def export_foreign(candidate: Foreign, path: Path) -> Parity:
         given = candidate.order.to_json()
         told = trial.call(f"{__name__}:graft_file", candidate.path, made, kind=FILE, given=given)
         made.replace(partial)
-    return Parity(**told)
+    return Parity.from_json(told)
 
 
 def graft_file(source: Path, target: Path, order: dict[str, Any]) -> dict[str, Any]:
@@ -368,7 +373,7 @@ def _prove(
         max(parity.max_difference for parity in found),
         min(parity.min_cosine for parity in found),
         called,
-        notes,
+        tuple(notes),
     )
 
 
@@ -405,6 +410,6 @@ def read_parity(model: Path) -> Parity:
 
     try:
         properties = {p.key: p.value for p in onnx.load(model).metadata_props}
-        return Parity(**json.loads(properties["headstart.parity"]))
+        return Parity.from_json(json.loads(properties["headstart.parity"]))
     except Exception as error:  # whatever a foreign file does to the parsers
         raise BackboneError(f"{one_line(model)} is no backbone that Headstart exported") from error

@@ -125,6 +125,7 @@ def _compare(
     made = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["headstart", *sys.argv[1:]]),
+        "stores": [str((out / name).resolve()) for name in ("frozen.h5", "tuned.h5")],
     }
     comparison = dataclasses.replace(
         comparison,
@@ -132,7 +133,7 @@ def _compare(
         warnings=list(dict.fromkeys([*comparison.warnings, *history["remarks"]])),
     )
     compare.write_results(out, comparison, outcome)
-    report.write_report(out)
+    report.write_report(out, named)
     report.write_plots(out)
     result = next(head for head in comparison.heads if head.name == "fine-tuned")
     summary = {

@@ -21,10 +21,10 @@ def command(folder: Path) -> None:
 
 def _stores(folder: Path) -> list[FeatureSet]:
     """Read the stores that are still there; of the others, say so."""
-    held = []
+    held: list[FeatureSet] = []
     for path in report.store_paths(folder):
         try:
-            held.append(store.read(path))
+            held += store.read_layers(path)
         except StoreError as error:
             click.echo(f"without the map and thumbnails of {one_line(path)}: {error}", err=True)
     return held

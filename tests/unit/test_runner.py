@@ -15,7 +15,7 @@ from pipeline.errors import BackboneError, RunnerError
 from pipeline.records import Preprocess
 from pipeline.runner import INPUT, METADATA, OUTPUT, Runner, device_name, open_session
 
-NO_BACKBONE = "is no file that Headstart wrote .* see: headstart export, headstart train-heads$"
+NO_BACKBONE = r"is no file that Headstart wrote .* a network by others is onnx:PATH$"
 without_cuda = pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
     reason="this onnxruntime was built for CUDA",

@@ -9,9 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
+from pipeline import trial
 from pipeline.errors import StoreError
 from pipeline.records import Extraction, Part, digest_of
-from pipeline.store import read, read_layers, repair, trial, verify
+from pipeline.store import read, read_layers, repair, verify
 from pipeline.store.layout import dataset_name
 
 PARTS = (Part("a/b", "avg", 3), Part("..", "max", 1))
