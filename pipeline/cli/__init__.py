@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -60,17 +61,24 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130/143 interrupted."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and scripts may want it
-            signal.signal(number, _interrupt)
+    _obey(_interrupt)
     sys.unraisablehook = _unraisable
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' remarks are for developers; errors are ours
     try:
-        sys.exit(_run())
+        code = _run()
+        _obey(_quit)  # nothing is left to close, and nobody to catch an exception on the way out
+        sys.exit(code)
     except (KeyboardInterrupt, click.Abort) as error:  # click wraps the one in the other
         terminated = isinstance(error.__cause__ or error, _Terminated)
         _stop(signal.SIGTERM if terminated else signal.SIGINT)
+
+
+def _obey(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
+    """Set what becomes of a signal, unless it is ignored, as nohup and scripts may want it."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _run() -> int:
