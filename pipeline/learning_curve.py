@@ -165,7 +165,8 @@ def describe(curve: Curve, total: int, seed: int) -> dict[str, Any]:
         return {"points": points, "fit": None, "doubling": None}
     law = fit(curve.images, accuracy[None])
     spread = fit(curve.images, resampled)
-    now, then = law.at(total)[0], law.at(2 * total)[0]
+    now, then = float(law.at(total)[0]), float(law.at(2 * total)[0])
+    low, high = _interval(spread.at(2 * total))
     return {
         "points": points,
         "fit": {
@@ -175,10 +176,11 @@ def describe(curve: Curve, total: int, seed: int) -> dict[str, Any]:
         },
         "doubling": {
             "images": 2 * total,
-            "accuracy": float(then),
-            "accuracy_ci": _interval(spread.at(2 * total)),
-            "gain": float(then - now),
-            "gain_ci": _interval(spread.at(2 * total) - spread.at(total)),
+            "accuracy": then,
+            "accuracy_ci": (low, high),
+            "gain": then - now,
+            # The laws' own gains spread less than the truth: covered 43 %, see ARCHITECTURE.md.
+            "gain_ci": (low - now, high - now),
         },
     }
 

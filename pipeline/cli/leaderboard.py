@@ -51,7 +51,8 @@ def _print_insights(results: dict[str, Any]) -> None:
     copies = insights["duplicates"]
     if copies["images"]:
         click.echo(
-            f"duplicates.csv: {copies['images']:,} images in {copies['groups']:,} groups of copies"
+            f"duplicates.csv: {copies['images']:,} images in {copies['groups']:,} "
+            f"{'group' if copies['groups'] == 1 else 'groups'} of copies"
         )
     found = insights["label_errors"]
     if found["suspects"]:

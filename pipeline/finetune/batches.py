@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,21 +22,15 @@ AHEAD = 4  # batches read while one is trained on
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-class Batches(Protocol):
-    """A source of batches of inputs and ``(n,) int64`` classes."""
+class Batches(ABC):
+    """Batches of inputs and ``(n,) int64`` classes: which images, and in which order.
 
-    def train(self, epoch: int, size: int) -> Iterator[Batch]:
-        """Yield every training image once, in an order that seed and epoch decide."""
-
-    def validation(self, size: int) -> Iterator[Batch]:
-        """Yield the validation images, in order."""
-
-    def steps(self, size: int) -> int:
-        """Return how many batches an epoch has."""
-
-
-class _Images:
-    """What both kinds share: which images there are, their classes and the order of an epoch."""
+    Args:
+        photos: the training and the validation images.
+        classes: the classes of both.
+        seed: of the orders.
+        workers: threads that read; None means one per core.
+    """
 
     def __init__(
         self,
@@ -49,13 +43,16 @@ class _Images:
         self._workers = workers or available_cores()
 
     def steps(self, size: int) -> int:
+        """Return how many batches an epoch has."""
         return -(-len(self._photos[0]) // size)
 
     def train(self, epoch: int, size: int) -> Iterator[Batch]:
+        """Yield every training image once, in an order that seed and epoch decide."""
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._photos[0]))
         return self._ahead(0, epoch, order, size)
 
     def validation(self, size: int) -> Iterator[Batch]:
+        """Yield the validation images, in order."""
         return self._ahead(1, 0, np.arange(len(self._photos[1])), size)
 
     def _ahead(self, part: int, epoch: int, order: NDArray[np.intp], size: int) -> Iterator[Batch]:
@@ -77,11 +74,12 @@ class _Images:
         inputs = self._inputs([self._photos[part][row] for row in rows], epoch if part == 0 else 0)
         return inputs, torch.from_numpy(self._classes[part][rows])
 
+    @abstractmethod
     def _inputs(self, photos: Sequence[Photo], epoch: int) -> torch.Tensor:
-        raise NotImplementedError
+        """Return what the network is shown of some images; epoch 0 is the validation's."""
 
 
-class StoredBatches(_Images):
+class StoredBatches(Batches):
     """Batches of ``(n, d) float16`` activations; every epoch shows every image in another view."""
 
     def __init__(
@@ -107,7 +105,7 @@ class StoredBatches(_Images):
         return int(np.random.default_rng(word).permutation(photo.views)[at])
 
 
-class PhotoBatches(_Images):
+class PhotoBatches(Batches):
     """Batches of ``(n, 3, h, w) float32`` pixels from 0 to 1, drawn anew in every epoch."""
 
     def __init__(

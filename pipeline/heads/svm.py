@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 # Beyond these, `pipeline.heads.leastsquares` stands in. libsvm's time grows with the square of the
-# rows: on 100 overlapping classes a fold of 4,000 rows takes 3.5 s of a core for a linear grid and
+# rows: on 100 overlapping classes a fit on 3,200 rows takes 3.5 s of a core for a linear grid and
 # about 2 s a gamma; the linear search at 10,000 took 113 s on two cores, and that of the Gaussian
 # kernel was given up. 256 classes have 32,640 pairs, each with a machine of its own.
 MAX_ROWS = 5000

@@ -8,12 +8,10 @@ byte. Rows are chunks of their own, because training reads them in random order.
 from __future__ import annotations
 
 import json
-import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import h5py
@@ -21,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError, one_line
-from pipeline.files import cannot_write, replacing
+from pipeline.files import replacing
 from pipeline.records import digest_of
 from pipeline.store.journal import HASH_BYTES, KEY_BYTES, Journal, Record
+from pipeline.store.journalled import JournalledWriter
 from pipeline.store.layout import text
-from pipeline.store.lock import WriterLock, sweep
 from pipeline.store.opening import opened, seal_of
 from pipeline.store.seal import Seal, seal
 from pipeline.store.sink import create
@@ -49,8 +47,8 @@ class View(NamedTuple):
         return self.number.to_bytes(KEY_BYTES, "little")
 
 
-class ActivationWriter:
-    """The right to write one activation store; use as a context manager.
+class ActivationWriter(JournalledWriter):
+    """The right to write one activation store; see `JournalledWriter`.
 
     Args:
         path: the store.
@@ -64,29 +62,18 @@ class ActivationWriter:
     """
 
     def __init__(self, path: Path, document: dict[str, Any], dim: int) -> None:
-        self._path, self._document, self._dim = path, document, dim
+        self._document, self._dim = document, dim
         self._digest = digest_of(document)
         self._places: dict[View, int] = {}  # a row of the old store, or -1 - record of the journal
-        self._appending = threading.Lock()
-        self.published_before = 0
-        self._lock = WriterLock(path)
-        try:
-            sweep(path)
-            if path.exists():
-                self._load_published()
-            journal = path.with_name(path.name + ".journal")
-            self._journal = Journal(
-                journal, document, self._digest, dim, kind="<f2", miniatures=False
-            )
-            for number, (sha256, key) in enumerate(self._journal.held()):
-                view = View(sha256, int.from_bytes(key, "little"))
-                self._places.setdefault(view, -1 - number)
-        except BaseException as error:
-            self._lock.close()
-            if isinstance(error, OSError):
-                raise cannot_write(path, error) from error
-            raise
-        self.journalled_before = len(self._journal)
+        super().__init__(path)
+
+    def _load_journal(self, path: Path) -> None:
+        self._journal = Journal(
+            path, self._document, self._digest, self._dim, kind="<f2", miniatures=False
+        )
+        for number, (sha256, key) in enumerate(self._journal.held()):
+            view = View(sha256, int.from_bytes(key, "little"))
+            self._places.setdefault(view, -1 - number)
 
     def _load_published(self) -> None:
         with opened_activations(self._path) as file:
@@ -147,15 +134,11 @@ class ActivationWriter:
         rows = file.create_dataset("activations", (n, self._dim), "<f2", chunks=chunk)
         checks = np.zeros(n, "<u4")
         step = max(1, _BLOCK_BYTES // size)
-        source = h5py.File(self._path, "r") if self.published_before else None
-        try:
+        with self._published() as source:
             for start in range(0, n, step):
                 block = self._gather(source, views[start : start + step])
                 rows[start : start + len(block)] = block
                 checks[start : start + len(block)] = [zlib.crc32(row.tobytes()) for row in block]
-        finally:
-            if source is not None:
-                source.close()
         file["checks"] = checks
 
     def _gather(self, source: h5py.File | None, views: Sequence[View]) -> NDArray[np.float16]:
@@ -168,24 +151,6 @@ class ActivationWriter:
                 assert source is not None
                 block[at] = source["activations"][place]
         return block
-
-    def close(self) -> None:
-        """Give the store back; unpublished rows stay in the journal."""
-        try:
-            self._journal.close()
-        finally:
-            self._lock.close()
-
-    def __enter__(self) -> ActivationWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class ActivationReader:

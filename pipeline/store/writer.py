@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import h5py
@@ -19,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError, one_line
-from pipeline.files import cannot_write, replacing
+from pipeline.files import replacing
 from pipeline.images import MINIATURE
 from pipeline.records import Extraction
 from pipeline.store.check import first_defect
 from pipeline.store.filing import Block, Failure, Head, write_file
 from pipeline.store.index import HashIndex
 from pipeline.store.journal import HASH_BYTES, KEY_BYTES, Journal, Record
+from pipeline.store.journalled import JournalledWriter
 from pipeline.store.layout import BLOCK, Column, column, read_classes, read_failures, text, texts
-from pipeline.store.lock import WriterLock, sweep
 from pipeline.store.opening import opened
 
 _CLAIMED = -(1 << 62)  # in the place of a place: somebody is about to embed this content
@@ -73,12 +72,11 @@ def state_key(path: str, state: FileState) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest()
 
 
-class StoreWriter:
+class StoreWriter(JournalledWriter):
     """The right to write one store, with everything that is already known of its images.
 
     Work goes on from a store that was published before and from the journal of a run that did
-    not end. Use as a context manager: leaving it keeps the journal unless `publish` succeeded.
-    An image costs it some 150 bytes of memory; features are never all in memory.
+    not end. An image costs it some 150 bytes of memory; features are never all in memory.
 
     Args:
         path: the store.
@@ -95,7 +93,6 @@ class StoreWriter:
     """
 
     def __init__(self, path: Path, extraction: Extraction) -> None:
-        self._path = path
         self._extraction = extraction
         self._dim = extraction.backbone.dim
         self._contents = HashIndex(HASH_BYTES)
@@ -103,24 +100,14 @@ class StoreWriter:
         self._place = array("q")
         self._states = HashIndex(KEY_BYTES)
         self._content_of = array("q")  # by a state's number: the content's number
-        self.published_before = 0
-        self._appending = threading.Lock()
         self._knowing = threading.Lock()
-        self._lock = WriterLock(path)
-        try:
-            sweep(path)
-            if path.exists():
-                self._load_published()
-            journal = path.with_name(path.name + ".journal")
-            self._journal = Journal(journal, extraction.to_json(), extraction.digest, self._dim)
-            for row, (sha256, key) in enumerate(self._journal.held()):
-                self._know(sha256, -1 - row, key)
-        except BaseException as error:
-            self._lock.close()
-            if isinstance(error, OSError):
-                raise cannot_write(path, error) from error
-            raise
-        self.journalled_before = len(self._journal)
+        super().__init__(path)
+
+    def _load_journal(self, path: Path) -> None:
+        extraction = self._extraction
+        self._journal = Journal(path, extraction.to_json(), extraction.digest, self._dim)
+        for row, (sha256, key) in enumerate(self._journal.held()):
+            self._know(sha256, -1 - row, key)
 
     def _know(self, sha256: bytes, place: int, key: bytes | None = None) -> None:
         """Remember where the features of a content are, the first time, and a file's state."""
@@ -247,15 +234,11 @@ class StoreWriter:
             )
 
     def _features(self, rows: Sequence[Row]) -> Iterator[Block]:
-        source = h5py.File(self._path, "r") if self.published_before else None
-        try:
+        with self._published() as source:
             for start in range(0, len(rows), BLOCK):
                 block = rows[start : start + BLOCK]
                 features, pixels = self._gather(source, [row.sha256 for row in block])
                 yield {"features": features, "pixels": pixels}
-        finally:
-            if source is not None:
-                source.close()
 
     def _gather(
         self, source: h5py.File | None, hashes: Sequence[bytes]
@@ -272,24 +255,6 @@ class StoreWriter:
             features[old] = _take(column(source, "features"), wanted)[back]
             pixels[old] = _take(source["pixels"], wanted)[back]
         return features, pixels
-
-    def close(self) -> None:
-        """Give the store back; unpublished rows stay in the journal."""
-        try:
-            self._journal.close()
-        finally:
-            self._lock.close()
-
-    def __enter__(self) -> StoreWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _take(dataset: Column, rows: NDArray[np.int64]) -> NDArray[Any]:
