@@ -211,7 +211,7 @@ def _calibration(
             break
         looked += 1
         try:
-            data = images.read_file(sources.location(listing, ref))[0]
+            data = sources.read(listing, ref)[0]
             crops.append(images.decode(data, preprocess))
             hashes.append(hashlib.sha256(data).hexdigest())
         except ImageError:
@@ -234,7 +234,7 @@ def _measure(
 
     def both(number: int) -> tuple[int, NDArray[np.float32]] | None:
         try:
-            data = images.read_file(sources.location(listing, refs[number]))[0]
+            data = sources.read(listing, refs[number])[0]
             crop = images.decode(data, full.backbone.preprocess)[np.newaxis]
         except ImageError:
             return None

@@ -304,11 +304,10 @@ def _check_failures(summary: EmbedSummary, limit: float) -> None:
 def _recognise(listing: Listing, writer: StoreWriter, outcomes: Outcomes) -> None:
     """Fill in the images whose file has not changed since it was embedded."""
     for number, ref in enumerate(listing.images):
-        try:
-            info = sources.location(listing, ref).stat()
-        except OSError:
+        known = sources.state(listing, ref)
+        if known is None:
             continue  # the worker will meet the same error and report it
-        state = FileState(info.st_size, info.st_mtime_ns)
+        state = FileState(*known)
         sha256 = writer.hash_of(state_key(ref.path, state))
         if sha256 is not None:
             outcomes.put(number, sha256, state, embedded=False)
@@ -365,8 +364,8 @@ class _Worker:
         ref = self._listing.images[number]
         clock.start()
         try:
-            data, info = images.read_file(sources.location(self._listing, ref))
-            state = FileState(info.st_size, info.st_mtime_ns)
+            data, known = sources.read(self._listing, ref)
+            state = FileState(*known)
             sha256 = hashlib.sha256(data).digest()
             clock.stop("read")
             if not self._writer.claim(sha256):

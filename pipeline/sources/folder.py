@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import InputError, one_line
@@ -53,14 +53,31 @@ def list_folder(root: Path, name: str) -> Listing:
             images.
     """
     ignored: Counter[str] = Counter()
-    folders = list(walk(root, ignored))
+    images = arrange(list(walk(root, ignored)), str(root), ignored)
+    return make_listing(root, images, ignored, name)
+
+
+def arrange(
+    folders: Sequence[tuple[Parts, Sequence[str]]], shown: str, ignored: Mapping[str, int]
+) -> list[ImageRef]:
+    """Return the images of folders, with the labels and splits that their places say.
+
+    Args:
+        folders: each folder's path below the root, and the names of the images in it.
+        shown: what messages call the root.
+        ignored: what was passed over.
+
+    Raises:
+        NoImages: there are none.
+        InputError: splits cannot be told from classes.
+    """
     if not folders:
         found = f"; ignored: {describe_ignored(ignored)}" if ignored else ""
-        raise InputError(
-            f"no images in {one_line(root)}; expected class/image.jpg, or the same below train/, "
+        raise NoImages(
+            f"no images in {one_line(shown)}; expected class/image.jpg, or the same below train/, "
             f"validation/ and test/{one_line(found)}"
         )
-    splits = _split_folders({parts[0] for parts, _ in folders if parts}, root)
+    splits = _split_folders({parts[0] for parts, _ in folders if parts}, shown)
     images: list[ImageRef] = []
     for parts, names in folders:
         split = splits.get(parts[0], "") if parts else ""
@@ -68,7 +85,25 @@ def list_folder(root: Path, name: str) -> Listing:
         label = below[0] if below else None
         prefix = "".join(f"{part}/" for part in parts)
         images += [ImageRef(prefix + file, label, split) for file in names]
-    return make_listing(root, images, ignored, name)
+    return images
+
+
+def by_folder(names: Iterable[str], ignored: Counter[str]) -> list[tuple[Parts, list[str]]]:
+    """Sort the names of images, with ``/``, into their folders; others are counted by reason."""
+    folders: dict[Parts, list[str]] = {}
+    for name in names:
+        *parts, file = name.split("/")
+        kinds = {kind for part in parts if (kind := clutter(part))}
+        kind = kinds.pop() if kinds else kind_of_name(file)
+        if kind == "image":
+            folders.setdefault(tuple(parts), []).append(file)
+        else:
+            ignored[kind] += 1
+    return list(folders.items())
+
+
+class NoImages(InputError):
+    """A folder holds none: perhaps it holds archives or tables of images."""
 
 
 def walk(
@@ -125,11 +160,8 @@ def _last_name(item: tuple[Parts, object]) -> tuple[list[str | int], str]:
 
 def _kind(entry: os.DirEntry[str]) -> str:
     """Return ``image``, ``folder``, or the reason to pass an entry over."""
-    name = entry.name
-    if name.startswith("."):
-        return "hidden"
-    if name.lower() in _CLUTTER:
-        return "system file"
+    if reason := clutter(entry.name):
+        return reason
     try:
         if entry.is_dir():
             return "folder"
@@ -138,6 +170,20 @@ def _kind(entry: os.DirEntry[str]) -> str:
             return "broken link" if dangling else "not a regular file"
     except OSError:  # a link to itself, or into a folder that may not be read
         return "broken link"
+    return kind_of_name(entry.name)
+
+
+def clutter(name: str) -> str:
+    """Return why a file or folder is passed over whatever is in it; empty if it is not."""
+    if name.startswith("."):
+        return "hidden"
+    return "system file" if name.lower() in _CLUTTER else ""
+
+
+def kind_of_name(name: str) -> str:
+    """Return ``image`` for a file that is called like one, else the reason to pass it over."""
+    if reason := clutter(name):
+        return reason
     extension = name.rpartition(".")[2].lower() if "." in name else ""
     if extension in EXTENSIONS:
         return "image"
@@ -146,7 +192,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
     return "not an image"
 
 
-def _split_folders(tops: Collection[str], root: Path) -> dict[str, str]:
+def _split_folders(tops: Collection[str], shown: str) -> dict[str, str]:
     """Return the split of each top-level folder, or nothing when they are classes."""
     splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
     if len(splits) == len(tops):
@@ -155,7 +201,7 @@ def _split_folders(tops: Collection[str], root: Path) -> dict[str, str]:
         known = ", ".join(sorted(splits))
         other = min(top for top in tops if top not in splits)
         raise InputError(
-            f"{one_line(root)} has split folders ({one_line(known)}) beside others (such as "
+            f"{one_line(shown)} has split folders ({one_line(known)}) beside others (such as "
             f"{one_line(other)}); move the others away, or list the images in a CSV"
         )
     return {}

@@ -43,7 +43,7 @@ def list_manifest(manifest: Path, name: str) -> Listing:
     root, shown = manifest.parent, one_line(manifest)
     ignored: Counter[str] = Counter()
     seen: dict[str, tuple[ImageRef, int]] = {}
-    for line, row in _rows(manifest, *_IMAGES):
+    for line, row in table_rows(manifest, *_IMAGES):
         image = _image(row, root, f"{shown}, line {line}")
         earlier, earlier_line = seen.setdefault(image.path, (image, line))
         if earlier != image:
@@ -78,7 +78,7 @@ def read_groups(manifest: Path) -> dict[str, str]:
     if manifest.suffix.lower() not in SUFFIXES:
         raise InputError(f"{shown} is no table of groups; give a .csv or .tsv file with path,group")
     groups: dict[str, str] = {}
-    for line, row in _rows(manifest, *_GROUPS):
+    for line, row in table_rows(manifest, *_GROUPS):
         path, group = _normalised(row["path"], manifest.parent), row["group"].strip()
         if groups.setdefault(path, group) != group:
             raise InputError(
@@ -117,8 +117,14 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _rows(manifest: Path, required: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[Row]:
-    """Yield the number of each row's line, and those of its columns that matter."""
+def table_rows(
+    manifest: Path, required: tuple[str, ...], optional: tuple[str, ...]
+) -> Iterator[Row]:
+    """Yield the number of each row's line, and those of its columns that matter.
+
+    Raises:
+        InputError: the file is no such table.
+    """
     text = _text(manifest)
     delimiter = SUFFIXES[manifest.suffix.lower()]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
