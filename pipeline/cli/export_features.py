@@ -6,20 +6,23 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.options import FILE
+from pipeline import mirror
+from pipeline.cli.options import FILE, PLACE
 from pipeline.errors import one_line
 from pipeline.feature_export import KINDS, export_features
 
 
 @click.command()
-@click.argument("store", type=FILE)
+@click.argument("store", type=PLACE)
 @click.option("--to", type=click.Choice(KINDS), required=True, help="The format.")
 @click.option("--out", type=FILE, help="The file.  [default: STORE with the format's ending]")
-def command(store: Path, to: str, out: Path | None) -> None:
+def command(store: Path | str, to: str, out: Path | None) -> None:
     """Write embeddings, a map in two dimensions, labels and paths as a table.
 
     For pandas, embedding-atlas, FiftyOne, Spotlight and others. The map is that of the first two
     principal components. Formats: parquet, csv, or npy with the other columns as CSV beside it.
     """
-    written = export_features(store, to, out)
+    if isinstance(store, str) and out is None:
+        raise click.UsageError("give --out for a store behind a URL")
+    written = export_features(mirror.read_here(store), to, out)
     click.echo(", ".join(map(one_line, written)) + " written")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from pipeline import backbones
+from pipeline import backbones, mirror
 from pipeline.budget import Budget
 from pipeline.cli.options import (
-    FILE,
+    PLACE,
     as_json,
     backbone_options,
     choice,
@@ -36,7 +36,9 @@ _SHOWN = 5  # failures named on the terminal; the store has them all
 @click.argument("data")
 @click.option("--backbone", default=backbones.DEFAULT, show_default=True, help="Name or ONNX file.")
 @backbone_options
-@click.option("--out", type=FILE, required=True, help="The store to write, an HDF5 file.")
+@click.option(
+    "--out", type=PLACE, required=True, help="The store to write: an HDF5 file, or a URL."
+)
 @workers
 @click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True)
 @click.option(
@@ -84,7 +86,7 @@ def command(
     layers: tuple[str, ...],
     pool: str | None,
     preprocess: str,
-    out: Path,
+    out: Path | str,
     workers: int | None,
     on_error: str,
     max_failures: float,
@@ -96,7 +98,11 @@ def command(
     batch: int | None,
     json_: bool,
 ) -> None:
-    """Embed DATA: an image folder, a CSV manifest or torchvision:NAME.
+    """Embed the images in DATA.
+
+    DATA is a folder of images; a CSV manifest; archives (.zip, .tar, WebDataset shards), tables
+    (.parquet, saved Hugging Face data sets) or an HDF5 file of images, one or a folder of them or a
+    pattern; the URL of any of these (s3://, gs://, hf://); or torchvision:NAME.
 
     Only what is left to do is done: images that the store holds are not embedded again.
     """
@@ -111,17 +117,17 @@ def command(
         max_failures=max_failures,
         budget=Budget(max_drift, max_accuracy_loss),
     )
-    with hooks("embedding") as told:
-        summary = embed(data, out, config, told)
+    with mirror.written_here(out) as store, hooks("embedding") as told:
+        summary = embed(data, store, config, told)
     if json_:
-        facts = dataclasses.asdict(summary) | {"store": str(summary.store)}
+        facts = dataclasses.asdict(summary) | {"store": str(out)}
         speed = round(summary.images_per_second, 1)
         print_json(facts | {"images_per_second": speed, "limit": summary.limit})
     else:
-        _print(summary)
+        _print(summary, out)
 
 
-def _print(summary: EmbedSummary) -> None:
+def _print(summary: EmbedSummary, store: Path | str) -> None:
     if summary.embedded:
         click.echo(
             f"embedded {summary.embedded:,} images in {summary.seconds:.1f} s: "
@@ -139,4 +145,4 @@ def _print(summary: EmbedSummary) -> None:
         if len(summary.failed) > _SHOWN:
             click.echo("    … all of them are in the store's group failures")
     state = "written" if summary.changed else "up to date, nothing to do"
-    click.echo(f"{one_line(summary.store)}: {summary.rows:,} rows, {state}")
+    click.echo(f"{one_line(store)}: {summary.rows:,} rows, {state}")

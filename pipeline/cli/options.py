@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from pipeline import places
 from pipeline.errors import InputError, one_line
 from pipeline.records import Backbone, Choice
 from pipeline.runner import DEVICES
@@ -30,6 +31,21 @@ if TYPE_CHECKING:
     from pipeline.embed import Hooks
 
 FILE = click.Path(path_type=Path)
+
+
+class _Place(click.ParamType[str | Path]):
+    """A path here, or a URL, which stays a text."""
+
+    name = "path|url"
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | Path:
+        text = str(value)
+        return text if places.is_url(text) else Path(text)
+
+
+PLACE = _Place()
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON document on stdout.")
 device = click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)

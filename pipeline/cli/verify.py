@@ -8,26 +8,29 @@ from typing import Any
 
 import click
 
-from pipeline import export, store
+from pipeline import export, mirror, store
 from pipeline.certificate import Certificate, Drift, check, check_metadata
-from pipeline.cli.options import FILE, as_json, print_json
+from pipeline.cli.options import PLACE, as_json, print_json
 from pipeline.errors import BackboneError, StoreError, one_line
 from pipeline.runner import Runner
 
 
 @click.command()
-@click.argument("path", metavar="STORE|MODEL.onnx", type=FILE)
+@click.argument("path", metavar="STORE|MODEL.onnx", type=PLACE)
 @click.option(
     "--repair", is_flag=True, help="Drop what cannot be trusted; the damaged file is kept beside."
 )
 @as_json
-def command(path: Path, repair: bool, json_: bool) -> None:
+def command(path: Path | str, repair: bool, json_: bool) -> None:
     """Check a store completely and name every defect, or check a backbone or classifier file.
 
     The probe images of its certificate are embedded again: the features must be those that this
     machine makes.
     """
     facts: dict[str, Any] = {"path": str(path), "sound": False, "defects": []}
+    if repair and isinstance(path, str):
+        raise click.UsageError("--repair is for stores here; copy it, repair it, and send it back")
+    path = mirror.read_here(path)
     if path.suffix == ".onnx":
         if repair:
             raise click.UsageError("--repair is for stores; write a model again instead")

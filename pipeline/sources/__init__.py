@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline import places
 from pipeline.errors import InputError, one_line
 from pipeline.images import read_file
+from pipeline.places import State
 from pipeline.records import ImageRef, Listing
-from pipeline.sources import blobs, collections, metadata
+from pipeline.sources import collections, metadata
 from pipeline.sources.folder import NoImages, list_folder
-from pipeline.sources.held import HeldListing, State, part
+from pipeline.sources.held import HeldListing, part
 from pipeline.sources.listing import describe, location
 from pipeline.sources.manifest import SUFFIXES, list_manifest, read_groups
 from pipeline.sources.remote import list_remote
@@ -53,7 +55,7 @@ def open_source(data: str, *, cache: Path | None = None, download: bool = True) 
     try:
         if data.startswith(PREFIX):
             return list_torchvision(data, cache=cache, download=download)
-        if blobs.is_url(data):
+        if places.is_url(data):
             return _open_url(data)
         if data and path.is_dir():
             return _open_folder(path, data)
@@ -108,7 +110,7 @@ def _open_folder(folder: Path, name: str) -> Listing:
 
 
 def _open_url(url: str) -> Listing:
-    if blobs.is_file(url):
+    if places.is_file(url):
         if url.lower().endswith(tuple(SUFFIXES)):
             raise InputError(f"{one_line(url)}: a manifest must lie here; copy it")
         return collections.list_files([url], [url.rpartition("/")[2]], url)

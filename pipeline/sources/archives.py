@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import BinaryIO, NamedTuple
 
+from pipeline import places
 from pipeline.errors import ImageError, InputError, one_line
-from pipeline.sources import blobs
-from pipeline.sources.held import State, check_size
+from pipeline.places import State, check_size
 
 TAR = ".tar"
 ZIP = ".zip"
@@ -62,15 +62,17 @@ def members(place: str, keep: Callable[[str], bool]) -> list[Member]:
     """
     shown = one_line(place)
     try:
-        with blobs.open_file(place) as file:
+        with places.open_file(place) as file:
             if place.lower().endswith(ZIP):
                 found = list(_zip_members(file, shown))
             else:
                 found = list(_tar_members(file, shown, keep))
     except (OSError, EOFError) as error:
-        raise InputError(f"cannot read {shown}: {blobs.reason(error)}") from error
+        raise InputError(f"cannot read {shown}: {places.reason(error)}") from error
     except (tarfile.TarError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise InputError(f"{shown} is damaged or no such archive: {blobs.reason(error)}") from error
+        raise InputError(
+            f"{shown} is damaged or no such archive: {places.reason(error)}"
+        ) from error
     seen: set[str] = set()
     for member in found:
         _check_name(member.name, shown)
@@ -186,7 +188,7 @@ class ArchiveReader:
         """Return the state of an image's archive."""
         archive, state = self.archives[self.places[path].archive]
         try:
-            return state if blobs.state_of(archive) == state else None
+            return state if places.state_of(archive) == state else None
         except (OSError, InputError):
             return None
 
@@ -200,7 +202,7 @@ class ArchiveReader:
         archive, state = self.archives[number]
         if archive.lower().endswith(ZIP):
             return _unzip(archive, state, start, size), state
-        return blobs.read_range(archive, start, size, state), state
+        return places.read_range(archive, start, size, state), state
 
     def only(self, paths: Iterable[str]) -> ArchiveReader:
         """Return a reader of these images alone."""
@@ -211,9 +213,9 @@ class _Zip:
     """An opened zip; reading from several threads is safe, as zipfile takes turns at the file."""
 
     def __init__(self, place: str, known: State) -> None:
-        if blobs.state_of(place) != known:
+        if places.state_of(place) != known:
             raise ImageError("its archive has changed since it was listed")
-        self._file = blobs.open_file(place)
+        self._file = places.open_file(place)
         self.archive = zipfile.ZipFile(self._file)
         self.entries = self.archive.infolist()
 
@@ -248,5 +250,5 @@ def _unzip(place: str, known: State, number: int, size: int) -> bytes:
     except ImageError:
         raise
     except Exception as error:  # zlib, lzma, zipfile: damage shows in any way
-        raise blobs.cannot_read(error) from None
+        raise places.cannot_read(error) from None
     return data

@@ -21,12 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import places
 from pipeline.errors import ImageError, InputError, one_line
 from pipeline.images import encode
+from pipeline.places import State, check_size
 from pipeline.records import ImageRef
-from pipeline.sources import blobs, columns
+from pipeline.sources import columns
 from pipeline.sources.folder import NoImages
-from pipeline.sources.held import HeldListing, State, check_size, make_held
+from pipeline.sources.held import HeldListing, make_held
 
 SUFFIXES = (".h5", ".hdf5", ".hdf")
 
@@ -55,7 +57,7 @@ class ArrayReader:
     def state(self, path: str) -> State | None:
         """Return the state of the file."""
         try:
-            return self.known if blobs.state_of(self.place) == self.known else None
+            return self.known if places.state_of(self.place) == self.known else None
         except (OSError, InputError):
             return None
 
@@ -72,7 +74,7 @@ class ArrayReader:
         except ImageError:
             raise
         except Exception as error:  # HDF5 raises nearly anything on damaged files
-            raise blobs.cannot_read(error) from None
+            raise places.cannot_read(error) from None
         return _as_file(value), self.known
 
     def only(self, paths: Iterable[str]) -> ArrayReader:
@@ -92,10 +94,10 @@ def list_arrays(place: str, name: str) -> HeldListing:
     """
     shown = one_line(place)
     try:
-        known = blobs.state_of(place)
+        known = places.state_of(place)
         file = _open(place)
     except OSError as error:
-        raise InputError(f"cannot read {shown}: {blobs.reason(error)}") from error
+        raise InputError(f"cannot read {shown}: {places.reason(error)}") from error
     with file:
         if str(file.attrs.get("format", "")).startswith("headstart-"):
             raise InputError(f"{shown} is a feature store, no images; give it to train-heads")
@@ -199,13 +201,13 @@ _opening = threading.Lock()
 
 @lru_cache(maxsize=8)
 def _opened(place: str, known: State, dataset: str) -> Any:  # noqa: ANN401
-    if blobs.state_of(place) != known:
+    if places.state_of(place) != known:
         raise ImageError("its file has changed since it was listed")
     return _open(place)[dataset]
 
 
 def _open(place: str) -> Any:  # noqa: ANN401
     h5py = importlib.import_module("h5py")
-    if blobs.is_url(place):
-        return h5py.File(blobs.open_file(place), "r", driver="fileobj")
+    if places.is_url(place):
+        return h5py.File(places.open_file(place), "r", driver="fileobj")
     return h5py.File(place, "r")

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
+from pipeline import places
 from pipeline.errors import InputError, one_line
 from pipeline.records import Listing
-from pipeline.sources import arrays, blobs, tables
+from pipeline.sources import arrays, tables
 from pipeline.sources.archives import PACKED, TAR, ZIP
 from pipeline.sources.folder import NoImages, clutter
 from pipeline.sources.listing import natural_key
@@ -37,18 +38,18 @@ def kind_of(place: str) -> str | None:
     return next((kind for kind, endings in _KINDS.items() if name.endswith(endings)), None)
 
 
-def list_files(places: Sequence[str], names: Sequence[str], name: str) -> Listing:
+def list_files(files: Sequence[str], names: Sequence[str], name: str) -> Listing:
     """List the images of files that hold many.
 
     Args:
-        places: paths or URLs, all of one kind.
+        files: paths or URLs, all of one kind.
         names: what each is called in the paths of its images, if there are several.
         name: how the user named them.
 
     Raises:
         InputError: they are of no kind that is known, of several, or cannot be used.
     """
-    kinds = {kind_of(place) for place in places}
+    kinds = {kind_of(place) for place in files}
     if len(kinds) > 1:
         raise InputError(
             f"{one_line(name)} holds files of several kinds ({one_line(', '.join(names[:3]))} …); "
@@ -56,14 +57,14 @@ def list_files(places: Sequence[str], names: Sequence[str], name: str) -> Listin
         )
     kind = kinds.pop()
     if kind == "archives":
-        return list_archives(places, names, name)
+        return list_archives(files, names, name)
     if kind == "tables":
-        return tables.list_tables(places, names, name)
-    if kind == "arrays" and len(places) == 1:
-        return arrays.list_arrays(places[0], name)
+        return tables.list_tables(files, names, name)
+    if kind == "arrays" and len(files) == 1:
+        return arrays.list_arrays(files[0], name)
     if kind == "arrays":
         raise InputError(f"{one_line(name)} holds several HDF5 files; give one of them")
-    if places[0].lower().endswith(PACKED):
+    if files[0].lower().endswith(PACKED):
         raise InputError(
             f"{one_line(name)} is compressed as a whole, so no image in it can be reached by "
             "itself; decompress it (gunzip) or write a .zip"
@@ -92,7 +93,7 @@ def list_below(folder: Path, name: str, nothing: NoImages) -> Listing:
 
 def list_behind(url: str, nothing: NoImages) -> Listing:
     """Do what `list_below` does for a folder behind a URL."""
-    found = {name: place for name, place, _ in blobs.listed(url) if kind_of(name)}
+    found = {name: place for name, place, _ in places.listed(url) if kind_of(name)}
     return _list_named(found, url, nothing)
 
 
@@ -114,20 +115,20 @@ def list_pattern(data: str) -> Listing:
     Raises:
         InputError: there are none, one is missing, or they cannot be used.
     """
-    places: list[str] = []
+    files: list[str] = []
     for name in _expanded(data):
         if glob.has_magic(name):
-            places += sorted(glob.glob(name), key=lambda path: (natural_key(path), path))  # noqa: PTH207
+            files += sorted(glob.glob(name), key=lambda path: (natural_key(path), path))  # noqa: PTH207
         elif Path(name).is_file():
-            places.append(name)
+            files.append(name)
         else:
             raise InputError(f"{one_line(data)}: there is no {one_line(name)}")
-    places = list(dict.fromkeys(places))
-    if not places:
+    files = list(dict.fromkeys(files))
+    if not files:
         raise InputError(f"no file matches {one_line(data)}")
-    common = os.path.commonpath([os.path.dirname(place) or "." for place in places])  # noqa: PTH120
-    names = [os.path.relpath(place, common) for place in places]
-    return list_files(places, names, data)
+    common = os.path.commonpath([os.path.dirname(place) or "." for place in files])  # noqa: PTH120
+    names = [os.path.relpath(place, common) for place in files]
+    return list_files(files, names, data)
 
 
 def _expanded(data: str) -> Iterator[str]:

@@ -7,13 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.errors import ImageError
-from pipeline.images import MAX_FILE_BYTES
+from pipeline.places import State
 from pipeline.records import ImageRef, Listing
 from pipeline.sources.listing import make_listing
-
-State = tuple[int, int]
-"""What tells cheaply that content is what was read before: a size, and a time or a stamp."""
 
 
 class Reader(Protocol):
@@ -55,13 +51,3 @@ def part(listing: Listing, numbers: Iterable[int]) -> Listing:
         reader = listing.reader.only(image.path for image in images)
         return replace(listing, images=images, reader=reader)
     return replace(listing, images=images)
-
-
-def check_size(size: int) -> None:
-    """Refuse what is too large to be read whole.
-
-    Raises:
-        ImageError: it is.
-    """
-    if size > MAX_FILE_BYTES:
-        raise ImageError(f"the file is larger than {MAX_FILE_BYTES >> 20:,} MiB")

@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from pipeline.sources import blobs
+from pipeline import places
+from pipeline.places import State
 from pipeline.sources.folder import arrange, by_folder
-from pipeline.sources.held import HeldListing, State, make_held
+from pipeline.sources.held import HeldListing, make_held
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class RemoteReader:
             ImageError: it is gone or cannot be read.
         """
         url, state = self.files[path]
-        data = blobs.read_whole(url, state[0] if state else 0)
+        data = places.read_whole(url, state[0] if state else 0)
         return data, state or (len(data), -1)
 
     def only(self, paths: Iterable[str]) -> RemoteReader:
@@ -53,9 +54,9 @@ def list_remote(url: str) -> HeldListing:
         InputError: it cannot be listed, or holds no images.
     """
     ignored: Counter[str] = Counter()
-    files = {name: (place, entry) for name, place, entry in blobs.listed(url)}
+    files = {name: (place, entry) for name, place, entry in places.listed(url)}
     images = arrange(by_folder(files, ignored), url, ignored)
     known = {
-        ref.path: (files[ref.path][0], blobs.state_of_entry(files[ref.path][1])) for ref in images
+        ref.path: (files[ref.path][0], places.state_of_entry(files[ref.path][1])) for ref in images
     }
     return make_held(RemoteReader(known), images, ignored, url)

@@ -23,12 +23,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from pipeline import places
 from pipeline.errors import InputError, one_line
+from pipeline.places import State
 from pipeline.records import ImageRef
-from pipeline.sources import archives, blobs
+from pipeline.sources import archives
 from pipeline.sources.archives import ArchiveReader, Member, Place
 from pipeline.sources.folder import EXTENSIONS, arrange, by_folder, clutter, kind_of_name
-from pipeline.sources.held import HeldListing, State, make_held
+from pipeline.sources.held import HeldListing, make_held
 from pipeline.sources.listing import SPLIT_NAMES
 
 _LABELS = ("cls", "class", "label")
@@ -45,11 +47,11 @@ class Sample(NamedTuple):
     files: dict[str, Member]  # by extension, in lower case
 
 
-def list_archives(places: Sequence[str], names: Sequence[str], name: str) -> HeldListing:
+def list_archives(files: Sequence[str], names: Sequence[str], name: str) -> HeldListing:
     """List the images of archives.
 
     Args:
-        places: their paths or URLs.
+        files: their paths or URLs.
         names: what each is called in the paths of its images, if there are several.
         name: how the user named them.
 
@@ -60,12 +62,12 @@ def list_archives(places: Sequence[str], names: Sequence[str], name: str) -> Hel
     known: list[tuple[str, State]] = []
     where: dict[str, Place] = {}
     images: list[ImageRef] = []
-    for number, (place, called) in enumerate(zip(places, names, strict=True)):
+    for number, (place, called) in enumerate(zip(files, names, strict=True)):
         try:
-            known.append((place, blobs.state_of(place)))
+            known.append((place, places.state_of(place)))
         except OSError as error:
-            raise InputError(f"cannot read {one_line(place)}: {blobs.reason(error)}") from error
-        prefix = f"{called}/" if len(places) > 1 else ""
+            raise InputError(f"cannot read {one_line(place)}: {places.reason(error)}") from error
+        prefix = f"{called}/" if len(files) > 1 else ""
         for ref, member in _images(place, split_of(called), ignored):
             path = prefix + ref.path
             images.append(ImageRef(path, ref.label, ref.split))
@@ -73,7 +75,7 @@ def list_archives(places: Sequence[str], names: Sequence[str], name: str) -> Hel
     if not images:
         arrange([], name, ignored)  # which says that there are none
     reader = ArchiveReader(tuple(known), where)
-    return make_held(reader, with_names(images, places[0]), +ignored, name)
+    return make_held(reader, with_names(images, files[0]), +ignored, name)
 
 
 def split_of(called: str) -> str:
@@ -96,7 +98,7 @@ def with_names(images: list[ImageRef], place: str) -> list[ImageRef]:
     folder = place.replace("\\", "/").rpartition("/")[0] or "."
     for file in _NAMES:
         try:
-            lines = blobs.whole_file(f"{folder}/{file}").read().decode("utf-8-sig").splitlines()
+            lines = places.whole_file(f"{folder}/{file}").read().decode("utf-8-sig").splitlines()
         except (OSError, InputError, UnicodeDecodeError):
             continue
         names = dict(enumerate(line.strip() for line in lines))

@@ -22,11 +22,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline import places
 from pipeline.errors import ImageError, InputError, missing_extra, one_line
+from pipeline.places import State, check_size
 from pipeline.records import ImageRef, Listing
-from pipeline.sources import blobs, columns
+from pipeline.sources import columns
 from pipeline.sources.folder import NoImages
-from pipeline.sources.held import HeldListing, State, check_size, make_held
+from pipeline.sources.held import HeldListing, make_held
 from pipeline.sources.listing import make_listing
 from pipeline.sources.shards import split_of
 
@@ -61,7 +63,7 @@ class TableReader:
         """Return the state of an image's table."""
         place, state, _ = self.tables[self.rows[path].table]
         try:
-            return state if blobs.state_of(place) == state else None
+            return state if places.state_of(place) == state else None
         except (OSError, InputError):
             return None
 
@@ -80,7 +82,7 @@ class TableReader:
         except ImageError:
             raise
         except Exception as error:  # a damaged page shows in any way
-            raise blobs.cannot_read(error) from None
+            raise places.cannot_read(error) from None
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
             raise ImageError("its row holds no bytes")
@@ -92,11 +94,11 @@ class TableReader:
         return replace(self, rows={path: self.rows[path] for path in paths})
 
 
-def list_tables(places: Sequence[str], names: Sequence[str], name: str) -> Listing:
+def list_tables(files: Sequence[str], names: Sequence[str], name: str) -> Listing:
     """List the images of Parquet or Arrow files.
 
     Args:
-        places: their paths or URLs.
+        files: their paths or URLs.
         names: what each is called in the paths of its images, if there are several.
         name: how the user named them.
 
@@ -107,21 +109,21 @@ def list_tables(places: Sequence[str], names: Sequence[str], name: str) -> Listi
     tables: list[tuple[str, State, str]] = []
     rows: dict[str, Row] = {}
     images: list[ImageRef] = []
-    for number, (place, called) in enumerate(zip(places, names, strict=True)):
+    for number, (place, called) in enumerate(zip(files, names, strict=True)):
         try:
             table = _facts(place)
         except OSError as error:
-            raise InputError(f"cannot read {one_line(place)}: {blobs.reason(error)}") from error
+            raise InputError(f"cannot read {one_line(place)}: {places.reason(error)}") from error
         column = _image_column(table, place)
         if isinstance(column, _PathColumn):
-            if len(places) > 1:
+            if len(files) > 1:
                 raise InputError(
                     f"{one_line(place)} has paths, not images; with several tables the images "
                     "must be in them"
                 )
             return _list_paths(table, column.name, place, split_of(called), name)
         tables.append((place, table.state, column))
-        prefix = f"{called}/" if len(places) > 1 else ""
+        prefix = f"{called}/" if len(files) > 1 else ""
         for row, (image, told) in enumerate(_rows(table, column, place, split_of(called))):
             path = f"{prefix}{row:06d}{f'/{told}' if told else ''}"
             rows[path] = Row(number, row)
@@ -144,7 +146,7 @@ def list_saved(folder: Path, name: str) -> HeldListing:
         if not splits or any(Path(split).name != split for split in splits):
             raise InputError(f"{one_line(folder / SAVED_SETS)} names no splits; save the set again")
         parts = [folder / split for split in splits]
-    places, names = [], []
+    files, names = [], []
     for part in parts:
         state = _json(part / SAVED_SET)
         if state.get("_indices_data_files") or state.get("_indices_files"):
@@ -156,12 +158,12 @@ def list_saved(folder: Path, name: str) -> HeldListing:
             file = str(entry.get("filename", "")) if isinstance(entry, dict) else ""
             if not file or Path(file).name != file:
                 raise InputError(f"{one_line(part / SAVED_SET)} names a file outside its folder")
-            places.append(str(part / file))
+            files.append(str(part / file))
             split = part.name if part != folder else str(state.get("_split") or "")
             names.append(f"{split}/{file}" if split else file)
-    if not places:
+    if not files:
         raise InputError(f"{one_line(folder)} holds no data files; save the set again")
-    listing = list_tables(places, names, name)
+    listing = list_tables(files, names, name)
     assert isinstance(listing, HeldListing)
     return listing
 
@@ -197,7 +199,7 @@ class _Facts:
 
 
 def _facts(place: str) -> _Facts:
-    state = blobs.state_of(place)
+    state = places.state_of(place)
     pyarrow = _pyarrow()
     try:
         if place.lower().endswith(PARQUET):
@@ -216,7 +218,7 @@ def _facts(place: str) -> _Facts:
                 return iter(table.select(list(top)).to_batches())
 
     except pyarrow.ArrowException as error:
-        raise InputError(f"{one_line(place)} is damaged: {blobs.reason(error)}") from error
+        raise InputError(f"{one_line(place)} is damaged: {places.reason(error)}") from error
     description = (schema.metadata or {}).get(b"huggingface")
     return _Facts(state, schema, columns.features_of(description), batches, n_rows)
 
@@ -274,7 +276,7 @@ def _rows(table: _Facts, column: str, place: str, split: str) -> Iterator[tuple[
 
 def _list_paths(table: _Facts, column: str, place: str, split: str, name: str) -> Listing:
     """List files that a table names."""
-    if blobs.is_url(place):
+    if places.is_url(place):
         raise InputError(f"{one_line(place)} has paths; only a table here can have them")
     root, ignored = Path(place).parent, Counter[str]()
     others = [other for other in table.schema.names if other != column]
@@ -309,7 +311,7 @@ _opening = threading.Lock()
 
 @lru_cache(maxsize=64)
 def _opened(place: str, known: State, column: str) -> _ParquetRows | _ArrowRows:
-    if blobs.state_of(place) != known:
+    if places.state_of(place) != known:
         raise ImageError("its table has changed since it was listed")
     parquet = place.lower().endswith(PARQUET)
     return _ParquetRows(place, column) if parquet else _ArrowRows(place, column)
@@ -377,13 +379,13 @@ class _ParquetRows:
 
 def _parquet(place: str) -> Any:  # noqa: ANN401 - pyarrow has no types
     parquet = importlib.import_module("pyarrow.parquet")
-    source = blobs.open_file(place) if blobs.is_url(place) else place
+    source = places.open_file(place) if places.is_url(place) else place
     return parquet.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False)
 
 
 def _arrow(place: str) -> Any:  # noqa: ANN401
     pyarrow = _pyarrow()
-    if blobs.is_url(place):
+    if places.is_url(place):
         raise InputError(f"{one_line(place)} must lie here to be read; copy it, or save as Parquet")
     with pyarrow.memory_map(place) as source:
         try:

@@ -34,6 +34,8 @@ HOUSE = {
     },
     1: {
         "sources": "folder, CSV or torchvision set: which images there are, with their labels",
+        "places": "bytes at a path or behind a URL",
+        "mirror": "copies here of files behind URLs",
         "images": "image bytes become an array of pixels",
         "backbones": "pretrained networks, one file a provider",
         "export": "a network becomes a checked ONNX file that describes itself",
@@ -88,7 +90,7 @@ OWNERS = {
     "pyarrow": ["feature_export", "sources"],
     "joblib": ["heads"],
     "cleanlab": ["label_errors"],
-    "fsspec": ["sources"],
+    "fsspec": ["places"],
     "pandas": [],  # cleanlab brings it
     "h5py": ["sources", "store"],
     "jinja2": ["report"],

@@ -18,7 +18,10 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from pipeline.errors import ImageError, InputError, missing_extra, one_line
-from pipeline.sources.held import State, check_size
+from pipeline.images import MAX_FILE_BYTES
+
+State = tuple[int, int]
+"""What tells cheaply that content is what was read before: a size, and a time or a stamp."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
@@ -122,6 +125,7 @@ def listed(url: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
         InputError: it cannot be listed.
     """
     system, root = file_system(url)
+    system.invalidate_cache()
     prefix = root.rstrip("/") + "/"
     try:
         entries = _asked(system.find, root, detail=True)
@@ -166,6 +170,16 @@ def file_system(url: str) -> tuple[Any, str]:
     except Exception as error:  # what libraries make of a URL that they do not like
         raise InputError(f"cannot use {one_line(url)}: {reason(error)}") from error
     return system, path
+
+
+def check_size(size: int) -> None:
+    """Refuse what is too large to be read whole.
+
+    Raises:
+        ImageError: it is.
+    """
+    if size > MAX_FILE_BYTES:
+        raise ImageError(f"the file is larger than {MAX_FILE_BYTES >> 20:,} MiB")
 
 
 def cannot_read(error: Exception) -> ImageError:
