@@ -85,7 +85,8 @@ class TableReader:
             raise places.cannot_read(error) from None
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
-            raise ImageError("its row holds no bytes")
+            path = value.get("path") if isinstance(value, dict) else None
+            raise ImageError("its row holds no bytes" + (", only a path" if path else ""))
         check_size(len(content))
         return content, state
 
