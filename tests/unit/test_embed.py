@@ -16,7 +16,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from pipeline import images, store
+from pipeline import images, sources, store
 from pipeline.embed import EmbedConfig, EmbedSummary, Hooks, embed
 from pipeline.errors import BackboneError, InputError, OutputError, RunnerError, StoreError
 from pipeline.images import decode, miniature
@@ -202,13 +202,13 @@ class TestWhatIsLeftToDo:
         root = image_folder()
         run(root)
         read: list[str] = []
-        original = images.read_file
+        original = sources.read
 
-        def listen(path):
-            read.append(path.name)
-            return original(path)
+        def listen(listing, ref):
+            read.append(Path(ref.path).name)
+            return original(listing, ref)
 
-        monkeypatch.setattr(images, "read_file", listen)
+        monkeypatch.setattr(sources, "read", listen)
         assert run(root).changed is False
         assert read == []
         write_image(root / "train/bark/new.png", 999)
