@@ -37,6 +37,10 @@ class StoreError(HeadstartError):
     """A feature store is missing, damaged, in use, or holds features of another extraction."""
 
 
+class StoreInUse(StoreError):
+    """A feature store is being written by another process."""
+
+
 class OutputError(HeadstartError):
     """A result cannot be written."""
 

@@ -54,6 +54,16 @@ def state_of(place: str) -> State:
     return info.st_size, info.st_mtime_ns
 
 
+def unchanged(place: str, known: State) -> bool:
+    """Tell whether a file is still what was listed; one behind a URL, where asking costs, counts so."""
+    if is_url(place):
+        return True
+    try:
+        return state_of(place) == known
+    except OSError:
+        return False
+
+
 def state_of_entry(entry: Mapping[str, Any]) -> State | None:
     """Return the state that a file system's entry tells; None if it tells nothing but a size."""
     keys = ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified")

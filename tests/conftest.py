@@ -220,3 +220,14 @@ def clothing() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no clothing photos at {folder}; set HEADSTART_CLOTHING to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Start one Ray cluster of two processors, which every `RayEngine` of the session then uses."""
+    from pipeline.distribute.on_ray import RayEngine
+
+    engine = RayEngine(count=2)
+    assert engine.workers() == 2
+    yield
+    engine.close()

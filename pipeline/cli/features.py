@@ -17,6 +17,8 @@ from pipeline.cli.options import (
     device,
     hooks,
     print_json,
+    sharding,
+    sharding_options,
     workers,
 )
 from pipeline.embed import EmbedConfig, EmbedSummary, embed
@@ -37,7 +39,10 @@ _SHOWN = 5  # failures named on the terminal; the store has them all
 @click.option("--backbone", default=backbones.DEFAULT, show_default=True, help="Name or ONNX file.")
 @backbone_options
 @click.option(
-    "--out", type=PLACE, required=True, help="The store to write: an HDF5 file, or a URL."
+    "--out",
+    type=PLACE,
+    required=True,
+    help="The store: an HDF5 file, here or behind a URL; with --engine a folder.",
 )
 @workers
 @click.option("--on-error", type=click.Choice(["skip", "fail"]), default="skip", show_default=True)
@@ -78,6 +83,7 @@ _SHOWN = 5  # failures named on the terminal; the store has them all
     type=click.IntRange(min=1),
     help="Images in one inference; the default is 4 on a CPU, 64 on a GPU.",
 )
+@sharding_options
 @as_json
 def command(
     data: str,
@@ -96,6 +102,11 @@ def command(
     max_drift: float,
     max_accuracy_loss: float,
     batch: int | None,
+    engine: str | None,
+    address: str,
+    shard_size: int | None,
+    gpus_per_worker: float,
+    threads_per_worker: int | None,
     json_: bool,
 ) -> None:
     """Embed the images in DATA.
@@ -104,7 +115,9 @@ def command(
     (.parquet, saved Hugging Face data sets) or an HDF5 file of images, one or a folder of them or a
     pattern; the URL of any of these (s3://, gs://, hf://); or torchvision:NAME.
 
-    Only what is left to do is done: images that the store holds are not embedded again.
+    Only what is left to do is done: images that the store holds are not embedded again. With
+    --engine the store is a folder of files, which workers fill side by side: threads here, or
+    processes on a Ray cluster.
     """
     config = EmbedConfig(
         backbone=choice(backbone, weights, layers, pool, preprocess),
@@ -116,6 +129,7 @@ def command(
         rehash=rehash,
         max_failures=max_failures,
         budget=Budget(max_drift, max_accuracy_loss),
+        sharding=sharding(out, engine, address, shard_size, threads_per_worker, gpus_per_worker),
     )
     with mirror.written_here(out) as store, hooks("embedding") as told:
         summary = embed(data, store, config, told)
@@ -132,17 +146,21 @@ def _print(summary: EmbedSummary, store: Path | str) -> None:
         click.echo(
             f"embedded {summary.embedded:,} images in {summary.seconds:.1f} s: "
             f"{summary.images_per_second:.0f} images/s "
-            f"({summary.provider} on {summary.device}, {summary.workers} threads)"
+            f"({summary.provider} on {summary.device}, {summary.workers} "
+            f"{'workers' if summary.shards else 'threads'})"
         )
         shares = ", ".join(f"{kind} {share:.0%}" for kind, share in summary.shares.items())
         click.echo(f"the workers' time: {shares}; the limit is {_LIMITS[summary.limit]}")
     if summary.failed:
-        click.echo(f"{len(summary.failed):,} images failed:")
+        click.echo(f"{sum(summary.failures.values()):,} images failed:")
         for reason, count in summary.failures.items():
             click.echo(f"  {count:,} × {reason}")
         for path, reason in summary.failed[:_SHOWN]:
             click.echo(f"    {one_line(path)}: {reason}")
-        if len(summary.failed) > _SHOWN:
+        if sum(summary.failures.values()) > _SHOWN:
             click.echo("    … all of them are in the store's group failures")
+    if summary.lost:
+        click.echo(f"{summary.lost:,} workers were lost on the way; others did their work")
     state = "written" if summary.changed else "up to date, nothing to do"
-    click.echo(f"{one_line(store)}: {summary.rows:,} rows, {state}")
+    files = f" in {summary.shards:,} files" if summary.shards else ""
+    click.echo(f"{one_line(store)}: {summary.rows:,} rows{files}, {state}")

@@ -28,7 +28,7 @@ from pipeline.records import Backbone, Choice
 from pipeline.runner import DEVICES
 
 if TYPE_CHECKING:
-    from pipeline.embed import Hooks
+    from pipeline.embed import Hooks, Sharding
 
 FILE = click.Path(path_type=Path)
 
@@ -107,6 +107,70 @@ def choice(
     if len(layers) > 1:
         return Choice(backbone, weights, "", pool or "", preprocess, layers)
     return Choice(backbone, weights, "".join(layers), pool or "", preprocess)
+
+
+def sharding_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say who fills a store that is a folder."""
+    for option in (
+        click.option(
+            "--threads-per-worker",
+            type=click.IntRange(min=1),
+            help="Threads in a worker that decode for its one network; 1, or with GPUs 4.",
+        ),
+        click.option(
+            "--gpus-per-worker",
+            type=click.FloatRange(min=0),
+            default=0,
+            help="GPUs that a worker of Ray gets; a part of one lets several share it.",
+        ),
+        click.option(
+            "--shard-size",
+            type=click.IntRange(min=1),
+            help="Images in one file of the store, about; the default is 4096, less if few.",
+        ),
+        click.option(
+            "--address",
+            default="",
+            metavar="auto|HOST:PORT|ray://HOST:PORT",
+            help="A Ray cluster; without one, RAY_ADDRESS or this machine.",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["threads", "ray"]),
+            help="Write a folder of files, filled by threads or by workers on Ray.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def sharding(
+    out: Path | str,
+    engine: str | None,
+    address: str,
+    shard_size: int | None,
+    threads: int | None,
+    gpus: float,
+) -> Sharding | None:
+    """Return what the options of `sharding_options` ask for; None if a store is one file.
+
+    Raises:
+        click.UsageError: one of them needs another one.
+    """
+    from pipeline.embed import Sharding
+    from pipeline.store.manifest import is_folder
+
+    if engine != "ray" and (address or gpus):
+        raise click.UsageError("--address and --gpus-per-worker are for --engine ray")
+    if engine is None and (shard_size or threads):
+        raise click.UsageError(
+            "--shard-size and --threads-per-worker are for --engine threads or ray"
+        )
+    if isinstance(out, str) and engine is not None:
+        raise click.UsageError("with --engine the store is a folder here; give --out a path")
+    if engine is None and (isinstance(out, str) or not is_folder(out)):
+        return None
+    return Sharding(engine or "threads", address, shard_size, threads, gpus)
 
 
 def warn(backbone: Backbone) -> None:

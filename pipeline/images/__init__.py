@@ -47,6 +47,7 @@ __all__ = [
     "POLICY",
     "crop_box",
     "decode",
+    "decode_apart",
     "decode_whole",
     "encode",
     "miniature",
@@ -76,6 +77,17 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
         raise ImageError("empty file")
     if is_ordinary(data):
         return pixels.decode(data, preprocess)
+    return quarantine.decode(data, preprocess)
+
+
+def decode_apart(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Do what `decode` does in a process of its own: for a file that may have ended another one.
+
+    Raises:
+        ImageError: also if a limit of time or memory is reached, or the decoder crashes.
+    """
+    if not data:
+        raise ImageError("empty file")
     return quarantine.decode(data, preprocess)
 
 

@@ -187,10 +187,7 @@ class ArchiveReader:
     def state(self, path: str) -> State | None:
         """Return the state of an image's archive."""
         archive, state = self.archives[self.places[path].archive]
-        try:
-            return state if places.state_of(archive) == state else None
-        except (OSError, InputError):
-            return None
+        return state if places.unchanged(archive, state) else None
 
     def read(self, path: str) -> tuple[bytes, State]:
         """Return the bytes of an image file.

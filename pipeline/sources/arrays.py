@@ -56,10 +56,7 @@ class ArrayReader:
 
     def state(self, path: str) -> State | None:
         """Return the state of the file."""
-        try:
-            return self.known if places.state_of(self.place) == self.known else None
-        except (OSError, InputError):
-            return None
+        return self.known if places.unchanged(self.place, self.known) else None
 
     def read(self, path: str) -> tuple[bytes, State]:
         """Return an image as the bytes of a file.

@@ -49,6 +49,8 @@ def list_files(files: Sequence[str], names: Sequence[str], name: str) -> Listing
     Raises:
         InputError: they are of no kind that is known, of several, or cannot be used.
     """
+    # Whole paths, since workers on other machines have other working folders.
+    files = [place if places.is_url(place) else str(Path(place).absolute()) for place in files]
     kinds = {kind_of(place) for place in files}
     if len(kinds) > 1:
         raise InputError(

@@ -62,10 +62,7 @@ class TableReader:
     def state(self, path: str) -> State | None:
         """Return the state of an image's table."""
         place, state, _ = self.tables[self.rows[path].table]
-        try:
-            return state if places.state_of(place) == state else None
-        except (OSError, InputError):
-            return None
+        return state if places.unchanged(place, state) else None
 
     def read(self, path: str) -> tuple[bytes, State]:
         """Return the bytes of an image file.
@@ -85,8 +82,8 @@ class TableReader:
             raise places.cannot_read(error) from None
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
-            path = value.get("path") if isinstance(value, dict) else None
-            raise ImageError("its row holds no bytes" + (", only a path" if path else ""))
+            named = isinstance(value, dict) and value.get("path")
+            raise ImageError("its row holds no bytes" + (", only a path" if named else ""))
         check_size(len(content))
         return content, state
 
@@ -140,6 +137,7 @@ def list_saved(folder: Path, name: str) -> HeldListing:
     Raises:
         InputError: it is incomplete, or its rows are in another order than its files.
     """
+    folder = folder.absolute()  # workers on other machines have other working folders
     parts = [folder]
     if (folder / SAVED_SETS).is_file():
         told = _json(folder / SAVED_SETS).get("splits")

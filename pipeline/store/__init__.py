@@ -1,5 +1,7 @@
 """Feature stores: one HDF5 file with a row an image, complete whenever it has its final name.
 
+A store may be a folder of such files, too, which a `manifest` makes one.
+
 Work in progress lies in a journal beside the store (`journal`), under a lock (`lock`); publishing
 (`writer`) writes a new file in listing order, through a `sink` that keeps a full disk from HDF5,
 and renames it over the old one. A `seal` over the whole file is checked before HDF5 sees it; a file
@@ -8,12 +10,15 @@ without one is first read by another process (`trial`). `check` names defects, `
 """
 
 from pipeline.store.check import verify
+from pipeline.store.contents import Contents, write_contents
 from pipeline.store.filing import Failure
 from pipeline.store.held import held_extraction
 from pipeline.store.journal import Record
 from pipeline.store.layout import FORMAT, VERSION
+from pipeline.store.manifest import Manifest, Shard
 from pipeline.store.reader import Origin, read, read_layers, read_origin
 from pipeline.store.repair import Repair, repair
+from pipeline.store.seal import told as seal_told
 from pipeline.store.streaming import Block, read_blocks, read_size
 from pipeline.store.writer import FileState, Row, StoreWriter, state_key
 
@@ -21,12 +26,15 @@ __all__ = [
     "FORMAT",
     "VERSION",
     "Block",
+    "Contents",
     "Failure",
     "FileState",
+    "Manifest",
     "Origin",
     "Record",
     "Repair",
     "Row",
+    "Shard",
     "StoreWriter",
     "held_extraction",
     "read",
@@ -35,6 +43,8 @@ __all__ = [
     "read_origin",
     "read_size",
     "repair",
+    "seal_told",
     "state_key",
     "verify",
+    "write_contents",
 ]

@@ -7,7 +7,7 @@ stops or crashes this one. A seal is no signature: it tells damage, not who wrot
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,10 @@ from pipeline.store.layout import (
     text,
     texts,
 )
+from pipeline.store.manifest import Manifest, Shard, is_folder
+from pipeline.store.manifest import read as read_manifest
 from pipeline.store.opening import opened, seal_of
-from pipeline.store.seal import Seal
+from pipeline.store.seal import Seal, told
 
 BROKEN = "its bytes are not those that were written (its seal is broken)"
 PATH_HASH = 16
@@ -50,6 +52,12 @@ def verify(path: Path) -> list[str]:
     Raises:
         StoreError: it cannot be opened at all.
     """
+    if is_folder(path):
+        return list(_folder_defects(path, _file_defects))
+    return _file_defects(path)
+
+
+def _file_defects(path: Path) -> list[str]:
     seal = seal_of(path)
     if seal is Seal.WHOLE:
         return inspect(path)
@@ -80,6 +88,8 @@ def first_defect(path: Path) -> str | None:
     Raises:
         StoreError: it cannot be opened at all.
     """
+    if is_folder(path):
+        return next(_folder_defects(path, lambda file: filter(None, [first_defect(file)])), None)
     seal = seal_of(path)
     if seal is Seal.BROKEN:
         return BROKEN
@@ -88,6 +98,41 @@ def first_defect(path: Path) -> str | None:
         return None if found is None else str(found)
     with opened(path) as file:
         return next(_defects(file, checksums=False), None)
+
+
+def _folder_defects(folder: Path, look: Callable[[Path], Iterable[str]]) -> Iterator[str]:
+    """Name the defects of a folder of store files: each one's, and what they are not together."""
+    manifest = read_manifest(folder)
+    if digest_of(manifest.extraction) != manifest.digest:
+        yield "the manifest's digest does not belong to its extraction"
+    seen = HashIndex(PATH_HASH)
+    for shard in manifest.shards:
+        path, name = folder / shard.file, one_line(shard.file)
+        if not path.is_file() or path.is_symlink():
+            yield f"{name} is missing"
+            continue
+        if told(path) != shard.seal:
+            yield f"{name} is not the file that the manifest names (it has another seal)"
+            continue
+        found = list(look(path))
+        yield from (f"{name}: {defect}" for defect in found)
+        if not found:
+            yield from (f"{name}: {defect}" for defect in _misfits(path, manifest, shard, seen))
+
+
+def _misfits(path: Path, manifest: Manifest, shard: Shard, seen: HashIndex) -> Iterator[str]:
+    """Say in what a sound file is no part of its folder."""
+    with opened(path) as file:
+        if text(file.attrs["digest"]) != manifest.digest:
+            yield "it holds features of another extraction than the folder"
+        if strange := set(read_classes(file)) - set(manifest.classes):
+            yield f"it has the class {one_line(min(strange))!r}, which the folder has not"
+        if len(file["path"]) != shard.rows:
+            yield f"it has {len(file['path'])} rows, the manifest says {shard.rows}"
+        for row, name in enumerate(texts(file["path"])):
+            fresh = len(seen)
+            if seen.add(path_hash(name)) != fresh:
+                yield f"row {row} repeats the path {one_line(name)} of another shard"
 
 
 def first_found(path: Path) -> str | None:

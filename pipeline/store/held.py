@@ -11,6 +11,8 @@ from typing import Any
 from pipeline.errors import StoreError
 from pipeline.store.check import first_defect
 from pipeline.store.journal import HEADER, MAGIC
+from pipeline.store.manifest import NAME, PLAN, is_folder
+from pipeline.store.manifest import read as read_manifest
 from pipeline.store.opening import opened
 
 
@@ -23,6 +25,9 @@ def held_extraction(path: Path) -> dict[str, Any] | None:
         path: the store.
     """
     try:
+        if is_folder(path):
+            name = NAME if (path / NAME).exists() else PLAN
+            return read_manifest(path, name).extraction
         if path.exists():
             if first_defect(path):
                 return None

@@ -9,7 +9,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.errors import StoreError, one_line
+from pipeline.errors import StoreError, StoreInUse, one_line
 from pipeline.files import PARTIAL, cannot_write
 
 
@@ -20,7 +20,8 @@ class WriterLock:
     by a crash is never in the way.
 
     Raises:
-        StoreError: another process is writing (the message names it), or it is a folder.
+        StoreInUse: another process is writing (the message names it).
+        StoreError: it is a folder.
         OutputError: the lock file cannot be made.
     """
 
@@ -42,7 +43,7 @@ class WriterLock:
             except BlockingIOError:
                 holder = one_line(os.pread(handle, 200, 0).decode("utf-8", "replace"))
                 os.close(handle)
-                raise StoreError(
+                raise StoreInUse(
                     f"{one_line(self._path.with_suffix(''))} is being written by "
                     f"{holder or 'another process'}; wait for it or choose another --out"
                 ) from None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StoreError, near_matches, one_line
 from pipeline.records import Extraction, FeatureSet, digest_of
+from pipeline.store import manifest
 from pipeline.store.check import first_defect
 from pipeline.store.layout import (
     BLOCK,
@@ -64,33 +65,80 @@ def read_layers(path: Path, layers: Sequence[str] = ()) -> list[FeatureSet]:
     defect = first_defect(path)
     if defect:
         raise StoreError(f"{one_line(path)} cannot be used: {defect}; see: headstart verify")
-    with opened(path) as file:
-        run = document(file, "run")
-        common = FeatureSet(
-            features=np.empty((0, 0), np.float32),
-            path=list(texts(file["path"])),
-            label=file["label"][:],
-            split=list(texts(file["split"])),
-            sha256=file["sha256"][:],
-            classes=read_classes(file),
-            extraction=document(file, "extraction"),
-            digest=text(file.attrs["digest"]),
-            pixels=file["pixels"][:] if "pixels" in file else None,
-            failures=list(read_failures(file)),
-            name=Path(str(run.get("source", path))).name,
-            model=str(run.get("model", "")),
-            weights=str(run.get("weights", "")),
-            source=str(run.get("source", "")),
+    whole, parts = manifest.of(path), manifest.files(path)
+    with opened(parts[0]) as file:
+        extraction, digest = document(file, "extraction"), text(file.attrs["digest"])
+        chosen = _chosen(path, file, extraction, layers)
+        run = whole.run if whole else document(file, "run")
+        classes = whole.classes if whole else read_classes(file)
+        rows = _Rows(whole.rows if whole else len(file["path"]), file, [n for n, _ in chosen])
+    for part in parts:
+        with opened(part) as file:
+            rows.add(file, classes if whole else None)
+    common = FeatureSet(
+        features=np.empty((0, 0), np.float32),
+        path=rows.path,
+        label=rows.label,
+        split=rows.split,
+        sha256=rows.sha256,
+        classes=classes,
+        extraction=extraction,
+        digest=digest,
+        pixels=rows.pixels,
+        failures=rows.failures,
+        name=Path(str(run.get("source", path))).name,
+        model=str(run.get("model", "")),
+        weights=str(run.get("weights", "")),
+        source=str(run.get("source", "")),
+    )
+    return [
+        dataclasses.replace(
+            common, features=rows.features[name], extraction=told, digest=digest_of(told)
         )
-        return [
-            dataclasses.replace(
-                common,
-                features=_read_features(file[name]),
-                extraction=extraction,
-                digest=digest_of(extraction),
-            )
-            for name, extraction in _chosen(path, file, common.extraction, layers)
-        ]
+        for name, told in chosen
+    ]
+
+
+class _Rows:
+    """The rows of a store's files, one file's after the other's, in arrays of their final size.
+
+    Args:
+        total: rows in all.
+        file: the first of the files, open.
+        names: datasets of the wanted features.
+    """
+
+    def __init__(self, total: int, file: h5py.File, names: Sequence[str]) -> None:
+        self.features = {name: np.empty((total, file[name].shape[1]), np.float32) for name in names}
+        self.label = np.empty(total, np.int32)
+        self.sha256 = np.empty((total, 32), np.uint8)
+        self.pixels: NDArray[np.uint8] | None = None
+        if "pixels" in file:
+            self.pixels = np.empty((total, *file["pixels"].shape[1:]), np.uint8)
+        self.path: list[str] = []
+        self.split: list[str] = []
+        self.failures: list[tuple[str, str]] = []
+
+    def add(self, file: h5py.File, classes: Sequence[str] | None) -> None:
+        """Add all rows of a file; its labels become codes into ``classes``, if any are given."""
+        start = len(self.path)
+        self.path += texts(file["path"])
+        self.split += texts(file["split"])
+        self.failures += read_failures(file)
+        rows = np.s_[start : len(self.path)]
+        label = file["label"][:]
+        if classes is not None:
+            code = {name: at for at, name in enumerate(classes)}
+            # Label -1, unknown, is the last place of the table.
+            label = np.array([*(code[name] for name in read_classes(file)), -1], np.int32)[label]
+        self.label[rows] = label
+        self.sha256[rows] = file["sha256"][:]
+        if self.pixels is not None and "pixels" in file:
+            self.pixels[rows] = file["pixels"][:]
+        else:
+            self.pixels = None
+        for name, features in self.features.items():
+            _read_features(file[name], features[rows])
 
 
 def _chosen(
@@ -138,6 +186,10 @@ def read_origin(path: Path) -> Origin:
     Raises:
         StoreError: it cannot be opened, or does not say.
     """
+    whole = manifest.of(path)
+    if whole:
+        model, weights = (str(whole.run.get(name, "")) for name in ("model", "weights"))
+        return Origin(whole.extraction["backbone"], model, weights, whole.certificate)
     with opened(path) as file:
         run = document(file, "run")
         return Origin(
@@ -148,10 +200,8 @@ def read_origin(path: Path) -> Origin:
         )
 
 
-def _read_features(dataset: h5py.Dataset) -> NDArray[np.float32]:
-    """Return all features as float32, read block by block: no second copy is ever held."""
-    features = np.empty(dataset.shape, np.float32)
-    for start in range(0, len(features), BLOCK):
+def _read_features(dataset: h5py.Dataset, out: NDArray[np.float32]) -> None:
+    """Read all features as float32, block by block: no second copy is ever held."""
+    for start in range(0, len(out), BLOCK):
         rows = np.s_[start : start + BLOCK]
-        features[rows] = dataset[rows]
-    return features
+        out[rows] = dataset[rows]

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError, one_line
 from pipeline.store.check import first_defect
 from pipeline.store.layout import BLOCK, read_classes, text
+from pipeline.store.manifest import files
 from pipeline.store.opening import opened
 
 
@@ -40,9 +42,12 @@ def read_size(path: Path) -> tuple[int, int]:
     defect = first_defect(path)
     if defect:
         raise StoreError(f"{one_line(path)} cannot be used: {defect}; see: headstart verify")
-    with opened(path) as file:
-        rows, dim = file["features"].shape
-    return int(rows), int(dim)
+    rows, dim = 0, 0
+    for part in files(path):
+        with opened(part) as file:
+            count, dim = file["features"].shape
+        rows += int(count)
+    return rows, int(dim)
 
 
 def read_blocks(path: Path) -> Iterator[Block]:
@@ -51,13 +56,18 @@ def read_blocks(path: Path) -> Iterator[Block]:
     Raises:
         StoreError: it cannot be read.
     """
-    with opened(path) as file:
-        classes = read_classes(file)
-        for start in range(0, len(file["features"]), BLOCK):
-            rows = np.s_[start : start + BLOCK]
-            yield Block(
-                list(map(text, file["path"][rows])),
-                [classes[code] if code >= 0 else "" for code in file["label"][rows].tolist()],
-                list(map(text, file["split"][rows])),
-                file["features"][rows].astype(np.float32),
-            )
+    for part in files(path):
+        with opened(part) as file:
+            yield from _blocks(file)
+
+
+def _blocks(file: h5py.File) -> Iterator[Block]:
+    classes = read_classes(file)
+    for start in range(0, len(file["features"]), BLOCK):
+        rows = np.s_[start : start + BLOCK]
+        yield Block(
+            list(map(text, file["path"][rows])),
+            [classes[code] if code >= 0 else "" for code in file["label"][rows].tolist()],
+            list(map(text, file["split"][rows])),
+            file["features"][rows].astype(np.float32),
+        )

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import store
-from pipeline.embed import EmbedConfig, embed
+from pipeline.embed import EmbedConfig, Sharding, embed
 from pipeline.errors import InputError
 from pipeline.records import FeatureSet
 
@@ -93,6 +93,16 @@ def test_a_second_run_reads_nothing_and_an_addition_costs_itself(run, image_fold
     run(data)
     assert (run.summary.embedded, run.summary.changed) == (0, False)
     assert run.summary.shares == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shards_of_an_archive_are_the_rows_of_one_file(run, image_folder, kind: str):
+    packed = pack(image_folder(), kind)
+    one = run(packed)
+    many = run(packed, "folder", sharding=Sharding("threads", shard_size=5))
+    assert list(many.path) == list(one.path)
+    assert many.features.tobytes() == one.features.tobytes()
+    assert run.summary.shards > 1
 
 
 def test_a_bad_image_in_an_archive_is_a_failure(run, image_folder):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.distribute import available_cores, run_threads
+from pipeline.distribute.threads import available_cores, run_threads
 
 
 def settled(before: int) -> bool:

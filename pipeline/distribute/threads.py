@@ -1,4 +1,4 @@
-"""Run a function over work items on the threads of this machine. Knows nothing of images."""
+"""Run a function over work items on the threads of this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def available_cores() -> int:
 
 
 def run_threads(
-    work: Callable[[Item], Result], items: Iterable[Item], workers: int
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    stop: threading.Event | None = None,
 ) -> Generator[Result, None, None]:
     """Yield ``work(item)`` for every item, in order of completion.
 
@@ -30,6 +33,7 @@ def run_threads(
         work: called from several threads at once.
         items: read from one thread at a time.
         workers: number of threads, at least 1.
+        stop: set when no other item is to be started, by the caller or here.
 
     Raises:
         Exception: the first one that ``work`` or ``items`` raised, once the other workers have
@@ -37,7 +41,7 @@ def run_threads(
     """
     source = iter(items)
     taking = threading.Lock()
-    stop = threading.Event()
+    stop = stop or threading.Event()
     results: queue.SimpleQueue[Result | _Ended] = queue.SimpleQueue()
 
     def loop() -> None:
@@ -72,6 +76,37 @@ def run_threads(
         stop.set()
         for thread in threads:
             thread.join()
+
+
+def stoppable(
+    start: Callable[[Callable[[], bool]], Callable[[Item], Result]],
+    items: Iterable[Item],
+    workers: int,
+) -> Generator[Result, None, None]:
+    """Do what `run_threads` does with work that may ask whether it should give up.
+
+    Args:
+        start: called once, with what the work may ask; returns the work.
+        items: read from one thread at a time.
+        workers: number of threads, at least 1.
+    """
+    stop = threading.Event()
+    work = start(stop.is_set)
+    first: list[Exception] = []
+
+    def guarded(item: Item) -> Result:
+        try:
+            return work(item)
+        except Exception as error:
+            if not stop.is_set():
+                first.append(error)  # what others raise now, they raise because they gave up
+                stop.set()
+            raise
+
+    try:
+        yield from run_threads(guarded, items, workers, stop)
+    except Exception as error:
+        raise (first or [error])[0] from None
 
 
 class _Ended:
