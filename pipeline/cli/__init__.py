@@ -30,6 +30,7 @@ _COMMANDS = {  # command: module of this package
     "train-heads": "train_heads",
     "finetune": "finetune",
     "predict": "predict",
+    "serve": "serve",
     "report": "report",
     "export-features": "export_features",
 }
