@@ -110,7 +110,10 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError):
         raise InputError(f"no address for the host {one_line(host)!r}; see --host") from None
     try:
-        return socket.create_server(found[4][:2], family=found[0])
+        listener = socket.create_server(found[4][:2], family=found[0])
+        # Connections inherit it: or the body of an answer would wait 40 ms for the head's receipt.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         cause = os.strerror(error.errno) if error.errno else one_line(error)
         raise InputError(
