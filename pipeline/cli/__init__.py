@@ -33,6 +33,7 @@ _COMMANDS = {  # command: module of this package
     "serve": "serve",
     "report": "report",
     "export-features": "export_features",
+    "export-model": "export_model",
 }
 
 
