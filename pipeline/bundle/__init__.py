@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 from pipeline import certificate, modelfile
 from pipeline.bundle.companions import write_companions
 from pipeline.bundle.conversion import head_graph
-from pipeline.bundle.distance import add_distance
+from pipeline.bundle.joining import joined, needs
+from pipeline.bundle.variant import KINDS, Change, write_variant
 from pipeline.errors import HeadstartError
 from pipeline.files import replacing
 from pipeline.images import decode
@@ -37,13 +37,20 @@ from pipeline.runner import (
     open_session,
 )
 
-__all__ = ["MAX_DIFFERENCE", "MIN_AGREEMENT", "Agreement", "bundle", "write_companions"]
+__all__ = [
+    "KINDS",
+    "MAX_DIFFERENCE",
+    "MIN_AGREEMENT",
+    "Agreement",
+    "Change",
+    "bundle",
+    "write_companions",
+    "write_variant",
+]
 
 MIN_AGREEMENT = 0.999  # of labels; what is missing are ties
 MAX_DIFFERENCE = 1e-4  # of probabilities
 _BLOCK = 4096  # rows compared at once
-# The first onnxruntime that reads an opset (onnxruntime.ai/docs/reference/compatibility).
-_OLDEST_RUNTIME = {18: "1.14", 19: "1.15", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.22"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +112,7 @@ def bundle(
 
     head = head_graph(estimator, features.shape[1])
     trunk = onnx.load(backbone)
-    model = _joined(trunk, head, reference)
+    model = joined(trunk, head, reference)
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}
     with replacing(out) as partial:
         onnx.save(head, partial)
@@ -113,7 +120,7 @@ def bundle(
         if not agreement.holds:
             raise HeadstartError(f"{out.name} was not written: it does not agree ({agreement})")
         known = [classes[code] for code in estimator.classes_]
-        facts = {"schema": modelfile.SCHEMA, "classes": known} | _needs(model) | summary
+        facts = {"schema": modelfile.SCHEMA, "classes": known} | needs(model) | summary
         facts["licence"] = json.loads(metadata[METADATA])["licence"]
         facts["agreement"] = dataclasses.asdict(agreement)
         if reference is not None:
@@ -126,36 +133,6 @@ def bundle(
         modelfile.seal(partial)
         _prove(partial, estimator, out.name)
     return agreement
-
-
-def _joined(trunk: Any, head: Any, reference: Reference | None) -> Any:  # noqa: ANN401 - ModelProto
-    """Return backbone, head and distance in one graph, in the oldest format that holds it."""
-    from onnx import compose, helper
-
-    head.ir_version = trunk.ir_version
-    model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="headstart")
-    model.graph.output.append(trunk.graph.output[0])  # for embeddings, and the certificate
-    if reference is not None:
-        add_distance(model, reference)
-    for node in model.graph.node:  # what the exporter noted for its own debugging
-        node.ClearField("doc_string")
-        del node.metadata_props[:]
-    del model.graph.value_info[:]
-    oldest = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
-    model.ir_version = head.ir_version = oldest
-    return model
-
-
-def _needs(model: Any) -> dict[str, Any]:  # noqa: ANN401 - ModelProto
-    """Say what wrote the file and what reads it."""
-    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
-    oldest = _OLDEST_RUNTIME.get(max(18, opsets["ai.onnx"]), version("onnxruntime"))
-    return {
-        "software": {name: version(name) for name in ("headstart", "scikit-learn", "skl2onnx")},
-        "opset": opsets,
-        "ir_version": model.ir_version,
-        "min_onnxruntime": oldest,
-    }
 
 
 def _describe(reference: Reference) -> dict[str, Any]:

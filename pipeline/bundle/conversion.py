@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.bundle.machines import is_machine, machine_graph
 from pipeline.errors import HeadstartError
 from pipeline.export import OPSET
 from pipeline.runner import LABEL, PROBABILITIES
@@ -20,6 +21,30 @@ _HEAD = "head_"  # prefix of the head's names in the joined graph
 def head_graph(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
     """Convert a head to ``features`` → ``label``, ``probabilities``; the label is the argmax."""
     from onnx import TensorProto, compose, helper
+
+    graph = machine_graph(estimator, dim) if is_machine(estimator) else _stock(estimator, dim)
+    graph = compose.add_prefix(graph, _HEAD)
+    # One rule for every head: scikit-learn's own label output breaks ties in its own ways.
+    scores = graph.graph.output[-1].name
+    del graph.graph.output[:]
+    graph.graph.node.extend(
+        [
+            helper.make_node("Identity", [scores], [PROBABILITIES]),
+            helper.make_node("ArgMax", [scores], [LABEL], axis=1, keepdims=0),
+        ]
+    )
+    k = len(estimator.classes_)
+    graph.graph.output.extend(
+        [
+            helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["n"]),
+            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", k]),
+        ]
+    )
+    return graph
+
+
+def _stock(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+    """Return what skl2onnx makes of a head; the scores are the last output."""
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
@@ -43,23 +68,6 @@ def head_graph(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
     except Exception as error:  # skl2onnx raises many kinds for what it cannot convert
         raise HeadstartError(f"the head cannot be converted to ONNX: {error}") from error
     _mend_distance_weights(graph)
-    graph = compose.add_prefix(graph, _HEAD)
-    # One rule for every head: scikit-learn's own label output breaks ties in its own ways.
-    scores = graph.graph.output[1].name
-    del graph.graph.output[:]
-    graph.graph.node.extend(
-        [
-            helper.make_node("Identity", [scores], [PROBABILITIES]),
-            helper.make_node("ArgMax", [scores], [LABEL], axis=1, keepdims=0),
-        ]
-    )
-    k = len(estimator.classes_)
-    graph.graph.output.extend(
-        [
-            helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["n"]),
-            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", k]),
-        ]
-    )
     return graph
 
 

@@ -30,8 +30,10 @@ _COMMANDS = {  # command: module of this package
     "train-heads": "train_heads",
     "finetune": "finetune",
     "predict": "predict",
+    "serve": "serve",
     "report": "report",
     "export-features": "export_features",
+    "export-model": "export_model",
 }
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from pipeline import images, projection
-from pipeline.errors import ImageError
-from pipeline.records import FeatureSet, Preprocess
+from pipeline.records import FeatureSet
 from pipeline.report import words
 from pipeline.report.tables import Answer
+from pipeline.thumbnails import thumbnail, webp
 
 SHOWN = 5_000  # images on the page
 LARGE = 300  # of them with a thumbnail of the file itself
@@ -140,28 +138,11 @@ def _sheet(pixels: NDArray[np.uint8]) -> str:
 
 def _thumbnails(data: FeatureSet, rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     """Yield thumbnails, of the file where it still is what was embedded, else of the store."""
-    source = Path(data.source) if data.source else None
-    root = source if source is None or source.is_dir() else source.parent
-    size = Preprocess(resize=SIDE, crop=SIDE)
     for path, row in rows.items():
-        pixels = None if root is None else _file(root / path, data.sha256[row], size)
-        if pixels is None and data.pixels is not None:
-            pixels = data.pixels[row]
+        pixels = thumbnail(data, row, SIDE)
         if pixels is not None:
             yield path, _uri(pixels)
 
 
-def _file(path: Path, sha256: NDArray[np.uint8], size: Preprocess) -> NDArray[np.uint8] | None:
-    """Decode a file if it has the hash that the store holds: nothing else gets into the page."""
-    try:
-        content, _ = images.read_file(path)
-        if hashlib.sha256(content).digest() != sha256.tobytes():
-            return None
-        return images.decode(content, size)
-    except ImageError:
-        return None
-
-
 def _uri(pixels: NDArray[np.uint8]) -> str:
-    content = images.encode(np.ascontiguousarray(pixels), "WEBP", quality=70)
-    return f"data:image/webp;base64,{base64.b64encode(content).decode('ascii')}"
+    return f"data:image/webp;base64,{base64.b64encode(webp(pixels)).decode('ascii')}"

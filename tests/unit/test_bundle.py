@@ -4,14 +4,18 @@ import json
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
+from sklearn.svm import SVC
 
 from pipeline import bundle
+from pipeline.bundle import machines
 from pipeline.errors import HeadstartError
 from pipeline.heads import HEADS
+from pipeline.heads.calibration import calibrate
 from pipeline.heads.search import TrainingSet, stratified_folds
 from pipeline.predict import Model
 from pipeline.runner import INPUT, LABEL, METADATA, OUTPUT, PROBABILITIES, Runner, open_session
@@ -120,3 +124,35 @@ def test_names_of_the_backbone_stay_apart_from_those_of_the_head(data, tiny_back
     names = [output for node in onnx.load(out).graph.node for output in node.output]
     assert len(names) == len(set(names))
     assert OUTPUT in names
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+@pytest.mark.parametrize("k", [2, 3, 12])
+def test_machines_are_what_scikit_learn_works_out(kernel, k):
+    rng = np.random.default_rng(k)
+    labels = np.repeat(np.arange(k), rng.integers(5, 20, k))  # classes of different sizes
+    centres = rng.normal(size=(k, 16))
+    features = (centres[labels] + rng.normal(size=(len(labels), 16))).astype(np.float32)
+    rows = Normalizer().transform(features)
+    machine = SVC(kernel=kernel, C=3, gamma=2.0).fit(rows, labels)
+    scores = machine.decision_function(rows)
+    scores = np.stack([-scores, scores], axis=1) if k == 2 else scores
+    data = TrainingSet(features, labels, stratified_folds(labels, 3, seed=0))
+    estimator = make_pipeline(Normalizer().fit(features), calibrate(machine, scores, data)[0])
+    assert machines.is_machine(estimator)
+    graph = machines.machine_graph(estimator, 16)
+    onnx.checker.check_model(graph, full_check=True)
+    assert len(graph.graph.node) < 40 + 3 * k
+    fresh = rng.normal(size=(300, 16)).astype(np.float32) * 3
+    fresh[0] = 0  # has no norm
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    for some in (fresh, fresh[:1]):
+        found = session.run(["scores"], {"X": some})[0]
+        np.testing.assert_allclose(found, estimator.predict_proba(some), atol=2e-6)
+
+
+def test_other_estimators_are_left_to_skl2onnx(data):
+    assert not machines.is_machine(votes(n_neighbors=3).fit(data.features, data.labels))
+    for name in HEADS:
+        estimator = HEADS[name].search(data).estimator
+        assert machines.is_machine(estimator) == name.endswith("svm")

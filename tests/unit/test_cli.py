@@ -21,7 +21,7 @@ from pipeline.records import Backbone
 from pipeline.runner import METADATA, Runner
 
 COMMANDS = ["demo-data", "backbones", "export", "features", "verify", "train-heads", "finetune"]
-COMMANDS += ["predict", "report", "export-features"]
+COMMANDS += ["predict", "serve", "report", "export-features", "export-model"]
 HEADSTART = [sys.executable, "-c", "from pipeline.cli import main; main()"]
 
 

@@ -1,0 +1,70 @@
+"""Request bodies within limits: how many bytes, and how long they may take."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+_FIELDS = 8  # of a form, beside the image
+
+
+async def image_bytes(request: Request, limit: int, seconds: float) -> bytes:
+    """Return the image of a request: its body, or the one file of a form.
+
+    Args:
+        request: its body is the image, or ``multipart/form-data`` with one file in it.
+        limit: most bytes of the body.
+        seconds: how long it may take to arrive.
+
+    Raises:
+        HTTPException: 400 for a body that holds no image, 408 for one that does not arrive, 413
+            for one that is too large.
+        ClientDisconnect: nobody waits for an answer any more.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            body = await _body(request, limit)
+    except TimeoutError:
+        raise HTTPException(408, f"the image did not arrive within {seconds:g} s") from None
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        body = await _file(request, body)
+    if not body:
+        raise HTTPException(400, "no image; send one as the body, or as a file in a form")
+    return body
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """Read the body; what is too large is read to its end, or its sender would see no answer."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= limit:
+            parts.append(part)
+        else:
+            parts.clear()
+    if size > limit:
+        raise HTTPException(413, f"more than {limit:,} bytes; send a smaller image")
+    return b"".join(parts)
+
+
+async def _file(request: Request, body: bytes) -> bytes:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(request.headers, stream(), max_files=1, max_fields=_FIELDS)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise HTTPException(400, f"the form cannot be read: {error.message}") from None
+    try:
+        for _, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                return await value.read()
+        return b""
+    finally:
+        await form.close()

@@ -1,0 +1,119 @@
+"""The server's page in a real browser: what it shows, asks for and does not run."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+HOSTILE = "<img src=x onerror=\"document.title='owned'\">.png"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser, served) -> Iterator[Any]:
+    """Give the page; a word on its console or a request elsewhere is a failure."""
+    context = browser.new_context()
+    shown, heard, asked = context.new_page(), [], []
+    shown.on("console", lambda message: heard.append(message.text))
+    shown.on("pageerror", lambda error: heard.append(str(error)))
+    shown.on("request", lambda request: asked.append(request.url))
+    shown.goto(served.url)
+    shown.wait_for_selector("#about:not(:empty)")
+    yield shown
+    context.close()
+    refused = "Failed to load resource: the server responded with a status of 422"
+    assert [word for word in heard if not word.startswith(refused)] == []
+    own = (served.url, "data:", f"blob:{served.url}")
+    assert [url for url in asked if not url.startswith(own)] == []
+
+
+def choose(page, path) -> None:
+    page.set_input_files("#file", path)
+    page.wait_for_selector("#result:not([hidden])")
+
+
+def test_an_image_is_classified(page, served, photos):
+    path = next(photos.glob("train/*/*.png"))
+    choose(page, path)
+    answer = served.ask("POST", "/predict", path.read_bytes())[1]
+    assert page.inner_text("#label").startswith(answer["label"] + ", ")
+    names = page.locator("#bars bdi").all_inner_texts()
+    assert names == sorted(names, key=lambda name: -answer["probabilities"][name])
+    widths = [fill.bounding_box()["width"] for fill in page.locator("#bars .bar b").all()]
+    track = page.locator("#bars .bar").first.bounding_box()["width"]
+    shares = [answer["probabilities"][name] for name in names]
+    assert [width / track for width in widths] == pytest.approx(shares, abs=0.01)
+    assert page.locator("#nearest li").count() == 6
+    assert page.locator("#nearest bdi").nth(1).inner_text() == answer["nearest"][0]["path"]
+    loaded = (
+        "Promise.all([...document.images].map(async (i) => (await i.decode(), i.naturalWidth)))"
+    )
+    assert page.evaluate(loaded) == [48] + [96] * 6
+    assert "ms on the server" in page.inner_text("#time")
+    assert page.evaluate("document.activeElement.id") == "label"
+
+
+def test_with_the_keyboard_alone(page, photos):
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "file"
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(next(photos.glob("train/*/*.png")))
+    page.wait_for_selector("#result:not([hidden])")
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_an_image_is_dropped_or_pasted(page, photos, how):
+    content = base64.b64encode(next(photos.glob("train/*/*.png")).read_bytes()).decode()
+    page.evaluate(
+        """([content, how]) => {
+            const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], "a.png"));
+            const init = { bubbles: true, dataTransfer: data, clipboardData: data };
+            document.body.dispatchEvent(how === "drop" ? new DragEvent("drop", init)
+                                                       : new ClipboardEvent("paste", init));
+        }""",
+        [content, how],
+    )
+    page.wait_for_selector("#result:not([hidden])")
+
+
+def test_what_is_no_image_is_said(page, tmp_path):
+    (tmp_path / HOSTILE).write_bytes(b"text")
+    page.set_input_files("#file", tmp_path / HOSTILE)
+    page.wait_for_selector("#error:not(:empty)")
+    assert page.inner_text("#error").startswith("the image cannot be used: not a JPEG, PNG")
+    (tmp_path / HOSTILE).write_bytes(b"x" * (2 << 20))
+    page.set_input_files("#file", tmp_path / HOSTILE)
+    page.wait_for_selector("#error:has-text('larger')")
+    assert page.inner_text("#error") == f"{HOSTILE} is larger than 1 MiB."
+    assert page.title() == "Headstart: classify an image"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1100])
+def test_nothing_is_wider_than_the_window(page, photos, scheme, width):
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    choose(page, next(photos.glob("train/*/*.png")))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
+    assert dark == (scheme == "dark")
