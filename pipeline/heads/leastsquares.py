@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +57,16 @@ class _Sums:
             self.products - other.products,
         )
 
+    def plus(self, other: _Sums) -> _Sums:
+        """Return the sums over both."""
+        return _Sums(
+            self.weight + other.weight,
+            self.rows + other.rows,
+            self.targets + other.targets,
+            self.squares + other.squares,
+            self.products + other.products,
+        )
+
     def solve(self, alphas: Sequence[float]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Yield coefficients ``(m, t)`` and intercepts ``(t,)`` for each penalty."""
         from scipy.linalg import cho_factor, cho_solve
@@ -90,10 +101,9 @@ class LeastSquares:
             alphas: strengths of the penalty.
             params: what else belongs to the parameters.
         """
-        total = self._sums(np.arange(len(self.data.labels)))
         parts: list[list[NDArray[np.float32]]] = [[] for _ in alphas]
-        for _, held_out in self.data.folds:
-            solutions = total.less(self._sums(held_out)).solve(alphas)
+        for (_, held_out), sums in zip(self.data.folds, self._held_out, strict=True):
+            solutions = self._total.less(sums).solve(alphas)
             for part, (coefficients, intercepts) in zip(parts, solutions, strict=True):
                 part.append(self._values(held_out, coefficients, intercepts))
         true = [self.data.labels[held_out] for _, held_out in self.data.folds]
@@ -110,8 +120,7 @@ class LeastSquares:
 
         assert best.outputs is not None
         labels, alpha = self.data.labels, best.params["alpha"]
-        total = self._sums(np.arange(len(labels)))
-        coefficients, intercepts = next(total.solve([alpha]))
+        coefficients, intercepts = next(self._total.solve([alpha]))
         # One row a class: enough for scikit-learn to make the object, whose coefficients follow.
         rows = np.unique(labels, return_index=True)[1]
         model = RidgeClassifier(alpha=alpha, class_weight=self.data.class_weight)
@@ -126,6 +135,20 @@ class LeastSquares:
             self._values(held_out, *next(self._sums(fit).solve([alpha])))
             for fit, held_out in self.data.folds
         ]
+
+    @cached_property
+    def _held_out(self) -> list[_Sums]:
+        """The sums over the rows that each fold holds out."""
+        return [self._sums(held_out) for _, held_out in self.data.folds]
+
+    @cached_property
+    def _total(self) -> _Sums:
+        """The sums over all rows: those of the first division, and of what it always trains on."""
+        division = np.atleast_2d(self.data.fold)[0]
+        total = self._sums(np.flatnonzero(division < 0))
+        for sums in self._held_out[: len(np.unique(division[division >= 0]))]:
+            total = total.plus(sums)
+        return total
 
     def _targets(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return 1 for the class and -1 for others: a column a class, or one for two classes."""
@@ -151,14 +174,12 @@ class LeastSquares:
                 weighted.T @ targets,
             ]
 
-        sums: list[NDArray[np.float64]] = []
+        m, t = self.design.shape[1], self._targets(rows[:0]).shape[1]
+        sums = [np.zeros(shape) for shape in ((1,), (m,), (t,), (m, m), (m, t))]
         for starts in _chunks(range(0, len(rows), BLOCK), self.data.workers):
             for parts in run_parallel(of_block, starts, self.data.workers):
-                if not sums:
-                    sums = [part.astype(np.float64) for part in parts]
-                else:
-                    for total, part in zip(sums, parts, strict=True):
-                        total += part
+                for total, part in zip(sums, parts, strict=True):
+                    total += part
         return _Sums(float(sums[0][0]), *sums[1:])
 
     def _values(
@@ -175,6 +196,11 @@ class LeastSquares:
         return values
 
 
+def count(data: TrainingSet) -> int:
+    """Return how many landmarks the kernel is described by."""
+    return min(LANDMARKS, len(data.labels))
+
+
 def landmarks(data: TrainingSet, gamma: float) -> BaseEstimator:
     """Return the stock ``Nystroem`` transformer of the normalised rows, fitted.
 
@@ -183,9 +209,8 @@ def landmarks(data: TrainingSet, gamma: float) -> BaseEstimator:
     """
     from sklearn.kernel_approximation import Nystroem
 
-    count = min(LANDMARKS, len(data.labels))
-    drawn = np.random.default_rng(data.seed).choice(len(data.labels), count, replace=False)
-    model = Nystroem(kernel="rbf", gamma=gamma, n_components=count, random_state=data.seed)
+    drawn = np.random.default_rng(data.seed).choice(len(data.labels), count(data), replace=False)
+    model = Nystroem(kernel="rbf", gamma=gamma, n_components=len(drawn), random_state=data.seed)
     return model.fit(data.rows[np.sort(drawn)].astype(np.float64))
 
 
