@@ -9,10 +9,10 @@ the Nyström Method to Speed Up Kernel Machines*, 2001).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from pipeline.metrics import accuracy
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
+
+T = TypeVar("T")
 
 LANDMARKS = 2000  # rows that the Gaussian kernel is described by
 BLOCK = 4096  # rows that a thread handles at once
@@ -101,25 +103,24 @@ class LeastSquares:
             alphas: strengths of the penalty.
             params: what else belongs to the parameters.
         """
-        parts: list[list[NDArray[np.float32]]] = [[] for _ in alphas]
-        for (_, held_out), sums in zip(self.data.folds, self._held_out, strict=True):
-            solutions = self._total.less(sums).solve(alphas)
-            for part, (coefficients, intercepts) in zip(parts, solutions, strict=True):
-                part.append(self._values(held_out, coefficients, intercepts))
-        true = [self.data.labels[held_out] for _, held_out in self.data.folds]
-        for alpha, part in zip(alphas, parts, strict=True):
-            scores = tuple(
-                accuracy(codes, values.argmax(axis=1))
-                for codes, values in zip(true, part, strict=True)
-            )
-            yield Candidate({"alpha": alpha} | params, scores, outputs=self.data.gather(part))
+        scores = self._each_fold(
+            lambda held_out, solutions: [
+                accuracy(self.data.labels[held_out], self._values(held_out, *one).argmax(axis=1))
+                for one in solutions
+            ],
+            alphas,
+        )
+        for alpha, of_folds in zip(alphas, zip(*scores, strict=True), strict=True):
+            yield Candidate({"alpha": alpha} | params, of_folds)
 
     def fit(self, best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
         """Return the stock classifier of `design`, calibrated, and out-of-fold probabilities."""
         from sklearn.linear_model import RidgeClassifier
 
-        assert best.outputs is not None
         labels, alpha = self.data.labels, best.params["alpha"]
+        parts = self._each_fold(
+            lambda held_out, solutions: self._values(held_out, *next(solutions)), [alpha]
+        )
         coefficients, intercepts = next(self._total.solve([alpha]))
         # One row a class: enough for scikit-learn to make the object, whose coefficients follow.
         rows = np.unique(labels, return_index=True)[1]
@@ -127,7 +128,7 @@ class LeastSquares:
         model.fit(self.design[rows], labels[rows])
         model.coef_ = coefficients.T.astype(np.float32).reshape(model.coef_.shape)
         model.intercept_ = intercepts.astype(np.float32).reshape(np.shape(model.intercept_))
-        return calibrate(model, best.outputs, self.data)
+        return calibrate(model, self.data.gather(parts), self.data)
 
     def answers(self, alpha: float) -> list[NDArray[np.float32]]:
         """Return the decision values of the rows that each fold holds out, for one penalty."""
@@ -135,6 +136,25 @@ class LeastSquares:
             self._values(held_out, *next(self._sums(fit).solve([alpha])))
             for fit, held_out in self.data.folds
         ]
+
+    def _each_fold(
+        self,
+        work: Callable[[NDArray[np.intp], Iterator[tuple[NDArray[Any], NDArray[Any]]]], T],
+        alphas: Sequence[float],
+    ) -> list[T]:
+        """Solve every fold for each penalty, and return what comes of its solutions.
+
+        Args:
+            work: takes the rows that a fold holds out and its solutions.
+            alphas: strengths of the penalty.
+        """
+        total = self._total  # before there are threads
+        tasks = [
+            (rows, sums) for (_, rows), sums in zip(self.data.folds, self._held_out, strict=True)
+        ]
+        return run_parallel(
+            lambda task: work(task[0], total.less(task[1]).solve(alphas)), tasks, self.data.workers
+        )
 
     @cached_property
     def _held_out(self) -> list[_Sums]:

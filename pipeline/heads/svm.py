@@ -20,7 +20,6 @@ from pipeline.heads.search import (
     FittedHead,
     TrainingSet,
     finish,
-    forget_all_but_best,
     squared_distances,
 )
 from pipeline.heads.threads import run_parallel
@@ -73,10 +72,7 @@ class LinearSVMHead:
 
     def _least_squares(self, data: TrainingSet, started: float) -> FittedHead:
         machine = LeastSquares(data.rows, data)
-        candidates: list[Candidate] = []
-        for candidate in machine.search(self.alpha_grid, {}):
-            candidates.append(candidate)
-            forget_all_but_best(candidates)
+        candidates = list(machine.search(self.alpha_grid, {}))
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             return _after_normaliser(data, *machine.fit(best))
@@ -144,9 +140,7 @@ class RbfSVMHead:
             candidates: list[Candidate] = []
             for gamma in gammas:
                 rest = {"gamma": gamma, "n_components": leastsquares.count(part)}
-                for candidate in machine(part, gamma)[1].search(self.alpha_grid, rest):
-                    candidates.append(candidate)
-                    forget_all_but_best(candidates)
+                candidates += machine(part, gamma)[1].search(self.alpha_grid, rest)
             return candidates
 
         final = functools.cache(lambda gamma: machine(data, gamma))
