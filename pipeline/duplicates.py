@@ -90,7 +90,7 @@ def find(
     place = np.empty(len(first), np.intp)
     place[np.argsort(first)] = np.arange(len(first))
     best = _Best(len(order))
-    if near:
+    if near and len(order) > 1:
         for pairs in _near_pairs(features, pixels, order):
             best.add(*pairs)
     group = best.components()[place[content]]

@@ -216,11 +216,6 @@ class LeastSquares:
         return values
 
 
-def count(data: TrainingSet) -> int:
-    """Return how many landmarks the kernel is described by."""
-    return min(LANDMARKS, len(data.labels))
-
-
 def landmarks(data: TrainingSet, gamma: float) -> BaseEstimator:
     """Return the stock ``Nystroem`` transformer of the normalised rows, fitted.
 
@@ -229,7 +224,8 @@ def landmarks(data: TrainingSet, gamma: float) -> BaseEstimator:
     """
     from sklearn.kernel_approximation import Nystroem
 
-    drawn = np.random.default_rng(data.seed).choice(len(data.labels), count(data), replace=False)
+    n = len(data.labels)
+    drawn = np.random.default_rng(data.seed).choice(n, min(LANDMARKS, n), replace=False)
     model = Nystroem(kernel="rbf", gamma=gamma, n_components=len(drawn), random_state=data.seed)
     return model.fit(data.rows[np.sort(drawn)].astype(np.float64))
 

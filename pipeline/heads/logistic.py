@@ -50,8 +50,8 @@ class LogisticRegressionHead:
         def tune(part: TrainingSet) -> list[Candidate]:
             return climb(self.c_grid, _Path(part).evaluate, self.patience)
 
-        def score(params: dict[str, Any]) -> Candidate:
-            return _Path(data).evaluate(params["C"])
+        def settle(params: dict[str, Any]) -> list[Candidate]:
+            return [_Path(data).evaluate(params["C"])]
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             assert best.outputs is not None
@@ -59,7 +59,7 @@ class LogisticRegressionHead:
             probabilities /= probabilities.sum(axis=1, keepdims=True)
             return _refit(data, best.params["C"]), probabilities
 
-        candidates, best, about = sampling.search(data, tune, score)
+        candidates, best, about = sampling.search(data, tune, settle)
         return finish(self.name, candidates, fit, data, started, about, best)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:

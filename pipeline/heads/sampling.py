@@ -22,14 +22,15 @@ ROWS = 20_000  # with more, hyper-parameters are chosen on so many
 def search(
     data: TrainingSet,
     tune: Callable[[TrainingSet], Sequence[Candidate]],
-    score: Callable[[dict[str, Any]], Candidate],
+    settle: Callable[[dict[str, Any]], Sequence[Candidate]],
 ) -> tuple[list[Candidate], Candidate, str]:
-    """Choose among candidates on `tuning_part`, and score the chosen one on all rows.
+    """Choose among candidates on `tuning_part`, and settle the choice on all rows.
 
     Args:
         data: the training set.
         tune: returns the scored candidates of a part of it, simplest first.
-        score: returns the candidate with these parameters, scored on all of it.
+        settle: given the parameters chosen there, returns candidates scored on all rows: these
+            parameters, and others that cost little once they are scored.
 
     Returns:
         The candidates, the chosen one, and what to say about it; empty if all rows were used.
@@ -39,10 +40,16 @@ def search(
     best = min(tried, key=preference)
     if part is data:
         return tried, best, ""
-    chosen = score(best.params)
-    names = " and ".join(name for name in best.params if len({c.params[name] for c in tried}) > 1)
+    settled = list(settle(best.params))
+    again = [one.params for one in settled]
+    kept = [one for one in tried if one.params not in again]
+    names = " and ".join(
+        name
+        for name in best.params
+        if len({one.params[name] for one in tried}) > 1 == len({params[name] for params in again})
+    )
     about = f"{names or 'parameters'} chosen on {len(part.labels):,} of the rows"
-    return [chosen if one is best else one for one in tried], chosen, about
+    return [*kept, *settled], min(settled, key=preference), about
 
 
 def tuning_part(data: TrainingSet) -> TrainingSet:

@@ -136,25 +136,25 @@ class RbfSVMHead:
             transformer = leastsquares.landmarks(part, gamma)
             return transformer, LeastSquares(leastsquares.describe(transformer, part), part)
 
-        def tune(part: TrainingSet) -> list[Candidate]:
-            candidates: list[Candidate] = []
-            for gamma in gammas:
-                rest = {"gamma": gamma, "n_components": leastsquares.count(part)}
-                candidates += machine(part, gamma)[1].search(self.alpha_grid, rest)
-            return candidates
-
         final = functools.cache(lambda gamma: machine(data, gamma))
 
-        def score(params: dict[str, Any]) -> Candidate:
-            found = final(params["gamma"])[1].search([params["alpha"]], params)
-            return next(iter(found))
+        def score(squares: LeastSquares, gamma: float) -> list[Candidate]:
+            rest = {"gamma": gamma, "n_components": squares.design.shape[1]}
+            return list(squares.search(self.alpha_grid, rest))
+
+        def tune(part: TrainingSet) -> list[Candidate]:
+            return [one for gamma in gammas for one in score(machine(part, gamma)[1], gamma)]
+
+        def settle(params: dict[str, Any]) -> list[Candidate]:
+            return score(final(params["gamma"])[1], params["gamma"])
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             transformer, squares = final(best.params["gamma"])
             return _after_normaliser(data, *squares.fit(best), transformer)
 
-        candidates, best, about = sampling.search(data, tune, score)
-        how = f"Nyström, {leastsquares.count(data):,} landmarks; least squares, one against rest"
+        candidates, best, about = sampling.search(data, tune, settle)
+        landmarks = best.params["n_components"]
+        how = f"Nyström, {landmarks:,} landmarks; least squares, one against rest"
         how += f"; {about}" if about else ""
         return finish(self.name, candidates, fit, data, started, how, best)
 

@@ -50,9 +50,7 @@ def test_every_class_and_fold_keeps_its_share(counts, wanted, folds, seed):
     assert (data.fold[:, at] == part.fold).all()
     # What a fold can learn in the data it can learn in the part.
     for number in range(folds):
-        inside, whole = (
-            set(one.labels[one.fold[0] != number].tolist()) for one in (part, data)
-        )
+        inside, whole = (set(one.labels[one.fold[0] != number].tolist()) for one in (part, data))
         assert inside == whole
 
 
@@ -67,9 +65,7 @@ def test_a_small_validation_split_is_used_whole(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["logistic-regression", "rbf-svm"])
-def test_the_choice_is_said_to_be_approximate_and_everything_else_is_of_all_rows(
-    name, monkeypatch
-):
+def test_the_choice_is_said_to_be_approximate_and_everything_else_is_of_all_rows(name, monkeypatch):
     monkeypatch.setattr(svm, "MAX_ROWS", 100)
     labels = np.arange(900) % 3
     data = training_set(labels, divisions(labels, 3, 0))
