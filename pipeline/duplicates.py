@@ -15,16 +15,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import groups
+from pipeline.distribute import available_cores
+from pipeline.heads.threads import run_parallel
 
 MIN_CORRELATION = 0.98  # enough by itself, unless the features object
 MIN_AGREEMENT = 0.88  # of what both say together, with these weights
 WEIGHTS = (0.4, 0.6)  # of closeness and correlation
 MIN_CLOSENESS = 0.999  # without miniatures: the same but for rounding
+# Closeness is 1 at most: with less correlation than this no pair can count.
+LEAST_CORRELATION = (MIN_AGREEMENT - WEIGHTS[0]) / WEIGHTS[1]
+MANY = 0.01  # of a tile's pairs; if more may count, one product gives the cosines of all
 
 BLOCK = 2048  # images; a tile of all pairs of two blocks takes 16 MB a matrix
 SAMPLE = 1000  # images whose neighbours say what is usual
@@ -68,8 +74,8 @@ def find(
 ) -> Duplicates:
     """Find the images that occur more than once.
 
-    All pairs are compared, in tiles, so that memory does not grow with their number: 2.6 GFLOP for
-    each 1,000 × 1,000 pairs of 1,280 features.
+    All pairs are compared, in tiles, so that memory does not grow with their number. Miniatures
+    come first, a fifth of the work of 1,280 features, which only pairs that may count need.
 
     Args:
         features: ``(n, d)``; a row that is not finite has no near-duplicates.
@@ -84,7 +90,7 @@ def find(
     place = np.empty(len(first), np.intp)
     place[np.argsort(first)] = np.arange(len(first))
     best = _Best(len(order))
-    if near:
+    if near and len(order) > 1:
         for pairs in _near_pairs(features, pixels, order):
             best.add(*pairs)
     group = best.components()[place[content]]
@@ -155,37 +161,77 @@ class _Best:
         return _components(len(self.partner), links[0], links[1])
 
 
+class _Pairs(NamedTuple):
+    """Near-duplicates: two places each, with their cosine and correlation."""
+
+    left: NDArray[np.intp]
+    right: NDArray[np.intp]
+    cosine: NDArray[np.float32]
+    correlation: NDArray[np.float32]
+
+
 def _near_pairs(
     features: NDArray[np.float32], pixels: NDArray[np.uint8] | None, rows: NDArray[np.intp]
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield pairs of places in ``rows``, with cosine and correlation, tile by tile."""
+) -> Iterator[_Pairs]:
+    """Yield pairs of places in ``rows``, tile by tile."""
     patterns = None if pixels is None else _patterns(pixels, rows)
     usual = _usual_cosine(features, rows)
     # Where all features are the same, they tell no image from another.
-    room = max(1.0 - usual, 1e-6)
+    room = np.float32(max(1.0 - usual, 1e-6))
     if patterns is None and room <= 1e-5:
         return
-    starts = range(0, len(rows), BLOCK)
-    for top in starts:
-        left = _directions(features[rows[top : top + BLOCK]])
-        for start in range(top, len(rows), BLOCK):
-            right = left if start == top else _directions(features[rows[start : start + BLOCK]])
-            cosine = left @ right.T
-            closeness = 1.0 - (1.0 - cosine) / np.float32(room)
-            if patterns is None:
-                correlation = np.full_like(cosine, np.nan)
-                found = closeness >= MIN_CLOSENESS
-            else:
-                correlation = _correlations(
-                    patterns[top : top + BLOCK], patterns[start : start + BLOCK]
-                )
-                found = (correlation >= MIN_CORRELATION) & (closeness >= -1e-3)
-                found |= WEIGHTS[0] * closeness + WEIGHTS[1] * correlation >= MIN_AGREEMENT
-            if start == top:
-                found = np.triu(found, 1)
-            i, j = np.nonzero(found)
-            if len(i):
-                yield i + top, j + start, cosine[i, j], correlation[i, j]
+
+    def tile(top: int, start: int) -> _Pairs:
+        left, right = rows[top : top + BLOCK], rows[start : start + BLOCK]
+        if patterns is None:
+            cosine = _directions(features[left]) @ _directions(features[right]).T
+            found = _closeness(cosine, room) >= MIN_CLOSENESS
+            i, j = np.nonzero(np.triu(found, 1) if start == top else found)
+            cosine = cosine[i, j]
+            correlation = np.full_like(cosine, np.nan)
+        else:
+            correlation = _correlations(
+                patterns[top : top + BLOCK], patterns[start : start + BLOCK]
+            )
+            found = correlation >= LEAST_CORRELATION
+            i, j = np.nonzero(np.triu(found, 1) if start == top else found)
+            correlation = correlation[i, j]
+            cosine = _cosines(features, left, right, i, j)
+            closeness = _closeness(cosine, room)
+            kept = (correlation >= MIN_CORRELATION) & (closeness >= -1e-3)
+            kept |= WEIGHTS[0] * closeness + WEIGHTS[1] * correlation >= MIN_AGREEMENT
+            i, j, cosine, correlation = i[kept], j[kept], cosine[kept], correlation[kept]
+        return _Pairs(i + top, j + start, cosine, correlation)
+
+    workers = available_cores()
+    tiles = [(i, j) for i in range(0, len(rows), BLOCK) for j in range(i, len(rows), BLOCK)]
+    for first in range(0, len(tiles), workers):
+        yield from run_parallel(lambda at: tile(*at), tiles[first : first + workers], workers)
+
+
+def _closeness(cosine: NDArray[np.float32], room: np.float32) -> NDArray[np.float32]:
+    """Return how far cosines are on the way from the usual neighbour's to identity."""
+    closeness: NDArray[np.float32] = np.minimum(1 - (1 - cosine) / room, np.float32(1))
+    return closeness
+
+
+def _cosines(
+    features: NDArray[np.float32],
+    left: NDArray[np.intp],
+    right: NDArray[np.intp],
+    i: NDArray[np.intp],
+    j: NDArray[np.intp],
+) -> NDArray[np.float32]:
+    """Return the cosines of some pairs out of two sets of rows."""
+    if len(i) > MANY * len(left) * len(right):
+        every: NDArray[np.float32] = _directions(features[left]) @ _directions(features[right]).T
+        return every[i, j]
+    cosine = np.empty(len(i), np.float32)
+    for start in range(0, len(i), BLOCK):
+        pairs = slice(start, start + BLOCK)
+        one, other = (_directions(features[r]) for r in (left[i[pairs]], right[j[pairs]]))
+        cosine[pairs] = np.einsum("ij,ij->i", one, other)
+    return cosine
 
 
 def _usual_cosine(features: NDArray[np.float32], rows: NDArray[np.intp]) -> float:
@@ -215,30 +261,39 @@ def _directions(features: NDArray[np.float32]) -> NDArray[np.float32]:
 def _patterns(pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.float32]:
     """Return a ``(len(rows), 257)`` vector of norm 1 an image: its grey pattern without the mean.
 
-    The last element stands for flat images, which are alike without any pattern.
+    A pattern is the sum of one that equals its mirror image and one that is its own negative
+    mirrored: the odd part, of which half the pixels say all, comes first, then the even one. The
+    last element stands for flat images, which are alike without any pattern.
     """
-    step = pixels.shape[1] // _SIDE
+    step, half = pixels.shape[1] // _SIDE, _SIDE // 2
     patterns = np.zeros((len(rows), _SIDE * _SIDE + 1), np.float32)
     for start in range(0, len(rows), BLOCK):
         block = pixels[rows[start : start + BLOCK]].astype(np.float32)
         shape = (len(block), _SIDE, step, _SIDE, step * block.shape[3])
-        grey = block.reshape(shape).mean(axis=(2, 4)).reshape(len(block), -1)
-        grey -= grey.mean(axis=1, keepdims=True)
-        spread = np.sqrt((grey**2).mean(axis=1))
+        grey = block.reshape(shape).mean(axis=(2, 4))
+        grey -= grey.mean(axis=(1, 2), keepdims=True)
+        spread = np.sqrt((grey**2).mean(axis=(1, 2)))
         flat = spread < _FLAT
-        grey /= np.maximum(spread, _FLAT)[:, None] * _SIDE
+        grey /= np.maximum(spread, _FLAT)[:, None, None] * _SIDE
         grey[flat] = 0
-        patterns[start : start + BLOCK, :-1] = grey
+        here, there = grey[:, :, :half], grey[:, :, : half - 1 : -1]
+        parts = [
+            (part / np.sqrt(2)).reshape(len(block), -1) for part in (here - there, here + there)
+        ]
+        patterns[start : start + BLOCK, :-1] = np.hstack(parts)
         patterns[start : start + BLOCK, -1] = flat
     return patterns
 
 
 def _correlations(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the correlations of all pairs of patterns, mirrored if that fits better."""
-    mirrored = left.copy()
-    images = left[:, :-1].reshape(len(left), _SIDE, _SIDE)
-    mirrored[:, :-1] = images[:, :, ::-1].reshape(len(left), -1)
-    best: NDArray[np.float32] = np.maximum(left @ right.T, mirrored @ right.T)
+    """Return the correlations of all pairs of patterns, mirrored if that fits better.
+
+    Mirroring changes the sign of what the odd parts contribute, and nothing else.
+    """
+    odd = _SIDE * _SIDE // 2
+    mirrorable = left[:, :odd] @ right[:, :odd].T
+    best: NDArray[np.float32] = left[:, odd:] @ right[:, odd:].T
+    best += np.abs(mirrorable, out=mirrorable)
     return best
 
 

@@ -14,6 +14,7 @@ from pipeline import metrics
 from pipeline.heads.search import FittedHead
 from pipeline.records import FeatureSet, HeadResult
 
+LARGE_MODEL = 100  # MB that a head may add to a model file without a word
 DENSE_CLASSES = 100  # with more, a confusion matrix is written without its zeros
 
 
@@ -131,6 +132,19 @@ def about_perfection(results: Sequence[HeadResult], n_test: int) -> list[str]:
         f"No error on {n_test:,} test images ({', '.join(dict.fromkeys(perfect))}): an interval"
         " without width shows no doubt, yet up to"
         f" {min(1.0, 3 / n_test):.1%} of further images may be misclassified (rule of three)."
+    ]
+
+
+def about_size(best: Entry, n_train: int) -> list[str]:
+    """Return a warning if the best head keeps so many training rows that its file is large."""
+    dim = best.data.features.shape[1]
+    size = 4 * n_train * dim / 1e6
+    if best.head.name != "knn" or size < LARGE_MODEL:
+        return []
+    return [
+        f"knn keeps every training image's features: {n_train:,} × {dim:,} values make model.onnx"
+        f" about {size:,.0f} MB larger and its predictions slower than those of any other head."
+        " Leave it out with --heads if that matters."
     ]
 
 

@@ -29,6 +29,7 @@ from pipeline.compare.scoring import (
     Entry,
     HeldOut,
     about_perfection,
+    about_size,
     about_the_choice,
     score_baselines,
     score_heads,
@@ -144,6 +145,7 @@ def compare(
             *warnings,
             *about_the_choice(heads),
             *about_perfection(heads, len(protocol.test)),
+            *about_size(best, len(protocol.train)),
         ],
         provenance=provenance(inputs_digest(stores, config, named_groups)),
     )
@@ -236,7 +238,8 @@ def _divisible(data: FeatureSet, near: Partition) -> tuple[Partition, list[str]]
     can be trained on, its images are divided all the same, and the reader is told. Test images
     that they are copies of count as twins none the less.
     """
-    rows = np.flatnonzero((data.label >= 0) & np.array([split != "test" for split in data.split]))
+    pool = np.array([split != "test" for split in data.split], bool)
+    rows = np.flatnonzero((data.label >= 0) & pool)
     units = units_of(data, rows, near)
     images = np.bincount(data.label[rows], minlength=len(data.classes))
     alike = np.flatnonzero((units == 1) & (images > 1))

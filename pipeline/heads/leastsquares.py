@@ -9,9 +9,10 @@ the Nyström Method to Speed Up Kernel Machines*, 2001).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from pipeline.metrics import accuracy
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
+
+T = TypeVar("T")
 
 LANDMARKS = 2000  # rows that the Gaussian kernel is described by
 BLOCK = 4096  # rows that a thread handles at once
@@ -54,6 +57,16 @@ class _Sums:
             self.targets - other.targets,
             self.squares - other.squares,
             self.products - other.products,
+        )
+
+    def plus(self, other: _Sums) -> _Sums:
+        """Return the sums over both."""
+        return _Sums(
+            self.weight + other.weight,
+            self.rows + other.rows,
+            self.targets + other.targets,
+            self.squares + other.squares,
+            self.products + other.products,
         )
 
     def solve(self, alphas: Sequence[float]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
@@ -90,35 +103,32 @@ class LeastSquares:
             alphas: strengths of the penalty.
             params: what else belongs to the parameters.
         """
-        total = self._sums(np.arange(len(self.data.labels)))
-        parts: list[list[NDArray[np.float32]]] = [[] for _ in alphas]
-        for _, held_out in self.data.folds:
-            solutions = total.less(self._sums(held_out)).solve(alphas)
-            for part, (coefficients, intercepts) in zip(parts, solutions, strict=True):
-                part.append(self._values(held_out, coefficients, intercepts))
-        true = [self.data.labels[held_out] for _, held_out in self.data.folds]
-        for alpha, part in zip(alphas, parts, strict=True):
-            scores = tuple(
-                accuracy(codes, values.argmax(axis=1))
-                for codes, values in zip(true, part, strict=True)
-            )
-            yield Candidate({"alpha": alpha} | params, scores, outputs=self.data.gather(part))
+        scores = self._each_fold(
+            lambda held_out, solutions: [
+                accuracy(self.data.labels[held_out], self._values(held_out, *one).argmax(axis=1))
+                for one in solutions
+            ],
+            alphas,
+        )
+        for alpha, of_folds in zip(alphas, zip(*scores, strict=True), strict=True):
+            yield Candidate({"alpha": alpha} | params, of_folds)
 
     def fit(self, best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
         """Return the stock classifier of `design`, calibrated, and out-of-fold probabilities."""
         from sklearn.linear_model import RidgeClassifier
 
-        assert best.outputs is not None
         labels, alpha = self.data.labels, best.params["alpha"]
-        total = self._sums(np.arange(len(labels)))
-        coefficients, intercepts = next(total.solve([alpha]))
+        parts = self._each_fold(
+            lambda held_out, solutions: self._values(held_out, *next(solutions)), [alpha]
+        )
+        coefficients, intercepts = next(self._total.solve([alpha]))
         # One row a class: enough for scikit-learn to make the object, whose coefficients follow.
         rows = np.unique(labels, return_index=True)[1]
         model = RidgeClassifier(alpha=alpha, class_weight=self.data.class_weight)
         model.fit(self.design[rows], labels[rows])
         model.coef_ = coefficients.T.astype(np.float32).reshape(model.coef_.shape)
         model.intercept_ = intercepts.astype(np.float32).reshape(np.shape(model.intercept_))
-        return calibrate(model, best.outputs, self.data)
+        return calibrate(model, self.data.gather(parts), self.data)
 
     def answers(self, alpha: float) -> list[NDArray[np.float32]]:
         """Return the decision values of the rows that each fold holds out, for one penalty."""
@@ -126,6 +136,39 @@ class LeastSquares:
             self._values(held_out, *next(self._sums(fit).solve([alpha])))
             for fit, held_out in self.data.folds
         ]
+
+    def _each_fold(
+        self,
+        work: Callable[[NDArray[np.intp], Iterator[tuple[NDArray[Any], NDArray[Any]]]], T],
+        alphas: Sequence[float],
+    ) -> list[T]:
+        """Solve every fold for each penalty, and return what comes of its solutions.
+
+        Args:
+            work: takes the rows that a fold holds out and its solutions.
+            alphas: strengths of the penalty.
+        """
+        total = self._total  # before there are threads
+        tasks = [
+            (rows, sums) for (_, rows), sums in zip(self.data.folds, self._held_out, strict=True)
+        ]
+        return run_parallel(
+            lambda task: work(task[0], total.less(task[1]).solve(alphas)), tasks, self.data.workers
+        )
+
+    @cached_property
+    def _held_out(self) -> list[_Sums]:
+        """The sums over the rows that each fold holds out."""
+        return [self._sums(held_out) for _, held_out in self.data.folds]
+
+    @cached_property
+    def _total(self) -> _Sums:
+        """The sums over all rows: those of the first division, and of what it always trains on."""
+        division = np.atleast_2d(self.data.fold)[0]
+        total = self._sums(np.flatnonzero(division < 0))
+        for sums in self._held_out[: len(np.unique(division[division >= 0]))]:
+            total = total.plus(sums)
+        return total
 
     def _targets(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return 1 for the class and -1 for others: a column a class, or one for two classes."""
@@ -151,14 +194,12 @@ class LeastSquares:
                 weighted.T @ targets,
             ]
 
-        sums: list[NDArray[np.float64]] = []
+        m, t = self.design.shape[1], self._targets(rows[:0]).shape[1]
+        sums = [np.zeros(shape) for shape in ((1,), (m,), (t,), (m, m), (m, t))]
         for starts in _chunks(range(0, len(rows), BLOCK), self.data.workers):
             for parts in run_parallel(of_block, starts, self.data.workers):
-                if not sums:
-                    sums = [part.astype(np.float64) for part in parts]
-                else:
-                    for total, part in zip(sums, parts, strict=True):
-                        total += part
+                for total, part in zip(sums, parts, strict=True):
+                    total += part
         return _Sums(float(sums[0][0]), *sums[1:])
 
     def _values(
@@ -183,9 +224,9 @@ def landmarks(data: TrainingSet, gamma: float) -> BaseEstimator:
     """
     from sklearn.kernel_approximation import Nystroem
 
-    count = min(LANDMARKS, len(data.labels))
-    drawn = np.random.default_rng(data.seed).choice(len(data.labels), count, replace=False)
-    model = Nystroem(kernel="rbf", gamma=gamma, n_components=count, random_state=data.seed)
+    n = len(data.labels)
+    drawn = np.random.default_rng(data.seed).choice(n, min(LANDMARKS, n), replace=False)
+    model = Nystroem(kernel="rbf", gamma=gamma, n_components=len(drawn), random_state=data.seed)
     return model.fit(data.rows[np.sort(drawn)].astype(np.float64))
 
 

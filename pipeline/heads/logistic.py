@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.heads import sampling
 from pipeline.heads.search import Candidate, FittedHead, TrainingSet, climb, finish
 from pipeline.heads.softmax import Problem, Solution
 from pipeline.metrics import accuracy, log_loss
@@ -45,23 +46,12 @@ class LogisticRegressionHead:
     def search(self, data: TrainingSet) -> FittedHead:
         """Climb the C path over all folds, choose and refit; see `Family`."""
         started = time.perf_counter()
-        problems = _problems(data)
-        true = [data.labels[held_out] for _, held_out in data.folds]
-        solutions: list[Solution | None] = [None] * len(problems)
 
-        def evaluate(c: float) -> Candidate:
-            parts: list[NDArray[np.float32]] = []
-            for i, problem in enumerate(problems):
-                solved = solutions[i] = problem.solve(c, solutions[i])
-                for fold in range(problem.weights.shape[1]):
-                    _, held_out = data.folds[len(parts)]
-                    parts.append(solved.probabilities[held_out, fold])
-                if len(problems) > 1:
-                    solutions[i] = solved.without_probabilities()
-            pairs = list(zip(true, parts, strict=True))
-            scores = tuple(accuracy(codes, part.argmax(axis=1)) for codes, part in pairs)
-            loss = float(np.mean([log_loss(codes, part) for codes, part in pairs]))
-            return Candidate({"C": c}, scores, loss=loss, outputs=data.gather(parts))
+        def tune(part: TrainingSet) -> list[Candidate]:
+            return climb(self.c_grid, _Path(part).evaluate, self.patience)
+
+        def settle(params: dict[str, Any]) -> list[Candidate]:
+            return [_Path(data).evaluate(params["C"])]
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             assert best.outputs is not None
@@ -69,7 +59,8 @@ class LogisticRegressionHead:
             probabilities /= probabilities.sum(axis=1, keepdims=True)
             return _refit(data, best.params["C"]), probabilities
 
-        return finish(self.name, climb(self.c_grid, evaluate, self.patience), fit, data, started)
+        candidates, best, about = sampling.search(data, tune, settle)
+        return finish(self.name, candidates, fit, data, started, about, best)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Return probabilities; see `Family`."""
@@ -80,6 +71,32 @@ class LogisticRegressionHead:
             _alone(params["C"], data, *fold) if is_few else next(together)
             for fold, is_few in zip(data.folds, few, strict=True)
         ]
+
+
+class _Path:
+    """Regressions on all folds for one C after the other, each from where the last one ended."""
+
+    def __init__(self, data: TrainingSet) -> None:
+        self._data = data
+        self._problems = _problems(data)
+        self._solutions: list[Solution | None] = [None] * len(self._problems)
+
+    def evaluate(self, c: float) -> Candidate:
+        """Score one C on every fold."""
+        data = self._data
+        parts: list[NDArray[np.float32]] = []
+        for i, problem in enumerate(self._problems):
+            solved = self._solutions[i] = problem.solve(c, self._solutions[i])
+            for fold in range(problem.weights.shape[1]):
+                _, held_out = data.folds[len(parts)]
+                parts.append(solved.probabilities[held_out, fold])
+            if len(self._problems) > 1:
+                self._solutions[i] = solved.without_probabilities()
+        true = [data.labels[held_out] for _, held_out in data.folds]
+        pairs = list(zip(true, parts, strict=True))
+        scores = tuple(accuracy(codes, part.argmax(axis=1)) for codes, part in pairs)
+        loss = float(np.mean([log_loss(codes, part) for codes, part in pairs]))
+        return Candidate({"C": c}, scores, loss=loss, outputs=data.gather(parts))
 
 
 def _together(c: float, data: TrainingSet) -> Iterator[NDArray[np.float32]]:

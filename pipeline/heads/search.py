@@ -347,6 +347,7 @@ def finish(
     data: TrainingSet,
     started: float,
     approximation: str = "",
+    best: Candidate | None = None,
 ) -> FittedHead:
     """Choose among the candidates and fit the chosen one on all rows.
 
@@ -358,8 +359,9 @@ def finish(
         data: the training set.
         started: `time.perf_counter` when the search began.
         approximation: see `FittedHead`.
+        best: the chosen one, where that is settled.
     """
-    best = min(candidates, key=preference)
+    best = best or min(candidates, key=preference)
     with one_thread_each(data.workers):
         estimator, out_of_fold = fit(best)
     return FittedHead(

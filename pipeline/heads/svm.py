@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.heads import leastsquares
+from pipeline.heads import leastsquares, sampling
 from pipeline.heads.calibration import calibrate
 from pipeline.heads.leastsquares import LeastSquares
 from pipeline.heads.onevsone import decide
@@ -19,7 +20,6 @@ from pipeline.heads.search import (
     FittedHead,
     TrainingSet,
     finish,
-    forget_all_but_best,
     squared_distances,
 )
 from pipeline.heads.threads import run_parallel
@@ -44,10 +44,12 @@ class LinearSVMHead:
     Attributes:
         name: how users spell it.
         c_grid: costs of an error, ascending.
+        alpha_grid: strengths of the penalty of least squares, descending.
     """
 
     name: str = "linear-svm"
     c_grid: tuple[float, ...] = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 2, 9))
+    alpha_grid: tuple[float, ...] = tuple(float(f"{a:.3g}") for a in np.logspace(3, -2, 11))
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Score the whole grid on all folds, choose and refit; see `Family`."""
@@ -70,10 +72,7 @@ class LinearSVMHead:
 
     def _least_squares(self, data: TrainingSet, started: float) -> FittedHead:
         machine = LeastSquares(data.rows, data)
-        candidates: list[Candidate] = []
-        for candidate in machine.search(_alphas(self.c_grid), {}):
-            candidates.append(candidate)
-            forget_all_but_best(candidates)
+        candidates = list(machine.search(self.alpha_grid, {}))
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             return _after_normaliser(data, *machine.fit(best))
@@ -94,11 +93,13 @@ class RbfSVMHead:
         name: how users spell it.
         c_grid: costs of an error, ascending.
         gamma_multiples: ascending, in units of one over the mean squared distance.
+        alpha_grid: strengths of the penalty of least squares, descending.
     """
 
     name: str = "rbf-svm"
     c_grid: tuple[float, ...] = (0.5, 2.0, 8.0, 32.0)
     gamma_multiples: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
+    alpha_grid: tuple[float, ...] = (64.0, 16.0, 4.0, 1.0, 0.25, 0.0625)
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Score the whole grid on all folds, choose and refit; see `Family`."""
@@ -131,24 +132,31 @@ class RbfSVMHead:
     def _least_squares(
         self, data: TrainingSet, gammas: Sequence[float], started: float
     ) -> FittedHead:
-        candidates: list[Candidate] = []
-        transformers = {gamma: leastsquares.landmarks(data, gamma) for gamma in gammas}
-        for gamma, transformer in transformers.items():
-            rest = {"gamma": gamma, "n_components": transformer.n_components}
-            machine = LeastSquares(leastsquares.describe(transformer, data), data)
-            for candidate in machine.search(_alphas(self.c_grid), rest):
-                candidates.append(candidate)
-                forget_all_but_best(candidates)
-            del machine  # one description at a time: it may take a gigabyte
+        def machine(part: TrainingSet, gamma: float) -> tuple[BaseEstimator, LeastSquares]:
+            transformer = leastsquares.landmarks(part, gamma)
+            return transformer, LeastSquares(leastsquares.describe(transformer, part), part)
+
+        final = functools.cache(lambda gamma: machine(data, gamma))
+
+        def score(squares: LeastSquares, gamma: float) -> list[Candidate]:
+            rest = {"gamma": gamma, "n_components": squares.design.shape[1]}
+            return list(squares.search(self.alpha_grid, rest))
+
+        def tune(part: TrainingSet) -> list[Candidate]:
+            return [one for gamma in gammas for one in score(machine(part, gamma)[1], gamma)]
+
+        def settle(params: dict[str, Any]) -> list[Candidate]:
+            return score(final(params["gamma"])[1], params["gamma"])
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
-            transformer = transformers[best.params["gamma"]]
-            machine = LeastSquares(leastsquares.describe(transformer, data), data)
-            return _after_normaliser(data, *machine.fit(best), transformer)
+            transformer, squares = final(best.params["gamma"])
+            return _after_normaliser(data, *squares.fit(best), transformer)
 
-        count = candidates[0].params["n_components"]
-        how = f"Nyström, {count:,} landmarks; least squares, one against rest"
-        return finish(self.name, candidates, fit, data, started, how)
+        candidates, best, about = sampling.search(data, tune, settle)
+        landmarks = best.params["n_components"]
+        how = f"Nyström, {landmarks:,} landmarks; least squares, one against rest"
+        how += f"; {about}" if about else ""
+        return finish(self.name, candidates, fit, data, started, how, best)
 
 
 class Step(NamedTuple):
@@ -181,11 +189,6 @@ def _answers(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float
 
 def _is_large(data: TrainingSet) -> bool:
     return len(data.labels) > MAX_ROWS or len(np.unique(data.labels)) > MAX_CLASSES
-
-
-def _alphas(costs: Sequence[float]) -> list[float]:
-    """Return the strengths of a ridge penalty that correspond to costs of an error."""
-    return [float(f"{0.5 / c:.3g}") for c in costs]
 
 
 def _candidate(params: dict[str, Any], steps: Sequence[Step], data: TrainingSet) -> Candidate:

@@ -12,6 +12,8 @@ from pipeline.groups import Partition
 from pipeline.protocol.wording import count
 from pipeline.records import FeatureSet
 
+BLOCK = 4096  # rows that are looked at together
+
 
 def check_features(data: FeatureSet) -> list[str]:
     """Look at the features of all labelled images.
@@ -23,19 +25,30 @@ def check_features(data: FeatureSet) -> list[str]:
         InputError: those of some image are NaN, infinite or too large; the message names it.
     """
     labelled = np.flatnonzero(data.label >= 0)
-    rows = data.features[labelled]
-    squared = _squared_norms(rows)
-    bad = labelled[~np.isfinite(squared)]
-    if len(bad):
+    bad: list[int] = []
+    low, high = np.full((2, data.features.shape[1]), [[np.inf], [-np.inf]])
+    for start in range(0, len(labelled), BLOCK):
+        at = labelled[start : start + BLOCK]
+        rows = data.features[at]
+        squared = _squared_norms(rows)
+        finite = np.isfinite(squared)
+        bad += at[~finite].tolist()
+        norms = np.sqrt(squared)[:, None]
+        directions = np.divide(
+            rows, norms, out=np.zeros_like(rows), where=finite[:, None] & (norms > 0)
+        )
+        low, high = (
+            np.minimum(low, directions.min(axis=0)),
+            np.maximum(high, directions.max(axis=0)),
+        )
+    if bad:
         others = f" and so have {len(bad) - 1:,} more images" if len(bad) > 1 else ""
         raise InputError(
             f"{one_line(data.path[bad[0]])} has features that are NaN, infinite or too large"
             f"{others};"
             " extract the features again"
         )
-    norms = np.sqrt(squared)[:, None]
-    directions = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-    if np.ptp(directions, axis=0).max() >= 1e-6:
+    if (high - low).max() >= 1e-6:
         return []
     return [
         "All images have the same features once they are normalised, so no head can do better"

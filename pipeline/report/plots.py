@@ -6,7 +6,9 @@ not hold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -123,10 +125,56 @@ def reliability(results: Mapping[str, Any]) -> str:
     return _svg(left + side + 80, down(0) + 126, title, parts)
 
 
+def learning_curve(results: Mapping[str, Any]) -> str:
+    """Draw accuracy against the number of images, the fitted law, and what doubling would bring."""
+    curve = results["insights"].get("learning_curve")
+    points = curve["points"] if curve else []
+    if not points:
+        return _svg(420, 48, "Learning curve", [_text(12, 28, "No learning curve was measured.")])
+    doubling, law = curve["doubling"], curve["fit"]
+    shown = [*points, *([doubling] if doubling else [])]
+    axis = figures.axis([x for p in shown for x in (p["accuracy"], *p["accuracy_ci"])])
+    first, last = shown[0]["images"], shown[-1]["images"]
+    left, top, height = 60, 44, 260
+
+    def at(images: float, accuracy: float) -> tuple[float, float]:
+        along = math.log(images / first) / (math.log(last / first) or 1.0)
+        up = (accuracy - axis.low) / (axis.high - axis.low)
+        return left + _CHART * along, top + height * (1 - min(max(up, 0.0), 1.0))
+
+    title = f"Learning curve of {words.title(curve['head'])}, 95 % intervals"
+    parts = [_text(12, 22, title)]
+    for tick in axis.ticks:
+        y = at(first, tick)[1]
+        parts += [
+            _line(left, y, left + _CHART, y, _RULE),
+            _text(left - 8, y + 4, f"{100 * tick:.0f} %", "end", _MUTED),
+        ]
+    if law:
+        sizes = [first * (last / first) ** (i / 60) for i in range(61)]
+        drawn = [at(n, law["ceiling"] - law["scale"] * n ** -law["exponent"]) for n in sizes]
+        parts += [_line(*one, *other, _MUTED) for one, other in pairwise(drawn)]
+    for point in shown:
+        ahead = point is doubling
+        x, y = at(point["images"], point["accuracy"])
+        low, high = (at(point["images"], bound)[1] for bound in point["accuracy_ci"])
+        parts += [
+            _line(x, low, x, high, _MISS if ahead else _HIT, 2),
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{_MISS if ahead else _HIT}"/>',
+            _text(x, top + height + 18, f"{point['images']:,.0f}", "middle", _MUTED),
+        ]
+    below = "Images that are fitted on"
+    if doubling:
+        below += f"; expected of twice as many: {100 * doubling['accuracy']:.1f} %"
+    parts.append(_text(left + _CHART / 2, top + height + 42, below, "middle"))
+    return _svg(left + _CHART + 50, top + height + 58, title, parts)
+
+
 FIGURES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "heads": heads,
     "confusion": confusion,
     "reliability": reliability,
+    "learning-curve": learning_curve,
 }
 """What is drawn, by the name of the file."""
 

@@ -268,6 +268,44 @@ def test_train_heads_compares_backbones(headstart, two_stores, tmp_path):
     assert "nothing to do" in headstart(*words, "--folds", "3").stdout
 
 
+def test_labels_of_any_script_are_the_same_everywhere(
+    headstart, image_folder, tiny_backbone, tmp_path
+):
+    names = ["كلب", "שלום", "猫と犬", "🦄🏳️‍🌈", "e\u0301te\u0301", "=1+1"]
+    root = image_folder("photos", classes=names, per_class=4)
+    headstart("features", root, "--backbone", tiny_backbone, "--out", "s.h5")
+    words = ["train-heads", "s.h5", "--out", "r", "--heads", "knn", "--folds", "2"]
+    done = headstart(*words)
+    assert "24 images" in done.stdout or "48 images" in done.stdout
+    out = tmp_path / "r"
+    held = json.loads((out / "results.json").read_text(encoding="utf-8"))["dataset"]["classes"]
+    assert sorted(held) == sorted(names)
+    with (out / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["true"] for row in rows} == set(names)
+    assert {f"p:{name}" for name in names} <= set(rows[0])
+    model = onnx.load(out / "model.onnx")
+    facts = {prop.key: prop.value for prop in model.metadata_props}
+    assert json.loads(facts["headstart.model"])["classes"] == held
+    for path in (out / "report.html", out / "plots" / "confusion.svg", out / "MODEL_CARD.md"):
+        text = path.read_text(encoding="utf-8")
+        assert [name for name in names if name not in text] == []
+    predicted = headstart("predict", out / "model.onnx", root / "test").stdout
+    assert {row["label"] for row in csv.DictReader(io.StringIO(predicted))} <= set(names)
+
+
+def test_a_store_without_a_row_is_refused_in_one_line(headstart, features, tmp_path):
+    with h5py.File(features, "r+") as file:
+        del file.attrs["checksums"], file["checks"]
+        for name in ("features", "path", "label", "split", "sha256", "pixels", "size", "mtime_ns"):
+            column = file[name]
+            empty = {"shape": (0, *column.shape[1:]), "dtype": column.dtype}
+            del file[name]
+            file.create_dataset(name, **empty)
+    done = headstart("train-heads", features, "--out", "results", code=1)
+    assert "has no labelled images" in done.stderr
+
+
 def test_train_heads_takes_each_store_once(headstart, features, tmp_path):
     again = Path("..") / tmp_path.name / features.name
     done = headstart("train-heads", features, again, "--out", "results", code=1)

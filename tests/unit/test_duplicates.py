@@ -115,7 +115,39 @@ def test_all_images_identical():
     assert not different_bytes.exact.any()
 
 
-def test_one_image():
+@pytest.mark.parametrize("many", [0.0, 1.0])
+def test_cosines_are_the_same_pair_by_pair_and_all_at_once(many, monkeypatch):
+    data = images(60)
+    for to in range(40, 60):
+        copy(data, to % 7, to, noise=0.1, mirrored=to % 2 == 0)
+    usual = find(*data)
+    assert len(usual.rows) == 27
+    monkeypatch.setattr(duplicates, "MANY", many)
+    found = find(*data)
+    assert np.array_equal(found.twin, usual.twin)
+    assert np.array_equal(found.group, usual.group)
+    assert found.cosine == pytest.approx(usual.cosine, abs=1e-5, nan_ok=True)
+
+
+def test_correlations_are_those_of_the_images_and_of_their_mirror_images():
+    _, _, pixels = images(12)
+    pixels[5], pixels[7] = pixels[4][:, ::-1], 90
+    patterns = duplicates._patterns(pixels, np.arange(12))
+    found = duplicates._correlations(patterns[:8], patterns[4:])
+    grey = pixels.astype(float).mean(axis=3).reshape(12, 16, 2, 16, 2).mean(axis=(2, 4))
+    grey -= grey.mean(axis=(1, 2), keepdims=True)
+    norms = np.maximum(np.sqrt((grey**2).sum(axis=(1, 2))), 1e-9)[:, None, None]
+    grey /= norms
+    plain = np.einsum("iab,jab->ij", grey[:8], grey[4:])
+    mirrored = np.einsum("iab,jab->ij", grey[:8, :, ::-1], grey[4:])
+    expected = np.maximum(plain, mirrored)
+    expected[7, 3] = 1  # a flat image is like itself
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert found[4, 1] == pytest.approx(1, abs=1e-5)
+
+
+def test_no_image_and_one_image():
+    assert find(*images(0)).group.tolist() == []
     assert find(*images(1)).group.tolist() == [0]
 
 

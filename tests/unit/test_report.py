@@ -469,7 +469,7 @@ def test_plots_are_written_as_drawings_of_the_results(tmp_path: Path, k: int) ->
     document = json.dumps(comparison(names, square(k)))
     (tmp_path / "results.json").write_text(document, encoding="utf-8")
     paths = write_plots(tmp_path)
-    assert [path.name for path in paths] == ["heads.svg", "confusion.svg", "reliability.svg"]
+    assert [path.stem for path in paths] == ["heads", "confusion", "reliability", "learning-curve"]
     drawn = {path.stem: ElementTree.parse(path).getroot() for path in paths}
     texts = {
         name: ["".join(t.itertext()) for t in root.iter(f"{SVG}text")]
@@ -489,6 +489,32 @@ def test_plots_are_written_as_drawings_of_the_results(tmp_path: Path, k: int) ->
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == sorted(
         path.name for path in paths
     )
+
+
+def test_the_learning_curve_shows_sizes_law_and_forecast() -> None:
+    points = [
+        {"images": 20.0 * 2**i, "accuracy": 0.6 + 0.05 * i, "accuracy_ci": [0.5, 0.9]}
+        for i in range(6)
+    ]
+    doubling = {"images": 1600, "accuracy": 0.9, "accuracy_ci": [0.85, 0.95]}
+    law = {"ceiling": 0.95, "scale": 1.0, "exponent": 0.3}
+    curve = {"head": "knn", "points": points, "fit": law, "doubling": doubling}
+    for one, circles in (
+        (curve, 7),
+        (curve | {"fit": None, "doubling": None}, 6),
+        (curve | {"points": points[:1], "fit": None, "doubling": None}, 1),
+        (curve | {"points": [], "fit": None, "doubling": None}, 0),
+        (None, 0),
+    ):
+        drawn = plots.learning_curve({"insights": {"learning_curve": one}})
+        root = ElementTree.fromstring(drawn)
+        found = list(root.iter(f"{SVG}circle"))
+        assert len(found) == circles
+        xs = [float(circle.get("cx")) for circle in found]
+        assert xs == sorted(set(xs))
+        assert ("90.0 %" in drawn) == (circles == 7)
+        assert (circles > 0) == ("Learning curve of k" in drawn)
+        assert "nan" not in drawn
 
 
 # ---- safety and form -----------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_results_are_json_in_utf_8(written):
 def test_the_page_and_the_plots_take_these_results(written):
     folder = written[0].parent
     assert "سلام" in report.write_report(folder).read_text(encoding="utf-8")
-    assert len(report.write_plots(folder)) == 3
+    assert len(report.write_plots(folder)) == 4
 
 
 def test_predictions_are_csv_in_utf_8(written):

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import metrics
-from pipeline.compare import CompareConfig, compare, inputs_digest
+from pipeline.compare import CompareConfig, compare, inputs_digest, scoring
 from pipeline.errors import InputError
-from pipeline.protocol import Rules, make_protocol
+from pipeline.protocol import Rules, make_protocol, remarks
 from pipeline.records import FeatureSet
 
 FAST = ("logistic-regression", "knn")
@@ -518,6 +518,15 @@ def test_a_test_without_errors_is_no_proof():
     assert "10.0% of further images" in warning
 
 
+def test_the_rows_that_a_model_of_neighbours_keeps_are_told(monkeypatch):
+    monkeypatch.setattr(scoring, "LARGE_MODEL", 0.005)
+    for head, told in (("knn", True), ("logistic-regression", False)):
+        warnings = compare([feature_set()], CompareConfig(heads=(head,)))[0].warnings
+        assert any("knn keeps every training image's" in text for text in warnings) == told
+    monkeypatch.setattr(scoring, "LARGE_MODEL", 1.0)
+    assert not any("keeps every" in text for text in warnings_of(feature_set()))
+
+
 @pytest.mark.parametrize("features", [np.zeros((120, 16)), np.ones((120, 16)), np.ones((120, 1))])
 def test_features_that_say_nothing_are_told(features):
     (warning,) = warnings_of(changed(feature_set(), features=features.astype(np.float32)))
@@ -558,10 +567,14 @@ def test_unusable_data_is_refused_in_one_line(change, message):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
-def test_features_that_are_not_finite_name_the_image(value):
+def test_features_that_are_not_finite_name_the_image(value, monkeypatch):
+    monkeypatch.setattr(remarks, "BLOCK", 50)
     data = feature_set()
     data.features[[40, 100], 3] = value
-    with pytest.raises(InputError, match=r"^image-40\.jpg has features that are NaN, infinite or"):
+    with pytest.raises(InputError, match=r"^image-40\.jpg has features .* 1 more image"):
+        compare([data], CompareConfig())
+    data.features[40, 3] = 0
+    with pytest.raises(InputError, match=r"^image-100\.jpg has features that are NaN, infinite or"):
         compare([data], CompareConfig())
 
 
