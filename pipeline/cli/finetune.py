@@ -18,7 +18,7 @@ from pipeline.compare.tuned import compare_tuned
 from pipeline.embed import EmbedConfig, Hooks, embed
 from pipeline.errors import one_line
 from pipeline.files import make_folder
-from pipeline.finetune import MODES, FinetuneConfig, Tuned, finetune, refuse_files
+from pipeline.finetune import MODES, FinetuneConfig, Tuned, finetune, refuse
 from pipeline.finetune.config import DEVICES
 from pipeline.heads.linear import estimator_of
 from pipeline.protocol.rules import PREDEFINED
@@ -80,7 +80,7 @@ def command(
     weight = None if class_weight == "none" else class_weight
     config = FinetuneConfig(class_weight=weight, **given)  # type: ignore[arg-type]
     choice = Choice(backbone, weights)
-    refuse_files(choice, config)
+    refuse(choice, config)
     make_folder(out)
     with hooks("fine-tuning") as told:
         frozen = _embedded(data, choice, out / "frozen.h5", config, told)

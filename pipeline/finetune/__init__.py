@@ -7,6 +7,6 @@ and `training` trains it.
 
 from pipeline.finetune.config import MODES, FinetuneConfig
 from pipeline.finetune.division import Division
-from pipeline.finetune.stage import HISTORY, Tuned, finetune, refuse_files
+from pipeline.finetune.stage import HISTORY, Tuned, finetune, refuse
 
-__all__ = ["HISTORY", "MODES", "Division", "FinetuneConfig", "Tuned", "finetune", "refuse_files"]
+__all__ = ["HISTORY", "MODES", "Division", "FinetuneConfig", "Tuned", "finetune", "refuse"]

@@ -18,7 +18,7 @@ from pipeline.backbones.network import Candidate
 from pipeline.distribute import available_cores
 from pipeline.errors import BackboneError, InputError, one_line
 from pipeline.files import replacing, sha256_of, write_text
-from pipeline.finetune.config import ALL, FROZEN_NORM_BELOW, HEAD, FinetuneConfig
+from pipeline.finetune.config import ALL, FROZEN_NORM_BELOW, HEAD, TOP, FinetuneConfig
 from pipeline.finetune.division import Division, divide
 from pipeline.heads.folds import divisions
 from pipeline.heads.linear import coefficients
@@ -60,11 +60,12 @@ class Tuned:
     history: dict[str, Any]
 
 
-def refuse_files(choice: Choice, config: FinetuneConfig) -> None:
-    """Say at once that an ONNX file cannot be trained.
+def refuse(choice: Choice, config: FinetuneConfig) -> None:
+    """Say before any work what cannot be: training an ONNX file, a boundary or a device.
 
     Raises:
-        BackboneError: the backbone is a file.
+        BackboneError: the backbone is a file, or cannot be divided at the boundary.
+        RunnerError: the device is not there.
     """
     if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
         raise BackboneError(
@@ -72,6 +73,17 @@ def refuse_files(choice: Choice, config: FinetuneConfig) -> None:
             f"{config.mode} cannot train it; give the backbone by its name, or train heads on its "
             "features with: headstart train-heads"
         )
+    from pipeline.finetune import boundary, training
+
+    training.choose_device(config.device)
+    if config.mode == TOP:
+        boundary.divide(_candidate(choice).build, config.boundary)
+
+
+def _candidate(choice: Choice) -> Candidate:
+    candidate = backbones.find(choice)
+    assert isinstance(candidate, Candidate)  # files were refused
+    return candidate
 
 
 def finetune(
@@ -95,20 +107,19 @@ def finetune(
         notice: receives one line at a time.
         progress: receives (images done, images to do) while activations are computed.
 
+    `refuse` says before what cannot be.
+
     Raises:
         InputError: the images cannot be divided, or have changed since they were embedded.
-        BackboneError: the backbone has no training graph, or cannot be divided at the boundary.
+        BackboneError: the backbone cannot be divided at the boundary.
         RunnerError: the device is not there.
         HeadstartError: training failed; the message says what to do.
         OutputError: something cannot be written.
     """
-    from pipeline.finetune.training import Trainer, choose_device
+    from pipeline.finetune.training import Trainer
 
-    refuse_files(choice, config)
     config = config.settled()
-    choose_device(config.device)
-    candidate = backbones.find(choice)
-    assert isinstance(candidate, Candidate)  # files were refused
+    candidate = _candidate(choice)
     division = divide(frozen, config.seed)
     for remark in division.remarks:
         notice(remark)
@@ -224,7 +235,7 @@ def _prepare(
         cut = dataclasses.replace(choice, layer=layer, pool="flatten")
     model, _ = export.model_file(cut)
     store = activations.fill(
-        out / ACTIVATIONS, model, [*photos[0], *photos[1]], config.seed, config.workers, progress
+        out / ACTIVATIONS, model, [*photos[0], *photos[1]], config.workers, progress
     )
     stored = StoredBatches(store, photos, classes, config.seed)
     return Classifier(inner, *start), network, stored, layer or "features"

@@ -16,6 +16,7 @@ from pipeline.errors import HeadstartError, RunnerError
 from pipeline.files import replacing
 from pipeline.finetune.batches import Batches
 from pipeline.finetune.config import ALL, FinetuneConfig
+from pipeline.finetune.depthwise import QuickDepthwise
 from pipeline.finetune.model import Anchor, Classifier, freeze_norms, groups
 from pipeline.torchvision_import import import_timm, import_torchvision
 
@@ -170,7 +171,7 @@ class Trainer:
         target = classes
         if self._mix is not None:
             inputs, target = self._mix(inputs, classes)
-        with self._arithmetic():
+        with self._arithmetic(), QuickDepthwise():
             logits = self._model(inputs)
         loss = self._loss(logits.float(), target)
         value = float(loss.detach())
