@@ -118,6 +118,12 @@ class Trainer:
             lr_min=0.0,
         )
 
+    @property
+    def averaged(self) -> torch.nn.Module:
+        """The moving average of the weights as the last epoch left it, whichever was the best."""
+        average: torch.nn.Module = self._average.module
+        return average
+
     def run(self) -> Progress:
         """Train to the end, from the checkpoint if there is one.
 

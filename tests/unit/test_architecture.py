@@ -108,6 +108,8 @@ NETWORKS = [  # define networks or train them: their stage imports them when it 
         "boundary",
         "depthwise",
         "model",
+        "pilot",
+        "preparation",
         "training",
         "views",
     )
