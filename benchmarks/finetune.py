@@ -59,7 +59,7 @@ def main(folder: str, images: str = "128", rounds: str = "3") -> None:
     model = export.model_file(dataclasses.replace(choice, layer=layer.name, pool="flatten"))[0]
     with tempfile.TemporaryDirectory() as place:
         filling = time.perf_counter()
-        store = activations.fill(Path(place) / "a.h5", model, photos, seed=0)
+        store = activations.fill(Path(place) / "a.h5", model, photos)
         filling = time.perf_counter() - filling
         stored = StoredBatches(store, *parts, seed=0)
         read = PhotoBatches(views.Augment(built.preprocess, 0), *parts, 0, None)

@@ -6,20 +6,24 @@ import dataclasses
 import json
 import shlex
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 
 from pipeline import backbones, bundle, compare, report, store
+from pipeline.cli.advice_table import print_advice
 from pipeline.cli.leaderboard import print_table
 from pipeline.cli.options import FILE, as_json, hooks, print_json, seed, workers
 from pipeline.compare.tuned import compare_tuned
 from pipeline.embed import EmbedConfig, Hooks, embed
-from pipeline.errors import one_line
+from pipeline.errors import InputError, one_line
 from pipeline.files import make_folder
-from pipeline.finetune import MODES, FinetuneConfig, Tuned, finetune, refuse_files
-from pipeline.finetune.config import DEVICES
+from pipeline.finetune import MODES, FinetuneConfig, Tuned, advise, finetune, refuse
+from pipeline.finetune.config import DEVICES, TOP
 from pipeline.heads.linear import estimator_of
 from pipeline.protocol.rules import PREDEFINED
 from pipeline.records import Choice, FeatureSet
@@ -40,7 +44,13 @@ _WRITTEN = "backbone.onnx, backbone.safetensors, model.onnx, history.json, curve
     help="The last frozen layer of --mode top, as listed by: headstart backbones B --layers.  "
     "[default: what the last stage takes]",
 )
-@click.option("--out", type=FILE, required=True, help="Folder for the results.")
+@click.option("--out", type=FILE, help="Folder for the results.  [required without --advise]")
+@click.option(
+    "--advise",
+    "advise_",
+    is_flag=True,
+    help="Train nothing; predict gain, time and risk of every mode, from a short trial.",
+)
 @click.option(
     "--views",
     type=click.IntRange(min=1),
@@ -67,7 +77,8 @@ def command(
     data: str,
     backbone: str,
     weights: str,
-    out: Path,
+    out: Path | None,
+    advise_: bool,
     class_weight: str,
     json_: bool,
     **given: object,
@@ -75,12 +86,18 @@ def command(
     """Fine-tune a backbone on the training images of DATA.
 
     head trains a new classifier on the frozen base, top the layers behind a boundary as well, all
-    everything. The same command continues after an interrupt.
+    everything. The same command continues after an interrupt. With --advise, says which of them is
+    worth its time.
     """
     weight = None if class_weight == "none" else class_weight
     config = FinetuneConfig(class_weight=weight, **given)  # type: ignore[arg-type]
     choice = Choice(backbone, weights)
-    refuse_files(choice, config)
+    refuse(choice, config)
+    if advise_:
+        print_advice(_advice(data, choice, out, config), json_)
+        return
+    if out is None:
+        raise click.UsageError("Missing option '--out'.")
     make_folder(out)
     with hooks("fine-tuning") as told:
         frozen = _embedded(data, choice, out / "frozen.h5", config, told)
@@ -92,6 +109,18 @@ def command(
         return
     print_table(results)
     click.echo(f"{one_line(out)}: {_WRITTEN}, report.html written")
+
+
+def _advice(data: str, choice: Choice, out: Path | None, config: FinetuneConfig) -> dict[str, Any]:
+    """Advise; without a folder that keeps them, features are computed for this once."""
+    if config.mode != TOP:
+        raise InputError("--advise looks at every mode; leave out --mode")
+    with ExitStack() as stack:
+        told = stack.enter_context(hooks("advice"))
+        folder = out or Path(stack.enter_context(TemporaryDirectory(prefix="headstart-advice-")))
+        make_folder(folder)
+        frozen = _embedded(data, choice, folder / "frozen.h5", config, told)
+        return advise(data, frozen, choice, config, told.notice)
 
 
 def _embedded(

@@ -2,11 +2,21 @@
 
 `stage` runs it, `division` says which images train, `boundary` divides the network, `activations`
 runs the frozen part once over every `views` of the images, `batches` shows them to the `model`,
-and `training` trains it.
+and `training` trains it. `advice` says before, from a short `pilot`, which mode is worth it.
 """
 
+from pipeline.finetune.advice import advise
 from pipeline.finetune.config import MODES, FinetuneConfig
 from pipeline.finetune.division import Division
-from pipeline.finetune.stage import HISTORY, Tuned, finetune, refuse_files
+from pipeline.finetune.stage import HISTORY, Tuned, finetune, refuse
 
-__all__ = ["HISTORY", "MODES", "Division", "FinetuneConfig", "Tuned", "finetune", "refuse_files"]
+__all__ = [
+    "HISTORY",
+    "MODES",
+    "Division",
+    "FinetuneConfig",
+    "Tuned",
+    "advise",
+    "finetune",
+    "refuse",
+]

@@ -19,6 +19,7 @@ from pipeline.runner import Runner
 from pipeline.store.activations import ActivationReader, ActivationWriter, View
 
 CHUNK = 4  # images a worker takes at once
+VIEWS_SEED = 0  # one for all trainings, so that another seed trains from the same store
 
 
 class Photo(NamedTuple):
@@ -33,7 +34,6 @@ def fill(
     out: Path,
     model: Path,
     photos: Sequence[Photo],
-    seed: int,
     workers: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ActivationReader:
@@ -43,7 +43,6 @@ def fill(
         out: the store.
         model: the frozen part as an exported backbone that pools nothing.
         photos: which images, and how many views of each.
-        seed: of the views.
         workers: threads; None means one per core.
         progress: receives (images done, images to do).
 
@@ -58,9 +57,9 @@ def fill(
     certificate.check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
     document = {
         "backbone": dataclasses.asdict(runner.backbone),
-        "views": {"seed": seed, "recipe": VERSION},
+        "views": {"seed": VIEWS_SEED, "recipe": VERSION},
     }
-    augment = Augment(runner.backbone.preprocess, seed)
+    augment = Augment(runner.backbone.preprocess, VIEWS_SEED)
     wanted = [View(photo.sha256, number) for photo in photos for number in range(photo.views)]
     wanted = list(dict.fromkeys(wanted))
     with ActivationWriter(out, document, runner.backbone.dim) as writer, _one_thread():

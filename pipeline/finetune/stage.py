@@ -13,17 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import backbones, export, sources
+from pipeline import export
 from pipeline.backbones.network import Candidate
-from pipeline.distribute import available_cores
-from pipeline.errors import BackboneError, InputError, one_line
+from pipeline.errors import BackboneError, one_line
 from pipeline.files import replacing, sha256_of, write_text
-from pipeline.finetune.config import ALL, FROZEN_NORM_BELOW, HEAD, FinetuneConfig
+from pipeline.finetune.config import FROZEN_NORM_BELOW, TOP, FinetuneConfig
 from pipeline.finetune.division import Division, divide
-from pipeline.heads.folds import divisions
-from pipeline.heads.linear import coefficients
-from pipeline.heads.logistic import LogisticRegressionHead
-from pipeline.heads.search import TrainingSet
 from pipeline.records import Backbone, Choice, FeatureSet, digest_of
 from pipeline.report.curves import draw
 from pipeline.runner import Runner
@@ -31,12 +26,7 @@ from pipeline.runner import Runner
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.finetune.activations import Photo
-    from pipeline.finetune.batches import Batches
-    from pipeline.finetune.model import Classifier
-
 TUNED = "+tuned"  # in the name of a backbone
-ACTIVATIONS = "activations.h5"
 CHECKPOINT = "training.checkpoint"
 HISTORY = "history.json"
 
@@ -60,11 +50,12 @@ class Tuned:
     history: dict[str, Any]
 
 
-def refuse_files(choice: Choice, config: FinetuneConfig) -> None:
-    """Say at once that an ONNX file cannot be trained.
+def refuse(choice: Choice, config: FinetuneConfig) -> None:
+    """Say before any work what cannot be: training an ONNX file, a boundary or a device.
 
     Raises:
-        BackboneError: the backbone is a file.
+        BackboneError: the backbone is a file, or cannot be divided at the boundary.
+        RunnerError: the device is not there.
     """
     if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
         raise BackboneError(
@@ -72,6 +63,12 @@ def refuse_files(choice: Choice, config: FinetuneConfig) -> None:
             f"{config.mode} cannot train it; give the backbone by its name, or train heads on its "
             "features with: headstart train-heads"
         )
+    from pipeline.finetune import boundary, training
+    from pipeline.finetune.preparation import trainable
+
+    training.choose_device(config.device)
+    if config.mode == TOP:
+        boundary.divide(trainable(choice).build, config.boundary)
 
 
 def finetune(
@@ -95,26 +92,26 @@ def finetune(
         notice: receives one line at a time.
         progress: receives (images done, images to do) while activations are computed.
 
+    `refuse` says before what cannot be.
+
     Raises:
         InputError: the images cannot be divided, or have changed since they were embedded.
-        BackboneError: the backbone has no training graph, or cannot be divided at the boundary.
+        BackboneError: the backbone cannot be divided at the boundary.
         RunnerError: the device is not there.
         HeadstartError: training failed; the message says what to do.
         OutputError: something cannot be written.
     """
-    from pipeline.finetune.training import Trainer, choose_device
+    from pipeline.finetune import preparation
+    from pipeline.finetune.training import Trainer
 
-    refuse_files(choice, config)
     config = config.settled()
-    choose_device(config.device)
-    candidate = backbones.find(choice)
-    assert isinstance(candidate, Candidate)  # files were refused
+    candidate = preparation.trainable(choice)
     division = divide(frozen, config.seed)
     for remark in division.remarks:
         notice(remark)
-    weight, bias = _start(frozen, division, config)
-    model, network, batches, boundary = _prepare(
-        data, frozen, candidate, choice, division, (weight, bias), out, config, progress
+    head, _ = preparation.start(frozen, division, config)
+    model, network, batches, boundary = preparation.prepare(
+        data, frozen, choice, division, head, out, config, progress
     )
     few = len(division.train) < FROZEN_NORM_BELOW
     identity = digest_of(
@@ -131,7 +128,7 @@ def finetune(
         model,
         batches,
         config,
-        _class_weights(frozen, division, config),
+        preparation.class_weights(frozen, division, config),
         out / CHECKPOINT,
         identity,
         few,
@@ -161,100 +158,10 @@ def finetune(
     write_text(out / "curves.svg", draw(done.history, done.best))
     backbone = out / "backbone.onnx"
     _write(candidate, choice, network, frozen, history, identity, backbone)
-    head = model.head.cpu()
+    last = model.head.cpu()
     return Tuned(
-        backbone, head.weight.detach().numpy(), head.bias.detach().numpy(), division, history
+        backbone, last.weight.detach().numpy(), last.bias.detach().numpy(), division, history
     )
-
-
-def _start(
-    frozen: FeatureSet, division: Division, config: FinetuneConfig
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Train the logistic regression that the classifier starts from, on training images alone."""
-    labels = frozen.label[division.train].astype(np.int64)
-    least = int(np.bincount(labels)[division.known].min())
-    if least < 2:
-        name = frozen.classes[int(division.known[np.bincount(labels)[division.known].argmin()])]
-        raise InputError(
-            f"class {one_line(name)} has one training image beside the validation split; add "
-            "images of it"
-        )
-    folds = divisions(labels, min(5, least), config.seed)
-    workers = config.workers or available_cores()
-    features = frozen.features[division.train]
-    training = TrainingSet(features, labels, folds, config.seed, workers, config.class_weight)
-    return coefficients(LogisticRegressionHead().search(training).estimator)
-
-
-def _prepare(
-    data: str,
-    frozen: FeatureSet,
-    candidate: Candidate,
-    choice: Choice,
-    division: Division,
-    start: tuple[NDArray[np.float32], NDArray[np.float32]],
-    out: Path,
-    config: FinetuneConfig,
-    progress: Callable[[int, int], None],
-) -> tuple[Classifier, torch.nn.Module | None, Batches, str]:
-    """Return the model, the library's network within it, what it is shown, and the boundary."""
-    from pipeline.finetune import activations, boundary, views
-    from pipeline.finetune.batches import PhotoBatches, StoredBatches
-    from pipeline.finetune.model import Classifier, Features, Pixels
-
-    photos = _photos(data, frozen, division, config)
-    codes = tuple(
-        np.searchsorted(division.known, frozen.label[rows])
-        for rows in (division.train, division.validation)
-    )
-    classes = (codes[0].astype(np.int64), codes[1].astype(np.int64))
-    if config.mode == ALL:
-        built = candidate.build()
-        base = Pixels(built.headless(), built.mean, built.std)
-        augment = views.Augment(built.preprocess, config.seed)
-        batches = PhotoBatches(augment, photos, classes, config.seed, config.workers)
-        return Classifier(base, *start), built.module, batches, "image"
-    if config.mode == HEAD:
-        inner: torch.nn.Module = Features()
-        layer, network = "", None
-        cut = choice
-    else:
-        found, inner, network = boundary.divide(candidate.build, config.boundary)
-        layer = found.name
-        cut = dataclasses.replace(choice, layer=layer, pool="flatten")
-    model, _ = export.model_file(cut)
-    store = activations.fill(
-        out / ACTIVATIONS, model, [*photos[0], *photos[1]], config.seed, config.workers, progress
-    )
-    stored = StoredBatches(store, photos, classes, config.seed)
-    return Classifier(inner, *start), network, stored, layer or "features"
-
-
-def _photos(
-    data: str, frozen: FeatureSet, division: Division, config: FinetuneConfig
-) -> tuple[list[Photo], list[Photo]]:
-    from pipeline.finetune.activations import Photo
-    from pipeline.store.writer import stored_name
-
-    listing = sources.open_source(data)
-    paths = {stored_name(ref.path): sources.location(listing, ref) for ref in listing.images}
-
-    def of(rows: NDArray[np.intp], views: int) -> list[Photo]:
-        return [Photo(paths[frozen.path[row]], frozen.sha256[row].tobytes(), views) for row in rows]
-
-    return of(division.train, config.views), of(division.validation, 1)
-
-
-def _class_weights(
-    frozen: FeatureSet, division: Division, config: FinetuneConfig
-) -> torch.Tensor | None:
-    """Return weights inverse to the classes' frequencies, with mean 1 over images, or None."""
-    import torch
-
-    if config.class_weight is None:
-        return None
-    counts = np.bincount(frozen.label[division.train])[division.known]
-    return torch.from_numpy((counts.sum() / (len(counts) * counts)).astype(np.float32))
 
 
 def _write(

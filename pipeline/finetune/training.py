@@ -16,6 +16,7 @@ from pipeline.errors import HeadstartError, RunnerError
 from pipeline.files import replacing
 from pipeline.finetune.batches import Batches
 from pipeline.finetune.config import ALL, FinetuneConfig
+from pipeline.finetune.depthwise import QuickDepthwise
 from pipeline.finetune.model import Anchor, Classifier, freeze_norms, groups
 from pipeline.torchvision_import import import_timm, import_torchvision
 
@@ -117,6 +118,12 @@ class Trainer:
             lr_min=0.0,
         )
 
+    @property
+    def averaged(self) -> torch.nn.Module:
+        """The moving average of the weights as the last epoch left it, whichever was the best."""
+        average: torch.nn.Module = self._average.module
+        return average
+
     def run(self) -> Progress:
         """Train to the end, from the checkpoint if there is one.
 
@@ -170,7 +177,7 @@ class Trainer:
         target = classes
         if self._mix is not None:
             inputs, target = self._mix(inputs, classes)
-        with self._arithmetic():
+        with self._arithmetic(), QuickDepthwise():
             logits = self._model(inputs)
         loss = self._loss(logits.float(), target)
         value = float(loss.detach())

@@ -109,7 +109,17 @@ OWNERS = {
 HEAVY = ["torch", "torchvision", "timm", "sklearn", "skl2onnx", "onnx", "scipy", "ray", "cleanlab"]
 NETWORKS = [  # define networks or train them: their stage imports them when it runs
     f"finetune/{name}.py"
-    for name in ("activations", "batches", "boundary", "model", "training", "views")
+    for name in (
+        "activations",
+        "batches",
+        "boundary",
+        "depthwise",
+        "model",
+        "pilot",
+        "preparation",
+        "training",
+        "views",
+    )
 ]
 MAX_LINES = 450
 MAX_STATEMENTS = 20  # of a command

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pipeline.cli import cli
 from pipeline.embed import EmbedConfig, embed
 from pipeline.errors import BackboneError, InputError
-from pipeline.finetune import FinetuneConfig, refuse_files
+from pipeline.finetune import FinetuneConfig, refuse
 from pipeline.finetune.division import divide
 from pipeline.predict import Model, predict
 from pipeline.records import Choice
@@ -57,7 +57,7 @@ def test_too_few_images_of_a_class_are_refused(features):
 
 def test_an_onnx_file_is_refused_at_once_with_what_does_work():
     with pytest.raises(BackboneError, match=r"no training graph.*headstart train-heads"):
-        refuse_files(Choice("b.onnx"), FinetuneConfig())
+        refuse(Choice("b.onnx"), FinetuneConfig())
 
 
 @pytest.mark.slow

@@ -1,0 +1,189 @@
+"""Which way of fine-tuning is worth its time, said before it is spent.
+
+The frozen features say how far the best linear classifier on them comes, and whether more images
+would help; a `pilot` says which share of its errors each mode takes away, and how long it takes.
+That share is taken to hold with all images, with a spread that was measured on subsets of photos
+(`benchmarks/advice.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import learning_curve, transferability
+from pipeline.finetune.config import ALL, HEAD, MODES, TOP, FinetuneConfig
+from pipeline.finetune.division import divide
+from pipeline.heads.logistic import LogisticRegressionHead
+from pipeline.heads.search import FittedHead, TrainingSet
+from pipeline.metrics import LEVEL
+from pipeline.records import Choice, FeatureSet
+
+if TYPE_CHECKING:
+    from pipeline.finetune.pilot import Pilot
+
+NONE = "none"
+SPREAD = {HEAD: 0.10, TOP: 0.15, ALL: 0.25}  # sd of a share of errors between pilot and reality
+WORTH = 0.005  # of accuracy: less is no reason to fine-tune, nor to take the slower of two modes
+RISKY = 0.25  # a mode more likely than this to be no better is not recommended
+SLOWER = 1.3  # a busy machine
+_DRAWS = 2000
+
+
+def advise(
+    data: str,
+    frozen: FeatureSet,
+    choice: Choice,
+    config: FinetuneConfig,
+    notice: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Predict gain, time and risk of every mode on these images and this machine.
+
+    Args:
+        data: the source, as it was embedded.
+        frozen: its features by the frozen backbone.
+        choice: the backbone, by its name.
+        config: how it would be fine-tuned; of ``top`` mode.
+        notice: receives one line at a time.
+
+    Returns:
+        ``images``, ``frozen`` (accuracy, learning curve, transferability), ``trial``, ``modes``
+        (for each: ``gain``, ``gain_ci``, ``accuracy``, ``seconds``, ``seconds_range``, ``risk``,
+        the probability that it is no better than the frozen network), ``recommended`` and ``why``.
+
+    Raises:
+        HeadstartError: as `pipeline.finetune.finetune`.
+    """
+    from pipeline.finetune import pilot, preparation
+
+    division = divide(frozen, config.seed)
+    for remark in division.remarks:
+        notice(remark)
+    head, training = preparation.start(frozen, division, config)
+    known = _known(head, training)
+    found = pilot.run(data, frozen, choice, division, config, notice)
+    sizes = {
+        "train": len(division.train),
+        "validation": len(division.validation),
+        "test": len(division.test),
+        "classes": len(division.known),
+    }
+    modes = predict(found, 1.0 - known["accuracy"], sizes, config)
+    recommended, why = recommend(modes)
+    return {
+        "images": sizes,
+        "frozen": known,
+        "trial": {
+            "images": found.images,
+            "held_out": len(found.right["frozen"]),
+            "accuracy": {mode: float(right.mean()) for mode, right in found.right.items()},
+            "training_accuracy": found.training_accuracy,
+        },
+        "modes": modes,
+        "recommended": recommended,
+        "why": why,
+    }
+
+
+def _known(head: FittedHead, training: TrainingSet) -> dict[str, Any]:
+    """Return what the frozen features say: accuracy, learning curve, transferability."""
+    family = LogisticRegressionHead()
+
+    def answers(
+        parts: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    ) -> list[NDArray[np.intp]]:
+        return [a.argmax(axis=1) for a in family.answers(head.params, training.divided(parts))]
+
+    division = np.atleast_2d(training.fold)[0]
+    draws = learning_curve.draw(training.labels, division, training.seed)
+    whole = head.out_of_fold.argmax(axis=1)
+    curve = learning_curve.measure(draws, training.labels, answers, whole)
+    rows = training.rows
+    return {
+        "accuracy": head.cv_accuracy,
+        "learning_curve": learning_curve.describe(curve, len(training.labels), training.seed),
+        "logme": transferability.log_me(rows, training.labels),
+        "regularised_h_score": transferability.h_scores(rows, training.labels)[1],
+    }
+
+
+def predict(
+    found: Pilot, error: float, sizes: dict[str, int], config: FinetuneConfig
+) -> list[dict[str, Any]]:
+    """Return gain, time and risk of every mode.
+
+    The share of errors that a mode takes away is resampled over the images held out, the same ones
+    for mode and frozen network, and gets the spread from pilot to reality on top.
+
+    Args:
+        found: the pilot; ``all`` was only timed there, and is taken to gain what ``top`` does.
+        error: of the frozen network's classifier on all training images, cross-validated.
+        sizes: ``train``, ``validation`` and ``test`` images.
+        config: how it would be fine-tuned.
+    """
+    rng = np.random.default_rng(config.seed)
+    m = len(found.right["frozen"])
+    times = rng.multinomial(m, np.full(m, 1 / m), size=_DRAWS)  # of each image, in each resample
+    before = times @ ~found.right["frozen"] + 0.5
+    tail = 100 * (1 - LEVEL) / 2
+    modes = []
+    for mode in MODES:
+        right = found.right[mode if mode in found.right else TOP]
+        share = 1 - (times @ ~right + 0.5) / before
+        gains = error * np.minimum(1.0, share + rng.normal(0, SPREAD[mode], _DRAWS))
+        seconds, least = _seconds(mode, found, sizes, config)
+        low, high = np.percentile(gains, [tail, 100 - tail])
+        gain = float(np.median(gains))
+        modes.append(
+            {
+                "mode": mode,
+                "gain": gain,
+                "gain_ci": [float(low), float(high)],
+                "accuracy": 1 - error + gain,
+                "seconds": seconds,
+                "seconds_range": [least, SLOWER * seconds],
+                "risk": float((gains <= 0).mean()),
+                "tried": mode in found.right,
+            }
+        )
+    return modes
+
+
+def _seconds(
+    mode: str, found: Pilot, sizes: dict[str, int], config: FinetuneConfig
+) -> tuple[float, float]:
+    """Return how long a mode takes, and with the earliest stop."""
+    of_mode = dataclasses.replace(
+        config, mode=mode, boundary="", lr=None, epochs=config.epochs
+    ).settled()
+    epochs = of_mode.epochs or 1
+    seen = sizes["train"] + sizes["validation"] / 3
+    epoch = found.image_seconds[mode] * seen
+    views = config.views * sizes["train"] + sizes["validation"]
+    once = 0.0 if mode == ALL else found.view_seconds[mode] * views
+    if mode != HEAD:  # its features are those of the frozen network
+        images = sizes["train"] + sizes["validation"] + sizes["test"]
+        once += found.view_seconds[HEAD] * images
+    return once + epochs * epoch, once + min(epochs, config.patience) * epoch
+
+
+def recommend(modes: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """Return the mode to take, or ``none``, and why."""
+    good = [one for one in modes if one["gain"] >= WORTH and one["risk"] <= RISKY]
+    if not good:
+        return NONE, (
+            "no mode is likely to be clearly better than a classifier on the frozen features; "
+            "use: headstart train-heads"
+        )
+    most = max(one["gain"] for one in good)
+    best = min((one for one in good if one["gain"] > most - WORTH), key=lambda one: one["seconds"])
+    low, high = best["gain_ci"]
+    return best["mode"], (
+        f"{best['mode']} is expected to bring {100 * best['gain']:+.1f} points of accuracy "
+        f"({100 * low:+.1f} to {100 * high:+.1f}) in {best['seconds'] / 60:.1f} minutes; no other "
+        f"is expected to bring {100 * WORTH:.1f} more"
+    )
