@@ -55,7 +55,7 @@ def state_of(place: str) -> State:
 
 
 def unchanged(place: str, known: State) -> bool:
-    """Tell whether a file is still what was listed; one behind a URL, where asking costs, counts so."""
+    """Tell whether a file is still what was listed; behind a URL, where asking costs, it is."""
     if is_url(place):
         return True
     try:
