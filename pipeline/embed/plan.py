@@ -80,14 +80,6 @@ def listing_digest(listing: Listing) -> str:
     return total.hexdigest()
 
 
-def part_of(listing: Listing, part: Part) -> Listing:
-    """Return a part of a listing as a listing, with the classes that occur in it."""
-    images = tuple(listing.images[part.start : part.stop])
-    used = {image.label for image in images}
-    classes = tuple(name for name in listing.classes if name in used)
-    return Listing(listing.root, images, classes, {}, listing.name)
-
-
 def _hash(path: str) -> int:
     data = path.encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.blake2b(data, digest_size=_DIGEST).digest(), "little")
