@@ -48,7 +48,7 @@ class World:
     """
 
     image: tuple[float, float]
-    driver: float = 0.004
+    driver: float = 0.01
     ready: float = 4.0
     failure: float = 0.0
     slow: float = 0.0
