@@ -7,12 +7,10 @@ divide files (content-defined chunking; Muthitacharoen et al., A Low-bandwidth N
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline import sources
 from pipeline.records import ImageRef, Listing
 
 SHARD_SIZE = 4096  # images: 18 MB of features at 1,280, some minutes of one core
@@ -80,14 +78,6 @@ def listing_digest(listing: Listing) -> str:
         label = "" if image.label is None else f"={image.label}"
         total.update(f"{image.path}\0{label}\0{image.split}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
-
-
-def part_of(listing: Listing, part: Part) -> Listing:
-    """Return a part of a listing as a listing, with the classes that occur in it."""
-    some = sources.part(listing, range(part.start, part.stop))
-    used = {image.label for image in some.images}
-    classes = tuple(name for name in listing.classes if name in used)
-    return dataclasses.replace(some, classes=classes, ignored={})
 
 
 def _hash(path: str) -> int:

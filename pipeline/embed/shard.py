@@ -27,7 +27,7 @@ from pipeline.embed.filling import Facts, fill
 from pipeline.embed.work import Care
 from pipeline.errors import HeadstartError, OutputError, StoreError, StoreInUse, one_line
 from pipeline.files import cannot_write, replacing, sha256_of
-from pipeline.records import Listing
+from pipeline.records import ImageRef, Listing
 from pipeline.runner import Runner
 from pipeline.store import Contents, seal_told
 
@@ -44,17 +44,31 @@ _SHOWN = 1000  # failures of a shard that are named to the driver; the file has 
 
 
 class Task(NamedTuple):
-    """One shard to bring up to date.
+    """One shard to bring up to date, as plain tuples: these cross the cluster ten times as fast.
 
     Attributes:
-        listing: its images.
+        root: the folder that paths are relative to.
+        images: path, label and split of each image.
+        classes: the class names that occur.
+        name: how the user named the source.
         file: its name in the folder.
         old: the name of the file that held these images before; empty if there was none.
+        reader: what holds their content, if they are no files of their own.
     """
 
-    listing: Listing
+    root: Path
+    images: tuple[tuple[str, str | None, str], ...]
+    classes: tuple[str, ...]
+    name: str
     file: str
     old: str
+    reader: sources.Reader | None
+
+    @property
+    def listing(self) -> Listing:
+        """The images as a listing."""
+        images = tuple(ImageRef(*image) for image in self.images)
+        return sources.listed(self.root, images, self.classes, self.name, self.reader)
 
 
 @dataclass(frozen=True)

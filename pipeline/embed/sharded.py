@@ -22,7 +22,7 @@ from pipeline import certificate, sources
 from pipeline.distribute import Engine, ThreadEngine
 from pipeline.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
 from pipeline.embed.filling import Facts, software
-from pipeline.embed.plan import Part, divide, listing_digest, part_of, shard_size
+from pipeline.embed.plan import Part, divide, listing_digest, shard_size
 from pipeline.embed.shard import (
     CONTENTS,
     MODEL,
@@ -229,8 +229,14 @@ def _largest_first(
 
     Longest processing time first; Graham, Bounds on Multiprocessing Timing Anomalies, 1969.
     """
+    place = {name: at for at, name in enumerate(listing.classes)}
     for at in sorted(range(len(parts)), key=lambda at: -len(parts[at])):
-        yield Task(part_of(listing, parts[at]), *tasks[at])
+        refs = listing.images[parts[at].start : parts[at].stop]
+        images = tuple((ref.path, ref.label, ref.split) for ref in refs)
+        used = {ref.label for ref in refs if ref.label is not None}
+        classes = tuple(sorted(used, key=place.__getitem__))
+        reader = sources.reader(listing, refs)
+        yield Task(listing.root, images, classes, listing.name, *tasks[at], reader)
 
 
 def _collect(results: Iterable[Done], listing: Listing, hooks: Hooks) -> dict[str, Done]:

@@ -16,7 +16,7 @@ from pipeline.places import State
 from pipeline.records import ImageRef, Listing
 from pipeline.sources import collections, metadata
 from pipeline.sources.folder import NoImages, list_folder
-from pipeline.sources.held import HeldListing, part
+from pipeline.sources.held import HeldListing, Reader, listed, part, reader
 from pipeline.sources.listing import describe, location
 from pipeline.sources.manifest import SUFFIXES, list_manifest, read_groups
 from pipeline.sources.remote import list_remote
@@ -25,12 +25,15 @@ from pipeline.sources.torchvision_sets import PREFIX, list_torchvision
 
 __all__ = [
     "STDIN",
+    "Reader",
     "describe",
+    "listed",
     "location",
     "open_source",
     "part",
     "read",
     "read_groups",
+    "reader",
     "state",
     "stream",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +42,26 @@ def make_held(
     """Put images in order, as `make_listing` does, with the reader that holds them."""
     plain = make_listing(Path(), images, ignored, name)
     return HeldListing(plain.root, plain.images, plain.classes, plain.ignored, plain.name, reader)
+
+
+def reader(listing: Listing, images: Iterable[ImageRef]) -> Reader | None:
+    """Return what holds some images of a listing; None if they are files of their own."""
+    if isinstance(listing, HeldListing):
+        return listing.reader.only(image.path for image in images)
+    return None
+
+
+def listed(
+    root: Path,
+    images: Sequence[ImageRef],
+    classes: tuple[str, ...],
+    name: str,
+    reader: Reader | None,
+) -> Listing:
+    """Return the listing of images that are files, or that a reader holds."""
+    if reader is None:
+        return Listing(root, images, classes, {}, name)
+    return HeldListing(root, images, classes, {}, name, reader)
 
 
 def part(listing: Listing, numbers: Iterable[int]) -> Listing:
