@@ -102,7 +102,8 @@ class Start:
         model: SHA-256 of the backbone's file.
         facts: what the store says of it.
         config: what the user asked for.
-        samples: some images and their sizes in bytes, which a worker must be able to see.
+        samples: some images and their sizes in bytes, of which a worker must be able to see one:
+            others may have changed since.
         contents: whether there is an index of what the store holds.
     """
 
@@ -151,16 +152,11 @@ class Start:
             mark.unlink()
         except OSError as error:
             raise OutputError(f"the worker on {host} {cannot_write(self.folder, error)}") from error
-        for path, size in self.samples:
-            try:
-                same = path.stat().st_size == size
-            except OSError:
-                same = False
-            if not same:
-                raise HeadstartError(
-                    f"the worker on {host} does not see {one_line(path)} as this machine does; "
-                    "every node needs the images at the same path"
-                )
+        if self.samples and not any(_is_so_large(path, size) for path, size in self.samples):
+            raise HeadstartError(
+                f"the worker on {host} does not see {one_line(self.samples[0][0])} and others as "
+                "this machine does; every node needs the images at the same path"
+            )
         if sha256_of(work / MODEL) != self.model:
             raise HeadstartError(
                 f"the worker on {host} sees another backbone file in {one_line(work)}; is the "
@@ -287,6 +283,13 @@ def _begin_with(old: Path, path: Path) -> bool:
                     shutil.copyfile(old, partial)
         return path.samefile(old)
     except FileNotFoundError:  # the older one is gone: its images are embedded again
+        return False
+
+
+def _is_so_large(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
         return False
 
 
