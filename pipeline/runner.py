@@ -173,8 +173,9 @@ class Runner:
         model: an ONNX file that `pipeline.export` wrote.
         device: one of `DEVICES`.
         threads: threads inside one inference.
-        batch: images in one inference; None takes what suits the device: `GPU_BATCH` on a GPU,
-            `CPU_BATCH` on a CPU where that gives the very bits that single images give, else 1.
+        batch: images in one inference; None takes what suits the device: `GPU_BATCH` on a GPU, or
+            as many as fit into it; `CPU_BATCH` on a CPU where that gives the very bits that single
+            images give, else 1.
             A number above 1, and a GPU, get exactly that many every time, the last ones filled up
             with black, so that the arithmetic does not depend on how many images there were.
 
@@ -205,7 +206,7 @@ class Runner:
         self._turn = threading.Semaphore(_GPU_RUNS) if device != "cpu" else None
         self._exactly = batch is not None or device != "cpu"
         if batch is None:
-            batch = self._cpu_batch() if device == "cpu" else GPU_BATCH
+            batch = self._cpu_batch() if device == "cpu" else self._gpu_batch()
         self.batch = batch
 
     def _cpu_batch(self) -> int:
@@ -219,6 +220,24 @@ class Runner:
         together = self._run([OUTPUT], images)[0]
         single = np.concatenate([self._run([OUTPUT], image[np.newaxis])[0] for image in images])
         return CPU_BATCH if np.array_equal(together, single) else 1
+
+    def _gpu_batch(self) -> int:
+        """Return the most images, `GPU_BATCH` halved as often as need be, that fit at once.
+
+        Found by trying: what a network needs depends on the kernels, and others may use the GPU.
+
+        Raises:
+            RunnerError: not even one image can be inferred.
+        """
+        batch = GPU_BATCH
+        while True:
+            try:
+                self._run([OUTPUT], np.zeros((batch, *self.backbone.preprocess.size, 3), np.uint8))
+                return batch
+            except RunnerError:
+                if batch == 1:
+                    raise
+                batch //= 2
 
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the ``(n, d) float32`` features of ``(n, h, w, 3) uint8`` RGB images.

@@ -104,7 +104,8 @@ class Start:
         model: SHA-256 of the backbone's file.
         facts: what the store says of it.
         config: what the user asked for.
-        samples: some images, and the sizes of their files, which a worker must be able to see.
+        samples: some images, and the sizes of their files, of which a worker must be able to see one:
+            others may have changed since.
         contents: whether there is an index of what the store holds.
     """
 
@@ -154,14 +155,13 @@ class Start:
         except OSError as error:
             raise OutputError(f"the worker on {host} {cannot_write(self.folder, error)}") from error
         listing, sizes = self.samples
-        for ref, size in zip(listing.images, sizes, strict=True):
-            state = sources.state(listing, ref)
-            if state is None or state[0] != size:
-                path = sources.location(listing, ref)
-                raise HeadstartError(
-                    f"the worker on {host} does not see {one_line(path)} as this machine does; "
-                    "every node needs the images at the same path"
-                )
+        seen = [sources.state(listing, ref) for ref in listing.images]
+        if seen and not any(s and s[0] == size for s, size in zip(seen, sizes, strict=True)):
+            path = sources.location(listing, listing.images[0])
+            raise HeadstartError(
+                f"the worker on {host} does not see {one_line(path)} and others as this machine "
+                "does; every node needs the images at the same path"
+            )
         if sha256_of(work / MODEL) != self.model:
             raise HeadstartError(
                 f"the worker on {host} sees another backbone file in {one_line(work)}; is the "

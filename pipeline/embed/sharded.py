@@ -33,14 +33,15 @@ from pipeline.embed.shard import (
     Task,
     threads_of,
 )
-from pipeline.errors import InputError, StoreError, one_line
+from pipeline.errors import HeadstartError, InputError, StoreError, one_line
 from pipeline.files import cannot_write, make_folder, replacing, sha256_of, write_text
 from pipeline.records import Extraction, Listing
 from pipeline.runner import Runner
 from pipeline.store import Manifest, Shard, manifest, seal_told, write_contents
-from pipeline.store.lock import WriterLock
+from pipeline.store.lock import WriterLock, sweep
 from pipeline.store.writer import stored_name
 
+_LAG = 60.0  # seconds until a file that another machine has written must be seen here
 _SAMPLES = 8  # images that a worker must be able to see
 
 
@@ -68,13 +69,12 @@ def embed_sharded(
         HeadstartError: as `pipeline.embed.embed` says; the engine is not there, its workers see
             other files or run other code, or die again and again. What was finished is kept.
     """
-    listing = dataclasses.replace(listing, root=listing.root.absolute())  # workers may be elsewhere
     described = Runner(model)
     extraction = Extraction(described.backbone)
     with _writing(out), _engine(config, hooks) as engine:
         held, plan = _begin(out, listing, extraction, config, engine.workers(), hooks)
         parts = list(divide(listing.images, plan.listing["shard_size"]))
-        contents = _prepare(out, model, held, plan)
+        contents = _prepare(out, model, plan)
         manifest.write(out, plan, manifest.PLAN)
         start = Start(
             out.resolve(),
@@ -88,7 +88,9 @@ def embed_sharded(
         tasks = list(_files(parts, held, plan.generation))
         hooks.notice(f"{len(tasks):,} shards for {engine.workers():,} workers")
         started = time.perf_counter()
-        done = _collect(engine.run(start, _largest_first(listing, parts, tasks)), listing, hooks)
+        done = _collect(
+            out, engine.run(start, _largest_first(listing, parts, tasks)), listing, hooks
+        )
         seconds = round(time.perf_counter() - started, 3)
         made = [done[file] for file, _ in tasks]
         summary = _summary(out, listing, made, seconds, facts, getattr(engine, "lost", 0))
@@ -116,7 +118,8 @@ def _writing(out: Path) -> Iterator[None]:
         )
     if out.is_dir():
         found = {path.name for path in out.iterdir()}
-        if found and not found & {manifest.NAME, manifest.PLAN, WORK}:
+        ours = {manifest.NAME, manifest.PLAN, WORK, f"{manifest.NAME}.lock"}
+        if found and not found & ours:
             raise StoreError(
                 f"{one_line(out)} is a folder that holds other things, such as "
                 f"{one_line(min(found))}; choose a new one for the store"
@@ -124,6 +127,9 @@ def _writing(out: Path) -> Iterator[None]:
     make_folder(out)
     lock = WriterLock(out / manifest.NAME)
     try:
+        with suppress(OSError):  # what a killed driver left half written is in nobody's way
+            for name in (manifest.NAME, manifest.PLAN):
+                sweep(out / name)
         yield
     finally:
         lock.close()
@@ -164,8 +170,7 @@ def _begin(
     Raises:
         StoreError: it holds another extraction, or is damaged.
     """
-    names = [name for name in (manifest.NAME, manifest.PLAN) if (out / name).exists()]
-    found = {name: manifest.read(out, name) for name in names}
+    found = {name: manifest.read(out, name) for name in _held_names(out)}
     for one in found.values():
         if one.digest != extraction.digest:
             raise StoreError(
@@ -192,7 +197,11 @@ def _begin(
     )
 
 
-def _prepare(out: Path, model: Path, held: Manifest | None, plan: Manifest) -> bool:
+def _held_names(out: Path) -> list[str]:
+    return [name for name in (manifest.NAME, manifest.PLAN) if (out / name).exists()]
+
+
+def _prepare(out: Path, model: Path, plan: Manifest) -> bool:
     """Lay out what workers need; says whether there is an index of what the store holds."""
     work = out / WORK
     try:
@@ -205,8 +214,8 @@ def _prepare(out: Path, model: Path, held: Manifest | None, plan: Manifest) -> b
     except OSError as error:
         raise cannot_write(work, error) from error
     write_text(work / PROBE, secrets.token_hex(16))
-    last = manifest.read(out, manifest.PLAN) if (out / manifest.PLAN).exists() else held
-    if last is None or last.listing == plan.listing:
+    before = [manifest.read(out, name) for name in _held_names(out)]
+    if all(one.listing == plan.listing for one in before):
         return False
     files = [path for path in manifest.shard_files(out) if seal_told(path)]
     write_contents(work / CONTENTS, files)
@@ -236,18 +245,38 @@ def _largest_first(
         used = {ref.label for ref in refs if ref.label is not None}
         classes = tuple(sorted(used, key=place.__getitem__))
         reader = sources.reader(listing, refs)
-        yield Task(listing.root, images, classes, listing.name, *tasks[at], reader)
+        yield Task(listing.root.absolute(), images, classes, listing.name, *tasks[at], reader)
 
 
-def _collect(results: Iterable[Done], listing: Listing, hooks: Hooks) -> dict[str, Done]:
+def _collect(out: Path, results: Iterable[Done], listing: Listing, hooks: Hooks) -> dict[str, Done]:
     """Return what became of each shard, by its file's name in the plan."""
     done: dict[str, Done] = {}
     images = 0
     for result in results:
+        _arrived(out, result)
         done[result.task] = result
         images += result.summary.rows + sum(result.summary.failures.values())
         hooks.progress(images, len(listing.images))
     return done
+
+
+def _arrived(out: Path, done: Done) -> None:
+    """Make sure that this machine sees what a worker has written.
+
+    Raises:
+        HeadstartError: it does not, even after a while: file systems of networks may lag behind.
+    """
+    deadline = time.monotonic() + _LAG
+    while True:
+        with suppress(OSError):
+            if seal_told(out / done.file) == done.seal:
+                return
+        if time.monotonic() > deadline:
+            raise HeadstartError(
+                f"the worker on {one_line(done.host)} has written {one_line(done.file)}, but it is "
+                f"not in {one_line(out)} here; give an --out that every node has mounted"
+            )
+        time.sleep(0.5)
 
 
 def _summary(
@@ -336,7 +365,8 @@ def _samples(listing: Listing) -> tuple[Listing, tuple[int, ...]]:
     chosen = random.Random(count).sample(range(count), min(_SAMPLES, count))
     states = {number: sources.state(listing, listing.images[number]) for number in chosen}
     there = {number: state[0] for number, state in states.items() if state}
-    return sources.part(listing, there), tuple(there.values())
+    some = sources.part(listing, there)
+    return dataclasses.replace(some, root=some.root.absolute()), tuple(there.values())
 
 
 def _changed(data: str, plan: Manifest) -> str:

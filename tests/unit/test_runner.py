@@ -133,6 +133,32 @@ def test_threads_inside_one_inference_change_nothing(tiny_backbone, crops, threa
     assert np.allclose(Runner(tiny_backbone, threads=threads).embed(crops), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(("fits", "batch"), [(100, 64), (64, 64), (63, 32), (3, 2), (1, 1)])
+def test_a_gpu_gets_as_many_images_as_fit(tiny_backbone, monkeypatch, fits, batch):
+    """No GPU is asked: the network refuses what a small one would have no memory for."""
+    runner = Runner(tiny_backbone)
+    run = runner._run
+
+    def small(names, images):
+        if len(images) > fits:
+            raise RunnerError("inference failed: out of memory")
+        return run(names, images)
+
+    monkeypatch.setattr(runner, "_run", small)
+    assert runner._gpu_batch() == batch
+
+
+def test_a_gpu_without_room_for_one_image_is_an_error(tiny_backbone, monkeypatch):
+    runner = Runner(tiny_backbone)
+
+    def full(names, images):
+        raise RunnerError("inference failed: out of memory")
+
+    monkeypatch.setattr(runner, "_run", full)
+    with pytest.raises(RunnerError, match="out of memory"):
+        runner._gpu_batch()
+
+
 class TestDevice:
     def test_one_that_does_not_exist_is_refused(self, tiny_backbone):
         with pytest.raises(

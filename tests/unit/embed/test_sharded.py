@@ -15,9 +15,10 @@ import pytest
 from onnx import helper
 
 from pipeline import certificate, store
-from pipeline.embed import EmbedConfig, EmbedSummary, Hooks, Sharding, embed
+from pipeline.distribute import ThreadEngine
+from pipeline.embed import EmbedConfig, EmbedSummary, Hooks, Sharding, embed, shard, sharded
 from pipeline.embed.shard import WORK
-from pipeline.errors import InputError, OutputError, StoreError
+from pipeline.errors import HeadstartError, InputError, OutputError, StoreError
 from pipeline.feature_export import export_features
 from pipeline.records import Backbone, FeatureSet, Part
 from pipeline.runner import METADATA, OUTPUT, Runner, output_names
@@ -368,6 +369,88 @@ class TestRefused:
         assert not (tmp_path / "folder/manifest.json").exists()
         with pytest.raises(StoreError, match="is not finished; the same headstart features"):
             store.read(tmp_path / "folder")
+
+
+class TestSeeing:
+    """What a worker must see before it works, and the driver after."""
+
+    @pytest.fixture
+    def begun(self, run, photos, tmp_path, monkeypatch):
+        """Give a worker's start as the driver makes it, and stop before any worker begins."""
+        starts = []
+
+        def stop(engine, start, items):
+            starts.append(start)
+            raise InputError("far enough")
+
+        monkeypatch.setattr(ThreadEngine, "run", stop)
+        with pytest.raises(InputError, match="far enough"):
+            run(photos)
+        starts[0](lambda: False)  # nothing to complain of
+        return starts[0]
+
+    def refused(self, start, told: str) -> None:
+        with pytest.raises(HeadstartError, match=told):
+            start(lambda: False)
+
+    def test_another_folder_at_the_same_path(self, begun):
+        (begun.folder / WORK / "probe").write_text("the other machine's")
+        self.refused(begun, "does not see the folder .* every node has mounted at the same path$")
+
+    def test_no_folder_there(self, begun):
+        self.refused(dataclasses.replace(begun, folder=Path("/nowhere")), "does not see the folder")
+
+    def test_no_images_there(self, begun):
+        samples = tuple((Path("/nowhere") / path.name, size) for path, size in begun.samples)
+        self.refused(
+            dataclasses.replace(begun, samples=samples), "every node needs the images at the same"
+        )
+
+    def test_some_images_may_have_gone(self, begun):
+        begun.samples[0][0].unlink()
+        begun(lambda: False)
+
+    def test_another_backbone_file(self, begun, other_backbone):
+        shutil.copy(other_backbone, begun.folder / WORK / "backbone.onnx")
+        self.refused(begun, "sees another backbone file")
+
+    def test_a_file_that_does_not_arrive(self, run, photos, tmp_path, monkeypatch):
+        """The worker's folder is another one: what it says it has written is not here."""
+        monkeypatch.setattr(sharded, "_LAG", 0.0)
+        monkeypatch.setattr(
+            shard, "seal_told", lambda path, told=shard.seal_told: told(path.replace(path)) + "0"
+        )
+        with pytest.raises(HeadstartError, match=r"has written shard-.*, but it is not in "):
+            run(photos)
+        assert not (tmp_path / "folder/manifest.json").exists()
+
+
+class TestResumed:
+    def test_relative_paths(self, run, check, photos, tmp_path, engine, monkeypatch):
+        monkeypatch.chdir(photos.parent)
+        assert run(Path(photos.name), engine=engine).rows == 38
+
+    def test_a_moved_image_after_an_interrupt(self, run, check, photos, tmp_path):
+        run(photos)
+        shutil.move(photos / "train/class0/1.png", photos / "train/class5/moved.png")
+
+        def interrupt(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(photos, hooks=Hooks(progress=interrupt))
+        assert store.read_size(tmp_path / "folder") == (38, 12)  # the old store, still
+        assert store.verify(tmp_path / "folder") == []
+        assert run(photos).embedded == 0
+        check(photos)
+
+    def test_what_a_killed_driver_leaves(self, run, check, photos, tmp_path):
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        for name in ("manifest.json.lock", ".manifest.json.1.partial", ".plan.json.1.partial"):
+            (folder / name).write_text("x")
+        run(photos)
+        check(photos)
 
 
 class TestChanges:
