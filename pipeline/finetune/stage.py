@@ -61,11 +61,17 @@ class Tuned:
 
 
 def refuse_files(choice: Choice, config: FinetuneConfig) -> None:
-    """Say at once that an ONNX file cannot be trained.
+    """Say at once that an ONNX file, or a network of Keras, cannot be trained.
 
     Raises:
-        BackboneError: the backbone is a file.
+        BackboneError: the backbone is one.
     """
+    if choice.name.startswith("keras:"):
+        raise BackboneError(
+            f"{one_line(choice.name)} cannot be fine-tuned, because Keras' layers do not train as "
+            "torch's do; take a network of torchvision or timm, or train heads on its features "
+            "with: headstart train-heads"
+        )
     if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
         raise BackboneError(
             f"{one_line(choice.name)} is an ONNX file, which has no training graph, so --mode "
