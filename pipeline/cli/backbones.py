@@ -62,6 +62,10 @@ def command(
             raise click.UsageError("--layers needs the name of a backbone")
         _show_layers(words, backbones.layers_of(words, preprocess), json_)
         return
+    _list(words, at_hand, json_)
+
+
+def _list(words: str, at_hand: bool, json_: bool) -> None:
     rows = [(entry, backbones.at_hand(entry)) for entry in backbones.available(words)]
     rows = [row for row in rows if row[1] or not at_hand]
     if json_:
