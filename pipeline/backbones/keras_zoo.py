@@ -199,15 +199,15 @@ def _settled(keras: Any, get_file: Callable[..., str], load: bool = True) -> Ite
     from keras.src.utils import file_utils
 
     config = keras.config
-    held = config.image_data_format(), config.floatx(), config.dtype_policy()
-    drawn = random.getstate()  # what Keras draws its seeds from
-    original, loads = file_utils.get_file, keras.Model.load_weights
 
     def get(fname: str, origin: str, **more: object) -> str:
         return get_file(fname=fname, origin=origin, **more)
 
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        held = config.image_data_format(), config.floatx(), config.dtype_policy()
+        drawn = random.getstate()  # what Keras draws its seeds from
+        original, loads = file_utils.get_file, keras.Model.load_weights
         keras.utils.clear_session(free_memory=False)
         config.set_image_data_format("channels_last")
         config.set_floatx("float32")
@@ -239,7 +239,7 @@ def _randomise(model: Any, seed: int) -> None:  # noqa: ANN401
             inputs = (
                 variable.shape[:2]
                 if "epthwise" in variable.path + type(layer).__name__
-                else (variable.shape[:-1])
+                else variable.shape[:-1]
             )
             spread = np.sqrt(2 / np.prod(inputs))
             variable.assign(rng.normal(0, spread, variable.shape).astype(np.float32))
