@@ -1,6 +1,9 @@
 """Write pipeline/backbones/facts.csv: what torchvision and timm do not say of their networks.
 
-Usage: python benchmarks/backbone_facts.py [--only PART_OF_NAME]
+Usage: python benchmarks/backbone_facts.py [--only PART_OF_NAME] [--keras]
+
+With --keras it writes keras-VERSION.json beside it instead: all that the installed Keras offers,
+which takes half a minute to ask.
 
 For every architecture at every input size that published weights have: parameters, multiply-adds
 of one image (torch's FLOP counter, halved) and pooled features. The networks are built on torch's
@@ -12,9 +15,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
+import json
 import signal
 import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 from pipeline.backbones.layers import before, classifier_of
@@ -84,10 +90,23 @@ def measure(name: str, size: tuple[int, int], build) -> dict[str, object]:
     }
 
 
+def write_keras() -> None:
+    from pipeline.backbones import keras_zoo
+
+    rows = ",\n".join(json.dumps(dataclasses.asdict(entry)) for entry in keras_zoo.entries())
+    path = FILE.with_name(f"keras-{version('keras')}.json")
+    path.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="")
-    only = parser.parse_args().only
+    parser.add_argument("--keras", action="store_true")
+    options = parser.parse_args()
+    only = options.only
+    if options.keras:
+        write_keras()
+        return
     warnings.simplefilter("ignore")
     held = {}
     if FILE.exists():

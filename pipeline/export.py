@@ -295,6 +295,7 @@ def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
     shape = (1, 3, 1, 1)
     mean = torch.tensor(backbone.mean).reshape(shape) * 255
     std = torch.tensor(backbone.std).reshape(shape) * 255
+    turned = backbone.order == "BGR"
 
     class Normalised(torch.nn.Module):
         def __init__(self) -> None:
@@ -302,8 +303,10 @@ def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
             self.backbone = module
 
         def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-            pixels = image.permute(0, 3, 1, 2).float()
-            return self.backbone((pixels - mean) / std)  # type: ignore[no-any-return]
+            pixels = (image.permute(0, 3, 1, 2).float() - mean) / std
+            if turned:
+                pixels = pixels.flip(1)
+            return self.backbone(pixels)  # type: ignore[no-any-return]
 
     return Normalised().eval()
 

@@ -7,7 +7,8 @@ A provider is a module of this package with
 - ``entries()``, which asks its library for everything that it offers;
 - ``build(entry, weights)``, which makes the `network.Network`;
 - if it differs from other providers: ``resolve(entry, spec)`` to find weights, ``at_hand(entry)``
-  and ``OWN_LAYER``; if its weights' own classifier can be had: ``classifier()``.
+  and ``OWN_LAYER``; if its weights' own classifier can be had: ``classifier()``; if its library is
+  optional: ``EXTRA``.
 
 Looking a backbone up loads no library, once its provider was asked (`catalogue`).
 """
@@ -23,10 +24,16 @@ from typing import TYPE_CHECKING, Any
 from pipeline.backbones import bundled, cache, catalogue, onnx_file, weights
 from pipeline.backbones.catalogue import Entry
 from pipeline.backbones.graft import recipe
-from pipeline.backbones.layers import OWN, PRE_LOGITS, Layer, list_layers
+from pipeline.backbones.layers import OWN, PRE_LOGITS, Layer
 from pipeline.backbones.network import Candidate
 from pipeline.backbones.onnx_file import Foreign
-from pipeline.errors import BackboneError, HeadstartError, near_matches, one_line
+from pipeline.errors import (
+    BackboneError,
+    HeadstartError,
+    missing_extra,
+    near_matches,
+    one_line,
+)
 from pipeline.records import RANDOM, Backbone, Choice
 
 if TYPE_CHECKING:
@@ -36,19 +43,24 @@ if TYPE_CHECKING:
 
 DEFAULT = bundled.NAME
 
-_PROVIDERS = {"": "bundled", "torchvision": "torchvision_zoo", "timm": "timm_zoo"}
+_PROVIDERS = {
+    "": "bundled",
+    "torchvision": "torchvision_zoo",
+    "timm": "timm_zoo",
+    "keras": "keras_zoo",
+}
 
 
 def available(query: str = "") -> list[Entry]:
     """Return every backbone whose name, architecture or licence holds the words of a query.
 
-    Providers whose library is not installed offer nothing.
+    Providers whose library is not installed, or cannot be used in this process, offer nothing.
     """
     found: list[Entry] = []
     for provider in _PROVIDERS:
         try:
             found += _entries(provider)
-        except PackageNotFoundError:
+        except (PackageNotFoundError, HeadstartError):
             continue
     return catalogue.matching(found, query)
 
@@ -86,6 +98,8 @@ def find(choice: Choice | str) -> Candidate | Foreign:
         entries = _entries(prefix)
     except PackageNotFoundError as error:
         package = one_line(error.name)
+        if hasattr(provider, "EXTRA"):
+            raise missing_extra(package, provider.EXTRA) from error
         raise HeadstartError(
             f"{package} is not installed; install it with: pip install {package}"
         ) from error
@@ -116,8 +130,7 @@ def layers_of(name: str, preprocess: str = "") -> list[Layer]:
         return onnx_file.list_layers(name, preprocess)
     candidate = find(Choice(name, weights="random", preprocess=preprocess))
     assert isinstance(candidate, Candidate)
-    network = candidate.build()
-    return list_layers(network.module, network.preprocess.size)
+    return candidate.build().list_layers()
 
 
 def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
@@ -175,8 +188,8 @@ def _pick(name: str, entries: list[Entry]) -> Entry:
 def _unknown(name: str) -> BackboneError:
     entries = available()
     known = {entry.name for entry in entries} | {entry.base for entry in entries}
-    last = name.rpartition(":")[2]  # the same architecture elsewhere is what is nearest
-    same = sorted(one for one in known if one.rpartition(":")[2] == last)
+    last = name.rpartition(":")[2].lower()  # the same architecture elsewhere is what is nearest
+    same = sorted(one for one in known if one.rpartition(":")[2].lower() == last)
     hint = f"did you mean {' or '.join(same)}; " if same else near_matches(name, known)
     return BackboneError(
         f"no backbone {one_line(name)!r}; {hint}all are listed by: headstart backbones; or give "

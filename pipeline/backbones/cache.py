@@ -1,11 +1,13 @@
-"""Where torch and the Hugging Face hub keep weights, and how they are fetched into that place.
+"""Where torch, Keras and the Hugging Face hub keep weights, and how they are fetched there.
 
-The libraries' own variables are honoured: ``TORCH_HOME``, ``HF_HOME``, ``HF_HUB_CACHE``,
-``HF_HUB_OFFLINE`` and ``XDG_CACHE_HOME``.
+The libraries' own variables are honoured: ``TORCH_HOME``, ``KERAS_HOME``, ``HF_HOME``,
+``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and ``XDG_CACHE_HOME``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import re
 import socket
@@ -27,7 +29,7 @@ def cached(entry: Entry) -> Path | None:
     if not entry.url:
         return None
     if not entry.repo:
-        path = _torch_place(entry)
+        path = _place(entry)
         return path if path.is_file() else None
     # The hub keeps revisions side by side and the name of the newest in refs/main.
     folder = _hub_folder(entry)
@@ -68,6 +70,11 @@ def checked(entry: Entry, path: Path) -> str:
         BackboneError: it is not what the library's own records of that file say.
     """
     found = sha256_of(path)
+    if entry.md5 and md5_of(path) != entry.md5:
+        raise BackboneError(
+            f"the weights in {one_line(path)} have MD5 {md5_of(path)}, not {entry.md5}; delete the "
+            f"file to fetch it again from {entry.url}"
+        )
     blob = path.resolve().name  # the hub names large files by their hash
     expected = blob if entry.repo and _BLOB.fullmatch(blob) else entry.sha256
     if not found.startswith(expected):
@@ -78,14 +85,43 @@ def checked(entry: Entry, path: Path) -> str:
     return found
 
 
+def is_published(entry: Entry, path: Path, sha256: str) -> bool:
+    """Say whether a file of that hash is the one that an entry's library publishes."""
+    if entry.md5:
+        return md5_of(path) == entry.md5
+    return bool(entry.sha256) and sha256.startswith(entry.sha256)
+
+
+def md5_of(path: Path) -> str:
+    """Return a file's MD5 in hex, which is what Keras publishes; no proof against malice."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def _from_url(entry: Entry) -> Path:
     import torch
 
-    path = _torch_place(entry)
+    path = _place(entry)
+    if _is_keras(entry):
+        return _from_keras(entry, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.hub.download_url_to_file(
         entry.url, str(path), hash_prefix=entry.sha256 or None, progress=sys.stderr.isatty()
     )
+    return path
+
+
+def _from_keras(entry: Entry, path: Path) -> Path:
+    from pipeline.backbones.keras_zoo import import_keras
+
+    with contextlib.redirect_stdout(sys.stderr):  # its progress; ours keeps stdout for results
+        import_keras().utils.get_file(
+            entry.file,
+            entry.url,
+            file_hash=entry.md5 or None,
+            cache_subdir=path.parent.name,
+            cache_dir=str(path.parent.parent),
+        )
     return path
 
 
@@ -99,7 +135,11 @@ def _from_hub(entry: Entry) -> Path:
 
 
 def _how_to_get(entry: Entry, error: Exception) -> str:
-    if entry.sha256:
+    if entry.md5:
+        proof = f"its MD5 is {entry.md5}"
+    elif _is_keras(entry):
+        proof = "Keras publishes no hash of it"
+    elif entry.sha256:
         proof = f"its SHA-256 begins with {entry.sha256}"
     else:
         proof = f"its SHA-256 is shown at {entry.url.replace('/resolve/', '/blob/')}"
@@ -109,15 +149,24 @@ def _how_to_get(entry: Entry, error: Exception) -> str:
             f"anywhere and name it with --weights FILE, or copy {folder} from a machine that has it"
         )
     else:
-        where = f"at {_torch_place(entry)}, or anywhere and name it with --weights FILE"
+        where = f"at {_place(entry)}, or anywhere and name it with --weights FILE"
     return (
         f"the weights of {entry.name} are not on this machine and cannot be fetched "
         f"({one_line(error)[:160]}); fetch {entry.url} ({proof}) and put it {where}"
     )
 
 
-def _torch_place(entry: Entry) -> Path:
-    """Return where torch looks for the file; see ``torch.hub.get_dir``, without loading torch."""
+def _is_keras(entry: Entry) -> bool:
+    return entry.name.startswith("keras:")
+
+
+def _place(entry: Entry) -> Path:
+    """Return where torch or Keras looks for the file, without loading either.
+
+    See ``torch.hub.get_dir`` and ``keras.utils.get_file``.
+    """
+    if _is_keras(entry):
+        return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / entry.file
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or f"{cache}/torch"
     return Path(home).expanduser() / "hub" / "checkpoints" / entry.file

@@ -1,9 +1,10 @@
 """What there is: one record a set of weights, kept on disk so that listing loads no library.
 
-Asking torchvision and timm takes seconds, because they import torch. Their answer depends on
-their version alone, so it is asked for once and kept in the user's cache. What neither of them
-says (parameters, multiply-adds, features) is in ``facts.csv``, which
-``benchmarks/backbone_facts.py`` writes.
+Asking torchvision and timm takes seconds, because they import torch, and asking Keras half a
+minute, because only its built networks tell. The answer depends on their version alone, so it is
+asked for once and kept in the user's cache; Keras' comes with the package for one version, in
+``keras-VERSION.json``. What no library says (parameters, multiply-adds, features) is in
+``facts.csv``. ``benchmarks/backbone_facts.py`` writes both files.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Entry:
         file: their file's name in the library's cache.
         repo: the Hugging Face repository that ``url`` lies in; empty if it is a plain address.
         sha256: the hash of the file, or its first digits, where known beforehand.
+        md5: the hash of the file where the library publishes that one; empty if it does not.
         accuracy: ImageNet-1k top-1 accuracy in percent, where the library knows it.
         default: whether the architecture without a tag means these weights.
         parameters: how many, the classifier's included.
@@ -53,6 +55,7 @@ class Entry:
     file: str = ""
     repo: str = ""
     sha256: str = ""
+    md5: str = ""
     accuracy: float | None = None
     default: bool = True
     parameters: int | None = None
@@ -76,11 +79,14 @@ def kept(provider: str, version: str, ask: Callable[[], Sequence[Entry]]) -> lis
     """
     name = f"{provider}-{version}-{VERSION}.json".replace("/", "-")
     path = user_cache_path("headstart") / "catalogue" / name
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        return [with_facts(Entry(**row | {"size": tuple(row["size"])})) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError):
-        entries = list(ask())
+    shipped = files("pipeline.backbones") / f"{provider}-{version}.json"
+    for place in (path, shipped):
+        try:
+            rows = json.loads(place.read_text(encoding="utf-8"))
+            return [with_facts(Entry(**row | {"size": tuple(row["size"])})) for row in rows]
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+    entries = list(ask())
     try:
         with replacing(path) as partial:
             text = json.dumps([dataclasses.asdict(entry) for entry in entries])
@@ -112,7 +118,7 @@ def with_facts(entry: Entry) -> Entry:
         entry,
         parameters=entry.parameters or fact["parameters"],
         gmacs=entry.gmacs or fact["gmacs"],
-        features=fact["features"],
+        features=entry.features or fact["features"],
     )
 
 

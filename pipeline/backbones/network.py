@@ -6,8 +6,9 @@ library builds it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ class Network:
         preprocess: what comes before the normalisation.
         mean: per-channel mean on the 0…1 scale.
         std: per-channel standard deviation on the 0…1 scale.
+        order: the channels that the modules take, ``RGB`` or ``BGR``; turned after normalisation,
+            so mean and deviation are red first all the same.
     """
 
     module: torch.nn.Module
@@ -37,6 +40,21 @@ class Network:
     preprocess: Preprocess
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    order: str = "RGB"
+
+    def list_layers(self) -> list[layers.Layer]:
+        """Return every layer that can be named, in the order in which the network computes them."""
+        return layers.list_layers(self.module, self.preprocess.size)
+
+    def cut(self, at: Sequence[tuple[layers.Layer, str] | None]) -> torch.nn.Module:
+        """Return a module to the features of layers: one matrix, or a tuple of several.
+
+        Args:
+            at: layers with their poolings; None is what the classifier gets.
+        """
+        run = self.headless() if None in at else None
+        taps = [layers.tap(self.module, *one) if one else layers.own_output() for one in at]
+        return layers.cut(self.module, taps, run)
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,9 @@ class Candidate:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides what an export would give, known without loading the network."""
-        several = {"layers": sorted(self.layers)} if self.layers else {}
+        several: dict[str, Any] = {"layers": sorted(self.layers)} if self.layers else {}
+        if hasattr(self.provider, "EXTRA"):  # the versions of all others are in every export's
+            several |= {name: version(name) for name in self.provider.VERSIONED}
         return {
             "name": self.name,
             "weights": self.weights.sha256,
@@ -103,28 +123,25 @@ class Candidate:
             mean=network.mean,
             std=network.std,
             preprocess=network.preprocess,
+            order=network.order,
         ).together(parts)
         return module, backbone
 
     def _cut(self, network: Network) -> tuple[torch.nn.Module, list[tuple[str, str]]]:
         """Return the module of the wanted layers' features, and their names and poolings."""
-        found = layers.list_layers(network.module, network.preprocess.size)
-        taps: dict[tuple[str, str], layers.Tap] = {}
-        run = None
+        found = network.list_layers()
+        wanted: dict[tuple[str, str], tuple[layers.Layer, str] | None] = {}
         for name in self.layers or (self.layer,):
-            if name or self.pool:
-                layer, pool = layers.choose(found, name, self.pool)
-                at, tap = (layer.name, pool), layers.tap(network.module, layer, pool)
-            else:
-                at, tap, run = self._own_layer, layers.own_output(), network.headless()
-            if at in taps:
+            chosen = layers.choose(found, name, self.pool) if name or self.pool else None
+            at = (chosen[0].name, chosen[1]) if chosen else self._own_layer
+            if at in wanted:
                 raise BackboneError(
                     f"--layer {layers.PRE_LOGITS} is {one_line(at[0])} here; give each layer once"
                 )
-            taps[at] = tap
+            wanted[at] = chosen
         order = {layer.name: number for number, layer in enumerate(found)}
-        named = sorted(taps, key=lambda at: order.get(at[0], len(order)))
-        return layers.cut(network.module, [taps[at] for at in named], run), named
+        named = sorted(wanted, key=lambda at: order.get(at[0], len(order)))
+        return network.cut([wanted[at] for at in named]), named
 
     def build(self) -> Network:
         """Build the library's network with its weights.

@@ -83,7 +83,7 @@ def resolve(entry: Entry, spec: str, relatives: list[Entry]) -> Weights:
             f"cannot read the weights file {one_line(spec)}: {cause}; give a safetensors file or "
             "a state dict, or: random"
         ) from error
-    owner = next((one for one in relatives if one.sha256 and found.startswith(one.sha256)), None)
+    owner = next((one for one in relatives if cache.is_published(one, path, found)), None)
     if owner is not None and owner.file != entry.file:
         raise BackboneError(
             f"{one_line(spec)} holds the weights of {owner.name}, not of {entry.name}, which "

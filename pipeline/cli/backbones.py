@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import click
 from rich import box
@@ -12,8 +14,9 @@ from rich.table import Table
 from pipeline import backbones
 from pipeline.backbones.catalogue import Entry
 from pipeline.backbones.layers import Layer
-from pipeline.cli.options import as_json, preprocess, print_json
+from pipeline.cli.options import FILE, as_json, preprocess, print_json, seed, workers
 from pipeline.errors import InputError, near_matches, one_line
+from pipeline.records import Choice
 
 _WIDTH = 150  # of the table, where it is not printed on a terminal
 _SHOWN = 40  # without a query; the whole is some 2,000
@@ -23,18 +26,46 @@ _SHOWN = 40  # without a query; the whole is some 2,000
 @click.argument("query", nargs=-1)
 @click.option("--layers", is_flag=True, help="List the layers of the backbone named QUERY.")
 @click.option("--at-hand", is_flag=True, help="Only those whose weights are on this machine.")
+@click.option("--for", "data", metavar="DATA", help="Try those at hand on a sample of DATA.")
+@click.option("--backbone", "named", multiple=True, help="With --for: try this one too.")
+@click.option("--only-named", is_flag=True, help="With --for: try nothing but those.")
+@click.option("--weights", default="", help="With --for: FILE or random, for those named.")
+@click.option(
+    "--images", type=click.IntRange(min=20), default=500, show_default=True, help="With --for."
+)
+@click.option("--out", type=FILE, help="With --for: folder for choice.json and a plot.")
+@seed
+@workers
 @preprocess
 @as_json
 def command(
-    query: tuple[str, ...], layers: bool, at_hand: bool, preprocess: str, json_: bool
+    query: tuple[str, ...],
+    layers: bool,
+    at_hand: bool,
+    preprocess: str,
+    json_: bool,
+    **trial: Any,  # noqa: ANN401 - those of _choose
 ) -> None:
-    """List the pretrained networks whose name, architecture or licence holds all words of QUERY."""
+    """List the pretrained networks whose name, architecture or licence holds all words of QUERY.
+
+    With --for DATA, try them: a sample of DATA is embedded by each, and the accuracy of logistic
+    regression on it set against the cost.
+    """
     words = " ".join(query)
+    if trial["data"]:
+        _choose(words, preprocess, json_, **trial)
+        return
+    if trial["named"] or trial["out"] or trial["weights"] or trial["only_named"]:
+        raise click.UsageError("--backbone, --only-named, --weights and --out need --for DATA")
     if layers:
         if not words:
             raise click.UsageError("--layers needs the name of a backbone")
         _show_layers(words, backbones.layers_of(words, preprocess), json_)
         return
+    _list(words, at_hand, json_)
+
+
+def _list(words: str, at_hand: bool, json_: bool) -> None:
     rows = [(entry, backbones.at_hand(entry)) for entry in backbones.available(words)]
     rows = [row for row in rows if row[1] or not at_hand]
     if json_:
@@ -45,6 +76,36 @@ def command(
         raise InputError(f"nothing matches {one_line(words)!r}; {hint}or try a shorter word")
     else:
         _show(rows, everything=bool(words or at_hand))
+
+
+def _choose(
+    words: str,
+    preprocess: str,
+    json_: bool,
+    data: str,
+    named: tuple[str, ...],
+    only_named: bool,
+    weights: str,
+    images: int,
+    out: Path | None,
+    seed: int,
+    workers: int | None,
+) -> None:
+    from pipeline.choose import ChooseConfig, choose
+    from pipeline.cli import choosing
+
+    if (weights or only_named) and not named:
+        raise click.UsageError("--weights and --only-named need --backbone NAME")
+    choices = tuple(
+        Choice(name, weights, preprocess=preprocess if name.startswith("onnx:") else "")
+        for name in named
+    )
+    config = ChooseConfig(choices, words, not only_named, images, seed, workers)
+    chosen = choose(data, config, out, lambda line: click.echo(line, err=True))
+    if json_:
+        print_json(chosen.to_json())
+    else:
+        choosing.show(chosen)
 
 
 def _show(rows: list[tuple[Entry, bool]], everything: bool) -> None:

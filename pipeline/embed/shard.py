@@ -104,8 +104,8 @@ class Start:
         model: SHA-256 of the backbone's file.
         facts: what the store says of it.
         config: what the user asked for.
-        samples: some images, and the sizes of their files, of which a worker must be able to see one:
-            others may have changed since.
+        samples: some images, and the sizes of their files, of which a worker must be able to see
+            one: others may have changed since.
         contents: whether there is an index of what the store holds.
     """
 

@@ -51,12 +51,18 @@ class Tuned:
 
 
 def refuse(choice: Choice, config: FinetuneConfig) -> None:
-    """Say before any work what cannot be: training an ONNX file, a boundary or a device.
+    """Say before any work what cannot be: training an ONNX file or a Keras network, a boundary or a device.
 
     Raises:
         BackboneError: the backbone is a file, or cannot be divided at the boundary.
         RunnerError: the device is not there.
     """
+    if choice.name.startswith("keras:"):
+        raise BackboneError(
+            f"{one_line(choice.name)} cannot be fine-tuned, because Keras' layers do not train as "
+            "torch's do; take a network of torchvision or timm, or train heads on its features "
+            "with: headstart train-heads"
+        )
     if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
         raise BackboneError(
             f"{one_line(choice.name)} is an ONNX file, which has no training graph, so --mode "

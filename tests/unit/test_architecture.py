@@ -24,6 +24,7 @@ HOUSE = {
         "cli": "one file a command, thin: parse, call a stage, print",
     },
     2: {  # the stages
+        "choose": "a source and backbones become a comparison of their accuracy and cost",
         "embed": "a source and a backbone become a feature store",
         "compare": "a feature store becomes a comparison of heads",
         "finetune": "a source and a backbone become a new backbone",
@@ -85,6 +86,7 @@ OWNERS = {
     "safetensors": ["backbones", "finetune"],
     "torchvision": ["torchvision_import"],
     "timm": ["torchvision_import"],
+    "keras": ["backbones"],
     "onnx": ["backbones", "bundle", "export", "int8", "layer_of_several", "precision"],
     "skl2onnx": ["bundle"],
     "sklearn": ["heads", "image_embedder", "projection"],
@@ -106,7 +108,7 @@ OWNERS = {
     "matplotlib": [],  # figures are SVG that we write
 }
 
-HEAVY = ["torch", "torchvision", "timm", "sklearn", "skl2onnx", "onnx", "scipy", "ray", "cleanlab"]
+HEAVY = "torch torchvision timm keras sklearn skl2onnx onnx scipy ray cleanlab".split()
 NETWORKS = [  # define networks or train them: their stage imports them when it runs
     f"finetune/{name}.py"
     for name in (

@@ -84,7 +84,7 @@ class TestNames:
             ("torchvision:resnet51", "did you mean torchvision:resnet50 or "),
             ("torchvision:resnet50@IMAGENET1K_V3", "did you mean torchvision:resnet50@IMAGENET"),
             ("timm:resnet50.a1_in", "did you mean timm:resnet50.a1_in1k or "),
-            ("keras:vgg16", "did you mean timm:vgg16 or torchvision:vgg16; "),
+            ("keras:vgg16", "did you mean keras:VGG16 or timm:vgg16 or torchvision:vgg16; "),
             ("\nzzz", "all are listed by: headstart backbones"),
             ("", "all are listed by: headstart backbones"),
         ],

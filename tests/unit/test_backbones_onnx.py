@@ -46,6 +46,17 @@ class Maker:
         weights = (kernel.astype(dtype), bias.astype(dtype))
         return self.add("Conv", *weights, strides=[stride] * 2, kernel_shape=[side] * 2, **pads)
 
+    def unit(self, before, after, side, stride=1):
+        """Convolve, normalise and rectify."""
+        self.conv(before, after, side, stride)
+        mean, ones = self.rng.normal(0, 0.1, after).astype(np.float32), np.ones(after, np.float32)
+        return self.add("BatchNormalization", ones, 0 * ones, mean, ones).add("Relu")
+
+    def join(self, ends):
+        """Lay several tensors' channels side by side."""
+        self.last = f"concat{len(self.nodes)}"
+        self.nodes.append(helper.make_node("Concat", ends, [self.last], name=self.last, axis=1))
+
     def gemm(self, before, after):
         weight = self.rng.normal(0, before**-0.5, (after, before)).astype(np.float32)
         return self.add("Gemm", weight, np.zeros(after, np.float32), transB=1)
@@ -86,12 +97,49 @@ def darknet19():
 
 
 def nn4_small2():
-    """The end of OpenFace's network: 128 numbers of length 1, L2 pooling before them."""
+    """OpenFace's nn4.small2 with all its inception blocks, at a quarter of its width.
+
+    As ``nn4.small2.def.lua`` has it: poolings within blocks shrink the maps, and Torch's
+    DepthConcat puts zeros around the smaller ones.
+    """
     m = Maker([1, 3, 96, 96], opset=11)
-    m.conv(3, 16, 7, 2).add("Relu").add("MaxPool", kernel_shape=[3, 3], strides=[2, 2])
-    m.add("LRN", size=5).conv(16, 32, 3, 2).add("Relu").add("Pow", np.float32(2))
-    m.add("AveragePool", kernel_shape=[3, 3]).add("Sqrt").conv(32, 64, 3, 2).add("Relu")
-    m.add("GlobalAveragePool").add("Flatten", axis=1).gemm(64, 128)
+    pool = {"kernel_shape": [3, 3], "strides": [2, 2]}
+    m.unit(3, 16, 7, 2).add("MaxPool", pads=[1] * 4, **pool).add("LRN", size=5)
+    m.unit(16, 16, 1).unit(16, 48, 3).add("LRN", size=5).add("MaxPool", pads=[1] * 4, **pool)
+    before, size = 48, 12
+    for stride, branches, after_pool, alone, lp in (  # 3a to 5b; branches: side, reduced, wide
+        (1, [(3, 24, 32), (5, 4, 8)], 8, 16, False),
+        (1, [(3, 24, 32), (5, 8, 16)], 16, 16, True),
+        (2, [(3, 32, 64), (5, 8, 16)], 0, 0, False),
+        (1, [(3, 24, 48), (5, 8, 16)], 32, 64, True),
+        (2, [(3, 40, 64), (5, 16, 32)], 0, 0, False),
+        (1, [(3, 24, 96)], 24, 64, True),
+        (1, [(3, 24, 96)], 24, 64, False),
+    ):
+        start, ends = m.last, []
+        for side, reduced, wide in branches:
+            m.last = start
+            ends.append(m.unit(before, reduced, 1).unit(reduced, wide, side, stride).last)
+        m.last, step = start, 3 if lp else 2
+        if lp:
+            m.add("Pow", np.float32(2)).add("AveragePool", kernel_shape=[3, 3], strides=[3, 3])
+            m.add("Mul", np.float32(9)).add("Sqrt")
+        else:
+            m.add("MaxPool", **pool)
+        if after_pool:
+            m.unit(before, after_pool, 1)
+        small, size = (size - 3) // step + 1, size // stride
+        first = (size - small) // 2
+        last = size - small - first
+        m.add("Pad", np.array([0, 0, first, first, 0, 0, last, last], np.int64))
+        ends.append(m.last)
+        if alone:
+            m.last = start
+            ends.append(m.unit(before, alone, 1).last)
+        before = sum(wide for _, _, wide in branches) + (after_pool or before) + alone
+        m.join(ends)
+    assert (before, size) == (184, 3)  # 736 at full width
+    m.add("AveragePool", kernel_shape=[3, 3]).add("Flatten", axis=1).gemm(before, 128)
     return m.add("LpNormalization", axis=1, p=2)
 
 

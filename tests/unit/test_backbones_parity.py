@@ -7,6 +7,9 @@ as well.
 
 from __future__ import annotations
 
+import io
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -48,6 +51,52 @@ def timms(name: str):
     return timm.data.create_transform(**config), lambda batch: network.forward_head(
         network.forward_features(batch), pre_logits=True
     )
+
+
+@pytest.mark.slow
+@pytest.mark.acceptance
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("keras:MobileNet", "conv_pw_3_relu"),  # -1…1
+        ("keras:ResNet50", "conv2_block1_out"),  # caffe: BGR less the means
+        ("keras:DenseNet121", "conv2_block1_concat"),  # as torch prepares images
+        ("keras:EfficientNetB1", "block1b_add"),  # prepares them by layers of its own
+    ],
+)
+def test_features_of_photos_are_keras_own(name, layer, clothing):
+    """Layers early in a network, where one will do: torch takes long to trace Keras."""
+    import torch
+
+    from pipeline.backbones import keras_zoo
+
+    keras = keras_zoo.import_keras()
+    choice = Choice(name, "random", layer=layer)
+    candidate = backbones.find(choice)
+    model = candidate.build().module
+    extractor = keras.Model(model.input, model.get_layer(layer).output)
+    function = getattr(keras.applications, candidate.entry.architecture)
+    prepare = sys.modules[function.__module__].preprocess_input
+    every = sorted((clothing / "test").rglob("*.jpg"))
+    paths = [every[at] for at in np.linspace(0, len(every) - 1, PHOTOS).astype(int)]
+    theirs = []
+    for path in paths:
+        upright = io.BytesIO()
+        ImageOps.exif_transpose(Image.open(path)).convert("RGB").save(upright, "PNG")
+        image = keras.utils.load_img(upright, target_size=model.input_shape[1:3])
+        batch = prepare(keras.utils.img_to_array(image)[np.newaxis])
+        with torch.inference_mode():
+            theirs.append(extractor(batch, training=False).numpy().astype(np.float64))
+    theirs = np.concatenate(theirs)
+    theirs = theirs.mean((1, 2)) if theirs.ndim == 4 else theirs
+    runner = Runner(export.model_file(choice)[0])
+    crops = [images.decode(path.read_bytes(), runner.backbone.preprocess) for path in paths]
+    ours = np.concatenate([runner.embed(crop[np.newaxis]) for crop in crops]).astype(np.float64)
+    assert ours.shape == theirs.shape
+    for mean in (0, theirs.mean(axis=0)):
+        cosine = cosines(ours - mean, theirs - mean)
+        assert cosine.mean() >= 0.9999
+        assert cosine.min() >= 0.999
 
 
 def cosines(left, right):
