@@ -195,7 +195,7 @@ def _search(
     backbones, best_training = [], None
     several = len(stores) > 1
     for name, store in stores.items():
-        training = _training_set(store.features, store, protocol, folds, config)
+        training = _training_set(store.features[protocol.train], store, protocol, folds, config)
         scores = score_backbone(store, training) if several else {}
         backbones.append(_backbone(name, store, scores))
         entries += _fit(name, store, training, protocol, config, progress, several)
@@ -282,14 +282,14 @@ def _folds(data: FeatureSet, protocol: Protocol, config: CompareConfig) -> NDArr
 
 
 def _training_set(
-    features: NDArray[np.float32],
+    rows: NDArray[np.float32],
     data: FeatureSet,
     protocol: Protocol,
     folds: NDArray[np.int64],
     config: CompareConfig,
 ) -> TrainingSet:
     return TrainingSet(
-        features=features[protocol.train],
+        features=rows,
         labels=data.label[protocol.train].astype(np.int64),
         fold=folds,
         seed=config.seed,
@@ -312,19 +312,18 @@ def _fit(
         head = family.search(training)
         if progress:
             progress(_summary(head, backbone if several else ""))
-        yield _entry(backbone, store, store.features, head, protocol)
+        yield _entry(backbone, store, store.features[protocol.test], head)
 
 
 def _entry(
     backbone: str,
     data: FeatureSet,
-    features: NDArray[np.float32],
+    rows: NDArray[np.float32],
     head: FittedHead,
-    protocol: Protocol,
 ) -> Entry:
     """Ask a fitted head about the test images, once."""
     started = time.perf_counter()
-    probabilities = class_probabilities(head.estimator, features[protocol.test], len(data.classes))
+    probabilities = class_probabilities(head.estimator, rows, len(data.classes))
     return Entry(backbone, data, head, probabilities, time.perf_counter() - started)
 
 
@@ -332,17 +331,18 @@ def _baselines(
     data: FeatureSet, protocol: Protocol, folds: NDArray[np.int64], config: CompareConfig
 ) -> list[Entry]:
     """Fit what can be had without a backbone, on the same images and the first folds."""
-    runs: list[tuple[MostFrequentClass | RawPixels, NDArray[np.float32]]] = [
-        (MostFrequentClass(), data.features)
-    ]
-    if data.pixels is not None:
-        flat = data.pixels.reshape(len(data.pixels), -1)
-        pixels: NDArray[np.float32] = np.divide(flat, 255, dtype=np.float32)
-        runs.append((RawPixels(), pixels))
-    entries = []
-    for family, features in runs:
-        head = family.search(_training_set(features, data, protocol, folds[:1], config))
-        entries.append(_entry("", data, features, head, protocol))
+    flat = None if data.pixels is None else data.pixels.reshape(len(data.pixels), -1)
+
+    def run(
+        family: MostFrequentClass | RawPixels,
+        rows: Callable[[NDArray[np.intp]], NDArray[np.float32]],
+    ) -> Entry:
+        training = _training_set(rows(protocol.train), data, protocol, folds[:1], config)
+        return _entry("", data, rows(protocol.test), family.search(training))
+
+    entries = [run(MostFrequentClass(), lambda at: data.features[at])]
+    if flat is not None:
+        entries.append(run(RawPixels(), lambda at: np.divide(flat[at], 255, dtype=np.float32)))
     return entries
 
 

@@ -1,8 +1,9 @@
 """Hyper-parameters of large data, chosen on a part of the rows.
 
-What they are worth is then worked out on all rows. The penalties of these heads are set against
-sums over rows, so that the C which suits a part suits the whole: the prior of a Bayesian, which
-does not depend on how much data there will be.
+What they are worth is then worked out on all rows. The penalty of logistic regression is set
+against a sum over rows, so that the C which suits a part suits the whole: it is the width of a
+prior, which does not depend on how much data there will be. That of least squares does grow with
+the rows, and is chosen on all of them.
 """
 
 from __future__ import annotations

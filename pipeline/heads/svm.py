@@ -99,7 +99,7 @@ class RbfSVMHead:
     name: str = "rbf-svm"
     c_grid: tuple[float, ...] = (0.5, 2.0, 8.0, 32.0)
     gamma_multiples: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
-    alpha_grid: tuple[float, ...] = (64.0, 16.0, 4.0, 1.0, 0.25, 0.0625)
+    alpha_grid: tuple[float, ...] = (1024.0, 256.0, 64.0, 16.0, 4.0, 1.0, 0.25, 0.0625)
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Score the whole grid on all folds, choose and refit; see `Family`."""
