@@ -155,8 +155,8 @@ class Start:
         except OSError as error:
             raise OutputError(f"the worker on {host} {cannot_write(self.folder, error)}") from error
         listing, sizes = self.samples
-        seen = [sources.state(listing, ref) for ref in listing.images]
-        if seen and not any(s and s[0] == size for s, size in zip(seen, sizes, strict=True)):
+        states = [sources.state(listing, ref) for ref in listing.images]
+        if states and not any(s and s[0] == n for s, n in zip(states, sizes, strict=True)):
             path = sources.location(listing, listing.images[0])
             raise HeadstartError(
                 f"the worker on {host} does not see {one_line(path)} and others as this machine "

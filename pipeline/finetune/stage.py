@@ -51,7 +51,7 @@ class Tuned:
 
 
 def refuse(choice: Choice, config: FinetuneConfig) -> None:
-    """Say before any work what cannot be: training an ONNX file or a Keras network, a boundary or a device.
+    """Say before any work what cannot be: training a file or a Keras network, a boundary, a device.
 
     Raises:
         BackboneError: the backbone is a file, or cannot be divided at the boundary.

@@ -15,7 +15,7 @@ from pipeline import backbones
 from pipeline.backbones import cache, keras_zoo
 from pipeline.errors import BackboneError, HeadstartError
 from pipeline.finetune.config import FinetuneConfig
-from pipeline.finetune.stage import refuse_files
+from pipeline.finetune.stage import refuse
 from pipeline.records import Choice
 
 NAME = "keras:MobileNetV3Small"
@@ -150,7 +150,7 @@ class TestNetwork:
 
     def test_it_cannot_be_fine_tuned_and_says_what_can(self):
         with pytest.raises(BackboneError, match="take a network of torchvision or timm"):
-            refuse_files(Choice(NAME), FinetuneConfig())
+            refuse(Choice(NAME), FinetuneConfig())
 
 
 class TestWeights:
