@@ -202,7 +202,7 @@ def table(rows: list[dict], wanted: list[str]) -> str:
         "in terms of the embedded network's, which took turns with it; *images/s* are of two",
         "cores, network alone, from CPU time on a machine that others used, too: indicative only.",
         "",
-        "Keras' networks are not in this table: four of them are held to Keras' own pipeline, early",
+        "Keras' networks are not in this table: four are held to Keras' own pipeline, early",
         "layers of random weights on photos, by `tests/unit/test_backbones_parity.py`.",
         "",
         f"Tried {len(rows)} of {len(wanted)}: {len(good)} work, {len(bad)} do not.",
