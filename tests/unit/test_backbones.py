@@ -80,7 +80,7 @@ class TestNames:
         ("name", "hint"),
         [
             ("EfficientNet-lite", "did you mean efficientnet-lite0 or "),
-            ("resnet50", "did you mean timm:resnet50 or torchvision:resnet50; "),
+            ("resnet50", "did you mean keras:ResNet50 or timm:resnet50 or torchvision:resnet50; "),
             ("torchvision:resnet51", "did you mean torchvision:resnet50 or "),
             ("torchvision:resnet50@IMAGENET1K_V3", "did you mean torchvision:resnet50@IMAGENET"),
             ("timm:resnet50.a1_in", "did you mean timm:resnet50.a1_in1k or "),
