@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline import backbones, export
+from pipeline import backbones, export, sources
 from pipeline.finetune import activations, boundary, views
 from pipeline.finetune.batches import PhotoBatches, StoredBatches
+from pipeline.finetune.depthwise import QuickDepthwise
 from pipeline.finetune.model import Classifier, Pixels
 from pipeline.records import Choice
 
@@ -32,7 +33,8 @@ BATCH, VIEWS, CLASSES = 32, 2, 10
 def epoch(model, batches) -> float:
     started = time.perf_counter()
     for inputs, classes in batches:
-        with torch.autocast("cpu", torch.bfloat16, torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        narrow = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        with torch.autocast("cpu", torch.bfloat16, narrow), QuickDepthwise():
             loss = torch.nn.functional.cross_entropy(model(inputs), classes)
         loss.backward()
         model.zero_grad(set_to_none=True)
@@ -40,9 +42,12 @@ def epoch(model, batches) -> float:
 
 
 def main(folder: str, images: str = "128", rounds: str = "3") -> None:
-    paths = sorted(Path(folder).rglob("*.jpg"))[: int(images)]
+    listing = sources.open_source(folder)
     photos = [
-        activations.Photo(path, hashlib.sha256(path.read_bytes()).digest(), VIEWS) for path in paths
+        activations.Photo(
+            listing, ref, hashlib.sha256(sources.read(listing, ref)[0]).digest(), VIEWS
+        )
+        for ref in listing.images[: int(images)]
     ]
     choice = Choice(backbones.DEFAULT)
     candidate = backbones.find(choice)

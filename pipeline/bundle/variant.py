@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import budget, certificate, images, modelfile, precision, sources
+from pipeline import budget, certificate, modelfile, precision, sources
 from pipeline.bundle.joining import joined, needs, tell_operators
 from pipeline.classifier import Answers, Model
 from pipeline.distribute import available_cores, run_threads
@@ -217,7 +217,7 @@ def _compare(
 ) -> Change:
     def both(number: int) -> tuple[int, Answers, Answers] | None:
         try:
-            data = images.read_file(sources.location(listing, refs[number]))[0]
+            data = sources.read(listing, refs[number])[0]
             crop = before.decode(data)[np.newaxis]
         except ImageError:
             return None

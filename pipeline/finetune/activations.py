@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pipeline import certificate
+from pipeline import certificate, sources
 from pipeline.distribute import available_cores, run_threads
 from pipeline.errors import BackboneError, HeadstartError, ImageError, InputError, one_line
 from pipeline.finetune.views import VERSION, Augment
-from pipeline.images import read_file
+from pipeline.records import ImageRef, Listing
 from pipeline.runner import Runner
 from pipeline.store.activations import ActivationReader, ActivationWriter, View
 
@@ -23,9 +23,10 @@ VIEWS_SEED = 0  # one for all trainings, so that another seed trains from the sa
 
 
 class Photo(NamedTuple):
-    """One image: its file, the hash of its bytes, and how many views of it are wanted."""
+    """One image: what it is in which listing, the hash of its bytes, how many views are wanted."""
 
-    path: Path
+    listing: Listing
+    ref: ImageRef
     sha256: bytes
     views: int
 
@@ -114,7 +115,7 @@ class _Worker:
                 for view in missing
             ]
         except ImageError as error:
-            raise InputError(f"{one_line(photo.path)}: {error}") from error
+            raise InputError(f"{one_line(photo.ref.path)}: {error}") from error
         with np.errstate(over="ignore"):
             rows = self._runner.embed(np.stack(crops)).astype(np.float16)
         if not np.isfinite(rows).all():
@@ -133,11 +134,11 @@ def read_again(photo: Photo) -> bytes:
     import hashlib
 
     try:
-        data, _ = read_file(photo.path)
+        data, _ = sources.read(photo.listing, photo.ref)
     except HeadstartError as error:
-        raise InputError(f"{one_line(photo.path)}: {error}; run the command again") from error
+        raise InputError(f"{one_line(photo.ref.path)}: {error}; run the command again") from error
     if hashlib.sha256(data).digest() != photo.sha256:
         raise InputError(
-            f"{one_line(photo.path)} has changed since it was embedded; run the command again"
+            f"{one_line(photo.ref.path)} has changed since it was embedded; run the command again"
         )
     return data

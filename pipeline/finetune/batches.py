@@ -130,4 +130,4 @@ class PhotoBatches(Batches):
                 return self._augment.plain(data)
             return self._augment.view(self._augment.whole(data), photo.sha256, epoch)
         except ImageError as error:
-            raise InputError(f"{one_line(photo.path)}: {error}") from error
+            raise InputError(f"{one_line(photo.ref.path)}: {error}") from error

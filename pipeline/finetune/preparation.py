@@ -139,8 +139,10 @@ def prepare(
 def photos_of(data: str, frozen: FeatureSet, rows: NDArray[np.intp], views: int) -> list[Photo]:
     """Return the files of some rows of a feature set, as they were embedded."""
     listing = sources.open_source(data)
-    paths = {stored_name(ref.path): sources.location(listing, ref) for ref in listing.images}
-    return [Photo(paths[frozen.path[row]], frozen.sha256[row].tobytes(), views) for row in rows]
+    refs = {stored_name(ref.path): ref for ref in listing.images}
+    return [
+        Photo(listing, refs[frozen.path[row]], frozen.sha256[row].tobytes(), views) for row in rows
+    ]
 
 
 def class_weights(
