@@ -99,9 +99,11 @@ def shard_sizes(images: int, size: int, rng: np.random.Generator) -> np.ndarray:
     found = np.array([len(part) for part in divide(refs, size)])
     if listed == images:
         return found
-    drawn = rng.choice(found, int(images / found.mean()) + 1)
-    drawn[-1] = max(1, drawn[-1] + images - drawn.sum())
-    return drawn
+    drawn = rng.choice(found, int(1.2 * images / found.mean()) + 100)
+    ends = np.cumsum(drawn)
+    count = int(np.searchsorted(ends, images)) + 1
+    drawn[count - 1] -= ends[count - 1] - images
+    return drawn[:count]
 
 
 def measure() -> dict[str, float]:
