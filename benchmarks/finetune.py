@@ -23,6 +23,7 @@ import torch
 from pipeline import backbones, export
 from pipeline.finetune import activations, boundary, views
 from pipeline.finetune.batches import PhotoBatches, StoredBatches
+from pipeline.finetune.depthwise import QuickDepthwise
 from pipeline.finetune.model import Classifier, Pixels
 from pipeline.records import Choice
 
@@ -32,7 +33,8 @@ BATCH, VIEWS, CLASSES = 32, 2, 10
 def epoch(model, batches) -> float:
     started = time.perf_counter()
     for inputs, classes in batches:
-        with torch.autocast("cpu", torch.bfloat16, torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        narrow = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        with torch.autocast("cpu", torch.bfloat16, narrow), QuickDepthwise():
             loss = torch.nn.functional.cross_entropy(model(inputs), classes)
         loss.backward()
         model.zero_grad(set_to_none=True)

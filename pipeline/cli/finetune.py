@@ -24,6 +24,7 @@ from pipeline.errors import InputError, one_line
 from pipeline.files import make_folder
 from pipeline.finetune import MODES, FinetuneConfig, Tuned, advise, finetune, refuse
 from pipeline.finetune.config import DEVICES, TOP
+from pipeline.finetune.stage import FEATURES
 from pipeline.heads.linear import estimator_of
 from pipeline.protocol.rules import PREDEFINED
 from pipeline.records import Choice, FeatureSet
@@ -68,6 +69,11 @@ _WRITTEN = "backbone.onnx, backbone.safetensors, model.onnx, history.json, curve
     show_default=True,
     help="Epochs without a better validation before it stops.",
 )
+@click.option(
+    "--mirror",
+    is_flag=True,
+    help="The network that comes out looks at mirror images too, in twice the time.",
+)
 @click.option("--class-weight", type=click.Choice(["none", "balanced"]), default="none")
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
 @workers
@@ -95,9 +101,14 @@ def command(
     refuse(choice, config)
     if advise_:
         print_advice(_advice(data, choice, out, config), json_)
-        return
-    if out is None:
+    elif out is None:
         raise click.UsageError("Missing option '--out'.")
+    else:
+        _fine_tune(data, choice, out, config, json_)
+
+
+def _fine_tune(data: str, choice: Choice, out: Path, config: FinetuneConfig, json_: bool) -> None:
+    """Train, compare, print."""
     make_folder(out)
     with hooks("fine-tuning") as told:
         frozen = _embedded(data, choice, out / "frozen.h5", config, told)
@@ -135,17 +146,18 @@ def _compare(
 ) -> None:
     """Write the classifier, then everything that the comparison with the frozen heads says."""
     choice = Choice(str(tuned.backbone))
-    features = _embedded(data, choice, out / "tuned.h5", config, told)
+    features = _embedded(data, choice, out / FEATURES, config, told)
     named = tuned.division.named(frozen), tuned.division.named(features)
     estimator = estimator_of(tuned.weight, tuned.bias, tuned.division.known)
     history = tuned.history
-    best = next(one for one in history["epochs"] if one["epoch"] == history["best"])
+    held = tuned.division.validation
+    right = estimator.predict(features.features[held]) == features.label[held]
     facts = {key: history[key] for key in ("mode", "boundary", "best")}
     rules = compare.CompareConfig(seed=config.seed, validation=PREDEFINED)
     comparison, outcome = compare_tuned(
         *named,
         estimator,
-        best["validation_accuracy"],
+        float(right.mean()),
         facts,
         sum(one["seconds"] for one in history["epochs"]),
         rules,
@@ -154,7 +166,7 @@ def _compare(
     made = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["headstart", *sys.argv[1:]]),
-        "stores": [str((out / name).resolve()) for name in ("frozen.h5", "tuned.h5")],
+        "stores": [str((out / name).resolve()) for name in ("frozen.h5", FEATURES)],
     }
     comparison = dataclasses.replace(
         comparison,

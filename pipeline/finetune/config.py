@@ -35,6 +35,8 @@ class FinetuneConfig:
         seed: of everything random.
         device: one of `DEVICES`.
         workers: threads; None means one per core.
+        mirror: whether the network that comes out looks at the mirror image of every image too, and
+            gives the mean of both features, for twice the time.
         amp: whether products are computed in bfloat16 where the processor has it.
     """
 
@@ -55,6 +57,7 @@ class FinetuneConfig:
     seed: int = 0
     device: str = "cpu"
     workers: int | None = None
+    mirror: bool = False
     amp: bool = True
 
     def __post_init__(self) -> None:
@@ -76,7 +79,7 @@ class FinetuneConfig:
 
         epochs, lr, head_lr, depth = {
             HEAD: (30, 0.0, 1e-3, 1.0),
-            TOP: (12, 5e-4, 5e-4, 0.3),
+            TOP: (12, 1e-3, 5e-4, 0.3),
             ALL: (12, 2e-4, 1e-3, 0.1),
         }[self.mode]
         given = dataclasses.asdict(self)

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     import torch
 
 TUNED = "+tuned"  # in the name of a backbone
+MIRROR = "+mirror"
 CHECKPOINT = "training.checkpoint"
 HISTORY = "history.json"
+FEATURES = "tuned.h5"  # of all images, by the network that comes out
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def finetune(
     few = len(division.train) < FROZEN_NORM_BELOW
     identity = digest_of(
         {
-            "config": dataclasses.asdict(config) | {"workers": None},
+            "config": dataclasses.asdict(config) | {"workers": None, "mirror": None},
             "data": frozen.sha256[division.train].tobytes().hex(),
             "labels": frozen.label[division.train].tolist(),
             "validation": frozen.sha256[division.validation].tobytes().hex(),
@@ -135,8 +137,6 @@ def finetune(
         notice,
     )
     done = trainer.run()
-    for remark in done.remarks:
-        notice(f"WARNING: {remark}")
     history = {
         "mode": config.mode,
         "boundary": boundary,
@@ -148,12 +148,14 @@ def finetune(
             "test": len(division.test),
         },
         "frozen_norm_statistics": few,
+        "training": identity,
         "best": done.best,
         "stopped": done.stopped,
         "batch": done.batch,
         "epochs": done.history,
         "remarks": [*division.remarks, *done.remarks],
     }
+    _forget_other(out, history)
     write_text(out / HISTORY, json.dumps(history, indent=2) + "\n")
     write_text(out / "curves.svg", draw(done.history, done.best))
     backbone = out / "backbone.onnx"
@@ -162,6 +164,21 @@ def finetune(
     return Tuned(
         backbone, last.weight.detach().numpy(), last.bias.detach().numpy(), division, history
     )
+
+
+def _forget_other(out: Path, history: dict[str, Any]) -> None:
+    """Remove the features of an earlier training's network: the new one would be refused there."""
+    try:
+        before = json.loads((out / HISTORY).read_text(encoding="utf-8"))
+        same = (before["training"], before["config"]["mirror"]) == (
+            history["training"],
+            history["config"]["mirror"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if not same:
+        for name in (FEATURES, f"{FEATURES}.journal"):
+            (out / name).unlink(missing_ok=True)
 
 
 def _write(
@@ -175,6 +192,8 @@ def _write(
 ) -> None:
     """Write the safetensors file under the library's names, and the ONNX file made from it."""
     from safetensors.torch import save_file
+
+    from pipeline.finetune.model import Mirrored
 
     full = candidate.build()
     if network is not None:
@@ -191,16 +210,18 @@ def _write(
         tensors = {k: v.contiguous().clone() for k, v in full.module.state_dict().items()}
         save_file(tensors, partial, metadata=facts)
     source = export.model_file(choice)[0]
-    if network is None:
+    mirror = history["config"]["mirror"]
+    if network is None and not mirror:
         with replacing(out) as partial:
             shutil.copyfile(source, partial)
         return
     base: Backbone = Runner(source).backbone
     tuned = dataclasses.replace(
         base,
-        name=base.name + TUNED,
+        name=base.name + TUNED * (network is not None) + MIRROR * mirror,
         source=f"fine-tuned by Headstart ({history['mode']}, from {history['boundary']}) on "
         f"{len(frozen.path):,} images, training {identity[:16]}; {base.source}",
         weights_sha256=sha256_of(weights),
     )
-    export.export(full.headless().eval(), tuned, out)
+    features = Mirrored(full.headless()) if mirror else full.headless()
+    export.export(features.eval(), tuned, out)

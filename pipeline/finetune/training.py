@@ -22,6 +22,7 @@ from pipeline.torchvision_import import import_timm, import_torchvision
 
 CLIP = 5.0  # largest norm of a step's gradient
 RUNAWAY = 0.1  # training accuracy this much above validation's is worth a warning
+_RAN = "Training accuracy ran away"
 _MIX = 0.4  # alpha of MixUp; CutMix has 1
 
 
@@ -145,7 +146,7 @@ class Trainer:
                     raise
                 self._halve(error)
         self._model.load_state_dict(self._best)
-        self._watch()
+        self._conclude()
         return self.progress
 
     def _epoch(self, epoch: int) -> None:
@@ -220,6 +221,7 @@ class Trainer:
             f"epoch {epoch}: {trained}validation {found:.1%} (loss {found_loss:.3f}), "
             f"{record['seconds']:.0f} s"
         )
+        self._watch(record)
 
     def _validate(self) -> tuple[float, float]:
         model = self._average.module.eval()
@@ -260,21 +262,25 @@ class Trainer:
         self.progress.remarks.append(f"Memory did not suffice; batches have {batch} images now.")
         self._notice(f"WARNING: {self.progress.remarks[-1]}")
 
-    def _watch(self) -> None:
-        """Warn where training accuracy has run away from validation's."""
-        at = next(one for one in self.progress.history if one["epoch"] == self.progress.best)
-        gap = at["train_accuracy"] - at["validation_accuracy"]
-        if gap > RUNAWAY:
+    def _watch(self, record: dict[str, float]) -> None:
+        """Warn, once, where training accuracy has run away from validation's."""
+        gap = record["train_accuracy"] - record["validation_accuracy"]
+        if gap > RUNAWAY and not any(one.startswith(_RAN) for one in self.progress.remarks):
             self.progress.remarks.append(
-                f"Training accuracy ran away: {at['train_accuracy']:.1%} on training images, "
-                f"{at['validation_accuracy']:.1%} on validation images in epoch "
-                f"{self.progress.best}; more images, more --views or training less may help."
+                f"{_RAN}: {record['train_accuracy']:.1%} on training images, "
+                f"{record['validation_accuracy']:.1%} on validation images in epoch "
+                f"{record['epoch']:.0f}; more images, more --views or training less may help."
             )
+            self._notice(f"WARNING: {self.progress.remarks[-1]}")
+
+    def _conclude(self) -> None:
+        """Say so where training was of no use."""
         if not self.progress.best:
             self.progress.remarks.append(
                 "No epoch was better on the validation images than the frozen network with its "
                 "logistic regression, so its weights are what was kept."
             )
+            self._notice(f"WARNING: {self.progress.remarks[-1]}")
 
     def _save(self) -> None:
         state = {

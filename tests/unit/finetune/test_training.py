@@ -152,3 +152,35 @@ def test_a_gpu_that_is_not_there_is_an_error():
 def test_a_wrong_choice_is_refused(wrong):
     with pytest.raises(InputError):
         FinetuneConfig(**wrong)
+
+
+def test_training_accuracy_that_runs_away_is_warned_of_once(batches, tmp_path):
+    shuffled = StoredBatches(
+        batches._store,
+        batches._photos,
+        (batches._classes[0], np.array([(code + 1) % CLASSES for code in batches._classes[1]])),
+        seed=0,
+    )
+    said: list[str] = []
+    config = dataclasses.replace(CONFIG, lr=0.05, head_lr=0.05, epochs=6)
+    done = trainer(shuffled, tmp_path / "c", config, said=said)[0].run()
+    about = [one for one in done.remarks if one.startswith("Training accuracy ran away: ")]
+    assert len(about) == 1
+    assert f"WARNING: {about[0]}" in said
+    assert "more images, more --views or training less may help" in about[0]
+    calm = trainer(batches, tmp_path / "d", dataclasses.replace(CONFIG, epochs=1))[0].run()
+    assert not calm.remarks
+
+
+def test_classes_weigh_what_they_are_given(batches, tmp_path):
+    start = np.zeros((CLASSES, 5), np.float32), np.zeros(CLASSES, np.float32)
+    config = dataclasses.replace(CONFIG, lr=0.05, head_lr=0.05, smoothing=0.0)
+    shares = []
+    for weights in (None, torch.tensor([50.0, 1e-3, 1e-3])):
+        model = Classifier(Base(), *start)
+        place = tmp_path / str(len(shares))
+        run = Trainer(model, batches, config, weights, place, "w", True, lambda line: None)
+        run.run()
+        answers = [run.averaged(x).argmax(1) for x, _ in batches.validation(100)]
+        shares.append(float((torch.cat(answers) == 0).float().mean()))
+    assert shares[1] > shares[0]
