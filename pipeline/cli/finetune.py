@@ -101,9 +101,14 @@ def command(
     refuse(choice, config)
     if advise_:
         print_advice(_advice(data, choice, out, config), json_)
-        return
-    if out is None:
+    elif out is None:
         raise click.UsageError("Missing option '--out'.")
+    else:
+        _fine_tune(data, choice, out, config, json_)
+
+
+def _fine_tune(data: str, choice: Choice, out: Path, config: FinetuneConfig, json_: bool) -> None:
+    """Train, compare, print."""
     make_folder(out)
     with hooks("fine-tuning") as told:
         frozen = _embedded(data, choice, out / "frozen.h5", config, told)

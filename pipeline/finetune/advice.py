@@ -2,8 +2,8 @@
 
 The frozen features say how far the best linear classifier on them comes, and whether more images
 would help; a `pilot` says which share of its errors each mode takes away, and how long it takes.
-That share is taken to hold with all images, with a spread that was measured on subsets of photos
-(`benchmarks/advice.py`).
+That share is taken to hold with all images, with a spread that is a guess: what it was worth on
+subsets of photos is in ARCHITECTURE.md (`benchmarks/advice.py`).
 """
 
 from __future__ import annotations
