@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from pipeline import certificate, store
+from pipeline import certificate, sources, store
 from pipeline.distribute import ThreadEngine
 from pipeline.embed import EmbedConfig, EmbedSummary, Hooks, Sharding, embed, shard, sharded
 from pipeline.embed.shard import WORK
@@ -401,13 +401,15 @@ class TestSeeing:
         self.refused(dataclasses.replace(begun, folder=Path("/nowhere")), "does not see the folder")
 
     def test_no_images_there(self, begun):
-        samples = tuple((Path("/nowhere") / path.name, size) for path, size in begun.samples)
+        listing, sizes = begun.samples
+        elsewhere = dataclasses.replace(listing, root=Path("/nowhere")), sizes
         self.refused(
-            dataclasses.replace(begun, samples=samples), "every node needs the images at the same"
+            dataclasses.replace(begun, samples=elsewhere), "every node needs the images at the same"
         )
 
     def test_some_images_may_have_gone(self, begun):
-        begun.samples[0][0].unlink()
+        listing, _ = begun.samples
+        sources.location(listing, listing.images[0]).unlink()
         begun(lambda: False)
 
     def test_another_backbone_file(self, begun, other_backbone):
