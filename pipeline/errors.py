@@ -67,10 +67,14 @@ def near_matches(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}; " if near else ""
 
 
+_JOINERS = "\u200c\u200d"
+
+
 def one_line(text: object) -> str:
     r"""Return ``text`` as one printable line, for messages that quote names and foreign errors.
 
-    Line breaks, control characters and bytes that are not UTF-8 are escaped.
+    Line breaks, control characters and bytes that are not UTF-8 are escaped; the joiners that
+    Persian, Indic scripts and emoji are spelled with are not.
 
     >>> one_line("a\nb")
     'a\\nb'
@@ -82,7 +86,7 @@ def one_line(text: object) -> str:
         code = ord(char)
         if 0xDC80 <= code <= 0xDCFF:  # a raw byte that os.fsdecode could not read
             out.append(f"\\x{code - 0xDC00:02x}")
-        elif char.isprintable():
+        elif char.isprintable() or char in _JOINERS:
             out.append(char)
         else:
             out.append(char.encode("unicode_escape", "backslashreplace").decode("ascii"))
