@@ -94,6 +94,7 @@ OWNERS = {
     "h5py": ["store"],
     "jinja2": ["report"],
     "plotly": ["report"],
+    "umap": ["projection"],
     "starlette": ["serve"],
     "uvicorn": ["serve"],
     "ray": ["distribute"],
