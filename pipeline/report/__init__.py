@@ -21,6 +21,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from pipeline import projection
 from pipeline.files import write_text
 from pipeline.records import SPLITS, FeatureSet
 from pipeline.report import album, figures, plots, reading, tables, words
@@ -33,6 +34,7 @@ GROUPS_SHOWN = 40
 COPIES_SHOWN = 4  # of one group
 FAILURES_SHOWN = 100
 PLOTS = "plots"
+_MAPS = {"tsne": "PCA, then t-SNE", "umap": "PCA, then UMAP", "pca": "the first two axes of PCA"}
 PLOT_FILES = tuple(f"{PLOTS}/{name}.svg" for name in plots.FIGURES)
 
 
@@ -53,7 +55,9 @@ def render(results: dict[str, Any], predictions: list[dict[str, str]] | None = N
     return _page(results, _Beside(answers))
 
 
-def write_report(folder: Path, stores: Sequence[FeatureSet] = ()) -> Path:
+def write_report(
+    folder: Path, stores: Sequence[FeatureSet] = (), how: str = projection.HOW[0]
+) -> Path:
     """Write ``report.html`` from ``results.json`` and the tables beside it, as far as there are.
 
     The page appears whole or not at all; an older one stays until then.
@@ -62,6 +66,7 @@ def write_report(folder: Path, stores: Sequence[FeatureSet] = ()) -> Path:
         folder: the folder that ``headstart train-heads`` wrote.
         stores: what it was written from. The one that the best head reads gives thumbnails and
             the map; without it the page does without them and says so.
+        how: the map is made, one of `pipeline.projection.HOW`.
 
     Returns:
         The path of the page.
@@ -78,6 +83,7 @@ def write_report(folder: Path, stores: Sequence[FeatureSet] = ()) -> Path:
         tables.read_copies(folder / "duplicates.csv"),
         tables.read_history(folder / "history.json"),
         next((store for store in stores if store.digest == digest), None),
+        how,
     )
     path = folder / "report.html"
     write_text(path, _page(results, beside))
@@ -174,6 +180,7 @@ class _Beside:
     copies: list[list[tables.Copy]] = field(default_factory=list)
     history: Mapping[str, Any] = field(default_factory=dict)
     data: FeatureSet | None = None
+    how: str = projection.HOW[0]
 
 
 def _about_images(results: Mapping[str, Any], beside: _Beside) -> dict[str, Any]:
@@ -204,7 +211,10 @@ def _about_images(results: Mapping[str, Any], beside: _Beside) -> dict[str, Any]
         "n_copies": len(beside.copies),
         "n_leaks": sum(map(tables.leaks, beside.copies)),
         "failed": failed,
-        "album": album.make(beside.data, answers, listed, results["dataset"]["classes"]),
+        "album": album.make(
+            beside.data, answers, listed, results["dataset"]["classes"], beside.how
+        ),
+        "map_method": _MAPS[beside.how],
         "history": beside.history,
     }
 

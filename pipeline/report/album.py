@@ -49,6 +49,7 @@ def make(
     answers: Sequence[Answer],
     listed: Sequence[str],
     classes: Sequence[str],
+    how: str = projection.HOW[0],
 ) -> Album:
     """Choose the images, beginning with errors and what lists name; then a random sample.
 
@@ -61,6 +62,7 @@ def make(
         answers: the best head's on the test images.
         listed: paths that the page's lists name, the most interesting first.
         classes: of the comparison.
+        how: the map is made, one of `pipeline.projection.HOW`.
     """
     code = {name: number for number, name in enumerate(classes)}
     asked = {answer.path: answer for answer in answers}
@@ -78,7 +80,7 @@ def make(
     }
     thumbnails: dict[str, str] = {}
     if data is not None and len(at):
-        points = projection.project(data.features[at])
+        points = projection.project(data.features[at], how=how)
         document["x"], document["y"] = np.round(points, 4).T.tolist()
         if data.pixels is not None:
             document["sheet"] = _sheet(data.pixels[at])

@@ -19,12 +19,13 @@ class ClassScore(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """How often one class was taken for another."""
+    """How often one class was taken for another; ``codes`` are those of both."""
 
     true: str
     predicted: str
     times: int
     support: int
+    codes: tuple[int, int]
 
 
 class Axis(NamedTuple):
@@ -100,7 +101,7 @@ def hardest(scores: Sequence[ClassScore]) -> list[ClassScore]:
 def confusions(classes: Sequence[str], found: Cells) -> list[Confusion]:
     """Return every pair that was confused, the most frequent first, then by share of the class."""
     pairs = [
-        Confusion(classes[i], classes[j], count, found.support[i])
+        Confusion(classes[i], classes[j], count, found.support[i], (i, j))
         for (i, j), count in sorted(found.counts.items())
         if i != j
     ]

@@ -99,6 +99,7 @@ OWNERS = {
     "h5py": ["sources", "store"],
     "jinja2": ["report"],
     "plotly": ["report"],
+    "umap": ["projection"],
     "starlette": ["serve"],
     "uvicorn": ["serve"],
     "ray": ["distribute"],

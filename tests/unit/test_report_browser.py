@@ -272,3 +272,12 @@ def test_without_its_store_the_page_says_so(browser, folder, tmp_path):
     opened.click('button[data-true="0"][data-predicted="2"]')
     assert opened.locator("#gallery li .path").count() == 2
     opened.close()
+
+
+def test_the_map_is_walked_with_the_keyboard(page):
+    page.locator("#plane").focus()
+    seen = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "ArrowLeft", "ArrowDown"):
+        page.keyboard.press(key)
+        seen.append(page.locator("#seen .path").inner_text())
+    assert len(set(seen)) >= 3

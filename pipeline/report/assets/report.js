@@ -48,7 +48,7 @@
       places[images.place[i]] === "test" && images.label[i] === truth && images.answer[i] === answer);
     found.sort((a, b) => images.sure[b] - images.sure[a]);
     byId("gallery-title").textContent = `${nameOf(truth)} predicted as ${nameOf(answer)}`;
-    const total = Number(cell.textContent);
+    const total = Number(cell.textContent.replaceAll(",", ""));
     byId("gallery-note").textContent = found.length < total
       ? `${found.length} of ${total} test images; the others are not in this page's sample.`
       : total === 1 ? "1 test image." : `${total} test images, the most confident first.`;
@@ -62,7 +62,7 @@
     byId("gallery-title").focus();
   }
 
-  for (const cell of document.querySelectorAll(".matrix button")) {
+  for (const cell of document.querySelectorAll("button[data-true]")) {
     cell.addEventListener("click", () => open(cell));
   }
 
@@ -172,6 +172,28 @@
 
   const symbols = ["circle", "square", "diamond", "triangle-up", "cross"];
 
+  let reached = -1;
+
+  // The nearest image that lies more in the direction of an arrow than beside it.
+  function walk(box, event) {
+    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+    if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    let best = reached < 0 ? 0 : reached, least = Infinity;
+    if (reached >= 0) {
+      images.x.forEach((x, i) => {
+        const dx = x - images.x[reached], dy = images.y[i] - images.y[reached];
+        const ahead = dx * step[0] + dy * step[1], beside = Math.abs(dx * step[1]) + Math.abs(dy * step[0]);
+        if (i !== reached && ahead > 0 && ahead >= beside && ahead + 2 * beside < least) {
+          [best, least] = [i, ahead + 2 * beside];
+        }
+      });
+    }
+    reached = best;
+    Plotly.restyle(box, { x: [[images.x[best]]], y: [[images.y[best]]] }, [box.data.length - 1]);
+    show(byId("seen"), best);
+  }
+
   function plane(theme) {
     const box = byId("plane");
     if (!box || !images.x) return;
@@ -183,15 +205,19 @@
       name: plain(name), mode: "markers", type: "scatter", hoverinfo: "none",
       marker: { color: colour(i), size: codes.length > 2000 ? 5 : 7, opacity: name === "not tested" ? 0.25 : 0.75, symbol: symbols[i % symbols.length] },
     })).filter((trace) => trace.x.length);
+    // A ring around the image that the keyboard has reached; none to begin with.
+    traces.push({ x: [], y: [], mode: "markers", type: "scatter", hoverinfo: "skip", showlegend: false,
+      marker: { color: "rgba(0,0,0,0)", size: 16, line: { color: theme.ink, width: 3 } } });
     const bare = { showgrid: false, showticklabels: false, title: { text: "" } };
     draw("plane", traces, theme.layout({
-      x: bare, y: { ...bare, scaleanchor: "x" }, legend: traces.length <= 30,
+      x: bare, y: { ...bare, scaleanchor: "x" }, legend: traces.length <= 31,
       rest: { margin: { l: 8, r: 8, t: 8, b: 8 }, dragmode: "zoom", uirevision: 1, hovermode: "closest", legend: { orientation: "h", y: -0.02, yanchor: "top", itemsizing: "constant" } },
     }), { displayModeBar: true, scrollZoom: true, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]] });
     if (!box.dataset.ready) {
       box.dataset.ready = "yes";
       box.on("plotly_hover", (event) => show(byId("seen"), event.points[0].customdata));
       box.on("plotly_click", (event) => show(byId("seen"), event.points[0].customdata));
+      box.addEventListener("keydown", (event) => walk(box, event));
     }
   }
 
