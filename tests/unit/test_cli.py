@@ -478,7 +478,7 @@ class TestBackbones:
         ("words", "said"),
         [
             (["backbones", "efficientnetlite"], "nothing matches 'efficientnetlite'; did you mean"),
-            (["backbones", "resnet50", "--layers"], "did you mean timm:resnet50 or torchvision"),
+            (["backbones", "resnet50", "--layers"], "or timm:resnet50 or torchvision:resnet50;"),
             (
                 ["export", "torchvision:resnet18", "--out", "x.onnx"],
                 "fetch https://download.pytorc",
