@@ -101,7 +101,8 @@ def draw(
             of_class = np.flatnonzero(labels[pool] == code)
             place[of_class] = (np.arange(len(of_class)) + rng.random()) / len(of_class)
             place[of_class[0]] = 0.0
-        fits = [np.sort(pool[place < share]) for share in shares]
+        fits = [np.sort(pool[place < share]) for share in shares[:-1]]
+        fits.append(np.sort(pool))  # whatever the rounding of places
         drawn.append(Draw(np.flatnonzero(held_out), fits))
     return drawn
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -128,6 +129,7 @@ def test_what_cannot_be_is_said_before_any_image_is_embedded(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("HEADSTART_LONG" not in os.environ, reason="a minute")
 def test_the_command_predicts_every_mode_and_leaves_nothing(image_folder, tmp_path, monkeypatch):
     folder = image_folder(splits=("train", "validation", "test"))
     before = sorted(tmp_path.rglob("*"))
