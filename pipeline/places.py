@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from pipeline.errors import ImageError, InputError, missing_extra, one_line
-from pipeline.images import MAX_FILE_BYTES
+from pipeline.images import check_size
 
 State = tuple[int, int]
 """What tells cheaply that content is what was read before: a size, and a time or a stamp."""
@@ -180,16 +180,6 @@ def file_system(url: str) -> tuple[Any, str]:
     except Exception as error:  # what libraries make of a URL that they do not like
         raise InputError(f"cannot use {one_line(url)}: {reason(error)}") from error
     return system, path
-
-
-def check_size(size: int) -> None:
-    """Refuse what is too large to be read whole.
-
-    Raises:
-        ImageError: it is.
-    """
-    if size > MAX_FILE_BYTES:
-        raise ImageError(f"the file is larger than {MAX_FILE_BYTES >> 20:,} MiB")
 
 
 def cannot_read(error: Exception) -> ImageError:

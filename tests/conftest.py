@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,6 +36,7 @@ from pipeline.runner import (
     Runner,
 )
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TINY_DIM = 12
 TINY_CROP = 32
 TINY_REFERENCE = np.eye(1, TINY_DIM, dtype=np.float16)  # the one image it was trained on
@@ -50,6 +53,19 @@ def cache_home(tmp_path_factory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(home))
         yield home
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Give Chromium; tests that need it are skipped where it or Playwright is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield running
+        running.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

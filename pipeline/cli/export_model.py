@@ -9,7 +9,7 @@ import click
 
 from pipeline import bundle
 from pipeline.budget import Budget
-from pipeline.cli.options import FILE, as_json, print_json, workers
+from pipeline.cli.options import FILE, as_json, budget_options, print_json, workers
 from pipeline.errors import one_line
 
 
@@ -18,20 +18,7 @@ from pipeline.errors import one_line
 @click.argument("data")
 @click.option("--precision", type=click.Choice(bundle.KINDS), required=True)
 @click.option("--out", type=FILE, required=True, help="The model file to write.")
-@click.option(
-    "--max-drift",
-    type=click.FloatRange(0, 2),
-    default=Budget.drift,
-    show_default=True,
-    help="Budget: mean of 1 - cosine to the features of fp32.",
-)
-@click.option(
-    "--max-accuracy-loss",
-    type=click.FloatRange(0, 100),
-    default=Budget.loss,
-    show_default=True,
-    help="Budget: percentage points of accuracy that may be lost; without labels, of labels.",
-)
+@budget_options
 @workers
 @as_json
 def command(

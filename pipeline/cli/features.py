@@ -13,6 +13,7 @@ from pipeline.cli.options import (
     PLACE,
     as_json,
     backbone_options,
+    budget_options,
     choice,
     device,
     hooks,
@@ -63,20 +64,7 @@ _SHOWN = 5  # failures named on the terminal; the store has them all
     help="Arithmetic of the network: fp16 is for GPUs; int8 is calibrated on your images; auto "
     "takes the fastest inside the budget.",
 )
-@click.option(
-    "--max-drift",
-    type=click.FloatRange(0, 2),
-    default=Budget.drift,
-    show_default=True,
-    help="Budget of int8 and auto: mean of 1 - cosine to the features of fp32.",
-)
-@click.option(
-    "--max-accuracy-loss",
-    type=click.FloatRange(0, 100),
-    default=Budget.loss,
-    show_default=True,
-    help="Likewise: percentage points of accuracy that logistic regression may lose.",
-)
+@budget_options
 @click.option(
     "--batch-size",
     "batch",

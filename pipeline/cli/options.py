@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pipeline import places
+from pipeline import mirror, places
 from pipeline.errors import InputError, one_line
 from pipeline.records import Backbone, Choice
 from pipeline.runner import DEVICES
@@ -45,7 +45,19 @@ class _Place(click.ParamType[str | Path]):
         return text if places.is_url(text) else Path(text)
 
 
+class _Store(_Place):
+    """A store to read: a path here; of a URL, that of its copy here."""
+
+    name = "store|url"
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | Path:
+        return mirror.read_here(super().convert(value, param, ctx))
+
+
 PLACE = _Place()
+STORE = _Store()
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON document on stdout.")
 device = click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
@@ -87,6 +99,31 @@ def backbone_options(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="FILE|random",
             help="Safetensors file or state dict instead of the published weights; random is for "
             "trials only.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how far other arithmetic may be from float32's."""
+    from pipeline.budget import Budget  # likewise
+
+    for option in (
+        click.option(
+            "--max-accuracy-loss",
+            type=click.FloatRange(0, 100),
+            default=Budget.loss,
+            show_default=True,
+            help="Budget: percentage points of accuracy that may be lost; of equal labels, where a "
+            "finished model is measured without any.",
+        ),
+        click.option(
+            "--max-drift",
+            type=click.FloatRange(0, 2),
+            default=Budget.drift,
+            show_default=True,
+            help="Budget of other arithmetic: mean of 1 - cosine to the features of fp32.",
         ),
     ):
         command = option(command)

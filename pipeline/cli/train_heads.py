@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from pipeline import bundle, compare, export, mirror, novelty, report, sources, store
+from pipeline import bundle, compare, export, novelty, report, sources, store
 from pipeline.cli.leaderboard import print_table
-from pipeline.cli.options import FILE, PLACE, as_json, hooks, print_json, seed
+from pipeline.cli.options import FILE, STORE, as_json, hooks, print_json, seed
 from pipeline.embed import Hooks
 from pipeline.errors import InputError, one_line
 from pipeline.files import make_folder
@@ -29,7 +29,7 @@ _WRITTEN = (
 
 
 @click.command()
-@click.argument("stores", metavar="STORE...", type=PLACE, nargs=-1, required=True)
+@click.argument("stores", metavar="STORE...", type=STORE, nargs=-1, required=True)
 @click.option("--out", type=FILE, required=True, help="Folder for the results.")
 @click.option(
     "--layer",
@@ -81,7 +81,7 @@ _WRITTEN = (
 @click.option("--force", is_flag=True, help="Train again even if the results are up to date.")
 @as_json
 def command(
-    stores: tuple[Path | str, ...],
+    stores: tuple[Path, ...],
     out: Path,
     layers: tuple[str, ...],
     heads: str,
@@ -136,19 +136,18 @@ def command(
     click.echo(f"open {one_line(out / 'report.html')}")
 
 
-def _read(stores: tuple[Path | str, ...], layers: tuple[str, ...]) -> list[FeatureSet]:
+def _read(stores: tuple[Path, ...], layers: tuple[str, ...]) -> list[FeatureSet]:
     """Read the stores, each once, and of those with several layers the wanted ones."""
     seen: set[Path] = set()
-    paths = [mirror.read_here(place) for place in stores]
-    for path in paths:
+    for path in stores:
         if path.resolve() in seen:
             raise InputError(f"{one_line(path)} is given twice; give each store once")
         seen.add(path.resolve())
-    return [one for path in paths for one in store.read_layers(path, layers)]
+    return [one for path in stores for one in store.read_layers(path, layers)]
 
 
 def _train(
-    stores: tuple[Path | str, ...],
+    stores: tuple[Path, ...],
     data: list[FeatureSet],
     config: compare.CompareConfig,
     named_groups: Mapping[str, str],
@@ -161,7 +160,7 @@ def _train(
     made = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["headstart", *sys.argv[1:]]),
-        "stores": [str(mirror.read_here(place).resolve()) for place in stores],
+        "stores": [str(path.resolve()) for path in stores],
     }
     comparison = dataclasses.replace(comparison, provenance=comparison.provenance | made)
     # Results first: whatever happens to the page or the model, they are not lost.

@@ -34,7 +34,7 @@ from pipeline.images.encoding import encode, save_jpeg, save_png
 from pipeline.images.geometry import crop_box
 from pipeline.images.header import MAX_PIXELS, is_ordinary
 from pipeline.images.pixels import FORMATS
-from pipeline.images.reading import MAX_FILE_BYTES, read_file
+from pipeline.images.reading import MAX_FILE_BYTES, check_size, read_file
 from pipeline.images.scaled import KEPT
 from pipeline.records import Preprocess
 
@@ -45,6 +45,7 @@ __all__ = [
     "MAX_PIXELS",
     "MINIATURE",
     "POLICY",
+    "check_size",
     "crop_box",
     "decode",
     "decode_apart",

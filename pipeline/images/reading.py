@@ -24,8 +24,7 @@ def read_file(path: Path) -> tuple[bytes, os.stat_result]:
             info = os.fstat(handle)
             if not stat.S_ISREG(info.st_mode):
                 raise ImageError("not a regular file")
-            if info.st_size > MAX_FILE_BYTES:
-                raise ImageError(f"the file is larger than {MAX_FILE_BYTES >> 20:,} MiB")
+            check_size(info.st_size)
             return _read(handle, info.st_size), info
         finally:
             os.close(handle)
@@ -34,6 +33,16 @@ def read_file(path: Path) -> tuple[bytes, os.stat_result]:
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or one_line(error)
         raise ImageError(f"cannot be read: {cause}") from None
+
+
+def check_size(size: int) -> None:
+    """Refuse a file that is too large to be read whole.
+
+    Raises:
+        ImageError: it is.
+    """
+    if size > MAX_FILE_BYTES:
+        raise ImageError(f"the file is larger than {MAX_FILE_BYTES >> 20:,} MiB")
 
 
 def _read(handle: int, size: int) -> bytes:

@@ -20,7 +20,8 @@ from typing import BinaryIO, NamedTuple
 
 from pipeline import places
 from pipeline.errors import ImageError, InputError, one_line
-from pipeline.places import State, check_size
+from pipeline.images import check_size
+from pipeline.places import State
 
 TAR = ".tar"
 ZIP = ".zip"

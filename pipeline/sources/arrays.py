@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from pipeline import places
 from pipeline.errors import ImageError, InputError, one_line
-from pipeline.images import encode
-from pipeline.places import State, check_size
+from pipeline.images import check_size, encode
+from pipeline.places import State
 from pipeline.records import ImageRef
 from pipeline.sources import columns
 from pipeline.sources.folder import NoImages

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from pipeline.errors import one_line
+from pipeline.errors import InputError, one_line
 from pipeline.records import SPLITS, ImageRef, Listing
 
 SPLIT_NAMES = {
@@ -37,6 +37,28 @@ def make_listing(
     labels = {image.label for image in ordered if image.label is not None}
     classes = tuple(sorted(labels, key=lambda label: (natural_key(label), label)))
     return Listing(root, ordered, classes, dict(sorted(ignored.items())), name)
+
+
+def once(told: Iterable[tuple[str, ImageRef]], ignored: Counter[str]) -> dict[str, ImageRef]:
+    """Return the images that rows name, by path; one that is named again, alike, counts once.
+
+    Args:
+        told: where each row stands, and its image.
+        ignored: counts those that are named again.
+
+    Raises:
+        InputError: two rows say different things of an image.
+    """
+    seen: dict[str, tuple[str, ImageRef]] = {}
+    for where, image in told:
+        earlier, first = seen.setdefault(image.path, (where, image))
+        if first != image:
+            raise InputError(
+                f"{where}: {one_line(image.path)} is listed twice, with another label or split "
+                f"than in {earlier}; keep one"
+            )
+        ignored["listed twice"] += earlier != where
+    return {path: image for path, (_, image) in seen.items()}
 
 
 def natural_key(text: str) -> list[str | int]:

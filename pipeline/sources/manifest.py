@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.errors import InputError, one_line
 from pipeline.records import ImageRef, Listing
-from pipeline.sources.listing import SPLIT_NAMES, make_listing
+from pipeline.sources.listing import SPLIT_NAMES, make_listing, once
 
 SUFFIXES = {".csv": ",", ".tsv": "\t"}
 """The extensions of manifests, with what separates their columns."""
@@ -42,16 +42,8 @@ def list_manifest(manifest: Path, name: str) -> Listing:
     """
     root, shown = manifest.parent, one_line(manifest)
     ignored: Counter[str] = Counter()
-    seen: dict[str, tuple[ImageRef, int]] = {}
-    for line, row in table_rows(manifest, *_IMAGES):
-        image = _image(row, root, f"{shown}, line {line}")
-        earlier, earlier_line = seen.setdefault(image.path, (image, line))
-        if earlier != image:
-            raise InputError(
-                f"{shown} lists {one_line(image.path)} twice, with different labels "
-                f"or splits: lines {earlier_line} and {line}; keep one"
-            )
-        ignored["listed twice"] += earlier_line != line
+    rows = ((f"{shown}, line {line}", row) for line, row in table_rows(manifest, *_IMAGES))
+    seen = once(((where, _image(row, root, where)) for where, row in rows), ignored)
     if not seen:
         raise InputError(f"{shown} lists no images; expected one a row, as path,label")
     if not any(_exists(root / path) for path in seen):
@@ -59,7 +51,7 @@ def list_manifest(manifest: Path, name: str) -> Listing:
             f"none of the files in {shown} exists; their paths must be absolute or "
             f"relative to the manifest's folder, {one_line(root)}"
         )
-    return make_listing(root, (image for image, _ in seen.values()), +ignored, name)
+    return make_listing(root, seen.values(), +ignored, name)
 
 
 def read_groups(manifest: Path) -> dict[str, str]:

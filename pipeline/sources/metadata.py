@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +18,7 @@ from pipeline.errors import InputError, one_line
 from pipeline.records import ImageRef, Listing
 from pipeline.sources import columns
 from pipeline.sources.folder import arrange, walk
-from pipeline.sources.listing import SPLIT_NAMES, make_listing
+from pipeline.sources.listing import SPLIT_NAMES, make_listing, once
 from pipeline.sources.manifest import table_rows
 
 NAMES = ("metadata.csv", "metadata.jsonl")
@@ -55,7 +55,20 @@ def list_described(root: Path, files: list[Path], name: str) -> Listing:
     """
     ignored: Counter[str] = Counter()
     there = {image.path: image for image in arrange(list(walk(root, ignored)), str(root), ignored)}
-    told: dict[str, ImageRef] = {}
+    told = once(_told(root, files, there), ignored)
+    if not there.keys() & told.keys():
+        raise InputError(
+            f"none of the {len(told):,} images that {one_line(files[0])} describes exists; "
+            f"{_FILE} is relative to its folder"
+        )
+    ignored["not described"] += len(there.keys() - told.keys())
+    return make_listing(root, told.values(), +ignored, name)
+
+
+def _told(
+    root: Path, files: list[Path], there: Mapping[str, ImageRef]
+) -> Iterator[tuple[str, ImageRef]]:
+    """Yield where each row stands, and its image; what it leaves out, its folder says."""
     for file in files:
         below = file.parent.relative_to(root).as_posix()
         for where, row in _described(file):
@@ -64,17 +77,7 @@ def list_described(root: Path, files: list[Path], name: str) -> Listing:
             column = columns.find(row, columns.LABELS)
             label = columns.label(row[column], (), where) if column else folder.label
             split = columns.split(row.get(columns.SPLIT), folder.split, where)
-            image = ImageRef(path, label, split)
-            if told.setdefault(path, image) != image:
-                raise InputError(f"{where}: {one_line(path)} is described twice; keep one")
-            ignored["described twice"] += told[path] is not image
-    if not there.keys() & told.keys():
-        raise InputError(
-            f"none of the {len(told):,} images that {one_line(files[0])} describes exists; "
-            f"{_FILE} is relative to its folder"
-        )
-    ignored["not described"] += len(there.keys() - told.keys())
-    return make_listing(root, told.values(), +ignored, name)
+            yield where, ImageRef(path, label, split)
 
 
 def _described(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -27,14 +27,13 @@ from pipeline import places
 from pipeline.errors import InputError, one_line
 from pipeline.places import State
 from pipeline.records import ImageRef
-from pipeline.sources import archives
+from pipeline.sources import archives, columns
 from pipeline.sources.archives import ArchiveReader, Member, Place
 from pipeline.sources.folder import EXTENSIONS, arrange, by_folder, clutter, kind_of_name
 from pipeline.sources.held import HeldListing, make_held
 from pipeline.sources.listing import SPLIT_NAMES
 
 _LABELS = ("cls", "class", "label")
-_JSON_LABELS = ("label", "class", "class_name", "category", "cls")
 _COMPANIONS = frozenset((*_LABELS, "json", "txt"))
 _NAMES = ("classnames.txt", "classes.txt")
 _WORD = re.compile(r"[a-z]+", re.IGNORECASE)
@@ -233,7 +232,7 @@ def _label(sample: Sample, shown: str) -> str | None:
         ) from error
     if not isinstance(facts, dict):
         return None
-    told = next((facts[key] for key in _JSON_LABELS if facts.get(key) is not None), None)
+    told = facts.get(columns.find(facts, columns.LABELS) or "")
     if isinstance(told, str | int) and not isinstance(told, bool):
         return str(told).strip() or None
     return None

@@ -24,12 +24,13 @@ from typing import Any, NamedTuple
 
 from pipeline import places
 from pipeline.errors import ImageError, InputError, missing_extra, one_line
-from pipeline.places import State, check_size
+from pipeline.images import check_size
+from pipeline.places import State
 from pipeline.records import ImageRef, Listing
 from pipeline.sources import columns
 from pipeline.sources.folder import NoImages
 from pipeline.sources.held import HeldListing, make_held
-from pipeline.sources.listing import make_listing
+from pipeline.sources.listing import make_listing, once
 from pipeline.sources.shards import split_of
 
 PARQUET = ".parquet"
@@ -278,31 +279,32 @@ def _list_paths(table: _Facts, column: str, place: str, split: str, name: str) -
     if places.is_url(place):
         raise InputError(f"{one_line(place)} has paths; only a table here can have them")
     root, ignored = Path(place).parent, Counter[str]()
-    others = [other for other in table.schema.names if other != column]
-    label, own = columns.find(others, columns.LABELS), columns.find(others, (columns.SPLIT,))
-    classes = columns.hugging_face_names(table.features, label) if label else []
-    seen: dict[str, ImageRef] = {}
-    row = -1
-    for batch in table.batches([name for name in (column, label, own) if name]):
-        for cells in batch.to_pylist():
-            row += 1
-            where = f"{one_line(place)}, row {row}"
-            path = str(cells[column] or "").strip().replace("\\", "/")
-            if not path:
-                raise InputError(f"{where}: the path is empty")
-            told = columns.label(cells[label], classes, where) if label else None
-            image = ImageRef(path, told, columns.split(cells[own] if own else "", split, where))
-            if seen.setdefault(path, image) != image:
-                raise InputError(
-                    f"{where}: {one_line(path)} is listed twice, with different labels or splits"
-                )
-            ignored["listed twice"] += seen[path] is not image
+    seen = once(_told(table, column, place, split), ignored)
     if not any((root / path).exists() for path in seen):
         raise InputError(
             f"none of the {len(seen):,} files that {one_line(place)} lists exists; paths are "
             f"relative to its folder, {one_line(root)}"
         )
     return make_listing(root, seen.values(), +ignored, name)
+
+
+def _told(table: _Facts, column: str, place: str, split: str) -> Iterator[tuple[str, ImageRef]]:
+    """Yield where each row stands, and the image whose path it has."""
+    others = [other for other in table.schema.names if other != column]
+    label, own = columns.find(others, columns.LABELS), columns.find(others, (columns.SPLIT,))
+    classes = columns.hugging_face_names(table.features, label) if label else []
+    wanted = [name for name in (column, label, own) if name]
+    row = 0
+    for batch in table.batches(wanted):
+        for cells in batch.to_pylist():
+            where = f"{one_line(place)}, row {row}"
+            row += 1
+            path = str(cells[column] or "").strip().replace("\\", "/")
+            if not path:
+                raise InputError(f"{where}: the path is empty")
+            told = columns.label(cells[label], classes, where) if label else None
+            part = columns.split(cells[own] if own else "", split, where)
+            yield where, ImageRef(path, told, part)
 
 
 _opening = threading.Lock()

@@ -16,24 +16,10 @@ import pytest
 from pipeline import report
 from pipeline.records import Backbone, Comparison, Extraction, FeatureSet, HeadResult, Preprocess
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\">\u2028<b>'\"&"
 CLASSES = [HOSTILE, "pants", "shirt"]
 TEST = [(0, 0), (0, 2), (0, 2), (1, 1), (2, 2), (2, 0)]  # true and predicted
 N_TRAIN = 24
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 def feature_set() -> FeatureSet:

@@ -441,10 +441,10 @@ def test_an_image_listed_twice_counts_once(photos):
         ("path,label\n\ncat/1.jpg,cat,x\n", ["line 3", "3 columns where the header has 2"]),
         ("path,label\ncat/1.jpg\n", ["line 2", "1 columns"]),
         ("path,label,split\ncat/1.jpg,cat,banana\n", ["line 2", "banana"]),
-        ("path,label\ncat/1.jpg,cat\ncat/1.jpg,dog\n", ["cat/1.jpg", "lines 2 and 3"]),
+        ("path,label\ncat/1.jpg,cat\ncat/1.jpg,dog\n", ["line 3: cat/1.jpg", "line 2; keep one"]),
         (
             "path,label,split\ncat/1.jpg,cat,train\ncat/1.jpg,cat,test\n",
-            ["splits", "lines 2 and 3"],
+            ["split", "line 2; keep one"],
         ),
         ('path,label\ncat/1.jpg,"cat\n', ["line 2", "malformed"]),
         ('path,label\n"cat/1.jpg"x,cat\n', ["line 2", "malformed"]),
