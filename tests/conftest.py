@@ -55,9 +55,12 @@ def cache_home(tmp_path_factory) -> Iterator[Path]:
         yield home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Give Chromium; tests that need it are skipped where it or Playwright is missing."""
+    """Give Chromium; tests that need it are skipped where it or Playwright is missing.
+
+    Not for the session: Playwright keeps an event loop running, and other tests run their own.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
