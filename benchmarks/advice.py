@@ -23,6 +23,7 @@ import numpy as np
 from pipeline import backbones, images, store
 from pipeline.embed import EmbedConfig, embed
 from pipeline.finetune import FinetuneConfig, advise, finetune, preparation
+from pipeline.finetune.activations import read_again
 from pipeline.finetune.advice import NONE, WORTH
 from pipeline.finetune.division import divide
 from pipeline.heads.linear import estimator_of
@@ -47,19 +48,19 @@ def subset(frozen, division, size, seed):
     return dataclasses.replace(frozen, label=label, split=split)
 
 
-def test_features(model, paths):
+def test_features(model, photos):
     runner = Runner(model)
-    crops = (images.decode(path.read_bytes(), runner.backbone.preprocess) for path in paths)
+    crops = (images.decode(read_again(photo), runner.backbone.preprocess) for photo in photos)
     return np.concatenate([runner.embed(crop[np.newaxis]) for crop in crops])
 
 
-def really(data, frozen, choice, config, out, paths):
+def really(data, frozen, choice, config, out, photos):
     """Fine-tune and return the accuracy on the test images, and the seconds."""
     started = time.perf_counter()
     tuned = finetune(data, frozen, choice, out, config)
     seconds = time.perf_counter() - started
     estimator = estimator_of(tuned.weight, tuned.bias, tuned.division.known)
-    answers = estimator.predict(test_features(tuned.backbone, paths))
+    answers = estimator.predict(test_features(tuned.backbone, photos))
     return float(np.mean(answers == frozen.label[tuned.division.test])), seconds
 
 
@@ -74,13 +75,13 @@ def trial(data, frozen, choice, size, options, out):
     head, _ = preparation.start(part, division, config)
     test = division.test
     before = float(np.mean(head.estimator.predict(part.features[test]) == part.label[test]))
-    paths = [photo.path for photo in preparation.photos_of(data, part, test, 1)]
+    photos = preparation.photos_of(data, part, test, 1)
     found = {"images": size, "before": before, "advice_seconds": took, "advice": told, "real": {}}
     for mode in options.modes:
         of_mode = dataclasses.replace(config, mode=mode)
         folder = out / mode
         folder.mkdir(parents=True, exist_ok=True)
-        accuracy, seconds = really(data, part, choice, of_mode, folder, paths)
+        accuracy, seconds = really(data, part, choice, of_mode, folder, photos)
         found["real"][mode] = {"gain": accuracy - before, "seconds": seconds}
     gains = {NONE: 0.0} | {mode: one["gain"] for mode, one in found["real"].items()}
     found["right"] = gains.get(told["recommended"], -1.0) >= max(gains.values()) - WORTH

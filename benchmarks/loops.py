@@ -1,0 +1,127 @@
+"""Accuracy of `top` mode trained on cached activations, and by the ordinary loop, seed by seed.
+
+    python benchmarks/loops.py DATA [--images 800] [--seeds 0 1 2] [--store FILE]
+
+Both start from the same logistic regression, with the same recipe, validation and test images. The
+ordinary loop draws a new view of every image in every epoch and runs the frozen part in torch; the
+cached one has 8 views. Prints the accuracy on the test images, the mean difference with its
+standard error over the seeds, and the seconds of an epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from advice import subset
+
+from pipeline import backbones, store
+from pipeline.embed import EmbedConfig, embed
+from pipeline.finetune import FinetuneConfig, preparation, views
+from pipeline.finetune.batches import PhotoBatches
+from pipeline.finetune.division import divide
+from pipeline.finetune.model import Classifier, Pixels
+from pipeline.finetune.training import Trainer
+from pipeline.heads.linear import coefficients
+from pipeline.records import Choice
+
+
+def photo_batches(data, frozen, rows, division, config, augment):
+    """Return batches of the images themselves: some rows train, others validate."""
+    photos = tuple(preparation.photos_of(data, frozen, part, 1) for part in rows)
+    classes = tuple(
+        np.searchsorted(division.known, frozen.label[part]).astype(np.int64) for part in rows
+    )
+    return PhotoBatches(augment, photos, classes, config.seed, config.workers)
+
+
+def ordinary(candidate, prepared, head):
+    """Return the whole network as a classifier of pixels, of which only the top learns."""
+    built = candidate.build()
+    learns = {name for name, p in prepared.network.named_parameters() if p.requires_grad}
+    for name, parameter in built.module.named_parameters():
+        parameter.requires_grad_(name in learns)
+    base = Pixels(built.headless(), built.mean, built.std)
+    return Classifier(base, *coefficients(head.estimator)), built.preprocess
+
+
+def train(model, batches, config, folder, frozen_norms):
+    """Train, and return the mean seconds of an epoch."""
+    trainer = Trainer(
+        model, batches, config, None, folder / "checkpoint", "loop", frozen_norms, lambda _: None
+    )
+    return statistics.mean(one["seconds"] for one in trainer.run().history[1:])
+
+
+def accuracy(model, batches, size):
+    """Return the share of validation images that are classified right."""
+    model.eval()
+    with torch.inference_mode():
+        right = [model(x).argmax(1) == classes for x, classes in batches.validation(size)]
+    return float(torch.cat(right).float().mean())
+
+
+def compare(data, frozen, choice, seed, folder):
+    config = FinetuneConfig(seed=seed).settled()
+    candidate = preparation.trainable(choice)
+    division = divide(frozen, seed)
+    head, _ = preparation.start(frozen, division, config)
+    made = preparation.prepare(
+        data, frozen, choice, division, head, folder, config, lambda *_: None
+    )
+    whole, preprocess = ordinary(candidate, made, head)
+    augment = views.Augment(preprocess, config.seed)
+    rows = division.train, division.validation
+    read = photo_batches(data, frozen, rows, division, config, augment)
+    test = photo_batches(
+        data, frozen, (division.train[:1], division.test), division, config, augment
+    )
+    found = {"frozen": (accuracy(whole, test, config.batch), 0.0)}
+    for name, model, batches in (("cached", made.model, made.batches), ("ordinary", whole, read)):
+        place = folder / name
+        place.mkdir()
+        seconds = train(model, batches, config, place, True)
+        if name == "cached":  # scored as the other one: on pixels, by the whole network
+            full = candidate.build()
+            full.module.load_state_dict(made.network.state_dict(), strict=False)
+            model = Classifier(
+                Pixels(full.headless(), full.mean, full.std),
+                made.model.head.weight.detach().numpy(),
+                made.model.head.bias.detach().numpy(),
+            )
+        found[name] = accuracy(model, test, config.batch), seconds
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("--store", type=Path, help="a feature store of DATA, if there is one")
+    parser.add_argument("--images", type=int, default=800)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options = parser.parse_args()
+    choice = Choice(backbones.DEFAULT)
+    differences = []
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        if options.store is None:
+            embed(options.data, out / "frozen.h5", EmbedConfig(choice))
+        frozen = store.read(options.store or out / "frozen.h5")
+        for seed in options.seeds:
+            part = subset(frozen, divide(frozen, 0), options.images, seed)
+            place = out / str(seed)
+            place.mkdir()
+            found = compare(options.data, part, choice, seed, place)
+            words = (f"{name} {right:.4f} ({took:.0f} s)" for name, (right, took) in found.items())
+            print(f"seed {seed}:", ", ".join(words), flush=True)
+            differences.append(found["cached"][0] - found["ordinary"][0])
+    spread = statistics.stdev(differences) / len(differences) ** 0.5 if differences[1:] else 0.0
+    print(f"cached - ordinary: {statistics.mean(differences):+.4f} (standard error {spread:.4f})")
+
+
+if __name__ == "__main__":
+    main()
