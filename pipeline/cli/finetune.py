@@ -69,11 +69,6 @@ _WRITTEN = "backbone.onnx, backbone.safetensors, model.onnx, history.json, curve
     show_default=True,
     help="Epochs without a better validation before it stops.",
 )
-@click.option(
-    "--mirror",
-    is_flag=True,
-    help="The network that comes out looks at mirror images too, in twice the time.",
-)
 @click.option("--class-weight", type=click.Choice(["none", "balanced"]), default="none")
 @click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
 @workers

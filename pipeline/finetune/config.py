@@ -35,8 +35,6 @@ class FinetuneConfig:
         seed: of everything random.
         device: one of `DEVICES`.
         workers: threads; None means one per core.
-        mirror: whether the network that comes out looks at the mirror image of every image too, and
-            gives the mean of both features, for twice the time.
         amp: whether products are computed in bfloat16 where the processor has it.
     """
 
@@ -57,7 +55,6 @@ class FinetuneConfig:
     seed: int = 0
     device: str = "cpu"
     workers: int | None = None
-    mirror: bool = False
     amp: bool = True
 
     def __post_init__(self) -> None:

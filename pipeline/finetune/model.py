@@ -68,19 +68,6 @@ class Pixels(torch.nn.Module):
         return features
 
 
-class Mirrored(torch.nn.Module):
-    """A network that looks at every image and its mirror image, and gives the mean of both."""
-
-    def __init__(self, features: torch.nn.Module) -> None:
-        super().__init__()
-        self.features = features
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return ``(n, d)`` features of ``(n, 3, h, w)`` images."""
-        mean: torch.Tensor = (self.features(images) + self.features(images.flip(3))) / 2
-        return mean
-
-
 def freeze_norms(model: torch.nn.Module) -> None:
     """Keep the statistics of batch normalisation as they are; weights may still learn."""
     for module in model.modules():

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import torch
 
 TUNED = "+tuned"  # in the name of a backbone
-MIRROR = "+mirror"
 CHECKPOINT = "training.checkpoint"
 HISTORY = "history.json"
 FEATURES = "tuned.h5"  # of all images, by the network that comes out
@@ -124,7 +123,7 @@ def finetune(
     few = len(division.train) < FROZEN_NORM_BELOW
     identity = digest_of(
         {
-            "config": dataclasses.asdict(config) | {"workers": None, "mirror": None},
+            "config": dataclasses.asdict(config) | {"workers": None},
             "data": frozen.sha256[division.train].tobytes().hex(),
             "labels": frozen.label[division.train].tolist(),
             "validation": frozen.sha256[division.validation].tobytes().hex(),
@@ -176,10 +175,7 @@ def _forget_other(out: Path, history: dict[str, Any]) -> None:
     """Remove the features of an earlier training's network: the new one would be refused there."""
     try:
         before = json.loads((out / HISTORY).read_text(encoding="utf-8"))
-        same = (before["training"], before["config"]["mirror"]) == (
-            history["training"],
-            history["config"]["mirror"],
-        )
+        same = before["training"] == history["training"]
     except (OSError, ValueError, KeyError, TypeError):
         same = False
     if not same:
@@ -199,8 +195,6 @@ def _write(
     """Write the safetensors file under the library's names, and the ONNX file made from it."""
     from safetensors.torch import save_file
 
-    from pipeline.finetune.model import Mirrored
-
     full = candidate.build()
     if network is not None:
         full.module.load_state_dict(network.state_dict(), strict=False)
@@ -216,18 +210,16 @@ def _write(
         tensors = {k: v.contiguous().clone() for k, v in full.module.state_dict().items()}
         save_file(tensors, partial, metadata=facts)
     source = export.model_file(choice)[0]
-    mirror = history["config"]["mirror"]
-    if network is None and not mirror:
+    if network is None:
         with replacing(out) as partial:
             shutil.copyfile(source, partial)
         return
     base: Backbone = Runner(source).backbone
     tuned = dataclasses.replace(
         base,
-        name=base.name + TUNED * (network is not None) + MIRROR * mirror,
+        name=base.name + TUNED,
         source=f"fine-tuned by Headstart ({history['mode']}, from {history['boundary']}) on "
         f"{len(frozen.path):,} images, training {identity[:16]}; {base.source}",
         weights_sha256=sha256_of(weights),
     )
-    features = Mirrored(full.headless()) if mirror else full.headless()
-    export.export(features.eval(), tuned, out)
+    export.export(full.headless().eval(), tuned, out)

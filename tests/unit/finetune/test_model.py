@@ -1,11 +1,11 @@
-"""What is trained, and how it is held: rates by depth, the pull to the start, the mirror image."""
+"""What is trained, and how it is held: rates by depth, the pull to the start."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from pipeline.finetune.model import Anchor, Classifier, Mirrored, freeze_norms, groups
+from pipeline.finetune.model import Anchor, Classifier, freeze_norms, groups
 
 
 def classifier() -> Classifier:
@@ -52,10 +52,3 @@ def test_frozen_statistics_stay_while_weights_learn():
     assert not norm.running_mean.any()
     assert norm.weight.requires_grad
     assert model.training
-
-
-def test_an_image_and_its_mirror_image_have_the_same_mirrored_features():
-    mirrored = Mirrored(classifier().base).eval()
-    images = torch.randn(2, 3, 4, 4)
-    torch.testing.assert_close(mirrored(images), mirrored(images.flip(3)))
-    assert not torch.allclose(mirrored(images), mirrored.features(images))
