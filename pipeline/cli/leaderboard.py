@@ -67,8 +67,9 @@ def _print_insights(results: dict[str, Any]) -> None:
             f"twice as many training images would bring about {100 * doubling['gain']:+.1f} points"
             f" of accuracy ({100 * low:+.1f} to {100 * high:+.1f})"
         )
-    if len(results["backbones"]) > 1:
-        _print_scores(results["backbones"])
+    backbones = results["backbones"]
+    if len(backbones) > 1 and backbones[0]["scores"]:  # a fine-tuned one has none
+        _print_scores(backbones)
 
 
 def _print_scores(backbones: list[dict[str, Any]]) -> None:

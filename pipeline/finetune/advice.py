@@ -2,14 +2,14 @@
 
 The frozen features say how far the best linear classifier on them comes, and whether more images
 would help; a `pilot` says which share of its errors each mode takes away, and how long it takes.
-That share is taken to hold with all images, with a spread that is a guess: what it was worth on
-subsets of photos is in ARCHITECTURE.md (`benchmarks/advice.py`).
+What a pilot of a hundred images says is mostly chance, so it is weighed against what each mode has
+taken away elsewhere. How often the advice was right is in docs/finetuning.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline import learning_curve, transferability
 from pipeline.finetune.config import ALL, HEAD, MODES, TOP, FinetuneConfig
-from pipeline.finetune.division import divide
+from pipeline.finetune.division import Division, divide
 from pipeline.heads.logistic import LogisticRegressionHead
 from pipeline.heads.search import FittedHead, TrainingSet
 from pipeline.metrics import LEVEL
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from pipeline.finetune.pilot import Pilot
 
 NONE = "none"
-SPREAD = {HEAD: 0.10, TOP: 0.15, ALL: 0.25}  # sd of a share of errors between pilot and reality
+# Of the errors of the frozen network: what a mode took away in the runs of benchmarks/advice.py,
+# mean and standard deviation, and how far a pilot was from that beyond its own chance.
+USUAL = {HEAD: (0.025, 0.04), TOP: (0.15, 0.2), ALL: (0.1, 0.3)}
+SPREAD = {HEAD: 0.05, TOP: 0.1, ALL: 0.25}
 WORTH = 0.005  # of accuracy: less is no reason to fine-tune, nor to take the slower of two modes
-RISKY = 0.25  # a mode more likely than this to be no better is not recommended
+RISKY = 1 / 3  # a mode more likely than this to be no better is not recommended
 SLOWER = 1.3  # a busy machine
 _DRAWS = 2000
 
@@ -66,16 +69,10 @@ def advise(
     head, training = preparation.start(frozen, division, config)
     known = _known(head, training)
     found = pilot.run(data, frozen, choice, division, config, notice)
-    sizes = {
-        "train": len(division.train),
-        "validation": len(division.validation),
-        "test": len(division.test),
-        "classes": len(division.known),
-    }
-    modes = predict(found, 1.0 - known["accuracy"], sizes, config)
+    modes = predict(found, 1.0 - known["accuracy"], sizes(division), config)
     recommended, why = recommend(modes)
     return {
-        "images": sizes,
+        "images": sizes(division),
         "frozen": known,
         "trial": {
             "images": found.images,
@@ -86,6 +83,16 @@ def advise(
         "modes": modes,
         "recommended": recommended,
         "why": why,
+    }
+
+
+def sizes(division: Division) -> dict[str, int]:
+    """Return how many images do what, and of how many classes."""
+    return {
+        "train": len(division.train),
+        "validation": len(division.validation),
+        "test": len(division.test),
+        "classes": len(division.known),
     }
 
 
@@ -112,18 +119,24 @@ def _known(head: FittedHead, training: TrainingSet) -> dict[str, Any]:
 
 
 def predict(
-    found: Pilot, error: float, sizes: dict[str, int], config: FinetuneConfig
+    found: Pilot,
+    error: float,
+    sizes: dict[str, int],
+    config: FinetuneConfig,
+    usual: Mapping[str, tuple[float, float]] = USUAL,
 ) -> list[dict[str, Any]]:
     """Return gain, time and risk of every mode.
 
-    The share of errors that a mode takes away is resampled over the images held out, the same ones
-    for mode and frozen network, and gets the spread from pilot to reality on top.
+    What a mode takes away of the errors is normally distributed: what it usually takes, weighed
+    against what it took in the pilot, each by the inverse of its variance. The pilot's comes from
+    resampling the images held out, the same ones for mode and frozen network, and from `SPREAD`.
 
     Args:
-        found: the pilot; ``all`` was only timed there, and is taken to gain what ``top`` does.
+        found: the pilot; ``all`` was only timed there, and is taken to do what ``top`` did.
         error: of the frozen network's classifier on all training images, cross-validated.
         sizes: ``train``, ``validation`` and ``test`` images.
         config: how it would be fine-tuned.
+        usual: mean and standard deviation of the share that a mode takes away, before any pilot.
     """
     rng = np.random.default_rng(config.seed)
     m = len(found.right["frozen"])
@@ -133,8 +146,12 @@ def predict(
     modes = []
     for mode in MODES:
         right = found.right[mode if mode in found.right else TOP]
-        share = 1 - (times @ ~right + 0.5) / before
-        gains = error * np.minimum(1.0, share + rng.normal(0, SPREAD[mode], _DRAWS))
+        tried = 1 - (times @ ~right + 0.5) / before
+        mean, deviation = usual[mode]
+        known, piloted = deviation**-2, 1 / (tried.var() + SPREAD[mode] ** 2)
+        likely = (known * mean + piloted * float(np.median(tried))) / (known + piloted)
+        share = rng.normal(likely, (known + piloted) ** -0.5, _DRAWS)
+        gains = error * np.minimum(1.0, share)
         seconds, least = _seconds(mode, found, sizes, config)
         low, high = np.percentile(gains, [tail, 100 - tail])
         gain = float(np.median(gains))

@@ -26,8 +26,8 @@ from pipeline.heads.search import FittedHead
 from pipeline.records import Choice, FeatureSet
 
 IMAGES = 400  # that are trained on, at most; as many are scored
-VIEWS = 2
-EPOCHS = 6
+VIEWS = 4
+EPOCHS = 12
 _TIMED = 2  # batches that time `all`
 _PASS = 1 / 3  # of a training step's cost: looking at an image to validate
 

@@ -38,17 +38,17 @@ def advice(found: Pilot, error: float = 0.1, **given):
 def test_a_mode_that_halves_the_errors_is_recommended():
     modes, chosen = advice(pilot(0.8, 0.81, 0.9))
     assert chosen == "top"
-    assert modes["top"]["gain"] == pytest.approx(0.05, abs=0.01)
+    assert 0.03 < modes["top"]["gain"] < 0.05  # no mode usually takes half of the errors
     assert modes["top"]["gain_ci"][0] > 0
     assert modes["top"]["risk"] < 0.05 < modes["head"]["risk"]
     assert modes["top"]["accuracy"] == pytest.approx(0.9 + modes["top"]["gain"])
     assert not modes["all"]["tried"]
 
 
-def test_all_gains_what_top_does_with_a_wider_interval_and_takes_longer():
+def test_all_is_judged_by_what_top_did_with_a_wider_interval_and_takes_longer():
     modes, _ = advice(pilot(0.8, 0.8, 0.9))
     top, everything = modes["top"], modes["all"]
-    assert everything["gain"] == pytest.approx(top["gain"], abs=0.005)
+    assert 0.02 < everything["gain"] < top["gain"]
     width = {name: np.diff(modes[name]["gain_ci"])[0] for name in ("top", "all")}
     assert width["all"] > width["top"]
     assert everything["seconds"] > top["seconds"] > modes["head"]["seconds"]
@@ -58,11 +58,23 @@ def test_all_gains_what_top_does_with_a_wider_interval_and_takes_longer():
 def test_where_nothing_is_gained_nothing_is_recommended(top):
     modes, chosen = advice(pilot(0.8, 0.8, top))
     assert chosen == "none"
-    assert modes["top"]["risk"] > 0.4
+    assert modes["top"]["risk"] > 0.3
+
+
+def test_a_pilot_of_few_images_says_less_than_what_a_mode_usually_brings():
+    bad, good = (
+        [advice(pilot(0.8, 0.8, top, n))[0]["top"]["gain"] for n in (20, 400)] for top in (0.6, 1.0)
+    )
+    assert bad[0] > bad[1]
+    assert good[0] < good[1]
 
 
 def test_of_two_modes_as_good_the_faster_is_recommended():
-    assert advice(pilot(0.8, 0.95, 0.95))[1] == "head"
+    modes, chosen = advice(pilot(0.8, 0.8, 1.0))
+    assert abs(modes["all"]["gain"] - modes["top"]["gain"]) > WORTH  # a wider spread counts less
+    as_good = [modes[name] | {"gain": 0.05, "risk": 0.01} for name in ("head", "top", "all")]
+    assert recommend(as_good)[0] == "head"
+    assert recommend(as_good[1:])[0] == chosen == "top"
 
 
 def test_fewer_images_held_out_make_wider_intervals():
