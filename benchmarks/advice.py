@@ -1,6 +1,6 @@
 """How often the advice on fine-tuning was right: what it said beside what really came.
 
-    python benchmarks/advice.py measure RECORDS DATA --sizes 150 400 [--seed N] [--modes head top all]
+    python benchmarks/advice.py measure RECORDS DATA --sizes 150 400 --modes head top all
     python benchmarks/advice.py judge RECORDS
 
 ``measure`` takes stratified parts of the training and validation images of a source, each within
@@ -92,7 +92,7 @@ def part(frozen, choice, size, options, out):
     division = divide(frozen, 0)
     data = subset(frozen, division, size, options.seed)
     division = divide(data, options.seed)
-    head, training = preparation.start(data, division, config)
+    head, _ = preparation.start(data, division, config)
     started = time.perf_counter()
     found = pilot.run(options.data, data, choice, division, config, lambda _: None)
     test = division.test
