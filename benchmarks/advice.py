@@ -164,8 +164,10 @@ def judge(options):
     real = [gains(record) for record in records]
     for mode in (advice.NONE, *MODES):
         lost = [max(one.values()) - one[mode] for one in real if mode in one]
-        right = sum(one <= advice.WORTH for one in lost)
-        print(f"always {mode}: right {right} of {len(lost)}, {100 * np.mean(lost):.2f} points lost")
+        if lost:
+            right = sum(one <= advice.WORTH for one in lost)
+            points = 100 * np.mean(lost)
+            print(f"always {mode}: right {right} of {len(lost)}, {points:.2f} points lost")
 
 
 def judge_one(record, usual):
