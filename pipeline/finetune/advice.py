@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 NONE = "none"
 # Of the errors of the frozen network: what a mode took away in the runs of benchmarks/advice.py,
 # mean and standard deviation, and how far a pilot was from that beyond its own chance.
-USUAL = {HEAD: (0.025, 0.04), TOP: (0.15, 0.2), ALL: (0.1, 0.3)}
+USUAL = {HEAD: (0.02, 0.04), TOP: (0.24, 0.23), ALL: (0.11, 0.26)}
 SPREAD = {HEAD: 0.05, TOP: 0.1, ALL: 0.25}
 WORTH = 0.005  # of accuracy: less is no reason to fine-tune, nor to take the slower of two modes
 RISKY = 1 / 3  # a mode more likely than this to be no better is not recommended
