@@ -259,9 +259,9 @@ def test_the_leaderboard_holds_every_figure() -> None:
 
 def test_further_scores_have_their_intervals() -> None:
     page = Page(render(comparison()))
-    assert page.row("RBF SVM", "-1.2 -3.0–0.4") == [
+    assert page.row("RBF SVM", "−1.2 −3.0 to 0.4") == [
         "RBF SVM",
-        "-1.2 -3.0–0.4",
+        "−1.2 −3.0 to 0.4",
         "0.210",
         "77.8 % 70.0–84.0",
         "0.911 0.880–0.950",
@@ -277,7 +277,7 @@ def test_the_accuracy_without_twins_is_shown_where_there_are_twins() -> None:
     for head in results["heads"]:
         head["test_accuracy_without_twins"] = 0.75
         head["test_accuracy_without_twins_ci"] = (0.6, 0.86)
-    assert "75.0 % 60.0–86.0" in Page(render(results)).row("RBF SVM", "-1.2 -3.0–0.4")
+    assert "75.0 % 60.0–86.0" in Page(render(results)).row("RBF SVM", "−1.2 −3.0 to 0.4")
 
 
 def test_an_approximate_head_says_so() -> None:
