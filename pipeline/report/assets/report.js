@@ -156,7 +156,7 @@
         .map(([part, color]) => ({
           x: data.history.epoch, y: data.history[`${part}_${what}`], name: part, mode: "lines+markers", line: { color },
         }));
-      draw(what, traces, theme.layout({ x: { title: { text: "Epoch" } }, y: { title: { text: what } }, legend: true }));
+      draw(what, traces, theme.layout({ x: { title: { text: "Epoch" } }, y: { title: { text: what[0].toUpperCase() + what.slice(1) } }, legend: true }));
     }
   }
 
