@@ -73,13 +73,17 @@ class Model:
             self._runner.metadata, self._runner.embed, self.backbone.preprocess
         )
 
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
+    def decode(self, data: bytes, seconds: int | None = None) -> NDArray[np.uint8]:
         """Turn an image file's bytes into what the network takes.
+
+        Args:
+            data: the whole file.
+            seconds: as `pipeline.images.decode` takes them.
 
         Raises:
             ImageError: the bytes are no usable image.
         """
-        return images.decode(data, self.backbone.preprocess)
+        return images.decode(data, self.backbone.preprocess, seconds)
 
     def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the ``(n, k)`` class probabilities of ``(n, h, w, 3) uint8`` images.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,16 @@ UMAP_NEIGHBOURS = 15
 LEAST = 8  # images; fewer have no neighbourhoods, and are shown by their principal axes
 HOW = ("tsne", "umap", "pca")
 EXTENT = 1e-9  # below it, all rows are the same
+
+
+def check(how: str) -> None:
+    """Make sure that a map can be made so, before anything is done that would be in vain.
+
+    Raises:
+        HeadstartError: umap-learn is not installed and ``umap`` was asked for.
+    """
+    if how == "umap" and find_spec("umap") is None:
+        raise missing_extra("umap-learn", "umap")
 
 
 def project(features: NDArray[np.float32], seed: int = 0, how: str = HOW[0]) -> NDArray[np.float64]:
@@ -81,12 +92,11 @@ def _neighbours(reduced: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 
 
 def _umap(reduced: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    check("umap")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of compilers, and of threads that a seed forbids
-        try:
-            import umap
-        except ImportError:
-            raise missing_extra("umap-learn", "umap") from None
+        import umap
+
         scale = max(float(reduced[:, 0].std()), 1e-12)
         mapper = umap.UMAP(
             n_neighbors=min(UMAP_NEIGHBOURS, len(reduced) - 1),

@@ -66,8 +66,7 @@ class Preprocess:
             pair ``(height, width)`` instead gives every image that size, whatever its proportions.
         crop: the side of the central square that is kept, in pixels, or ``(height, width)``.
         interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``; always antialiased.
-        policy: version of the rules for colour, orientation and decoding in `pipeline.images`;
-            it changes whenever the same bytes would give other pixels.
+        policy: version of the rules of `pipeline.images`; other pixels are another version.
     """
 
     resize: int | tuple[int, int]
@@ -111,8 +110,7 @@ class Choice:
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
         layer: a layer as the library spells it; empty means what its own classifier would get.
         pool: ``avg``, ``max``, ``gem``, ``cls`` or ``flatten``; empty means the layer's default.
-        preprocess: how images are prepared for an ONNX file by others, see
-            `pipeline.backbones.graft.recipe.read`; every other network brings that itself.
+        preprocess: how images are prepared for an ONNX file by others, see `graft.recipe.read`.
         layers: several layers in one pass, in place of ``layer``; ``pool`` is for each of them.
     """
 
@@ -281,6 +279,7 @@ class FeatureSet:
         model: the backbone's ONNX file that made the features; it may be gone by now.
         weights: the user's own weights file that was exported then; empty if none was given.
         source: the source of the images as the user named it; they may be gone by now.
+        run: what the last run that embedded something says of itself (JSON).
     """
 
     features: NDArray[np.float32]
@@ -297,6 +296,7 @@ class FeatureSet:
     model: str = ""
     weights: str = ""
     source: str = ""
+    run: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.bundle.machines import is_machine, machine_graph
+from pipeline.bundle.neighbours import is_neighbours, neighbours_graph
 from pipeline.errors import HeadstartError
 from pipeline.export import OPSET
 from pipeline.runner import LABEL, PROBABILITIES
 
 ML_OPSET = 3
-_CDIST_DOMAIN = "com.microsoft"
 _HEAD = "head_"  # prefix of the head's names in the joined graph
 
 
@@ -22,7 +22,12 @@ def head_graph(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
     """Convert a head to ``features`` → ``label``, ``probabilities``; the label is the argmax."""
     from onnx import TensorProto, compose, helper
 
-    graph = machine_graph(estimator, dim) if is_machine(estimator) else _stock(estimator, dim)
+    if is_machine(estimator):
+        graph = machine_graph(estimator, dim)
+    elif is_neighbours(estimator):
+        graph = neighbours_graph(estimator, dim)
+    else:
+        graph = _stock(estimator, dim)
     graph = compose.add_prefix(graph, _HEAD)
     # One rule for every head: scikit-learn's own label output breaks ties in its own ways.
     scores = graph.graph.output[-1].name
@@ -48,11 +53,6 @@ def _stock(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
-    options: dict[Any, Any] = {"zipmap": False}
-    last = estimator[-1] if hasattr(estimator, "steps") else estimator
-    if type(last).__name__ == "KNeighborsClassifier":
-        # onnxruntime's own distance operator: some twenty times as fast as a scan.
-        options = {id(last): {"zipmap": False, "optim": "cdist"}}
     for _, step in getattr(estimator, "steps", []):
         if type(step).__name__ == "Nystroem":
             _teach_nystroem(type(step))
@@ -62,12 +62,11 @@ def _stock(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
             graph = to_onnx(
                 estimator,
                 initial_types=[("X", FloatTensorType([None, dim]))],
-                options=options,
-                target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET, _CDIST_DOMAIN: 1},
+                options={"zipmap": False},
+                target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
             )
     except Exception as error:  # skl2onnx raises many kinds for what it cannot convert
         raise HeadstartError(f"the head cannot be converted to ONNX: {error}") from error
-    _mend_distance_weights(graph)
     return graph
 
 
@@ -120,20 +119,3 @@ def _axis(scope: Any, container: Any) -> str:  # noqa: ANN401
     name = scope.get_unique_variable_name("axis")
     container.add_initializer(name, TensorProto.INT64, [1], [1])
     return str(name)
-
-
-def _mend_distance_weights(graph: Any) -> None:  # noqa: ANN401 - ModelProto
-    """Give kNN's votes the weights that they should have.
-
-    skl2onnx 1.20 finds the nearest by the largest negated distances, negates them back with a
-    ``Mul`` by -1 twice over and clips what is then negative, so that every vote weighs the same.
-    The absolute value is right whatever the sign.
-    """
-    top = {node.output[0] for node in graph.graph.node if node.op_type == "TopK"}
-    for node in graph.graph.node:
-        if node.op_type == "Mul" and node.input[0] in top:
-            node.op_type = "Abs"
-            del node.input[1]
-    used = {name for node in graph.graph.node for name in node.input}
-    for constant in [c for c in graph.graph.initializer if c.name not in used]:
-        graph.graph.initializer.remove(constant)  # or runtimes complain of it

@@ -47,6 +47,7 @@ class Change:
         images: how many.
         equal_labels: share of images that get the same label.
         max_difference: largest absolute difference of a probability.
+        mean_difference: mean over the images of the largest difference of a probability.
         mean_cosine: mean cosine of the features.
         min_cosine: smallest cosine.
         labelled: images whose class is known to the model.
@@ -59,6 +60,7 @@ class Change:
     images: int
     equal_labels: float
     max_difference: float
+    mean_difference: float
     mean_cosine: float
     min_cosine: float
     labelled: int
@@ -88,7 +90,8 @@ class Change:
         )
         return (
             f"{self.equal_labels:.2%} equal labels on {self.images:,} images, {accuracy}; "
-            f"probabilities within {self.max_difference:.1e}; features' cosine "
+            f"probabilities differ by up to {self.max_difference:.2g}, "
+            f"{self.mean_difference:.2g} on average; features' cosine "
             f"{self.mean_cosine:.4f}, smallest {self.min_cosine:.4f}"
         )
 
@@ -235,12 +238,14 @@ def _compare(
     norms = np.linalg.norm(rows[0], axis=1) * np.linalg.norm(rows[1], axis=1)
     cosine = np.nan_to_num((rows[0] * rows[1]).sum(axis=1) / np.maximum(norms, 1e-30), nan=-1.0)
     right = [float((part == truth)[known].mean()) if known.any() else None for part in labels]
+    apart = np.abs(a.probabilities - b.probabilities).max(axis=1)
     limit = before.threshold
     unlike = [float((part.distance > limit).mean()) if limit else None for part in (a, b)]
     return Change(
         images=len(found),
         equal_labels=float((labels[0] == labels[1]).mean()),
-        max_difference=float(np.abs(a.probabilities - b.probabilities).max()),
+        max_difference=float(apart.max()),
+        mean_difference=float(apart.mean()),
         mean_cosine=float(cosine.mean()),
         min_cosine=float(cosine.min()),
         labelled=int(known.sum()),

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from pipeline import mirror, places
+from pipeline import mirror, places, projection
 from pipeline.errors import InputError, one_line
 from pipeline.records import Backbone, Choice
 from pipeline.runner import DEVICES
@@ -63,6 +63,13 @@ as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON doc
 device = click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
 workers = click.option(
     "--workers", type=click.IntRange(min=1), help="Threads; the default is one per core."
+)
+map_how = click.option(
+    "--map",
+    "how",
+    type=click.Choice(projection.HOW),
+    help="How the report's map is made; umap needs pip install 'headstart[umap]'."
+    f"  [default: {projection.HOW[0]}]",
 )
 seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 

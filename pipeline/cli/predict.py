@@ -12,6 +12,7 @@ from pipeline.cli.options import FILE, as_json, device, warn, workers
 from pipeline.cli.rows import FORMATS, Layout, writer
 from pipeline.errors import one_line
 from pipeline.predict import Model, Prediction, predict
+from pipeline.sources.stream import kind_of
 
 
 @click.command()
@@ -50,6 +51,8 @@ def command(
         raise click.UsageError("--out must end in .csv or .jsonl")
     if (out is not None) + (format_ is not None) + json_ > 1:
         raise click.UsageError("choose one of --out, --format and --json")
+    for path in paths:  # a slip in the last one is told before the first image
+        kind_of(path)
     classifier = Model(model, device)
     warn(classifier.backbone)
     layout = Layout(classifier.classes, top_k, classifier.threshold is not None)

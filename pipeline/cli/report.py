@@ -7,24 +7,17 @@ from pathlib import Path
 import click
 
 from pipeline import projection, report, store
-from pipeline.cli.options import FILE
+from pipeline.cli.options import FILE, map_how
 from pipeline.errors import StoreError, one_line
 from pipeline.records import FeatureSet
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FILE)
-@click.option(
-    "--map",
-    "how",
-    type=click.Choice(projection.HOW),
-    default=projection.HOW[0],
-    show_default=True,
-    help="How the map of the images is made; umap needs pip install 'headstart[umap]'.",
-)
-def command(folder: Path, how: str) -> None:
+@map_how
+def command(folder: Path, how: str | None) -> None:
     """Write DIR/report.html from the results in DIR and the stores that they name."""
-    click.echo(report.write_report(folder, _stores(folder), how))
+    click.echo(report.write_report(folder, _stores(folder), how or projection.HOW[0]))
 
 
 def _stores(folder: Path) -> list[FeatureSet]:

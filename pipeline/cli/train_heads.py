@@ -12,10 +12,9 @@ from pathlib import Path
 
 import click
 
-from pipeline import bundle, compare, export, novelty, report, sources, store
+from pipeline import bundle, compare, export, novelty, projection, report, sources, store
 from pipeline.cli.leaderboard import print_table
-from pipeline.cli.options import FILE, STORE, as_json, hooks, print_json, seed
-from pipeline.embed import Hooks
+from pipeline.cli.options import FILE, STORE, as_json, hooks, map_how, print_json, seed
 from pipeline.errors import InputError, one_line
 from pipeline.files import make_folder
 from pipeline.heads import HEADS, saving
@@ -77,6 +76,7 @@ _WRITTEN = (
     is_flag=True,
     help="For --save-head joblib: a pickle, which runs any code in it when it is loaded.",
 )
+@map_how
 @seed
 @click.option("--force", is_flag=True, help="Train again even if the results are up to date.")
 @as_json
@@ -94,6 +94,7 @@ def command(
     near_duplicates: bool,
     save_head: tuple[str, ...],
     allow_pickle: bool,
+    how: str | None,
     seed: int,
     force: bool,
     json_: bool,
@@ -123,9 +124,9 @@ def command(
         out, save_head, compare.inputs_digest(data, config, named_groups)
     )
     if not held:
-        make_folder(out)
-        with hooks("training") as told:
-            _train(stores, data, config, named_groups, out, told, save_head)
+        _train(stores, data, config, named_groups, out, how or projection.HOW[0], save_head)
+    elif how:
+        report.write_report(out, data, how)
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     if json_:
         print_json(results)
@@ -152,11 +153,14 @@ def _train(
     config: compare.CompareConfig,
     named_groups: Mapping[str, str],
     out: Path,
-    told: Hooks,
+    how: str,
     save_head: tuple[str, ...],
 ) -> None:
     """Compare the heads, then write everything that follows from the comparison."""
-    comparison, outcome = compare.compare(data, config, named_groups, told.notice)
+    projection.check(how)
+    make_folder(out)
+    with hooks("training") as told:
+        comparison, outcome = compare.compare(data, config, named_groups, told.notice)
     made = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["headstart", *sys.argv[1:]]),
@@ -165,15 +169,15 @@ def _train(
     comparison = dataclasses.replace(comparison, provenance=comparison.provenance | made)
     # Results first: whatever happens to the page or the model, they are not lost.
     compare.write_results(out, comparison, outcome)
-    report.write_report(out, data)
+    report.write_report(out, data, how)
     report.write_plots(out)
-    _write_model(comparison, outcome, out, told)
+    click.echo(_write_model(comparison, outcome, out), err=True)
     for kind in save_head:
         saving.save(outcome.best.head.estimator, out, kind)
 
 
-def _write_model(comparison: Comparison, outcome: compare.Outcome, out: Path, told: Hooks) -> None:
-    """Write the best head as a model file, and beside it what helps to use it."""
+def _write_model(comparison: Comparison, outcome: compare.Outcome, out: Path) -> str:
+    """Write the best head as a model file and what helps to use it; say how well it agrees."""
     result, best, rows = comparison.heads[0], outcome.best, outcome.protocol
     data, train = best.data, rows.train
     summary = {
@@ -193,7 +197,7 @@ def _write_model(comparison: Comparison, outcome: compare.Outcome, out: Path, to
         novelty.learn(data.features[train], data.label[train], rows.group[train]),
     )
     bundle.write_companions(out, comparison)
-    told.notice(f"model.onnx: {agreement}")
+    return f"model.onnx: {agreement}"
 
 
 def _check_saving(kinds: tuple[str, ...], allow_pickle: bool) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from pipeline import export, mirror, store
+from pipeline import export, mirror, modelfile, store
 from pipeline.certificate import Certificate, Drift, check, check_metadata
 from pipeline.cli.options import PLACE, as_json, print_json
 from pipeline.errors import BackboneError, StoreError, one_line
-from pipeline.runner import Runner
+from pipeline.runner import MODEL_METADATA, Runner
 
 
 @click.command()
@@ -34,9 +34,7 @@ def command(path: Path | str, repair: bool, json_: bool) -> None:
     if path.suffix == ".onnx":
         if repair:
             raise click.UsageError("--repair is for stores; write a model again instead")
-        runner = Runner(path)
-        drift = check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
-        _print(facts | _same(drift), json_)
+        _print(facts | _look_at_model(path), json_)
         return
     if repair:
         facts |= _repair(path)
@@ -47,6 +45,13 @@ def command(path: Path | str, repair: bool, json_: bool) -> None:
             f"{one_line(path)} has {len(facts['defects']):,} defects; save what is good with: "
             "headstart verify --repair"
         )
+
+
+def _look_at_model(path: Path) -> dict[str, Any]:
+    runner = Runner(path)
+    if MODEL_METADATA in runner.metadata:
+        modelfile.check(path)
+    return _same(check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess))
 
 
 def _print(facts: dict[str, Any], json_: bool) -> None:

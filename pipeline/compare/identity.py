@@ -16,6 +16,7 @@ import pipeline
 from pipeline.compare.config import CompareConfig
 from pipeline.records import FeatureSet, digest_of
 
+RUN = ("embedded", "seconds", "device", "provider")  # facts of a store's last run
 PACKAGES = ("numpy", "scipy", "scikit-learn", "joblib")
 
 
@@ -41,11 +42,12 @@ def inputs_digest(
     )
 
 
-def provenance(inputs: str) -> dict[str, Any]:
-    """Return the versions and the machine that a comparison ran with.
+def provenance(inputs: str, stores: Mapping[str, FeatureSet]) -> dict[str, Any]:
+    """Return the versions and the machine that a comparison ran with, and what made its features.
 
     Args:
         inputs: from `inputs_digest`.
+        stores: the features by the name of their backbone.
     """
     software = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
@@ -56,6 +58,10 @@ def provenance(inputs: str) -> dict[str, Any]:
             "python": platform.python_version(),
         },
         "inputs": inputs,
+        "features": [
+            {"backbone": name} | {key: store.run[key] for key in RUN if key in store.run}
+            for name, store in stores.items()
+        ],
     }
 
 

@@ -147,7 +147,9 @@ def compare(
             *about_perfection(heads, len(protocol.test)),
             *about_size(best, len(protocol.train)),
         ],
-        provenance=provenance(inputs_digest(stores, config, named_groups)),
+        provenance=provenance(
+            inputs_digest(stores, config, named_groups), dict(zip(names, stores, strict=True))
+        ),
     )
     return comparison, Outcome(searched.entries, protocol, copies, suspects)
 

@@ -51,6 +51,7 @@ __all__ = [
     "decode_apart",
     "decode_whole",
     "encode",
+    "is_ordinary",
     "miniature",
     "read_file",
     "save_jpeg",
@@ -61,12 +62,14 @@ POLICY = 3
 MINIATURE = 32
 
 
-def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
+def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> NDArray[np.uint8]:
     """Turn the bytes of an image file into the array that a backbone takes.
 
     Args:
         data: the whole file.
         preprocess: sizes and interpolation.
+        seconds: of processor time for a file that is not certain to be decoded soon
+            (`is_ordinary`); None means the usual limit.
 
     Returns:
         ``(height, width, 3) uint8``, RGB, of `Preprocess.size`.
@@ -78,7 +81,7 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
         raise ImageError("empty file")
     if is_ordinary(data):
         return pixels.decode(data, preprocess)
-    return quarantine.decode(data, preprocess)
+    return quarantine.decode(data, preprocess, seconds)
 
 
 def decode_apart(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:

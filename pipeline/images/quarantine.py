@@ -41,15 +41,21 @@ _READY = b"\1"
 _local = threading.local()
 
 
-def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
+def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> NDArray[np.uint8]:
     """Do what `pipeline.images.decode` does, within limits of time and memory.
+
+    Args:
+        data: the whole file.
+        preprocess: sizes and interpolation.
+        seconds: of processor time; None means `MAX_SECONDS`.
 
     Raises:
         ImageError: also if a limit is reached or the decoder crashes.
     """
+    seconds = MAX_SECONDS if seconds is None else seconds
     worker: _Worker | None = getattr(_local, "worker", None)
-    if worker is None:
-        worker = _local.worker = _Worker()
+    if worker is None or worker.seconds != seconds:
+        worker = _local.worker = _Worker(seconds)
     try:
         ok, answer = worker.ask(data, preprocess)
     except _Ended as ended:
@@ -65,11 +71,12 @@ class _Ended(Exception):
 
 
 class _Worker:
-    """A process that decodes one file after another."""
+    """A process that decodes one file after another, each within so many seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: int) -> None:
+        self.seconds = seconds
         paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109
-        call = f"from {__name__} import serve; serve({MAX_SECONDS}, {MAX_MEMORY})"
+        call = f"from {__name__} import serve; serve({seconds}, {MAX_MEMORY})"
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", call],
@@ -122,7 +129,7 @@ class _Worker:
     def _raise_ended(self) -> None:
         code = self._process.wait()
         if code == -signal.SIGXCPU:
-            raise _Ended(f"takes longer than {MAX_SECONDS} s to decode")
+            raise _Ended(f"takes longer than {self.seconds} s to decode")
         raise _Ended("the decoder crashed on it")
 
 

@@ -130,12 +130,18 @@ def read_history(path: Path) -> dict[str, list[float | None]]:
     if not isinstance(epochs, list) or not all(isinstance(epoch, dict) for epoch in epochs):
         raise InputError(f"{one_line(path)} is no list of epochs; remove it or fine-tune again")
     columns: dict[str, list[float | None]] = {
-        key: [_figure(epoch.get(key)) for epoch in epochs] for key in ("epoch", *HISTORY)
+        key: [_figure(epoch.get(key)) if _known(epoch, key) else None for epoch in epochs]
+        for key in ("epoch", *HISTORY)
     }
     columns = {key: values for key, values in columns.items() if any(v is not None for v in values)}
     if columns:
         columns.setdefault("epoch", [float(n) for n in range(1, len(epochs) + 1)])
     return columns
+
+
+def _known(epoch: Mapping[str, Any], key: str) -> bool:
+    """Say whether an epoch has such a figure: before the first one, nothing was trained."""
+    return epoch.get("epoch") != 0 or not key.startswith("train")
 
 
 def _figure(value: object) -> float | None:

@@ -42,7 +42,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """Return a number with so many decimals, or a dash if it is unknown."""
     if value is None or math.isnan(value):
         return "–"
-    return "∞" if math.isinf(value) else f"{value:,.{digits}f}"
+    return "∞" if math.isinf(value) else f"{value:,.{digits}f}".replace("-", "−")
 
 
 def value(value: object) -> str:

@@ -139,7 +139,8 @@ def server(application: Any, ready: Callable[[], None], silence: int = _SILENT) 
             await super().startup(sockets)
             ready()
 
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # hostile bytes are no news
+    for name in ("uvicorn", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # hostile bytes are no news
     config = uvicorn.Config(
         application,
         http=Connection,

@@ -16,6 +16,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -25,6 +27,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline import images
 from pipeline.classifier import Model
 from pipeline.errors import HeadstartError, ImageError, one_line
 from pipeline.serve.batching import Answer, Batcher
@@ -52,12 +55,16 @@ class Limits:
         seconds: in which a body has to arrive.
         requests: images that may be on their way, from the first byte to the answer; a further one
             is refused.
+        doubtful: of these, images that are not certain to be decoded soon (`images.is_ordinary`).
+        decoding: seconds of processor time that such a one may take.
         nearest: training images named in an answer; 0 for none.
     """
 
     body: int = 32 << 20
     seconds: float = 30.0
     requests: int = 64
+    doubtful: int = 4
+    decoding: int = 5
     nearest: int = 6
 
 
@@ -118,7 +125,7 @@ class _State:
     ) -> None:
         self._model, self._name, self._batcher, self._limits = model, name, batcher, limits
         self._training, self._why = training
-        self._under_way = 0
+        self._under_way = self._doubtful = 0
 
     async def describe(self, request: Request) -> Response:
         """``GET /model``: what the page shows before an image is chosen."""
@@ -140,14 +147,12 @@ class _State:
     async def predict(self, request: Request) -> Response:
         """``POST /predict``: classify the image in the body, or in a form's file."""
         if self._under_way >= self._limits.requests:
-            raise HTTPException(
-                503, "too many requests at once; try again", headers={"retry-after": "1"}
-            )
+            raise _busy("too many requests at once; try again")
         self._under_way += 1
         try:
             data = await image_bytes(request, self._limits.body, self._limits.seconds)
             started = time.perf_counter()
-            crop = await self._batcher.run(partial(self._model.decode, data))
+            crop = await self._decoded(data)
             decoded = time.perf_counter()
             answer = await self._batcher.answer(crop)
             inferred = time.perf_counter()
@@ -162,6 +167,17 @@ class _State:
             "total": _ms(time.perf_counter() - started),
         }
         return _Json(document)
+
+    async def _decoded(self, data: bytes) -> NDArray[np.uint8]:
+        """Return the image as what the network takes; only so many may be doubtful at once."""
+        doubtful = not images.is_ordinary(data)
+        if doubtful and self._doubtful >= self._limits.doubtful:
+            raise _busy("too many unusual images at once; try again, or send a smaller JPEG")
+        self._doubtful += doubtful
+        try:
+            return await self._batcher.decode(data, self._limits.decoding)
+        finally:
+            self._doubtful -= doubtful
 
     def _document(self, answer: Answer) -> dict[str, Any]:
         scores = dict(zip(self._model.classes, answer.probabilities.tolist(), strict=True))
@@ -205,6 +221,10 @@ class _State:
 async def _page(name: str, request: Request) -> Response:
     text = files("pipeline.serve").joinpath("page", name).read_text(encoding="utf-8")
     return Response(text, media_type=_TYPES[Path(name).suffix])
+
+
+def _busy(message: str) -> HTTPException:
+    return HTTPException(503, message, headers={"retry-after": "1"})
 
 
 def _ms(seconds: float) -> float:

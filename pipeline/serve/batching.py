@@ -2,7 +2,8 @@
 
 Each thread decodes or infers, whatever was asked for first; whoever infers takes everything that
 waits, up to what the device takes at once. Nothing ever waits for a batch to fill up, so a
-single client is answered as fast as without batches.
+single client is answered as fast as without batches. Files that are not certain to be decoded soon
+are decoded one after the other, so that they hold up nobody but one another.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import images
 from pipeline.classifier import Model
 
 Result = TypeVar("Result")
@@ -56,12 +59,27 @@ class Batcher:
         self._model = model
         self._batch = batch or model.batch
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="serve")
+        self._doubtful = ThreadPoolExecutor(1, thread_name_prefix="doubtful")
         self._lock = threading.Lock()
         self._waiting: deque[tuple[NDArray[np.uint8], Future[Answer]]] = deque()
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Return what ``work`` returns on one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def decode(self, data: bytes, seconds: int) -> NDArray[np.uint8]:
+        """Return an image file as what the network takes, ``(h, w, 3) uint8``.
+
+        Args:
+            data: the whole file.
+            seconds: of processor time, for one that is not certain to be decoded soon.
+
+        Raises:
+            ImageError: it is no usable image.
+        """
+        pool = self._pool if images.is_ordinary(data) else self._doubtful
+        work = partial(self._model.decode, data, seconds)
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     async def answer(self, crop: NDArray[np.uint8]) -> Answer:
         """Return what the model says of one ``(h, w, 3) uint8`` image.
@@ -77,7 +95,8 @@ class Batcher:
 
     def close(self) -> None:
         """Let the threads end once they have finished what they have in hand."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._doubtful):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _infer(self) -> None:
         """Answer what waits. Every image asks for one such call, so some find nothing left."""

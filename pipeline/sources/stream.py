@@ -35,25 +35,40 @@ def stream(names: Sequence[str]) -> Iterator[Path | None]:
             not looked at.
     """
     for name in names:
-        path = Path(name)
-        if name == STDIN:
+        path, kind = Path(name), kind_of(name)
+        if kind == STDIN:
             yield from _lines()
-            continue
-        try:
-            folder, missing = name and path.is_dir(), not name or not os.path.lexists(path)
-        except (OSError, ValueError) as error:  # no permission, a name that is too long, a NUL
-            cause = getattr(error, "strerror", None) or one_line(error)
-            raise InputError(f"cannot read {one_line(name)}: {cause}") from error
-        if folder:
+        elif kind == "folder":
             yield from _some(_folder(path), f"no images in {one_line(name)}")
-        elif missing and glob.has_magic(name):
+        elif kind == "pattern":
             yield from _some(_pattern(name), f"nothing matches {one_line(name)}")
-        elif missing:
-            raise InputError(f"no such file or folder: {one_line(name) or '(empty)'}")
-        elif path.suffix.lower() in SUFFIXES:
+        elif kind == "manifest":
             yield from _some(_manifest(path), f"{one_line(name)} lists no images")
         else:
             yield path
+
+
+def kind_of(name: str) -> str:
+    """Return what a name stands for: `STDIN`, a folder, a pattern, a manifest or an image.
+
+    Raises:
+        InputError: nothing of that name is there.
+    """
+    if name == STDIN:
+        return STDIN
+    path = Path(name)
+    try:
+        folder, missing = name and path.is_dir(), not name or not os.path.lexists(path)
+    except (OSError, ValueError) as error:  # no permission, a name that is too long, a NUL
+        cause = getattr(error, "strerror", None) or one_line(error)
+        raise InputError(f"cannot read {one_line(name)}: {cause}") from error
+    if folder:
+        return "folder"
+    if missing and glob.has_magic(name):
+        return "pattern"
+    if missing:
+        raise InputError(f"no such file or folder: {one_line(name) or '(empty)'}")
+    return "manifest" if path.suffix.lower() in SUFFIXES else "image"
 
 
 def _some(found: Iterator[Path], complaint: str) -> Iterator[Path]:

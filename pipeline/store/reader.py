@@ -90,6 +90,7 @@ def read_layers(path: Path, layers: Sequence[str] = ()) -> list[FeatureSet]:
         model=str(run.get("model", "")),
         weights=str(run.get("weights", "")),
         source=str(run.get("source", "")),
+        run=dict(run),
     )
     return [
         dataclasses.replace(

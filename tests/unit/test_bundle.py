@@ -12,7 +12,7 @@ from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC
 
 from pipeline import bundle
-from pipeline.bundle import machines
+from pipeline.bundle import machines, neighbours
 from pipeline.errors import HeadstartError
 from pipeline.heads import HEADS
 from pipeline.heads.calibration import calibrate
@@ -151,8 +151,35 @@ def test_machines_are_what_scikit_learn_works_out(kernel, k):
         np.testing.assert_allclose(found, estimator.predict_proba(some), atol=2e-6)
 
 
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
+@pytest.mark.parametrize("k", [2, 3, 12])
+def test_calibrated_votes_are_what_scikit_learn_works_out(weights, k):
+    rng = np.random.default_rng(k)
+    labels = np.repeat(np.arange(k), rng.integers(5, 20, k))
+    features = (rng.normal(size=(k, 16))[labels] + rng.normal(size=(len(labels), 16))).astype("f4")
+    rows = Normalizer().transform(features)
+    voters = votes(n_neighbors=4, weights=weights)[-1].fit(rows, labels)
+    shares = voters.predict_proba(rows + rng.normal(0, 0.05, rows.shape).astype("f4"))
+    data = TrainingSet(features, labels, stratified_folds(labels, 3, seed=0))
+    estimator = make_pipeline(Normalizer().fit(features), calibrate(voters, shares, data)[0])
+    assert neighbours.is_neighbours(estimator)
+    graph = neighbours.neighbours_graph(estimator, 16)
+    onnx.checker.check_model(graph, full_check=True)
+    assert {node.domain for node in graph.graph.node} == {""}  # any runtime has them
+    fresh = rng.normal(size=(300, 16)).astype(np.float32) * 3
+    fresh[:8] = features[:8]  # copies of training images
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    for some in (fresh, fresh[:1]):
+        found = session.run(["scores"], {"X": some})[0]
+        np.testing.assert_allclose(found, estimator.predict_proba(some), atol=1e-5)
+    # What has no norm is as far from all: which neighbours count is chance, but it is an answer.
+    assert session.run(["scores"], {"X": 0 * fresh[:1]})[0].sum() == pytest.approx(1)
+
+
 def test_other_estimators_are_left_to_skl2onnx(data):
-    assert not machines.is_machine(votes(n_neighbors=3).fit(data.features, data.labels))
     for name in HEADS:
         estimator = HEADS[name].search(data).estimator
         assert machines.is_machine(estimator) == name.endswith("svm")
+        assert neighbours.is_neighbours(estimator) == (name == "knn")
+    by_city_block = make_pipeline(Normalizer(), KNeighborsClassifier(metric="manhattan"))
+    assert not neighbours.is_neighbours(by_city_block.fit(data.features, data.labels))

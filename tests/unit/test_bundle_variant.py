@@ -45,7 +45,7 @@ def test_it_is_the_model_with_another_network(kind, tiny_classifier, photos, tmp
     )
     assert change.images == change.labelled == 36  # the test split alone
     assert 0.98 < change.min_cosine <= change.mean_cosine < 1
-    assert 0 < change.max_difference < 0.5
+    assert 0 < change.mean_difference <= change.max_difference < 0.5
     facts = json.loads(Runner(out).metadata[MODEL_METADATA])
     assert facts["variant"]["kind"] == kind
     assert facts["variant"]["accuracy"] == change.accuracy
@@ -77,6 +77,7 @@ def test_the_budget(change, budget, inside):
         "images": 100,
         "equal_labels": 0.98,
         "max_difference": 0.1,
+        "mean_difference": 0.01,
         "mean_cosine": 0.99,
         "min_cosine": 0.9,
         "labelled": 100,

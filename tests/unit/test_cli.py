@@ -348,6 +348,21 @@ def test_train_heads_refuses_before_it_trains(headstart, features, words, text):
     assert "cross-validation" not in done.stderr
 
 
+def test_a_path_that_is_missing_is_told_before_the_first_row(
+    headstart, tiny_classifier, image_folder
+):
+    done = headstart("predict", tiny_classifier, image_folder(), "missing", code=1)
+    assert (done.stdout, "no such file or folder" in done.stderr) == ("", True)
+
+
+@pytest.mark.slow
+def test_the_map_is_made_as_asked_for(headstart, features, tmp_path):
+    said = [("", "PCA, then t-SNE"), ("--map=pca", "the first two axes of PCA")]
+    for option, words in said:  # the second time the results are up to date, the page is not
+        headstart("train-heads", features, "--out", "r", *filter(None, [option]))
+        assert words in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+
+
 def test_predict_writes_what_is_asked_for(headstart, tiny_classifier, image_folder, tmp_path):
     root = image_folder(tmp_path / "photos", splits=["test"])
     (root / "test" / "bark" / "broken.jpg").write_bytes(b"no image")
@@ -396,6 +411,9 @@ def test_verify_checks_models_too(headstart, tiny_backbone, tiny_classifier, tmp
     (tmp_path / "cut.onnx").write_bytes(tiny_backbone.read_bytes()[:-1000])
     assert "cannot be loaded" in headstart("verify", "cut.onnx", code=1).stderr
     assert "no backbone file" in headstart("verify", "absent.onnx", code=1).stderr
+    edited = tiny_classifier.read_bytes().replace(b'"cloth"', b'"bread"')
+    (tmp_path / "edited.onnx").write_bytes(edited)
+    assert "do not match their digest" in headstart("verify", "edited.onnx", code=1).stderr
 
 
 def test_verify_without_the_backbone_says_so(headstart, image_folder, tiny_backbone, tmp_path):

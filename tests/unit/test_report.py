@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError, OutputError
 from pipeline.records import Backbone, Comparison, Extraction, HeadResult, Preprocess
 from pipeline.report import figures, plots, render, store_paths, write_plots, write_report
+from pipeline.report.tables import read_history
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 CLASSES = ["hat", "pants", "shirt"]
@@ -259,9 +260,9 @@ def test_the_leaderboard_holds_every_figure() -> None:
 
 def test_further_scores_have_their_intervals() -> None:
     page = Page(render(comparison()))
-    assert page.row("RBF SVM", "-1.2 -3.0–0.4") == [
+    assert page.row("RBF SVM", "−1.2 −3.0 to 0.4") == [
         "RBF SVM",
-        "-1.2 -3.0–0.4",
+        "−1.2 −3.0 to 0.4",
         "0.210",
         "77.8 % 70.0–84.0",
         "0.911 0.880–0.950",
@@ -277,7 +278,7 @@ def test_the_accuracy_without_twins_is_shown_where_there_are_twins() -> None:
     for head in results["heads"]:
         head["test_accuracy_without_twins"] = 0.75
         head["test_accuracy_without_twins_ci"] = (0.6, 0.86)
-    assert "75.0 % 60.0–86.0" in Page(render(results)).row("RBF SVM", "-1.2 -3.0–0.4")
+    assert "75.0 % 60.0–86.0" in Page(render(results)).row("RBF SVM", "−1.2 −3.0 to 0.4")
 
 
 def test_an_approximate_head_says_so() -> None:
@@ -855,6 +856,16 @@ def test_odd_names_of_stores_are_passed_over(folder: Path, named: object) -> Non
     document["provenance"]["stores"] = named
     (folder / "results.json").write_text(json.dumps(document))
     assert store_paths(folder) == []
+
+
+def test_before_the_first_epoch_nothing_was_trained(tmp_path: Path) -> None:
+    epochs = [
+        {"epoch": 0, "train_loss": 0.0, "validation_loss": 0.9},
+        {"epoch": 1, "train_loss": 0.8, "validation_loss": 0.7},
+    ]
+    (tmp_path / "history.json").write_text(json.dumps({"epochs": epochs}))
+    found = read_history(tmp_path / "history.json")
+    assert (found["train_loss"], found["validation_loss"]) == ([None, 0.8], [0.9, 0.7])
 
 
 @pytest.mark.parametrize("content", ["{", "7", "[3]", '{"epochs": 1}'])

@@ -81,6 +81,7 @@
         font: { color: colour("--ink"), family: "system-ui, sans-serif", size: 12 },
         margin: { l: 48, r: 12, t: 12, b: 44 }, xaxis: { ...axis, ...more.x }, yaxis: { ...axis, ...more.y },
         showlegend: more.legend ?? false, legend: { orientation: "h", y: 1.02, yanchor: "bottom", itemsizing: "constant" },
+        modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--muted"), activecolor: colour("--accent") },
         hoverlabel: { bgcolor: colour("--raised"), font: { color: colour("--ink") } }, ...more.rest,
       }),
     };
@@ -142,8 +143,9 @@
         line: { color: theme.miss, dash: "dash" }, hovertemplate: "%{x:.0f} images: about %{y:.1%}<extra></extra>",
       });
     }
+    const round = [...Array(12).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
     draw("learning", traces, theme.layout({
-      x: { title: { text: "Training images" }, type: "log", dtick: "D2" }, y: { title: { text: "Accuracy" }, tickformat: ".0%" }, legend: traces.length > 1,
+      x: { title: { text: "Training images" }, type: "log", tickvals: round, ticktext: round.map((n) => n.toLocaleString("en")) }, y: { title: { text: "Accuracy" }, tickformat: ".0%" }, legend: traces.length > 1,
     }));
   }
 
@@ -154,7 +156,7 @@
         .map(([part, color]) => ({
           x: data.history.epoch, y: data.history[`${part}_${what}`], name: part, mode: "lines+markers", line: { color },
         }));
-      draw(what, traces, theme.layout({ x: { title: { text: "Epoch" } }, y: { title: { text: what } }, legend: true }));
+      draw(what, traces, theme.layout({ x: { title: { text: "Epoch" } }, y: { title: { text: what[0].toUpperCase() + what.slice(1) } }, legend: true }));
     }
   }
 
@@ -208,7 +210,7 @@
     // A ring around the image that the keyboard has reached; none to begin with.
     traces.push({ x: [], y: [], mode: "markers", type: "scatter", hoverinfo: "skip", showlegend: false,
       marker: { color: "rgba(0,0,0,0)", size: 16, line: { color: theme.ink, width: 3 } } });
-    const bare = { showgrid: false, showticklabels: false, title: { text: "" } };
+    const bare = { showgrid: false, showline: false, showticklabels: false, title: { text: "" } };
     draw("plane", traces, theme.layout({
       x: bare, y: { ...bare, scaleanchor: "x" }, legend: traces.length <= 31,
       rest: { margin: { l: 8, r: 8, t: 8, b: 8 }, dragmode: "zoom", uirevision: 1, hovermode: "closest", legend: { orientation: "h", y: -0.02, yanchor: "top", itemsizing: "constant" } },

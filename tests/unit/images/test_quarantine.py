@@ -114,6 +114,13 @@ def test_a_bomb_ends_as_an_error(name, one_second):
     assert decode(encode("TIFF"), SMALL).shape == (32, 32, 3)  # and the next file is decoded
 
 
+def test_a_caller_may_allow_less_time(monkeypatch):
+    monkeypatch.setattr(quarantine, "_local", threading.local())
+    with pytest.raises(ImageError, match=r"^takes longer than 1 s to decode$"):
+        decode(bomb("JPEG of many scans"), SMALL, seconds=1)
+    assert decode(encode("TIFF"), SMALL, seconds=2).shape == (32, 32, 3)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 def test_it_makes_no_difference_where_a_file_is_decoded(kind):
     for mode in ("RGB", "L"):

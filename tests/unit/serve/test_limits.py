@@ -5,9 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -17,12 +22,11 @@ from pipeline.serve import app
 from pipeline.serve.batching import Batcher
 
 
-@pytest.fixture(scope="module")
-def address(tiny_classifier) -> Iterator[tuple[str, int]]:
-    """A server that bears two requests at once, for half a second each."""
-    model = Model(tiny_classifier)
+@contextmanager
+def serving(path: Path, limits: app.Limits) -> Iterator[tuple[str, int]]:
+    """Serve a model on one thread within these limits."""
+    model = Model(path)
     batcher = Batcher(model, 1)
-    limits = app.Limits(seconds=0.5, requests=2)
     listener = serve.listen("127.0.0.1", 0)
     application = app.build(model, "m", batcher, (None, ""), limits)
     ready = threading.Event()
@@ -30,10 +34,19 @@ def address(tiny_classifier) -> Iterator[tuple[str, int]]:
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     assert ready.wait(30)
-    yield listener.getsockname()[:2]
-    server.should_exit = True
-    thread.join(30)
-    batcher.close()
+    try:
+        yield listener.getsockname()[:2]
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        batcher.close()
+
+
+@pytest.fixture(scope="module")
+def address(tiny_classifier) -> Iterator[tuple[str, int]]:
+    """A server that bears two requests at once, for half a second each."""
+    with serving(tiny_classifier, app.Limits(seconds=0.5, requests=2)) as where:
+        yield where
 
 
 def begun(address: tuple[str, int]) -> socket.socket:
@@ -81,3 +94,42 @@ def test_a_client_that_says_nothing_more(address):
         assert answer(line)[0] == 422
         line.sendall(b"GET /mod")
         assert line.recv(9) == b""
+
+
+def large_png() -> bytes:
+    """Return a small file of 177 million grey pixels, which take seconds to decode."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    side = 13_300
+    rows = zlib.compress(bytes(side * (side + 1)), 1)
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def posted(address: tuple[str, int], body: bytes) -> tuple[int, dict[str, str]]:
+    connection = http.client.HTTPConnection(*address, timeout=60)
+    connection.request("POST", "/predict", body)
+    reply = connection.getresponse()
+    status, document = reply.status, json.loads(reply.read())
+    connection.close()
+    return status, document
+
+
+def test_images_that_take_long_hold_up_nobody_else(tiny_classifier, tmp_path, write_image):
+    large, photo = large_png(), write_image(tmp_path / "a.png", 1).read_bytes()
+    limits = app.Limits(doubtful=2)
+    with (
+        serving(tiny_classifier, limits) as where,
+        ThreadPoolExecutor(2) as clients,
+    ):
+        slow_ones = [clients.submit(posted, where, large) for _ in range(2)]
+        time.sleep(0.5)
+        assert posted(where, photo)[0] == 200
+        status, document = posted(where, large)
+        assert status == 503
+        assert document["error"].startswith("too many unusual images at once")
+        assert not any(one.done() for one in slow_ones)  # all that was while they were decoded
+        assert [one.result()[0] for one in slow_ones] == [200, 200]
