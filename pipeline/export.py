@@ -190,8 +190,11 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
         model = _to_onnx(graph, samples[:2], output_names(backbone))
         expected = _forward(graph, samples)
     except Exception as error:  # torch.export fails in many ways, none of them the user's doing
+        cause: BaseException = error  # what torch tells last is what happened first
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
         raise BackboneError(
-            f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(error)[:300]}"
+            f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(cause)[:300]}"
         ) from error
     return _write(model, lambda crops: _forward(graph, crops), expected, backbone, path)
 
