@@ -1,12 +1,13 @@
-"""Try every torchvision architecture and one network of each timm family; write docs/backbones.md.
+"""Try torchvision's and Keras' architectures and one network of each timm family.
 
 Usage: python benchmarks/breadth.py RESULTS.jsonl [--items N] [--minutes M] [--only PART] [--again]
        [--table]
 
 Each network is exported with random weights in a process of its own, within limits of CPU time and
 memory, and set against its library's own pipeline (its transforms and forward) on drawn images of
-several sizes. Results are appended to RESULTS.jsonl, one line a network; a second run goes on where
-the first one stopped. With --table only the table is written, from what there is.
+several sizes. Results are appended to RESULTS.jsonl, one line a network, and become the table of
+docs/backbones.md. A second run goes on where the first one stopped; what the page holds and the
+file does not counts as tried, too. With --table only the table is written, from what there is.
 
 Speed is one core's CPU time for one image, network alone, as images/s of two such cores. What else
 the machine does slows that down, too (caches, shared cores), so every network takes turns with the
@@ -55,7 +56,7 @@ LARGEST = 150e6  # parameters of a timm family's representative
 
 
 def names() -> list[str]:
-    """Return the default weights of torchvision's architectures, and timm's families' smallest."""
+    """Return torchvision's default weights, Keras' networks and timm's families' smallest."""
     found = [entry for entry in backbones.available("torchvision:") if entry.default]
     timm = import_timm()
     by_architecture: dict[str, list] = {}
@@ -71,7 +72,8 @@ def names() -> list[str]:
         members.sort(key=lambda entry: (not entry.url, entry.parameters or 0))
         found += members[:1]
     # torchvision first, and cheap ones first: a run that is cut short has tried most of them.
-    found.sort(key=lambda entry: (entry.name.startswith("timm:"), entry.gmacs or 999))
+    found += backbones.available("keras:")
+    found.sort(key=lambda entry: (not entry.name.startswith("torchvision:"), entry.gmacs or 999))
     return [entry.name for entry in found]
 
 
@@ -107,19 +109,11 @@ def against_library(name, candidate, module, runner) -> dict[str, float]:
     """Return cosines to the library's pipeline, of features and of features less their mean."""
     import torch
 
-    if name.startswith("timm:"):
-        timm = import_timm()
-        config = timm.get_pretrained_cfg(candidate.entry.name.partition(":")[2]).to_dict()
-        transform = timm.data.create_transform(
-            **timm.data.resolve_data_config(pretrained_cfg=config)
-        )
-    else:
-        enum = import_torchvision().models.get_model_weights(candidate.entry.architecture)
-        transform = enum[candidate.entry.name.rpartition("@")[2]].transforms()
     files = [photo(number, size) for number, size in enumerate(SIZES)]
+    pipeline = {"timm": timms, "torchvision": torchvisions, "keras": kerass}[name.partition(":")[0]]
+    prepare, forward = pipeline(candidate, module)
     with torch.inference_mode():
-        batches = [transform(Image.open(io.BytesIO(data)).convert("RGB"))[None] for data in files]
-        theirs = torch.cat([module(batch) for batch in batches]).double().numpy()
+        theirs = np.concatenate([forward(prepare(file)[None]) for file in map(io.BytesIO, files)])
     crops = [images.decode(data, runner.backbone.preprocess)[np.newaxis] for data in files]
     ours = np.concatenate([runner.embed(crop) for crop in crops]).astype(np.float64)
     plain, centred = cosine(ours, theirs), cosine(ours - theirs.mean(0), theirs - theirs.mean(0))
@@ -132,6 +126,49 @@ def against_library(name, candidate, module, runner) -> dict[str, float]:
         "images_per_second": 2 / seconds,
         "relative": reference / seconds,
     }
+
+
+def timms(candidate, module):
+    """Give timm's transforms and the network's forward."""
+    timm = import_timm()
+    config = timm.get_pretrained_cfg(candidate.entry.name.partition(":")[2]).to_dict()
+    config = timm.data.resolve_data_config(pretrained_cfg=config)
+    return torchs(timm.data.create_transform(**config), module)
+
+
+def torchvisions(candidate, module):
+    """Give torchvision's transforms and the network's forward."""
+    enum = import_torchvision().models.get_model_weights(candidate.entry.architecture)
+    return torchs(enum[candidate.entry.name.rpartition("@")[2]].transforms(), module)
+
+
+def torchs(transform, module):
+    return (
+        lambda file: transform(Image.open(file).convert("RGB")),
+        lambda batch: module(batch).double().numpy(),
+    )
+
+
+def kerass(candidate, module):
+    """Give Keras' way to load and prepare an image, and its model up to the classifier."""
+    from pipeline.backbones import keras_zoo
+
+    keras = keras_zoo.import_keras()
+    model = candidate.build().module  # random weights are the same in every build
+    classifier = [layer for layer in model.layers if layer.weights][-1]
+    extractor = keras.Model(model.input, classifier.input)
+    function = getattr(keras.applications, candidate.entry.architecture)
+    preprocess_input = sys.modules[function.__module__].preprocess_input
+
+    def prepare(file):
+        image = keras.utils.load_img(file, target_size=model.input_shape[1:3])
+        return preprocess_input(keras.utils.img_to_array(image))
+
+    def forward(batch):
+        out = extractor(batch, training=False).numpy().astype(np.float64)
+        return out.mean((1, 2)) if out.ndim == 4 else out
+
+    return prepare, forward
 
 
 def in_turns(runner: Runner, crops: list) -> tuple[float, float]:
@@ -194,16 +231,14 @@ def table(rows: list[dict], wanted: list[str]) -> str:
     lines = [
         "# Backbones that were tried",
         "",
-        "Written by `benchmarks/breadth.py`: every torchvision architecture and one network of",
-        "each timm family, exported with random weights (seed 0). *Cosine* compares the features",
-        "with its own pipeline (the library's transforms and forward) on eight drawn images of",
-        "several sizes (mean and minimum); *centred* is the minimum once the mean feature is taken",
-        "off, because random networks give similar features to everything. *Relative* is speed",
-        "in terms of the embedded network's, which took turns with it; *images/s* are of two",
-        "cores, network alone, from CPU time on a machine that others used, too: indicative only.",
-        "",
-        "Keras' networks are not in this table: four are held to Keras' own pipeline, early",
-        "layers of random weights on photos, by `tests/unit/test_backbones_parity.py`.",
+        "Written by `benchmarks/breadth.py`: every architecture of torchvision and of Keras",
+        "Applications, and one network of each timm family, exported with random weights (seed 0).",
+        "*Cosine* compares the features with its own pipeline (the library's transforms and",
+        "forward) on eight drawn images of several sizes (mean and minimum); *centred* is the",
+        "minimum once the mean feature is taken off, because random networks give similar features",
+        "to everything. *Relative* is speed in terms of the embedded network's, which took turns",
+        "with it; *images/s* are of two cores, network alone, from CPU time on a machine that",
+        "others used, too: indicative only.",
         "",
         f"Tried {len(rows)} of {len(wanted)}: {len(good)} work, {len(bad)} do not.",
         "",
@@ -229,6 +264,36 @@ def table(rows: list[dict], wanted: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def rows_of(page: str) -> list[dict]:
+    """Return the rows of a page that `table` wrote, as precisely as they are printed there."""
+    rows = []
+    for line in page.splitlines():
+        name, *cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
+        name = name.strip("`")
+        if ":" not in name:
+            continue
+        if len(cells) == 1:
+            rows.append({"name": name, "error": cells[0]})
+        elif len(cells) == 8:
+            parameters, gmacs, features, size, both, centred, relative, speed = cells
+            mean, smallest = map(float, both.split(" / "))
+            rows.append(
+                {
+                    "name": name,
+                    "parameters": None if parameters == "–" else 1e6 * float(parameters),
+                    "gmacs": None if gmacs == "–" else float(gmacs),
+                    "features": int(features.replace(",", "")),
+                    "size": [int(side) for side in size.split(" × ")],
+                    "cosine_mean": mean,
+                    "cosine_min": smallest,
+                    "centred_min": float(centred),
+                    "relative": float(relative),
+                    "images_per_second": float(speed),
+                }
+            )
+    return rows
+
+
 def figure(value: float | None, unit: float = 1) -> str:
     return "–" if value is None else f"{value / unit:.3g}"
 
@@ -246,10 +311,10 @@ def main() -> None:
     if options.one:
         print(json.dumps(attempt(options.one)))
         return
-    held = {}
+    rows = rows_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else []
     if options.results.exists():
-        rows = map(json.loads, options.results.read_text().splitlines())
-        held = {row["name"]: row for row in rows if "error" in row or "relative" in row}
+        rows += map(json.loads, options.results.read_text().splitlines())
+    held = {row["name"]: row for row in rows if "error" in row or "relative" in row}
     wanted = names()
     todo = [
         name

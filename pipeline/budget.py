@@ -125,7 +125,8 @@ def fitting(
         wanted: ``int8`` or ``auto``.
         listing: the images to calibrate and measure on.
         budget: what is allowed.
-        held: the precision of a store that is to be continued; empty if there is none.
+        held: the precision of a store that is to be continued, which is kept, or refused if the
+            figures that it was measured with are outside the budget; empty if there is none.
         workers: threads; None means one per core.
         notice: receives one line at a time.
 
@@ -141,13 +142,14 @@ def fitting(
         path = _held(model, held)
         if path is not None:
             notice(f"continuing in the store's precision, {held}")
+            # Half precision is held to the certificate, whatever the budget.
             drift = _figures(path) if held.startswith("int8+") else None
-            if drift is not None and wanted == "int8":
-                _allow(drift, budget)
+            if drift is not None:
+                _allow(drift, budget, "write another store with --out")
             return path, {"precision": held} | _facts(drift)
     if wanted == "int8":
         path, drift = quantised(model, listing, workers)
-        _allow(drift, budget)
+        _allow(drift, budget, "use --precision fp32 or auto")
         notice(f"int8: {drift}")
         return path, {"precision": Runner(path).backbone.precision} | _facts(drift)
     return _fastest(model, listing, budget, workers, notice)
@@ -331,13 +333,14 @@ def _speeds(files: dict[str, Path], crops: NDArray[np.uint8]) -> dict[str, float
     return {name: _TIMED / statistics.median(spent[1:]) for name, spent in seconds.items()}
 
 
-def _allow(drift: Drift, budget: Budget) -> None:
+def _allow(drift: Drift, budget: Budget, instead: str) -> None:
+    """Refuse int8 with its figures if they are outside the budget."""
     if drift.within(budget):
         return
     lost = "" if drift.loss is None else f" and {budget.loss:g} points of accuracy lost"
     raise BackboneError(
         f"int8 is outside the budget: {drift}; allowed: mean cosine {1 - budget.drift:g}{lost}; "
-        "use --precision fp32 or auto, or allow more with --max-drift and --max-accuracy-loss"
+        f"{instead}, or allow more with --max-drift and --max-accuracy-loss"
     )
 
 

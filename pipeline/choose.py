@@ -150,7 +150,7 @@ def choose(
     """
     listing = sources.open_source(data)
     refs = sample(listing, config.images, config.seed)
-    choices, not_tried = _candidates(config)
+    choices, not_tried = _candidates(config, notice)
     if out is not None:
         files.make_folder(out)
     workers = config.workers or available_cores()
@@ -206,7 +206,9 @@ def _hash(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
-def _candidates(config: ChooseConfig) -> tuple[list[Choice], list[str]]:
+def _candidates(
+    config: ChooseConfig, notice: Callable[[str], None]
+) -> tuple[list[Choice], list[str]]:
     """Return what is tried, and the names of what is not because it is not at hand.
 
     Raises:
@@ -214,7 +216,7 @@ def _candidates(config: ChooseConfig) -> tuple[list[Choice], list[str]]:
     """
     choices = [Choice(one) if isinstance(one, str) else one for one in config.named]
     named = {choice.name for choice in choices if not choice.weights}
-    found = backbones.available(config.query) if config.at_hand else []
+    found = backbones.available(config.query, notice) if config.at_hand else []
     here = [entry for entry in found if backbones.at_hand(entry)]
     choices += [Choice(entry.name) for entry in here if not {entry.name, entry.base} & named]
     absent = {entry.name for entry in found} - {entry.name for entry in here}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import re
@@ -25,6 +26,7 @@ from platformdirs import user_cache_path
 
 from pipeline import backbones, certificate, textures, trial
 from pipeline.backbones.graft.order import FILE, Order
+from pipeline.backbones.layers import PRE_LOGITS
 from pipeline.backbones.onnx_file import Foreign
 from pipeline.errors import BackboneError, HeadstartError, RunnerError, one_line
 from pipeline.files import replacing
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 OPSET = 18
 VERSION = 3  # of the file that this module builds; part of the cache key
 MIN_COSINE = 0.9999
+_LARGEST = 2**31  # bytes of a message of protobuf
 MAX_DIFFERENCE = 1e-3  # relative to the largest feature
 
 _SOFTWARE = ("torch", "torchvision", "timm", "onnx", "onnxscript")
@@ -180,16 +183,38 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
         BackboneError: the graph cannot be made or differs from the module.
         OutputError: the file cannot be written.
     """
+    _check_size(module, backbone)
     graph = _normalised(module, backbone)
     samples = _samples(backbone.preprocess.size)
     try:
         model = _to_onnx(graph, samples[:2], output_names(backbone))
         expected = _forward(graph, samples)
     except Exception as error:  # torch.export fails in many ways, none of them the user's doing
+        cause: BaseException = error  # what torch tells last is what happened first
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
         raise BackboneError(
-            f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(error)[:300]}"
+            f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(cause)[:300]}"
         ) from error
     return _write(model, lambda crops: _forward(graph, crops), expected, backbone, path)
+
+
+def _check_size(module: torch.nn.Module, backbone: Backbone) -> None:
+    """Refuse at once what would be refused after minutes of tracing.
+
+    What is cut at a layer is left to `_save`, because the file then ends there.
+    """
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if backbone.layer == PRE_LOGITS and held > _LARGEST:
+        raise _too_large(backbone, f"its weights alone have {held / 2**30:.1f} GiB")
+
+
+def _too_large(backbone: Backbone, cause: object) -> BackboneError:
+    return BackboneError(
+        f"{one_line(backbone.name)} does not fit into one ONNX file, which holds 2 GiB at most "
+        f"({one_line(cause)[:120]}); choose a smaller network or an earlier --layer"
+    )
 
 
 def export_foreign(candidate: Foreign, path: Path) -> Parity:
@@ -282,10 +307,7 @@ def _save(model: Any, path: Path, backbone: Backbone) -> None:  # noqa: ANN401 -
     except OSError:
         raise
     except Exception as error:  # protobuf's own kind, which differs between its releases
-        raise BackboneError(
-            f"{one_line(backbone.name)} does not fit into one ONNX file, which holds 2 GB at most "
-            f"({one_line(error)[:120]}); choose a smaller network or an earlier --layer"
-        ) from error
+        raise _too_large(backbone, error) from error
 
 
 def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
@@ -368,7 +390,8 @@ def _prove(
             layer = f", layer {one.layer}," if backbone.parts else ""
             raise BackboneError(
                 f"{one_line(backbone.name + layer)} was exported but is not equal ({parity}; "
-                f"allowed: {limit:.1e} and {MIN_COSINE}); no file was written"
+                f"allowed: {limit:.1e} and {MIN_COSINE}); no file was written: take another layer, "
+                "as features may hang neither on chance nor on the other images of a batch"
             )
         found.append(parity)
     return Parity(

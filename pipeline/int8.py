@@ -4,9 +4,11 @@ Weights and activations become 8-bit integers between pairs of QuantizeLinear an
 which onnxruntime fuses into integer kernels. On x86 without VNNI those add two products in 16 bits
 and saturate where weights use all 8 bits; with 7 bits they cannot, so a file gives the same
 features with and without VNNI. Depthwise convolutions have kernels of their own, which do not
-saturate, and keep 8 bits. What the rounding of weights adds to a layer on average is taken off its
-bias (Nagel, van Baalen, Blankevoort and Welling, *Data-Free Quantization Through Weight
-Equalization and Bias Correction*, ICCV 2019, section 4.2, with the inputs' means measured).
+saturate, and keep 8 bits. Convolutions of the image itself, to which features can be most
+sensitive, stay in float where that shows in the features. What the rounding of weights adds to a
+layer on average is taken off its bias (Nagel, van Baalen, Blankevoort and Welling, *Data-Free
+Quantization Through Weight Equalization and Bias Correction*, ICCV 2019, section 4.2, with the
+inputs' means measured).
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import BackboneError, one_line
-from pipeline.runner import INPUT, open_session
+from pipeline.runner import INPUT, OUTPUT, open_session
 
-VERSION = 1  # of the recipe; part of the identity of what it makes
+VERSION = 2  # of the recipe; part of the identity of what it makes
 _DENSE, _DEPTHWISE = 63, 127  # largest weight of a channel
+_WORTH = 1e-3  # of mean cosine, for which the convolutions of the image stay in float
 
 
 def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - ModelProto
@@ -36,8 +39,6 @@ def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - M
     Raises:
         BackboneError: the graph cannot be quantised.
     """
-    import onnx
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     logger = logging.getLogger()
@@ -45,28 +46,11 @@ def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - M
     logger.setLevel(logging.ERROR)  # the quantiser warns through the root logger
     try:
         with tempfile.TemporaryDirectory(prefix="headstart-int8-") as folder:
-            plain, made = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+            plain = Path(folder) / "plain.onnx"
             quant_pre_process(model, plain, skip_symbolic_shape=True)
-            graph = onnx.load(plain)
-            convolutions = _convolutions(graph)
-            means = _input_means(graph, convolutions, images, Path(folder))
-            overrides: dict[str, list[dict[str, Any]]] = {}
-            for convolution in convolutions:
-                overrides |= _round_weights(graph, convolution, means, QuantType.QInt8)
-            _drop_unused(graph)
-            onnx.save(graph, plain)
-            quantize_static(
-                plain,
-                made,
-                _reader(images),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                reduce_range=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                extra_options={"TensorQuantOverrides": overrides, "MatMulConstBOnly": True},
-            )
-            quantised = onnx.load(made)
+            whole, spared = (_in_integers(plain, images, spare=spare) for spare in (False, True))
+            gained = _mean_cosine(plain, spared, images) - _mean_cosine(plain, whole, images)
+            quantised = spared if gained > _WORTH else whole
     except Exception as error:  # the quantiser and its parts raise nearly anything
         raise BackboneError(
             f"{one_line(model)} cannot be quantised to int8: {one_line(error)[:200]}"
@@ -80,6 +64,51 @@ def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - M
     del quantised.opset_import[:]
     quantised.opset_import.extend(used)
     return quantised
+
+
+def _in_integers(plain: Path, images: NDArray[np.uint8], *, spare: bool) -> Any:  # noqa: ANN401
+    """Return a graph in integers, convolutions of the image in float if they are to be spared."""
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    graph, folder = onnx.load(plain), plain.parent
+    rounded, made = folder / "rounded.onnx", folder / "int8.onnx"
+    convolutions = _convolutions(graph)
+    in_float = _name_those_in_float(graph, convolutions) if spare else []
+    convolutions = [node for node in convolutions if node.name not in in_float]
+    means = _input_means(graph, convolutions, images, folder)
+    overrides: dict[str, list[dict[str, Any]]] = {}
+    for convolution in convolutions:
+        overrides |= _round_weights(graph, convolution, means, QuantType.QInt8)
+    _drop_unused(graph)
+    onnx.save(graph, rounded)
+    quantize_static(
+        rounded,
+        made,
+        _reader(images),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=in_float,
+        extra_options={"TensorQuantOverrides": overrides, "MatMulConstBOnly": True},
+    )
+    return onnx.load(made)
+
+
+def _mean_cosine(plain: Path, graph: Any, images: NDArray[np.uint8]) -> float:  # noqa: ANN401
+    """Return the mean cosine of a graph's features of images to those of the graph in float."""
+    import onnx
+
+    path = plain.with_name("tried.onnx")
+    onnx.save(graph, path)
+    wanted, found = (
+        np.concatenate([session.run([OUTPUT], {INPUT: image[np.newaxis]})[0] for image in images])
+        for session in map(open_session, (plain, path))
+    )
+    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
+    return float(((wanted * found).sum(axis=1) / np.maximum(lengths, 1e-30)).mean())
 
 
 def _drop_unused(graph: Any) -> None:  # noqa: ANN401
@@ -119,6 +148,29 @@ def _convolutions(graph: Any) -> list[Any]:  # noqa: ANN401
         and uses[node.input[1]] == 1
         and (len(node.input) < 3 or not node.input[2] or node.input[2] in constant)
     ]
+
+
+def _name_those_in_float(graph: Any, convolutions: list[Any]) -> list[str]:  # noqa: ANN401
+    """Name the convolutions of the image and the clipping behind them, and return these names.
+
+    Clipping that is left in integers behind a convolution in float would have its range from before
+    the clipping, which is too wide.
+    """
+    shapes = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
+    of_image = [n for n in convolutions if shapes[n.input[1]][1] == 3 and _groups(n) == 1]
+    outputs = {node.output[0] for node in of_image}
+    behind = [
+        node
+        for node in graph.graph.node
+        if node.op_type in ("Clip", "Relu") and node.input[0] in outputs
+    ]
+    for number, node in enumerate([*of_image, *behind]):
+        node.name = f"headstart_float_{number}"
+    return [node.name for node in [*of_image, *behind]]
+
+
+def _groups(convolution: Any) -> int:  # noqa: ANN401
+    return next((a.i for a in convolution.attribute if a.name == "group"), 1)
 
 
 def _input_means(
@@ -163,7 +215,7 @@ def _round_weights(
 
     tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
     weights = numpy_helper.to_array(tensors[node.input[1]]).astype(np.float64)
-    group = next((a.i for a in node.attribute if a.name == "group"), 1)
+    group = _groups(node)
     largest = _DEPTHWISE if group > 1 and weights.shape[1] == 1 else _DENSE
     flat = np.abs(weights).reshape(len(weights), -1).max(axis=1)
     scale = np.maximum(flat / largest, 1e-12).astype(np.float32)

@@ -16,6 +16,7 @@ Looking a backbone up loads no library, once its provider was asked (`catalogue`
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
@@ -51,17 +52,20 @@ _PROVIDERS = {
 }
 
 
-def available(query: str = "") -> list[Entry]:
+def available(query: str = "", notice: Callable[[str], None] = lambda line: None) -> list[Entry]:
     """Return every backbone whose name, architecture or licence holds the words of a query.
 
-    Providers whose library is not installed, or cannot be used in this process, offer nothing.
+    Args:
+        query: words; empty matches all.
+        notice: receives a line for each provider that offers nothing, because its library is not
+            installed or cannot be used in this process.
     """
     found: list[Entry] = []
-    for provider in _PROVIDERS:
+    for prefix in _PROVIDERS:
         try:
-            found += _entries(provider)
-        except (PackageNotFoundError, HeadstartError):
-            continue
+            found += _entries(prefix)
+        except HeadstartError as error:
+            notice(f"without the networks of {prefix}: {error}")
     return catalogue.matching(found, query)
 
 
@@ -94,15 +98,7 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     if prefix not in _PROVIDERS:
         raise _unknown(choice.name)
     provider = _provider(prefix)
-    try:
-        entries = _entries(prefix)
-    except PackageNotFoundError as error:
-        package = one_line(error.name)
-        if hasattr(provider, "EXTRA"):
-            raise missing_extra(package, provider.EXTRA) from error
-        raise HeadstartError(
-            f"{package} is not installed; install it with: pip install {package}"
-        ) from error
+    entries = _entries(prefix)
     entry = _pick(choice.name, entries)
     if hasattr(provider, "resolve"):
         found: weights.Weights = provider.resolve(entry, choice.weights)
@@ -222,8 +218,21 @@ def _provider(prefix: str) -> ModuleType:
 
 
 def _entries(prefix: str) -> list[Entry]:
+    """Return what a provider offers.
+
+    Raises:
+        HeadstartError: its library is not installed, or cannot be used in this process.
+    """
     provider = _provider(prefix)
     if provider is bundled:
         return [catalogue.with_facts(entry) for entry in bundled.entries()]
-    versions = "-".join(version(name) for name in provider.VERSIONED)
+    try:
+        versions = "-".join(version(name) for name in provider.VERSIONED)
+    except PackageNotFoundError as error:
+        package = one_line(error.name)
+        if hasattr(provider, "EXTRA"):
+            raise missing_extra(package, provider.EXTRA) from error
+        raise HeadstartError(
+            f"{package} is not installed; install it with: pip install {package}"
+        ) from error
     return catalogue.kept(prefix, versions, lambda: list(provider.entries()))

@@ -126,11 +126,13 @@ def _from_keras(entry: Entry, path: Path) -> Path:
 
 
 def _from_hub(entry: Entry) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
+    # Fails at once without a network, where the download would try for half a minute, aloud.
+    get_hf_file_metadata(hf_hub_url(entry.repo, entry.file))
     return Path(hf_hub_download(entry.repo, entry.file))
 
 
@@ -152,7 +154,7 @@ def _how_to_get(entry: Entry, error: Exception) -> str:
         where = f"at {_place(entry)}, or anywhere and name it with --weights FILE"
     return (
         f"the weights of {entry.name} are not on this machine and cannot be fetched "
-        f"({one_line(error)[:160]}); fetch {entry.url} ({proof}) and put it {where}"
+        f"({one_line(error)[:240]}); fetch {entry.url} ({proof}) and put it {where}"
     )
 
 

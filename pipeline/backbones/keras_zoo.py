@@ -159,8 +159,13 @@ def import_keras() -> Any:  # noqa: ANN401 - the package
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             keras = importlib.import_module("keras")
-    except ImportError:
-        raise missing_extra("keras", EXTRA) from None
+    except ModuleNotFoundError as error:
+        raise missing_extra(one_line(error.name or "keras"), EXTRA) from None
+    except Exception as error:  # a Keras that does not fit the other packages fails in any way
+        raise HeadstartError(
+            f"keras cannot be imported ({one_line(error)}); install it anew with: "
+            f"pip install --force-reinstall 'headstart[{EXTRA}]'"
+        ) from error
     finally:
         if before is None:
             del os.environ["KERAS_BACKEND"]

@@ -9,6 +9,7 @@ are the same for every library and every source of weights.
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -107,13 +108,26 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         held = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:
-        raise BackboneError(f"cannot read {one_line(path)}: {one_line(error)[:200]}") from error
+        raise BackboneError(
+            f"cannot read {one_line(path)} ({one_line(error)[:200]}); it is damaged or of "
+            "another kind: get it again, or save one with torch.save(model.state_dict(), FILE)"
+        ) from error
     except Exception as error:  # torch's unpickler raises nearly anything on other files
         raise BackboneError(
-            f"{one_line(path)} is no plain state dict of tensors ({one_line(error)[:120]}); save "
+            f"{one_line(path)} is no plain state dict of tensors ({_cause(error)}); save "
             "one with torch.save(model.state_dict(), FILE), or a safetensors file"
         ) from error
     return _tensors(held, path)
+
+
+def _cause(error: Exception) -> str:
+    """Return what torch's unpickler met, out of the page that it writes for programmers."""
+    text = str(error)
+    code = re.search(r"\bGLOBAL (\S+)", text)
+    if code:
+        return f"it holds {one_line(code[1])}, and nothing but tensors is loaded"
+    said = text.rpartition("WeightsUnpickler error: ")[2].partition(". ")[0].strip()
+    return one_line((said.splitlines() or [type(error).__name__])[0])[:120]
 
 
 @contextmanager
@@ -191,24 +205,23 @@ def _fit(
             fit[key] = given if fits else value
         elif key.endswith(".num_batches_tracked"):
             fit.setdefault(key, value)  # of training alone, and unknown to old files
+    other = [key for key in own if key in fit and fit[key].shape != own[key].shape]
+    shapes = [f"{key} {tuple(fit[key].shape)} for {tuple(own[key].shape)}" for key in other]
     problems = {
-        "lacks": [key for key in own if key not in fit],
-        "has besides": [key for key in fit if key not in own],
-        "has in another shape": [
-            f"{key} {tuple(fit[key].shape)} instead of {tuple(own[key].shape)}"
-            for key in own
-            if key in fit and fit[key].shape != own[key].shape
-        ],
+        "the file lacks {} of its {:,} tensors": [key for key in own if key not in fit],
+        "the file has {} that it lacks": [key for key in fit if key not in own],
+        "{} of its {:,} have another shape": shapes,
     }
     told = [
-        f"it {how} {len(keys):,} of the network's {len(own):,}: {', '.join(keys[:_SHOWN])}"
+        f"{what.format(f'{len(keys):,}', len(own))}: {', '.join(keys[:_SHOWN])}"
         + (", …" if len(keys) > _SHOWN else "")
-        for how, keys in problems.items()
+        for what, keys in problems.items()
         if keys
     ]
     if told:
         raise BackboneError(
-            f"the weights in {one_line(path)} do not fit this network: {one_line('; '.join(told))}"
+            f"the weights in {one_line(path)} do not fit this network: "
+            f"{one_line('; '.join(told))}; name the network that they were made for"
         )
     return fit
 

@@ -66,14 +66,15 @@ def command(
 
 
 def _list(words: str, at_hand: bool, json_: bool) -> None:
-    rows = [(entry, backbones.at_hand(entry)) for entry in backbones.available(words)]
+    found = backbones.available(words, lambda line: click.echo(line, err=True))
+    rows = [(entry, backbones.at_hand(entry)) for entry in found]
     rows = [row for row in rows if row[1] or not at_hand]
     if json_:
         print_json({"backbones": [dataclasses.asdict(e) | {"at_hand": held} for e, held in rows]})
     elif not rows and not at_hand:
         known = {entry.base for entry in backbones.available()}
-        hint = near_matches(words, known)
-        raise InputError(f"nothing matches {one_line(words)!r}; {hint}or try a shorter word")
+        hint = near_matches(words, known) or "try a shorter word, or see all: headstart backbones"
+        raise InputError(f"nothing matches {one_line(words)!r}; {hint.rstrip('; ')}")
     else:
         _show(rows, everything=bool(words or at_hand))
 
@@ -91,7 +92,7 @@ def _choose(
     seed: int,
     workers: int | None,
 ) -> None:
-    from pipeline.choose import ChooseConfig, choose
+    from pipeline.choose import PLOT, TABLE, ChooseConfig, choose
     from pipeline.cli import choosing
 
     if (weights or only_named) and not named:
@@ -106,6 +107,8 @@ def _choose(
         print_json(chosen.to_json())
     else:
         choosing.show(chosen)
+        if out is not None:
+            click.echo(f"{one_line(out)}: {TABLE} and the plot {PLOT}, written")
 
 
 def _show(rows: list[tuple[Entry, bool]], everything: bool) -> None:

@@ -10,8 +10,8 @@ from pipeline.report import figures
 from pipeline.report.plots import _HIT, _MISS, _MUTED, _RULE, _line, _svg, _text
 
 _LEFT, _TOP, _WIDTH, _HEIGHT = 64, 56, 460, 320
-_LEGEND, _ROW = 440, 18
-_LONGEST = 48  # of a name
+_LEGEND, _ROW = 540, 18
+_LONGEST = 54  # of a name, in letters as wide as capitals
 _STEPS = (1, 2, 5)  # of the logarithmic axis
 
 

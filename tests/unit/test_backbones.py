@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pytest
@@ -100,6 +101,25 @@ class TestNames:
         assert 0 < len(found) < 40
         assert all("resnet50" in e.name and e.licence == "cc-by-nc-4.0" for e in found)
         assert backbones.available("no such thing") == []
+
+    def test_a_provider_that_offers_nothing_is_told(self, monkeypatch):
+        installed = backbones.version
+
+        def version(package):
+            if package in ("keras", "timm"):
+                raise PackageNotFoundError(package)
+            return installed(package)
+
+        monkeypatch.setattr(backbones, "version", version)
+        told: list[str] = []
+        found = backbones.available("", told.append)
+        assert {entry.name.rpartition(":")[0] for entry in found} == {"", "torchvision"}
+        assert told == [
+            "without the networks of timm: timm is not installed; install it with: pip install "
+            "timm",
+            "without the networks of keras: keras is not installed; install it with: pip install "
+            "'headstart[keras]'",
+        ]
 
     def test_listing_loads_no_library_once_the_libraries_were_asked(self, entries, fresh_python):
         script = """

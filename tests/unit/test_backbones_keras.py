@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 
@@ -277,10 +278,19 @@ class TestKerasItself:
             keras_zoo.import_keras()
 
     def test_without_keras_the_extra_is_named(self, monkeypatch):
-        def absent(prefix):
-            raise PackageNotFoundError(prefix)
+        def absent(package):
+            raise PackageNotFoundError(package)
 
-        monkeypatch.setattr(backbones, "_entries", absent)
+        monkeypatch.setattr(backbones, "version", absent)
         with pytest.raises(HeadstartError, match=r"pip install 'headstart\[keras\]'"):
             backbones.find("keras:VGG16")
-        assert backbones.available("keras:") == []
+
+    def test_a_broken_keras_is_one_line(self, monkeypatch, tmp_path):
+        (tmp_path / "keras.py").write_text("raise OSError('no libfoo')")
+        monkeypatch.syspath_prepend(tmp_path)
+        for name in [one for one in sys.modules if one.partition(".")[0] == "keras"]:
+            monkeypatch.delitem(sys.modules, name)
+        with pytest.raises(
+            HeadstartError, match=r"keras cannot be imported \(no libfoo\); install"
+        ):
+            keras_zoo.import_keras()

@@ -360,6 +360,35 @@ def claiming():
     return model
 
 
+def twice():
+    model = plain().model()
+    model.graph.node.append(helper.make_node("Neg", ["conv0"], ["relu1"]))
+    return model
+
+
+def of_chance():
+    return plain().add("RandomNormalLike").model()
+
+
+def of_neighbours():
+    made = plain().add("GlobalAveragePool")
+    made.constants.append(numpy_helper.from_array(np.array([0]), "batch"))
+    made.nodes.append(helper.make_node("ReduceMean", [made.last, "batch"], ["mean"]))
+    made.nodes.append(helper.make_node("Mul", [made.last, "mean"], ["out"]))
+    made.last = "out"
+    return made.model()
+
+
+def circular():
+    model = plain().model()
+    opsets = [helper.make_opsetid("own", 1)]
+    calls = [helper.make_node("Again", ["a"], ["b"], domain="own")]
+    model.functions.append(helper.make_function("own", "Again", ["a"], ["b"], calls, opsets))
+    model.opset_import.extend(opsets)
+    model.graph.node[1].op_type, model.graph.node[1].domain = "Again", "own"
+    return model
+
+
 def fixed_for_good():
     made = Maker([2, 3, 16, 16], 18).conv(3, 8).add("Relu").add("GlobalAveragePool")
     return made.add("Reshape", np.array([16])).add("Reshape", np.array([4, 4])).model()
@@ -385,6 +414,10 @@ BAD = {
     "old": (lambda: plain(opset=6).model(), "opset 6; 7 to"),
     "new": (lambda: plain(opset=999).model(), "opset 999; 7 to"),
     "batch": (fixed_for_good, "not a row an image|equal"),
+    "twice": (twice, "two of its nodes make relu1"),
+    "chance": (of_chance, "not equal .*: take another layer"),
+    "neighbours": (of_neighbours, "not equal .*: take another layer"),
+    "circular": (circular, "functions that cannot be written out"),
     "empty": (lambda: onnx.ModelProto(), "no ONNX file"),
 }
 

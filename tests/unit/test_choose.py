@@ -153,7 +153,7 @@ class TestChoose:
         self, surfaces, tiny_backbone, monkeypatch
     ):
         there = [Entry("timm:a.x", "a", (9, 9)), Entry("timm:b.y", "b", (9, 9))]
-        monkeypatch.setattr(backbones, "available", lambda query: there)
+        monkeypatch.setattr(backbones, "available", lambda query, notice: there)
         monkeypatch.setattr(backbones, "at_hand", lambda entry: False)
         named = ChooseConfig((Choice(str(tiny_backbone)),), query="timm")
         chosen = choose(str(surfaces), named)
@@ -184,6 +184,7 @@ class TestCommand:
         assert done.exit_code == 0, done.output
         assert "best, efficient" in done.stdout
         assert "36 images of 3 classes, none of the test split; suggested: tiny" in done.stdout
+        assert f"{tmp_path / 'out'}: choice.json and the plot accuracy_cost.svg" in done.stdout
         document = json.loads(self.run(*given, "--json").stdout)
         assert [one["name"] for one in document["tried"]] == ["tiny", "blind"]
 

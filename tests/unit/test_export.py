@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from pipeline import export, images
 from pipeline.backbones import bundled
+from pipeline.backbones.layers import PRE_LOGITS
 from pipeline.errors import BackboneError, OutputError
 from pipeline.export import Parity, model_file, read_parity
 from pipeline.records import Backbone, Preprocess
@@ -71,6 +72,15 @@ def test_a_file_that_is_not_there_is_an_error(name):
 def test_an_unknown_name_is_an_error():
     with pytest.raises(BackboneError, match="no backbone 'resnet'"):
         model_file("resnet")
+
+
+def test_what_cannot_fit_into_a_file_is_refused_before_it_is_traced(tmp_path):
+    import torch
+
+    module = torch.nn.Linear(2**15, 2**15, device="meta")  # without memory
+    with pytest.raises(BackboneError, match=r"its weights alone have 4\.0 GiB\); choose a small"):
+        export.export(module, dataclasses.replace(LITE0, layer=PRE_LOGITS), tmp_path / "a.onnx")
+    assert entries(tmp_path) == []
 
 
 def test_parity_says_itself_in_one_line():

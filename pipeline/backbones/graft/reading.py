@@ -6,6 +6,7 @@ Runs in a process of its own (`pipeline.trial`), because protobuf and ONNX are p
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,16 @@ def read(path: Path) -> tuple[Any, str]:
     for tensor in tensors(model):
         _check_claims(tensor, shown)
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        try:
+            model = onnx.inliner.inline_local_functions(model)
+        except Exception as error:  # the inliner's own kinds, in C++
+            raise BackboneError(
+                f"{shown} has functions that cannot be written out: {one_line(error)[:120]}"
+            ) from None
+    named = [name for node in model.graph.node for name in node.output if name]
+    twice = next((name for name, count in Counter(named).items() if count > 1), None)
+    if twice is not None:
+        raise BackboneError(f"{shown} is damaged: two of its nodes make {one_line(twice)}")
     return model, sha256
 
 

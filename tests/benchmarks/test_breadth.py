@@ -1,0 +1,58 @@
+"""The table of backbones that were tried: read back as written; and all of it, on request."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
+WORKING = re.findall(r"^\| `(.+?)` \| .* / ", PAGE, re.MULTILINE)
+
+
+@pytest.fixture
+def breadth(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+    return importlib.import_module("breadth")
+
+
+def test_the_page_is_read_back_as_it_was_written(breadth):
+    works = {
+        "name": "timm:a.b",
+        "parameters": 1.5e6,
+        "gmacs": None,
+        "features": 1280,
+        "size": [224, 300],
+        "cosine_mean": 1.0,
+        "cosine_min": 0.99998,
+        "centred_min": 0.9999,
+        "relative": 0.0123,
+        "images_per_second": 4.5,
+    }
+    fails = {"name": "keras:C", "error": "cannot a / b"}
+    page = breadth.table([works, fails], ["timm:a.b", "keras:C", "timm:left"])
+    assert breadth.rows_of(page) == [works, fails]
+    assert "Tried 2 of 3: 1 work, 1 do not." in page
+    assert page.endswith("## Not tried yet\n\n`timm:left`\n")
+
+
+def test_the_page_in_the_documents_is_the_scripts(breadth):
+    rows = breadth.rows_of(PAGE)
+    assert [row["name"] for row in rows if "error" not in row] == WORKING
+    left = re.findall(r"`(.+?)`", PAGE.partition("## Not tried yet")[2])
+    assert breadth.table(rows, [row["name"] for row in rows] + left) == PAGE
+
+
+@pytest.mark.breadth
+@pytest.mark.skipif("HEADSTART_LONG" not in os.environ, reason="hours")
+@pytest.mark.parametrize("name", WORKING)
+def test_what_worked_still_does(breadth, name):
+    row = breadth.in_a_process(name)
+    assert "error" not in row, row
+    assert row["cosine_mean"] >= 0.9999
+    assert row["cosine_min"] >= 0.999
