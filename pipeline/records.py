@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.rows import Features, Pixels
+
 PRECISIONS = ("fp32", "fp16", "int8", "auto")  # what users ask for
 SPLITS = ("train", "validation", "test", "")
 RANDOM = "+random"  # in the name of a backbone without training
@@ -264,7 +266,7 @@ class Extraction:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The rows of a feature store, in memory.
+    """The rows of a feature store. Features and miniatures of a large one may stay on disk.
 
     Attributes:
         features: ``(n, d) float32``.
@@ -283,7 +285,7 @@ class FeatureSet:
         source: the source of the images as the user named it; they may be gone by now.
     """
 
-    features: NDArray[np.float32]
+    features: Features
     path: list[str]
     label: NDArray[np.int32]
     split: list[str]
@@ -291,7 +293,7 @@ class FeatureSet:
     classes: tuple[str, ...]
     extraction: dict[str, Any]
     digest: str
-    pixels: NDArray[np.uint8] | None
+    pixels: Pixels | None
     failures: list[tuple[str, str]]
     name: str
     model: str = ""

@@ -21,6 +21,7 @@ from pipeline.files import make_folder
 from pipeline.heads import HEADS, saving
 from pipeline.protocol.rules import SMALL_CLASSES, VALIDATION
 from pipeline.records import Comparison, FeatureSet
+from pipeline.rows import take
 
 _WRITTEN = (
     *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
@@ -67,6 +68,13 @@ _WRITTEN = (
     help="Look for photos that were saved again, and keep them in one fold.",
 )
 @click.option(
+    "--stream-above",
+    type=click.IntRange(min=0),
+    default=store.IN_MEMORY >> 20,
+    show_default=True,
+    help="MiB: features that would take more memory stay on disk and are read in blocks.",
+)
+@click.option(
     "--save-head",
     type=click.Choice(saving.KINDS),
     multiple=True,
@@ -92,6 +100,7 @@ def command(
     class_weight: str,
     small_classes: str,
     near_duplicates: bool,
+    stream_above: int,
     save_head: tuple[str, ...],
     allow_pickle: bool,
     seed: int,
@@ -118,7 +127,7 @@ def command(
         class_weight=None if class_weight == "none" else class_weight,
     )
     named_groups = sources.read_groups(groups) if groups else {}
-    data = _read(stores, layers)
+    data = _read(stores, layers, stream_above << 20)
     held = not force and _held_results(
         out, save_head, compare.inputs_digest(data, config, named_groups)
     )
@@ -136,14 +145,14 @@ def command(
     click.echo(f"open {one_line(out / 'report.html')}")
 
 
-def _read(stores: tuple[Path, ...], layers: tuple[str, ...]) -> list[FeatureSet]:
+def _read(stores: tuple[Path, ...], layers: tuple[str, ...], stream_above: int) -> list[FeatureSet]:
     """Read the stores, each once, and of those with several layers the wanted ones."""
     seen: set[Path] = set()
     for path in stores:
         if path.resolve() in seen:
             raise InputError(f"{one_line(path)} is given twice; give each store once")
         seen.add(path.resolve())
-    return [one for path in stores for one in store.read_layers(path, layers)]
+    return [one for path in stores for one in store.read_layers(path, layers, stream_above)]
 
 
 def _train(
@@ -187,10 +196,10 @@ def _write_model(comparison: Comparison, outcome: compare.Outcome, out: Path, to
         export.locate(data.extraction["backbone"], data.model, data.weights),
         best.head.estimator,
         data.classes,
-        data.features[rows.test],
+        take(data.features, rows.test),
         summary,
         out / "model.onnx",
-        novelty.learn(data.features[train], data.label[train], rows.group[train]),
+        novelty.learn(take(data.features, train), data.label[train], rows.group[train]),
     )
     bundle.write_companions(out, comparison)
     told.notice(f"model.onnx: {agreement}")

@@ -135,6 +135,23 @@ def about_perfection(results: Sequence[HeadResult], n_test: int) -> list[str]:
     ]
 
 
+def rank(entry: Entry) -> tuple[bool, float]:
+    """Order heads, best first: those that a model file can be made of, by cross-validation."""
+    return not entry.head.portable, -entry.head.cv_accuracy
+
+
+def about_those_not_chosen(entries: Sequence[Entry]) -> list[str]:
+    """Return a warning about heads that could not have been chosen."""
+    several = len({entry.backbone for entry in entries}) > 1
+    return [
+        f"{entry.head.name}{f' on {entry.backbone}' if several else ''} is compared and cannot be"
+        " chosen: a model of it would hold the features of all training images,"
+        f" {entry.head.out_of_fold.shape[0] * entry.data.features.shape[1] * 4 / 2**30:.1f} GiB."
+        for entry in entries
+        if not entry.head.portable
+    ]
+
+
 def about_size(best: Entry, n_train: int) -> list[str]:
     """Return a warning if the best head keeps so many training rows that its file is large."""
     dim = best.data.features.shape[1]
