@@ -203,10 +203,7 @@ class Backbone:
         return tuple(part.dim for part in self.parts)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the description as a JSON document.
-
-        ``parts`` is in it only if there are any, and no order of channels but BGR.
-        """
+        """Return it as a JSON document: no ``parts`` without any, no order of channels but BGR."""
         document = dataclasses.asdict(self)
         if self.order == "RGB":
             del document["order"]
@@ -257,11 +254,10 @@ class Extraction:
         keys = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
         if len(keys) > 1:  # what layers there are is told by their names
             keys = [key for key in keys if key != "backbone.parts"]
-        changed = [
+        return "; ".join(
             f"{key}: {theirs.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
             for key in sorted(keys)
-        ]
-        return "; ".join(changed)
+        )
 
 
 @dataclass(frozen=True)

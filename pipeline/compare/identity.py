@@ -32,7 +32,8 @@ def inputs_digest(
     Headstart are in it.
     """
     wanted = dataclasses.asdict(config)
-    del wanted["workers"]
+    for name in ("workers", "engine", "address"):  # they do not change the results
+        del wanted[name]
     streamed = [number for number, store in enumerate(stores) if is_streamed(store)]
     return digest_of(
         ({"streamed": streamed} if streamed else {})

@@ -107,7 +107,13 @@ def score_baselines(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]
 
 def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
     """Return a warning if a head is measurably better on the test than the one chosen."""
-    better = [r for r in results if r.difference_ci is not None and r.difference_ci[0] > 0]
+    better = [
+        r
+        for r in results
+        if r.difference_ci is not None
+        and r.difference_ci[0] > 0
+        and r.cv_accuracy <= results[0].cv_accuracy  # else it could not be chosen
+    ]
     several = len({result.backbone for result in results}) > 1
     names = [f"{r.name} on {r.backbone}" if several else r.name for r in better]
     if not names:
@@ -144,9 +150,10 @@ def about_those_not_chosen(entries: Sequence[Entry]) -> list[str]:
     """Return a warning about heads that could not have been chosen."""
     several = len({entry.backbone for entry in entries}) > 1
     return [
-        f"{entry.head.name}{f' on {entry.backbone}' if several else ''} is compared and cannot be"
-        " chosen: a model of it would hold the features of all training images,"
-        f" {entry.head.out_of_fold.shape[0] * entry.data.features.shape[1] * 4 / 2**30:.1f} GiB."
+        f"{entry.head.name}{f' on {entry.backbone}' if several else ''} has"
+        f" {entry.head.cv_accuracy:.1%} in cross-validation and cannot be chosen: its model would"
+        " hold the features of all training images,"
+        f" {4 * len(entry.head.out_of_fold) * entry.data.features.shape[1] / 1e6:,.0f} MB."
         for entry in entries
         if not entry.head.portable
     ]

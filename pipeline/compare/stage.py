@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ from pipeline.heads import by_name
 from pipeline.heads.baselines import MostFrequentClass, RawPixels
 from pipeline.heads.folds import divisions, predefined
 from pipeline.heads.search import FittedHead, TrainingSet, class_probabilities
-from pipeline.heads.threads import blas_threads
+from pipeline.heads.threads import blas_threads, folds_by
 from pipeline.protocol import (
     Protocol,
     check_features,
@@ -125,7 +126,7 @@ def compare(
     held_out = HeldOut(
         data.label[protocol.test], protocol.group[protocol.test], protocol.twins, config.seed
     )
-    with blas_threads(available_cores()):
+    with blas_threads(available_cores()), _engine(config):
         folds = _folds(data, protocol, config)
         searched = _search(
             dict(zip(names, aligned, strict=True)), protocol, folds, config, progress
@@ -159,6 +160,18 @@ def compare(
         provenance=provenance(inputs_digest(stores, config, named_groups)),
     )
     return comparison, Outcome(searched.entries, protocol, copies, suspects)
+
+
+@contextmanager
+def _engine(config: CompareConfig) -> Iterator[None]:
+    """Have folds and grids worked on by the wanted engine."""
+    if config.engine == "threads":
+        yield
+        return
+    from pipeline.distribute.joblib_ray import joblib_on_ray
+
+    with joblib_on_ray(config.address) as mapped, folds_by(mapped):
+        yield
 
 
 def _divide(

@@ -237,7 +237,7 @@ class _Run:
         try:
             told = self._ray.get(ref)
         except errors.RayTaskError as error:
-            raise _cause(error) from None
+            raise cause_of(error) from None
         except errors.RuntimeEnvSetupError as error:
             raise HeadstartError(f"a worker cannot start: {one_line(error)}") from None
         except errors.RayActorError as error:
@@ -260,7 +260,7 @@ class _Run:
         try:
             result = self._ray.get(ref)
         except errors.RayTaskError as error:
-            raise _cause(error) from None
+            raise cause_of(error) from None
         except (errors.RayActorError, errors.OutOfMemoryError) as error:
             self._engine.lost += 1
             self._tries[number] += 1
@@ -299,7 +299,7 @@ def _check(told: dict[str, str]) -> None:
         )
 
 
-def _cause(error: Any) -> Exception:  # noqa: ANN401
+def cause_of(error: Any) -> Exception:  # noqa: ANN401
     """Return the exception that work raised, as if it had been raised here."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, HeadstartError):

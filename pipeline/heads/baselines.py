@@ -17,7 +17,7 @@ from pipeline.heads.search import (
     class_probabilities,
     finish,
 )
-from pipeline.heads.threads import run_parallel
+from pipeline.heads.threads import run_folds
 from pipeline.metrics import accuracy
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class RawPixels:
         kept = min(self.components, data.features.shape[1], *(len(fit) for fit, _ in data.folds))
         # Each fold at work holds its rows twice.
         at_once = int(max(1, min(data.workers, FOLD_BYTES // (2 * data.features.nbytes))))
-        folds = run_parallel(lambda fold: self._predict(data, *fold, kept), data.folds, at_once)
+        folds = run_folds(lambda fold: self._predict(data, *fold, kept), data.folds, at_once)
         true = [data.labels[held_out] for _, held_out in data.folds]
         candidates = [
             Candidate(

@@ -166,7 +166,7 @@ def _folds_of(part: TrainingSet, c: float, space: RowSpace) -> NDArray[np.float3
     found = [problem.solve(c).coefficients for problem in _problems(part)]
     coefficients, own = np.concatenate(found), part.row_space
     weights = own.axes @ coefficients[:, :-1]
-    intercepts = coefficients[:, -1:] + (space.mean - own.mean) @ weights
+    intercepts = coefficients[:, -1:] + ((space.mean - own.mean) @ weights)[:, None]
     return np.concatenate([space.axes.T @ weights, intercepts], axis=1)
 
 

@@ -157,7 +157,7 @@ class _Indexed:
             for _, block in blocks(data.rows, BLOCK):
                 self._index.add(self._components(block))
         self._index.nprobe = max(1, int(lists * FEWEST))
-        recall = self._settle(data, rng, lists)
+        recall, k = self._settle(data, rng, lists)
         self.params: dict[str, Any] = {
             "components": dim,
             "lists": lists,
@@ -165,12 +165,16 @@ class _Indexed:
             "recall": round(recall, 4),
         }
         self.told = (
-            f"approximate neighbours by {dim} principal components, {self._index.nprobe:,} of {lists:,} lists looked into, "
-            f"{recall:.1%} of the true {NEIGHBOURS} found"
+            f"approximate neighbours: {dim} principal components, {self._index.nprobe:,} of"
+            f" {lists:,} lists looked into, {recall:.1%} of the true {k} found"
         )
 
-    def _settle(self, data: TrainingSet, rng: np.random.Generator, lists: int) -> float:
-        """Look into more and more lists until enough neighbours are found; return how many are."""
+    def _settle(self, data: TrainingSet, rng: np.random.Generator, lists: int) -> tuple[float, int]:
+        """Look into more lists until enough neighbours are found.
+
+        Returns:
+            The share of the true neighbours that is found, and of how many.
+        """
         fit, held_out = data.folds[0]
         asked = np.sort(rng.choice(held_out, min(SAMPLE, len(held_out)), replace=False))
         rows = data.rows[asked]
@@ -181,7 +185,7 @@ class _Indexed:
             shared = [len(np.intersect1d(a, b)) for a, b in zip(true, found, strict=True)]
             recall = float(np.mean(shared)) / k
             if recall >= RECALL or 2 * self._index.nprobe > lists * MOST:
-                return recall
+                return recall, k
             self._index.nprobe *= 2
 
     def nearest(

@@ -166,6 +166,10 @@ class TrainingSet:
             fold=self.fold[..., rows],
         )
 
+    def without_features(self) -> TrainingSet:
+        """Return the images without what is worked out from features: what little may travel."""
+        return dataclasses.replace(self, features=np.empty((len(self.labels), 0), np.float32))
+
     def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Put together what the folds' models say of the rows held out.
 

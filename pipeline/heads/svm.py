@@ -22,7 +22,7 @@ from pipeline.heads.search import (
     finish,
     squared_distances,
 )
-from pipeline.heads.threads import run_parallel
+from pipeline.heads.threads import run_folds
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -60,8 +60,9 @@ class LinearSVMHead:
         if _is_large(data):
             return self._least_squares(data, started)
         gram = data.gram
-        paths = run_parallel(
-            lambda fold: _path(gram, data, fold, None, self.c_grid), data.folds, data.workers
+        bare = data.without_features()
+        paths = run_folds(
+            lambda fold: _path(gram, bare, fold, None, self.c_grid), data.folds, data.workers
         )
         candidates = [
             _candidate({"C": c}, steps, data)
@@ -115,8 +116,9 @@ class RbfSVMHead:
             return self._least_squares(data, gammas, started)
         gram = data.gram
         tasks = [(gamma, fold) for gamma in gammas for fold in data.folds]
-        paths = run_parallel(
-            lambda task: _path(gram, data, task[1], task[0], self.c_grid), tasks, data.workers
+        bare, costs = data.without_features(), self.c_grid
+        paths = run_folds(
+            lambda task: _path(gram, bare, task[1], task[0], costs), tasks, data.workers
         )
         folds = len(data.folds)
         candidates = [
@@ -186,8 +188,9 @@ def _answers(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float
             design = leastsquares.describe(leastsquares.landmarks(data, gamma), data)
         return list(LeastSquares(design, data).answers(params["alpha"]))
     gram = data.gram
-    paths = run_parallel(
-        lambda fold: _path(gram, data, fold, gamma, [params["C"]]), data.folds, data.workers
+    bare = data.without_features()
+    paths = run_folds(
+        lambda fold: _path(gram, bare, fold, gamma, [params["C"]]), data.folds, data.workers
     )
     return [path[0].values for path in paths]
 
