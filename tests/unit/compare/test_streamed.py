@@ -33,11 +33,9 @@ def stores(tiny_backbone, tmp_path_factory):
         Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
     config = EmbedConfig(str(tiny_backbone))
     embed(str(root / "data"), root / "one.h5", config)
-    done = CliRunner().invoke(
-        cli,
-        ["features", str(root / "data"), "--backbone", str(tiny_backbone), "--engine", "threads"]
-        + ["--shard-size", "32", "--out", str(root / "folder")],
-    )
+    words = ("features", root / "data", "--backbone", tiny_backbone, "--out", root / "folder")
+    options = ("--engine", "threads", "--shard-size", "32")
+    done = CliRunner().invoke(cli, [str(word) for word in (*words, *options)])
     assert done.exit_code == 0, done.output
     return root
 
