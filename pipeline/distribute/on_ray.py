@@ -301,11 +301,10 @@ def _check(told: dict[str, str]) -> None:
 
 def cause_of(error: Any) -> Exception:  # noqa: ANN401
     """Return the exception that work raised, as if it had been raised here."""
-    cause = getattr(error, "cause", None)
+    cause = getattr(error, "cause", None) or error
     if isinstance(cause, HeadstartError):
         return cause
-    kind = type(cause or error).__name__
-    return HeadstartError(f"a worker failed: {kind}: {one_line(cause or error)[:500]}")
+    return HeadstartError(f"a worker failed: {type(cause).__name__}: {one_line(cause)[:500]}")
 
 
 def _reach(address: str) -> None:

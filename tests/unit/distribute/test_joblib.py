@@ -52,7 +52,7 @@ def test_what_goes_wrong_there_is_one_line_here(ray_cluster):
         raise InputError("no such thing")
 
     with joblib_on_ray() as mapped:
-        with pytest.raises(HeadstartError, match=r"^a worker failed: ValueError: two lines$"):
+        with pytest.raises(HeadstartError, match=r"^a worker failed: ValueError: two\\nlines$"):
             mapped(fails, [1, 2])
         with pytest.raises(InputError, match=r"^no such thing$"):
             mapped(refuses, [1])
