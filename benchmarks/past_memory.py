@@ -188,33 +188,28 @@ def _resident(pid: int) -> int:
 
 
 def draw(runs: list[dict]) -> str:
-    """Return the growth as one SVG: seconds on the left, gibibytes on the right."""
-    seconds = {name: [] for name in ("whole run", *HEADS)}
-    memory = {"whole run, as it comes": [], "whole run, from disk": []}
-    limit = [one for one in runs if not one["options"]]
-    disk = [one for one in runs if one["options"]] + [
-        one for one in limit if any("disk" in text for text in one["warnings"])
-    ]
-    for one in sorted(limit, key=lambda one: one["rows"]):
-        seconds["whole run"].append((one["rows"], one["seconds"]))
-        memory["whole run, as it comes"].append((one["rows"], one["peak_gib"]))
-        for name, head in one["heads"].items():
-            seconds[name].append((one["rows"], head["seconds"]))
-    for one in sorted(disk, key=lambda one: one["rows"]):
-        memory["whole run, from disk"].append((one["rows"], one["peak_gib"]))
+    """Return the growth as one SVG: seconds a head from disk on the left, memory on the right."""
+    seconds: dict[str, list] = {name: [] for name in HEADS}
+    memory: dict[str, list] = {"from disk": [], "in memory": []}
+    for one in sorted(runs, key=lambda one: one["rows"]):
+        from_disk = any("stay on disk" in text for text in one["warnings"])
+        memory["from disk" if from_disk else "in memory"].append((one["rows"], one["peak_gib"]))
+        if from_disk:
+            for name, head in one["heads"].items():
+                seconds[name].append((one["rows"], head["seconds"]))
     return "\n".join(
         [
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 420" font-family="sans-serif"'
             ' font-size="13" role="img" aria-label="Growth of train-heads with the rows">',
             '<rect width="960" height="420" fill="#fff"/>',
-            *_panel(70, "seconds", seconds, (1.0, 10_000.0)),
-            *_panel(560, "peak memory, GiB", memory, (0.3, 30.0)),
+            *_panel(70, "search and final fit from disk, seconds", seconds, (1.0, 10_000.0)),
+            *_panel(560, "peak memory of the whole run, GiB", memory, (0.1, 100.0)),
             "</svg>\n",
         ]
     )
 
 
-COLOURS = ("#111827", "#2563eb", "#059669", "#d97706", "#db2777")
+COLOURS = ("#2563eb", "#059669", "#d97706", "#db2777")
 
 
 def _panel(
@@ -239,8 +234,9 @@ def _panel(
         yield f'<text x="{x:.1f}" y="{top + height + 20}" text-anchor="middle">{rows:,}</text>'
     middle = left + width / 2
     yield f'<text x="{middle}" y="{top + height + 42}" text-anchor="middle">rows × 1,280</text>'
-    for number, (name, points) in enumerate(lines.items()):
-        colour, dash = COLOURS[number], ' stroke-dasharray="6 4"' if "disk" in name else ""
+    held = [item for item in lines.items() if item[1]]
+    for number, (name, points) in enumerate(held):
+        colour, dash = COLOURS[number], ' stroke-dasharray="6 4"' if name == "in memory" else ""
         placed = [place(*point) for point in points]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in placed)
         yield f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>'
