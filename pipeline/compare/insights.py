@@ -201,11 +201,15 @@ def learn_curve(training: TrainingSet, best: Entry) -> dict[str, Any]:
 
 
 def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:
-    """Hold fewer images out, of those that the best head has an out-of-fold answer for."""
-    known = draw.held_out[np.isfinite(best.head.out_of_fold[draw.held_out]).all(axis=1)]
+    """Hold fewer images out, of those that the best head has an out-of-fold answer for.
+
+    What it has none for, it was not fitted on either: the largest size is without them.
+    """
+    answered: NDArray[np.bool_] = np.isfinite(best.head.out_of_fold).all(axis=1)
+    known, whole = (rows[answered[rows]] for rows in (draw.held_out, draw.fits[-1]))
     rng = np.random.default_rng(seed)
     held_out = np.sort(rng.choice(known, min(HELD_OUT, len(known)), replace=False))
-    return dataclasses.replace(draw, held_out=held_out)
+    return dataclasses.replace(draw, held_out=held_out, fits=[*draw.fits[:-1], whole])
 
 
 def score_backbone(store: FeatureSet, training: TrainingSet) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ from pipeline.cli import cli
 from pipeline.compare import CompareConfig, compare
 from pipeline.embed import EmbedConfig, embed
 from pipeline.errors import InputError, StoreError
-from pipeline.heads import knn, sampling
+from pipeline.heads import knn, sampling, svm
 from pipeline.rows import StoredRows
 
 
@@ -102,3 +102,13 @@ def test_a_store_that_goes_away_is_one_line(stores, tmp_path):
         path.unlink()
     with pytest.raises(StoreError, match="no feature store at"):
         found.features[:]
+
+
+@pytest.mark.slow
+def test_the_largest_size_of_the_curve_is_what_was_fitted_on(stores, monkeypatch):
+    monkeypatch.setattr(svm, "SAMPLED", 60)
+    data = store.read_layers(stores / "folder", stream_above=0)
+    comparison, _ = compare(data, CompareConfig(heads=("rbf-svm",)))
+    sizes = [point["images"] for point in comparison.insights["learning_curve"]["points"]]
+    assert sizes[-1] == pytest.approx(48, abs=2)  # four of five folds
+    assert comparison.heads[0].approximation.endswith("fitted on 60 of the rows")
