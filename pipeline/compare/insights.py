@@ -205,7 +205,7 @@ def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curv
 
     What it has none for, it was not fitted on either: the largest size is without them.
     """
-    answered: NDArray[np.bool_] = np.isfinite(best.head.out_of_fold).all(axis=1)
+    answered = np.isfinite(best.head.out_of_fold[:, 0])
     known, whole = (rows[answered[rows]] for rows in (draw.held_out, draw.fits[-1]))
     rng = np.random.default_rng(seed)
     held_out = np.sort(rng.choice(known, min(HELD_OUT, len(known)), replace=False))
