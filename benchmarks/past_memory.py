@@ -193,7 +193,8 @@ def draw(runs: list[dict]) -> str:
     memory: dict[str, list] = {"from disk": [], "in memory": []}
     for one in sorted(runs, key=lambda one: one["rows"]):
         from_disk = any("stay on disk" in text for text in one["warnings"])
-        memory["from disk" if from_disk else "in memory"].append((one["rows"], one["peak_gib"]))
+        if one["peak_gib"]:
+            memory["from disk" if from_disk else "in memory"].append((one["rows"], one["peak_gib"]))
         if from_disk:
             for name, head in one["heads"].items():
                 seconds[name].append((one["rows"], head["seconds"]))
