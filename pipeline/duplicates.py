@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pipeline import groups
 from pipeline.distribute import available_cores
 from pipeline.heads.threads import run_parallel
+from pipeline.rows import Features, Pixels
 
 MIN_CORRELATION = 0.98  # enough by itself, unless the features object
 MIN_AGREEMENT = 0.88  # of what both say together, with these weights
@@ -67,9 +68,9 @@ class Duplicates:
 
 
 def find(
-    features: NDArray[np.float32],
+    features: Features,
     sha256: NDArray[np.uint8],
-    pixels: NDArray[np.uint8] | None,
+    pixels: Pixels | None,
     near: bool = True,
 ) -> Duplicates:
     """Find the images that occur more than once.
@@ -171,7 +172,7 @@ class _Pairs(NamedTuple):
 
 
 def _near_pairs(
-    features: NDArray[np.float32], pixels: NDArray[np.uint8] | None, rows: NDArray[np.intp]
+    features: Features, pixels: Pixels | None, rows: NDArray[np.intp]
 ) -> Iterator[_Pairs]:
     """Yield pairs of places in ``rows``, tile by tile."""
     patterns = None if pixels is None else _patterns(pixels, rows)
@@ -216,7 +217,7 @@ def _closeness(cosine: NDArray[np.float32], room: np.float32) -> NDArray[np.floa
 
 
 def _cosines(
-    features: NDArray[np.float32],
+    features: Features,
     left: NDArray[np.intp],
     right: NDArray[np.intp],
     i: NDArray[np.intp],
@@ -234,7 +235,7 @@ def _cosines(
     return cosine
 
 
-def _usual_cosine(features: NDArray[np.float32], rows: NDArray[np.intp]) -> float:
+def _usual_cosine(features: Features, rows: NDArray[np.intp]) -> float:
     """Return the median, over a sample of images, of the cosine to their fifth neighbour."""
     sample = rows[:: -(-len(rows) // SAMPLE)]
     nth = min(NEIGHBOUR, len(rows) - 1)
@@ -258,7 +259,7 @@ def _directions(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows
 
 
-def _patterns(pixels: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+def _patterns(pixels: Pixels, rows: NDArray[np.intp]) -> NDArray[np.float32]:
     """Return a ``(len(rows), 257)`` vector of norm 1 an image: its grey pattern without the mean.
 
     A pattern is the sum of one that equals its mirror image and one that is its own negative

@@ -39,7 +39,9 @@ class FeatureStore:
     @property
     def features(self) -> NDArray[np.float32]:
         """``(n, d)``, a row an image."""
-        return self.rows.features
+        features = self.rows.features
+        assert isinstance(features, np.ndarray)  # `store.read` leaves nothing on disk
+        return features
 
     @property
     def paths(self) -> list[str]:

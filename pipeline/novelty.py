@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.rows import Features
+
 NEIGHBOURS = 5
 QUANTILE = 0.99  # of 100 images like the training set, one is marked
 MAX_REFERENCE = 1_000  # training images kept; more only where there are more classes
@@ -44,7 +46,7 @@ class Reference:
 
 
 def learn(
-    features: NDArray[np.float32],
+    features: Features,
     labels: NDArray[np.integer],
     group: NDArray[np.integer],
     seed: int = 0,

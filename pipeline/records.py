@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.rows import Features, Pixels
+
 PRECISIONS = ("fp32", "fp16", "int8", "auto")  # what users ask for
 SPLITS = ("train", "validation", "test", "")
 RANDOM = "+random"  # in the name of a backbone without training
@@ -199,10 +201,7 @@ class Backbone:
         return tuple(part.dim for part in self.parts)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the description as a JSON document.
-
-        ``parts`` is in it only if there are any, and no order of channels but BGR.
-        """
+        """Return it as a JSON document: no ``parts`` without any, no order of channels but BGR."""
         document = dataclasses.asdict(self)
         if self.order == "RGB":
             del document["order"]
@@ -253,16 +252,15 @@ class Extraction:
         keys = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
         if len(keys) > 1:  # what layers there are is told by their names
             keys = [key for key in keys if key != "backbone.parts"]
-        changed = [
+        return "; ".join(
             f"{key}: {theirs.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
             for key in sorted(keys)
-        ]
-        return "; ".join(changed)
+        )
 
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The rows of a feature store, in memory.
+    """The rows of a feature store. Features and miniatures of a large one may stay on disk.
 
     Attributes:
         features: ``(n, d) float32``.
@@ -282,7 +280,7 @@ class FeatureSet:
         run: what the last run that embedded something says of itself (JSON).
     """
 
-    features: NDArray[np.float32]
+    features: Features
     path: list[str]
     label: NDArray[np.int32]
     split: list[str]
@@ -290,7 +288,7 @@ class FeatureSet:
     classes: tuple[str, ...]
     extraction: dict[str, Any]
     digest: str
-    pixels: NDArray[np.uint8] | None
+    pixels: Pixels | None
     failures: list[tuple[str, str]]
     name: str
     model: str = ""

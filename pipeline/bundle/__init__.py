@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import certificate, modelfile
 from pipeline.bundle.companions import write_companions
@@ -26,6 +25,7 @@ from pipeline.errors import HeadstartError
 from pipeline.files import replacing
 from pipeline.images import decode
 from pipeline.novelty import METHOD, Reference
+from pipeline.rows import Features
 from pipeline.runner import (
     HEAD_INPUT,
     LABEL,
@@ -88,7 +88,7 @@ def bundle(
     backbone: Path,
     estimator: Any,  # noqa: ANN401 - a scikit-learn classifier
     classes: tuple[str, ...],
-    features: NDArray[np.float32],
+    features: Features,
     summary: dict[str, Any],
     out: Path,
     reference: Reference | None = None,
@@ -145,7 +145,7 @@ def _describe(reference: Reference) -> dict[str, Any]:
     }
 
 
-def _agreement(path: Path, estimator: Any, features: NDArray[np.float32]) -> Agreement:  # noqa: ANN401
+def _agreement(path: Path, estimator: Any, features: Features) -> Agreement:  # noqa: ANN401
     session = open_session(path)
     equal, difference = 0, 0.0
     for start in range(0, len(features), _BLOCK):

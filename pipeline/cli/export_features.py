@@ -16,7 +16,8 @@ from pipeline.feature_export import KINDS, export_features
 @click.argument("store", type=PLACE)
 @click.option("--to", type=click.Choice(KINDS), required=True, help="The format.")
 @click.option("--out", type=FILE, help="The file.  [default: STORE with the format's ending]")
-def command(store: Path | str, to: str, out: Path | None) -> None:
+@click.option("--layer", default="", help="Of a store with several layers, which one.")
+def command(store: Path | str, to: str, out: Path | None, layer: str) -> None:
     """Write embeddings, a map in two dimensions, labels and paths as a table.
 
     For pandas, embedding-atlas, FiftyOne, Spotlight and others. The map is that of the first two
@@ -24,5 +25,5 @@ def command(store: Path | str, to: str, out: Path | None) -> None:
     """
     if isinstance(store, str) and out is None:
         raise click.UsageError("give --out for a store behind a URL")
-    written = export_features(mirror.read_here(store), to, out)
+    written = export_features(mirror.read_here(store), to, out, layer)
     click.echo(", ".join(map(one_line, written)) + " written")

@@ -20,6 +20,7 @@ from pipeline.files import make_folder
 from pipeline.heads import HEADS, saving
 from pipeline.protocol.rules import SMALL_CLASSES, VALIDATION
 from pipeline.records import Comparison, FeatureSet
+from pipeline.rows import take
 
 _WRITTEN = (
     *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
@@ -66,6 +67,26 @@ _WRITTEN = (
     help="Look for photos that were saved again, and keep them in one fold.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(compare.config.ENGINES),
+    default=compare.config.ENGINES[0],
+    show_default=True,
+    help="Who works on folds and grids: threads, or processes on Ray.",
+)
+@click.option(
+    "--address",
+    default="",
+    metavar="auto|HOST:PORT|ray://HOST:PORT",
+    help="A Ray cluster; without one, RAY_ADDRESS or this machine.",
+)
+@click.option(
+    "--stream-above",
+    type=click.IntRange(min=0),
+    default=store.IN_MEMORY >> 20,
+    show_default=True,
+    help="MiB: features that would take more memory stay on disk and are read in blocks.",
+)
+@click.option(
     "--save-head",
     type=click.Choice(saving.KINDS),
     multiple=True,
@@ -92,6 +113,9 @@ def command(
     class_weight: str,
     small_classes: str,
     near_duplicates: bool,
+    engine: str,
+    address: str,
+    stream_above: int,
     save_head: tuple[str, ...],
     allow_pickle: bool,
     how: str | None,
@@ -106,7 +130,7 @@ def command(
     results.json, predictions.csv, label_issues.csv (training images whose label is in doubt),
     duplicates.csv, model.onnx, report.html and plots into the --out folder.
     """
-    _check_saving(save_head, allow_pickle)
+    _check_options(save_head, allow_pickle, engine, address)
     names = tuple(name.strip() for name in heads.split(",") if name.strip())
     config = compare.CompareConfig(
         heads=names,
@@ -117,9 +141,11 @@ def command(
         small_classes=small_classes,
         near_duplicates=near_duplicates,
         class_weight=None if class_weight == "none" else class_weight,
+        engine=engine,
+        address=address,
     )
     named_groups = sources.read_groups(groups) if groups else {}
-    data = _read(stores, layers)
+    data = _read(stores, layers, stream_above << 20)
     held = not force and _held_results(
         out, save_head, compare.inputs_digest(data, config, named_groups)
     )
@@ -137,14 +163,14 @@ def command(
     click.echo(f"open {one_line(out / 'report.html')}")
 
 
-def _read(stores: tuple[Path, ...], layers: tuple[str, ...]) -> list[FeatureSet]:
+def _read(stores: tuple[Path, ...], layers: tuple[str, ...], stream_above: int) -> list[FeatureSet]:
     """Read the stores, each once, and of those with several layers the wanted ones."""
     seen: set[Path] = set()
     for path in stores:
         if path.resolve() in seen:
             raise InputError(f"{one_line(path)} is given twice; give each store once")
         seen.add(path.resolve())
-    return [one for path in stores for one in store.read_layers(path, layers)]
+    return [one for path in stores for one in store.read_layers(path, layers, stream_above)]
 
 
 def _train(
@@ -191,16 +217,18 @@ def _write_model(comparison: Comparison, outcome: compare.Outcome, out: Path) ->
         export.locate(data.extraction["backbone"], data.model, data.weights),
         best.head.estimator,
         data.classes,
-        data.features[rows.test],
+        take(data.features, rows.test),
         summary,
         out / "model.onnx",
-        novelty.learn(data.features[train], data.label[train], rows.group[train]),
+        novelty.learn(take(data.features, train), data.label[train], rows.group[train]),
     )
     bundle.write_companions(out, comparison)
     return f"model.onnx: {agreement}"
 
 
-def _check_saving(kinds: tuple[str, ...], allow_pickle: bool) -> None:
+def _check_options(kinds: tuple[str, ...], allow_pickle: bool, engine: str, address: str) -> None:
+    if address and engine != "ray":
+        raise click.UsageError("--address is for --engine ray")
     if saving.UNSAFE in kinds and not allow_pickle:
         raise click.UsageError(
             "a joblib file is a pickle: loading it runs any code in it; add --allow-pickle if all "

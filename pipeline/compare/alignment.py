@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError, one_line
 from pipeline.records import FeatureSet, flat
+from pipeline.rows import take
 
 Key = tuple[bytes, str | int]
 
@@ -45,7 +46,7 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
         )
     _check_agreement(stores, rows)
     pixels = next(
-        (s.pixels[r] for s, r in zip(stores, rows, strict=True) if s.pixels is not None), None
+        (take(s.pixels, r) for s, r in zip(stores, rows, strict=True) if s.pixels is not None), None
     )
     shared = dataclasses.replace(
         first,
@@ -58,7 +59,7 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
     aligned = [
         dataclasses.replace(
             shared,
-            features=store.features[at],
+            features=take(store.features, at),
             extraction=store.extraction,
             digest=store.digest,
             model=store.model,

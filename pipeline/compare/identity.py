@@ -15,8 +15,10 @@ import numpy as np
 import pipeline
 from pipeline.compare.config import CompareConfig
 from pipeline.records import FeatureSet, digest_of
+from pipeline.rows import StoredRows, blocks
 
 RUN = ("embedded", "seconds", "device", "provider")  # facts of a store's last run
+BLOCK = 8192  # rows that are hashed at once
 PACKAGES = ("numpy", "scipy", "scikit-learn", "joblib")
 
 
@@ -31,9 +33,12 @@ def inputs_digest(
     Headstart are in it.
     """
     wanted = dataclasses.asdict(config)
-    del wanted["workers"]
+    for name in ("workers", "engine", "address"):  # they do not change the results
+        del wanted[name]
+    streamed = [number for number, store in enumerate(stores) if is_streamed(store)]
     return digest_of(
-        {
+        ({"streamed": streamed} if streamed else {})
+        | {
             "data": [_data_hash(store) for store in stores],
             "groups": dict(named_groups or {}),
             "config": wanted,
@@ -65,11 +70,17 @@ def provenance(inputs: str, stores: Mapping[str, FeatureSet]) -> dict[str, Any]:
     }
 
 
+def is_streamed(data: FeatureSet) -> bool:
+    """Say whether features stay on disk."""
+    return isinstance(data.features, StoredRows)
+
+
 def _data_hash(data: FeatureSet) -> str:
     """Return a SHA-256 over everything that the results depend on."""
     names = {"path": data.path, "split": data.split, "classes": data.classes, "of": data.digest}
     content = hashlib.sha256(digest_of(names).encode())
-    arrays = [data.features, data.label, data.sha256]
+    arrays: list[Any] = [data.features, data.label, data.sha256]
     for array in arrays if data.pixels is None else [*arrays, data.pixels]:
-        content.update(np.ascontiguousarray(array).data)
+        for _, rows in blocks(array, BLOCK):
+            content.update(np.ascontiguousarray(rows).data)
     return content.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, duplicates, label_errors, learning_curve, transferability
+from pipeline.compare.identity import is_streamed
 from pipeline.compare.scoring import Entry
 from pipeline.duplicates import Duplicates
 from pipeline.errors import one_line
-from pipeline.heads import HEADS
+from pipeline.heads import HEADS, sampling
 from pipeline.heads.logistic import LogisticRegressionHead
 from pipeline.heads.search import TrainingSet
 from pipeline.label_errors import LabelErrors
@@ -22,6 +24,7 @@ from pipeline.protocol.wording import utf8
 from pipeline.records import FeatureSet
 
 NEAR_DUPLICATES = "near-duplicates"
+HELD_OUT = 4_000  # images of features on disk that a draw of the learning curve is scored on
 NAMED = 3  # pairs of files that a warning names; the others are in duplicates.csv
 _USUAL_C = 3.0  # for label errors, where logistic regression was not asked for
 
@@ -33,17 +36,24 @@ class Suspects:
     Attributes:
         rows: ``(m,)`` rows of the feature set that were judged, ascending.
         found: what was found, for these rows.
+        rounds: how often models judged them.
     """
 
     rows: NDArray[np.intp]
     found: LabelErrors
+    rounds: int = 2
 
 
 # ---- copies --------------------------------------------------------------------------------------
 
 
 def find_duplicates(data: FeatureSet, near: bool) -> Duplicates:
-    """Find the copies among all images, labelled or not."""
+    """Find the copies among all images, labelled or not.
+
+    Comparing all pairs grows with their number: of a store on disk, only images with the same
+    bytes are looked for.
+    """
+    near = near and not is_streamed(data)
     return duplicates.find(data.features, data.sha256, data.pixels, near)
 
 
@@ -74,7 +84,7 @@ def describe_duplicates(data: FeatureSet, found: Duplicates, protocol: Protocol)
         "groups": len(np.unique(found.group[rows])),
         "exact": int(found.exact.sum()),
         "near": len(rows) - int(found.exact.sum()),
-        "rule": duplicates.rule(data.pixels is not None),
+        "rule": "the same bytes" if is_streamed(data) else duplicates.rule(data.pixels is not None),
         "test_images_with_twins_in_training": [utf8(data.path[row]) for row in leaked],
         "contradicting": [
             [utf8(data.path[a]), utf8(data.path[b])]
@@ -109,7 +119,8 @@ def find_label_errors(
     Whatever the best head is, the probabilities are those of logistic regression: calibrated ones
     of a support vector machine rank errors much worse (`benchmarks/label_errors.py`). They are
     worked out twice, the second time by models that are spared the suspects of the first: errors
-    that repeat, as mistaking one class for another does, would else vouch for each other.
+    that repeat, as mistaking one class for another does, would else vouch for each other. Of
+    features on disk, which each round would read many times, they are worked out once.
 
     Args:
         training: the training images, with the features that the best head reads.
@@ -123,6 +134,8 @@ def find_label_errors(
     judged = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
     labels = training.labels[judged]
     first = label_errors.find(labels, probabilities[judged])
+    if training.streamed:
+        return Suspects(protocol.train[judged], first, rounds=1)
     suspect = np.zeros(len(training.labels), bool)
     suspect[judged[first.suspects]] = True
     parts = [(_spared(fit, suspect, training.labels), held) for fit, held in training.folds]
@@ -135,7 +148,8 @@ def describe_label_errors(suspects: Suspects) -> dict[str, Any]:
     return {
         "images": len(suspects.rows),
         "suspects": len(suspects.found.suspects),
-        "method": "confident learning on out-of-fold logistic regression",
+        "method": "confident learning on out-of-fold logistic regression"
+        + (", in one round" if suspects.rounds == 1 else ""),
     }
 
 
@@ -166,7 +180,12 @@ def learn_curve(training: TrainingSet, best: Entry) -> dict[str, Any]:
     ) -> list[NDArray[np.intp]]:
         if not parts:
             return []
-        return [a.argmax(axis=1) for a in family.answers(params, training.divided(parts))]
+        data = training
+        if training.streamed:  # what is fitted on and held out fits into memory
+            used = np.unique(np.concatenate([rows for part in parts for rows in part]))
+            data = training.part(used)
+            parts = [(np.searchsorted(used, a), np.searchsorted(used, b)) for a, b in parts]
+        return [a.argmax(axis=1) for a in family.answers(params, data.divided(parts))]
 
     whole: NDArray[np.intp] = best.head.out_of_fold.argmax(axis=1)
     if len(np.atleast_2d(training.fold)) > 1:  # a mean over repeats is better than one model
@@ -174,17 +193,35 @@ def learn_curve(training: TrainingSet, best: Entry) -> dict[str, Any]:
             held_out = np.flatnonzero(division == number)
             whole[held_out] = answers([(np.flatnonzero(division != number), held_out)])[0]
     draws = learning_curve.draw(training.labels, division, training.seed)
+    if training.streamed:
+        draws = [_thinned(one, best, training.seed) for one in draws]
     curve = learning_curve.measure(draws, training.labels, answers, whole)
     described = learning_curve.describe(curve, len(training.labels), training.seed)
     return {"head": best.head.name, "backbone": best.backbone} | described
 
 
+def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:
+    """Hold fewer images out, of those that the best head has an out-of-fold answer for.
+
+    What it has none for, it was not fitted on either: the largest size is without them.
+    """
+    answered = np.isfinite(best.head.out_of_fold[:, 0])
+    known, whole = (rows[answered[rows]] for rows in (draw.held_out, draw.fits[-1]))
+    rng = np.random.default_rng(seed)
+    held_out = np.sort(rng.choice(known, min(HELD_OUT, len(known)), replace=False))
+    return dataclasses.replace(draw, held_out=held_out, fits=[*draw.fits[:-1], whole])
+
+
 def score_backbone(store: FeatureSet, training: TrainingSet) -> dict[str, float | None]:
     """Return the ``scores`` of a backbone, from its normalised training rows alone.
+
+    Of features on disk, from some of them.
 
     ``nce`` and ``leep`` need the classifier that the backbone was trained with; they are None
     where it is not at hand.
     """
+    if training.streamed:
+        training = sampling.tuning_part(training)
     rows, labels = training.rows, training.labels
     h_score, regularised = transferability.h_scores(rows, labels)
     scores: dict[str, float | None] = {

@@ -107,7 +107,13 @@ def score_baselines(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]
 
 def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
     """Return a warning if a head is measurably better on the test than the one chosen."""
-    better = [r for r in results if r.difference_ci is not None and r.difference_ci[0] > 0]
+    better = [
+        r
+        for r in results
+        if r.difference_ci is not None
+        and r.difference_ci[0] > 0
+        and r.cv_accuracy <= results[0].cv_accuracy  # else it could not be chosen
+    ]
     several = len({result.backbone for result in results}) > 1
     names = [f"{r.name} on {r.backbone}" if several else r.name for r in better]
     if not names:
@@ -132,6 +138,24 @@ def about_perfection(results: Sequence[HeadResult], n_test: int) -> list[str]:
         f"No error on {n_test:,} test images ({', '.join(dict.fromkeys(perfect))}): an interval"
         " without width shows no doubt, yet up to"
         f" {min(1.0, 3 / n_test):.1%} of further images may be misclassified (rule of three)."
+    ]
+
+
+def rank(entry: Entry) -> tuple[bool, float]:
+    """Order heads, best first: those that a model file can be made of, by cross-validation."""
+    return not entry.head.portable, -entry.head.cv_accuracy
+
+
+def about_those_not_chosen(entries: Sequence[Entry]) -> list[str]:
+    """Return a warning about heads that could not have been chosen."""
+    several = len({entry.backbone for entry in entries}) > 1
+    return [
+        f"{entry.head.name}{f' on {entry.backbone}' if several else ''} has"
+        f" {entry.head.cv_accuracy:.1%} in cross-validation and cannot be chosen: its model would"
+        " hold the features of all training images,"
+        f" {4 * len(entry.head.out_of_fold) * entry.data.features.shape[1] / 1e6:,.0f} MB."
+        for entry in entries
+        if not entry.head.portable
     ]
 
 

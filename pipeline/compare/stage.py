@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from pipeline import groups
 from pipeline.compare.alignment import align, backbone_names
 from pipeline.compare.config import CompareConfig
-from pipeline.compare.identity import inputs_digest, provenance
+from pipeline.compare.identity import inputs_digest, is_streamed, provenance
 from pipeline.compare.insights import (
+    HELD_OUT,
     NEAR_DUPLICATES,
     Suspects,
     about_duplicates,
@@ -31,6 +33,8 @@ from pipeline.compare.scoring import (
     about_perfection,
     about_size,
     about_the_choice,
+    about_those_not_chosen,
+    rank,
     score_baselines,
     score_heads,
 )
@@ -42,7 +46,7 @@ from pipeline.heads import by_name
 from pipeline.heads.baselines import MostFrequentClass, RawPixels
 from pipeline.heads.folds import divisions, predefined
 from pipeline.heads.search import FittedHead, TrainingSet, class_probabilities
-from pipeline.heads.threads import blas_threads
+from pipeline.heads.threads import blas_threads, folds_by
 from pipeline.protocol import (
     Protocol,
     check_features,
@@ -53,6 +57,7 @@ from pipeline.protocol import (
 from pipeline.protocol.classes import units_of
 from pipeline.protocol.wording import class_names
 from pipeline.records import Comparison, FeatureSet, warning_about
+from pipeline.rows import Features, Mapped, Pixels, StoredRows, take
 
 NAMED_GROUPS = "further images of the groups"
 
@@ -109,15 +114,19 @@ def compare(
     """
     named_groups = named_groups or {}
     aligned, warnings = align(stores)
+    names = backbone_names(stores)
+    about_disk = _about_disk(aligned, names, config)
+    if progress:
+        for line in about_disk:
+            progress(line)
     data, copies = aligned[0], find_duplicates(aligned[0], config.near_duplicates)
     protocol, about_division = _divide(data, copies, named_groups, config)
-    names = backbone_names(stores)
-    warnings = [*_about_weights(stores), *warnings, *about_division]
+    warnings = [*_about_weights(stores), *about_disk, *warnings, *about_division]
     warnings += _check_others(aligned, names)
     held_out = HeldOut(
         data.label[protocol.test], protocol.group[protocol.test], protocol.twins, config.seed
     )
-    with blas_threads(available_cores()):
+    with blas_threads(available_cores()), _engine(config):
         folds = _folds(data, protocol, config)
         searched = _search(
             dict(zip(names, aligned, strict=True)), protocol, folds, config, progress
@@ -144,6 +153,7 @@ def compare(
         warnings=[
             *warnings,
             *about_the_choice(heads),
+            *about_those_not_chosen(searched.entries),
             *about_perfection(heads, len(protocol.test)),
             *about_size(best, len(protocol.train)),
         ],
@@ -152,6 +162,18 @@ def compare(
         ),
     )
     return comparison, Outcome(searched.entries, protocol, copies, suspects)
+
+
+@contextmanager
+def _engine(config: CompareConfig) -> Iterator[None]:
+    """Have folds and grids worked on by the wanted engine."""
+    if config.engine == "threads":
+        yield
+        return
+    from pipeline.distribute.joblib_ray import joblib_on_ray
+
+    with joblib_on_ray(config.address) as mapped, folds_by(mapped):
+        yield
 
 
 def _divide(
@@ -197,11 +219,12 @@ def _search(
     backbones, best_training = [], None
     several = len(stores) > 1
     for name, store in stores.items():
-        training = _training_set(store.features[protocol.train], store, protocol, folds, config)
+        rows = take(store.features, protocol.train)
+        training = _training_set(rows, store, protocol, folds, config)
         scores = score_backbone(store, training) if several else {}
         backbones.append(_backbone(name, store, scores))
         entries += _fit(name, store, training, protocol, config, progress, several)
-        entries.sort(key=lambda entry: -entry.head.cv_accuracy)
+        entries.sort(key=rank)
         if best_training is None or entries[0].backbone == name:
             best_training = training
     assert best_training is not None
@@ -261,6 +284,30 @@ def _about_weights(stores: Sequence[FeatureSet]) -> list[str]:
     return [text for text in map(warning_about, dict.fromkeys(named)) if text]
 
 
+def _about_disk(
+    stores: Sequence[FeatureSet], names: Sequence[str], config: CompareConfig
+) -> list[str]:
+    """Say which features stay on disk, and what that changes.
+
+    Raises:
+        InputError: only the head that has no model file then is wanted.
+    """
+    streamed = [one for one in zip(stores, names, strict=True) if is_streamed(one[0])]
+    if len(streamed) == len(stores) and set(config.heads) == {"knn"}:
+        raise InputError(
+            "of features that stay on disk knn makes no model file; add another head with --heads,"
+            " or hold them in memory with --stream-above"
+        )
+    return [
+        f"The features of {len(data.path):,} images by {name} would take"
+        f" {data.features.nbytes / 2**30:.1f} GiB of memory and stay on disk (--stream-above);"
+        " heads read them in blocks, and what a head leaves out is said beside it. Only images"
+        " with the same bytes count as copies, labels are judged in one round, and the learning"
+        f" curve is scored on {HELD_OUT:,} images a draw."
+        for data, name in streamed
+    ]
+
+
 def _check_others(stores: Sequence[FeatureSet], names: Sequence[str]) -> list[str]:
     """Check the features of all stores but the first, whose division has seen to it."""
     return [
@@ -284,7 +331,7 @@ def _folds(data: FeatureSet, protocol: Protocol, config: CompareConfig) -> NDArr
 
 
 def _training_set(
-    rows: NDArray[np.float32],
+    rows: Features,
     data: FeatureSet,
     protocol: Protocol,
     folds: NDArray[np.int64],
@@ -314,13 +361,13 @@ def _fit(
         head = family.search(training)
         if progress:
             progress(_summary(head, backbone if several else ""))
-        yield _entry(backbone, store, store.features[protocol.test], head)
+        yield _entry(backbone, store, take(store.features, protocol.test), head)
 
 
 def _entry(
     backbone: str,
     data: FeatureSet,
-    rows: NDArray[np.float32],
+    rows: Features,
     head: FittedHead,
 ) -> Entry:
     """Ask a fitted head about the test images, once."""
@@ -333,19 +380,30 @@ def _baselines(
     data: FeatureSet, protocol: Protocol, folds: NDArray[np.int64], config: CompareConfig
 ) -> list[Entry]:
     """Fit what can be had without a backbone, on the same images and the first folds."""
-    flat = None if data.pixels is None else data.pixels.reshape(len(data.pixels), -1)
+    pixels = data.pixels
 
     def run(
         family: MostFrequentClass | RawPixels,
-        rows: Callable[[NDArray[np.intp]], NDArray[np.float32]],
+        rows: Callable[[NDArray[np.intp]], Features],
     ) -> Entry:
         training = _training_set(rows(protocol.train), data, protocol, folds[:1], config)
         return _entry("", data, rows(protocol.test), family.search(training))
 
-    entries = [run(MostFrequentClass(), lambda at: data.features[at])]
-    if flat is not None:
-        entries.append(run(RawPixels(), lambda at: np.divide(flat[at], 255, dtype=np.float32)))
+    entries = [run(MostFrequentClass(), lambda at: take(data.features, at))]
+    if pixels is not None:
+        entries.append(run(RawPixels(), lambda at: _as_numbers(take(pixels, at))))
     return entries
+
+
+def _as_numbers(pixels: Pixels) -> Features:
+    """Return a row an image, of numbers from 0 to 1."""
+
+    def convert(block: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.divide(block.reshape(len(block), -1), 255, dtype=np.float32)
+
+    if isinstance(pixels, StoredRows):
+        return Mapped(pixels, convert, int(np.prod(pixels.shape[1:])), np.float32)
+    return convert(pixels)
 
 
 def _backbone(name: str, store: FeatureSet, scores: dict[str, float | None]) -> dict[str, object]:

@@ -11,10 +11,18 @@ from numpy.typing import NDArray
 
 from pipeline.compare.alignment import align, backbone_names
 from pipeline.compare.config import CompareConfig
-from pipeline.compare.scoring import Entry, HeldOut, about_perfection, about_the_choice, score_heads
+from pipeline.compare.scoring import (
+    Entry,
+    HeldOut,
+    about_perfection,
+    about_the_choice,
+    rank,
+    score_heads,
+)
 from pipeline.compare.stage import Outcome, compare
 from pipeline.heads.search import FittedHead, class_probabilities
 from pipeline.records import Comparison, FeatureSet
+from pipeline.rows import take
 
 NAME = "fine-tuned"
 
@@ -60,11 +68,11 @@ def compare_tuned(
         out_of_fold=np.empty((0, len(first.classes))),
     )
     answers: NDArray[np.float64] = class_probabilities(
-        estimator, second.features[protocol.test], len(first.classes)
+        estimator, take(second.features, protocol.test), len(first.classes)
     )
     entries = [dataclasses.replace(entry, backbone=names[0]) for entry in outcome.entries]
     entries.append(Entry(names[1], second, head, answers, 0.0))
-    entries.sort(key=lambda entry: -entry.head.cv_accuracy)
+    entries.sort(key=rank)
     held_out = HeldOut(
         first.label[protocol.test], protocol.group[protocol.test], protocol.twins, config.seed
     )

@@ -237,7 +237,7 @@ class _Run:
         try:
             told = self._ray.get(ref)
         except errors.RayTaskError as error:
-            raise _cause(error) from None
+            raise cause_of(error) from None
         except errors.RuntimeEnvSetupError as error:
             raise HeadstartError(f"a worker cannot start: {one_line(error)}") from None
         except errors.RayActorError as error:
@@ -260,7 +260,7 @@ class _Run:
         try:
             result = self._ray.get(ref)
         except errors.RayTaskError as error:
-            raise _cause(error) from None
+            raise cause_of(error) from None
         except (errors.RayActorError, errors.OutOfMemoryError) as error:
             self._engine.lost += 1
             self._tries[number] += 1
@@ -299,13 +299,12 @@ def _check(told: dict[str, str]) -> None:
         )
 
 
-def _cause(error: Any) -> Exception:  # noqa: ANN401
+def cause_of(error: Any) -> Exception:  # noqa: ANN401
     """Return the exception that work raised, as if it had been raised here."""
-    cause = getattr(error, "cause", None)
+    cause = getattr(error, "cause", None) or error
     if isinstance(cause, HeadstartError):
         return cause
-    kind = type(cause or error).__name__
-    return HeadstartError(f"a worker failed: {kind}: {one_line(cause or error)[:500]}")
+    return HeadstartError(f"a worker failed: {type(cause).__name__}: {one_line(cause)[:500]}")
 
 
 def _reach(address: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.heads import sampling
 from pipeline.heads.search import (
     Candidate,
     FittedHead,
@@ -16,13 +17,14 @@ from pipeline.heads.search import (
     class_probabilities,
     finish,
 )
-from pipeline.heads.threads import run_parallel
+from pipeline.heads.threads import run_folds
 from pipeline.metrics import accuracy
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MAX_ITER = 500
+SAMPLED = 20_000  # rows of a store on disk that raw pixels are fitted on
 FOLD_BYTES = 2e9  # what the folds' pixels may take together
 
 
@@ -80,10 +82,12 @@ class RawPixels:
             data: its features are the images' pixels, ``(n, 3072)``, from 0 to 1.
         """
         started = time.perf_counter()
+        if data.streamed:
+            return sampling.on_part(self.search, data, SAMPLED)
         kept = min(self.components, data.features.shape[1], *(len(fit) for fit, _ in data.folds))
         # Each fold at work holds its rows twice.
         at_once = int(max(1, min(data.workers, FOLD_BYTES // (2 * data.features.nbytes))))
-        folds = run_parallel(lambda fold: self._predict(data, *fold, kept), data.folds, at_once)
+        folds = run_folds(lambda fold: self._predict(data, *fold, kept), data.folds, at_once)
         true = [data.labels[held_out] for _, held_out in data.folds]
         candidates = [
             Candidate(

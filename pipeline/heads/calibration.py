@@ -19,7 +19,7 @@ needs images of every class.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,16 +49,48 @@ def calibrate(
         A stock ``CalibratedClassifierCV``, fitted, and the calibrated out-of-fold probabilities
         ``(n, n_classes)``.
     """
-    known = classifier.classes_
-    seen = np.flatnonzero(np.isfinite(scores).all(axis=1))
-    values = scores[np.ix_(seen, known)].astype(np.float64)
     # Between two classes, where the classifier changes its mind: there must be probability 1/2.
     middle = 0.0 if hasattr(classifier, "decision_function") else 0.5
-    slope, offset = _fit(values, np.searchsorted(known, data.labels[seen]), middle)
+    sigmoid, probabilities = fit_sigmoid(classifier.classes_, scores, data.labels, middle)
+    return _wrap(classifier, sigmoid, data), probabilities
+
+
+class Sigmoid(NamedTuple):
+    """The sigmoid that all classes share."""
+
+    slope: float
+    offset: float
+
+    def probabilities(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probabilities of values of the classes, ``(m, k)`` both."""
+        found: NDArray[np.float64] = np.exp(_log_probabilities(values, self.slope, self.offset))
+        return found
+
+
+def fit_sigmoid(
+    known: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    middle: float,
+) -> tuple[Sigmoid, NDArray[np.float64]]:
+    """Fit the sigmoid to out-of-fold scores, and return what it makes of them.
+
+    Args:
+        known: ``(k,)`` the codes of the classes that a classifier knows.
+        scores: ``(n, n_classes)`` its scores; rows may be NaN.
+        labels: ``(n,)`` codes.
+        middle: between two classes, the score at which the classifier changes its mind.
+
+    Returns:
+        It, and probabilities ``(n, n_classes)``, NaN where the scores are.
+    """
+    seen = np.flatnonzero(np.isfinite(scores).all(axis=1))
+    values = scores[np.ix_(seen, known)].astype(np.float64)
+    sigmoid = Sigmoid(*_fit(values, np.searchsorted(known, labels[seen]), middle))
     probabilities = np.full(scores.shape, np.nan)
     probabilities[seen] = 0.0
-    probabilities[np.ix_(seen, known)] = np.exp(_log_probabilities(values, slope, offset))
-    return _wrap(classifier, slope, offset, data), probabilities
+    probabilities[np.ix_(seen, known)] = sigmoid.probabilities(values)
+    return sigmoid, probabilities
 
 
 def _fit(
@@ -119,9 +151,7 @@ def _log_probabilities(
     return logs
 
 
-def _wrap(
-    classifier: BaseEstimator, slope: float, offset: float, data: TrainingSet
-) -> BaseEstimator:
+def _wrap(classifier: BaseEstimator, fitted: Sigmoid, data: TrainingSet) -> BaseEstimator:
     """Return what ``CalibratedClassifierCV.fit`` would leave, around a classifier fitted before."""
     from sklearn.base import BaseEstimator as Base
     from sklearn.base import ClassifierMixin, clone
@@ -153,7 +183,7 @@ def _wrap(
     pair = shell.fit(np.eye(len(known)), known).calibrated_classifiers_[0]
     pair.estimator = classifier
     for sigmoid in pair.calibrators:
-        sigmoid.a_, sigmoid.b_ = -slope, offset
+        sigmoid.a_, sigmoid.b_ = -fitted.slope, fitted.offset
     calibrated = CalibratedClassifierCV(
         clone(classifier),
         method="sigmoid",

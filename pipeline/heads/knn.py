@@ -1,20 +1,23 @@
 """The k nearest neighbours of normalised rows, for every k and weighting from one sorting.
 
 Up to some thousands of rows, distances come from the Gram matrix that the SVMs use too. Beyond,
-they are worked out block by block, and no matrix of all pairs is held; neighbours are always exact.
+they are worked out block by block, and no matrix of all pairs is held. Neighbours are exact, but
+for those of very many rows on disk (`pipeline.heads.neighbours`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.heads.calibration import calibrate
+from pipeline.heads import neighbours, sampling
+from pipeline.heads.calibration import Sigmoid, calibrate, fit_sigmoid
+from pipeline.heads.neighbours import smallest
 from pipeline.heads.search import (
     MAX_GRAM_ROWS,
     SAME_IMAGE,
@@ -22,6 +25,8 @@ from pipeline.heads.search import (
     FittedHead,
     TrainingSet,
     finish,
+    normalised,
+    preference,
 )
 from pipeline.heads.threads import run_parallel
 from pipeline.metrics import accuracy
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("uniform", "distance")
 BLOCK = 512  # rows whose distances a thread holds at once
-GROUP = 16  # columns that stand behind one minimum when the smallest of many are sought
+ASKED = 50_000  # rows on disk whose neighbours decide about k
 CELLS = 1 << 23  # votes are counted for so many pairs of image and class at once
 
 
@@ -83,15 +88,9 @@ class NearestNeighboursHead:
         started = time.perf_counter()
         smallest = min(len(fit) for fit, _ in data.folds)
         ks = [k for k in self.k_grid if k <= smallest] or [smallest]
+        if data.streamed:
+            return _on_disk(self.name, ks, data, started)
         found = [_neighbours(data, fit, held_out, max(ks)) for fit, held_out in data.folds]
-
-        def evaluate(candidate: tuple[int, str]) -> Candidate:
-            k, weights = candidate
-            scores = tuple(
-                accuracy(data.labels[held_out], _winners(near.shares(k, weights, data.n_classes)))
-                for near, (_, held_out) in zip(found, data.folds, strict=True)
-            )
-            return Candidate({"n_neighbors": k, "weights": weights}, scores)
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             k, weights = best.params["n_neighbors"], best.params["weights"]
@@ -99,8 +98,7 @@ class NearestNeighboursHead:
             votes = data.gather([np.concatenate(list(part)) for part in parts])
             return self._fit(best.params, votes, data)
 
-        grid = [(k, weights) for k in ks for weights in WEIGHTS]
-        candidates = run_parallel(evaluate, grid, data.workers)
+        candidates = _scored(found, ks, data)
         return finish(self.name, candidates, fit, data, started)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
@@ -121,10 +119,91 @@ class NearestNeighboursHead:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import Normalizer
 
-        neighbours = KNeighborsClassifier(**params, metric="euclidean", algorithm="brute")
-        neighbours.fit(data.rows, data.labels)
-        calibrated, out_of_fold = calibrate(neighbours, votes, data)
+        classifier = KNeighborsClassifier(**params, metric="euclidean", algorithm="brute")
+        classifier.fit(data.rows, data.labels)
+        calibrated, out_of_fold = calibrate(classifier, votes, data)
         return make_pipeline(Normalizer().fit(data.features[:1]), calibrated), out_of_fold
+
+
+def _scored(found: Sequence[Neighbours], ks: Sequence[int], data: TrainingSet) -> list[Candidate]:
+    """Score every k and weighting on the neighbours of the rows that each fold holds out."""
+
+    def evaluate(candidate: tuple[int, str]) -> Candidate:
+        k, weights = candidate
+        scores = tuple(
+            accuracy(data.labels[held_out], _winners(near.shares(k, weights, data.n_classes)))
+            for near, (_, held_out) in zip(found, data.folds, strict=True)
+        )
+        return Candidate({"n_neighbors": k, "weights": weights}, scores)
+
+    return run_parallel(evaluate, [(k, weights) for k in ks for weights in WEIGHTS], data.workers)
+
+
+def _on_disk(name: str, ks: Sequence[int], data: TrainingSet, started: float) -> FittedHead:
+    """Search among rows that stay on disk.
+
+    Every row may be a neighbour, but so many neighbours are asked for only as it takes to choose
+    k. The estimator would hold the rows, as would a model file: it is for comparing only.
+    """
+    asked = sampling.sample(data, ASKED)
+    is_asked = np.zeros(len(data.labels), bool)
+    is_asked[asked] = True
+    folds = [(fit, held_out[is_asked[held_out]]) for fit, held_out in data.folds]
+    part = data.divided(folds)
+    index = neighbours.search_over(data)
+    found = [
+        _as_neighbours(data.labels, *index.nearest(data.rows[held_out], max(ks), fit))
+        for fit, held_out in folds
+    ]
+    candidates = _scored(found, ks, part)
+    best = min(candidates, key=preference)
+    k, weights = best.params["n_neighbors"], best.params["weights"]
+    votes = part.gather(
+        [np.concatenate(list(near.shares(k, weights, data.n_classes))) for near in found]
+    )
+    known = np.unique(data.labels)
+    sigmoid, out_of_fold = fit_sigmoid(known, votes, data.labels, 0.5)
+    how = [index.told]
+    how += [f"scored on {len(asked):,} of the rows"] if len(asked) < len(data.labels) else []
+    return FittedHead(
+        name=name,
+        params=best.params | index.params,
+        cv_accuracy=best.accuracy,
+        cv_std=best.std,
+        grid=[candidate.to_json() for candidate in candidates],
+        estimator=_Voters(index, data.labels, known, k, weights, sigmoid),
+        seconds=time.perf_counter() - started,
+        out_of_fold=out_of_fold,
+        approximation="; ".join(filter(None, how)),
+        portable=False,
+    )
+
+
+@dataclass(frozen=True)
+class _Voters:
+    """What classifies by neighbours on disk, with the part of scikit-learn's interface it needs.
+
+    Attributes:
+        index: finds the neighbours.
+        labels: ``(n,)`` codes of the training rows.
+        classes_: the codes that occur.
+        k: how many neighbours vote.
+        weights: one of `WEIGHTS`.
+        sigmoid: makes probabilities of the shares of votes.
+    """
+
+    index: neighbours.Search
+    labels: NDArray[np.int64]
+    classes_: NDArray[np.int64]
+    k: int
+    weights: str
+    sigmoid: Sigmoid
+
+    def predict_proba(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the probabilities of the classes for ``(m, d)`` raw features."""
+        near = _as_neighbours(self.labels, *self.index.nearest(normalised(features), self.k))
+        shares = near.shares(self.k, self.weights, int(self.classes_.max()) + 1)
+        return self.sigmoid.probabilities(np.concatenate(list(shares))[:, self.classes_])
 
 
 def _winners(shares: Iterator[NDArray[np.float64]]) -> NDArray[np.intp]:
@@ -155,52 +234,18 @@ def _neighbours(
 
     blocks = run_parallel(nearest, range(0, len(held_out), BLOCK), data.workers)
     order = np.concatenate([block[0] for block in blocks])
-    squared = np.concatenate([block[1] for block in blocks]).astype(np.float64)
+    return _as_neighbours(
+        data.labels[columns], order, np.concatenate([block[1] for block in blocks])
+    )
+
+
+def _as_neighbours(
+    labels: NDArray[np.int64], order: NDArray[np.intp], distances: NDArray[np.float32]
+) -> Neighbours:
+    """Return what is known of neighbours, from their places and squared distances, ascending."""
+    squared = distances.astype(np.float64)
     squared[squared < SAME_IMAGE] = 0.0
     same = squared == 0.0
     with np.errstate(divide="ignore"):
         closeness = np.where(same.any(axis=1, keepdims=True), same, 1.0 / np.sqrt(squared))
-    return Neighbours(data.labels[columns][order], closeness)
-
-
-def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Find the k smallest values of each row, ascending.
-
-    In long rows, the k-th smallest of the minima of groups bounds the k-th smallest value from
-    above; the few values within the bound are found at memory speed, and only they are sorted.
-
-    Args:
-        values: ``(m, n)``.
-        k: at most ``n``.
-
-    Returns:
-        Their columns and the values, both ``(m, k)``.
-    """
-    m, n = values.shape
-    groups = n // GROUP
-    if groups < 4 * k:
-        columns = np.argpartition(values, k - 1, axis=1)[:, :k]
-        return _ascending(columns, np.take_along_axis(values, columns, axis=1), k)
-    minima = values[:, :groups].copy()
-    for start in range(groups, groups * GROUP, groups):
-        np.minimum(minima, values[:, start : start + groups], out=minima)
-    bound = np.partition(minima, k - 1, axis=1)[:, k - 1, None]
-    row, column = np.nonzero(values <= bound)
-    counts = np.bincount(row, minlength=m)
-    width = int(counts.max())
-    if width > 32 * k:  # many equal values
-        columns = np.argpartition(values, k - 1, axis=1)[:, :k]
-        return _ascending(columns, np.take_along_axis(values, columns, axis=1), k)
-    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    columns = np.zeros((m, width), np.intp)
-    found = np.full((m, width), np.inf, np.float32)
-    columns[row, place] = column
-    found[row, place] = values[row, column]
-    return _ascending(columns, found, k)
-
-
-def _ascending(
-    columns: NDArray[np.intp], values: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    order = np.argsort(values, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
+    return Neighbours(labels[order], closeness)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.heads.calibration import calibrate
 from pipeline.heads.search import Candidate, TrainingSet
 from pipeline.heads.threads import run_parallel
-from pipeline.metrics import accuracy
+from pipeline.rows import Features
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -93,7 +93,7 @@ class LeastSquares:
         data: the training set.
     """
 
-    design: NDArray[np.float32]
+    design: Features
     data: TrainingSet
 
     def search(self, alphas: Sequence[float], params: dict[str, Any]) -> Iterator[Candidate]:
@@ -103,13 +103,7 @@ class LeastSquares:
             alphas: strengths of the penalty.
             params: what else belongs to the parameters.
         """
-        scores = self._each_fold(
-            lambda held_out, solutions: [
-                accuracy(self.data.labels[held_out], self._values(held_out, *one).argmax(axis=1))
-                for one in solutions
-            ],
-            alphas,
-        )
+        scores = self._each_fold(self._accuracies, alphas)
         for alpha, of_folds in zip(alphas, zip(*scores, strict=True), strict=True):
             yield Candidate({"alpha": alpha} | params, of_folds)
 
@@ -148,7 +142,7 @@ class LeastSquares:
             work: takes the rows that a fold holds out and its solutions.
             alphas: strengths of the penalty.
         """
-        total = self._total  # before there are threads
+        total, _ = self._total, self._known  # before there are threads
         tasks = [
             (rows, sums) for (_, rows), sums in zip(self.data.folds, self._held_out, strict=True)
         ]
@@ -170,9 +164,14 @@ class LeastSquares:
             total = total.plus(sums)
         return total
 
+    @cached_property
+    def _known(self) -> NDArray[np.int64]:
+        """The codes of classes that there are images of."""
+        return np.unique(self.data.labels)
+
     def _targets(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return 1 for the class and -1 for others: a column a class, or one for two classes."""
-        known = np.unique(self.data.labels)
+        known = self._known
         if len(known) == 2:
             known = known[1:]
         hits = self.data.labels[rows][:, None] == known
@@ -202,12 +201,34 @@ class LeastSquares:
                     total += part
         return _Sums(float(sums[0][0]), *sums[1:])
 
+    def _accuracies(
+        self, rows: NDArray[np.intp], solutions: Iterator[tuple[NDArray[Any], NDArray[Any]]]
+    ) -> list[float]:
+        """Return the accuracy of each solution on some rows, which are gone through once."""
+        solved, right = list(solutions), []
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK]
+            design, true = self.design[block], self.data.labels[block]
+            answers = (self._scores(design, *one).argmax(axis=1) for one in solved)
+            right.append([np.count_nonzero(answer == true) for answer in answers])
+        return [float(hits / len(rows)) for hits in np.sum(right, axis=0)]
+
     def _values(
         self, rows: NDArray[np.intp], coefficients: NDArray[Any], intercepts: NDArray[Any]
     ) -> NDArray[np.float32]:
-        """Return the decision values of all classes, ``(rows, n_classes)``."""
-        known = np.unique(self.data.labels)
-        found = self.design[rows] @ coefficients.astype(np.float32)
+        """Return the decision values of all classes for some rows, ``(rows, n_classes)``."""
+        values = np.empty((len(rows), self.data.n_classes), np.float32)
+        for start in range(0, len(rows), BLOCK):
+            at = slice(start, start + BLOCK)
+            values[at] = self._scores(self.design[rows[at]], coefficients, intercepts)
+        return values
+
+    def _scores(
+        self, design: NDArray[np.float32], coefficients: NDArray[Any], intercepts: NDArray[Any]
+    ) -> NDArray[np.float32]:
+        """Return the decision values of all classes for described rows."""
+        known = self._known
+        found = design @ coefficients.astype(np.float32)
         found += intercepts.astype(np.float32)
         if len(known) == 2:
             found = np.hstack([-found, found])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.heads import sampling
+from pipeline.heads.rowspace import RowSpace
 from pipeline.heads.search import Candidate, FittedHead, TrainingSet, climb, finish
 from pipeline.heads.softmax import Problem, Solution
 from pipeline.metrics import accuracy, log_loss
@@ -50,21 +51,29 @@ class LogisticRegressionHead:
         def tune(part: TrainingSet) -> list[Candidate]:
             return climb(self.c_grid, _Path(part).evaluate, self.patience)
 
+        start: NDArray[np.float32] | None = None  # for the final fit
+
         def settle(params: dict[str, Any]) -> list[Candidate]:
-            return [_Path(data).evaluate(params["C"])]
+            nonlocal start
+            path = _Path(data)
+            if data.streamed:  # each pass reads everything, so it should not begin from nothing
+                path.begin(_folds_of(sampling.tuning_part(data), params["C"], data.row_space))
+            candidate = path.evaluate(params["C"])
+            start = path.mean() if data.streamed else None
+            return [candidate]
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             assert best.outputs is not None
             probabilities = best.outputs.astype(np.float64)
             probabilities /= probabilities.sum(axis=1, keepdims=True)
-            return _refit(data, best.params["C"]), probabilities
+            return _refit(data, best.params["C"], start), probabilities
 
         candidates, best, about = sampling.search(data, tune, settle)
         return finish(self.name, candidates, fit, data, started, about, best)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Return probabilities; see `Family`."""
-        few = [FEW * len(fit) < len(data.labels) for fit, _ in data.folds]
+        few = [FEW * len(fit) < len(data.labels) and not data.streamed for fit, _ in data.folds]
         large = data.divided([f for f, is_few in zip(data.folds, few, strict=True) if not is_few])
         together = _together(params["C"], large)
         return [
@@ -80,6 +89,18 @@ class _Path:
         self._data = data
         self._problems = _problems(data)
         self._solutions: list[Solution | None] = [None] * len(self._problems)
+
+    def begin(self, coefficients: NDArray[np.float32]) -> None:
+        """Set where the first regressions start, ``(f, r + 1, k)``."""
+        nothing = np.empty((0, 0, 0), np.float32)
+        ends = np.cumsum([problem.weights.shape[1] for problem in self._problems])
+        self._solutions = [Solution(part, nothing, 0) for part in np.split(coefficients, ends[:-1])]
+
+    def mean(self) -> NDArray[np.float32]:
+        """Return the mean of the folds' last solutions, ``(1, r + 1, k)``."""
+        found = [solution.coefficients for solution in self._solutions if solution is not None]
+        mean: NDArray[np.float32] = np.concatenate(found).mean(axis=0, keepdims=True)
+        return mean
 
     def evaluate(self, c: float) -> Candidate:
         """Score one C on every fold."""
@@ -140,8 +161,25 @@ def _problems(data: TrainingSet) -> list[Problem]:
     ]
 
 
-def _refit(data: TrainingSet, c: float) -> BaseEstimator:
-    """Fit the stock pipeline on all rows, from where the shared solver ends."""
+def _folds_of(part: TrainingSet, c: float, space: RowSpace) -> NDArray[np.float32]:
+    """Solve the folds of a part of the rows, and return the coefficients in another space."""
+    found = [problem.solve(c).coefficients for problem in _problems(part)]
+    coefficients, own = np.concatenate(found), part.row_space
+    weights = own.axes @ coefficients[:, :-1]
+    intercepts = coefficients[:, -1:] + ((space.mean - own.mean) @ weights)[:, None]
+    return np.concatenate([space.axes.T @ weights, intercepts], axis=1)
+
+
+def _refit(data: TrainingSet, c: float, start: NDArray[np.float32] | None = None) -> BaseEstimator:
+    """Fit the stock pipeline on all rows, from where the shared solver ends.
+
+    Of rows on disk, that is where it stays: scikit-learn would take them all into memory.
+
+    Args:
+        data: the training set.
+        c: the inverse strength of the penalty.
+        start: ``(1, r + 1, k)`` where the shared solver begins; None for zeros.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
@@ -149,7 +187,9 @@ def _refit(data: TrainingSet, c: float) -> BaseEstimator:
     space = data.row_space
     everything = data.weights(np.arange(len(data.labels)))[:, None]
     problem = Problem(space, data.labels, everything, data.n_classes, data.workers)
-    solved = problem.solve(c).coefficients[0]
+    begin = None if start is None else Solution(start, np.empty((0, 0, 0), np.float32), 0)
+    solution = problem.solve(c, begin)
+    solved = solution.coefficients[0]
     coefficients = (space.axes @ solved[:-1]).T
     intercepts = solved[-1] - coefficients @ space.mean
     known = np.unique(data.labels)
@@ -160,6 +200,10 @@ def _refit(data: TrainingSet, c: float) -> BaseEstimator:
         C=c, max_iter=MAX_ITER, class_weight=data.class_weight, warm_start=True
     )
     model.coef_, model.intercept_, model.classes_ = coefficients, intercepts, known
-    model.fit(data.rows, data.labels)
+    if data.streamed:
+        model.n_features_in_ = len(space.axes)
+        model.n_iter_ = np.array([solution.passes], np.int32)
+    else:
+        model.fit(data.rows, data.labels)
     model.set_params(warm_start=False)
     return make_pipeline(Normalizer().fit(data.features[:1]), model)

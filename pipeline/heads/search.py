@@ -20,12 +20,15 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.heads.rowspace import RowSpace
 from pipeline.heads.threads import hushed, one_thread_each, run_parallel
+from pipeline.rows import Features, Mapped, StoredRows, blocks
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MAX_GRAM_ROWS = 10_000  # 0.4 GB; with more, no family asks for the inner products of all pairs
 GRAM_BLOCK = 256  # rows
+PREDICTED = 16_384  # rows that an estimator is asked about at once
+MANY_GROUPS = 200_000  # with more, folds are drawn by one image of each
 
 # Squared distances below this are rounding errors of a float32 Gram matrix: the same image.
 SAME_IMAGE = 4e-6
@@ -82,6 +85,7 @@ class FittedHead:
             codes by models of the chosen parameters that have not seen it, calibrated as the
             estimator's are; the mean over repeats. Rows that no fold holds out are NaN.
         approximation: what was done in place of the exact method, in a few words; empty if nothing.
+        portable: whether the estimator can become part of a model file.
     """
 
     name: str
@@ -93,6 +97,7 @@ class FittedHead:
     seconds: float
     out_of_fold: NDArray[np.float64]
     approximation: str = ""
+    portable: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class TrainingSet:
     """The images that heads are tuned and fitted on.
 
     Attributes:
-        features: ``(n, d) float32``, finite, as extracted.
+        features: ``(n, d) float32``, finite, as extracted; they may stay on disk.
         labels: ``(n,) int64`` codes.
         fold: the fold that holds each image out, from 0, or -1 for an image that all folds train
             on: ``(n,)``, or ``(r, n)`` for cross-validation repeated with ``r`` divisions. Every
@@ -112,12 +117,17 @@ class TrainingSet:
             scikit-learn computes them on each fold's training rows. kNN has no weights of classes.
     """
 
-    features: NDArray[np.float32]
+    features: Features
     labels: NDArray[np.int64]
     fold: NDArray[np.int64]
     seed: int = 0
     workers: int = 1
     class_weight: str | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the features stay on disk, so that no family may ask for all of them at once."""
+        return isinstance(self.features, StoredRows)
 
     @property
     def n_classes(self) -> int:
@@ -143,6 +153,23 @@ class TrainingSet:
         other.__dict__.update(self.__dict__ | {"folds": list(parts)})
         return other
 
+    def part(self, rows: NDArray[np.intp]) -> TrainingSet:
+        """Return some of the images, with their features in memory.
+
+        Args:
+            rows: ``(m,)`` their numbers.
+        """
+        return dataclasses.replace(
+            self,
+            features=self.features[rows],
+            labels=self.labels[rows],
+            fold=self.fold[..., rows],
+        )
+
+    def without_features(self) -> TrainingSet:
+        """Return the images without what is worked out from features: what little may travel."""
+        return dataclasses.replace(self, features=np.empty((len(self.labels), 0), np.float32))
+
     def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Put together what the folds' models say of the rows held out.
 
@@ -161,14 +188,18 @@ class TrainingSet:
             return total / times[:, None]
 
     @cached_property
-    def rows(self) -> NDArray[np.float32]:
+    def rows(self) -> Any:  # noqa: ANN401 - an array, or `Features` where nothing else is done
         """The rows with Euclidean norm 1, ``(n, d)``; a row of zeros stays.
+
+        Of features that stay on disk, they are normalised when they are asked for.
 
         Raises:
             InputError: some features are not finite, or too large to be added up.
         """
         from sklearn.preprocessing import normalize
 
+        if isinstance(self.features, StoredRows):
+            return Mapped(self.features, normalised, self.features.shape[1], np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             bad = np.flatnonzero(~np.isfinite(self.features.sum(axis=1)))
         if len(bad):
@@ -176,8 +207,7 @@ class TrainingSet:
                 f"{len(bad):,} of {len(self.features):,} training images have features that are"
                 " NaN, infinite or too large; extract the features again"
             )
-        rows: NDArray[np.float32] = normalize(self.features)
-        return rows
+        return normalize(self.features)
 
     @cached_property
     def squared_norms(self) -> NDArray[np.float32]:
@@ -216,6 +246,13 @@ class TrainingSet:
 
         run_parallel(fill, reversed(range(0, n, GRAM_BLOCK)), self.workers)
         return gram
+
+
+def normalised(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give rows Euclidean norm 1, in place; a row of zeros stays."""
+    norms = np.sqrt(np.einsum("ij,ij->i", features, features))
+    features /= np.where(norms > 0, norms, 1)[:, None]
+    return features
 
 
 class Family(Protocol):
@@ -276,12 +313,17 @@ def stratified_folds(
         folds: number of folds, at least 2.
         seed: of the shuffling.
         group: ``(n,)`` numbers, the same for images that must be in one fold; None for none. What
-            they forbid is not spread evenly.
+            they forbid is not spread evenly. scikit-learn takes the groups one by one, which is
+            minutes for a million: of very many, each goes where one image of it goes.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    if group is not None and len(np.unique(group)) == len(group):
-        group = None
+    if group is not None:
+        _, first, members = np.unique(group, return_index=True, return_inverse=True)
+        if len(first) == len(group):
+            group = None
+        elif len(first) > MANY_GROUPS:
+            return stratified_folds(labels[first], folds, seed)[members]
     kind = StratifiedKFold if group is None else StratifiedGroupKFold
     splitter = kind(folds, shuffle=True, random_state=seed)
     fold = np.empty(len(labels), dtype=np.int64)
@@ -292,7 +334,7 @@ def stratified_folds(
 
 
 def class_probabilities(
-    estimator: BaseEstimator, features: NDArray[np.float32], n_classes: int
+    estimator: BaseEstimator, features: Features, n_classes: int
 ) -> NDArray[np.float64]:
     """Return an estimator's probabilities with one column for every class code.
 
@@ -305,7 +347,8 @@ def class_probabilities(
         ``(n, k)``, rows summing to 1.
     """
     probabilities = np.zeros((len(features), n_classes))
-    probabilities[:, estimator.classes_] = estimator.predict_proba(features)
+    for rows, block in blocks(features, PREDICTED):
+        probabilities[rows, estimator.classes_] = estimator.predict_proba(block)
     return probabilities
 
 

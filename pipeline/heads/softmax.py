@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from pipeline.heads.rowspace import RowSpace
 from pipeline.heads.threads import one_thread_each
+from pipeline.rows import StoredRows
 
 Array = NDArray[np.float32]
 
 BLOCK = 1024  # rows that a thread handles at once, about
 BLOCKS = 32  # at most so many blocks: each has a gradient of its own until they are added
+STREAMED = 8192  # rows of a block that is read from disk, about
 SHARES = 4  # their number is a multiple of this, so that two or four threads have the same to do
 # Nats a row that the objective may lie above its minimum, by Newton's estimate, for C from 1 on.
 # Below, scores shrink in proportion to C and what their errors cost with its square.
@@ -71,7 +73,7 @@ class Problem:
             c: inverse strength of the penalty.
             start: where to begin, for instance the solution for a smaller ``c``.
         """
-        shape = (self.weights.shape[1], self.space.points.shape[1] + 1, self.n_classes)
+        shape = (self.weights.shape[1], len(self.space.variances) + 1, self.n_classes)
         known = (self.offsets == 0).sum(axis=1)
         ridge = np.where(known == 2, 2.0 / c, 1.0 / c).astype(np.float32)
         begin = np.zeros(shape, np.float32) if start is None else start.coefficients
@@ -108,6 +110,8 @@ class _Newton:
         self.pool = pool
         n, folds = problem.weights.shape
         count = SHARES * min(BLOCKS // SHARES, -(-n // (SHARES * BLOCK)))
+        if isinstance(problem.space.points, StoredRows):
+            count = -(-n // STREAMED)
         size = -(-n // count)
         self.blocks = [slice(i, min(i + size, n)) for i in range(0, n, size)]
         self.probabilities = np.empty((n, folds, problem.n_classes), np.float32)
@@ -212,24 +216,24 @@ class _Newton:
     ) -> tuple[NDArray[np.float64], Array]:
         """Multiply rows and coefficients, work on the scores, and multiply with the rows again."""
         self.passes += 1
-        points = self.problem.space.points
+        space = self.problem.space
         folds, r, k = coefficients.shape
         flat = np.ascontiguousarray(coefficients.transpose(1, 0, 2)).reshape(r, folds * k)
+        weights, intercepts = space.on_points(flat[:-1], flat[-1])
 
-        def of_block(rows: slice) -> tuple[NDArray[np.float64], Array]:
-            scores = points[rows] @ flat[:-1]
-            scores += flat[-1]
+        def of_block(rows: slice) -> tuple[NDArray[np.float64], Array, Array]:
+            points = space.points[rows]
+            scores = points @ weights
+            scores += intercepts
             losses, back = work(rows, scores.reshape(-1, folds, k))
-            gradient = np.empty((r, folds * k), np.float32)
-            np.matmul(points[rows].T, back, out=gradient[:-1])
-            gradient[-1] = back.sum(axis=0)
-            return losses, gradient
+            return losses, points.T @ back, back.sum(axis=0)
 
-        parts = list(self.pool.map(of_block, self.blocks))
-        gradient = parts[0][1]
-        for _, part in parts[1:]:
-            gradient += part
-        losses = np.sum([losses for losses, _ in parts], axis=0)
+        losses, products, sums = next(parts := self.pool.map(of_block, self.blocks))
+        for more_losses, more_products, more_sums in parts:
+            losses += more_losses
+            products += more_products
+            sums += more_sums
+        gradient = np.vstack([space.on_axes(products, sums), sums])
         return losses, np.ascontiguousarray(gradient.reshape(r, folds, k).transpose(1, 0, 2))
 
     def _diagonal(self) -> Array:
@@ -239,7 +243,7 @@ class _Newton:
         for rows in self.blocks:
             chances = self.probabilities[rows]
             spread += np.einsum("nfk,nfk,nf->fk", chances, 1 - chances, weights[rows])
-        diagonal = np.empty((len(spread), self.problem.space.points.shape[1] + 1, spread.shape[1]))
+        diagonal = np.empty((len(spread), len(self.problem.space.variances) + 1, spread.shape[1]))
         diagonal[:, :-1] = self.problem.space.variances[:, None] * spread[:, None] + self.ridge
         diagonal[:, -1] = np.where(spread > 0, spread, 1.0)
         return diagonal.astype(np.float32)

@@ -16,7 +16,7 @@ from pipeline.store.held import held_extraction
 from pipeline.store.journal import Record
 from pipeline.store.layout import FORMAT, VERSION
 from pipeline.store.manifest import Manifest, Shard
-from pipeline.store.reader import Origin, read, read_layers, read_origin
+from pipeline.store.reader import IN_MEMORY, Origin, read, read_layers, read_origin
 from pipeline.store.repair import Repair, repair
 from pipeline.store.seal import told as seal_told
 from pipeline.store.streaming import Block, read_blocks, read_size
@@ -24,6 +24,7 @@ from pipeline.store.writer import FileState, Row, StoreWriter, state_key
 
 __all__ = [
     "FORMAT",
+    "IN_MEMORY",
     "VERSION",
     "Block",
     "Contents",

@@ -20,7 +20,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     Raises:
         StoreError: it is missing, is no HDF5 file, or reading fails on the way.
     """
-    with _told(path), h5py.File(path, "r") as file:
+    with in_one_line(path), h5py.File(path, "r") as file:
         yield file
 
 
@@ -30,12 +30,13 @@ def seal_of(path: Path) -> Seal:
     Raises:
         StoreError: there is no such file, or it cannot be read.
     """
-    with _told(path):
+    with in_one_line(path):
         return seal.check(path)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def in_one_line(path: Path) -> Iterator[None]:
+    """Make one line of what HDF5 says while a store is read."""
     try:
         if not path.is_file():
             raise StoreError(

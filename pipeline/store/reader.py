@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StoreError, near_matches, one_line
 from pipeline.records import Extraction, FeatureSet, digest_of
+from pipeline.rows import Features, Pixels
 from pipeline.store import manifest
 from pipeline.store.check import first_defect
 from pipeline.store.layout import (
@@ -26,7 +28,10 @@ from pipeline.store.layout import (
     text,
     texts,
 )
+from pipeline.store.ondisk import RowsOnDisk
 from pipeline.store.opening import opened
+
+IN_MEMORY = 2**30  # bytes of features and miniatures; where there are more, they stay on disk
 
 
 def read(path: Path, layer: str = "") -> FeatureSet:
@@ -42,14 +47,14 @@ def read(path: Path, layer: str = "") -> FeatureSet:
         StoreError: it is missing, no feature store, of a newer version, or damaged; or it holds
             several layers, or not this one.
     """
-    found = read_layers(path, [layer] if layer else [])
-    if len(found) > 1:
-        names = ", ".join(one.extraction["backbone"]["layer"] for one in found)
-        raise StoreError(f"{one_line(path)} holds several layers; choose one of: {one_line(names)}")
+    found = read_layers(path, [layer] if layer else [], float("inf"))
+    _check_single(path, [one.extraction["backbone"]["layer"] for one in found])
     return found[0]
 
 
-def read_layers(path: Path, layers: Sequence[str] = ()) -> list[FeatureSet]:
+def read_layers(
+    path: Path, layers: Sequence[str] = (), stream_above: float = IN_MEMORY
+) -> list[FeatureSet]:
     """Read a store: a feature set for each of its layers, or of those that are wanted.
 
     Each set's extraction is that of its layer alone, as if nothing else had been computed with it.
@@ -58,6 +63,8 @@ def read_layers(path: Path, layers: Sequence[str] = ()) -> list[FeatureSet]:
     Args:
         path: the store.
         layers: which of its layers, in this order; none means all.
+        stream_above: bytes; features and miniatures that would take more in memory, together,
+            stay on disk (`pipeline.rows`).
 
     Raises:
         StoreError: as `read` does.
@@ -71,10 +78,14 @@ def read_layers(path: Path, layers: Sequence[str] = ()) -> list[FeatureSet]:
         chosen = _chosen(path, file, extraction, layers)
         run = whole.run if whole else document(file, "run")
         classes = whole.classes if whole else read_classes(file)
-        rows = _Rows(whole.rows if whole else len(file["path"]), file, [n for n, _ in chosen])
+        total = whole.rows if whole else len(file["path"])
+        names = [name for name, _ in chosen]
+        in_memory = _bytes_in_memory(file, names, total) <= stream_above
+        rows = (_Rows if in_memory else _Described)(total, file, names)
     for part in parts:
         with opened(part) as file:
             rows.add(file, classes if whole else None)
+    features, pixels = rows.held(parts)
     common = FeatureSet(
         features=np.empty((0, 0), np.float32),
         path=rows.path,
@@ -84,7 +95,7 @@ def read_layers(path: Path, layers: Sequence[str] = ()) -> list[FeatureSet]:
         classes=classes,
         extraction=extraction,
         digest=digest,
-        pixels=rows.pixels,
+        pixels=pixels,
         failures=rows.failures,
         name=Path(str(run.get("source", path))).name,
         model=str(run.get("model", "")),
@@ -94,14 +105,20 @@ def read_layers(path: Path, layers: Sequence[str] = ()) -> list[FeatureSet]:
     )
     return [
         dataclasses.replace(
-            common, features=rows.features[name], extraction=told, digest=digest_of(told)
+            common, features=features[name], extraction=told, digest=digest_of(told)
         )
         for name, told in chosen
     ]
 
 
-class _Rows:
-    """The rows of a store's files, one file's after the other's, in arrays of their final size.
+def _bytes_in_memory(file: h5py.File, names: Sequence[str], rows: int) -> int:
+    """Return what features, as float32, and miniatures of so many rows take."""
+    pixels = int(np.prod(file["pixels"].shape[1:])) if "pixels" in file else 0
+    return int(rows * (4 * sum(file[name].shape[1] for name in names) + pixels))
+
+
+class _Described:
+    """What a store's files say of the rows, one file's after the other's; the rest stays there.
 
     Args:
         total: rows in all.
@@ -110,23 +127,27 @@ class _Rows:
     """
 
     def __init__(self, total: int, file: h5py.File, names: Sequence[str]) -> None:
-        self.features = {name: np.empty((total, file[name].shape[1]), np.float32) for name in names}
         self.label = np.empty(total, np.int32)
         self.sha256 = np.empty((total, 32), np.uint8)
-        self.pixels: NDArray[np.uint8] | None = None
-        if "pixels" in file:
-            self.pixels = np.empty((total, *file["pixels"].shape[1:]), np.uint8)
         self.path: list[str] = []
         self.split: list[str] = []
         self.failures: list[tuple[str, str]] = []
+        self._widths = {name: int(file[name].shape[1]) for name in names}
+        self._pixels: tuple[int, ...] | None = None
+        if "pixels" in file:
+            self._pixels = file["pixels"].shape[1:]
+        self._counts: list[int] = []
 
-    def add(self, file: h5py.File, classes: Sequence[str] | None) -> None:
-        """Add all rows of a file; its labels become codes into ``classes``, if any are given."""
+    def add(self, file: h5py.File, classes: Sequence[str] | None) -> slice:
+        """Add all rows of a file, and return which they are among all of them.
+
+        Its labels become codes into ``classes``, if any are given.
+        """
         start = len(self.path)
         self.path += texts(file["path"])
-        self.split += texts(file["split"])
+        self.split += map(sys.intern, texts(file["split"]))
         self.failures += read_failures(file)
-        rows = np.s_[start : len(self.path)]
+        rows = slice(start, len(self.path))
         label = file["label"][:]
         if classes is not None:
             code = {name: at for at, name in enumerate(classes)}
@@ -134,12 +155,70 @@ class _Rows:
             label = np.array([*(code[name] for name in read_classes(file)), -1], np.int32)[label]
         self.label[rows] = label
         self.sha256[rows] = file["sha256"][:]
-        if self.pixels is not None and "pixels" in file:
-            self.pixels[rows] = file["pixels"][:]
+        self._counts.append(rows.stop - start)
+        if "pixels" not in file:
+            self._pixels = None
+        return rows
+
+    def held(self, files: Sequence[Path]) -> tuple[dict[str, Features], Pixels | None]:
+        """Return the features by dataset, and the miniatures if all files have them."""
+        pixels = None
+        if self._pixels is not None:
+            pixels = RowsOnDisk(files, self._counts, "pixels", self._pixels, np.uint8)
+        return {
+            name: RowsOnDisk(files, self._counts, name, (width,), np.float32)
+            for name, width in self._widths.items()
+        }, pixels
+
+
+class _Rows(_Described):
+    """The same, with features and miniatures in arrays of their final size."""
+
+    def __init__(self, total: int, file: h5py.File, names: Sequence[str]) -> None:
+        super().__init__(total, file, names)
+        self._features: dict[str, Features] = {
+            name: np.empty((total, width), np.float32) for name, width in self._widths.items()
+        }
+        self._miniatures = None
+        if self._pixels is not None:
+            self._miniatures = np.empty((total, *self._pixels), np.uint8)
+
+    def add(self, file: h5py.File, classes: Sequence[str] | None) -> slice:
+        """Add all rows of a file; see `_Described.add`."""
+        rows = super().add(file, classes)
+        if self._miniatures is not None and self._pixels is not None:
+            self._miniatures[rows] = file["pixels"][:]
         else:
-            self.pixels = None
-        for name, features in self.features.items():
+            self._miniatures = None
+        for name, features in self._features.items():
             _read_features(file[name], features[rows])
+        return rows
+
+    def held(self, files: Sequence[Path]) -> tuple[dict[str, Features], Pixels | None]:
+        """Return what was read."""
+        return self._features, self._miniatures
+
+
+def only_column(path: Path, file: h5py.File, layer: str = "") -> str:
+    """Return the dataset of the features of one layer.
+
+    Args:
+        path: the store, sound.
+        file: one of its files, open.
+        layer: which of its layers; empty means its only one.
+
+    Raises:
+        StoreError: it holds several layers, or not this one.
+    """
+    chosen = _chosen(path, file, document(file, "extraction"), [layer] if layer else [])
+    _check_single(path, [told["backbone"]["layer"] for _, told in chosen])
+    return chosen[0][0]
+
+
+def _check_single(path: Path, layers: Sequence[str]) -> None:
+    if len(layers) > 1:
+        told = one_line(", ".join(layers))
+        raise StoreError(f"{one_line(path)} holds several layers; choose one of: {told}")
 
 
 def _chosen(

@@ -15,6 +15,7 @@ from pipeline.store.check import first_defect
 from pipeline.store.layout import BLOCK, read_classes, text
 from pipeline.store.manifest import files
 from pipeline.store.opening import opened
+from pipeline.store.reader import only_column
 
 
 class Block(NamedTuple):
@@ -33,11 +34,16 @@ class Block(NamedTuple):
     features: NDArray[np.float32]
 
 
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(path: Path, layer: str = "") -> tuple[int, int]:
     """Return how many rows a store has, and features a row, once it is known to be sound.
 
+    Args:
+        path: the store.
+        layer: which of its layers; empty means its only one.
+
     Raises:
-        StoreError: it is missing, no feature store, of a newer version, or damaged.
+        StoreError: it is missing, no feature store, of a newer version, or damaged; or it holds
+            several layers, or not this one.
     """
     defect = first_defect(path)
     if defect:
@@ -45,29 +51,33 @@ def read_size(path: Path) -> tuple[int, int]:
     rows, dim = 0, 0
     for part in files(path):
         with opened(part) as file:
-            count, dim = file["features"].shape
+            count, dim = file[only_column(path, file, layer)].shape
         rows += int(count)
     return rows, int(dim)
 
 
-def read_blocks(path: Path) -> Iterator[Block]:
+def read_blocks(path: Path, layer: str = "") -> Iterator[Block]:
     """Yield the rows of a store that `read_size` has found sound.
+
+    Args:
+        path: the store.
+        layer: as there.
 
     Raises:
         StoreError: it cannot be read.
     """
     for part in files(path):
         with opened(part) as file:
-            yield from _blocks(file)
+            yield from _blocks(file, only_column(path, file, layer))
 
 
-def _blocks(file: h5py.File) -> Iterator[Block]:
+def _blocks(file: h5py.File, name: str) -> Iterator[Block]:
     classes = read_classes(file)
-    for start in range(0, len(file["features"]), BLOCK):
+    for start in range(0, len(file[name]), BLOCK):
         rows = np.s_[start : start + BLOCK]
         yield Block(
             list(map(text, file["path"][rows])),
             [classes[code] if code >= 0 else "" for code in file["label"][rows].tolist()],
             list(map(text, file["split"][rows])),
-            file["features"][rows].astype(np.float32),
+            file[name][rows].astype(np.float32),
         )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
+import h5py
 import numpy as np
 import pytest
 
-from pipeline import images
+from pipeline import images, store
+from pipeline.records import Backbone, Extraction, Preprocess
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,3 +116,39 @@ def test_every_variant_differs_from_the_default(bench):
     assert settings.pop("default again") == default
     assert all(setting != default for setting in settings.values())
     assert len({str(setting) for setting in settings.values()}) == len(settings)
+
+
+def test_a_generated_store_is_sound_and_the_same_each_time(bench, tmp_path, monkeypatch):
+    made = bench("past_memory")
+    monkeypatch.setattr(made, "SHARD", 70)
+    monkeypatch.setattr(made, "BLOCK", 40)
+    backbone = Backbone(
+        "generated", "none", "0" * 64, "none", "", "", "fp32", made.DIM, (0,) * 3, (1,) * 3,
+        Preprocess(36, 32),
+    )  # fmt: skip
+    extraction = Extraction(backbone)
+    like = tmp_path / "like.h5"
+    with h5py.File(like, "w") as file:
+        file.attrs["extraction"] = json.dumps(extraction.to_json())
+        file.attrs["digest"], file.attrs["run"] = extraction.digest, "{}"
+        file.attrs["certificate"] = ""
+    for name in ("a", "b"):
+        made.make(tmp_path / name, 150, like)
+    a, b = (store.read(tmp_path / name) for name in ("a", "b"))
+    assert a.features.shape == (150, 1280)
+    assert np.array_equal(a.features, b.features)
+    assert np.array_equal(a.label, b.label)
+    assert a.split.count("test") == 30
+
+
+def test_growth_is_drawn_where_it_was_measured(bench):
+    runs = [
+        {"rows": rows, "peak_gib": 1.0, "warnings": warnings, "heads": {"knn": {"seconds": 10.0}}}
+        for rows in (10_000, 1_000_000)
+        for warnings in ([], ["the features stay on disk"])
+    ]
+    svg = ElementTree.fromstring(bench("past_memory").draw(runs))
+    texts = ["".join(one.itertext()) for one in svg.iter() if one.tag.endswith("text")]
+    assert {"knn", "from disk", "in memory"} <= set(texts)
+    assert "rbf-svm" not in texts
+    assert sum(one.tag.endswith("circle") for one in svg.iter()) == 6

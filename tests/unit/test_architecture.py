@@ -71,6 +71,7 @@ HOUSE = {
     },
     0: {
         "callable_module": "a module that can be called like its function",
+        "rows": "rows of numbers that may be more than memory holds",
         "records": "the facts that parts hand to each other",
         "errors": "what can go wrong, in few kinds",
         "files": "writing files whole or not at all",
@@ -92,7 +93,8 @@ OWNERS = {
     "sklearn": ["heads", "image_embedder", "projection"],
     "skops": ["heads"],
     "pyarrow": ["feature_export", "sources"],
-    "joblib": ["heads"],
+    "faiss": ["heads"],
+    "joblib": ["distribute", "heads"],
     "cleanlab": ["label_errors"],
     "fsspec": ["places"],
     "pandas": [],  # cleanlab brings it
@@ -109,7 +111,7 @@ OWNERS = {
     "matplotlib": [],  # figures are SVG that we write
 }
 
-HEAVY = "torch torchvision timm keras sklearn skl2onnx onnx scipy ray cleanlab".split()
+HEAVY = "torch torchvision timm keras sklearn skl2onnx onnx scipy ray cleanlab faiss".split()
 NETWORKS = [  # define networks or train them: their stage imports them when it runs
     f"finetune/{name}.py"
     for name in (

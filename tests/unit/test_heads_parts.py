@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 
 from pipeline.errors import InputError
 from pipeline.heads import HEADS, onevsone
-from pipeline.heads.knn import GROUP, smallest
+from pipeline.heads.neighbours import GROUP, smallest
 from pipeline.heads.rowspace import RowSpace
 from pipeline.heads.search import TrainingSet, stratified_folds
 from pipeline.heads.softmax import Problem

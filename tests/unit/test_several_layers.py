@@ -236,3 +236,20 @@ def test_a_torch_network_of_several_layers_is_exported(tiny_backbone, tmp_path):
     assert runner.embed(np.zeros((3, 32, 32, 3), np.uint8)).shape == (3, 10)
     proof = certificate.Certificate.from_json(runner.metadata[certificate.METADATA])
     assert proof.widths == (4, 6)
+
+
+def test_one_layer_is_streamed_and_exported(several, image_folder, tmp_path):
+    data, path = image_folder(), tmp_path / "both.h5"
+    made(data, path, several)
+    for part, whole in zip(PARTS, store.read_layers(path), strict=True):
+        assert store.read_size(path, part.layer) == whole.features.shape
+        blocks = store.read_blocks(path, part.layer)
+        assert np.array_equal(np.concatenate([b.features for b in blocks]), whole.features)
+        out = tmp_path / f"{part.dim}.npy"
+        headstart("export-features", path, "--to", "npy", "--layer", part.layer, "--out", out)
+        assert np.array_equal(np.load(out), whole.features)
+    for call in (store.read_size, lambda path: next(store.read_blocks(path))):
+        with pytest.raises(StoreError, match="holds several layers; choose one of: active/1, deep"):
+            call(path)
+    with pytest.raises(StoreError, match="holds no layer 'dep'; did you mean deep"):
+        store.read_size(path, "dep")

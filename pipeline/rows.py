@@ -1,0 +1,112 @@
+"""Rows of numbers that may be more than memory holds, with the indexing of an array.
+
+Whoever asks for some rows gets an array of them, whether all of them are in memory or on disk; so
+what goes through rows in blocks need not know. What would take all of them at once says so.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeAlias, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+S = TypeVar("S", bound=np.generic)
+
+
+class StoredRows(ABC, Generic[S]):
+    """Rows that are somewhere else until somebody asks for some of them.
+
+    Attributes:
+        shape: as an array's, rows first.
+        dtype: of the arrays that it gives.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[S]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def __getitem__(self, rows: Any) -> NDArray[S]:  # noqa: ANN401 - as an array's
+        """Return rows: a number gives one, a slice without a step or an array of numbers several.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+
+    def __array__(self, *_: object, **__: object) -> NDArray[S]:
+        """Refuse: all rows at once are what nobody should have who holds this."""
+        raise TypeError(f"{self.shape[0]:,} rows stay where they are; ask for some of them")
+
+    @property
+    def nbytes(self) -> int:
+        """What all rows would take in memory."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+
+Features: TypeAlias = NDArray[np.float32] | StoredRows[np.float32]
+Pixels: TypeAlias = NDArray[np.uint8] | StoredRows[np.uint8]
+
+
+class _Taken(StoredRows[S]):
+    """Some rows of others, by their numbers."""
+
+    def __init__(self, source: StoredRows[S], rows: NDArray[np.intp]) -> None:
+        self._source, self._rows = source, rows
+        self.shape, self.dtype = (len(rows), *source.shape[1:]), source.dtype
+
+    def __getitem__(self, rows: Any) -> NDArray[S]:  # noqa: ANN401
+        return self._source[self._rows[rows]]
+
+
+class Mapped(StoredRows[S]):
+    """Rows that a function makes of others whenever they are asked for.
+
+    Args:
+        source: the others.
+        function: makes ``(b, m)`` of ``b`` of them.
+        width: ``m``.
+        dtype: of what it makes.
+    """
+
+    def __init__(
+        self,
+        source: StoredRows[Any],
+        function: Callable[[NDArray[Any]], NDArray[S]],
+        width: int,
+        dtype: type[S],
+    ) -> None:
+        self._source, self._function = source, function
+        self.shape, self.dtype = (len(source), width), np.dtype(dtype)
+
+    def __getitem__(self, rows: Any) -> NDArray[S]:  # noqa: ANN401
+        return self._function(self._source[rows])
+
+
+@overload
+def take(matrix: NDArray[S], rows: NDArray[np.intp]) -> NDArray[S]: ...
+
+
+@overload
+def take(matrix: StoredRows[S], rows: NDArray[np.intp]) -> StoredRows[S]: ...
+
+
+def take(matrix: NDArray[S] | StoredRows[S], rows: NDArray[np.intp]) -> NDArray[S] | StoredRows[S]:
+    """Return some rows, in memory if all of them are.
+
+    Args:
+        matrix: ``(n, ...)``.
+        rows: ``(m,)`` their numbers.
+    """
+    return _Taken(matrix, rows) if isinstance(matrix, StoredRows) else matrix[rows]
+
+
+def blocks(matrix: NDArray[S] | StoredRows[S], size: int) -> Iterator[tuple[slice, NDArray[S]]]:
+    """Yield which rows and the rows, so many at a time."""
+    for start in range(0, len(matrix), size):
+        at = slice(start, min(start + size, len(matrix)))
+        yield at, matrix[at]
