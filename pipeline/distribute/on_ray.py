@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -142,6 +143,7 @@ class RayEngine:
         address = self.address or os.environ.get("RAY_ADDRESS", "") or LOCAL
         if not ray.is_initialized():  # a program that uses Ray itself keeps its cluster
             _reach(address)
+            _show_token(ray, address)
             _connect(ray, address, self.cpus * (self.count or 0))
             self._ours = True
         self._ray = ray
@@ -325,6 +327,44 @@ def _reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT).close()
     except (OSError, OverflowError) as error:
         raise _nobody(address, error) from None
+
+
+def _show_token(ray: Any, address: str) -> None:  # noqa: ANN401
+    """Find out whether a cluster asks for a token that it is not shown.
+
+    Ray itself finds the token for a cluster of this machine. To an address that somebody gave it
+    shows one only if told to, and otherwise tries for twenty seconds, a line of warning in each.
+
+    Raises:
+        HeadstartError: it does.
+    """
+    refused = getattr(ray.exceptions, "AuthenticationError", ())
+    if address in (LOCAL, "auto") or address.startswith(_CLIENT) or not refused:
+        return
+    try:
+        with _no_stderr():
+            ray._raylet.GcsClient(address=address)
+    except refused:
+        raise HeadstartError(
+            f"the Ray cluster at {one_line(address)} wants to see its token; set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what this prints there: ray get-auth-token"
+        ) from None
+    except Exception:  # no public function does this; joining it will say what is wrong
+        return
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Keep what native code prints off the terminal."""
+    sys.stderr.flush()
+    held = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(held, 2)
+        os.close(held)
 
 
 def _connect(ray: Any, address: str, cpus: int) -> None:  # noqa: ANN401

@@ -208,7 +208,8 @@ def _write(
     weights = out.with_suffix(".safetensors")
     with replacing(weights) as partial:
         tensors = {k: v.contiguous().clone() for k, v in full.module.state_dict().items()}
-        save_file(tensors, partial, metadata=facts)
+        # One entry: safetensors writes several in an order of chance, and the bytes are hashed.
+        save_file(tensors, partial, metadata={"headstart": json.dumps(facts)})
     source = export.model_file(choice)[0]
     if network is None:
         with replacing(out) as partial:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,15 @@ IMAGES = int(os.environ.get("HEADSTART_KILL_IMAGES", "160"))
 SEED = 8
 LIMIT = 240
 HEADSTART = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+HERE, THERE = "10.213.77.1", "10.213.77.2"
+# A cluster finds out that a node is lost, and a node that the cluster is, in seconds.
+IMPATIENT = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+}
 pytestmark = pytest.mark.faults
 long = pytest.mark.skipif("HEADSTART_LONG" not in os.environ, reason="half a minute each")
 
@@ -221,11 +233,100 @@ def test_a_node_is_lost(photos, calm, tiny_backbone, tmp_path, cluster):
     assert_whole(tmp_path / "s", calm)
 
 
+@pytest.fixture
+def wire() -> Iterator[str]:
+    """Give the name of a network namespace that one cable connects with this machine."""
+    name = f"headstart-{os.getpid()}"
+    cable = [f"hs{os.getpid() % 10**6}{end}" for end in "ab"]
+    if os.geteuid() or shutil.which("ip") is None:
+        pytest.skip("only root makes network namespaces, with ip of iproute2")
+    for words in (
+        f"netns add {name}",
+        f"link add {cable[0]} type veth peer name {cable[1]} netns {name}",
+        f"addr add {HERE}/30 dev {cable[0]}",
+        f"link set {cable[0]} up",
+        f"-n {name} addr add {THERE}/30 dev {cable[1]}",
+        f"-n {name} link set {cable[1]} up",
+        f"-n {name} link set lo up",
+    ):
+        done = subprocess.run(["ip", *words.split()], capture_output=True, text=True)
+        if done.returncode:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+            pytest.skip(f"no network namespace here: {done.stderr.strip()}")
+    yield name
+    subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+@contextmanager
+def ray_node(*words: str, before: tuple[str, ...] = ()) -> Iterator[None]:
+    """Have a node of a cluster, in a session of its own, until the end of the block."""
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *words]
+    node = subprocess.Popen(
+        [*before, *ray],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=os.environ | IMPATIENT,
+    )
+    try:
+        yield
+    finally:
+        node.terminate()  # ends what the node has started
+        try:
+            node.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(node.pid, signal.SIGKILL)
+            node.wait()
+
+
+@long
+@pytest.mark.usefixtures("first")
+def test_a_node_is_cut_off(photos, calm, tiny_backbone, tmp_path, wire):
+    """Its processes live on behind a cable that is unplugged, and hold the files they write."""
+    with socket.socket() as free:
+        free.bind((HERE, 0))
+        port = free.getsockname()[1]
+    head = ("--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false")
+    here = (f"--address={HERE}:{port}", f"--node-ip-address={HERE}", "--num-cpus=2")
+    there = (f"--address={HERE}:{port}", f"--node-ip-address={THERE}", "--num-cpus=2")
+    with ExitStack() as nodes:
+        nodes.enter_context(ray_node(*head, f"--node-ip-address={HERE}"))
+        wait_for_port(HERE, port)
+        nodes.enter_context(ray_node(*there, before=("ip", "netns", "exec", wire)))
+        wait_for_processors(f"{HERE}:{port}")
+        run = Run(photos, tmp_path / "s", tiny_backbone, "--address", f"{HERE}:{port}")
+        assert run.wait_for(lambda: run.finished() > 1)
+        subprocess.run(["ip", "-n", wire, "link", "set", "lo", "down"], check=True)
+        for link in json.loads(subprocess.check_output(["ip", "-n", wire, "-j", "link"])):
+            subprocess.run(["ip", "-n", wire, "link", "set", link["ifname"], "down"], check=True)
+        nodes.enter_context(ray_node(*here))
+        summary = run.end()
+    assert summary["lost"] >= 1
+    assert_whole(tmp_path / "s", calm)
+
+
+def wait_for_processors(address: str) -> None:
+    """Wait until a node with two processors has joined a cluster."""
+    status = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+    deadline = time.monotonic() + LIMIT
+    while "/2.0 CPU" not in subprocess.run(status, capture_output=True, text=True).stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def wait_for_port(host: str, port: int) -> None:
+    deadline = time.monotonic() + LIMIT
+    while True:
+        try:
+            return socket.create_connection((host, port), 1).close()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
 @long
 def test_workers_that_run_another_headstart(photos, tiny_backbone, tmp_path, monkeypatch):
     """The cluster was started with other code than the driver has: refused before any work."""
-    import shutil
-
     from ray.cluster_utils import Cluster
 
     root = Path(__file__).parents[2]
