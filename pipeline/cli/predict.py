@@ -51,9 +51,9 @@ def command(
         raise click.UsageError("--out must end in .csv or .jsonl")
     if (out is not None) + (format_ is not None) + json_ > 1:
         raise click.UsageError("choose one of --out, --format and --json")
+    classifier = Model(model, device)
     for path in paths:  # a slip in the last one is told before the first image
         kind_of(path)
-    classifier = Model(model, device)
     warn(classifier.backbone)
     layout = Layout(classifier.classes, top_k, classifier.threshold is not None)
     found = predict(classifier, paths, workers, min_confidence)

@@ -41,6 +41,7 @@ IMPATIENT = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    "RAY_AUTH_MODE": "disabled",
 }
 pytestmark = pytest.mark.faults
 long = pytest.mark.skipif("HEADSTART_LONG" not in os.environ, reason="half a minute each")
@@ -277,6 +278,27 @@ def ray_node(*words: str, before: tuple[str, ...] = ()) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             os.killpg(node.pid, signal.SIGKILL)
             node.wait()
+
+
+@long
+def test_a_cluster_that_wants_a_token(photos, tiny_backbone, tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = "0123456789abcdef" * 4
+    monkeypatch.setitem(IMPATIENT, "RAY_AUTH_MODE", "token")
+    monkeypatch.setitem(IMPATIENT, "RAY_AUTH_TOKEN", token)
+    words = ("--head", "--port", str(port), "--num-cpus", "2", "--include-dashboard", "false")
+    with ray_node(*words, "--node-ip-address=127.0.0.1"):
+        wait_for_port("127.0.0.1", port)
+        address = ("--address", f"127.0.0.1:{port}")
+        run = Run(photos, tmp_path / "s", tiny_backbone, *address)
+        run.end(1)
+        assert len(run.errors.splitlines()) == 2, run.errors  # what there is to do, and why not
+        assert "set RAY_AUTH_MODE=token" in run.errors
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+        assert Run(photos, tmp_path / "s", tiny_backbone, *address).end()["rows"] == IMAGES
 
 
 @long
