@@ -300,7 +300,7 @@ def _about_disk(
         )
     return [
         f"The features of {len(data.path):,} images by {name} would take"
-        f" {data.features.nbytes / 2**30:.1f} GiB of memory and stay on disk (--stream-above);"
+        f" {data.features.nbytes / 2**20:,.0f} MiB of memory and stay on disk (--stream-above);"
         " heads read them in blocks, and what a head leaves out is said beside it. Only images"
         " with the same bytes count as copies, labels are judged in one round, and the learning"
         f" curve is scored on {HELD_OUT:,} images a draw."
