@@ -33,7 +33,7 @@ def print_advice(advice: dict[str, Any], as_json: bool) -> None:
         )
     Console(highlight=False).print(table)
     images, frozen, trial = advice["images"], advice["frozen"], advice["trial"]
-    click.echo("* was only timed; its gain is taken from top's, with a wider interval")
+    click.echo("* was only timed; what top did stands for it, with a wider interval")
     click.echo(
         "gain is over logistic regression on the frozen features, which has "
         f"{100 * frozen['accuracy']:.1f} % in cross-validation; risk is the probability of none"

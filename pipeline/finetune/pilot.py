@@ -119,6 +119,13 @@ def _try(
 ) -> None:
     """Train one mode, or time it, and note what was found."""
     timed = mode == ALL
+
+    def told(line: str) -> None:
+        if not timed and not line.startswith("WARNING"):  # which would be about the pilot
+            notice(f"{mode}: {line}")
+
+    if timed:
+        notice(f"{mode}: is timed")
     config = dataclasses.replace(
         given,
         mode=mode,
@@ -153,7 +160,7 @@ def _try(
             place / "checkpoint",
             mode,
             True,
-            lambda line: notice(f"{mode}: {line}"),
+            told,
         )
         history = trainer.run().history
     shown = len(part.train) + _PASS * len(part.validation)
