@@ -100,7 +100,7 @@ def part(frozen, choice, size, options, out):
     record = {
         "frozen_cv": head.cv_accuracy,
         "frozen": (head.estimator.predict(data.features[test]) == data.label[test]).tolist(),
-        "sizes": advice.sizes(division),
+        "sizes": advice.sizes_of(division),
         "pilot_seconds": time.perf_counter() - started,
         "pilot": dataclasses.asdict(found)
         | {"right": {mode: right.tolist() for mode, right in found.right.items()}},

@@ -143,7 +143,7 @@ class RayEngine:
         address = self.address or os.environ.get("RAY_ADDRESS", "") or LOCAL
         if not ray.is_initialized():  # a program that uses Ray itself keeps its cluster
             _reach(address)
-            _show_token(ray, address)
+            _check_token(ray, address)
             _connect(ray, address, self.cpus * (self.count or 0))
             self._ours = True
         self._ray = ray
@@ -329,7 +329,7 @@ def _reach(address: str) -> None:
         raise _nobody(address, error) from None
 
 
-def _show_token(ray: Any, address: str) -> None:  # noqa: ANN401
+def _check_token(ray: Any, address: str) -> None:  # noqa: ANN401
     """Find out whether a cluster asks for a token that it is not shown.
 
     Ray itself finds the token for a cluster of this machine. To an address that somebody gave it

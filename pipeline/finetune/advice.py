@@ -69,10 +69,10 @@ def advise(
     head, training = preparation.start(frozen, division, config)
     known = _known(head, training)
     found = pilot.run(data, frozen, choice, division, config, notice)
-    modes = predict(found, 1.0 - known["accuracy"], sizes(division), config)
+    modes = predict(found, 1.0 - known["accuracy"], sizes_of(division), config)
     recommended, why = recommend(modes)
     return {
-        "images": sizes(division),
+        "images": sizes_of(division),
         "frozen": known,
         "trial": {
             "images": found.images,
@@ -86,7 +86,7 @@ def advise(
     }
 
 
-def sizes(division: Division) -> dict[str, int]:
+def sizes_of(division: Division) -> dict[str, int]:
     """Return how many images do what, and of how many classes."""
     return {
         "train": len(division.train),

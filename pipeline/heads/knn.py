@@ -25,7 +25,6 @@ from pipeline.heads.search import (
     FittedHead,
     TrainingSet,
     finish,
-    normalised,
     preference,
 )
 from pipeline.heads.threads import run_parallel
@@ -201,7 +200,9 @@ class _Voters:
 
     def predict_proba(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the probabilities of the classes for ``(m, d)`` raw features."""
-        near = _as_neighbours(self.labels, *self.index.nearest(normalised(features), self.k))
+        from sklearn.preprocessing import normalize
+
+        near = _as_neighbours(self.labels, *self.index.nearest(normalize(features), self.k))
         shares = near.shares(self.k, self.weights, int(self.classes_.max()) + 1)
         return self.sigmoid.probabilities(np.concatenate(list(shares))[:, self.classes_])
 

@@ -175,7 +175,7 @@ class _State:
             raise _busy("too many unusual images at once; try again, or send a smaller JPEG")
         self._doubtful += doubtful
         try:
-            return await self._batcher.decode(data, self._limits.decoding)
+            return await self._batcher.decode(data, self._limits.decoding, doubtful)
         finally:
             self._doubtful -= doubtful
 

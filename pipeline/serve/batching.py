@@ -21,7 +21,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import images
 from pipeline.classifier import Model
 
 Result = TypeVar("Result")
@@ -67,17 +66,18 @@ class Batcher:
         """Return what ``work`` returns on one of the threads."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def decode(self, data: bytes, seconds: int) -> NDArray[np.uint8]:
+    async def decode(self, data: bytes, seconds: int, doubtful: bool) -> NDArray[np.uint8]:
         """Return an image file as what the network takes, ``(h, w, 3) uint8``.
 
         Args:
             data: the whole file.
             seconds: of processor time, for one that is not certain to be decoded soon.
+            doubtful: whether it is such a one.
 
         Raises:
             ImageError: it is no usable image.
         """
-        pool = self._pool if images.is_ordinary(data) else self._doubtful
+        pool = self._doubtful if doubtful else self._pool
         work = partial(self._model.decode, data, seconds)
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
