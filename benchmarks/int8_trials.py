@@ -26,7 +26,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from pipeline import backbones, budget, export, int8, sources
@@ -50,10 +49,10 @@ class Trials:
         quant_pre_process(model, self.plain, skip_symbolic_shape=True)
         self.wanted = self.features(self.plain)
         graph = onnx.load(self.plain).graph
-        self.convolutions = [node.name for node in int8._convolutions(onnx.load(self.plain))]
+        self.convolutions = [node.name for node in int8.find_convolutions(onnx.load(self.plain))]
         clips = {n.input[0]: n.name for n in graph.node if n.op_type in ("Clip", "Relu")}
         made = {node.name: node.output[0] for node in graph.node}
-        grouped = {node.name for node in graph.node if int8._groups(node) > 1}
+        grouped = {node.name for node in graph.node if int8.groups_of(node) > 1}
         self.depthwise = [name for name in self.convolutions if name in grouped]
         self.clip = {name: clips[made[name]] for name in self.convolutions if made[name] in clips}
 
@@ -85,30 +84,12 @@ class Trials:
         graph = onnx.load(self.plain)
         if equalised:
             equalise(graph, equalised)
-        excluded = [*in_float, *(self.clip[name] for name in in_float if name in self.clip)]
-        nodes = [node for node in int8._convolutions(graph) if node.name not in excluded]
-        means = int8._input_means(graph, nodes, self.calibration, self.folder)
-        int8._DENSE, int8._DEPTHWISE = dense, depthwise
-        overrides = {}
-        for node in nodes:
-            given = means if corrected else {name: 0 * mean for name, mean in means.items()}
-            overrides |= int8._round_weights(graph, node, given, QuantType.QInt8)
-        int8._drop_unused(graph)
-        rounded, made = self.folder / "rounded.onnx", self.folder / "int8.onnx"
-        onnx.save(graph, rounded)
-        quantize_static(
-            rounded,
-            made,
-            int8._reader(self.calibration),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            reduce_range=dense < 127,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=excluded,
-            extra_options={"TensorQuantOverrides": overrides, "MatMulConstBOnly": True},
-        )
-        return made
+        spared = [*in_float, *(self.clip[name] for name in in_float if name in self.clip)]
+        largest = (dense, depthwise)
+        path, calibration = self.folder / "trial.onnx", self.calibration
+        made = int8.in_integers(graph, calibration, self.folder, spared, largest, corrected)
+        onnx.save(made, path)
+        return path
 
     def speed(self, path: Path) -> float:
         """Return the median of processor time in fp32 to that of a file, round by round."""
@@ -155,7 +136,7 @@ def neighbours(model: onnx.ModelProto) -> list[tuple]:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     pairs = []
-    for node in int8._convolutions(model):
+    for node in int8.find_convolutions(model):
         clip, behind = None, readers.get(node.output[0], [])
         if len(behind) == 1 and behind[0].op_type == "Clip":
             clip = behind[0]
@@ -168,7 +149,7 @@ def neighbours(model: onnx.ModelProto) -> list[tuple]:
 def balance(held: dict[str, np.ndarray], first, last) -> np.ndarray:
     """Divide the channels between two layers by scales that make both ranges equal; return them."""
     before, behind = held[first.input[1]], held[last.input[1]]
-    depthwise = int8._groups(last) > 1
+    depthwise = int8.groups_of(last) > 1
     ranges = (
         np.abs(before).max(axis=(1, 2, 3)),
         np.abs(behind).max(axis=(1, 2, 3) if depthwise else (0, 2, 3)),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from pipeline.errors import BackboneError, one_line
 from pipeline.runner import INPUT, OUTPUT, open_session
 
 VERSION = 2  # of the recipe; part of the identity of what it makes
-_DENSE, _DEPTHWISE = 63, 127  # largest weight of a channel
+EIGHT_BITS = 127
+LARGEST = (63, EIGHT_BITS)  # weight of a channel, in dense and in depthwise convolutions
 _WORTH = 1e-3  # of mean cosine, for which the convolutions of the image stay in float
 
 
@@ -48,9 +50,7 @@ def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - M
         with tempfile.TemporaryDirectory(prefix="headstart-int8-") as folder:
             plain = Path(folder) / "plain.onnx"
             quant_pre_process(model, plain, skip_symbolic_shape=True)
-            whole, spared = (_in_integers(plain, images, spare=spare) for spare in (False, True))
-            gained = _mean_cosine(plain, spared, images) - _mean_cosine(plain, whole, images)
-            quantised = spared if gained > _WORTH else whole
+            quantised = _better(plain, images)
     except Exception as error:  # the quantiser and its parts raise nearly anything
         raise BackboneError(
             f"{one_line(model)} cannot be quantised to int8: {one_line(error)[:200]}"
@@ -66,20 +66,35 @@ def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - M
     return quantised
 
 
-def _in_integers(plain: Path, images: NDArray[np.uint8], *, spare: bool) -> Any:  # noqa: ANN401
-    """Return a graph in integers, convolutions of the image in float if they are to be spared."""
+def in_integers(
+    graph: Any,  # noqa: ANN401 - ModelProto
+    images: NDArray[np.uint8],
+    folder: Path,
+    in_float: Sequence[str] = (),
+    largest: tuple[int, int] = LARGEST,
+    corrected: bool = True,
+) -> Any:  # noqa: ANN401 - ModelProto
+    """Return a graph in integers. What is not the recipe is for trials of other recipes.
+
+    Args:
+        graph: in float, as onnxruntime's pre-processing leaves it; it is changed.
+        images: ``(n, h, w, 3)`` to calibrate on.
+        folder: for files in between.
+        in_float: names of nodes that stay in float.
+        largest: weight of a channel, in dense and in depthwise convolutions.
+        corrected: whether biases are corrected for the rounding of weights.
+    """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    graph, folder = onnx.load(plain), plain.parent
     rounded, made = folder / "rounded.onnx", folder / "int8.onnx"
-    convolutions = _convolutions(graph)
-    in_float = _name_those_in_float(graph, convolutions) if spare else []
-    convolutions = [node for node in convolutions if node.name not in in_float]
+    convolutions = [node for node in find_convolutions(graph) if node.name not in in_float]
     means = _input_means(graph, convolutions, images, folder)
+    if not corrected:
+        means = {name: np.zeros_like(mean) for name, mean in means.items()}
     overrides: dict[str, list[dict[str, Any]]] = {}
     for convolution in convolutions:
-        overrides |= _round_weights(graph, convolution, means, QuantType.QInt8)
+        overrides |= _round_weights(graph, convolution, means, QuantType.QInt8, largest)
     _drop_unused(graph)
     onnx.save(graph, rounded)
     quantize_static(
@@ -88,27 +103,45 @@ def _in_integers(plain: Path, images: NDArray[np.uint8], *, spare: bool) -> Any:
         _reader(images),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
-        reduce_range=True,
+        reduce_range=largest[0] < EIGHT_BITS,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=in_float,
+        nodes_to_exclude=list(in_float),
         extra_options={"TensorQuantOverrides": overrides, "MatMulConstBOnly": True},
     )
     return onnx.load(made)
 
 
-def _mean_cosine(plain: Path, graph: Any, images: NDArray[np.uint8]) -> float:  # noqa: ANN401
-    """Return the mean cosine of a graph's features of images to those of the graph in float."""
+def _better(plain: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - ModelProto
+    """Return a graph in integers, the convolutions of the image in float if that is worth it."""
     import onnx
 
-    path = plain.with_name("tried.onnx")
-    onnx.save(graph, path)
-    wanted, found = (
-        np.concatenate([session.run([OUTPUT], {INPUT: image[np.newaxis]})[0] for image in images])
-        for session in map(open_session, (plain, path))
+    whole = in_integers(onnx.load(plain), images, plain.parent)
+    graph = onnx.load(plain)
+    in_float = _name_those_in_float(graph, find_convolutions(graph))
+    if not in_float:
+        return whole
+    spared = in_integers(graph, images, plain.parent, in_float)
+    wanted, *found = (
+        _features(one, images, plain.parent) for one in (onnx.load(plain), whole, spared)
     )
-    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
-    return float(((wanted * found).sum(axis=1) / np.maximum(lengths, 1e-30)).mean())
+    before, now = (_mean_cosine(wanted, one) for one in found)
+    return spared if now - before > _WORTH else whole
+
+
+def _mean_cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return float(((one * other).sum(axis=1) / np.maximum(lengths, 1e-30)).mean())
+
+
+def _features(graph: Any, images: NDArray[np.uint8], folder: Path) -> NDArray[np.float32]:  # noqa: ANN401
+    """Return what a graph makes of images, one by one, ``(n, d)``."""
+    import onnx
+
+    path = folder / "tried.onnx"
+    onnx.save(graph, path)
+    session = open_session(path)
+    return np.concatenate([session.run([OUTPUT], {INPUT: one[np.newaxis]})[0] for one in images])
 
 
 def _drop_unused(graph: Any) -> None:  # noqa: ANN401
@@ -133,7 +166,7 @@ def _reader(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - CalibrationData
     return Reader()
 
 
-def _convolutions(graph: Any) -> list[Any]:  # noqa: ANN401
+def find_convolutions(graph: Any) -> list[Any]:  # noqa: ANN401
     """Return the nodes that convolve with constant weights which no other node uses."""
     constant = {tensor.name for tensor in graph.graph.initializer}
     uses: dict[str, int] = {}
@@ -157,7 +190,7 @@ def _name_those_in_float(graph: Any, convolutions: list[Any]) -> list[str]:  # n
     the clipping, which is too wide.
     """
     shapes = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
-    of_image = [n for n in convolutions if shapes[n.input[1]][1] == 3 and _groups(n) == 1]
+    of_image = [n for n in convolutions if shapes[n.input[1]][1] == 3 and groups_of(n) == 1]
     outputs = {node.output[0] for node in of_image}
     behind = [
         node
@@ -169,7 +202,8 @@ def _name_those_in_float(graph: Any, convolutions: list[Any]) -> list[str]:  # n
     return [node.name for node in [*of_image, *behind]]
 
 
-def _groups(convolution: Any) -> int:  # noqa: ANN401
+def groups_of(convolution: Any) -> int:  # noqa: ANN401
+    """Return into how many groups a convolution divides its channels."""
     return next((a.i for a in convolution.attribute if a.name == "group"), 1)
 
 
@@ -209,14 +243,15 @@ def _round_weights(
     node: Any,  # noqa: ANN401
     means: dict[str, NDArray[np.float64]],
     kind: Any,  # noqa: ANN401 - QuantType
+    most: tuple[int, int] = LARGEST,
 ) -> dict[str, list[dict[str, Any]]]:
     """Fix the scale of each channel's weights and correct the bias for what rounding adds."""
     from onnx import numpy_helper
 
     tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
     weights = numpy_helper.to_array(tensors[node.input[1]]).astype(np.float64)
-    group = _groups(node)
-    largest = _DEPTHWISE if group > 1 and weights.shape[1] == 1 else _DENSE
+    group = groups_of(node)
+    largest = most[group > 1 and weights.shape[1] == 1]
     flat = np.abs(weights).reshape(len(weights), -1).max(axis=1)
     scale = np.maximum(flat / largest, 1e-12).astype(np.float32)
     steps = scale.astype(np.float64).reshape(-1, *[1] * (weights.ndim - 1))
