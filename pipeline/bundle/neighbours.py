@@ -51,9 +51,10 @@ def _classifier(estimator: Any) -> Any:  # noqa: ANN401
 
 def _shares(graph: Nodes, voters: Any, rows: str, k: int) -> str:  # noqa: ANN401
     """Return ``(n, k)``, each class's share of the votes."""
-    points = np.asarray(voters._fit_X, np.float64)
+    points = voters._fit_X  # may be most of what memory holds, so it is not copied
     held = graph.constant("points", points)
-    halves = graph.constant("halves", -0.5 * np.einsum("ij,ij->i", points, points))
+    squares = np.einsum("ij,ij->i", points, points, dtype=np.float64)
+    halves = graph.constant("halves", -0.5 * squares)
     closeness = graph("Gemm", rows, held, halves, transB=1)  # (|x|² - |x - p|²) / 2
     count = graph.constant("count", np.array([voters.n_neighbors]))
     _, which = graph.several("TopK", 2, closeness, count, axis=1)

@@ -39,7 +39,7 @@ class Nodes:
         """Add a constant, in float32 if it is no integer, and return its name."""
         from onnx import numpy_helper
 
-        value = value if value.dtype.kind == "i" else value.astype(np.float32)
+        value = value if value.dtype.kind == "i" else value.astype(np.float32, copy=False)
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
