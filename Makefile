@@ -73,7 +73,7 @@ check: $(VENV)/installed-dev  ## lint, format, types, documents
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q tests/unit/test_readme.py -m "not slow"
+	@$(BIN)/python -m pytest -q tests/docs/test_readme.py -m "not slow"
 
 bench: $(VENV)/installed-dev  ## measure embedding speed against its bound and three rivals
 	@$(BIN)/python benchmarks/extraction.py "$(DATA)"

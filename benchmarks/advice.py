@@ -23,16 +23,17 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-from pipeline import backbones, images, store
-from pipeline.embed import EmbedConfig, embed
-from pipeline.finetune import FinetuneConfig, advice, finetune, pilot, preparation
-from pipeline.finetune.activations import read_again
-from pipeline.finetune.config import MODES
-from pipeline.finetune.division import divide
-from pipeline.heads.linear import estimator_of
-from pipeline.records import Choice
-from pipeline.runner import Runner
+from headstart import backbones
+from headstart.backbones.inference.runner import Runner
+from headstart.core.records import Choice
+from headstart.datasets import images
+from headstart.features import store
+from headstart.features.embed import EmbedConfig, embed
+from headstart.finetune import FinetuneConfig, advice, finetune, pilot, preparation
+from headstart.finetune.activations import read_again
+from headstart.finetune.config import MODES
+from headstart.finetune.division import divide
+from headstart.heads.linear import estimator_of
 
 
 def subset(frozen, division, size, seed):

@@ -1,4 +1,4 @@
-"""Write pipeline/backbones/facts.csv: what torchvision and timm do not say of their networks.
+"""Write backbones/facts.csv of the package: what torchvision and timm do not say of networks.
 
 Usage: python benchmarks/backbone_facts.py [--only PART_OF_NAME] [--keras]
 
@@ -23,10 +23,10 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.backbones.layers import before, classifier_of
-from pipeline.torchvision_import import import_timm, import_torchvision
+from headstart.backbones.layers import before, classifier_of
+from headstart.core.torchvision_import import import_timm, import_torchvision
 
-FILE = Path(__file__).parents[1] / "pipeline" / "backbones" / "facts.csv"
+FILE = Path(__file__).parents[1] / "pipeline" / "headstart" / "backbones" / "facts.csv"
 COLUMNS = ("architecture", "height", "width", "parameters", "gmacs", "features")
 SECONDS = 60  # for one network
 
@@ -91,7 +91,7 @@ def measure(name: str, size: tuple[int, int], build) -> dict[str, object]:
 
 
 def write_keras() -> None:
-    from pipeline.backbones import keras_zoo
+    from headstart.backbones import keras_zoo
 
     rows = ",\n".join(json.dumps(dataclasses.asdict(entry)) for entry in keras_zoo.entries())
     path = FILE.with_name(f"keras-{version('keras')}.json")

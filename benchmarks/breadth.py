@@ -30,13 +30,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from headstart import backbones
+from headstart.backbones import export
+from headstart.backbones.inference.runner import Runner
+from headstart.core.errors import HeadstartError
+from headstart.core.records import Choice
+from headstart.core.torchvision_import import import_timm, import_torchvision
+from headstart.datasets import demo, images
 from PIL import Image
-
-from pipeline import backbones, export, images, textures
-from pipeline.errors import HeadstartError
-from pipeline.records import Choice
-from pipeline.runner import Runner
-from pipeline.torchvision_import import import_timm, import_torchvision
 
 PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
 CPU_SECONDS = 600
@@ -151,7 +152,7 @@ def torchs(transform, module):
 
 def kerass(candidate, module):
     """Give Keras' way to load and prepare an image, and its model up to the classifier."""
-    from pipeline.backbones import keras_zoo
+    from headstart.backbones import keras_zoo
 
     keras = keras_zoo.import_keras()
     model = candidate.build().module  # random weights are the same in every build
@@ -196,8 +197,8 @@ def in_turns(runner: Runner, crops: list) -> tuple[float, float]:
 
 
 def photo(number: int, size: tuple[int, int]) -> bytes:
-    surface = textures.draw(
-        textures.CLASSES[number % len(textures.CLASSES)], np.random.default_rng(number), max(size)
+    surface = demo.draw(
+        demo.CLASSES[number % len(demo.CLASSES)], np.random.default_rng(number), max(size)
     )
     return images.encode(surface[: size[1], : size[0]], "PNG")
 

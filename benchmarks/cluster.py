@@ -23,10 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-from pipeline.embed.plan import divide, listing_digest
-from pipeline.records import ImageRef, Listing
-from pipeline.store import Manifest, Shard, manifest
+from headstart.core.records import ImageRef, Listing
+from headstart.features.embed.partition import divide, listing_digest
+from headstart.features.store import Manifest, Shard, manifest
 
 COSTS = Path(__file__).with_name("costs.json")
 SAMPLE = 1_000_000  # images of the listing that is really made, divided and measured
@@ -145,7 +144,7 @@ def measure() -> dict[str, float]:
 
 def list_folder_speed(count: int = 20_000) -> float:
     """Return the seconds an image takes to be listed in a folder on this disk."""
-    from pipeline import sources
+    from headstart import datasets
 
     with tempfile.TemporaryDirectory() as folder:
         for number in range(count):
@@ -153,14 +152,16 @@ def list_folder_speed(count: int = 20_000) -> float:
             path.parent.mkdir(exist_ok=True)
             path.touch()
         started = time.perf_counter()
-        sources.open_source(folder)
+        datasets.open_source(folder)
         return (time.perf_counter() - started) / count
 
 
 def record(photos: Path, count: int = 300) -> None:
     """Write down what single images cost on one core: reading, decoding, inference."""
-    from pipeline import backbones, export, images
-    from pipeline.runner import Runner
+    from headstart import backbones
+    from headstart.backbones import export
+    from headstart.backbones.inference.runner import Runner
+    from headstart.datasets import images
 
     model, _ = export.model_file(backbones.DEFAULT)
     runner = Runner(model)

@@ -26,21 +26,22 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from headstart import backbones, datasets
+from headstart.backbones import export
+from headstart.backbones.inference.runner import Runner
+from headstart.core.records import Preprocess
+from headstart.datasets import images
+from headstart.datasets.images import dct_scaling, pixels
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-
-from pipeline import backbones, export, images, sources
-from pipeline.images import pixels, scaled
-from pipeline.records import Preprocess
-from pipeline.runner import Runner
 
 FULL = 10**6  # of scaled.KEPT: nothing is that large
 out = Console()
 
 
 def sample(data: str, count: int) -> list[Path]:
-    listing = sources.open_source(data)
+    listing = datasets.open_source(data)
     step = max(1, len(listing.images) // count)
     return [listing.root / ref.path for ref in listing.images[::step]][:count]
 
@@ -177,14 +178,14 @@ def large_photos(paths: list[Path], count: int) -> Iterator[tuple[str, list[byte
 
 
 def large(paths: list[Path], runner: Runner, count: int) -> list[dict]:
-    preprocess, kept = runner.backbone.preprocess, scaled.KEPT
+    preprocess, kept = runner.backbone.preprocess, dct_scaling.KEPT
     rows = []
     for name, contents in large_photos(paths, count):
         cosines, ratios, times = [], [], []
         for data in contents:
             vectors, spent = {}, {}
             for keep in (FULL, kept, FULL, kept):  # the second time counts
-                scaled.KEPT = keep
+                dct_scaling.KEPT = keep
                 started = time.thread_time()
                 crop = pixels.decode(data, preprocess)  # here, where KEPT is set
                 spent[keep] = time.thread_time() - started
@@ -193,7 +194,7 @@ def large(paths: list[Path], runner: Runner, count: int) -> list[dict]:
             cosines.append(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
             ratios.append(spent[FULL] / spent[kept])
             times.append(spent[kept])
-        scaled.KEPT = kept
+        dct_scaling.KEPT = kept
         row = {"set": name, "photos": len(contents), "minimum": float(min(cosines))}
         row |= {"mean": float(np.mean(cosines)), "times as fast": statistics.median(ratios)}
         row |= {"ms": 1000 * statistics.median(times)}

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from pipeline import backbones, export, sources
-from pipeline.finetune import activations, boundary, views
-from pipeline.finetune.batches import PhotoBatches, StoredBatches
-from pipeline.finetune.depthwise import QuickDepthwise
-from pipeline.finetune.model import Classifier, Pixels
-from pipeline.records import Choice
+from headstart import backbones, datasets
+from headstart.backbones import export
+from headstart.core.records import Choice
+from headstart.finetune import activations, boundary, views
+from headstart.finetune.batches import PhotoBatches, StoredBatches
+from headstart.finetune.depthwise import QuickDepthwise
+from headstart.finetune.model import Classifier, Pixels
 
 BATCH, VIEWS, CLASSES = 32, 2, 10
 
@@ -42,10 +42,10 @@ def epoch(model, batches) -> float:
 
 
 def main(folder: str, images: str = "128", rounds: str = "3") -> None:
-    listing = sources.open_source(folder)
+    listing = datasets.open_source(folder)
     photos = [
         activations.Photo(
-            listing, ref, hashlib.sha256(sources.read(listing, ref)[0]).digest(), VIEWS
+            listing, ref, hashlib.sha256(datasets.read(listing, ref)[0]).digest(), VIEWS
         )
         for ref in listing.images[: int(images)]
     ]

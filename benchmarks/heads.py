@@ -32,6 +32,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from headstart.core.parallel import available_cores
+from headstart.core.records import Backbone, Extraction, Preprocess
+from headstart.features import store
+from headstart.heads import HEADS
+from headstart.heads.search import TrainingSet, stratified_folds
 from rich.console import Console
 from rich.table import Table
 from sklearn.exceptions import ConvergenceWarning
@@ -41,12 +46,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC
-
-from pipeline import store
-from pipeline.distribute import available_cores
-from pipeline.heads import HEADS
-from pipeline.heads.search import TrainingSet, stratified_folds
-from pipeline.records import Backbone, Extraction, Preprocess
 
 FOLDS = 5
 C_PATH = tuple(float(c) for c in np.logspace(-2, 4, 7))  # 1e-5 to 10 on standardised rows

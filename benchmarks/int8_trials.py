@@ -25,11 +25,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import onnx
+from headstart import backbones, datasets
+from headstart.backbones import export
+from headstart.backbones.inference import precision_choice, quantization
+from headstart.backbones.inference.runner import CPU_BATCH, INPUT, OUTPUT, Runner, open_session
 from onnx import helper, numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
-
-from pipeline import backbones, budget, export, int8, sources
-from pipeline.runner import CPU_BATCH, INPUT, OUTPUT, Runner, open_session
 
 ROUNDS, BATCHES, SWEEPS = 15, 3, 20
 
@@ -38,21 +39,23 @@ class Trials:
     """A network, images to calibrate on and others to measure on."""
 
     def __init__(self, model: Path, data: str, measured: int, folder: Path) -> None:
-        listing = sources.open_source(data)
-        refs, recipe = budget.sample(listing), Runner(model).backbone.preprocess
-        self.calibration, _, used = budget._calibration(listing, refs, recipe)
+        listing = datasets.open_source(data)
+        refs, recipe = precision_choice.sample(listing), Runner(model).backbone.preprocess
+        self.calibration, _, used = precision_choice._calibration(listing, refs, recipe)
         # As many at a time as calibrate: that is what the function reads.
-        parts = range(used, used + measured, budget.CALIBRATION)
-        batches = [budget._calibration(listing, refs[at:], recipe)[0] for at in parts]
+        parts = range(used, used + measured, precision_choice.CALIBRATION)
+        batches = [precision_choice._calibration(listing, refs[at:], recipe)[0] for at in parts]
         self.images = np.concatenate(batches)[:measured]
         self.folder, self.plain = folder, folder / "plain.onnx"
         quant_pre_process(model, self.plain, skip_symbolic_shape=True)
         self.wanted = self.features(self.plain)
         graph = onnx.load(self.plain).graph
-        self.convolutions = [node.name for node in int8.find_convolutions(onnx.load(self.plain))]
+        self.convolutions = [
+            node.name for node in quantization.find_convolutions(onnx.load(self.plain))
+        ]
         clips = {n.input[0]: n.name for n in graph.node if n.op_type in ("Clip", "Relu")}
         made = {node.name: node.output[0] for node in graph.node}
-        grouped = {node.name for node in graph.node if int8.groups_of(node) > 1}
+        grouped = {node.name for node in graph.node if quantization.groups_of(node) > 1}
         self.depthwise = [name for name in self.convolutions if name in grouped]
         self.clip = {name: clips[made[name]] for name in self.convolutions if made[name] in clips}
 
@@ -87,7 +90,7 @@ class Trials:
         spared = [*in_float, *(self.clip[name] for name in in_float if name in self.clip)]
         largest = (dense, depthwise)
         path, calibration = self.folder / "trial.onnx", self.calibration
-        made = int8.in_integers(graph, calibration, self.folder, spared, largest, corrected)
+        made = quantization.in_integers(graph, calibration, self.folder, spared, largest, corrected)
         onnx.save(made, path)
         return path
 
@@ -136,7 +139,7 @@ def neighbours(model: onnx.ModelProto) -> list[tuple]:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     pairs = []
-    for node in int8.find_convolutions(model):
+    for node in quantization.find_convolutions(model):
         clip, behind = None, readers.get(node.output[0], [])
         if len(behind) == 1 and behind[0].op_type == "Clip":
             clip = behind[0]
@@ -149,7 +152,7 @@ def neighbours(model: onnx.ModelProto) -> list[tuple]:
 def balance(held: dict[str, np.ndarray], first, last) -> np.ndarray:
     """Divide the channels between two layers by scales that make both ranges equal; return them."""
     before, behind = held[first.input[1]], held[last.input[1]]
-    depthwise = int8.groups_of(last) > 1
+    depthwise = quantization.groups_of(last) > 1
     ranges = (
         np.abs(before).max(axis=(1, 2, 3)),
         np.abs(behind).max(axis=(1, 2, 3) if depthwise else (0, 2, 3)),

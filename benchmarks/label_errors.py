@@ -18,16 +18,16 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-
-from pipeline import label_errors, store
-from pipeline.compare import CompareConfig
-from pipeline.compare.insights import find_label_errors
-from pipeline.distribute import available_cores
-from pipeline.heads import by_name
-from pipeline.heads.folds import divisions
-from pipeline.heads.logistic import LogisticRegressionHead
-from pipeline.heads.search import TrainingSet
-from pipeline.protocol import make_protocol
+from headstart.core.parallel import available_cores
+from headstart.evaluation import label_errors
+from headstart.evaluation.compare import CompareConfig
+from headstart.evaluation.compare.insights import find_label_errors
+from headstart.evaluation.splits import make_protocol
+from headstart.features import store
+from headstart.heads import by_name
+from headstart.heads.folds import divisions
+from headstart.heads.logistic import LogisticRegressionHead
+from headstart.heads.search import TrainingSet
 
 
 def average_precision(bad, score) -> float:

@@ -18,11 +18,11 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-
-from pipeline import learning_curve, store
-from pipeline.distribute import available_cores
-from pipeline.heads import HEADS
-from pipeline.heads.search import TrainingSet, stratified_folds
+from headstart.core.parallel import available_cores
+from headstart.evaluation import learning_curve
+from headstart.features import store
+from headstart.heads import HEADS
+from headstart.heads.search import TrainingSet, stratified_folds
 
 FOLDS = 5
 CLASSES = (1.0, 0.5, 0.3)  # shares of the classes, at least two

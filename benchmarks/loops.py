@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from advice import subset
-
-from pipeline import backbones, store
-from pipeline.embed import EmbedConfig, embed
-from pipeline.finetune import FinetuneConfig, preparation, views
-from pipeline.finetune.batches import PhotoBatches
-from pipeline.finetune.division import divide
-from pipeline.finetune.model import Classifier, Pixels
-from pipeline.finetune.training import Trainer
-from pipeline.heads.linear import coefficients
-from pipeline.records import Choice
+from headstart import backbones
+from headstart.core.records import Choice
+from headstart.features import store
+from headstart.features.embed import EmbedConfig, embed
+from headstart.finetune import FinetuneConfig, preparation, views
+from headstart.finetune.batches import PhotoBatches
+from headstart.finetune.division import divide
+from headstart.finetune.model import Classifier, Pixels
+from headstart.finetune.training import Trainer
+from headstart.heads.linear import coefficients
 
 
 def photo_batches(data, frozen, rows, division, config, augment):

@@ -24,11 +24,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from headstart.datasets import demo
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-
-from pipeline import textures
 
 FOLDERS = 10
 DRAWINGS = 16
@@ -39,7 +38,7 @@ BACKBONE = """
     from pathlib import Path
     import torch
     from pipeline import export
-    from pipeline.records import Backbone, Preprocess
+    from headstart.core.records import Backbone, Preprocess
 
     torch.manual_seed(0)
     module = torch.nn.Sequential(
@@ -56,7 +55,7 @@ BACKBONE = """
 MEASURED = """
     import sys
     from pathlib import Path
-    from pipeline.cli import main
+    from headstart.cli import main
 
     peak = Path(sys.argv.pop(1))
     try:
@@ -72,8 +71,8 @@ def make_images(root: Path, numbers: range) -> None:
     drawings = []
     for seed in range(DRAWINGS):
         buffer = io.BytesIO()
-        name = textures.CLASSES[seed % len(textures.CLASSES)]
-        pixels = textures.draw(name, np.random.default_rng(seed), 64)[:48]
+        name = demo.CLASSES[seed % len(demo.CLASSES)]
+        pixels = demo.draw(name, np.random.default_rng(seed), 64)[:48]
         Image.fromarray(pixels).save(buffer, "JPEG")
         drawings.append(buffer.getvalue())
     for folder in range(FOLDERS):

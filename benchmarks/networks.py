@@ -10,8 +10,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from pipeline.records import Backbone, Preprocess, digest_of
-from pipeline.torchvision_import import import_timm, import_torchvision
+from headstart.core.records import Backbone, Preprocess, digest_of
+from headstart.core.torchvision_import import import_timm, import_torchvision
 
 EMBEDDED = "efficientnet-lite0"
 NAMES = (EMBEDDED, "resnet18", "resnet50", "mobilenet_v3_large")
@@ -23,7 +23,7 @@ SEED = 0
 def module(name: str) -> Any:
     """Build a network without its classifier: ``(n, 3, 224, 224)`` to ``(n, d)``, normalised."""
     if name == EMBEDDED:
-        from pipeline import backbones  # here, as below
+        from headstart import backbones  # here, as below
 
         return backbones.find(name).load()[0]
     import_torchvision()
@@ -39,7 +39,9 @@ def module(name: str) -> Any:
 
 def model_file(name: str, cache: Path) -> Path:
     """Return the ONNX file of a network, exporting it into the cache if it is not there."""
-    from pipeline import export  # here, because the rivals' environments lack what it needs
+    from headstart.backbones import (
+        export,  # here, because the rivals' environments lack what it needs
+    )
 
     if name == EMBEDDED:
         return export.model_file(name)[0]

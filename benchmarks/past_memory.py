@@ -30,12 +30,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from headstart.features.store import manifest
+from headstart.features.store.layout import FORMAT, VERSION
+from headstart.features.store.seal import seal, told
 from rich.console import Console
 from rich.table import Table
-
-from pipeline.store import manifest
-from pipeline.store.layout import FORMAT, VERSION
-from pipeline.store.seal import seal, told
 
 ROWS = (10_000, 100_000, 1_000_000)
 DIM, HIDDEN, CLASSES, CLUSTERS = 1280, 48, 20, 5
@@ -131,7 +130,7 @@ def run(store: Path, results: Path, *options: str) -> dict:
     command = [
         sys.executable,
         "-c",
-        "from pipeline.cli import main; main()",
+        "from headstart.cli import main; main()",
         "train-heads",
         store,
         "--out",
@@ -278,7 +277,7 @@ def main() -> None:
     runs = []
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        headstart = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+        headstart = [sys.executable, "-c", "from headstart.cli import main; main()"]
         photos, like = str(scratch / "photos"), scratch / "like.h5"
         subprocess.run([*headstart, "demo-data", photos], check=True)
         subprocess.run([*headstart, "features", photos, "--out", str(like)], check=True)

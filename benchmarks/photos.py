@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from headstart import datasets
 from PIL import Image
-
-from pipeline import sources
 
 LARGE = (4000, 3000)
 QUALITY = 90
@@ -19,9 +18,9 @@ Item = TypeVar("Item")
 
 def sample(data: str, count: int) -> list[Path]:
     """Return up to ``count`` image files of a source, evenly spread over it."""
-    listing = sources.open_source(data)
+    listing = datasets.open_source(data)
     chosen = spread(list(listing.images), count)
-    return [sources.location(listing, ref).resolve() for ref in chosen]
+    return [datasets.location(listing, ref).resolve() for ref in chosen]
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:

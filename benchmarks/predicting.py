@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from pipeline import EmbedConfig, embed, load_model, predict
+from headstart import EmbedConfig, load_model
+from headstart.features.embed import embed
+from headstart.models.predict import predict
 
 
 def main(model: str, backbone: str, folder: str, rounds: str = "3") -> None:

@@ -19,13 +19,12 @@ from pathlib import Path
 import alternate
 import networks
 import numpy as np
+from headstart import backbones, datasets
+from headstart.backbones.inference.precision_choice import quantised
+from headstart.backbones.inference.runner import CPU_BATCH, Runner
+from headstart.core.parallel import available_cores
 from rich.console import Console
 from rich.table import Table
-
-from pipeline import backbones, sources
-from pipeline.budget import quantised
-from pipeline.distribute import available_cores
-from pipeline.runner import CPU_BATCH, Runner
 
 BATCHES = 8
 
@@ -36,7 +35,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--networks", default="efficientnet-lite0,resnet18,mobilenet_v3_large")
     options = parser.parse_args()
-    listing = sources.open_source(options.data)
+    listing = datasets.open_source(options.data)
     cache = Path(tempfile.gettempdir()) / "headstart-bench" / "models"
     table = Table("network", "cosine mean", "min", "accuracy fp32", "int8", "fp32/s", "int8 ÷ fp32")
     for name in options.networks.split(","):

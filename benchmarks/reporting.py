@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-from pipeline import CompareConfig, compare, report
-from pipeline.records import Backbone, Extraction, FeatureSet, Preprocess
+from headstart import CompareConfig, report
+from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
+from headstart.evaluation.compare import compare, write_results
 
 CLASSES = 50
 DIM = 32
@@ -67,7 +67,7 @@ def main(*sizes: str) -> None:
             folder, data = Path(scratch) / str(n), generated(n)
             folder.mkdir()
             config = CompareConfig(heads=("knn",), near_duplicates=False)
-            compare.write_results(folder, *compare([data], config))
+            write_results(folder, *compare([data], config))
             started = time.perf_counter()
             size = report.write_report(folder, [data]).stat().st_size
             written, page = time.perf_counter() - started, browser.new_page()

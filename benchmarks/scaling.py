@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline import backbones
-from pipeline.distribute.on_ray import RayEngine
-from pipeline.embed import EmbedConfig, Hooks, Sharding, embed
-from pipeline.store import manifest
+from headstart import backbones
+from headstart.core.parallel.ray_engine import RayEngine
+from headstart.features.embed import EmbedConfig, Hooks, Sharding, embed
+from headstart.features.store import manifest
 
 KINDS = [("threads", 1), ("threads", 2), ("ray", 1), ("ray", 2)]
 

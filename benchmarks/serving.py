@@ -99,10 +99,11 @@ def start(model: str, how: str) -> tuple[int, subprocess.Popen[str]]:
 
 def serve_one(path: str, how: str) -> None:
     """Be the server: as ``headstart serve`` is, but for the size of a batch."""
-    from pipeline import load_model, serve
-    from pipeline.distribute import available_cores
-    from pipeline.serve import app
-    from pipeline.serve.batching import Batcher
+    from headstart import load_model
+    from headstart.core.parallel import available_cores
+    from headstart.models import serve
+    from headstart.models.serve import app
+    from headstart.models.serve.batching import Batcher
 
     model = load_model(path)
     listener = serve.listen("127.0.0.1", 0)

@@ -4,9 +4,10 @@ Usage: python benchmarks/variants.py DATA [--network efficientnet-lite0] [--imag
            [--rounds 5] [--only static,malloc] [--json FILE]
 
 Every setting has a process of its own, since several of them hold for a whole process, and runs
-the bare loop of `pipeline.embed`: threads that take chunks of images, and read, decode and infer
-them. No store is written and nothing is hashed, so that differences stand out. A ratio above 1
-means that the setting is faster than the default, which runs right before or after it, in turn.
+the bare loop of `headstart.features.embed`: threads that take chunks of images, and read, decode
+and infer them. No store is written and nothing is hashed, so that differences stand out. A ratio
+above 1 means that the setting is faster than the default, which runs right before or after it, in
+turn.
 """
 
 from __future__ import annotations
@@ -30,12 +31,11 @@ import networks
 import numpy as np
 import onnxruntime as ort
 import photos
+from headstart.backbones.inference.runner import INPUT, OUTPUT, Runner
+from headstart.core.parallel import available_cores, run_threads
+from headstart.datasets import images
 from rich.console import Console
 from rich.table import Table
-
-from pipeline import images
-from pipeline.distribute import available_cores, run_threads
-from pipeline.runner import INPUT, OUTPUT, Runner
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 out = Console()
@@ -230,7 +230,7 @@ class Loop:
         return self.setting.sessions == "each"
 
     def open(self) -> ort.InferenceSession:
-        """Open a session as `pipeline.runner` does, but for the setting."""
+        """Open a session as `headstart.backbones.inference.runner` does, but for the setting."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.setting.intra
         options.inter_op_num_threads = 1

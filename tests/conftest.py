@@ -18,14 +18,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, compose, helper, numpy_helper
-from PIL import Image
-
-from pipeline import certificate, modelfile
-from pipeline.bundle.distance import add_distance
-from pipeline.novelty import Reference
-from pipeline.records import Backbone, Preprocess
-from pipeline.runner import (
+from headstart.backbones.inference import parity
+from headstart.backbones.inference.runner import (
     HEAD_INPUT,
     INPUT,
     LABEL,
@@ -35,6 +29,12 @@ from pipeline.runner import (
     PROBABILITIES,
     Runner,
 )
+from headstart.core.records import Backbone, Preprocess
+from headstart.models import seal
+from headstart.models.bundle.distance import add_distance
+from headstart.models.novelty import Reference
+from onnx import TensorProto, compose, helper, numpy_helper
+from PIL import Image
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TINY_DIM = 12
@@ -83,7 +83,7 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory) -> Path:
-    """Write an ONNX backbone as `pipeline.export` does, small enough to run in microseconds."""
+    """Write an ONNX backbone as `backbones.export` does, small enough to run in microseconds."""
     rng = np.random.default_rng(20)
     kernel = rng.normal(0, 0.2, (TINY_DIM, 3, 5, 5)).astype(np.float32)
     constants = {
@@ -128,16 +128,16 @@ def tiny_backbone(tmp_path_factory) -> Path:
     onnx.checker.check_model(model)
     path = tmp_path_factory.mktemp("backbone") / "tiny.onnx"
     onnx.save(model, path)
-    proof = certificate.issue(Runner(path).embed, backbone.preprocess)
+    proof = parity.issue(Runner(path).embed, backbone.preprocess)
     metadata = {METADATA: json.dumps(dataclasses.asdict(backbone))}
-    helper.set_model_props(model, metadata | {certificate.METADATA: proof.to_json()})
+    helper.set_model_props(model, metadata | {parity.METADATA: proof.to_json()})
     onnx.save(model, path)
     return path
 
 
 @pytest.fixture(scope="session")
 def tiny_classifier(tiny_backbone, tmp_path_factory) -> Path:
-    """Write a classifier of three classes on the tiny backbone, as `pipeline.bundle` does."""
+    """Write a classifier of three classes on the tiny backbone, as `models.bundle` does."""
     rng = np.random.default_rng(21)
     constants = {
         "weight": rng.normal(0, 9, (TINY_DIM, 3)).astype(np.float32),
@@ -166,12 +166,12 @@ def tiny_classifier(tiny_backbone, tmp_path_factory) -> Path:
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}
     facts = {"classes": ["bark", "cloth", "drain"], "novelty": {"threshold": TINY_THRESHOLD}}
     metadata[MODEL_METADATA] = json.dumps(facts)
-    metadata[modelfile.KEY] = modelfile.blank()
+    metadata[seal.KEY] = seal.blank()
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     path = tmp_path_factory.mktemp("classifier") / "model.onnx"
     onnx.save(model, path)
-    modelfile.seal(path)
+    seal.seal(path)
     return path
 
 
@@ -244,7 +244,7 @@ def clothing() -> Path:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """Start one Ray cluster of two processors, which every `RayEngine` of the session then uses."""
-    from pipeline.distribute.on_ray import RayEngine
+    from headstart.core.parallel.ray_engine import RayEngine
 
     engine = RayEngine(count=2)
     assert engine.workers() == 2

@@ -10,11 +10,11 @@ from typing import Any
 
 import alternate
 import numpy as np
-
-from pipeline import certificate, images
-from pipeline.distribute import available_cores
-from pipeline.embed import EmbedConfig, embed
-from pipeline.runner import Runner
+from headstart.backbones.inference import parity
+from headstart.backbones.inference.runner import Runner
+from headstart.core.parallel import available_cores
+from headstart.datasets import images
+from headstart.features.embed import EmbedConfig, embed
 
 
 class Headstart:
@@ -43,7 +43,7 @@ class Headstart:
                 writer.writerows([path, ""] for path in paths)
             started = time.perf_counter()
             runner = Runner(self.model, batch=None)  # as `embed` opens it
-            certificate.check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
+            parity.check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
             opened = time.perf_counter()
             summary = embed(str(manifest), Path(folder) / "store.h5", EmbedConfig(str(self.model)))
             seconds = time.perf_counter() - opened - (opened - started)

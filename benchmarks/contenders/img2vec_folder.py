@@ -12,9 +12,8 @@ from typing import Any
 
 import alternate
 import networks
+from headstart.core.torchvision_import import import_torchvision
 from PIL import Image
-
-from pipeline.torchvision_import import import_torchvision
 
 BATCHES = (1, 8, 32)
 

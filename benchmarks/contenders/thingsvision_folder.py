@@ -10,8 +10,7 @@ from typing import Any
 
 import alternate
 import networks
-
-from pipeline.torchvision_import import import_torchvision
+from headstart.core.torchvision_import import import_torchvision
 
 BATCHES = (1, 8, 32)
 ITS_NAMES = {"efficientnet-lite0": ("timm", "tf_efficientnet_lite0", "global_pool")}

@@ -10,9 +10,8 @@ from typing import Any
 import alternate
 import networks
 import torch
+from headstart.core.parallel import available_cores
 from PIL import Image
-
-from pipeline.distribute import available_cores
 
 BATCHES = (1, 8, 32)
 

@@ -11,6 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from headstart.backbones import export
+from headstart.backbones.inference.runner import Runner
+from headstart.datasets.images import dct_scaling, pixels
+from headstart.evaluation.compare import CompareConfig
+from headstart.evaluation.splits import make_protocol
+from headstart.features import store
+from headstart.heads import HEADS
+from headstart.heads.folds import divisions
+from headstart.heads.logistic import LogisticRegressionHead
+from headstart.heads.search import TrainingSet, stratified_folds
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
@@ -18,16 +28,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC
-
-from pipeline import export, store
-from pipeline.compare import CompareConfig
-from pipeline.heads import HEADS
-from pipeline.heads.folds import divisions
-from pipeline.heads.logistic import LogisticRegressionHead
-from pipeline.heads.search import TrainingSet, stratified_folds
-from pipeline.images import pixels, scaled
-from pipeline.protocol import make_protocol
-from pipeline.runner import Runner
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
@@ -47,7 +47,7 @@ SMALL_GRID = {
 
 def headstart(*words):
     done = subprocess.run(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, words)],
+        [sys.executable, "-c", "from headstart.cli import main; main()", *map(str, words)],
         capture_output=True,
         text=True,
     )
@@ -128,7 +128,7 @@ def test_large_photos_keep_their_features_when_decoded_small(clothing, monkeypat
             photo.resize(size, Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
         small = runner.embed(pixels.decode(out.getvalue(), preprocess)[np.newaxis])[0]
         with monkeypatch.context() as patch:
-            patch.setattr(scaled, "KEPT", 10**6)
+            patch.setattr(dct_scaling, "KEPT", 10**6)
             whole = runner.embed(pixels.decode(out.getvalue(), preprocess)[np.newaxis])[0]
         assert not np.array_equal(small, whole)
         cosines.append(small @ whole / np.linalg.norm(small) / np.linalg.norm(whole))

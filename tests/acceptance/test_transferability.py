@@ -4,15 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-
-from pipeline import backbones, export, store, transferability
-from pipeline.compare import CompareConfig
-from pipeline.embed import EmbedConfig, embed
-from pipeline.heads.folds import divisions
-from pipeline.heads.logistic import LogisticRegressionHead
-from pipeline.heads.search import TrainingSet, class_probabilities
-from pipeline.protocol import make_protocol
-from pipeline.records import Preprocess
+from headstart import backbones
+from headstart.backbones import export
+from headstart.core.records import Preprocess
+from headstart.evaluation import transferability
+from headstart.evaluation.compare import CompareConfig
+from headstart.evaluation.splits import make_protocol
+from headstart.features import store
+from headstart.features.embed import EmbedConfig, embed
+from headstart.heads.folds import divisions
+from headstart.heads.logistic import LogisticRegressionHead
+from headstart.heads.search import TrainingSet, class_probabilities
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 

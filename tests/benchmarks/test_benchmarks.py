@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import h5py
 import numpy as np
 import pytest
-
-from pipeline import images, store
-from pipeline.records import Backbone, Extraction, Preprocess
+from headstart.core.records import Backbone, Extraction, Preprocess
+from headstart.datasets import images
+from headstart.features import store
 
 ROOT = Path(__file__).parents[2]
 

@@ -30,7 +30,7 @@ def child(task: dict) -> None:
     if "fault" in task:
         cripple(task["folder"], *task["fault"])
     sys.argv = ["headstart", *task["argv"]]
-    from pipeline.cli import main
+    from headstart.cli import main
 
     main()
 
@@ -95,7 +95,7 @@ def ended(process: int) -> bool:
 
 def main() -> None:
     for name in ("cli", "cli.features", "cli.verify"):
-        importlib.import_module(f"pipeline.{name}")
+        importlib.import_module(f"headstart.{name}")
     for line in sys.stdin:
         task = json.loads(line)
         started = time.perf_counter()

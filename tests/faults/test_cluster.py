@@ -23,16 +23,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from pipeline.embed import EmbedConfig, embed
-from pipeline.records import FeatureSet
-from pipeline.store import manifest, read, verify
+from headstart.core.records import FeatureSet
+from headstart.features.embed import EmbedConfig, embed
+from headstart.features.store import manifest, read, verify
 
 KILLS = int(os.environ.get("HEADSTART_KILLS", "4"))  # 50 and more by hand: a minute or two
 IMAGES = int(os.environ.get("HEADSTART_KILL_IMAGES", "160"))
 SEED = 8
 LIMIT = 240
-HEADSTART = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+HEADSTART = [sys.executable, "-c", "from headstart.cli import main; main()"]
 HERE, THERE = "10.213.77.1", "10.213.77.2"
 # A cluster finds out that a node is lost, and a node that the cluster is, in seconds.
 IMPATIENT = {
@@ -48,7 +47,7 @@ long = pytest.mark.skipif("HEADSTART_LONG" not in os.environ, reason="half a min
 
 FIRST = """
 import os, signal, time
-from pipeline.images import pixels
+from headstart.datasets.images import pixels
 decode = pixels.decode
 def slow(data, preprocess):
     if data.endswith(b"POISON"):
@@ -79,7 +78,11 @@ def first(tmp_path, monkeypatch) -> None:
     folder = tmp_path / "first"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(FIRST)
-    paths = [str(folder), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    paths = [
+        str(folder),
+        str(Path(__file__).parents[2] / "pipeline"),
+        os.environ.get("PYTHONPATH", ""),
+    ]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     monkeypatch.setenv("SECONDS_AN_IMAGE", "0.03")
 
@@ -351,9 +354,9 @@ def test_workers_that_run_another_headstart(photos, tiny_backbone, tmp_path, mon
     """The cluster was started with other code than the driver has: refused before any work."""
     from ray.cluster_utils import Cluster
 
-    root = Path(__file__).parents[2]
-    shutil.copytree(root / "pipeline", tmp_path / "other/pipeline")
-    with (tmp_path / "other/pipeline/errors.py").open("a") as file:
+    root = Path(__file__).parents[2] / "pipeline"
+    shutil.copytree(root, tmp_path / "other")
+    with (tmp_path / "other/headstart/core/errors.py").open("a") as file:
         file.write("# changed\n")
     with monkeypatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path / "other"))

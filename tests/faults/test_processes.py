@@ -21,13 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from pipeline.records import FeatureSet
-from pipeline.store import read, verify
+from headstart.core.records import FeatureSet
+from headstart.features.store import read, verify
 
 KILLS = 110
 SEED = 20
-HEADSTART = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+HEADSTART = [sys.executable, "-c", "from headstart.cli import main; main()"]
 pytestmark = pytest.mark.faults
 
 
@@ -206,7 +205,7 @@ def test_signals_at_random_moments_keep_what_is_done(place, number, code):
 def test_a_failing_disk_is_exit_1_and_one_line(place, code, lasting):
     """Every fourth call that changes something, others for each kind of failure.
 
-    `tests/unit/store/test_writer.py` lets every single one fail, in its own process.
+    `tests/unit/features/store/test_writer.py` lets every single one fail, in its own process.
     """
     failed = 0
     for at in range(1 + lasting + 2 * (code == errno.EIO), 1000, 4):

@@ -7,18 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import headstart
 import numpy as np
 import pytest
+from headstart import FeatureStore, ImageEmbedder, export_features
+from headstart.core.errors import HeadstartError, InputError
+from headstart.features.embed import embed
+from headstart.heads import HEADS, saving
+from headstart.heads.search import TrainingSet, stratified_folds
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
-
-import pipeline
-from pipeline import FeatureStore, ImageEmbedder, embed, export_features
-from pipeline.errors import HeadstartError, InputError
-from pipeline.heads import HEADS, saving
-from pipeline.heads.search import TrainingSet, stratified_folds
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -29,7 +29,7 @@ def store(tmp_path_factory, tiny_backbone, write_image):
     for label in ("bark", "cloth"):
         for number in range(8):
             write_image(folder / "photos" / label / f"{number}.png", hash(label) % 97 + number)
-    embed(str(folder / "photos"), folder / "s.h5", pipeline.EmbedConfig(str(tiny_backbone)))
+    embed(str(folder / "photos"), folder / "s.h5", headstart.EmbedConfig(str(tiny_backbone)))
     return FeatureStore(folder / "s.h5")
 
 
@@ -38,10 +38,10 @@ def photos(store):
 
 
 def test_every_name_is_there_and_importing_loads_nothing(fresh_python):
-    assert all(callable(getattr(pipeline, name)) for name in pipeline.__all__)
-    assert set(pipeline.__all__) <= set(dir(pipeline))
+    assert all(callable(getattr(headstart, name)) for name in headstart.__all__)
+    assert set(headstart.__all__) <= set(dir(headstart))
     with pytest.raises(AttributeError):
-        _ = pipeline.nothing
+        _ = headstart.nothing
     script = "import json, sys, pipeline; print(json.dumps(sorted(sys.modules)))"
     loaded = set(fresh_python(script))
     assert not {"torch", "numpy", "sklearn", "onnxruntime", "h5py", "click"} & loaded
@@ -165,7 +165,7 @@ def test_a_document_runs(name, tmp_path):
             code.append(body)
             continue
         for words in re.findall(r"^\$ headstart (.*)$", body, re.M):
-            call = [sys.executable, "-c", "from pipeline.cli import main; main()", *words.split()]
+            call = [sys.executable, "-c", "from headstart.cli import main; main()", *words.split()]
             code.append(f"import subprocess\nsubprocess.run({call!r}, check=True)\n")
     (tmp_path / "tutorial.py").write_text("\n".join(code))
     done = subprocess.run(

@@ -9,14 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from headstart.cli import cli
+from headstart.finetune.advice import WORTH, predict, recommend
+from headstart.finetune.config import FinetuneConfig
+from headstart.finetune.division import Division
+from headstart.finetune.pilot import IMAGES, Pilot, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pipeline.cli import cli
-from pipeline.finetune.advice import WORTH, predict, recommend
-from pipeline.finetune.config import FinetuneConfig
-from pipeline.finetune.division import Division
-from pipeline.finetune.pilot import IMAGES, Pilot, sample
 
 SIZES = {"train": 1000, "validation": 90, "test": 100, "classes": 5}
 TIMES = {"head": 1e-5, "top": 0.004, "all": 0.03}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from pipeline import backbones
-from pipeline.backbones.layers import Layer
-from pipeline.errors import BackboneError
-from pipeline.finetune.boundary import divide, last_stage
-from pipeline.records import Choice
+from headstart import backbones
+from headstart.backbones.layers import Layer
+from headstart.core.errors import BackboneError
+from headstart.core.records import Choice
+from headstart.finetune.boundary import divide, last_stage
 
 pytestmark = pytest.mark.slow
 RESNET = "timm:resnet18"

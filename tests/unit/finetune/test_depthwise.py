@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
+from headstart.core.torchvision_import import import_timm
+from headstart.finetune.depthwise import QuickDepthwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from pipeline.finetune.depthwise import QuickDepthwise
-from pipeline.torchvision_import import import_timm
 
 sides = st.integers(5, 9)
 

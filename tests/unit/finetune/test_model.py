@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-
-from pipeline.finetune.model import Anchor, Classifier, freeze_norms, groups
+from headstart.finetune.model import Anchor, Classifier, freeze_norms, groups
 
 
 def classifier() -> Classifier:

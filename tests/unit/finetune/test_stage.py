@@ -7,15 +7,14 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
-
-from pipeline.cli import cli
-from pipeline.embed import EmbedConfig, embed
-from pipeline.errors import BackboneError, InputError
-from pipeline.finetune import FinetuneConfig, refuse
-from pipeline.finetune.division import divide
-from pipeline.predict import Model, predict
-from pipeline.records import Choice
-from pipeline.store import read
+from headstart.cli import cli
+from headstart.core.errors import BackboneError, InputError
+from headstart.core.records import Choice
+from headstart.features.embed import EmbedConfig, embed
+from headstart.features.store import read
+from headstart.finetune import FinetuneConfig, refuse
+from headstart.finetune.division import divide
+from headstart.models.predict import Model, predict
 
 
 @pytest.fixture

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from pipeline.errors import HeadstartError, InputError, RunnerError
-from pipeline.finetune.activations import Photo
-from pipeline.finetune.batches import StoredBatches
-from pipeline.finetune.config import FinetuneConfig
-from pipeline.finetune.model import Classifier
-from pipeline.finetune.training import Trainer, choose_device
-from pipeline.records import ImageRef, Listing
-from pipeline.store.activations import ActivationReader, ActivationWriter, View
+from headstart.core.errors import HeadstartError, InputError, RunnerError
+from headstart.core.records import ImageRef, Listing
+from headstart.features.store.activations import ActivationReader, ActivationWriter, View
+from headstart.finetune.activations import Photo
+from headstart.finetune.batches import StoredBatches
+from headstart.finetune.config import FinetuneConfig
+from headstart.finetune.model import Classifier
+from headstart.finetune.training import Trainer, choose_device
 
 DIM, CLASSES = 6, 3
 CONFIG = FinetuneConfig(mode="top", epochs=4, batch=8, views=2, patience=9).settled()

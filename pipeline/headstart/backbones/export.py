@@ -1,0 +1,444 @@
+"""A torch module becomes an ONNX file that describes itself and is proved equal before it exists.
+
+The graph takes ``(n, h, w, 3) uint8`` RGB and returns ``(n, d) float32``: the cast, the
+normalisation and the pooling are inside, so no caller can get them wrong. What happens before the
+graph (resize, crop, colour) is written into the file's metadata and read back from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import logging
+import re
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from headstart import backbones
+from headstart.backbones.inference import parity as certificate
+from headstart.backbones.inference.precision import variant
+from headstart.backbones.inference.runner import INPUT, METADATA, Runner, is_file, output_names
+from headstart.backbones.inference.single_layer import one_layer
+from headstart.backbones.layers import PRE_LOGITS
+from headstart.backbones.onnx_file import Foreign
+from headstart.backbones.onnx_import.request import FILE, Order
+from headstart.core import sandbox
+from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
+from headstart.core.files import replacing
+from headstart.core.records import Backbone, Choice, digest_of
+from headstart.datasets import demo
+from headstart.datasets.images import POLICY
+
+if TYPE_CHECKING:
+    import torch
+
+OPSET = 18
+VERSION = 3  # of the file that this module builds; part of the cache key
+MIN_COSINE = 0.9999
+_LARGEST = 2**31  # bytes of a message of protobuf
+MAX_DIFFERENCE = 1e-3  # relative to the largest feature
+
+_SOFTWARE = ("torch", "torchvision", "timm", "onnx", "onnxscript")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """How far the ONNX graph is from the torch module on the same images.
+
+    Attributes:
+        images: how many were compared.
+        max_difference: largest absolute difference of a feature.
+        min_cosine: smallest cosine between the two feature vectors of an image.
+        original: what it is compared with.
+        notes: what was chosen or assumed, for the user.
+    """
+
+    images: int
+    max_difference: float
+    min_cosine: float
+    original: str = "torch"
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Parity:
+        """Rebuild from JSON; a missing or unknown key is a ``TypeError``."""
+        return Parity(**document | {"notes": tuple(document["notes"])})
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        figures = (
+            f"ONNX against {self.original} on {self.images} images: largest difference "
+            f"{self.max_difference:.1e}, smallest cosine {self.min_cosine:.7f}"
+        )
+        return "; ".join([figures, *self.notes])
+
+
+def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Parity | None]:
+    """Return the ONNX file of a backbone, exporting it if the cache does not hold it.
+
+    Args:
+        choice: the backbone; a mere name means its published weights and its own layer, and the
+            path of a file that `export` wrote means that file.
+        precision: one of `headstart.core.records.PRECISIONS`.
+
+    Returns:
+        the file, and the parity figures if it was exported just now.
+
+    Raises:
+        BackboneError: the name or file is unknown, its weights are missing or not what they
+            should be, there is no such layer, or the graph is not equal to the module.
+        OutputError: the cache cannot be written.
+    """
+    model, parity = _exported(Choice(choice) if isinstance(choice, str) else choice)
+    return (model if precision == "fp32" else variant(model, precision)), parity
+
+
+def _exported(choice: Choice) -> tuple[Path, Parity | None]:
+    if choice.name.endswith(".onnx") and not choice.name.startswith("onnx:"):
+        return _own_file(choice), None
+    candidate = backbones.find(choice)
+    identity = candidate.identity | {
+        "policy": POLICY,
+        "software": _software(),
+        "opset": OPSET,
+        "version": VERSION,
+    }
+    name = re.sub(r"[^\w.@+-]", "-", candidate.name)
+    cache = user_cache_path("headstart") / "backbones"
+    path = cache / f"{name}-{digest_of(identity)[:16]}.onnx"
+    if path.is_file():
+        return path, None
+    if isinstance(candidate, Foreign):
+        return path, export_foreign(candidate, path)
+    return path, export(*candidate.load(), path)
+
+
+def _own_file(choice: Choice) -> Path:
+    path = Path(choice.name)
+    if not is_file(path):
+        raise BackboneError(f"no backbone file at {one_line(choice.name)}; see: headstart export")
+    if choice.weights or choice.layer or choice.pool or choice.layers or choice.preprocess:
+        raise BackboneError(
+            f"{one_line(choice.name)} is exported already, with its weights, layer and pooling; "
+            "leave --weights, --layer, --pool and --preprocess out, or export it again by its name"
+        )
+    return path
+
+
+def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
+    """Find the ONNX file of the backbone that made a store's features, or make it again.
+
+    Args:
+        facts: the backbone's description in the store's extraction.
+        hint: the file that was used then; it counts only if it still describes the same backbone.
+        weights: the weights file that the user gave then; empty if none.
+
+    Raises:
+        BackboneError: it is neither where it was nor to be had by its name.
+    """
+    wanted = Backbone.from_json(facts)
+    if hint and is_file(Path(hint)):
+        with contextlib.suppress(HeadstartError):  # damaged, foreign, or older: not the one
+            held = Runner(Path(hint)).backbone
+            if held == wanted:
+                return Path(hint)
+            if wanted in held.alone():
+                return one_layer(Path(hint), held.alone().index(wanted))
+    try:
+        path = model_file(backbones.choice_of(wanted, weights), wanted.precision)[0]
+        if _describes(path, wanted):
+            return path
+        cause = "what has that name now is another one"
+    except HeadstartError as error:
+        cause = str(error)
+    raise BackboneError(
+        f"the backbone {one_line(wanted.name)} that made these features is not at hand, so no "
+        f"model can be written; put its file back at {one_line(hint) or 'its place'} ({cause})"
+    )
+
+
+def _describes(path: Path, wanted: Backbone) -> bool:
+    try:
+        return Runner(path).backbone == wanted
+    except HeadstartError:  # damaged, foreign, or of an older version: not the one
+        return False
+
+
+def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
+    """Write a module as ONNX, checked against torch; a failed check writes no file.
+
+    Args:
+        module: ``(n, 3, h, w) float32``, normalised, to ``(n, d)`` pooled features.
+        backbone: what the file says of itself, mean and standard deviation included.
+        path: where to write.
+
+    Raises:
+        BackboneError: the graph cannot be made or differs from the module.
+        OutputError: the file cannot be written.
+    """
+    _check_size(module, backbone)
+    graph = _normalised(module, backbone)
+    samples = _samples(backbone.preprocess.size)
+    try:
+        model = _to_onnx(graph, samples[:2], output_names(backbone))
+        expected = _forward(graph, samples)
+    except Exception as error:  # torch.export fails in many ways, none of them the user's doing
+        cause: BaseException = error  # what torch tells last is what happened first
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise BackboneError(
+            f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(cause)[:300]}"
+        ) from error
+    return _write(model, lambda crops: _forward(graph, crops), expected, backbone, path)
+
+
+def _check_size(module: torch.nn.Module, backbone: Backbone) -> None:
+    """Refuse at once what would be refused after minutes of tracing.
+
+    What is cut at a layer is left to `_save`, because the file then ends there.
+    """
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if backbone.layer == PRE_LOGITS and held > _LARGEST:
+        raise _too_large(backbone, f"its weights alone have {held / 2**30:.1f} GiB")
+
+
+def _too_large(backbone: Backbone, cause: object) -> BackboneError:
+    return BackboneError(
+        f"{one_line(backbone.name)} does not fit into one ONNX file, which holds 2 GiB at most "
+        f"({one_line(cause)[:120]}); choose a smaller network or an earlier --layer"
+    )
+
+
+def export_foreign(candidate: Foreign, path: Path) -> Parity:
+    """Write an ONNX graph by others as a backbone, made and checked by a process of its own.
+
+    Args:
+        candidate: the file, and what is to be made of it.
+        path: where to write.
+
+    Raises:
+        BackboneError: the file is broken, hostile or no network of images, or what was made of it
+            is not equal to it.
+        OutputError: the file cannot be written.
+    """
+    with replacing(path) as partial, TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        given = candidate.order.to_json()
+        told = sandbox.call(f"{__name__}:graft_file", candidate.path, made, kind=FILE, given=given)
+        made.replace(partial)
+    return Parity.from_json(told)
+
+
+def graft_file(source: Path, target: Path, order: dict[str, Any]) -> dict[str, Any]:
+    """Be the process that `export_foreign` starts; returns the parity as JSON."""
+    from headstart.backbones.onnx_import import steps
+
+    sewn = steps.sewn(source, target.parent, Order.from_json(order), OPSET)
+    samples = _samples(sewn.backbone.preprocess.size)
+    expected = sewn.original(samples)
+    called = "the file as it was"
+    try:
+        parity = _write(
+            sewn.model, sewn.original, expected, sewn.backbone, target, called, sewn.notes
+        )
+    except RunnerError as error:
+        raise BackboneError(
+            f"{one_line(source)} takes a fixed number of images, or does not run ({error}); export "
+            "it with a dynamic batch, or cut it earlier with #NODE"
+        ) from error
+    return dataclasses.asdict(parity)
+
+
+def _write(
+    model: Any,  # noqa: ANN401 - ModelProto
+    original: certificate.Embed,
+    expected: NDArray[np.float32],
+    backbone: Backbone,
+    path: Path,
+    called: str = "torch",
+    notes: Sequence[str] = (),
+) -> Parity:
+    """Write a graph with its description, if it gives what it should.
+
+    Args:
+        model: ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
+        original: what gives the true features.
+        expected: those of `_samples`.
+        backbone: the description.
+        path: where to write.
+        called: what the original is called.
+        notes: what else the user is told.
+    """
+    import onnx
+
+    samples = _samples(backbone.preprocess.size)
+    properties = {
+        METADATA: json.dumps(backbone.to_json()),
+        "headstart.software": json.dumps(_software()),
+    }
+    onnx.helper.set_model_props(model, properties)
+    with replacing(path) as partial:
+        _save(model, partial, backbone)
+        parity = _prove(Runner(partial), samples, expected, called, notes)
+        # The figures belong to this very graph, so they are added without touching it.
+        proof = certificate.issue(original, backbone.preprocess, backbone.widths)
+        certificate.check(proof, Runner(partial).embed, backbone.preprocess)
+        properties["headstart.parity"] = json.dumps(dataclasses.asdict(parity))
+        properties[certificate.METADATA] = proof.to_json()
+        onnx.helper.set_model_props(model, properties)
+        onnx.checker.check_model(model)
+        _save(model, partial, backbone)
+    return parity
+
+
+def _save(model: Any, path: Path, backbone: Backbone) -> None:  # noqa: ANN401 - ModelProto
+    import onnx
+
+    try:
+        onnx.save(model, path)
+    except OSError:
+        raise
+    except Exception as error:  # protobuf's own kind, which differs between its releases
+        raise _too_large(backbone, error) from error
+
+
+def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
+    """Put the cast and the normalisation in front of a backbone."""
+    import torch
+
+    shape = (1, 3, 1, 1)
+    mean = torch.tensor(backbone.mean).reshape(shape) * 255
+    std = torch.tensor(backbone.std).reshape(shape) * 255
+    turned = backbone.order == "BGR"
+
+    class Normalised(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = module
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+            pixels = (image.permute(0, 3, 1, 2).float() - mean) / std
+            if turned:
+                pixels = pixels.flip(1)
+            return self.backbone(pixels)  # type: ignore[no-any-return]
+
+    return Normalised().eval()
+
+
+def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8], outputs: list[str]) -> Any:  # noqa: ANN401 - ModelProto
+    import torch
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            (torch.from_numpy(example),),
+            input_names=[INPUT],
+            output_names=outputs,
+            opset_version=OPSET,
+            dynamic_shapes={INPUT: {0: torch.export.Dim("n")}},
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise BackboneError("torch returned no graph")
+    return program.model_proto
+
+
+def _forward(module: torch.nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import torch
+
+    with torch.inference_mode():
+        # A copy, because torch wants memory that it may write to, and decoded images forbid it.
+        given = module(torch.from_numpy(images.copy()))
+        features: NDArray[np.float32] = (
+            torch.cat(given, 1) if isinstance(given, tuple) else given
+        ).numpy()
+    return features
+
+
+def _prove(
+    runner: Runner,
+    images: NDArray[np.uint8],
+    expected: NDArray[np.float32],
+    called: str,
+    notes: Sequence[str],
+) -> Parity:
+    """Hold the graph's features to those of the original, each layer by itself.
+
+    Raises:
+        BackboneError: they differ.
+    """
+    # One batch of one and one of the rest: a graph that only fits the example's batch fails here.
+    features = np.concatenate([runner.embed(images[:1]), runner.embed(images[1:])])
+    backbone = runner.backbone
+    found = []
+    got, wanted = (certificate.by_layer(rows, backbone.widths) for rows in (features, expected))
+    for ours, theirs, one in zip(got, wanted, backbone.alone(), strict=True):
+        parity = dataclasses.replace(_compare(ours, theirs), original=called)
+        limit = MAX_DIFFERENCE * float(np.abs(theirs).max())
+        if not (parity.min_cosine >= MIN_COSINE and parity.max_difference <= limit):
+            layer = f", layer {one.layer}," if backbone.parts else ""
+            raise BackboneError(
+                f"{one_line(backbone.name + layer)} was exported but is not equal ({parity}; "
+                f"allowed: {limit:.1e} and {MIN_COSINE}); no file was written: take another layer, "
+                "as features may hang neither on chance nor on the other images of a batch"
+            )
+        found.append(parity)
+    return Parity(
+        len(images),
+        max(parity.max_difference for parity in found),
+        min(parity.min_cosine for parity in found),
+        called,
+        tuple(notes),
+    )
+
+
+def _compare(features: NDArray[np.float32], expected: NDArray[np.float32]) -> Parity:
+    got, want = features.astype(np.float64), expected.astype(np.float64)
+    norms = np.linalg.norm(got, axis=1) * np.linalg.norm(want, axis=1)
+    with np.errstate(invalid="ignore"):  # features of zeros have no direction: no limit admits NaN
+        cosine = (got * want).sum(axis=1) / norms
+    return Parity(len(got), float(np.abs(got - want).max()), float(cosine.min()))
+
+
+def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Draw the images that parity is checked on: one of every texture, ``(n, h, w, 3)``."""
+    height, width = size
+    return np.stack(
+        [
+            demo.draw(name, np.random.default_rng(index), max(size))[:height, :width]
+            for index, name in enumerate(demo.CLASSES)
+        ]
+    )
+
+
+def _software() -> dict[str, str]:
+    return {name: version(name) for name in _SOFTWARE}
+
+
+def read_parity(model: Path) -> Parity:
+    """Return the figures that `export` stored in a file.
+
+    Raises:
+        BackboneError: the file holds none.
+    """
+    import onnx
+
+    try:
+        properties = {p.key: p.value for p in onnx.load(model).metadata_props}
+        return Parity.from_json(json.loads(properties["headstart.parity"]))
+    except Exception as error:  # whatever a foreign file does to the parsers
+        raise BackboneError(f"{one_line(model)} is no backbone that Headstart exported") from error

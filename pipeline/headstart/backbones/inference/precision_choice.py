@@ -1,0 +1,379 @@
+"""Which arithmetic a backbone may run in: speed and drift, measured on the user's own images.
+
+The sample is the images whose paths have the smallest hashes, so it is the same in every run and
+hardly changes when images are added. The first of them calibrate, the others measure. The content
+of those that calibrate and the recipe's version make the number in the precision's name,
+``int8+0123456789abcdef``, which is part of the features' identity. A store that is continued keeps
+its number, whatever was added, as long as the cache holds the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import heapq
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import datasets
+from headstart.backbones.inference import parity, precision, quantization
+from headstart.backbones.inference.runner import CPU_BATCH, Runner
+from headstart.core.errors import (
+    BackboneError,
+    HeadstartError,
+    ImageError,
+    InputError,
+    one_line,
+)
+from headstart.core.parallel import available_cores, run_threads
+from headstart.core.records import ImageRef, Listing, Preprocess, digest_of
+from headstart.datasets import images
+from headstart.heads.folds import divisions
+from headstart.heads.logistic import LogisticRegressionHead
+from headstart.heads.search import TrainingSet
+
+CALIBRATION = 64  # images
+MEASURED = 1000  # images, other ones where there are enough
+FP16_MEASURED = 250  # rounding to 11 bits needs no more to be seen
+FEWEST = 30  # other ones; with fewer, those of the calibration measure too
+FOLDS, REPEATS = 5, 3
+FIGURES = "headstart.int8"
+_SEED = 0
+_ROUNDS, _TIMED = 5, 4 * CPU_BATCH  # of the measurement of speed
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far features may be from float32's.
+
+    Attributes:
+        drift: largest mean of 1 - cosine.
+        loss: largest loss of cross-validated accuracy, in percentage points.
+    """
+
+    drift: float = 0.02
+    loss: float = 0.5
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far features are from float32's, on the same images.
+
+    Attributes:
+        images: how many.
+        mean_cosine: mean cosine.
+        min_cosine: smallest cosine.
+        labelled: images whose labels were cross-validated; 0 if there were too few labels.
+        accuracy_fp32: accuracy of logistic regression on float32 features, 0 to 1; None if not.
+        accuracy: the same with these features and the same folds.
+        on_calibration: whether images that calibrated were measured too.
+        labels: digest of the images and labels that were to be measured.
+    """
+
+    images: int
+    mean_cosine: float
+    min_cosine: float
+    labelled: int
+    accuracy_fp32: float | None
+    accuracy: float | None
+    on_calibration: bool
+    labels: str
+
+    @property
+    def loss(self) -> float | None:
+        """Percentage points of accuracy lost; negative if won; None if unknown."""
+        if self.accuracy is None or self.accuracy_fp32 is None:
+            return None
+        return round(100 * (self.accuracy_fp32 - self.accuracy), 3)
+
+    def within(self, budget: Budget) -> bool:
+        """Say whether both figures are inside the budget; an unknown loss is not counted."""
+        if not 1 - self.mean_cosine <= budget.drift:
+            return False
+        return self.loss is None or self.loss <= budget.loss
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        text = (
+            f"mean cosine {self.mean_cosine:.4f}, smallest {self.min_cosine:.4f} "
+            f"on {self.images:,} images"
+            + (", those of the calibration among them" if self.on_calibration else "")
+        )
+        if self.accuracy is None or self.accuracy_fp32 is None:
+            return f"{text}; too few labels to measure accuracy, so the cosine alone decides"
+        return (
+            f"{text}; accuracy of logistic regression {100 * self.accuracy:.1f} %, "
+            f"in fp32 {100 * self.accuracy_fp32:.1f} %, on {self.labelled:,} labelled images"
+        )
+
+
+def fitting(
+    model: Path,
+    wanted: str,
+    listing: Listing,
+    budget: Budget,
+    held: str = "",
+    workers: int | None = None,
+    notice: Notice = lambda line: None,
+) -> tuple[Path, dict[str, Any]]:
+    """Return a backbone's file in int8 or in the fastest arithmetic inside a budget.
+
+    Args:
+        model: the fp32 file that `headstart.backbones.export` wrote.
+        wanted: ``int8`` or ``auto``.
+        listing: the images to calibrate and measure on.
+        budget: what is allowed.
+        held: the precision of a store that is to be continued, which is kept, or refused if the
+            figures that it was measured with are outside the budget; empty if there is none.
+        workers: threads; None means one per core.
+        notice: receives one line at a time.
+
+    Returns:
+        the file, and the figures to be kept beside its features.
+
+    Raises:
+        BackboneError: int8 cannot be had, or is outside the budget; the message gives the figures.
+        InputError: no image of the sample can be read.
+    """
+    workers = workers or available_cores()
+    if held and (wanted == "auto" or held.startswith("int8+")):
+        path = _held(model, held)
+        if path is not None:
+            notice(f"continuing in the store's precision, {held}")
+            # Half precision is held to the certificate, whatever the budget.
+            drift = _figures(path) if held.startswith("int8+") else None
+            if drift is not None:
+                _allow(drift, budget, "write another store with --out")
+            return path, {"precision": held} | _facts(drift)
+    if wanted == "int8":
+        path, drift = quantised(model, listing, workers)
+        _allow(drift, budget, "use --precision fp32 or auto")
+        notice(f"int8: {drift}")
+        return path, {"precision": Runner(path).backbone.precision} | _facts(drift)
+    return _fastest(model, listing, budget, workers, notice)
+
+
+def quantised(model: Path, listing: Listing, workers: int) -> tuple[Path, Drift]:
+    """Return the int8 file calibrated on a sample of a listing, and its drift on another.
+
+    Raises:
+        BackboneError: it cannot be made.
+        InputError: no image of the sample can be read.
+    """
+    preprocess = Runner(model).backbone.preprocess
+    refs = sample(listing)
+    crops, hashes, used = _calibration(listing, refs, preprocess)
+    name = f"int8+{digest_of({'recipe': quantization.VERSION, 'images': hashes})[:16]}"
+    path = precision.place(model, name)
+    measured, again = refs[used:], False
+    if len(measured) < FEWEST:
+        measured, again = refs, True
+    if path.is_file():
+        drift = _figures(path)
+        if drift is not None and drift.labels == _labels(measured):
+            return path, drift
+        return path, _measure(model, path, listing, measured, again, workers)
+    proof: dict[str, str] = {}
+
+    def finish(partial: Path) -> dict[str, str]:
+        runner = Runner(partial)
+        drift = _measure(model, partial, listing, measured, again, workers)
+        # Another machine is held to what this file gives here, not to float32.
+        issued = parity.issue(runner.embed, runner.backbone.preprocess)
+        proof[FIGURES] = json.dumps(dataclasses.asdict(drift) | {"calibrated_on": len(hashes)})
+        return proof | {parity.METADATA: issued.to_json()}
+
+    precision.keep(quantization.quantise(model, crops), model, name, finish)
+    found = _figures(path)
+    assert found is not None
+    return path, found
+
+
+def sample(listing: Listing) -> list[ImageRef]:
+    """Return the images whose paths have the smallest hashes, in that order."""
+
+    def key(ref: ImageRef) -> bytes:
+        text = f"{_SEED}\0{ref.path}".encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(text, digest_size=16).digest()
+
+    return heapq.nsmallest(CALIBRATION + MEASURED, listing.images, key=key)
+
+
+def _calibration(
+    listing: Listing, refs: Sequence[ImageRef], preprocess: Preprocess
+) -> tuple[NDArray[np.uint8], list[str], int]:
+    """Decode the first readable images: crops, hashes of the files, how many were looked at."""
+    crops: list[NDArray[np.uint8]] = []
+    hashes: list[str] = []
+    looked = 0
+    for ref in refs:
+        if len(crops) == CALIBRATION:
+            break
+        looked += 1
+        try:
+            data = datasets.read(listing, ref)[0]
+            crops.append(images.decode(data, preprocess))
+            hashes.append(hashlib.sha256(data).hexdigest())
+        except ImageError:
+            continue  # the run itself will tell which images fail, and why
+    if not crops:
+        raise InputError("none of the images that int8 would be calibrated on can be read")
+    return np.stack(crops), hashes, looked
+
+
+def _measure(
+    model: Path,
+    other: Path,
+    listing: Listing,
+    refs: Sequence[ImageRef],
+    on_calibration: bool,
+    workers: int,
+) -> Drift:
+    """Embed images with both files and compare: cosines, and accuracy where labels allow it."""
+    full, low = Runner(model), Runner(other)
+
+    def both(number: int) -> tuple[int, NDArray[np.float32]] | None:
+        try:
+            data = datasets.read(listing, refs[number])[0]
+            crop = images.decode(data, full.backbone.preprocess)[np.newaxis]
+        except ImageError:
+            return None
+        return number, np.stack([full.embed(crop)[0], low.embed(crop)[0]])
+
+    found = sorted(
+        (one for one in run_threads(both, range(len(refs)), workers) if one), key=lambda one: one[0]
+    )
+    if not found:
+        raise InputError("none of the images that the drift would be measured on can be read")
+    features = np.stack([pair for _, pair in found], axis=1)
+    a, b = features.astype(np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = np.nan_to_num((a * b).sum(axis=1) / np.maximum(norms, 1e-30), nan=-1.0)
+    labels = [refs[number].label for number, _ in found]
+    labelled, accuracies = _accuracies(list(features), labels, workers)
+    return Drift(
+        images=len(found),
+        mean_cosine=float(cosine.mean()),
+        min_cosine=float(cosine.min()),
+        labelled=labelled,
+        accuracy_fp32=accuracies[0],
+        accuracy=accuracies[1],
+        on_calibration=on_calibration,
+        labels=_labels(refs),
+    )
+
+
+def _accuracies(
+    features: list[NDArray[np.float32]], labels: Sequence[str | None], workers: int
+) -> tuple[int, list[float | None]]:
+    """Cross-validate logistic regression on several features of the same images and folds."""
+    _, codes = np.unique([label or "" for label in labels], return_inverse=True)
+    counts = np.bincount(codes)
+    known = np.array([label is not None for label in labels]) & (counts[codes] >= FOLDS)
+    if len(np.unique(codes[known])) < 2 or not all(np.isfinite(f).all() for f in features):
+        return 0, [None] * len(features)
+    kept = np.unique(codes[known], return_inverse=True)[1].astype(np.int64)
+    fold = divisions(kept, FOLDS, _SEED, REPEATS)
+    found: list[float | None] = []
+    for rows in features:
+        data = TrainingSet(rows[known], kept, fold, _SEED, workers)
+        found.append(LogisticRegressionHead().search(data).cv_accuracy)
+    return len(kept), found
+
+
+def _fastest(
+    model: Path, listing: Listing, budget: Budget, workers: int, notice: Notice
+) -> tuple[Path, dict[str, Any]]:
+    """Measure every precision on this machine and return the fastest inside the budget."""
+    refs = sample(listing)
+    files: dict[str, Path] = {"fp32": model}
+    drifts: dict[str, Drift] = {}
+    refused: dict[str, str] = {}
+    for name in ("fp16", "int8"):
+        try:
+            if name == "int8":
+                files[name], drifts[name] = quantised(model, listing, workers)
+            else:
+                files[name] = precision.variant(model, name)
+                part = refs[-FP16_MEASURED:]
+                drifts[name] = _measure(model, files[name], listing, part, False, workers)
+        except HeadstartError as error:
+            refused[name] = str(error)
+    crops = _calibration(listing, refs[:CALIBRATION], Runner(model).backbone.preprocess)[0]
+    speeds = _speeds(files, crops)
+    allowed = [name for name in files if name == "fp32" or drifts[name].within(budget)]
+    best = max(allowed, key=lambda name: speeds[name])
+    for name in files:
+        verdict = "chosen" if name == best else "" if name in allowed else "outside the budget"
+        told = str(drifts[name]) if name in drifts else "the reference"
+        ratio = speeds[name] / speeds["fp32"]
+        notice(f"{name}: {speeds[name]:.1f} inferences/s a core, {ratio:.2f} × fp32; {told}"
+               + (f"; {verdict}" if verdict else ""))  # fmt: skip
+    for name, reason in refused.items():
+        notice(f"{name}: not available ({one_line(reason)})")
+    drift = drifts.get(best)
+    told_speeds = {name: round(speed, 2) for name, speed in speeds.items()}
+    facts = {"precision": Runner(files[best]).backbone.precision, "speeds": told_speeds}
+    return files[best], facts | _facts(drift)
+
+
+def _speeds(files: dict[str, Path], crops: NDArray[np.uint8]) -> dict[str, float]:
+    """Return inferences a second of one core, the median of rounds in alternation."""
+    runners = {name: Runner(path) for name, path in files.items()}
+    batch = np.resize(crops, (CPU_BATCH, *crops.shape[1:]))
+    seconds: dict[str, list[float]] = {name: [] for name in files}
+    for number in range(_ROUNDS + 1):
+        for name in list(files) if number % 2 else reversed(list(files)):
+            started = time.perf_counter()
+            for _ in range(_TIMED // CPU_BATCH):
+                runners[name].embed(batch)
+            seconds[name].append(time.perf_counter() - started)
+    return {name: _TIMED / statistics.median(spent[1:]) for name, spent in seconds.items()}
+
+
+def _allow(drift: Drift, budget: Budget, instead: str) -> None:
+    """Refuse int8 with its figures if they are outside the budget."""
+    if drift.within(budget):
+        return
+    lost = "" if drift.loss is None else f" and {budget.loss:g} points of accuracy lost"
+    raise BackboneError(
+        f"int8 is outside the budget: {drift}; allowed: mean cosine {1 - budget.drift:g}{lost}; "
+        f"{instead}, or allow more with --max-drift and --max-accuracy-loss"
+    )
+
+
+def _held(model: Path, held: str) -> Path | None:
+    """Return the file of a store's precision if it can be had without calibrating."""
+    try:
+        return precision.variant(model, held)
+    except BackboneError:
+        return None
+
+
+def _figures(path: Path) -> Drift | None:
+    try:
+        document = json.loads(Runner(path).metadata[FIGURES])
+        document.pop("calibrated_on")
+        return Drift(**document)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _facts(drift: Drift | None) -> dict[str, Any]:
+    if drift is None:
+        return {}
+    return {"drift": dataclasses.asdict(drift) | {"accuracy_loss_points": drift.loss}}
+
+
+def _labels(refs: Sequence[ImageRef]) -> str:
+    return digest_of([[ascii(ref.path), ascii(ref.label)] for ref in refs])[:16]

@@ -1,0 +1,274 @@
+"""Static 8-bit quantisation of a backbone, calibrated on images, alike on every x86 processor.
+
+Weights and activations become 8-bit integers between pairs of QuantizeLinear and DequantizeLinear,
+which onnxruntime fuses into integer kernels. On x86 without VNNI those add two products in 16 bits
+and saturate where weights use all 8 bits; with 7 bits they cannot, so a file gives the same
+features with and without VNNI. Depthwise convolutions have kernels of their own, which do not
+saturate, and keep 8 bits. Convolutions of the image itself, to which features can be most
+sensitive, stay in float where that shows in the features. What the rounding of weights adds to a
+layer on average is taken off its bias (Nagel, van Baalen, Blankevoort and Welling, *Data-Free
+Quantization Through Weight Equalization and Bias Correction*, ICCV 2019, section 4.2, with the
+inputs' means measured).
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.backbones.inference.runner import INPUT, OUTPUT, open_session
+from headstart.core.errors import BackboneError, one_line
+
+VERSION = 2  # of the recipe; part of the identity of what it makes
+EIGHT_BITS = 127
+LARGEST = (63, EIGHT_BITS)  # weight of a channel, in dense and in depthwise convolutions
+_WORTH = 1e-3  # of mean cosine, for which the convolutions of the image stay in float
+
+
+def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - ModelProto
+    """Return the graph of an exported backbone in 8-bit integers; it carries no metadata.
+
+    Args:
+        model: a file that `headstart.backbones.export` wrote.
+        images: ``(n, h, w, 3)`` to calibrate on, as decoded for this backbone.
+
+    Raises:
+        BackboneError: the graph cannot be quantised.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    logger = logging.getLogger()
+    before = logger.level
+    logger.setLevel(logging.ERROR)  # the quantiser warns through the root logger
+    try:
+        with tempfile.TemporaryDirectory(prefix="headstart-int8-") as folder:
+            plain = Path(folder) / "plain.onnx"
+            quant_pre_process(model, plain, skip_symbolic_shape=True)
+            quantised = _better(plain, images)
+    except Exception as error:  # the quantiser and its parts raise nearly anything
+        raise BackboneError(
+            f"{one_line(model)} cannot be quantised to int8: {one_line(error)[:200]}"
+        ) from error
+    finally:
+        logger.setLevel(before)
+    del quantised.metadata_props[:]
+    # The quantiser announces operators that it did not use, which keeps a head from being joined.
+    domains = {node.domain for node in quantised.graph.node}
+    used = [entry for entry in quantised.opset_import if entry.domain in domains]
+    del quantised.opset_import[:]
+    quantised.opset_import.extend(used)
+    return quantised
+
+
+def in_integers(
+    graph: Any,  # noqa: ANN401 - ModelProto
+    images: NDArray[np.uint8],
+    folder: Path,
+    in_float: Sequence[str] = (),
+    largest: tuple[int, int] = LARGEST,
+    corrected: bool = True,
+) -> Any:  # noqa: ANN401 - ModelProto
+    """Return a graph in integers. What is not the recipe is for trials of other recipes.
+
+    Args:
+        graph: in float, as onnxruntime's pre-processing leaves it; it is changed.
+        images: ``(n, h, w, 3)`` to calibrate on.
+        folder: for files in between.
+        in_float: names of nodes that stay in float.
+        largest: weight of a channel, in dense and in depthwise convolutions.
+        corrected: whether biases are corrected for the rounding of weights.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    rounded, made = folder / "rounded.onnx", folder / "int8.onnx"
+    convolutions = [node for node in find_convolutions(graph) if node.name not in in_float]
+    means = _input_means(graph, convolutions, images, folder)
+    if not corrected:
+        means = {name: np.zeros_like(mean) for name, mean in means.items()}
+    overrides: dict[str, list[dict[str, Any]]] = {}
+    for convolution in convolutions:
+        overrides |= _round_weights(graph, convolution, means, QuantType.QInt8, largest)
+    _drop_unused(graph)
+    onnx.save(graph, rounded)
+    quantize_static(
+        rounded,
+        made,
+        _reader(images),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=largest[0] < EIGHT_BITS,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=list(in_float),
+        extra_options={"TensorQuantOverrides": overrides, "MatMulConstBOnly": True},
+    )
+    return onnx.load(made)
+
+
+def _better(plain: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - ModelProto
+    """Return a graph in integers, the convolutions of the image in float if that is worth it."""
+    import onnx
+
+    whole = in_integers(onnx.load(plain), images, plain.parent)
+    graph = onnx.load(plain)
+    in_float = _name_those_in_float(graph, find_convolutions(graph))
+    if not in_float:
+        return whole
+    spared = in_integers(graph, images, plain.parent, in_float)
+    wanted, *found = (
+        _features(one, images, plain.parent) for one in (onnx.load(plain), whole, spared)
+    )
+    before, now = (_mean_cosine(wanted, one) for one in found)
+    return spared if now - before > _WORTH else whole
+
+
+def _mean_cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return float(((one * other).sum(axis=1) / np.maximum(lengths, 1e-30)).mean())
+
+
+def _features(graph: Any, images: NDArray[np.uint8], folder: Path) -> NDArray[np.float32]:  # noqa: ANN401
+    """Return what a graph makes of images, one by one, ``(n, d)``."""
+    import onnx
+
+    path = folder / "tried.onnx"
+    onnx.save(graph, path)
+    session = open_session(path)
+    return np.concatenate([session.run([OUTPUT], {INPUT: one[np.newaxis]})[0] for one in images])
+
+
+def _drop_unused(graph: Any) -> None:  # noqa: ANN401
+    """Remove constants that no node reads any more, which onnxruntime would complain about."""
+    used = {name for node in graph.graph.node for name in node.input}
+    kept = [tensor for tensor in graph.graph.initializer if tensor.name in used]
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(kept)
+
+
+def _reader(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - CalibrationDataReader
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._images = iter(images)
+
+        def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+            image = next(self._images, None)
+            return None if image is None else {INPUT: image[np.newaxis]}
+
+    return Reader()
+
+
+def find_convolutions(graph: Any) -> list[Any]:  # noqa: ANN401
+    """Return the nodes that convolve with constant weights which no other node uses."""
+    constant = {tensor.name for tensor in graph.graph.initializer}
+    uses: dict[str, int] = {}
+    for node in graph.graph.node:
+        for name in node.input:
+            uses[name] = uses.get(name, 0) + 1
+    return [
+        node
+        for node in graph.graph.node
+        if node.op_type == "Conv"
+        and node.input[1] in constant
+        and uses[node.input[1]] == 1
+        and (len(node.input) < 3 or not node.input[2] or node.input[2] in constant)
+    ]
+
+
+def _name_those_in_float(graph: Any, convolutions: list[Any]) -> list[str]:  # noqa: ANN401
+    """Name the convolutions of the image and the clipping behind them, and return these names.
+
+    Clipping that is left in integers behind a convolution in float would have its range from before
+    the clipping, which is too wide.
+    """
+    shapes = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
+    of_image = [n for n in convolutions if shapes[n.input[1]][1] == 3 and groups_of(n) == 1]
+    outputs = {node.output[0] for node in of_image}
+    behind = [
+        node
+        for node in graph.graph.node
+        if node.op_type in ("Clip", "Relu") and node.input[0] in outputs
+    ]
+    for number, node in enumerate([*of_image, *behind]):
+        node.name = f"headstart_float_{number}"
+    return [node.name for node in [*of_image, *behind]]
+
+
+def groups_of(convolution: Any) -> int:  # noqa: ANN401
+    """Return into how many groups a convolution divides its channels."""
+    return next((a.i for a in convolution.attribute if a.name == "group"), 1)
+
+
+def _input_means(
+    graph: Any,  # noqa: ANN401
+    convolutions: list[Any],
+    images: NDArray[np.uint8],
+    folder: Path,
+) -> dict[str, NDArray[np.float64]]:
+    """Return the mean of every channel that goes into a convolution, by the tensor's name."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    names = list(dict.fromkeys(node.input[0] for node in convolutions))
+    if not names:
+        return {}
+    probe = onnx.ModelProto()
+    probe.CopyFrom(graph)
+    probe.graph.initializer.append(numpy_helper.from_array(np.array([0, 2, 3]), "headstart_axes"))
+    outputs = [f"headstart_mean_{number}" for number in range(len(names))]
+    for name, output in zip(names, outputs, strict=True):
+        node = helper.make_node("ReduceMean", [name, "headstart_axes"], [output], keepdims=0)
+        probe.graph.node.append(node)
+        probe.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, [None]))
+    path = folder / "means.onnx"
+    onnx.save(probe, path)
+    session = open_session(path)
+    total = [np.zeros(1)] * len(outputs)
+    for image in images:
+        found = session.run(outputs, {INPUT: image[np.newaxis]})
+        total = [a + b for a, b in zip(total, found, strict=True)]
+    return {name: value / len(images) for name, value in zip(names, total, strict=True)}
+
+
+def _round_weights(
+    graph: Any,  # noqa: ANN401
+    node: Any,  # noqa: ANN401
+    means: dict[str, NDArray[np.float64]],
+    kind: Any,  # noqa: ANN401 - QuantType
+    most: tuple[int, int] = LARGEST,
+) -> dict[str, list[dict[str, Any]]]:
+    """Fix the scale of each channel's weights and correct the bias for what rounding adds."""
+    from onnx import numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
+    weights = numpy_helper.to_array(tensors[node.input[1]]).astype(np.float64)
+    group = groups_of(node)
+    largest = most[group > 1 and weights.shape[1] == 1]
+    flat = np.abs(weights).reshape(len(weights), -1).max(axis=1)
+    scale = np.maximum(flat / largest, 1e-12).astype(np.float32)
+    steps = scale.astype(np.float64).reshape(-1, *[1] * (weights.ndim - 1))
+    added = np.round(weights / steps) * steps - weights
+    by_input = added.reshape(*added.shape[:2], -1).sum(axis=2)  # outputs × inputs of the group
+    inputs = means[node.input[0]].reshape(group, -1)
+    shift = (by_input * np.repeat(inputs, len(weights) // group, axis=0)).sum(axis=1)
+    named = node.input[2] if len(node.input) > 2 else ""
+    bias = numpy_helper.to_array(tensors[named]) if named else np.zeros(len(weights))
+    own = f"{node.input[1]}_corrected_bias"
+    corrected = numpy_helper.from_array((bias - shift).astype(np.float32), own)
+    graph.graph.initializer.append(corrected)
+    first_two = list(node.input)[:2]
+    del node.input[:]
+    node.input.extend([*first_two, own])
+    channels: list[dict[str, Any]] = [
+        {"quant_type": kind, "scale": step, "zero_point": np.int8(0)} for step in scale
+    ]
+    channels[0]["axis"] = 0
+    return {first_two[1]: channels}

@@ -1,0 +1,292 @@
+"""ONNX sessions: images in, features out, on the device asked for. Sole user of onnxruntime."""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from headstart.core.errors import BackboneError, RunnerError, one_line
+from headstart.core.records import Backbone
+from headstart.datasets.images import POLICY
+
+INPUT = "image"
+OUTPUT = "features"  # of a network with several layers as outputs: ``features/LAYER`` each
+METADATA = "headstart.backbone"
+HEAD_INPUT = "head_X"
+LABEL = "label"
+PROBABILITIES = "probabilities"
+DISTANCE = "distance"
+MODEL_METADATA = "headstart.model"
+
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+DEVICES = tuple(_PROVIDERS)
+CPU_BATCH = 4  # images in one inference of a core: weights are read once for all of them
+GPU_BATCH = 64  # on a GPU: enough to fill it, 10 MB to upload
+_GPU_RUNS = 2  # inferences under way at once on a GPU: one computes while another uploads
+
+
+def is_file(path: Path) -> bool:
+    """Say whether a path is a file; one that cannot be looked up is none."""
+    try:
+        return path.is_file()
+    except OSError:  # no permission, or a name that is too long
+        return False
+
+
+def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.InferenceSession:
+    """Open an ONNX model and make sure that it runs where it should.
+
+    Args:
+        model: the file.
+        device: one of `DEVICES`.
+        threads: threads inside one inference; with several sessions' worth of Python threads
+            calling `run`, 1 is fastest.
+
+    Raises:
+        RunnerError: the device is unknown or not active, or the model cannot be loaded.
+    """
+    if device not in _PROVIDERS:
+        raise RunnerError(f"no device {one_line(device)!r}; use one of: {', '.join(_PROVIDERS)}")
+    provider = _PROVIDERS[device]
+    if provider not in ort.get_available_providers():
+        raise RunnerError(
+            f"device {device} was asked for, but this onnxruntime has no {provider}; "
+            "install onnxruntime-gpu in place of onnxruntime, or use --device cpu"
+        )
+    if device != "cpu":
+        # CUDA and cuDNN as Python packages bring them, where they are installed. What is missing is
+        # printed on stdout, which belongs to results; the session will say it again.
+        with redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        # As bytes, because onnxruntime takes no path that is not UTF-8.
+        session = ort.InferenceSession(model.read_bytes(), options, providers=_with_options(device))
+    except Exception as error:  # onnxruntime raises its own, unrelated, exception types
+        raise RunnerError(
+            f"{one_line(model)} cannot be loaded by onnxruntime: {one_line(error)}"
+        ) from error
+    if session.get_providers()[0] != provider:
+        raise RunnerError(
+            f"device {device} was asked for, but the model runs on {session.get_providers()[0]}; "
+            "check the driver and CUDA libraries, or use --device cpu"
+        )
+    return session
+
+
+def _with_options(device: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the providers of a device, the wanted one first, with their options.
+
+    Convolutions are chosen by rule rather than by timing them, and TF32, which rounds to ten bits,
+    stays off: the same image gets the same features in every run. ``--precision fp16`` is the way
+    to trade bits for speed, since it is written into the identity of the features.
+    """
+    cuda = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})
+    if device == "cuda":
+        return [cuda]
+    if device == "tensorrt":
+        from platformdirs import user_cache_path
+
+        cache = user_cache_path("headstart") / "tensorrt"
+        cache.mkdir(parents=True, exist_ok=True)
+        options = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
+        return [("TensorrtExecutionProvider", options), cuda]
+    return [("CPUExecutionProvider", {})]
+
+
+def device_name(device: str) -> str:
+    """Return the name of the processor that a device stands for, as its maker calls it."""
+    if device == "cpu":
+        return _cpu_name()
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+        return one_line(done.stdout.strip())
+    except (OSError, subprocess.SubprocessError):  # the driver's tool is not everywhere
+        return "GPU 0"
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return one_line(value.strip())
+    except OSError:  # not Linux
+        pass
+    return one_line(platform.processor() or platform.machine())
+
+
+def read_backbone(metadata: Mapping[str, str], model: Path) -> Backbone:
+    """Return the backbone that an ONNX file describes.
+
+    Args:
+        metadata: the file's metadata.
+        model: the file, for messages.
+
+    Raises:
+        BackboneError: it describes none, or one made for other rules of decoding than this
+            version's.
+    """
+    try:
+        backbone = Backbone.from_json(json.loads(metadata[METADATA]))
+    except (KeyError, TypeError, ValueError):
+        raise BackboneError(
+            f"{one_line(model)} is no file that Headstart wrote (its metadata lack {METADATA}); "
+            "see: headstart export, headstart train-heads; a network by others is onnx:PATH"
+        ) from None
+    if backbone.preprocess.policy != POLICY:
+        raise BackboneError(
+            f"{one_line(model)} was made for version {backbone.preprocess.policy} of the decoding "
+            f"rules, and this Headstart has version {POLICY}; export it again"
+        )
+    return backbone
+
+
+def output_names(backbone: Backbone) -> list[str]:
+    """Return the names of the graph's outputs that make up a row of features, in order."""
+    return [f"{OUTPUT}/{part.layer}" for part in backbone.parts] or [OUTPUT]
+
+
+class Runner:
+    """A backbone ready to embed; many threads may share one.
+
+    Args:
+        model: an ONNX file that `headstart.backbones.export` wrote.
+        device: one of `DEVICES`.
+        threads: threads inside one inference.
+        batch: images in one inference; None takes what suits the device: `GPU_BATCH` on a GPU, or
+            as many as fit into it; `CPU_BATCH` on a CPU where that gives the very bits that single
+            images give, else 1.
+            A number above 1, and a GPU, get exactly that many every time, the last ones filled up
+            with black, so that the arithmetic does not depend on how many images there were.
+
+    Attributes:
+        backbone: what the file says of itself.
+        provider: the onnxruntime provider that really runs it.
+        device: the processor's name.
+        batch: images in one inference.
+        metadata: everything that the file says of itself, by key.
+
+    Raises:
+        BackboneError: the file is missing, carries no description by Headstart, or was made for
+            other rules of decoding.
+        RunnerError: it cannot run on the device.
+    """
+
+    def __init__(
+        self, model: Path, device: str = "cpu", threads: int = 1, batch: int | None = 1
+    ) -> None:
+        if not is_file(model):
+            raise BackboneError(f"no backbone file at {one_line(model)}; see: headstart export")
+        self._session = open_session(model, device, threads)
+        self.provider: str = self._session.get_providers()[0]
+        self.device = device_name(device)
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.backbone = read_backbone(self.metadata, model)
+        self._features = output_names(self.backbone)
+        self._turn = threading.Semaphore(_GPU_RUNS) if device != "cpu" else None
+        self._exactly = batch is not None or device != "cpu"
+        if batch is None:
+            batch = self._cpu_batch() if device == "cpu" else self._gpu_batch()
+        self.batch = batch
+
+    def _cpu_batch(self) -> int:
+        """Return `CPU_BATCH` if an image's features do not depend on what shares its batch.
+
+        Convolutions are worked out image by image, so they do not; a product of matrices may add
+        up in another order when it has more rows.
+        """
+        shape = (CPU_BATCH, *self.backbone.preprocess.size, 3)
+        images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        together = self._run([OUTPUT], images)[0]
+        single = np.concatenate([self._run([OUTPUT], image[np.newaxis])[0] for image in images])
+        return CPU_BATCH if np.array_equal(together, single) else 1
+
+    def _gpu_batch(self) -> int:
+        """Return the most images, `GPU_BATCH` halved as often as need be, that fit at once.
+
+        Found by trying: what a network needs depends on the kernels, and others may use the GPU.
+
+        Raises:
+            RunnerError: not even one image can be inferred.
+        """
+        batch = GPU_BATCH
+        while True:
+            try:
+                self._run([OUTPUT], np.zeros((batch, *self.backbone.preprocess.size, 3), np.uint8))
+                return batch
+            except RunnerError:
+                if batch == 1:
+                    raise
+                batch //= 2
+
+    def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the ``(n, d) float32`` features of ``(n, h, w, 3) uint8`` RGB images.
+
+        Those of several layers lie one after the other, as `Backbone.parts` says.
+
+        Raises:
+            RunnerError: inference failed.
+        """
+        return self.infer(OUTPUT, images)
+
+    def infer(self, output: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return one output of the graph, by name, for ``(n, h, w, 3) uint8`` images.
+
+        Raises:
+            RunnerError: inference failed, or there is no such output.
+        """
+        return self.outputs((output,), images)[0]
+
+    def outputs(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        """Return several outputs of the graph from one inference, see `infer`.
+
+        Raises:
+            RunnerError: inference failed, or there is no such output.
+        """
+        if self.batch == 1 or not len(images):
+            return self._run(names, images)
+        parts = []
+        for start in range(0, len(images), self.batch):
+            part = images[start : start + self.batch]
+            count = len(part)
+            if self._exactly and count < self.batch:
+                part = np.pad(part, ((0, self.batch - count), *[(0, 0)] * (part.ndim - 1)))
+            parts.append([values[:count] for values in self._run(names, part)])
+        return [np.concatenate(values) for values in zip(*parts, strict=True)]
+
+    def _run(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        several = OUTPUT in names and self._features != [OUTPUT]
+        wanted = [n for name in names for n in (self._features if name == OUTPUT else [name])]
+        try:
+            if self._turn is None:
+                values: list[NDArray[np.float32]] = self._session.run(wanted, {INPUT: images})
+            else:
+                with self._turn:
+                    values = self._session.run(wanted, {INPUT: images})
+        except Exception as error:  # onnxruntime raises its own, unrelated, exception types
+            raise RunnerError(f"inference failed: {one_line(error)}") from error
+        if not several:
+            return values
+        found = dict(zip(wanted, values, strict=True))
+        features = np.hstack([found[name] for name in self._features])
+        return [features if name == OUTPUT else found[name] for name in names]

@@ -1,0 +1,68 @@
+"""One layer of an exported backbone with several: a file of its own, without what is behind it.
+
+A head reads one layer, so the classifier that it becomes should compute no more than that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from headstart.backbones.inference import parity
+from headstart.backbones.inference.runner import INPUT, METADATA, OUTPUT, Runner, output_names
+from headstart.core.errors import BackboneError, one_line
+from headstart.core.files import replacing
+
+VERSION = 1  # of what this module makes; part of the cache key
+_PREFIX = "whole."  # of names in the graph that the layer is taken out of
+
+
+def one_layer(model: Path, number: int) -> Path:
+    """Return the file of one layer, making it if the cache lacks it.
+
+    It describes itself as what `backbones.export` writes for that layer alone, and carries that
+    layer's part of the certificate.
+
+    Args:
+        model: a file with several layers as outputs.
+        number: which of `headstart.core.records.Backbone.parts`.
+
+    Raises:
+        BackboneError: the file cannot be cut, or what is left gives other features.
+        OutputError: the cache cannot be written.
+    """
+    import onnx
+    from onnx import compose
+    from onnx.utils import Extractor
+
+    whole = Runner(model)
+    backbone = whole.backbone.alone()[number]
+    key = hashlib.sha256(model.read_bytes() + f"layer {number} {VERSION}".encode()).hexdigest()
+    path = user_cache_path("headstart") / "backbones" / f"layer-{key[:24]}.onnx"
+    if path.is_file():
+        return path
+    held = parity.Certificate.from_json(whole.metadata[parity.METADATA])
+    proof = held.of_layer(number)
+    output = output_names(whole.backbone)[number]
+    try:
+        graph = onnx.load(model)
+        part = Extractor(graph).extract_model([INPUT], [output])
+        # All its values get other names, so that none is called as the output is to be.
+        part = compose.add_prefix(part, _PREFIX)
+        part.graph.input[0].name, part.graph.output[0].name = INPUT, OUTPUT
+        part.graph.node.insert(0, onnx.helper.make_node("Identity", [INPUT], [_PREFIX + INPUT]))
+        part.graph.node.append(onnx.helper.make_node("Identity", [_PREFIX + output], [OUTPUT]))
+    except Exception as error:  # whatever a foreign graph does to the extractor
+        raise BackboneError(
+            f"layer {one_line(backbone.layer)} cannot be taken out of {one_line(model)}: "
+            f"{one_line(error)[:200]}"
+        ) from error
+    named = {METADATA: json.dumps(backbone.to_json()), parity.METADATA: proof.to_json()}
+    onnx.helper.set_model_props(part, whole.metadata | named)
+    with replacing(path) as partial:
+        onnx.save(part, partial)
+        parity.check(proof, Runner(partial).embed, backbone.preprocess)
+    return path

@@ -1,0 +1,385 @@
+"""Keras Applications on Keras' torch backend: ``keras:ARCHITECTURE``, as Keras spells them.
+
+Keras 3 builds its networks of torch modules, so they are exported like any other. Images go through
+Keras' own ``load_img`` (stretched; nearest pixel) and the ``preprocess_input`` of the network's own
+module, whose scale, mean and order of channels are read off what it does to pixels.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import random
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart.backbones.catalogue import Entry
+from headstart.backbones.layers import Layer, pooled
+from headstart.backbones.network import Network
+from headstart.backbones.weights import Weights
+from headstart.core.errors import BackboneError, HeadstartError, missing_extra, one_line
+from headstart.core.records import Preprocess
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "keras"
+VERSIONED = ("keras",)
+EXTRA = "keras"
+
+_ANY_SIZE = (224, 224)  # for the networks that take any, as their published weights were trained
+_LAYOUTS = {3: "hwc", 2: "tokens", 1: "vector"}
+_BEHIND = ("Activation", "Softmax", "Reshape", "Flatten", "Dropout")  # a classifier
+_SHA256 = 64  # digits
+_LOCK = threading.Lock()
+
+
+def entries() -> Iterator[Entry]:
+    """Ask Keras for everything that it publishes and torch can run; loads Keras and torch.
+
+    Networks are built on torch's meta device, without memory or arithmetic.
+
+    Raises:
+        HeadstartError: Keras is not installed, or runs on another backend in this process.
+    """
+    keras = import_keras()
+    for architecture in _functions(keras):
+        entry = entry_of(architecture)
+        if entry is not None:
+            yield entry
+
+
+def entry_of(architecture: str) -> Entry | None:
+    """Describe one network, or return None if Keras has none for torch."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    keras, counter = import_keras(), FlopCounterMode(display=False)
+    asked: dict[str, Any] = {}
+
+    def note(**of_file: Any) -> str:  # noqa: ANN401
+        asked.update(of_file)
+        return ""
+
+    with _settled(keras, note, load=False), keras.device("meta"):
+        try:
+            network = _functions(keras)[architecture]()
+        except ValueError:  # as Keras says it of a network that torch cannot run
+            return None
+        size, features = _size(network), int(_before_classifier(network).shape[-1])
+        with counter, torch.inference_mode():
+            network(torch.zeros(1, *size, 3, device="meta"))
+    digits = asked.get("file_hash") or ""  # of either kind
+    return Entry(
+        name=f"{NAME}:{architecture}",
+        architecture=architecture,
+        size=size,
+        url=asked["origin"],
+        file=asked["fname"],
+        sha256=digits if len(digits) == _SHA256 else "",
+        md5=digits if len(digits) != _SHA256 else "",
+        parameters=int(network.count_params()),
+        gmacs=float(f"{counter.get_total_flops() / 2e9:.3g}"),
+        features=features,
+    )
+
+
+def build(entry: Entry, weights: Weights) -> Network:
+    """Build a network as Keras does for its weights, which may be for the part without classifier.
+
+    Raises:
+        BackboneError: the weights do not fit.
+        HeadstartError: Keras is not installed, or runs on another backend in this process.
+    """
+    keras = import_keras()
+    function = _functions(keras)[entry.architecture]
+    shape = (*entry.size, 3)
+    with keras.device("cpu"):
+        if weights.path is None:
+            with _settled(keras, lambda **_: "", load=False):
+                model = function(input_shape=shape)
+            _randomise(model, weights.seed)
+        else:
+            model = _loaded(keras, function, shape, weights)
+    mean, std, order = _preparation(function)
+    return KerasNetwork(
+        module=model,
+        headless=lambda: _cut(keras, model, [(_before_classifier(model), _averaged)]),
+        preprocess=_preprocess(keras, entry.size),
+        mean=mean,
+        std=std,
+        order=order,
+    )
+
+
+@dataclass(frozen=True)
+class KerasNetwork(Network):
+    """A network whose layers are those of a Keras model, which have no hooks."""
+
+    def list_layers(self) -> list[Layer]:
+        """Return every layer with one output, as Keras names it, in the order of computation."""
+        found = []
+        for layer in self.module.layers:  # type: ignore[union-attr]
+            if type(layer).__name__ == "InputLayer" or len(layer._inbound_nodes) != 1:
+                continue
+            shape = tuple(getattr(layer.output, "shape", ()))[1:]
+            if 1 <= len(shape) <= 3 and all(shape):
+                found.append(Layer(layer.name, shape, _LAYOUTS[len(shape)]))
+        return found
+
+    def cut(self, at: Sequence[tuple[Layer, str] | None]) -> torch.nn.Module:
+        """Return a module to the pooled features of layers; see `Network.cut`."""
+        model: Any = self.module
+        outputs: list[tuple[Any, Callable[[torch.Tensor], torch.Tensor]]] = [
+            (_before_classifier(model), _averaged)
+            if one is None
+            else (model.get_layer(one[0].name).output, pooled(*one))
+            for one in at
+        ]
+        return _cut(import_keras(), model, outputs)
+
+
+def import_keras() -> Any:  # noqa: ANN401 - the package
+    """Import Keras on its torch backend, whatever the environment says.
+
+    Raises:
+        HeadstartError: it is not installed, or this process has loaded it on another backend.
+    """
+    before = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = "torch"  # read once, when Keras is imported
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            keras = importlib.import_module("keras")
+    except ModuleNotFoundError as error:
+        raise missing_extra(one_line(error.name or "keras"), EXTRA) from None
+    except Exception as error:  # a Keras that does not fit the other packages fails in any way
+        raise HeadstartError(
+            f"keras cannot be imported ({one_line(error)}); install it anew with: "
+            f"pip install --force-reinstall 'headstart[{EXTRA}]'"
+        ) from error
+    finally:
+        if before is None:
+            del os.environ["KERAS_BACKEND"]
+        else:
+            os.environ["KERAS_BACKEND"] = before
+    backend = keras.backend.backend()
+    if backend != "torch":
+        raise HeadstartError(
+            f"Keras runs on {one_line(backend)} in this process; set KERAS_BACKEND=torch before "
+            "it is imported, or run Headstart in a process of its own"
+        )
+    return keras
+
+
+def _functions(keras: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return what builds the networks, by name."""
+    return {
+        name: function
+        for name, function in vars(keras.applications).items()
+        if inspect.isfunction(function) and "weights" in inspect.signature(function).parameters
+    }
+
+
+@contextmanager
+def _settled(keras: Any, get_file: Callable[..., str], load: bool = True) -> Iterator[None]:  # noqa: ANN401
+    """Let Keras' builders find its own default settings, and files where we say.
+
+    Only a builder that is given published weights makes the layers that belong to them. Names that
+    Keras counts begin anew, so that a layer is called the same in every process.
+
+    Args:
+        keras: the package.
+        get_file: in place of Keras' download, with ``fname`` and ``origin``; returns the path.
+        load: whether the weights are loaded.
+    """
+    from keras.src.utils import file_utils
+
+    config = keras.config
+
+    def get(fname: str, origin: str, **more: object) -> str:
+        return get_file(fname=fname, origin=origin, **more)
+
+    with _LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        held = config.image_data_format(), config.floatx(), config.dtype_policy()
+        drawn = random.getstate()  # what Keras draws its seeds from
+        original, loads = file_utils.get_file, keras.Model.load_weights
+        keras.utils.clear_session(free_memory=False)
+        config.set_image_data_format("channels_last")
+        config.set_floatx("float32")
+        config.set_dtype_policy("float32")
+        file_utils.get_file = get
+        if not load:
+            keras.Model.load_weights = lambda *_, **__: None
+        try:
+            yield
+        finally:
+            file_utils.get_file, keras.Model.load_weights = original, loads
+            random.setstate(drawn)
+            config.set_image_data_format(held[0])
+            config.set_floatx(held[1])
+            config.set_dtype_policy(held[2])
+
+
+def _randomise(model: Any, seed: int) -> None:  # noqa: ANN401
+    """Draw every kernel anew, from He et al.'s normal distribution (ICCV 2015).
+
+    Keras' own initial weights lose the signal from layer to layer, of depthwise kernels above all,
+    until a deep network gives nothing but zeros before it has been trained.
+    """
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        for variable in layer.weights:
+            if not variable.path.endswith("kernel"):
+                continue
+            inputs = (
+                variable.shape[:2]
+                if "epthwise" in variable.path + type(layer).__name__
+                else variable.shape[:-1]
+            )
+            spread = np.sqrt(2 / np.prod(inputs))
+            variable.assign(rng.normal(0, spread, variable.shape).astype(np.float32))
+
+
+def _loaded(keras: Any, function: Any, shape: tuple[int, int, int], weights: Weights) -> Any:  # noqa: ANN401
+    """Return the network with a file's weights; a file without the classifier's will do."""
+    path = str(weights.path)
+    failures = []
+    for top in (True, False):
+        try:
+            with _settled(keras, lambda **_: path):
+                model = function(input_shape=shape, include_top=top)
+        except Exception as error:  # Keras and h5py have many types for a file that does not fit
+            failures.append(error)
+            continue
+        return model if top else _with_classifier(keras, function, shape, model, path)
+    raise BackboneError(
+        f"the weights in {one_line(path)} do not fit this network: "
+        f"{one_line(failures[0])[:240]}; give the .h5 file that Keras publishes, or one of "
+        "model.save_weights"
+    ) from failures[0]
+
+
+def _with_classifier(
+    keras: Any,  # noqa: ANN401
+    function: Any,  # noqa: ANN401
+    shape: tuple[int, int, int],
+    base: Any,  # noqa: ANN401
+    path: str,
+) -> Any:  # noqa: ANN401 - keras.Model
+    """Return the whole network with the weights of the part before the classifier."""
+    with _settled(keras, lambda **_: "", load=False):
+        model = function(input_shape=shape)
+    before = keras.Model(model.input, _before_classifier(model))
+    held = [layer for layer in base.layers if layer.weights]
+    wanted = [layer for layer in before.layers if layer.weights]
+    missing = [layer.name for layer in wanted[len(held) :]]
+    if missing:
+        raise BackboneError(
+            f"the weights in {one_line(path)} do not fit this network: they lack "
+            f"{', '.join(missing[:3])}; give the file that has the classifier too, without _notop"
+        )
+    for theirs, ours in zip(held, wanted, strict=True):
+        ours.set_weights(theirs.get_weights())
+    return model
+
+
+def _before_classifier(model: Any) -> Any:  # noqa: ANN401 - a Keras tensor
+    """Return what the classifier gets.
+
+    Raises:
+        BackboneError: there is none at the end.
+    """
+    for layer in reversed(model.layers):
+        if type(layer).__name__ in ("Dense", "Conv2D"):
+            return layer.input
+        if type(layer).__name__ not in _BEHIND:
+            break
+    raise BackboneError("the network has no classifier to cut off; choose a --layer")
+
+
+def _averaged(out: torch.Tensor) -> torch.Tensor:
+    """Return ``(n, d)`` of what a dense, or a fully convolutional, classifier gets."""
+    return out.mean((1, 2)) if out.dim() == 4 else out
+
+
+def _cut(
+    keras: Any,  # noqa: ANN401
+    model: Any,  # noqa: ANN401
+    outputs: Sequence[tuple[Any, Callable[[torch.Tensor], torch.Tensor]]],
+) -> torch.nn.Module:
+    """Return a module from ``(n, 3, h, w)`` to the pooled tensors; the rest is left out."""
+    import torch
+
+    part = keras.Model(model.input, [tensor for tensor, _ in outputs])
+    pools = [pool for _, pool in outputs]
+
+    class Cut(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = part
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+            with keras.device("cpu"):
+                out = self.network(image.permute(0, 2, 3, 1), training=False)
+            given = out if isinstance(out, list | tuple) else [out]
+            features = tuple(pool(one) for pool, one in zip(pools, given, strict=True))
+            return features if len(features) > 1 else features[0]
+
+    return Cut().eval()
+
+
+def _size(model: Any) -> tuple[int, int]:  # noqa: ANN401
+    height, width = model.input_shape[1:3]
+    return (height, width) if height and width else _ANY_SIZE
+
+
+def _preprocess(keras: Any, size: tuple[int, int]) -> Preprocess:  # noqa: ANN401
+    """Read the resize off Keras' own ``load_img``, as the documentation of each network uses it."""
+    of_load = inspect.signature(keras.utils.load_img).parameters
+    if of_load["keep_aspect_ratio"].default:
+        raise BackboneError("this version of Keras resizes images in a way that is not known here")
+    crop = size[0] if size[0] == size[1] else size
+    return Preprocess(resize=size, crop=crop, interpolation=of_load["interpolation"].default)
+
+
+def _preparation(
+    function: Any,  # noqa: ANN401
+) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:
+    """Return mean and deviation on the 0…1 scale, red first, and the order of channels.
+
+    They are read off what the ``preprocess_input`` beside a network does to black, red, green and
+    blue; noise proves that it does no more than that.
+
+    Raises:
+        BackboneError: it does.
+    """
+    prepare = sys.modules[function.__module__].preprocess_input
+
+    def run(pixels: Any) -> Any:  # noqa: ANN401 - an array
+        given = np.asarray(pixels, np.float64).reshape(-1, 1, 1, 3)
+        return np.asarray(prepare(given.copy(), data_format="channels_last")).reshape(-1, 3)
+
+    black, *primaries = run(np.vstack([np.zeros(3), 255 * np.eye(3)]))
+    slopes = (np.array(primaries) - black) / 255  # of each output channel, by input channel
+    order = "BGR" if abs(slopes[0, 2]) > abs(slopes[0, 0]) else "RGB"
+    turned = -1 if order == "BGR" else 1
+    scale, shift = np.diag(slopes[:, ::turned]), black[::turned]
+    noise = np.random.default_rng(0).uniform(0, 255, (9, 3))
+    if (scale == 0).any() or not np.allclose(run(noise)[:, ::turned], noise * scale + shift):
+        raise BackboneError(
+            f"{one_line(function.__name__)} prepares its images in a way that Headstart has no "
+            "words for; choose another backbone"
+        )
+    std = 1 / (255 * scale)
+    mean = -shift * std + 0.0  # no negative zero
+    return tuple(mean.tolist()), tuple(std.tolist()), order

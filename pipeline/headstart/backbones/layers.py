@@ -1,0 +1,302 @@
+"""Cut a torch network at one of its layers and pool what comes out.
+
+A layer is named by its module, as the library spells it (``layer3``, ``features.8``,
+``blocks.11``); the second call of a module that is used more than once is ``NAME_1``, and so on,
+as in torchvision's feature extraction. `PRE_LOGITS` stands for what the library's own classifier
+would get. Nothing behind the layer is left in the exported graph, because nothing needs it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headstart.core.errors import BackboneError, near_matches, one_line
+
+if TYPE_CHECKING:
+    import torch
+
+PRE_LOGITS = "pre-logits"
+OWN = "own"  # the pooling that the network itself does before its classifier
+POOLS = ("avg", "max", "gem", "cls", "flatten")
+GEM_POWER = 3.0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one module gives for one image.
+
+    Attributes:
+        name: the module, as the library spells it.
+        shape: of its output without the batch.
+        layout: ``chw`` or ``hwc`` maps, ``tokens`` (t, c), or ``vector``.
+        prefix: leading tokens that are no patch: class and register tokens.
+        classed: whether the first of them is a class token.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    layout: str
+    prefix: int = 0
+    classed: bool = False
+
+    @property
+    def is_map(self) -> bool:
+        """Whether there is more than one place to pool over."""
+        return {
+            "chw": self.shape[-2:] != (1, 1),
+            "hwc": self.shape[:2] != (1, 1),
+            "tokens": self.shape[0] > 1,
+        }.get(self.layout, False)
+
+    def dim(self, pool: str) -> int:
+        """Return the number of features after pooling."""
+        if pool == "flatten" or self.layout == "vector":
+            return math.prod(self.shape)
+        return self.shape[0] if self.layout == "chw" else self.shape[-1]
+
+
+def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
+    """Return every layer that can be named, in the order in which the network computes them.
+
+    Args:
+        network: takes ``(n, 3, h, w)``.
+        size: height and width of its input.
+    """
+    import torch
+
+    found: list[Layer] = []
+    calls: Counter[str] = Counter()
+    handles = []
+
+    def note(name: str, out: object) -> None:
+        call = calls[name]
+        calls[name] += 1
+        if isinstance(out, torch.Tensor) and out.dim() in (2, 3, 4) and len(out) == 1:
+            shape = tuple(out.shape[1:])
+            found.append(_layer(network, f"{name}_{call}" if call else name, shape, size))
+
+    for name, module in network.named_modules():
+        if name:
+            handles.append(
+                module.register_forward_hook(lambda _m, _i, out, name=name: note(name, out))
+            )
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, *size))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
+    """Return the layer and the pooling that a user means.
+
+    Args:
+        layers: what `list_layers` returned.
+        name: a layer; empty means the last one that `pool` has something to do on.
+        pool: one of `POOLS`; empty means the average, or nothing for a vector.
+
+    Raises:
+        BackboneError: there is no such layer, or it cannot be pooled so.
+    """
+    by_name = {layer.name: layer for layer in layers}
+    if name:
+        if name not in by_name:
+            raise BackboneError(
+                f"no layer {one_line(name)!r}; {near_matches(name, by_name)}"
+                "see: headstart backbones NAME --layers"
+            )
+        layer = by_name[name]
+    else:
+        fitting = [one for one in layers if one.is_map and (pool != "cls" or one.classed)]
+        if not fitting:
+            raise BackboneError(f"this network has no layer for --pool {pool}; leave it out")
+        # Several modules may give the same last maps: the outermost has the plainest name.
+        last = [one for one in fitting if one.shape == fitting[-1].shape]
+        layer = min(reversed(last), key=lambda one: one.name.count("."))
+    pool = pool or ("flatten" if layer.layout == "vector" else "avg")
+    if pool not in POOLS:
+        raise BackboneError(f"no pooling {one_line(pool)!r}; use one of: {', '.join(POOLS)}")
+    if layer.layout == "vector" and pool != "flatten":
+        raise BackboneError(f"layer {layer.name} is a vector already; leave --pool out")
+    if pool == "cls" and not layer.classed:
+        raise BackboneError(f"layer {layer.name} has no class token; use --pool avg")
+    return layer, pool
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where features are taken, and how they become ``(n, d)``.
+
+    Attributes:
+        module: the module's full name; empty means the network's own output.
+        pooling: from the tensor there to ``(n, d)``.
+        call: which of its calls, from 0.
+        entering: what the module is given, in place of what it gives.
+    """
+
+    module: str
+    pooling: Callable[[torch.Tensor], torch.Tensor]
+    call: int = 0
+    entering: bool = False
+
+
+def tap(network: torch.nn.Module, layer: Layer, pool: str) -> Tap:
+    """Return the tap of a layer that `choose` returned."""
+    name, call = _target(network, layer.name)
+    return Tap(name, pooled(layer, pool), call)
+
+
+def own_output() -> Tap:
+    """Return the tap of what a network without its classifier gives: ``(n, d)`` already."""
+    return Tap("", lambda out: out)
+
+
+def cut(
+    network: torch.nn.Module, taps: Sequence[Tap], run: torch.nn.Module | None = None
+) -> torch.nn.Module:
+    """Return a module from ``(n, 3, h, w)`` to the features of one tap, or a tuple of several.
+
+    Args:
+        network: its modules are those that the taps name.
+        taps: where.
+        run: what is run, if that is not the network itself but holds it.
+    """
+    import torch
+
+    taken: list[list[torch.Tensor]] = [[] for _ in taps]
+
+    def listen(one: Tap, seen: list[torch.Tensor]) -> None:
+        module = network.get_submodule(one.module)
+        if one.entering:
+            module.register_forward_pre_hook(lambda _m, given: seen.append(given[0]))
+        else:
+            module.register_forward_hook(lambda _m, _i, out: seen.append(out))
+
+    for one, seen in zip(taps, taken, strict=True):
+        if one.module:
+            listen(one, seen)
+
+    class Cut(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = run or network
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+            for seen in taken:
+                seen.clear()
+            out = self.network(image)
+            features = tuple(
+                one.pooling(seen[one.call] if one.module else out)
+                for one, seen in zip(taps, taken, strict=True)
+            )
+            for seen in taken:
+                seen.clear()
+            return features if len(features) > 1 else features[0]
+
+    return Cut().eval()
+
+
+def pooled(layer: Layer, pool: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the pooling of a layer's output ``(n, *shape)`` to ``(n, d)``.
+
+    ``gem`` is the generalised mean of Radenović et al. (2018) with power 3, of activations not
+    below 1e-6. ``avg``, ``max`` and ``gem`` of tokens leave class and register tokens out.
+    """
+
+    def places(out: torch.Tensor) -> torch.Tensor:  # (n, places, c)
+        if layer.layout == "chw":
+            return out.flatten(2).transpose(1, 2)
+        if layer.layout == "hwc":
+            return out.flatten(1, 2)
+        return out[:, layer.prefix :]
+
+    match pool:
+        case "flatten":
+            return lambda out: out.flatten(1)
+        case "avg":
+            return lambda out: places(out).mean(1)
+        case "max":
+            return lambda out: places(out).amax(1)
+        case "gem":
+            return lambda out: places(out).clamp(min=1e-6).pow(GEM_POWER).mean(1).pow(1 / GEM_POWER)
+        case "cls":
+            return lambda out: out[:, 0]
+    raise AssertionError(pool)
+
+
+def classifier_of(network: torch.nn.Module, classes: int) -> str:
+    """Return the name of the last linear or convolutional module that gives a score a class.
+
+    Raises:
+        BackboneError: there is none.
+    """
+    names: list[str] = [
+        name
+        for name, module in network.named_modules()
+        if classes in (getattr(module, "out_features", 0), getattr(module, "out_channels", 0))
+    ]
+    if not names:
+        raise BackboneError(f"the network has no classifier of {classes} classes to cut off")
+    return names[-1]
+
+
+def before(network: torch.nn.Module, classifier: str) -> torch.nn.Module:
+    """Return a module from ``(n, 3, h, w)`` to what the classifier would get, as ``(n, d)``.
+
+    A fully convolutional classifier scores every place and averages the scores; what it gets is
+    averaged instead.
+    """
+    return cut(network, [Tap(classifier, _averaged, entering=True)])
+
+
+def _averaged(given: torch.Tensor) -> torch.Tensor:
+    return given.mean((2, 3)) if given.dim() == 4 else given.flatten(1)
+
+
+def _layer(
+    network: torch.nn.Module, name: str, shape: tuple[int, ...], size: tuple[int, int]
+) -> Layer:
+    if len(shape) == 3:
+        return Layer(name, shape, _layout(network, shape, size))
+    if len(shape) == 1:
+        return Layer(name, shape, "vector")
+    classed = any(
+        getattr(network, token, None) is not None for token in ("cls_token", "class_token")
+    )
+    most = int(getattr(network, "num_prefix_tokens", 1 if classed else 0) or 0)
+    tokens = shape[0]
+    # Some networks add their class token late: then the first layers hold a full square without it.
+    prefix = most if _is_square(tokens - most) or not _is_square(tokens) else 0
+    prefix = prefix if tokens > prefix else 0
+    return Layer(name, shape, "tokens", prefix, classed and prefix > 0)
+
+
+def _layout(network: torch.nn.Module, shape: tuple[int, ...], size: tuple[int, int]) -> str:
+    """Tell ``(c, h, w)`` from ``(h, w, c)``: maps keep the proportions of the input."""
+
+    def fits(height: int, width: int) -> bool:
+        return abs(height * size[1] - width * size[0]) < max(size)
+
+    first, last = fits(shape[1], shape[2]), fits(shape[0], shape[1])
+    if first == last:  # as many channels as pixels
+        return "hwc" if getattr(network, "output_fmt", "") == "NHWC" else "chw"
+    return "chw" if first else "hwc"
+
+
+def _is_square(number: int) -> bool:
+    return number > 0 and math.isqrt(number) ** 2 == number
+
+
+def _target(network: torch.nn.Module, name: str) -> tuple[str, int]:
+    """Split ``NAME_2`` into the module and the number of its call."""
+    known = dict(network.named_modules())
+    if name in known:
+        return name, 0
+    module, _, call = name.rpartition("_")
+    return module, int(call)

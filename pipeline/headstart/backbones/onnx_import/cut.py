@@ -1,0 +1,206 @@
+"""Where a foreign graph is cut: the tensor that a user names, or what its classifier gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headstart.backbones.onnx_import.load import DOMAINS
+from headstart.core.errors import BackboneError, near_matches, one_line
+
+IMAGENET_CLASSES = (1000, 1001, 11221, 21841, 21843)
+_SCORES = {"Softmax", "LogSoftmax"}
+_SHAPING = {  # what may stand between a classifier's scores and the end
+    *_SCORES,
+    "Identity",
+    "Cast",
+    "Dropout",
+    "Flatten",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "GlobalAveragePool",
+    "AveragePool",
+    "ReduceMean",
+    "Relu",
+}
+_UNBOUNDED = ("Loop", "Scan", "SequenceMap")  # may run for as long as an image tells them
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A tensor to stop at.
+
+    Attributes:
+        tensor: its name.
+        node: as the user may name it.
+        said: how it was chosen, for the user; empty if they named it.
+    """
+
+    tensor: str
+    node: str
+    said: str
+
+
+class Graph:
+    """What makes which tensor out of what."""
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401 - ModelProto
+        self.graph = model.graph
+        self.maker = {name: node for node in self.graph.node for name in node.output if name}
+        self.constants: dict[str, Any] = {one.name: one for one in self.graph.initializer}
+        self.inputs = [one for one in self.graph.input if one.name not in self.constants]
+        self.outputs = [one.name for one in self.graph.output]
+
+    def constant(self, name: str) -> Any:  # noqa: ANN401 - TensorProto or None
+        """Return a tensor whose value does not depend on the image, or None."""
+        node = self.maker.get(name)
+        if node is not None and node.op_type == "Constant":
+            return next((one.t for one in node.attribute if one.name == "value"), None)
+        return self.constants.get(name)
+
+    def needed(self, tensor: str) -> list[Any]:
+        """Return the nodes that a tensor depends on, in the graph's order."""
+        found: set[int] = set()
+        waiting, seen = [tensor], {tensor}
+        while waiting:
+            node = self.maker.get(waiting.pop())
+            if node is None or id(node) in found:
+                continue
+            found.add(id(node))
+            fresh = set(wanted_by(node)) - seen
+            seen |= fresh
+            waiting += fresh
+        return [node for node in self.graph.node if id(node) in found]
+
+
+def wanted_by(node: Any) -> Iterable[str]:  # noqa: ANN401 - NodeProto
+    """Yield the names that a node reads, those of its subgraphs included."""
+    yield from filter(None, node.input)
+    for attribute in node.attribute:
+        for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+            for inner in graph.node:
+                yield from wanted_by(inner)
+            yield from (one.name for one in graph.output)
+
+
+def choose(graph: Graph, node: str) -> Cut:
+    """Return where to cut.
+
+    Without a node it is what the classifier gets, if there is one: behind it a softmax, or scores
+    of as many classes as ImageNet has, or maps that a convolution of 1 × 1 predicts from.
+
+    Args:
+        graph: the whole.
+        node: a tensor or a node, as listed by ``--layers``; empty leaves the choice to the graph.
+
+    Raises:
+        BackboneError: there is no such tensor, or several outputs to choose from.
+    """
+    if node:
+        return Cut(_named(graph, node), node, "")
+    made = [name for name in graph.outputs if name in graph.maker]
+    if len(made) != 1:
+        raise BackboneError(
+            f"the file has {len(made)} outputs: {', '.join(map(one_line, made[:_SHOWN]))}"
+            f"{', …' if len(made) > _SHOWN else ''}; choose one with #NAME behind its path, as "
+            "listed by: headstart backbones onnx:PATH --layers"
+        )
+    found = _before_classifier(graph, made[0])
+    if found is None:
+        return Cut(made[0], made[0], f"its output {one_line(made[0])} was taken")
+    tensor, why = found
+    said = f"{one_line(tensor)} was taken, which goes into {why} (#{one_line(made[0])} takes that)"
+    return Cut(tensor, tensor, said)
+
+
+def _named(graph: Graph, node: str) -> str:
+    if node in graph.maker:
+        return node
+    for one in graph.graph.node:
+        if one.name == node and one.output:
+            return str(one.output[0])
+    known = {*graph.maker, *(one.name for one in graph.graph.node if one.name)}
+    raise BackboneError(
+        f"no node {one_line(node)!r} in the file; {near_matches(node, known)}"
+        "see: headstart backbones onnx:PATH --layers"
+    )
+
+
+def _before_classifier(graph: Graph, output: str) -> tuple[str, str] | None:
+    """Return the tensor before the last linear step, if that is a classifier, and what it is."""
+    name, passed = output, set()
+    while (node := graph.maker.get(name)) is not None and node.op_type in _SHAPING:
+        passed.add(node.op_type)
+        name = node.input[0]
+    linear = _linear(graph, name)
+    if linear is None:
+        return None
+    given, scores, is_map = linear
+    if passed & _SCORES:
+        return given, f"its classifier of {scores:,} classes"
+    if scores in IMAGENET_CLASSES:
+        return given, f"its classifier of {scores:,} classes, as many as ImageNet has"
+    if is_map and not passed & {"Relu", "GlobalAveragePool", "AveragePool", "ReduceMean"}:
+        return given, f"maps of {scores:,} predictions"
+    return None
+
+
+def _linear(graph: Graph, name: str) -> tuple[str, int, bool] | None:
+    """Return what a linear step gets, how many values it gives, and whether for every place."""
+    node = graph.maker.get(name)
+    if node is not None and node.op_type in ("Add", "BatchNormalization"):
+        kept = [one for one in node.input if graph.constant(one) is None]
+        node = graph.maker.get(kept[0]) if len(kept) == 1 else None
+    if node is None or len(node.input) < 2:
+        return None
+    weight = graph.constant(node.input[1])
+    if weight is None:
+        return None
+    dims = list(weight.dims)
+    if node.op_type == "Gemm" and len(dims) == 2:
+        turned = any(one.name == "transB" and one.i for one in node.attribute)
+        return node.input[0], dims[0 if turned else 1], False
+    if node.op_type == "MatMul" and len(dims) == 2:
+        return node.input[0], dims[1], False
+    if node.op_type == "Conv" and dims[2:] == [1, 1]:
+        return node.input[0], dims[0], True
+    return None
+
+
+def check_operators(nodes: Sequence[Any]) -> None:
+    """Refuse what onnxruntime does not compute by itself, and what might never end.
+
+    Args:
+        nodes: those that are kept.
+
+    Raises:
+        BackboneError: names the operators.
+    """
+    every, waiting = [], list(nodes)
+    while waiting:
+        node = waiting.pop()
+        every.append(node)
+        for attribute in node.attribute:
+            graphs = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+            waiting += [inner for graph in graphs for inner in graph.node]
+    foreign = {f"{one.domain}.{one.op_type}" for one in every if one.domain not in DOMAINS}
+    if foreign:
+        raise BackboneError(
+            f"the file needs operators that onnxruntime has not: {_list(foreign)}; cut it before "
+            "them with #NODE, or export it with standard operators"
+        )
+    loops = {one.op_type for one in every if one.op_type in _UNBOUNDED}
+    if loops:
+        raise BackboneError(
+            f"the file holds loops ({_list(loops)}), which may not come to an end; cut it before "
+            "them with #NODE, or export it without"
+        )
+
+
+def _list(names: set[str]) -> str:
+    shown = sorted(map(one_line, names))
+    return ", ".join(shown[:_SHOWN]) + (", …" if len(shown) > _SHOWN else "")

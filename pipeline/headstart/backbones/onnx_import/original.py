@@ -1,0 +1,131 @@
+"""A foreign graph as it was, fed by plain numpy code: what its graft is compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.backbones.inference.runner import open_session
+from headstart.backbones.layers import GEM_POWER, Layer
+from headstart.backbones.onnx_import.recipe import Recipe
+from headstart.backbones.onnx_import.wrap import PLACES, Input, layer_of, types
+from headstart.core.errors import BackboneError, RunnerError, one_line
+
+_MAX_FEATURES = 1 << 22  # of one image, before pooling
+
+
+@dataclass
+class Original:
+    """Runs the part of a foreign graph that is kept, in its own version, type, layout and batch.
+
+    Attributes:
+        part: ``ModelProto`` with the one output.
+        folder: where a copy of it is put.
+        given: its input.
+        recipe: how images are prepared for it.
+    """
+
+    part: dataclasses.InitVar[Any]
+    folder: Path
+    given: Input
+    recipe: Recipe
+    _layer: Layer | None = None
+    _pool: str = ""
+
+    def __post_init__(self, part: Any) -> None:  # noqa: ANN401 - ModelProto
+        """Open it.
+
+        Raises:
+            BackboneError: onnxruntime refuses it.
+        """
+        copy = self.folder / "original.onnx"
+        try:
+            copy.write_bytes(part.SerializeToString())
+        except OSError:
+            raise
+        except Exception as error:  # protobuf's own kind, which differs between its releases
+            raise BackboneError(
+                f"the network does not fit into one ONNX file, which holds 2 GB at most "
+                f"({one_line(error)[:120]}); cut it earlier with #NODE"
+            ) from error
+        try:
+            self._session = open_session(copy)
+        except RunnerError as error:
+            cause = str(error).partition("onnxruntime: ")[2]
+            raise BackboneError(f"onnxruntime refuses the network: {cause[:300]}") from error
+        finally:
+            copy.unlink()
+
+    def layer(self, name: str) -> Layer:
+        """Return what it gives for an image, by running it on one.
+
+        Raises:
+            BackboneError: it cannot run, or gives no features for an image.
+        """
+        size = self.recipe.preprocess(self.given.size).size
+        out = self._run(np.zeros((1, *size, 3), np.uint8))
+        shape = out.shape[1:]
+        if out.dtype.kind != "f" or not 2 <= out.ndim <= 4 or math.prod(shape) < 1:
+            raise BackboneError(
+                f"{one_line(name)} gives {out.dtype} of shape {out.shape} for an image, which are "
+                "no features; choose another #NODE"
+            )
+        if math.prod(shape) > _MAX_FEATURES:
+            raise BackboneError(f"{one_line(name)} gives more than {_MAX_FEATURES:,} values")
+        return layer_of(name, shape, size, self.given.layout)
+
+    def pooled(self, layer: Layer, pool: str) -> Original:
+        """Let `__call__` pool so."""
+        self._layer, self._pool = layer, pool
+        return self
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return ``(n, d) float32`` features of ``(n, h, w, 3) uint8`` crops."""
+        assert self._layer is not None
+        rows = [self._run(image[np.newaxis]) for image in images]
+        return pool_rows(np.concatenate(rows).astype(np.float32), self._layer, self._pool)
+
+    def _run(self, image: NDArray[np.uint8]) -> NDArray[Any]:
+        """Run it on one image, filled up to the batch that it demands."""
+        count = self.given.batch or 1
+        batch = np.concatenate([image, *[np.zeros_like(image)] * (count - 1)])
+        prepared = self.recipe.apply(batch, self.given.layout, types()[self.given.kind])
+        try:
+            out: NDArray[Any] = self._session.run(None, {self.given.name: prepared})[0]
+        except Exception as error:  # onnxruntime raises its own, unrelated, exception types
+            raise BackboneError(
+                f"the network does not run on an image of {image.shape[1]} × {image.shape[2]}: "
+                f"{one_line(error)[:200]}; give its size with --preprocess PRESET:SIZE"
+            ) from error
+        if out.ndim == 0 or len(out) != count:
+            raise BackboneError(
+                f"for {count} images the network gives {out.shape}, not a row an image; choose "
+                "another #NODE"
+            )
+        return out[:1]
+
+
+def pool_rows(out: NDArray[np.float32], layer: Layer, pool: str) -> NDArray[np.float32]:
+    """Pool a layer's output ``(n, *shape)`` to ``(n, d)``, as `layers.pooled` does it."""
+    if pool == "flatten":
+        return out.reshape(len(out), -1)
+    if pool == "cls":
+        return out[:, 0]
+    if layer.layout == "tokens":
+        out = out[:, layer.prefix :]
+    axes = PLACES[layer.layout]
+    pooled: NDArray[np.float32]
+    if pool == "max":
+        pooled = out.max(axis=axes)
+    elif pool == "avg":
+        pooled = out.mean(axis=axes)
+    else:
+        powers = np.maximum(out, np.float32(1e-6)) ** np.float32(GEM_POWER)
+        pooled = powers.mean(axis=axes) ** np.float32(1 / GEM_POWER)
+    return pooled

@@ -1,0 +1,314 @@
+"""How a foreign network wants its images: written presets, or a user's JSON file.
+
+An ONNX file does not say how images are prepared for it, so the user does, by the name of a
+preset or in a file of these keys, all of them optional:
+
+- ``size``: height and width that the network takes, one number or ``[height, width]``; left out, it
+  is the file's own, or 224.
+- ``resize``: the shorter side before the central crop, or ``[height, width]``; left out, images are
+  stretched to ``size``.
+- ``crop``: the central crop, where it is not called ``size``.
+- ``interpolation``: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``.
+- ``scale``, ``mean``, ``std``: the network gets (pixel × scale - mean) / std, with pixels of 0 to
+  255; mean and std one number or three, in the network's order of channels.
+- ``order``: ``RGB`` or ``BGR``.
+- ``layout``: ``NCHW`` or ``NHWC``, where the file leaves it open.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.errors import BackboneError, near_matches, one_line
+from headstart.core.records import INTERPOLATIONS, Backbone, Preprocess
+
+Three = tuple[float, float, float]
+Pair = tuple[int, int]
+
+SIZE = 224  # of a network that takes any
+ORDERS = ("RGB", "BGR")
+LAYOUTS = ("NCHW", "NHWC")
+MAX_SIDE = 4096
+_MAX_BYTES = 65536  # of a recipe's file
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """From an image file to what a network takes.
+
+    Attributes:
+        scale: what pixels of 0 to 255 are multiplied by.
+        mean: then taken off, in the network's order of channels.
+        std: then divided by, likewise.
+        order: the network's order of channels.
+        layout: ``NCHW`` or ``NHWC``; empty takes what the file says.
+        interpolation: of the resize.
+        size: height and width that the network takes; None takes the file's, or ``default``.
+        resize: as in `headstart.core.records.Preprocess`; None works it out of ``crop``.
+        crop: share of the shorter side that the central crop keeps; 1 without ``keep`` stretches.
+        keep: whether proportions are kept by the resize.
+        default: side of a network that takes any size.
+    """
+
+    scale: float = 1.0
+    mean: Three = (0.0, 0.0, 0.0)
+    std: Three = (1.0, 1.0, 1.0)
+    order: str = "RGB"
+    layout: str = ""
+    interpolation: str = "bilinear"
+    size: Pair | None = None
+    resize: int | Pair | None = None
+    crop: float = 1.0
+    keep: bool = False
+    default: int = SIZE
+
+    def preprocess(self, size: Pair | None) -> Preprocess:
+        """Return what happens before the graph.
+
+        Args:
+            size: height and width that the file demands; None if it takes any.
+
+        Raises:
+            BackboneError: it demands another size than the recipe.
+        """
+        if self.size and size and self.size != size:
+            raise BackboneError(
+                f"--preprocess gives images of {self.size[0]} × {self.size[1]}, and the network "
+                f"takes {size[0]} × {size[1]} alone; leave the size out"
+            )
+        height, width = self.size or size or (self.default, self.default)
+        resize = self.resize
+        if resize is None and self.keep:
+            resize = math.floor(max(height, width) / self.crop + 0.5)
+        elif resize is None:
+            resize = (_enlarged(height, self.crop), _enlarged(width, self.crop))
+        crop = height if height == width else (height, width)
+        try:
+            return Preprocess(resize, crop, self.interpolation)
+        except ValueError as error:
+            raise BackboneError(f"--preprocess: {error}") from error
+
+    def apply(self, images: NDArray[np.uint8], layout: str, dtype: Any) -> NDArray[Any]:  # noqa: ANN401
+        """Prepare ``(n, h, w, 3) uint8`` RGB crops as plain numpy code does.
+
+        Returns:
+            ``(n, 3, h, w)`` or ``(n, h, w, 3)`` of a type, in the network's order of channels.
+        """
+        pixels: NDArray[Any] = images[..., ::-1] if self.order == "BGR" else images
+        if not self.is_raw:
+            scaled = pixels.astype(np.float32) * np.float32(self.scale)
+            pixels = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        if layout == "NCHW":
+            pixels = pixels.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(pixels.astype(dtype))
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether pixels stay what they are."""
+        return not any(self.mean) and all(self.scale / each == 1 for each in self.std)
+
+    @property
+    def rgb_mean(self) -> Three:
+        """The mean on the 0…1 scale, red first."""
+        return self._red_first([mean / (self.scale * 255) for mean in self.mean])
+
+    @property
+    def rgb_std(self) -> Three:
+        """The standard deviation on the 0…1 scale, red first."""
+        return self._red_first([std / (self.scale * 255) for std in self.std])
+
+    def _red_first(self, values: list[float]) -> Three:
+        first, second, third = values[::-1] if self.order == "BGR" else values
+        return first, second, third
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` rebuilds it from."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Recipe:
+        """Rebuild what `to_json` gave."""
+        lists = {key: tuple(value) for key, value in document.items() if isinstance(value, list)}
+        return Recipe(**document | lists)
+
+
+_IMAGENET = Recipe(
+    1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), crop=0.875, keep=True
+)  # torchvision's and the ONNX model zoo's
+_CAFFE = Recipe(1.0, (103.939, 116.779, 123.68), order="BGR", crop=0.875)  # warped, as Caffe does
+_INCEPTION = Recipe(1 / 127.5, (1.0, 1.0, 1.0), crop=0.875, keep=True)  # -1…1, as TF-Slim
+_UNIT = Recipe(1 / 255)  # 0…1
+
+PRESETS = {
+    "imagenet": _IMAGENET,
+    "caffe": _CAFFE,
+    "inception": _INCEPTION,
+    "unit": _UNIT,
+    "raw": Recipe(),  # 0…255: the network normalises by itself
+    "darknet": dataclasses.replace(_UNIT, default=416),
+    "openface": dataclasses.replace(_UNIT, default=96),
+    "tfhub": dataclasses.replace(_UNIT, layout="NHWC"),
+}
+
+
+def read(spec: str) -> Recipe:
+    """Return the recipe that a user means by ``--preprocess``.
+
+    Args:
+        spec: ``PRESET``, ``PRESET:SIZE``, ``PRESET:BGR``, ``PRESET:SIZE:RGB``, the path of a JSON
+            file, or JSON text in braces.
+
+    Raises:
+        BackboneError: there is no such preset or file, or a value makes no sense.
+    """
+    if spec.lstrip().startswith("{"):
+        return _parsed(spec, "--preprocess")
+    name, *rest = spec.split(":")
+    if name in PRESETS:
+        recipe = PRESETS[name]
+        for word in rest:
+            recipe = _varied(recipe, word, spec)
+        return recipe
+    try:
+        with Path(spec).open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or one_line(error)
+        raise BackboneError(
+            f"--preprocess {one_line(spec)} is no preset, and no file ({cause}); "
+            f"{near_matches(name, PRESETS)}presets: {', '.join(PRESETS)}"
+        ) from None
+    if len(text) > _MAX_BYTES:
+        raise BackboneError(f"{one_line(spec)} is too large to be a recipe of --preprocess")
+    return _parsed(text.decode("utf-8", "replace"), one_line(spec))
+
+
+def of(backbone: Backbone) -> str:
+    """Return the JSON text of the recipe that a backbone was made by."""
+    turned = -1 if backbone.order == "BGR" else 1
+    preprocess = backbone.preprocess
+    return json.dumps(
+        {
+            "size": preprocess.size,
+            "resize": preprocess.resize,
+            "interpolation": preprocess.interpolation,
+            "scale": 1 / 255,
+            "mean": backbone.mean[::turned],
+            "std": backbone.std[::turned],
+            "order": backbone.order,
+        }
+    )
+
+
+def _varied(recipe: Recipe, word: str, spec: str) -> Recipe:
+    if word.upper() in ORDERS:
+        turned = recipe.order != word.upper()
+        mean, std = (recipe.mean[::-1], recipe.std[::-1]) if turned else (recipe.mean, recipe.std)
+        return dataclasses.replace(recipe, order=word.upper(), mean=mean, std=std)
+    if word.isascii() and word.isdecimal() and 1 <= int(word[:5]) <= MAX_SIDE:
+        return dataclasses.replace(recipe, size=(int(word), int(word)))
+    raise BackboneError(
+        f"--preprocess {one_line(spec)}: {one_line(word)!r} is neither a size of 1 to {MAX_SIDE} "
+        "nor RGB nor BGR"
+    )
+
+
+def _parsed(text: str, where: str) -> Recipe:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BackboneError(f"{where} is no JSON: {one_line(error)[:120]}") from None
+    if not isinstance(document, dict):
+        raise BackboneError(f'{where} must hold one object, such as {{"size": 224}}')
+    wrong = [key for key in document if key not in _READERS]
+    if wrong:
+        hint = near_matches(wrong[0], _READERS)
+        raise BackboneError(
+            f"{where}: no key {one_line(wrong[0])!r}; {hint}keys: {', '.join(_READERS)}"
+        )
+    values: dict[str, Any] = {}
+    for key, value in document.items():
+        try:
+            values[key] = _READERS[key](value)
+        except ValueError as error:
+            raise BackboneError(f"{where}: {key} must be {error}") from None
+    crop = values.pop("crop", None)
+    if crop and values.setdefault("size", crop) != crop:
+        raise BackboneError(f"{where}: size and crop are the same thing; leave one of them out")
+    return Recipe(**values)
+
+
+def _is_number(value: object) -> bool:
+    finite = isinstance(value, int | float) and math.isfinite(value)
+    return finite and not isinstance(value, bool)
+
+
+def _side(value: Any) -> int:  # noqa: ANN401 - JSON
+    if not (_is_number(value) and value == int(value) and 1 <= value <= MAX_SIDE):
+        raise ValueError(f"a whole number of 1 to {MAX_SIDE}, or [height, width]")
+    return int(value)
+
+
+def _size(value: Any) -> Pair:  # noqa: ANN401 - JSON
+    if isinstance(value, list) and len(value) == 2:
+        return _side(value[0]), _side(value[1])
+    return _side(value), _side(value)
+
+
+def _resize(value: Any) -> int | Pair:  # noqa: ANN401 - JSON
+    return _size(value) if isinstance(value, list) else _side(value)
+
+
+def _three(value: Any) -> Three:  # noqa: ANN401 - JSON
+    values = value if isinstance(value, list) else [value] * 3
+    if len(values) != 3 or not all(map(_is_number, values)):
+        raise ValueError("one number or three")
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _deviation(value: Any) -> Three:  # noqa: ANN401 - JSON
+    values = _three(value)
+    if not all(each > 0 for each in values):
+        raise ValueError("one number or three, above 0")
+    return values
+
+
+def _scale(value: Any) -> float:  # noqa: ANN401 - JSON
+    if not (_is_number(value) and value > 0):
+        raise ValueError("a number above 0")
+    return float(value)
+
+
+def _word(words: tuple[str, ...]) -> Any:  # noqa: ANN401 - a reader
+    def read_word(value: Any) -> str:  # noqa: ANN401 - JSON
+        if value not in words:
+            raise ValueError(f"one of {', '.join(words)}")
+        return str(value)
+
+    return read_word
+
+
+_READERS: dict[str, Any] = {
+    "size": _size,
+    "resize": _resize,
+    "crop": _size,
+    "interpolation": _word(INTERPOLATIONS),
+    "scale": _scale,
+    "mean": _three,
+    "std": _deviation,
+    "order": _word(ORDERS),
+    "layout": _word(LAYOUTS),
+}
+
+
+def _enlarged(side: int, share: float) -> int:
+    """Return what a side is resized to; Caffe crops 227 and 224 out of 256 alike."""
+    return 256 if side == 227 and share < 1 else math.floor(side / share + 0.5)

@@ -1,0 +1,46 @@
+"""What is to be made of an ONNX file by others, and what looking into it may cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from headstart.backbones.onnx_import.recipe import Recipe
+from headstart.core.errors import BackboneError
+from headstart.core.sandbox import Kind
+
+FILE = Kind("ONNX file", BackboneError, seconds=120, memory=6 << 30, copies=12)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be made of a file.
+
+    Attributes:
+        name: of the backbone.
+        node: where to cut; empty leaves it to the graph.
+        pool: of `headstart.backbones.layers.POOLS`; empty takes the layer's default.
+        recipe: how images are prepared; None takes what the input's type suggests.
+        licence: of the weights.
+        source: where the network comes from.
+        weights_sha256: their hash, where it is not the file's.
+    """
+
+    name: str
+    node: str = ""
+    pool: str = ""
+    recipe: Recipe | None = None
+    licence: str = "unknown"
+    source: str = "ONNX file of the user's"
+    weights_sha256: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` rebuilds it from."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Order:
+        """Rebuild what `to_json` gave."""
+        recipe = document["recipe"]
+        return Order(**document | {"recipe": recipe and Recipe.from_json(recipe)})

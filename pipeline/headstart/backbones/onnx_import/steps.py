@@ -1,0 +1,115 @@
+"""Make a backbone of an ONNX file by others, step by step; for `headstart.core.sandbox` to call."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart.backbones.layers import choose
+from headstart.backbones.onnx_import import cut as cutting
+from headstart.backbones.onnx_import import load, wrap
+from headstart.backbones.onnx_import.original import Original
+from headstart.backbones.onnx_import.recipe import PRESETS, Recipe
+from headstart.backbones.onnx_import.request import Order
+from headstart.core.errors import BackboneError, one_line
+from headstart.core.records import Backbone
+
+_ASSUMED = "imagenet"
+
+
+@dataclass(frozen=True)
+class Sewn:
+    """A backbone's graph and what it must be equal to.
+
+    Attributes:
+        model: ``ModelProto`` from ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
+        original: gives the same features by way of the graph as it was.
+        backbone: the description.
+        notes: what was chosen and assumed, a line each.
+    """
+
+    model: Any
+    original: Original
+    backbone: Backbone
+    notes: tuple[str, ...]
+
+
+def sewn(path: Path, folder: Path, order: Order, opset: int) -> Sewn:
+    """Make a backbone of a file.
+
+    Args:
+        path: the file.
+        folder: for a copy of what it computes.
+        order: what to make of it.
+        opset: version of ONNX's operators in the result.
+
+    Raises:
+        BackboneError: the file is broken, hostile, or no network of images.
+    """
+    model, sha256 = load.read(path)
+    graph = cutting.Graph(model)
+    cut = cutting.choose(graph, order.node)
+    cutting.check_operators(graph.needed(cut.tensor))
+    part = wrap.extract(model, graph, cut.tensor)
+    recipe, assumed = _recipe(part, order.recipe)
+    given = wrap.input_of(part, recipe)
+    original = Original(part, folder, given, recipe)
+    layer = original.layer(cut.node)
+    _, pool = choose([layer], layer.name, order.pool)
+    wrap.any_batch(part, given)
+    grafted = wrap.sew(wrap.modern(part, opset), given, recipe, layer, pool)
+    preprocess = recipe.preprocess(given.size)
+    kind = wrap.types()[given.kind].__name__
+    backbone = Backbone(
+        name=order.name,
+        source=f"{order.source}, fed {kind} {given.layout}",
+        weights_sha256=order.weights_sha256 or sha256,
+        licence=order.licence,
+        layer=cut.node,
+        pool=pool,
+        precision="fp32",
+        dim=layer.dim(pool),
+        mean=recipe.rgb_mean,
+        std=recipe.rgb_std,
+        preprocess=preprocess,
+        order=recipe.order,
+    )
+    assumed = ", ".join(filter(None, [assumed, given.assumed]))
+    said = [cut.said, f"assumed, because the file does not say it: {assumed}" if assumed else ""]
+    return Sewn(grafted, original.pooled(layer, pool), backbone, tuple(filter(None, said)))
+
+
+def identify(path: Path) -> str:
+    """Return the hash of a file with its external data; see `reading.read`."""
+    return load.read(path)[1]
+
+
+def listed(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any]]:
+    """Return the tensors of a file that can be taken, in the order in which it computes them.
+
+    Args:
+        path: the file.
+        recipe: JSON of a `Recipe`, whose size is taken where the file leaves it open; or empty.
+    """
+    model, _ = load.read(path)
+    graph = cutting.Graph(model)
+    wanted = Recipe.from_json(recipe) if isinstance(recipe, dict) else Recipe()
+    return [dataclasses.asdict(one) for one in wrap.tensors_of(model, graph, wanted)]
+
+
+def _recipe(part: Any, recipe: Recipe | None) -> tuple[Recipe, str]:  # noqa: ANN401 - ModelProto
+    """Return how images are prepared, and what of it was assumed."""
+    inputs = part.graph.input
+    takes_bytes = [one.type.tensor_type.elem_type for one in inputs] == [wrap.uint8()]
+    if recipe is None:
+        if takes_bytes:
+            return PRESETS["raw"], "RGB"
+        return PRESETS[_ASSUMED], f"--preprocess {_ASSUMED} (RGB)"
+    if takes_bytes and not recipe.is_raw:
+        raise BackboneError(
+            f"the input {one_line(inputs[0].name)} takes uint8, so the network normalises by "
+            "itself; use --preprocess raw, raw:SIZE or raw:BGR"
+        )
+    return recipe, ""

@@ -1,0 +1,411 @@
+"""Cut a foreign graph and sew on what makes it a backbone: ``uint8`` images in, features out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart.backbones.inference.runner import INPUT, OUTPUT
+from headstart.backbones.layers import GEM_POWER, Layer
+from headstart.backbones.onnx_import.cut import Graph, wanted_by
+from headstart.backbones.onnx_import.load import opset_of
+from headstart.backbones.onnx_import.recipe import Pair, Recipe
+from headstart.core.errors import BackboneError, one_line
+
+PLACES = {"chw": (2, 3), "hwc": (1, 2), "tokens": (1,)}  # the axes to pool over, by layout
+_OWN = "headstart/"
+_FOREIGN = "net/"
+_IR = 10
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a foreign graph takes.
+
+    Attributes:
+        name: of the input.
+        kind: its type, an ONNX ``TensorProto`` number.
+        layout: ``NCHW`` or ``NHWC``.
+        assumed: what the file does not say; empty if it says all.
+        batch: the number of images that it demands; None if it takes any.
+        size: the height and width that it demands; None if it takes any.
+    """
+
+    name: str
+    kind: int
+    layout: str
+    assumed: str
+    batch: int | None
+    size: Pair | None
+
+
+def types() -> dict[int, Any]:
+    """Return the types of input that can be fed, with numpy's."""
+    from onnx import TensorProto
+
+    return {
+        TensorProto.FLOAT: np.float32,
+        TensorProto.FLOAT16: np.float16,
+        TensorProto.DOUBLE: np.float64,
+        TensorProto.UINT8: np.uint8,
+    }
+
+
+def uint8() -> int:
+    """Return the type of images as files hold them."""
+    from onnx import TensorProto
+
+    return int(TensorProto.UINT8)
+
+
+def extract(model: Any, graph: Graph, tensor: str) -> Any:  # noqa: ANN401 - ModelProto
+    """Return the part of a model that computes one tensor, as it is otherwise."""
+    import onnx
+
+    nodes = graph.needed(tensor)
+    wanted = {name for node in nodes for name in wanted_by(node)} | {tensor}
+    part = onnx.ModelProto()
+    part.ir_version = max(model.ir_version, 4)  # from there constants need not be inputs
+    domains = {"", *(node.domain for node in nodes)} | {"ai.onnx"}
+    part.opset_import.extend(one for one in model.opset_import if one.domain in domains)
+    part.graph.name = "foreign"
+    part.graph.node.extend(nodes)
+    part.graph.initializer.extend(c for name, c in graph.constants.items() if name in wanted)
+    part.graph.sparse_initializer.extend(model.graph.sparse_initializer)
+    part.graph.input.extend(one for one in graph.inputs if one.name in wanted)
+    kind = _type_of(part, tensor)
+    part.graph.output.append(onnx.helper.make_tensor_value_info(tensor, kind, None))
+    return part
+
+
+def input_of(part: Any, recipe: Recipe) -> Input:  # noqa: ANN401 - ModelProto
+    """Return the one image input of a part.
+
+    Raises:
+        BackboneError: there is none or several, or it is no image of three channels.
+    """
+    inputs = list(part.graph.input)
+    told = ", ".join(f"{one_line(one.name)} {describe(one)}" for one in inputs)
+    if len(inputs) != 1:
+        raise BackboneError(
+            f"the network takes {len(inputs)} inputs ({told or 'none'}) where one image is needed; "
+            "choose a #NODE that needs the image alone, or export it with the others fixed"
+        )
+    tensor = inputs[0].type.tensor_type
+    sides = [one.dim_value if one.HasField("dim_value") else 0 for one in tensor.shape.dim]
+    if tensor.elem_type not in types():
+        raise BackboneError(f"the input {told} is neither float nor uint8, so it is no image")
+    if len(sides) != 4 and tensor.HasField("shape"):
+        raise BackboneError(f"the input {told} is no batch of images, which has four dimensions")
+    sides = [max(side, 0) for side in sides] or [0] * 4
+    layout, assumed = _layout(part, sides, recipe, told)
+    height, width = (sides[2], sides[3]) if layout == "NCHW" else (sides[1], sides[2])
+    if bool(height) != bool(width):  # the proportions are then the recipe's
+        height = width = height or width
+    if max(height, width) > 4096:
+        raise BackboneError(f"the input {told} is larger than 4096 pixels a side")
+    size = (height, width) if height else None
+    return Input(inputs[0].name, tensor.elem_type, layout, assumed, sides[0] or None, size)
+
+
+def describe(value: Any) -> str:  # noqa: ANN401 - ValueInfoProto
+    """Return the shape of an input as text."""
+    sides = (one.dim_value or one.dim_param or "?" for one in value.type.tensor_type.shape.dim)
+    return f"({', '.join(one_line(side) for side in sides)})"
+
+
+def _layout(part: Any, sides: list[int], recipe: Recipe, told: str) -> tuple[str, str]:  # noqa: ANN401
+    first, last = sides[1] == 3, sides[3] == 3
+    if recipe.layout and (first or not sides[1]) | (last or not sides[3]):
+        wanted = sides[1] if recipe.layout == "NCHW" else sides[3]
+        if wanted in (0, 3):
+            return recipe.layout, ""
+    if first != last and not recipe.layout:
+        return ("NCHW" if first else "NHWC"), ""
+    if recipe.layout or (sides[1] and sides[3] and not first):
+        raise BackboneError(
+            f"the input {told} has no three channels {recipe.layout or 'anywhere'}; only networks "
+            "of colour images can be taken"
+        )
+    layout = "NHWC" if _turned(part) else "NCHW"
+    return layout, f"the layout {layout}"
+
+
+def _turned(part: Any) -> bool:  # noqa: ANN401 - ModelProto
+    """Whether the channels come first only by a transposition, as TensorFlow's graphs do it."""
+    for node in part.graph.node:
+        if node.op_type == "Transpose":
+            return any(list(one.ints) == [0, 3, 1, 2] for one in node.attribute)
+        if node.op_type == "Conv":
+            return False
+    return False
+
+
+def tensors_of(model: Any, graph: Graph, recipe: Recipe) -> list[Layer]:  # noqa: ANN401
+    """Return every tensor that could be features, with the shape that it has for one image.
+
+    Shapes are inferred, nothing is computed; a tensor whose shape cannot be told is left out.
+    """
+    import onnx
+
+    known = onnx.ModelProto()
+    known.CopyFrom(model)
+    layout, size = "NCHW", (1, 1)
+    for value in known.graph.input:
+        sides = value.type.tensor_type.shape.dim
+        if value.name in graph.constants or len(sides) != 4:
+            continue
+        part = onnx.ModelProto()
+        part.graph.node.extend(model.graph.node)
+        part.graph.input.append(value)
+        given = input_of(part, recipe)
+        layout, size = given.layout, recipe.preprocess(given.size).size
+        shape = (1, 3, *size) if layout == "NCHW" else (1, *size, 3)
+        for side, number in zip(sides, shape, strict=True):
+            side.dim_value = number
+    for value in known.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    del known.graph.value_info[:]
+    try:
+        inferred = onnx.shape_inference.infer_shapes(known, data_prop=True)
+    except Exception as error:  # inference's own kinds, on graphs that contradict themselves
+        raise BackboneError(f"the file contradicts itself: {one_line(error)[:160]}") from error
+    found = {value.name: value for value in [*inferred.graph.value_info, *inferred.graph.output]}
+    out = []
+    for name in graph.maker:
+        tensor = found[name].type.tensor_type if name in found else None
+        if tensor is None or tensor.elem_type not in (*types(), onnx.TensorProto.BFLOAT16):
+            continue
+        sides = tuple(side.dim_value for side in tensor.shape.dim)[1:]
+        if 1 <= len(sides) <= 3 and all(side > 0 for side in sides):
+            out.append(layer_of(name, sides, size, layout))
+    return out
+
+
+def layer_of(name: str, shape: tuple[int, ...], size: tuple[int, int], layout: str) -> Layer:
+    """Describe a tensor by its shape without the batch.
+
+    Args:
+        name: of the tensor.
+        shape: one to three sides.
+        size: height and width of the image.
+        layout: of the network's input, which decides where the shape does not.
+    """
+    if len(shape) == 1:
+        return Layer(name, shape, "vector")
+    if len(shape) == 2:
+        tokens = shape[0]
+        classed = math.isqrt(tokens - 1) ** 2 == tokens - 1 and tokens > 2
+        return Layer(name, shape, "tokens", int(classed), classed)
+    first, last = _fits(shape[1:], size), _fits(shape[:2], size)
+    if first == last:
+        return Layer(name, shape, "chw" if layout == "NCHW" else "hwc")
+    return Layer(name, shape, "chw" if first else "hwc")
+
+
+def _fits(sides: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Whether maps have the proportions of the image."""
+    return abs(sides[0] * size[1] - sides[1] * size[0]) < max(size)
+
+
+def any_batch(part: Any, given: Input) -> None:  # noqa: ANN401 - ModelProto
+    """Let a part of a fixed batch take any number of images; whether that is right is proved later.
+
+    Shapes that begin with the number of images then begin with "as it is".
+    """
+    from onnx import numpy_helper
+
+    part.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    if given.batch is None:
+        return
+    graph = Graph(part)
+    moving = {given.name}
+    for node in part.graph.node:
+        if moving.isdisjoint(wanted_by(node)):
+            continue
+        moving.update(node.output)
+        if node.op_type != "Reshape":
+            continue
+        shape = graph.constant(node.input[1])
+        if shape is None:
+            continue
+        sides = numpy_helper.to_array(shape).copy()
+        if sides.ndim == 1 and len(sides) > 1 and sides[0] == given.batch and sides.all():
+            del node.attribute[:]  # ``allowzero``, which no zero needed so far
+            sides[0] = 0
+            name = f"{node.output[0]}/shape"
+            part.graph.initializer.append(numpy_helper.from_array(sides, name))
+            node.input[1] = name
+
+
+def modern(part: Any, opset: int) -> Any:  # noqa: ANN401 - ModelProto
+    """Return a part in one version of ONNX's operators, the rest of Headstart's.
+
+    Newer operators whose version only admits more types keep their meaning; that this holds is
+    proved on images, like all the rest.
+
+    Raises:
+        BackboneError: it cannot be converted.
+    """
+    import onnx
+
+    found = opset_of(part)
+    if found < opset and not _same(part, found, opset):
+        try:
+            part = onnx.version_converter.convert_version(part, opset)
+        except Exception as error:  # the converter raises nearly anything
+            raise BackboneError(
+                f"the file is of opset {found} and cannot be brought to {opset}: "
+                f"{one_line(error)[:160]}; cut it earlier with #NODE, or export it again"
+            ) from error
+    for one in part.opset_import:
+        if one.domain in ("", "ai.onnx"):
+            one.domain, one.version = "", opset
+    part.ir_version = _IR
+    return part
+
+
+def _same(part: Any, one: int, other: int) -> bool:  # noqa: ANN401 - ModelProto
+    """Whether every operator is the same in two versions."""
+    import onnx
+
+    def since(kind: str, version: int) -> int:
+        try:
+            return int(onnx.defs.get_schema(kind, version).since_version)
+        except onnx.defs.SchemaError:
+            return -1
+
+    kinds = {node.op_type for node in part.graph.node if node.domain in ("", "ai.onnx")}
+    return all(since(kind, one) == since(kind, other) != -1 for kind in kinds)
+
+
+def sew(part: Any, given: Input, recipe: Recipe, layer: Layer, pool: str) -> Any:  # noqa: ANN401
+    """Put the normalisation before a part and the pooling behind it.
+
+    Args:
+        part: from `modern`.
+        given: its input.
+        recipe: how the input is to be made.
+        layer: its output.
+        pool: of `headstart.backbones.layers.POOLS`.
+
+    Returns:
+        ``ModelProto`` from ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
+
+    Raises:
+        BackboneError: ONNX's checker refuses it.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    size = recipe.preprocess(given.size).size
+    kind = part.graph.output[0].type.tensor_type.elem_type
+    part = onnx.compose.add_prefix(part, _FOREIGN)
+    part.ir_version = _IR
+    steps = _Steps()
+    pixels = steps.front(given, recipe)
+    steps.add("Identity", [pixels], part.graph.input[0].name)
+    tail = _Steps()
+    features = tail.back(part.graph.output[0].name, kind, layer, pool)
+    tail.add("Identity", [features], OUTPUT)
+    nodes = [*steps.nodes, *part.graph.node, *tail.nodes]
+    constants = [*part.graph.initializer, *steps.constants, *tail.constants]
+    graph = helper.make_graph(
+        nodes,
+        "backbone",
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["n", *size, 3])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", layer.dim(pool)])],
+        constants,
+        sparse_initializer=list(part.graph.sparse_initializer),
+    )
+    model = helper.make_model(graph, opset_imports=part.opset_import, ir_version=_IR)
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # the checker's own kinds
+        raise BackboneError(
+            f"the network breaks ONNX's rules, or cannot be read as opset {opset_of(model)}: "
+            f"{one_line(error)[:160]}; export it again"
+        ) from error
+    return model
+
+
+class _Steps:
+    """Nodes with names that no foreign graph has."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def add(self, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:  # noqa: ANN401
+        from onnx import helper
+
+        output = output or f"{_OWN}{kind}_{len(self.nodes)}_{'_'.join(inputs)[-40:]}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def constant(self, name: str, value: Any) -> str:  # noqa: ANN401 - an array
+        from onnx import numpy_helper
+
+        self.constants.append(numpy_helper.from_array(value, _OWN + name))
+        return _OWN + name
+
+    def front(self, given: Input, recipe: Recipe) -> str:
+        """From ``uint8`` images to what the network takes."""
+        from onnx import TensorProto
+
+        pixels = INPUT
+        if recipe.order == "BGR":
+            turned = self.constant("bgr", np.array([2, 1, 0], np.int64))
+            pixels = self.add("Gather", [pixels, turned], axis=3)
+        if not recipe.is_raw:
+            pixels = self.add("Cast", [pixels], to=TensorProto.FLOAT)
+            mean = np.asarray(recipe.mean) / recipe.scale
+            std = np.asarray(recipe.std) / recipe.scale
+            for kind, value in (("Sub", mean), ("Div", std)):
+                pixels = self.add(kind, [pixels, self.constant(kind, value.astype(np.float32))])
+        if given.layout == "NCHW":
+            pixels = self.add("Transpose", [pixels], perm=[0, 3, 1, 2])
+        if given.kind != (TensorProto.UINT8 if recipe.is_raw else TensorProto.FLOAT):
+            pixels = self.add("Cast", [pixels], to=given.kind)
+        return pixels
+
+    def back(self, out: str, kind: int, layer: Layer, pool: str) -> str:
+        """From what the network gives to ``(n, d) float32``, as `layers.pooled` does it."""
+        from onnx import TensorProto
+
+        if kind != TensorProto.FLOAT:
+            out = self.add("Cast", [out], to=TensorProto.FLOAT)
+        if pool == "flatten":
+            return self.add("Flatten", [out], axis=1)
+        if pool == "cls":
+            return self.add("Gather", [out, self.constant("first", np.array(0, np.int64))], axis=1)
+        if layer.prefix:
+            bounds = {"from": layer.prefix, "to": layer.shape[0], "axis": 1}
+            ends = [self.constant(name, np.array([at], np.int64)) for name, at in bounds.items()]
+            out = self.add("Slice", [out, *ends])
+        axes = self.constant("places", np.array(PLACES[layer.layout], np.int64))
+        if pool == "max":
+            return self.add("ReduceMax", [out, axes], keepdims=0)
+        if pool == "avg":
+            return self.add("ReduceMean", [out, axes], keepdims=0)
+        out = self.add("Max", [out, self.constant("least", np.array(1e-6, np.float32))])
+        out = self.add("Pow", [out, self.constant("power", np.array(GEM_POWER, np.float32))])
+        out = self.add("ReduceMean", [out, axes], keepdims=0)
+        return self.add("Pow", [out, self.constant("root", np.array(1 / GEM_POWER, np.float32))])
+
+
+def _type_of(part: Any, tensor: str) -> int:  # noqa: ANN401 - ModelProto
+    """Return a tensor's type, as shape inference finds it; float if it does not."""
+    import onnx
+
+    try:
+        inferred = onnx.shape_inference.infer_shapes(part)
+    except Exception as error:  # inference's own kinds, on graphs that contradict themselves
+        raise BackboneError(f"the file contradicts itself: {one_line(error)[:160]}") from error
+    for value in inferred.graph.value_info:
+        if value.name == tensor and value.type.tensor_type.elem_type:
+            return int(value.type.tensor_type.elem_type)
+    return int(onnx.TensorProto.FLOAT)

@@ -1,0 +1,111 @@
+"""torchvision's classification networks: ``torchvision:ARCHITECTURE[@WEIGHTS]``.
+
+Sizes, interpolation, mean and standard deviation are those of the weights' own transforms; see
+``torchvision/models/_api.py``. Licence: torchvision's own weights come with its BSD-3-Clause
+licence, some others name theirs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from headstart.backbones.catalogue import Entry
+from headstart.backbones.layers import before, classifier_of
+from headstart.backbones.network import Network
+from headstart.backbones.weights import Weights, fitting
+from headstart.core.records import Preprocess
+from headstart.core.torchvision_import import import_torchvision
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "torchvision"
+VERSIONED = ("torchvision",)
+_HASH = re.compile(r"-([0-9a-f]{8,64})\.")  # in the name of a file
+_AUXILIARY = ("aux1", "aux2", "AuxLogits")  # classifiers that only training uses
+
+
+def entries() -> Iterator[Entry]:
+    """Ask torchvision for everything that it publishes; loads torch.
+
+    Raises:
+        HeadstartError: torchvision is not installed, or does not fit torch.
+    """
+    models = import_torchvision().models
+    for name in models.list_models(module=models):
+        published = models.get_model_weights(name)
+        for weights in published:
+            transform, file = weights.transforms(), weights.url.rpartition("/")[2]
+            digits = _HASH.search(file)
+            accuracy = weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
+            yield Entry(
+                name=f"{NAME}:{name}@{weights.name}",
+                architecture=name,
+                size=(int(transform.crop_size[0]), int(transform.crop_size[-1])),
+                licence=weights.meta.get("license", "BSD-3-Clause"),
+                url=weights.url,
+                file=file,
+                sha256=digits[1] if digits else "",
+                accuracy=accuracy,
+                default=weights is published.DEFAULT,
+                parameters=weights.meta.get("num_params"),
+                gmacs=weights.meta.get("_ops"),
+            )
+
+
+def build(entry: Entry, weights: Weights) -> Network:
+    """Build a network as torchvision does for its weights.
+
+    Raises:
+        BackboneError: the weights do not fit.
+    """
+    models = import_torchvision().models
+    enum = models.get_model_weights(entry.architecture)[entry.name.rpartition("@")[2]]
+    classes = len(enum.meta["categories"])
+
+    def heads(network: torch.nn.Module) -> list[str]:
+        return [classifier_of(network, classes), *_AUXILIARY]
+
+    with fitting(weights, heads) as tensors, _handing_out(models, tensors):
+        network = models.get_model(entry.architecture, weights=enum).eval()
+    transform = enum.transforms()
+    return Network(
+        module=network,
+        headless=lambda: before(network, classifier_of(network, classes)),
+        preprocess=preprocess(transform),
+        mean=tuple(transform.mean),
+        std=tuple(transform.std),
+    )
+
+
+def preprocess(transform: Any) -> Preprocess:  # noqa: ANN401 - ImageClassification
+    """Read the sizes and the interpolation off the weights' own transforms."""
+    return Preprocess(
+        resize=_size(transform.resize_size),
+        crop=_size(transform.crop_size),
+        interpolation=transform.interpolation.value,
+    )
+
+
+@contextmanager
+def _handing_out(models: Any, tensors: dict[str, torch.Tensor]) -> Iterator[None]:  # noqa: ANN401
+    """Let torchvision's builders get these tensors where they would fetch the published ones.
+
+    Only a builder that is given weights uses their number of classes, image size and input
+    transform, and translates the names of old files.
+    """
+    base = models._api.WeightsEnum
+    original = base.get_state_dict
+    base.get_state_dict = lambda *_, **__: tensors
+    try:
+        yield
+    finally:
+        base.get_state_dict = original
+
+
+def _size(size: Sequence[int]) -> int | tuple[int, int]:
+    """Read a size as ``Resize`` and ``CenterCrop`` do: one number, or height and width."""
+    return int(size[0]) if len(size) == 1 else (int(size[0]), int(size[1]))

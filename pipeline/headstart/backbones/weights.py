@@ -1,0 +1,247 @@
+"""Weights: published, from a user's file, or random; read without running code, fitted strictly.
+
+torchvision and timm build a network with the arguments that belong to its weights, and translate
+the names of old files, while they load the weights themselves; both end in
+``Module.load_state_dict``. `fitting` takes that one call's place, so that strictness and messages
+are the same for every library and every source of weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.backbones import cache
+from headstart.backbones.catalogue import Entry
+from headstart.core.errors import BackboneError, one_line
+from headstart.core.files import sha256_of
+
+if TYPE_CHECKING:
+    import torch
+
+_SHOWN = 3  # keys named in a message
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
+_PREFIXES = ("module.", "_orig_mod.")  # of torch's data-parallel and compile wrappers
+_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Which weights a network gets.
+
+    Attributes:
+        path: their file; None for random ones.
+        sha256: the file's hash; empty for random ones, whose hash is taken once they are made.
+        seed: of random weights.
+        published: whether the file is the one that the library publishes.
+    """
+
+    path: Path | None
+    sha256: str = ""
+    seed: int = 0
+    published: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """What the backbone's name gets at its end."""
+        if self.path is None:
+            return f"+random:{self.seed}" if self.seed else "+random"
+        return "" if self.published else "+file"
+
+
+def resolve(entry: Entry, spec: str, relatives: list[Entry]) -> Weights:
+    """Find the weights that a user means.
+
+    Args:
+        entry: the network.
+        spec: as in `headstart.core.records.Choice.weights`.
+        relatives: entries of the same architecture, among whose files the user's may be.
+
+    Raises:
+        BackboneError: they are missing, cannot be fetched, or are others than they seem.
+    """
+    if not spec:
+        path = cache.fetch(entry)
+        return Weights(path, cache.checked(entry, path), published=True)
+    word, _, seed = spec.partition(":")
+    if word == "random":  # a file of that name is ./random
+        if seed and not (seed.isdecimal() and int(seed) < 2**32):
+            raise BackboneError(f"--weights {one_line(spec)}: the seed must be 0 to 4294967295")
+        return Weights(None, seed=int(seed or 0))
+    path = Path(spec)
+    try:
+        found = sha256_of(path)
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or one_line(error)
+        raise BackboneError(
+            f"cannot read the weights file {one_line(spec)}: {cause}; give a safetensors file or "
+            "a state dict, or: random"
+        ) from error
+    owner = next((one for one in relatives if cache.is_published(one, path, found)), None)
+    if owner is not None and owner.file != entry.file:
+        raise BackboneError(
+            f"{one_line(spec)} holds the weights of {owner.name}, not of {entry.name}, which "
+            f"prepares images its own way; use --backbone {owner.name}"
+        )
+    return Weights(path.resolve(), found, published=owner is not None)
+
+
+def read(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file or a state dict; no code in it is run.
+
+    Raises:
+        BackboneError: it is neither.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.name.endswith(".safetensors"):
+            return load_file(path)
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError) as error:
+        raise BackboneError(
+            f"cannot read {one_line(path)} ({one_line(error)[:200]}); it is damaged or of "
+            "another kind: get it again, or save one with torch.save(model.state_dict(), FILE)"
+        ) from error
+    except Exception as error:  # torch's unpickler raises nearly anything on other files
+        raise BackboneError(
+            f"{one_line(path)} is no plain state dict of tensors ({_cause(error)}); save "
+            "one with torch.save(model.state_dict(), FILE), or a safetensors file"
+        ) from error
+    return _tensors(held, path)
+
+
+def _cause(error: Exception) -> str:
+    """Return what torch's unpickler met, out of the page that it writes for programmers."""
+    text = str(error)
+    code = re.search(r"\bGLOBAL (\S+)", text)
+    if code:
+        return f"it holds {one_line(code[1])}, and nothing but tensors is loaded"
+    said = text.rpartition("WeightsUnpickler error: ")[2].partition(". ")[0].strip()
+    return one_line((said.splitlines() or [type(error).__name__])[0])[:120]
+
+
+@contextmanager
+def fitting(
+    weights: Weights, heads: Callable[[torch.nn.Module], Iterable[str]]
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Give the weights' tensors; while this is open, ``load_state_dict`` fits them strictly.
+
+    Random weights leave the network as its library initialises it, with a seed.
+
+    Args:
+        weights: what to load.
+        heads: from the network to the names of its classifiers, which may be absent or of other
+            classes, because they are cut off.
+
+    Raises:
+        BackboneError: the file cannot be read, or does not fit the network.
+    """
+    import torch
+
+    tensors = {} if weights.path is None else read(weights.path)
+    fitted = []
+
+    def load_state_dict(
+        module: torch.nn.Module, state: Mapping[str, Any], *args: object, **kwargs: object
+    ) -> object:
+        fitted.append(1)
+        if weights.path is None:
+            return None
+        return original(module, _fit(module, state, heads(module), weights.path))
+
+    with _LOCK, seeded(weights):
+        original = torch.nn.Module.load_state_dict
+        torch.nn.Module.load_state_dict = load_state_dict  # type: ignore[assignment, method-assign]
+        try:
+            yield tensors
+        finally:
+            torch.nn.Module.load_state_dict = original  # type: ignore[method-assign]
+    if weights.path is not None and not fitted:
+        raise AssertionError("the library loaded nothing")
+
+
+@contextmanager
+def seeded(weights: Weights) -> Iterator[None]:
+    """Let what torch draws follow from the weights' seed, and leave its generator as it was."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(weights.seed)
+        yield
+
+
+def fingerprint(network: torch.nn.Module) -> str:
+    """Return the SHA-256 of a network's tensors with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _fit(
+    module: torch.nn.Module, state: Mapping[str, Any], heads: Iterable[str], path: Path
+) -> dict[str, torch.Tensor]:
+    """Return a state that fits the module exactly, or say how it differs."""
+    own = module.state_dict()
+    within = tuple(f"{head}." for head in heads)
+    fit = OrderedDict((key, value) for key, value in state.items() if not key.startswith(within))
+    # Old files lack the versions of their modules; some modules refuse a state without one.
+    fit._metadata = getattr(state, "_metadata", own._metadata)  # type: ignore[attr-defined]
+    for key, value in own.items():
+        if key.startswith(within):
+            given = state.get(key)
+            fits = given is not None and given.shape == value.shape
+            fit[key] = given if fits else value
+        elif key.endswith(".num_batches_tracked"):
+            fit.setdefault(key, value)  # of training alone, and unknown to old files
+    other = [key for key in own if key in fit and fit[key].shape != own[key].shape]
+    shapes = [f"{key} {tuple(fit[key].shape)} for {tuple(own[key].shape)}" for key in other]
+    problems = {
+        "the file lacks {} of its {:,} tensors": [key for key in own if key not in fit],
+        "the file has {} that it lacks": [key for key in fit if key not in own],
+        "{} of its {:,} have another shape": shapes,
+    }
+    told = [
+        f"{what.format(f'{len(keys):,}', len(own))}: {', '.join(keys[:_SHOWN])}"
+        + (", …" if len(keys) > _SHOWN else "")
+        for what, keys in problems.items()
+        if keys
+    ]
+    if told:
+        raise BackboneError(
+            f"the weights in {one_line(path)} do not fit this network: "
+            f"{one_line('; '.join(told))}; name the network that they were made for"
+        )
+    return fit
+
+
+def _tensors(held: object, path: Path) -> dict[str, torch.Tensor]:
+    import torch
+
+    for wrapper in _WRAPPERS:
+        if isinstance(held, dict) and isinstance(held.get(wrapper), dict):
+            held = held[wrapper]
+            break
+    if not isinstance(held, dict) or not held:
+        raise BackboneError(f"{one_line(path)} is no state dict: it holds no named tensors")
+    tensors: OrderedDict[str, torch.Tensor] = OrderedDict()
+    if hasattr(held, "_metadata"):
+        tensors._metadata = held._metadata  # type: ignore[attr-defined]
+    for key, value in held.items():
+        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
+            raise BackboneError(f"{one_line(path)} is no state dict: {one_line(key)} is no tensor")
+        for prefix in _PREFIXES:
+            key = key.removeprefix(prefix)
+        tensors[key] = value
+    return tensors

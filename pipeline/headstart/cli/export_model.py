@@ -1,0 +1,46 @@
+"""``headstart export-model``: a finished model in smaller or faster arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from headstart.backbones.inference.precision_choice import Budget
+from headstart.cli.options import FILE, as_json, budget_options, print_json, workers
+from headstart.core.errors import one_line
+from headstart.models import bundle
+
+
+@click.command()
+@click.argument("model", type=FILE)
+@click.argument("data")
+@click.option("--precision", type=click.Choice(bundle.KINDS), required=True)
+@click.option("--out", type=FILE, required=True, help="The model file to write.")
+@budget_options
+@workers
+@as_json
+def command(
+    model: Path,
+    data: str,
+    precision: str,
+    out: Path,
+    max_drift: float,
+    max_accuracy_loss: float,
+    workers: int | None,
+    json_: bool,
+) -> None:
+    """Write MODEL in half precision or 8-bit integers, if DATA shows that it is as good.
+
+    DATA are labelled images, as for features: the test split measures, the others calibrate int8.
+    fp16 is for GPUs, int8 for processors with VNNI; the head stays as it is.
+    """
+    allowed = Budget(max_drift, max_accuracy_loss)
+    change = bundle.write_variant(model, precision, data, out, allowed, workers)
+    if json_:
+        print_json({"model": str(out)} | dataclasses.asdict(change))
+        return
+    sizes = " to ".join(f"{path.stat().st_size / 1e6:.1f}" for path in (model, out))
+    click.echo(f"{precision}: {change}")
+    click.echo(f"{one_line(out)} written, {sizes} MB")

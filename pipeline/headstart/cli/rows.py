@@ -1,0 +1,129 @@
+"""Predictions as rows: CSV or JSON Lines, one row at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from headstart.core.errors import one_line
+from headstart.core.files import replacing
+from headstart.models.predict import Prediction
+
+FORMATS = ("csv", "jsonl")
+
+Write = Callable[[Prediction], None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a row holds.
+
+    Attributes:
+        classes: the class names.
+        top_k: how many of the most probable classes; None for the probabilities of all.
+        novelty: whether the model knows how far an image is from its training images.
+    """
+
+    classes: tuple[str, ...]
+    top_k: int | None
+    novelty: bool
+
+    def ranked(self, prediction: Prediction) -> list[tuple[str, float]]:
+        """Return the most probable classes with their probabilities, the best first."""
+        scores = prediction.probabilities
+        order = sorted(range(len(scores)), key=lambda code: -scores[code])
+        return [(self.classes[code], scores[code]) for code in order[: self.top_k]]
+
+    def header(self) -> list[str]:
+        """Return the names of a CSV row's columns."""
+        if self.top_k is None:
+            names = [f"p:{name}" for name in self.classes]
+        else:
+            ranks = range(1, min(self.top_k, len(self.classes)) + 1)
+            names = [f"{what}_{rank}" for rank in ranks for what in ("class", "probability")]
+        novelty = ["distance", "unlike"] if self.novelty else []
+        return ["path", "label", "confidence", *names, *novelty, "error"]
+
+    def cells(self, prediction: Prediction) -> list[str]:
+        """Return a CSV row."""
+        scores = prediction.probabilities
+        blank = [""] * (len(self.header()) - 4)
+        if prediction.error:
+            return [prediction.path, "", "", *blank, prediction.error]
+        if self.top_k is None:
+            cells = [f"{score:.6f}" for score in scores]
+        else:
+            cells = [text for c, p in self.ranked(prediction) for text in (c, f"{p:.6f}")]
+        if self.novelty:
+            cells += [f"{prediction.distance:.6f}", "true" if prediction.unlike else "false"]
+        return [prediction.path, prediction.label, f"{max(scores):.6f}", *cells, ""]
+
+    def document(self, prediction: Prediction) -> dict[str, Any]:
+        """Return a row as JSON."""
+        path = one_line(prediction.path)
+        if prediction.error:
+            return {"path": path, "error": prediction.error}
+        document: dict[str, Any] = {"path": path, "label": prediction.label}
+        if self.top_k is None:
+            pairs = zip(self.classes, prediction.probabilities, strict=True)
+            document["probabilities"] = dict(pairs)
+        else:
+            top = self.ranked(prediction)
+            document["top"] = [{"class": name, "probability": p} for name, p in top]
+        if self.novelty:
+            document |= {"distance": prediction.distance, "unlike": prediction.unlike}
+        return document
+
+
+@contextmanager
+def writer(layout: Layout, out: Path | None, kind: str) -> Iterator[Write]:
+    """Give a function that writes one prediction.
+
+    Args:
+        layout: what a row holds.
+        out: a file, whose name says the format; None is stdout.
+        kind: the format on stdout: ``csv``, ``jsonl``, or ``json`` for one document at the end.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if out is not None:
+        with (
+            replacing(out) as partial,
+            partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
+            yield _rows(layout, out.suffix[1:], file)
+    elif kind == "json":
+        rows: list[dict[str, Any]] = []
+        yield lambda prediction: rows.append(layout.document(prediction))
+        click.echo(json.dumps({"classes": list(layout.classes), "predictions": rows}, indent=2))
+    else:
+        write = _rows(layout, kind, sys.stdout)
+
+        def at_once(prediction: Prediction) -> None:
+            write(prediction)
+            sys.stdout.flush()  # whoever reads them through a pipe waits for them
+
+        yield at_once
+
+
+def _rows(layout: Layout, kind: str, file: TextIO) -> Write:
+    if kind == "jsonl":
+        return lambda prediction: print(json.dumps(layout.document(prediction)), file=file)
+
+    def write(cells: list[str]) -> None:
+        line = io.StringIO()
+        csv.writer(line).writerow(cells)
+        file.write(line.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
+
+    write(layout.header())
+    return lambda prediction: write(layout.cells(prediction))

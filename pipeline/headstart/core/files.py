@@ -1,0 +1,92 @@
+"""Writing files so that a name never shows half a file, and telling files apart."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from headstart.core.errors import OutputError, one_line
+
+PARTIAL = ".partial"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it becomes ``path``, whole and durable.
+
+    The temporary file is flushed to disk before the rename and the folder after it, so neither a
+    crash nor a power cut leaves a damaged file under the final name. On any error the temporary
+    file is removed and what was at ``path`` stays.
+
+    Raises:
+        OutputError: the file cannot be written; the message names it and the cause.
+    """
+    partial = path.parent / f".{path.name}.{os.getpid()}{PARTIAL}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):  # what could not be made cannot be removed either
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file whole; lone surrogates are escaped.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that can be written to, before hours of work depend on it.
+
+    Raises:
+        OutputError: it cannot be made, or nothing can be written in it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Flush a file's, or a folder's, content to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_all(handle: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of ``data`` at ``offset`` of an open file, however few bytes a call takes."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """Return the one-line error for a path that could not be written."""
+    cause = os.strerror(error.errno) if error.errno else one_line(error)
+    return OutputError(f"cannot write {one_line(path)}: {cause}; choose another place or mend it")

@@ -1,0 +1,448 @@
+"""The facts that stages hand to each other: frozen dataclasses, no behaviour beyond identity.
+
+Identity is one canonical JSON document hashed with SHA-256 (`Extraction.digest`): equal documents
+mean interchangeable features, and anything that changes a feature vector must be in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.rows import Features, Pixels
+
+PRECISIONS = ("fp32", "fp16", "int8", "auto")  # what users ask for
+SPLITS = ("train", "validation", "test", "")
+RANDOM = "+random"  # in the name of a backbone without training
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """One image that a source lists.
+
+    Attributes:
+        path: its name in stores and reports: relative to the source's root, with ``/``.
+        label: its class name, or None when unknown.
+        split: ``train``, ``validation``, ``test`` or empty.
+    """
+
+    path: str
+    label: str | None
+    split: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds.
+
+    Attributes:
+        root: the folder that image paths are relative to.
+        images: the images, in natural order of their paths.
+        classes: the class names, in natural order; a label's code is its index here.
+        ignored: how many files were passed over because they are no images, by reason.
+        name: how the user named the source.
+    """
+
+    root: Path
+    images: Sequence[ImageRef]
+    classes: tuple[str, ...]
+    ignored: dict[str, int]
+    name: str
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image file becomes a ``(height, width, 3) uint8`` array.
+
+    Attributes:
+        resize: the shorter side after resizing, in pixels, as torchvision's ``Resize`` takes it; a
+            pair ``(height, width)`` instead gives every image that size, whatever its proportions.
+        crop: the side of the central square that is kept, in pixels, or ``(height, width)``.
+        interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``; always antialiased.
+        policy: version of the rules of `datasets.images`; other pixels are another version.
+    """
+
+    resize: int | tuple[int, int]
+    crop: int | tuple[int, int]
+    interpolation: str = "bicubic"
+    policy: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what no image could be fitted to.
+
+        Raises:
+            ValueError: the sizes or the interpolation make no sense.
+        """
+        for crop, resize in zip(self.size, _pair(self.resize), strict=True):
+            if not 1 <= crop <= resize:
+                raise ValueError(f"crop {self.crop} must lie between 1 and resize {self.resize}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation {self.interpolation!r} is none of {INTERPOLATIONS}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the array."""
+        return _pair(self.crop)
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Preprocess:
+        """Rebuild from JSON; a missing or unknown key is a ``TypeError``."""
+        values = dict(document)
+        for key in ("resize", "crop"):
+            if isinstance(values.get(key), list):
+                values[key] = tuple(values[key])
+        return Preprocess(**values)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The backbone that a user asks for, in the user's words.
+
+    Attributes:
+        name: a name from ``headstart backbones``, or the path of an exported ONNX file.
+        weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
+        layer: a layer as the library spells it; empty means what its own classifier would get.
+        pool: ``avg``, ``max``, ``gem``, ``cls`` or ``flatten``; empty means the layer's default.
+        preprocess: how images are prepared for an ONNX file by others, see `graft.recipe.read`.
+        layers: several layers in one pass, in place of ``layer``; ``pool`` is for each of them.
+    """
+
+    name: str
+    weights: str = ""
+    layer: str = ""
+    pool: str = ""
+    preprocess: str = ""
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several layers whose features are computed together.
+
+    Attributes:
+        layer: the layer, as in `Backbone.layer`.
+        pool: its pooling.
+        dim: its features per image.
+    """
+
+    layer: str
+    pool: str
+    dim: int
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained network, cut at one layer, as the exported ONNX file describes itself.
+
+    Attributes:
+        name: for instance ``efficientnet-lite0`` or ``timm:resnet50.a1_in1k``; ``+file`` at its end
+            means weights that the user gave, ``+random`` no training at all.
+        source: where architecture and weights come from.
+        weights_sha256: hash of the weights file.
+        licence: SPDX identifier of the weights' licence.
+        layer: the layer whose output is pooled.
+        pool: the pooling.
+        precision: the arithmetic of the exported graph: ``fp32``, ``fp16``, or ``int8+`` and the
+            digest of the images that it was calibrated on and of the recipe.
+        dim: features per image.
+        mean: per-channel mean, on the 0…1 scale; applied inside the graph.
+        std: per-channel standard deviation, on the 0…1 scale; applied inside the graph.
+        preprocess: what happens before the graph.
+        order: the channels' order in the network, ``RGB`` or ``BGR``; turned inside the graph, and
+            mean and deviation are given red first all the same.
+        parts: of a network with several layers as outputs, each of them, in the order in which they
+            are computed; a row of features is theirs one after the other, ``layer`` and ``pool``
+            name them all and ``dim`` is their sum. Empty for a network with one.
+    """
+
+    name: str
+    source: str
+    weights_sha256: str
+    licence: str
+    layer: str
+    pool: str
+    precision: str
+    dim: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    preprocess: Preprocess
+    order: str = "RGB"
+    parts: tuple[Part, ...] = ()
+
+    def together(self, parts: Sequence[Part]) -> Backbone:
+        """Return the same network with these layers as outputs, one or several."""
+        if len(parts) == 1:
+            return dataclasses.replace(self, **dataclasses.asdict(parts[0]), parts=())
+        pools = dict.fromkeys(part.pool for part in parts)
+        return dataclasses.replace(
+            self,
+            layer=", ".join(part.layer for part in parts),
+            pool=parts[0].pool if len(pools) == 1 else ", ".join(part.pool for part in parts),
+            dim=sum(part.dim for part in parts),
+            parts=tuple(parts),
+        )
+
+    def alone(self) -> list[Backbone]:
+        """Return what each of several layers would be alone; a network with one is itself."""
+        return [self.together([part]) for part in self.parts] or [self]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Features of each of several layers; empty for a network with one."""
+        return tuple(part.dim for part in self.parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a JSON document: no ``parts`` without any, no order of channels but BGR."""
+        document = dataclasses.asdict(self)
+        if self.order == "RGB":
+            del document["order"]
+        if not self.parts:
+            del document["parts"]
+        return document
+
+    @property
+    def warning(self) -> str:
+        """What everybody must be told who sees its results; empty if nothing."""
+        return warning_about(self.name)
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Backbone:
+        """Rebuild from `to_json`'s document; a missing or unknown key is a ``TypeError``.
+
+        Layers whose features do not add up are a ``ValueError``.
+        """
+        values = dict(document)
+        values["preprocess"] = Preprocess.from_json(values["preprocess"])
+        values["mean"] = tuple(values["mean"])
+        values["std"] = tuple(values["std"])
+        values["parts"] = tuple(Part(**part) for part in values.get("parts", ()))
+        backbone = Backbone(**values)
+        if backbone.parts and sum(backbone.widths) != backbone.dim:
+            raise ValueError(f"layers of {backbone.widths} features make no {backbone.dim}")
+        return backbone
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Everything that determines a feature vector, given the bytes of an image file."""
+
+    backbone: Backbone
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the identity as a JSON document."""
+        return {"backbone": self.backbone.to_json()}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical identity; the same digest means interchangeable features."""
+        return digest_of(self.to_json())
+
+    def difference(self, other: dict[str, Any]) -> str:
+        """Say in one line how this extraction differs from another one's JSON document."""
+        mine, theirs = flat(self.to_json()), flat(other)
+        keys = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
+        if len(keys) > 1:  # what layers there are is told by their names
+            keys = [key for key in keys if key != "backbone.parts"]
+        return "; ".join(
+            f"{key}: {theirs.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
+            for key in sorted(keys)
+        )
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """The rows of a feature store. Features and miniatures of a large one may stay on disk.
+
+    Attributes:
+        features: ``(n, d) float32``.
+        path: n names, as in `ImageRef.path`.
+        label: ``(n,) int32`` codes into ``classes``, -1 where unknown.
+        split: n split names.
+        sha256: ``(n, 32) uint8``, hash of each image file's bytes.
+        classes: the class names.
+        extraction: the identity document of `Extraction.to_json`.
+        digest: the hash of that document.
+        pixels: ``(n, 32, 32, 3) uint8`` miniatures of the crops, or None if the store has none.
+        failures: ``(path, reason)`` of the images that could not be embedded.
+        name: the source of the images, in short.
+        model: the backbone's ONNX file that made the features; it may be gone by now.
+        weights: the user's own weights file that was exported then; empty if none was given.
+        source: the source of the images as the user named it; they may be gone by now.
+        run: what the last run that embedded something says of itself (JSON).
+    """
+
+    features: Features
+    path: list[str]
+    label: NDArray[np.int32]
+    split: list[str]
+    sha256: NDArray[np.uint8]
+    classes: tuple[str, ...]
+    extraction: dict[str, Any]
+    digest: str
+    pixels: Pixels | None
+    failures: list[tuple[str, str]]
+    name: str
+    model: str = ""
+    weights: str = ""
+    source: str = ""
+    run: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HeadResult:
+    """How one head did. Attributes are named as in ``results.json``.
+
+    Scores are of the test split; an interval is a 95 % bootstrap interval, as ``(low, high)``.
+
+    Attributes:
+        name: the family, for instance ``linear-svm``.
+        params: the hyper-parameters that the search chose.
+        cv_accuracy: mean accuracy over the folds, at the chosen parameters; with a predefined
+            validation split, the accuracy on it.
+        cv_std: its standard deviation over the folds.
+        test_accuracy: accuracy on the test split, scored once.
+        test_accuracy_ci: its interval.
+        macro_f1: unweighted mean of the classes' F1.
+        log_loss: mean negative log-probability of the true class, in nats.
+        seconds: wall time of search and refit.
+        verdict: ``best``; ``worse`` where the interval of ``difference`` lies below 0, else
+            ``tie``; empty for a baseline.
+        confusion: counts, rows true, columns predicted: ``(k, k)`` lists, or with many classes
+            ``{"shape": [k, k], "cells": [[true, predicted, count], ...]}`` without the zeros.
+        grid: each candidate tried, as ``{"params", "cv_accuracy", "cv_std"}``.
+        backbone: whose features it reads; empty for a baseline.
+        approximation: what was done in place of the exact method; empty if nothing.
+        balanced_accuracy: unweighted mean of the classes' recalls.
+        roc_auc: mean area under the ROC curves of each class against the rest; None if there is
+            one class only.
+        ece: expected calibration error.
+        intervals: of ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``roc_auc`` and ``ece``.
+        per_class: ``precision``, ``recall``, ``f1`` and ``support`` as lists in the order of the
+            classes; None where a ratio has nothing below it.
+        reliability: ``images``, ``confidence`` and ``accuracy`` by bins of confidence.
+        predict_seconds: wall time of the probabilities of all test images, from features.
+        difference: test accuracy minus the best head's; None for the best and for baselines.
+        difference_ci: its interval, from the same resampled images for both.
+        mcnemar_p: exact two-sided p-value that the two are right equally often.
+        test_accuracy_without_twins: accuracy on the test images that belong together with no
+            training image; None if all do, or none.
+        test_accuracy_without_twins_ci: its interval.
+    """
+
+    name: str
+    params: dict[str, Any]
+    cv_accuracy: float
+    cv_std: float
+    test_accuracy: float
+    test_accuracy_ci: tuple[float, float]
+    macro_f1: float
+    log_loss: float
+    seconds: float
+    verdict: str
+    confusion: list[list[int]] | dict[str, Any]
+    grid: list[dict[str, Any]] = field(default_factory=list)
+    backbone: str = ""
+    approximation: str = ""
+    balanced_accuracy: float | None = None
+    roc_auc: float | None = None
+    ece: float | None = None
+    intervals: dict[str, tuple[float, float] | None] = field(default_factory=dict)
+    per_class: dict[str, list[Any]] = field(default_factory=dict)
+    reliability: dict[str, list[Any]] = field(default_factory=dict)
+    predict_seconds: float | None = None
+    difference: float | None = None
+    difference_ci: tuple[float, float] | None = None
+    mcnemar_p: float | None = None
+    test_accuracy_without_twins: float | None = None
+    test_accuracy_without_twins_ci: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcome of `headstart.evaluation.compare`: what ``results.json`` holds.
+
+    Attributes:
+        dataset: name, classes, images by split and class, failures, how the test split was made.
+        extraction: the extraction document and digest of the store that the best head reads.
+        protocol: folds, seed, what was tuned on what, how often the test split was used.
+        heads: the trained heads, best first.
+        baselines: most-frequent class, and raw pixels when a store has them.
+        best: the name of the head with the highest cross-validated accuracy, the first of
+            ``heads``.
+        warnings: plain sentences that a reader must see.
+        provenance: software versions, machine, time, the inputs' digest.
+        best_backbone: whose features the best head reads.
+        backbones: one entry a store, in the order given: ``backbone``, ``digest``, ``document``
+            (the extraction), ``dim`` and ``scores``, the figures by which a backbone can be chosen
+            before any head is trained.
+        insights: what else the features told, by name.
+    """
+
+    dataset: dict[str, Any]
+    extraction: dict[str, Any]
+    protocol: dict[str, Any]
+    heads: list[HeadResult]
+    baselines: list[HeadResult]
+    best: str
+    warnings: list[str]
+    provenance: dict[str, Any]
+    best_backbone: str = ""
+    backbones: list[dict[str, Any]] = field(default_factory=list)
+    insights: dict[str, Any] = field(default_factory=dict)
+
+    SCHEMA = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document that ``results.json`` holds."""
+        return {"schema": self.SCHEMA} | dataclasses.asdict(self)
+
+
+def warning_about(backbone: str) -> str:
+    """Return what everybody must be told of a backbone of that name; empty if nothing.
+
+    >>> warning_about("timm:resnet18.a1_in1k")
+    ''
+    """
+    if RANDOM not in backbone:
+        return ""
+    return (
+        f"The backbone {backbone} has random weights: it was never trained, so its results say "
+        "nothing of the network; they are for trials of the pipeline only."
+    )
+
+
+def digest_of(document: Any) -> str:  # noqa: ANN401 - any JSON document
+    """Return the SHA-256, in hex, of a JSON document in canonical form.
+
+    >>> digest_of({"b": 1, "a": [1.0, 2]}) == digest_of({"a": [1.0, 2], "b": 1})
+    True
+    """
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def flat(document: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
+    """Return the values of a JSON document by their dotted keys.
+
+    >>> flat({"a": {"b": 1, "c": [2]}})
+    {'a.b': 1, 'a.c': [2]}
+    """
+    if not isinstance(document, dict):
+        return {prefix: document if not isinstance(document, tuple) else list(document)}
+    out: dict[str, Any] = {}
+    for key, value in document.items():
+        out |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return out

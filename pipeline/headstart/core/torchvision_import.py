@@ -1,0 +1,103 @@
+"""The door to torchvision and timm: importing them must not hinge on torchvision's compiled ops.
+
+A torchvision whose compiled ops were built for another torch cannot load them, says nothing, and
+then fails with "operator torchvision::nms does not exist", because it registers a fake (shape-only)
+kernel for an op that is not there (pytorch/vision issues 8289 and 9085). Models, transforms and
+data sets need none of these ops, so those registrations are left out and the import succeeds. With
+ops that load, nothing is left out. timm imports torchvision and goes through the same door.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from headstart.core.errors import HeadstartError, one_line
+
+_LOCK = threading.Lock()
+
+
+def import_torchvision(part: str = "") -> ModuleType:
+    """Import torchvision, or return it when it is imported already.
+
+    Args:
+        part: a module of it that is wanted instead, for instance ``transforms.v2``.
+
+    Raises:
+        HeadstartError: torch or torchvision is not installed, or they do not fit each other.
+    """
+    with _LOCK:
+        if "torchvision" not in sys.modules:
+            _forget_half_import()
+        with _without_missing_ops(_import("torch")):
+            whole = _import("torchvision")
+            return _import(f"torchvision.{part}") if part else whole
+
+
+def import_timm(part: str = "") -> ModuleType:
+    """Import timm, after torchvision, which it needs.
+
+    Args:
+        part: a module of it that is wanted instead, for instance ``optim``.
+
+    Raises:
+        HeadstartError: timm, torch or torchvision is not installed, or they do not fit.
+    """
+    import_torchvision()
+    return _import(f"timm.{part}" if part else "timm")
+
+
+@contextmanager
+def _without_missing_ops(torch: ModuleType) -> Iterator[None]:
+    """Make ``register_fake`` pass over torchvision's ops that the dispatcher does not know."""
+    original = torch.library.register_fake
+
+    # A stand-in for every release of torch: what else it takes differs from one to the next.
+    def register_fake(op: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        missing = (
+            isinstance(op, str)
+            and op.startswith("torchvision::")
+            and not torch._C._dispatch_has_kernel(op)
+        )
+        return _leave_out if missing else original(op, *args, **kwargs)
+
+    torch.library.register_fake = register_fake
+    try:
+        yield
+    finally:
+        torch.library.register_fake = original
+
+
+def _leave_out(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    return kernel
+
+
+def _forget_half_import() -> None:
+    """Drop the submodules that a failed import left behind: their parent is gone."""
+    for name in [name for name in sys.modules if name.startswith("torchvision.")]:
+        del sys.modules[name]
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise _unfit(name, error) from error
+        raise HeadstartError(
+            f"{name} is not installed; install it with: pip install {name}"
+        ) from error
+    except Exception as error:  # packages that do not fit each other fail in any way
+        raise _unfit(name, error) from error
+
+
+def _unfit(name: str, error: Exception) -> HeadstartError:
+    return HeadstartError(
+        f"{name} cannot be imported ({one_line(error)}); install releases that fit each other, "
+        "for instance with: pip install --upgrade torch torchvision timm"
+    )

@@ -1,0 +1,175 @@
+"""Large JPEG files: decoded at a fraction of their size, resized as if they had not been.
+
+At 1/2, 1/4 and 1/8 libjpeg-turbo gives the means of blocks of 2, 4 and 8 pixels a side
+(``jidctred.c``), at a fraction of the cost. Resizing those as if they were pixels would blur a
+little, and features tell. So the weights are made for the full size, as Pillow makes them, and
+applied to the image that the means describe when it is linear within a block, with the slope
+between the means of its neighbours. That is linear in the means: one small matrix an axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from headstart.core.records import Preprocess
+
+KEPT = 2.9  # measured: see ARCHITECTURE.md
+STRICTER = 1.4  # times that, where colours are halved one way only: features move more
+_ROWS = 16  # of a tile of weights
+_PRODUCT = 1 << 18  # OpenBLAS starts threads of its own above this; the workers are enough
+
+
+def _triangle(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.abs(x) < 1, 1 - np.abs(x), 0)
+
+
+def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    x = np.abs(x)
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0))
+
+
+def _lanczos(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0)
+
+
+_Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+_KERNELS: dict[str, tuple[_Kernel, float]] = {  # of records.INTERPOLATIONS; with the reach
+    "bilinear": (_triangle, 1),
+    "bicubic": (_cubic, 2),
+    "lanczos": (_lanczos, 3),
+}
+
+
+class _Tile(NamedTuple):
+    """Some rows of a weight matrix, where they are not zero."""
+
+    row: int
+    first: int
+    weights: NDArray[np.float32]
+
+
+def divisor(width: int, height: int, preprocess: Preprocess, usual: bool = True) -> int:
+    """Return by what a JPEG's sides may be divided: 1, 2, 4 or 8.
+
+    Args:
+        width: of the full image, in pixels.
+        height: likewise.
+        preprocess: what it is resized to.
+        usual: its colours are kept whole or halved both ways.
+    """
+    if preprocess.interpolation not in _KERNELS:
+        return 1  # the nearest pixel is not in the reduced image
+    target = preprocess.resize
+    # Of a fixed size no side may fall short, and which one is which EXIF tells later.
+    side = max(target) if isinstance(target, tuple) else target
+    enough = KEPT * side * (1 if usual else STRICTER)
+    return next((d for d in (8, 4, 2) if min(width, height) >= d * enough), 1)
+
+
+def resize(
+    image: Image.Image,
+    full: tuple[int, int],
+    divisor: int,
+    box: tuple[float, float, float, float],
+    size: tuple[int, int],
+    interpolation: str,
+) -> NDArray[np.uint8]:
+    """Resize a region of an image that was decoded at ``1 / divisor`` of its full size.
+
+    Args:
+        image: RGB; each side is that of the full image over ``divisor``, rounded up.
+        full: width and height of the full image.
+        divisor: as `divisor` gives it.
+        box: the region, in pixels of the full image.
+        size: height and width of the result.
+        interpolation: one of `headstart.core.records.INTERPOLATIONS` but ``nearest``.
+
+    Returns:
+        ``(height, width, 3) uint8``, within rounding of what the full image would give.
+    """
+    height, width = size
+    columns, rows = (
+        _tiles(full[axis], divisor, box[axis], box[axis + 2], side, interpolation)
+        for axis, side in enumerate((width, height))
+    )
+    (left, right), (top, bottom) = _reach(columns), _reach(rows)
+    means = np.asarray(image.crop((left, top, right, bottom))).astype(np.float32)
+    strip = _apply(rows, top, means.reshape(bottom - top, -1), height)
+    strip = strip.reshape(height, right - left, 3).transpose(1, 0, 2)
+    out = _apply(columns, left, np.ascontiguousarray(strip).reshape(right - left, -1), width)
+    out = np.clip(np.rint(out), 0, 255).reshape(width, height, 3).transpose(1, 0, 2)
+    return np.ascontiguousarray(out, dtype=np.uint8)
+
+
+@lru_cache(maxsize=64)
+def _tiles(
+    size: int, divisor: int, low: float, high: float, side: int, interpolation: str
+) -> tuple[_Tile, ...]:
+    """Return the weights of one axis, ``(side, ceil(size / divisor))``, in tiles."""
+    at, weights = _full_weights(size, low, high, side, interpolation)
+    count = -(-size // divisor)
+    block, within = np.divmod(at, divisor)
+    cell = (block + np.arange(side)[:, None] * count).ravel()
+    lever = (within - (divisor - 1) / 2) / (2 * divisor)  # of the slope between the neighbours
+
+    def gather(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = np.bincount(cell, values.ravel(), side * count).astype(np.float64)
+        return sums.reshape(side, count)
+
+    means, slopes = gather(weights), gather(weights * lever)
+    means[:, 1:] += slopes[:, :-1]
+    means[:, -1] += slopes[:, -1]  # beyond the edge, as at the edge
+    means[:, :-1] -= slopes[:, 1:]
+    means[:, 0] -= slopes[:, 0]
+    tiles = []
+    for row in range(0, side, _ROWS):
+        rows = means[row : row + _ROWS]
+        used = np.flatnonzero(rows.any(axis=0))
+        first, last = int(used[0]), int(used[-1])
+        tiles.append(_Tile(row, first, rows[:, first : last + 1].astype(np.float32)))
+    return tuple(tiles)
+
+
+def _full_weights(
+    size: int, low: float, high: float, side: int, interpolation: str
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return, for each of ``side`` pixels, source pixels and their weights, as Pillow chooses them.
+
+    Source: ``precompute_coeffs`` in Pillow's ``Resample.c``.
+    """
+    kernel, reach = _KERNELS[interpolation]
+    scale = (high - low) / side
+    stretch = max(scale, 1.0)
+    centre = (low + (np.arange(side) + 0.5) * scale)[:, None]
+    first = np.maximum(np.trunc(centre - reach * stretch + 0.5), 0)
+    end = np.minimum(np.trunc(centre + reach * stretch + 0.5), size)
+    at = first + np.arange(int((end - first).max()))
+    weights = np.where(at < end, kernel((at - centre + 0.5) / stretch), 0)
+    return np.minimum(at, size - 1).astype(np.intp), weights / weights.sum(axis=1, keepdims=True)
+
+
+def _reach(tiles: tuple[_Tile, ...]) -> tuple[int, int]:
+    """Return the range of means that an axis uses."""
+    ends = [tile.first + tile.weights.shape[1] for tile in tiles]
+    return min(tile.first for tile in tiles), max(ends)
+
+
+def _apply(
+    tiles: tuple[_Tile, ...], start: int, values: NDArray[np.float32], side: int
+) -> NDArray[np.float32]:
+    """Multiply weights by ``(n, k)`` values that begin at mean ``start``; ``(side, k)``."""
+    out = np.empty((side, values.shape[1]), np.float32)
+    for row, first, weights in tiles:
+        source = values[first - start : first - start + weights.shape[1]]
+        step = max(1, _PRODUCT // weights.size)
+        for column in range(0, values.shape[1], step):
+            part = slice(column, column + step)
+            np.matmul(weights, source[:, part], out=out[row : row + len(weights), part])
+    return out

@@ -1,0 +1,46 @@
+"""Arrays to image bytes: what the demo data, the certificate's probes and downloads are made of."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def encode(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16],
+    file_format: str,
+    mode: str | None = None,
+    subsampling: int = 2,
+    quality: int = 92,
+) -> bytes:
+    """Return pixels as the bytes of an image file.
+
+    Args:
+        pixels: ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4) uint8``, or ``(h, w) uint16``.
+        file_format: one of `headstart.datasets.images.FORMATS`.
+        mode: Pillow's name of the mode to convert to first, if any.
+        subsampling: of the colours of a JPEG: 0 none, 2 both ways.
+        quality: of a JPEG or WebP file, up to 100.
+    """
+    image = Image.fromarray(pixels)
+    if mode is not None:
+        image = image.convert(mode)
+    out = io.BytesIO()
+    options = {"JPEG": {"subsampling": subsampling, "quality": quality}}
+    options["WEBP"] = {"quality": quality}
+    image.save(out, format=file_format, **options.get(file_format, {}))
+    return out.getvalue()
+
+
+def save_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write ``(h, w, 3)`` or ``(h, w) uint8`` pixels as a PNG file."""
+    path.write_bytes(encode(pixels, "PNG"))
+
+
+def save_jpeg(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write ``(h, w, 3)`` or ``(h, w) uint8`` pixels as a JPEG file."""
+    path.write_bytes(encode(pixels, "JPEG"))

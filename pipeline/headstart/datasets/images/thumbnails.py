@@ -1,0 +1,48 @@
+"""A small picture of an image in a store: of its file while that is what was embedded."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.errors import ImageError
+from headstart.core.records import FeatureSet, Preprocess
+from headstart.datasets import images
+
+
+def thumbnail(data: FeatureSet, row: int, side: int) -> NDArray[np.uint8] | None:
+    """Return a ``(h, w, 3) uint8`` picture of one image of a store, or None where there is none.
+
+    It is made of the image file if that still has the hash that the store holds, so nothing that
+    has taken its place is shown; else it is the store's miniature.
+
+    Args:
+        data: the store.
+        row: which of its images.
+        side: height and width, in pixels, of what is made of a file.
+    """
+    source = Path(data.source) if data.source else None
+    root = source if source is None or source.is_dir() else source.parent
+    size = Preprocess(resize=side, crop=side)
+    pixels = None if root is None else _of_file(root / data.path[row], data.sha256[row], size)
+    if pixels is None and data.pixels is not None:
+        pixels = data.pixels[row]
+    return pixels
+
+
+def webp(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a picture as a WebP file, small rather than exact."""
+    return images.encode(np.ascontiguousarray(pixels), "WEBP", quality=70)
+
+
+def _of_file(path: Path, sha256: NDArray[np.uint8], size: Preprocess) -> NDArray[np.uint8] | None:
+    try:
+        content, _ = images.read_file(path)
+        if hashlib.sha256(content).digest() != sha256.tobytes():
+            return None
+        return images.decode(content, size)
+    except ImageError:
+        return None

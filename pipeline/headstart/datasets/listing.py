@@ -1,0 +1,129 @@
+"""What every source shares: the order of images, the names of splits, one line that sums up."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from headstart.core.errors import InputError, one_line
+from headstart.core.records import SPLITS, ImageRef, Listing
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""What users call the splits, in lower case."""
+
+# int() refuses more than 4,300 digits at once, so a longer run of digits is taken in pieces.
+_DIGITS = re.compile("([0-9]{1,4000})")
+_SPLIT_RANK = {split: rank for rank, split in enumerate(SPLITS)}
+_REASONS_SHOWN = 5
+
+
+def make_listing(
+    root: Path, images: Iterable[ImageRef], ignored: Mapping[str, int], name: str
+) -> Listing:
+    """Put images in order (by split, then naturally by path) and collect their classes."""
+    ordered = tuple(sorted(images, key=_image_key))
+    labels = {image.label for image in ordered if image.label is not None}
+    classes = tuple(sorted(labels, key=lambda label: (natural_key(label), label)))
+    return Listing(root, ordered, classes, dict(sorted(ignored.items())), name)
+
+
+def once(told: Iterable[tuple[str, ImageRef]], ignored: Counter[str]) -> dict[str, ImageRef]:
+    """Return the images that rows name, by path; one that is named again, alike, counts once.
+
+    Args:
+        told: where each row stands, and its image.
+        ignored: counts those that are named again.
+
+    Raises:
+        InputError: two rows say different things of an image.
+    """
+    seen: dict[str, tuple[str, ImageRef]] = {}
+    for where, image in told:
+        earlier, first = seen.setdefault(image.path, (where, image))
+        if first != image:
+            raise InputError(
+                f"{where}: {one_line(image.path)} is listed twice, with another label or split "
+                f"than in {earlier}; keep one"
+            )
+        ignored["listed twice"] += earlier != where
+    return {path: image for path, (_, image) in seen.items()}
+
+
+def natural_key(text: str) -> list[str | int]:
+    """Return a sort key by which numbers count as numbers; the same in every locale.
+
+    >>> sorted(["b10", "b9", "a"], key=natural_key)
+    ['a', 'b9', 'b10']
+    """
+    parts: list[str | int] = [*_DIGITS.split(text)]
+    parts[1::2] = map(int, parts[1::2])
+    return parts
+
+
+def describe(listing: Listing) -> str:
+    """Sum a listing up in one line, for people."""
+    images = listing.images
+    line = count(len(images), "image")
+    line += f", {count(len(listing.classes), 'class', 'classes')}" if listing.classes else ""
+    by_split = Counter(image.split for image in images)
+    if set(by_split) - {""}:
+        sizes = [
+            f"{split or 'no split'} {by_split[split]:,}" for split in SPLITS if split in by_split
+        ]
+        line += f" ({', '.join(sizes)})"
+    if unlabelled := sum(image.label is None for image in images):
+        line += f", {unlabelled:,} unlabelled"
+    if listing.ignored:
+        line += f"; ignored: {describe_ignored(listing.ignored)}"
+    return one_line(line)
+
+
+def describe_ignored(ignored: Mapping[str, int]) -> str:
+    """Sum up what was passed over, most frequent reason first."""
+    ranked = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
+    shown = [
+        f"{number:,} {reason}" + (f" ({detail})" if detail else "")
+        for key, number in ranked[:_REASONS_SHOWN]
+        for reason, _, detail in [key.partition(": ")]
+    ]
+    if rest := sum(number for _, number in ranked[_REASONS_SHOWN:]):
+        shown.append(f"{rest:,} for other reasons")
+    return ", ".join(shown)
+
+
+def location(listing: Listing, ref: ImageRef) -> Path:
+    """Return where the file of an image lies."""
+    return listing.root / ref.path
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "image"), count(2000, "class", "classes")
+    ('1 image', '2,000 classes')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _image_key(image: ImageRef) -> tuple[int, list[str | int], list[str | int], str]:
+    folder, _, file = image.path.rpartition("/")
+    # The path itself decides between names that differ in leading zeros only.
+    return _SPLIT_RANK[image.split], _folder_key(folder), natural_key(file), image.path
+
+
+@lru_cache(maxsize=4096)
+def _folder_key(folder: str) -> list[str | int]:
+    # NUL sorts before every character, so "a/x" comes before "a-b/x", as in a file browser.
+    return natural_key(folder.replace("/", "\0"))

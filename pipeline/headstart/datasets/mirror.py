@@ -1,0 +1,134 @@
+"""Files behind URLs, copied here to be read, and written here to be sent there when they are whole.
+
+HDF5 needs a file that it can seek in and a journal needs a disk, so a store behind a URL has a copy
+in the user's cache, and what is left of an interrupted run lies beside that copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from headstart.core.errors import InputError, OutputError, StoreError, one_line
+from headstart.core.files import PARTIAL, replacing, write_text
+from headstart.datasets import storage
+from headstart.datasets.storage import State
+
+_NOTE = ".origin.json"  # behind the copy's name: the states of both when they were the same
+
+
+def read_here(place: str | Path) -> Path:
+    """Return a path here for reading what lies at a path or behind a URL.
+
+    Raises:
+        StoreError: there is nothing there.
+        InputError: it cannot be reached, or what its URL needs is not installed.
+        OutputError: the copy cannot be written.
+    """
+    if isinstance(place, Path):
+        return place
+    state = _state(place)
+    if state is None:
+        raise StoreError(f"there is nothing at {one_line(place)}")
+    return _copied(place, state)
+
+
+@contextmanager
+def written_here(place: str | Path) -> Iterator[Path]:
+    """Give a path here for a file that is to be written, or brought up to date, behind a URL.
+
+    What is there is copied first. When the body ends, however it does, a file that has changed is
+    sent there, under another name until it is whole: a store has its name only when it is complete.
+
+    Raises:
+        InputError: the URL cannot be reached, or what it needs is not installed.
+        OutputError: it cannot be written; or somebody else has written it meanwhile.
+    """
+    if isinstance(place, Path):
+        yield place
+        return
+    before = _state(place)
+    copy = _copied(place, before) if before else _path(place)
+    try:
+        yield copy
+    finally:
+        if copy.is_file() and not (before and _note(copy) == (before, _here(copy))):
+            if _state(place) != before:
+                raise OutputError(
+                    f"{one_line(place)} was written by somebody else meanwhile and is left as it "
+                    f"is; what was made here is in {one_line(copy)}: run the command again"
+                )
+            _send(copy, place)
+
+
+def _send(copy: Path, place: str) -> None:
+    system, path = storage.file_system(place)
+    partial = f"{path}.{uuid.uuid4().hex[:8]}{PARTIAL}"
+    try:
+        system.put_file(str(copy), partial)
+        system.mv(partial, path)
+        system.invalidate_cache()
+        known = storage.state_of(place)
+    except Exception as error:  # whatever a file system's library raises
+        with suppress(OSError, FileNotFoundError):
+            system.rm_file(partial)
+        raise OutputError(
+            f"cannot write {one_line(place)}: {storage.reason(error)}; the finished file is "
+            f"{one_line(copy)}, and the command, run again, sends it"
+        ) from error
+    _remember(copy, known)
+
+
+def _state(place: str) -> State | None:
+    """Return the state of what lies behind a URL; None if there is nothing."""
+    system, _ = storage.file_system(place)
+    system.invalidate_cache()
+    try:
+        return storage.state_of(place)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot reach {one_line(place)}: {storage.reason(error)}") from error
+
+
+def _copied(place: str, state: State) -> Path:
+    copy = _path(place)
+    if copy.is_file() and _note(copy)[0] == state:
+        return copy  # perhaps with what could not be sent last time
+    system, path = storage.file_system(place)
+    with replacing(copy) as partial:
+        try:
+            system.get_file(path, str(partial))
+        except Exception as error:
+            raise InputError(f"cannot read {one_line(place)}: {storage.reason(error)}") from error
+    _remember(copy, state)
+    return copy
+
+
+def _remember(copy: Path, state: State) -> None:
+    write_text(copy.with_name(copy.name + _NOTE), json.dumps([state, _here(copy)]))
+
+
+def _note(copy: Path) -> tuple[State | None, State | None]:
+    """Return the states, there and here, when they were last the same."""
+    try:
+        there, here = json.loads(copy.with_name(copy.name + _NOTE).read_bytes())
+        return tuple(there), tuple(here)
+    except (OSError, ValueError, TypeError):
+        return None, None
+
+
+def _here(copy: Path) -> State:
+    return storage.state_of(str(copy))
+
+
+def _path(place: str) -> Path:
+    import platformdirs  # which predicting does without
+
+    folder = hashlib.sha256(place.encode()).hexdigest()[:16]
+    name = place.rstrip("/").rpartition("/")[2] or "store.h5"
+    return Path(platformdirs.user_cache_dir("headstart")) / "mirror" / folder / name

@@ -1,0 +1,241 @@
+"""Bytes at a place: a file here, or one behind a URL that fsspec opens. Sole user of fsspec.
+
+Handles are kept by process, not by object, so whatever names a place can be pickled and sent to
+another machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, BinaryIO
+
+from headstart.core.errors import ImageError, InputError, missing_extra, one_line
+from headstart.datasets.images import check_size
+
+State = tuple[int, int]
+"""What tells cheaply that content is what was read before: a size, and a time or a stamp."""
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+_HANDLES = 64
+_opening = threading.Lock()
+
+
+def is_url(data: str) -> bool:
+    """Tell whether a source is named by a URL.
+
+    >>> is_url("s3://bucket/photos"), is_url("torchvision:CIFAR10"), is_url("C:/photos")
+    (True, False, False)
+    """
+    return _URL.match(data) is not None
+
+
+def state_of(place: str) -> State:
+    """Return the state of the bytes at a path or URL.
+
+    Raises:
+        OSError: there is no such file, or it cannot be reached.
+        InputError: what its URL needs is not installed.
+    """
+    if is_url(place):
+        system, path = file_system(place)
+        return state_of_entry(_asked(system.info, path)) or (-1, -1)
+    info = os.stat(place)  # noqa: PTH116 - places are strings
+    if not stat.S_ISREG(info.st_mode):
+        raise OSError("not a regular file")
+    return info.st_size, info.st_mtime_ns
+
+
+def unchanged(place: str, known: State) -> bool:
+    """Tell whether a file is still what was listed; behind a URL, where asking costs, it is."""
+    if is_url(place):
+        return True
+    try:
+        return state_of(place) == known
+    except OSError:
+        return False
+
+
+def state_of_entry(entry: Mapping[str, Any]) -> State | None:
+    """Return the state that a file system's entry tells; None if it tells nothing but a size."""
+    keys = ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified")
+    told = [entry[key] for key in (*keys, "updated", "created") if entry.get(key)]
+    if not told or entry.get("size") is None:
+        return None
+    stamp = hashlib.sha256(str(told[0]).encode()).digest()[:7]
+    return int(entry["size"]), int.from_bytes(stamp)
+
+
+def open_file(place: str) -> BinaryIO:
+    """Open a path or URL for reading; the caller closes it.
+
+    Raises:
+        OSError: it cannot be opened.
+        InputError: what its URL needs is not installed.
+    """
+    if not is_url(place):
+        return open(place, "rb")  # noqa: PTH123 - places are strings
+    system, path = file_system(place)
+    opened: BinaryIO = _asked(system.open, path, "rb")
+    return opened
+
+
+def read_range(place: str, start: int, size: int, known: State) -> bytes:
+    """Return bytes of a file that has not changed since it was listed.
+
+    Raises:
+        ImageError: it has changed, or cannot be read.
+    """
+    check_size(size)
+    try:
+        if is_url(place):
+            system, path = file_system(place)
+            data: bytes = system.cat_file(path, start=start, end=start + size)
+        else:
+            handle = _handle(place, known)  # held, so that it stays open
+            data = os.pread(handle.number, size, start)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise cannot_read(error) from None
+    if len(data) != size:
+        raise ImageError("the archive ends within it")
+    return data
+
+
+def read_whole(place: str, size: int) -> bytes:
+    """Return all bytes behind a URL.
+
+    Raises:
+        ImageError: it is gone, too large, or cannot be read.
+    """
+    check_size(size)
+    try:
+        system, path = file_system(place)
+        data: bytes = system.cat_file(path)
+    except FileNotFoundError:
+        raise ImageError("file not found") from None
+    except Exception as error:  # whatever a file system's library raises
+        raise cannot_read(error) from None
+    return data
+
+
+def listed(url: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield name below a URL, URL and entry of every file there.
+
+    Raises:
+        InputError: it cannot be listed.
+    """
+    system, root = file_system(url)
+    system.invalidate_cache()
+    prefix = root.rstrip("/") + "/"
+    try:
+        entries = _asked(system.find, root, detail=True)
+    except OSError as error:
+        raise InputError(f"cannot list {one_line(url)}: {reason(error)}") from error
+    for path, entry in sorted(entries.items()):
+        if entry.get("type") == "file" and path.startswith(prefix):
+            yield path[len(prefix) :], system.unstrip_protocol(path), entry
+
+
+def is_file(url: str) -> bool:
+    """Tell whether a URL names a file, not a folder.
+
+    Raises:
+        InputError: there is nothing, it cannot be reached, or what it needs is not installed.
+    """
+    system, path = file_system(url)
+    try:
+        kind = _asked(system.info, path)["type"]
+    except FileNotFoundError:
+        raise InputError(f"there is nothing at {one_line(url)}") from None
+    except OSError as error:
+        raise InputError(f"cannot reach {one_line(url)}: {reason(error)}") from error
+    return bool(kind == "file")
+
+
+@lru_cache(maxsize=256)
+def file_system(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a URL, and the path in it.
+
+    Raises:
+        InputError: nobody knows such URLs, or what they need is not installed.
+    """
+    fsspec = importlib.import_module("fsspec")
+    protocol = url.partition("://")[0].lower()
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        if protocol in _EXTRAS:
+            raise InputError(str(missing_extra(f"{protocol}://", _EXTRAS[protocol]))) from error
+        raise InputError(f"{protocol}:// needs another package: {one_line(error)}") from error
+    except Exception as error:  # what libraries make of a URL that they do not like
+        raise InputError(f"cannot use {one_line(url)}: {reason(error)}") from error
+    return system, path
+
+
+def cannot_read(error: Exception) -> ImageError:
+    """Return what to say of bytes that could not be had."""
+    return ImageError(f"cannot be read: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """Return why in one line, whatever a library raised."""
+    text = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return one_line(text).rstrip(".") or type(error).__name__
+
+
+def _asked(call: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - fsspec's
+    """Call a file system's library, whose errors are of any kind; they become `OSError`."""
+    try:
+        return call(*arguments, **options)
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(reason(error)) from error
+
+
+class _Handle:
+    """An open file by number, closed when it is forgotten and nobody reads from it."""
+
+    def __init__(self, place: str) -> None:
+        self.number = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
+_handles: dict[tuple[str, State, int], _Handle] = {}
+
+
+def _handle(place: str, known: State) -> _Handle:
+    key = (place, known, os.getpid())
+    with _opening:
+        handle = _handles.get(key)
+        if handle is None:
+            handle = _Handle(place)
+            info = os.fstat(handle.number)
+            if (info.st_size, info.st_mtime_ns) != known:
+                raise ImageError("its archive has changed since it was listed")
+            while len(_handles) >= _HANDLES:
+                _handles.pop(next(iter(_handles)))
+            _handles[key] = handle
+    return handle
+
+
+def whole_file(place: str) -> io.BytesIO:
+    """Return a small file, read whole: tables of labels and the like.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_file(place) as file:
+        return io.BytesIO(file.read())

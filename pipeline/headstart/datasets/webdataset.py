@@ -1,0 +1,248 @@
+"""Archives of images: zip and tar files, and the shards of a WebDataset.
+
+- An archive is listed by the rules of a folder (`folder`); one top folder that holds everything
+  else is not part of the paths. One archive's paths are those of the folder in it, so packing a
+  folder changes no row of its store; of several, each path begins with its archive's name.
+- A tar is read as a WebDataset when images have companions in it: files of the same *key*, which is
+  the path up to the first dot of the name. The label is what ``KEY.cls`` (or ``.class``,
+  ``.label``) says, or ``label``, ``class``, ``class_name`` or ``category`` in ``KEY.json``, else
+  the folder. A key's files lie together and hold one image, else it is an error: a reader that goes
+  through the archive once would make several samples of them. Numbers are looked up in a file
+  ``classnames.txt`` or ``classes.txt`` beside the archives, one name a line.
+- The split is a folder's in the archive, or else that of the archive's folder or name
+  (``train/0.tar``, ``train-0000.tar``).
+
+The webdataset format: https://github.com/webdataset/webdataset.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from headstart.core.errors import InputError, one_line
+from headstart.core.records import ImageRef
+from headstart.datasets import archives, columns, storage
+from headstart.datasets.archives import ArchiveReader, Member, Place
+from headstart.datasets.folder import EXTENSIONS, arrange, by_folder, clutter, kind_of_name
+from headstart.datasets.listing import SPLIT_NAMES
+from headstart.datasets.reader import HeldListing, make_held
+from headstart.datasets.storage import State
+
+_LABELS = ("cls", "class", "label")
+_COMPANIONS = frozenset((*_LABELS, "json", "txt"))
+_NAMES = ("classnames.txt", "classes.txt")
+_WORD = re.compile(r"[a-z]+", re.IGNORECASE)
+
+
+class Sample(NamedTuple):
+    """The files of one key."""
+
+    key: str
+    files: dict[str, Member]  # by extension, in lower case
+
+
+def list_archives(files: Sequence[str], names: Sequence[str], name: str) -> HeldListing:
+    """List the images of archives.
+
+    Args:
+        files: their paths or URLs.
+        names: what each is called in the paths of its images, if there are several.
+        name: how the user named them.
+
+    Raises:
+        InputError: one cannot be read, is refused, or contradicts itself; or none holds images.
+    """
+    ignored: Counter[str] = Counter()
+    known: list[tuple[str, State]] = []
+    where: dict[str, Place] = {}
+    images: list[ImageRef] = []
+    for number, (place, called) in enumerate(zip(files, names, strict=True)):
+        try:
+            known.append((place, storage.state_of(place)))
+        except OSError as error:
+            raise InputError(f"cannot read {one_line(place)}: {storage.reason(error)}") from error
+        prefix = f"{called}/" if len(files) > 1 else ""
+        for ref, member in _images(place, split_of(called), ignored):
+            path = prefix + ref.path
+            images.append(ImageRef(path, ref.label, ref.split))
+            where[path] = Place(number, member.start, member.size)
+    if not images:
+        arrange([], name, ignored)  # which says that there are none
+    reader = ArchiveReader(tuple(known), where)
+    return make_held(reader, with_names(images, files[0]), +ignored, name)
+
+
+def split_of(called: str) -> str:
+    """Return the split that a shard's folder or name says; empty if none.
+
+    >>> split_of("data/train-00000-of-00004.parquet"), split_of("val/7.tar"), split_of("cats.zip")
+    ('train', 'validation', '')
+    """
+    *folders, file = called.replace("\\", "/").split("/")
+    word = _WORD.match(file)
+    told = [*folders[::-1], word.group() if word else ""]
+    return next((SPLIT_NAMES[part.lower()] for part in told if part.lower() in SPLIT_NAMES), "")
+
+
+def with_names(images: list[ImageRef], place: str) -> list[ImageRef]:
+    """Give classes that are numbers the names that a file beside the archives has for them."""
+    codes = {image.label for image in images} - {None}
+    if not codes or not all(code is not None and code.isdecimal() for code in codes):
+        return images
+    folder = place.replace("\\", "/").rpartition("/")[0] or "."
+    for file in _NAMES:
+        try:
+            lines = storage.whole_file(f"{folder}/{file}").read().decode("utf-8-sig").splitlines()
+        except (OSError, InputError, UnicodeDecodeError):
+            continue
+        names = dict(enumerate(line.strip() for line in lines))
+        if not all(names.get(int(code)) for code in codes if code is not None):
+            raise InputError(
+                f"{one_line(folder)}/{file} has {len(lines):,} class names, and a label is "
+                f"{max(int(code) for code in codes if code is not None):,}; mend or remove it"
+            )
+        return [
+            ImageRef(image.path, names[int(image.label)] if image.label else None, image.split)
+            for image in images
+        ]
+    return images
+
+
+def _images(place: str, split: str, ignored: Counter[str]) -> Iterator[tuple[ImageRef, Member]]:
+    """Yield the images of one archive."""
+    members = archives.members(place, _is_companion)
+    webdataset = not place.lower().endswith(archives.ZIP) and _has_companions(members)
+    labels: dict[str, str] = {}
+    if webdataset:
+        samples = list(_samples(members, one_line(place)))
+        members = []
+        for sample in samples:
+            image = _image(sample, one_line(place))
+            for extension, member in sample.files.items():
+                if member is not image and extension not in _COMPANIONS:
+                    ignored[kind_of_name(member.name.rpartition("/")[2])] += 1
+            if image is not None:
+                members.append(image)
+                label = _label(sample, one_line(place))
+                if label is not None:
+                    labels[image.name] = label
+    stem = _common_folder([m.name for m in members])
+    found = {member.name[len(stem) :]: member for member in members}
+    folders = by_folder(found, ignored)
+    for ref in arrange(folders, place, ignored) if folders else []:
+        label = labels.get(stem + ref.path) if labels else ref.label
+        yield ImageRef(ref.path, label, ref.split or split), found[ref.path]
+
+
+def _common_folder(names: Sequence[str]) -> str:
+    """Return the folder that holds all folders with images, if there is one, with its ``/``."""
+    stem = ""
+    parts = [
+        name.split("/")
+        for name in names
+        if kind_of_name(name.rpartition("/")[2]) == "image"
+        and not any(map(clutter, name.split("/")))
+    ]
+    while parts and len({part[0] for part in parts}) == 1 and min(map(len, parts)) > 2:
+        if parts[0][0].lower() in SPLIT_NAMES:
+            break
+        stem += f"{parts[0][0]}/"
+        parts = [part[1:] for part in parts]
+    return stem
+
+
+def _has_companions(members: Sequence[Member]) -> bool:
+    return any(_is_companion(member.name) for member in members)
+
+
+def _is_companion(name: str) -> bool:
+    """Tell whether a file may hold a label."""
+    return _split_name(name)[1] in {*_LABELS, "json"} and not clutter(name.rpartition("/")[2])
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """Return key and extension: a name is divided at its first dot."""
+    folder, slash, file = name.rpartition("/")
+    stem, _, extension = file.partition(".")
+    return folder + slash + stem, extension.lower()
+
+
+def _samples(members: Sequence[Member], shown: str) -> Iterator[Sample]:
+    """Yield the samples of a WebDataset, whose files must lie together.
+
+    Raises:
+        InputError: they do not, or a sample has a file twice.
+    """
+    done: set[str] = set()
+    current = Sample("", {})
+    for member in members:
+        key, extension = _split_name(member.name)
+        if not extension or clutter(member.name.rpartition("/")[2]):
+            continue
+        if key != current.key:
+            if current.files:
+                yield current
+                done.add(current.key)
+            if key in done:
+                raise InputError(
+                    f"{shown}: the files of the sample {one_line(key)} do not lie together, or it "
+                    "is there twice; write the archive in order of names (tar --sort=name)"
+                )
+            current = Sample(key, {})
+        if extension in current.files:
+            raise InputError(f"{shown}: the sample {one_line(key)} has .{extension} twice")
+        current.files[extension] = member
+    if current.files:
+        yield current
+
+
+def _image(sample: Sample, shown: str) -> Member | None:
+    """Return the image of a sample; None if it has none.
+
+    Raises:
+        InputError: it has several.
+    """
+    found = [extension for extension in sample.files if extension in EXTENSIONS]
+    if len(found) > 1:
+        raise InputError(
+            f"{shown}: the sample {one_line(sample.key)} has several images (.{', .'.join(found)});"
+            " keep one a sample"
+        )
+    return sample.files[found[0]] if found else None
+
+
+def _label(sample: Sample, shown: str) -> str | None:
+    """Return the label that a sample's companions say; None if none does."""
+    for extension in _LABELS:
+        if extension in sample.files:
+            text = _text(sample.files[extension], shown)
+            return text.strip() or None
+    if "json" not in sample.files:
+        return None
+    try:
+        facts = json.loads(_text(sample.files["json"], shown))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{shown}: {one_line(sample.files['json'].name)} is no JSON; mend it"
+        ) from error
+    if not isinstance(facts, dict):
+        return None
+    told = facts.get(columns.find(facts, columns.LABELS) or "")
+    if isinstance(told, str | int) and not isinstance(told, bool):
+        return str(told).strip() or None
+    return None
+
+
+def _text(member: Member, shown: str) -> str:
+    try:
+        if member.content is None:
+            raise ValueError(f"it has {member.size:,} bytes")
+        return member.content.decode("utf-8-sig")
+    except ValueError as error:
+        raise InputError(
+            f"{shown}: {one_line(member.name)} is no label: {one_line(error)}"
+        ) from error

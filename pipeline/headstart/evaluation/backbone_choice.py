@@ -1,0 +1,369 @@
+"""Stage: which backbone suits a source, and at what cost, from a sample of its images.
+
+Every backbone embeds the same sample, which leaves the test split alone, because choosing by it
+would be testing by it. What is compared is the cross-validated accuracy of logistic regression,
+beside scores that need no head (`headstart.evaluation.transferability`), the speed and the size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import backbones, datasets
+from headstart.backbones import export
+from headstart.backbones.inference.runner import Runner
+from headstart.core import files
+from headstart.core.errors import (
+    BackboneError,
+    HeadstartError,
+    ImageError,
+    InputError,
+    one_line,
+)
+from headstart.core.parallel import available_cores, run_threads
+from headstart.core.records import Choice, ImageRef, Listing
+from headstart.datasets import images
+from headstart.evaluation import transferability
+from headstart.evaluation.metrics.intervals import bootstrap_interval, paired_bootstrap
+from headstart.heads.folds import divisions
+from headstart.heads.logistic import LogisticRegressionHead
+from headstart.heads.search import TrainingSet
+from headstart.report import costs
+
+FOLDS = 5
+TABLE, PLOT = "choice.json", "accuracy_cost.svg"
+
+
+@dataclass(frozen=True)
+class ChooseConfig:
+    """What to try.
+
+    Attributes:
+        named: backbones to try whatever is at hand, their weights fetched if need be.
+        query: words that the names of those at hand must hold; see `headstart.backbones.available`.
+        at_hand: whether those whose weights are on this machine are tried besides.
+        images: size of the sample.
+        seed: of the sample, the folds and the resampling.
+        workers: threads; None means one per core.
+    """
+
+    named: tuple[Choice | str, ...] = ()
+    query: str = ""
+    at_hand: bool = True
+    images: int = 500
+    seed: int = 0
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How one backbone did.
+
+    Attributes:
+        name: the backbone, with ``+random`` or ``+file`` where its weights are.
+        accuracy: cross-validated accuracy of logistic regression, 0 to 1.
+        interval: its 95 % bootstrap interval.
+        difference_interval: that of the difference to the best, on the same images; None for it.
+        verdict: ``best``; ``worse`` where that interval lies below 0, else ``tie``.
+        logme: log evidence per image and class; larger is better.
+        regularised_h_score: 0 to classes - 1; larger is better.
+        images_per_second: read, decoded and embedded by all workers.
+        megabytes: size of the exported file, 10⁶ bytes.
+        features: length of a feature vector.
+        licence: of the weights.
+        efficient: whether no other one is both faster and at least as accurate.
+        warning: what nobody may overlook; empty if nothing.
+    """
+
+    name: str
+    accuracy: float
+    interval: tuple[float, float]
+    difference_interval: tuple[float, float] | None
+    verdict: str
+    logme: float
+    regularised_h_score: float
+    images_per_second: float
+    megabytes: float
+    features: int
+    licence: str
+    efficient: bool
+    warning: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What `choose` returns.
+
+    Attributes:
+        source: the source's name.
+        images: how many were compared.
+        classes: how many classes they have.
+        tried: the backbones, the most accurate one first.
+        failed: what could not be tried, by name, and why.
+        not_tried: names whose weights are not on this machine.
+        suggested: the fastest one that is not worse than the best.
+    """
+
+    source: str
+    images: int
+    classes: int
+    tried: list[Tried]
+    failed: dict[str, str]
+    not_tried: list[str]
+    suggested: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """A backbone's features of the sample; ``rows`` are the numbers of the images it could read."""
+
+    runner: Runner
+    megabytes: float
+    rows: NDArray[np.intp]
+    features: NDArray[np.float32]
+    images_per_second: float
+
+
+def choose(
+    data: str,
+    config: ChooseConfig,
+    out: Path | None = None,
+    notice: Callable[[str], None] = lambda line: None,
+) -> Chosen:
+    """Try backbones on a sample of a source. One that fails is named and does not end the run.
+
+    Args:
+        data: the source, as `headstart.datasets.open_source` takes it.
+        config: what to try.
+        out: folder for ``choice.json`` and the plot ``accuracy_cost.svg``; None writes nothing.
+        notice: receives one line at a time.
+
+    Raises:
+        InputError: too few labelled images outside of the test split.
+        BackboneError: no backbone is at hand, or every one failed.
+        OutputError: ``out`` cannot be written.
+    """
+    listing = datasets.open_source(data)
+    refs = sample(listing, config.images, config.seed)
+    choices, not_tried = _candidates(config, notice)
+    if out is not None:
+        files.make_folder(out)
+    workers = config.workers or available_cores()
+    held: dict[str, _Embedded] = {}
+    failed: dict[str, str] = {}
+    for number, choice in enumerate(choices, 1):
+        name = choice.name
+        notice(f"{number} of {len(choices)}: {one_line(name)}")
+        try:
+            embedded = _embed(listing, refs, choice, workers)
+            name = embedded.runner.backbone.name
+            held[_unique(name, held)] = embedded
+        except (HeadstartError, MemoryError) as error:
+            failed[_unique(name, failed)] = str(error) or "not enough memory"
+            notice(f"{one_line(name)}: not tried further ({one_line(error)})")
+    if not held:
+        raise BackboneError(f"every backbone failed, {next(iter(failed.items()))[0]} because: "
+                            f"{next(iter(failed.values()))}")  # fmt: skip
+    chosen = _compare(listing, refs, held, failed, not_tried, config.seed, workers)
+    if out is not None:
+        files.write_text(out / TABLE, json.dumps(chosen.to_json(), indent=2))
+        files.write_text(out / PLOT, costs.draw(chosen.to_json()))
+    return chosen
+
+
+def sample(listing: Listing, count: int, seed: int) -> list[ImageRef]:
+    """Draw labelled images outside of the test split, of every class in proportion.
+
+    Every class with `FOLDS` images keeps that many at least, so the sample may be a little larger.
+
+    Raises:
+        InputError: fewer than two classes have enough images.
+    """
+    by_class: dict[str, list[ImageRef]] = {}
+    for ref in listing.images:
+        if ref.label is not None and ref.split != "test":
+            by_class.setdefault(ref.label, []).append(ref)
+    usable = {label: refs for label, refs in by_class.items() if len(refs) >= FOLDS}
+    if len(usable) < 2:
+        raise InputError(
+            f"{one_line(listing.name)}: comparing backbones takes two classes with {FOLDS} "
+            f"labelled images each outside of the test split, and {len(usable)} has that"
+        )
+    share = count / sum(map(len, usable.values()))
+    drawn: list[ImageRef] = []
+    for refs in usable.values():
+        wanted = min(len(refs), max(FOLDS, round(share * len(refs))))
+        drawn += sorted(refs, key=lambda ref: _hash(f"{seed}\0{ref.path}"))[:wanted]
+    return drawn
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _candidates(
+    config: ChooseConfig, notice: Callable[[str], None]
+) -> tuple[list[Choice], list[str]]:
+    """Return what is tried, and the names of what is not because it is not at hand.
+
+    Raises:
+        BackboneError: there is nothing to try.
+    """
+    choices = [Choice(one) if isinstance(one, str) else one for one in config.named]
+    named = {choice.name for choice in choices if not choice.weights}
+    found = backbones.available(config.query, notice) if config.at_hand else []
+    here = [entry for entry in found if backbones.at_hand(entry)]
+    choices += [Choice(entry.name) for entry in here if not {entry.name, entry.base} & named]
+    absent = {entry.name for entry in found} - {entry.name for entry in here}
+    if not choices:
+        raise BackboneError(
+            f"no backbone that matches {one_line(config.query)!r} has its weights on this machine; "
+            "name those to be fetched with --backbone, or see: headstart backbones --at-hand"
+        )
+    return choices, sorted(absent - named)
+
+
+def _embed(listing: Listing, refs: Sequence[ImageRef], choice: Choice, workers: int) -> _Embedded:
+    """Embed the sample, as `headstart.features.embed` does, and time it."""
+    model, _ = export.model_file(choice)
+    runner = Runner(model)
+
+    def one(number: int) -> tuple[int, NDArray[np.float32]] | None:
+        try:
+            content = images.read_file(datasets.location(listing, refs[number]))[0]
+            crop = images.decode(content, runner.backbone.preprocess)
+        except ImageError:
+            return None
+        return number, runner.embed(crop[np.newaxis])[0]
+
+    started = time.perf_counter()
+    rows = [found for found in run_threads(one, range(len(refs)), workers) if found is not None]
+    seconds = time.perf_counter() - started
+    if not rows:
+        raise InputError("none of the sample's images can be read")
+    rows.sort(key=lambda row: row[0])
+    features = np.stack([vector for _, vector in rows])
+    if not np.isfinite(features).all():
+        raise BackboneError("its features are not finite")
+    return _Embedded(
+        runner=runner,
+        megabytes=round(model.stat().st_size / 1e6, 2),
+        rows=np.array([number for number, _ in rows]),
+        features=features,
+        images_per_second=round(len(rows) / seconds, 1),
+    )
+
+
+def _compare(
+    listing: Listing,
+    refs: Sequence[ImageRef],
+    held: dict[str, _Embedded],
+    failed: dict[str, str],
+    not_tried: list[str],
+    seed: int,
+    workers: int,
+) -> Chosen:
+    """Score every backbone on the images that all of them have."""
+    common = set(range(len(refs)))
+    for one in held.values():
+        common &= set(one.rows.tolist())
+    kept = _enough(sorted(common), refs)
+    labels = np.unique([str(refs[row].label) for row in kept], return_inverse=True)[1]
+    fold = divisions(labels, FOLDS, seed)
+    right: dict[str, NDArray[np.bool_]] = {}
+    scores: dict[str, tuple[float, float]] = {}
+    for name, one in held.items():
+        features = one.features[np.searchsorted(one.rows, kept)]
+        training = TrainingSet(features, labels.astype(np.int64), fold, seed, workers)
+        fitted = LogisticRegressionHead().search(training)
+        right[name] = fitted.out_of_fold.argmax(axis=1) == labels
+        scores[name] = (
+            transferability.log_me(training.rows, labels),
+            transferability.h_scores(training.rows, labels)[1],
+        )
+    order = sorted(held, key=lambda name: (-right[name].mean(), -scores[name][0], name))
+    tried = [_tried(name, order[0], held, right, scores, seed) for name in order]
+    usable = [one for one in tried if one.verdict != "worse" and not one.warning] or tried
+    fastest = max(usable, key=lambda one: one.images_per_second)
+    return Chosen(
+        source=one_line(listing.name),
+        images=len(kept),
+        classes=int(labels.max()) + 1,
+        tried=tried,
+        failed=failed,
+        not_tried=not_tried,
+        suggested=fastest.name,
+    )
+
+
+def _enough(rows: list[int], refs: Sequence[ImageRef]) -> list[int]:
+    """Leave out classes that have too few images for the folds.
+
+    Raises:
+        InputError: fewer than two are left.
+    """
+    labels = [refs[row].label for row in rows]
+    counts = {label: labels.count(label) for label in set(labels)}
+    kept = [row for row in rows if counts[refs[row].label] >= FOLDS]
+    if len({refs[row].label for row in kept}) < 2:
+        raise InputError(f"fewer than two classes have {FOLDS} images that can be read")
+    return kept
+
+
+def _tried(
+    name: str,
+    best: str,
+    held: dict[str, _Embedded],
+    right: dict[str, NDArray[np.bool_]],
+    scores: dict[str, tuple[float, float]],
+    seed: int,
+) -> Tried:
+    one, backbone = held[name], held[name].runner.backbone
+    difference = None if name == best else paired_bootstrap(right[name], right[best], seed)
+    verdict = "best" if difference is None else "worse" if difference[1] < 0 else "tie"
+    accuracy, speed = float(right[name].mean()), one.images_per_second
+    beaten = any(
+        right[other].mean() >= accuracy
+        and held[other].images_per_second >= speed
+        and (right[other].mean() > accuracy or held[other].images_per_second > speed)
+        for other in held
+    )
+    return Tried(
+        name=name,
+        accuracy=accuracy,
+        interval=bootstrap_interval(right[name], seed),
+        difference_interval=difference,
+        verdict=verdict,
+        logme=scores[name][0],
+        regularised_h_score=scores[name][1],
+        images_per_second=speed,
+        megabytes=one.megabytes,
+        features=backbone.dim,
+        licence=backbone.licence,
+        efficient=not beaten,
+        warning=backbone.warning,
+    )
+
+
+def _unique(name: str, taken: dict[str, Any]) -> str:
+    """Tell two of the same name apart, such as a network with two layers."""
+    number = 2
+    found = name
+    while found in taken:
+        found = f"{name} ({number})"
+        number += 1
+    return found

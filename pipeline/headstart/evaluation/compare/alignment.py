@@ -1,0 +1,174 @@
+"""Several stores side by side: the images that all of them hold, in the same order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.errors import InputError, one_line
+from headstart.core.records import FeatureSet, flat
+from headstart.core.rows import take
+
+Key = tuple[bytes, str | int]
+
+
+def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
+    """Cut stores down to the images that all of them hold.
+
+    An image is the same where its bytes are; copies within a store are told apart by their paths,
+    as far as these agree. Order, paths, labels, splits and classes are those of the first store,
+    miniatures those of the first store that has them.
+
+    Args:
+        stores: one or more, of the same images with different backbones.
+
+    Returns:
+        The stores with the shared rows, and warnings about what was left out.
+
+    Raises:
+        InputError: two stores hold features of the same extraction, they have no image in common,
+            or they disagree about a label or a split.
+    """
+    if len(stores) == 1:
+        return list(stores), []
+    _check_different(stores)
+    rows = _shared_rows(stores)
+    first = stores[0]
+    if not len(rows[0]):
+        raise InputError(
+            "the stores have no image in common; give stores of the same images, made with"
+            " different backbones"
+        )
+    _check_agreement(stores, rows)
+    pixels = next(
+        (take(s.pixels, r) for s, r in zip(stores, rows, strict=True) if s.pixels is not None), None
+    )
+    shared = dataclasses.replace(
+        first,
+        path=[first.path[row] for row in rows[0]],
+        label=first.label[rows[0]],
+        split=[first.split[row] for row in rows[0]],
+        sha256=first.sha256[rows[0]],
+        pixels=pixels,
+    )
+    aligned = [
+        dataclasses.replace(
+            shared,
+            features=take(store.features, at),
+            extraction=store.extraction,
+            digest=store.digest,
+            model=store.model,
+            weights=store.weights,
+        )
+        for store, at in zip(stores, rows, strict=True)
+    ]
+    return aligned, _about_left_out(stores, len(rows[0]))
+
+
+def backbone_names(stores: Sequence[FeatureSet]) -> list[str]:
+    """Name the stores by their backbones, and tell those of one name apart by what differs.
+
+    Two stores of ``tiny`` that differ in the layer are ``tiny (layer=conv1)`` and
+    ``tiny (layer=conv2)``.
+    """
+    documents = [flat(store.extraction.get("backbone", {})) for store in stores]
+    plain = [str(document.get("name", "")) for document in documents]
+    names = []
+    for name, document in zip(plain, documents, strict=True):
+        rivals = [other for also, other in zip(plain, documents, strict=True) if also == name]
+        differing = [
+            key
+            for key, value in document.items()
+            if any(other.get(key) != value for other in rivals)
+        ]
+        details = ", ".join(f"{_last(key)}={_short(document[key])}" for key in differing)
+        names.append(f"{name} ({details})" if details else name)
+    return names
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _short(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:8]}…"
+
+
+def _check_different(stores: Sequence[FeatureSet]) -> None:
+    for (i, a), (j, b) in combinations(enumerate(stores, start=1), 2):
+        if a.digest == b.digest:
+            raise InputError(
+                f"stores {i} and {j} hold features of the same extraction"
+                f" ({one_line(backbone_names([a])[0])}), so there is nothing to compare; give each"
+                " backbone once"
+            )
+
+
+def _shared_rows(stores: Sequence[FeatureSet]) -> list[NDArray[np.intp]]:
+    """Return each store's rows of the shared images, in the order of the first store."""
+    named = [
+        {(sha.tobytes(), path): row for row, (sha, path) in enumerate(_identities(store))}
+        for store in stores
+    ]
+    same = set(named[0]).intersection(*named[1:])
+    keyed: list[dict[Key, int]] = []
+    for store, rows in zip(stores, named, strict=True):
+        keys: dict[Key, int] = {key: rows[key] for key in same}
+        # What has other paths elsewhere: the copies of an image, one after the other.
+        rest = sorted(row for key, row in rows.items() if key not in same)
+        copies: dict[bytes, int] = {}
+        for row in sorted(rest, key=lambda row: store.path[row]):
+            content = store.sha256[row].tobytes()
+            number = copies[content] = copies.get(content, -1) + 1
+            keys[content, number] = row
+        keyed.append(keys)
+    shared = set(keyed[0]).intersection(*keyed[1:])
+    order = sorted(shared, key=keyed[0].__getitem__)
+    return [np.array([keys[key] for key in order], np.intp) for keys in keyed]
+
+
+def _identities(store: FeatureSet) -> zip[tuple[NDArray[np.uint8], str]]:
+    return zip(store.sha256, store.path, strict=True)
+
+
+def _check_agreement(stores: Sequence[FeatureSet], rows: Sequence[NDArray[np.intp]]) -> None:
+    """Refuse stores that say different things of the same image."""
+    facts = [
+        [(_label(store, row), store.split[row]) for row in at]
+        for store, at in zip(stores, rows, strict=True)
+    ]
+    for number, other in enumerate(facts[1:], start=2):
+        differ = [i for i, (a, b) in enumerate(zip(facts[0], other, strict=True)) if a != b]
+        if differ:
+            (label, split), (other_label, other_split) = facts[0][differ[0]], other[differ[0]]
+            what = "label" if label != other_label else "split"
+            here, there = (label, other_label) if what == "label" else (split, other_split)
+            raise InputError(
+                f"stores 1 and {number} disagree about the {what} of {len(differ):,}"
+                f" image{'' if len(differ) == 1 else 's'}, for instance"
+                f" {one_line(stores[0].path[rows[0][differ[0]]])}: it is"
+                f" {one_line(here) or 'empty'} in one and {one_line(there) or 'empty'} in the"
+                " other; run headstart features again for both, on the same data"
+            )
+
+
+def _label(store: FeatureSet, row: int) -> str:
+    code = int(store.label[row])
+    return store.classes[code] if code >= 0 else ""
+
+
+def _about_left_out(stores: Sequence[FeatureSet], shared: int) -> list[str]:
+    left = [len(store.path) - shared for store in stores]
+    if not any(left):
+        return []
+    told = ", ".join(
+        f"{number:,} of {one_line(name)}"
+        for number, name in zip(left, backbone_names(stores), strict=True)
+    )
+    return [f"Compared on the {shared:,} images that all stores hold; left out: {told}."]

@@ -1,0 +1,86 @@
+"""What a comparison was made of: the digest of its inputs, and its provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import headstart
+from headstart.core.records import FeatureSet, digest_of
+from headstart.core.rows import StoredRows, blocks
+from headstart.evaluation.compare.config import CompareConfig
+
+RUN = ("embedded", "seconds", "device", "provider")  # facts of a store's last run
+BLOCK = 8192  # rows that are hashed at once
+PACKAGES = ("numpy", "scipy", "scikit-learn", "joblib")
+
+
+def inputs_digest(
+    stores: Sequence[FeatureSet],
+    config: CompareConfig,
+    named_groups: Mapping[str, str] | None = None,
+) -> str:
+    """Return the identity of a comparison, which its provenance keeps as ``inputs``.
+
+    The same digest means the same results: data, what is compared and how, and the version of
+    Headstart are in it.
+    """
+    wanted = dataclasses.asdict(config)
+    for name in ("workers", "engine", "address"):  # they do not change the results
+        del wanted[name]
+    streamed = [number for number, store in enumerate(stores) if is_streamed(store)]
+    return digest_of(
+        ({"streamed": streamed} if streamed else {})
+        | {
+            "data": [_data_hash(store) for store in stores],
+            "groups": dict(named_groups or {}),
+            "config": wanted,
+            "headstart": headstart.__version__,
+        }
+    )
+
+
+def provenance(inputs: str, stores: Mapping[str, FeatureSet]) -> dict[str, Any]:
+    """Return the versions and the machine that a comparison ran with, and what made its features.
+
+    Args:
+        inputs: from `inputs_digest`.
+        stores: the features by the name of their backbone.
+    """
+    software = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "software": {"headstart": headstart.__version__} | software,
+        "machine": {
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "python": platform.python_version(),
+        },
+        "inputs": inputs,
+        "features": [
+            {"backbone": name} | {key: store.run[key] for key in RUN if key in store.run}
+            for name, store in stores.items()
+        ],
+    }
+
+
+def is_streamed(data: FeatureSet) -> bool:
+    """Say whether features stay on disk."""
+    return isinstance(data.features, StoredRows)
+
+
+def _data_hash(data: FeatureSet) -> str:
+    """Return a SHA-256 over everything that the results depend on."""
+    names = {"path": data.path, "split": data.split, "classes": data.classes, "of": data.digest}
+    content = hashlib.sha256(digest_of(names).encode())
+    arrays: list[Any] = [data.features, data.label, data.sha256]
+    for array in arrays if data.pixels is None else [*arrays, data.pixels]:
+        for _, rows in blocks(array, BLOCK):
+            content.update(np.ascontiguousarray(rows).data)
+    return content.hexdigest()

@@ -1,0 +1,241 @@
+"""What the features tell besides the comparison: copies, wrong labels, a learning curve, scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import backbones
+from headstart.core.errors import one_line
+from headstart.core.records import FeatureSet
+from headstart.evaluation import duplicates, label_errors, learning_curve, transferability
+from headstart.evaluation.compare.identity import is_streamed
+from headstart.evaluation.compare.scoring import Entry
+from headstart.evaluation.duplicates import Duplicates
+from headstart.evaluation.label_errors import LabelErrors
+from headstart.evaluation.splits import Protocol
+from headstart.evaluation.splits.wording import utf8
+from headstart.heads import HEADS, sampling
+from headstart.heads.logistic import LogisticRegressionHead
+from headstart.heads.search import TrainingSet
+
+NEAR_DUPLICATES = "near-duplicates"
+HELD_OUT = 4_000  # images of features on disk that a draw of the learning curve is scored on
+NAMED = 3  # pairs of files that a warning names; the others are in duplicates.csv
+_USUAL_C = 3.0  # for label errors, where logistic regression was not asked for
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """Training images whose labels are in doubt.
+
+    Attributes:
+        rows: ``(m,)`` rows of the feature set that were judged, ascending.
+        found: what was found, for these rows.
+        rounds: how often models judged them.
+    """
+
+    rows: NDArray[np.intp]
+    found: LabelErrors
+    rounds: int = 2
+
+
+# ---- copies --------------------------------------------------------------------------------------
+
+
+def find_duplicates(data: FeatureSet, near: bool) -> Duplicates:
+    """Find the copies among all images, labelled or not.
+
+    Comparing all pairs grows with their number: of a store on disk, only images with the same
+    bytes are looked for.
+    """
+    near = near and not is_streamed(data)
+    return duplicates.find(data.features, data.sha256, data.pixels, near)
+
+
+def about_duplicates(data: FeatureSet, found: Duplicates) -> list[str]:
+    """Return a warning, naming the files, if copies have different labels."""
+    warnings = []
+    for exact, what in ((True, "Identical images"), (False, "Near-identical images")):
+        pairs = _contradictions(data, found, exact)
+        if pairs:
+            named = "; ".join(
+                f"{_labelled(data, a)} and {_labelled(data, b)}" for a, b in pairs[:NAMED]
+            )
+            rest = len(pairs) - NAMED
+            warnings.append(
+                f"{what} have different labels: {named}"
+                f"{f'; and {rest:,} more' if rest > 0 else ''}. Correct the labels and run"
+                " headstart features again."
+            )
+    return warnings
+
+
+def describe_duplicates(data: FeatureSet, found: Duplicates, protocol: Protocol) -> dict[str, Any]:
+    """Return the ``insights.duplicates`` of ``results.json``."""
+    rows = found.rows
+    leaked = protocol.test[protocol.twins & (found.twin[protocol.test] >= 0)]
+    return {
+        "images": len(rows),
+        "groups": len(np.unique(found.group[rows])),
+        "exact": int(found.exact.sum()),
+        "near": len(rows) - int(found.exact.sum()),
+        "rule": "the same bytes" if is_streamed(data) else duplicates.rule(data.pixels is not None),
+        "test_images_with_twins_in_training": [utf8(data.path[row]) for row in leaked],
+        "contradicting": [
+            [utf8(data.path[a]), utf8(data.path[b])]
+            for exact in (True, False)
+            for a, b in _contradictions(data, found, exact)
+        ],
+    }
+
+
+def _contradictions(data: FeatureSet, found: Duplicates, exact: bool) -> list[tuple[int, int]]:
+    """Return pairs of an image and its closest copy that have different labels, each once."""
+    rows = found.rows
+    rows = rows[(data.label[rows] >= 0) & (data.label[found.twin[rows]] >= 0)]
+    rows = rows[found.exact[rows] == exact]
+    pairs = np.sort(np.column_stack([rows, found.twin[rows]]), axis=1)
+    differ = data.label[pairs[:, 0]] != data.label[pairs[:, 1]]
+    return [(int(a), int(b)) for a, b in np.unique(pairs[differ], axis=0)]
+
+
+def _labelled(data: FeatureSet, row: int) -> str:
+    return f"{one_line(data.path[row])} ({one_line(data.classes[data.label[row]])})"
+
+
+# ---- labels --------------------------------------------------------------------------------------
+
+
+def find_label_errors(
+    training: TrainingSet, protocol: Protocol, entries: Sequence[Entry]
+) -> Suspects:
+    """Judge the labels of the training images by models that have not seen them.
+
+    Whatever the best head is, the probabilities are those of logistic regression: calibrated ones
+    of a support vector machine rank errors much worse (`benchmarks/label_errors.py`). They are
+    worked out twice, the second time by models that are spared the suspects of the first: errors
+    that repeat, as mistaking one class for another does, would else vouch for each other. Of
+    features on disk, which each round would read many times, they are worked out once.
+
+    Args:
+        training: the training images, with the features that the best head reads.
+        protocol: which rows they are.
+        entries: the heads on these features.
+    """
+    head = LogisticRegressionHead()
+    fitted = [entry.head for entry in entries if entry.head.name == head.name]
+    params = fitted[0].params if fitted else {"C": _USUAL_C}
+    probabilities = fitted[0].out_of_fold if fitted else _out_of_fold(head, params, training)
+    judged = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
+    labels = training.labels[judged]
+    first = label_errors.find(labels, probabilities[judged])
+    if training.streamed:
+        return Suspects(protocol.train[judged], first, rounds=1)
+    suspect = np.zeros(len(training.labels), bool)
+    suspect[judged[first.suspects]] = True
+    parts = [(_spared(fit, suspect, training.labels), held) for fit, held in training.folds]
+    second = _out_of_fold(head, params, training.divided(parts))
+    return Suspects(protocol.train[judged], label_errors.find(labels, second[judged]))
+
+
+def describe_label_errors(suspects: Suspects) -> dict[str, Any]:
+    """Return the ``insights.label_errors`` of ``results.json``."""
+    return {
+        "images": len(suspects.rows),
+        "suspects": len(suspects.found.suspects),
+        "method": "confident learning on out-of-fold logistic regression"
+        + (", in one round" if suspects.rounds == 1 else ""),
+    }
+
+
+def _out_of_fold(
+    head: LogisticRegressionHead, params: dict[str, Any], training: TrainingSet
+) -> NDArray[np.floating]:
+    return training.gather(head.answers(params, training))
+
+
+def _spared(
+    fit: NDArray[np.intp], suspect: NDArray[np.bool_], labels: NDArray[np.int64]
+) -> NDArray[np.intp]:
+    """Return the rows without suspects, or all of them if that would remove a class."""
+    kept = fit[~suspect[fit]]
+    return kept if len(np.unique(labels[kept])) == len(np.unique(labels[fit])) else fit
+
+
+# ---- more images, other backbones ----------------------------------------------------------------
+
+
+def learn_curve(training: TrainingSet, best: Entry) -> dict[str, Any]:
+    """Return the ``insights.learning_curve`` of ``results.json``, for the best head."""
+    family, params = HEADS[best.head.name], best.head.params
+    division = np.atleast_2d(training.fold)[0]
+
+    def answers(
+        parts: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    ) -> list[NDArray[np.intp]]:
+        if not parts:
+            return []
+        data = training
+        if training.streamed:  # what is fitted on and held out fits into memory
+            used = np.unique(np.concatenate([rows for part in parts for rows in part]))
+            data = training.part(used)
+            parts = [(np.searchsorted(used, a), np.searchsorted(used, b)) for a, b in parts]
+        return [a.argmax(axis=1) for a in family.answers(params, data.divided(parts))]
+
+    whole: NDArray[np.intp] = best.head.out_of_fold.argmax(axis=1)
+    if len(np.atleast_2d(training.fold)) > 1:  # a mean over repeats is better than one model
+        for number in np.unique(division[division >= 0]):
+            held_out = np.flatnonzero(division == number)
+            whole[held_out] = answers([(np.flatnonzero(division != number), held_out)])[0]
+    draws = learning_curve.draw(training.labels, division, training.seed)
+    if training.streamed:
+        draws = [_thinned(one, best, training.seed) for one in draws]
+    curve = learning_curve.measure(draws, training.labels, answers, whole)
+    described = learning_curve.describe(curve, len(training.labels), training.seed)
+    return {"head": best.head.name, "backbone": best.backbone} | described
+
+
+def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:
+    """Hold fewer images out, of those that the best head has an out-of-fold answer for.
+
+    What it has none for, it was not fitted on either: the largest size is without them.
+    """
+    answered = np.isfinite(best.head.out_of_fold[:, 0])
+    known, whole = (rows[answered[rows]] for rows in (draw.held_out, draw.fits[-1]))
+    rng = np.random.default_rng(seed)
+    held_out = np.sort(rng.choice(known, min(HELD_OUT, len(known)), replace=False))
+    return dataclasses.replace(draw, held_out=held_out, fits=[*draw.fits[:-1], whole])
+
+
+def score_backbone(store: FeatureSet, training: TrainingSet) -> dict[str, float | None]:
+    """Return the ``scores`` of a backbone, from its normalised training rows alone.
+
+    Of features on disk, from some of them.
+
+    ``nce`` and ``leep`` need the classifier that the backbone was trained with; they are None
+    where it is not at hand.
+    """
+    if training.streamed:
+        training = sampling.tuning_part(training)
+    rows, labels = training.rows, training.labels
+    h_score, regularised = transferability.h_scores(rows, labels)
+    scores: dict[str, float | None] = {
+        "logme": transferability.log_me(rows, labels),
+        "h_score": h_score,
+        "regularised_h_score": regularised,
+        "nce": None,
+        "leep": None,
+    }
+    classifier = backbones.classifier(store.extraction.get("backbone", {}))
+    if classifier is not None:
+        weight, bias = classifier
+        source = transferability.softmax(training.features @ weight.T + bias)
+        scores["nce"] = transferability.nce(source.argmax(axis=1), labels)
+        scores["leep"] = transferability.leep(source, labels)
+    return scores

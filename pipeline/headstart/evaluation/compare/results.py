@@ -1,0 +1,149 @@
+"""Writing a comparison down."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.core.files import write_text
+from headstart.core.records import Comparison
+from headstart.evaluation.compare.stage import Outcome
+
+# A list of numbers, spread over lines; a text cannot look like it, since it holds no line break.
+_NUMBERS = re.compile(r"\[\n\s+(?:null|[-\d])[-+.\deE,\snul]*\n\s+\]")
+_ZERO = 5e-7  # what six decimals cannot show
+
+
+def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tuple[Path, Path]:
+    """Write ``results.json`` and the tables beside it, each whole or not at all.
+
+    ``predictions.csv`` has a row for each test image: ``path``, ``true``, ``predicted``,
+    ``correct``, the best head's probability ``p:<class>`` of every class, and what each other head
+    predicts, ``by:<head>`` or, with several backbones, ``by:<backbone>/<head>``.
+
+    ``label_issues.csv`` has a row for each training image whose label is in doubt, the most
+    doubtful first: ``path``, ``split``, ``given`` and ``suggested`` label and ``score``, 0 to 1,
+    how probable the given label is to models that have not seen the image.
+
+    ``duplicates.csv`` has a row for each image that occurs more than once, those of a ``group``
+    together: ``path``, ``split``, ``label`` (empty if unknown), ``used`` for ``train`` or ``test``
+    (empty if for neither), ``twin`` the path of its closest copy, ``kind`` of that copy, ``exact``
+    or ``near``, and how close it is, ``cosine`` of the features and ``correlation`` of the
+    miniatures (empty without them).
+
+    All are UTF-8; bytes of names that are not Unicode are written as backslash escapes.
+
+    Args:
+        folder: where; it is made if it is missing.
+        comparison: from `compare`.
+        outcome: from `compare`.
+
+    Returns:
+        The paths of the first two.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    results, predictions = folder / "results.json", folder / "predictions.csv"
+    write_text(predictions, _predictions(outcome))
+    write_text(folder / "label_issues.csv", _label_issues(outcome))
+    write_text(folder / "duplicates.csv", _duplicates(outcome))
+    write_text(results, document(comparison.to_json()))
+    return results, predictions
+
+
+def document(results: dict[str, Any]) -> str:
+    """Return a JSON document as text, indented, with lists of numbers on one line each."""
+    text = json.dumps(results, ensure_ascii=False, allow_nan=False, indent=2)
+    return _NUMBERS.sub(_on_one_line, text) + "\n"
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return f"[{' '.join(numbers[0][1:-1].split())}]"
+
+
+def _predictions(outcome: Outcome) -> str:
+    best, *others = outcome.entries
+    data, classes = best.data, best.data.classes
+    several = len({entry.backbone for entry in outcome.entries}) > 1
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(
+        [
+            *("path", "true", "predicted", "correct"),
+            *(f"p:{name}" for name in classes),
+            *(f"by:{e.backbone}/{e.head.name}" if several else f"by:{e.head.name}" for e in others),
+        ]
+    )
+    answers = np.array([entry.predicted for entry in outcome.entries]).T
+    for row, (first, *rest), probabilities in zip(
+        outcome.protocol.test, answers, best.probabilities, strict=True
+    ):
+        true = int(data.label[row])
+        table.writerow(
+            [
+                data.path[row],
+                classes[true],
+                classes[first],
+                "true" if true == first else "false",
+                *("0" if p < _ZERO else f"{p:.6f}" for p in probabilities.tolist()),
+                *(classes[code] for code in rest),
+            ]
+        )
+    return text.getvalue()
+
+
+def _label_issues(outcome: Outcome) -> str:
+    data, suspects = outcome.best.data, outcome.suspects
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "split", "given", "suggested", "score"])
+    for at in suspects.found.suspects:
+        row = suspects.rows[at]
+        table.writerow(
+            [
+                data.path[row],
+                data.split[row],
+                data.classes[data.label[row]],
+                data.classes[suspects.found.suggested[at]],
+                f"{suspects.found.quality[at]:.6f}",
+            ]
+        )
+    return text.getvalue()
+
+
+def _duplicates(outcome: Outcome) -> str:
+    data, copies = outcome.best.data, outcome.copies
+    used = np.full(len(data.path), "", object)
+    used[outcome.protocol.train], used[outcome.protocol.test] = "train", "test"
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(
+        ["group", "path", "split", "label", "used", "twin", "kind", "cosine", "correlation"]
+    )
+    groups = {
+        number: place for place, number in enumerate(dict.fromkeys(copies.group[copies.rows]))
+    }
+    for row in copies.rows:
+        label = int(data.label[row])
+        correlation = copies.correlation[row]
+        table.writerow(
+            [
+                groups[copies.group[row]],
+                data.path[row],
+                data.split[row],
+                data.classes[label] if label >= 0 else "",
+                used[row],
+                data.path[copies.twin[row]],
+                "exact" if copies.exact[row] else "near",
+                f"{copies.cosine[row]:.4f}",
+                "" if np.isnan(correlation) else f"{correlation:.4f}",
+            ]
+        )
+    return text.getvalue()

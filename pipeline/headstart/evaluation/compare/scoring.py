@@ -1,0 +1,224 @@
+"""From probabilities on the test images to the figures and the verdict of each head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.records import FeatureSet, HeadResult
+from headstart.evaluation import metrics
+from headstart.heads.search import FittedHead
+
+LARGE_MODEL = 100  # MB that a head may add to a model file without a word
+DENSE_CLASSES = 100  # with more, a confusion matrix is written without its zeros
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the leaderboard: a fitted head, and what it says of the test images.
+
+    Attributes:
+        backbone: whose features it reads; empty for a baseline.
+        data: the feature set that it was fitted on.
+        head: the fitted head. Its estimator takes raw ``(n, d) float32`` features, and its
+            ``classes_`` are codes into ``FeatureSet.classes``, without those never trained on.
+        probabilities: ``(n_test, k) float64`` on the test images.
+        predict_seconds: wall time they took.
+    """
+
+    backbone: str
+    data: FeatureSet
+    head: FittedHead
+    probabilities: NDArray[np.float64]
+    predict_seconds: float
+
+    @property
+    def predicted(self) -> NDArray[np.intp]:
+        """The most probable class of each test image, ``(n_test,)`` codes."""
+        predicted: NDArray[np.intp] = self.probabilities.argmax(axis=1)
+        return predicted
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What the test split is scored against.
+
+    Attributes:
+        true: ``(n_test,)`` codes.
+        group: ``(n_test,)`` which test images belong together; these are resampled together.
+        twins: ``(n_test,)`` which ones belong together with a training image.
+        seed: of the resampling.
+    """
+
+    true: NDArray[np.int32]
+    group: NDArray[np.intp]
+    twins: NDArray[np.bool_]
+    seed: int
+
+    def without_twins(
+        self, correct: NDArray[np.bool_]
+    ) -> tuple[float | None, metrics.Interval | None]:
+        """Return the accuracy on the images without twins, and its interval.
+
+        Both are None where that is every test image, or none.
+        """
+        apart = ~self.twins
+        if apart.all() or not apart.any():
+            return None, None
+        rest = correct[apart]
+        interval = metrics.bootstrap_interval(rest, self.seed, groups=self.group[apart])
+        return float(rest.mean()), interval
+
+
+def score_heads(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
+    """Score every head, and set each against the first one on the same images.
+
+    A head is ``worse`` where the 95 % interval of the difference in accuracy, from a paired
+    bootstrap, lies below 0; otherwise it is a ``tie``: these images do not show that the best head
+    is better. A head that does better than the best one is a tie too, because choosing it for that
+    would be choosing by the test; `about_the_choice` says so in words.
+    """
+    best = entries[0].predicted == test.true
+    results = []
+    for number, entry in enumerate(entries):
+        against: dict[str, Any] = {"verdict": "best"}
+        if number:
+            correct = entry.predicted == test.true
+            interval = metrics.paired_bootstrap(correct, best, test.seed, groups=test.group)
+            against = {
+                "verdict": "worse" if interval[1] < 0 else "tie",
+                "difference": float(correct.mean() - best.mean()),
+                "difference_ci": interval,
+                "mcnemar_p": metrics.mcnemar(correct, best),
+            }
+        results.append(_result(entry, test, **against))
+    return results
+
+
+def score_baselines(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
+    """Score what can be had without a backbone."""
+    return [_result(entry, test, verdict="") for entry in entries]
+
+
+def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
+    """Return a warning if a head is measurably better on the test than the one chosen."""
+    better = [
+        r
+        for r in results
+        if r.difference_ci is not None
+        and r.difference_ci[0] > 0
+        and r.cv_accuracy <= results[0].cv_accuracy  # else it could not be chosen
+    ]
+    several = len({result.backbone for result in results}) > 1
+    names = [f"{r.name} on {r.backbone}" if several else r.name for r in better]
+    if not names:
+        return []
+    return [
+        f"On these test images {', '.join(names)} {'is' if len(names) == 1 else 'are'} measurably"
+        f" better than {results[0].name}, which cross-validation chose. The choice stands, because"
+        " choosing by the test would spoil it; more data would tell."
+    ]
+
+
+def about_perfection(results: Sequence[HeadResult], n_test: int) -> list[str]:
+    """Return a warning if a head made no error, since its interval then has no width.
+
+    The bound is the rule of three: Hanley and Lippman-Hand, *If Nothing Goes Wrong, Is Everything
+    All Right?*, 1983.
+    """
+    perfect = [result.name for result in results if result.test_accuracy == 1]
+    if not perfect:
+        return []
+    return [
+        f"No error on {n_test:,} test images ({', '.join(dict.fromkeys(perfect))}): an interval"
+        " without width shows no doubt, yet up to"
+        f" {min(1.0, 3 / n_test):.1%} of further images may be misclassified (rule of three)."
+    ]
+
+
+def rank(entry: Entry) -> tuple[bool, float]:
+    """Order heads, best first: those that a model file can be made of, by cross-validation."""
+    return not entry.head.portable, -entry.head.cv_accuracy
+
+
+def about_those_not_chosen(entries: Sequence[Entry]) -> list[str]:
+    """Return a warning about heads that could not have been chosen."""
+    several = len({entry.backbone for entry in entries}) > 1
+    return [
+        f"{entry.head.name}{f' on {entry.backbone}' if several else ''} has"
+        f" {entry.head.cv_accuracy:.1%} in cross-validation and cannot be chosen: its model would"
+        " hold the features of all training images,"
+        f" {4 * len(entry.head.out_of_fold) * entry.data.features.shape[1] / 1e6:,.0f} MB."
+        for entry in entries
+        if not entry.head.portable
+    ]
+
+
+def about_size(best: Entry, n_train: int) -> list[str]:
+    """Return a warning if the best head keeps so many training rows that its file is large."""
+    dim = best.data.features.shape[1]
+    size = 4 * n_train * dim / 1e6
+    if best.head.name != "knn" or size < LARGE_MODEL:
+        return []
+    return [
+        f"knn keeps every training image's features: {n_train:,} × {dim:,} values make model.onnx"
+        f" about {size:,.0f} MB larger and its predictions slower than those of any other head."
+        " Leave it out with --heads if that matters."
+    ]
+
+
+def _result(entry: Entry, test: HeldOut, **against: Any) -> HeadResult:  # noqa: ANN401
+    head, true, probabilities = entry.head, test.true, entry.probabilities
+    predicted, confidence = entry.predicted, probabilities.max(axis=1)
+    correct, k = predicted == true, probabilities.shape[1]
+    intervals = metrics.score_intervals(true, probabilities, test.seed, groups=test.group)
+    without, without_ci = test.without_twins(correct)
+    return HeadResult(
+        name=head.name,
+        backbone=entry.backbone,
+        approximation=head.approximation,
+        params=head.params,
+        cv_accuracy=head.cv_accuracy,
+        cv_std=head.cv_std,
+        test_accuracy=metrics.accuracy(true, predicted),
+        test_accuracy_ci=intervals.pop("accuracy") or (0.0, 1.0),
+        balanced_accuracy=metrics.balanced_accuracy(true, predicted),
+        macro_f1=metrics.macro_f1(true, predicted),
+        log_loss=metrics.log_loss(true, probabilities),
+        roc_auc=metrics.roc_auc(true, probabilities)[0],
+        ece=metrics.expected_calibration_error(correct, confidence),
+        intervals=intervals,
+        per_class=_columns(metrics.class_scores(true, predicted, k)),
+        reliability=_columns(metrics.reliability(correct, confidence)),
+        seconds=round(head.seconds, 3),
+        predict_seconds=round(entry.predict_seconds, 4),
+        confusion=_confusion(true, predicted, k),
+        grid=head.grid,
+        test_accuracy_without_twins=without,
+        test_accuracy_without_twins_ci=without_ci,
+        **against,
+    )
+
+
+def _columns(table: metrics.ClassScores | metrics.Reliability) -> dict[str, list[Any]]:
+    """Return a table's columns as JSON lists, with None for NaN."""
+    return {
+        name: [None if math.isnan(value) else value for value in column.tolist()]
+        for name, column in table._asdict().items()
+    }
+
+
+def _confusion(
+    true: NDArray[np.int32], predicted: NDArray[np.intp], k: int
+) -> list[list[int]] | dict[str, Any]:
+    """Count confusions as `HeadResult.confusion` holds them."""
+    if k <= DENSE_CLASSES:
+        dense: list[list[int]] = metrics.confusion(true, predicted, k).tolist()
+        return dense
+    pairs, counts = np.unique(np.column_stack([true, predicted]), axis=0, return_counts=True)
+    return {"shape": [k, k], "cells": np.column_stack([pairs, counts]).tolist()}

@@ -1,0 +1,80 @@
+"""How the user wants images to be divided and heads to be tuned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from headstart.core.errors import InputError, one_line
+
+MAX_SEED = 2**32 - 1
+CROSS_VALIDATION, PREDEFINED = VALIDATION = ("cross-validation", "predefined")
+REDUCE, ERROR, DROP = SMALL_CLASSES = ("reduce", "error", "drop")
+
+TINY = 200  # training images; below, one division into folds decides too much
+WANTED_ANSWERS = 1000  # out-of-fold answers that repeats should bring
+MAX_REPEATS = 10
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What decides who trains and who tests.
+
+    Attributes:
+        folds: number of folds of the cross-validation, at least 2.
+        seed: of the folds, the held-out test and the intervals, 0 to 2^32 - 1.
+        repeats: how often the cross-validation is repeated with other folds; None for as often as
+            `repeats_for` says.
+        validation: ``cross-validation``, where a predefined validation split joins the training
+            images; or ``predefined``, where heads are chosen on it.
+        small_classes: what becomes of a class with fewer training images than folds: ``reduce``
+            the folds, an ``error``, or ``drop`` the class.
+    """
+
+    folds: int = 5
+    seed: int = 0
+    repeats: int | None = None
+    validation: str = CROSS_VALIDATION
+    small_classes: str = REDUCE
+
+    def __post_init__(self) -> None:
+        """Check the values, so that a wrong one is refused before any work.
+
+        Raises:
+            InputError: a value is out of range, or two of them contradict each other.
+        """
+        if self.folds < 2:
+            raise InputError(f"cross-validation with {self.folds} folds is none; use 2 or more")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InputError(f"the seed {self.seed} is not between 0 and {MAX_SEED}")
+        if self.repeats is not None and self.repeats < 1:
+            raise InputError(f"cross-validation cannot be done {self.repeats} times; use 1 or more")
+        _check_choice("validation", self.validation, VALIDATION)
+        _check_choice("small classes", self.small_classes, SMALL_CLASSES)
+        if self.repeats is not None and self.validation == PREDEFINED:
+            raise InputError(
+                "a predefined validation split cannot be repeated; leave out either --repeats or"
+                " --validation predefined"
+            )
+
+    def repeats_for(self, n_train: int) -> int:
+        """Return how often the cross-validation is done on so many training images.
+
+        If it was not said: once from 200 training images on. With fewer, the luck of one division
+        into folds may decide between heads, so it is repeated until there are 1,000 out-of-fold
+        answers, 10 times at most. Source: Kim, *Estimating Classification Error Rate: Repeated
+        Cross-Validation, Repeated Hold-Out and Bootstrap*, 2009.
+
+        >>> [Rules().repeats_for(n) for n in (20, 150, 199, 200)]
+        [10, 7, 6, 1]
+        """
+        if self.validation == PREDEFINED:
+            return 1
+        if self.repeats is not None:
+            return self.repeats
+        return 1 if n_train >= TINY else min(MAX_REPEATS, math.ceil(WANTED_ANSWERS / n_train))
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{what} cannot be {one_line(value)}; choose among {', '.join(choices)}")

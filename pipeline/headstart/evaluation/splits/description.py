@@ -1,0 +1,81 @@
+"""What the results say about the data and the protocol."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from headstart.core.records import FeatureSet
+from headstart.evaluation import groups, metrics
+from headstart.evaluation.splits.config import Rules
+from headstart.evaluation.splits.split import HELD_OUT_SHARE, Protocol
+from headstart.evaluation.splits.wording import count, utf8
+
+
+def describe_dataset(data: FeatureSet, protocol: Protocol) -> dict[str, Any]:
+    """Return the ``dataset`` of ``results.json``; its image counts are of labelled images."""
+    names = [utf8(name) for name in data.classes]
+    images: dict[str, dict[str, int]] = {}
+    for split, code in zip(data.split, data.label.tolist(), strict=True):
+        if code >= 0:
+            counts = images.setdefault(utf8(split), dict.fromkeys(names, 0))
+            counts[names[code]] += 1
+    reasons = Counter(utf8(reason) for _, reason in data.failures)
+    return {
+        "name": utf8(data.name),
+        "classes": names,
+        "images": images,
+        "n_images": len(data.label),
+        "failures": len(data.failures),
+        "failure_reasons": dict(sorted(reasons.items())),
+        "test_split": "predefined" if protocol.predefined else "held out",
+    }
+
+
+def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dict[str, Any]:
+    """Return the ``protocol`` of ``results.json``."""
+    n_test = len(protocol.test)
+    if protocol.predefined:
+        how = f"The data's own split named test: {count(n_test, 'image')}"
+    else:
+        how = (
+            f"No split is named test, so {100 * HELD_OUT_SHARE:.0f} % of each class was held out,"
+            f" drawn with seed {rules.seed}, images that belong together on one side:"
+            f" {count(n_test, 'image')}"
+        )
+    used = np.concatenate([protocol.train, protocol.test])
+    return {
+        "folds": protocol.folds,
+        "repeats": protocol.repeats,
+        "seed": rules.seed,
+        "validation": rules.validation,
+        "tuned_on": _tuning(data, protocol),
+        "n_train": len(protocol.train),
+        "n_test": n_test,
+        "n_related": int(np.sum(groups.sizes(protocol.group[used]) > 1)),
+        "n_twins": int(protocol.twins.sum()),
+        "scoring": "accuracy",
+        "interval": f"{100 * metrics.LEVEL:.0f} % bootstrap, {metrics.RESAMPLES} resamples",
+        "test_split": f"{how}, scored once for each head after every choice was made.",
+    }
+
+
+def _tuning(data: FeatureSet, protocol: Protocol) -> str:
+    n_train = len(protocol.train)
+    if protocol.validation is not None:
+        held_out = int(protocol.validation.sum())
+        return (
+            f"the data's own split named validation, {count(held_out, 'image')}, after fitting on"
+            f" the other {n_train - held_out:,} training images"
+        )
+    splits = sorted({data.split[row] for row in protocol.train} - {""})
+    origin = f" (splits {', '.join(splits)})" if len(splits) > 1 else ""
+    apart = groups.sizes(protocol.group[protocol.train]).max() == 1
+    together = "" if apart else ", images that belong together in one fold,"
+    again = "" if protocol.repeats == 1 else f", repeated {protocol.repeats} times,"
+    return (
+        f"{protocol.folds}-fold stratified cross-validation{again}{together} on {n_train:,}"
+        f" training images{origin}"
+    )

@@ -1,0 +1,189 @@
+"""Dividing the labelled images into training, validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.errors import InputError, one_line
+from headstart.core.records import FeatureSet
+from headstart.evaluation import groups
+from headstart.evaluation.groups import Partition
+from headstart.evaluation.splits.config import PREDEFINED, Rules
+from headstart.evaluation.splits.small_classes import check_classes
+from headstart.evaluation.splits.warnings import (
+    about_leaks,
+    about_rows,
+    about_validation,
+    check_features,
+)
+
+HELD_OUT_SHARE = 0.2
+COPIES = "byte-for-byte copies"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The division of a feature set.
+
+    Attributes:
+        train: rows for tuning and fitting, ascending.
+        test: rows that are scored once, ascending.
+        predefined: whether the test rows are the data's own split named test.
+        validation: ``(n_train,)`` which training rows heads are chosen on while they are fitted
+            on the others; None where they are chosen by cross-validation.
+        folds: number of folds of the cross-validation on ``train``.
+        repeats: how often it is done, each time with other folds.
+        group: ``(n,)`` which rows of the feature set belong together; these are in one fold.
+        twins: ``(n_test,)`` which test images belong together with a training image.
+        warnings: plain sentences about the data.
+    """
+
+    train: NDArray[np.intp]
+    test: NDArray[np.intp]
+    predefined: bool
+    validation: NDArray[np.bool_] | None
+    folds: int
+    repeats: int
+    group: Partition
+    twins: NDArray[np.bool_]
+    warnings: list[str]
+
+
+def make_protocol(
+    data: FeatureSet,
+    rules: Rules,
+    related: Mapping[str, Partition] | None = None,
+    alike: Mapping[str, Partition] | None = None,
+) -> Protocol:
+    """Divide the labelled images into a training pool and a test split, and check both.
+
+    A split named test is taken as it is. Without one, 20 % of each class are held out, with images
+    that belong together kept on one side. Byte-identical images always belong together.
+
+    Args:
+        data: the features.
+        rules: how it is wanted.
+        related: further partitions ``(n,)`` of all rows into images that belong together, by what
+            a training image is to a test image, in the plural (``near-duplicates``).
+        alike: the same, for what is not kept together: images that it puts together may be divided
+            among folds, but a test image with such a companion in training counts as a twin.
+            Takes the place of what ``related`` says under the same name.
+
+    Raises:
+        InputError: there are no labels, no training images, one class only, a class too small for
+            the rules, features that are not finite, too few images to hold out a test, or no
+            validation split where one is wanted.
+    """
+    labelled = np.flatnonzero(data.label >= 0)
+    if not len(labelled):
+        raise InputError(
+            f"{one_line(data.name)} has no labelled images; put the images of each class into a"
+            " folder named after it, or give the labels in a CSV file"
+        )
+    about_features = check_features(data)
+    relations = {COPIES: groups.by_content(data.sha256), **(related or {})}
+    group = groups.join(*relations.values())
+    relations |= alike or {}
+    kin = groups.join(*relations.values())
+    train, test, predefined = _divide(data, labelled, group, rules.seed)
+    train, test, folds, about_classes = check_classes(data, train, test, group, rules)
+    if not len(test):
+        raise InputError(
+            "there are too few distinct images to hold some out as a test; add images, or name"
+            " a test split"
+        )
+    validation = _validation(data, train) if rules.validation == PREDEFINED else None
+    return Protocol(
+        train=train,
+        test=test,
+        predefined=predefined,
+        validation=validation,
+        folds=folds,
+        repeats=rules.repeats_for(len(train)),
+        group=group,
+        twins=np.isin(kin[test], kin[train]),
+        warnings=[
+            *about_rows(data),
+            *about_features,
+            *about_classes,
+            *about_leaks(train, test, relations),
+            *([] if validation is None else about_validation(group[train], validation)),
+        ],
+    )
+
+
+def _divide(
+    data: FeatureSet, labelled: NDArray[np.intp], group: Partition, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], bool]:
+    """Return the training and the test rows, and whether the data said which are which."""
+    is_test = np.array([split == "test" for split in data.split])[labelled]
+    predefined = bool(is_test.any())
+    if not predefined:
+        is_test = _hold_out(data.label[labelled], group[labelled], seed)
+    train, test = labelled[~is_test], labelled[is_test]
+    if not len(train):
+        raise InputError(
+            f"all labelled images of {one_line(data.name)} are in the split test, so there is"
+            " nothing to train on; move some to a split named train"
+        )
+    return train, test, predefined
+
+
+def _hold_out(labels: NDArray[np.int32], group: Partition, seed: int) -> NDArray[np.bool_]:
+    """Choose 20 % of each class, whole groups at a time, and leave two groups of each class.
+
+    A group counts for the class of its first image. Where every group of a class is larger than
+    its share, the smallest one is held out.
+    """
+    rng = np.random.default_rng(seed)
+    numbers, first, sizes = np.unique(group, return_index=True, return_counts=True)
+    order = np.argsort(group, kind="stable")
+    parts = np.split(labels[order], np.cumsum(sizes)[:-1])
+    members = dict(zip(numbers.tolist(), parts, strict=True))
+    left = np.zeros(int(labels.max()) + 1, np.intp)  # groups of each class that are not held out
+    for of_group in members.values():
+        left[np.unique(of_group)] += 1
+    held_out: list[int] = []
+
+    def hold(number: int) -> bool:
+        present = np.unique(members[number])
+        if left[present].min() <= 2:
+            return False
+        left[present] -= 1
+        held_out.append(number)
+        return True
+
+    for label in np.unique(labels):
+        own = rng.permutation(np.flatnonzero(labels[first] == label))
+        wanted = max(1, round(HELD_OUT_SHARE * int(sizes[own].sum())))
+        before = len(held_out)
+        for at in own:
+            if sizes[at] <= wanted and hold(int(numbers[at])):
+                wanted -= int(sizes[at])
+        if len(held_out) == before and len(own):
+            hold(int(numbers[own[sizes[own].argmin()]]))
+    return np.isin(group, held_out)
+
+
+def _validation(data: FeatureSet, train: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return which training rows are of the split named validation.
+
+    Raises:
+        InputError: there are none, or what is left cannot be fitted on.
+    """
+    held_out = np.array([data.split[row] == "validation" for row in train])
+    if not held_out.any():
+        raise InputError(
+            f"{one_line(data.name)} has no split named validation; name one, or leave out"
+            " --validation predefined"
+        )
+    if len(np.unique(data.label[train[~held_out]])) < 2:
+        raise InputError(
+            "outside the split named validation there are training images of fewer than two"
+            " classes; leave out --validation predefined"
+        )
+    return held_out

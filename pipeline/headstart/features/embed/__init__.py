@@ -1,0 +1,17 @@
+"""Stage: a source of images and a backbone become a feature store.
+
+Every worker thread reads, decodes and infers a few images after the other, so pixels stay in one
+core's cache and never cross a process border; a feature vector does not depend on its neighbours,
+which is why an interrupted run ends in the same rows as an undisturbed one. On a GPU the same
+threads decode as many images as one inference takes there and hand them over together: while one
+batch is computed, the others decode the next.
+
+A store is one file (`filling`), or a folder of them (`sharded`): then the listing is divided
+(`plan`) and workers, threads here or processes on a cluster, fill one file each (`shard`), in the
+same way.
+"""
+
+from headstart.features.embed.config import ENGINES, EmbedConfig, EmbedSummary, Hooks, Sharding
+from headstart.features.embed.stage import embed
+
+__all__ = ["ENGINES", "EmbedConfig", "EmbedSummary", "Hooks", "Sharding", "embed"]

@@ -1,0 +1,136 @@
+"""What a run of embedding is asked for, what it did, and how it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headstart.backbones.inference.precision_choice import Budget
+from headstart.core.records import Choice
+
+ENGINES = ("threads", "ray")
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How the work of a store that is a folder is divided, and who does it.
+
+    Attributes:
+        engine: one of `ENGINES`.
+        address: of a Ray cluster, see `headstart.core.parallel.ray_engine.RayEngine`.
+        shard_size: images a shard has about; None keeps what the store has, or fits the listing.
+        threads: threads in one worker, which all decode for one session; None is one, or with
+            GPUs four.
+        gpus: GPUs a worker of Ray occupies; a part of one lets several share it.
+    """
+
+    engine: str = "threads"
+    address: str = ""
+    shard_size: int | None = None
+    threads: int | None = None
+    gpus: float = 0
+
+
+@dataclass(frozen=True)
+class EmbedConfig:
+    """How to embed.
+
+    Attributes:
+        backbone: which network, with which weights, cut where; see `core.records.Choice`. A
+            mere name, or the path of an exported ONNX file, will do.
+        workers: threads, or workers of the engine; None means one per core.
+        on_error: ``skip`` turns a bad image into a failure row, ``fail`` ends the run.
+        device: one of `headstart.backbones.inference.runner.DEVICES`.
+        precision: one of `headstart.core.records.PRECISIONS`; it is part of the features' identity.
+        batch: images in one inference; None takes what suits the device, see `Runner`.
+        rehash: read files again although their size and modification time are unchanged.
+        max_failures: share of failed images above which the run counts as failed, once
+            everything good is saved.
+        budget: how far the features of ``int8`` and ``auto`` may be from float32's.
+        sharding: None writes one file; else a folder of them, by the workers that it says.
+    """
+
+    backbone: Choice | str
+    workers: int | None = None
+    on_error: str = "skip"
+    device: str = "cpu"
+    precision: str = "fp32"
+    batch: int | None = None
+    rehash: bool = False
+    max_failures: float = 0.2
+    budget: Budget = field(default_factory=Budget)
+    sharding: Sharding | None = None
+
+
+@dataclass(frozen=True)
+class EmbedSummary:
+    """What a run did.
+
+    Attributes:
+        store: the store's path.
+        changed: False if the store already said the same.
+        rows: images in the store.
+        embedded: images that went through the network in this run.
+        reused: rows whose features were at hand, from an earlier run or another file's bytes.
+        failures: failed images by reason.
+        failed: ``(path, reason)`` of each.
+        seconds: wall time of reading, decoding, inference and writing.
+        shares: what part of the workers' time went into ``read`` (and hashing), ``decode`` (and
+            resizing), ``infer`` and ``write`` (to the journal); empty if nothing was embedded.
+        provider: the onnxruntime provider that ran.
+        device: the processor's name.
+        batch: images in one inference.
+        workers: threads used.
+        source: the listing in one line.
+        precision: what was measured where ``int8`` or ``auto`` was asked for; empty otherwise.
+        shards: files of a store that is a folder; 0 if it is one file.
+        lost: workers that died on the way.
+    """
+
+    store: Path
+    changed: bool
+    rows: int
+    embedded: int
+    reused: int
+    failures: dict[str, int]
+    failed: list[tuple[str, str]]
+    seconds: float
+    shares: dict[str, float]
+    provider: str
+    device: str
+    batch: int
+    workers: int
+    source: str
+    precision: dict[str, Any] = field(default_factory=dict)
+    shards: int = 0
+    lost: int = 0
+
+    @property
+    def images_per_second(self) -> float:
+        """Images embedded per second of wall time; 0 if none was."""
+        return self.embedded / self.seconds if self.seconds and self.embedded else 0.0
+
+    @property
+    def limit(self) -> str:
+        """What the run spent most of its workers' time on; empty if nothing was embedded."""
+        return limit_of(self.shares)
+
+
+def limit_of(shares: dict[str, float]) -> str:
+    """Return the kind of work that took the largest part; empty if there is none."""
+    return max(shares, key=lambda part: shares[part]) if shares else ""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How a stage tells what it does; the default says nothing.
+
+    Attributes:
+        notice: receives one line at a time.
+        progress: receives (images done, images in all).
+    """
+
+    notice: Callable[[str], None] = field(default=lambda line: None)
+    progress: Callable[[int, int], None] = field(default=lambda done, total: None)

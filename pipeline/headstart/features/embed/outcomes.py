@@ -1,0 +1,121 @@
+"""What became of every image of a listing, in some 60 bytes each, and the store's rows of it.
+
+A run over a million images must not hold a million tuples: the facts lie in one array, and rows
+are made from it and from the listing when they are written.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.records import Listing
+from headstart.features.store import Failure, FileState, Row
+
+_DTYPE = np.dtype(
+    [
+        ("sha256", "u1", 32),
+        ("size", "<i8"),
+        ("mtime_ns", "<i8"),
+        ("error", "<i4"),  # number of the reason; 0 is none
+        ("known", "?"),
+        ("embedded", "?"),
+    ]
+)
+_UNREAD = bytes(32)
+
+
+class Outcomes:
+    """One outcome for each image of a listing, by its number there.
+
+    Args:
+        listing: the images.
+    """
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self._facts = np.zeros(len(listing.images), _DTYPE)
+        self._reasons = {"": 0}
+
+    def put(
+        self, number: int, sha256: bytes, state: FileState, embedded: bool, error: str = ""
+    ) -> None:
+        """Note what became of an image.
+
+        Args:
+            number: its place in the listing.
+            sha256: hash of its file's bytes; empty if it could not be read.
+            state: its file's.
+            embedded: whether it went through the network in this run.
+            error: why it could not be used; empty if it could.
+        """
+        reason = self._reasons.setdefault(error, len(self._reasons))
+        content = np.frombuffer(sha256 or _UNREAD, np.uint8)
+        self._facts[number] = (content, state.size, state.mtime_ns, reason, True, embedded)
+
+    def missing(self) -> Sequence[int]:
+        """Return the numbers of the images that have no outcome yet."""
+        return array("q", np.flatnonzero(~self._facts["known"]).astype("<i8").tobytes())
+
+    @property
+    def embedded(self) -> int:
+        """Images that went through the network and are rows."""
+        return int(np.count_nonzero(self._facts["embedded"] & (self._facts["error"] == 0)))
+
+    def split(self) -> tuple[Sequence[Row], list[Failure]]:
+        """Return the rows, made as they are asked for, and the failures, in listing order.
+
+        Images that share the bytes of one that failed have failed as well.
+        """
+        if len(self.missing()):
+            raise AssertionError("some images were never worked on")
+        reasons = list(self._reasons)
+        failed = self._facts["error"] != 0
+        unusable: dict[bytes, str] = {}
+        for number in np.flatnonzero(failed).tolist():
+            sha256 = self._facts[number]["sha256"].tobytes()
+            if sha256 != _UNREAD:
+                unusable[sha256] = reasons[self._facts[number]["error"]]
+        if unusable:
+            contents = self._facts["sha256"]
+            failed |= np.fromiter((c.tobytes() in unusable for c in contents), bool, len(contents))
+        failures = []
+        for number in np.flatnonzero(failed).tolist():
+            fact = self._facts[number]
+            sha256 = fact["sha256"].tobytes()
+            error = reasons[fact["error"]] or unusable[sha256]
+            path = self._listing.images[number].path
+            failures.append(Failure(path, error, b"" if sha256 == _UNREAD else sha256))
+        return _Rows(self._listing, self._facts, np.flatnonzero(~failed)), failures
+
+
+class _Rows(Sequence[Row]):
+    """Rows that are made when somebody asks for them."""
+
+    def __init__(
+        self, listing: Listing, facts: NDArray[np.void], numbers: NDArray[np.intp]
+    ) -> None:
+        self._listing, self._facts, self._numbers = listing, facts, numbers
+        self._code = {name: at for at, name in enumerate(listing.classes)}
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> Row: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Row]: ...
+    def __getitem__(self, at: int | slice) -> Row | list[Row]:
+        if isinstance(at, slice):
+            return [self._row(number) for number in self._numbers[at].tolist()]
+        return self._row(int(self._numbers[at]))
+
+    def _row(self, number: int) -> Row:
+        ref, fact = self._listing.images[number], self._facts[number]
+        label = -1 if ref.label is None else self._code[ref.label]
+        state = FileState(int(fact["size"]), int(fact["mtime_ns"]))
+        return Row(ref.path, label, ref.split, fact["sha256"].tobytes(), state)

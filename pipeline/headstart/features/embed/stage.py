@@ -1,0 +1,90 @@
+"""The stage's one function: which images, which network, and into which kind of store."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from headstart import backbones, datasets
+from headstart.backbones import export
+from headstart.backbones.inference.precision_choice import fitting
+from headstart.backbones.inference.runner import Runner
+from headstart.core.errors import BackboneError, InputError, one_line
+from headstart.core.records import Listing
+from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
+from headstart.features.embed.shard_driver import embed_sharded
+from headstart.features.embed.single_file import Facts, fill
+from headstart.features.store import held_extraction
+
+
+def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None) -> EmbedSummary:
+    """Embed every image of a source into a store, doing only what is left to do.
+
+    Args:
+        data: an image folder, a CSV manifest or ``torchvision:NAME``.
+        out: the store to write or to bring up to date.
+        config: see `EmbedConfig`.
+        hooks: where to report.
+
+    Raises:
+        InputError: the source cannot be used, an image failed under ``on_error="fail"``, no image
+            could be embedded, or more than ``max_failures`` failed (the others are saved).
+        BackboneError: see `backbones.export.model_file`; or this machine's features differ from
+            the exporter's.
+        RunnerError: the device is not available.
+        StoreError: the store is in use, damaged, or holds another extraction.
+        OutputError: the store cannot be written; what was embedded before is kept.
+    """
+    hooks = hooks or Hooks()
+    listing = datasets.open_source(data)
+    hooks.notice(datasets.describe(listing))
+    model, parity, chosen = _model(listing, out, config, hooks)
+    sharded = config.sharding is not None
+    # Of a store that is a folder the workers run the network, and here it only says what it is.
+    runner = Runner(model) if sharded else Runner(model, config.device, batch=config.batch)
+    if parity is not None:
+        hooks.notice(f"exported {one_line(runner.backbone.name)} ({parity})")
+    if runner.backbone.warning:
+        hooks.notice(f"WARNING: {runner.backbone.warning}")
+    facts = Facts(str(model.resolve()), backbones.users_file(config.backbone), chosen)
+    if sharded:
+        summary = embed_sharded(data, listing, model, facts, out, config, hooks)
+    else:
+        summary = fill(listing, out, runner, facts, config, hooks)
+    _check_failures(summary, config.max_failures)
+    return summary
+
+
+def _model(
+    listing: Listing, out: Path, config: EmbedConfig, hooks: Hooks
+) -> tuple[Path, export.Parity | None, dict[str, Any]]:
+    """Return the backbone's file in the precision that was asked for, and what was measured."""
+    if config.precision not in ("int8", "auto"):
+        return *export.model_file(config.backbone, config.precision), {}
+    model, parity = export.model_file(config.backbone)
+    if Runner(model).backbone.parts:
+        raise BackboneError(
+            f"--precision {config.precision} is for one layer; with several take fp32 or fp16"
+        )
+    told = (held_extraction(out) or {}).get("backbone", {})
+    fp32 = dataclasses.asdict(Runner(model).backbone)
+    same = told.get("name") == fp32["name"] and told.get("layer") == fp32["layer"]
+    held = str(told.get("precision", "")) if same else ""
+    workers = None if config.sharding else config.workers  # those may be other machines' threads
+    found, chosen = fitting(
+        model, config.precision, listing, config.budget, held, workers, hooks.notice
+    )
+    return found, parity, chosen
+
+
+def _check_failures(summary: EmbedSummary, limit: float) -> None:
+    failed = sum(summary.failures.values())
+    share = failed / (failed + summary.rows)
+    if share > limit:
+        reasons = "; ".join(f"{n:,} × {why}" for why, n in list(summary.failures.items())[:3])
+        raise InputError(
+            f"{failed:,} of {failed + summary.rows:,} images failed, {share:.1%}, more than "
+            f"--max-failures {limit:g} allows ({reasons}); the good ones are saved in "
+            f"{one_line(summary.store)}, the others named in its group failures"
+        )

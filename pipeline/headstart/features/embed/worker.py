@@ -1,0 +1,167 @@
+"""What one worker thread does: read, decode and infer some images, and keep their features."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import datasets
+from headstart.backbones.inference.runner import Runner
+from headstart.core.errors import ImageError
+from headstart.core.records import Listing
+from headstart.datasets import images
+from headstart.features.store import FileState, Record, StoreWriter, state_key
+
+CHUNK = 8  # images a worker takes, and journals, at once: about a tenth of a second of work
+_WILD = "the network returned values that are not finite"
+
+Held = Callable[[bytes], tuple[NDArray[np.float32], NDArray[np.uint8]] | None]
+"""Gives features and miniature of a content that another file of the same store holds."""
+
+
+class Outcome(NamedTuple):
+    """What became of one image of the listing."""
+
+    number: int
+    sha256: bytes
+    state: FileState
+    embedded: bool
+    error: str
+
+
+class _Decoded(NamedTuple):
+    """An image on its way to the network."""
+
+    number: int
+    sha256: bytes
+    state: FileState
+    crop: NDArray[np.uint8]
+    small: NDArray[np.uint8]
+
+
+class Clock:
+    """Seconds of workers' time by kind of work; each chunk fills its own and adds it in."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("read", "decode", "infer", "write"), 0.0)
+        self._last = time.perf_counter()
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._last = time.perf_counter()
+
+    def stop(self, kind: str) -> None:
+        """Book the time since the last start or stop."""
+        now = time.perf_counter()
+        self.seconds[kind] += now - self._last
+        self._last = now
+
+    def add(self, other: Clock) -> None:
+        """Add what another clock has counted."""
+        for kind, seconds in other.seconds.items():
+            self.seconds[kind] += seconds
+
+    def shares(self) -> dict[str, float]:
+        """Return each kind's part of the whole; nothing if no image went through the network."""
+        total = sum(self.seconds.values())
+        embedded = self.seconds["infer"] > 0
+        return {k: round(v / total, 4) for k, v in self.seconds.items()} if embedded else {}
+
+
+@dataclass(frozen=True)
+class Care:
+    """What a worker minds besides the images that it is given.
+
+    Attributes:
+        held: finds features that need not be computed.
+        suspects: numbers of images that had been begun when a process died: each is decoded by a
+            process of its own.
+        note: told of the images that are begun, before anything is done to them.
+    """
+
+    held: Held = field(default=lambda sha256: None)
+    suspects: Collection[int] = ()
+    note: Callable[[Sequence[int]], None] = field(default=lambda numbers: None)
+
+
+class Worker:
+    """Reads, decodes and infers chunks of images; every thread uses the same one."""
+
+    def __init__(
+        self, listing: Listing, runner: Runner, writer: StoreWriter, care: Care | None = None
+    ) -> None:
+        self._listing, self._runner, self._writer = listing, runner, writer
+        self._care = care or Care()
+
+    def embed(self, chunk: Sequence[int]) -> tuple[list[Outcome], Clock]:
+        """Embed images by number and put their features into the journal."""
+        clock = Clock()
+        outcomes: list[Outcome] = []
+        records: list[Record] = []
+        waiting: list[_Decoded] = []
+        self._care.note(chunk)
+        for number in chunk:
+            image = self._decode(number, records, clock)
+            if isinstance(image, Outcome):
+                outcomes.append(image)
+                continue
+            waiting.append(image)
+            if len(waiting) == self._runner.batch:
+                self._infer(waiting, outcomes, records, clock)
+        if waiting:
+            self._infer(waiting, outcomes, records, clock)
+        clock.start()
+        if records:
+            self._writer.append(records)
+        clock.stop("write")
+        return outcomes, clock
+
+    def _decode(self, number: int, records: list[Record], clock: Clock) -> _Decoded | Outcome:
+        """Read and decode an image, unless its content is at hand or cannot be used."""
+        sha256, state = b"", FileState(-1, -1)
+        ref = self._listing.images[number]
+        clock.start()
+        try:
+            data, known = datasets.read(self._listing, ref)
+            state = FileState(*known)
+            sha256 = hashlib.sha256(data).digest()
+            clock.stop("read")
+            if not self._writer.claim(sha256):
+                return Outcome(number, sha256, state, embedded=False, error="")
+            if held := self._care.held(sha256):
+                records.append(Record(sha256, state_key(ref.path, state), *held))
+                return Outcome(number, sha256, state, embedded=False, error="")
+            decode = images.decode if number not in self._care.suspects else images.decode_apart
+            crop = decode(data, self._runner.backbone.preprocess)
+            small = images.miniature(crop)
+            clock.stop("decode")
+        except ImageError as error:
+            return Outcome(number, sha256, state, embedded=False, error=str(error))
+        return _Decoded(number, sha256, state, crop, small)
+
+    def _infer(
+        self,
+        waiting: list[_Decoded],
+        outcomes: list[Outcome],
+        records: list[Record],
+        clock: Clock,
+    ) -> None:
+        """Run the images that wait through the network; what becomes of them is added to both."""
+        clock.start()
+        features = self._runner.embed(np.stack([image.crop for image in waiting]))
+        clock.stop("infer")
+        for image, row in zip(waiting, features, strict=True):
+            usable = bool(np.isfinite(row).all())
+            outcomes.append(
+                Outcome(image.number, image.sha256, image.state, usable, "" if usable else _WILD)
+            )
+            if usable:
+                key = state_key(self._listing.images[image.number].path, image.state)
+                records.append(Record(image.sha256, key, row, image.small))
+        waiting.clear()

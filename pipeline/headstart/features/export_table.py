@@ -1,0 +1,189 @@
+"""Stage: a feature store becomes a table that other tools read, with a map in two dimensions.
+
+The map's x and y are the first two principal components of the features with norm 1, by subspace
+iteration (Golub & Van Loan, *Matrix Computations*, 8.2.4), which reads the store block by block:
+nothing is ever held as a whole.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.errors import InputError, missing_extra, one_line
+from headstart.core.files import replacing
+from headstart.features import store
+from headstart.models import novelty
+
+KINDS = ("parquet", "npy", "csv")
+_VECTORS = 8  # that are iterated, for the sake of the first two
+_PASSES = 10
+
+Axes = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean (d,), components (d, 2)
+
+
+def export_features(
+    path: str | Path, to: str, out: str | Path | None = None, layer: str = ""
+) -> list[Path]:
+    """Write a store's embeddings, map, labels and paths.
+
+    - ``parquet``: columns ``path``, ``label``, ``split``, ``x``, ``y`` and ``embedding``, a list;
+    - ``csv``: the same, with columns ``f0``, ``f1`` and so on;
+    - ``npy``: the ``(n, d) float32`` embeddings, and the other columns as CSV beside them.
+
+    Args:
+        path: the store.
+        to: one of `KINDS`.
+        out: the file; by default the store's name with the format's ending.
+        layer: which of the store's layers; empty means its only one.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: ``to`` is none of `KINDS`.
+        StoreError: the store cannot be used, or has several layers or not this one.
+        HeadstartError: pyarrow is not installed and ``parquet`` was asked for.
+        OutputError: a file cannot be written.
+    """
+    if to not in KINDS:
+        raise InputError(f"no format {one_line(to)}; choose among {', '.join(KINDS)}")
+    path = Path(path)
+    out = Path(out) if out is not None else path.with_suffix(f".{to}")
+    if out.resolve() == path.resolve():
+        raise InputError(f"{one_line(out)} is the store itself; give another --out")
+    held = _Held(path, layer, *store.read_size(path, layer))
+    write: Callable[[_Held, Axes, Path], list[Path]] = {
+        "parquet": _parquet,
+        "npy": _npy,
+        "csv": _csv,
+    }[to]
+    return write(held, _principal_axes(held), out)
+
+
+class _Held(NamedTuple):
+    """One layer of a store.
+
+    Attributes:
+        path: the store.
+        layer: empty for its only one.
+        rows: how many it has.
+        dim: features a row.
+    """
+
+    path: Path
+    layer: str
+    rows: int
+    dim: int
+
+    def blocks(self) -> Iterator[store.Block]:
+        return store.read_blocks(self.path, self.layer)
+
+
+def _principal_axes(held: _Held, seed: int = 0) -> Axes:
+    """Return the mean and the first two principal components of a store's features.
+
+    A component's largest loading is positive, so that the same store gives the same map. Where
+    there are fewer than two dimensions, the rest are zeros.
+    """
+    dim = held.dim
+    total, rows = np.zeros(dim), 0
+    for block in held.blocks():
+        total += novelty.unit(block.features).sum(axis=0, dtype=np.float64)
+        rows += len(block.features)
+    mean = total / max(1, rows)
+    basis = np.random.default_rng(seed).normal(size=(dim, min(_VECTORS, dim)))
+    for _ in range(_PASSES):
+        basis = np.linalg.qr(basis)[0]
+        image = np.zeros_like(basis)
+        for block in held.blocks():
+            centred = novelty.unit(block.features) - mean
+            image += centred.T @ (centred @ basis)
+        _, turn = np.linalg.eigh(basis.T @ image)
+        basis = image @ turn[:, ::-1]
+    norms = np.linalg.norm(basis, axis=0)
+    axes = np.zeros((dim, 2))
+    kept = min(2, basis.shape[1])
+    axes[:, :kept] = (basis / np.where(norms > 0, norms, 1))[:, :kept]
+    signs = np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+    return mean, axes * np.where(signs == 0, 1, signs)
+
+
+def _mapped(held: _Held, axes: Axes) -> Iterator[tuple[store.Block, NDArray[np.float64]]]:
+    mean, components = axes
+    for block in held.blocks():
+        yield block, (novelty.unit(block.features) - mean) @ components
+
+
+def _parquet(held: _Held, axes: Axes, out: Path) -> list[Path]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise missing_extra("pyarrow", "parquet") from None
+    texts = [(name, pa.string()) for name in ("path", "label", "split")]
+    embedding = pa.list_(pa.float32(), held.dim)
+    place = [("x", pa.float32()), ("y", pa.float32())]
+    schema = pa.schema([*texts, *place, ("embedding", embedding)])
+    with replacing(out) as partial, pq.ParquetWriter(partial, schema) as file:
+        for block, xy in _mapped(held, axes):
+            flat = pa.array(block.features.ravel())
+            columns = [
+                *(list(map(one_line, column)) for column in (block.path, block.label, block.split)),
+                *xy.T.astype(np.float32),
+                pa.FixedSizeListArray.from_arrays(flat, held.dim),
+            ]
+            file.write_table(pa.table(columns, schema=schema))
+    return [out]
+
+
+def _npy(held: _Held, axes: Axes, out: Path) -> list[Path]:
+    table = out.with_suffix(".csv")
+    with ExitStack() as stack:
+        rows = stack.enter_context(replacing(table))
+        partial = stack.enter_context(replacing(out))
+        memory = np.lib.format.open_memmap(
+            partial, mode="w+", dtype=np.float32, shape=(held.rows, held.dim)
+        )
+        start = 0
+        with rows.open("w", encoding="utf-8", newline="") as file:
+            writer = _header(file, 0)
+            for block, xy in _mapped(held, axes):
+                memory[start : start + len(xy)] = block.features
+                start += len(xy)
+                _write(writer, block, xy, embeddings=False)
+        memory.flush()
+    return [out, table]
+
+
+def _csv(held: _Held, axes: Axes, out: Path) -> list[Path]:
+    with replacing(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = _header(file, held.dim)
+        for block, xy in _mapped(held, axes):
+            _write(writer, block, xy, embeddings=True)
+    return [out]
+
+
+def _header(file: Any, dim: int) -> Any:  # noqa: ANN401 - a csv writer has no public type
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["path", "label", "split", "x", "y", *(f"f{number}" for number in range(dim))])
+    return writer
+
+
+def _write(
+    writer: Any,  # noqa: ANN401
+    block: store.Block,
+    xy: NDArray[np.float64],
+    *,
+    embeddings: bool,
+) -> None:
+    for at, (x, y) in enumerate(xy.tolist()):
+        numbers = map(repr, block.features[at].tolist()) if embeddings else ()
+        texts = map(one_line, (block.path[at], block.label[at], block.split[at]))
+        writer.writerow([*texts, f"{x:.6f}", f"{y:.6f}", *numbers])

@@ -1,0 +1,237 @@
+"""Checking a store completely: is what it says of itself true, and can its rows be used?
+
+A file that its seal does not vouch for is looked at by another process (`trial`), so that no damage
+stops or crashes this one. A seal is no signature: it tells damage, not who wrote the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core import sandbox
+from headstart.core.errors import one_line
+from headstart.core.records import SPLITS, digest_of
+from headstart.features.store.index import HashIndex
+from headstart.features.store.layout import (
+    BLOCK,
+    CHECKED,
+    COLUMNS,
+    FAILURES,
+    blocks,
+    column,
+    described,
+    document,
+    layer_columns,
+    layout_defects,
+    read_classes,
+    row_bytes,
+    row_checks,
+    text,
+    texts,
+)
+from headstart.features.store.manifest import Manifest, Shard, is_folder
+from headstart.features.store.manifest import read as read_manifest
+from headstart.features.store.opening import opened, seal_of
+from headstart.features.store.seal import Seal, told
+
+BROKEN = "its bytes are not those that were written (its seal is broken)"
+PATH_HASH = 16
+_ROWS_NAMED = 10  # of those that do not match their checksum
+
+
+def verify(path: Path) -> list[str]:
+    """Check a store completely and name every defect; an empty list means that it is sound.
+
+    Raises:
+        StoreError: it cannot be opened at all.
+    """
+    if is_folder(path):
+        return list(_folder_defects(path, _file_defects))
+    return _file_defects(path)
+
+
+def _file_defects(path: Path) -> list[str]:
+    seal = seal_of(path)
+    if seal is Seal.WHOLE:
+        return inspect(path)
+    found = [str(defect) for defect in sandbox.call(f"{__name__}:inspect", path)]
+    return [BROKEN, *found] if seal is Seal.BROKEN else found
+
+
+def inspect(path: Path) -> list[str]:
+    """Do what `verify` does, but for the seal, in this process.
+
+    Raises:
+        StoreError: it cannot be opened at all.
+    """
+    with opened(path) as file:
+        found = list(_defects(file))
+        if not found:
+            sums = document(file, "checksums")
+            found = [f"{name} has no checksum" for name in _summed(file) if name not in sums]
+    return found
+
+
+def first_defect(path: Path) -> str | None:
+    """Return why a store cannot be used, or None.
+
+    Where the seal holds, the data are those that were written and only their sense is checked.
+    Data without a checksum are taken as they are: other tools may write stores too.
+
+    Raises:
+        StoreError: it cannot be opened at all.
+    """
+    if is_folder(path):
+        return next(_folder_defects(path, lambda file: filter(None, [first_defect(file)])), None)
+    seal = seal_of(path)
+    if seal is Seal.BROKEN:
+        return BROKEN
+    if seal is Seal.ABSENT:
+        found = sandbox.call(f"{__name__}:first_found", path)
+        return None if found is None else str(found)
+    with opened(path) as file:
+        return next(_defects(file, checksums=False), None)
+
+
+def _folder_defects(folder: Path, look: Callable[[Path], Iterable[str]]) -> Iterator[str]:
+    """Name the defects of a folder of store files: each one's, and what they are not together."""
+    manifest = read_manifest(folder)
+    if digest_of(manifest.extraction) != manifest.digest:
+        yield "the manifest's digest does not belong to its extraction"
+    seen = HashIndex(PATH_HASH)
+    for shard in manifest.shards:
+        path, name = folder / shard.file, one_line(shard.file)
+        if not path.is_file() or path.is_symlink():
+            yield f"{name} is missing"
+            continue
+        if told(path) != shard.seal:
+            yield f"{name} is not the file that the manifest names (it has another seal)"
+            continue
+        found = list(look(path))
+        yield from (f"{name}: {defect}" for defect in found)
+        if not found:
+            yield from (f"{name}: {defect}" for defect in _misfits(path, manifest, shard, seen))
+
+
+def _misfits(path: Path, manifest: Manifest, shard: Shard, seen: HashIndex) -> Iterator[str]:
+    """Say in what a sound file is no part of its folder."""
+    with opened(path) as file:
+        if text(file.attrs["digest"]) != manifest.digest:
+            yield "it holds features of another extraction than the folder"
+        if strange := set(read_classes(file)) - set(manifest.classes):
+            yield f"it has the class {one_line(min(strange))!r}, which the folder has not"
+        if len(file["path"]) != shard.rows:
+            yield f"it has {len(file['path'])} rows, the manifest says {shard.rows}"
+        for row, name in enumerate(texts(file["path"])):
+            fresh = len(seen)
+            if seen.add(path_hash(name)) != fresh:
+                yield f"row {row} repeats the path {one_line(name)} of another shard"
+
+
+def first_found(path: Path) -> str | None:
+    """Return the first defect of a store without a seal, in this process.
+
+    Raises:
+        StoreError: it cannot be opened at all.
+    """
+    with opened(path) as file:
+        return next(_defects(file), None)
+
+
+def _defects(file: h5py.File, *, checksums: bool = True) -> Iterator[str]:
+    # Content is read only where the layout is sound.
+    yield from list(layout_defects(file)) or _content_defects(file, checksums)
+
+
+def _content_defects(file: h5py.File, checksums: bool) -> Iterator[str]:
+    yield from _identity_defects(file)
+    if checksums:
+        yield from _checksum_defects(file)
+    for number, block in enumerate(blocks(column(file, "features"))):
+        for row in np.flatnonzero(~np.isfinite(block).all(axis=1)).tolist():
+            yield f"row {number * BLOCK + row} has features that are not finite"
+    label, classes = file["label"][:], len(file.attrs["classes"])
+    for row in np.flatnonzero((label < -1) | (label >= classes)).tolist():
+        yield f"row {row} has label code {int(label[row])}, but there are {classes} classes"
+    for row, split in enumerate(texts(file["split"])):
+        if split not in SPLITS:
+            yield f"row {row} has the unknown split {one_line(split)!r}"
+    seen = HashIndex(PATH_HASH)
+    for row, name in enumerate(texts(file["path"])):
+        fresh = len(seen)
+        if seen.add(path_hash(name)) != fresh:
+            yield f"row {row} repeats the path {one_line(name)}"
+
+
+def path_hash(path: str) -> bytes:
+    """Return 16 bytes that stand for a path, so that a million of them need little memory."""
+    return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=PATH_HASH).digest()
+
+
+def _identity_defects(file: h5py.File) -> Iterator[str]:
+    extraction = document(file, "extraction")
+    if digest_of(extraction) != text(file.attrs["digest"]):
+        yield "attribute digest does not belong to attribute extraction"
+    backbone = described(extraction)
+    if backbone is None:
+        yield "attribute extraction describes no backbone"
+        return
+    for name, width in (layer_columns(file) or {"features": backbone.dim}).items():
+        if width != file[name].shape[1]:
+            yield f"{name} has shape {file[name].shape}, but the backbone gives {width} a row"
+
+
+def dimension(extraction: dict[str, Any]) -> int | None:
+    """Return how many features a row has, or None if the document describes no backbone."""
+    backbone = described(extraction)
+    return backbone.dim if backbone else None
+
+
+def _checksum_defects(file: h5py.File) -> Iterator[str]:
+    expected = document(file, "checksums")
+    for name, parts in _summed(file).items():
+        if name in expected and not matches(parts, expected[name]):
+            yield f"the data of {name} do not match their checksum{_which_rows(file, name)}"
+
+
+def matches(parts: Iterator[NDArray[Any]], expected: object) -> bool:
+    """Say whether data have the SHA-256 that is expected of them."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(row_bytes(part))
+    return total.hexdigest() == expected
+
+
+def _which_rows(file: h5py.File, name: str) -> str:
+    """Name the rows that their own checksums tell to be wrong."""
+    if name not in CHECKED or "checks" not in file:
+        return ""
+    rows = np.flatnonzero(~good_rows(file, name, len(column(file, name)))).tolist()
+    named = ", ".join(map(str, rows[:_ROWS_NAMED]))
+    more = f" and {len(rows) - _ROWS_NAMED:,} more" if len(rows) > _ROWS_NAMED else ""
+    return f" ({'row' if len(rows) == 1 else 'rows'} {named}{more})" if rows else ""
+
+
+def good_rows(file: h5py.File, name: str, count: int) -> NDArray[np.bool_]:
+    """Return which of the first rows of a column match their own checksums, ``(count,)``."""
+    at = CHECKED.index(name)
+    good, held = np.zeros(count, bool), column(file, name)
+    for start in range(0, count, BLOCK):
+        stop = min(start + BLOCK, count)
+        good[start:stop] = row_checks(held[start:stop]) == file["checks"][start:stop, at]
+    return good
+
+
+def _summed(file: h5py.File) -> dict[str, Iterator[NDArray[Any]]]:
+    """Return, by name, the blocks of everything that has a checksum."""
+    names = [name for name in COLUMNS if name in file]
+    names += [f"failures/{name}" for name in FAILURES if f"failures/{name}" in file]
+    classes = np.array(read_classes(file), object)
+    return {"classes": iter([classes])} | {name: blocks(column(file, name)) for name in names}

@@ -1,0 +1,99 @@
+"""Which features the files of a folder hold already, by content: so that none are computed twice.
+
+A run that divides a listing anew, or finds a file in another class than before, asks here before it
+infers. The index is two arrays beside the store for the time of a run: sorted content hashes, and
+where their rows are. Workers map them into memory, so its size costs them nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.files import cannot_write, replacing
+from headstart.features.store.journal import HASH_BYTES
+from headstart.features.store.layout import column
+from headstart.features.store.opening import opened
+
+_HASHES, _PLACES, _FILES = "hashes.npy", "places.npy", "files.json"
+_HASH = f"S{HASH_BYTES}"
+_OPEN = 8  # files that a reader keeps open
+
+
+def write_contents(folder: Path, files: Sequence[Path]) -> None:
+    """Index the rows of store files, which are sound.
+
+    Args:
+        folder: where the index goes.
+        files: the store files, of one folder.
+
+    Raises:
+        StoreError: one of them cannot be read.
+        OutputError: the index cannot be written.
+    """
+    hashes, places = [np.empty(0, _HASH)], [np.empty((0, 2), np.int64)]
+    for number, path in enumerate(files):
+        with opened(path) as file:
+            if "pixels" not in file:
+                continue
+            held = np.ascontiguousarray(file["sha256"][:])
+        hashes.append(held.view(_HASH)[:, 0])
+        rows = np.arange(len(held))
+        places.append(np.stack([np.full_like(rows, number), rows], axis=1))
+    order = np.argsort(np.concatenate(hashes), kind="stable")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, values in ((_HASHES, hashes), (_PLACES, places)):
+            with replacing(folder / name) as partial, partial.open("wb") as file:
+                np.save(file, np.concatenate(values)[order])
+        with replacing(folder / _FILES) as partial:
+            partial.write_text(json.dumps([path.name for path in files]))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+class Contents:
+    """The index; threads may share it.
+
+    Args:
+        folder: where `write_contents` put it.
+        root: the folder of the store files.
+    """
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._root, self._reading = root, threading.Lock()
+        self._hashes = np.load(folder / _HASHES, mmap_mode="r")
+        self._places = np.load(folder / _PLACES, mmap_mode="r")
+        self._files = json.loads((folder / _FILES).read_text())
+        self._open: dict[int, h5py.File] = {}
+
+    def find(self, sha256: bytes) -> tuple[NDArray[np.float32], NDArray[np.uint8]] | None:
+        """Return features and miniature of a content, or None if no file has it."""
+        wanted = np.array([sha256], _HASH)
+        at = int(np.searchsorted(self._hashes, wanted)[0])
+        if at == len(self._hashes) or self._hashes[at] != wanted[0]:
+            return None
+        number, row = self._places[at].tolist()
+        with self._reading:
+            file = self._file(number)
+            features = column(file, "features")[row].astype(np.float32, copy=False)
+            return features, file["pixels"][row]
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+
+    def _file(self, number: int) -> h5py.File:
+        if number not in self._open:
+            if len(self._open) == _OPEN:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[number] = h5py.File(self._root / self._files[number], "r")
+        return self._open[number]

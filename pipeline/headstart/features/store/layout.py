@@ -1,0 +1,309 @@
+"""What a feature store consists of, and whether a file is laid out like one.
+
+Everything here looks at names, types and sizes and reads no rows, so that nothing is read from a
+stranger's file before it is known where that would lead.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.errors import one_line
+from headstart.core.records import Backbone
+from headstart.datasets.images import MINIATURE
+
+FORMAT = "headstart-features"
+VERSION = 1
+BLOCK = 1024  # rows handled at once; bounds memory
+
+Kind = tuple[tuple[int | None, ...], tuple[str, ...]]
+"""A dataset's shape after the row axis (None: any one length) and its kinds of numpy type."""
+
+COLUMNS: dict[str, Kind] = {
+    "features": ((None,), ("f4", "f2")),
+    "path": ((), ("text",)),
+    "label": ((), ("i4",)),
+    "split": ((), ("text",)),
+    "sha256": ((32,), ("u1",)),
+    "size": ((), ("i8",)),
+    "mtime_ns": ((), ("i8",)),
+    "pixels": ((MINIATURE, MINIATURE, 3), ("u1",)),
+}
+CHECKED = tuple(COLUMNS)  # every row has a CRC-32 of each, in this order, in the column ``checks``
+COLUMNS["checks"] = ((len(CHECKED),), ("u4",))
+REQUIRED = ("features", "path", "label", "split", "sha256")
+FAILURES: dict[str, Kind] = {
+    "path": ((), ("text",)),
+    "reason": ((), ("text",)),
+    "sha256": ((32,), ("u1",)),
+}
+TEXT = h5py.string_dtype("utf-8")
+
+_MAX_CLASSES = 1_000_000
+_CHECKSUM_FILTERS = (h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE)
+
+
+class Layers:
+    """The features of several layers, dataset by dataset, as one that has them side by side.
+
+    Args:
+        datasets: ``(n, d)`` each, in the order of the backbone's parts.
+    """
+
+    def __init__(self, datasets: Sequence[h5py.Dataset]) -> None:
+        self._datasets = datasets
+        self._ends = np.cumsum([held.shape[1] for held in datasets])
+        self.shape = (len(datasets[0]), int(self._ends[-1]))
+        self.dtype = np.result_type(*(held.dtype for held in datasets))
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: object) -> NDArray[Any]:
+        """Return rows with the features of all layers; one row is ``(d,)``."""
+        return np.concatenate([held[rows] for held in self._datasets], axis=-1)
+
+    def __setitem__(self, rows: object, values: NDArray[Any]) -> None:
+        """Write rows, each layer's columns into its dataset."""
+        pieces = np.split(values, self._ends[:-1], axis=1)
+        for held, piece in zip(self._datasets, pieces, strict=True):
+            held[rows] = piece
+
+
+Column: TypeAlias = h5py.Dataset | Layers
+
+
+def dataset_name(layer: str) -> str:
+    """Return a layer's name as that of its dataset in the group ``features``.
+
+    HDF5 divides names at ``/`` and reads ``.`` as the group itself, so what is not a letter, a
+    digit or one of ``-_.~`` is percent-encoded, as in addresses.
+
+    >>> dataset_name("layer3"), dataset_name("/a/Relu 1"), dataset_name("..")
+    ('layer3', '%2Fa%2FRelu%201', '%2E%2E')
+    """
+    return quote(layer, safe="", errors="surrogatepass") if layer.strip(".") else "%2E" * len(layer)
+
+
+def described(extraction: Mapping[str, Any]) -> Backbone | None:
+    """Return the backbone that made the features, or None if the document describes none."""
+    try:
+        return Backbone.from_json(extraction["backbone"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def layer_columns(file: h5py.File) -> dict[str, int]:
+    """Return the datasets of a backbone with several layers and their widths, in their order.
+
+    There are none if the backbone has one output, or the file does not say what it has.
+    """
+    known = "extraction" in file.attrs and is_json_object(file, "extraction")
+    backbone = described(document(file, "extraction")) if known else None
+    parts = backbone.parts if backbone else ()
+    return {f"features/{dataset_name(part.layer)}": part.dim for part in parts}
+
+
+def column(file: h5py.File, name: str) -> Column:
+    """Return a column of a store that is laid out like one; features of all layers are one."""
+    layers = layer_columns(file) if name == "features" else []
+    return Layers([file[layer] for layer in layers]) if layers else file[name]
+
+
+def blocks(dataset: Column) -> Iterator[NDArray[Any]]:
+    """Yield a dataset's rows, some at a time."""
+    for start in range(0, len(dataset), BLOCK):
+        yield dataset[start : start + BLOCK]
+
+
+def texts(dataset: h5py.Dataset) -> Iterator[str]:
+    """Yield the rows of a text dataset as strings."""
+    for block in blocks(dataset):
+        yield from map(text, block)
+
+
+def text(value: object) -> str:
+    """Return a text that HDF5 holds as a string; bytes that are not UTF-8 are escaped."""
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def read_classes(file: h5py.File) -> tuple[str, ...]:
+    """Return the class names."""
+    return tuple(text(name) for name in file.attrs["classes"])
+
+
+def read_failures(file: h5py.File) -> Iterator[tuple[str, str]]:
+    """Yield ``(path, reason)`` of the images that could not be embedded."""
+    if "failures" in file:
+        group = file["failures"]
+        yield from zip(texts(group["path"]), texts(group["reason"]), strict=True)
+
+
+def document(file: h5py.File, name: str) -> dict[str, Any]:
+    """Return a JSON attribute; an absent one is empty."""
+    return dict(json.loads(text(file.attrs.get(name, "{}"))))
+
+
+def row_bytes(rows: NDArray[Any]) -> bytes:
+    """Return the bytes that a checksum hashes: little-endian numbers, or texts with NULs."""
+    if rows.dtype == object:
+        return b"".join(_encoded(value) + b"\0" for value in rows)
+    return np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).tobytes()
+
+
+def row_checks(rows: NDArray[Any]) -> NDArray[np.uint32]:
+    """Return the CRC-32 of every row's bytes, ``(n,)``."""
+    if rows.dtype == object:
+        pieces: Iterable[bytes | memoryview] = map(_encoded, rows)
+    else:
+        data, n = memoryview(row_bytes(rows)), max(1, len(rows))
+        step = len(data) // n
+        pieces = (data[at : at + step] for at in range(0, len(data), max(1, step)))
+    return np.fromiter(map(zlib.crc32, pieces), np.uint32, len(rows))
+
+
+def _encoded(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()
+
+
+def layout_defects(file: h5py.File) -> Iterator[str]:
+    """Name what keeps a file from being read as a store; nothing of its rows is looked at."""
+    version = text(file.attrs.get("version"))
+    if text(file.attrs.get("format", "")) != FORMAT:
+        yield "it is an HDF5 file, but no feature store (attribute format is missing or different)"
+    elif version != str(VERSION):
+        yield f"its format has version {one_line(version)}; this Headstart reads version {VERSION}"
+    else:
+        yield from attribute_defects(file)
+        columns, required = dict(COLUMNS), list(REQUIRED)
+        if layers := layer_columns(file):
+            defect = layers_defect(file)
+            if defect:
+                yield defect
+            kind = columns.pop("features")
+            required.remove("features")
+            if not defect:
+                columns |= dict.fromkeys(layers, kind)
+                required += layers
+        yield from _group_defects(file, columns, required, "")
+        yield from failures_defects(file)
+
+
+def layers_defect(file: h5py.File) -> str | None:
+    """Say what keeps the group of several layers' features from being one."""
+    if "features" not in file:
+        return "group features is missing"
+    if not isinstance(file.get("features", getlink=True), h5py.HardLink):
+        return "features is a link to elsewhere"
+    if not isinstance(file["features"], h5py.Group):
+        return "features is no group, but the backbone gives several layers"
+    return None
+
+
+def attribute_defects(file: h5py.File) -> Iterator[str]:
+    """Name what is missing or odd among the root attributes."""
+    for name in ("classes", "extraction", "digest"):
+        if name not in file.attrs:
+            yield f"attribute {name} is missing"
+    if "classes" in file.attrs and not classes_are_texts(file):
+        yield "attribute classes is no list of texts"
+    for name in ("extraction", "checksums", "run"):
+        if name in file.attrs and not is_json_object(file, name):
+            yield f"attribute {name} is no JSON object"
+
+
+def classes_are_texts(file: h5py.File) -> bool:
+    """Say whether the attribute ``classes`` is a list of texts, of a length that makes sense."""
+    attribute = file.attrs.get_id("classes")
+    shape = attribute.shape
+    is_text = h5py.check_string_dtype(attribute.dtype) is not None
+    return shape is not None and len(shape) == 1 and shape[0] <= _MAX_CLASSES and is_text
+
+
+def is_json_object(file: h5py.File, name: str) -> bool:
+    """Say whether an attribute is one text that holds a JSON object."""
+    if file.attrs.get_id(name).shape != ():
+        return False
+    try:
+        return isinstance(json.loads(text(file.attrs[name])), dict)
+    except ValueError:
+        return False
+
+
+def failures_defects(file: h5py.File) -> Iterator[str]:
+    """Name what keeps the group of failures from being read; a store need not have one."""
+    if "failures" not in file:
+        return
+    if not isinstance(file.get("failures", getlink=True), h5py.HardLink):
+        yield "failures is a link to elsewhere"
+    elif not isinstance(file["failures"], h5py.Group):
+        yield "failures is no group"
+    else:
+        yield from _group_defects(file["failures"], FAILURES, ("path", "reason"), "failures/")
+
+
+def _group_defects(
+    group: h5py.Group, columns: Mapping[str, Kind], required: Sequence[str], prefix: str
+) -> Iterator[str]:
+    lengths: dict[str, int] = {}
+    for name, kind in columns.items():
+        if name not in group:
+            if name in required:
+                yield f"dataset {prefix}{name} is missing"
+            continue
+        defect = column_defect(group, name, kind)
+        if defect:
+            yield f"{prefix}{name} {defect}"
+        else:
+            lengths[name] = len(group[name])
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{prefix}{name} {length}" for name, length in lengths.items())
+        yield f"the datasets differ in length ({told})"
+
+
+def column_defect(group: h5py.Group, name: str, kind: Kind) -> str | None:
+    """Say what keeps one dataset from being read; the name is there."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        return "is a link to elsewhere"
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset):
+        return "is no dataset"
+    return _dataset_defect(dataset, *kind)
+
+
+def _dataset_defect(
+    dataset: h5py.Dataset, tail: tuple[int | None, ...], kinds: tuple[str, ...]
+) -> str | None:
+    if dataset.is_virtual or dataset.external:
+        return "keeps its data in other files"
+    filters = dataset.id.get_create_plist()
+    if any(
+        filters.get_filter(at)[0] not in _CHECKSUM_FILTERS for at in range(filters.get_nfilters())
+    ):
+        return "is compressed or filtered, which stores are not"
+    kind = "text" if h5py.check_string_dtype(dataset.dtype) else dataset.dtype.str[1:]
+    if kind not in kinds:
+        return f"has type {dataset.dtype}, not {' or '.join(kinds)}"
+    shape = dataset.shape  # None: a dataset without any
+    fits = (
+        shape is not None
+        and len(shape) == 1 + len(tail)
+        and all(want in (None, have) for want, have in zip(tail, shape[1:], strict=True))
+    )
+    if not fits:
+        return f"has shape {shape}"
+    # Nothing is compressed: a shape that the file cannot hold was never written.
+    held = min(dataset.id.get_storage_size(), Path(dataset.file.filename).stat().st_size)
+    if held < dataset.size * dataset.dtype.itemsize:
+        return f"has shape {shape}, but the file holds less"
+    return None

@@ -1,0 +1,132 @@
+"""Repairing a store: keep the rows that can be trusted, drop the others, invent nothing.
+
+What can be trusted is decided in `salvage`, by another process; here it takes the store's place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart.core import sandbox
+from headstart.core.errors import StoreError, one_line
+from headstart.core.files import cannot_write, replacing
+from headstart.features.store import manifest, seal
+from headstart.features.store.check import inspect, verify
+from headstart.features.store.layout import read_failures
+from headstart.features.store.lock import WriterLock, sweep
+from headstart.features.store.opening import opened, seal_of
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What `repair` did.
+
+    Attributes:
+        kept: rows in the repaired store.
+        dropped: rows left out, by reason.
+        notes: what else was lost.
+        backup: where the damaged file is now, of a folder the folder; None if there was nothing to
+            repair.
+    """
+
+    kept: int
+    dropped: dict[str, int]
+    notes: list[str]
+    backup: Path | None
+
+
+def repair(path: Path) -> Repair:
+    """Replace a damaged store by one of its trustworthy rows; the damaged file is kept beside it.
+
+    The file is read by another process, under limits; the new one takes its place in one rename,
+    after it was checked.
+
+    Of a folder, each file is repaired in its place, and the manifest then names what is there.
+
+    Raises:
+        StoreError: it is no store, it is being written, or nothing of it can be trusted.
+        OutputError: the new file cannot be written; the store is as it was.
+    """
+    return _repair_folder(path) if manifest.is_folder(path) else _repair_file(path)
+
+
+def _repair_folder(folder: Path) -> Repair:
+    lock = WriterLock(folder / manifest.NAME)
+    try:
+        held = manifest.read(folder)
+        if not verify(folder):
+            return Repair(0, {}, [], None)
+        dropped: Counter[str] = Counter()
+        notes: list[str] = []
+        shards = []
+        for shard in held.shards:
+            file, name = folder / shard.file, one_line(shard.file)
+            try:
+                done = _repair_file(file)
+            except StoreError as error:
+                dropped[f"{name} cannot be used"] += shard.rows
+                notes.append(one_line(error))
+                continue
+            dropped.update(done.dropped)
+            notes += [f"{name}: {note}" for note in done.notes]
+            shards.append(_as_it_is(file, shard))
+        if not any(shard.rows for shard in shards):
+            raise StoreError(
+                f"{one_line(folder)} cannot be repaired: no row of it can be trusted; move it away "
+                "and embed the images again"
+            )
+        manifest.write(folder, dataclasses.replace(held, shards=tuple(shards)))
+        return Repair(sum(shard.rows for shard in shards), dict(dropped), notes, folder)
+    finally:
+        lock.close()
+
+
+def _as_it_is(file: Path, shard: manifest.Shard) -> manifest.Shard:
+    """Return what the manifest has to say of a sound file."""
+    with opened(file) as store:
+        failures = sum(1 for _ in read_failures(store))
+        rows = len(store["path"])
+    return dataclasses.replace(shard, rows=rows, failures=failures, seal=seal.told(file))
+
+
+def _repair_file(path: Path) -> Repair:
+    seal_of(path)  # there is such a file
+    lock = WriterLock(path)
+    try:
+        sweep(path)
+        with suppress(StoreError):
+            if not verify(path):
+                return Repair(0, {}, [], None)
+        with replacing(path) as partial:
+            told = sandbox.call("headstart.features.store.recovery:salvage", path, partial)
+            defects = inspect(partial)
+            if defects:
+                raise StoreError(f"{one_line(path)} cannot be repaired: {defects[0]}")
+            backup = _keep(path)
+        return Repair(told["kept"], told["dropped"], told["notes"], backup)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        lock.close()
+
+
+def _keep(path: Path) -> Path:
+    """Give a file a second name that no other has."""
+    for number in range(1, 1_000_000):
+        backup = path.with_name(f"{path.name}.damaged" + (f"-{number}" if number > 1 else ""))
+        try:
+            os.link(path, backup)
+        except FileExistsError:
+            continue
+        except PermissionError:  # a file system without links
+            if backup.exists():
+                continue
+            shutil.copyfile(path, backup)
+        return backup
+    raise StoreError(f"{one_line(path)} has too many damaged copies beside it; remove some")

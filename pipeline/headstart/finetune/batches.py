@@ -1,0 +1,133 @@
+"""Where batches come from: an activation store, or the image files themselves."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headstart.core.errors import ImageError, InputError, one_line
+from headstart.core.parallel import available_cores
+from headstart.features.store.activations import ActivationReader, View
+from headstart.finetune.activations import Photo, read_again
+from headstart.finetune.views import Augment
+
+AHEAD = 4  # batches read while one is trained on
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Batches(ABC):
+    """Batches of inputs and ``(n,) int64`` classes: which images, and in which order.
+
+    Args:
+        photos: the training and the validation images.
+        classes: the classes of both.
+        seed: of the orders.
+        workers: threads that read; None means one per core.
+    """
+
+    def __init__(
+        self,
+        photos: tuple[Sequence[Photo], Sequence[Photo]],
+        classes: tuple[NDArray[np.int64], NDArray[np.int64]],
+        seed: int,
+        workers: int | None,
+    ) -> None:
+        self._photos, self._classes, self._seed = photos, classes, seed
+        self._workers = workers or available_cores()
+
+    def steps(self, size: int) -> int:
+        """Return how many batches an epoch has."""
+        return -(-len(self._photos[0]) // size)
+
+    def train(self, epoch: int, size: int) -> Iterator[Batch]:
+        """Yield every training image once, in an order that seed and epoch decide."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._photos[0]))
+        return self._ahead(0, epoch, order, size)
+
+    def validation(self, size: int) -> Iterator[Batch]:
+        """Yield the validation images, in order."""
+        return self._ahead(1, 0, np.arange(len(self._photos[1])), size)
+
+    def _ahead(self, part: int, epoch: int, order: NDArray[np.intp], size: int) -> Iterator[Batch]:
+        """Read batches on threads, a few ahead, and yield them in order."""
+        waiting: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(self._workers) as pool:
+            try:
+                for start in range(0, len(order), size):
+                    rows = order[start : start + size]
+                    waiting.append(pool.submit(self._batch, part, epoch, rows))
+                    if len(waiting) > AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _batch(self, part: int, epoch: int, rows: NDArray[np.intp]) -> Batch:
+        inputs = self._inputs([self._photos[part][row] for row in rows], epoch if part == 0 else 0)
+        return inputs, torch.from_numpy(self._classes[part][rows])
+
+    @abstractmethod
+    def _inputs(self, photos: Sequence[Photo], epoch: int) -> torch.Tensor:
+        """Return what the network is shown of some images; epoch 0 is the validation's."""
+
+
+class StoredBatches(Batches):
+    """Batches of ``(n, d) float16`` activations; every epoch shows every image in another view."""
+
+    def __init__(
+        self,
+        store: ActivationReader,
+        photos: tuple[Sequence[Photo], Sequence[Photo]],
+        classes: tuple[NDArray[np.int64], NDArray[np.int64]],
+        seed: int,
+    ) -> None:
+        super().__init__(photos, classes, seed, workers=1)  # HDF5 takes one thread at a time
+        self._store = store
+
+    def _inputs(self, photos: Sequence[Photo], epoch: int) -> torch.Tensor:
+        rows = [self._store.index[View(photo.sha256, self._view(photo, epoch))] for photo in photos]
+        return torch.from_numpy(self._store.read(rows))
+
+    def _view(self, photo: Photo, epoch: int) -> int:
+        """Return the view of an epoch: all in turn, each image in an order of its own."""
+        if not epoch:
+            return 0
+        turn, at = divmod(epoch - 1, photo.views)
+        word = [self._seed, turn, *np.frombuffer(photo.sha256[:8], np.uint32).tolist()]
+        return int(np.random.default_rng(word).permutation(photo.views)[at])
+
+
+class PhotoBatches(Batches):
+    """Batches of ``(n, 3, h, w) float32`` pixels from 0 to 1, drawn anew in every epoch."""
+
+    def __init__(
+        self,
+        augment: Augment,
+        photos: tuple[Sequence[Photo], Sequence[Photo]],
+        classes: tuple[NDArray[np.int64], NDArray[np.int64]],
+        seed: int,
+        workers: int | None,
+    ) -> None:
+        super().__init__(photos, classes, seed, workers)
+        self._augment = augment
+
+    def _inputs(self, photos: Sequence[Photo], epoch: int) -> torch.Tensor:
+        crops = np.stack([self._crop(photo, epoch) for photo in photos])
+        return torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+
+    def _crop(self, photo: Photo, epoch: int) -> NDArray[np.uint8]:
+        data = read_again(photo)
+        try:
+            if not epoch:
+                return self._augment.plain(data)
+            return self._augment.view(self._augment.whole(data), photo.sha256, epoch)
+        except ImageError as error:
+            raise InputError(f"{one_line(photo.ref.path)}: {error}") from error

@@ -1,0 +1,84 @@
+"""Which images train the network, which choose the best epoch, and which nobody looks at."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.errors import InputError
+from headstart.core.records import FeatureSet
+from headstart.evaluation.splits import Rules, make_protocol
+from headstart.evaluation.splits.wording import class_names
+from headstart.heads.folds import divisions
+
+VALIDATION_SHARE = 10  # one in so many training images, where the data name no validation split
+
+
+@dataclass(frozen=True)
+class Division:
+    """Rows of a feature set.
+
+    Attributes:
+        train: that weights are fitted on, ascending.
+        validation: that choose the epoch, ascending.
+        test: that nothing is chosen on, ascending.
+        known: ``(k,)`` codes of the classes that are trained.
+        made: whether the validation split was made here.
+        remarks: plain sentences.
+    """
+
+    train: NDArray[np.intp]
+    validation: NDArray[np.intp]
+    test: NDArray[np.intp]
+    known: NDArray[np.int64]
+    made: bool
+    remarks: list[str]
+
+    def named(self, data: FeatureSet) -> FeatureSet:
+        """Return the feature set with the division as its splits; rows of none have no label."""
+        split = np.full(len(data.path), "", object)
+        split[self.train], split[self.validation], split[self.test] = "train", "validation", "test"
+        label = np.where(split == "", -1, data.label).astype(np.int32)
+        return dataclasses.replace(data, split=split.tolist(), label=label)
+
+
+def divide(data: FeatureSet, seed: int) -> Division:
+    """Divide the labelled images as the heads' comparison does, and keep a validation split.
+
+    The data's own splits are taken as they are. Without a test split 20 % are held out, and
+    without a validation split a stratified tenth of the training images; copies stay together.
+
+    Raises:
+        InputError: the images cannot be divided; the message says why.
+    """
+    protocol = make_protocol(data, Rules(seed=seed))
+    rows = protocol.train
+    held = np.array([split == "validation" for split in data.split])[rows]
+    made = not held.any()
+    remarks = list(protocol.warnings)
+    if made:
+        labels = data.label[rows].astype(np.int64)
+        group = protocol.group[rows]
+        least = min(len(np.unique(group[labels == code])) for code in np.unique(labels))
+        held = divisions(labels, min(VALIDATION_SHARE, max(2, least)), seed, 1, group)[0] == 0
+        remarks.append(
+            f"There is no validation split: {int(held.sum()):,} of {len(rows):,} training images, "
+            "stratified by class, choose the best epoch and are not trained on."
+        )
+    train, validation = rows[~held], rows[held]
+    known = np.unique(data.label[train])
+    lost = np.setdiff1d(np.unique(data.label[rows]), known)
+    if len(lost):
+        raise InputError(
+            f"all training images of {class_names(data, lost)} are in the validation split; move "
+            "some to train"
+        )
+    if len(known) < 2 or not len(validation):
+        raise InputError(
+            "too few training images to keep some as a validation split; add images, or name a "
+            "validation split"
+        )
+    return Division(train, validation, protocol.test, known.astype(np.int64), made, remarks)

@@ -1,0 +1,82 @@
+"""Augmented views of an image: torchvision's random crop, flip and colour, drawn by a seed."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headstart.core.records import Preprocess
+from headstart.core.torchvision_import import import_torchvision
+from headstart.datasets import images
+
+SCALE = (0.5, 1.0)  # share of the image's area that a crop shows
+RATIO = (0.8, 1.25)
+COLOUR = 0.2  # of brightness, contrast and saturation, at most
+VERSION = 1  # of this recipe; part of an activation store's identity
+
+_DRAWING = threading.Lock()  # torchvision draws from torch's one generator
+
+
+class Augment:
+    """Makes views; threads may share one.
+
+    Args:
+        preprocess: the backbone's, whose crop size and interpolation views have too.
+        seed: the same seed, bytes and number of a view give the same view.
+    """
+
+    def __init__(self, preprocess: Preprocess, seed: int) -> None:
+        v2 = import_torchvision("transforms.v2")
+        self._preprocess, self._seed = preprocess, seed
+        modes = v2.InterpolationMode
+        exact = {"nearest": modes.NEAREST, "bilinear": modes.BILINEAR}
+        mode = exact.get(preprocess.interpolation, modes.BICUBIC)
+        self._crop = v2.RandomResizedCrop(
+            preprocess.size, scale=SCALE, ratio=RATIO, interpolation=mode, antialias=True
+        )
+        self._flip = v2.RandomHorizontalFlip()
+        self._colour = v2.ColorJitter(COLOUR, COLOUR, COLOUR)
+
+    def plain(self, data: bytes) -> NDArray[np.uint8]:
+        """Return view 0: the crop that the backbone is evaluated on.
+
+        Raises:
+            ImageError: the bytes are no usable image.
+        """
+        return images.decode(data, self._preprocess)
+
+    def whole(self, data: bytes) -> NDArray[np.uint8]:
+        """Return the image that `view` takes crops of.
+
+        Raises:
+            ImageError: the bytes are no usable image.
+        """
+        return images.decode_whole(data, self._preprocess)
+
+    def view(self, whole: NDArray[np.uint8], sha256: bytes, number: int) -> NDArray[np.uint8]:
+        """Return a random view, ``(h, w, 3) uint8``.
+
+        Args:
+            whole: from `whole`.
+            sha256: of the image's bytes.
+            number: which view; above 0.
+        """
+        # A copy, because torch wants memory that it may write to, and some images forbid it.
+        image = torch.from_numpy(whole.copy()).permute(2, 0, 1)
+        word = f"{self._seed} {number} {sha256.hex()}".encode()
+        seed = int.from_bytes(hashlib.blake2b(word, digest_size=7).digest(), "little")
+        with _DRAWING, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            crop = self._crop.make_params([image])
+            flipped = bool(torch.rand(()) < self._flip.p)
+            colour = self._colour.make_params([image])
+        view = self._crop.transform(image, crop)
+        if flipped:
+            view = self._flip.transform(view, {})
+        view = self._colour.transform(view, colour)
+        array: NDArray[np.uint8] = view.permute(1, 2, 0).contiguous().numpy()
+        return array

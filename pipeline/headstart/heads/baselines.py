@@ -1,0 +1,144 @@
+"""What can be had without a backbone; a head that does not beat these has learnt nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.parallel.blas import run_folds
+from headstart.evaluation.metrics import accuracy
+from headstart.heads import sampling
+from headstart.heads.search import (
+    Candidate,
+    FittedHead,
+    TrainingSet,
+    class_probabilities,
+    finish,
+)
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+MAX_ITER = 500
+SAMPLED = 20_000  # rows of a store on disk that raw pixels are fitted on
+FOLD_BYTES = 2e9  # what the folds' pixels may take together
+
+
+@dataclass(frozen=True)
+class MostFrequentClass:
+    """Always the most frequent class, with the classes' shares as probabilities."""
+
+    name: str = "most-frequent"
+
+    def search(self, data: TrainingSet) -> FittedHead:
+        """Score it on every fold and fit it; see `Family`."""
+        from sklearn.dummy import DummyClassifier
+
+        started = time.perf_counter()
+        shares = [
+            np.bincount(data.labels[fit], minlength=data.n_classes) / len(fit)
+            for fit, _ in data.folds
+        ]
+        held_out = [rows for _, rows in data.folds]
+        scores = tuple(
+            float(np.mean(data.labels[rows] == share.argmax()))
+            for share, rows in zip(shares, held_out, strict=True)
+        )
+        parts = [
+            np.tile(share, (len(rows), 1)) for share, rows in zip(shares, held_out, strict=True)
+        ]
+        model = DummyClassifier(strategy="prior").fit(data.features, data.labels)
+        out_of_fold = data.gather(parts).astype(np.float64)
+        return finish(
+            self.name, [Candidate({}, scores)], lambda _: (model, out_of_fold), data, started
+        )
+
+
+@dataclass(frozen=True)
+class RawPixels:
+    """Logistic regression on the principal components of small images.
+
+    Principal components keep it to seconds: on 32 x 32 photos, 100 of them are as good as all 3,072
+    pixels.
+
+    Attributes:
+        name: how users spell it.
+        components: how many principal components are kept at most.
+        c_grid: inverse strengths of the L2 penalty, ascending.
+    """
+
+    name: str = "raw-pixels"
+    components: int = 100
+    c_grid: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
+
+    def search(self, data: TrainingSet) -> FittedHead:
+        """Score every C on every fold, choose and refit; see `Family`.
+
+        Args:
+            data: its features are the images' pixels, ``(n, 3072)``, from 0 to 1.
+        """
+        started = time.perf_counter()
+        if data.streamed:
+            return sampling.on_part(self.search, data, SAMPLED)
+        kept = min(self.components, data.features.shape[1], *(len(fit) for fit, _ in data.folds))
+        # Each fold at work holds its rows twice.
+        at_once = int(max(1, min(data.workers, FOLD_BYTES // (2 * data.features.nbytes))))
+        folds = run_folds(lambda fold: self._predict(data, *fold, kept), data.folds, at_once)
+        true = [data.labels[held_out] for _, held_out in data.folds]
+        candidates = [
+            Candidate(
+                {"C": c, "components": kept},
+                tuple(
+                    accuracy(codes, part.argmax(axis=1))
+                    for codes, part in zip(true, parts, strict=True)
+                ),
+                outputs=data.gather(parts),
+            )
+            for c, parts in zip(self.c_grid, zip(*folds, strict=True), strict=True)
+        ]
+
+        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+            from sklearn.pipeline import make_pipeline
+
+            assert best.outputs is not None
+            model = make_pipeline(_reduction(kept, data.seed), _regression(data, best.params["C"]))
+            return model.fit(data.features, data.labels), best.outputs.astype(np.float64)
+
+        with _blank_images_allowed():
+            return finish(self.name, candidates, fit, data, started)
+
+    def _predict(
+        self,
+        data: TrainingSet,
+        fit: NDArray[np.intp],
+        held_out: NDArray[np.intp],
+        components: int,
+    ) -> list[NDArray[np.float64]]:
+        """Return the probabilities on one fold for each C; the components are found once."""
+        reduction = _reduction(components, data.seed)
+        with _blank_images_allowed():
+            inside = reduction.fit_transform(data.features[fit])
+        outside = reduction.transform(data.features[held_out])
+        models = [_regression(data, c).fit(inside, data.labels[fit]) for c in self.c_grid]
+        return [class_probabilities(model, outside, data.n_classes) for model in models]
+
+
+def _blank_images_allowed() -> np.errstate:
+    """Let the components' shares of a total variance of 0 be NaN; nothing here reads them."""
+    return np.errstate(invalid="ignore")
+
+
+def _reduction(components: int, seed: int) -> BaseEstimator:
+    from sklearn.decomposition import PCA
+
+    return PCA(components, svd_solver="randomized", random_state=seed)
+
+
+def _regression(data: TrainingSet, c: float) -> BaseEstimator:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=c, max_iter=MAX_ITER, class_weight=data.class_weight)

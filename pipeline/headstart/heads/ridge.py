@@ -1,0 +1,267 @@
+"""What stands in for the SVMs where all pairs of images, or of classes, would be too many.
+
+The squared error in place of the hinge loss, one class against the rest (Suykens and Vandewalle,
+*Least Squares Support Vector Machine Classifiers*, 1999), has its solution in sums over rows, which
+are taken block by block: no matrix has more than rows times features. For the Gaussian kernel, rows
+are first described by their kernel with some of them, drawn at random (Williams and Seeger, *Using
+the Nyström Method to Speed Up Kernel Machines*, 2001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.parallel.blas import run_parallel
+from headstart.core.rows import Features
+from headstart.heads.calibration import calibrate
+from headstart.heads.search import Candidate, TrainingSet
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+T = TypeVar("T")
+
+LANDMARKS = 2000  # rows that the Gaussian kernel is described by
+BLOCK = 4096  # rows that a thread handles at once
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Weighted sums over some rows, of which a ridge regression consists.
+
+    Attributes:
+        weight: the sum of the weights.
+        rows: ``(m,)``, the sum of the rows.
+        targets: ``(t,)``, of their targets.
+        squares: ``(m, m)``, of the rows' outer products.
+        products: ``(m, t)``, of those of rows and targets.
+    """
+
+    weight: float
+    rows: NDArray[np.float64]
+    targets: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    products: NDArray[np.float64]
+
+    def less(self, other: _Sums) -> _Sums:
+        """Return the sums over the other rows."""
+        return _Sums(
+            self.weight - other.weight,
+            self.rows - other.rows,
+            self.targets - other.targets,
+            self.squares - other.squares,
+            self.products - other.products,
+        )
+
+    def plus(self, other: _Sums) -> _Sums:
+        """Return the sums over both."""
+        return _Sums(
+            self.weight + other.weight,
+            self.rows + other.rows,
+            self.targets + other.targets,
+            self.squares + other.squares,
+            self.products + other.products,
+        )
+
+    def solve(self, alphas: Sequence[float]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Yield coefficients ``(m, t)`` and intercepts ``(t,)`` for each penalty."""
+        from scipy.linalg import cho_factor, cho_solve
+
+        mean, target = self.rows / self.weight, self.targets / self.weight
+        squares = self.squares - self.weight * np.outer(mean, mean)
+        products = self.products - self.weight * np.outer(mean, target)
+        # Sums of float32 products: eigenvalues may be as far below 0 as this.
+        slack = 1e-7 * float(np.trace(squares))
+        for alpha in alphas:
+            penalised = squares + max(alpha, slack) * np.eye(len(squares))
+            coefficients = cho_solve(cho_factor(penalised, check_finite=False), products)
+            yield coefficients, target - mean @ coefficients
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """Ridge regressions of classes on some description of the rows, for all folds.
+
+    Attributes:
+        design: ``(n, m) float32``, the description.
+        data: the training set.
+    """
+
+    design: Features
+    data: TrainingSet
+
+    def search(self, alphas: Sequence[float], params: dict[str, Any]) -> Iterator[Candidate]:
+        """Yield a scored candidate for each strength of the penalty.
+
+        Args:
+            alphas: strengths of the penalty.
+            params: what else belongs to the parameters.
+        """
+        scores = self._each_fold(self._accuracies, alphas)
+        for alpha, of_folds in zip(alphas, zip(*scores, strict=True), strict=True):
+            yield Candidate({"alpha": alpha} | params, of_folds)
+
+    def fit(self, best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+        """Return the stock classifier of `design`, calibrated, and out-of-fold probabilities."""
+        from sklearn.linear_model import RidgeClassifier
+
+        labels, alpha = self.data.labels, best.params["alpha"]
+        parts = self._each_fold(
+            lambda held_out, solutions: self._values(held_out, *next(solutions)), [alpha]
+        )
+        coefficients, intercepts = next(self._total.solve([alpha]))
+        # One row a class: enough for scikit-learn to make the object, whose coefficients follow.
+        rows = np.unique(labels, return_index=True)[1]
+        model = RidgeClassifier(alpha=alpha, class_weight=self.data.class_weight)
+        model.fit(self.design[rows], labels[rows])
+        model.coef_ = coefficients.T.astype(np.float32).reshape(model.coef_.shape)
+        model.intercept_ = intercepts.astype(np.float32).reshape(np.shape(model.intercept_))
+        return calibrate(model, self.data.gather(parts), self.data)
+
+    def answers(self, alpha: float) -> list[NDArray[np.float32]]:
+        """Return the decision values of the rows that each fold holds out, for one penalty."""
+        return [
+            self._values(held_out, *next(self._sums(fit).solve([alpha])))
+            for fit, held_out in self.data.folds
+        ]
+
+    def _each_fold(
+        self,
+        work: Callable[[NDArray[np.intp], Iterator[tuple[NDArray[Any], NDArray[Any]]]], T],
+        alphas: Sequence[float],
+    ) -> list[T]:
+        """Solve every fold for each penalty, and return what comes of its solutions.
+
+        Args:
+            work: takes the rows that a fold holds out and its solutions.
+            alphas: strengths of the penalty.
+        """
+        total, _ = self._total, self._known  # before there are threads
+        tasks = [
+            (rows, sums) for (_, rows), sums in zip(self.data.folds, self._held_out, strict=True)
+        ]
+        return run_parallel(
+            lambda task: work(task[0], total.less(task[1]).solve(alphas)), tasks, self.data.workers
+        )
+
+    @cached_property
+    def _held_out(self) -> list[_Sums]:
+        """The sums over the rows that each fold holds out."""
+        return [self._sums(held_out) for _, held_out in self.data.folds]
+
+    @cached_property
+    def _total(self) -> _Sums:
+        """The sums over all rows: those of the first division, and of what it always trains on."""
+        division = np.atleast_2d(self.data.fold)[0]
+        total = self._sums(np.flatnonzero(division < 0))
+        for sums in self._held_out[: len(np.unique(division[division >= 0]))]:
+            total = total.plus(sums)
+        return total
+
+    @cached_property
+    def _known(self) -> NDArray[np.int64]:
+        """The codes of classes that there are images of."""
+        return np.unique(self.data.labels)
+
+    def _targets(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return 1 for the class and -1 for others: a column a class, or one for two classes."""
+        known = self._known
+        if len(known) == 2:
+            known = known[1:]
+        hits = self.data.labels[rows][:, None] == known
+        return np.where(hits, np.float32(1), np.float32(-1))
+
+    def _sums(self, rows: NDArray[np.intp]) -> _Sums:
+        """Add rows up; classes have the weights that they have among all rows."""
+        weights = self.data.weights(np.arange(len(self.data.labels)))
+
+        def of_block(start: int) -> list[NDArray[np.float32]]:
+            block = rows[start : start + BLOCK]
+            design, targets, weight = self.design[block], self._targets(block), weights[block, None]
+            weighted = design * weight
+            return [
+                weight.sum(axis=0, dtype=np.float64),
+                weighted.sum(axis=0, dtype=np.float64),
+                (targets * weight).sum(axis=0, dtype=np.float64),
+                weighted.T @ design,
+                weighted.T @ targets,
+            ]
+
+        m, t = self.design.shape[1], self._targets(rows[:0]).shape[1]
+        sums = [np.zeros(shape) for shape in ((1,), (m,), (t,), (m, m), (m, t))]
+        for starts in _chunks(range(0, len(rows), BLOCK), self.data.workers):
+            for parts in run_parallel(of_block, starts, self.data.workers):
+                for total, part in zip(sums, parts, strict=True):
+                    total += part
+        return _Sums(float(sums[0][0]), *sums[1:])
+
+    def _accuracies(
+        self, rows: NDArray[np.intp], solutions: Iterator[tuple[NDArray[Any], NDArray[Any]]]
+    ) -> list[float]:
+        """Return the accuracy of each solution on some rows, which are gone through once."""
+        solved, right = list(solutions), []
+        for start in range(0, len(rows), BLOCK):
+            block = rows[start : start + BLOCK]
+            design, true = self.design[block], self.data.labels[block]
+            answers = (self._scores(design, *one).argmax(axis=1) for one in solved)
+            right.append([np.count_nonzero(answer == true) for answer in answers])
+        return [float(hits / len(rows)) for hits in np.sum(right, axis=0)]
+
+    def _values(
+        self, rows: NDArray[np.intp], coefficients: NDArray[Any], intercepts: NDArray[Any]
+    ) -> NDArray[np.float32]:
+        """Return the decision values of all classes for some rows, ``(rows, n_classes)``."""
+        values = np.empty((len(rows), self.data.n_classes), np.float32)
+        for start in range(0, len(rows), BLOCK):
+            at = slice(start, start + BLOCK)
+            values[at] = self._scores(self.design[rows[at]], coefficients, intercepts)
+        return values
+
+    def _scores(
+        self, design: NDArray[np.float32], coefficients: NDArray[Any], intercepts: NDArray[Any]
+    ) -> NDArray[np.float32]:
+        """Return the decision values of all classes for described rows."""
+        known = self._known
+        found = design @ coefficients.astype(np.float32)
+        found += intercepts.astype(np.float32)
+        if len(known) == 2:
+            found = np.hstack([-found, found])
+        values = np.repeat(found.min(axis=1, keepdims=True), self.data.n_classes, axis=1)
+        values[:, known] = found
+        return values
+
+
+def landmarks(data: TrainingSet, gamma: float) -> BaseEstimator:
+    """Return the stock ``Nystroem`` transformer of the normalised rows, fitted.
+
+    It is fitted on its landmarks alone, in float64: it divides by square roots of the eigenvalues
+    of their kernel, many of which are small.
+    """
+    from sklearn.kernel_approximation import Nystroem
+
+    n = len(data.labels)
+    drawn = np.random.default_rng(data.seed).choice(n, min(LANDMARKS, n), replace=False)
+    model = Nystroem(kernel="rbf", gamma=gamma, n_components=len(drawn), random_state=data.seed)
+    return model.fit(data.rows[np.sort(drawn)].astype(np.float64))
+
+
+def describe(transformer: BaseEstimator, data: TrainingSet) -> NDArray[np.float32]:
+    """Transform all normalised rows, block by block, ``(n, m) float32``."""
+    design = np.empty((len(data.rows), len(transformer.component_indices_)), np.float32)
+
+    def fill(start: int) -> None:
+        design[start : start + BLOCK] = transformer.transform(data.rows[start : start + BLOCK])
+
+    run_parallel(fill, range(0, len(design), BLOCK), data.workers)
+    return design
+
+
+def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,43 @@
+"""Fitted heads as files for scikit-learn users. Headstart itself reads none of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headstart.core.errors import missing_extra
+from headstart.core.files import replacing
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+SAFE, UNSAFE = "skops", "joblib"
+KINDS = (SAFE, UNSAFE)
+
+
+def save(estimator: BaseEstimator, folder: Path, kind: str) -> Path:
+    """Write a fitted head as ``head.skops`` or ``head.joblib``.
+
+    skops files hold data and names of types; whoever loads one says which types to trust. joblib
+    files are pickles: loading one runs whatever code is in it.
+
+    Args:
+        estimator: a fitted scikit-learn estimator.
+        folder: where.
+        kind: one of `KINDS`.
+
+    Raises:
+        HeadstartError: the package that writes it is not installed.
+        OutputError: the file cannot be written.
+    """
+    path = folder / f"head.{kind}"
+    if kind == SAFE:
+        try:
+            from skops.io import dump
+        except ImportError:
+            raise missing_extra("skops", "skops") from None
+    else:
+        from joblib import dump
+    with replacing(path) as partial:
+        dump(estimator, partial)
+    return path

@@ -1,0 +1,307 @@
+"""Support vector machines, linear and with a Gaussian kernel, on one shared Gram matrix."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.parallel.blas import run_folds
+from headstart.heads import ridge, sampling
+from headstart.heads.calibration import calibrate
+from headstart.heads.ovo import decide
+from headstart.heads.ridge import LeastSquares
+from headstart.heads.search import Candidate, FittedHead, TrainingSet, finish, squared_distances
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+# Beyond these, `headstart.heads.ridge` stands in. libsvm's time grows with the square of the
+# rows: on 100 overlapping classes a fit on 3,200 rows takes 3.5 s of a core for a linear grid and
+# about 2 s a gamma; the linear search at 10,000 took 113 s on two cores, and that of the Gaussian
+# kernel was given up. 256 classes have 32,640 pairs, each with a machine of its own.
+MAX_ROWS = 5000
+MAX_CLASSES = 256
+# Rows of a store on disk that the Gaussian kernel is fitted on. Each is described by 2,000 numbers,
+# which takes 10 MFLOP that would be spent again in every pass.
+SAMPLED = 50_000
+
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+
+
+@dataclass(frozen=True)
+class LinearSVMHead:
+    """A linear support vector machine, one against one; least squares for large data.
+
+    Attributes:
+        name: how users spell it.
+        c_grid: costs of an error, ascending.
+        alpha_grid: strengths of the penalty of least squares, descending.
+    """
+
+    name: str = "linear-svm"
+    c_grid: tuple[float, ...] = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 2, 9))
+    alpha_grid: tuple[float, ...] = tuple(float(f"{a:.3g}") for a in np.logspace(3, -2, 11))
+
+    def search(self, data: TrainingSet) -> FittedHead:
+        """Score the whole grid on all folds, choose and refit; see `Family`."""
+        started = time.perf_counter()
+        if _is_large(data):
+            return self._least_squares(data, started)
+        gram = data.gram
+        bare = data.without_features()
+        paths = run_folds(
+            lambda fold: _path(gram, bare, fold, None, self.c_grid), data.folds, data.workers
+        )
+        candidates = [
+            _candidate({"C": c}, steps, data)
+            for c, steps in zip(self.c_grid, zip(*paths, strict=True), strict=True)
+        ]
+        return finish(self.name, candidates, lambda best: _fit(best, data), data, started)
+
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Return decision values; see `Family`."""
+        return _answers(params, data)
+
+    def _least_squares(self, data: TrainingSet, started: float) -> FittedHead:
+        machine = LeastSquares(data.rows, data)
+        candidates = list(machine.search(self.alpha_grid, {}))
+
+        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+            return _after_normaliser(data, *machine.fit(best))
+
+        return finish(self.name, candidates, fit, data, started, "least squares, one against rest")
+
+
+@dataclass(frozen=True)
+class RbfSVMHead:
+    """A support vector machine with the kernel ``exp(-gamma |a - b|^2)``, one against one.
+
+    Backbones differ in how close their rows lie to each other, so gamma is tried as multiples of
+    one over the mean squared distance between two training rows, the scale on which the kernel
+    changes at all (the idea of scikit-learn's ``gamma="scale"``). For large data, least squares on
+    Nyström's description of the kernel.
+
+    Attributes:
+        name: how users spell it.
+        c_grid: costs of an error, ascending.
+        gamma_multiples: ascending, in units of one over the mean squared distance.
+        alpha_grid: strengths of the penalty of least squares, descending.
+    """
+
+    name: str = "rbf-svm"
+    c_grid: tuple[float, ...] = (0.5, 2.0, 8.0, 32.0)
+    gamma_multiples: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
+    alpha_grid: tuple[float, ...] = (1024.0, 256.0, 64.0, 16.0, 4.0, 1.0, 0.25, 0.0625)
+
+    def search(self, data: TrainingSet) -> FittedHead:
+        """Score the whole grid on all folds, choose and refit; see `Family`."""
+        started = time.perf_counter()
+        if data.streamed:
+            return sampling.on_part(self.search, data, SAMPLED)
+        unit = 1.0 / _mean_squared_distance(data.rows)
+        gammas = [float(f"{multiple * unit:.3g}") for multiple in self.gamma_multiples]
+        if _is_large(data):
+            return self._least_squares(data, gammas, started)
+        gram = data.gram
+        tasks = [(gamma, fold) for gamma in gammas for fold in data.folds]
+        bare, costs = data.without_features(), self.c_grid
+        paths = run_folds(
+            lambda task: _path(gram, bare, task[1], task[0], costs), tasks, data.workers
+        )
+        folds = len(data.folds)
+        candidates = [
+            _candidate(
+                {"C": c, "gamma": gamma},
+                [path[i] for path in paths[j * folds : (j + 1) * folds]],
+                data,
+            )
+            for i, c in enumerate(self.c_grid)
+            for j, gamma in enumerate(gammas)
+        ]
+        return finish(self.name, candidates, lambda best: _fit(best, data), data, started)
+
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Return decision values; see `Family`."""
+        return _answers(params, data)
+
+    def _least_squares(
+        self, data: TrainingSet, gammas: Sequence[float], started: float
+    ) -> FittedHead:
+        def machine(part: TrainingSet, gamma: float) -> tuple[BaseEstimator, LeastSquares]:
+            transformer = ridge.landmarks(part, gamma)
+            return transformer, LeastSquares(ridge.describe(transformer, part), part)
+
+        final = functools.cache(lambda gamma: machine(data, gamma))
+
+        def score(squares: LeastSquares, gamma: float) -> list[Candidate]:
+            rest = {"gamma": gamma, "n_components": squares.design.shape[1]}
+            return list(squares.search(self.alpha_grid, rest))
+
+        def tune(part: TrainingSet) -> list[Candidate]:
+            return [one for gamma in gammas for one in score(machine(part, gamma)[1], gamma)]
+
+        def settle(params: dict[str, Any]) -> list[Candidate]:
+            return score(final(params["gamma"])[1], params["gamma"])
+
+        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+            transformer, squares = final(best.params["gamma"])
+            return _after_normaliser(data, *squares.fit(best), transformer)
+
+        candidates, best, about = sampling.search(data, tune, settle)
+        landmarks = best.params["n_components"]
+        how = f"Nyström, {landmarks:,} landmarks; least squares, one against rest"
+        how += f"; {about}" if about else ""
+        return finish(self.name, candidates, fit, data, started, how, best)
+
+
+class Step(NamedTuple):
+    """One C on one fold.
+
+    Attributes:
+        accuracy: on the rows held out.
+        values: ``(held out, n_classes) float32``, the decision values, one against rest.
+        saturated: a larger C would change nothing.
+    """
+
+    accuracy: float
+    values: NDArray[np.float32]
+    saturated: bool
+
+
+def _answers(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+    gamma = params.get("gamma")
+    if "alpha" in params:
+        design = data.rows
+        if gamma is not None:
+            design = ridge.describe(ridge.landmarks(data, gamma), data)
+        return list(LeastSquares(design, data).answers(params["alpha"]))
+    gram = data.gram
+    bare = data.without_features()
+    paths = run_folds(
+        lambda fold: _path(gram, bare, fold, gamma, [params["C"]]), data.folds, data.workers
+    )
+    return [path[0].values for path in paths]
+
+
+def _is_large(data: TrainingSet) -> bool:
+    many = len(data.labels) > MAX_ROWS or len(np.unique(data.labels)) > MAX_CLASSES
+    return many or data.streamed
+
+
+def _candidate(params: dict[str, Any], steps: Sequence[Step], data: TrainingSet) -> Candidate:
+    return Candidate(
+        params,
+        tuple(step.accuracy for step in steps),
+        outputs=data.gather([step.values for step in steps]),
+    )
+
+
+def _fit(best: Candidate, data: TrainingSet) -> tuple[BaseEstimator, NDArray[np.float64]]:
+    """Fit the stock pipeline on all rows, and calibrate it on the out-of-fold decision values.
+
+    The shared kernel tells the support vectors in no time. Rows that are none have coefficient 0
+    and can be left out without changing the solution, so the machine that computes its own kernel
+    gets the support vectors alone; except where its weights of classes depend on the others.
+    """
+    from sklearn.svm import SVC
+
+    assert best.outputs is not None
+    gamma = best.params.get("gamma")
+    rows = np.arange(len(data.labels))
+    if data.class_weight is None:
+        kernel = _kernel(data.gram, rows, rows, gamma)
+        rows = SVC(kernel="precomputed", C=best.params["C"]).fit(kernel, data.labels).support_
+        rows = np.sort(rows)
+    machine = SVC(
+        kernel="rbf" if gamma else "linear", class_weight=data.class_weight, **best.params
+    )
+    machine.fit(data.rows[rows], data.labels[rows])
+    return _after_normaliser(data, *calibrate(machine, best.outputs, data))
+
+
+def _after_normaliser(
+    data: TrainingSet,
+    classifier: BaseEstimator,
+    out_of_fold: NDArray[np.float64],
+    *before: BaseEstimator,
+) -> tuple[BaseEstimator, NDArray[np.float64]]:
+    """Put the classifier, and what comes before it, into a pipeline that takes raw features."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer
+
+    normaliser = Normalizer().fit(data.features[:1])
+    return make_pipeline(normaliser, *before, classifier), out_of_fold
+
+
+def _path(
+    gram: NDArray[np.float32],
+    data: TrainingSet,
+    fold: Fold,
+    gamma: float | None,
+    costs: Sequence[float],
+) -> list[Step]:
+    """Go through growing values of C on one fold.
+
+    C only bounds the dual coefficients from above. Once none of them reaches its bound, the
+    solution is the same for every larger C and need not be computed again.
+    """
+    from sklearn import config_context
+    from sklearn.svm import SVC
+
+    fit, held_out = fold
+    kernel, kernel_out = _kernel(gram, fit, fit, gamma), _kernel(gram, held_out, fit, gamma)
+    path: list[Step] = []
+    for c in costs:
+        if not path or not path[-1].saturated:
+            model = SVC(kernel="precomputed", C=c, class_weight=data.class_weight)
+            with config_context(assume_finite=True):  # looking takes a third of the time
+                model.fit(kernel, data.labels[fit])
+            # A class's coefficients are bounded by C times its weight.
+            bound = c * float(model.class_weight_.min())
+            step = _step(model, kernel_out, data.labels[held_out], data.n_classes, bound)
+        path.append(step)
+    return path
+
+
+def _step(
+    model: BaseEstimator,
+    kernel: NDArray[np.float64],
+    true: NDArray[np.int64],
+    n_classes: int,
+    bound: float,
+) -> Step:
+    """Score a machine on rows held out; a class that it has never seen gets the row's least."""
+    found, winners = decide(model, kernel)
+    right = model.classes_[winners] == true
+    values = np.repeat(found.min(axis=1, keepdims=True), n_classes, axis=1)
+    values[:, model.classes_] = found
+    saturated = bool(np.abs(model.dual_coef_).max(initial=0.0) < bound)
+    return Step(float(np.mean(right)), values.astype(np.float32), saturated)
+
+
+def _kernel(
+    gram: NDArray[np.float32],
+    left: NDArray[np.intp],
+    right: NDArray[np.intp],
+    gamma: float | None,
+) -> NDArray[np.float64]:
+    """Return the kernel between two sets of rows; libsvm wants float64."""
+    if gamma is None:
+        return gram[np.ix_(left, right)].astype(np.float64)
+    kernel = squared_distances(gram, left, right)
+    kernel *= np.float32(-gamma)
+    return np.exp(kernel, out=kernel).astype(np.float64)
+
+
+def _mean_squared_distance(rows: NDArray[np.float32]) -> float:
+    """Return the mean over all pairs of rows, or 1 if all are the same."""
+    norms = np.einsum("ij,ij->i", rows, rows).mean(dtype=np.float64)
+    centre = rows.mean(axis=0, dtype=np.float64)
+    mean = 2.0 * float(norms - centre @ centre)
+    return mean if mean > 1e-6 else 1.0

@@ -1,0 +1,183 @@
+"""Stage: a backbone and a fitted head become one ONNX file, proved before it is published.
+
+The file takes the backbone's ``uint8`` images and returns ``label`` (index into the class names),
+``probabilities``, ``features`` and, if it was told of the training images, ``distance``: how far
+the image is from them. Class names, a summary of the training and what the file needs are in its
+metadata, beside what the backbone says of itself, and `headstart.models.seal` seals it all.
+Predicting with it needs no scikit-learn and unpickles nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart.backbones.inference import parity
+from headstart.backbones.inference.runner import (
+    HEAD_INPUT,
+    LABEL,
+    METADATA,
+    MODEL_METADATA,
+    OUTPUT,
+    PROBABILITIES,
+    Runner,
+    open_session,
+)
+from headstart.core.errors import HeadstartError
+from headstart.core.files import replacing
+from headstart.core.rows import Features
+from headstart.datasets.images import decode
+from headstart.models import seal
+from headstart.models.bundle.conversion import head_graph
+from headstart.models.bundle.convert import KINDS, Change, write_variant
+from headstart.models.bundle.joining import joined, needs
+from headstart.models.bundle.model_card import write_companions
+from headstart.models.novelty import METHOD, Reference
+
+__all__ = [
+    "KINDS",
+    "MAX_DIFFERENCE",
+    "MIN_AGREEMENT",
+    "Agreement",
+    "Change",
+    "bundle",
+    "write_companions",
+    "write_variant",
+]
+
+MIN_AGREEMENT = 0.999  # of labels; what is missing are ties
+MAX_DIFFERENCE = 1e-4  # of probabilities
+_BLOCK = 4096  # rows compared at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How the ONNX head compares with scikit-learn's on the same features.
+
+    Attributes:
+        rows: feature vectors compared.
+        labels: share of equal labels.
+        max_difference: largest absolute difference of a probability.
+    """
+
+    rows: int
+    labels: float
+    max_difference: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the file may be published; labels differ in ties only, one is always allowed."""
+        unequal = round((1 - self.labels) * self.rows)
+        return (
+            unequal <= max(1, (1 - MIN_AGREEMENT) * self.rows)
+            and self.max_difference <= MAX_DIFFERENCE
+        )
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return (
+            f"ONNX against scikit-learn on {self.rows:,} rows: {self.labels:.2%} equal labels, "
+            f"probabilities within {self.max_difference:.1e}"
+        )
+
+
+def bundle(
+    backbone: Path,
+    estimator: Any,  # noqa: ANN401 - a scikit-learn classifier
+    classes: tuple[str, ...],
+    features: Features,
+    summary: dict[str, Any],
+    out: Path,
+    reference: Reference | None = None,
+) -> Agreement:
+    """Write the model; one that does not agree with scikit-learn is not written.
+
+    Args:
+        backbone: the backbone's ONNX file.
+        estimator: a fitted classifier on ``(n, d)`` features, of class codes.
+        classes: the names that the codes index.
+        features: ``(n, d) float32``, rows on which the agreement is proved.
+        summary: facts about the training (JSON), kept in the metadata.
+        out: the file to write.
+        reference: what is known of the training images; None leaves ``distance`` out.
+
+    Raises:
+        HeadstartError: the head cannot be converted, or does not agree.
+        OutputError: the file cannot be written.
+    """
+    import onnx
+
+    head = head_graph(estimator, features.shape[1])
+    trunk = onnx.load(backbone)
+    model = joined(trunk, head, reference)
+    metadata = {prop.key: prop.value for prop in trunk.metadata_props}
+    with replacing(out) as partial:
+        onnx.save(head, partial)
+        agreement = _agreement(partial, estimator, features)
+        if not agreement.holds:
+            raise HeadstartError(f"{out.name} was not written: it does not agree ({agreement})")
+        known = [classes[code] for code in estimator.classes_]
+        facts = {"schema": seal.SCHEMA, "classes": known} | needs(model) | summary
+        facts["licence"] = json.loads(metadata[METADATA])["licence"]
+        facts["agreement"] = dataclasses.asdict(agreement)
+        if reference is not None:
+            facts["novelty"] = _describe(reference)
+        metadata[MODEL_METADATA] = json.dumps(facts)
+        metadata[seal.KEY] = seal.blank()
+        onnx.helper.set_model_props(model, metadata)
+        onnx.checker.check_model(model)
+        onnx.save(model, partial)
+        seal.seal(partial)
+        _prove(partial, estimator, out.name)
+    return agreement
+
+
+def _describe(reference: Reference) -> dict[str, Any]:
+    return {
+        "method": METHOD,
+        "neighbours": reference.neighbours,
+        "images": len(reference.rows),
+        "quantile": reference.quantile,
+        "threshold": reference.threshold,
+    }
+
+
+def _agreement(path: Path, estimator: Any, features: Features) -> Agreement:  # noqa: ANN401
+    session = open_session(path)
+    equal, difference = 0, 0.0
+    for start in range(0, len(features), _BLOCK):
+        rows = features[start : start + _BLOCK]
+        label, scores = session.run([LABEL, PROBABILITIES], {HEAD_INPUT: rows})
+        expected = estimator.predict_proba(rows)
+        equal += int(np.sum(label == expected.argmax(axis=1)))
+        worst = float(np.abs(scores - expected).max())
+        difference = max(difference, worst if np.isfinite(worst) else np.inf)
+    return Agreement(len(features), equal / max(1, len(features)), difference)
+
+
+def _prove(path: Path, estimator: Any, name: str) -> None:  # noqa: ANN401
+    """Hold the joined file to the certificate, and its answers to the head's, one by one and all.
+
+    Raises:
+        HeadstartError: it does not run, or answers something else.
+    """
+    runner = Runner(path)
+    preprocess = runner.backbone.preprocess
+    if parity.METADATA in runner.metadata:
+        parity.check_metadata(runner.metadata, runner.embed, preprocess)
+        probes = parity.Certificate.from_json(runner.metadata[parity.METADATA]).probes
+        crops = np.stack([decode(data, preprocess) for data in probes.values()])
+    else:
+        crops = np.zeros((3, *preprocess.size, 3), np.uint8)
+    for images in (crops, crops[:1]):
+        features, scores = runner.outputs((OUTPUT, PROBABILITIES), images)
+        difference = np.abs(scores - estimator.predict_proba(features)).max()
+        if not difference <= MAX_DIFFERENCE:
+            raise HeadstartError(
+                f"{name} was not written: the joined graph does not run as its head does "
+                f"(probabilities differ by {difference:.1e})"
+            )

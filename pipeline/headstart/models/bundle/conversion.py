@@ -1,0 +1,121 @@
+"""A fitted head becomes an ONNX graph, ``features`` to ``label`` and ``probabilities``."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.backbones.export import OPSET
+from headstart.backbones.inference.runner import LABEL, PROBABILITIES
+from headstart.core.errors import HeadstartError
+from headstart.models.bundle.knn_graph import is_neighbours, neighbours_graph
+from headstart.models.bundle.svm_graph import is_machine, machine_graph
+
+ML_OPSET = 3
+_HEAD = "head_"  # prefix of the head's names in the joined graph
+
+
+def head_graph(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+    """Convert a head to ``features`` → ``label``, ``probabilities``; the label is the argmax."""
+    from onnx import TensorProto, compose, helper
+
+    if is_machine(estimator):
+        graph = machine_graph(estimator, dim)
+    elif is_neighbours(estimator):
+        graph = neighbours_graph(estimator, dim)
+    else:
+        graph = _stock(estimator, dim)
+    graph = compose.add_prefix(graph, _HEAD)
+    # One rule for every head: scikit-learn's own label output breaks ties in its own ways.
+    scores = graph.graph.output[-1].name
+    del graph.graph.output[:]
+    graph.graph.node.extend(
+        [
+            helper.make_node("Identity", [scores], [PROBABILITIES]),
+            helper.make_node("ArgMax", [scores], [LABEL], axis=1, keepdims=0),
+        ]
+    )
+    k = len(estimator.classes_)
+    graph.graph.output.extend(
+        [
+            helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["n"]),
+            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", k]),
+        ]
+    )
+    return graph
+
+
+def _stock(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+    """Return what skl2onnx makes of a head; the scores are the last output."""
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
+
+    for _, step in getattr(estimator, "steps", []):
+        if type(step).__name__ == "Nystroem":
+            _teach_nystroem(type(step))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # skl2onnx reads attributes that scikit-learn retires
+            graph = to_onnx(
+                estimator,
+                initial_types=[("X", FloatTensorType([None, dim]))],
+                options={"zipmap": False},
+                target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+            )
+    except Exception as error:  # skl2onnx raises many kinds for what it cannot convert
+        raise HeadstartError(f"the head cannot be converted to ONNX: {error}") from error
+    return graph
+
+
+def _teach_nystroem(kind: type) -> None:
+    """Let skl2onnx convert Nyström's description of a Gaussian kernel, which it does not know.
+
+    In float64, as it was fitted: it amplifies rounding errors.
+    """
+    from onnx import TensorProto
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.data_types import FloatTensorType
+
+    def shape(operator: Any) -> None:  # noqa: ANN401
+        model = operator.raw_operator
+        rows = operator.inputs[0].get_first_dimension()
+        operator.outputs[0].type = FloatTensorType([rows, len(model.normalization_)])
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:  # noqa: ANN401
+        model = operator.raw_operator
+        if model.kernel != "rbf":
+            raise HeadstartError(f"Nyström's description of the kernel {model.kernel} is not known")
+        points = model.components_.astype(np.float64)
+
+        def constant(name: str, value: NDArray[np.float64]) -> str:
+            name = scope.get_unique_variable_name(name)
+            shape = list(value.shape)
+            container.add_initializer(name, TensorProto.DOUBLE, shape, value.ravel().tolist())
+            return str(name)
+
+        def node(operation: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401
+            name = scope.get_unique_variable_name(operation)
+            container.add_node(operation, list(inputs), name, op_version=13, **attributes)
+            return str(name)
+
+        rows = node("Cast", operator.inputs[0].full_name, to=TensorProto.DOUBLE)
+        twice = node("MatMul", rows, constant("points", -2.0 * points.T))
+        row_norms = node("ReduceSum", node("Mul", rows, rows), _axis(scope, container), keepdims=1)
+        norms = constant("norms", np.einsum("ij,ij->i", points, points))
+        squared = node("Add", node("Add", twice, row_norms), norms)
+        kernel = node("Exp", node("Mul", squared, constant("gamma", np.array(-model.gamma))))
+        mapped = node("MatMul", kernel, constant("map", model.normalization_.T))
+        container.add_node("Cast", mapped, operator.outputs[0].full_name, to=TensorProto.FLOAT)
+
+    update_registered_converter(kind, "SklearnNystroem", shape, convert, overwrite=True)
+
+
+def _axis(scope: Any, container: Any) -> str:  # noqa: ANN401
+    from onnx import TensorProto
+
+    name = scope.get_unique_variable_name("axis")
+    container.add_initializer(name, TensorProto.INT64, [1], [1])
+    return str(name)

@@ -1,0 +1,53 @@
+"""Network, head and distance in one graph, in the oldest format that holds it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from headstart.backbones.inference.runner import HEAD_INPUT, OUTPUT
+from headstart.models.bundle.distance import add_distance
+from headstart.models.novelty import Reference
+
+# The first onnxruntime that reads an opset (onnxruntime.ai/docs/reference/compatibility).
+_OLDEST_RUNTIME = {18: "1.14", 19: "1.15", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.22"}
+
+
+def joined(trunk: Any, head: Any, reference: Reference | None) -> Any:  # noqa: ANN401 - ModelProto
+    """Return backbone, head and distance in one graph, in the oldest format that holds it."""
+    from onnx import compose, helper
+
+    head.ir_version = trunk.ir_version
+    model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="headstart")
+    model.graph.output.append(trunk.graph.output[0])  # for embeddings, and the certificate
+    if reference is not None:
+        add_distance(model, reference)
+    for node in model.graph.node:  # what the exporter noted for its own debugging
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
+    del model.graph.value_info[:]
+    tell_operators(model)
+    oldest = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
+    model.ir_version = head.ir_version = oldest
+    return model
+
+
+def needs(model: Any) -> dict[str, Any]:  # noqa: ANN401 - ModelProto
+    """Say what wrote the file and what reads it."""
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    oldest = _OLDEST_RUNTIME.get(max(18, opsets["ai.onnx"]), version("onnxruntime"))
+    return {
+        "software": {name: version(name) for name in ("headstart", "scikit-learn", "skl2onnx")},
+        "opset": opsets,
+        "ir_version": model.ir_version,
+        "min_onnxruntime": oldest,
+    }
+
+
+def tell_operators(model: Any) -> None:  # noqa: ANN401
+    """Announce each set of operators that a graph uses once, or the quantiser refuses it."""
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    used = {node.domain for node in model.graph.node}
+    del model.opset_import[:]
+    for domain in sorted(used | {""}):
+        model.opset_import.add(domain=domain, version=versions[domain])

@@ -1,0 +1,112 @@
+"""How far an image is from everything that a classifier was trained on.
+
+The distance to the k-th nearest training image, of features with norm 1 (Sun et al.,
+*Out-of-Distribution Detection with Deep Nearest Neighbors*, ICML 2022), among a bounded number of
+training images, drawn evenly from all classes. The distance beyond which an image counts as unlike
+the training set is a quantile of the training images' own distances, each to the images that do
+not belong together with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.rows import Features
+
+NEIGHBOURS = 5
+QUANTILE = 0.99  # of 100 images like the training set, one is marked
+MAX_REFERENCE = 1_000  # training images kept; more only where there are more classes
+MAX_CALIBRATION = 10_000
+METHOD = "cosine distance to the k-th nearest training image (Sun et al., ICML 2022)"
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is kept of the training images.
+
+    Attributes:
+        rows: ``(m, d) float16`` features with norm 1, in float32's arithmetic when used.
+        neighbours: k.
+        threshold: the cosine distance beyond which an image is unlike the training set.
+        quantile: the share of training images that are not beyond it.
+    """
+
+    rows: NDArray[np.float16]
+    neighbours: int
+    threshold: float
+    quantile: float
+
+    def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the ``(n,)`` cosine distances of ``(n, d)`` features, 0 to 2."""
+        return _distances(unit(features), self.rows, self.neighbours)
+
+
+def learn(
+    features: Features,
+    labels: NDArray[np.integer],
+    group: NDArray[np.integer],
+    seed: int = 0,
+) -> Reference | None:
+    """Choose the images to keep and calibrate the threshold.
+
+    Args:
+        features: ``(n, d)`` of the training images.
+        labels: ``(n,)`` their classes.
+        group: ``(n,)`` numbers, the same for images that belong together, such as copies.
+        seed: of the drawing.
+
+    Returns:
+        None where there are too few images that do not belong together to measure anything.
+    """
+    rng = np.random.default_rng(seed)
+    kept = _draw(labels, max(MAX_REFERENCE, 2 * len(np.unique(labels))), rng)
+    rows = unit(features[kept]).astype(np.float16)
+    asked = np.arange(len(features))
+    if len(asked) > MAX_CALIBRATION:
+        asked = np.sort(rng.choice(asked, MAX_CALIBRATION, replace=False))
+    apart = len(kept) - np.unique(group[kept], return_counts=True)[1].max()
+    if apart < 1:
+        return None
+    neighbours = int(min(NEIGHBOURS, apart))
+    own = _distances(unit(features[asked]), rows, neighbours, group[asked], group[kept])
+    return Reference(rows, neighbours, float(np.quantile(own, QUANTILE)), QUANTILE)
+
+
+def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows with Euclidean norm 1; a row of zeros stays."""
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    rows: NDArray[np.float32] = (features / np.where(norms > 0, norms, 1)).astype(np.float32)
+    return rows
+
+
+def _draw(labels: NDArray[np.integer], limit: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return the rows to keep: of every class its first, then of every class its second, ..."""
+    order = rng.permutation(len(labels))
+    turn = np.empty(len(labels), np.intp)
+    for label in np.unique(labels):
+        mine = order[labels[order] == label]
+        turn[mine] = np.arange(len(mine))
+    kept: NDArray[np.intp] = np.sort(order[np.argsort(turn[order], kind="stable")][:limit])
+    return kept
+
+
+def _distances(
+    rows: NDArray[np.float32],
+    reference: NDArray[np.float16],
+    neighbours: int,
+    group: NDArray[np.integer] | None = None,
+    reference_group: NDArray[np.integer] | None = None,
+) -> NDArray[np.float32]:
+    columns = reference.astype(np.float32).T
+    out = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        here = slice(start, start + _BLOCK)
+        cosine = rows[here] @ columns
+        if group is not None and reference_group is not None:
+            cosine[group[here, None] == reference_group] = -1.0
+        out[here] = 1 - np.partition(cosine, -neighbours, axis=1)[:, -neighbours]
+    return out

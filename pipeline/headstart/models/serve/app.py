@@ -1,0 +1,296 @@
+"""The web application: a page, ``POST /predict`` and what the page asks for beside it.
+
+Every answer but the page itself, its script and style, and thumbnails is JSON; an error is
+``{"error": "one line"}``. Nothing here allows another site's page to read an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from headstart.core.errors import HeadstartError, ImageError, one_line
+from headstart.datasets import images
+from headstart.models.classifier import Model
+from headstart.models.serve.batching import Answer, Batcher
+from headstart.models.serve.neighbours import TrainingImages
+from headstart.models.serve.upload import image_bytes
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+PAGE = {"/": "index.html", "/page.js": "page.js", "/page.css": "page.css"}
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server bears.
+
+    Attributes:
+        body: bytes of a request's body.
+        seconds: in which a body has to arrive.
+        requests: images that may be on their way, from the first byte to the answer; a further one
+            is refused.
+        doubtful: of these, images that are not certain to be decoded soon (`images.is_ordinary`).
+        decoding: seconds of processor time that such a one may take.
+        nearest: training images named in an answer; 0 for none.
+    """
+
+    body: int = 32 << 20
+    seconds: float = 30.0
+    requests: int = 64
+    doubtful: int = 4
+    decoding: int = 5
+    nearest: int = 6
+
+
+def build(
+    model: Model,
+    name: str,
+    batcher: Batcher,
+    training: tuple[TrainingImages | None, str],
+    limits: Limits,
+    hosts: Collection[str] | None = None,
+) -> Starlette:
+    """Return the application.
+
+    Args:
+        model: the classifier.
+        name: of its file.
+        batcher: the threads that decode and infer.
+        training: the images it was trained on, or None and why they are not at hand.
+        limits: what the server bears.
+        hosts: names by which it may be called; None means any.
+    """
+    state = _State(model, name, batcher, training, limits)
+    return Starlette(
+        routes=[
+            *(Route(path, partial(_page, file)) for path, file in PAGE.items()),
+            Route("/model", state.describe),
+            Route("/predict", state.predict, methods=["POST"]),
+            Route("/thumbnail/{row:int}", state.thumbnail),
+        ],
+        middleware=[Middleware(_Guard, hosts=hosts)],
+        exception_handlers={
+            HTTPException: _refusal,
+            ImageError: _unusable,
+            HeadstartError: _failure,
+            ClientDisconnect: _hung_up,
+            Exception: _bug,
+        },
+    )
+
+
+class _Json(JSONResponse):
+    """JSON in ASCII: names of classes and files may hold bytes that are not UTF-8."""
+
+    def render(self, content: object) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+class _State:
+    """What the endpoints share."""
+
+    def __init__(
+        self,
+        model: Model,
+        name: str,
+        batcher: Batcher,
+        training: tuple[TrainingImages | None, str],
+        limits: Limits,
+    ) -> None:
+        self._model, self._name, self._batcher, self._limits = model, name, batcher, limits
+        self._training, self._why = training
+        self._under_way = self._doubtful = 0
+
+    async def describe(self, request: Request) -> Response:
+        """``GET /model``: what the page shows before an image is chosen."""
+        facts = self._model.facts
+        return _Json(
+            {
+                "name": self._name,
+                "classes": self._model.classes,
+                "backbone": self._model.backbone.name,
+                "warning": self._model.backbone.warning,
+                "head": (facts.get("head") or {}).get("name"),
+                "test_accuracy": facts.get("test_accuracy"),
+                "test_accuracy_ci": facts.get("test_accuracy_ci"),
+                "max_bytes": self._limits.body,
+                "nearest": self._why if self._training is None else len(self._training),
+            }
+        )
+
+    async def predict(self, request: Request) -> Response:
+        """``POST /predict``: classify the image in the body, or in a form's file."""
+        if self._under_way >= self._limits.requests:
+            raise _busy("too many requests at once; try again")
+        self._under_way += 1
+        try:
+            data = await image_bytes(request, self._limits.body, self._limits.seconds)
+            started = time.perf_counter()
+            crop = await self._decoded(data)
+            decoded = time.perf_counter()
+            answer = await self._batcher.answer(crop)
+            inferred = time.perf_counter()
+            document = self._document(answer)
+            document["nearest"] = await self._nearest(answer)
+        finally:
+            self._under_way -= 1
+        document["milliseconds"] = {
+            "decode": _ms(decoded - started),
+            "wait": _ms(inferred - decoded - answer.seconds),
+            "inference": _ms(answer.seconds),
+            "total": _ms(time.perf_counter() - started),
+        }
+        return _Json(document)
+
+    async def _decoded(self, data: bytes) -> NDArray[np.uint8]:
+        """Return the image as what the network takes; only so many may be doubtful at once."""
+        doubtful = not images.is_ordinary(data)
+        if doubtful and self._doubtful >= self._limits.doubtful:
+            raise _busy("too many unusual images at once; try again, or send a smaller JPEG")
+        self._doubtful += doubtful
+        try:
+            return await self._batcher.decode(data, self._limits.decoding, doubtful)
+        finally:
+            self._doubtful -= doubtful
+
+    def _document(self, answer: Answer) -> dict[str, Any]:
+        scores = dict(zip(self._model.classes, answer.probabilities.tolist(), strict=True))
+        best = self._model.classes[int(answer.probabilities.argmax())]
+        known = not math.isnan(answer.distance)
+        limit = self._model.threshold
+        return {
+            "label": best,
+            "probability": scores[best],
+            "probabilities": scores,
+            "distance": answer.distance if known else None,
+            "unlike": answer.distance > limit if known and limit is not None else None,
+            "batch": answer.batch,
+        }
+
+    async def _nearest(self, answer: Answer) -> list[dict[str, Any]] | None:
+        if self._training is None or not self._limits.nearest:
+            return None
+        search = partial(self._training.nearest, answer.features, self._limits.nearest)
+        return [
+            {
+                "path": one_line(found.path),
+                "label": found.label,
+                "distance": found.distance,
+                "thumbnail": f"/thumbnail/{found.row}",
+            }
+            for found in await self._batcher.run(search)
+        ]
+
+    async def thumbnail(self, request: Request) -> Response:
+        """``GET /thumbnail/ROW``: a training image, small."""
+        row: int = request.path_params["row"]
+        picture = None
+        if self._training is not None and self._limits.nearest:
+            picture = await self._batcher.run(partial(self._training.picture, row))
+        if picture is None:
+            raise HTTPException(404, "no picture of such an image")
+        return Response(picture, media_type="image/webp")
+
+
+async def _page(name: str, request: Request) -> Response:
+    text = files("headstart.models.serve").joinpath("page", name).read_text(encoding="utf-8")
+    return Response(text, media_type=_TYPES[Path(name).suffix])
+
+
+def _busy(message: str) -> HTTPException:
+    return HTTPException(503, message, headers={"retry-after": "1"})
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * max(0.0, seconds), 2)
+
+
+def _error(status: int, message: object, headers: dict[str, str] | None = None) -> Response:
+    return _Json({"error": one_line(message)}, status, headers)
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, error.detail, dict(error.headers or {}))
+
+
+async def _unusable(request: Request, error: Exception) -> Response:
+    return _error(422, f"the image cannot be used: {error}")
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    return _error(500, error)
+
+
+async def _hung_up(request: Request, error: Exception) -> Response:
+    return _error(400, "the client hung up")
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    return _error(500, "internal error; the server's log says more")
+
+
+class _Guard:
+    """Sees every request and answer: who is called, and what browsers may do with the answer.
+
+    A page of another site whose name has been pointed at this machine (DNS rebinding) calls us by
+    that name, and is refused.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
+        self._app, self._hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        if self._hosts is None or _host(Headers(scope=scope).get("host", "")) in self._hosts:
+            await self._app(scope, receive, marked)
+        else:
+            refused = _error(421, "this server does not go by that name; see --host")
+            await refused(scope, receive, marked)
+
+
+def _host(header: str) -> str:
+    """Return the name in a ``Host`` header, without the port.
+
+    >>> [_host(header) for header in ("localhost:8000", "[::1]:8000", "127.0.0.1", "")]
+    ['localhost', '::1', '127.0.0.1', '']
+    """
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.rpartition(":")[0].lower() if ":" in header else header.lower()

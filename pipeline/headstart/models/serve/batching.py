@@ -1,0 +1,119 @@
+"""Requests become batches: what waits while the processor is busy is inferred together.
+
+Each thread decodes or infers, whatever was asked for first; whoever infers takes everything that
+waits, up to what the device takes at once. Nothing ever waits for a batch to fill up, so a
+single client is answered as fast as without batches. Files that are not certain to be decoded soon
+are decoded one after the other, so that they hold up nobody but one another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.models.classifier import Model
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one image.
+
+    Attributes:
+        probabilities: ``(k,) float32``, in the order of `Model.classes`.
+        features: ``(d,) float32``.
+        distance: cosine distance to the training images; NaN if the model does not know.
+        batch: how many images were inferred together.
+        seconds: of the inference that this image was part of.
+    """
+
+    probabilities: NDArray[np.float32]
+    features: NDArray[np.float32]
+    distance: float
+    batch: int
+    seconds: float
+
+
+class Batcher:
+    """The threads that decode and infer for a server.
+
+    Args:
+        model: the classifier.
+        workers: threads.
+        batch: most images in one inference; None takes what suits the model and the device.
+    """
+
+    def __init__(self, model: Model, workers: int, batch: int | None = None) -> None:
+        self._model = model
+        self._batch = batch or model.batch
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="serve")
+        self._doubtful = ThreadPoolExecutor(1, thread_name_prefix="doubtful")
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[NDArray[np.uint8], Future[Answer]]] = deque()
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Return what ``work`` returns on one of the threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def decode(self, data: bytes, seconds: int, doubtful: bool) -> NDArray[np.uint8]:
+        """Return an image file as what the network takes, ``(h, w, 3) uint8``.
+
+        Args:
+            data: the whole file.
+            seconds: of processor time, for one that is not certain to be decoded soon.
+            doubtful: whether it is such a one.
+
+        Raises:
+            ImageError: it is no usable image.
+        """
+        pool = self._doubtful if doubtful else self._pool
+        work = partial(self._model.decode, data, seconds)
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    async def answer(self, crop: NDArray[np.uint8]) -> Answer:
+        """Return what the model says of one ``(h, w, 3) uint8`` image.
+
+        Raises:
+            RunnerError: inference failed.
+        """
+        future: Future[Answer] = Future()
+        with self._lock:
+            self._waiting.append((crop, future))
+        self._pool.submit(self._infer)
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """Let the threads end once they have finished what they have in hand."""
+        for pool in (self._pool, self._doubtful):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _infer(self) -> None:
+        """Answer what waits. Every image asks for one such call, so some find nothing left."""
+        with self._lock:
+            taken = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+        # Whoever has hung up meanwhile needs no answer.
+        taken = [one for one in taken if one[1].set_running_or_notify_cancel()]
+        if not taken:
+            return
+        started = time.perf_counter()
+        try:
+            found = self._model.answer(np.stack([crop for crop, _ in taken]))
+        except Exception as error:  # whatever it is, it belongs to those who wait for an answer
+            for _, future in taken:
+                future.set_exception(error)
+            return
+        seconds = time.perf_counter() - started
+        rows = zip(found.probabilities, found.features, found.distance.tolist(), strict=True)
+        for (_, future), row in zip(taken, rows, strict=True):
+            future.set_result(Answer(*row, batch=len(taken), seconds=seconds))

@@ -1,0 +1,85 @@
+"""How numbers, names and facts read on the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from headstart.core.errors import one_line
+
+_NAMES = {
+    "logistic-regression": "logistic regression",
+    "linear-svm": "linear SVM",
+    "rbf-svm": "RBF SVM",
+    "knn": "kNN",
+    "most-frequent": "most frequent class",
+    "raw-pixels": "raw pixels",
+}
+# Not printable by Python's rule, yet part of ordinary text: no-break spaces, and the joiners that
+# Persian, Indic scripts and emoji are spelled with.
+_SPACES_AND_JOINERS = "\u00a0\u202f\u200c\u200d"
+
+
+def printable(value: object) -> object:
+    """Escape what is not text in a text; the environment calls this on every expression."""
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return "".join(char if char in _SPACES_AND_JOINERS else one_line(char) for char in value)
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage, or a dash if it is unknown."""
+    return f"{100 * value:.1f}\u202f%" if value is not None and math.isfinite(value) else "–"
+
+
+def interval(ends: Sequence[float]) -> str:
+    """Return an interval of shares as percentages."""
+    return f"{100 * ends[0]:.1f}–{100 * ends[1]:.1f}\u202f%"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with so many decimals, or a dash if it is unknown."""
+    if value is None or math.isnan(value):
+        return "–"
+    return "∞" if math.isinf(value) else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def value(value: object) -> str:
+    """Return a parameter's value."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def title(name: str) -> str:
+    """Return what a head is called in a sentence."""
+    return _NAMES.get(name, name)
+
+
+def label(title: str) -> str:
+    """Capitalise a title for the start of a line; kNN stays kNN."""
+    return title if title[1:2].isupper() else title[:1].upper() + title[1:]
+
+
+def conjunction(words: Sequence[str]) -> str:
+    """Join words with commas and a last "and"."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def moment(text: object) -> str:
+    """Return an ISO 8601 time without its seconds; any other text as it is."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return str(text)
+    return f"{moment:%Y-%m-%d %H:%M %Z}".strip()
+
+
+def facts(values: object) -> str:
+    """Return a JSON value from provenance as words, whatever shape it has."""
+    if values is None:
+        return ""
+    if isinstance(values, Mapping):
+        return ", ".join(f"{key} {facts(value)}" for key, value in values.items())
+    if isinstance(values, list | tuple):
+        return ", ".join(map(facts, values))
+    return value(values)

@@ -1,0 +1,107 @@
+"""Features on a plane, for a map to look at: PCA, then t-SNE or UMAP, seeded."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.errors import missing_extra
+
+COMPONENTS = 50  # that t-SNE sees; the rest of an embedding is mostly noise to its neighbours
+PERPLEXITY = 30.0
+ITERATIONS = 500
+UMAP_NEIGHBOURS = 15
+LEAST = 8  # images; fewer have no neighbourhoods, and are shown by their principal axes
+HOW = ("tsne", "umap", "pca")
+EXTENT = 1e-9  # below it, all rows are the same
+
+
+def check(how: str) -> None:
+    """Make sure that a map can be made so, before anything is done that would be in vain.
+
+    Raises:
+        HeadstartError: umap-learn is not installed and ``umap`` was asked for.
+    """
+    if how == "umap" and find_spec("umap") is None:
+        raise missing_extra("umap-learn", "umap")
+
+
+def project(features: NDArray[np.float32], seed: int = 0, how: str = HOW[0]) -> NDArray[np.float64]:
+    """Return a point of the plane for each row, so that neighbours stay neighbours.
+
+    Rows are scaled to norm 1 and reduced by PCA, which is all of ``pca``. t-SNE (van der Maaten and
+    Hinton 2008) with the Barnes-Hut approximation (van der Maaten 2014), both by scikit-learn,
+    starts from the first two components; so does UMAP (McInnes, Healy and Melville 2018), by
+    umap-learn. Both run on one thread: the same rows give the same points. Distances between far
+    groups mean little.
+
+    Args:
+        features: ``(n, d)``.
+        seed: of what little is random.
+        how: one of `HOW`.
+
+    Returns:
+        ``(n, 2)``, centred, the farther extent from -1 to 1.
+
+    Raises:
+        HeadstartError: umap-learn is not installed and ``umap`` was asked for.
+    """
+    from threadpoolctl import threadpool_limits
+
+    n = len(features)
+    if n < 2:
+        return np.zeros((n, 2))
+    rows = np.nan_to_num(features.astype(np.float64))
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    rows -= rows.mean(axis=0)
+    if float(np.abs(rows).max(initial=0.0)) < EXTENT:
+        return np.zeros((n, 2))
+    with threadpool_limits(limits=1):
+        reduced = _principal(rows, seed)
+        if n >= LEAST and how != "pca":
+            reduced = (_umap if how == "umap" else _neighbours)(reduced, seed)
+    points = reduced[:, :2] - (reduced[:, :2].max(axis=0) + reduced[:, :2].min(axis=0)) / 2
+    return np.asarray(points / max(float(np.abs(points).max()), 1e-12))
+
+
+def _principal(rows: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Return the scores on the first principal axes, two at the least."""
+    from sklearn.decomposition import PCA
+
+    count = min(COMPONENTS, *rows.shape)
+    scores = PCA(count, svd_solver="auto", random_state=seed).fit_transform(rows)
+    return np.pad(scores, ((0, 0), (0, max(0, 2 - count))))
+
+
+def _neighbours(reduced: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    from sklearn.manifold import TSNE
+
+    return np.asarray(
+        TSNE(
+            perplexity=min(PERPLEXITY, (len(reduced) - 1) / 3),
+            init=reduced[:, :2] / max(float(reduced[:, 0].std()), 1e-12) * 1e-4,
+            learning_rate="auto",
+            max_iter=ITERATIONS,
+            random_state=seed,
+        ).fit_transform(reduced.astype(np.float32)),
+        np.float64,
+    )
+
+
+def _umap(reduced: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    check("umap")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of compilers, and of threads that a seed forbids
+        import umap
+
+        scale = max(float(reduced[:, 0].std()), 1e-12)
+        mapper = umap.UMAP(
+            n_neighbors=min(UMAP_NEIGHBOURS, len(reduced) - 1),
+            init=10 * reduced[:, :2] / scale,
+            random_state=seed,
+            n_jobs=1,
+        )
+        return np.asarray(mapper.fit_transform(reduced.astype(np.float32)), np.float64)

@@ -1,0 +1,180 @@
+"""The tables beside ``results.json``, and the history of a fine-tuning; other people's included."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from headstart.core.errors import InputError, one_line
+
+ERRORS_SHOWN = 30
+HISTORY = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
+LARGEST = 1e300  # figure of a history; a NaN is none
+_AGAIN = "run headstart train-heads again"
+
+Row = TypeVar("Row")
+
+
+class Answer(NamedTuple):
+    """A test image, what the best head says it is, and with which probability."""
+
+    path: str
+    true: str
+    predicted: str
+    probability: float
+
+
+class Suspect(NamedTuple):
+    """A training image whose label is in doubt; the score is the given label's probability."""
+
+    path: str
+    split: str
+    given: str
+    suggested: str
+    score: float
+
+
+class Copy(NamedTuple):
+    """An image that occurs more than once; those of one group are copies of one another."""
+
+    group: str
+    path: str
+    split: str
+    label: str
+    used: str
+    kind: str
+
+
+def answers(rows: Iterable[Mapping[str, str]], origin: str) -> list[Answer]:
+    """Return the rows of a table of predictions, without the probabilities of other classes."""
+    try:
+        return [
+            Answer(row["path"], row["true"], answer, float(row[f"p:{answer}"]))
+            for row in rows
+            if (answer := row["predicted"]) is not None
+        ]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{origin} cannot be reported: a row has no usable path, true, predicted or p:<class>"
+            f" ({one_line(repr(error))}); {_AGAIN}"
+        ) from error
+
+
+def mistakes(found: Iterable[Answer]) -> list[Answer]:
+    """Return the errors made with the highest probability, most confident first."""
+    wrong = (answer for answer in found if answer.true != answer.predicted)
+    return heapq.nlargest(ERRORS_SHOWN, wrong, key=lambda answer: answer.probability)
+
+
+def read_answers(path: Path) -> list[Answer] | None:
+    """Read ``predictions.csv``, or None if there is no such file.
+
+    The table is never held whole: it has a column a class.
+    """
+    with _rows(path, ("path", "true", "predicted")) as rows:
+        return None if rows is None else answers(rows, one_line(path))
+
+
+def read_suspects(path: Path) -> list[Suspect]:
+    """Read ``label_issues.csv``, the most doubtful first; none if there is no such file."""
+    return _read(
+        path,
+        ("path", "split", "given", "suggested", "score"),
+        lambda row: Suspect(
+            row["path"], row["split"], row["given"], row["suggested"], float(row["score"])
+        ),
+    )
+
+
+def read_copies(path: Path) -> list[list[Copy]]:
+    """Read ``duplicates.csv`` by group.
+
+    Groups on both sides of the test come first, then those with several labels.
+    """
+    found = _read(path, Copy._fields, lambda row: Copy(*(row[key] for key in Copy._fields)))
+    groups: dict[str, list[Copy]] = {}
+    for copy in found:
+        groups.setdefault(copy.group, []).append(copy)
+    return sorted(groups.values(), key=lambda group: (not leaks(group), not contradict(group)))
+
+
+def leaks(group: Iterable[Copy]) -> bool:
+    """Say whether copies are among the training and among the test images."""
+    return {"train", "test"} <= {copy.used for copy in group}
+
+
+def contradict(group: Iterable[Copy]) -> bool:
+    """Say whether copies have different labels."""
+    return len({copy.label for copy in group} - {""}) > 1
+
+
+def read_history(path: Path) -> dict[str, list[float | None]]:
+    """Read ``history.json``: a list of epochs, each an object; empty if there is no such file.
+
+    Returns:
+        ``epoch`` and those of `HISTORY` that any epoch has, each as long as the list.
+    """
+    try:
+        epochs: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {one_line(path)}: {one_line(error)}") from error
+    if isinstance(epochs, dict):
+        epochs = epochs.get("epochs", epochs.get("history"))
+    if not isinstance(epochs, list) or not all(isinstance(epoch, dict) for epoch in epochs):
+        raise InputError(f"{one_line(path)} is no list of epochs; remove it or fine-tune again")
+    columns: dict[str, list[float | None]] = {
+        key: [_figure(epoch.get(key)) if _known(epoch, key) else None for epoch in epochs]
+        for key in ("epoch", *HISTORY)
+    }
+    columns = {key: values for key, values in columns.items() if any(v is not None for v in values)}
+    if columns:
+        columns.setdefault("epoch", [float(n) for n in range(1, len(epochs) + 1)])
+    return columns
+
+
+def _known(epoch: Mapping[str, Any], key: str) -> bool:
+    """Say whether an epoch has such a figure: before the first one, nothing was trained."""
+    return epoch.get("epoch") != 0 or not key.startswith("train")
+
+
+def _figure(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST:
+        return float(value)
+    return None
+
+
+def _read(
+    path: Path, columns: tuple[str, ...], make: Callable[[Mapping[str, str]], Row]
+) -> list[Row]:
+    with _rows(path, columns) as rows:
+        try:
+            return [make(row) for row in rows or ()]
+        except (TypeError, ValueError, csv.Error) as error:
+            raise InputError(
+                f"{one_line(path)} cannot be reported: {one_line(repr(error))}; {_AGAIN}"
+            ) from error
+
+
+@contextmanager
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[Iterable[Mapping[str, str]] | None]:
+    """Open a table and look at its header; None if there is no such file."""
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.DictReader(file)
+            missing = set(columns) - set(rows.fieldnames or ())
+            if missing:
+                raise InputError(
+                    f"{one_line(path)} has no column {min(missing)}; {_AGAIN}, or remove the file"
+                )
+            yield rows
+    except FileNotFoundError:
+        yield None
+    except OSError as error:
+        raise InputError(f"cannot read {one_line(path)}: {one_line(error)}; {_AGAIN}") from error

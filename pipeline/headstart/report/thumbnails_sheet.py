@@ -1,0 +1,150 @@
+"""The images that the page shows: which of them, their thumbnails and their place on the map."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from headstart.core.records import FeatureSet
+from headstart.datasets import images
+from headstart.datasets.images.thumbnails import thumbnail, webp
+from headstart.report import formatting, projection
+from headstart.report.tables import Answer
+
+SHOWN = 5_000  # images on the page
+LARGE = 300  # of them with a thumbnail of the file itself
+SIDE = 80  # of such a thumbnail, in pixels
+COLUMNS = 64  # tiles in a row of the sheet
+PLACES = ("train", "validation", "test", "")
+
+
+@dataclass(frozen=True)
+class Album:
+    """What the page knows of single images.
+
+    Attributes:
+        document: for its script, see `make`.
+        thumbnails: data URIs by path, of the images that lists show.
+        n_shown: images on the page.
+        n_images: images there are.
+        mapped: whether they have places on the map.
+    """
+
+    document: dict[str, Any]
+    thumbnails: dict[str, str]
+    n_shown: int
+    n_images: int
+    mapped: bool
+
+
+def make(
+    data: FeatureSet | None,
+    answers: Sequence[Answer],
+    listed: Sequence[str],
+    classes: Sequence[str],
+    how: str = projection.HOW[0],
+) -> Album:
+    """Choose the images, beginning with errors and what lists name; then a random sample.
+
+    The document has, for each image, ``path``, ``label`` (code, -1 unknown), ``place`` (code of
+    its split), ``answer`` (code of the best head's, -1 where it was not asked) and ``sure``, its
+    probability; and, with a store, ``x``, ``y`` and a tile of the ``sheet`` in the same order.
+
+    Args:
+        data: the store of the best head, or None if it is gone.
+        answers: the best head's on the test images.
+        listed: paths that the page's lists name, the most interesting first.
+        classes: of the comparison.
+        how: the map is made, one of `headstart.report.projection.HOW`.
+    """
+    code = {name: number for number, name in enumerate(classes)}
+    asked = {answer.path: answer for answer in answers}
+    wrong = sorted((a for a in answers if a.true != a.predicted), key=lambda a: -a.probability)
+    first = [*(answer.path for answer in wrong), *listed]
+    rows = {path: row for row, path in enumerate(data.path)} if data else dict.fromkeys(asked, -1)
+    paths = _sample(first, list(rows))
+    at = np.array([rows[path] for path in paths], np.intp)
+    document: dict[str, Any] = {
+        "path": [formatting.printable(path) for path in paths],
+        "label": [_label(path, rows[path], data, asked, code) for path in paths],
+        "place": [_place(path, rows[path], data, asked) for path in paths],
+        "answer": [code.get(asked[p].predicted, -1) if p in asked else -1 for p in paths],
+        "sure": [round(asked[p].probability, 3) if p in asked else None for p in paths],
+    }
+    thumbnails: dict[str, str] = {}
+    if data is not None and len(at):
+        points = projection.project(data.features[at], how=how)
+        document["x"], document["y"] = np.round(points, 4).T.tolist()
+        if data.pixels is not None:
+            document["sheet"] = _sheet(data.pixels[at])
+            document["columns"], document["side"] = COLUMNS, images.MINIATURE
+        wanted = list(dict.fromkeys(path for path in (*listed, *first) if path in rows))
+        thumbnails = dict(_thumbnails(data, {path: rows[path] for path in wanted[:LARGE]}))
+        place = {path: number for number, path in enumerate(paths)}
+        document["large"] = {str(place[p]): uri for p, uri in thumbnails.items() if p in place}
+    return Album(document, thumbnails, len(paths), len(rows), data is not None)
+
+
+def script_json(document: Mapping[str, Any]) -> Markup:
+    """Return JSON that is safe inside a script element: no ``<``, ``>``, ``&`` or odd line end."""
+    text = json.dumps(document, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for char in "<>&":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)
+
+
+def _sample(first: Iterable[str], everything: list[str]) -> list[str]:
+    """Return at most `SHOWN` paths: the first ones, then random others, always the same."""
+    known = set(everything)
+    chosen = list(dict.fromkeys(path for path in first if path in known))[:SHOWN]
+    held = set(chosen)
+    others = [path for path in everything if path not in held]
+    count = min(SHOWN - len(chosen), len(others))
+    drawn = np.random.default_rng(0).choice(len(others), count, replace=False) if count else ()
+    return [*chosen, *(others[number] for number in sorted(drawn))]
+
+
+def _label(
+    path: str, row: int, data: FeatureSet | None, asked: Mapping[str, Answer], code: dict[str, int]
+) -> int:
+    if data is None:
+        return code.get(asked[path].true, -1)
+    label = int(data.label[row])
+    return code.get(data.classes[label], -1) if label >= 0 else -1
+
+
+def _place(path: str, row: int, data: FeatureSet | None, asked: Mapping[str, Answer]) -> int:
+    """Return the code of the split that an image was used in; what was not used has none."""
+    if path in asked:
+        return PLACES.index("test")
+    split = data.split[row] if data is not None and data.label[row] >= 0 else "test"
+    return PLACES.index({"": "train", "test": ""}.get(split, split))
+
+
+def _sheet(pixels: NDArray[np.uint8]) -> str:
+    """Lay ``(n, s, s, 3)`` miniatures out in rows of `COLUMNS`, as one data URI."""
+    n, side = pixels.shape[:2]
+    rows = -(-n // COLUMNS)
+    grid = np.zeros((rows * COLUMNS, side, side, 3), np.uint8)
+    grid[:n] = pixels
+    grid = grid.reshape(rows, COLUMNS, side, side, 3).swapaxes(1, 2)
+    return _uri(grid.reshape(rows * side, COLUMNS * side, 3))
+
+
+def _thumbnails(data: FeatureSet, rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Yield thumbnails, of the file where it still is what was embedded, else of the store."""
+    for path, row in rows.items():
+        pixels = thumbnail(data, row, SIDE)
+        if pixels is not None:
+            yield path, _uri(pixels)
+
+
+def _uri(pixels: NDArray[np.uint8]) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(webp(pixels)).decode('ascii')}"

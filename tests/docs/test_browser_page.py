@@ -1,0 +1,80 @@
+"""The page of docs/browser.html in a real browser: it answers as Headstart does."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from headstart.models.classifier import Model
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(tmp_path, tiny_classifier) -> Iterator[str]:
+    """Serve the page with a model and onnxruntime-web beside it, as its comment says."""
+    held = os.environ.get("HEADSTART_ONNXRUNTIME_WEB", ROOT / "node_modules" / "onnxruntime-web")
+    parts = [Path(held) / "dist" / name for name in PARTS]
+    if not all(part.is_file() for part in parts):
+        pytest.skip("no onnxruntime-web; npm install --no-save onnxruntime-web@1.30.0")
+    folder = tmp_path / "site"
+    folder.mkdir()
+    for file in (*parts, ROOT / "docs" / "browser.html", tiny_classifier):
+        shutil.copy(file, folder)
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/browser.html"
+        server.shutdown()
+
+
+@pytest.fixture
+def photos(tmp_path, write_image) -> list[Path]:
+    """Write images higher and wider than high, one on its side, one transparent, one small."""
+    paths = [
+        write_image(tmp_path / name, seed, size)
+        for seed, (name, size) in enumerate(
+            [("a.png", (131, 90)), ("b.png", (77, 143)), ("c.png", (33, 35)), ("d.png", (90, 80))]
+        )
+    ]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(paths[1]).save(tmp_path / "turned.png", exif=exif)
+    clear = Image.open(paths[3]).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    clear.save(tmp_path / "clear.png")
+    return [*paths, tmp_path / "turned.png", tmp_path / "clear.png"]
+
+
+def test_the_page_answers_as_headstart_does(browser, site, photos, tiny_classifier):
+    page, said = browser.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(site)
+    page.wait_for_selector("input:enabled")
+    page.set_input_files("input", photos)
+    page.wait_for_function(f"document.querySelectorAll('li').length === {len(photos)}")
+    model = Model(tiny_classifier)
+    crops = np.stack([model.decode(path.read_bytes()) for path in photos])
+    for line, path, scores in zip(
+        page.locator("li").all_inner_texts(), photos, model.predict(crops), strict=True
+    ):
+        name, label, share = line.replace(":", ",").split(", ")
+        assert (name, label) == (path.name, model.classes[int(scores.argmax())])
+        assert float(share) == pytest.approx(scores.max(), abs=0.01)
+    assert said == []
+    page.close()

@@ -1,0 +1,56 @@
+"""The README's commands are run as they stand, and what it names exists."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_commands_run_in_order(tmp_path):
+    commands = re.findall(r"^\$ (headstart .*)$", README, flags=re.MULTILINE)
+    assert len(commands) >= 8
+    for line in commands:
+        words = shlex.split(line)[1:]
+        done = subprocess.run(
+            [sys.executable, "-c", "from headstart.cli import main; main()", *words],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+    for name in ("results.json", "report.html", "predictions.csv", "model.onnx"):
+        assert (tmp_path / "results" / name).is_file()
+
+
+def test_the_make_targets_exist():
+    targets = set(re.findall(r"\bmake ([a-z][a-z-]+)", README))
+    assert {"train-heads", "test", "bench"} <= targets
+    for target in targets:
+        done = subprocess.run(["make", "-n", target], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+
+
+def test_every_make_target_is_in_its_help():
+    makefile = (ROOT / "Makefile").read_text()
+    said = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT).stdout
+    for target in re.findall(r"^([a-z-]+):.*##", makefile, flags=re.MULTILINE):
+        assert f"make {target}" in said
+
+
+def test_links_and_pictures_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_the_commands_of_the_table_are_the_commands_there_are():
+    from headstart.cli import cli
+
+    for name in re.findall(r"`headstart ([a-z-]+)`", README):
+        assert name in cli.list_commands(None)

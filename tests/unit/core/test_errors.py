@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from headstart.core import errors
+from headstart.core.errors import HeadstartError, missing_extra, one_line
+from hypothesis import given
+from hypothesis import strategies as st
+
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+ANY_TEXT = st.text(st.characters(exclude_categories=[]))  # lone surrogates too
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_the_one_root_and_says_what_it_is_for(kind):
+    assert issubclass(kind, HeadstartError)
+    assert kind.__doc__
+    assert str(kind("said")) == "said"
+
+
+def test_a_missing_extra_is_told_with_the_command_that_brings_it():
+    message = str(missing_extra("ray", "cluster"))
+    assert message == "ray is not installed; install it with: pip install 'headstart[cluster]'"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("plain é 日本", "plain é 日本"),
+        ("a\nb\r\tc\0", "a\\nb\\r\\tc\\x00"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        (os.fsdecode(b"caf\xe9"), "caf\\xe9"),
+        ("\ud800", "\\ud800"),
+        ("right\u202eleft\u2028", "right\\u202eleft\\u2028"),
+        (ValueError("what\nfailed"), "what\\nfailed"),
+    ],
+)
+def test_one_line(text, told):
+    assert one_line(text) == told
+
+
+@given(ANY_TEXT)
+def test_one_line_is_printable_and_settled(text):
+    told = one_line(text)
+    assert told.isprintable()
+    assert one_line(told) == told
+    assert told.encode() if text else told == ""  # it can be written to any UTF-8 stream
+
+
+@given(st.text().filter(str.isprintable))
+def test_one_line_keeps_what_is_printable(text):
+    assert one_line(text) == text

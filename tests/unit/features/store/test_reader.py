@@ -1,0 +1,496 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from headstart.core import sandbox
+from headstart.core.errors import StoreError
+from headstart.features.store import read, verify
+from headstart.features.store.opening import opened
+from headstart.features.store.seal import Seal, check
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+TEXT = h5py.string_dtype("utf-8")
+DATASETS = ("features", "pixels", "path", "label", "split", "sha256", "size", "mtime_ns", "checks")
+SEAL = 48  # bytes
+FAILURES = ("failures/path", "failures/reason", "failures/sha256")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here() -> Iterator[None]:
+    """Do what another process would do in this one: these are hundreds of files, and tame ones."""
+
+    def call(function, path, *rest):
+        module, _, name = function.partition(":")
+        return getattr(import_module(module), name)(path, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox, "call", call)
+        yield
+
+
+def edit(store: Path, change) -> Path:
+    with h5py.File(store, "r+") as file:
+        change(file)
+    return store
+
+
+def put(name: str, data, **how):
+    """Give a change that puts another dataset in the place of one."""
+
+    def change(file):
+        if name in file:
+            del file[name]
+        file.create_dataset(name, data=data, **how)
+
+    return change
+
+
+def drop(name: str):
+    def change(file):
+        del file[name]
+
+    return change
+
+
+def attribute(name: str, value):
+    """Give a change that sets an attribute, or removes it (None)."""
+
+    def change(file):
+        del file.attrs[name]
+        if value is not None:
+            file.attrs[name] = value
+
+    return change
+
+
+def element(name: str, at, value):
+    """Give a change of one element, in a store that has no checksums to notice it by."""
+
+    def change(file):
+        del file.attrs["checksums"]
+        file[name][at] = value
+
+    return change
+
+
+def sealed(name: str, data):
+    """Give a change of a whole dataset, in a store that has no checksums to notice it by."""
+
+    def change(file):
+        del file.attrs["checksums"]
+        put(name, data)(file)
+
+    return change
+
+
+def link(name: str, target):
+    def change(file):
+        if name in file:
+            file.move(name, "moved")
+        file[name] = target
+
+    return change
+
+
+def external_storage(file):
+    del file["label"]
+    file.create_dataset("label", (6,), "<i4", external=[("/etc/hostname", 0, 24)])
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((6,), "<i4")
+    layout[:] = h5py.VirtualSource("other.h5", "label", (6,))
+    del file["label"]
+    file.create_virtual_dataset("label", layout)
+
+
+def absurd(shape, **how):
+    def change(file):
+        del file["features"]
+        file.create_dataset("features", shape, "<f4", **how)
+
+    return change
+
+
+def without_data(file):
+    """Let the dataset be as long as it says, in a file that ends long before."""
+    del file["label"]
+    space = h5py.h5s.create_simple((6,))
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
+    h5py.h5d.create(file.id, b"label", h5py.h5t.STD_I32LE, space, plist)
+
+
+def backbone(**values):
+    """Give a change of the extraction's document, with the digest that belongs to it."""
+
+    def change(file):
+        from headstart.core.records import digest_of
+
+        document = json.loads(file.attrs["extraction"])
+        document["backbone"] |= values
+        file.attrs["extraction"] = json.dumps(document)
+        file.attrs["digest"] = digest_of(document)
+
+    return change
+
+
+DEFECTS = {
+    # Attributes
+    "other format": (attribute("format", "photos"), "it is an HDF5 file, but no feature store"),
+    "no format": (attribute("format", None), "it is an HDF5 file, but no feature store"),
+    "newer version": (attribute("version", 2), "its format has version 2; this Headstart reads"),
+    "no version": (attribute("version", None), "its format has version None; this Headstart"),
+    "odd version": (attribute("version", "1\n2"), r"its format has version 1\n2; this Headstart"),
+    "no classes": (attribute("classes", None), "attribute classes is missing"),
+    "classes one text": (attribute("classes", "ab"), "attribute classes is no list of texts"),
+    "classes numbers": (attribute("classes", [1, 2]), "attribute classes is no list of texts"),
+    "other classes": (attribute("classes", ["x", "y"]), "the data of classes do not match"),
+    "no extraction": (attribute("extraction", None), "attribute extraction is missing"),
+    "extraction not JSON": (attribute("extraction", "{"), "attribute extraction is no JSON object"),
+    "extraction a list": (attribute("extraction", "[1]"), "attribute extraction is no JSON object"),
+    "extraction a number": (attribute("extraction", 1), "attribute extraction is no JSON object"),
+    "other extraction": (attribute("extraction", "{}"), "attribute digest does not belong to"),
+    "not a backbone": (attribute("extraction", "{}"), "attribute extraction describes no backbone"),
+    "odd backbone": (backbone(mean=3), "attribute extraction describes no backbone"),
+    "other width": (backbone(dim=5), "features has shape (6, 4), but the backbone gives 5 a row"),
+    "no digest": (attribute("digest", None), "attribute digest is missing"),
+    "other digest": (attribute("digest", "0" * 64), "attribute digest does not belong to"),
+    "empty digest": (attribute("digest", h5py.Empty("f4")), "attribute digest does not belong to"),
+    "checksums a list": (attribute("checksums", "[1]"), "attribute checksums is no JSON object"),
+    "run not JSON": (attribute("run", "photos"), "attribute run is no JSON object"),
+    # Types and shapes
+    "text as number": (put("label", ["a"] * 6, dtype=TEXT), "label has type object, not i4"),
+    "number as text": (put("path", np.arange(6)), "path has type int64, not text"),
+    "double features": (put("features", np.zeros((6, 4))), "features has type float64, not f4"),
+    "unsigned label": (put("label", np.zeros(6, "u4")), "label has type uint32, not i4"),
+    "flat features": (put("features", np.zeros(6, "f4")), "features has shape (6,)"),
+    "short hash": (put("sha256", np.zeros((6, 31), "u1")), "sha256 has shape (6, 31)"),
+    "grey pixels": (put("pixels", np.zeros((6, 32, 32), "u1")), "pixels has shape (6, 32, 32)"),
+    "scalar": (put("label", np.int32(1)), "label has shape ()"),
+    "null": (put("label", h5py.Empty("i4")), "label has shape None"),
+    "a group": (lambda file: (drop("size")(file), file.create_group("size")), "size is no dataset"),
+    "a type": (link("size", np.dtype("i8")), "size is no dataset"),
+    "failures a dataset": (lambda f: (drop("failures")(f), put("failures", 1)(f)), "no group"),
+    "lengths": (put("label", np.zeros(5, "i4")), "the datasets differ in length (features 6, path"),
+    "failures' lengths": (
+        put("failures/reason", ["one"], dtype=TEXT),
+        "the datasets differ in length (failures/path 2, failures/reason 1, failures/sha256 2)",
+    ),
+    # Content
+    "not a number": (element("features", (2, 1), np.nan), "row 2 has features that are not finite"),
+    "infinite": (element("features", (5, 3), np.inf), "row 5 has features that are not finite"),
+    "label too high": (element("label", 4, 2), "row 4 has label code 2, but there are 2 classes"),
+    "label too low": (element("label", 0, -2), "row 0 has label code -2, but there are 2 classes"),
+    "odd split": (element("split", 3, "a\nb"), r"row 3 has the unknown split 'a\\nb'"),
+    "path twice": (element("path", 3, "bark/0.jpg"), "row 3 repeats the path bark/0.jpg"),
+    # What leads elsewhere, or nowhere
+    "soft link": (link("features", h5py.SoftLink("/moved")), "features is a link to elsewhere"),
+    "external link": (
+        link("pixels", h5py.ExternalLink("/etc/hostname", "/x")),
+        "pixels is a link to elsewhere",
+    ),
+    "failures linked": (link("failures", h5py.SoftLink("/moved")), "failures is a link to"),
+    "failures elsewhere": (
+        link("failures", h5py.ExternalLink("other.h5", "/failures")),
+        "failures is a link to elsewhere",
+    ),
+    "external storage": (external_storage, "label keeps its data in other files"),
+    "virtual": (virtual, "label keeps its data in other files"),
+    "never written": (without_data, "label has shape (6,), but the file holds less"),
+    "absurd, contiguous": (absurd((10**12, 4)), "features has shape (1000000000000, 4), but the"),
+    "absurd, chunked": (
+        absurd((10**12, 4), chunks=(1024, 4), fillvalue=1),
+        "features has shape (1000000000000, 4), but the file holds less",
+    ),
+}
+for _name in ("features", "path", "label", "split", "sha256", "failures/path", "failures/reason"):
+    DEFECTS[f"no {_name}"] = (drop(_name), f"dataset {_name} is missing")
+
+
+def told(path: Path, text: str) -> bool:
+    return any(text in defect for defect in verify(path))
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(StoreError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert str(path) in message
+    return message
+
+
+# Sound stores
+
+
+def test_a_sound_store_has_no_defects_and_reads_as_it_was_written(store, build):
+    assert verify(store) == []
+    data = read(store)
+    assert build.matches(data, build.listing())
+    assert data.classes == build.classes
+    assert data.extraction == json.loads(json.dumps(build.extraction().to_json()))
+    assert data.digest == build.extraction().digest
+    assert data.failures == [("bark/bad.jpg", "truncated"), ("x.jpg", "empty")]
+    assert data.name == "photos"
+    assert (data.features.dtype, data.label.dtype) == (np.float32, np.int32)
+    assert (data.sha256.dtype, data.pixels.dtype) == (np.uint8, np.uint8)
+
+
+def test_a_store_of_another_tool_needs_neither_extras_nor_checksums(store, build):
+    """What the contract asks for, in other widths, layouts and kinds of text."""
+
+    def change(file):
+        for name in ("pixels", "size", "mtime_ns", "failures"):
+            del file[name]
+        for name in ("checksums", "run", "created", "software"):
+            del file.attrs[name]
+        put("features", file["features"][:].astype("f2"), chunks=(2, 2), fletcher32=True)(file)
+        put("label", file["label"][:].astype(">i4"))(file)
+        put("path", file["path"].asstr()[:].astype("S"))(file)
+        for name in ("format", "extraction", "digest"):
+            file.attrs[name] = np.bytes_(file.attrs[name])
+        file.attrs["classes"] = np.array(build.classes, "S")
+
+    edit(store, change)
+    data = read(store)
+    assert data.path == [image.path for image in build.listing()]
+    assert data.label.tolist() == [image.label for image in build.listing()]
+    assert data.classes == build.classes
+    assert data.digest == build.extraction().digest
+    assert data.features.dtype == np.float32
+    assert (data.pixels, data.failures, data.name) == (None, [], "s.h5")
+    assert verify(store) == [
+        f"{name} has no checksum" for name in ("classes", "features", "path", "label", "split")
+    ] + ["sha256 has no checksum", "checks has no checksum"]
+
+
+# Defects
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_is_named_and_the_store_is_not_read(store, name):
+    change, said = DEFECTS[name]
+    edit(store, change)
+    defects = verify(store)
+    assert [defect for defect in defects if said in defect], defects
+    assert all(defect.isprintable() for defect in defects)
+    assert any(defect in refused(store) for defect in defects)
+
+
+def test_every_defect_is_named(store):
+    def change(file):
+        del file.attrs["checksums"]
+        file["features"][1] = np.nan
+        file["features"][4] = np.inf
+        file["label"][2] = 7
+        file["split"][3] = "dev"
+        file["path"][5] = file["path"][0]
+
+    assert verify(edit(store, change)) == [
+        "row 1 has features that are not finite",
+        "row 4 has features that are not finite",
+        "row 2 has label code 7, but there are 2 classes",
+        "row 3 has the unknown split 'dev'",
+        "row 5 repeats the path bark/0.jpg",
+    ]
+
+
+@pytest.mark.parametrize("name", DATASETS + FAILURES)
+def test_a_changed_value_is_found_by_its_checksum(store, name):
+    def change(file):
+        if h5py.check_string_dtype(file[name].dtype):
+            file[name][1] = "other"
+        else:
+            data = file[name][:]
+            data.view("u1").ravel()[-1] ^= 1
+            file[name][...] = data
+
+    edit(store, change)
+    assert told(store, f"the data of {name} do not match their checksum")
+    assert "cannot be used" in refused(store)
+
+
+@pytest.mark.parametrize("name", ["features", "pixels", "label", "sha256", "size", "mtime_ns"])
+def test_a_byte_flipped_on_disk_is_found(store, name):
+    with h5py.File(store) as file:
+        start, size = file[name].id.get_offset(), file[name].nbytes
+    for at in {start, start + size // 2, start + size - 1}:
+        sound = store.read_bytes()
+        damaged = bytearray(sound)
+        damaged[at] ^= 0x10
+        store.write_bytes(damaged)
+        assert told(store, f"the data of {name} do not match their checksum")
+        store.write_bytes(sound)
+    assert verify(store) == []
+
+
+@pytest.mark.parametrize("name", [*DATASETS, *FAILURES, "classes"])
+def test_a_missing_checksum_is_a_defect_but_no_reason_not_to_read(store, name):
+    def change(file):
+        sums = json.loads(file.attrs["checksums"])
+        del sums[name]
+        file.attrs["checksums"] = json.dumps(sums)
+
+    assert verify(edit(store, change)) == [f"{name} has no checksum"]
+    assert len(read(store).path) == 6
+
+
+def test_links_are_not_followed(store, tmp_path):
+    """Opening a FIFO would wait for a writer forever."""
+    os.mkfifo(tmp_path / "fifo")
+
+    def change(file):
+        del file["size"], file["failures"]
+        file["size"] = h5py.ExternalLink(str(tmp_path / "fifo"), "/x")
+        file["failures"] = h5py.SoftLink("/size")
+
+    edit(store, change)
+    assert verify(store) == ["size is a link to elsewhere", "failures is a link to elsewhere"]
+
+
+# Files that are no stores
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(500), b"PK" * 999]
+)
+def test_another_file_is_refused(tmp_path, content):
+    path = tmp_path / "s.h5"
+    path.write_bytes(content)
+    assert "is no readable feature store" in refused(path)
+    with pytest.raises(StoreError, match="is no readable feature store"):
+        verify(path)
+
+
+def test_an_empty_hdf5_file_is_no_store(tmp_path):
+    h5py.File(tmp_path / "s.h5", "w").close()
+    assert "no feature store" in refused(tmp_path / "s.h5")
+
+
+@pytest.mark.parametrize("name", ["none.h5", ".", "fifo", "file/s.h5", "line\nbreak", "x" * 300])
+def test_a_place_without_a_store_is_refused(tmp_path, name):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(StoreError) as caught:
+        read(tmp_path / name)
+    assert str(caught.value).isprintable()
+
+
+def test_a_truncated_store_is_refused_at_any_length(store):
+    whole = store.read_bytes()
+    end = len(whole) - SEAL  # a store without its seal is still a store
+    for length in [*range(0, end - 1, 97), *range(end - 40, end)]:
+        os.truncate(store, length)
+        refused(store)
+        with pytest.raises(StoreError):
+            verify(store)
+        store.write_bytes(whole)
+    assert verify(store) == []
+
+
+# Damage anywhere
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory, build) -> Path:
+    path = tmp_path_factory.mktemp("sample") / "s.h5"
+    build.run(path, build.listing(3))
+    return path
+
+
+@cache
+def survivable(store: Path) -> list[int]:
+    """Return the bytes of a store that HDF5 can be trusted to survive a change of.
+
+    Left out is its own bookkeeping of texts: the headers of objects in a global heap, which
+    have no checksum and in which HDF5 2.0 loops forever if a size leads into the zeros at the
+    heap's end, and the references to these objects, whose length it believes and allocates.
+    """
+    data = store.read_bytes()
+    left_out: set[int] = set()
+    heap = data.find(b"GCOL")
+    while heap >= 0:
+        end = heap + int.from_bytes(data[heap + 8 : heap + 16], "little")
+        left_out.update(range(heap, heap + 16))
+        at = heap + 16
+        while at + 16 <= end:
+            left_out.update(range(at, at + 16))
+            size = int.from_bytes(data[at + 8 : at + 16], "little")
+            if data[at : at + 2] == bytes(2):  # the free space at the end
+                break
+            at += 16 + -(-size // 8) * 8
+        heap = data.find(b"GCOL", end)
+    with h5py.File(store) as file:
+        for name in ("path", "split"):
+            start = file[name].id.get_offset()
+            left_out.update(range(start, start + file[name].id.get_storage_size()))
+    return [at for at in range(len(data) - SEAL) if at not in left_out]
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_damage_is_found_or_does_not_matter(tmp_path_factory, sample, data):
+    """Without a seal, that is: as in stores of other tools and of older versions."""
+    damaged, places = bytearray(sample.read_bytes()[:-SEAL]), survivable(sample)
+    # Most bytes are pixels: the others, which come before and after them, get a share too.
+    index = st.integers(0, len(places) - 1) | st.integers(0, 6000) | st.integers(-3000, -1)
+    for at in data.draw(st.lists(index, min_size=1, max_size=4)):
+        damaged[places[at]] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.getbasetemp() / "damaged.h5"
+    path.write_bytes(damaged)
+    try:
+        defects = verify(path)
+    except StoreError as error:
+        defects = [str(error)]
+    assert all(defect.isprintable() for defect in defects)
+    if any("has no checksum" not in defect for defect in defects):
+        refused(path)
+        return
+    ours, theirs = read(sample), read(path)
+    for name in ("path", "split", "classes", "extraction", "digest", "failures"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    for name in ("features", "label", "sha256", "pixels"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_a_seal_is_broken_by_damage_anywhere(tmp_path_factory, sample, data):
+    """In HDF5's bookkeeping too, and HDF5 does not see the file at all."""
+    damaged = bytearray(sample.read_bytes())
+    for at in data.draw(st.lists(st.integers(0, len(damaged) - 41), min_size=1, unique=True)):
+        damaged[at] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.getbasetemp() / "unsealed.h5"
+    path.write_bytes(damaged)
+    if damaged[-SEAL:-40] == sample.read_bytes()[-SEAL:-40]:
+        assert check(path) is Seal.BROKEN
+        assert "its seal is broken" in refused(path)
+    else:
+        assert check(path) is Seal.ABSENT  # of the seal, only its mark tells that it is there
+
+
+# opened
+
+
+@pytest.mark.parametrize("error", [OSError, RuntimeError, KeyError, ValueError, TypeError])
+def test_what_reading_raises_becomes_one_line(store, error):
+    def fail() -> None:
+        with opened(store):
+            raise error("what\nHDF5 says")
+
+    with pytest.raises(StoreError) as caught:
+        fail()
+    assert str(caught.value).startswith(f"{store} is no readable feature store: ")
+    assert str(caught.value).isprintable()
+    shutil.move(store, store.with_name("moved.h5"))  # nothing holds it

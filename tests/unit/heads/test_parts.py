@@ -1,0 +1,236 @@
+"""What the searches are made of: the solver of all folds, calibration, neighbours, and the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from headstart.core.errors import InputError
+from headstart.heads import HEADS, ovo
+from headstart.heads.neighbours import GROUP, smallest
+from headstart.heads.principal_axes import RowSpace
+from headstart.heads.search import TrainingSet, stratified_folds
+from headstart.heads.softmax import Problem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
+
+
+def training_set(n=300, d=20, k=4, spread=1.5, **more):
+    rng = np.random.default_rng(3)
+    labels = np.arange(n) % k
+    features = rng.normal(size=(k, d))[labels] + spread * rng.normal(size=(n, d))
+    fold = stratified_folds(labels, 3, seed=0)
+    return TrainingSet(features.astype(np.float32), labels, fold, workers=2, **more)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return training_set()
+
+
+# ---- rows on principal axes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "d"), [(50, 12), (12, 50), (30, 30), (4, 1)])
+def test_a_rotation_keeps_all_distances(n, d):
+    rows = np.random.default_rng(0).normal(size=(n, d)).astype(np.float32)
+    space = RowSpace.of(rows)
+    assert space.points.shape[1] <= min(n, d)
+    centred = rows - rows.mean(axis=0)
+    assert space.points @ space.points.T == pytest.approx(centred @ centred.T, abs=1e-4)
+    assert space.points @ space.axes.T == pytest.approx(centred, abs=1e-4)
+    covariance = space.points.T @ space.points / n
+    assert covariance == pytest.approx(np.diag(space.variances), abs=1e-4)
+
+
+# ---- logistic regression -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("c", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("weight", [None, "balanced"])
+def test_every_fold_has_the_solution_of_scikit_learn(c, k, weight):
+    data = training_set(k=k, class_weight=weight)
+    data = dataclasses.replace(data, labels=np.where(data.labels == 1, 0, data.labels))
+    data = dataclasses.replace(data, labels=np.where(np.arange(300) < 60, k - 1, data.labels))
+    weights = np.stack([data.weights(fit) for fit, _ in data.folds], axis=1)
+    found = Problem(data.row_space, data.labels, weights, k, 2).solve(c).probabilities
+    for number, (fit, held_out) in enumerate(data.folds):
+        plain = LogisticRegression(C=c, max_iter=10_000, tol=1e-8, class_weight=weight)
+        plain.fit(data.rows[fit].astype(np.float64), data.labels[fit])
+        expected = plain.predict_proba(data.rows[held_out])
+        assert found[held_out, number][:, plain.classes_] == pytest.approx(expected, abs=0.02)
+        assert np.delete(found[held_out, number], plain.classes_, axis=1).max(initial=0) == 0
+
+
+def test_a_warm_start_saves_passes_and_changes_nothing(data):
+    weights = np.stack([data.weights(fit) for fit, _ in data.folds], axis=1)
+    problem = Problem(data.row_space, data.labels, weights, 4)
+    cold, before = problem.solve(30.0), problem.solve(10.0)
+    warm = problem.solve(30.0, before)
+    assert warm.passes < cold.passes
+    assert warm.probabilities == pytest.approx(cold.probabilities, abs=0.02)
+    again = problem.solve(30.0, cold)
+    assert again.passes == 1
+    assert np.array_equal(again.coefficients, cold.coefficients)
+
+
+# ---- folds, weights, out-of-fold probabilities ---------------------------------------------------
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_out_of_fold_probabilities_are_those_that_were_scored(name, data):
+    head = HEADS[name].search(data)
+    assert head.out_of_fold.shape == (300, 4)
+    assert head.out_of_fold.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    right = head.out_of_fold.argmax(axis=1) == data.labels
+    assert right.mean() == pytest.approx(head.cv_accuracy, abs=0.02)
+    assert log_loss(data.labels, head.out_of_fold) < np.log(4)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_repeated_folds_are_averaged(name, data):
+    folds = np.stack([stratified_folds(data.labels, 3, seed) for seed in range(3)])
+    head = HEADS[name].search(dataclasses.replace(data, fold=folds))
+    assert head.out_of_fold.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    once = HEADS[name].search(dataclasses.replace(data, fold=folds[1]))
+    assert not np.array_equal(once.out_of_fold, head.out_of_fold)
+    assert head.cv_accuracy == pytest.approx(once.cv_accuracy, abs=0.06)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_fixed_validation_split_is_the_only_one_held_out(name, data):
+    fold = np.where(np.arange(300) < 60, 0, -1)
+    head = HEADS[name].search(dataclasses.replace(data, fold=fold))
+    assert np.isnan(head.out_of_fold[60:]).all()
+    assert head.out_of_fold[:60].sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert head.cv_std == 0
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_class_that_a_fold_cannot_train_on_is_not_its_answer(name, data):
+    """As groups may do, or fewer images than folds: fold 0 holds all of class 3."""
+    fold = np.where(data.labels == 3, 0, data.fold)
+    head = HEADS[name].search(dataclasses.replace(data, fold=fold))
+    assert np.isfinite(head.out_of_fold).all()
+    assert (head.out_of_fold[data.labels == 3].argmax(axis=1) != 3).all()
+    assert head.cv_accuracy > 0.4
+    assert (head.estimator.predict(data.features[data.labels == 3]) == 3).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", ["logistic-regression", "linear-svm", "rbf-svm"])
+def test_balanced_weights_help_a_rare_class(name):
+    data = training_set(k=2, d=3, spread=2.0)  # no kernel separates these
+    keep = (data.labels == 0) | (np.arange(300) % 12 == 1)
+    parts = [data.features[keep], data.labels[keep], data.fold[keep]]
+    rare = parts[1] == 1
+    found = [
+        HEADS[name].search(TrainingSet(*parts, class_weight=weight)).out_of_fold[rare, 1].mean()
+        for weight in (None, "balanced")
+    ]
+    assert found[1] > found[0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("name", HEADS)
+def test_features_that_are_no_numbers_are_refused(name, bad, data):
+    features = data.features.copy()
+    features[7, 2:4] = bad
+    with pytest.raises(InputError, match="1 of 300 training images have features that are NaN"):
+        HEADS[name].search(dataclasses.replace(data, features=features))
+
+
+# ---- calibration ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["linear-svm", "rbf-svm", "knn"])
+@pytest.mark.parametrize("k", [2, 4])
+def test_calibration_keeps_labels_and_beats_votes(name, k):
+    data = training_set(k=k)
+    head = HEADS[name].search(data)
+    calibrated = head.estimator[-1]
+    inner = calibrated.calibrated_classifiers_[0].estimator
+    fresh = training_set(k=k, spread=1.6)
+    if name == "knn":
+        scores = inner.predict_proba(fresh.rows)
+    else:
+        scores = inner.decision_function(fresh.rows)
+        scores = np.stack([-scores, scores], axis=1) if k == 2 else scores
+    probabilities = head.estimator.predict_proba(fresh.features)
+    assert np.array_equal(probabilities.argmax(axis=1), scores.argmax(axis=1))
+    assert probabilities.min() > 0
+    assert log_loss(fresh.labels, probabilities) < np.log(k)
+    if name == "knn":
+        assert log_loss(fresh.labels, probabilities) < log_loss(fresh.labels, scores)
+
+
+def test_scores_without_an_error_give_probabilities_short_of_certainty():
+    data = training_set(n=60, k=3, spread=0.01)
+    for name in ("linear-svm", "knn"):
+        probabilities = HEADS[name].search(data).out_of_fold
+        assert 0.9 < probabilities.max(axis=1).min()
+        assert probabilities.max() < 1
+
+
+# ---- machines between pairs of classes -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [2, 3, 7])
+def test_decisions_in_matrix_products_are_libsvms(k, monkeypatch):
+    monkeypatch.setattr(ovo, "CELLS", 1000)
+    data = training_set(k=k, spread=3.0)
+    rows = data.rows.astype(np.float64)
+    labels = 3 * data.labels
+    machine = SVC(kernel="precomputed", C=5.0).fit(rows[:200] @ rows[:200].T, labels[:200])
+    kernel = rows[200:] @ rows[:200].T
+    found = ovo.decide(machine, kernel)
+    expected = machine.decision_function(kernel)
+    assert found.values[:, 1:] == pytest.approx(expected.reshape(100, -1)[:, -(k - 1) :])
+    assert np.array_equal(machine.classes_[found.winners], machine.predict(kernel))
+
+
+@pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
+def test_the_final_machine_is_the_one_of_all_rows(name, data):
+    head = HEADS[name].search(data)
+    machine = head.estimator[-1].calibrated_classifiers_[0].estimator
+    plain = clone(machine).fit(data.rows, data.labels)
+    assert len(machine.support_vectors_) < len(data.rows)
+    fresh = training_set(spread=1.7).rows
+    assert machine.decision_function(fresh) == pytest.approx(
+        plain.decision_function(fresh), abs=0.02
+    )
+
+
+# ---- neighbours ----------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    arrays(np.float32, (3, GROUP * 9 + 5), elements=st.integers(0, 40).map(float)),
+    st.sampled_from([1, 2]),
+)
+def test_the_smallest_of_many_are_found(values, k):
+    columns, found = smallest(values, k)
+    assert np.array_equal(found, np.sort(values, axis=1)[:, :k])
+    assert np.array_equal(np.take_along_axis(values, columns, axis=1), found)
+    assert all(len(set(row)) == k for row in columns.tolist())
+
+
+def test_neighbours_in_many_rows_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 13_000)
+    features = (rng.normal(size=(5, 6))[labels] + rng.normal(size=(13_000, 6))).astype(np.float32)
+    fold = np.where(np.arange(13_000) < 300, 0, -1)
+    data = TrainingSet(features, labels, fold, workers=2)
+    for tried in HEADS["knn"].search(data).grid:
+        plain = KNeighborsClassifier(**tried["params"]).fit(data.rows[300:], labels[300:])
+        assert plain.score(data.rows[:300], labels[:300]) == pytest.approx(
+            tried["cv_accuracy"], abs=0.004
+        )

@@ -1,0 +1,194 @@
+"""Heads on features that stay on disk: the same answers as in memory, and what is left out told."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import h5py
+import numpy as np
+import pytest
+from headstart.core.errors import HeadstartError
+from headstart.core.rows import StoredRows, take
+from headstart.features.store.lazy_columns import RowsOnDisk
+from headstart.heads import HEADS, knn, neighbours, ridge, sampling, softmax, svm
+from headstart.heads.principal_axes import RowSpace
+from headstart.heads.search import TrainingSet, class_probabilities, stratified_folds
+
+N, D, K = 900, 24, 4
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """The same images twice, in memory and in two files, with blocks that end inside both."""
+    for part, name in ((softmax, "STREAMED"), (ridge, "BLOCK"), (neighbours, "BLOCK")):
+        monkeypatch.setattr(part, name, 128)
+    rng = np.random.default_rng(1)
+    labels = rng.integers(K, size=N)
+    features = rng.normal(size=(K, D))[labels] + 1.5 * rng.normal(size=(N, D)) + 1
+    features = features.astype(np.float16)
+    files = []
+    for number, rows in enumerate((slice(0, 500), slice(500, N))):
+        files.append(tmp_path / f"{number}.h5")
+        with h5py.File(files[-1], "w") as file:
+            file["features"] = features[rows]
+    held = features.astype(np.float32)
+    stored = RowsOnDisk(files, [500, N - 500], "features", (D,), np.float32)
+    used = np.flatnonzero(np.arange(N) % 7 > 0)  # as a training split, with holes
+    fold = stratified_folds(labels[used], 5, 0)
+    in_memory = TrainingSet(held[used], labels[used], fold, workers=2)
+    return in_memory, dataclasses.replace(in_memory, features=take(stored, used))
+
+
+def test_rows_on_disk_are_indexed_like_an_array(pair):
+    in_memory, on_disk = pair
+    held, stored = in_memory.features, on_disk.features
+    assert isinstance(stored, StoredRows)
+    assert (stored.shape, stored.dtype, stored.nbytes) == (held.shape, held.dtype, held.nbytes)
+    mixed = np.array([700, 3, 3, 500, 499, 0])
+    for rows in (slice(400, 600), slice(None), slice(5, 5), mixed, mixed[:0], 499):
+        assert np.array_equal(stored[rows], held[rows])
+    assert np.array_equal(take(stored, mixed)[::2], held[mixed][::2])
+    with pytest.raises(TypeError, match="ask for some of them"):
+        np.asarray(stored)
+
+
+def test_threads_read_rows_together(pair):
+    in_memory, on_disk = pair
+    wrong = []
+
+    def read(seed):
+        for rows in np.random.default_rng(seed).integers(0, len(in_memory.labels), (50, 40)):
+            if not np.array_equal(on_disk.features[rows], in_memory.features[rows]):
+                wrong.append(rows)
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_the_space_of_rows_on_disk_is_that_of_rows_in_memory(pair):
+    held, stored = (RowSpace.of(data.rows) for data in pair)
+    assert np.allclose(held.mean, stored.mean, atol=1e-6)
+    assert np.allclose(held.variances, stored.variances, rtol=1e-3, atol=1e-7)
+    weights = np.random.default_rng(0).normal(size=(D, 3)).astype(np.float32)
+    turned, offsets = stored.on_points(weights, np.ones(3, np.float32))
+    rows = pair[1].rows[:]
+    points = (rows - stored.mean) @ stored.axes
+    assert np.allclose(rows @ turned + offsets, points @ weights + 1, atol=1e-5)
+    back = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)
+    gradient = stored.on_axes(rows.T @ back, back.sum(axis=0))
+    assert np.allclose(gradient, points.T @ back, atol=1e-3)
+
+
+@pytest.mark.parametrize("weight", [None, "balanced"])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_logistic_regression_ends_where_it_does_in_memory(pair, weight, sampled, monkeypatch):
+    if sampled:
+        monkeypatch.setattr(sampling, "ROWS", 300)
+    held, stored = (
+        HEADS["logistic-regression"].search(dataclasses.replace(data, class_weight=weight))
+        for data in pair
+    )
+    assert stored.params == held.params
+    assert stored.cv_accuracy == pytest.approx(held.cv_accuracy, abs=0.005)
+    assert np.allclose(stored.out_of_fold, held.out_of_fold, atol=0.01)
+    answers = [class_probabilities(h.estimator, pair[1].features, K) for h in (held, stored)]
+    assert np.abs(answers[0] - answers[1]).max() < 0.01
+    assert type(stored.estimator[-1]) is type(held.estimator[-1])
+    assert ("chosen on" in stored.approximation) == sampled
+
+
+def test_a_linear_machine_is_the_least_squares_one(pair, monkeypatch):
+    stored = HEADS["linear-svm"].search(pair[1])
+    monkeypatch.setattr(svm, "MAX_ROWS", 10)
+    held = HEADS["linear-svm"].search(pair[0])
+    assert stored.params == held.params
+    assert stored.cv_accuracy == pytest.approx(held.cv_accuracy, abs=1e-9)
+    assert np.allclose(stored.out_of_fold, held.out_of_fold, atol=1e-3)
+    assert stored.approximation == "least squares, one against rest"
+
+
+def test_a_gaussian_kernel_takes_what_memory_holds_and_says_so(pair, monkeypatch):
+    held, whole = (HEADS["rbf-svm"].search(data) for data in pair)
+    assert (whole.params, whole.cv_accuracy) == (held.params, held.cv_accuracy)
+    assert whole.approximation == ""
+    monkeypatch.setattr(svm, "SAMPLED", 300)
+    part = HEADS["rbf-svm"].search(pair[1])
+    seen = np.isfinite(part.out_of_fold).all(axis=1)
+    assert part.approximation == f"fitted on {seen.sum()} of the rows"
+    assert 280 <= seen.sum() <= 320
+    right = part.out_of_fold[seen].argmax(axis=1) == pair[1].labels[seen]
+    assert right.mean() == pytest.approx(part.cv_accuracy, abs=0.02)
+
+
+def test_neighbours_on_disk_are_those_in_memory_and_make_no_model(pair):
+    held, stored = (HEADS["knn"].search(data) for data in pair)
+    assert stored.grid == held.grid
+    assert (stored.params, stored.approximation) == (held.params, "")
+    assert np.allclose(stored.out_of_fold, held.out_of_fold, atol=1e-6)
+    rows = pair[0].features[:50]
+    assert np.allclose(
+        stored.estimator.predict_proba(rows), held.estimator.predict_proba(rows), atol=1e-6
+    )
+    assert held.portable
+    assert not stored.portable
+
+
+def test_some_rows_are_enough_to_choose_k(pair, monkeypatch):
+    monkeypatch.setattr(knn, "ASKED", 200)
+    head = HEADS["knn"].search(pair[1])
+    seen = np.isfinite(head.out_of_fold).all(axis=1)
+    assert 190 <= seen.sum() <= 210
+    assert head.approximation == f"scored on {seen.sum()} of the rows"
+
+
+@pytest.fixture
+def indexed(pair, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(neighbours, "EXACT", 100)
+    return pair
+
+
+def test_an_index_tells_how_many_true_neighbours_it_finds(indexed, monkeypatch):
+    exact = neighbours._Exact(indexed[1].rows, 2)
+    monkeypatch.setattr(neighbours, "MOST", 1.0)
+    search = neighbours.search_over(indexed[1])
+    fit, held_out = indexed[1].folds[0]
+    rows = indexed[1].rows[held_out]
+    found, squared = search.nearest(rows, 40, fit)
+    true, _ = exact.nearest(rows, 40, fit)
+    assert np.isin(found, fit).all()
+    assert (np.diff(squared, axis=1) >= 0).all()
+    recall = np.mean([len(np.intersect1d(a, b)) / 40 for a, b in zip(found, true, strict=True)])
+    assert recall == pytest.approx(search.params["recall"], abs=0.001)  # all of them were asked
+    assert recall >= neighbours.RECALL
+    assert f"{search.params['recall']:.1%} of the true 40 found" in search.told
+    monkeypatch.setattr(neighbours, "COMPONENTS", 4)
+    assert neighbours.search_over(indexed[1]).params["recall"] < recall
+
+
+def test_lists_that_hold_too_few_are_not_the_end(indexed, monkeypatch):
+    monkeypatch.setattr(neighbours, "MOST", 0.0)
+    search = neighbours.search_over(indexed[1])
+    assert search.params["probed"] == 1
+    found, _ = search.nearest(indexed[1].rows[:20], 300)
+    assert all(len(np.unique(row)) == 300 for row in found)
+
+
+def test_an_index_classifies_nearly_as_well(indexed):
+    held, stored = (HEADS["knn"].search(data) for data in indexed)
+    assert stored.cv_accuracy == pytest.approx(held.cv_accuracy, abs=0.05)
+    assert {"components", "lists", "probed", "recall"} < stored.params.keys()
+    again = HEADS["knn"].search(indexed[1])
+    assert (again.params, again.cv_accuracy) == (stored.params, stored.cv_accuracy)
+
+
+def test_without_faiss_the_extra_is_named(pair, monkeypatch):
+    monkeypatch.setattr(neighbours, "EXACT", 100)
+    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
+    with pytest.raises(HeadstartError, match=r"faiss-cpu is not installed.*headstart\[ann\]"):
+        HEADS["knn"].search(pair[1])

@@ -1,0 +1,109 @@
+"""A finished model in fp16 and int8: what it answers, what it says of itself, what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from headstart.backbones.inference.precision_choice import Budget
+from headstart.backbones.inference.runner import MODEL_METADATA, Runner
+from headstart.core.errors import BackboneError, InputError
+from headstart.models import bundle
+from headstart.models.classifier import Model
+
+OPEN = Budget(drift=2.0, loss=100.0)
+
+
+@pytest.fixture
+def photos(image_folder):
+    return str(image_folder(classes=("bark", "cloth", "drain"), per_class=12))
+
+
+@pytest.mark.parametrize("kind", bundle.KINDS)
+def test_it_is_the_model_with_another_network(kind, tiny_classifier, photos, tmp_path):
+    out = tmp_path / "small.onnx"
+    change = bundle.write_variant(tiny_classifier, kind, photos, out, OPEN)
+    before, after = Model(tiny_classifier), Model(out)  # the seal and the certificate hold
+    assert after.backbone.precision.partition("+")[0] == kind
+    assert (after.classes, after.threshold) == (before.classes, before.threshold)
+    crops = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    a, b = before.answer(crops), after.answer(crops)
+    assert not np.array_equal(a.features, b.features)
+    # The head and the distance are the same functions, of other features.
+    weight = next(
+        onnx.numpy_helper.to_array(tensor)
+        for tensor in onnx.load(out).graph.initializer
+        if tensor.name == "weight"
+    )
+    scores = np.exp(b.features @ weight)
+    np.testing.assert_allclose(b.probabilities, scores / scores.sum(1, keepdims=True), atol=1e-5)
+    assert b.distance == pytest.approx(
+        1 - b.features[:, 0] / np.linalg.norm(b.features, axis=1), abs=1e-5
+    )
+    assert change.images == change.labelled == 36  # the test split alone
+    assert 0.98 < change.min_cosine <= change.mean_cosine < 1
+    assert 0 < change.mean_difference <= change.max_difference < 0.5
+    facts = json.loads(Runner(out).metadata[MODEL_METADATA])
+    assert facts["variant"]["kind"] == kind
+    assert facts["variant"]["accuracy"] == change.accuracy
+
+
+def test_over_the_budget_it_is_refused_with_the_figures(tiny_classifier, photos, tmp_path):
+    out = tmp_path / "small.onnx"
+    with pytest.raises(
+        BackboneError, match=r"^small.onnx was not written, int8 is outside the bud"
+    ):
+        bundle.write_variant(tiny_classifier, "int8", photos, out, Budget(drift=0.0, loss=100.0))
+    assert list(tmp_path.glob("*.onnx")) == []
+    assert list(tmp_path.glob(".*partial")) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "budget", "inside"),
+    [
+        ({"accuracy": 0.89}, Budget(loss=0.5), False),
+        ({"accuracy": 0.89}, Budget(loss=1.5), True),
+        ({"accuracy": None, "accuracy_before": None}, Budget(loss=0.5), False),
+        ({"accuracy": None, "accuracy_before": None}, Budget(loss=5), True),
+        ({"mean_cosine": 0.9}, Budget(), False),
+        ({}, Budget(), True),
+    ],
+)
+def test_the_budget(change, budget, inside):
+    facts = {
+        "images": 100,
+        "equal_labels": 0.98,
+        "max_difference": 0.1,
+        "mean_difference": 0.01,
+        "mean_cosine": 0.99,
+        "min_cosine": 0.9,
+        "labelled": 100,
+        "accuracy_before": 0.9,
+        "accuracy": 0.9,
+        "unlike_before": None,
+        "unlike": None,
+    }
+    assert bundle.Change(**(facts | change)).within(budget) == inside
+
+
+def test_without_a_test_split_others_than_those_that_calibrate_measure(
+    tiny_classifier, image_folder, tmp_path
+):
+    root = image_folder("flat", classes=("bark", "cloth"), splits=("",), per_class=40)
+    change = bundle.write_variant(tiny_classifier, "int8", str(root), tmp_path / "s.onnx", OPEN)
+    assert change.images == 80 - 64
+
+
+def test_what_cannot_be_done_is_said(tiny_classifier, tiny_backbone, photos, tmp_path):
+    with pytest.raises(InputError, match="is the model itself"):
+        bundle.write_variant(tiny_classifier, "fp16", photos, tiny_classifier)
+    with pytest.raises(InputError, match="no such folder or manifest"):
+        bundle.write_variant(tiny_classifier, "fp16", "absent", tmp_path / "s.onnx")
+    with pytest.raises(BackboneError, match="is no classifier that Headstart wrote"):
+        bundle.write_variant(tiny_backbone, "fp16", photos, tmp_path / "s.onnx")
+    half = tmp_path / "half.onnx"
+    bundle.write_variant(tiny_classifier, "fp16", photos, half, OPEN)
+    with pytest.raises(BackboneError, match="is in fp16 already"):
+        bundle.write_variant(half, "int8", photos, tmp_path / "s.onnx")
