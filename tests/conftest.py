@@ -47,12 +47,24 @@ _IR_VERSION = 10
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache_home(tmp_path_factory) -> Iterator[Path]:
-    """Give the session a cache folder of its own, processes that tests start included."""
-    home = tmp_path_factory.mktemp("cache")
+def cache_home(request) -> Iterator[Path]:
+    """Keep exported networks from one run to the next, processes that tests start included.
+
+    An export costs 6 to 25 seconds, and its file name holds all that it depends on. Tests of the
+    cache itself take `fresh_cache_home`.
+    """
+    home = Path(os.environ.get("HEADSTART_TEST_CACHE") or request.config.cache.mkdir("headstart"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(home))
         yield home
+
+
+@pytest.fixture
+def fresh_cache_home(tmp_path, monkeypatch) -> Path:
+    """Give the test an empty cache folder."""
+    home = tmp_path / "cache-home"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    return home
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, missing_extra, one_line
 from headstart.core.files import replacing
+from headstart.core.linalg import normalise
 from headstart.features import store
-from headstart.models import novelty
 
 KINDS = ("parquet", "npy", "csv")
 _VECTORS = 8  # that are iterated, for the sake of the first two
@@ -95,7 +95,7 @@ def _principal_axes(held: _Held, seed: int = 0) -> Axes:
     dim = held.dim
     total, rows = np.zeros(dim), 0
     for block in held.blocks():
-        total += novelty.unit(block.features).sum(axis=0, dtype=np.float64)
+        total += normalise(block.features).sum(axis=0, dtype=np.float64)
         rows += len(block.features)
     mean = total / max(1, rows)
     basis = np.random.default_rng(seed).normal(size=(dim, min(_VECTORS, dim)))
@@ -103,7 +103,7 @@ def _principal_axes(held: _Held, seed: int = 0) -> Axes:
         basis = np.linalg.qr(basis)[0]
         image = np.zeros_like(basis)
         for block in held.blocks():
-            centred = novelty.unit(block.features) - mean
+            centred = normalise(block.features) - mean
             image += centred.T @ (centred @ basis)
         _, turn = np.linalg.eigh(basis.T @ image)
         basis = image @ turn[:, ::-1]
@@ -118,7 +118,7 @@ def _principal_axes(held: _Held, seed: int = 0) -> Axes:
 def _mapped(held: _Held, axes: Axes) -> Iterator[tuple[store.Block, NDArray[np.float64]]]:
     mean, components = axes
     for block in held.blocks():
-        yield block, (novelty.unit(block.features) - mean) @ components
+        yield block, (normalise(block.features) - mean) @ components
 
 
 def _parquet(held: _Held, axes: Axes, out: Path) -> list[Path]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import run_folds
-from headstart.evaluation.metrics import accuracy
 from headstart.heads import sampling
+from headstart.heads.scoring import accuracy
 from headstart.heads.search import (
     Candidate,
     FittedHead,

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import run_parallel
-from headstart.evaluation.metrics import accuracy
 from headstart.heads import neighbours, sampling
 from headstart.heads.calibration import Sigmoid, calibrate, fit_sigmoid
 from headstart.heads.neighbours import smallest
+from headstart.heads.scoring import accuracy
 from headstart.heads.search import (
     MAX_GRAM_ROWS,
     SAME_IMAGE,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.evaluation.metrics import accuracy, log_loss
 from headstart.heads import sampling
 from headstart.heads.principal_axes import RowSpace
+from headstart.heads.scoring import accuracy, log_loss
 from headstart.heads.search import Candidate, FittedHead, TrainingSet, climb, finish
 from headstart.heads.softmax import Problem, Solution
 

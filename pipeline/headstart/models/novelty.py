@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.linalg import normalise
 from headstart.core.rows import Features
 
 NEIGHBOURS = 5
@@ -42,7 +43,7 @@ class Reference:
 
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the ``(n,)`` cosine distances of ``(n, d)`` features, 0 to 2."""
-        return _distances(unit(features), self.rows, self.neighbours)
+        return _distances(normalise(features), self.rows, self.neighbours)
 
 
 def learn(
@@ -64,7 +65,7 @@ def learn(
     """
     rng = np.random.default_rng(seed)
     kept = _draw(labels, max(MAX_REFERENCE, 2 * len(np.unique(labels))), rng)
-    rows = unit(features[kept]).astype(np.float16)
+    rows = normalise(features[kept]).astype(np.float16)
     asked = np.arange(len(features))
     if len(asked) > MAX_CALIBRATION:
         asked = np.sort(rng.choice(asked, MAX_CALIBRATION, replace=False))
@@ -72,15 +73,8 @@ def learn(
     if apart < 1:
         return None
     neighbours = int(min(NEIGHBOURS, apart))
-    own = _distances(unit(features[asked]), rows, neighbours, group[asked], group[kept])
+    own = _distances(normalise(features[asked]), rows, neighbours, group[asked], group[kept])
     return Reference(rows, neighbours, float(np.quantile(own, QUANTILE)), QUANTILE)
-
-
-def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows with Euclidean norm 1; a row of zeros stays."""
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    rows: NDArray[np.float32] = (features / np.where(norms > 0, norms, 1)).astype(np.float32)
-    return rows
 
 
 def _draw(labels: NDArray[np.integer], limit: int, rng: np.random.Generator) -> NDArray[np.intp]:

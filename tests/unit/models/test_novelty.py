@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from headstart.core.linalg import normalise
 from headstart.heads import HEADS
 from headstart.heads.search import TrainingSet, stratified_folds
 from headstart.models import bundle, novelty
@@ -37,7 +38,7 @@ def test_what_is_kept_is_bounded_and_holds_every_class():
     features[4989:] = rare
     reference = novelty.learn(features, labels, np.arange(5000))
     assert len(reference.rows) == novelty.MAX_REFERENCE
-    cosine = novelty.unit(rare[1:]) @ reference.rows.astype(np.float32).T
+    cosine = normalise(rare[1:]) @ reference.rows.astype(np.float32).T
     assert (cosine.max(axis=1) > 0.9999).all()
 
 

@@ -18,17 +18,15 @@ from headstart.evaluation.metrics.scores import (
     ECE_BINS,
     ClassScores,
     Reliability,
-    accuracy,
     balanced_accuracy,
     class_scores,
     confusion,
     expected_calibration_error,
-    log_loss,
-    log_losses,
     macro_f1,
     reliability,
     roc_auc,
 )
+from headstart.heads.scoring import accuracy, log_loss, log_losses
 
 __all__ = [
     "ECE_BINS",

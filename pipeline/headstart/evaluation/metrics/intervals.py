@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.evaluation.metrics import scores
+from headstart.heads.scoring import log_losses
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -147,7 +148,7 @@ class _Resampled:
         self._area = area or 0.0
         self._correct = true == predicted
         # One column a score that is linear in the weights.
-        columns = (self._correct, scores.log_losses(true, probabilities), slopes)
+        columns = (self._correct, log_losses(true, probabilities), slopes)
         self._linear = np.column_stack(columns).astype(np.float64)
         self._surplus = (confidence - self._correct).astype(np.float32)
         self._bins = _Sums(scores.confidence_bins(confidence))

@@ -44,16 +44,6 @@ class Reliability(NamedTuple):
     accuracy: Floats
 
 
-def accuracy(true: Codes, predicted: Codes) -> float:
-    """Return the share of images whose class is predicted right, 0 to 1.
-
-    Args:
-        true: ``(n,)`` codes.
-        predicted: ``(n,)`` codes.
-    """
-    return float(np.mean(true == predicted))
-
-
 def balanced_accuracy(true: Codes, predicted: Codes) -> float:
     """Return the unweighted mean of the recalls of the classes that occur, 0 to 1.
 
@@ -113,35 +103,6 @@ def macro_f1(true: Codes, predicted: Codes) -> float:
     """
     k = int(max(true.max(), predicted.max())) + 1
     return float(np.nanmean(class_scores(true, predicted, k).f1))
-
-
-def log_losses(true: Codes, probabilities: NDArray[np.floating]) -> Floats:
-    """Return each image's negative log-probability of its true class, ``(n,)``, in nats.
-
-    Probabilities are clipped to ``[eps, 1 - eps]`` with the machine epsilon of float64, so that a
-    class that was ruled out costs 36 nats rather than infinity.
-
-    Args:
-        true: ``(n,)`` codes.
-        probabilities: ``(n, k)``, each row a distribution.
-    """
-    eps = np.finfo(np.float64).eps
-    of_true = probabilities[np.arange(len(true)), true].astype(np.float64)
-    losses: Floats = -np.log(np.clip(of_true, eps, 1 - eps))
-    return losses
-
-
-def log_loss(true: Codes, probabilities: NDArray[np.floating]) -> float:
-    """Return the mean of `log_losses`, in nats.
-
-    A strictly proper score: it is least for the true probabilities (Good, *Rational Decisions*,
-    1952).
-
-    Args:
-        true: ``(n,)`` codes.
-        probabilities: ``(n, k)``, each row a distribution.
-    """
-    return float(np.mean(log_losses(true, probabilities)))
 
 
 def roc_auc(true: Codes, probabilities: NDArray[np.floating]) -> tuple[float | None, Floats]:

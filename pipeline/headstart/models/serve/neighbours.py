@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import StoreError, one_line
+from headstart.core.linalg import normalise
 from headstart.core.records import Backbone, FeatureSet
 from headstart.datasets.images.thumbnails import thumbnail, webp
 from headstart.features import store
-from headstart.models import novelty
 
 SIDE = 96  # of a thumbnail, in pixels
 
@@ -51,7 +51,7 @@ class TrainingImages:
             if data.label[row] >= 0 and split != "test" and path not in tested
         ]
         self._at = np.array(kept, np.intp)
-        self._rows = novelty.unit(data.features[self._at])
+        self._rows = normalise(data.features[self._at])
         empty = np.empty((0, data.features.shape[1]), np.float32)
         self._data = dataclasses.replace(data, features=empty)  # the others need no memory
 
@@ -64,7 +64,7 @@ class TrainingImages:
 
     def nearest(self, features: NDArray[np.float32], count: int) -> list[Neighbour]:
         """Return the nearest images to ``(d,)`` features, the nearest first."""
-        cosine = self._rows @ novelty.unit(features[np.newaxis])[0]
+        cosine = self._rows @ normalise(features[np.newaxis])[0]
         count = min(count, len(cosine))
         first = np.argpartition(-cosine, count - 1)[:count] if count else np.empty(0, np.intp)
         found = []

@@ -1,0 +1,38 @@
+"""The two scores by which a search compares its candidates."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Codes = NDArray[np.integer]
+
+
+def accuracy(true: Codes, predicted: Codes) -> float:
+    """Return the share of images, ``(n,)`` codes each, whose class is predicted right."""
+    return float(np.mean(true == predicted))
+
+
+def log_losses(true: Codes, probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return each image's negative log-probability of its true class, ``(n,)``, in nats.
+
+    Probabilities are clipped to ``[eps, 1 - eps]`` with the machine epsilon of float64, so that a
+    class that was ruled out costs 36 nats rather than infinity.
+
+    Args:
+        true: ``(n,)`` codes.
+        probabilities: ``(n, k)``, each row a distribution.
+    """
+    eps = np.finfo(np.float64).eps
+    of_true = probabilities[np.arange(len(true)), true].astype(np.float64)
+    losses: NDArray[np.float64] = -np.log(np.clip(of_true, eps, 1 - eps))
+    return losses
+
+
+def log_loss(true: Codes, probabilities: NDArray[np.floating]) -> float:
+    """Return the mean of `log_losses`, in nats.
+
+    A strictly proper score: it is least for the true probabilities (Good, *Rational Decisions*,
+    1952).
+    """
+    return float(np.mean(log_losses(true, probabilities)))
