@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from headstart.backbones import export
-from headstart.backbones.inference.runner import Runner
+from headstart.backbones.inference.description import describe
 from headstart.cli.options import FILE, backbone_options, choice, warn
 from headstart.core.files import replacing
 
@@ -29,5 +29,5 @@ def command(
     model, parity = export.model_file(choice(backbone, weights, layers, pool, preprocess))
     with replacing(out) as partial:
         shutil.copyfile(model, partial)
-    warn(Runner(out).backbone)
+    warn(describe(out))
     click.echo(f"{out}: {parity or export.read_parity(model)}")

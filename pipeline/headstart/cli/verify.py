@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from headstart.backbones import export
+from headstart.backbones.inference.description import MODEL_METADATA
 from headstart.backbones.inference.parity import Certificate, Drift, check, check_metadata
-from headstart.backbones.inference.runner import MODEL_METADATA, Runner
+from headstart.backbones.inference.runner import Runner
 from headstart.cli.options import PLACE, as_json, print_json
 from headstart.core.errors import BackboneError, StoreError, one_line
 from headstart.datasets import mirror

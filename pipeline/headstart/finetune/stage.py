@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from headstart import backbones
 from headstart.backbones import export
 from headstart.backbones.candidate import Candidate
-from headstart.backbones.inference.runner import Runner
+from headstart.backbones.inference.description import describe
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing, sha256_of, write_text
-from headstart.core.records import Backbone, Choice, FeatureSet, digest_of
+from headstart.core.records import Choice, FeatureSet, digest_of
 from headstart.finetune.config import FROZEN_NORM_BELOW, TOP, FinetuneConfig
 from headstart.finetune.division import Division, divide
 from headstart.report.curves import draw
@@ -216,7 +216,7 @@ def _write(
         with replacing(out) as partial:
             shutil.copyfile(source, partial)
         return
-    base: Backbone = Runner(source).backbone
+    base = describe(source)
     tuned = dataclasses.replace(
         base,
         name=base.name + TUNED,
