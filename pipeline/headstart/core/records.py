@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,23 @@ class ImageRef:
     split: str
 
 
+class ImageReader(Protocol):
+    """Reads images that are not files of their own, such as members of an archive."""
+
+    def state(self, path: str) -> tuple[int, int] | None:
+        """Return what changes whenever the image does, without reading it; None if unknown."""
+
+    def read(self, path: str) -> tuple[bytes, tuple[int, int]]:
+        """Return the bytes of an image file, and its state.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+
+    def subset(self, paths: Iterable[str]) -> ImageReader:
+        """Return a reader of these images alone."""
+
+
 @dataclass(frozen=True)
 class Listing:
     """What a source holds.
@@ -50,6 +67,7 @@ class Listing:
         classes: the class names, in natural order; a label's code is its index here.
         ignored: how many files were passed over because they are no images, by reason.
         name: how the user named the source.
+        reader: reads the images where they are not files of their own.
     """
 
     root: Path
@@ -57,6 +75,7 @@ class Listing:
     classes: tuple[str, ...]
     ignored: dict[str, int]
     name: str
+    reader: ImageReader | None = None
 
 
 @dataclass(frozen=True)
