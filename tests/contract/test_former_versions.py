@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from headstart import load_model, report
 from headstart.features import store
 
