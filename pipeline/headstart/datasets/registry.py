@@ -145,7 +145,7 @@ def find(data: str) -> Source:
     if data and (storage.is_url(data) or Path(data).is_file()):
         raise unsupported(data, data)
     raise InputError(
-        f"no such folder or file: {one_line(data) or '(empty)'}; give a folder of images, a CSV "
+        f"no such file or folder: {one_line(data) or '(empty)'}; give a folder of images, a CSV "
         "manifest, a file that holds images, a URL, or torchvision:NAME"
     )
 
