@@ -16,7 +16,7 @@ from headstart import datasets, report
 from headstart.backbones import export
 from headstart.cli.leaderboard import print_table
 from headstart.cli.options import FILE, STORE, as_json, hooks, map_how, print_json, seed
-from headstart.core.choices import ENGINES, IN_MEMORY, SMALL_CLASSES, VALIDATION
+from headstart.core.choices import IN_MEMORY, SMALL_CLASSES, VALIDATION
 from headstart.core.errors import InputError, one_line
 from headstart.core.files import make_folder
 from headstart.core.records import Comparison, FeatureSet
