@@ -156,7 +156,7 @@ def test_several_backbones_on_a_validation_split_with_groups(tmp_path):
         tmp_path, *stores, groups=groups, validation="predefined", class_weight="balanced"
     )
     assert results["protocol"]["validation"] == "predefined"
-    assert results["heads"][0]["test_accuracy_without_twins"] is not None
+    assert results["heads"][0]["test_accuracy_without_leakage"] is not None
     header = (tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header.count(",by:a/") + header.count(",by:b/") == 3
     assert "on a" in (tmp_path / "report.html").read_text(encoding="utf-8")
