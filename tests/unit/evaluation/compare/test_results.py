@@ -83,7 +83,7 @@ def test_results_are_json_in_utf_8(written):
     text = results.read_text(encoding="utf-8")
     held = checked(results.parent)
     assert held == json.loads(json.dumps(comparison.to_json()))
-    assert held["schema"] == 1
+    assert held["schema"] == comparison.SCHEMA
     assert held["dataset"]["classes"] == [*NAMES[:3], "caf\\udce9", *NAMES[4:]]
     assert NAMES[0] in text
     assert {path.name for path in results.parent.iterdir()} == {
