@@ -43,7 +43,7 @@ IMPATIENT = {
     "RAY_AUTH_MODE": "disabled",
 }
 pytestmark = pytest.mark.faults
-long = pytest.mark.skipif("HEADSTART_LONG" not in os.environ, reason="half a minute each")
+long = pytest.mark.long
 
 FIRST = """
 import os, signal, time

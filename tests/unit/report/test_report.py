@@ -26,7 +26,7 @@ from headstart.report import (
     write_report,
 )
 from headstart.report.tables import read_history
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -590,7 +590,6 @@ def test_hostile_texts_are_only_text(name: str) -> None:
     assert hostile.text.count(name) > 10
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.text(st.characters(), max_size=20))
 def test_any_class_name_gives_the_same_page_structure(name: str) -> None:
     html = render(comparison([name, "pants", "shirt"]))
