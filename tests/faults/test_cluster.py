@@ -42,7 +42,7 @@ IMPATIENT = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
     "RAY_AUTH_MODE": "disabled",
 }
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
 long = pytest.mark.long
 
 FIRST = """
