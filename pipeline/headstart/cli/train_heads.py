@@ -26,6 +26,7 @@ from headstart.features import store
 from headstart.heads import HEADS, saving
 from headstart.models import bundle, novelty
 from headstart.report import projection
+from headstart.report.validation import read_results
 
 _WRITTEN = (
     *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
@@ -141,7 +142,7 @@ def command(
         _train(stores, data, config, named_groups, out, how or projection.HOW[0], save_head)
     elif how:
         report.write_report(out, data, how)
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    results = read_results(out / "results.json")
     if json_:
         print_json(results)
         return
