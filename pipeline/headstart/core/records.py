@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.reading import ImageReader
 from headstart.core.rows import Features, Pixels
 
 SPLITS = ("train", "validation", "test", "")
@@ -26,34 +27,11 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One image that a source lists.
+    """One image that a source lists."""
 
-    Attributes:
-        path: its name in stores and reports: relative to the source's root, with ``/``.
-        label: its class name, or None when unknown.
-        split: ``train``, ``validation``, ``test`` or empty.
-    """
-
-    path: str
-    label: str | None
-    split: str
-
-
-class ImageReader(Protocol):
-    """Reads images that are not files of their own, such as members of an archive."""
-
-    def state(self, path: str) -> tuple[int, int] | None:
-        """Return what changes whenever the image does, without reading it; None if unknown."""
-
-    def read(self, path: str) -> tuple[bytes, tuple[int, int]]:
-        """Return the bytes of an image file, and its state.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
-
-    def subset(self, paths: Iterable[str]) -> ImageReader:
-        """Return a reader of these images alone."""
+    path: str  # its name in stores and reports: relative to the source's root, with ``/``
+    label: str | None  # the class name; None when unknown
+    split: str  # train, validation, test or empty
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from headstart.backbones.inference import parity
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import HeadstartError, OutputError, StoreError, StoreInUse, one_line
 from headstart.core.files import cannot_write, replacing, sha256_of
-from headstart.core.records import ImageReader, ImageRef, Listing
+from headstart.core.reading import ImageReader
+from headstart.core.records import ImageRef, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
 from headstart.features.embed.single_file import Facts, fill
 from headstart.features.embed.worker import Care
