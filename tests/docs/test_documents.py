@@ -69,7 +69,9 @@ def test_every_link_leads_somewhere(path):
 def test_every_command_and_option_exists(path):
     """An option behind a command is one of that command; any other is one of some program here."""
     known = commands()
-    every = {"--version", "--write"} | {name for command in known.values() for name in options(command)}
+    every = {"--version", "--write"} | {
+        name for command in known.values() for name in options(command)
+    }
     every |= set(re.findall(r'"(--[a-z][a-z-]+)"', "".join(map(text_of, scripts()))))
     allowed = every | FOREIGN.get(str(path.relative_to(ROOT)), set())
     for code in CODE.findall(text_of(path)):
