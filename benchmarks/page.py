@@ -24,13 +24,13 @@ PAGES = alternate.ROOT / "docs" / "benchmarks"
 
 def parser(doc: str) -> argparse.ArgumentParser:
     """Return a parser that shows the script's docstring as its help, with ``--write``."""
-    made = argparse.ArgumentParser(
+    result = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument(
+    result.add_argument(
         "--write", action="store_true", help="write the results to the page in docs/benchmarks/"
     )
-    return made
+    return result
 
 
 @contextlib.contextmanager
