@@ -1,7 +1,7 @@
 """How good the advice on fine-tuning is: recorded runs, and what the advice would have cost there.
 
     python benchmarks/advice.py measure DATA --sizes 150 400 --modes head top all
-    python benchmarks/advice.py judge
+    python benchmarks/advice.py --write judge
 
 ``measure`` takes stratified parts of the training and validation images of a source, each within
 the next, and trains every mode on them. Each part becomes a row of ``advice.csv``: the accuracy of
@@ -13,7 +13,6 @@ the other sources alone.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
 import shutil
@@ -21,14 +20,16 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import page
 from headstart import backbones
 from headstart.backbones.inference.runner import Runner
+from headstart.core.choices import MODES
 from headstart.core.records import Choice
 from headstart.datasets import images
 from headstart.features import store
 from headstart.features.embed import EmbedConfig, embed
 from headstart.finetune import FinetuneConfig, advice, finetune, preparation
-from headstart.finetune.config import ALL, HEAD, MODES, TOP
+from headstart.finetune.config import ALL, HEAD, TOP
 from headstart.finetune.division import divide
 from headstart.finetune.job import FinetuneJob
 from headstart.finetune.photos import read_again
@@ -174,7 +175,7 @@ def summarise(title, judged):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     commands = parser.add_subparsers(required=True)
     measuring = commands.add_parser("measure")
     measuring.add_argument("data")
@@ -187,7 +188,8 @@ def main() -> None:
     judging = commands.add_parser("judge")
     judging.set_defaults(run=judge)
     options = parser.parse_args()
-    options.run(options)
+    with page.recorded(options):
+        options.run(options)
 
 
 if __name__ == "__main__":

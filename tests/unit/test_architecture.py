@@ -42,7 +42,7 @@ OWNERS = {
     "keras": ["backbones"],
     "onnx": ["backbones", "models/bundle"],
     "skl2onnx": ["models/bundle"],
-    "sklearn": ["heads", "features/image_embedder", "report/projection"],
+    "sklearn": ["heads", "core/parallel/blas", "features/image_embedder", "report/projection"],
     "skops": ["heads"],
     "pyarrow": ["features/export_table", "datasets"],
     "faiss": ["heads"],
@@ -68,7 +68,7 @@ HEAVY = "torch torchvision timm keras sklearn skl2onnx onnx scipy ray cleanlab f
 NETWORKS = {
     f"finetune/{name}.py"
     for name in (
-        "activations batches boundary depthwise model pilot preparation training views".split()
+        "activations batches boundary depthwise model preparation timing training views".split()
     )
 }
 MAX_LINES = 450

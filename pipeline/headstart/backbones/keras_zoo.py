@@ -7,7 +7,7 @@ module, whose scale, mean and order of channels are read off what it does to pix
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import inspect
 import os
 import random
@@ -17,23 +17,24 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headstart.backbones.catalogue import Entry
+from headstart.backbones.keras_import import EXTRA, import_keras
 from headstart.backbones.layers import Layer, pooled
 from headstart.backbones.network import Network
+from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights
-from headstart.core.errors import BackboneError, HeadstartError, missing_extra, one_line
+from headstart.core.errors import BackboneError, one_line
 from headstart.core.records import Preprocess
 
 if TYPE_CHECKING:
     import torch
 
 NAME = "keras"
-VERSIONED = ("keras",)
-EXTRA = "keras"
 
 _ANY_SIZE = (224, 224)  # for the networks that take any, as their published weights were trained
 _LAYOUTS = {3: "hwc", 2: "tokens", 1: "vector"}
@@ -42,19 +43,70 @@ _SHA256 = 64  # digits
 _LOCK = threading.Lock()
 
 
-def entries() -> Iterator[Entry]:
-    """Ask Keras for everything that it publishes and torch can run; loads Keras and torch.
+class KerasProvider(Provider):
+    """Everything that ``keras.applications`` has and torch can run."""
 
-    Networks are built on torch's meta device, without memory or arithmetic.
+    prefix = NAME
+    packages = ("keras",)
+    extra = EXTRA
+    trainable = False  # its layers do not train as those of torch do
 
-    Raises:
-        HeadstartError: Keras is not installed, or runs on another backend in this process.
-    """
-    keras = import_keras()
-    for architecture in _functions(keras):
-        entry = entry_of(architecture)
-        if entry is not None:
-            yield entry
+    def entries(self) -> Iterator[Entry]:
+        """Ask Keras for everything that it publishes and torch can run; loads Keras and torch.
+
+        Networks are built on torch's meta device, without memory or arithmetic.
+
+        Raises:
+            HeadstartError: Keras is not installed, or runs on another backend in this process.
+        """
+        keras = import_keras()
+        for architecture in _functions(keras):
+            entry = entry_of(architecture)
+            if entry is not None:
+                yield entry
+
+    def build(self, entry: Entry, weights: Weights) -> Network:
+        """Build a network as Keras does for its weights, which may lack the classifier.
+
+        Raises:
+            BackboneError: the weights do not fit.
+            HeadstartError: Keras is not installed, or runs on another backend in this process.
+        """
+        keras = import_keras()
+        function = _functions(keras)[entry.architecture]
+        shape = (*entry.size, 3)
+        with keras.device("cpu"):
+            if weights.path is None:
+                with _settled(keras, lambda **_: "", load=False):
+                    model = function(input_shape=shape)
+                _randomise(model, weights.seed)
+            else:
+                model = _loaded(keras, function, shape, weights)
+        mean, std, order = _preparation(function)
+        return KerasNetwork(
+            module=model,
+            headless=lambda: _cut(keras, model, [(_before_classifier(model), _averaged)]),
+            preprocess=_preprocess(keras, entry.size),
+            mean=mean,
+            std=std,
+            order=order,
+        )
+
+    def cache_path(self, entry: Entry) -> Path:
+        """Return where ``keras.utils.get_file`` puts a file."""
+        home = os.environ.get("KERAS_HOME") or "~/.keras"
+        return Path(home).expanduser() / "models" / entry.file
+
+    def download(self, entry: Entry, path: Path) -> None:
+        """Download by ``keras.utils.get_file``, which checks the hash."""
+        with contextlib.redirect_stdout(sys.stderr):  # its progress; stdout is for results
+            import_keras().utils.get_file(
+                entry.file,
+                entry.url,
+                file_hash=entry.md5 or None,
+                cache_subdir=path.parent.name,
+                cache_dir=str(path.parent.parent),
+            )
 
 
 def entry_of(architecture: str) -> Entry | None:
@@ -92,34 +144,6 @@ def entry_of(architecture: str) -> Entry | None:
     )
 
 
-def build(entry: Entry, weights: Weights) -> Network:
-    """Build a network as Keras does for its weights, which may be for the part without classifier.
-
-    Raises:
-        BackboneError: the weights do not fit.
-        HeadstartError: Keras is not installed, or runs on another backend in this process.
-    """
-    keras = import_keras()
-    function = _functions(keras)[entry.architecture]
-    shape = (*entry.size, 3)
-    with keras.device("cpu"):
-        if weights.path is None:
-            with _settled(keras, lambda **_: "", load=False):
-                model = function(input_shape=shape)
-            _randomise(model, weights.seed)
-        else:
-            model = _loaded(keras, function, shape, weights)
-    mean, std, order = _preparation(function)
-    return KerasNetwork(
-        module=model,
-        headless=lambda: _cut(keras, model, [(_before_classifier(model), _averaged)]),
-        preprocess=_preprocess(keras, entry.size),
-        mean=mean,
-        std=std,
-        order=order,
-    )
-
-
 @dataclass(frozen=True)
 class KerasNetwork(Network):
     """A network whose layers are those of a Keras model, which have no hooks."""
@@ -145,39 +169,6 @@ class KerasNetwork(Network):
             for one in at
         ]
         return _cut(import_keras(), model, outputs)
-
-
-def import_keras() -> Any:  # noqa: ANN401 - the package
-    """Import Keras on its torch backend, whatever the environment says.
-
-    Raises:
-        HeadstartError: it is not installed, or this process has loaded it on another backend.
-    """
-    before = os.environ.get("KERAS_BACKEND")
-    os.environ["KERAS_BACKEND"] = "torch"  # read once, when Keras is imported
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            keras = importlib.import_module("keras")
-    except ModuleNotFoundError as error:
-        raise missing_extra(one_line(error.name or "keras"), EXTRA) from None
-    except Exception as error:  # a Keras that does not fit the other packages fails in any way
-        raise HeadstartError(
-            f"keras cannot be imported ({one_line(error)}); install it anew with: "
-            f"pip install --force-reinstall 'headstart[{EXTRA}]'"
-        ) from error
-    finally:
-        if before is None:
-            del os.environ["KERAS_BACKEND"]
-        else:
-            os.environ["KERAS_BACKEND"] = before
-    backend = keras.backend.backend()
-    if backend != "torch":
-        raise HeadstartError(
-            f"Keras runs on {one_line(backend)} in this process; set KERAS_BACKEND=torch before "
-            "it is imported, or run Headstart in a process of its own"
-        )
-    return keras
 
 
 def _functions(keras: Any) -> dict[str, Any]:  # noqa: ANN401

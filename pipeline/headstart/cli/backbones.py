@@ -67,7 +67,7 @@ def command(
 
 def _list(words: str, at_hand: bool, json_: bool) -> None:
     found = backbones.available(words, lambda line: click.echo(line, err=True))
-    rows = [(entry, backbones.at_hand(entry)) for entry in found]
+    rows = [(entry, backbones.is_available(entry)) for entry in found]
     rows = [row for row in rows if row[1] or not at_hand]
     if json_:
         print_json({"backbones": [dataclasses.asdict(e) | {"at_hand": held} for e, held in rows]})

@@ -226,7 +226,7 @@ def _candidates(
     choices = [Choice(one) if isinstance(one, str) else one for one in config.named]
     named = {choice.name for choice in choices if not choice.weights}
     found = backbones.available(config.query, notice) if config.at_hand else []
-    here = [entry for entry in found if backbones.at_hand(entry)]
+    here = [entry for entry in found if backbones.is_available(entry)]
     choices += [Choice(entry.name) for entry in here if not {entry.name, entry.base} & named]
     absent = {entry.name for entry in found} - {entry.name for entry in here}
     if not choices:

@@ -6,13 +6,12 @@
 """
 
 from headstart.finetune.advice import advise
-from headstart.finetune.config import MODES, FinetuneConfig
+from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.division import Division
 from headstart.finetune.stage import HISTORY, FinetuneResult, check_trainable, finetune
 
 __all__ = [
     "HISTORY",
-    "MODES",
     "Division",
     "FinetuneConfig",
     "FinetuneResult",

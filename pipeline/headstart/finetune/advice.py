@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.choices import MODES
 from headstart.core.records import Choice, FeatureSet
 from headstart.evaluation import learning_curve, transferability
 from headstart.evaluation.metrics import LEVEL
 from headstart.features.embed import Hooks
-from headstart.finetune.config import ALL, HEAD, MODES, TOP, FinetuneConfig
+from headstart.finetune.config import ALL, HEAD, TOP, FinetuneConfig
 from headstart.finetune.job import FinetuneJob
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.search import FittedHead, TrainingSet

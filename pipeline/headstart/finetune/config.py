@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from headstart.core.choices import MODES
 from headstart.core.errors import InputError
 
-HEAD, TOP, ALL = MODES = ("head", "top", "all")
-DEVICES = ("cpu", "cuda")
+HEAD, TOP, ALL = MODES
 FROZEN_NORM_BELOW = 10_000  # training images: with fewer, statistics of batches are noise
 
 _DEFAULTS = {
@@ -39,7 +39,7 @@ class FinetuneConfig:
         warmup: share of the steps.
         patience: epochs without a better validation before training stops.
         class_weight: ``balanced`` or None.
-        device: one of `DEVICES`.
+        device: one of `headstart.core.choices.TRAINING_DEVICES`.
         workers: threads; None means one per core.
         amp: whether products are computed in bfloat16 where the processor supports it.
     """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import backbones
 from headstart.backbones import export
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, one_line
@@ -61,17 +62,17 @@ def check_trainable(choice: Choice, config: FinetuneConfig) -> None:
             boundary.
         RunnerError: torch does not find the device.
     """
-    if choice.name.startswith("keras:"):
-        raise BackboneError(
-            f"{one_line(choice.name)} cannot be fine-tuned, because Keras' layers do not train as "
-            "torch's do; choose a network of torchvision or timm, or train heads on its features "
-            "with: headstart train-heads"
-        )
     if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
         raise BackboneError(
             f"{one_line(choice.name)} is an ONNX file, which has no training graph, so --mode "
             f"{config.mode} cannot train it; choose a backbone by its name, or train heads on its "
             "features with: headstart train-heads"
+        )
+    if not backbones.provider_of(choice.name).trainable:
+        raise BackboneError(
+            f"{one_line(choice.name)} cannot be fine-tuned, because torch cannot train its layers; "
+            "choose a network of torchvision or timm, or train heads on its features with: "
+            "headstart train-heads"
         )
     from headstart.finetune import boundary, training
     from headstart.finetune.preparation import trainable
@@ -183,7 +184,7 @@ def _export(
     facts = {
         "backbone": candidate.name,
         "architecture": candidate.entry.architecture,
-        "provider": candidate.provider.VERSIONED[0],
+        "provider": candidate.library,
         "mode": str(history["mode"]),
         "boundary": str(history["boundary"]),
     }

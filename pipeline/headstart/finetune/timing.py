@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from headstart.core.choices import MODES
 from headstart.finetune import preparation
-from headstart.finetune.config import ALL, MODES
+from headstart.finetune.config import ALL
 from headstart.finetune.job import FinetuneJob
 from headstart.finetune.training import Trainer, TrainingSetup
 from headstart.heads.search import FittedHead

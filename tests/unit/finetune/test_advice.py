@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from headstart.cli import cli
+from headstart.core.choices import MODES
 from headstart.finetune.advice import (
     NONE,
     REMOVED,
@@ -20,9 +20,9 @@ from headstart.finetune.advice import (
     predict_time,
     recommend,
 )
-from headstart.finetune.config import MODES, FinetuneConfig
+from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.timing import Pace
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 PACES = {"head": Pace(0.005, 1e-5), "top": Pace(0.006, 0.004), "all": Pace(0.0, 0.03)}
@@ -105,7 +105,6 @@ def test_views_and_epochs_cost_time():
     assert second - first == pytest.approx(0.004 * (1000 + 30))
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(4, 10**7), st.floats(0, 1))
 def test_the_advice_is_in_order_for_any_images_and_error(images, error):
     modes, recommended = advise(images, error)
@@ -145,7 +144,7 @@ def test_what_cannot_work_is_refused_before_any_image_is_embedded(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("HEADSTART_LONG" not in os.environ, reason="a minute")
+@pytest.mark.long
 def test_the_command_predicts_every_mode_and_leaves_nothing(image_folder, tmp_path, monkeypatch):
     folder = image_folder(splits=("train", "validation", "test"))
     before = sorted(tmp_path.rglob("*"))
