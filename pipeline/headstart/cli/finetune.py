@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import sys
 from contextlib import ExitStack
@@ -38,6 +37,7 @@ from headstart.finetune.config import TOP
 from headstart.finetune.stage import FEATURES
 from headstart.heads.linear import estimator_of
 from headstart.models import bundle
+from headstart.report.validation import read_results
 
 _WRITTEN = "backbone.onnx, backbone.safetensors, model.onnx, history.json, curves.svg, results.json"
 
@@ -119,7 +119,7 @@ def _fine_tune(data: str, choice: Choice, out: Path, config: FinetuneConfig, jso
         frozen = _embedded(data, choice, out / "frozen.h5", config, told)
         tuned = finetune(data, frozen, choice, out, config, told)
         _compare(data, frozen, tuned, out, config, told)
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    results = read_results(out / "results.json")
     if json_:
         print_json(results | {"finetune": tuned.history})
         return
