@@ -16,16 +16,17 @@ from headstart import datasets, report
 from headstart.backbones import export
 from headstart.cli.leaderboard import print_table
 from headstart.cli.options import FILE, STORE, as_json, hooks, map_how, print_json, seed
+from headstart.core.choices import IN_MEMORY, SMALL_CLASSES, VALIDATION
 from headstart.core.errors import InputError, one_line
 from headstart.core.files import make_folder
 from headstart.core.records import Comparison, FeatureSet
 from headstart.core.rows import take
 from headstart.evaluation import compare
-from headstart.evaluation.splits.config import SMALL_CLASSES, VALIDATION
 from headstart.features import store
 from headstart.heads import HEADS, saving
 from headstart.models import bundle, novelty
 from headstart.report import projection
+from headstart.report.validation import read_results
 
 _WRITTEN = (
     *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
@@ -72,22 +73,9 @@ _WRITTEN = (
     help="Look for photos that were saved again, and keep them in one fold.",
 )
 @click.option(
-    "--engine",
-    type=click.Choice(compare.config.ENGINES),
-    default=compare.config.ENGINES[0],
-    show_default=True,
-    help="Who works on folds and grids: threads, or processes on Ray.",
-)
-@click.option(
-    "--address",
-    default="",
-    metavar="auto|HOST:PORT|ray://HOST:PORT",
-    help="A Ray cluster; without one, RAY_ADDRESS or this machine.",
-)
-@click.option(
     "--stream-above",
     type=click.IntRange(min=0),
-    default=store.IN_MEMORY >> 20,
+    default=IN_MEMORY >> 20,
     show_default=True,
     help="MiB: features that would take more memory stay on disk and are read in blocks.",
 )
@@ -118,8 +106,6 @@ def command(
     class_weight: str,
     small_classes: str,
     near_duplicates: bool,
-    engine: str,
-    address: str,
     stream_above: int,
     save_head: tuple[str, ...],
     allow_pickle: bool,
@@ -135,7 +121,7 @@ def command(
     results.json, predictions.csv, label_issues.csv (training images whose label is in doubt),
     duplicates.csv, model.onnx, report.html and plots into the --out folder.
     """
-    _check_options(save_head, allow_pickle, engine, address)
+    _check_options(save_head, allow_pickle)
     names = tuple(name.strip() for name in heads.split(",") if name.strip())
     config = compare.CompareConfig(
         heads=names,
@@ -146,8 +132,6 @@ def command(
         small_classes=small_classes,
         near_duplicates=near_duplicates,
         class_weight=None if class_weight == "none" else class_weight,
-        engine=engine,
-        address=address,
     )
     named_groups = datasets.read_groups(groups) if groups else {}
     data = _read(stores, layers, stream_above << 20)
@@ -158,7 +142,7 @@ def command(
         _train(stores, data, config, named_groups, out, how or projection.HOW[0], save_head)
     elif how:
         report.write_report(out, data, how)
-    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    results = read_results(out / "results.json")
     if json_:
         print_json(results)
         return
@@ -231,9 +215,7 @@ def _write_model(comparison: Comparison, outcome: compare.Outcome, out: Path) ->
     return f"model.onnx: {agreement}"
 
 
-def _check_options(kinds: tuple[str, ...], allow_pickle: bool, engine: str, address: str) -> None:
-    if address and engine != "ray":
-        raise click.UsageError("--address is for --engine ray")
+def _check_options(kinds: tuple[str, ...], allow_pickle: bool) -> None:
     if saving.UNSAFE in kinds and not allow_pickle:
         raise click.UsageError(
             "a joblib file is a pickle: loading it runs any code in it; add --allow-pickle if all "

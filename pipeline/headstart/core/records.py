@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.reading import ImageReader
 from headstart.core.rows import Features, Pixels
 
-PRECISIONS = ("fp32", "fp16", "int8", "auto")  # what users ask for
 SPLITS = ("train", "validation", "test", "")
 RANDOM = "+random"  # in the name of a backbone without training
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -27,17 +27,11 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One image that a source lists.
+    """One image that a source lists."""
 
-    Attributes:
-        path: its name in stores and reports: relative to the source's root, with ``/``.
-        label: its class name, or None when unknown.
-        split: ``train``, ``validation``, ``test`` or empty.
-    """
-
-    path: str
-    label: str | None
-    split: str
+    path: str  # its name in stores and reports: relative to the source's root, with ``/``
+    label: str | None  # the class name; None when unknown
+    split: str  # train, validation, test or empty
 
 
 @dataclass(frozen=True)
@@ -50,6 +44,7 @@ class Listing:
         classes: the class names, in natural order; a label's code is its index here.
         ignored: how many files were passed over because they are no images, by reason.
         name: how the user named the source.
+        reader: reads the images where they are not files of their own.
     """
 
     root: Path
@@ -57,6 +52,7 @@ class Listing:
     classes: tuple[str, ...]
     ignored: dict[str, int]
     name: str
+    reader: ImageReader | None = None
 
 
 @dataclass(frozen=True)
@@ -305,6 +301,7 @@ class HeadResult:
 
     Attributes:
         name: the family, for instance ``linear-svm``.
+        title: its display name, for instance ``linear SVM``.
         params: the hyper-parameters that the search chose.
         cv_accuracy: mean accuracy over the folds, at the chosen parameters; with a predefined
             validation split, the accuracy on it.
@@ -333,9 +330,9 @@ class HeadResult:
         difference: test accuracy minus the best head's; None for the best and for baselines.
         difference_ci: its interval, from the same resampled images for both.
         mcnemar_p: exact two-sided p-value that the two are right equally often.
-        test_accuracy_without_twins: accuracy on the test images that belong together with no
+        test_accuracy_without_leakage: accuracy on the test images that share no group with a
             training image; None if all do, or none.
-        test_accuracy_without_twins_ci: its interval.
+        test_accuracy_without_leakage_ci: its interval.
     """
 
     name: str
@@ -349,6 +346,7 @@ class HeadResult:
     seconds: float
     verdict: str
     confusion: list[list[int]] | dict[str, Any]
+    title: str = ""
     grid: list[dict[str, Any]] = field(default_factory=list)
     backbone: str = ""
     approximation: str = ""
@@ -362,8 +360,8 @@ class HeadResult:
     difference: float | None = None
     difference_ci: tuple[float, float] | None = None
     mcnemar_p: float | None = None
-    test_accuracy_without_twins: float | None = None
-    test_accuracy_without_twins_ci: tuple[float, float] | None = None
+    test_accuracy_without_leakage: float | None = None
+    test_accuracy_without_leakage_ci: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -399,7 +397,7 @@ class Comparison:
     backbones: list[dict[str, Any]] = field(default_factory=list)
     insights: dict[str, Any] = field(default_factory=dict)
 
-    SCHEMA = 1
+    SCHEMA = 2
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``results.json`` holds."""

@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+<<<<<<< HEAD
 from headstart.backbones.inference.description import (
     INPUT,
     OUTPUT,
@@ -23,13 +24,27 @@ from headstart.backbones.inference.description import (
     read_metadata,
 )
 from headstart.core.errors import RunnerError, one_line
+=======
+from headstart.core.choices import DEVICES
+from headstart.core.errors import BackboneError, RunnerError, one_line
+from headstart.core.records import Backbone
+from headstart.datasets.images import POLICY
+
+INPUT = "image"
+OUTPUT = "features"  # of a network with several layers as outputs: ``features/LAYER`` each
+METADATA = "headstart.backbone"
+HEAD_INPUT = "head_X"
+LABEL = "label"
+PROBABILITIES = "probabilities"
+DISTANCE = "distance"
+MODEL_METADATA = "headstart.model"
+>>>>>>> integration
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-DEVICES = tuple(_PROVIDERS)
 CPU_BATCH = 4  # images in one inference of a core: weights are read once for all of them
 GPU_BATCH = 64  # on a GPU: enough to fill it, 10 MB to upload
 _GPU_RUNS = 2  # inferences under way at once on a GPU: one computes while another uploads
@@ -47,7 +62,13 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
     Raises:
         RunnerError: the device is unknown or not active, or the model cannot be loaded.
     """
+<<<<<<< HEAD
     provider = provider_name(device)
+=======
+    if device not in _PROVIDERS:
+        raise RunnerError(f"no device {one_line(device)!r}; use one of: {', '.join(DEVICES)}")
+    provider = _PROVIDERS[device]
+>>>>>>> integration
     if provider not in ort.get_available_providers():
         raise RunnerError(
             f"device {device} was asked for, but this onnxruntime has no {provider}; "
