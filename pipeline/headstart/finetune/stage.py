@@ -14,16 +14,7 @@ from numpy.typing import NDArray
 
 from headstart import backbones
 from headstart.backbones import export
-<<<<<<< HEAD
-from headstart.backbones.candidate import Candidate
 from headstart.backbones.inference.description import describe
-from headstart.core.errors import BackboneError, one_line
-from headstart.core.files import replacing, sha256_of, write_text
-from headstart.core.records import Choice, FeatureSet, digest_of
-from headstart.finetune.config import FROZEN_NORM_BELOW, TOP, FinetuneConfig
-from headstart.finetune.division import Division, divide
-=======
-from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing, sha256_of, write_text
 from headstart.core.records import Choice, FeatureSet
@@ -31,7 +22,6 @@ from headstart.features.embed import Hooks
 from headstart.finetune.config import TOP, FinetuneConfig
 from headstart.finetune.division import Division
 from headstart.finetune.job import FinetuneJob
->>>>>>> integration
 from headstart.report.curves import draw
 
 if TYPE_CHECKING:
@@ -208,11 +198,7 @@ def _export(
         with replacing(out) as partial:
             shutil.copyfile(source, partial)
         return
-<<<<<<< HEAD
     base = describe(source)
-=======
-    base = Runner(source).backbone
->>>>>>> integration
     tuned = dataclasses.replace(
         base,
         name=base.name + TUNED,

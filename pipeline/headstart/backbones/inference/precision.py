@@ -17,7 +17,6 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from headstart.backbones.inference import parity
-<<<<<<< HEAD
 from headstart.backbones.inference.description import (
     METADATA,
     describe,
@@ -25,10 +24,7 @@ from headstart.backbones.inference.description import (
     read_metadata,
 )
 from headstart.backbones.inference.runner import Runner
-=======
-from headstart.backbones.inference.runner import METADATA, Runner
 from headstart.core.choices import PRECISIONS
->>>>>>> integration
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing
 

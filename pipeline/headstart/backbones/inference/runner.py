@@ -15,7 +15,6 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
 from headstart.backbones.inference.description import (
     INPUT,
     OUTPUT,
@@ -24,21 +23,6 @@ from headstart.backbones.inference.description import (
     read_metadata,
 )
 from headstart.core.errors import RunnerError, one_line
-=======
-from headstart.core.choices import DEVICES
-from headstart.core.errors import BackboneError, RunnerError, one_line
-from headstart.core.records import Backbone
-from headstart.datasets.images import POLICY
-
-INPUT = "image"
-OUTPUT = "features"  # of a network with several layers as outputs: ``features/LAYER`` each
-METADATA = "headstart.backbone"
-HEAD_INPUT = "head_X"
-LABEL = "label"
-PROBABILITIES = "probabilities"
-DISTANCE = "distance"
-MODEL_METADATA = "headstart.model"
->>>>>>> integration
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -62,13 +46,7 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
     Raises:
         RunnerError: the device is unknown or not active, or the model cannot be loaded.
     """
-<<<<<<< HEAD
     provider = provider_name(device)
-=======
-    if device not in _PROVIDERS:
-        raise RunnerError(f"no device {one_line(device)!r}; use one of: {', '.join(DEVICES)}")
-    provider = _PROVIDERS[device]
->>>>>>> integration
     if provider not in ort.get_available_providers():
         raise RunnerError(
             f"device {device} was asked for, but this onnxruntime has no {provider}; "
