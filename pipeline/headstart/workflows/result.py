@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from headstart.core.choices import MAPS
@@ -128,7 +130,7 @@ class HeadsResult(Result):
         super().__init__(saved, folder)
         self.up_to_date = saved is not None
         self._training = training
-        self._scratch: TemporaryDirectory[str] | None = None
+        self._scratch: Path | None = None
 
     @property
     def results(self) -> dict[str, Any]:
@@ -208,6 +210,7 @@ class HeadsResult(Result):
         if self.folder is not None:
             return super()._model_file()
         if self._scratch is None:
-            self._scratch = TemporaryDirectory(prefix="headstart-")
-            artifacts.write_model(Path(self._scratch.name), self.comparison, self.outcome)
-        return Path(self._scratch.name) / artifacts.MODEL
+            self._scratch = Path(mkdtemp(prefix="headstart-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+            artifacts.write_model(self._scratch, self.comparison, self.outcome)
+        return self._scratch / artifacts.MODEL

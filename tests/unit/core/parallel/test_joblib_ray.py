@@ -66,7 +66,7 @@ def test_other_source_is_refused(monkeypatch, ray_cluster):
 @pytest.mark.parametrize(
     ("options", "code", "line"),
     [
-        (["--address", "127.0.0.1:9"], 2, "--address is for --engine ray"),
+        (["--address", "127.0.0.1:9"], 2, "--address needs --engine ray"),
         (["--engine", "spark"], 2, "'spark' is not one of 'threads', 'ray'"),
     ],
 )
