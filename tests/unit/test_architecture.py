@@ -45,7 +45,6 @@ OWNERS = {
     "sklearn": ["heads", "core/parallel/blas", "features/image_embedder", "report/projection"],
     "skops": ["heads"],
     "pyarrow": ["features/export_table", "datasets"],
-    "faiss": ["heads"],
     "joblib": ["core/parallel", "heads"],
     "cleanlab": ["evaluation/label_errors"],
     "fsspec": ["datasets/storage"],
@@ -63,7 +62,7 @@ OWNERS = {
     "matplotlib": [],  # figures are SVG that we write
 }
 
-HEAVY = "torch torchvision timm keras sklearn skl2onnx onnx scipy ray cleanlab faiss".split()
+HEAVY = "torch torchvision timm keras sklearn skl2onnx onnx scipy ray cleanlab".split()
 # Networks and training loops are defined in subclasses of torch's: imported when they run.
 NETWORKS = {
     f"finetune/{name}.py"

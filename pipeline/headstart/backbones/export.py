@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from headstart import backbones
+from headstart.backbones.candidate import SOFTWARE
 from headstart.backbones.inference import parity as certificate
 from headstart.backbones.inference.precision import variant
 from headstart.backbones.inference.runner import INPUT, METADATA, Runner, is_file, output_names
@@ -47,8 +48,6 @@ VERSION = 3  # of the file that this module builds; part of the cache key
 MIN_COSINE = 0.9999
 _LARGEST = 2**31  # bytes of a message of protobuf
 MAX_DIFFERENCE = 1e-3  # relative to the largest feature
-
-_SOFTWARE = ("torch", "torchvision", "timm", "onnx", "onnxscript")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -426,7 +425,7 @@ def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _software() -> dict[str, str]:
-    return {name: version(name) for name in _SOFTWARE}
+    return {name: version(name) for name in SOFTWARE}
 
 
 def read_parity(model: Path) -> Parity:

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from headstart.cli import leaderboard
-from headstart.cli.options import FILE, address, as_json, class_weight, map_method, seed
+from headstart.cli.options import FILE, as_json, class_weight, map_method, seed
 from headstart.cli.output import hooks, print_json
-from headstart.core.choices import ENGINES, HEAD_FORMATS, IN_MEMORY, SMALL_CLASSES, VALIDATION
+from headstart.core.choices import HEAD_FORMATS, IN_MEMORY, SMALL_CLASSES, VALIDATION
 from headstart.core.errors import one_line
 from headstart.workflows.artifacts import FILES
 from headstart.workflows.heads import head_names, train_heads
@@ -80,14 +80,6 @@ def _list_heads(ctx: click.Context, param: click.Parameter, value: bool) -> None
     help="Search for photos that were saved again, and keep them in one fold.",
 )
 @click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default=ENGINES[0],
-    show_default=True,
-    help="Workers for folds and grids: threads, or processes on Ray.",
-)
-@address
-@click.option(
     "--stream-above",
     type=click.IntRange(min=0),
     default=IN_MEMORY >> 20,
@@ -121,8 +113,6 @@ def command(
     class_weight: str,
     small_classes: str,
     near_duplicates: bool,
-    engine: str,
-    address: str,
     stream_above: int,
     save_head: tuple[str, ...],
     allow_pickle: bool,
@@ -156,8 +146,6 @@ def command(
             class_weight=None if class_weight == "none" else class_weight,
             small_classes=small_classes,
             near_duplicates=near_duplicates,
-            engine=engine,
-            address=address,
             stream_above=stream_above << 20,
             map_method=map_method,
             head_formats=save_head,

@@ -110,12 +110,10 @@ def _known(head: FittedHead, training: TrainingSet) -> dict[str, Any]:
     draws = learning_curve.draw(training.labels, division, training.seed)
     whole = head.out_of_fold.argmax(axis=1)
     curve = learning_curve.measure(draws, training.labels, answers, whole)
-    rows = training.rows
     return {
         "accuracy": head.cv_accuracy,
         "learning_curve": learning_curve.describe(curve, len(training.labels), training.seed),
-        "logme": transferability.log_me(rows, training.labels),
-        "regularised_h_score": transferability.h_scores(rows, training.labels)[1],
+        "logme": transferability.log_me(training.rows, training.labels),
     }
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from headstart import backbones, datasets
 from headstart.backbones import export
-from headstart.backbones.network import Candidate
+from headstart.backbones.candidate import Candidate
 from headstart.core.errors import InputError, one_line
 from headstart.core.parallel import available_cores
 from headstart.core.records import Choice, FeatureSet

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import backbones
 from headstart.backbones import export
+from headstart.backbones.candidate import Candidate
 from headstart.backbones.inference.runner import Runner
-from headstart.backbones.network import Candidate
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing, sha256_of, write_text
 from headstart.core.records import Backbone, Choice, FeatureSet, digest_of
@@ -58,17 +59,17 @@ def refuse(choice: Choice, config: FinetuneConfig) -> None:
         BackboneError: the backbone is a file, or cannot be divided at the boundary.
         RunnerError: the device is not there.
     """
-    if choice.name.startswith("keras:"):
-        raise BackboneError(
-            f"{one_line(choice.name)} cannot be fine-tuned, because Keras' layers do not train as "
-            "torch's do; take a network of torchvision or timm, or train heads on its features "
-            "with: headstart train-heads"
-        )
     if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
         raise BackboneError(
             f"{one_line(choice.name)} is an ONNX file, which has no training graph, so --mode "
             f"{config.mode} cannot train it; give the backbone by its name, or train heads on its "
             "features with: headstart train-heads"
+        )
+    if not backbones.provider_of(choice.name).trainable:
+        raise BackboneError(
+            f"{one_line(choice.name)} cannot be fine-tuned, because torch cannot train its layers; "
+            "take a network of torchvision or timm, or train heads on its features with: "
+            "headstart train-heads"
         )
     from headstart.finetune import boundary, training
     from headstart.finetune.preparation import trainable
@@ -201,7 +202,7 @@ def _write(
     facts = {
         "backbone": candidate.name,
         "architecture": candidate.entry.architecture,
-        "provider": candidate.provider.VERSIONED[0],
+        "provider": candidate.library,
         "mode": str(history["mode"]),
         "boundary": str(history["boundary"]),
     }

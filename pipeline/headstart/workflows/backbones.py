@@ -42,7 +42,9 @@ def list_backbones(
 
     with showing("backbones", hooks) as shown:
         entries = backbones.available(query, shown.notice)
-    rows = [dataclasses.asdict(entry) | {"at_hand": backbones.at_hand(entry)} for entry in entries]
+    rows = [
+        dataclasses.asdict(entry) | {"at_hand": backbones.is_available(entry)} for entry in entries
+    ]
     rows = [row for row in rows if row["at_hand"] or not downloaded]
     if not rows and not downloaded:
         names = {entry.base for entry in backbones.available()}

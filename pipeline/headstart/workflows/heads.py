@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.core import choices
-from headstart.core.errors import InputError, UsageError, one_line
+from headstart.core.errors import InputError, one_line
 from headstart.workflows import artifacts
 from headstart.workflows.locations import StrPath, local
 from headstart.workflows.reports import read_results
@@ -39,8 +39,6 @@ def train_heads(
     class_weight: str | None = None,
     small_classes: str = choices.SMALL_CLASSES[0],
     near_duplicates: bool = True,
-    engine: str = choices.ENGINES[0],
-    address: str = "",
     stream_above: int = choices.IN_MEMORY,
     map_method: str | None = None,
     head_formats: Sequence[str] = (),
@@ -68,8 +66,6 @@ def train_heads(
         small_classes: for a class with fewer training images than folds: ``reduce`` the folds,
             raise an ``error``, or ``drop`` the class.
         near_duplicates: look for photos that were saved again, and keep them in one fold.
-        engine: ``threads``, or ``ray`` for folds and grids on a Ray cluster.
-        address: the Ray cluster; empty takes ``RAY_ADDRESS`` or this machine.
         stream_above: bytes; larger features stay on disk and are read in blocks.
         map_method: how the report's map is made, one of `core.choices.MAPS`.
         head_formats: any of `core.choices.HEAD_FORMATS`, see `HeadsResult.save`.
@@ -82,13 +78,10 @@ def train_heads(
         InputError: the data or an argument cannot be used; the message says why.
         StoreError: a store is missing or damaged.
         OutputError: ``out`` cannot be written.
-        UsageError: arguments contradict each other.
     """
     from headstart import report
     from headstart.evaluation.compare import CompareConfig, inputs_digest
 
-    if address and engine != "ray":
-        raise UsageError("--address needs --engine ray")
     names = [heads] if isinstance(heads, str) else list(heads)
     config = CompareConfig(
         heads=tuple(filter(None, names)) or tuple(head_names()),
@@ -100,8 +93,6 @@ def train_heads(
         near_duplicates=near_duplicates,
         class_weight=class_weight,
         workers=workers,
-        engine=engine,
-        address=address,
     )
     named_groups = _groups(groups)
     data, paths = _read(stores, layers, stream_above)

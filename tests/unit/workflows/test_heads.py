@@ -112,8 +112,8 @@ def test_results_of_the_same_inputs_are_not_trained_again(result, store, tmp_pat
 def test_what_cannot_be_is_an_error_of_ours_and_a_value_error(store):
     with pytest.raises(InputError, match="name each store once"):
         hs.train_heads([store, str(store)], **SETTINGS)
-    with pytest.raises(ValueError, match="engine ray"):
-        hs.train_heads(store, address="auto", **SETTINGS)
+    with pytest.raises(ValueError, match="folds"):
+        hs.train_heads(store, folds=1)
     with pytest.raises(UsageError, match="--shard-size"):
         hs.extract_features("photos", "s.h5", shard_size=3)
     with pytest.raises(hs.HeadstartError, match="did you mean"):
