@@ -304,6 +304,7 @@ class HeadResult:
 
     Attributes:
         name: the family, for instance ``linear-svm``.
+        title: its display name, for instance ``linear SVM``.
         params: the hyper-parameters that the search chose.
         cv_accuracy: mean accuracy over the folds, at the chosen parameters; with a predefined
             validation split, the accuracy on it.
@@ -332,9 +333,9 @@ class HeadResult:
         difference: test accuracy minus the best head's; None for the best and for baselines.
         difference_ci: its interval, from the same resampled images for both.
         mcnemar_p: exact two-sided p-value that the two are right equally often.
-        test_accuracy_without_twins: accuracy on the test images that belong together with no
+        test_accuracy_without_leakage: accuracy on the test images that share no group with a
             training image; None if all do, or none.
-        test_accuracy_without_twins_ci: its interval.
+        test_accuracy_without_leakage_ci: its interval.
     """
 
     name: str
@@ -348,6 +349,7 @@ class HeadResult:
     seconds: float
     verdict: str
     confusion: list[list[int]] | dict[str, Any]
+    title: str = ""
     grid: list[dict[str, Any]] = field(default_factory=list)
     backbone: str = ""
     approximation: str = ""
@@ -361,8 +363,8 @@ class HeadResult:
     difference: float | None = None
     difference_ci: tuple[float, float] | None = None
     mcnemar_p: float | None = None
-    test_accuracy_without_twins: float | None = None
-    test_accuracy_without_twins_ci: tuple[float, float] | None = None
+    test_accuracy_without_leakage: float | None = None
+    test_accuracy_without_leakage_ci: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -398,7 +400,7 @@ class Comparison:
     backbones: list[dict[str, Any]] = field(default_factory=list)
     insights: dict[str, Any] = field(default_factory=dict)
 
-    SCHEMA = 1
+    SCHEMA = 2
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``results.json`` holds."""

@@ -13,7 +13,6 @@ from headstart.core import choices
 from headstart.workflows import artifacts
 from headstart.workflows.locations import StrPath
 from headstart.workflows.progress import showing
-from headstart.workflows.reports import read_results
 from headstart.workflows.result import Result
 
 if TYPE_CHECKING:
@@ -79,6 +78,7 @@ def finetune(
     from headstart.core.files import make_folder
     from headstart.finetune import FinetuneConfig, refuse
     from headstart.finetune import finetune as train
+    from headstart.report.validation import read_results
 
     config = FinetuneConfig(
         mode=mode,
@@ -102,7 +102,7 @@ def finetune(
             os.fspath(data), frozen, network, folder, config, shown.notice, shown.progress
         )
         _compare(data, frozen, tuned, folder, config, shown)
-    return Result(read_results(folder), folder, tuned.history)
+    return Result(read_results(folder / artifacts.RESULTS), folder, tuned.history)
 
 
 def advise_finetuning(

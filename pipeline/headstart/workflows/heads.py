@@ -11,7 +11,6 @@ from headstart.core import choices
 from headstart.core.errors import InputError, one_line
 from headstart.workflows import artifacts
 from headstart.workflows.locations import StrPath, local
-from headstart.workflows.reports import read_results
 from headstart.workflows.result import HeadsResult, Training
 
 if TYPE_CHECKING:
@@ -81,6 +80,7 @@ def train_heads(
     """
     from headstart import report
     from headstart.evaluation.compare import CompareConfig, inputs_digest
+    from headstart.report.validation import read_results
 
     names = [heads] if isinstance(heads, str) else list(heads)
     config = CompareConfig(
@@ -105,7 +105,7 @@ def train_heads(
     if not force and artifacts.is_complete(folder, inputs, head_formats):
         if map_method:
             report.write_report(folder, data, map_method)
-        return HeadsResult(training, read_results(folder), folder)
+        return HeadsResult(training, read_results(folder / artifacts.RESULTS), folder)
     result = HeadsResult(training, None, None)
     result.save(
         folder,

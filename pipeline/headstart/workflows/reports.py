@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headstart.core.choices import MAPS
 from headstart.core.errors import StoreError, one_line
-from headstart.workflows.artifacts import RESULTS
 from headstart.workflows.locations import StrPath
 from headstart.workflows.progress import showing
 
@@ -44,9 +42,3 @@ def write_report(folder: StrPath, *, map_method: str = MAPS[0], hooks: Hooks | N
             except StoreError as error:
                 shown.notice(f"without the map and thumbnails of {one_line(path)}: {error}")
     return report.write_report(Path(folder), data, map_method)
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """Return the document of ``results.json``."""
-    document: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-    return document

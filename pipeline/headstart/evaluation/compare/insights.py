@@ -78,15 +78,15 @@ def about_duplicates(data: FeatureSet, found: Duplicates) -> list[str]:
 def describe_duplicates(data: FeatureSet, found: Duplicates, protocol: Protocol) -> dict[str, Any]:
     """Return the ``insights.duplicates`` of ``results.json``."""
     rows = found.rows
-    leaked = protocol.test[protocol.twins & (found.twin[protocol.test] >= 0)]
+    leaked = protocol.test[protocol.leaked & (found.closest[protocol.test] >= 0)]
     return {
         "images": len(rows),
         "groups": len(np.unique(found.group[rows])),
         "exact": int(found.exact.sum()),
         "near": len(rows) - int(found.exact.sum()),
         "rule": "the same bytes" if is_streamed(data) else duplicates.rule(data.pixels is not None),
-        "test_images_with_twins_in_training": [utf8(data.path[row]) for row in leaked],
-        "contradicting": [
+        "leaked_test_images": [utf8(data.path[row]) for row in leaked],
+        "label_conflicts": [
             [utf8(data.path[a]), utf8(data.path[b])]
             for exact in (True, False)
             for a, b in _contradictions(data, found, exact)
@@ -97,9 +97,9 @@ def describe_duplicates(data: FeatureSet, found: Duplicates, protocol: Protocol)
 def _contradictions(data: FeatureSet, found: Duplicates, exact: bool) -> list[tuple[int, int]]:
     """Return pairs of an image and its closest copy that have different labels, each once."""
     rows = found.rows
-    rows = rows[(data.label[rows] >= 0) & (data.label[found.twin[rows]] >= 0)]
+    rows = rows[(data.label[rows] >= 0) & (data.label[found.closest[rows]] >= 0)]
     rows = rows[found.exact[rows] == exact]
-    pairs = np.sort(np.column_stack([rows, found.twin[rows]]), axis=1)
+    pairs = np.sort(np.column_stack([rows, found.closest[rows]]), axis=1)
     differ = data.label[pairs[:, 0]] != data.label[pairs[:, 1]]
     return [(int(a), int(b)) for a, b in np.unique(pairs[differ], axis=0)]
 

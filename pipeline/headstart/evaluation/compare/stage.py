@@ -122,7 +122,7 @@ def compare(
     warnings = [*_about_weights(stores), *about_disk, *warnings, *about_division]
     warnings += _check_others(aligned, names)
     held_out = HeldOut(
-        data.label[protocol.test], protocol.group[protocol.test], protocol.twins, config.seed
+        data.label[protocol.test], protocol.group[protocol.test], protocol.leaked, config.seed
     )
     with blas_threads(available_cores()):
         folds = _folds(data, protocol, config)
@@ -246,7 +246,7 @@ def _divisible(data: FeatureSet, near: Partition) -> tuple[Partition, list[str]]
 
     That two images are near-duplicates is a guess. Where it makes one group of all that a class
     can be trained on, its images are divided all the same, and the reader is told. Test images
-    that they are copies of count as twins none the less.
+    that they duplicate count as leaked all the same.
     """
     pool = np.array([split != "test" for split in data.split], bool)
     rows = np.flatnonzero((data.label >= 0) & pool)
