@@ -19,7 +19,7 @@ def show(advice: dict[str, Any]) -> None:
         least, most = (value / 60 for value in mode["seconds_range"])
         rows.append(
             [
-                mode["mode"] + ("" if mode["tried"] else "*"),
+                mode["mode"],
                 f"{100 * mode['gain']:+.1f}",
                 f"{low:+.1f} to {high:+.1f}",
                 f"{100 * mode['accuracy']:.1f} %",
@@ -28,16 +28,15 @@ def show(advice: dict[str, Any]) -> None:
             ]
         )
     table({"mode": "left"} | dict.fromkeys(_TITLES, "right"), [rows])
-    images, frozen, trial = advice["images"], advice["frozen"], advice["trial"]
-    click.echo("* was only timed; what top did stands for it, with a wider interval")
+    images, frozen, basis = advice["images"], advice["frozen"], advice["basis"]
     click.echo(
-        "gain is over logistic regression on the frozen features, which has "
-        f"{100 * frozen['accuracy']:.1f} % in cross-validation; risk is the probability of no gain"
+        f"{images['train']:,} training images, {images['classes']} classes; gain is over logistic "
+        f"regression on the frozen features ({100 * frozen['accuracy']:.1f} % in "
+        "cross-validation); risk is the probability of no gain"
     )
-    click.echo(
-        f"{images['train']:,} training images, {images['classes']} classes; tried on "
-        f"{trial['images']:,}, scored on {trial['held_out']:,} others"
-    )
+    click.echo(f"gains are estimated from {basis['runs']}; times are measured on this machine")
+    if not basis["covers_these_images"]:
+        click.echo("WARNING: these images lie outside those runs, so the gains are a rough guess")
     doubling = frozen["learning_curve"]["doubling"]
     if doubling is not None:
         click.echo(

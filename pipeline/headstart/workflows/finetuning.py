@@ -18,7 +18,7 @@ from headstart.workflows.result import Result
 if TYPE_CHECKING:
     from headstart.core.records import Choice, FeatureSet
     from headstart.features.embed import Hooks
-    from headstart.finetune import FinetuneConfig, Tuned
+    from headstart.finetune import FinetuneConfig, FinetuneResult
 
 FROZEN = "frozen.h5"  # features of the frozen backbone
 TOP = choices.MODES[1]
@@ -76,7 +76,7 @@ def finetune(
         OutputError: ``out`` cannot be written.
     """
     from headstart.core.files import make_folder
-    from headstart.finetune import FinetuneConfig, refuse
+    from headstart.finetune import FinetuneConfig, check_trainable
     from headstart.finetune import finetune as train
     from headstart.report.validation import read_results
 
@@ -94,13 +94,11 @@ def finetune(
         seed=seed,
     )
     network, folder = _choice(backbone, weights), Path(out)
-    refuse(network, config)
+    check_trainable(network, config)
     make_folder(folder)
     with showing("fine-tuning", hooks) as shown:
         frozen = _embedded(data, network, folder / FROZEN, workers, shown)
-        tuned = train(
-            os.fspath(data), frozen, network, folder, config, shown.notice, shown.progress
-        )
+        tuned = train(os.fspath(data), frozen, network, folder, config, shown)
         _compare(data, frozen, tuned, folder, config, shown)
     return Result(read_results(folder / artifacts.RESULTS), folder, tuned.history)
 
@@ -147,7 +145,7 @@ def advise_finetuning(
         ``recommended``, ``why``, and the facts behind them.
     """
     from headstart.core.files import make_folder
-    from headstart.finetune import FinetuneConfig, advise, refuse
+    from headstart.finetune import FinetuneConfig, advise, check_trainable
 
     config = FinetuneConfig(
         boundary=boundary,
@@ -162,13 +160,13 @@ def advise_finetuning(
         seed=seed,
     )
     network = _choice(backbone, weights)
-    refuse(network, config)
+    check_trainable(network, config)
     with ExitStack() as stack:
         shown = stack.enter_context(showing("advice", hooks))
         folder = Path(out or stack.enter_context(TemporaryDirectory(prefix="headstart-advice-")))
         make_folder(folder)
         frozen = _embedded(data, network, folder / FROZEN, workers, shown)
-        return advise(os.fspath(data), frozen, network, config, shown.notice)
+        return advise(os.fspath(data), frozen, network, config, shown)
 
 
 def _choice(backbone: str, weights: StrPath) -> Choice:
@@ -191,7 +189,7 @@ def _embedded(
 def _compare(
     data: StrPath,
     frozen: FeatureSet,
-    tuned: Tuned,
+    tuned: FinetuneResult,
     folder: Path,
     config: FinetuneConfig,
     hooks: Hooks,
@@ -208,7 +206,7 @@ def _compare(
         data, Choice(str(tuned.backbone)), folder / FEATURES, config.workers, hooks
     )
     named = tuned.division.named(frozen), tuned.division.named(features)
-    estimator = estimator_of(tuned.weight, tuned.bias, tuned.division.known)
+    estimator = estimator_of(tuned.weight, tuned.bias, tuned.division.classes)
     history = tuned.history
     rows = tuned.division.validation
     correct = estimator.predict(features.features[rows]) == features.label[rows]
