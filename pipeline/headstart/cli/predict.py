@@ -48,7 +48,7 @@ def command(
     device: str,
     json_: bool,
 ) -> None:
-    """Classify images: files, folders, patterns, CSV manifests, or - for a list on stdin.
+    """Classify images: files, any source that features takes, or - for a list on stdin.
 
     Rows are in the order of the images and printed as soon as they are computed. An image that
     cannot be used is a row with an error; one unlike all training images is marked.

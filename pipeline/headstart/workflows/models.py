@@ -68,14 +68,14 @@ def predict(
         BackboneError: the model cannot be used.
         RunnerError: inference failed.
     """
-    from headstart.datasets.inputs import kind_of
+    from headstart.datasets.inputs import check
     from headstart.models import predict as predicting
 
     classifier = load_model(model, device=device) if isinstance(model, str | os.PathLike) else model
     names = [images] if isinstance(images, str | os.PathLike) else list(images)
     paths = [os.fspath(name) for name in names]
     for path in paths:  # a typo in the last one shows before the first prediction
-        kind_of(path)
+        check(path)
     return predicting.predict(classifier, paths, workers, min_confidence)
 
 
