@@ -21,18 +21,17 @@ from numpy.typing import NDArray
 
 from headstart import backbones, datasets
 from headstart.backbones import export
+from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.runner import Runner
 from headstart.core import files
 from headstart.core.errors import (
     BackboneError,
     HeadstartError,
-    ImageError,
     InputError,
     one_line,
 )
-from headstart.core.parallel import available_cores, run_threads
+from headstart.core.parallel import available_cores
 from headstart.core.records import Choice, ImageRef, Listing
-from headstart.datasets import images
 from headstart.evaluation import transferability
 from headstart.evaluation.metrics.intervals import bootstrap_interval, paired_bootstrap
 from headstart.heads.folds import divisions
@@ -238,31 +237,23 @@ def _candidates(
 def _embed(listing: Listing, refs: Sequence[ImageRef], choice: Choice, workers: int) -> _Embedded:
     """Embed the sample, as `headstart.features.embed` does, and time it."""
     model, _ = export.model_file(choice)
-    runner = Runner(model)
-
-    def one(number: int) -> tuple[int, NDArray[np.float32]] | None:
-        try:
-            content = images.read_file(datasets.location(listing, refs[number]))[0]
-            crop = images.decode(content, runner.backbone.preprocess)
-        except ImageError:
-            return None
-        return number, runner.embed(crop[np.newaxis])[0]
-
+    runner = Runner(model, batch=None)
+    images = images_of(listing, refs)
     started = time.perf_counter()
-    rows = [found for found in run_threads(one, range(len(refs)), workers) if found is not None]
+    sampled = features_of(images, [runner], workers)
     seconds = time.perf_counter() - started
-    if not rows:
-        raise InputError("none of the sample's images can be read")
-    rows.sort(key=lambda row: row[0])
-    features = np.stack([vector for _, vector in rows])
-    if not np.isfinite(features).all():
+    if not len(sampled.rows):
+        raise InputError(
+            f"no image of the sample can be read: {next(iter(sampled.failures.values()))}"
+        )
+    if not np.isfinite(sampled.features[0]).all():
         raise BackboneError("its features are not finite")
     return _Embedded(
         runner=runner,
         megabytes=round(model.stat().st_size / 1e6, 2),
-        rows=np.array([number for number, _ in rows]),
-        features=features,
-        images_per_second=round(len(rows) / seconds, 1),
+        rows=sampled.rows,
+        features=sampled.features[0],
+        images_per_second=round(len(sampled.rows) / seconds, 1),
     )
 
 
