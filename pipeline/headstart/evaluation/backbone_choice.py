@@ -31,7 +31,7 @@ from headstart.core.errors import (
     one_line,
 )
 from headstart.core.parallel import available_cores
-from headstart.core.records import Choice, ImageRef, Listing
+from headstart.core.records import Backbone, Choice, ImageRef, Listing
 from headstart.evaluation import transferability
 from headstart.evaluation.metrics.intervals import bootstrap_interval, paired_bootstrap
 from headstart.heads.folds import divisions
@@ -128,7 +128,7 @@ class Chosen:
 class _Embedded:
     """A backbone's features of the sample; ``rows`` are the numbers of the images it could read."""
 
-    runner: Runner
+    backbone: Backbone
     megabytes: float
     rows: NDArray[np.intp]
     features: NDArray[np.float32]
@@ -167,7 +167,7 @@ def choose(
         notice(f"{number} of {len(choices)}: {one_line(name)}")
         try:
             embedded = _embed(listing, refs, choice, workers)
-            name = embedded.runner.backbone.name
+            name = embedded.backbone.name
             held[_unique(name, held)] = embedded
         except (HeadstartError, MemoryError) as error:
             failed[_unique(name, failed)] = str(error) or "not enough memory"
@@ -249,7 +249,7 @@ def _embed(listing: Listing, refs: Sequence[ImageRef], choice: Choice, workers: 
     if not np.isfinite(sampled.features[0]).all():
         raise BackboneError("its features are not finite")
     return _Embedded(
-        runner=runner,
+        backbone=runner.backbone,
         megabytes=round(model.stat().st_size / 1e6, 2),
         rows=sampled.rows,
         features=sampled.features[0],
@@ -318,7 +318,7 @@ def _tried(
     scores: dict[str, float],
     seed: int,
 ) -> Tried:
-    one, backbone = held[name], held[name].runner.backbone
+    one, backbone = held[name], held[name].backbone
     difference = None if name == best else paired_bootstrap(right[name], right[best], seed)
     verdict = "best" if difference is None else "worse" if difference[1] < 0 else "tie"
     accuracy, speed = float(right[name].mean()), one.images_per_second
