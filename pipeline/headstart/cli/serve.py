@@ -9,7 +9,7 @@ import click
 from headstart import report
 from headstart.cli.options import FILE, device, workers
 from headstart.core.errors import InputError
-from headstart.models.serve import serve
+from headstart.models.serve import ServeConfig, serve
 from headstart.report.tables import read_answers
 
 
@@ -56,18 +56,17 @@ def command(
     machine alone unless --host says otherwise.
     """
     known, tested = _training(model.parent) if nearest else ([], frozenset())
-    serve(
-        model,
-        host,
-        port,
+    config = ServeConfig(
+        host=host,
+        port=port,
         stores=stores or known,
         tested=tested,
         nearest=nearest,
         max_bytes=max_mb << 20,
         workers=workers,
         device=device,
-        notice=_say,
     )
+    serve(model, config, _say)
 
 
 def _training(folder: Path) -> tuple[list[Path], frozenset[str]]:
