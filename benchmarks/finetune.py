@@ -4,7 +4,7 @@
 
 The ordinary loop reads, decodes and augments every image again and runs the frozen part in torch;
 the top, its arithmetic and the batches are the same. The bound is the top's forward and backward
-pass alone, on a batch that is at hand. Prints medians of rounds.
+pass alone, on a batch in memory. Prints medians of rounds.
 """
 
 from __future__ import annotations

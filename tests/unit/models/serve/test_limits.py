@@ -72,7 +72,7 @@ def test_one_request_too_many(address):
     with begun(address) as line:
         status, document = answer(line)
     assert status == 503
-        assert "too many requests" in document["error"]
+    assert "too many requests" in document["error"]
     for line in lines:
         assert answer(line)[0] == 408
         line.close()
