@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 _API = {  # name: where it comes from
     "embed": "headstart.features.embed:embed",
     "EmbedConfig": "headstart.features.embed:EmbedConfig",
-    "FeatureStore": "headstart.features.feature_store:FeatureStore",
+    "FeatureStore": "headstart.features.store:read",
     "compare": "headstart.evaluation.compare:compare",
     "CompareConfig": "headstart.evaluation.compare:CompareConfig",
     "load_model": "headstart.models.classifier:load_model",

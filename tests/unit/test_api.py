@@ -24,17 +24,22 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory, tiny_backbone, write_image):
+def store_file(tmp_path_factory, tiny_backbone, write_image):
     folder = tmp_path_factory.mktemp("api")
     for label in ("bark", "cloth"):
         for number in range(8):
             write_image(folder / "photos" / label / f"{number}.png", hash(label) % 97 + number)
-    embed(str(folder / "photos"), folder / "s.h5", headstart.EmbedConfig(str(tiny_backbone)))
-    return FeatureStore(folder / "s.h5")
+    embed(folder / "photos", folder / "s.h5", headstart.EmbedConfig(str(tiny_backbone)))
+    return folder / "s.h5"
+
+
+@pytest.fixture(scope="module")
+def store(store_file):
+    return FeatureStore(store_file)
 
 
 def photos(store):
-    return [str(store.path.parent / "photos" / path) for path in store.paths]
+    return [str(Path(store.source) / path) for path in store.paths]
 
 
 def test_every_name_is_there_and_importing_loads_nothing(fresh_python):
@@ -50,6 +55,21 @@ def test_every_name_is_there_and_importing_loads_nothing(fresh_python):
 def test_a_store_as_an_object(store):
     assert len(store) == len(store.paths) == len(store.features) == 16
     assert set(store.labels) == set(store.classes) == {"bark", "cloth"}
+    assert store.splits == [""] * 16
+    assert "16 images" in repr(store)
+
+
+def test_paths_may_be_texts_or_objects(store, store_file, tiny_backbone):
+    config = headstart.EmbedConfig(str(tiny_backbone))
+    assert not embed(Path(store.source), str(store_file), config).changed
+    assert FeatureStore(str(store_file)).paths == store.paths
+
+
+def test_a_large_store_stays_on_disk(store, store_file):
+    streamed = FeatureStore(store_file, stream_above=0)
+    assert not isinstance(streamed.features, np.ndarray)
+    np.testing.assert_array_equal(streamed.features[:], store.features)
+    assert streamed.labels == store.labels
 
 
 def test_the_transformer_makes_the_store_s_features(store, tiny_backbone):
@@ -97,9 +117,9 @@ def test_check_estimator_as_far_as_paths_let_it(fresh_python):
 
 
 @pytest.mark.parametrize("to", ["parquet", "npy", "csv"])
-def test_a_table_holds_the_store(store, to, tmp_path):
+def test_a_table_holds_the_store(store, store_file, to, tmp_path):
     out = tmp_path / f"t.{to}"
-    written = export_features(store.path, to, out)
+    written = export_features(store_file, to, out)
     assert written[0] == out
     if to == "parquet":
         import pyarrow.parquet as pq
@@ -127,15 +147,15 @@ def test_a_table_holds_the_store(store, to, tmp_path):
     np.testing.assert_allclose(np.abs(xy), np.abs(expected), atol=2e-3)
 
 
-def test_a_table_does_not_replace_its_store(store, tmp_path):
-    before = store.path.read_bytes()
+def test_a_table_does_not_replace_its_store(store_file, tmp_path):
+    before = store_file.read_bytes()
     with pytest.raises(InputError, match="is the store itself"):
-        export_features(store.path, "csv", store.path)
+        export_features(store_file, "csv", store_file)
     with pytest.raises(InputError, match="no format xml"):
-        export_features(store.path, "xml")
+        export_features(store_file, "xml")
     with pytest.raises(HeadstartError, match="no feature store"):
         export_features(tmp_path / "absent.h5", "csv")
-    assert store.path.read_bytes() == before
+    assert store_file.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", HEADS)

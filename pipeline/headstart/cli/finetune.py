@@ -136,7 +136,7 @@ def _embedded(
     data: str, choice: Choice, path: Path, config: FinetuneConfig, told: Hooks
 ) -> FeatureSet:
     embed(data, path, EmbedConfig(choice, workers=config.workers), told)
-    return store.read(path)
+    return store.read(path, stream_above=float("inf"))
 
 
 def _compare(

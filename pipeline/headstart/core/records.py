@@ -258,7 +258,7 @@ class Extraction:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FeatureSet:
     """The rows of a feature store. Features and miniatures of a large one may stay on disk.
 
@@ -266,18 +266,17 @@ class FeatureSet:
         features: ``(n, d) float32``.
         path: n names, as in `ImageRef.path`.
         label: ``(n,) int32`` codes into ``classes``, -1 where unknown.
-        split: n split names.
+        split: ``train``, ``validation``, ``test`` or empty, for each of n images.
         sha256: ``(n, 32) uint8``, hash of each image file's bytes.
-        classes: the class names.
         extraction: the identity document of `Extraction.to_json`.
         digest: the hash of that document.
         pixels: ``(n, 32, 32, 3) uint8`` miniatures of the crops, or None if the store has none.
         failures: ``(path, reason)`` of the images that could not be embedded.
-        name: the source of the images, in short.
-        model: the backbone's ONNX file that made the features; it may be gone by now.
-        weights: the user's own weights file that was exported then; empty if none was given.
-        source: the source of the images as the user named it; they may be gone by now.
-        run: what the last run that embedded something says of itself (JSON).
+        name: a short name for the source of the images.
+        model: the backbone's ONNX file that computed the features; it may no longer exist.
+        weights: the user's own weights file; empty if there was none.
+        source: the source of the images as the user named it; it may no longer exist.
+        run: facts about the last run that embedded something (JSON).
     """
 
     features: Features
@@ -295,6 +294,31 @@ class FeatureSet:
     weights: str = ""
     source: str = ""
     run: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        rows, dim = self.features.shape
+        return (
+            f"FeatureSet({self.name!r}: {rows:,} images, {len(self.classes):,} classes, "
+            f"{dim:,} features)"
+        )
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    @property
+    def paths(self) -> list[str]:
+        """The images' names, relative to their source."""
+        return self.path
+
+    @property
+    def labels(self) -> list[str | None]:
+        """The images' classes; None where unknown."""
+        return [self.classes[code] if code >= 0 else None for code in self.label.tolist()]
+
+    @property
+    def splits(self) -> list[str]:
+        """The images' splits: ``train``, ``validation``, ``test`` or empty."""
+        return self.split
 
 
 @dataclass(frozen=True)

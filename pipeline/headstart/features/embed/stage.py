@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ from headstart.features.embed.single_file import Facts, fill
 from headstart.features.store import held_extraction
 
 
-def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None) -> EmbedSummary:
+def embed(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    config: EmbedConfig,
+    hooks: Hooks | None = None,
+) -> EmbedSummary:
     """Embed every image of a source into a store, doing only what is left to do.
 
     Args:
@@ -36,7 +42,7 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
         StoreError: the store is in use, damaged, or holds another extraction.
         OutputError: the store cannot be written; what was embedded before is kept.
     """
-    hooks = hooks or Hooks()
+    data, out, hooks = os.fspath(data), Path(out), hooks or Hooks()
     listing = datasets.open_source(data)
     hooks.notice(datasets.describe(listing))
     model, parity, chosen = _model(listing, out, config, hooks)

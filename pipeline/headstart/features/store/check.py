@@ -7,6 +7,7 @@ stops or crashes this one. A seal is no signature: it tells damage, not who wrot
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,13 @@ PATH_HASH = 16
 _ROWS_NAMED = 10  # of those that do not match their checksum
 
 
-def verify(path: Path) -> list[str]:
+def verify(path: str | os.PathLike[str]) -> list[str]:
     """Check a store completely and name every defect; an empty list means that it is sound.
 
     Raises:
         StoreError: it cannot be opened at all.
     """
+    path = Path(path)
     if is_folder(path):
         return list(_folder_defects(path, _file_defects))
     return _file_defects(path)

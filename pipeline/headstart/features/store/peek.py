@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -16,7 +17,7 @@ from headstart.features.store.manifest import read as read_manifest
 from headstart.features.store.opening import opened
 
 
-def held_extraction(path: Path) -> dict[str, Any] | None:
+def held_extraction(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the extraction that a writer of this store would go on with, or None.
 
     What is damaged counts as none: `StoreWriter` will say what is wrong with it.
@@ -24,6 +25,7 @@ def held_extraction(path: Path) -> dict[str, Any] | None:
     Args:
         path: the store.
     """
+    path = Path(path)
     try:
         if is_folder(path):
             name = NAME if (path / NAME).exists() else PLAN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,26 +35,31 @@ from headstart.features.store.opening import opened
 IN_MEMORY = 2**30  # bytes of features and miniatures; where there are more, they stay on disk
 
 
-def read(path: Path, layer: str = "") -> FeatureSet:
-    """Read a whole store into memory, once it is known to be sound.
+def read(
+    path: str | os.PathLike[str], layer: str = "", stream_above: float = IN_MEMORY
+) -> FeatureSet:
+    """Read a feature store of one layer, or one layer of it.
 
-    Data without a checksum are taken as they are: other tools may write stores too.
+    Nothing is read before the store is checked. Data without a checksum are taken as they are:
+    other tools may write stores too.
 
     Args:
-        path: the store.
+        path: the store: an HDF5 file, or a folder of them.
         layer: which of its layers; empty means its only one.
+        stream_above: bytes; features and miniatures that would take more memory than this, in
+            all, stay on disk and are read on demand (`headstart.core.rows`).
 
     Raises:
         StoreError: it is missing, no feature store, of a newer version, or damaged; or it holds
             several layers, or not this one.
     """
-    found = read_layers(path, [layer] if layer else [], float("inf"))
-    _check_single(path, [one.extraction["backbone"]["layer"] for one in found])
-    return found[0]
+    sets = read_layers(path, [layer] if layer else [], stream_above)
+    _check_single(Path(path), [data.extraction["backbone"]["layer"] for data in sets])
+    return sets[0]
 
 
 def read_layers(
-    path: Path, layers: Sequence[str] = (), stream_above: float = IN_MEMORY
+    path: str | os.PathLike[str], layers: Sequence[str] = (), stream_above: float = IN_MEMORY
 ) -> list[FeatureSet]:
     """Read a store: a feature set for each of its layers, or of those that are wanted.
 
@@ -69,6 +75,7 @@ def read_layers(
     Raises:
         StoreError: as `read` does.
     """
+    path = Path(path)
     defect = first_defect(path)
     if defect:
         raise StoreError(f"{one_line(path)} cannot be used: {defect}; see: headstart verify")
@@ -260,12 +267,13 @@ class Origin(NamedTuple):
     certificate: str
 
 
-def read_origin(path: Path) -> Origin:
+def read_origin(path: str | os.PathLike[str]) -> Origin:
     """Return where the features of a sound store come from, without reading its rows.
 
     Raises:
         StoreError: it cannot be opened, or does not say.
     """
+    path = Path(path)
     whole = manifest.of(path)
     if whole:
         model, weights = (str(whole.run.get(name, "")) for name in ("model", "weights"))

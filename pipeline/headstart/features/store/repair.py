@@ -41,7 +41,7 @@ class Repair:
     backup: Path | None
 
 
-def repair(path: Path) -> Repair:
+def repair(path: str | os.PathLike[str]) -> Repair:
     """Replace a damaged store by one of its trustworthy rows; the damaged file is kept beside it.
 
     The file is read by another process, under limits; the new one takes its place in one rename,
@@ -53,6 +53,7 @@ def repair(path: Path) -> Repair:
         StoreError: it is no store, it is being written, or nothing of it can be trusted.
         OutputError: the new file cannot be written; the store is as it was.
     """
+    path = Path(path)
     return _repair_folder(path) if manifest.is_folder(path) else _repair_file(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +35,7 @@ class Block(NamedTuple):
     features: NDArray[np.float32]
 
 
-def read_size(path: Path, layer: str = "") -> tuple[int, int]:
+def read_size(path: str | os.PathLike[str], layer: str = "") -> tuple[int, int]:
     """Return how many rows a store has, and features a row, once it is known to be sound.
 
     Args:
@@ -45,6 +46,7 @@ def read_size(path: Path, layer: str = "") -> tuple[int, int]:
         StoreError: it is missing, no feature store, of a newer version, or damaged; or it holds
             several layers, or not this one.
     """
+    path = Path(path)
     defect = first_defect(path)
     if defect:
         raise StoreError(f"{one_line(path)} cannot be used: {defect}; see: headstart verify")
@@ -56,7 +58,7 @@ def read_size(path: Path, layer: str = "") -> tuple[int, int]:
     return rows, int(dim)
 
 
-def read_blocks(path: Path, layer: str = "") -> Iterator[Block]:
+def read_blocks(path: str | os.PathLike[str], layer: str = "") -> Iterator[Block]:
     """Yield the rows of a store that `read_size` has found sound.
 
     Args:
@@ -66,6 +68,7 @@ def read_blocks(path: Path, layer: str = "") -> Iterator[Block]:
     Raises:
         StoreError: it cannot be read.
     """
+    path = Path(path)
     for part in files(path):
         with opened(part) as file:
             yield from _blocks(file, only_column(path, file, layer))
