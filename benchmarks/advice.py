@@ -25,13 +25,13 @@ from pathlib import Path
 import numpy as np
 from headstart import backbones
 from headstart.backbones.inference.runner import Runner
+from headstart.core.choices import MODES
 from headstart.core.records import Choice
 from headstart.datasets import images
 from headstart.features import store
 from headstart.features.embed import EmbedConfig, embed
 from headstart.finetune import FinetuneConfig, advice, finetune, pilot, preparation
 from headstart.finetune.activations import read_again
-from headstart.finetune.config import MODES
 from headstart.finetune.division import divide
 from headstart.heads.linear import estimator_of
 

@@ -152,9 +152,9 @@ def torchs(transform, module):
 
 def kerass(candidate, module):
     """Give Keras' way to load and prepare an image, and its model up to the classifier."""
-    from headstart.backbones import keras_zoo
+    from headstart.backbones import keras_import
 
-    keras = keras_zoo.import_keras()
+    keras = keras_import.import_keras()
     model = candidate.build().module  # random weights are the same in every build
     classifier = [layer for layer in model.layers if layer.weights][-1]
     extractor = keras.Model(model.input, classifier.input)

@@ -37,7 +37,7 @@ BACKBONE = """
     import sys
     from pathlib import Path
     import torch
-    from pipeline import export
+    from headstart.backbones import export
     from headstart.core.records import Backbone, Preprocess
 
     torch.manual_seed(0)

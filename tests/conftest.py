@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -15,35 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
+import factories
 import pytest
-from headstart.backbones.inference import parity
-from headstart.backbones.inference.runner import (
-    HEAD_INPUT,
-    INPUT,
-    LABEL,
-    METADATA,
-    MODEL_METADATA,
-    OUTPUT,
-    PROBABILITIES,
-    Runner,
-)
-from headstart.core.records import Backbone, Preprocess
-from headstart.models import seal
-from headstart.models.bundle.distance import add_distance
-from headstart.models.novelty import Reference
-from onnx import TensorProto, compose, helper, numpy_helper
-from PIL import Image
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-TINY_DIM = 12
-TINY_CROP = 32
-TINY_REFERENCE = np.eye(1, TINY_DIM, dtype=np.float16)  # the one image it was trained on
-TINY_THRESHOLD = 0.5
 IMAGE_SUFFIXES = ("jpg", "png", "webp", "bmp", "tif", "gif")
-_OPSETS = [helper.make_opsetid("", 18)]
-_IR_VERSION = 10
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -95,110 +69,21 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory) -> Path:
-    """Write an ONNX backbone as `backbones.export` does, small enough to run in microseconds."""
-    rng = np.random.default_rng(20)
-    kernel = rng.normal(0, 0.2, (TINY_DIM, 3, 5, 5)).astype(np.float32)
-    constants = {
-        "mean": np.full(3, 127.5, np.float32).reshape(1, 3, 1, 1),
-        "std": np.full(3, 127.5, np.float32).reshape(1, 3, 1, 1),
-        "kernel": kernel,
-        "bias": rng.normal(0, 0.2, TINY_DIM).astype(np.float32),
-    }
-    nodes = [
-        helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("Sub", ["planes", "mean"], ["centred"]),
-        helper.make_node("Div", ["centred", "std"], ["normalised"]),
-        helper.make_node("Conv", ["normalised", "kernel", "bias"], ["maps"], strides=[3, 3]),
-        helper.make_node("Relu", ["maps"], ["active"]),
-        helper.make_node("GlobalAveragePool", ["active"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], [OUTPUT]),
-    ]
-    shape = ["n", TINY_CROP, TINY_CROP, 3]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", TINY_DIM])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION)
-    backbone = Backbone(
-        name="tiny",
-        source="seeded random weights",
-        weights_sha256=hashlib.sha256(kernel.tobytes()).hexdigest(),
-        licence="Apache-2.0",
-        layer="conv",
-        pool="avg",
-        precision="fp32",
-        dim=TINY_DIM,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        preprocess=Preprocess(resize=36, crop=TINY_CROP, interpolation="bicubic"),
-    )
-    helper.set_model_props(model, {METADATA: json.dumps(dataclasses.asdict(backbone))})
-    onnx.checker.check_model(model)
-    path = tmp_path_factory.mktemp("backbone") / "tiny.onnx"
-    onnx.save(model, path)
-    proof = parity.issue(Runner(path).embed, backbone.preprocess)
-    metadata = {METADATA: json.dumps(dataclasses.asdict(backbone))}
-    helper.set_model_props(model, metadata | {parity.METADATA: proof.to_json()})
-    onnx.save(model, path)
-    return path
+    """Give `factories.write_tiny_backbone`'s file."""
+    return factories.write_tiny_backbone(tmp_path_factory.mktemp("backbone") / "tiny.onnx")
 
 
 @pytest.fixture(scope="session")
 def tiny_classifier(tiny_backbone, tmp_path_factory) -> Path:
-    """Write a classifier of three classes on the tiny backbone, as `models.bundle` does."""
-    rng = np.random.default_rng(21)
-    constants = {
-        "weight": rng.normal(0, 9, (TINY_DIM, 3)).astype(np.float32),
-        "intercept": np.zeros(3, np.float32),
-    }
-    nodes = [
-        helper.make_node("Gemm", [HEAD_INPUT, "weight", "intercept"], ["scores"]),
-        helper.make_node("Softmax", ["scores"], [PROBABILITIES], axis=1),
-        helper.make_node("ArgMax", [PROBABILITIES], [LABEL], axis=1, keepdims=0),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "head",
-        [helper.make_tensor_value_info(HEAD_INPUT, TensorProto.FLOAT, ["n", TINY_DIM])],
-        [
-            helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["n"]),
-            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", 3]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    head = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION)
-    trunk = onnx.load(tiny_backbone)
-    model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="classifier")
-    model.graph.output.append(trunk.graph.output[0])
-    add_distance(model, Reference(TINY_REFERENCE, 1, TINY_THRESHOLD, 0.99))
-    metadata = {prop.key: prop.value for prop in trunk.metadata_props}
-    facts = {"classes": ["bark", "cloth", "drain"], "novelty": {"threshold": TINY_THRESHOLD}}
-    metadata[MODEL_METADATA] = json.dumps(facts)
-    metadata[seal.KEY] = seal.blank()
-    helper.set_model_props(model, metadata)
-    onnx.checker.check_model(model)
+    """Give `factories.write_tiny_classifier`'s file."""
     path = tmp_path_factory.mktemp("classifier") / "model.onnx"
-    onnx.save(model, path)
-    seal.seal(path)
-    return path
+    return factories.write_tiny_classifier(path, tiny_backbone)
 
 
 @pytest.fixture(scope="session")
 def write_image() -> Callable[..., Path]:
-    """Give ``write_image(path, seed, size=(48, 40))``: one image, its format by its suffix."""
-
-    def write(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> Path:
-        coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
-        image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
-        return path
-
-    return write
+    """Give `factories.write_image`."""
+    return factories.write_image
 
 
 @pytest.fixture

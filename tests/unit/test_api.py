@@ -107,7 +107,7 @@ def test_check_estimator_as_far_as_paths_let_it(fresh_python):
         import json, warnings
         warnings.simplefilter("ignore")
         from sklearn.utils.estimator_checks import check_estimator
-        from pipeline import ImageEmbedder
+        from headstart import ImageEmbedder
         done = check_estimator(ImageEmbedder(), on_fail=None, on_skip=None)
         print(json.dumps([[r["check_name"], r["status"]] for r in done]))
     """

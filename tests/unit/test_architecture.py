@@ -42,7 +42,7 @@ OWNERS = {
     "keras": ["backbones"],
     "onnx": ["backbones", "models/bundle"],
     "skl2onnx": ["models/bundle"],
-    "sklearn": ["heads", "features/image_embedder", "report/projection"],
+    "sklearn": ["heads", "core/parallel/blas", "features/image_embedder", "report/projection"],
     "skops": ["heads"],
     "pyarrow": ["features/export_table", "datasets"],
     "faiss": ["heads"],

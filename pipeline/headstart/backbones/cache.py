@@ -112,7 +112,7 @@ def _from_url(entry: Entry) -> Path:
 
 
 def _from_keras(entry: Entry, path: Path) -> Path:
-    from headstart.backbones.keras_zoo import import_keras
+    from headstart.backbones.keras_import import import_keras
 
     with contextlib.redirect_stdout(sys.stderr):  # its progress; ours keeps stdout for results
         import_keras().utils.get_file(

@@ -7,9 +7,7 @@ module, whose scale, mean and order of channels are read off what it does to pix
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import os
 import random
 import sys
 import threading
@@ -22,10 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.backbones.catalogue import Entry
+from headstart.backbones.keras_import import EXTRA as EXTRA
+from headstart.backbones.keras_import import import_keras
 from headstart.backbones.layers import Layer, pooled
 from headstart.backbones.network import Network
 from headstart.backbones.weights import Weights
-from headstart.core.errors import BackboneError, HeadstartError, missing_extra, one_line
+from headstart.core.errors import BackboneError, one_line
 from headstart.core.records import Preprocess
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 NAME = "keras"
 VERSIONED = ("keras",)
-EXTRA = "keras"
 
 _ANY_SIZE = (224, 224)  # for the networks that take any, as their published weights were trained
 _LAYOUTS = {3: "hwc", 2: "tokens", 1: "vector"}
@@ -145,39 +144,6 @@ class KerasNetwork(Network):
             for one in at
         ]
         return _cut(import_keras(), model, outputs)
-
-
-def import_keras() -> Any:  # noqa: ANN401 - the package
-    """Import Keras on its torch backend, whatever the environment says.
-
-    Raises:
-        HeadstartError: it is not installed, or this process has loaded it on another backend.
-    """
-    before = os.environ.get("KERAS_BACKEND")
-    os.environ["KERAS_BACKEND"] = "torch"  # read once, when Keras is imported
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            keras = importlib.import_module("keras")
-    except ModuleNotFoundError as error:
-        raise missing_extra(one_line(error.name or "keras"), EXTRA) from None
-    except Exception as error:  # a Keras that does not fit the other packages fails in any way
-        raise HeadstartError(
-            f"keras cannot be imported ({one_line(error)}); install it anew with: "
-            f"pip install --force-reinstall 'headstart[{EXTRA}]'"
-        ) from error
-    finally:
-        if before is None:
-            del os.environ["KERAS_BACKEND"]
-        else:
-            os.environ["KERAS_BACKEND"] = before
-    backend = keras.backend.backend()
-    if backend != "torch":
-        raise HeadstartError(
-            f"Keras runs on {one_line(backend)} in this process; set KERAS_BACKEND=torch before "
-            "it is imported, or run Headstart in a process of its own"
-        )
-    return keras
 
 
 def _functions(keras: Any) -> dict[str, Any]:  # noqa: ANN401

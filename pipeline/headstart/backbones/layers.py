@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headstart.core.choices import POOLS
 from headstart.core.errors import BackboneError, near_matches, one_line
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 PRE_LOGITS = "pre-logits"
 OWN = "own"  # the pooling that the network itself does before its classifier
-POOLS = ("avg", "max", "gem", "cls", "flatten")
 GEM_POWER = 3.0
 
 

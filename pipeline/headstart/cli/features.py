@@ -22,8 +22,8 @@ from headstart.cli.options import (
     sharding_options,
     workers,
 )
+from headstart.core.choices import PRECISIONS
 from headstart.core.errors import one_line
-from headstart.core.records import PRECISIONS
 from headstart.datasets import mirror
 from headstart.features.embed import EmbedConfig, EmbedSummary, embed
 

@@ -18,6 +18,7 @@ from headstart import backbones, report
 from headstart.cli.advice_table import print_advice
 from headstart.cli.leaderboard import print_table
 from headstart.cli.options import FILE, as_json, hooks, print_json, seed, workers
+from headstart.core.choices import MODES, TRAINING_DEVICES
 from headstart.core.errors import InputError, one_line
 from headstart.core.files import make_folder
 from headstart.core.records import Choice, FeatureSet
@@ -26,8 +27,8 @@ from headstart.evaluation.compare.finetuned import compare_tuned
 from headstart.evaluation.splits.config import PREDEFINED
 from headstart.features import store
 from headstart.features.embed import EmbedConfig, Hooks, embed
-from headstart.finetune import MODES, FinetuneConfig, Tuned, advise, finetune, refuse
-from headstart.finetune.config import DEVICES, TOP
+from headstart.finetune import FinetuneConfig, Tuned, advise, finetune, refuse
+from headstart.finetune.config import TOP
 from headstart.finetune.stage import FEATURES
 from headstart.heads.linear import estimator_of
 from headstart.models import bundle
@@ -73,7 +74,7 @@ _WRITTEN = "backbone.onnx, backbone.safetensors, model.onnx, history.json, curve
     help="Epochs without a better validation before it stops.",
 )
 @click.option("--class-weight", type=click.Choice(["none", "balanced"]), default="none")
-@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(TRAINING_DEVICES), default="cpu", show_default=True)
 @workers
 @seed
 @as_json

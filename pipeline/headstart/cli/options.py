@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from headstart.backbones.inference.runner import DEVICES
+from headstart.core.choices import DEVICES, POOLS, PRESETS
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import Backbone, Choice
 from headstart.datasets import mirror, storage
@@ -77,8 +77,6 @@ seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_defaul
 
 def preprocess(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option that says how images are prepared for an ONNX file by others."""
-    from headstart.backbones.onnx_import.recipe import PRESETS  # predicting needs none of it
-
     return click.option(
         "--preprocess",
         default="",
@@ -90,8 +88,6 @@ def preprocess(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def backbone_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which weights a named backbone gets and where it is cut."""
-    from headstart.backbones.layers import POOLS  # likewise
-
     for option in (
         preprocess,
         click.option("--pool", type=click.Choice(POOLS), help="How a layer's output is pooled."),

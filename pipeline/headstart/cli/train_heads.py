@@ -16,12 +16,12 @@ from headstart import datasets, report
 from headstart.backbones import export
 from headstart.cli.leaderboard import print_table
 from headstart.cli.options import FILE, STORE, as_json, hooks, map_how, print_json, seed
+from headstart.core.choices import ENGINES, IN_MEMORY, SMALL_CLASSES, VALIDATION
 from headstart.core.errors import InputError, one_line
 from headstart.core.files import make_folder
 from headstart.core.records import Comparison, FeatureSet
 from headstart.core.rows import take
 from headstart.evaluation import compare
-from headstart.evaluation.splits.config import SMALL_CLASSES, VALIDATION
 from headstart.features import store
 from headstart.heads import HEADS, saving
 from headstart.models import bundle, novelty
@@ -73,8 +73,8 @@ _WRITTEN = (
 )
 @click.option(
     "--engine",
-    type=click.Choice(compare.config.ENGINES),
-    default=compare.config.ENGINES[0],
+    type=click.Choice(ENGINES),
+    default=ENGINES[0],
     show_default=True,
     help="Who works on folds and grids: threads, or processes on Ray.",
 )
@@ -87,7 +87,7 @@ _WRITTEN = (
 @click.option(
     "--stream-above",
     type=click.IntRange(min=0),
-    default=store.IN_MEMORY >> 20,
+    default=IN_MEMORY >> 20,
     show_default=True,
     help="MiB: features that would take more memory stay on disk and are read in blocks.",
 )

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from headstart.core.rows import Features, Pixels
 
-PRECISIONS = ("fp32", "fp16", "int8", "auto")  # what users ask for
 SPLITS = ("train", "validation", "test", "")
 RANDOM = "+random"  # in the name of a backbone without training
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")

@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.choices import TABLE_FORMATS
 from headstart.core.errors import InputError, missing_extra, one_line
 from headstart.core.files import replacing
 from headstart.core.linalg import normalise
 from headstart.features import store
 
-KINDS = ("parquet", "npy", "csv")
+KINDS = TABLE_FORMATS
 _VECTORS = 8  # that are iterated, for the sake of the first two
 _PASSES = 10
 

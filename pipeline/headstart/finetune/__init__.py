@@ -6,13 +6,12 @@ and `training` trains it. `advice` says before, from a short `pilot`, which mode
 """
 
 from headstart.finetune.advice import advise
-from headstart.finetune.config import MODES, FinetuneConfig
+from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.division import Division
 from headstart.finetune.stage import HISTORY, Tuned, finetune, refuse
 
 __all__ = [
     "HISTORY",
-    "MODES",
     "Division",
     "FinetuneConfig",
     "Tuned",

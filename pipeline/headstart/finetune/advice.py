@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.choices import MODES
 from headstart.core.records import Choice, FeatureSet
 from headstart.evaluation import learning_curve, transferability
 from headstart.evaluation.metrics import LEVEL
-from headstart.finetune.config import ALL, HEAD, MODES, TOP, FinetuneConfig
+from headstart.finetune.config import ALL, HEAD, TOP, FinetuneConfig
 from headstart.finetune.division import Division, divide
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.search import FittedHead, TrainingSet

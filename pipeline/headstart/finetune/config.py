@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headstart.core.choices import MODES
 from headstart.core.errors import InputError
 
-HEAD, TOP, ALL = MODES = ("head", "top", "all")
-DEVICES = ("cpu", "cuda")
+HEAD, TOP, ALL = MODES
 FROZEN_NORM_BELOW = 10_000  # training images: with fewer, statistics of batches are noise
 
 
@@ -33,7 +33,7 @@ class FinetuneConfig:
         patience: epochs without a better validation before it stops.
         class_weight: ``balanced`` or None.
         seed: of everything random.
-        device: one of `DEVICES`.
+        device: one of `headstart.core.choices.TRAINING_DEVICES`.
         workers: threads; None means one per core.
         amp: whether products are computed in bfloat16 where the processor has it.
     """

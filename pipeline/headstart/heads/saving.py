@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headstart.core.choices import HEAD_FORMATS
 from headstart.core.errors import missing_extra
 from headstart.core.files import replacing
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-SAFE, UNSAFE = "skops", "joblib"
-KINDS = (SAFE, UNSAFE)
+SAFE, UNSAFE = KINDS = HEAD_FORMATS
 
 
 def save(estimator: BaseEstimator, folder: Path, kind: str) -> Path:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.choices import MAPS
 from headstart.core.errors import missing_extra
 
 COMPONENTS = 50  # that t-SNE sees; the rest of an embedding is mostly noise to its neighbours
@@ -15,7 +16,7 @@ PERPLEXITY = 30.0
 ITERATIONS = 500
 UMAP_NEIGHBOURS = 15
 LEAST = 8  # images; fewer have no neighbourhoods, and are shown by their principal axes
-HOW = ("tsne", "umap", "pca")
+HOW = MAPS
 EXTENT = 1e-9  # below it, all rows are the same
 
 

@@ -123,7 +123,7 @@ class TestNames:
     def test_listing_loads_no_library_once_the_libraries_were_asked(self, entries, fresh_python):
         script = """
             import json, sys
-            from pipeline import backbones
+            from headstart import backbones
             found = backbones.available()
             held = [entry.name for entry in found if backbones.at_hand(entry)]
             one = backbones.find(backbones.Choice("timm:resnet50", "random")).identity

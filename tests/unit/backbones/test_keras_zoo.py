@@ -12,7 +12,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from headstart import backbones
-from headstart.backbones import cache, keras_zoo
+from headstart.backbones import cache, keras_import, keras_zoo
 from headstart.core.errors import BackboneError, HeadstartError
 from headstart.core.records import Choice
 from headstart.finetune.config import FinetuneConfig
@@ -60,7 +60,7 @@ def photo():
 class TestNames:
     def test_every_network_that_torch_can_run_is_listed(self):
         names = {entry.architecture for entry in backbones.available("keras:")}
-        functions = keras_zoo._functions(keras_zoo.import_keras()).keys()
+        functions = keras_zoo._functions(keras_import.import_keras()).keys()
         assert len(names) > 35
         assert functions - names == {"NASNetMobile"}  # Keras says so when it is built
 
@@ -100,7 +100,7 @@ class TestNetwork:
         candidate = backbones.find(Choice(NAME, "random", layers=("pre-logits", *LAYERS)))
         module, backbone = candidate.load()
         assert [part.layer for part in backbone.parts] == [*LAYERS, "pre-logits"]
-        keras, model = keras_zoo.import_keras(), candidate.build().module
+        keras, model = keras_import.import_keras(), candidate.build().module
         wanted = [model.get_layer(name).output for name in LAYERS]
         given = next(one for one in model.layers if one.name == "logits").input
         with torch.inference_mode():
@@ -134,14 +134,14 @@ class TestNetwork:
         ],
     )
     def test_preparation_is_read_off_the_librarys_function(self, architecture, mean, std, order):
-        function = keras_zoo._functions(keras_zoo.import_keras())[architecture]
+        function = keras_zoo._functions(keras_import.import_keras())[architecture]
         found = keras_zoo._preparation(function)
         assert np.allclose(np.multiply(found[0], 255), mean)
         assert np.allclose(np.multiply(found[1], 255), std)
         assert found[2] == order
 
     def test_a_preparation_without_words_is_refused(self, monkeypatch):
-        module = keras_zoo.import_keras().applications.vgg16
+        module = keras_import.import_keras().applications.vgg16
         function = module.VGG16
         source = __import__(function.__module__, fromlist=["preprocess_input"])
         monkeypatch.setattr(source, "preprocess_input", lambda x, data_format: np.sqrt(x))
@@ -184,7 +184,7 @@ class TestWeights:
         )
 
     def test_a_file_without_the_classifier_is_enough(self, tmp_path):
-        keras, name = keras_zoo.import_keras(), "keras:MobileNet"
+        keras, name = keras_import.import_keras(), "keras:MobileNet"
         base = keras.applications.MobileNet(
             input_shape=(224, 224, 3), include_top=False, weights=None
         )
@@ -195,7 +195,7 @@ class TestWeights:
 
     def test_a_file_without_layers_before_the_classifier_is_refused(self, tmp_path):
         """They would stay random: a dense layer here, those of VGG16 likewise."""
-        base = keras_zoo.import_keras().applications.MobileNetV3Small(
+        base = keras_import.import_keras().applications.MobileNetV3Small(
             input_shape=(224, 224, 3), include_top=False, weights=None
         )
         path = published(base, tmp_path / "a_notop.h5")
@@ -212,7 +212,7 @@ class TestWeights:
         assert str(caught.value).isprintable()
 
     def test_another_networks_weights_do_not_fit(self, tmp_path):
-        keras = keras_zoo.import_keras()
+        keras = keras_import.import_keras()
         other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         with pytest.raises(BackboneError, match=r"do not fit this network: .*layers"):
             backbones.find(Choice(NAME, str(published(other, tmp_path / "other.h5")))).build()
@@ -244,7 +244,7 @@ class TestWeights:
 
 class TestKerasItself:
     def test_its_settings_are_left_alone_and_do_not_matter(self, model):
-        keras = keras_zoo.import_keras()
+        keras = keras_import.import_keras()
         try:
             keras.config.set_image_data_format("channels_first")
             keras.config.set_floatx("float16")
@@ -264,17 +264,17 @@ class TestKerasItself:
         monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
         script = """
             import json, os
-            from headstart.backbones import keras_zoo
-            keras = keras_zoo.import_keras()
+            from headstart.backbones import keras_import, keras_zoo
+            keras = keras_import.import_keras()
             print(json.dumps([keras.backend.backend(), os.environ["KERAS_BACKEND"]]))
         """
         assert fresh_python(script) == ["torch", "tensorflow"]
 
     def test_another_backend_in_this_process_is_one_line(self, monkeypatch):
-        keras = keras_zoo.import_keras()
+        keras = keras_import.import_keras()
         monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
         with pytest.raises(HeadstartError, match="runs on jax in this process; set KERAS_BACKEND"):
-            keras_zoo.import_keras()
+            keras_import.import_keras()
 
     def test_without_keras_the_extra_is_named(self, monkeypatch):
         def absent(package):
@@ -292,4 +292,4 @@ class TestKerasItself:
         with pytest.raises(
             HeadstartError, match=r"keras cannot be imported \(no libfoo\); install"
         ):
-            keras_zoo.import_keras()
+            keras_import.import_keras()

@@ -68,9 +68,9 @@ def timms(name: str):
 def test_features_of_photos_are_keras_own(name, layer, clothing):
     """Layers early in a network, where one will do: torch takes long to trace Keras."""
     import torch
-    from headstart.backbones import keras_zoo
+    from headstart.backbones import keras_import
 
-    keras = keras_zoo.import_keras()
+    keras = keras_import.import_keras()
     choice = Choice(name, "random", layer=layer)
     candidate = backbones.find(choice)
     model = candidate.build().module

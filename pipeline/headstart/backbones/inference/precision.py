@@ -18,9 +18,9 @@ from platformdirs import user_cache_path
 
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.runner import METADATA, Runner
+from headstart.core.choices import PRECISIONS
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing
-from headstart.core.records import PRECISIONS
 
 VERSION = 1  # of what this module makes; part of the cache key
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from headstart import datasets
 from headstart.backbones.inference import parity, precision, quantization
 from headstart.backbones.inference.runner import CPU_BATCH, Runner
+from headstart.core.choices import MAX_ACCURACY_LOSS, MAX_DRIFT
 from headstart.core.errors import (
     BackboneError,
     HeadstartError,
@@ -61,8 +62,8 @@ class Budget:
         loss: largest loss of cross-validated accuracy, in percentage points.
     """
 
-    drift: float = 0.02
-    loss: float = 0.5
+    drift: float = MAX_DRIFT
+    loss: float = MAX_ACCURACY_LOSS
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from headstart.core.choices import DEVICES
 from headstart.core.errors import BackboneError, RunnerError, one_line
 from headstart.core.records import Backbone
 from headstart.datasets.images import POLICY
@@ -34,7 +35,6 @@ _PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-DEVICES = tuple(_PROVIDERS)
 CPU_BATCH = 4  # images in one inference of a core: weights are read once for all of them
 GPU_BATCH = 64  # on a GPU: enough to fill it, 10 MB to upload
 _GPU_RUNS = 2  # inferences under way at once on a GPU: one computes while another uploads
@@ -61,7 +61,7 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
         RunnerError: the device is unknown or not active, or the model cannot be loaded.
     """
     if device not in _PROVIDERS:
-        raise RunnerError(f"no device {one_line(device)!r}; use one of: {', '.join(_PROVIDERS)}")
+        raise RunnerError(f"no device {one_line(device)!r}; use one of: {', '.join(DEVICES)}")
     provider = _PROVIDERS[device]
     if provider not in ort.get_available_providers():
         raise RunnerError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headstart.core.choices import ENGINES
 from headstart.core.errors import InputError, one_line
 from headstart.evaluation.splits import Rules
 from headstart.heads import HEADS, by_name
 
 BALANCED = "balanced"
-ENGINES = ("threads", "ray")
 
 
 @dataclass(frozen=True)

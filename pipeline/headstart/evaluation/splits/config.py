@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from headstart.core.choices import SMALL_CLASSES, VALIDATION
 from headstart.core.errors import InputError, one_line
 
 MAX_SEED = 2**32 - 1
-CROSS_VALIDATION, PREDEFINED = VALIDATION = ("cross-validation", "predefined")
-REDUCE, ERROR, DROP = SMALL_CLASSES = ("reduce", "error", "drop")
+CROSS_VALIDATION, PREDEFINED = VALIDATION
+REDUCE, ERROR, DROP = SMALL_CLASSES
 
 TINY = 200  # training images; below, one division into folds decides too much
 WANTED_ANSWERS = 1000  # out-of-fold answers that repeats should bring

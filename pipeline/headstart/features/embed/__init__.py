@@ -11,7 +11,7 @@ A store is one file (`filling`), or a folder of them (`sharded`): then the listi
 same way.
 """
 
-from headstart.features.embed.config import ENGINES, EmbedConfig, EmbedSummary, Hooks, Sharding
+from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
 from headstart.features.embed.stage import embed
 
-__all__ = ["ENGINES", "EmbedConfig", "EmbedSummary", "Hooks", "Sharding", "embed"]
+__all__ = ["EmbedConfig", "EmbedSummary", "Hooks", "Sharding", "embed"]

@@ -10,8 +10,6 @@ from typing import Any
 from headstart.backbones.inference.precision_choice import Budget
 from headstart.core.records import Choice
 
-ENGINES = ("threads", "ray")
-
 
 @dataclass(frozen=True)
 class Sharding:

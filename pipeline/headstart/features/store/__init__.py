@@ -16,7 +16,7 @@ from headstart.features.store.journal import Record
 from headstart.features.store.layout import FORMAT, VERSION
 from headstart.features.store.manifest import Manifest, Shard
 from headstart.features.store.peek import held_extraction
-from headstart.features.store.reader import IN_MEMORY, Origin, read, read_layers, read_origin
+from headstart.features.store.reader import Origin, read, read_layers, read_origin
 from headstart.features.store.repair import Repair, repair
 from headstart.features.store.seal import told as seal_told
 from headstart.features.store.streaming import Block, read_blocks, read_size
@@ -24,7 +24,6 @@ from headstart.features.store.writer import FileState, Row, StoreWriter, state_k
 
 __all__ = [
     "FORMAT",
-    "IN_MEMORY",
     "VERSION",
     "Block",
     "Contents",

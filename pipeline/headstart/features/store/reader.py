@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.choices import IN_MEMORY
 from headstart.core.errors import StoreError, near_matches, one_line
 from headstart.core.records import Extraction, FeatureSet, digest_of
 from headstart.core.rows import Features, Pixels
@@ -31,8 +32,6 @@ from headstart.features.store.layout import (
 )
 from headstart.features.store.lazy_columns import RowsOnDisk
 from headstart.features.store.opening import opened
-
-IN_MEMORY = 2**30  # bytes of features and miniatures; where there are more, they stay on disk
 
 
 def read(

@@ -29,6 +29,7 @@ from headstart.backbones.inference.runner import (
     OUTPUT,
     PROBABILITIES,
 )
+from headstart.core.choices import MODEL_PRECISIONS
 from headstart.core.errors import (
     BackboneError,
     HeadstartError,
@@ -43,7 +44,7 @@ from headstart.models import seal
 from headstart.models.bundle.joining import joined, needs, tell_operators
 from headstart.models.classifier import Answers, Model
 
-KINDS = ("fp16", "int8")
+KINDS = MODEL_PRECISIONS
 MEASURED = 1000  # images, at most
 
 

@@ -244,7 +244,7 @@ def test_it_needs_neither_torch_nor_scikit_learn(fresh_python, tiny_classifier, 
         import json, sys, threading, time, urllib.request
         import headstart.cli.serve
         from pathlib import Path
-        from pipeline import serve
+        from headstart.models import serve
         said = []
         work = dict(stores=[Path(sys.argv[2])], notice=said.append)
         run = lambda: serve.serve(Path(sys.argv[1]), "127.0.0.1", 0, **work)
