@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
 
 DATA ?= data/textures
 BACKBONE ?= efficientnet-lite0
@@ -26,7 +27,7 @@ INSTALL_TORCH = $(PIP) install -q "torch==$(TORCH)" -c constraints.txt
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-data features train-heads finetune predict report test check bench clean
+.PHONY: help setup demo-data features train-heads finetune predict report quick test test-all check bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -66,14 +67,21 @@ predict: $(VENV)/installed  ## predict DATA with MODEL (default OUT/model.onnx)
 report: $(VENV)/installed  ## write OUT/report.html again
 	@$(BIN)/headstart report "$(OUT)"
 
-test: $(VENV)/installed-dev  ## run the tests
-	@$(BIN)/python -m pytest
+quick: $(VENV)/installed-dev  ## run the tests that need no torch, network export, browser or Ray
+	@$(PYTEST) --level quick -n 2 --dist loadgroup
 
-check: $(VENV)/installed-dev  ## lint, format, types, documents
+test: $(VENV)/installed-dev  ## run the tests, two at a time
+	@$(PYTEST) -n 2 --dist loadgroup
+
+test-all: $(VENV)/installed-dev  ## run every test, kills and breadth included (hours)
+	@$(PYTEST) --level all
+
+check: $(VENV)/installed-dev  ## lint, format, types, layers, documents
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q tests/docs/test_readme.py -m "not slow"
+	@$(BIN)/lint-imports
+	@$(PYTEST) -q --level quick tests/docs
 
 bench: $(VENV)/installed-dev  ## measure embedding speed against its bound and three rivals
 	@$(BIN)/python benchmarks/extraction.py "$(DATA)"

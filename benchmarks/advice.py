@@ -1,7 +1,7 @@
 """How often the advice on fine-tuning was right: what it said beside what really came.
 
     python benchmarks/advice.py measure RECORDS DATA --sizes 150 400 --modes head top all
-    python benchmarks/advice.py judge RECORDS
+    python benchmarks/advice.py --write judge RECORDS
 
 ``measure`` takes stratified parts of the training and validation images of a source, each within
 the next, has a pilot look at them as ``headstart finetune --advise`` does, and then really trains
@@ -14,7 +14,6 @@ support, and how the advice fares where they are taken from the other sources al
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import shutil
@@ -23,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import page
 from headstart import backbones
 from headstart.backbones.inference.runner import Runner
 from headstart.core.choices import MODES
@@ -207,7 +207,7 @@ def summary(title, told):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     commands = parser.add_subparsers(required=True)
     measuring = commands.add_parser("measure")
     measuring.add_argument("records", type=Path)
@@ -222,7 +222,8 @@ def main() -> None:
     judging.add_argument("records", type=Path)
     judging.set_defaults(run=judge)
     options = parser.parse_args()
-    options.run(options)
+    with page.recorded(options):
+        options.run(options)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import statistics
 from pathlib import Path
 
 import numpy as np
+import page
 from headstart.core.parallel import available_cores
 from headstart.evaluation import label_errors
 from headstart.evaluation.compare import CompareConfig
@@ -86,13 +87,17 @@ def report(name, bad, score, suspects=None):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("store", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=0.05)
     parser.add_argument("--heads", default="")
     options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options)
 
+
+def benchmark(options: argparse.Namespace) -> None:
     data = store.read(options.store)
     protocol = make_protocol(data, CompareConfig())
     labels = data.label[protocol.train].astype(np.int64)

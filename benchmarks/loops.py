@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import page
 import torch
 from advice import subset
 from headstart import backbones
@@ -98,12 +99,17 @@ def compare(data, frozen, choice, seed, folder):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("data")
     parser.add_argument("--store", type=Path, help="a feature store of DATA, if there is one")
     parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     choice = Choice(backbones.DEFAULT)
     differences = []
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import page
 from headstart import backbones
 from headstart.core.parallel.ray_engine import RayEngine
 from headstart.features.embed import EmbedConfig, Hooks, Sharding, embed
@@ -27,13 +28,13 @@ KINDS = [("threads", 1), ("threads", 2), ("ray", 1), ("ray", 2)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = page.parser(__doc__)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--images", type=int, default=480)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shard-size", type=int, default=40)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with page.recorded(options, markdown=True), tempfile.TemporaryDirectory() as folder:
         measure(options, Path(folder))
 
 

@@ -1,4 +1,9 @@
-"""What the tests share: a cache of their own, a tiny real backbone, small real images."""
+"""What the tests share: levels, a cache for exported networks, fixtures around `factories`.
+
+``--level quick`` runs what needs no torch, no exported network, no browser and no other process;
+``--level test``, the default, all but the longest; ``--level all`` everything. `make quick`,
+`make test` and `make test-all` pass them.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +19,71 @@ from pathlib import Path
 from typing import Any
 
 import factories
+import hypothesis
 import pytest
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 IMAGE_SUFFIXES = ("jpg", "png", "webp", "bmp", "tif", "gif")
+
+
+# What a fixture costs is a mark of every test that uses it.
+FIXTURE_MARKS = {
+    "fresh_python": "process",
+    "browser": "browser",
+    "ray_cluster": "ray",
+    "clothing": "acceptance",
+}
+NOT_QUICK = {"slow", "process", "browser", "ray", "faults", "long", "breadth", "acceptance"}
+LEVELS = {"quick": NOT_QUICK, "test": {"long", "breadth"}, "all": set()}
+NOT_IN_QUICK = ("torch", "ray", "keras", "playwright")  # libraries
+
+hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
+hypothesis.settings.register_profile("test", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("all", max_examples=1000, deadline=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--level", choices=LEVELS, default="test", help="How much of the tests to run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    level = config.getoption("--level")
+    hypothesis.settings.load_profile(level)
+    if level == "quick":
+        sys.meta_path.insert(0, _Refusal())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = LEVELS[config.getoption("--level")]
+    kept, dropped = [], []
+    for item in items:
+        for fixture, mark in FIXTURE_MARKS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
+        for alone in ("ray", "browser"):  # one process of pytest-xdist starts the cluster
+            if item.get_closest_marker(alone):
+                item.add_marker(pytest.mark.xdist_group(alone))
+        away = any(mark.name in left_out for mark in item.iter_markers())
+        (dropped if away else kept).append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
+
+
+class _Refusal:
+    """Refuses heavy libraries at level ``quick``: the test that wants one lacks a mark."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] in NOT_IN_QUICK:
+            raise ModuleNotFoundError(
+                f"{name} is not for --level quick; mark the test, for instance as slow", name=name
+            )
+
+
+@pytest.fixture(scope="session")
+def level(request) -> str:
+    """Give ``quick``, ``test`` or ``all``: how much a test that can be short or long does."""
+    return request.config.getoption("--level")
 
 
 @pytest.fixture(scope="session", autouse=True)

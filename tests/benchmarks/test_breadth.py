@@ -50,7 +50,6 @@ def test_the_page_in_the_documents_is_the_scripts(breadth):
 
 
 @pytest.mark.breadth
-@pytest.mark.skipif("HEADSTART_LONG" not in os.environ, reason="hours")
 @pytest.mark.parametrize("name", WORKING)
 def test_what_worked_still_does(breadth, name):
     row = breadth.in_a_process(name)

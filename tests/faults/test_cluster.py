@@ -42,8 +42,8 @@ IMPATIENT = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
     "RAY_AUTH_MODE": "disabled",
 }
-pytestmark = pytest.mark.faults
-long = pytest.mark.skipif("HEADSTART_LONG" not in os.environ, reason="half a minute each")
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
+long = pytest.mark.long
 
 FIRST = """
 import os, signal, time

@@ -22,7 +22,7 @@ from headstart.datasets import describe, images, location, open_source, read_gro
 from headstart.datasets import folder as folder_module
 from headstart.datasets.listing import make_listing, natural_key
 from headstart.datasets.torchvision_sets import SETS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -324,7 +324,6 @@ NAMES = st.one_of(
 TREES = st.lists(st.lists(NAMES, min_size=1, max_size=4), max_size=12)
 
 
-@settings(deadline=None, max_examples=60)
 @given(TREES)
 def test_any_tree_gives_one_sorted_complete_listing(tree):
     with tempfile.TemporaryDirectory() as folder:
@@ -500,7 +499,6 @@ def test_a_manifest_that_cannot_be_read(photos, monkeypatch):
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(TEXTS, TEXTS), max_size=6))
 def test_what_a_csv_writer_writes_is_read_back_or_refused(pairs):
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from headstart.evaluation import duplicates
 from headstart.evaluation.duplicates import find
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -150,7 +150,6 @@ def test_no_image_and_one_image():
     assert find(*images(1)).group.tolist() == [0]
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39), st.booleans()), max_size=12),

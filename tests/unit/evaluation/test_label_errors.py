@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from headstart.evaluation import label_errors
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -49,7 +49,6 @@ def test_codes_may_have_gaps_and_quality_is_the_probability_of_the_label():
     assert set(found.suggested) <= set(codes.tolist())
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(2, 40))
 def test_any_labels_and_predictions_are_taken(seed, k, n):
     rng = np.random.default_rng(seed)

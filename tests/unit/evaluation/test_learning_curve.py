@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from headstart.evaluation import learning_curve
 from headstart.evaluation.learning_curve import Curve, describe, draw, fit, measure
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 
@@ -29,7 +29,6 @@ def test_large_pools_fit_no_more_than_they_must():
     assert len(sizes) >= 6
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.integers(2, 60), min_size=2, max_size=5),
     st.integers(2, 6),
@@ -76,7 +75,6 @@ def test_the_largest_size_is_what_cross_validation_knows():
     assert curve.images[-1] == 80
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.floats(0.5, 1), st.floats(0.1, 2), st.floats(0.1, 1))
 @example(ceiling=1.0, scale=2.0, exponent=0.23046875)
 def test_a_power_law_is_recovered(ceiling, scale, exponent):
@@ -86,7 +84,6 @@ def test_a_power_law_is_recovered(ceiling, scale, exponent):
     assert law.at(2560)[0] == pytest.approx(ceiling - scale * 2560**-exponent, abs=5e-3)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_any_curve_gets_a_law_without_descent_or_more_than_all_right(seed):
     accuracy = np.random.default_rng(seed).random((5, 6))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from headstart.evaluation import transferability
 from headstart.evaluation.transferability import h_scores, leep, log_me, nce
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
@@ -101,7 +101,6 @@ def test_better_features_score_higher(score):
     assert values == sorted(values)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(2, 40))
 def test_what_must_not_matter(seed, k, d):
     features, labels = blobs(60, d, k, seed=seed)
@@ -149,7 +148,6 @@ def test_leep_by_hand():
     assert leep(theta, labels) == pytest.approx(expected.mean())
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(2, 4))
 def test_nce_is_the_conditional_entropy_and_bounds(seed, m, k):
     rng = np.random.default_rng(seed)

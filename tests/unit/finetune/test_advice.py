@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +13,7 @@ from headstart.finetune.advice import WORTH, predict, recommend
 from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.division import Division
 from headstart.finetune.pilot import IMAGES, Pilot, sample
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 SIZES = {"train": 1000, "validation": 90, "test": 100, "classes": 5}
@@ -88,7 +87,6 @@ def test_views_and_epochs_cost_time():
     assert two - one == pytest.approx(0.004 * (1000 + 30))
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.tuples(*[st.floats(0, 1)] * 3), st.floats(0, 1), st.integers(1, 50), st.integers(0, 9))
 def test_whatever_a_pilot_finds_the_advice_is_in_order(found, error, held_out, seed):
     modes, chosen = advice(pilot(*found, held_out), error, seed=seed)
@@ -100,7 +98,6 @@ def test_whatever_a_pilot_finds_the_advice_is_in_order(found, error, held_out, s
     assert chosen == "none" or modes[chosen]["gain"] >= WORTH
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(4, 300), min_size=2, max_size=6), st.integers(0, 9))
 def test_the_trial_trains_on_two_of_each_class_and_scores_others(counts, seed):
     label = np.repeat(np.arange(len(counts)), counts)
@@ -140,7 +137,7 @@ def test_what_cannot_be_is_said_before_any_image_is_embedded(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("HEADSTART_LONG" not in os.environ, reason="a minute")
+@pytest.mark.long
 def test_the_command_predicts_every_mode_and_leaves_nothing(image_folder, tmp_path, monkeypatch):
     folder = image_folder(splits=("train", "validation", "test"))
     before = sorted(tmp_path.rglob("*"))

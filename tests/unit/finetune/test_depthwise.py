@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from headstart.core.torchvision_import import import_timm
 from headstart.finetune.depthwise import QuickDepthwise
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 sides = st.integers(5, 9)
@@ -24,7 +24,6 @@ def gradients(x, weight, bias, stride, padding, groups, quick):
     return y.detach(), *torch.autograd.grad(y, (x, weight, bias), pull.to(y.dtype))
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     st.tuples(sides, sides),
     st.sampled_from([3, 4, 5, 7]),

@@ -12,7 +12,7 @@ from headstart.heads.neighbours import GROUP, smallest
 from headstart.heads.principal_axes import RowSpace
 from headstart.heads.search import TrainingSet, stratified_folds
 from headstart.heads.softmax import Problem
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.base import clone
@@ -211,7 +211,6 @@ def test_the_final_machine_is_the_one_of_all_rows(name, data):
 # ---- neighbours ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     arrays(np.float32, (3, GROUP * 9 + 5), elements=st.integers(0, 40).map(float)),
     st.sampled_from([1, 2]),

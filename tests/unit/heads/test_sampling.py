@@ -10,7 +10,7 @@ from headstart.heads import HEADS, sampling, svm
 from headstart.heads.folds import divisions, predefined
 from headstart.heads.sampling import tuning_part
 from headstart.heads.search import TrainingSet
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -21,7 +21,6 @@ def training_set(labels, fold, d=8):
     return TrainingSet(features.astype(np.float32), labels, fold, workers=2)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.integers(2, 300), min_size=2, max_size=8),
     st.integers(20, 200),

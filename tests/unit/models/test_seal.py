@@ -15,7 +15,7 @@ def test_a_whole_file_passes(tiny_classifier):
     seal.check(tiny_classifier)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_changed_byte_is_noticed(tiny_classifier, tmp_path, data):
     content = bytearray(tiny_classifier.read_bytes())

@@ -18,7 +18,7 @@ from headstart.core.errors import InputError, OutputError
 from headstart.core.records import Backbone, Comparison, Extraction, HeadResult, Preprocess
 from headstart.report import figures, plots, render, store_paths, write_plots, write_report
 from headstart.report.tables import read_history
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -581,7 +581,6 @@ def test_hostile_texts_are_only_text(name: str) -> None:
     assert hostile.text.count(name) > 10
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.text(st.characters(), max_size=20))
 def test_any_class_name_gives_the_same_page_structure(name: str) -> None:
     html = render(comparison([name, "pants", "shirt"]))

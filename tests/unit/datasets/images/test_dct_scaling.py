@@ -9,7 +9,7 @@ import pytest
 from headstart.core.errors import ImageError
 from headstart.core.records import Preprocess
 from headstart.datasets.images import dct_scaling, decode, pixels
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -74,7 +74,6 @@ def test_the_decoder_gives_means_of_blocks(size, divisor):
     size=st.integers(40, 900),
     ends=st.tuples(st.floats(0, 0.4), st.floats(0.6, 1)),
 )
-@settings(max_examples=30, deadline=None)
 def test_the_full_weights_are_pillows(interpolation, size, ends):
     """Pillow's own, seen by resizing an image that is an identity matrix."""
     low, high = np.float32(np.array(ends) * size).tolist()
@@ -94,7 +93,6 @@ def test_the_full_weights_are_pillows(interpolation, size, ends):
     ends=st.tuples(st.floats(0.05, 0.4), st.floats(0.6, 0.95)),
     interpolation=st.sampled_from(list(PILLOW)),
 )
-@settings(deadline=None)
 def test_a_ramp_comes_back_exactly(size, divisor, ends, interpolation):
     """Weights made for block means give, of a straight line, what the full weights give."""
     low, high = ends[0] * size, ends[1] * size

@@ -24,7 +24,7 @@ from headstart.datasets.images import (
     save_jpeg,
     save_png,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -426,7 +426,6 @@ class TestGeometry:
         height=st.integers(1, 6000),
         sizes=st.sampled_from([(256, 224), (224, 224), (235, 224), (36, 32), (33, 32), (299, 299)]),
     )
-    @settings(deadline=None)
     def test_sizes_and_offsets_are_torchvisions(self, transforms, width, height, sizes):
         import torch
 

@@ -9,7 +9,7 @@ import pytest
 from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
 from headstart.evaluation.compare.alignment import align, backbone_names
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -43,7 +43,6 @@ def test_one_store_is_itself():
     assert align([store]) == ([store], [])
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), unique=True, max_size=14),

@@ -12,7 +12,7 @@ from headstart.evaluation import metrics
 from headstart.evaluation.compare import CompareConfig, compare, inputs_digest, scoring
 from headstart.evaluation.splits import Rules, make_protocol
 from headstart.evaluation.splits import warnings as remarks
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 FAST = ("logistic-regression", "knn")
@@ -272,7 +272,6 @@ def test_all_labelled_images_outside_the_test_split_are_trained_on():
     assert "90 training images (splits train, validation)" in comparison.protocol["tuned_on"]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.integers(3, 60), min_size=2, max_size=6),
     st.integers(0, 2**32 - 1),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from headstart.evaluation import metrics
 from headstart.evaluation.metrics import intervals
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics as reference
@@ -116,7 +116,6 @@ def test_one_class_has_no_curve_but_every_other_interval():
     assert found["accuracy"] == (1, 1)
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(2, 30), st.integers(0, 99))
 def test_images_that_belong_together_count_as_one(size, seed):
     """Copies of every image do not narrow the interval, if they are known to be copies."""

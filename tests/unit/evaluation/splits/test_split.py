@@ -9,7 +9,7 @@ from headstart.core.records import FeatureSet
 from headstart.evaluation import groups
 from headstart.evaluation.splits import Rules, describe_protocol, make_protocol
 from headstart.heads.folds import divisions, predefined
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -37,7 +37,6 @@ def partition(*parts):
     return np.array(parts, np.intp)
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     st.lists(
         st.lists(st.integers(1, 6), min_size=4, max_size=9),  # the groups' sizes, by class

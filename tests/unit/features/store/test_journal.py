@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 from headstart.core.errors import OutputError, StoreError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -104,7 +104,6 @@ def test_a_journal_cut_at_any_length_keeps_the_whole_records(path, build, writte
         journal.close()
 
 
-@settings(max_examples=300)
 @given(data=st.data())
 def test_a_changed_byte_costs_its_record_and_what_follows(
     tmp_path_factory, build, written, geometry, data

@@ -16,7 +16,7 @@ from headstart.core.errors import StoreError
 from headstart.features.store import read, verify
 from headstart.features.store.opening import opened
 from headstart.features.store.seal import Seal, check
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 TEXT = h5py.string_dtype("utf-8")
@@ -438,7 +438,6 @@ def survivable(store: Path) -> list[int]:
     return [at for at in range(len(data) - SEAL) if at not in left_out]
 
 
-@settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_damage_is_found_or_does_not_matter(tmp_path_factory, sample, data):
     """Without a seal, that is: as in stores of other tools and of older versions."""
@@ -464,7 +463,6 @@ def test_damage_is_found_or_does_not_matter(tmp_path_factory, sample, data):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
 
 
-@settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_a_seal_is_broken_by_damage_anywhere(tmp_path_factory, sample, data):
     """In HDF5's bookkeeping too, and HDF5 does not see the file at all."""

@@ -26,7 +26,7 @@ from headstart.features.store import (
     verify,
 )
 from headstart.features.store.writer import stored_name
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 CALLS = ("open", "pwrite", "ftruncate", "fsync", "replace", "unlink", "close")
@@ -390,7 +390,6 @@ RUNS = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(RUNS, min_size=1, max_size=5), st.permutations("abcdef"))
 def test_any_history_ends_in_the_store_of_an_undisturbed_run(build, runs, order):
     with TemporaryDirectory() as folder:
