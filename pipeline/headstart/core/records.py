@@ -26,13 +26,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One image that a source lists.
-
-    Attributes:
-        path: its name in stores and reports: relative to the source's root, with ``/``.
-        label: its class, or None where unknown.
-        split: ``train``, ``validation``, ``test`` or empty.
-    """
+    """One image of a source; its path is relative to the source's root, with ``/``."""
 
     path: str
     label: str | None
@@ -45,10 +39,8 @@ class Listing:
 
     Attributes:
         root: the folder that image paths are relative to.
-        images: in natural order of their paths.
-        classes: in natural order; a label's code is its index here.
+        classes: in natural order, as ``images`` are; a label's code is its index here.
         ignored: how many files are not images, by reason.
-        name: how the user named the source.
     """
 
     root: Path
@@ -103,7 +95,7 @@ class Choice:
     """The backbone that a user asks for, in the user's words.
 
     Attributes:
-        name: a name from ``headstart backbones``, or the path of an exported ONNX file.
+        name: a name from ``headstart backbones``, or an exported ONNX file.
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
         layer: a layer as the library spells it; empty means the input of its own classifier.
         pool: ``avg``, ``max``, ``gem``, ``cls`` or ``flatten``; empty means the layer's default.
@@ -202,10 +194,7 @@ class Backbone:
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Backbone:
-        """Rebuild from `to_json`'s document; a missing or unknown key is a ``TypeError``.
-
-        Layers whose features do not add up are a ``ValueError``.
-        """
+        """Rebuild from `to_json`'s document; a bad one is a ``TypeError`` or ``ValueError``."""
         values = dict(document)
         values["preprocess"] = Preprocess.from_json(values["preprocess"])
         values["mean"] = tuple(values["mean"])
@@ -250,18 +239,15 @@ class FeatureSet:
 
     Attributes:
         features: ``(n, d) float32``.
-        path: n names, as in `ImageRef.path`.
         label: ``(n,) int32`` codes into ``classes``, -1 where unknown.
         split: ``train``, ``validation``, ``test`` or empty, for each of n images.
         sha256: ``(n, 32) uint8``, hash of each image file's bytes.
-        extraction: the identity document of `Extraction.to_json`.
-        digest: the hash of that document.
+        extraction: the document of `Extraction.to_json`; ``digest`` is its hash.
         pixels: ``(n, 32, 32, 3) uint8`` miniatures of the crops, or None if the store has none.
         failures: ``(path, reason)`` of the images that could not be embedded.
-        name: a short name for the source of the images.
         model: the backbone's ONNX file that computed the features; it may no longer exist.
         weights: the user's own weights file; empty if there was none.
-        source: the source of the images as the user named it; it may no longer exist.
+        source: as the user named it; it may no longer exist.
         run: facts about the last run that embedded something (JSON).
     """
 

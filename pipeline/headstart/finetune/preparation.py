@@ -17,7 +17,7 @@ from headstart.backbones.network import Candidate
 from headstart.core.errors import InputError, one_line
 from headstart.core.parallel import available_cores
 from headstart.core.records import Choice, FeatureSet
-from headstart.features.store.writer import stored_name
+from headstart.features.store.columns import stored_name
 from headstart.finetune import activations, boundary, views
 from headstart.finetune.activations import Photo
 from headstart.finetune.batches import Batches, PhotoBatches, StoredBatches

@@ -16,7 +16,7 @@ from headstart.core.records import Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
 from headstart.features.embed.shard_driver import embed_sharded
 from headstart.features.embed.single_file import Facts, fill
-from headstart.features.store import held_extraction
+from headstart.features.store import stored_extraction
 
 
 def embed(
@@ -73,7 +73,7 @@ def _model(
         raise BackboneError(
             f"--precision {config.precision} is for one layer; with several take fp32 or fp16"
         )
-    told = (held_extraction(out) or {}).get("backbone", {})
+    told = (stored_extraction(out) or {}).get("backbone", {})
     fp32 = dataclasses.asdict(Runner(model).backbone)
     same = told.get("name") == fp32["name"] and told.get("layer") == fp32["layer"]
     held = str(told.get("precision", "")) if same else ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,13 @@ from headstart.core.errors import ImageError
 from headstart.core.records import Listing
 from headstart.datasets import images
 from headstart.features.store import FileState, Record, StoreWriter, state_key
+from headstart.features.store.columns import image_values
 
 CHUNK = 8  # images a worker takes, and journals, at once: about a tenth of a second of work
 _WILD = "the network returned values that are not finite"
 
-Held = Callable[[bytes], tuple[NDArray[np.float32], NDArray[np.uint8]] | None]
-"""Gives features and miniature of a content that another file of the same store holds."""
+Held = Callable[[bytes], Mapping[str, NDArray[Any]] | None]
+"""Gives the computed columns of a content that another file of the same store holds."""
 
 
 class Outcome(NamedTuple):
@@ -42,7 +43,7 @@ class _Decoded(NamedTuple):
     sha256: bytes
     state: FileState
     crop: NDArray[np.uint8]
-    small: NDArray[np.uint8]
+    values: dict[str, Any]
 
 
 class Clock:
@@ -135,15 +136,15 @@ class Worker:
             if not self._writer.claim(sha256):
                 return Outcome(number, sha256, state, embedded=False, error="")
             if held := self._care.held(sha256):
-                records.append(Record(sha256, state_key(ref.path, state), *held))
+                records.append(Record(sha256, state_key(ref.path, state), held))
                 return Outcome(number, sha256, state, embedded=False, error="")
             decode = images.decode if number not in self._care.suspects else images.decode_apart
             crop = decode(data, self._runner.backbone.preprocess)
-            small = images.miniature(crop)
+            values = image_values(crop)
             clock.stop("decode")
         except ImageError as error:
             return Outcome(number, sha256, state, embedded=False, error=str(error))
-        return _Decoded(number, sha256, state, crop, small)
+        return _Decoded(number, sha256, state, crop, values)
 
     def _infer(
         self,
@@ -163,5 +164,5 @@ class Worker:
             )
             if usable:
                 key = state_key(self._listing.images[image.number].path, image.state)
-                records.append(Record(image.sha256, key, row, image.small))
+                records.append(Record(image.sha256, key, {"features": row} | image.values))
         waiting.clear()

@@ -11,23 +11,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.errors import StoreError, one_line
-from headstart.features.store.check import first_defect
 from headstart.features.store.layout import BLOCK, read_classes, text
 from headstart.features.store.manifest import files
 from headstart.features.store.opening import opened
-from headstart.features.store.reader import only_column
+from headstart.features.store.reader import only_column, refuse_defects
 
 
 class Block(NamedTuple):
-    """Rows that follow one another.
-
-    Attributes:
-        path: names of images.
-        label: class names; empty where unknown.
-        split: names of splits.
-        features: ``(b, d) float32``.
-    """
+    """Consecutive rows; ``label`` has class names, and ``features`` is ``(b, d) float32``."""
 
     path: list[str]
     label: list[str]
@@ -36,20 +27,13 @@ class Block(NamedTuple):
 
 
 def read_size(path: str | os.PathLike[str], layer: str = "") -> tuple[int, int]:
-    """Return how many rows a store has, and features a row, once it is known to be sound.
-
-    Args:
-        path: the store.
-        layer: which of its layers; empty means its only one.
+    """Check a store, and return how many rows it has, and features a row.
 
     Raises:
-        StoreError: it is missing, no feature store, of a newer version, or damaged; or it holds
-            several layers, or not this one.
+        StoreError: as `reader.read` does.
     """
     path = Path(path)
-    defect = first_defect(path)
-    if defect:
-        raise StoreError(f"{one_line(path)} cannot be used: {defect}; see: headstart verify")
+    refuse_defects(path)
     rows, dim = 0, 0
     for part in files(path):
         with opened(part) as file:
@@ -59,11 +43,7 @@ def read_size(path: str | os.PathLike[str], layer: str = "") -> tuple[int, int]:
 
 
 def read_blocks(path: str | os.PathLike[str], layer: str = "") -> Iterator[Block]:
-    """Yield the rows of a store that `read_size` has found sound.
-
-    Args:
-        path: the store.
-        layer: as there.
+    """Yield the rows of a store that `read_size` has checked.
 
     Raises:
         StoreError: it cannot be read.
