@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.reading import ImageReader
 from headstart.core.rows import Features, Pixels
 
 SPLITS = ("train", "validation", "test", "")
@@ -26,11 +27,11 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One image of a source; its path is relative to the source's root, with ``/``."""
+    """One image that a source lists."""
 
-    path: str
-    label: str | None
-    split: str
+    path: str  # its name in stores and reports: relative to the source's root, with ``/``
+    label: str | None  # the class name; None when unknown
+    split: str  # train, validation, test or empty
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Listing:
         root: the folder that image paths are relative to.
         classes: in natural order, as ``images`` are; a label's code is its index here.
         ignored: how many files are not images, by reason.
+        reader: reads the images where they are not files of their own.
     """
 
     root: Path
@@ -48,6 +50,7 @@ class Listing:
     classes: tuple[str, ...]
     ignored: dict[str, int]
     name: str
+    reader: ImageReader | None = None
 
 
 @dataclass(frozen=True)
@@ -301,6 +304,7 @@ class HeadResult:
 
     Attributes:
         name: the family, for instance ``linear-svm``.
+        title: its display name, for instance ``linear SVM``.
         params: the hyper-parameters that the search chose.
         cv_accuracy: mean accuracy over the folds, at the chosen parameters; with a predefined
             validation split, the accuracy on it.
@@ -329,9 +333,9 @@ class HeadResult:
         difference: test accuracy minus the best head's; None for the best and for baselines.
         difference_ci: its interval, from the same resampled images for both.
         mcnemar_p: exact two-sided p-value that the two are right equally often.
-        test_accuracy_without_twins: accuracy on the test images that belong together with no
+        test_accuracy_without_leakage: accuracy on the test images that share no group with a
             training image; None if all do, or none.
-        test_accuracy_without_twins_ci: its interval.
+        test_accuracy_without_leakage_ci: its interval.
     """
 
     name: str
@@ -345,6 +349,7 @@ class HeadResult:
     seconds: float
     verdict: str
     confusion: list[list[int]] | dict[str, Any]
+    title: str = ""
     grid: list[dict[str, Any]] = field(default_factory=list)
     backbone: str = ""
     approximation: str = ""
@@ -358,8 +363,8 @@ class HeadResult:
     difference: float | None = None
     difference_ci: tuple[float, float] | None = None
     mcnemar_p: float | None = None
-    test_accuracy_without_twins: float | None = None
-    test_accuracy_without_twins_ci: tuple[float, float] | None = None
+    test_accuracy_without_leakage: float | None = None
+    test_accuracy_without_leakage_ci: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -395,7 +400,7 @@ class Comparison:
     backbones: list[dict[str, Any]] = field(default_factory=list)
     insights: dict[str, Any] = field(default_factory=dict)
 
-    SCHEMA = 1
+    SCHEMA = 2
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``results.json`` holds."""

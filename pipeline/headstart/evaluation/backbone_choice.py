@@ -2,7 +2,7 @@
 
 Every backbone embeds the same sample, which leaves the test split alone, because choosing by it
 would be testing by it. What is compared is the cross-validated accuracy of logistic regression,
-beside scores that need no head (`headstart.evaluation.transferability`), the speed and the size.
+beside LogME (`headstart.evaluation.transferability`), the speed and the size.
 """
 
 from __future__ import annotations
@@ -76,7 +76,6 @@ class Tried:
         difference_interval: that of the difference to the best, on the same images; None for it.
         verdict: ``best``; ``worse`` where that interval lies below 0, else ``tie``.
         logme: log evidence per image and class; larger is better.
-        regularised_h_score: 0 to classes - 1; larger is better.
         images_per_second: read, decoded and embedded by all workers.
         megabytes: size of the exported file, 10⁶ bytes.
         features: length of a feature vector.
@@ -91,7 +90,6 @@ class Tried:
     difference_interval: tuple[float, float] | None
     verdict: str
     logme: float
-    regularised_h_score: float
     images_per_second: float
     megabytes: float
     features: int
@@ -226,7 +224,7 @@ def _candidates(
     choices = [Choice(one) if isinstance(one, str) else one for one in config.named]
     named = {choice.name for choice in choices if not choice.weights}
     found = backbones.available(config.query, notice) if config.at_hand else []
-    here = [entry for entry in found if backbones.at_hand(entry)]
+    here = [entry for entry in found if backbones.is_available(entry)]
     choices += [Choice(entry.name) for entry in here if not {entry.name, entry.base} & named]
     absent = {entry.name for entry in found} - {entry.name for entry in here}
     if not choices:
@@ -285,17 +283,14 @@ def _compare(
     labels = np.unique([str(refs[row].label) for row in kept], return_inverse=True)[1]
     fold = divisions(labels, FOLDS, seed)
     right: dict[str, NDArray[np.bool_]] = {}
-    scores: dict[str, tuple[float, float]] = {}
+    scores: dict[str, float] = {}
     for name, one in held.items():
         features = one.features[np.searchsorted(one.rows, kept)]
         training = TrainingSet(features, labels.astype(np.int64), fold, seed, workers)
         fitted = LogisticRegressionHead().search(training)
         right[name] = fitted.out_of_fold.argmax(axis=1) == labels
-        scores[name] = (
-            transferability.log_me(training.rows, labels),
-            transferability.h_scores(training.rows, labels)[1],
-        )
-    order = sorted(held, key=lambda name: (-right[name].mean(), -scores[name][0], name))
+        scores[name] = transferability.log_me(training.rows, labels)
+    order = sorted(held, key=lambda name: (-right[name].mean(), -scores[name], name))
     tried = [_tried(name, order[0], held, right, scores, seed) for name in order]
     usable = [one for one in tried if one.verdict != "worse" and not one.warning] or tried
     fastest = max(usable, key=lambda one: one.images_per_second)
@@ -329,7 +324,7 @@ def _tried(
     best: str,
     held: dict[str, _Embedded],
     right: dict[str, NDArray[np.bool_]],
-    scores: dict[str, tuple[float, float]],
+    scores: dict[str, float],
     seed: int,
 ) -> Tried:
     one, backbone = held[name], held[name].runner.backbone
@@ -348,8 +343,7 @@ def _tried(
         interval=bootstrap_interval(right[name], seed),
         difference_interval=difference,
         verdict=verdict,
-        logme=scores[name][0],
-        regularised_h_score=scores[name][1],
+        logme=scores[name],
         images_per_second=speed,
         megabytes=one.megabytes,
         features=backbone.dim,

@@ -8,7 +8,7 @@ but two white shirts on a white wall look alike at that size.
 Backbones differ in how close any two images are, so a cosine counts by how far it is on the way
 from the usual neighbour to identity: the *closeness* of a pair is 0 where its cosine is that of a
 typical image and its fifth neighbour, and 1 where the features are the same. The thresholds are
-chosen on copies made for the purpose; ARCHITECTURE.md has the figures.
+chosen on copies made for the purpose; docs/decisions has the figures (44).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Duplicates:
     Attributes:
         group: ``(n,)`` numbers, the same for images that copies connect, directly or by way of
             others; an image without copies is a group of its own. Numbered by first image.
-        twin: ``(n,)`` the most similar copy of each image, -1 without any.
+        closest: ``(n,)`` the most similar copy of each image, -1 without any.
         exact: ``(n,)`` whether that one has the same bytes.
         cosine: ``(n,)`` of the two images' features, NaN without a copy.
         correlation: ``(n,)`` of the two images' miniatures, the mirrored one if that fits better;
@@ -55,7 +55,7 @@ class Duplicates:
     """
 
     group: NDArray[np.intp]
-    twin: NDArray[np.intp]
+    closest: NDArray[np.intp]
     exact: NDArray[np.bool_]
     cosine: NDArray[np.float32]
     correlation: NDArray[np.float32]
@@ -63,7 +63,7 @@ class Duplicates:
     @property
     def rows(self) -> NDArray[np.intp]:
         """Images with copies, those of a group together."""
-        found = np.flatnonzero(self.twin >= 0)
+        found = np.flatnonzero(self.closest >= 0)
         return found[np.argsort(self.group[found], kind="stable")]
 
 
@@ -95,8 +95,8 @@ def find(
         for pairs in _near_pairs(features, pixels, order):
             best.add(*pairs)
     group = best.components()[place[content]]
-    twin = order[best.partner][place[content]]
-    twin[best.partner[place[content]] < 0] = -1
+    closest = order[best.partner][place[content]]
+    closest[best.partner[place[content]] < 0] = -1
     cosine, correlation = best.cosine[place[content]], best.correlation[place[content]]
 
     # A copy with the same bytes goes before any other.
@@ -104,12 +104,12 @@ def find(
     by_content = np.lexsort((np.arange(len(content)), content))
     previous = np.roll(by_content, 1)
     same = content[previous] == content[by_content]
-    twin[by_content[same]] = previous[same]
+    closest[by_content[same]] = previous[same]
     starts = by_content[~same]
-    twin[starts[exact[starts]]] = by_content[np.flatnonzero(~same)[exact[starts]] + 1]
+    closest[starts[exact[starts]]] = by_content[np.flatnonzero(~same)[exact[starts]] + 1]
     cosine[exact] = 1
     correlation[exact] = np.nan if pixels is None else 1
-    return Duplicates(groups.join(group), twin, exact, cosine, correlation)
+    return Duplicates(groups.join(group), closest, exact, cosine, correlation)
 
 
 def rule(with_pixels: bool) -> str:

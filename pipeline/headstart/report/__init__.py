@@ -57,9 +57,9 @@ def render(results: dict[str, Any], predictions: list[dict[str, str]] | None = N
     Raises:
         InputError: ``results`` or ``predictions`` are not what `evaluation.compare` makes.
     """
-    validation.check(results, "the results")
+    checked = validation.check(results, "the results")
     answers = None if predictions is None else tables.answers(predictions, "the predictions")
-    return _page(results, _Beside(answers))
+    return _page(checked, _Beside(answers))
 
 
 def write_report(
@@ -139,7 +139,7 @@ def _head_view(
         axis: of the plot of intervals.
         several: whether heads of several backbones are compared, so that titles name them.
     """
-    title = formatting.title(head["name"]) + (f" on {head['backbone']}" if several else "")
+    title = head["title"] + (f" on {head['backbone']}" if several else "")
     accuracy, (low, high) = head["test_accuracy"], head["test_accuracy_ci"]
     columns = list(dict.fromkeys(key for tried in head["grid"] for key in tried["params"]))
     grid = [
@@ -254,7 +254,7 @@ def _scripts(
 def _curve(results: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the learning curve with the name of its head, or None if none was drawn."""
     curve = results["insights"].get("learning_curve")
-    return {**curve, "title": formatting.title(curve["head"])} if curve else None
+    return {**curve, "title": figures.title(results, curve["head"])} if curve else None
 
 
 @functools.cache

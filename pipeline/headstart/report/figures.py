@@ -55,6 +55,11 @@ class Cells(NamedTuple):
     answers: Counter[int]
 
 
+def title(results: Mapping[str, Any], name: str) -> str:
+    """Return the display name of the head with this name."""
+    return next((str(head["title"]) for head in results["heads"] if head["name"] == name), name)
+
+
 def cells(confusion: Sequence[Sequence[int]] | Mapping[str, Any]) -> Cells:
     """Return the cells of a confusion matrix in either form of `HeadResult.confusion`."""
     if isinstance(confusion, Mapping):

@@ -51,7 +51,7 @@ def value(value: object) -> str:
 
 
 def title(name: str) -> str:
-    """Return what a head is called in a sentence."""
+    """Return the display name of a head in results that do not hold it."""
     return _NAMES.get(name, name)
 
 

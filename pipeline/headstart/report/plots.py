@@ -43,7 +43,7 @@ def heads(results: Mapping[str, Any]) -> str:
     for number, row in enumerate(rows):
         y, (low, high) = 32 + _ROW * (number + 0.5), row["test_accuracy_ci"]
         colour = _HIT if row["verdict"] == "best" else _MUTED
-        name = formatting.label(formatting.title(row["name"]))
+        name = formatting.label(row["title"])
         label = f"{name} · {row['backbone']}" if several and row["backbone"] else name
         parts += [
             _text(_LABELS - 12, y + 4, _short(label), "end"),
@@ -58,7 +58,7 @@ def confusion(results: Mapping[str, Any]) -> str:
     """Draw the best head's confusion matrix, or with many classes its most confused pairs."""
     classes, best = results["dataset"]["classes"], results["heads"][0]
     found = figures.cells(best["confusion"])
-    title = f"What {formatting.title(best['name'])} takes for what, counts of test images"
+    title = f"What {best['title']} takes for what, counts of test images"
     if len(classes) > MATRIX_CLASSES:
         return _pairs(figures.confusions(classes, found)[:PAIRS], title)
     side, top = 30, 150
@@ -87,7 +87,7 @@ def reliability(results: Mapping[str, Any]) -> str:
     bins = best["reliability"]
     width, most = side / len(bins["images"]), max(bins["images"])
     error = formatting.number(best["ece"])
-    title = f"Reliability of {formatting.title(best['name'])}, calibration error {error}"
+    title = f"Reliability of {best['title']}, calibration error {error}"
 
     def down(share: float) -> float:
         return top + side * (1 - share)
@@ -142,7 +142,7 @@ def learning_curve(results: Mapping[str, Any]) -> str:
         up = (accuracy - axis.low) / (axis.high - axis.low)
         return left + _CHART * along, top + height * (1 - min(max(up, 0.0), 1.0))
 
-    title = f"Learning curve of {formatting.title(curve['head'])}, 95 % intervals"
+    title = f"Learning curve of {figures.title(results, curve['head'])}, 95 % intervals"
     parts = [_text(12, 22, title)]
     for tick in axis.ticks:
         y = at(first, tick)[1]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import Comparison
+from headstart.report.upgrade import upgrade
 
 _BINS = ("images", "confidence", "accuracy")
 
@@ -141,11 +142,11 @@ _TRIED: dict[str, _Shape] = {
     "cv_std": _is_figure,
 }
 _HEAD: dict[str, _Shape] = {
-    **dict.fromkeys(("name", "verdict", "backbone", "approximation"), _is_text),
+    **dict.fromkeys(("name", "title", "verdict", "backbone", "approximation"), _is_text),
     **dict.fromkeys(("macro_f1", "log_loss", "seconds"), _is_figure),
     **dict.fromkeys(("balanced_accuracy", "roc_auc", "ece", "mcnemar_p"), _is_figure),
-    **dict.fromkeys(("predict_seconds", "test_accuracy_without_twins"), _is_figure),
-    **dict.fromkeys(("difference_ci", "test_accuracy_without_twins_ci"), _is_interval),
+    **dict.fromkeys(("predict_seconds", "test_accuracy_without_leakage"), _is_figure),
+    **dict.fromkeys(("difference_ci", "test_accuracy_without_leakage_ci"), _is_interval),
     "difference": _is_signed,
     "intervals": _are_intervals,
     **_TRIED,
@@ -230,19 +231,25 @@ def _defects(results: object) -> Iterator[str]:
             yield f"the interval of {head['name']} has not two ends"
 
 
-def check(results: object, origin: str) -> None:
-    """Raise `InputError` unless this is the document of a comparison."""
+def check(document: object, origin: str) -> dict[str, Any]:
+    """Return the document of a comparison as the present schema has it.
+
+    Raises:
+        InputError: it is not the document of a comparison.
+    """
+    results: Any = upgrade(document)
     defect = next(_defects(results), None)
     if defect:
         raise InputError(
             f"{origin} cannot be reported: {one_line(defect)}; run headstart train-heads again"
         )
+    return cast(dict[str, Any], results)
 
 
-def read_results(path: Path) -> Mapping[str, Any]:
+def read_results(path: Path) -> dict[str, Any]:
     """Read and check ``results.json``."""
     try:
-        results: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: Any = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"there is no {one_line(path)}; run headstart train-heads with"
@@ -252,5 +259,4 @@ def read_results(path: Path) -> Mapping[str, Any]:
         raise InputError(
             f"cannot read {one_line(path)}: {one_line(error)}; run headstart train-heads again"
         ) from error
-    check(results, one_line(path))
-    return results
+    return check(document, one_line(path))

@@ -153,7 +153,7 @@ class TestChoose:
     ):
         there = [Entry("timm:a.x", "a", (9, 9)), Entry("timm:b.y", "b", (9, 9))]
         monkeypatch.setattr(backbones, "available", lambda query, notice: there)
-        monkeypatch.setattr(backbones, "at_hand", lambda entry: False)
+        monkeypatch.setattr(backbones, "is_available", lambda entry: False)
         named = ChooseConfig((Choice(str(tiny_backbone)),), query="timm")
         chosen = choose(str(surfaces), named)
         assert chosen.not_tried == ["timm:a.x", "timm:b.y"]

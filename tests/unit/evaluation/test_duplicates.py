@@ -31,7 +31,7 @@ def test_images_without_copies_are_left_alone():
     found = find(*images())
     assert found.rows.tolist() == []
     assert found.group.tolist() == list(range(40))
-    assert (found.twin == -1).all()
+    assert (found.closest == -1).all()
     assert not found.exact.any()
     assert np.isnan(found.cosine).all()
     assert np.isnan(found.correlation).all()
@@ -46,7 +46,7 @@ def test_exact_near_and_mirrored_copies_are_one_group_when_connected():
     assert found.rows.tolist() == [3, 20, 30, 7, 8]
     assert found.group[[3, 20, 30]].tolist() == [3, 3, 3]
     assert found.group[[7, 8]].tolist() == [6 + 1, 7]
-    assert found.twin[[3, 30, 20, 7, 8]].tolist() == [30, 3, 3, 8, 7]
+    assert found.closest[[3, 30, 20, 7, 8]].tolist() == [30, 3, 3, 8, 7]
     assert np.flatnonzero(found.exact).tolist() == [3, 30]
     assert found.cosine[[3, 30]].tolist() == [1, 1]
     assert 0.9 < found.cosine[20] < 1
@@ -108,7 +108,7 @@ def test_all_images_identical():
     found = find(*same)
     assert found.group.tolist() == [0] * 5
     assert found.exact.all()
-    assert (found.twin != np.arange(5)).all()
+    assert (found.closest != np.arange(5)).all()
     different_bytes = find(same[0], sha256, same[2])
     assert different_bytes.group.tolist() == [0] * 5
     assert not different_bytes.exact.any()
@@ -123,7 +123,7 @@ def test_cosines_are_the_same_pair_by_pair_and_all_at_once(many, monkeypatch):
     assert len(usual.rows) == 27
     monkeypatch.setattr(duplicates, "MANY", many)
     found = find(*data)
-    assert np.array_equal(found.twin, usual.twin)
+    assert np.array_equal(found.closest, usual.closest)
     assert np.array_equal(found.group, usual.group)
     assert found.cosine == pytest.approx(usual.cosine, abs=1e-5, nan_ok=True)
 
@@ -171,11 +171,11 @@ def test_tiles_and_order_do_not_matter_and_groups_are_what_copies_connect(seed, 
     same = content[:, None] == content
     assert np.array_equal(whole.group[:, None] == whole.group, same)
     has_copy = same.sum(axis=1) > 1
-    assert np.array_equal(whole.twin >= 0, has_copy)
+    assert np.array_equal(whole.closest >= 0, has_copy)
     rows = np.flatnonzero(has_copy)
-    assert (whole.twin[rows] != rows).all()
-    assert np.array_equal(content[whole.twin[rows]], content[rows])
+    assert (whole.closest[rows] != rows).all()
+    assert np.array_equal(content[whole.closest[rows]], content[rows])
     hashes = [row.tobytes() for row in data[1]]
     for row in rows:
         assert whole.exact[row] == (hashes.count(hashes[row]) > 1)
-        assert whole.exact[row] == (hashes[whole.twin[row]] == hashes[row])
+        assert whole.exact[row] == (hashes[whole.closest[row]] == hashes[row])

@@ -133,7 +133,7 @@ def folder(tmp_path_factory) -> Path:
         table.writerow([data.path[1], "train", HOSTILE, "pants", 0.02])
     with (where / "duplicates.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["group", "path", "split", "label", "used", "twin", "kind"])
+        table.writerow(["group", "path", "split", "label", "used", "closest", "kind"])
         table.writerow([0, data.path[0], "train", HOSTILE, "train", "", "near"])
         table.writerow([0, data.path[N_TRAIN], "test", "pants", "test", "", "near"])
     losses = {"train_loss": 0.5, "validation_loss": 0.6, "validation_accuracy": 0.7}

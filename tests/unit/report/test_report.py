@@ -16,7 +16,15 @@ from xml.etree import ElementTree
 import pytest
 from headstart.core.errors import InputError, OutputError
 from headstart.core.records import Backbone, Comparison, Extraction, HeadResult, Preprocess
-from headstart.report import figures, plots, render, store_paths, write_plots, write_report
+from headstart.report import (
+    figures,
+    formatting,
+    plots,
+    render,
+    store_paths,
+    write_plots,
+    write_report,
+)
 from headstart.report.tables import read_history
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,6 +99,7 @@ def head(name: str, confusion: Sequence[Sequence[int]], verdict: str, **params: 
         against = {"difference": -0.012, "difference_ci": (-0.03, 0.004), "mcnemar_p": 0.21}
     return HeadResult(
         name=name,
+        title=formatting.title(name),
         params=params,
         cv_accuracy=0.7912,
         cv_std=0.0123,
@@ -269,14 +278,14 @@ def test_further_scores_have_their_intervals() -> None:
         "0.012",
     ]
     assert page.row("Linear SVM", "–")[:3] == ["Linear SVM", "–", "–"]
-    assert "Without twins" not in page.text
+    assert "Without leakage" not in page.text
 
 
-def test_the_accuracy_without_twins_is_shown_where_there_are_twins() -> None:
+def test_the_accuracy_without_leakage_is_shown_where_images_leaked() -> None:
     results = comparison()
     for head in results["heads"]:
-        head["test_accuracy_without_twins"] = 0.75
-        head["test_accuracy_without_twins_ci"] = (0.6, 0.86)
+        head["test_accuracy_without_leakage"] = 0.75
+        head["test_accuracy_without_leakage_ci"] = (0.6, 0.86)
     assert "75.0 % 60.0–86.0" in Page(render(results)).row("RBF SVM", "−1.2 −3.0 to 0.4")
 
 
@@ -293,7 +302,7 @@ def test_heads_of_several_backbones_are_told_apart() -> None:
         {"backbone": "tiny-net", "scores": {"LogME": 0.5}},
         {"backbone": "huge", "scores": {"LogME": 1.25, "H-score": 3}},
     ]
-    results["heads"][1] |= {"name": "linear-svm", "backbone": "huge"}
+    results["heads"][1] |= {"name": "linear-svm", "title": "linear SVM", "backbone": "huge"}
     page = Page(render(results))
     assert "Best head: linear SVM on tiny-net, 80.0 %" in page.text
     assert "a tie with linear SVM on huge" in page.text
@@ -506,7 +515,7 @@ def test_the_learning_curve_shows_sizes_law_and_forecast() -> None:
         (curve | {"points": [], "fit": None, "doubling": None}, 0),
         (None, 0),
     ):
-        drawn = plots.learning_curve({"insights": {"learning_curve": one}})
+        drawn = plots.learning_curve({"heads": [], "insights": {"learning_curve": one}})
         root = ElementTree.fromstring(drawn)
         found = list(root.iter(f"{SVG}circle"))
         assert len(found) == circles
@@ -790,7 +799,7 @@ def test_results_that_are_a_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "value", "complaint"),
     [
-        (["schema"], 2, "its schema is 2, not 1"),
+        (["schema"], 3, "its schema is 3, not 2"),
         (["best"], "mlp", "the best head is not among the heads"),
         (["heads"], [], "the best head is not among the heads"),
         (["heads"], {}, "heads is no list"),

@@ -74,7 +74,7 @@ def compare_tuned(
     entries.append(Entry(names[1], second, head, answers, 0.0))
     entries.sort(key=rank)
     held_out = HeldOut(
-        first.label[protocol.test], protocol.group[protocol.test], protocol.twins, config.seed
+        first.label[protocol.test], protocol.group[protocol.test], protocol.leaked, config.seed
     )
     heads = score_heads(entries, held_out)
     best = entries[0]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import backbones
 from headstart.core.errors import one_line
 from headstart.core.records import FeatureSet
 from headstart.evaluation import duplicates, label_errors, learning_curve, transferability
@@ -79,15 +78,15 @@ def about_duplicates(data: FeatureSet, found: Duplicates) -> list[str]:
 def describe_duplicates(data: FeatureSet, found: Duplicates, protocol: Protocol) -> dict[str, Any]:
     """Return the ``insights.duplicates`` of ``results.json``."""
     rows = found.rows
-    leaked = protocol.test[protocol.twins & (found.twin[protocol.test] >= 0)]
+    leaked = protocol.test[protocol.leaked & (found.closest[protocol.test] >= 0)]
     return {
         "images": len(rows),
         "groups": len(np.unique(found.group[rows])),
         "exact": int(found.exact.sum()),
         "near": len(rows) - int(found.exact.sum()),
         "rule": "the same bytes" if is_streamed(data) else duplicates.rule(data.pixels is not None),
-        "test_images_with_twins_in_training": [utf8(data.path[row]) for row in leaked],
-        "contradicting": [
+        "leaked_test_images": [utf8(data.path[row]) for row in leaked],
+        "label_conflicts": [
             [utf8(data.path[a]), utf8(data.path[b])]
             for exact in (True, False)
             for a, b in _contradictions(data, found, exact)
@@ -98,9 +97,9 @@ def describe_duplicates(data: FeatureSet, found: Duplicates, protocol: Protocol)
 def _contradictions(data: FeatureSet, found: Duplicates, exact: bool) -> list[tuple[int, int]]:
     """Return pairs of an image and its closest copy that have different labels, each once."""
     rows = found.rows
-    rows = rows[(data.label[rows] >= 0) & (data.label[found.twin[rows]] >= 0)]
+    rows = rows[(data.label[rows] >= 0) & (data.label[found.closest[rows]] >= 0)]
     rows = rows[found.exact[rows] == exact]
-    pairs = np.sort(np.column_stack([rows, found.twin[rows]]), axis=1)
+    pairs = np.sort(np.column_stack([rows, found.closest[rows]]), axis=1)
     differ = data.label[pairs[:, 0]] != data.label[pairs[:, 1]]
     return [(int(a), int(b)) for a, b in np.unique(pairs[differ], axis=0)]
 
@@ -213,29 +212,11 @@ def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curv
     return dataclasses.replace(draw, held_out=held_out, fits=[*draw.fits[:-1], whole])
 
 
-def score_backbone(store: FeatureSet, training: TrainingSet) -> dict[str, float | None]:
+def score_backbone(training: TrainingSet) -> dict[str, float]:
     """Return the ``scores`` of a backbone, from its normalised training rows alone.
 
-    Of features on disk, from some of them.
-
-    ``nce`` and ``leep`` need the classifier that the backbone was trained with; they are None
-    where it is not at hand.
+    For features on disk, a sample of the rows is used.
     """
     if training.streamed:
         training = sampling.tuning_part(training)
-    rows, labels = training.rows, training.labels
-    h_score, regularised = transferability.h_scores(rows, labels)
-    scores: dict[str, float | None] = {
-        "logme": transferability.log_me(rows, labels),
-        "h_score": h_score,
-        "regularised_h_score": regularised,
-        "nce": None,
-        "leep": None,
-    }
-    classifier = backbones.classifier(store.extraction.get("backbone", {}))
-    if classifier is not None:
-        weight, bias = classifier
-        source = transferability.softmax(training.features @ weight.T + bias)
-        scores["nce"] = transferability.nce(source.argmax(axis=1), labels)
-        scores["leep"] = transferability.leep(source, labels)
-    return scores
+    return {"logme": transferability.log_me(training.rows, training.labels)}

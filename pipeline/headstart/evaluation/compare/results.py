@@ -33,9 +33,9 @@ def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tup
 
     ``duplicates.csv`` has a row for each image that occurs more than once, those of a ``group``
     together: ``path``, ``split``, ``label`` (empty if unknown), ``used`` for ``train`` or ``test``
-    (empty if for neither), ``twin`` the path of its closest copy, ``kind`` of that copy, ``exact``
-    or ``near``, and how close it is, ``cosine`` of the features and ``correlation`` of the
-    miniatures (empty without them).
+    (empty if for neither), ``closest`` the path of its closest duplicate, ``kind`` of that one,
+    ``exact`` or ``near``, and how close it is, ``cosine`` of the features and ``correlation`` of
+    the miniatures (empty without them).
 
     All are UTF-8; bytes of names that are not Unicode are written as backslash escapes.
 
@@ -125,7 +125,7 @@ def _duplicates(outcome: Outcome) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(
-        ["group", "path", "split", "label", "used", "twin", "kind", "cosine", "correlation"]
+        ["group", "path", "split", "label", "used", "closest", "kind", "cosine", "correlation"]
     )
     groups = {
         number: place for place, number in enumerate(dict.fromkeys(copies.group[copies.rows]))
@@ -140,7 +140,7 @@ def _duplicates(outcome: Outcome) -> str:
                 data.split[row],
                 data.classes[label] if label >= 0 else "",
                 used[row],
-                data.path[copies.twin[row]],
+                data.path[copies.closest[row]],
                 "exact" if copies.exact[row] else "near",
                 f"{copies.cosine[row]:.4f}",
                 "" if np.isnan(correlation) else f"{correlation:.4f}",

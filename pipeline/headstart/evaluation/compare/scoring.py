@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from headstart.core.records import FeatureSet, HeadResult
 from headstart.evaluation import metrics
 from headstart.heads.search import FittedHead
+from headstart.report import formatting
 
 LARGE_MODEL = 100  # MB that a head may add to a model file without a word
 DENSE_CLASSES = 100  # with more, a confusion matrix is written without its zeros
@@ -51,23 +52,23 @@ class HeldOut:
     Attributes:
         true: ``(n_test,)`` codes.
         group: ``(n_test,)`` which test images belong together; these are resampled together.
-        twins: ``(n_test,)`` which ones belong together with a training image.
+        leaked: ``(n_test,)`` which ones belong together with a training image.
         seed: of the resampling.
     """
 
     true: NDArray[np.int32]
     group: NDArray[np.intp]
-    twins: NDArray[np.bool_]
+    leaked: NDArray[np.bool_]
     seed: int
 
-    def without_twins(
+    def without_leakage(
         self, correct: NDArray[np.bool_]
     ) -> tuple[float | None, metrics.Interval | None]:
-        """Return the accuracy on the images without twins, and its interval.
+        """Return accuracy and interval on the images that share no group with a training image.
 
         Both are None where that is every test image, or none.
         """
-        apart = ~self.twins
+        apart = ~self.leaked
         if apart.all() or not apart.any():
             return None, None
         rest = correct[apart]
@@ -141,22 +142,9 @@ def about_perfection(results: Sequence[HeadResult], n_test: int) -> list[str]:
     ]
 
 
-def rank(entry: Entry) -> tuple[bool, float]:
-    """Order heads, best first: those that a model file can be made of, by cross-validation."""
-    return not entry.head.portable, -entry.head.cv_accuracy
-
-
-def about_those_not_chosen(entries: Sequence[Entry]) -> list[str]:
-    """Return a warning about heads that could not have been chosen."""
-    several = len({entry.backbone for entry in entries}) > 1
-    return [
-        f"{entry.head.name}{f' on {entry.backbone}' if several else ''} has"
-        f" {entry.head.cv_accuracy:.1%} in cross-validation and cannot be chosen: its model would"
-        " hold the features of all training images,"
-        f" {4 * len(entry.head.out_of_fold) * entry.data.features.shape[1] / 1e6:,.0f} MB."
-        for entry in entries
-        if not entry.head.portable
-    ]
+def rank(entry: Entry) -> float:
+    """Order heads by cross-validated accuracy, best first."""
+    return -entry.head.cv_accuracy
 
 
 def about_size(best: Entry, n_train: int) -> list[str]:
@@ -177,9 +165,10 @@ def _result(entry: Entry, test: HeldOut, **against: Any) -> HeadResult:  # noqa:
     predicted, confidence = entry.predicted, probabilities.max(axis=1)
     correct, k = predicted == true, probabilities.shape[1]
     intervals = metrics.score_intervals(true, probabilities, test.seed, groups=test.group)
-    without, without_ci = test.without_twins(correct)
+    without, without_ci = test.without_leakage(correct)
     return HeadResult(
         name=head.name,
+        title=formatting.title(head.name),
         backbone=entry.backbone,
         approximation=head.approximation,
         params=head.params,
@@ -199,8 +188,8 @@ def _result(entry: Entry, test: HeldOut, **against: Any) -> HeadResult:  # noqa:
         predict_seconds=round(entry.predict_seconds, 4),
         confusion=_confusion(true, predicted, k),
         grid=head.grid,
-        test_accuracy_without_twins=without,
-        test_accuracy_without_twins_ci=without_ci,
+        test_accuracy_without_leakage=without,
+        test_accuracy_without_leakage_ci=without_ci,
         **against,
     )
 

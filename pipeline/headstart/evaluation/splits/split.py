@@ -38,7 +38,7 @@ class Protocol:
         folds: number of folds of the cross-validation on ``train``.
         repeats: how often it is done, each time with other folds.
         group: ``(n,)`` which rows of the feature set belong together; these are in one fold.
-        twins: ``(n_test,)`` which test images belong together with a training image.
+        leaked: ``(n_test,)`` which test images belong together with a training image.
         warnings: plain sentences about the data.
     """
 
@@ -49,7 +49,7 @@ class Protocol:
     folds: int
     repeats: int
     group: Partition
-    twins: NDArray[np.bool_]
+    leaked: NDArray[np.bool_]
     warnings: list[str]
 
 
@@ -70,7 +70,7 @@ def make_protocol(
         related: further partitions ``(n,)`` of all rows into images that belong together, by what
             a training image is to a test image, in the plural (``near-duplicates``).
         alike: the same, for what is not kept together: images that it puts together may be divided
-            among folds, but a test image with such a companion in training counts as a twin.
+            among folds, but a test image with such a companion in training counts as leaked.
             Takes the place of what ``related`` says under the same name.
 
     Raises:
@@ -88,7 +88,7 @@ def make_protocol(
     relations = {COPIES: groups.by_content(data.sha256), **(related or {})}
     group = groups.join(*relations.values())
     relations |= alike or {}
-    kin = groups.join(*relations.values())
+    connected = groups.join(*relations.values())
     train, test, predefined = _divide(data, labelled, group, rules.seed)
     train, test, folds, about_classes = check_classes(data, train, test, group, rules)
     if not len(test):
@@ -105,7 +105,7 @@ def make_protocol(
         folds=folds,
         repeats=rules.repeats_for(len(train)),
         group=group,
-        twins=np.isin(kin[test], kin[train]),
+        leaked=np.isin(connected[test], connected[train]),
         warnings=[
             *about_rows(data),
             *about_features,

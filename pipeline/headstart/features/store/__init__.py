@@ -23,12 +23,15 @@ from headstart.features.store.seal import recorded_hash
 from headstart.features.store.streaming import Block, read_blocks, read_size
 from headstart.features.store.writer import StoreWriter, state_key
 
+FeatureStore = read  # the name in the public API
+
 __all__ = [
     "FORMAT",
     "VERSION",
     "Block",
     "Contents",
     "Failure",
+    "FeatureStore",
     "FileState",
     "Manifest",
     "Origin",

@@ -52,7 +52,7 @@ def table(folder, name):
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    """Compare with: a near twin across splits, an exact one, and a pair that contradicts itself."""
+    """Compare with: a near-duplicate across splits, an exact one, two labels of one image."""
     data = copied(photos(), 0, 3)
     data = copied(data, 4, 7, same_bytes=True)
     data = copied(data, 8, 9, same_bytes=True, label=(int(data.label[8]) + 1) % 3)
@@ -62,7 +62,7 @@ def outcome(tmp_path_factory):
     return data, comparison, outcome, folder
 
 
-def test_copies_are_listed_with_their_splits_and_twins(outcome):
+def test_copies_are_listed_with_their_splits_and_closest_duplicate(outcome):
     _, comparison, _, folder = outcome
     rows = table(folder, "duplicates.csv")
     assert [(row["group"], row["path"], row["kind"]) for row in rows] == [
@@ -74,21 +74,21 @@ def test_copies_are_listed_with_their_splits_and_twins(outcome):
         ("2", "train/image-9.jpg", "exact"),
     ]
     assert [row["used"] for row in rows] == ["train", "test", "train", "test", "train", "train"]
-    assert rows[0]["twin"] == rows[1]["path"]
+    assert rows[0]["closest"] == rows[1]["path"]
     assert float(rows[0]["cosine"]) > 0.999
     assert float(rows[0]["correlation"]) == pytest.approx(1)
     told = comparison.insights["duplicates"]
     assert (told["images"], told["groups"], told["exact"], told["near"]) == (6, 3, 4, 2)
 
 
-def test_test_images_with_twins_are_named_and_left_out_of_a_second_accuracy(outcome):
+def test_leaked_test_images_are_named_and_left_out_of_a_second_accuracy(outcome):
     data, comparison, done, _ = outcome
     told = comparison.insights["duplicates"]
-    assert told["test_images_with_twins_in_training"] == ["test/image-3.jpg", "test/image-7.jpg"]
+    assert told["leaked_test_images"] == ["test/image-3.jpg", "test/image-7.jpg"]
     apart = [i for i, row in enumerate(done.protocol.test) if row not in (3, 7)]
     for head, entry in zip(comparison.heads, done.entries, strict=True):
         correct = entry.predicted == data.label[done.protocol.test]
-        assert head.test_accuracy_without_twins == pytest.approx(correct[apart].mean())
+        assert head.test_accuracy_without_leakage == pytest.approx(correct[apart].mean())
     leaks = [
         warning for warning in comparison.warnings if "the test accuracy is too high" in warning
     ]
@@ -122,26 +122,26 @@ def test_a_class_whose_images_are_all_alike_is_divided_all_the_same():
     assert "All training images of class-1" in warning
 
 
-def test_test_images_like_a_class_of_copies_count_as_twins_though_it_is_divided():
+def test_test_images_like_a_class_of_copies_count_as_leaked_though_it_is_divided():
     data = photos()
     first, *others = np.flatnonzero((data.label == 1) & (np.array(data.split) == "train"))
     for row in (*others, 7, 19):  # the last two are test images of that class
         data = copied(data, first, row)
     comparison, done = compare([data], CompareConfig(heads=("knn",)))
-    assert done.protocol.test[done.protocol.twins].tolist() == [7, 19]
-    assert comparison.protocol["n_twins"] == 2
-    named = comparison.insights["duplicates"]["test_images_with_twins_in_training"]
+    assert done.protocol.test[done.protocol.leaked].tolist() == [7, 19]
+    assert comparison.protocol["n_leaked"] == 2
+    named = comparison.insights["duplicates"]["leaked_test_images"]
     assert named == ["test/image-7.jpg", "test/image-19.jpg"]
     correct = done.best.predicted == data.label[done.protocol.test]
-    apart = ~done.protocol.twins
-    assert comparison.heads[0].test_accuracy_without_twins == pytest.approx(correct[apart].mean())
+    apart = ~done.protocol.leaked
+    assert comparison.heads[0].test_accuracy_without_leakage == pytest.approx(correct[apart].mean())
     assert len(np.unique(done.protocol.group[[first, *others]])) == len(others) + 1
 
 
 def test_contradicting_labels_name_the_files(outcome):
     _, comparison, _, _ = outcome
     pair = ["train/image-8.jpg", "train/image-9.jpg"]
-    assert comparison.insights["duplicates"]["contradicting"] == [pair]
+    assert comparison.insights["duplicates"]["label_conflicts"] == [pair]
     (warning,) = [w for w in comparison.warnings if "different labels" in w]
     assert warning.startswith("Identical images have different labels: train/image-8.jpg (class-2)")
     assert "train/image-9.jpg (class-0)" in warning
@@ -230,8 +230,7 @@ def test_scores_put_the_better_backbone_first():
     comparison, _ = compare([noise, data], CompareConfig(heads=("knn",)))
     bad, good = (backbone["scores"] for backbone in comparison.backbones)
     assert comparison.best_backbone == "gaussian"
-    for name in ("logme", "h_score", "regularised_h_score"):
-        assert good[name] > bad[name]
-    assert good["nce"] is good["leep"] is None  # nobody knows a classifier of theirs
+    assert good.keys() == {"logme"}
+    assert good["logme"] > bad["logme"]
     alone, _ = compare([data], CompareConfig(heads=("knn",)))
     assert alone.backbones[0]["scores"] == {}

@@ -83,7 +83,7 @@ def test_results_are_json_in_utf_8(written):
     text = results.read_text(encoding="utf-8")
     held = checked(results.parent)
     assert held == json.loads(json.dumps(comparison.to_json()))
-    assert held["schema"] == 1
+    assert held["schema"] == comparison.SCHEMA
     assert held["dataset"]["classes"] == [*NAMES[:3], "caf\\udce9", *NAMES[4:]]
     assert NAMES[0] in text
     assert {path.name for path in results.parent.iterdir()} == {
@@ -156,7 +156,7 @@ def test_several_backbones_on_a_validation_split_with_groups(tmp_path):
         tmp_path, *stores, groups=groups, validation="predefined", class_weight="balanced"
     )
     assert results["protocol"]["validation"] == "predefined"
-    assert results["heads"][0]["test_accuracy_without_twins"] is not None
+    assert results["heads"][0]["test_accuracy_without_leakage"] is not None
     header = (tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()[0]
     assert header.count(",by:a/") + header.count(",by:b/") == 3
     assert "on a" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -113,8 +113,8 @@ def test_the_record_has_the_published_shape(everything):
         ),
         "n_train": 90,
         "n_test": 30,
-        "n_related": 0,
-        "n_twins": 0,
+        "n_grouped": 0,
+        "n_leaked": 0,
         "class_weight": "none",
         "scoring": "accuracy",
         "interval": "95 % bootstrap, 2000 resamples",
@@ -277,24 +277,24 @@ def test_all_labelled_images_outside_the_test_split_are_trained_on():
     st.integers(0, 2**32 - 1),
     st.integers(0, 8),
 )
-def test_a_test_is_held_out_by_class_with_twins_on_one_side(counts, seed, n_twins):
+def test_a_test_is_held_out_by_class_with_duplicates_on_one_side(counts, seed, n_duplicates):
     label = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
     n = len(label)
     rng = np.random.default_rng(seed)
     data = changed(feature_set(n=n, k=len(counts), test=0), label=label, split=[""] * n)
     sha256 = data.sha256.copy()
-    sha256[rng.integers(n, size=n_twins)] = sha256[rng.integers(n, size=n_twins)]
+    sha256[rng.integers(n, size=n_duplicates)] = sha256[rng.integers(n, size=n_duplicates)]
     data = changed(data, sha256=sha256)
     try:
         protocol = make_protocol(data, Rules(folds=2, seed=seed))
     except InputError:
-        assert n_twins  # copies may leave a class with a single image
+        assert n_duplicates  # copies may leave a class with a single image
         return
     assert not protocol.predefined
     assert sorted([*protocol.train, *protocol.test]) == list(range(n))
     held_out = np.bincount(label[protocol.test], minlength=len(counts))
     assert np.bincount(label[protocol.train], minlength=len(counts)).min() >= 2
-    if not n_twins:
+    if not n_duplicates:
         assert held_out.tolist() == [max(1, round(count / 5)) for count in counts]
     sides = [{sha256[row].tobytes() for row in side} for side in (protocol.train, protocol.test)]
     assert not sides[0] & sides[1]
@@ -346,19 +346,19 @@ def test_balanced_weights_help_a_rare_class(tmp_path):
     assert balanced.protocol["class_weight"] == "balanced"
 
 
-def test_twins_of_training_images_are_left_out_of_a_second_figure():
+def test_duplicates_of_training_images_are_left_out_of_a_second_figure():
     data = feature_set(spread=1.5)
     data = changed(data, rows=range(90, 100), sha256=data.sha256[:10])
     groups = {f"image-{i}.jpg": "scene" for i in (10, 100, 101)}
     comparison, outcome = compare([data], CompareConfig(heads=FAST, repeats=1), groups)
-    apart = ~outcome.protocol.twins
+    apart = ~outcome.protocol.leaked
     assert np.flatnonzero(~apart).tolist() == list(range(12))
-    assert comparison.protocol["n_twins"] == 12
+    assert comparison.protocol["n_leaked"] == 12
     for head, entry in zip(comparison.heads, outcome.entries, strict=True):
         right = entry.predicted == data.label[outcome.protocol.test]
         assert head.test_accuracy == right.mean()
-        assert head.test_accuracy_without_twins == right[apart].mean()
-        low, high = head.test_accuracy_without_twins_ci
+        assert head.test_accuracy_without_leakage == right[apart].mean()
+        low, high = head.test_accuracy_without_leakage_ci
         assert low <= right[apart].mean() <= high
     assert [warning.partition(" of ")[0] for warning in comparison.warnings] == [
         "117",

@@ -52,7 +52,7 @@ def test_groups_are_never_divided(sizes, seed):
     label, group = label[order], group[order]
     found = make_protocol(data_of(label), Rules(folds=3, seed=seed), {"relatives": group})
     assert not found.predefined
-    assert not found.twins.any()
+    assert not found.leaked.any()
     assert not set(group[found.train]) & set(group[found.test])
     assert sorted([*found.train, *found.test]) == list(range(len(label)))
     assert set(label[found.test]) == set(label)  # there are groups enough to hold some of each out
@@ -70,14 +70,14 @@ def test_what_leads_from_training_to_test_is_told_by_its_kind():
     scene = groups.by_name(data.path, {"0.jpg": "x", "14.jpg": "x", "16.jpg": "x", "15.jpg": "y"})
     data.sha256[17] = data.sha256[1]
     found = make_protocol(data, Rules(), {"near-duplicates": scene})
-    assert found.twins.tolist() == [True, False, True, True, False, False]
+    assert found.leaked.tolist() == [True, False, True, True, False, False]
     assert [text.partition(" (of")[0] for text in found.warnings] == [
         "The training images hold byte-for-byte copies of 1 test image",
         "The training images hold near-duplicates of 2 test images",
     ]
     told = describe_protocol(data, found, Rules())
-    assert told["n_twins"] == 3
-    assert told["n_related"] == 5
+    assert told["n_leaked"] == 3
+    assert told["n_grouped"] == 5
 
 
 def test_groups_are_said_to_stay_in_one_fold():

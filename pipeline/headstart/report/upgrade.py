@@ -1,0 +1,52 @@
+"""Results of earlier schemas, brought to the present one; the only place that knows their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from headstart.core.records import Comparison
+from headstart.report import formatting
+
+_HEAD = {
+    "test_accuracy_without_twins": "test_accuracy_without_leakage",
+    "test_accuracy_without_twins_ci": "test_accuracy_without_leakage_ci",
+}
+_PROTOCOL = {"n_related": "n_grouped", "n_twins": "n_leaked"}
+_DUPLICATES = {
+    "test_images_with_twins_in_training": "leaked_test_images",
+    "contradicting": "label_conflicts",
+}
+
+
+def upgrade(results: object) -> object:
+    """Return the JSON document of ``results.json`` as the present schema has it.
+
+    The document is not checked: what is not of an earlier schema, or has not its shape, is returned
+    as it is, for `headstart.report.validation` to judge.
+    """
+    if not isinstance(results, Mapping) or results.get("schema") != 1:
+        return results
+    document = dict(results) | {"schema": Comparison.SCHEMA}
+    document["protocol"] = _renamed(document.get("protocol"), _PROTOCOL)
+    for key in ("heads", "baselines"):
+        if isinstance(document.get(key), list):
+            document[key] = [_titled(_renamed(head, _HEAD)) for head in document[key]]
+    insights = document.get("insights")
+    if isinstance(insights, Mapping) and "duplicates" in insights:
+        duplicates = _renamed(insights["duplicates"], _DUPLICATES)
+        document["insights"] = {**insights, "duplicates": duplicates}
+    return document
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - unchecked JSON
+    if not isinstance(value, Mapping):
+        return value
+    return {names.get(key, key): part for key, part in value.items()}
+
+
+def _titled(head: Any) -> Any:  # noqa: ANN401 - unchecked JSON
+    if not isinstance(head, Mapping):
+        return head
+    name = head.get("name", "")
+    return {**head, "title": formatting.title(name) if isinstance(name, str) else name}

@@ -1,0 +1,75 @@
+"""Results that earlier versions wrote: brought to the present schema, and reported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from headstart.core.records import Comparison
+from headstart.report import write_plots, write_report
+from headstart.report.upgrade import upgrade
+
+FILES = Path(__file__).parents[2] / "files"
+SCHEMA = json.loads(files("headstart.report").joinpath("results.schema.json").read_text())
+
+
+def former() -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((FILES / "results-schema-1/results.json").read_text())
+    return document
+
+
+def leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [leaf for part in value for leaf in leaves(part)] if isinstance(value, list) else [value]
+
+
+def test_former_results_become_results_of_the_present_schema():
+    results: Any = upgrade(former())
+    jsonschema.Draft202012Validator(SCHEMA).validate(results)
+    assert results["protocol"]["n_leaked"] == former()["protocol"]["n_twins"] == 4
+    assert results["insights"]["duplicates"]["leaked_test_images"]
+    assert [head["title"] for head in results["heads"]] == ["logistic regression", "kNN"]
+    assert [head["title"] for head in results["baselines"]] == ["most frequent class", "raw pixels"]
+
+
+def test_an_upgrade_keeps_every_figure():
+    titles = len(former()["heads"]) + len(former()["baselines"])
+    before, after = map(leaves, (former(), upgrade(former())))
+    assert len(after) == len(before) + titles
+    figures = [sorted(x for x in values if isinstance(x, float)) for values in (before, after)]
+    assert figures[0] == figures[1]
+
+
+def test_an_upgrade_of_the_present_schema_changes_nothing():
+    results = upgrade(former())
+    assert upgrade(results) is results
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        [],
+        "text",
+        {},
+        {"schema": 1},
+        {"schema": 1, "heads": [1], "insights": [], "protocol": 2},
+    ],
+)
+def test_an_upgrade_leaves_what_is_no_comparison_to_the_check(document):
+    results: Any = upgrade(document)
+    assert results == document or results["schema"] == Comparison.SCHEMA
+
+
+def test_former_results_make_a_report_and_plots(tmp_path):
+    folder = Path(shutil.copytree(FILES / "results-schema-1", tmp_path / "results"))
+    page = write_report(folder).read_text(encoding="utf-8")
+    for words in ("Without leakage", "kNN", "most frequent class", "train/disc/1.png"):
+        assert words in page
+    assert all(path.stat().st_size for path in write_plots(folder))
