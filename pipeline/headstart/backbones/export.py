@@ -36,6 +36,7 @@ from headstart.backbones.onnx_import.request import FILE, Order
 from headstart.core import sandbox
 from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
 from headstart.core.files import replacing
+from headstart.core.onnx_format import OPSET
 from headstart.core.records import Backbone, Choice, digest_of
 from headstart.datasets import demo
 from headstart.datasets.images import POLICY
@@ -43,7 +44,6 @@ from headstart.datasets.images import POLICY
 if TYPE_CHECKING:
     import torch
 
-OPSET = 18
 VERSION = 3  # of the file that this module builds; part of the cache key
 MIN_COSINE = 0.9999
 _LARGEST = 2**31  # bytes of a message of protobuf

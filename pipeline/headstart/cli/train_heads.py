@@ -210,6 +210,7 @@ def _write_model(comparison: Comparison, outcome: compare.Outcome, out: Path) ->
         summary,
         out / "model.onnx",
         novelty.learn(take(data.features, train), data.label[train], rows.group[train]),
+        family=result.name,
     )
     bundle.write_companions(out, comparison)
     return f"model.onnx: {agreement}"

@@ -22,7 +22,8 @@ from headstart.evaluation.metrics import LEVEL
 from headstart.finetune.config import ALL, HEAD, TOP, FinetuneConfig
 from headstart.finetune.division import Division, divide
 from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import FittedHead, TrainingSet
+from headstart.heads.search import FittedHead
+from headstart.heads.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from headstart.finetune.pilot import Pilot

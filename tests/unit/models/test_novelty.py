@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from headstart.core.linalg import normalise
 from headstart.heads import HEADS
-from headstart.heads.search import TrainingSet, stratified_folds
+from headstart.heads.folds import stratified_folds
+from headstart.heads.training_set import TrainingSet
 from headstart.models import bundle, novelty
 from headstart.models.predict import Model
 
