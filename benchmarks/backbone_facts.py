@@ -1,4 +1,4 @@
-"""Write backbones/facts.csv of the package: what torchvision and timm do not say of networks.
+"""Write backbones/facts.csv of the package: facts that torchvision and timm do not list.
 
 Usage: python benchmarks/backbone_facts.py [--only PART_OF_NAME] [--keras]
 

@@ -43,7 +43,7 @@ def benchmark(options: argparse.Namespace) -> None:
     for head in [*results["heads"], *results["baselines"]]:
         low, high = head["test_accuracy_ci"]
         print(
-            f"| {head['head']} | {head['cv_accuracy']:.1%} | "
+            f"| {head['name']} | {head['cv_accuracy']:.1%} | "
             f"{head['test_accuracy']:.1%} ({low:.1%}–{high:.1%}) |"
         )
     print(f"\n`headstart features` took {embedding:.0f} s, again with nothing new {again:.1f} s,")

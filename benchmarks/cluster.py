@@ -1,11 +1,11 @@
-"""A cluster that is simulated: how long a listing takes on how many workers, and what gives way.
+"""Simulate a cluster: how long 10^6 to 10^9 images take, and what breaks first.
 
     python benchmarks/cluster.py --record PHOTOS          # costs of single images on this machine
     python benchmarks/cluster.py                          # tables for 10^6 to 10^9 images
 
 Real: the planner that divides listings, the size of manifests and listings, the seconds an image
 costs (recorded, below). Simulated: the workers, the driver that serves one after the other, and
-their misfortunes. A shard's cost is drawn from the recorded images' mean and deviation.
+their failures. A shard's cost is drawn from the recorded images' mean and deviation.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 The ordinary loop reads, decodes and augments every image again and runs the frozen part in torch;
 the top, its arithmetic and the batches are the same. The bound is the top's forward and backward
-pass alone, on a batch that is at hand. Prints medians of rounds.
+pass alone, on a batch in memory. Prints medians of rounds.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from headstart import backbones, datasets
 from headstart.backbones import export
 from headstart.core.records import Choice
 from headstart.finetune import activations, boundary, views
-from headstart.finetune.batches import PhotoBatches, StoredBatches
+from headstart.finetune.batches import LabelledPhotos, PhotoBatches, StoredBatches
 from headstart.finetune.depthwise import QuickDepthwise
 from headstart.finetune.model import Classifier, Pixels
+from headstart.finetune.photos import Photo
 
 BATCH, VIEWS, CLASSES = 32, 2, 10
 
@@ -54,9 +55,7 @@ def main() -> None:
 def benchmark(folder: str, images: int, rounds: int) -> None:
     listing = datasets.open_source(folder)
     photos = [
-        activations.Photo(
-            listing, ref, hashlib.sha256(datasets.read(listing, ref)[0]).digest(), VIEWS
-        )
+        Photo(listing, ref, hashlib.sha256(datasets.read(listing, ref)[0]).digest(), VIEWS)
         for ref in listing.images[:images]
     ]
     choice = Choice(backbones.DEFAULT)
@@ -70,7 +69,7 @@ def benchmark(folder: str, images: int, rounds: int) -> None:
     cached = Classifier(top, *start).eval()
     ordinary = Classifier(Pixels(built.headless(), built.mean, built.std), *start).eval()
     classes = np.arange(len(photos)) % CLASSES
-    parts = (photos, photos[:1]), (classes, classes[:1])
+    parts = LabelledPhotos(photos, classes), LabelledPhotos(photos[:1], classes[:1])
     model = export.model_file(dataclasses.replace(choice, layer=layer.name, pool="flatten"))[0]
     with tempfile.TemporaryDirectory() as place:
         filling = time.perf_counter()

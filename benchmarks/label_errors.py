@@ -1,11 +1,11 @@
-"""Label errors: how many of known ones are found, and how many of those found are errors.
+"""Label errors: how many flipped labels are suspected, and how many suspects were flipped.
 
 Usage: python benchmarks/label_errors.py STORE [--seeds 3] [--rate 0.05] [--heads NAMES]
 
 Labels of training images are changed, either to any other class or, harder, to the class that they
 are confused with most; then the suspects of ``headstart train-heads`` are compared with what was
-changed. The labels as they are given count as right, so errors that they already have count against
-the method. ``bound`` shows how much that is: the ranking by models that never saw a changed label.
+changed. The original labels count as right, so errors that they already have count against the
+method. ``bound`` shows how much that is: the ranking by models that never saw a changed label.
 ``one pass`` leaves out the second round without the first one's suspects, ``margin`` ranks by
 cleanlab's other score, and with --heads so do the out-of-fold probabilities of other heads.
 """

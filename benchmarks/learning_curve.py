@@ -1,4 +1,4 @@
-"""How often the learning curve's interval for twice the images covers what they really bring.
+"""How often the learning curve's interval for twice as many images covers the truth.
 
 Usage: python benchmarks/learning_curve.py STORE... [--draws 20] [--head NAME] [--json FILE]
 

@@ -24,13 +24,13 @@ PAGES = alternate.ROOT / "docs" / "benchmarks"
 
 def parser(doc: str) -> argparse.ArgumentParser:
     """Return a parser that shows the script's docstring as its help, with ``--write``."""
-    made = argparse.ArgumentParser(
+    result = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument(
+    result.add_argument(
         "--write", action="store_true", help="write the results to the page in docs/benchmarks/"
     )
-    return made
+    return result
 
 
 @contextlib.contextmanager
@@ -88,15 +88,26 @@ def header(script: str, arguments: Sequence[str]) -> str:
     facts = alternate.machine()
     versions = {"Python": facts["python"], **facts["versions"]}
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
-    machine = f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB"
     rows = {
         "command": f"`{command(script, arguments)}`",
-        "measured": f"{datetime.date.today().isoformat()}, commit {commit()}",
-        "machine": f"{machine}; {' '.join(facts['flags'])}",
+        "measured": when(),
+        "machine": where(),
         "versions": packages,
     }
     lines = [f"| script | [`benchmarks/{script}`](../../benchmarks/{script}) |", "|---|---|"]
     return "\n".join(lines + [f"| {key} | {value} |" for key, value in rows.items()])
+
+
+def when() -> str:
+    """Return the date and the commit."""
+    return f"{datetime.date.today().isoformat()}, commit {commit()}"
+
+
+def where() -> str:
+    """Return the processor, its cores, memory and the instruction sets that matter here."""
+    facts = alternate.machine()
+    flags = " ".join(facts["flags"])
+    return f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB; {flags}"
 
 
 def command(script: str, arguments: Sequence[str]) -> str:

@@ -1,11 +1,11 @@
-"""What a cluster costs and brings: one process with threads against workers on Ray, in turn.
+"""Workers on Ray against threads of one process, in turn.
 
     python benchmarks/scaling.py PHOTOS [--images 480] [--rounds 3] [--shard-size 40]
 
 Every round embeds the same photos four times into new stores: one file by 1 and 2 threads of this
 process, and a folder by 1 and 2 workers on Ray. The cluster is started once. What workers need
-to get ready is measured by a run over two images and told by itself; images per second are without
-it, because it does not grow with the work.
+to get ready is measured by a run over two images and printed separately; images per second exclude
+it, because it does not grow with the number of images.
 """
 
 from __future__ import annotations

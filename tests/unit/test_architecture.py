@@ -67,7 +67,7 @@ HEAVY = "torch torchvision timm keras sklearn skl2onnx onnx scipy ray cleanlab".
 NETWORKS = {
     f"finetune/{name}.py"
     for name in (
-        "activations batches boundary depthwise model pilot preparation training views".split()
+        "activations batches boundary depthwise model preparation timing training views".split()
     )
 }
 MAX_LINES = 450

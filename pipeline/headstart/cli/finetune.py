@@ -26,7 +26,13 @@ from headstart.evaluation.compare.finetuned import compare_tuned
 from headstart.evaluation.splits.config import PREDEFINED
 from headstart.features import store
 from headstart.features.embed import EmbedConfig, Hooks, embed
-from headstart.finetune import FinetuneConfig, Tuned, advise, finetune, refuse
+from headstart.finetune import (
+    FinetuneConfig,
+    FinetuneResult,
+    advise,
+    check_trainable,
+    finetune,
+)
 from headstart.finetune.config import TOP
 from headstart.finetune.stage import FEATURES
 from headstart.heads.linear import estimator_of
@@ -54,7 +60,7 @@ _WRITTEN = "backbone.onnx, backbone.safetensors, model.onnx, history.json, curve
     "--advise",
     "advise_",
     is_flag=True,
-    help="Train nothing; predict gain, time and risk of every mode, from a short trial.",
+    help="Train nothing; predict gain, time and risk of every mode.",
 )
 @click.option(
     "--views",
@@ -91,13 +97,13 @@ def command(
     """Fine-tune a backbone on the training images of DATA.
 
     head trains a new classifier on the frozen base, top the layers behind a boundary as well, all
-    everything. The same command continues after an interrupt. With --advise, says which of them is
+    everything. The same command continues after an interrupt. With --advise, predicts which mode is
     worth its time.
     """
     weight = None if class_weight == "none" else class_weight
     config = FinetuneConfig(class_weight=weight, **given)  # type: ignore[arg-type]
     choice = Choice(backbone, weights)
-    refuse(choice, config)
+    check_trainable(choice, config)
     if advise_:
         print_advice(_advice(data, choice, out, config), json_)
     elif out is None:
@@ -111,7 +117,7 @@ def _fine_tune(data: str, choice: Choice, out: Path, config: FinetuneConfig, jso
     make_folder(out)
     with hooks("fine-tuning") as told:
         frozen = _embedded(data, choice, out / "frozen.h5", config, told)
-        tuned = finetune(data, frozen, choice, out, config, told.notice, told.progress)
+        tuned = finetune(data, frozen, choice, out, config, told)
         _compare(data, frozen, tuned, out, config, told)
     results = read_results(out / "results.json")
     if json_:
@@ -124,13 +130,13 @@ def _fine_tune(data: str, choice: Choice, out: Path, config: FinetuneConfig, jso
 def _advice(data: str, choice: Choice, out: Path | None, config: FinetuneConfig) -> dict[str, Any]:
     """Advise; without a folder that keeps them, features are computed for this once."""
     if config.mode != TOP:
-        raise InputError("--advise looks at every mode; leave out --mode")
+        raise InputError("--advise compares all modes; omit --mode")
     with ExitStack() as stack:
         told = stack.enter_context(hooks("advice"))
         folder = out or Path(stack.enter_context(TemporaryDirectory(prefix="headstart-advice-")))
         make_folder(folder)
         frozen = _embedded(data, choice, folder / "frozen.h5", config, told)
-        return advise(data, frozen, choice, config, told.notice)
+        return advise(data, frozen, choice, config, told)
 
 
 def _embedded(
@@ -141,13 +147,18 @@ def _embedded(
 
 
 def _compare(
-    data: str, frozen: FeatureSet, tuned: Tuned, out: Path, config: FinetuneConfig, told: Hooks
+    data: str,
+    frozen: FeatureSet,
+    tuned: FinetuneResult,
+    out: Path,
+    config: FinetuneConfig,
+    told: Hooks,
 ) -> None:
     """Write the classifier, then everything that the comparison with the frozen heads says."""
     choice = Choice(str(tuned.backbone))
     features = _embedded(data, choice, out / FEATURES, config, told)
     named = tuned.division.named(frozen), tuned.division.named(features)
-    estimator = estimator_of(tuned.weight, tuned.bias, tuned.division.known)
+    estimator = estimator_of(tuned.weight, tuned.bias, tuned.division.classes)
     history = tuned.history
     held = tuned.division.validation
     right = estimator.predict(features.features[held]) == features.label[held]
