@@ -89,7 +89,7 @@ def test_wrong_usage_exits_with_2(headstart, words):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["features", "absent", "--out", "s.h5"], "no such folder"),
+        (["features", "absent", "--out", "s.h5"], "no such file or folder"),
         (["features", ".", "--out", "s.h5"], "no images"),
         (["verify", "absent.h5"], "no feature store"),
         (["train-heads", "absent.h5", "--out", "o"], "no feature store"),

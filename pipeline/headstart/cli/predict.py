@@ -11,7 +11,7 @@ import click
 from headstart.cli.options import FILE, as_json, device, warn, workers
 from headstart.cli.rows import FORMATS, Layout, writer
 from headstart.core.errors import one_line
-from headstart.datasets.inputs import kind_of
+from headstart.datasets import inputs
 from headstart.models.predict import Model, Prediction, predict
 
 
@@ -42,7 +42,7 @@ def command(
     device: str,
     json_: bool,
 ) -> None:
-    """Classify images: files, folders, patterns, CSV manifests, or - for a list on stdin.
+    """Classify images: files, any source that features takes, or - for a list on stdin.
 
     Rows come in the order of the images, as soon as they are known. An image that cannot be used
     is a row with an error; one that is unlike all that the model was trained on is marked.
@@ -52,8 +52,8 @@ def command(
     if (out is not None) + (format_ is not None) + json_ > 1:
         raise click.UsageError("choose one of --out, --format and --json")
     classifier = Model(model, device)
-    for path in paths:  # a slip in the last one is told before the first image
-        kind_of(path)
+    for path in paths:  # so that a typing error in the last one shows before the first image
+        inputs.check(path)
     warn(classifier.backbone)
     layout = Layout(classifier.classes, top_k, classifier.threshold is not None)
     found = predict(classifier, paths, workers, min_confidence)

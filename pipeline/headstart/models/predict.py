@@ -11,15 +11,13 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import ImageError, InputError
 from headstart.core.parallel import available_cores, run_threads
-from headstart.datasets import stream
-from headstart.datasets.images import read_file
+from headstart.datasets import SourceImage, read, stream
 from headstart.models.classifier import Model
 
 __all__ = ["UNKNOWN", "Model", "Prediction", "predict"]
@@ -65,8 +63,8 @@ def predict(
 
     Args:
         model: the classifier.
-        paths: image files, folders, CSV manifests and patterns; ``-`` for the lines on stdin; see
-            `headstart.datasets.inputs`.
+        paths: image files, and every source that features are extracted from; ``-`` for the
+            lines on stdin; see `headstart.datasets.inputs`.
         workers: threads; None means one per core.
         min_confidence: the probability below which the label is `UNKNOWN`.
 
@@ -100,8 +98,8 @@ def predict(
 
 
 def _throttled(
-    chunks: Iterable[list[Path]], slots: threading.Semaphore
-) -> Iterator[tuple[int, list[Path]]]:
+    chunks: Iterable[list[SourceImage]], slots: threading.Semaphore
+) -> Iterator[tuple[int, list[SourceImage]]]:
     """Number the chunks, and hand one out only when few enough are under way.
 
     While there is none to hand out, nothing is handed out now and then, so that a worker who waits
@@ -114,16 +112,13 @@ def _throttled(
         yield (next(numbers) if chunk else _IDLE), chunk
 
 
-def _chunks(paths: Iterable[Path | None], size: int) -> Iterator[list[Path]]:
-    """Yield the paths some at a time; None among them means that those at hand must not wait.
-
-    If none is at hand then, no path is what is yielded.
-    """
-    chunk: list[Path] = []
-    for path in paths:
-        if path is not None:
-            chunk.append(path)
-        if path is None or len(chunk) == size:
+def _chunks(images: Iterable[SourceImage | None], size: int) -> Iterator[list[SourceImage]]:
+    """Yield some images at a time; at None, those collected so far, which may be none."""
+    chunk: list[SourceImage] = []
+    for image in images:
+        if image is not None:
+            chunk.append(image)
+        if image is None or len(chunk) == size:
             yield chunk
             chunk = []
     if chunk:
@@ -131,17 +126,17 @@ def _chunks(paths: Iterable[Path | None], size: int) -> Iterator[list[Path]]:
 
 
 def _predict_chunk(
-    model: Model, min_confidence: float, item: tuple[int, list[Path]]
+    model: Model, min_confidence: float, item: tuple[int, list[SourceImage]]
 ) -> tuple[int, list[Prediction]]:
-    number, paths = item
+    number, images = item
     found: dict[int, Prediction] = {}
     waiting: dict[int, NDArray[np.uint8]] = {}
-    for at, path in enumerate(paths):
+    for at, image in enumerate(images):
         try:
-            waiting[at] = model.decode(read_file(path)[0])
+            waiting[at] = model.decode(read(*image)[0])
         except ImageError as error:
-            found[at] = Prediction(str(path), "", (), str(error))
-        if waiting and (len(waiting) == model.batch or at == len(paths) - 1):
+            found[at] = Prediction(image.path, "", (), str(error))
+        if waiting and (len(waiting) == model.batch or at == len(images) - 1):
             answers = model.answer(np.stack(list(waiting.values())))
             for place, scores, distance in zip(
                 waiting, answers.probabilities, answers.distance.tolist(), strict=True
@@ -150,7 +145,7 @@ def _predict_chunk(
                 label = model.classes[best] if scores[best] >= min_confidence else UNKNOWN
                 known = model.threshold is not None
                 found[place] = Prediction(
-                    path=str(paths[place]),
+                    path=images[place].path,
                     label=label,
                     probabilities=tuple(scores.tolist()),
                     error="",
@@ -158,4 +153,4 @@ def _predict_chunk(
                     unlike=distance > model.threshold if model.threshold is not None else None,
                 )
             waiting.clear()
-    return number, [found[at] for at in range(len(paths))]
+    return number, [found[at] for at in range(len(images))]

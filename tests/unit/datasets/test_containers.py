@@ -128,7 +128,7 @@ class TestArchives:
         tar(tmp_path / "0.tar", PHOTOS)
         assert "there is no" in refused(tmp_path / "{0..1}.tar")
         assert "no file matches" in refused(tmp_path / "*.zip")
-        assert "no range" in refused(tmp_path / "{5..1}.tar")
+        assert "not a range" in refused(tmp_path / "{5..1}.tar")
 
     @pytest.mark.parametrize(
         "name", ["../x.png", "/etc/x.png", "a/../../x.png", "C:/x.png", "..\\x.png"]
@@ -136,7 +136,7 @@ class TestArchives:
     @pytest.mark.parametrize("write", [tar, zipped])
     def test_names_that_lead_out_are_refused(self, tmp_path: Path, name: str, write):
         packed = write(tmp_path / ("x.tar" if write is tar else "x.zip"), PHOTOS | {name: photo(1)})
-        assert "lead out" in refused(packed)
+        assert "outside of its folder" in refused(packed)
 
     @pytest.mark.parametrize(
         "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
@@ -277,7 +277,7 @@ class TestWebDataset:
     @pytest.mark.parametrize(
         ("members", "message"),
         [
-            (["0.png", "1.png", "0.cls", "1.cls"], "do not lie together"),
+            (["0.png", "1.png", "0.cls", "1.cls"], "are not adjacent"),
             (["0.png", "0.cls", "1.png", "1.cls", "0.png", "0.cls"], "twice"),
             (["0.png", "0.jpg", "0.cls"], "several images"),
         ],
@@ -288,9 +288,9 @@ class TestWebDataset:
 
     def test_a_companion_that_is_no_label_is_named(self, tmp_path: Path):
         files = {"0.png": photo(1), "0.json": b"{"}
-        assert "0.json is no JSON" in refused(tar(tmp_path / "x.tar", files))
+        assert "0.json is not JSON" in refused(tar(tmp_path / "x.tar", files))
         files = {"0.png": photo(1), "0.cls": b"\xff\xfe"}
-        assert "0.cls is no label" in refused(tar(tmp_path / "x.tar", files))
+        assert "0.cls is not a label" in refused(tar(tmp_path / "x.tar", files))
 
 
 FEATURES = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
@@ -356,10 +356,10 @@ class TestParquet:
     @pytest.mark.parametrize(
         ("table", "message"),
         [
-            ({"x": [1]}, "no column of images"),
+            ({"x": [1]}, "no column"),
             ({"image": [b"1"], "label": [[1]]}, "neither text nor"),
             ({"image": [b"1"], "label": [0.5]}, "neither text nor"),
-            ({"image": [b"1"], "split": ["later"]}, "is no split"),
+            ({"image": [b"1"], "split": ["later"]}, "not a split"),
             ({"image": pa.array([], pa.binary())}, "no rows"),
         ],
     )
@@ -445,10 +445,10 @@ class TestMetadata:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ('{"file_name": "../x.png"}', "no file in this folder"),
-            ('{"file_name": "/x.png"}', "no file in this folder"),
+            ('{"file_name": "../x.png"}', "not a file in this folder"),
+            ('{"file_name": "/x.png"}', "not a file in this folder"),
             ('{"name": "x.png"}', "expected an object with file_name"),
-            ("{", "line 1: no JSON"),
+            ("{", "line 1: not JSON"),
             ('{"file_name": "a/0.png", "label": "x"}\n{"file_name": "a/0.png"}', "twice"),
             ('{"file_name": "zz.png"}', "none of the 1 images"),
         ],
@@ -506,7 +506,7 @@ class TestArrays:
         assert contents(listing) == {str(k): photo(k) for k in range(3)}
 
     def test_what_cannot_be_used(self, tmp_path: Path):
-        assert "no data set of images" in refused(self.write(tmp_path / "a.h5", x=np.zeros((2, 4))))
+        assert "no data set" in refused(self.write(tmp_path / "a.h5", x=np.zeros((2, 4))))
         wrong = self.write(tmp_path / "b.h5", images=np.zeros((2, 4, 4), np.uint8), labels=[1])
         assert "2 images need one value each" in refused(wrong)
         with h5py.File(tmp_path / "c.h5", "w") as file:
@@ -580,7 +580,7 @@ def test_a_part_can_be_sent_to_another_process(tmp_path: Path):
     pq.write_table(arrow(), tmp_path / "x.parquet")
     for source in (*made, tmp_path / "x.parquet"):
         listing = open_source(str(source))
-        some = pickle.loads(pickle.dumps(sources.part(listing, [5, 1])))
+        some = pickle.loads(pickle.dumps(sources.subset(listing, [5, 1])))
         assert some.images == (listing.images[5], listing.images[1])
         assert some.classes == listing.classes
         assert contents(some) == {ref.path: sources.read(listing, ref)[0] for ref in some.images}

@@ -285,7 +285,7 @@ def test_a_single_file_is_no_source(tmp_path):
 
 def test_a_pipe_is_no_manifest(tmp_path):
     os.mkfifo(tmp_path / "list.csv")
-    assert "no such folder or manifest" in refused(tmp_path / "list.csv")
+    assert "no such file or folder" in refused(tmp_path / "list.csv")
 
 
 def test_a_folder_without_images_says_what_was_expected_and_found(tmp_path):
@@ -477,7 +477,7 @@ def test_groups_are_read_from_the_manifest_or_a_table_of_their_own(photos):
         ),
         ("g.csv", "path,group\na.jpg,\n", "names no group"),
         ("g.csv", "", "is empty; expected a header with path,group"),
-        ("g.json", "{}", "is no table of groups; give a .csv or .tsv file"),
+        ("g.json", "{}", "not a table of groups; give a .csv or .tsv"),
     ],
 )
 def test_groups_that_cannot_be_used(name, text, part, tmp_path):
@@ -489,10 +489,10 @@ def test_groups_that_cannot_be_used(name, text, part, tmp_path):
 def test_a_manifest_that_cannot_be_read(photos, monkeypatch):
     file = manifest(photos, "path,label\ncat/1.jpg,cat\n")
 
-    def forbid(path):
+    def forbid(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", forbid)
+    monkeypatch.setattr(Path, "open", forbid)
     assert "Permission denied" in refused(file)
 
 
@@ -811,8 +811,8 @@ def test_a_folder_that_cannot_be_made(tmp_path, datasets):
         ("flowers", "did you mean Flowers102"),
         ("zzz", "choose one of: CIFAR10"),
         ("", "(empty)"),
-        ("FakeData", "holds no photos with one class each"),
-        ("VOCDetection", "holds no photos with one class each"),
+        ("FakeData", "has no photos with one class each"),
+        ("VOCDetection", "has no photos with one class each"),
         ("kinetics", "torchvision's Kinetics"),
         ("a\nb", "a\\nb"),
     ],

@@ -173,10 +173,10 @@ class TestStream:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            ("missing", r"^no such file or folder: .*/missing$"),
+            ("missing", r"^no such file or folder: .*/missing;"),
             ("missing.csv", "no such file or folder"),
-            ("mis\nsing", r"^no such file or folder: .*/mis\\nsing$"),
-            ("nul\0", r"^no such file or folder: .*/nul\\x00$"),
+            ("mis\nsing", r"^no such file or folder: .*/mis\\nsing;"),
+            ("nul\0", r"^no such file or folder: .*/nul\\x00;"),
             ("n" * 300, r"^cannot read .*: File name too long$"),
             ("good.png/below", r"^no such file or folder: "),
             ("empty", "no images in "),

@@ -245,7 +245,7 @@ def _largest_first(
         images = tuple((ref.path, ref.label, ref.split) for ref in refs)
         used = {ref.label for ref in refs if ref.label is not None}
         classes = tuple(sorted(used, key=place.__getitem__))
-        reader = datasets.reader(listing, refs)
+        reader = listing.reader and listing.reader.subset(ref.path for ref in refs)
         yield Task(listing.root.absolute(), images, classes, listing.name, *tasks[at], reader)
 
 
@@ -366,7 +366,7 @@ def _samples(listing: Listing) -> tuple[Listing, tuple[int, ...]]:
     chosen = random.Random(count).sample(range(count), min(_SAMPLES, count))
     states = {number: datasets.state(listing, listing.images[number]) for number in chosen}
     there = {number: state[0] for number, state in states.items() if state}
-    some = datasets.part(listing, there)
+    some = datasets.subset(listing, there)
     return dataclasses.replace(some, root=some.root.absolute()), tuple(there.values())
 
 

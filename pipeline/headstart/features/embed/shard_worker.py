@@ -26,6 +26,7 @@ from headstart.backbones.inference import parity
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import HeadstartError, OutputError, StoreError, StoreInUse, one_line
 from headstart.core.files import cannot_write, replacing, sha256_of
+from headstart.core.reading import ImageReader
 from headstart.core.records import ImageRef, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
 from headstart.features.embed.single_file import Facts, fill
@@ -63,13 +64,13 @@ class Task(NamedTuple):
     name: str
     file: str
     old: str
-    reader: datasets.Reader | None
+    reader: ImageReader | None
 
     @property
     def listing(self) -> Listing:
         """The images as a listing."""
         images = tuple(ImageRef(*image) for image in self.images)
-        return datasets.listed(self.root, images, self.classes, self.name, self.reader)
+        return Listing(self.root, images, self.classes, {}, self.name, self.reader)
 
 
 @dataclass(frozen=True)
