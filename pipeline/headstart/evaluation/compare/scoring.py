@@ -14,7 +14,6 @@ from headstart.core.records import FeatureSet, HeadResult
 from headstart.evaluation import metrics
 from headstart.heads import HEADS
 from headstart.heads.search import FittedHead
-from headstart.report import formatting
 
 LARGE_MODEL = 100  # MB that a head may add to a model file without a word
 DENSE_CLASSES = 100  # with more, a confusion matrix is written without its zeros
@@ -169,7 +168,7 @@ def _result(entry: Entry, test: HeldOut, **against: Any) -> HeadResult:  # noqa:
     without, without_ci = test.without_leakage(correct)
     return HeadResult(
         name=head.name,
-        title=formatting.title(head.name),
+        title=head.title,
         backbone=entry.backbone,
         approximation=head.approximation,
         params=head.params,
