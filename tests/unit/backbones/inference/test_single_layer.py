@@ -198,7 +198,7 @@ def test_a_layer_given_twice_is_refused(several, tmp_path):
     done = CliRunner().invoke(
         cli, ["export", "torchvision:resnet18", "--layer", "a", "--layer", "a", "--out", "x.onnx"]
     )
-    assert "--layer a is given twice" in str(done.exception)
+    assert "layer a is repeated" in str(done.exception)
 
 
 def test_a_damaged_layer_is_repaired(several, image_folder, tmp_path):

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headstart import EmbedConfig
-from headstart.features.embed import embed
+from headstart.features.embed import EmbedConfig, embed
 
 CLASSES = ("bark", "cloth", "drain")
 N_TEST = 3

@@ -7,10 +7,9 @@ import shutil
 
 import numpy as np
 import pytest
-from headstart import EmbedConfig
 from headstart.backbones.inference.runner import Runner
 from headstart.features import store
-from headstart.features.embed import embed
+from headstart.features.embed import EmbedConfig, embed
 from headstart.models.serve.neighbours import TrainingImages, find
 
 
