@@ -9,7 +9,8 @@ import h5py
 import onnx
 import pytest
 from headstart.backbones.inference import parity
-from headstart.backbones.inference.runner import METADATA, Runner
+from headstart.backbones.inference.description import METADATA
+from headstart.backbones.inference.runner import Runner
 from headstart.core.records import Backbone
 from headstart.heads import HEADS
 
