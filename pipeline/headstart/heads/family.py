@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from headstart.core.parallel.blas import one_thread_each, run_parallel
 from headstart.heads import sampling
 from headstart.heads.scoring import accuracy
-from headstart.heads.search import Candidate, FittedHead, class_probabilities, finish, forget_all_but_best
+from headstart.heads.search import (
+    Candidate,
+    FittedHead,
+    class_probabilities,
+    finish,
+    forget_all_but_best,
+)
 from headstart.heads.training_set import Fold, TrainingSet
 
 if TYPE_CHECKING:
