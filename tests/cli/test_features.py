@@ -3,7 +3,7 @@
 import json
 
 import onnx
-from headstart.backbones.inference.runner import METADATA
+from headstart.backbones.inference.description import METADATA
 from headstart.features import store
 
 

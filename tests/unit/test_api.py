@@ -4,9 +4,6 @@ import ast
 import csv
 import inspect
 import pickle
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import headstart as hs
@@ -20,8 +17,6 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
-
-DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -193,23 +188,3 @@ def test_a_head_saved_as_skops_predicts_the_same(name, tmp_path):
     assert all(kind.startswith("sklearn.") for kind in unknown), unknown
     again = load(path, trusted=unknown)
     np.testing.assert_array_equal(again.predict_proba(features), estimator.predict_proba(features))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["tutorial.md"])
-def test_a_document_runs(name, tmp_path):
-    """Every ``$ headstart`` line and every Python block, in order, in one folder."""
-    text = (DOCS / name).read_text()
-    code = []
-    for kind, body in re.findall(r"```(console|python)\n(.*?)```", text, re.S):
-        if kind == "python":
-            code.append(body)
-            continue
-        for words in re.findall(r"^\$ headstart (.*)$", body, re.M):
-            call = [sys.executable, "-c", "from headstart.cli import main; main()", *words.split()]
-            code.append(f"import subprocess\nsubprocess.run({call!r}, check=True)\n")
-    (tmp_path / "tutorial.py").write_text("\n".join(code))
-    done = subprocess.run(
-        [sys.executable, "tutorial.py"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr

@@ -143,13 +143,13 @@ def export_backbone(
         OutputError: the file cannot be written.
     """
     from headstart.backbones import export
-    from headstart.backbones.inference.runner import Runner
+    from headstart.backbones.inference.description import describe
     from headstart.core.files import replacing
 
     model, parity = export.model_file(choice(backbone, weights, layers, pool, preprocess))
     with replacing(Path(out)) as partial:
         shutil.copyfile(model, partial)
-    warning = Runner(Path(out)).backbone.warning
+    warning = describe(Path(out)).warning
     with showing("export", hooks) as shown:
         if warning:
             shown.notice(f"WARNING: {one_line(warning)}")

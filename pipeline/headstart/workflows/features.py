@@ -248,8 +248,9 @@ def verify(path: StrPath, *, repair: bool = False) -> Verification:
 
 
 def _model_drift(path: Path) -> Drift:
+    from headstart.backbones.inference.description import MODEL_METADATA
     from headstart.backbones.inference.parity import check_metadata
-    from headstart.backbones.inference.runner import MODEL_METADATA, Runner
+    from headstart.backbones.inference.runner import Runner
     from headstart.models import seal
 
     runner = Runner(path)

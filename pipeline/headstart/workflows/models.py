@@ -148,22 +148,21 @@ def serve(
         InputError: the address cannot be listened on.
         BackboneError: the model cannot be used.
     """
-    from headstart.models.serve import serve
+    from headstart.models.serve import ServeConfig, serve
 
     with showing("serve", hooks) as shown:
         recorded, tested = _training_images(Path(model).parent, shown) if nearest else ([], set())
-        serve(
-            Path(model),
-            host,
-            port,
+        config = ServeConfig(
+            host=host,
+            port=port,
             stores=[Path(path) for path in stores] or recorded,
             tested=tested,
             nearest=nearest,
             max_bytes=max_mb << 20,
             workers=workers,
             device=device,
-            notice=shown.notice,
         )
+        serve(model, config, shown.notice)
 
 
 def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:
@@ -177,5 +176,5 @@ def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:
         answers = read_answers(folder / "predictions.csv") or []
         return report.store_paths(folder), {answer.path for answer in answers}
     except InputError as error:
-        hooks.notice(f"without the training images that the results name: {error}")
+        hooks.notice(f"nearest training images are not available: {error}")
         return [], set()

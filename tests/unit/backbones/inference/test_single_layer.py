@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner
 from headstart.backbones import export
 from headstart.backbones.inference import parity as certificate
+from headstart.backbones.inference.description import METADATA, OUTPUT, output_names
 from headstart.backbones.inference.precision import variant
-from headstart.backbones.inference.runner import METADATA, OUTPUT, Runner, output_names
+from headstart.backbones.inference.runner import Runner
 from headstart.backbones.inference.single_layer import one_layer
 from headstart.cli import cli
 from headstart.core.errors import BackboneError, StoreError

@@ -33,7 +33,7 @@ class Served:
         self.said: list[str] = []
         for line in self.process.stderr:
             self.said.append(line.rstrip("\n"))
-            if ready := re.match(r"serving .* at (http://(\S+):(\d+)) \(Ctrl", line):
+            if ready := re.match(r"serving .* at (http://(\S+):(\d+)) \(press Ctrl", line):
                 self.url, self.host, self.port = ready[1], ready[2], int(ready[3])
                 break
         else:
