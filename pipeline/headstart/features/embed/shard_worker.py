@@ -31,7 +31,7 @@ from headstart.core.records import ImageRef, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
 from headstart.features.embed.single_file import Facts, fill
 from headstart.features.embed.worker import Care
-from headstart.features.store import Contents, seal_told
+from headstart.features.store import Contents, recorded_hash
 
 Result = TypeVar("Result")
 
@@ -212,7 +212,7 @@ class _Shards:
         return Done(
             task.file,
             file,
-            seal_told(folder / file),
+            recorded_hash(folder / file),
             dataclasses.replace(summary, failed=summary.failed[:_SHOWN]),
             socket.gethostname(),
             threading.get_native_id(),
