@@ -242,7 +242,9 @@ def export_foreign(candidate: Foreign, path: Path) -> Parity:
     with replacing(path) as partial, TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         given = candidate.order.to_json()
-        told = sandbox.call(f"{__name__}:graft_file", candidate.path, made, kind=FILE, given=given)
+        told = sandbox.call(
+            f"{__name__}:graft_file", candidate.path, made, kind=FILE, options=given
+        )
         made.replace(partial)
     return Parity.from_json(told)
 
