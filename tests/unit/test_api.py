@@ -12,7 +12,8 @@ from headstart import FeatureStore, export_features
 from headstart.core.errors import HeadstartError, InputError
 from headstart.features.embed import EmbedConfig, embed
 from headstart.heads import HEADS, saving
-from headstart.heads.search import TrainingSet, stratified_folds
+from headstart.heads.folds import stratified_folds
+from headstart.heads.training_set import TrainingSet
 
 
 @pytest.fixture(scope="module")
