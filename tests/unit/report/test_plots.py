@@ -63,5 +63,5 @@ def test_the_learning_curve_shows_sizes_law_and_forecast():
         xs = [float(circle.get("cx")) for circle in found]
         assert xs == sorted(set(xs))
         assert ("90.0 %" in drawn) == (circles == 7)
-        assert (circles > 0) == ("Learning curve of k" in drawn)
+        assert (circles > 0) == ("Learning curve, k" in drawn)
         assert "nan" not in drawn
