@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from headstart.core.errors import one_line
+from headstart.report.sections import summaries
 
 _WIDTH = 160  # at most, wherever it is printed
 _TITLES = ("test", "95 % interval", "CV accuracy", "macro F1", "log loss", "ECE", "s")
@@ -42,31 +43,8 @@ def print_table(results: dict[str, Any]) -> None:
         f"{protocol['n_train']:,}, scored once on {protocol['n_test']:,} test images "
         f"({data['test_split']})"
     )
-    _print_insights(results)
-
-
-def _print_insights(results: dict[str, Any]) -> None:
-    """Print what else the features told, a line each, where there is something to tell."""
-    insights = results["insights"]
-    copies = insights["duplicates"]
-    if copies["images"]:
-        click.echo(
-            f"duplicates.csv: {copies['images']:,} images in {copies['groups']:,} "
-            f"{'group' if copies['groups'] == 1 else 'groups'} of copies"
-        )
-    found = insights["label_errors"]
-    if found["suspects"]:
-        click.echo(
-            f"label_issues.csv: {found['suspects']:,} of {found['images']:,} training labels are in"
-            " doubt, the most doubtful first"
-        )
-    doubling = insights["learning_curve"]["doubling"]
-    if doubling:
-        low, high = doubling["gain_ci"]
-        click.echo(
-            f"twice as many training images would bring about {100 * doubling['gain']:+.1f} points"
-            f" of accuracy ({100 * low:+.1f} to {100 * high:+.1f})"
-        )
+    for line in summaries(results):
+        click.echo(line)
     backbones = results["backbones"]
     if len(backbones) > 1 and backbones[0]["scores"]:  # a fine-tuned one has none
         _print_scores(backbones)

@@ -158,7 +158,7 @@ def test_pointing_at_the_map_shows_the_image(page):
     assert page.locator("#seen img, #seen canvas").count() == 1
 
 
-@pytest.mark.parametrize(("colour", "groups"), [("split", 2), ("answer", 3), ("class", 3)])
+@pytest.mark.parametrize(("colour", "groups"), [("split", 2), ("prediction", 3), ("class", 3)])
 def test_the_map_is_coloured_by_what_was_chosen(page, colour, groups):
     page.check(f"input[name=colour][value={colour}]")
     assert page.locator("#plane .legend .traces").count() == groups
