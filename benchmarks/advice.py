@@ -1,28 +1,26 @@
-"""How often the advice on fine-tuning was right: what it said beside what really came.
+"""How good the advice on fine-tuning is: recorded runs, and what the advice would have cost there.
 
-    python benchmarks/advice.py measure RECORDS DATA --sizes 150 400 --modes head top all
-    python benchmarks/advice.py judge RECORDS
+    python benchmarks/advice.py measure DATA --sizes 150 400 --modes head top all
+    python benchmarks/advice.py --write judge
 
 ``measure`` takes stratified parts of the training and validation images of a source, each within
-the next, has a pilot look at them as ``headstart finetune --advise`` does, and then really trains
-every mode. Each part becomes a line of RECORDS (JSON Lines), and lines that are there are not
-measured again. ``judge`` says from the records what the advice would have been, and how it was:
-the recommended mode counts as right if no other that was run, nor leaving it alone, was better on
-the test images by more than `advice.WORTH`. It also says which constants of `advice` the records
-support, and how the advice fares where they are taken from the other sources alone.
+the next, and trains every mode on them. Each part becomes a row of ``advice.csv``: the accuracy of
+the frozen classifier on the test images, and what each mode gained there. Rows that exist are not
+measured again. ``judge`` fits `advice.REMOVED` anew and says from the rows what the advice would
+have been: the points of accuracy lost to the best mode that was run, or to none. It also fits on
+the other sources alone.
 """
 
 from __future__ import annotations
 
-import argparse
+import csv
 import dataclasses
-import json
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+import page
 from headstart import backbones
 from headstart.backbones.inference.runner import Runner
 from headstart.core.choices import MODES
@@ -30,10 +28,16 @@ from headstart.core.records import Choice
 from headstart.datasets import images
 from headstart.features import store
 from headstart.features.embed import EmbedConfig, embed
-from headstart.finetune import FinetuneConfig, advice, finetune, pilot, preparation
-from headstart.finetune.activations import read_again
+from headstart.finetune import FinetuneConfig, advice, finetune, preparation
+from headstart.finetune.config import ALL, HEAD, TOP
 from headstart.finetune.division import divide
+from headstart.finetune.job import FinetuneJob
+from headstart.finetune.photos import read_again
 from headstart.heads.linear import estimator_of
+
+RECORDS = Path(__file__).with_name("advice.csv")
+COLUMNS = ("source", "images", "frozen", *MODES)
+SECONDS = {HEAD: 1.0, TOP: 2.0, ALL: 3.0}  # in the order of their cost
 
 
 def subset(frozen, division, size, seed):
@@ -42,14 +46,14 @@ def subset(frozen, division, size, seed):
     pool = np.concatenate([division.train, division.validation])
     labels = frozen.label[pool]
     place = np.empty(len(pool))
-    for code in division.known:
+    for code in division.classes:
         own = rng.permutation(np.flatnonzero(labels == code))
         place[own] = (np.arange(len(own)) + 0.5) / len(own)
     kept = pool[np.argsort(place, kind="stable")[:size]]
     label = np.full(len(frozen.label), -1, np.int32)
     for rows in (kept, division.test):
         label[rows] = frozen.label[rows]
-    split = ["test" if one == "test" else "" for one in division.named(frozen).split]
+    split = ["test" if name == "test" else "" for name in division.named(frozen).split]
     return dataclasses.replace(frozen, label=label, split=split)
 
 
@@ -59,158 +63,121 @@ def test_features(model, photos):
     return np.concatenate([runner.embed(crop[np.newaxis]) for crop in crops])
 
 
-def really(data, frozen, choice, config, out, photos):
-    """Fine-tune and return which test images are right, the accuracy and the seconds."""
-    started = time.perf_counter()
-    tuned = finetune(data, frozen, choice, out, config)
-    seconds = time.perf_counter() - started
-    estimator = estimator_of(tuned.weight, tuned.bias, tuned.division.known)
-    right = estimator.predict(test_features(tuned.backbone, photos))
-    right = right == frozen.label[tuned.division.test]
-    return {"right": right.tolist(), "seconds": seconds}
-
-
 def measure(options):
     choice = Choice(options.backbone)
-    known = [(one["source"], one["images"], one["seed"]) for one in read(options.records)]
+    name = options.name or Path(options.data).name
+    present = {(row["source"], row["images"]) for row in read()}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         embed(options.data, out / "frozen.h5", EmbedConfig(choice))
         frozen = store.read(out / "frozen.h5")
         for size in sorted(options.sizes):
-            name = options.name or Path(options.data).name
-            if (name, size, options.seed) in known:
-                continue
-            record = {"source": name, "images": size, "seed": options.seed}
-            record |= part(frozen, choice, size, options, out / "run")
-            with options.records.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            if (name, size) not in present:
+                gains = measure_part(frozen, choice, size, options, out / "run")
+                with RECORDS.open("a", encoding="utf-8", newline="") as file:
+                    csv.DictWriter(file, COLUMNS).writerow({"source": name, "images": size} | gains)
 
 
-def part(frozen, choice, size, options, out):
-    """Have a pilot look at a part of the images, then train every mode on it."""
+def measure_part(frozen, choice, size, options, out):
+    """Train every mode on a part of the images; return the frozen accuracy and the gains."""
     config = FinetuneConfig(seed=options.seed)
-    division = divide(frozen, 0)
-    data = subset(frozen, division, size, options.seed)
-    division = divide(data, options.seed)
-    head, _ = preparation.start(data, division, config)
-    started = time.perf_counter()
-    found = pilot.run(options.data, data, choice, division, config, lambda _: None)
-    test = division.test
-    photos = preparation.photos_of(options.data, data, test, 1)
-    record = {
-        "frozen_cv": head.cv_accuracy,
-        "frozen": (head.estimator.predict(data.features[test]) == data.label[test]).tolist(),
-        "sizes": advice.sizes_of(division),
-        "pilot_seconds": time.perf_counter() - started,
-        "pilot": dataclasses.asdict(found)
-        | {"right": {mode: right.tolist() for mode, right in found.right.items()}},
-        "real": {},
-    }
+    data = subset(frozen, divide(frozen, 0), size, options.seed)
+    job = FinetuneJob.create(options.data, data, choice, config)
+    test = job.division.test
+    (photos,) = job.photos((test, 1))
+    head, _ = preparation.start(job)
+    before = np.mean(head.estimator.predict(data.features[test]) == data.label[test])
+    row = {"frozen": round(float(before), 4)}
     for mode in options.modes:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         of_mode = dataclasses.replace(config, mode=mode)
-        record["real"][mode] = really(options.data, data, choice, of_mode, out, photos)
-        print(size, mode, f"{np.mean(record['real'][mode]['right']):.4f}", flush=True)
-    return record
+        tuned = finetune(options.data, data, choice, out, of_mode)
+        estimator = estimator_of(tuned.weight, tuned.bias, tuned.division.classes)
+        right = estimator.predict(test_features(tuned.backbone, photos)) == data.label[test]
+        row[mode] = round(float(np.mean(right) - before), 4)
+        print(size, mode, f"{row[mode]:+.4f}", flush=True)
+    return row
 
 
-def read(records):
-    if not records.exists():
-        return []
-    return [json.loads(line) for line in records.read_text(encoding="utf-8").splitlines()]
+def read():
+    """Return the recorded runs; modes that were not run are left out."""
+    with RECORDS.open(encoding="utf-8", newline="") as file:
+        return [
+            {"source": row["source"], "images": int(row["images"]), "frozen": float(row["frozen"])}
+            | {mode: float(row[mode]) for mode in MODES if row[mode]}
+            for row in csv.DictReader(file)
+        ]
 
 
-def pilot_of(record):
-    found = record["pilot"]
-    right = {mode: np.array(one, bool) for mode, one in found["right"].items()}
-    return pilot.Pilot(**found | {"right": right})
+def share(row, mode):
+    """Return the share of the frozen classifier's errors that a mode removed."""
+    return row[mode] / (1 - row["frozen"])
 
 
-def gains(record):
-    """Return what each mode brought on the test images, and nothing for leaving it alone."""
-    before = np.mean(record["frozen"])
-    real = {mode: np.mean(one["right"]) - before for mode, one in record["real"].items()}
-    return {advice.NONE: 0.0} | real
+def fit(rows):
+    """Return the lines that these runs support, as `advice.REMOVED` holds them."""
+    heads = [share(row, HEAD) for row in rows]
+    x = np.log2([row["images"] / (1 - row["frozen"]) ** 2 for row in rows])
+    shares = np.array([share(row, TOP) for row in rows])
+    slope, intercept = np.polyfit(x, shares, 1)
+    residuals = shares - intercept - slope * x
+    deviation = float(np.sqrt((residuals**2).sum() / (len(rows) - 2)))
+    behind = [share(row, TOP) - share(row, ALL) for row in rows if ALL in row]
+    wider = float(np.hypot(deviation, np.std(behind, ddof=1)))
+    return {
+        HEAD: advice.Line(float(np.mean(heads)), 0.0, float(np.std(heads, ddof=1))),
+        TOP: advice.Line(float(intercept), float(slope), deviation),
+        ALL: advice.Line(float(intercept - np.mean(behind)), float(slope), wider),
+    }
 
 
-def share(right, frozen):
-    """Return the share of the frozen network's errors that are gone."""
-    return 1 - np.mean(~np.array(right)) / np.mean(~np.array(frozen))
-
-
-def supported(records):
-    """Return mean and deviation of the real shares of errors gone, a pair for each mode."""
-    found = {}
-    for mode in MODES:
-        real = [share(r["real"][mode]["right"], r["frozen"]) for r in records if mode in r["real"]]
-        if len(real) > 1:
-            found[mode] = float(np.mean(real)), float(np.std(real, ddof=1))
-    return found
+def judge_row(row, removed):
+    """Return the advice for a run, the accuracy lost by it, and which gains it predicted."""
+    modes = advice.predict(row["images"], 1 - row["frozen"], removed)
+    for mode in modes:
+        mode["seconds"] = SECONDS[mode["mode"]]
+    recommended = advice.recommend(modes)[0]
+    gains = {advice.NONE: 0.0} | {mode: row[mode] for mode in MODES if mode in row}
+    inside = [
+        mode["gain_ci"][0] <= row[mode["mode"]] <= mode["gain_ci"][1]
+        for mode in modes
+        if mode["mode"] in row
+    ]
+    return recommended, max(gains.values()) - gains[recommended], inside
 
 
 def judge(options):
-    records = read(options.records)
-    told = [judge_one(record, advice.USUAL) for record in records]
-    for line in told:
-        print(line["text"])
-    summary("as it is", told)
-    print("usual shares that these records support:", supported(records))
-    others = []
-    for record in records:
-        rest = [one for one in records if one["source"] != record["source"]]
-        others.append(judge_one(record, advice.USUAL | supported(rest)))
-    summary("with shares from the other sources alone", others)
-    real = [gains(record) for record in records]
+    rows = read()
+    summarise("the advice", [judge_row(row, advice.REMOVED) for row in rows])
+    others = [
+        judge_row(row, fit([other for other in rows if other["source"] != row["source"]]))
+        for row in rows
+    ]
+    summarise("fitted on the other sources alone", others)
     for mode in (advice.NONE, *MODES):
-        lost = [max(one.values()) - one[mode] for one in real if mode in one]
-        if lost:
-            right = sum(one <= advice.WORTH for one in lost)
-            points = 100 * np.mean(lost)
-            print(f"always {mode}: right {right} of {len(lost)}, {points:.2f} points lost")
+        ran = [row | {advice.NONE: 0.0} for row in rows if mode in row or mode == advice.NONE]
+        lost = [max(0.0, *(row[m] for m in MODES if m in row)) - row[mode] for row in ran]
+        summarise(f"always {mode}", [(mode, loss, []) for loss in lost])
+    print("lines that these runs support:")
+    for mode, line in fit(rows).items():
+        print(f"  {mode}: {', '.join(f'{value:.3f}' for value in line)}")
 
 
-def judge_one(record, usual):
-    error = 1 - record["frozen_cv"]
-    config = FinetuneConfig(seed=record["seed"])
-    modes = advice.predict(pilot_of(record), error, record["sizes"], config, usual)
-    modes = [one for one in modes if one["mode"] in record["real"]]
-    recommended = advice.recommend(modes)[0]
-    real = gains(record)
-    lost = max(real.values()) - real[recommended]
-    inside, text = [], []
-    for one in modes:
-        (low, high), gain = one["gain_ci"], real[one["mode"]]
-        inside.append(low <= gain <= high)
-        text.append(
-            f"  {one['mode']:4} {100 * one['gain']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}), "
-            f"really {100 * gain:+.1f}; {one['seconds']:.0f} s, really "
-            f"{record['real'][one['mode']]['seconds']:.0f} s"
-        )
-    verdict = "right" if lost <= advice.WORTH else f"wrong by {100 * lost:.1f} points"
-    first = (
-        f"{record['source']}, {record['images']:,} images (seed {record['seed']}): frozen "
-        f"{np.mean(record['frozen']):.3f}, advised {recommended}: {verdict}"
-    )
-    return {"text": "\n".join([first, *text]), "lost": lost, "inside": inside}
-
-
-def summary(title, told):
-    inside = np.concatenate([one["inside"] for one in told])
-    lost = np.array([one["lost"] for one in told])
+def summarise(title, judged):
+    lost = np.array([loss for _, loss, _ in judged])
+    inside = [hit for _, _, hits in judged for hit in hits]
+    intervals = f", {sum(inside)} of {len(inside)} gains inside their intervals" if inside else ""
     print(
-        f"{title}: right {int((lost <= advice.WORTH).sum())} of {len(told)}, "
-        f"{100 * lost.mean():.2f} points lost on average, {int(inside.sum())} of {len(inside)} "
-        "gains inside their intervals"
+        f"{title}: right {int((lost <= advice.WORTH + 1e-9).sum())} of {len(judged)}, "
+        f"{100 * lost.mean():.2f} points lost on average{intervals}"
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     commands = parser.add_subparsers(required=True)
     measuring = commands.add_parser("measure")
-    measuring.add_argument("records", type=Path)
     measuring.add_argument("data")
     measuring.add_argument("--name", help="of the source in the table")
     measuring.add_argument("--backbone", default=backbones.DEFAULT)
@@ -219,10 +186,10 @@ def main() -> None:
     measuring.add_argument("--seed", type=int, default=0)
     measuring.set_defaults(run=measure)
     judging = commands.add_parser("judge")
-    judging.add_argument("records", type=Path)
     judging.set_defaults(run=judge)
     options = parser.parse_args()
-    options.run(options)
+    with page.recorded(options):
+        options.run(options)
 
 
 if __name__ == "__main__":

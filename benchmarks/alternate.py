@@ -47,7 +47,7 @@ class Contender:
         python: str | Path = sys.executable,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        path = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
+        path = os.pathsep.join([str(ROOT / "pipeline"), str(ROOT / "benchmarks")])
         self._process = subprocess.Popen(
             [str(python), str(script)],
             stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Write backbones/facts.csv of the package: what torchvision and timm do not say of networks.
+"""Write backbones/facts.csv of the package: facts that torchvision and timm do not list.
 
 Usage: python benchmarks/backbone_facts.py [--only PART_OF_NAME] [--keras]
 
@@ -93,7 +93,9 @@ def measure(name: str, size: tuple[int, int], build) -> dict[str, object]:
 def write_keras() -> None:
     from headstart.backbones import keras_zoo
 
-    rows = ",\n".join(json.dumps(dataclasses.asdict(entry)) for entry in keras_zoo.entries())
+    rows = ",\n".join(
+        json.dumps(dataclasses.asdict(entry)) for entry in keras_zoo.KerasProvider().entries()
+    )
     path = FILE.with_name(f"keras-{version('keras')}.json")
     path.write_text(f"[\n{rows}\n]\n", encoding="utf-8")
 

@@ -20,12 +20,15 @@ import argparse
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import page
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -40,6 +43,7 @@ from headstart.datasets import demo, images
 from PIL import Image
 
 PAGE = Path(__file__).parents[1] / "docs" / "backbones.md"
+MEASURED = "Last measured "
 CPU_SECONDS = 600
 GIBIBYTES = 14
 SIZES = (
@@ -223,7 +227,7 @@ def in_a_process(name: str) -> dict[str, object]:
     return {"name": name, "error": f"ended with {done.returncode}: {last[:200]}"}
 
 
-def table(rows: list[dict], wanted: list[str]) -> str:
+def table(rows: list[dict], wanted: list[str], measured: str) -> str:
     """Return the page: what works, with its figures, and what does not, with the reason."""
     good = [row for row in rows if "error" not in row]
     bad = [row for row in rows if "error" in row]
@@ -232,14 +236,18 @@ def table(rows: list[dict], wanted: list[str]) -> str:
     lines = [
         "# Backbones that were tried",
         "",
-        "Written by `benchmarks/breadth.py`: every architecture of torchvision and of Keras",
-        "Applications, and one network of each timm family, exported with random weights (seed 0).",
-        "*Cosine* compares the features with its own pipeline (the library's transforms and",
-        "forward) on eight drawn images of several sizes (mean and minimum); *centred* is the",
-        "minimum once the mean feature is taken off, because random networks give similar features",
-        "to everything. *Relative* is speed in terms of the embedded network's, which took turns",
-        "with it; *images/s* are of two cores, network alone, from CPU time on a machine that",
-        "others used, too: indicative only.",
+        "Every architecture of torchvision and of Keras Applications, and one network of each timm",
+        "family, exported with random weights (seed 0) by",
+        "[`benchmarks/breadth.py`](../benchmarks/breadth.py):",
+        "`python benchmarks/breadth.py RESULTS.jsonl`.",
+        f"{MEASURED}{measured}.",
+        "",
+        "*Cosine* compares the features with the library's own transforms and forward pass on",
+        "eight drawn images of several sizes (mean and minimum). *Centred* is the minimum once",
+        "the mean feature is subtracted, as random networks give similar features to everything.",
+        "*Relative* is the speed relative to the built-in network, which took turns with it.",
+        "*Images/s* are of two cores, network alone, from CPU time on a machine that others used",
+        "too: an indication only.",
         "",
         f"Tried {len(rows)} of {len(wanted)}: {len(good)} work, {len(bad)} do not.",
         "",
@@ -265,10 +273,16 @@ def table(rows: list[dict], wanted: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rows_of(page: str) -> list[dict]:
+def measured_of(text: str) -> str:
+    """Return when and where the rows of a page were measured, as it says."""
+    found = re.search(rf"^{MEASURED}(.*)\.$", text, re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
+def rows_of(text: str) -> list[dict]:
     """Return the rows of a page that `table` wrote, as precisely as they are printed there."""
     rows = []
-    for line in page.splitlines():
+    for line in text.splitlines():
         name, *cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
         name = name.strip("`")
         if ":" not in name:
@@ -300,7 +314,9 @@ def figure(value: float | None, unit: float = 1) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", type=Path)
     parser.add_argument("--items", type=int, default=10**6, help="how many to try in this run")
     parser.add_argument("--minutes", type=float, default=1e9, help="start none after that long")
@@ -312,7 +328,8 @@ def main() -> None:
     if options.one:
         print(json.dumps(attempt(options.one)))
         return
-    rows = rows_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else []
+    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    rows, measured = rows_of(text), measured_of(text)
     if options.results.exists():
         rows += map(json.loads, options.results.read_text().splitlines())
     held = {row["name"]: row for row in rows if "error" in row or "relative" in row}
@@ -329,8 +346,9 @@ def main() -> None:
         held[name] = in_a_process(name)
         with options.results.open("a") as file:
             file.write(json.dumps(held[name]) + "\n")
+        measured = f"{page.when()}, {page.where()}"
         print(name, held[name].get("error", "works"), flush=True)
-    PAGE.write_text(table(list(held.values()), wanted), encoding="utf-8")
+    PAGE.write_text(table(list(held.values()), wanted, measured), encoding="utf-8")
     print(f"{len(todo)} were left to try; {PAGE}")
 
 

@@ -1,11 +1,11 @@
-"""A cluster that is simulated: how long a listing takes on how many workers, and what gives way.
+"""Simulate a cluster: how long 10^6 to 10^9 images take, and what breaks first.
 
     python benchmarks/cluster.py --record PHOTOS          # costs of single images on this machine
     python benchmarks/cluster.py                          # tables for 10^6 to 10^9 images
 
 Real: the planner that divides listings, the size of manifests and listings, the seconds an image
 costs (recorded, below). Simulated: the workers, the driver that serves one after the other, and
-their misfortunes. A shard's cost is drawn from the recorded images' mean and deviation.
+their failures. A shard's cost is drawn from the recorded images' mean and deviation.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import page
 from headstart.core.records import ImageRef, Listing
 from headstart.features.embed.partition import divide, listing_digest
 from headstart.features.store import Manifest, Shard, manifest
@@ -179,13 +180,18 @@ def record(photos: Path, count: int = 300) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = page.parser(__doc__)
     parser.add_argument("--record", type=Path, metavar="PHOTOS")
     parser.add_argument("--price", type=float, default=0.04, help="of a core for an hour")
     options = parser.parse_args()
     if options.record:
         record(options.record)
         return
+    with page.recorded(options, markdown=True):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     costs = np.array(json.loads(COSTS.read_text())["milliseconds"]) / 1000
     world = World((float(costs.mean()), float(costs.std())))
     print(f"an image: {world.image[0] * 1000:.2f} ms ± {world.image[1] * 1000:.2f} of a core\n")

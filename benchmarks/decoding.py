@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import page
 from headstart import backbones, datasets
 from headstart.backbones import export
 from headstart.backbones.inference.runner import Runner
@@ -212,14 +213,18 @@ def show(title: str, rows: dict[str, float]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("data")
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--large", type=int, default=24, help="photos of the largest set; 0: none")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options)
 
+
+def benchmark(options: argparse.Namespace) -> None:
     runner = Runner(export.model_file(backbones.DEFAULT)[0])
     preprocess = runner.backbone.preprocess
     paths = sample(options.data, options.images)

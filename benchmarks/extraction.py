@@ -37,6 +37,7 @@ from typing import Any
 import alternate
 import environments
 import networks
+import page
 import photos
 from alternate import Contender, ContenderError
 from rich.console import Console
@@ -67,6 +68,11 @@ if not out.is_terminal:
 
 def main() -> None:
     options = parse()
+    with page.recorded(options):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     out.print(f"about {estimate(options) / 60:.0f} minutes, if the environments are there already")
     machine = alternate.machine()
     normal = photos.sample(options.data, options.images)
@@ -87,7 +93,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("data", help="a folder of photos, or what `headstart features` takes")
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--large-images", type=int, default=48, help="0: no large ones")

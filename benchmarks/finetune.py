@@ -1,10 +1,10 @@
 """Epochs of `top` mode on cached activations against the ordinary loop, alternated.
 
-    python benchmarks/finetune.py FOLDER [IMAGES] [ROUNDS]
+    python benchmarks/finetune.py FOLDER [--images 128] [--rounds 3]
 
 The ordinary loop reads, decodes and augments every image again and runs the frozen part in torch;
 the top, its arithmetic and the batches are the same. The bound is the top's forward and backward
-pass alone, on a batch that is at hand. Prints medians of rounds.
+pass alone, on a batch in memory. Prints medians of rounds.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import page
 import torch
 from headstart import backbones, datasets
 from headstart.backbones import export
 from headstart.core.records import Choice
 from headstart.finetune import activations, boundary, views
-from headstart.finetune.batches import PhotoBatches, StoredBatches
+from headstart.finetune.batches import LabelledPhotos, PhotoBatches, StoredBatches
 from headstart.finetune.depthwise import QuickDepthwise
 from headstart.finetune.model import Classifier, Pixels
+from headstart.finetune.photos import Photo
 
 BATCH, VIEWS, CLASSES = 32, 2, 10
 
@@ -41,13 +42,21 @@ def epoch(model, batches) -> float:
     return time.perf_counter() - started
 
 
-def main(folder: str, images: str = "128", rounds: str = "3") -> None:
+def main() -> None:
+    parser = page.parser(__doc__)
+    parser.add_argument("folder")
+    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options.folder, options.images, options.rounds)
+
+
+def benchmark(folder: str, images: int, rounds: int) -> None:
     listing = datasets.open_source(folder)
     photos = [
-        activations.Photo(
-            listing, ref, hashlib.sha256(datasets.read(listing, ref)[0]).digest(), VIEWS
-        )
-        for ref in listing.images[: int(images)]
+        Photo(listing, ref, hashlib.sha256(datasets.read(listing, ref)[0]).digest(), VIEWS)
+        for ref in listing.images[:images]
     ]
     choice = Choice(backbones.DEFAULT)
     candidate = backbones.find(choice)
@@ -60,7 +69,7 @@ def main(folder: str, images: str = "128", rounds: str = "3") -> None:
     cached = Classifier(top, *start).eval()
     ordinary = Classifier(Pixels(built.headless(), built.mean, built.std), *start).eval()
     classes = np.arange(len(photos)) % CLASSES
-    parts = (photos, photos[:1]), (classes, classes[:1])
+    parts = LabelledPhotos(photos, classes), LabelledPhotos(photos[:1], classes[:1])
     model = export.model_file(dataclasses.replace(choice, layer=layer.name, pool="flatten"))[0]
     with tempfile.TemporaryDirectory() as place:
         filling = time.perf_counter()
@@ -70,7 +79,7 @@ def main(folder: str, images: str = "128", rounds: str = "3") -> None:
         read = PhotoBatches(views.Augment(built.preprocess, 0), *parts, 0, None)
         one = next(stored.train(1, BATCH))
         times: dict[str, list[float]] = {"cached": [], "ordinary": [], "bound": []}
-        for number in range(int(rounds) + 1):
+        for number in range(rounds + 1):
             found = {
                 "cached": epoch(cached, stored.train(number + 1, BATCH)),
                 "ordinary": epoch(ordinary, read.train(number + 1, BATCH)),
@@ -89,4 +98,4 @@ def main(folder: str, images: str = "128", rounds: str = "3") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -32,6 +32,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import page
 from headstart.core.parallel import available_cores
 from headstart.core.records import Backbone, Extraction, Preprocess
 from headstart.features import store
@@ -263,7 +264,7 @@ def show_scale(rows: list[dict]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("store", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--heads", default=",".join(HEADS))
@@ -276,16 +277,21 @@ def main() -> None:
     if args.one:
         one_head(args.store, args.one)
         return
+    if not (args.scale or args.store):
+        parser.error("give a feature store, or --scale")
+    with page.recorded(args, "growth" if args.scale else "against plain searches"):
+        benchmark(args)
+
+
+def benchmark(args: argparse.Namespace) -> None:
     names = args.heads.split(",")
     if args.scale:
         rows = scale([int(size) for size in args.sizes.split(",")], args.classes, names)
         show_scale(rows)
-    elif args.store:
+    else:
         warnings.simplefilter("ignore", ConvergenceWarning)
         rows = compare(args.store, args.rounds, names)
         show(rows)
-    else:
-        parser.error("give a feature store, or --scale")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2))
 

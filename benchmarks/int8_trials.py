@@ -21,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import page
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -28,7 +30,8 @@ import onnx
 from headstart import backbones, datasets
 from headstart.backbones import export
 from headstart.backbones.inference import precision_choice, quantization
-from headstart.backbones.inference.runner import CPU_BATCH, INPUT, OUTPUT, Runner, open_session
+from headstart.backbones.inference.description import INPUT, OUTPUT
+from headstart.backbones.inference.runner import CPU_BATCH, Runner, open_session
 from onnx import helper, numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -180,11 +183,16 @@ def open_limit(graph: onnx.GraphProto, clip, largest: np.ndarray | None) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("data")
     parser.add_argument("--measured", type=int, default=200)
     parser.add_argument("--sensitivity", action="store_true")
     options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     logging.getLogger().setLevel(logging.ERROR)
     model = export.model_file(backbones.DEFAULT)[0]
     with tempfile.TemporaryDirectory() as folder:

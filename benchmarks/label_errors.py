@@ -1,11 +1,11 @@
-"""Label errors: how many of known ones are found, and how many of those found are errors.
+"""Label errors: how many flipped labels are suspected, and how many suspects were flipped.
 
 Usage: python benchmarks/label_errors.py STORE [--seeds 3] [--rate 0.05] [--heads NAMES]
 
 Labels of training images are changed, either to any other class or, harder, to the class that they
 are confused with most; then the suspects of ``headstart train-heads`` are compared with what was
-changed. The labels as they are given count as right, so errors that they already have count against
-the method. ``bound`` shows how much that is: the ranking by models that never saw a changed label.
+changed. The original labels count as right, so errors that they already have count against the
+method. ``bound`` shows how much that is: the ranking by models that never saw a changed label.
 ``one pass`` leaves out the second round without the first one's suspects, ``margin`` ranks by
 cleanlab's other score, and with --heads so do the out-of-fold probabilities of other heads.
 """
@@ -18,6 +18,7 @@ import statistics
 from pathlib import Path
 
 import numpy as np
+import page
 from headstart.core.parallel import available_cores
 from headstart.evaluation import label_errors
 from headstart.evaluation.compare import CompareConfig
@@ -86,13 +87,17 @@ def report(name, bad, score, suspects=None):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("store", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=0.05)
     parser.add_argument("--heads", default="")
     options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options)
 
+
+def benchmark(options: argparse.Namespace) -> None:
     data = store.read(options.store)
     protocol = make_protocol(data, CompareConfig())
     labels = data.label[protocol.train].astype(np.int64)

@@ -1,4 +1,4 @@
-"""How often the learning curve's interval for twice the images covers what they really bring.
+"""How often the learning curve's interval for twice as many images covers the truth.
 
 Usage: python benchmarks/learning_curve.py STORE... [--draws 20] [--head NAME] [--json FILE]
 
@@ -18,6 +18,7 @@ import statistics
 from pathlib import Path
 
 import numpy as np
+import page
 from headstart.core.parallel import available_cores
 from headstart.evaluation import learning_curve
 from headstart.features import store
@@ -115,12 +116,17 @@ def show(name, trials):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("stores", type=Path, nargs="+")
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--head", default="logistic-regression")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     everything = []
     for path in options.stores:
         data = store.read(path)

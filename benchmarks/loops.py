@@ -15,28 +15,31 @@ import statistics
 import tempfile
 from pathlib import Path
 
-import numpy as np
+import page
 import torch
 from advice import subset
 from headstart import backbones
 from headstart.core.records import Choice
 from headstart.features import store
 from headstart.features.embed import EmbedConfig, embed
-from headstart.finetune import FinetuneConfig, preparation, views
-from headstart.finetune.batches import PhotoBatches
+from headstart.finetune import FinetuneConfig, preparation
+from headstart.finetune.batches import LabelledPhotos, PhotoBatches
 from headstart.finetune.division import divide
+from headstart.finetune.job import FinetuneJob
 from headstart.finetune.model import Classifier, Pixels
-from headstart.finetune.training import Trainer
+from headstart.finetune.training import Trainer, TrainingSetup
+from headstart.finetune.views import Augment
 from headstart.heads.linear import coefficients
 
 
-def photo_batches(data, frozen, rows, division, config, augment):
+def photo_batches(job, augment, training, validation):
     """Return batches of the images themselves: some rows train, others validate."""
-    photos = tuple(preparation.photos_of(data, frozen, part, 1) for part in rows)
-    classes = tuple(
-        np.searchsorted(division.known, frozen.label[part]).astype(np.int64) for part in rows
-    )
-    return PhotoBatches(augment, photos, classes, config.seed, config.workers)
+    rows = (training, validation)
+    parts = [
+        LabelledPhotos(photos, job.targets(part))
+        for photos, part in zip(job.photos(*((part, 1) for part in rows)), rows, strict=True)
+    ]
+    return PhotoBatches(augment, *parts, job.config.seed, job.config.workers)
 
 
 def ordinary(candidate, prepared, head):
@@ -51,10 +54,9 @@ def ordinary(candidate, prepared, head):
 
 def train(model, batches, config, folder, frozen_norms):
     """Train, and return the mean seconds of an epoch."""
-    trainer = Trainer(
-        model, batches, config, None, folder / "checkpoint", "loop", frozen_norms, lambda _: None
-    )
-    return statistics.mean(one["seconds"] for one in trainer.run().history[1:])
+    setup = TrainingSetup(config, folder / "checkpoint", "loop", frozen_norms=frozen_norms)
+    history = Trainer(model, batches, setup).run().history
+    return statistics.mean(epoch["seconds"] for epoch in history[1:])
 
 
 def accuracy(model, batches, size):
@@ -66,20 +68,15 @@ def accuracy(model, batches, size):
 
 
 def compare(data, frozen, choice, seed, folder):
-    config = FinetuneConfig(seed=seed).settled()
+    job = FinetuneJob.create(data, frozen, choice, FinetuneConfig(seed=seed))
+    config, division = job.config, job.division
     candidate = preparation.trainable(choice)
-    division = divide(frozen, seed)
-    head, _ = preparation.start(frozen, division, config)
-    made = preparation.prepare(
-        data, frozen, choice, division, head, folder, config, lambda *_: None
-    )
+    head, _ = preparation.start(job)
+    made = preparation.prepare(job, head, folder, lambda *_: None)
     whole, preprocess = ordinary(candidate, made, head)
-    augment = views.Augment(preprocess, config.seed)
-    rows = division.train, division.validation
-    read = photo_batches(data, frozen, rows, division, config, augment)
-    test = photo_batches(
-        data, frozen, (division.train[:1], division.test), division, config, augment
-    )
+    augment = Augment(preprocess, config.seed)
+    read = photo_batches(job, augment, division.train, division.validation)
+    test = photo_batches(job, augment, division.train[:1], division.test)
     found = {"frozen": (accuracy(whole, test, config.batch), 0.0)}
     for name, model, batches in (("cached", made.model, made.batches), ("ordinary", whole, read)):
         place = folder / name
@@ -98,12 +95,17 @@ def compare(data, frozen, choice, seed, folder):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("data")
     parser.add_argument("--store", type=Path, help="a feature store of DATA, if there is one")
     parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     choice = Choice(backbones.DEFAULT)
     differences = []
     with tempfile.TemporaryDirectory() as folder:

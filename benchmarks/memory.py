@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import page
 from headstart.datasets import demo
 from PIL import Image
 from rich.console import Console
@@ -113,10 +114,15 @@ def measure(folder: Path, backbone: Path, count: int) -> dict[str, dict[str, flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("--images", type=int, nargs=2, default=[1000, 100_000])
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
+    with page.recorded(asked):
+        benchmark(asked)
+
+
+def benchmark(asked: argparse.Namespace) -> None:
     few, many = asked.images
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -30,6 +30,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import page
 from headstart.features.store import manifest
 from headstart.features.store.layout import FORMAT, VERSION
 from headstart.features.store.seal import seal, told
@@ -265,7 +266,7 @@ def show(runs: list[dict]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", type=Path, help="Folder of stores to keep, and to use if there.")
@@ -274,6 +275,11 @@ def main() -> None:
     if args.draw:
         args.draw[1].write_text(draw(json.loads(args.draw[0].read_text())))
         return
+    with page.recorded(args):
+        show(benchmark(args))
+
+
+def benchmark(args: argparse.Namespace) -> list[dict]:
     runs = []
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -288,9 +294,9 @@ def main() -> None:
             small = 4 * rows * DIM <= 2**30
             for number, options in enumerate(([], ["--stream-above", "0"])[: 1 + small]):
                 runs.append(run(store, scratch / f"results-{rows}-{number}", *options))
-                show(runs)
                 if args.json:
                     args.json.write_text(json.dumps(runs, indent=2))
+    return runs
 
 
 if __name__ == "__main__":

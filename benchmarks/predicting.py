@@ -1,29 +1,39 @@
 """Predicting against extraction: the same images, the same threads, alternated.
 
-    python benchmarks/predicting.py MODEL.onnx BACKBONE FOLDER [ROUNDS]
+    python benchmarks/predicting.py MODEL.onnx BACKBONE FOLDER [--rounds 3]
 
 Prints images/s of both and the median of the ratios, after one round that does not count.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
-from headstart import EmbedConfig, load_model
-from headstart.features.embed import embed
+import page
+from headstart import load_model
+from headstart.features.embed import EmbedConfig, embed
 from headstart.models.predict import predict
 
 
-def main(model: str, backbone: str, folder: str, rounds: str = "3") -> None:
-    """Measure and print."""
+def main() -> None:
+    parser = page.parser(__doc__)
+    parser.add_argument("model")
+    parser.add_argument("backbone")
+    parser.add_argument("folder")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options.model, options.backbone, options.folder, options.rounds)
+
+
+def benchmark(model: str, backbone: str, folder: str, rounds: int) -> None:
     classifier = load_model(model)
     found: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        for number in range(int(rounds) + 1):
+        for number in range(rounds + 1):
             out = Path(scratch) / f"{number}.h5"
             summary = embed(folder, out, EmbedConfig(backbone))
             started = time.perf_counter()
@@ -36,4 +46,4 @@ def main(model: str, backbone: str, folder: str, rounds: str = "3") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

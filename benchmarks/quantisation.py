@@ -19,6 +19,7 @@ from pathlib import Path
 import alternate
 import networks
 import numpy as np
+import page
 from headstart import backbones, datasets
 from headstart.backbones.inference.precision_choice import quantised
 from headstart.backbones.inference.runner import CPU_BATCH, Runner
@@ -30,11 +31,16 @@ BATCHES = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("data")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--networks", default="efficientnet-lite0,resnet18,mobilenet_v3_large")
     options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options)
+
+
+def benchmark(options: argparse.Namespace) -> None:
     listing = datasets.open_source(options.data)
     cache = Path(tempfile.gettempdir()) / "headstart-bench" / "models"
     table = Table("network", "cosine mean", "min", "accuracy fp32", "int8", "fp32/s", "int8 ÷ fp32")

@@ -10,15 +10,15 @@ a real comparison (kNN). Loading is until the last figure is drawn, in a window 
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-from headstart import CompareConfig, report
+import page
+from headstart import report
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
-from headstart.evaluation.compare import compare, write_results
+from headstart.evaluation.compare import CompareConfig, compare, write_results
 
 CLASSES = 50
 DIM = 32
@@ -56,14 +56,21 @@ def generated(n: int) -> FeatureSet:
     )
 
 
-def main(*sizes: str) -> None:
-    """Measure and print."""
+def main() -> None:
+    parser = page.parser(__doc__)
+    parser.add_argument("sizes", type=int, nargs="*", default=[5000, 100_000])
+    options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options.sizes)
+
+
+def benchmark(sizes: list[int]) -> None:
     from playwright.sync_api import sync_playwright
 
     path = next(filter(None, map(shutil.which, BROWSERS)))
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as scratch:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        for n in map(int, sizes or ("5000", "100000")):
+        for n in sizes:
             folder, data = Path(scratch) / str(n), generated(n)
             folder.mkdir()
             config = CompareConfig(heads=("knn",), near_duplicates=False)
@@ -81,4 +88,4 @@ def main(*sizes: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,11 +1,11 @@
-"""What a cluster costs and brings: one process with threads against workers on Ray, in turn.
+"""Workers on Ray against threads of one process, in turn.
 
     python benchmarks/scaling.py PHOTOS [--images 480] [--rounds 3] [--shard-size 40]
 
 Every round embeds the same photos four times into new stores: one file by 1 and 2 threads of this
 process, and a folder by 1 and 2 workers on Ray. The cluster is started once. What workers need
-to get ready is measured by a run over two images and told by itself; images per second are without
-it, because it does not grow with the work.
+to get ready is measured by a run over two images and printed separately; images per second exclude
+it, because it does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import page
 from headstart import backbones
 from headstart.core.parallel.ray_engine import RayEngine
 from headstart.features.embed import EmbedConfig, Hooks, Sharding, embed
@@ -27,13 +28,13 @@ KINDS = [("threads", 1), ("threads", 2), ("ray", 1), ("ray", 2)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = page.parser(__doc__)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--images", type=int, default=480)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shard-size", type=int, default=40)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with page.recorded(options, markdown=True), tempfile.TemporaryDirectory() as folder:
         measure(options, Path(folder))
 
 

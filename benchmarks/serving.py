@@ -1,6 +1,6 @@
 """Load on a server: requests a second and how long they take, batched and one by one.
 
-    python benchmarks/serving.py MODEL.onnx FOLDER [ROUNDS] [SECONDS]
+    python benchmarks/serving.py MODEL.onnx FOLDER [--rounds 3] [--seconds 4]
 
 The server is a process of its own, the clients are threads of this one that keep their
 connections and send photos as fast as they are answered. Rounds alternate between a server that
@@ -19,12 +19,24 @@ from itertools import cycle
 from pathlib import Path
 from statistics import median, quantiles
 
+import page
+
 CLIENTS = (1, 4, 16)
 PHOTOS = 256
 
 
-def main(model: str, folder: str, rounds: str = "3", seconds: str = "4") -> None:
-    """Measure and print."""
+def main() -> None:
+    parser = page.parser(__doc__)
+    parser.add_argument("model")
+    parser.add_argument("folder")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options.model, options.folder, options.rounds, options.seconds)
+
+
+def benchmark(model: str, folder: str, rounds: int, seconds: float) -> None:
     paths = sorted(path for path in Path(folder).rglob("*") if path.suffix in (".jpg", ".png"))
     bodies = [path.read_bytes() for path in paths[:PHOTOS]]
     servers = {how: start(model, how) for how in ("batched", "single")}
@@ -32,10 +44,10 @@ def main(model: str, folder: str, rounds: str = "3", seconds: str = "4") -> None
     try:
         for port, _ in servers.values():
             load(port, bodies, 4, 1.0)  # the first inferences do not count
-        for _ in range(int(rounds)):
+        for _ in range(rounds):
             for clients in CLIENTS:
                 for how, (port, _) in servers.items():
-                    took = load(port, bodies, clients, float(seconds))
+                    took = load(port, bodies, clients, seconds)
                     found.setdefault((how, clients), []).append(took)
     finally:
         for _, process in servers.values():
@@ -108,13 +120,13 @@ def serve_one(path: str, how: str) -> None:
     model = load_model(path)
     listener = serve.listen("127.0.0.1", 0)
     batcher = Batcher(model, available_cores(), None if how == "batched" else 1)
-    application = app.build(model, path, batcher, (None, ""), app.Limits())
+    application = app.build(app.Service(model, path, batcher))
     number = listener.getsockname()[1]
     serve.server(application, lambda: print(number, flush=True)).run([listener])
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--serve":
+    if sys.argv[1:2] == ["--serve"]:
         serve_one(*sys.argv[2:])
     else:
-        main(*sys.argv[1:])
+        main()

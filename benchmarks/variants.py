@@ -30,8 +30,10 @@ import alternate
 import networks
 import numpy as np
 import onnxruntime as ort
+import page
 import photos
-from headstart.backbones.inference.runner import INPUT, OUTPUT, Runner
+from headstart.backbones.inference.description import INPUT, OUTPUT
+from headstart.backbones.inference.runner import Runner
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import images
 from rich.console import Console
@@ -123,7 +125,7 @@ SETTINGS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = page.parser(__doc__)
     parser.add_argument("data")
     parser.add_argument("--network", default=networks.NAMES[0], choices=networks.NAMES)
     parser.add_argument("--images", type=int, default=256)
@@ -134,7 +136,11 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    with page.recorded(options):
+        benchmark(options)
 
+
+def benchmark(options: argparse.Namespace) -> None:
     paths = [str(path) for path in photos.sample(options.data, options.images)]
     model = str(networks.model_file(options.network, options.cache / "models"))
     wanted = [part for part in options.only.split(",") if part]

@@ -1,6 +1,6 @@
 #!/bin/bash
 # sbatch deploy/slurm.sh /share/photos /share/features
-# Ray on the nodes that Slurm gives, for as long as one run lasts; submitted again, it continues.
+# Runs Ray on the nodes of one Slurm job. Submit it again to continue an interrupted run.
 #SBATCH --job-name=headstart
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -9,8 +9,8 @@
 #SBATCH --signal=B:TERM@120
 set -euo pipefail
 
-photos=${1:?the folder of images, which every node sees}
-store=${2:?the folder of the store, which every node sees}
+photos=${1:?give the folder of images, visible to every node}
+store=${2:?give the folder of the store, visible to every node}
 port=6379
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
@@ -23,7 +23,7 @@ for node in "${nodes[@]:1}"; do
         ray start --address="$head:$port" --num-cpus="$SLURM_CPUS_PER_TASK" --block &
 done
 
-# The driver waits for the head; nodes that come later are given work when they are there.
+# The driver waits for the head node; nodes that join later get work when they are ready.
 until ray status --address="$head:$port" > /dev/null 2>&1; do
     sleep 2
 done

@@ -80,6 +80,12 @@ class _Refusal:
             )
 
 
+@pytest.fixture(scope="session")
+def level(request) -> str:
+    """Give ``quick``, ``test`` or ``all``: how much a test that can be short or long does."""
+    return request.config.getoption("--level")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_home(request) -> Iterator[Path]:
     """Keep exported networks from one run to the next, processes that tests start included.

@@ -70,11 +70,11 @@ def agreement(accuracies, scores):
 
 
 def test_logme_ranks_backbones_as_trained_heads_do(stores):
-    """Measured on seven stores: 1.0; 0.62 for the regularised and 0.43 for the plain H-score."""
+    """Measured on seven stores: 1.0."""
     protocol = make_protocol(stores[0], CompareConfig())
     labels = stores[0].label[protocol.train].astype(np.int64)
     true = stores[0].label[protocol.test]
-    accuracies, log_me, h_scores = [], [], []
+    accuracies, log_me = [], []
     for data in stores:
         fold = divisions(labels, 5, 0)
         training = TrainingSet(data.features[protocol.train], labels, fold, workers=2)
@@ -82,20 +82,5 @@ def test_logme_ranks_backbones_as_trained_heads_do(stores):
         answers = class_probabilities(head.estimator, data.features[protocol.test], 10)
         accuracies.append(np.mean(answers.argmax(axis=1) == true))
         log_me.append(transferability.log_me(training.rows, labels))
-        h_scores.append(transferability.h_scores(training.rows, labels)[1])
     assert agreement(accuracies, log_me) >= 0.8
-    assert agreement(accuracies, h_scores) > 0
-    assert np.argmax(log_me) == np.argmax(h_scores) == np.argmax(accuracies) == 0
-
-
-def test_scores_of_the_source_classifier_prefer_the_resolution_it_was_trained_for(stores):
-    weight, bias = backbones.classifier(stores[0].extraction["backbone"])
-    assert backbones.classifier(stores[2].extraction["backbone"]) is None
-    rows = stores[0].label >= 0
-    labels = stores[0].label[rows]
-    full, small = (
-        transferability.softmax(data.features[rows] @ weight.T + bias) for data in stores[:2]
-    )
-    assert transferability.leep(full, labels) > transferability.leep(small, labels)
-    nce = [transferability.nce(source.argmax(axis=1), labels) for source in (full, small)]
-    assert nce[0] > nce[1]
+    assert np.argmax(log_me) == np.argmax(accuracies) == 0

@@ -36,8 +36,9 @@ def test_the_page_is_read_back_as_it_was_written(breadth):
         "images_per_second": 4.5,
     }
     fails = {"name": "keras:C", "error": "cannot a / b"}
-    page = breadth.table([works, fails], ["timm:a.b", "keras:C", "timm:left"])
+    page = breadth.table([works, fails], ["timm:a.b", "keras:C", "timm:left"], "here")
     assert breadth.rows_of(page) == [works, fails]
+    assert breadth.measured_of(page) == "here"
     assert "Tried 2 of 3: 1 work, 1 do not." in page
     assert page.endswith("## Not tried yet\n\n`timm:left`\n")
 
@@ -46,7 +47,8 @@ def test_the_page_in_the_documents_is_the_scripts(breadth):
     rows = breadth.rows_of(PAGE)
     assert [row["name"] for row in rows if "error" not in row] == WORKING
     left = re.findall(r"`(.+?)`", PAGE.partition("## Not tried yet")[2])
-    assert breadth.table(rows, [row["name"] for row in rows] + left) == PAGE
+    names = [row["name"] for row in rows] + left
+    assert breadth.table(rows, names, breadth.measured_of(PAGE)) == PAGE
 
 
 @pytest.mark.breadth

@@ -45,11 +45,10 @@ OWNERS = {
     "sklearn": ["heads", "core/parallel/blas", "features/image_embedder", "report/projection"],
     "skops": ["heads"],
     "pyarrow": ["features/export_table", "datasets"],
-    "faiss": ["heads"],
     "joblib": ["core/parallel", "heads"],
     "cleanlab": ["evaluation/label_errors"],
     "fsspec": ["datasets/storage"],
-    "pandas": [],  # cleanlab brings it
+    "pandas": ["workflows/result"],  # optional: cleanlab brings it
     "h5py": ["features/store", "datasets/hdf5"],
     "jinja2": ["report"],
     "plotly": ["report"],
@@ -63,12 +62,12 @@ OWNERS = {
     "matplotlib": [],  # figures are SVG that we write
 }
 
-HEAVY = "torch torchvision timm keras sklearn skl2onnx onnx scipy ray cleanlab faiss".split()
+HEAVY = "torch torchvision timm keras sklearn skl2onnx onnx scipy ray cleanlab".split()
 # Networks and training loops are defined in subclasses of torch's: imported when they run.
 NETWORKS = {
     f"finetune/{name}.py"
     for name in (
-        "activations batches boundary depthwise model pilot preparation training views".split()
+        "activations batches boundary depthwise model preparation timing training views".split()
     )
 }
 MAX_LINES = 450

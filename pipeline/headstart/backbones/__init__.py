@@ -1,55 +1,62 @@
-"""Pretrained networks by name. One small file a provider; each imports its library when used.
+"""Pretrained networks by name: what there is, what a name means, and how to get one again.
 
-A provider is a module of this package with
-
-- ``NAME``, what stands before the colon in its backbones' names; ``VERSIONED``, the distributions
-  whose versions decide what it offers;
-- ``entries()``, which asks its library for everything that it offers;
-- ``build(entry, weights)``, which makes the `network.Network`;
-- if it differs from other providers: ``resolve(entry, spec)`` to find weights, ``at_hand(entry)``
-  and ``OWN_LAYER``; if its weights' own classifier can be had: ``classifier()``; if its library is
-  optional: ``EXTRA``.
-
-Looking a backbone up loads no library, once its provider was asked (`catalogue`).
+Networks come from providers (`headstart.backbones.provider.Provider`), one file each; `register`
+adds one. Looking a backbone up loads no library, once its provider was asked (`catalogue`).
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
-from headstart.backbones import bundled, cache, catalogue, onnx_file, weights
+from headstart.backbones import bundled, catalogue, onnx_file
+from headstart.backbones.bundled import BundledProvider
+from headstart.backbones.candidate import Candidate
 from headstart.backbones.catalogue import Entry
+from headstart.backbones.keras_zoo import KerasProvider
 from headstart.backbones.layers import OWN, PRE_LOGITS, Layer
-from headstart.backbones.network import Candidate
 from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import import recipe
-from headstart.core.errors import (
-    BackboneError,
-    HeadstartError,
-    missing_extra,
-    near_matches,
-    one_line,
-)
+from headstart.backbones.provider import Provider
+from headstart.backbones.timm_zoo import TimmProvider
+from headstart.backbones.torchvision_zoo import TorchvisionProvider
+from headstart.core.errors import BackboneError, HeadstartError, near_matches, one_line
 from headstart.core.records import RANDOM, Backbone, Choice
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 
 DEFAULT = bundled.NAME
 
-_PROVIDERS = {
-    "": "bundled",
-    "torchvision": "torchvision_zoo",
-    "timm": "timm_zoo",
-    "keras": "keras_zoo",
-}
+_PROVIDERS: dict[str, Provider] = {}
+
+
+def register(provider: Provider) -> None:
+    """Offer the networks of a provider under its prefix, in this process.
+
+    Raises:
+        ValueError: the prefix is taken by a provider of another class, or cannot be one.
+    """
+    prefix = provider.prefix
+    existing = _PROVIDERS.get(prefix)
+    if existing is not None and type(existing).__qualname__ != type(provider).__qualname__:
+        raise ValueError(f"the prefix {prefix!r} belongs to {type(existing).__name__}")
+    if ":" in prefix or prefix == onnx_file.NAME:
+        raise ValueError(f"{prefix!r} cannot be the prefix of a provider; choose another one")
+    _PROVIDERS[prefix] = provider
+
+
+for _provider in (BundledProvider(), TorchvisionProvider(), TimmProvider(), KerasProvider()):
+    register(_provider)
+
+
+def provider_of(name: str) -> Provider:
+    """Return the provider of a backbone's name.
+
+    Raises:
+        BackboneError: no provider has its prefix.
+    """
+    provider = _PROVIDERS.get(_prefix(name))
+    if provider is None:
+        raise _unknown(name)
+    return provider
 
 
 def available(query: str = "", notice: Callable[[str], None] = lambda line: None) -> list[Entry]:
@@ -60,21 +67,18 @@ def available(query: str = "", notice: Callable[[str], None] = lambda line: None
         notice: receives a line for each provider that offers nothing, because its library is not
             installed or cannot be used in this process.
     """
-    found: list[Entry] = []
-    for prefix in _PROVIDERS:
+    entries: list[Entry] = []
+    for prefix, provider in _PROVIDERS.items():
         try:
-            found += _entries(prefix)
+            entries += provider.list_entries()
         except HeadstartError as error:
             notice(f"without the networks of {prefix}: {error}")
-    return catalogue.matching(found, query)
+    return catalogue.matching(entries, query)
 
 
-def at_hand(entry: Entry) -> bool:
+def is_available(entry: Entry) -> bool:
     """Say whether a backbone's weights are on this machine."""
-    provider = _provider(_prefix(entry.name))
-    if hasattr(provider, "at_hand"):
-        return bool(provider.at_hand(entry))
-    return cache.cached(entry) is not None
+    return provider_of(entry.name).is_available(entry)
 
 
 def find(choice: Choice | str) -> Candidate | Foreign:
@@ -84,30 +88,26 @@ def find(choice: Choice | str) -> Candidate | Foreign:
 
     Raises:
         BackboneError: there is none of that name (near matches are named), or its weights are
-            neither here nor to be had, or not what they should be.
+            missing, cannot be fetched, or are not what they should be.
         HeadstartError: the provider's library is not installed.
     """
     choice = Choice(choice) if isinstance(choice, str) else choice
-    prefix = _prefix(choice.name)
-    if prefix == onnx_file.NAME:
+    if _prefix(choice.name) == onnx_file.NAME:
         return onnx_file.find(choice)
     if choice.preprocess:
         raise BackboneError(
-            f"--preprocess is for ONNX files by others; {one_line(choice.name)} brings its own"
+            "--preprocess is for ONNX files from elsewhere; the preprocessing of "
+            f"{one_line(choice.name)} is known"
         )
-    if prefix not in _PROVIDERS:
-        raise _unknown(choice.name)
-    provider = _provider(prefix)
-    entries = _entries(prefix)
+    provider = provider_of(choice.name)
+    entries = provider.list_entries()
     entry = _pick(choice.name, entries)
-    if hasattr(provider, "resolve"):
-        found: weights.Weights = provider.resolve(entry, choice.weights)
-    else:
-        relatives = [one for one in entries if one.architecture == entry.architecture]
-        found = weights.resolve(entry, choice.weights, relatives)
-    layer, *several = ["" if one == PRE_LOGITS else one for one in (choice.layer, *choice.layers)]
+    weights = provider.resolve(entry, choice.weights, entries)
+    layer, *several = [
+        "" if name == PRE_LOGITS else name for name in (choice.layer, *choice.layers)
+    ]
     pool = "" if choice.pool == OWN else choice.pool
-    return Candidate(provider, entry, found, layer, pool, tuple(several))
+    return Candidate(provider, entry, weights, layer, pool, tuple(several))
 
 
 def layers_of(name: str, preprocess: str = "") -> list[Layer]:
@@ -137,27 +137,27 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
         weights_file: where the user's weights, or ONNX file, were, if it had any.
 
     Raises:
-        BackboneError: its weights were the user's, and nobody knows where they are.
+        BackboneError: its weights were the user's, and their location is unknown.
     """
     layer, pool = backbone.layer, backbone.pool
     if _prefix(backbone.name) == onnx_file.NAME:
         if not weights_file:
-            raise BackboneError("it was an ONNX file of the user's")
+            raise BackboneError("it was made from an ONNX file of yours")
         return Choice(f"onnx:{weights_file}", "", layer, pool, recipe.of(backbone))
-    name, plus, given = backbone.name.partition("+")
-    if name == bundled.NAME and (layer, pool) == bundled.OWN_LAYER:
+    name, plus, weights = backbone.name.partition("+")
+    if (layer, pool) == provider_of(name).own_layer:
         layer, pool = "", ""
-    if given and plus + given.partition(":")[0] != RANDOM:
+    if weights and plus + weights.partition(":")[0] != RANDOM:
         if not weights_file:
             raise BackboneError(
                 f"its weights were a file by the user with SHA-256 {backbone.weights_sha256}"
             )
-        given = weights_file
+        weights = weights_file
     if backbone.parts:
         # Poolings differ only where none was asked for: each layer has its default then.
         pool = "" if OWN in pool or "," in pool else pool
-        return Choice(name, given, pool=pool, layers=tuple(part.layer for part in backbone.parts))
-    return Choice(name, given, layer, pool)
+        return Choice(name, weights, pool=pool, layers=tuple(part.layer for part in backbone.parts))
+    return Choice(name, weights, layer, pool)
 
 
 def users_file(choice: Choice | str) -> str:
@@ -183,56 +183,11 @@ def _pick(name: str, entries: list[Entry]) -> Entry:
 
 def _unknown(name: str) -> BackboneError:
     entries = available()
-    known = {entry.name for entry in entries} | {entry.base for entry in entries}
+    names = {entry.name for entry in entries} | {entry.base for entry in entries}
     last = name.rpartition(":")[2].lower()  # the same architecture elsewhere is what is nearest
-    same = sorted(one for one in known if one.rpartition(":")[2].lower() == last)
-    hint = f"did you mean {' or '.join(same)}; " if same else near_matches(name, known)
+    same = sorted(other for other in names if other.rpartition(":")[2].lower() == last)
+    hint = f"did you mean {' or '.join(same)}; " if same else near_matches(name, names)
     return BackboneError(
         f"no backbone {one_line(name)!r}; {hint}all are listed by: headstart backbones; or give "
         "the path of an exported .onnx file"
     )
-
-
-def classifier(facts: dict[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Return the linear layer that a backbone's features went into when it was trained.
-
-    Args:
-        facts: the backbone's description in a store's extraction.
-
-    Returns:
-        weight ``(m, d)`` and bias ``(m,)`` of the logits of its own ``m`` classes; None where it is
-        not at hand: another network than the embedded one, another layer than the last, missing
-        weights.
-    """
-    published = facts.get("name") == bundled.NAME and (
-        facts.get("weights_sha256") == bundled.WEIGHTS_SHA256
-    )
-    own = (facts.get("layer"), facts.get("pool")) == bundled.OWN_LAYER
-    if not (published and own and bundled.weights_file()):
-        return None
-    return bundled.classifier()
-
-
-def _provider(prefix: str) -> ModuleType:
-    return importlib.import_module(f"headstart.backbones.{_PROVIDERS[prefix]}")
-
-
-def _entries(prefix: str) -> list[Entry]:
-    """Return what a provider offers.
-
-    Raises:
-        HeadstartError: its library is not installed, or cannot be used in this process.
-    """
-    provider = _provider(prefix)
-    if provider is bundled:
-        return [catalogue.with_facts(entry) for entry in bundled.entries()]
-    try:
-        versions = "-".join(version(name) for name in provider.VERSIONED)
-    except PackageNotFoundError as error:
-        package = one_line(error.name)
-        if hasattr(provider, "EXTRA"):
-            raise missing_extra(package, provider.EXTRA) from error
-        raise HeadstartError(
-            f"{package} is not installed; install it with: pip install {package}"
-        ) from error
-    return catalogue.kept(prefix, versions, lambda: list(provider.entries()))

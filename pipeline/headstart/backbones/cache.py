@@ -1,18 +1,16 @@
-"""Where torch, Keras and the Hugging Face hub keep weights, and how they are fetched there.
+"""Downloaded weights: where libraries and the Hugging Face hub keep them, and how they get there.
 
-The libraries' own variables are honoured: ``TORCH_HOME``, ``KERAS_HOME``, ``HF_HOME``,
-``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and ``XDG_CACHE_HOME``.
+The hub's own variables are honoured: ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and
+``XDG_CACHE_HOME``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,12 +22,16 @@ _SECONDS = 20  # without an answer from a server
 _BLOB = re.compile(r"[0-9a-f]{64}")
 
 
-def cached(entry: Entry) -> Path | None:
-    """Return the weights' file in the library's cache, or None."""
+def cached(entry: Entry, path: Path) -> Path | None:
+    """Return the file of an entry's weights if it is on this machine, or None.
+
+    Args:
+        entry: the network.
+        path: where its library keeps the file, if it is in no repository of the hub.
+    """
     if not entry.url:
         return None
     if not entry.repo:
-        path = _place(entry)
         return path if path.is_file() else None
     # The hub keeps revisions side by side and the name of the newest in refs/main.
     folder = _hub_folder(entry)
@@ -37,30 +39,38 @@ def cached(entry: Entry) -> Path | None:
         revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return None
-    found = folder / "snapshots" / revision / entry.file
-    return found if found.is_file() else None
+    snapshot = folder / "snapshots" / revision / entry.file
+    return snapshot if snapshot.is_file() else None
 
 
-def fetch(entry: Entry) -> Path:
-    """Return the weights' file, downloading it into the library's cache if it is not there.
+def fetch(entry: Entry, path: Path, download: Callable[[Entry, Path], None]) -> Path:
+    """Return the file of an entry's weights, downloading it if it is not on this machine.
+
+    Args:
+        entry: the network.
+        path: where its library keeps the file, if it is in no repository of the hub.
+        download: puts the file there.
 
     Raises:
-        BackboneError: none were published, there is no network, or the file is not the one that
-            it should be; the message says what to fetch, from where, and where to put it.
+        BackboneError: none were published, there is no network, or the file is not the published
+            one; the message says what to fetch, from where, and where to put it.
     """
     if not entry.url:
         raise BackboneError(
             f"no weights of {entry.name} were published; give your own with --weights FILE, or "
             "--weights random for a trial"
         )
-    path = cached(entry)
-    if path is None:
-        try:
-            with _patience():
-                path = _from_hub(entry) if entry.repo else _from_url(entry)
-        except Exception as error:  # networks fail in many ways, each library with its own types
-            raise BackboneError(_how_to_get(entry, error)) from error
-    return path
+    existing = cached(entry, path)
+    if existing is not None:
+        return existing
+    try:
+        with _server_timeout():
+            if entry.repo:
+                return _from_hub(entry)
+            download(entry, path)
+            return path
+    except Exception as error:  # networks fail in many ways, each library with its own types
+        raise BackboneError(_how_to_get(entry, path, error)) from error
 
 
 def checked(entry: Entry, path: Path) -> str:
@@ -98,33 +108,6 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _from_url(entry: Entry) -> Path:
-    import torch
-
-    path = _place(entry)
-    if _is_keras(entry):
-        return _from_keras(entry, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.hub.download_url_to_file(
-        entry.url, str(path), hash_prefix=entry.sha256 or None, progress=sys.stderr.isatty()
-    )
-    return path
-
-
-def _from_keras(entry: Entry, path: Path) -> Path:
-    from headstart.backbones.keras_import import import_keras
-
-    with contextlib.redirect_stdout(sys.stderr):  # its progress; ours keeps stdout for results
-        import_keras().utils.get_file(
-            entry.file,
-            entry.url,
-            file_hash=entry.md5 or None,
-            cache_subdir=path.parent.name,
-            cache_dir=str(path.parent.parent),
-        )
-    return path
-
-
 def _from_hub(entry: Entry) -> Path:
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -136,42 +119,26 @@ def _from_hub(entry: Entry) -> Path:
     return Path(hf_hub_download(entry.repo, entry.file))
 
 
-def _how_to_get(entry: Entry, error: Exception) -> str:
+def _how_to_get(entry: Entry, path: Path, error: Exception) -> str:
     if entry.md5:
         proof = f"its MD5 is {entry.md5}"
-    elif _is_keras(entry):
-        proof = "Keras publishes no hash of it"
     elif entry.sha256:
         proof = f"its SHA-256 begins with {entry.sha256}"
-    else:
+    elif entry.repo:
         proof = f"its SHA-256 is shown at {entry.url.replace('/resolve/', '/blob/')}"
+    else:
+        proof = "no hash of it is published"
     if entry.repo:
         folder = _hub_folder(entry)
         where = (
             f"anywhere and name it with --weights FILE, or copy {folder} from a machine that has it"
         )
     else:
-        where = f"at {_place(entry)}, or anywhere and name it with --weights FILE"
+        where = f"at {path}, or anywhere and name it with --weights FILE"
     return (
         f"the weights of {entry.name} are not on this machine and cannot be fetched "
         f"({one_line(error)[:240]}); fetch {entry.url} ({proof}) and put it {where}"
     )
-
-
-def _is_keras(entry: Entry) -> bool:
-    return entry.name.startswith("keras:")
-
-
-def _place(entry: Entry) -> Path:
-    """Return where torch or Keras looks for the file, without loading either.
-
-    See ``torch.hub.get_dir`` and ``keras.utils.get_file``.
-    """
-    if _is_keras(entry):
-        return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / entry.file
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("TORCH_HOME") or f"{cache}/torch"
-    return Path(home).expanduser() / "hub" / "checkpoints" / entry.file
 
 
 def _hub_folder(entry: Entry) -> Path:
@@ -181,7 +148,7 @@ def _hub_folder(entry: Entry) -> Path:
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
+def _server_timeout() -> Iterator[None]:
     """Give up on a server that never answers, which torch's loader would wait for."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SECONDS)

@@ -25,9 +25,17 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from headstart import backbones
+from headstart.backbones.candidate import SOFTWARE
 from headstart.backbones.inference import parity as certificate
+from headstart.backbones.inference.description import (
+    INPUT,
+    METADATA,
+    describe,
+    is_file,
+    output_names,
+)
 from headstart.backbones.inference.precision import variant
-from headstart.backbones.inference.runner import INPUT, METADATA, Runner, is_file, output_names
+from headstart.backbones.inference.runner import Runner
 from headstart.backbones.inference.single_layer import one_layer
 from headstart.backbones.layers import PRE_LOGITS
 from headstart.backbones.onnx_file import Foreign
@@ -35,6 +43,7 @@ from headstart.backbones.onnx_import.request import FILE, Order
 from headstart.core import sandbox
 from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
 from headstart.core.files import replacing
+from headstart.core.linalg import row_cosine
 from headstart.core.records import Backbone, Choice, digest_of
 from headstart.datasets import demo
 from headstart.datasets.images import POLICY
@@ -47,8 +56,6 @@ VERSION = 3  # of the file that this module builds; part of the cache key
 MIN_COSINE = 0.9999
 _LARGEST = 2**31  # bytes of a message of protobuf
 MAX_DIFFERENCE = 1e-3  # relative to the largest feature
-
-_SOFTWARE = ("torch", "torchvision", "timm", "onnx", "onnxscript")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,11 +156,11 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
     wanted = Backbone.from_json(facts)
     if hint and is_file(Path(hint)):
         with contextlib.suppress(HeadstartError):  # damaged, foreign, or older: not the one
-            held = Runner(Path(hint)).backbone
-            if held == wanted:
+            existing = describe(Path(hint))
+            if existing == wanted:
                 return Path(hint)
-            if wanted in held.alone():
-                return one_layer(Path(hint), held.alone().index(wanted))
+            if wanted in existing.alone():
+                return one_layer(Path(hint), existing.alone().index(wanted))
     try:
         path = model_file(backbones.choice_of(wanted, weights), wanted.precision)[0]
         if _describes(path, wanted):
@@ -169,7 +176,7 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
 
 def _describes(path: Path, wanted: Backbone) -> bool:
     try:
-        return Runner(path).backbone == wanted
+        return describe(path) == wanted
     except HeadstartError:  # damaged, foreign, or of an older version: not the one
         return False
 
@@ -407,11 +414,8 @@ def _prove(
 
 
 def _compare(features: NDArray[np.float32], expected: NDArray[np.float32]) -> Parity:
-    got, want = features.astype(np.float64), expected.astype(np.float64)
-    norms = np.linalg.norm(got, axis=1) * np.linalg.norm(want, axis=1)
-    with np.errstate(invalid="ignore"):  # features of zeros have no direction: no limit admits NaN
-        cosine = (got * want).sum(axis=1) / norms
-    return Parity(len(got), float(np.abs(got - want).max()), float(cosine.min()))
+    difference = np.abs(features.astype(np.float64) - expected.astype(np.float64)).max()
+    return Parity(len(features), float(difference), float(row_cosine(features, expected).min()))
 
 
 def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -426,7 +430,7 @@ def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _software() -> dict[str, str]:
-    return {name: version(name) for name in _SOFTWARE}
+    return {name: version(name) for name in SOFTWARE}
 
 
 def read_parity(model: Path) -> Parity:

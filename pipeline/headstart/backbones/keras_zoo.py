@@ -7,7 +7,9 @@ module, whose scale, mean and order of channels are read off what it does to pix
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import os
 import random
 import sys
 import threading
@@ -15,15 +17,16 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from headstart.backbones.catalogue import Entry
-from headstart.backbones.keras_import import EXTRA as EXTRA
-from headstart.backbones.keras_import import import_keras
+from headstart.backbones.keras_import import EXTRA, import_keras
 from headstart.backbones.layers import Layer, pooled
 from headstart.backbones.network import Network
+from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.records import Preprocess
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "keras"
-VERSIONED = ("keras",)
 
 _ANY_SIZE = (224, 224)  # for the networks that take any, as their published weights were trained
 _LAYOUTS = {3: "hwc", 2: "tokens", 1: "vector"}
@@ -41,19 +43,70 @@ _SHA256 = 64  # digits
 _LOCK = threading.Lock()
 
 
-def entries() -> Iterator[Entry]:
-    """Ask Keras for everything that it publishes and torch can run; loads Keras and torch.
+class KerasProvider(Provider):
+    """Everything that ``keras.applications`` has and torch can run."""
 
-    Networks are built on torch's meta device, without memory or arithmetic.
+    prefix = NAME
+    packages = ("keras",)
+    extra = EXTRA
+    trainable = False  # its layers do not train as those of torch do
 
-    Raises:
-        HeadstartError: Keras is not installed, or runs on another backend in this process.
-    """
-    keras = import_keras()
-    for architecture in _functions(keras):
-        entry = entry_of(architecture)
-        if entry is not None:
-            yield entry
+    def entries(self) -> Iterator[Entry]:
+        """Ask Keras for everything that it publishes and torch can run; loads Keras and torch.
+
+        Networks are built on torch's meta device, without memory or arithmetic.
+
+        Raises:
+            HeadstartError: Keras is not installed, or runs on another backend in this process.
+        """
+        keras = import_keras()
+        for architecture in _functions(keras):
+            entry = entry_of(architecture)
+            if entry is not None:
+                yield entry
+
+    def build(self, entry: Entry, weights: Weights) -> Network:
+        """Build a network as Keras does for its weights, which may lack the classifier.
+
+        Raises:
+            BackboneError: the weights do not fit.
+            HeadstartError: Keras is not installed, or runs on another backend in this process.
+        """
+        keras = import_keras()
+        function = _functions(keras)[entry.architecture]
+        shape = (*entry.size, 3)
+        with keras.device("cpu"):
+            if weights.path is None:
+                with _settled(keras, lambda **_: "", load=False):
+                    model = function(input_shape=shape)
+                _randomise(model, weights.seed)
+            else:
+                model = _loaded(keras, function, shape, weights)
+        mean, std, order = _preparation(function)
+        return KerasNetwork(
+            module=model,
+            headless=lambda: _cut(keras, model, [(_before_classifier(model), _averaged)]),
+            preprocess=_preprocess(keras, entry.size),
+            mean=mean,
+            std=std,
+            order=order,
+        )
+
+    def cache_path(self, entry: Entry) -> Path:
+        """Return where ``keras.utils.get_file`` puts a file."""
+        home = os.environ.get("KERAS_HOME") or "~/.keras"
+        return Path(home).expanduser() / "models" / entry.file
+
+    def download(self, entry: Entry, path: Path) -> None:
+        """Download by ``keras.utils.get_file``, which checks the hash."""
+        with contextlib.redirect_stdout(sys.stderr):  # its progress; stdout is for results
+            import_keras().utils.get_file(
+                entry.file,
+                entry.url,
+                file_hash=entry.md5 or None,
+                cache_subdir=path.parent.name,
+                cache_dir=str(path.parent.parent),
+            )
 
 
 def entry_of(architecture: str) -> Entry | None:
@@ -88,34 +141,6 @@ def entry_of(architecture: str) -> Entry | None:
         parameters=int(network.count_params()),
         gmacs=float(f"{counter.get_total_flops() / 2e9:.3g}"),
         features=features,
-    )
-
-
-def build(entry: Entry, weights: Weights) -> Network:
-    """Build a network as Keras does for its weights, which may be for the part without classifier.
-
-    Raises:
-        BackboneError: the weights do not fit.
-        HeadstartError: Keras is not installed, or runs on another backend in this process.
-    """
-    keras = import_keras()
-    function = _functions(keras)[entry.architecture]
-    shape = (*entry.size, 3)
-    with keras.device("cpu"):
-        if weights.path is None:
-            with _settled(keras, lambda **_: "", load=False):
-                model = function(input_shape=shape)
-            _randomise(model, weights.seed)
-        else:
-            model = _loaded(keras, function, shape, weights)
-    mean, std, order = _preparation(function)
-    return KerasNetwork(
-        module=model,
-        headless=lambda: _cut(keras, model, [(_before_classifier(model), _averaged)]),
-        preprocess=_preprocess(keras, entry.size),
-        mean=mean,
-        std=std,
-        order=order,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.backbones.catalogue import Entry
 from headstart.backbones.network import Network
+from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights, fitting
 from headstart.core.errors import BackboneError
 from headstart.core.records import Preprocess
@@ -21,69 +22,75 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "timm"
-VERSIONED = ("timm",)
 _FILE = "model.safetensors"  # in the repositories of timm's authors
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.")  # in the name of a file
 _HARMLESS = {"MaybeToTensor", "ToTensor"}
 
 
-def entries() -> Iterator[Entry]:
-    """Ask timm for everything that it publishes, and for architectures without; loads torch.
+class TimmProvider(Provider):
+    """Everything that ``timm.create_model`` makes."""
 
-    Raises:
-        HeadstartError: timm is not installed, or does not fit torch and torchvision.
-    """
-    timm = import_timm()
-    published = timm.list_models(pretrained=True)
-    bare = set(timm.list_models()) - {name.partition(".")[0] for name in published}
-    for name in [*published, *sorted(bare)]:
-        config = timm.get_pretrained_cfg(name)
-        architecture = name.partition(".")[0]
-        size = timm.data.resolve_data_config(pretrained_cfg=config.to_dict())["input_size"]
-        repo = config.hf_hub_id or "" if name in published else ""
-        file, url, digits = "", "", None
-        if repo:
-            file = config.hf_hub_filename or _FILE
-            url = f"https://huggingface.co/{repo}/resolve/main/{file}"
-        elif name in published:
-            url = config.url
-            file = url.rpartition("/")[2]
-            digits = _HASH.search(file)
-        yield Entry(
-            name=f"{NAME}:{name}",
-            architecture=architecture,
-            size=(int(size[1]), int(size[2])),
-            licence=config.license or "",
-            url=url,
-            file=file,
-            repo=repo,
-            sha256=digits[1] if digits else "",
-            default=config.tag == timm.get_pretrained_cfg(architecture).tag,
+    prefix = NAME
+    packages = ("timm",)
+
+    def entries(self) -> Iterator[Entry]:
+        """Ask timm for everything that it publishes, and for architectures without; loads torch.
+
+        Raises:
+            HeadstartError: timm is not installed, or does not fit torch and torchvision.
+        """
+        timm = import_timm()
+        published = timm.list_models(pretrained=True)
+        bare = set(timm.list_models()) - {name.partition(".")[0] for name in published}
+        for name in [*published, *sorted(bare)]:
+            config = timm.get_pretrained_cfg(name)
+            architecture = name.partition(".")[0]
+            size = timm.data.resolve_data_config(pretrained_cfg=config.to_dict())["input_size"]
+            repo = config.hf_hub_id or "" if name in published else ""
+            file, url, digits = "", "", None
+            if repo:
+                file = config.hf_hub_filename or _FILE
+                url = f"https://huggingface.co/{repo}/resolve/main/{file}"
+            elif name in published:
+                url = config.url
+                file = url.rpartition("/")[2]
+                digits = _HASH.search(file)
+            yield Entry(
+                name=f"{NAME}:{name}",
+                architecture=architecture,
+                size=(int(size[1]), int(size[2])),
+                licence=config.license or "",
+                url=url,
+                file=file,
+                repo=repo,
+                sha256=digits[1] if digits else "",
+                default=config.tag == timm.get_pretrained_cfg(architecture).tag,
+            )
+
+    def build(self, entry: Entry, weights: Weights) -> Network:
+        """Build a network as timm does for its weights.
+
+        Raises:
+            BackboneError: the weights do not fit, or ask for preprocessing that there is not.
+        """
+        timm = import_timm()
+        name = entry.name.partition(":")[2]
+        with fitting(weights, _classifiers) as tensors:
+            # Whatever file it was, these are tensors under names that timm knows or translates.
+            overlay = {"state_dict": tensors, "custom_load": False} if tensors else {}
+            network = timm.create_model(
+                name, pretrained=bool(tensors), pretrained_cfg_overlay=overlay
+            )
+        network.pretrained_cfg.pop("state_dict", None)
+        config = timm.data.resolve_data_config(pretrained_cfg=network.pretrained_cfg)
+        network.eval().reset_classifier(0)
+        return Network(
+            module=network,
+            headless=lambda: network,
+            preprocess=preprocess(entry.name, timm.data.create_transform(**config).transforms),
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
         )
-
-
-def build(entry: Entry, weights: Weights) -> Network:
-    """Build a network as timm does for its weights.
-
-    Raises:
-        BackboneError: the weights do not fit, or ask for preprocessing that there is not.
-    """
-    timm = import_timm()
-    name = entry.name.partition(":")[2]
-    with fitting(weights, _classifiers) as tensors:
-        # Whatever file it was, these are tensors under names that timm knows or translates.
-        given = {"state_dict": tensors, "custom_load": False} if tensors else {}
-        network = timm.create_model(name, pretrained=bool(tensors), pretrained_cfg_overlay=given)
-    network.pretrained_cfg.pop("state_dict", None)
-    config = timm.data.resolve_data_config(pretrained_cfg=network.pretrained_cfg)
-    network.eval().reset_classifier(0)
-    return Network(
-        module=network,
-        headless=lambda: network,
-        preprocess=preprocess(entry.name, timm.data.create_transform(**config).transforms),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-    )
 
 
 def _classifiers(network: torch.nn.Module) -> Iterable[str]:

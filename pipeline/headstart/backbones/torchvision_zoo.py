@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.backbones.catalogue import Entry
 from headstart.backbones.layers import before, classifier_of
 from headstart.backbones.network import Network
+from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights, fitting
 from headstart.core.records import Preprocess
 from headstart.core.torchvision_import import import_torchvision
@@ -23,62 +24,66 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "torchvision"
-VERSIONED = ("torchvision",)
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.")  # in the name of a file
 _AUXILIARY = ("aux1", "aux2", "AuxLogits")  # classifiers that only training uses
 
 
-def entries() -> Iterator[Entry]:
-    """Ask torchvision for everything that it publishes; loads torch.
+class TorchvisionProvider(Provider):
+    """Everything that ``torchvision.models`` has for classification."""
 
-    Raises:
-        HeadstartError: torchvision is not installed, or does not fit torch.
-    """
-    models = import_torchvision().models
-    for name in models.list_models(module=models):
-        published = models.get_model_weights(name)
-        for weights in published:
-            transform, file = weights.transforms(), weights.url.rpartition("/")[2]
-            digits = _HASH.search(file)
-            accuracy = weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
-            yield Entry(
-                name=f"{NAME}:{name}@{weights.name}",
-                architecture=name,
-                size=(int(transform.crop_size[0]), int(transform.crop_size[-1])),
-                licence=weights.meta.get("license", "BSD-3-Clause"),
-                url=weights.url,
-                file=file,
-                sha256=digits[1] if digits else "",
-                accuracy=accuracy,
-                default=weights is published.DEFAULT,
-                parameters=weights.meta.get("num_params"),
-                gmacs=weights.meta.get("_ops"),
-            )
+    prefix = NAME
+    packages = ("torchvision",)
 
+    def entries(self) -> Iterator[Entry]:
+        """Ask torchvision for everything that it publishes; loads torch.
 
-def build(entry: Entry, weights: Weights) -> Network:
-    """Build a network as torchvision does for its weights.
+        Raises:
+            HeadstartError: torchvision is not installed, or does not fit torch.
+        """
+        models = import_torchvision().models
+        for name in models.list_models(module=models):
+            published = models.get_model_weights(name)
+            for weights in published:
+                transform, file = weights.transforms(), weights.url.rpartition("/")[2]
+                digits = _HASH.search(file)
+                accuracy = weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
+                yield Entry(
+                    name=f"{NAME}:{name}@{weights.name}",
+                    architecture=name,
+                    size=(int(transform.crop_size[0]), int(transform.crop_size[-1])),
+                    licence=weights.meta.get("license", "BSD-3-Clause"),
+                    url=weights.url,
+                    file=file,
+                    sha256=digits[1] if digits else "",
+                    accuracy=accuracy,
+                    default=weights is published.DEFAULT,
+                    parameters=weights.meta.get("num_params"),
+                    gmacs=weights.meta.get("_ops"),
+                )
 
-    Raises:
-        BackboneError: the weights do not fit.
-    """
-    models = import_torchvision().models
-    enum = models.get_model_weights(entry.architecture)[entry.name.rpartition("@")[2]]
-    classes = len(enum.meta["categories"])
+    def build(self, entry: Entry, weights: Weights) -> Network:
+        """Build a network as torchvision does for its weights.
 
-    def heads(network: torch.nn.Module) -> list[str]:
-        return [classifier_of(network, classes), *_AUXILIARY]
+        Raises:
+            BackboneError: the weights do not fit.
+        """
+        models = import_torchvision().models
+        enum = models.get_model_weights(entry.architecture)[entry.name.rpartition("@")[2]]
+        classes = len(enum.meta["categories"])
 
-    with fitting(weights, heads) as tensors, _handing_out(models, tensors):
-        network = models.get_model(entry.architecture, weights=enum).eval()
-    transform = enum.transforms()
-    return Network(
-        module=network,
-        headless=lambda: before(network, classifier_of(network, classes)),
-        preprocess=preprocess(transform),
-        mean=tuple(transform.mean),
-        std=tuple(transform.std),
-    )
+        def heads(network: torch.nn.Module) -> list[str]:
+            return [classifier_of(network, classes), *_AUXILIARY]
+
+        with fitting(weights, heads) as tensors, _handing_out(models, tensors):
+            network = models.get_model(entry.architecture, weights=enum).eval()
+        transform = enum.transforms()
+        return Network(
+            module=network,
+            headless=lambda: before(network, classifier_of(network, classes)),
+            preprocess=preprocess(transform),
+            mean=tuple(transform.mean),
+            std=tuple(transform.std),
+        )
 
 
 def preprocess(transform: Any) -> Preprocess:  # noqa: ANN401 - ImageClassification

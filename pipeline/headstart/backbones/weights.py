@@ -12,7 +12,7 @@ import hashlib
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,19 +56,22 @@ class Weights:
         return "" if self.published else "+file"
 
 
-def resolve(entry: Entry, spec: str, relatives: list[Entry]) -> Weights:
+def resolve(
+    entry: Entry, spec: str, entries: Sequence[Entry], fetch: Callable[[Entry], Path]
+) -> Weights:
     """Find the weights that a user means.
 
     Args:
         entry: the network.
         spec: as in `headstart.core.records.Choice.weights`.
-        relatives: entries of the same architecture, among whose files the user's may be.
+        entries: of the provider; the user's file may be that of another one of this architecture.
+        fetch: returns the file of the published weights.
 
     Raises:
         BackboneError: they are missing, cannot be fetched, or are others than they seem.
     """
     if not spec:
-        path = cache.fetch(entry)
+        path = fetch(entry)
         return Weights(path, cache.checked(entry, path), published=True)
     word, _, seed = spec.partition(":")
     if word == "random":  # a file of that name is ./random
@@ -77,20 +80,21 @@ def resolve(entry: Entry, spec: str, relatives: list[Entry]) -> Weights:
         return Weights(None, seed=int(seed or 0))
     path = Path(spec)
     try:
-        found = sha256_of(path)
+        sha256 = sha256_of(path)
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or one_line(error)
         raise BackboneError(
             f"cannot read the weights file {one_line(spec)}: {cause}; give a safetensors file or "
             "a state dict, or: random"
         ) from error
-    owner = next((one for one in relatives if cache.is_published(one, path, found)), None)
+    relatives = (other for other in entries if other.architecture == entry.architecture)
+    owner = next((other for other in relatives if cache.is_published(other, path, sha256)), None)
     if owner is not None and owner.file != entry.file:
         raise BackboneError(
             f"{one_line(spec)} holds the weights of {owner.name}, not of {entry.name}, which "
             f"prepares images its own way; use --backbone {owner.name}"
         )
-    return Weights(path.resolve(), found, published=owner is not None)
+    return Weights(path.resolve(), sha256, published=owner is not None)
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:

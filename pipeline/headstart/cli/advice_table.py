@@ -1,51 +1,46 @@
-"""The advice on fine-tuning, as a table on the terminal or one JSON document."""
+"""The advice on fine-tuning as a table on the terminal."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from headstart.cli.options import print_json
+from headstart.cli.output import table
+
+_TITLES = ("gain in points", "95 % interval", "accuracy", "minutes", "risk")
 
 
-def print_advice(advice: dict[str, Any], as_json: bool) -> None:
-    """Print what every mode is expected to bring, and which one to take."""
-    if as_json:
-        print_json(advice)
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("mode", "gain in points", "95 % interval", "accuracy", "minutes", "risk"):
-        table.add_column(title, justify="left" if title == "mode" else "right", no_wrap=True)
-    for one in advice["modes"]:
-        low, high = (100 * value for value in one["gain_ci"])
-        least, most = (value / 60 for value in one["seconds_range"])
-        table.add_row(
-            one["mode"] + ("" if one["tried"] else "*"),
-            f"{100 * one['gain']:+.1f}",
-            f"{low:+.1f} to {high:+.1f}",
-            f"{100 * one['accuracy']:.1f} %",
-            f"{least:.1f} to {most:.1f}",
-            f"{100 * one['risk']:.0f} %",
+def show(advice: dict[str, Any]) -> None:
+    """Print the expected gain, time and risk of every mode, and which one to take."""
+    rows = []
+    for mode in advice["modes"]:
+        low, high = (100 * value for value in mode["gain_ci"])
+        least, most = (value / 60 for value in mode["seconds_range"])
+        rows.append(
+            [
+                mode["mode"],
+                f"{100 * mode['gain']:+.1f}",
+                f"{low:+.1f} to {high:+.1f}",
+                f"{100 * mode['accuracy']:.1f} %",
+                f"{least:.1f} to {most:.1f}",
+                f"{100 * mode['risk']:.0f} %",
+            ]
         )
-    Console(highlight=False).print(table)
-    images, frozen, trial = advice["images"], advice["frozen"], advice["trial"]
-    click.echo("* was only timed; what top did stands for it, with a wider interval")
+    table({"mode": "left"} | dict.fromkeys(_TITLES, "right"), [rows])
+    images, frozen, basis = advice["images"], advice["frozen"], advice["basis"]
     click.echo(
-        "gain is over logistic regression on the frozen features, which has "
-        f"{100 * frozen['accuracy']:.1f} % in cross-validation; risk is the probability of none"
+        f"{images['train']:,} training images, {images['classes']} classes; gain is over logistic "
+        f"regression on the frozen features ({100 * frozen['accuracy']:.1f} % in "
+        "cross-validation); risk is the probability of no gain"
     )
-    click.echo(
-        f"{images['train']:,} training images, {images['classes']} classes; tried on "
-        f"{trial['images']:,}, scored on {trial['held_out']:,} others"
-    )
+    click.echo(f"gains are estimated from {basis['runs']}; times are measured on this machine")
+    if not basis["covers_these_images"]:
+        click.echo("WARNING: these images lie outside those runs, so the gains are a rough guess")
     doubling = frozen["learning_curve"]["doubling"]
     if doubling is not None:
         click.echo(
-            f"twice the images are expected to bring {100 * doubling['gain']:+.1f} points on the "
-            "frozen features"
+            f"twice the images should gain {100 * doubling['gain']:+.1f} points on the frozen "
+            "features"
         )
     click.echo(f"advice: {advice['why']}")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.reading import ImageReader
 from headstart.core.rows import Features, Pixels
 
 SPLITS = ("train", "validation", "test", "")
@@ -26,17 +27,11 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One image that a source lists.
+    """One image that a source lists."""
 
-    Attributes:
-        path: its name in stores and reports: relative to the source's root, with ``/``.
-        label: its class name, or None when unknown.
-        split: ``train``, ``validation``, ``test`` or empty.
-    """
-
-    path: str
-    label: str | None
-    split: str
+    path: str  # its name in stores and reports: relative to the source's root, with ``/``
+    label: str | None  # the class name; None when unknown
+    split: str  # train, validation, test or empty
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,7 @@ class Listing:
         classes: the class names, in natural order; a label's code is its index here.
         ignored: how many files were passed over because they are no images, by reason.
         name: how the user named the source.
+        reader: reads the images where they are not files of their own.
     """
 
     root: Path
@@ -56,6 +52,7 @@ class Listing:
     classes: tuple[str, ...]
     ignored: dict[str, int]
     name: str
+    reader: ImageReader | None = None
 
 
 @dataclass(frozen=True)

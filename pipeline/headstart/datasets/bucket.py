@@ -1,36 +1,36 @@
-"""A folder behind a URL that fsspec opens: ``s3://``, ``gs://``, ``hf://``, ``memory://``.
+"""Folders and single images behind a URL that fsspec opens: ``s3://``, ``gs://``, ``https://``.
 
-It is listed by the rules of a folder (`folder`) with one request for many files; every image is
-one request, made by the thread that decodes it. Credentials and end points are those of fsspec's
-configuration and of the library behind it (``AWS_…``, ``GOOGLE_APPLICATION_CREDENTIALS``,
+A folder is listed by the rules of `folder`, with one request for many files. Every image is one
+request, made by the thread that decodes it. Credentials and endpoints come from fsspec's
+configuration and from the library behind it (``AWS_…``, ``GOOGLE_APPLICATION_CREDENTIALS``,
 ``HF_TOKEN``).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from headstart.datasets import storage
-from headstart.datasets.folder import arrange, by_folder
-from headstart.datasets.reader import HeldListing, make_held
+from headstart.core.records import ImageRef, Listing
+from headstart.datasets import registry, storage
+from headstart.datasets.folder import NoImages, arrange, by_folder, is_image_name, stream_containers
+from headstart.datasets.listing import make_listing, natural_order
+from headstart.datasets.reader import Reader
+from headstart.datasets.registry import Options, Source, SourceImage
 from headstart.datasets.storage import State
 
 
 @dataclass(frozen=True)
-class RemoteReader:
-    """Reads files behind URLs.
+class RemoteReader(Reader):
+    """Reads files behind URLs: for each image its URL, and its state if the listing has it."""
 
-    Attributes:
-        files: URL of each image, and the state that the listing told.
-    """
-
-    files: dict[str, tuple[str, State | None]]
+    entries: Mapping[str, tuple[str, State | None]]
 
     def state(self, path: str) -> State | None:
-        """Return the state that the listing told."""
-        return self.files[path][1]
+        """Return the state in the listing."""
+        return self.entries[path][1]
 
     def read(self, path: str) -> tuple[bytes, State]:
         """Return the bytes of an image file.
@@ -38,25 +38,67 @@ class RemoteReader:
         Raises:
             ImageError: it is gone or cannot be read.
         """
-        url, state = self.files[path]
+        url, state = self.entries[path]
         data = storage.read_whole(url, state[0] if state else 0)
         return data, state or (len(data), -1)
 
-    def only(self, paths: Iterable[str]) -> RemoteReader:
-        """Return a reader of these images alone."""
-        return replace(self, files={path: self.files[path] for path in paths})
+
+class BucketSource(Source):
+    """A folder behind a URL: of images, or of files that hold many."""
+
+    name = "URL of a folder"
+
+    def matches(self, data: str) -> bool:
+        """Tell whether this is a URL of a folder."""
+        return storage.is_url(data) and not storage.is_file(data)
+
+    def list(self, data: str, options: Options) -> Listing:
+        """List the images of the folder, or else of the archives and tables in it."""
+        try:
+            return _list_images(data)
+        except NoImages:
+            containers = _containers(data)
+            if not containers:
+                raise
+        return registry.list_containers(containers, data)
+
+    def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
+        """Yield the images of the folder, or else of the archives and tables in it."""
+        try:
+            listing = _list_images(data)
+        except NoImages:
+            containers = _containers(data)
+            if not containers:
+                raise
+            yield from stream_containers(containers.values(), data)
+        else:
+            yield from (SourceImage(listing, ref) for ref in listing.images)
 
 
-def list_remote(url: str) -> HeldListing:
-    """List the images of a folder behind a URL.
+def remote_image(url: str) -> SourceImage:
+    """Return the image that a URL names; it is requested when it is read."""
+    listing = Listing(Path(), (), (), {}, "", RemoteReader({url: (url, None)}))
+    return SourceImage(listing, ImageRef(url, None, ""))
 
-    Raises:
-        InputError: it cannot be listed, or holds no images.
-    """
+
+def is_remote_image(data: str) -> bool:
+    """Tell whether this is the URL of an image, by its name."""
+    return storage.is_url(data) and is_image_name(data.partition("?")[0].rpartition("/")[2])
+
+
+def _list_images(url: str) -> Listing:
     ignored: Counter[str] = Counter()
-    files = {name: (place, entry) for name, place, entry in storage.listed(url)}
+    files = {name: (place, entry) for name, place, entry in storage.list_files(url)}
     images = arrange(by_folder(files, ignored), url, ignored)
-    known = {
-        ref.path: (files[ref.path][0], storage.state_of_entry(files[ref.path][1])) for ref in images
+    entries = {}
+    for ref in images:
+        place, entry = files[ref.path]
+        entries[ref.path] = (place, storage.state_of_entry(entry))
+    return replace(make_listing(Path(), images, ignored, url), reader=RemoteReader(entries))
+
+
+def _containers(url: str) -> dict[str, str]:
+    files = {
+        name: place for name, place, _ in storage.list_files(url) if registry.container_of(name)
     }
-    return make_held(RemoteReader(known), images, ignored, url)
+    return {name: files[name] for name in natural_order(files)}

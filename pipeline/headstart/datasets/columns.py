@@ -1,4 +1,4 @@
-"""What the columns of a table of images mean, by the names that people give them."""
+"""What the columns of a table of images mean, by their common names."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ LABELS = ("label", "labels", "class", "class_name", "category", "target", "cls",
 SPLIT = "split"
 
 
-def find(names: Iterable[str], wanted: Sequence[str]) -> str | None:
-    """Return the first column that is called one of the wanted names, in any case.
+def find(names: Iterable[str], spellings: Sequence[str]) -> str | None:
+    """Return the first column whose name is one of the spellings, in any case.
 
     >>> find(["ID", "Category", "label"], LABELS), find(["ID"], LABELS)
     ('label', None)
     """
     spelled = {name.lower(): name for name in reversed(list(names))}
-    return next((spelled[name] for name in wanted if name in spelled), None)
+    return next((spelled[name] for name in spellings if name in spelled), None)
 
 
 def hugging_face_names(features: Any, column: str) -> list[str]:  # noqa: ANN401 - a stranger's JSON
-    """Return the names of a column's classes as the Hugging Face format keeps them, if it does.
+    """Return the names of a column's classes in the Hugging Face format, if there are any.
 
     Args:
         features: the part ``features`` of the description.
@@ -47,16 +47,16 @@ def features_of(description: bytes | None) -> Any:  # noqa: ANN401 - a stranger'
         return {}
 
 
-def label(value: Any, names: Sequence[str], where: str) -> str | None:  # noqa: ANN401
-    """Return the class that a cell says; None for none.
+def label(value: Any, names: Sequence[str], place: str) -> str | None:  # noqa: ANN401
+    """Return the class in a cell; None for an empty one.
 
     Args:
         value: text or a whole number.
         names: of the classes that numbers stand for; empty if numbers are the names.
-        where: what a message says of the place.
+        place: the row, for messages.
 
     Raises:
-        InputError: it says neither.
+        InputError: it is neither, or a number without a name.
     """
     if value is None or value == "":
         return None
@@ -65,25 +65,25 @@ def label(value: Any, names: Sequence[str], where: str) -> str | None:  # noqa: 
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise InputError(f"{where}: the label {one_line(value)} is neither text nor a whole number")
+        raise InputError(f"{place}: the label {one_line(value)} is neither text nor a whole number")
     if isinstance(value, str) or not names:
         return str(value).strip() or None
     if value == -1:
-        return None  # how sets without labels for the test split are written
+        return None  # how sets mark unlabelled test images
     if not 0 <= value < len(names):
-        raise InputError(f"{where}: the label {value} has no name; there are {len(names):,}")
+        raise InputError(f"{place}: the label {value} has no name; there are {len(names):,} names")
     return names[value]
 
 
-def split(value: Any, default: str, where: str) -> str:  # noqa: ANN401
-    """Return the split that a cell says, or the default for an empty one.
+def split(value: Any, default: str, place: str) -> str:  # noqa: ANN401
+    """Return the split in a cell, or the default for an empty one.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a split.
     """
     text = str(value or "").strip()
     if text and text.lower() not in SPLIT_NAMES:
         raise InputError(
-            f"{where}: {one_line(text)} is no split; write train, validation, test or nothing"
+            f"{place}: {one_line(text)} is not a split; write train, validation, test or nothing"
         )
     return SPLIT_NAMES[text.lower()] if text else default

@@ -1,57 +1,85 @@
-"""A CSV manifest: a header with ``path`` and ``label``, and ``split`` if wanted; one image a row.
+"""A CSV manifest: a header with ``path``, ``label`` and optionally ``split``; one image a row.
 
 UTF-8, with or without a byte order mark; commas in ``.csv``, tabs in ``.tsv``; columns in any
-order, others are not read. Paths are absolute or relative to the manifest's folder. An empty label
-means unlabelled, an empty split means none. Errors name the line.
+order, other columns are ignored. Paths are absolute or relative to the manifest's folder. An empty
+label means unlabelled, an empty split means none. Errors name the line.
 
-A file that does not exist is still listed, so that it is reported as a failure later; when none
-exists, the paths are relative to something else, and that is an error.
+A file that does not exist is still listed, so that it is reported as a failure later. When none
+exists, the paths are relative to another folder, and that is an error.
 """
 
 from __future__ import annotations
 
 import csv
-import io
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets.listing import SPLIT_NAMES, make_listing, once
+from headstart.datasets import columns, storage
+from headstart.datasets.folder import file_image
+from headstart.datasets.listing import make_listing, unique
+from headstart.datasets.registry import Options, Source, SourceImage
 
 SUFFIXES = {".csv": ",", ".tsv": "\t"}
 """The extensions of manifests, with what separates their columns."""
 
 _IMAGES = ("path", "label"), ("split",)  # required and optional columns
 _GROUPS = ("path", "group"), ()
+_NOT_TEXT = re.compile("[\0\udc80-\udcff]")
 
 Row = tuple[int, dict[str, str]]
 
 
-def list_manifest(manifest: Path, name: str) -> Listing:
-    """List the images that a manifest names.
+class ManifestSource(Source):
+    """A CSV or TSV file that lists images."""
 
-    Args:
-        manifest: the file.
-        name: how the user named it.
+    name = "manifest"
 
-    Raises:
-        InputError: the manifest cannot be read or contradicts itself, or none of its files
-            exists.
-    """
-    root, shown = manifest.parent, one_line(manifest)
-    ignored: Counter[str] = Counter()
-    rows = ((f"{shown}, line {line}", row) for line, row in table_rows(manifest, *_IMAGES))
-    seen = once(((where, _image(row, root, where)) for where, row in rows), ignored)
-    if not seen:
-        raise InputError(f"{shown} lists no images; expected one a row, as path,label")
-    if not any(_exists(root / path) for path in seen):
-        raise InputError(
-            f"none of the files in {shown} exists; their paths must be absolute or "
-            f"relative to the manifest's folder, {one_line(root)}"
-        )
-    return make_listing(root, seen.values(), +ignored, name)
+    def matches(self, data: str) -> bool:
+        """Tell whether this is such a file, by its name."""
+        return data.lower().endswith(tuple(SUFFIXES)) and storage.is_file(data)
+
+    def list(self, data: str, options: Options) -> Listing:
+        """List the images that the manifest names.
+
+        Raises:
+            InputError: the manifest is behind a URL, cannot be read or contradicts itself, or none
+                of its files exists.
+        """
+        manifest = _local(data)
+        root, shown = manifest.parent, one_line(manifest)
+        ignored: Counter[str] = Counter()
+        rows = ((f"{shown}, line {line}", row) for line, row in table_rows(manifest, *_IMAGES))
+        images = unique(((place, _image(row, root, place)) for place, row in rows), ignored)
+        if not images:
+            raise InputError(f"{shown} lists no images; expected one a row, as path,label")
+        if not any(_exists(root / path) for path in images):
+            raise InputError(
+                f"none of the files in {shown} exists; their paths must be absolute or "
+                f"relative to the manifest's folder, {one_line(root)}"
+            )
+        return make_listing(root, images.values(), +ignored, data)
+
+    def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
+        """Yield the images line by line; labels are not needed, nor are files looked at."""
+        manifest = _local(data)
+        empty = True
+        for line, row in table_rows(manifest, ("path",), (), ragged=True):
+            if not row["path"].strip():
+                raise InputError(f"{one_line(manifest)}, line {line}: the path is empty")
+            empty = False
+            yield file_image(manifest.parent / row["path"])
+        if empty:
+            raise InputError(f"{one_line(manifest)} lists no images; expected one a row, as path")
+
+
+def _local(data: str) -> Path:
+    if storage.is_url(data):
+        raise InputError(f"{one_line(data)}: a manifest must be a local file; copy it")
+    return Path(data)
 
 
 def read_groups(manifest: Path) -> dict[str, str]:
@@ -68,7 +96,7 @@ def read_groups(manifest: Path) -> dict[str, str]:
     """
     shown = one_line(manifest)
     if manifest.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{shown} is no table of groups; give a .csv or .tsv file with path,group")
+        raise InputError(f"{shown} is not a table of groups; give a .csv or .tsv with path,group")
     groups: dict[str, str] = {}
     for line, row in table_rows(manifest, *_GROUPS):
         path, group = _normalised(row["path"], manifest.parent), row["group"].strip()
@@ -83,16 +111,11 @@ def read_groups(manifest: Path) -> dict[str, str]:
     return named
 
 
-def _image(row: dict[str, str], root: Path, where: str) -> ImageRef:
+def _image(row: dict[str, str], root: Path, place: str) -> ImageRef:
     if not row["path"].strip():
-        raise InputError(f"{where}: the path is empty")
-    split = row.get("split", "").strip()
-    if split and split.lower() not in SPLIT_NAMES:
-        raise InputError(
-            f"{where}: {one_line(split)} is no split; write train, validation, test or nothing"
-        )
-    path = _normalised(row["path"], root)
-    return ImageRef(path, row["label"].strip() or None, SPLIT_NAMES.get(split.lower(), ""))
+        raise InputError(f"{place}: the path is empty")
+    split = columns.split(row.get("split"), "", place)
+    return ImageRef(_normalised(row["path"], root), row["label"].strip() or None, split)
 
 
 def _normalised(path: str, root: Path) -> str:
@@ -110,32 +133,49 @@ def _exists(path: Path) -> bool:
 
 
 def table_rows(
-    manifest: Path, required: tuple[str, ...], optional: tuple[str, ...]
+    manifest: Path, required: tuple[str, ...], optional: tuple[str, ...], ragged: bool = False
 ) -> Iterator[Row]:
-    """Yield the number of each row's line, and those of its columns that matter.
+    """Yield the line number of each row, and its values in the columns that are asked for.
+
+    Args:
+        manifest: a ``.csv`` or ``.tsv`` file; it is never read as a whole.
+        required: columns that must be there.
+        optional: columns that are read if they are there.
+        ragged: whether other columns may be missing in a row, or added.
 
     Raises:
-        InputError: the file is no such table.
+        InputError: the file cannot be read, or is not such a table.
     """
-    text = _text(manifest)
-    delimiter = SUFFIXES[manifest.suffix.lower()]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    shown = one_line(manifest)
     try:
-        header = next(reader, None)
-        columns = _columns(header, manifest, required, optional)
-        for fields in reader:
-            if not fields:
-                continue  # an empty line
-            if len(fields) != len(header or ()):
-                raise InputError(
-                    f"{one_line(manifest)}, line {reader.line_num}: {len(fields)} columns where "
-                    f"the header has {len(header or ())}; quote a value that holds a separator"
-                )
-            yield reader.line_num, {key: fields[index] for key, index in columns.items()}
+        with manifest.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            delimiter = SUFFIXES[manifest.suffix.lower()]
+            reader = csv.reader(_checked(file, shown), delimiter=delimiter, strict=True)
+            header = next(reader, None)
+            indexes = _columns(header, manifest, required, optional)
+            for fields in reader:
+                if not fields:
+                    continue  # an empty line
+                if len(fields) != len(header or ()) and not ragged:
+                    raise InputError(
+                        f"{shown}, line {reader.line_num}: {len(fields)} columns where the header "
+                        f"has {len(header or ())}; quote a value that has a separator in it"
+                    )
+                cells = dict(enumerate(fields))
+                yield reader.line_num, {name: cells.get(i, "") for name, i in indexes.items()}
+    except OSError as error:
+        raise InputError(f"cannot read {shown}: {error.strerror}") from error
     except csv.Error as error:
-        raise InputError(
-            f"{one_line(manifest)}, line {reader.line_num}: malformed CSV ({error})"
-        ) from error
+        raise InputError(f"{shown}, line {reader.line_num}: malformed CSV ({error})") from error
+
+
+def _checked(lines: Iterable[str], shown: str) -> Iterator[str]:
+    """Yield lines of text; bytes that are not UTF-8 arrive as lone surrogates."""
+    for number, line in enumerate(lines, 1):
+        if _NOT_TEXT.search(line):
+            problem = "a NUL character" if "\0" in line else "not UTF-8"
+            raise InputError(f"{shown}, line {number}: {problem}; save it as CSV in UTF-8")
+        yield line
 
 
 def _columns(
@@ -144,39 +184,21 @@ def _columns(
     required: tuple[str, ...],
     optional: tuple[str, ...],
 ) -> dict[str, int]:
-    """Return the position of each column that matters."""
+    """Return the index of each column that is there."""
     if header is None:
         raise InputError(
             f"{one_line(manifest)} is empty; expected a header with {','.join(required)}"
         )
     names = [name.strip().lower() for name in header]
-    found = one_line(", ".join(header))
+    present = one_line(", ".join(header))
     for column in (*required, *optional):
         if names.count(column) > 1:
-            raise InputError(f"{one_line(manifest)}: the column {column} is there twice: {found}")
+            raise InputError(f"{one_line(manifest)}: the column {column} is there twice: {present}")
     missing = [column for column in required if column not in names]
     if missing:
         separator = "tabs" if manifest.suffix.lower() == ".tsv" else "commas"
         raise InputError(
             f"{one_line(manifest)} has no column {' and no column '.join(missing)}; its header, "
-            f"separated by {separator}, has: {found}"
+            f"separated by {separator}, has: {present}"
         )
     return {column: names.index(column) for column in (*required, *optional) if column in names}
-
-
-def _text(manifest: Path) -> str:
-    try:
-        data = manifest.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {one_line(manifest)}: {error.strerror}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{one_line(manifest)}, line {line}: not UTF-8; save it as CSV in UTF-8"
-        ) from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise InputError(f"{one_line(manifest)}, line {line}: a NUL character; save it as text")
-    return text

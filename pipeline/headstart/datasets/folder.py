@@ -19,11 +19,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets.listing import SPLIT_NAMES, describe_ignored, make_listing, natural_key
+from headstart.datasets import registry
+from headstart.datasets.listing import SPLIT_NAMES, describe_ignored, make_listing, natural_order
+from headstart.datasets.registry import Options, Source, SourceImage
 
 EXTENSIONS = frozenset(
     ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif")
@@ -33,7 +36,69 @@ EXTENSIONS = frozenset(
 _CLUTTER = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
 _LONGEST_EXTENSION = 10  # a longer one is part of a name; reasons must stay few
 
+_FILES = Listing(Path(), (), (), {}, "")
+
 Parts = tuple[str, ...]
+
+
+class NoImages(InputError):
+    """A source has no images."""
+
+
+class FolderSource(Source):
+    """A folder of images, or else of files that hold many."""
+
+    name = "folder"
+
+    def matches(self, data: str) -> bool:
+        """Tell whether this is a folder."""
+        return Path(data).is_dir()
+
+    def list(self, data: str, options: Options) -> Listing:
+        """List the images of a folder, or else of the archives and tables in it."""
+        try:
+            return list_folder(Path(data), data)
+        except NoImages:
+            containers = _containers(Path(data))
+            if not containers:
+                raise
+        return registry.list_containers(containers, data)
+
+    def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
+        """Yield the images folder by folder, in natural order, without listing all of them."""
+        root, ignored = Path(data), Counter[str]()
+        empty = True
+        for parts, names in walk(root, ignored, ordered=True):
+            folder = root.joinpath(*parts)
+            for name in natural_order(names):
+                empty = False
+                yield file_image(folder / name)
+        if empty:
+            containers = _containers(root)
+            if not containers:
+                raise _no_images(data, ignored)
+            yield from stream_containers(containers.values(), data)
+
+
+def file_image(path: Path) -> SourceImage:
+    """Return an image that is a file, whether or not it is there."""
+    return SourceImage(_FILES, ImageRef(str(path), None, ""))
+
+
+def stream_containers(places: Iterable[str], name: str) -> Iterator[SourceImage]:
+    """Yield the images of files that each hold many, file by file.
+
+    Raises:
+        InputError: a file cannot be used, or none has images.
+    """
+    empty = True
+    for place in places:
+        with suppress(NoImages):
+            for image in registry.find(place).stream(place, Options()):
+                empty = False
+                yield image
+    if empty:
+        raise NoImages(f"no images in {one_line(name)}; choose another source")
 
 
 def list_folder(root: Path, name: str) -> Listing:
@@ -44,12 +109,23 @@ def list_folder(root: Path, name: str) -> Listing:
         name: how the user named it.
 
     Raises:
-        InputError: a folder cannot be read, splits cannot be told from classes, or there are no
-            images.
+        NoImages: there are none.
+        InputError: a folder cannot be read, or splits cannot be told from classes.
     """
     ignored: Counter[str] = Counter()
     images = arrange(list(walk(root, ignored)), str(root), ignored)
     return make_listing(root, images, ignored, name)
+
+
+def _containers(root: Path) -> dict[str, str]:
+    """Return the files below a folder that each hold many images: path there, and whole path."""
+    files = {}
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not clutter(name)]
+        for path in (Path(folder, name) for name in names if not clutter(name)):
+            if registry.container_of(path.name) and path.is_file():
+                files[path.relative_to(root).as_posix()] = str(path)
+    return {name: files[name] for name in natural_order(files)}
 
 
 def arrange(
@@ -67,11 +143,7 @@ def arrange(
         InputError: splits cannot be told from classes.
     """
     if not folders:
-        found = f"; ignored: {describe_ignored(ignored)}" if ignored else ""
-        raise NoImages(
-            f"no images in {one_line(shown)}; expected class/image.jpg, or the same below train/, "
-            f"validation/ and test/{one_line(found)}"
-        )
+        raise _no_images(shown, ignored)
     splits = _split_folders({parts[0] for parts, _ in folders if parts}, shown)
     images: list[ImageRef] = []
     for parts, names in folders:
@@ -97,14 +169,18 @@ def by_folder(names: Iterable[str], ignored: Counter[str]) -> list[tuple[Parts, 
     return list(folders.items())
 
 
-class NoImages(InputError):
-    """A folder holds none: perhaps it holds archives or tables of images."""
+def _no_images(shown: str, ignored: Mapping[str, int]) -> NoImages:
+    reasons = f"; ignored: {describe_ignored(ignored)}" if ignored else ""
+    return NoImages(
+        f"no images in {one_line(shown)}; expected class/image.jpg, or the same below train/, "
+        f"validation/ and test/{one_line(reasons)}"
+    )
 
 
 def walk(
     root: Path, ignored: Counter[str] | None = None, ordered: bool = False
 ) -> Iterator[tuple[Parts, list[str]]]:
-    """Yield each folder that holds images, as its path below the root, with their names.
+    """Yield each folder that has images, as its path below the root, with their names.
 
     Args:
         root: where to begin.
@@ -119,24 +195,13 @@ def walk(
     while pending:
         parts, ancestors = pending.pop()
         folder = root.joinpath(*parts)
-        images: list[str] = []
-        first = len(pending)
         try:
             status = folder.stat()
             identity = (status.st_dev, status.st_ino)
             if identity in ancestors:
                 ignored["link cycle"] += 1
                 continue
-            within = ancestors | {identity}
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    kind = _kind(entry)
-                    if kind == "image":
-                        images.append(entry.name)
-                    elif kind == "folder":
-                        pending.append(((*parts, entry.name), within))
-                    else:
-                        ignored[kind] += 1
+            images, folders = _scan(folder, ignored)
         except OSError as error:
             cause = error.strerror or one_line(error)
             raise InputError(
@@ -144,13 +209,26 @@ def walk(
                 "it away"
             ) from error
         if ordered:
-            pending[first:] = sorted(pending[first:], key=_last_name, reverse=True)
+            folders = natural_order(folders)[::-1]  # the last one is taken first
+        pending += [((*parts, name), ancestors | {identity}) for name in folders]
         if images:
             yield parts, images
 
 
-def _last_name(item: tuple[Parts, object]) -> tuple[list[str | int], str]:
-    return natural_key(item[0][-1]), item[0][-1]
+def _scan(folder: Path, ignored: Counter[str]) -> tuple[list[str], list[str]]:
+    """Return the names of the images and of the folders in a folder; count everything else."""
+    images: list[str] = []
+    folders: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            kind = _kind(entry)
+            if kind == "image":
+                images.append(entry.name)
+            elif kind == "folder":
+                folders.append(entry.name)
+            else:
+                ignored[kind] += 1
+    return images, folders
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
@@ -168,6 +246,11 @@ def _kind(entry: os.DirEntry[str]) -> str:
     return kind_of_name(entry.name)
 
 
+def is_image_name(name: str) -> bool:
+    """Tell whether a file is called like an image."""
+    return "." in name and name.rpartition(".")[2].lower() in EXTENSIONS
+
+
 def clutter(name: str) -> str:
     """Return why a file or folder is passed over whatever is in it; empty if it is not."""
     if name.startswith("."):
@@ -179,9 +262,9 @@ def kind_of_name(name: str) -> str:
     """Return ``image`` for a file that is called like one, else the reason to pass it over."""
     if reason := clutter(name):
         return reason
-    extension = name.rpartition(".")[2].lower() if "." in name else ""
-    if extension in EXTENSIONS:
+    if is_image_name(name):
         return "image"
+    extension = name.rpartition(".")[2].lower() if "." in name else ""
     if extension[:1].isalpha() and extension.isalnum() and len(extension) <= _LONGEST_EXTENSION:
         return f"not an image: .{extension}"
     return "not an image"
@@ -193,10 +276,10 @@ def _split_folders(tops: Collection[str], shown: str) -> dict[str, str]:
     if len(splits) == len(tops):
         return splits
     if len(set(splits.values())) > 1:
-        known = ", ".join(sorted(splits))
+        folders = ", ".join(sorted(splits))
         other = min(top for top in tops if top not in splits)
         raise InputError(
-            f"{one_line(shown)} has split folders ({one_line(known)}) beside others (such as "
+            f"{one_line(shown)} has split folders ({one_line(folders)}) beside others (such as "
             f"{one_line(other)}); move the others away, or list the images in a CSV"
         )
     return {}

@@ -4,32 +4,30 @@ Images are a data set called ``images`` (or ``image``, ``x``, ``data``, ``pixels
 (n, h, w, 1), (n, h, w, 3) or (n, 3, h, w) of ``uint8``, or n texts or arrays of bytes. Labels are
 ``labels`` (or ``label``, ``y``, ``targets``, ``classes``), n numbers or texts; names for numbers
 are an attribute ``classes``, ``class_names`` or ``names`` of the labels or of the file. ``split``
-has n texts. Images are called by their number.
+has n texts. Images are named by their row.
 
-Pixels become the bytes of a BMP file, whose content depends on them alone.
+Pixels become the bytes of a BMP file, which depend on the pixels alone.
 """
 
 from __future__ import annotations
 
 import importlib
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.errors import ImageError, InputError, one_line
-from headstart.core.records import ImageRef
+from headstart.core.errors import InputError, one_line
+from headstart.core.records import ImageRef, Listing
 from headstart.datasets import columns, storage
 from headstart.datasets.folder import NoImages
 from headstart.datasets.images import check_size, encode
-from headstart.datasets.reader import HeldListing, make_held
-from headstart.datasets.storage import State
-
-SUFFIXES = (".h5", ".hdf5", ".hdf")
+from headstart.datasets.listing import make_listing
+from headstart.datasets.reader import ContainerFile, ContainerReader, Entry, Handle
+from headstart.datasets.registry import Container
 
 _IMAGES = ("images", "image", "x", "data", "pixels", "imgs")
 _LABELS = ("labels", "label", "y", "targets", "target", "classes", "class")
@@ -38,95 +36,91 @@ _PIXELS = (3, 4)  # dimensions of an array of pixels
 
 
 @dataclass(frozen=True)
-class ArrayReader:
-    """Reads images from a data set.
+class ArrayReader(ContainerReader):
+    """Reads images from rows of a data set, which is `ContainerFile.part`."""
 
-    Attributes:
-        place: path or URL of the file.
-        known: the state in which it was listed.
-        dataset: the name of the data set.
-        rows: the row of each image.
-    """
+    @staticmethod
+    def open(file: ContainerFile) -> Handle:
+        """Open the file."""
+        return _Rows(_open(file.place), file.part)
 
-    place: str
-    known: State
-    dataset: str
-    rows: dict[str, int]
 
-    def state(self, path: str) -> State | None:
-        """Return the state of the file."""
-        return self.known if storage.unchanged(self.place, self.known) else None
+class _Rows:
+    """An open data set of images."""
 
-    def read(self, path: str) -> tuple[bytes, State]:
-        """Return an image as the bytes of a file.
+    def __init__(self, file: Any, dataset: str) -> None:  # noqa: ANN401 - h5py has no types
+        self._file, self._dataset = file, file[dataset]
+
+    def get(self, entry: Entry) -> bytes:
+        return _as_file(self._dataset[entry.position])
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class ArraySource(Container):
+    """An HDF5 file of images."""
+
+    name = "HDF5 file"
+    suffixes = (".h5", ".hdf5", ".hdf")
+
+    def list_files(self, files: Sequence[str], names: Sequence[str], name: str) -> Listing:
+        """List the images of one HDF5 file.
 
         Raises:
-            ImageError: it cannot be read, or the file has changed since it was listed.
+            InputError: it is one of several, cannot be read, or has no data set of images.
         """
+        if len(files) > 1:
+            raise InputError(f"{one_line(name)} has several HDF5 files; choose one of them")
+        place, shown = files[0], one_line(files[0])
         try:
-            with _opening:
-                dataset = _opened(self.place, self.known, self.dataset)
-            value = dataset[self.rows[path]]
-        except ImageError:
-            raise
-        except Exception as error:  # HDF5 raises nearly anything on damaged files
-            raise storage.cannot_read(error) from None
-        return _as_file(value), self.known
-
-    def only(self, paths: Iterable[str]) -> ArrayReader:
-        """Return a reader of these images alone."""
-        return replace(self, rows={path: self.rows[path] for path in paths})
-
-
-def list_arrays(place: str, name: str) -> HeldListing:
-    """List the images of an HDF5 file.
-
-    Args:
-        place: its path or URL.
-        name: how the user named it.
-
-    Raises:
-        InputError: it cannot be read, or holds no images that can be told.
-    """
-    shown = one_line(place)
-    try:
-        known = storage.state_of(place)
-        file = _open(place)
-    except OSError as error:
-        raise InputError(f"cannot read {shown}: {storage.reason(error)}") from error
-    with file:
-        if str(file.attrs.get("format", "")).startswith("headstart-"):
-            raise InputError(f"{shown} is a feature store, no images; give it to train-heads")
-        dataset = _images(file, shown)
-        labels, splits = (_column(file, names, dataset, shown) for names in (_LABELS, ["split"]))
-        names = _names(file) if labels is not None else []
-        width = len(str(len(dataset) - 1))
-        images = []
-        for row in range(len(dataset)):
-            where = f"{shown}, row {row}"
-            told = columns.label(labels[row], names, where) if labels is not None else None
-            split = columns.split(splits[row] if splits is not None else "", "", where)
-            images.append(ImageRef(f"{row:0{width}d}", told, split))
+            state = storage.state_of(place)
+            file = _open(place)
+        except OSError as error:
+            raise InputError(f"cannot read {shown}: {storage.reason(error)}") from error
+        with file:
+            if str(file.attrs.get("format", "")).startswith("headstart-"):
+                raise InputError(f"{shown} is a feature store, not images; use it with train-heads")
+            dataset = _images(file, shown)
+            images = _refs(file, dataset, shown)
+            part = dataset.name
         if not images:
-            raise NoImages(f"no rows in {shown}")
-        rows = {image.path: row for row, image in enumerate(images)}
-        return make_held(ArrayReader(place, known, dataset.name, rows), images, {}, name)
+            raise NoImages(f"{shown} has no rows; choose another file")
+        entries = {image.path: Entry(0, row) for row, image in enumerate(images)}
+        reader = ArrayReader(entries, (ContainerFile(place, state, part),))
+        return replace(make_listing(Path(), images, {}, name), reader=reader)
+
+
+def _refs(file: Any, dataset: Any, shown: str) -> list[ImageRef]:  # noqa: ANN401
+    labels = _column(file, _LABELS, dataset, shown)
+    splits = _column(file, ["split"], dataset, shown)
+    names = _names(file) if labels is not None else []
+    width = len(str(len(dataset) - 1))
+    images = []
+    for row in range(len(dataset)):
+        place = f"{shown}, row {row}"
+        label = columns.label(labels[row], names, place) if labels is not None else None
+        split = columns.split(splits[row] if splits is not None else "", "", place)
+        images.append(ImageRef(f"{row:0{width}d}", label, split))
+    return images
 
 
 def _images(file: Any, shown: str) -> Any:  # noqa: ANN401 - h5py has no types
     h5py = importlib.import_module("h5py")
-    found = {
+    datasets = {
         key: value
         for key, value in file.items()
         if isinstance(value, h5py.Dataset) and (_is_pixels(value) or _is_files(value, h5py))
     }
-    name = columns.find(found, _IMAGES) or (next(iter(found)) if len(found) == 1 else None)
+    name = columns.find(datasets, _IMAGES)
+    if name is None and len(datasets) == 1:
+        name = next(iter(datasets))
     if name is None:
         raise InputError(
-            f"{shown} has no data set of images that can be told; call it images: (n, h, w, 3) "
+            f"{shown} has no data set that is clearly the images; call it images: (n, h, w, 3) "
             f"uint8, or the bytes of n image files; it has: {one_line(', '.join(file)) or 'none'}"
         )
-    return found[name]
+    return datasets[name]
 
 
 def _is_pixels(dataset: Any) -> bool:  # noqa: ANN401
@@ -163,10 +157,10 @@ def _as_file(value: Any) -> bytes:  # noqa: ANN401
 
 def _column(file: Any, names: Sequence[str], images: Any, shown: str) -> list[Any] | None:  # noqa: ANN401
     h5py = importlib.import_module("h5py")
-    there = [
+    datasets = [
         key for key in file if f"/{key}" != images.name and isinstance(file[key], h5py.Dataset)
     ]
-    name = columns.find(there, names)
+    name = columns.find(datasets, names)
     if name is None:
         return None
     dataset = file[name]
@@ -185,21 +179,11 @@ def _names(file: Any) -> list[str]:  # noqa: ANN401
     for owner in (file[label] if label else file, file):
         for key in _NAMES:
             if key in owner.attrs:
-                told = np.asarray(owner.attrs[key]).reshape(-1).tolist()
+                names = np.asarray(owner.attrs[key]).reshape(-1).tolist()
                 return [
-                    n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in told
+                    n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names
                 ]
     return []
-
-
-_opening = threading.Lock()
-
-
-@lru_cache(maxsize=8)
-def _opened(place: str, known: State, dataset: str) -> Any:  # noqa: ANN401
-    if storage.state_of(place) != known:
-        raise ImageError("its file has changed since it was listed")
-    return _open(place)[dataset]
 
 
 def _open(place: str) -> Any:  # noqa: ANN401

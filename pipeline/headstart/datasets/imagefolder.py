@@ -1,9 +1,9 @@
-"""An image folder with a file that describes its images, as Hugging Face's ``imagefolder`` has it.
+"""An image folder with a metadata file, in the layout of Hugging Face's ``imagefolder``.
 
-``metadata.csv`` or ``metadata.jsonl`` lies in the folder, or in its folders ``train``,
+``metadata.csv`` or ``metadata.jsonl`` is in the folder, or in its folders ``train``,
 ``validation`` and ``test``, with a column ``file_name``, relative to it. The label is its column
 ``label`` (or one of `headstart.datasets.columns.LABELS`), else the folder; the split its column
-``split``, else the folder. Images that it does not name are passed over and counted.
+``split``, else the folder. Images that the file does not name are passed over and counted.
 """
 
 from __future__ import annotations
@@ -18,70 +18,89 @@ from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
 from headstart.datasets import columns
 from headstart.datasets.csv_manifest import table_rows
-from headstart.datasets.folder import arrange, walk
-from headstart.datasets.listing import SPLIT_NAMES, make_listing, once
+from headstart.datasets.folder import FolderSource, arrange, walk
+from headstart.datasets.listing import SPLIT_NAMES, make_listing, unique
+from headstart.datasets.registry import Options, Source, SourceImage
 
 NAMES = ("metadata.csv", "metadata.jsonl")
 _FILE = "file_name"
 
 
-def found(root: Path) -> list[Path]:
-    """Return the files that describe the images of a folder; none if there are none.
+class DescribedFolderSource(Source):
+    """An image folder with a file that describes its images."""
 
-    Raises:
-        InputError: two of them describe the same folder.
-        OSError: the folder cannot be read.
-    """
+    name = "folder with metadata"
+
+    def matches(self, data: str) -> bool:
+        """Tell whether this is a folder with such a file.
+
+        Raises:
+            InputError: two files describe the same folder.
+        """
+        return Path(data).is_dir() and bool(_metadata_files(Path(data)))
+
+    def list(self, data: str, options: Options) -> Listing:
+        """List the images that the files describe; others are counted."""
+        return list_described(Path(data), _metadata_files(Path(data)), data)
+
+    def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
+        """Yield all images of the folder: predicting needs no labels."""
+        return FolderSource().stream(data, options)
+
+
+def _metadata_files(root: Path) -> list[Path]:
+    """Return the files that describe the images of a folder; an empty list if there are none."""
     splits = [
         entry for entry in root.iterdir() if entry.name.lower() in SPLIT_NAMES and entry.is_dir()
     ]
     files = []
     for folder in (root, *sorted(splits)):
-        here = [folder / name for name in NAMES if (folder / name).is_file()]
-        if len(here) > 1:
+        present = [folder / name for name in NAMES if (folder / name).is_file()]
+        if len(present) > 1:
             raise InputError(
                 f"{one_line(folder)} has both {' and '.join(NAMES)}; remove one of them"
             )
-        files += here
+        files += present
     return files
 
 
 def list_described(root: Path, files: list[Path], name: str) -> Listing:
-    """List the images of a folder that such files describe.
+    """List the images of a folder that metadata files describe.
 
     Raises:
         InputError: a file cannot be read, contradicts itself or the folder, or names no image
-            that is there.
+            that exists.
     """
     ignored: Counter[str] = Counter()
-    there = {image.path: image for image in arrange(list(walk(root, ignored)), str(root), ignored)}
-    told = once(_told(root, files, there), ignored)
-    if not there.keys() & told.keys():
+    folder = arrange(list(walk(root, ignored)), str(root), ignored)
+    existing = {image.path: image for image in folder}
+    described = unique(_described_images(root, files, existing), ignored)
+    if not existing.keys() & described.keys():
         raise InputError(
-            f"none of the {len(told):,} images that {one_line(files[0])} describes exists; "
-            f"{_FILE} is relative to its folder"
+            f"none of the {len(described):,} images that {one_line(files[0])} describes exists; "
+            f"{_FILE} must be relative to its folder"
         )
-    ignored["not described"] += len(there.keys() - told.keys())
-    return make_listing(root, told.values(), +ignored, name)
+    ignored["not described"] += len(existing.keys() - described.keys())
+    return make_listing(root, described.values(), +ignored, name)
 
 
-def _told(
-    root: Path, files: list[Path], there: Mapping[str, ImageRef]
+def _described_images(
+    root: Path, files: list[Path], existing: Mapping[str, ImageRef]
 ) -> Iterator[tuple[str, ImageRef]]:
-    """Yield where each row stands, and its image; what it leaves out, its folder says."""
+    """Yield the place of each row, and its image; label and split default to the folder's."""
     for file in files:
         below = file.parent.relative_to(root).as_posix()
-        for where, row in _described(file):
+        for where, row in _rows(file):
             path = _path(row[_FILE], below, where)
-            folder = there.get(path) or ImageRef(path, None, "")
+            folder = existing.get(path) or ImageRef(path, None, "")
             column = columns.find(row, columns.LABELS)
             label = columns.label(row[column], (), where) if column else folder.label
             split = columns.split(row.get(columns.SPLIT), folder.split, where)
             yield where, ImageRef(path, label, split)
 
 
-def _described(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield where each row stands, and its columns by their names in lower case."""
+def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place of each row, and its columns by their names in lower case."""
     shown = one_line(file)
     if file.suffix == ".csv":
         for place, cells in table_rows(file, (_FILE,), (*columns.LABELS, columns.SPLIT)):
@@ -92,7 +111,7 @@ def _described(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     except OSError as error:
         raise InputError(f"cannot read {shown}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{shown} is not UTF-8; save it so") from error
+        raise InputError(f"{shown} is not UTF-8; save it as UTF-8") from error
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -100,14 +119,14 @@ def _described(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: no JSON ({one_line(error)})") from error
+            raise InputError(f"{where}: not JSON ({one_line(error)})") from error
         if not isinstance(row, dict) or not isinstance(row.get(_FILE), str):
             raise InputError(f"{where}: expected an object with {_FILE}")
         yield where, {key.lower(): value for key, value in row.items()}
 
 
-def _path(told: str, below: str, where: str) -> str:
-    path = PurePosixPath(below, told.strip().replace("\\", "/"))
-    if not told.strip() or path.is_absolute() or ".." in path.parts:
-        raise InputError(f"{where}: {one_line(told) or '(empty)'} is no file in this folder")
+def _path(name: str, below: str, where: str) -> str:
+    path = PurePosixPath(below, name.strip().replace("\\", "/"))
+    if not name.strip() or path.is_absolute() or ".." in path.parts:
+        raise InputError(f"{where}: {one_line(name) or '(empty)'} is not a file in this folder")
     return str(path)

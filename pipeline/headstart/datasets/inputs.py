@@ -1,123 +1,73 @@
-"""Images to predict, one after the other: nothing is listed as a whole, so a million are no more.
+"""Images to predict, one after the other: a source is listed as a whole only where it must be.
 
-A folder stands for the images in it and below it, as in `folder`, in natural order folder by
-folder; a ``.csv`` or ``.tsv`` file for its column ``path``, line by line; a pattern such as
-``photos/**/*.jpg`` for what it matches; ``-`` for the lines on stdin.
+A name is whatever `headstart.datasets.open_source` takes, an image file, the URL of an image, or
+``-`` for the lines on stdin. A folder stands for the images in it and below it, in natural order
+folder by folder; a CSV or TSV file for its column ``path``; a pattern for the files it matches.
 """
 
 from __future__ import annotations
 
-import csv
-import glob
 import os
 import select
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from headstart.core.errors import InputError, one_line
-from headstart.datasets.csv_manifest import SUFFIXES
-from headstart.datasets.folder import walk
-from headstart.datasets.listing import natural_key
+from headstart.datasets import registry, storage
+from headstart.datasets.bucket import is_remote_image, remote_image
+from headstart.datasets.folder import file_image, is_image_name
+from headstart.datasets.registry import Options, Source, SourceImage
 
 STDIN = "-"
-_PATIENCE = 0.2  # seconds without a line, after which those who wait are told so
+_PATIENCE = 0.2  # seconds without a line, after which the caller is not kept waiting
 
 
-def stream(names: Sequence[str]) -> Iterator[Path | None]:
-    """Yield every image file that the names stand for; None where the next one may take a while.
+def stream(names: Sequence[str | os.PathLike[str]]) -> Iterator[SourceImage | None]:
+    """Yield every image that the names stand for; None where the next one may take a while.
 
     Args:
-        names: what the user gave.
+        names: see the module.
 
     Raises:
-        InputError: a name stands for nothing, or a list cannot be read. What a list names is
-            not looked at.
+        InputError: a name stands for nothing, or a source cannot be read. Files in a list may be
+            missing.
     """
-    for name in names:
-        path, kind = Path(name), kind_of(name)
-        if kind == STDIN:
+    for path in names:
+        name = os.fspath(path)
+        if name == STDIN:
             yield from _lines()
-        elif kind == "folder":
-            yield from _some(_folder(path), f"no images in {one_line(name)}")
-        elif kind == "pattern":
-            yield from _some(_pattern(name), f"nothing matches {one_line(name)}")
-        elif kind == "manifest":
-            yield from _some(_manifest(path), f"{one_line(name)} lists no images")
+        elif source := _source(name):
+            yield from source.stream(name, Options())
         else:
-            yield path
+            yield _image(name)
 
 
-def kind_of(name: str) -> str:
-    """Return what a name stands for: `STDIN`, a folder, a pattern, a manifest or an image.
+def check(name: str) -> None:
+    """Refuse a name that stands for nothing, before any image is read.
 
     Raises:
-        InputError: nothing of that name is there.
+        InputError: there is nothing of that name.
     """
-    if name == STDIN:
-        return STDIN
-    path = Path(name)
-    try:
-        folder, missing = name and path.is_dir(), not name or not os.path.lexists(path)
-    except (OSError, ValueError) as error:  # no permission, a name that is too long, a NUL
-        cause = getattr(error, "strerror", None) or one_line(error)
-        raise InputError(f"cannot read {one_line(name)}: {cause}") from error
-    if folder:
-        return "folder"
-    if missing and glob.has_magic(name):
-        return "pattern"
-    if missing:
-        raise InputError(f"no such file or folder: {one_line(name) or '(empty)'}")
-    return "manifest" if path.suffix.lower() in SUFFIXES else "image"
+    if name != STDIN:
+        _source(name)
 
 
-def _some(found: Iterator[Path], complaint: str) -> Iterator[Path]:
-    empty = True
-    for path in found:
-        empty = False
-        yield path
-    if empty:
-        raise InputError(complaint)
+def _source(name: str) -> Source | None:
+    """Return the kind of source of a name; None if it is a single image."""
+    if is_remote_image(name) or (is_image_name(name) and os.path.isfile(name)):  # noqa: PTH113
+        return None
+    source = registry.lookup(name)
+    if source is None and (storage.is_url(name) or not os.path.lexists(name)):
+        return registry.find(name)  # which raises
+    return source
 
 
-def _folder(root: Path) -> Iterator[Path]:
-    for parts, names in walk(root, ordered=True):
-        folder = root.joinpath(*parts)
-        for name in sorted(names, key=lambda name: (natural_key(name), name)):
-            yield folder / name
+def _image(name: str) -> SourceImage:
+    return remote_image(name) if storage.is_url(name) else file_image(Path(name))
 
 
-def _pattern(pattern: str) -> Iterator[Path]:
-    for name in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute one
-        path = Path(name)
-        if not path.is_dir():
-            yield path
-
-
-def _manifest(manifest: Path) -> Iterator[Path]:
-    shown = one_line(manifest)
-    try:
-        with manifest.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, delimiter=SUFFIXES[manifest.suffix.lower()], strict=True)
-            header = [name.strip().lower() for name in next(rows, [])]
-            if header.count("path") != 1:
-                raise InputError(f"{shown} needs a header with one column path")
-            column = header.index("path")
-            for row in rows:
-                if row and (len(row) <= column or not row[column].strip()):
-                    raise InputError(f"{shown}, line {rows.line_num}: the path is empty")
-                if row:
-                    yield manifest.parent / row[column]
-    except OSError as error:
-        raise InputError(f"cannot read {shown}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{shown} is not UTF-8; save it as CSV in UTF-8") from error
-    except csv.Error as error:
-        raise InputError(f"{shown}, line {rows.line_num}: malformed CSV ({error})") from error
-
-
-def _lines() -> Iterator[Path | None]:
-    """Yield the lines of stdin as they come; bytes that are not UTF-8 stay what they are."""
+def _lines() -> Iterator[SourceImage | None]:
+    """Yield the images on stdin as they come; bytes that are not UTF-8 are kept."""
     handle, rest = sys.stdin.fileno(), b""
     while True:
         if not select.select([handle], [], [], _PATIENCE)[0]:
@@ -127,10 +77,10 @@ def _lines() -> Iterator[Path | None]:
         if not data:
             break
         *lines, rest = (rest + data).split(b"\n")
-        yield from (Path(os.fsdecode(line)) for line in map(_stripped, lines) if line)
+        yield from (_image(os.fsdecode(line)) for line in map(_stripped, lines) if line)
         yield None
     if _stripped(rest):
-        yield Path(os.fsdecode(_stripped(rest)))
+        yield _image(os.fsdecode(_stripped(rest)))
 
 
 def _stripped(line: bytes) -> bytes:

@@ -35,29 +35,29 @@ def make_listing(
     """Put images in order (by split, then naturally by path) and collect their classes."""
     ordered = tuple(sorted(images, key=_image_key))
     labels = {image.label for image in ordered if image.label is not None}
-    classes = tuple(sorted(labels, key=lambda label: (natural_key(label), label)))
+    classes = tuple(natural_order(labels))
     return Listing(root, ordered, classes, dict(sorted(ignored.items())), name)
 
 
-def once(told: Iterable[tuple[str, ImageRef]], ignored: Counter[str]) -> dict[str, ImageRef]:
-    """Return the images that rows name, by path; one that is named again, alike, counts once.
+def unique(rows: Iterable[tuple[str, ImageRef]], ignored: Counter[str]) -> dict[str, ImageRef]:
+    """Return the images that rows name, by path; a repeated row counts once.
 
     Args:
-        told: where each row stands, and its image.
-        ignored: counts those that are named again.
+        rows: the place of each row, for messages, and its image.
+        ignored: counts the repeated rows.
 
     Raises:
-        InputError: two rows say different things of an image.
+        InputError: two rows contradict each other.
     """
     seen: dict[str, tuple[str, ImageRef]] = {}
-    for where, image in told:
-        earlier, first = seen.setdefault(image.path, (where, image))
+    for place, image in rows:
+        earlier, first = seen.setdefault(image.path, (place, image))
         if first != image:
             raise InputError(
-                f"{where}: {one_line(image.path)} is listed twice, with another label or split "
+                f"{place}: {one_line(image.path)} is listed twice, with another label or split "
                 f"than in {earlier}; keep one"
             )
-        ignored["listed twice"] += earlier != where
+        ignored["listed twice"] += earlier != place
     return {path: image for path, (_, image) in seen.items()}
 
 
@@ -70,6 +70,15 @@ def natural_key(text: str) -> list[str | int]:
     parts: list[str | int] = [*_DIGITS.split(text)]
     parts[1::2] = map(int, parts[1::2])
     return parts
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Return names in natural order; of names with equal numbers, the text decides.
+
+    >>> natural_order(["b10", "b9", "b09"])
+    ['b09', 'b9', 'b10']
+    """
+    return sorted(names, key=lambda name: (natural_key(name), name))
 
 
 def describe(listing: Listing) -> str:
@@ -108,13 +117,13 @@ def location(listing: Listing, ref: ImageRef) -> Path:
     return listing.root / ref.path
 
 
-def count(number: int, one: str, many: str = "") -> str:
+def count(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun.
 
     >>> count(1, "image"), count(2000, "class", "classes")
     ('1 image', '2,000 classes')
     """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _image_key(image: ImageRef) -> tuple[int, list[str | int], list[str | int], str]:

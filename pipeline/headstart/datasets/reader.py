@@ -1,23 +1,44 @@
-"""Images that are no files of their own: in archives, in tables, in arrays, behind a URL."""
+"""Readers: the bytes of images that are not files of their own, such as members of an archive.
+
+Readers are pickled and sent to other processes, so they name files and hold no handles. Open files
+are kept in one cache for each process.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import atexit
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
-from headstart.core.records import ImageRef, Listing
-from headstart.datasets.listing import make_listing
+from headstart.core.errors import ImageError
+from headstart.datasets import storage
+from headstart.datasets.images import check_size
 from headstart.datasets.storage import State
 
+_HANDLES = 32  # files that a process keeps open
 
-class Reader(Protocol):
-    """Gives the content of images by their path in the listing; can be pickled."""
 
+@dataclass(frozen=True)
+class Reader(ABC):
+    """Reads images by their paths in the listing.
+
+    Attributes:
+        entries: where each image is, by path.
+    """
+
+    entries: Mapping[str, Any]
+
+    @abstractmethod
     def state(self, path: str) -> State | None:
-        """Return the state of an image without reading it; None if that cannot be told."""
+        """Return the state of an image without reading it; None if it is unknown."""
 
+    @abstractmethod
     def read(self, path: str) -> tuple[bytes, State]:
         """Return the bytes of an image file, and its state.
 
@@ -25,49 +46,112 @@ class Reader(Protocol):
             ImageError: it cannot be read.
         """
 
-    def only(self, paths: Iterable[str]) -> Reader:
+    def subset(self, paths: Iterable[str]) -> Self:
         """Return a reader of these images alone."""
+        return replace(self, entries={path: self.entries[path] for path in paths})
+
+
+class ContainerFile(NamedTuple):
+    """A file that holds images, in the state in which it was listed.
+
+    Attributes:
+        place: its path or URL.
+        state: what its images' states are compared with.
+        part: its column or data set with the images, where it has several.
+    """
+
+    place: str
+    state: State
+    part: str = ""
+
+
+class Entry(NamedTuple):
+    """Where an image is: the number of its file, and its position (a row, an offset) in there."""
+
+    file: int
+    position: int
+    size: int = 0
+
+
+class Handle(Protocol):
+    """An open file."""
+
+    def get(self, entry: Entry) -> bytes:
+        """Return the bytes of an image; any exception means that it cannot be read."""
+
+    def close(self) -> None:
+        """Close the file."""
 
 
 @dataclass(frozen=True)
-class HeldListing(Listing):
-    """A listing whose images a reader holds."""
+class ContainerReader(Reader):
+    """Reads images from files that hold many; a file that has changed is refused.
 
-    reader: Reader
+    Subclasses define `open`. `Handle.get` is called from several threads at once.
+    """
+
+    entries: Mapping[str, Entry]
+    files: tuple[ContainerFile, ...]
+
+    @staticmethod
+    @abstractmethod
+    def open(file: ContainerFile) -> Handle:
+        """Open a file."""
+
+    def state(self, path: str) -> State | None:
+        """Return the state of an image's file; None if it has changed."""
+        file = self.files[self.entries[path].file]
+        return file.state if storage.unchanged(file.place, file.state) else None
+
+    def read(self, path: str) -> tuple[bytes, State]:
+        """Return the bytes of an image file.
+
+        Raises:
+            ImageError: it cannot be read, or its file has changed since it was listed.
+        """
+        entry = self.entries[path]
+        file = self.files[entry.file]
+        check_size(entry.size)
+        try:
+            with _opened(type(self), file) as handle:
+                data = handle.get(entry)
+        except ImageError:
+            raise
+        except Exception as error:  # damage shows as nearly any exception
+            raise storage.cannot_read(error) from None
+        check_size(len(data))
+        return data, file.state
 
 
-def make_held(
-    reader: Reader, images: Iterable[ImageRef], ignored: Mapping[str, int], name: str
-) -> HeldListing:
-    """Put images in order, as `make_listing` does, with the reader that holds them."""
-    plain = make_listing(Path(), images, ignored, name)
-    return HeldListing(plain.root, plain.images, plain.classes, plain.ignored, plain.name, reader)
+class _Opened:
+    """A handle that is closed once no thread reads from it and the cache has dropped it."""
+
+    def __init__(self, handle: Handle) -> None:
+        self.handle = handle
+
+    def __del__(self) -> None:
+        self.handle.close()
 
 
-def reader(listing: Listing, images: Iterable[ImageRef]) -> Reader | None:
-    """Return what holds some images of a listing; None if they are files of their own."""
-    if isinstance(listing, HeldListing):
-        return listing.reader.only(image.path for image in images)
-    return None
+_cache: OrderedDict[tuple[type[ContainerReader], ContainerFile, int], _Opened] = OrderedDict()
+_lock = threading.Lock()
+atexit.register(_cache.clear)  # otherwise the interpreter warns of open files
 
 
-def listed(
-    root: Path,
-    images: Sequence[ImageRef],
-    classes: tuple[str, ...],
-    name: str,
-    reader: Reader | None,
-) -> Listing:
-    """Return the listing of images that are files, or that a reader holds."""
-    if reader is None:
-        return Listing(root, images, classes, {}, name)
-    return HeldListing(root, images, classes, {}, name, reader)
-
-
-def part(listing: Listing, numbers: Iterable[int]) -> Listing:
-    """Return some images of a listing, by number, as a listing of the same classes."""
-    images = tuple(listing.images[number] for number in numbers)
-    if isinstance(listing, HeldListing):
-        reader = listing.reader.only(image.path for image in images)
-        return replace(listing, images=images, reader=reader)
-    return replace(listing, images=images)
+@contextmanager
+def _opened(kind: type[ContainerReader], file: ContainerFile) -> Iterator[Handle]:
+    """Give the open file; a forked process opens its own, since it would share the position."""
+    key = (kind, file, os.getpid())
+    with _lock:
+        opened = _cache.get(key)
+        if opened is None:
+            same = storage.state_of(file.place) == file.state
+            opened = _Opened(kind.open(file)) if same else None
+            # Asked again once it is open: what replaces the file from now on is not read.
+            if opened is None or not storage.unchanged(file.place, file.state):
+                raise ImageError("its container has changed since it was listed")
+            while len(_cache) >= _HANDLES:
+                _cache.popitem(last=False)
+            _cache[key] = opened
+        _cache.move_to_end(key)
+    yield opened.handle

@@ -12,9 +12,9 @@ import io
 import os
 import re
 import stat
-import threading
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from headstart.core.errors import ImageError, InputError, missing_extra, one_line
@@ -25,8 +25,6 @@ State = tuple[int, int]
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
-_HANDLES = 64
-_opening = threading.Lock()
 
 
 def is_url(data: str) -> bool:
@@ -88,27 +86,33 @@ def open_file(place: str) -> BinaryIO:
     return opened
 
 
-def read_range(place: str, start: int, size: int, known: State) -> bytes:
-    """Return bytes of a file that has not changed since it was listed.
+class RangeReader:
+    """Reads ranges of bytes of a file, from several threads at once.
 
     Raises:
-        ImageError: it has changed, or cannot be read.
+        OSError: it cannot be opened.
+        InputError: its URL needs a package that is not installed.
     """
-    check_size(size)
-    try:
+
+    def __init__(self, place: str) -> None:
+        self._system: Any = None
+        self._path = place
         if is_url(place):
-            system, path = file_system(place)
-            data: bytes = system.cat_file(path, start=start, end=start + size)
+            self._system, self._path = file_system(place)
         else:
-            handle = _handle(place, known)  # held, so that it stays open
-            data = os.pread(handle.number, size, start)
-    except ImageError:
-        raise
-    except Exception as error:
-        raise cannot_read(error) from None
-    if len(data) != size:
-        raise ImageError("the archive ends within it")
-    return data
+            self._handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return the bytes there; fewer where the file ends."""
+        if self._system is None:
+            return os.pread(self._handle, size, start)
+        data: bytes = self._system.cat_file(self._path, start=start, end=start + size)
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._system is None:
+            os.close(self._handle)
 
 
 def read_whole(place: str, size: int) -> bytes:
@@ -128,7 +132,7 @@ def read_whole(place: str, size: int) -> bytes:
     return data
 
 
-def listed(url: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def list_files(url: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Yield name below a URL, URL and entry of every file there.
 
     Raises:
@@ -146,19 +150,21 @@ def listed(url: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
             yield path[len(prefix) :], system.unstrip_protocol(path), entry
 
 
-def is_file(url: str) -> bool:
-    """Tell whether a URL names a file, not a folder.
+def is_file(place: str) -> bool:
+    """Tell whether a path or URL names a file, not a folder.
 
     Raises:
-        InputError: there is nothing, it cannot be reached, or what it needs is not installed.
+        InputError: there is nothing at the URL, or it cannot be reached or used.
     """
-    system, path = file_system(url)
+    if not is_url(place):
+        return Path(place).is_file()
+    system, path = file_system(place)
     try:
         kind = _asked(system.info, path)["type"]
     except FileNotFoundError:
-        raise InputError(f"there is nothing at {one_line(url)}") from None
+        raise InputError(f"there is nothing at {one_line(place)}; check the URL") from None
     except OSError as error:
-        raise InputError(f"cannot reach {one_line(url)}: {reason(error)}") from error
+        raise InputError(f"cannot reach {one_line(place)}: {reason(error)}") from error
     return bool(kind == "file")
 
 
@@ -201,34 +207,6 @@ def _asked(call: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 -
         raise
     except Exception as error:
         raise OSError(reason(error)) from error
-
-
-class _Handle:
-    """An open file by number, closed when it is forgotten and nobody reads from it."""
-
-    def __init__(self, place: str) -> None:
-        self.number = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        os.close(self.number)
-
-
-_handles: dict[tuple[str, State, int], _Handle] = {}
-
-
-def _handle(place: str, known: State) -> _Handle:
-    key = (place, known, os.getpid())
-    with _opening:
-        handle = _handles.get(key)
-        if handle is None:
-            handle = _Handle(place)
-            info = os.fstat(handle.number)
-            if (info.st_size, info.st_mtime_ns) != known:
-                raise ImageError("its archive has changed since it was listed")
-            while len(_handles) >= _HANDLES:
-                _handles.pop(next(iter(_handles)))
-            _handles[key] = handle
-    return handle
 
 
 def whole_file(place: str) -> io.BytesIO:

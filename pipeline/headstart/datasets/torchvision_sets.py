@@ -29,6 +29,7 @@ from headstart.core.torchvision_import import import_torchvision
 from headstart.datasets.folder import EXTENSIONS, list_folder
 from headstart.datasets.images import save_png
 from headstart.datasets.listing import make_listing
+from headstart.datasets.registry import Options, Source
 
 PREFIX = "torchvision:"
 
@@ -87,56 +88,63 @@ _OTHER_TASKS = frozenset(
 )
 
 
-def list_torchvision(data: str, *, cache: Path | None, download: bool) -> Listing:
-    """List the images of a torchvision data set.
+class TorchvisionSource(Source):
+    """A torchvision data set."""
 
-    Args:
-        data: ``torchvision:NAME`` or ``torchvision:NAME@ROOT``.
-        cache: the folder of the sets when no ROOT is given; None is the user's cache folder.
-        download: whether a set that is not there may be fetched.
+    name = "torchvision data set"
 
-    Raises:
-        InputError: the set is unknown, not for classification, absent or damaged, or it cannot be
-            downloaded.
-        OutputError: its folder cannot be written.
-        HeadstartError: torchvision cannot be imported.
-    """
-    asked, _, place = data.removeprefix(PREFIX).partition("@")
-    name = _known(asked)
-    if place:
-        cache = Path(os.path.expanduser(place))  # noqa: PTH111 - Path's fails on unknown users
-    import platformdirs  # which predicting does without
+    def matches(self, data: str) -> bool:
+        """Tell whether this is ``torchvision:NAME`` or ``torchvision:NAME@ROOT``."""
+        return data.startswith(PREFIX)
 
-    root = (cache or Path(platformdirs.user_cache_dir("headstart")) / "datasets").absolute()
-    exported = root / f"{name}-images"
-    if not exported.is_dir():
-        datasets = _open(name, root, download)
-        images = [
-            ImageRef(path.removeprefix(f"{root}/"), label, split)
-            for split, dataset in datasets.items()
-            for path, label in _files(dataset)
-        ]
-        if images:
-            return make_listing(root, images, {}, data)
-        _export(datasets, exported)
-    return list_folder(exported, data)
+    def list(self, data: str, options: Options) -> Listing:
+        """List the images of the set.
+
+        Raises:
+            InputError: the set is unknown, not for classification, missing or damaged, or it
+                cannot be downloaded.
+            OutputError: its folder cannot be written.
+            HeadstartError: torchvision cannot be imported.
+        """
+        requested, _, place = data.removeprefix(PREFIX).partition("@")
+        name = _spelled(requested)
+        root = options.cache
+        if place:
+            root = Path(os.path.expanduser(place))  # noqa: PTH111 - Path's fails on unknown users
+        if root is None:
+            import platformdirs  # which predicting does without
+
+            root = Path(platformdirs.user_cache_dir("headstart")) / "datasets"
+        root = root.absolute()
+        exported = root / f"{name}-images"
+        if not exported.is_dir():
+            datasets = _open(name, root, options.download)
+            images = [
+                ImageRef(path.removeprefix(f"{root}/"), label, split)
+                for split, dataset in datasets.items()
+                for path, label in _files(dataset)
+            ]
+            if images:
+                return make_listing(root, images, {}, data)
+            _export(datasets, exported)
+        return list_folder(exported, data)
 
 
-def _known(asked: str) -> str:
-    """Return the name of a set as torchvision spells it; capitals do not matter to us."""
+def _spelled(requested: str) -> str:
+    """Return the name of a set as torchvision spells it, whatever the case."""
     spelled = {name.lower(): name for name in (*SETS, *_OTHER_TASKS)}
-    name = spelled.get(asked.lower())
+    name = spelled.get(requested.lower())
     if name is not None and name in SETS:
         return name
     if name is not None:
         raise InputError(
-            f"torchvision's {name} holds no photos with one class each; choose one of: "
+            f"torchvision's {name} has no photos with one class each; choose one of: "
             f"{', '.join(SETS)}"
         )
-    near = difflib.get_close_matches(asked.lower(), [known.lower() for known in SETS])
+    near = difflib.get_close_matches(requested.lower(), [name.lower() for name in SETS])
     hint = f"did you mean {' or '.join(spelled[match] for match in near)}?"
     raise InputError(
-        f"Headstart lists no torchvision set called {one_line(asked) or '(empty)'}; "
+        f"there is no torchvision set called {one_line(requested) or '(empty)'}; "
         + (hint if near else f"choose one of: {', '.join(SETS)}")
     )
 

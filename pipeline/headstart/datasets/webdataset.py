@@ -4,12 +4,12 @@
   else is not part of the paths. One archive's paths are those of the folder in it, so packing a
   folder changes no row of its store; of several, each path begins with its archive's name.
 - A tar is read as a WebDataset when images have companions in it: files of the same *key*, which is
-  the path up to the first dot of the name. The label is what ``KEY.cls`` (or ``.class``,
-  ``.label``) says, or ``label``, ``class``, ``class_name`` or ``category`` in ``KEY.json``, else
-  the folder. A key's files lie together and hold one image, else it is an error: a reader that goes
-  through the archive once would make several samples of them. Numbers are looked up in a file
+  the path up to the first dot of the name. The label is the text of ``KEY.cls`` (or ``.class``,
+  ``.label``), or ``label``, ``class``, ``class_name`` or ``category`` in ``KEY.json``, else
+  the folder. A key's files are adjacent and have one image among them, else it is an error: a
+  reader that streams the archive would make several samples of them. Numbers are looked up in
   ``classnames.txt`` or ``classes.txt`` beside the archives, one name a line.
-- The split is a folder's in the archive, or else that of the archive's folder or name
+- The split is that of a folder in the archive, or else of the archive's folder or name
   (``train/0.tar``, ``train-0000.tar``).
 
 The webdataset format: https://github.com/webdataset/webdataset.
@@ -21,16 +21,18 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from headstart.core.errors import InputError, one_line
-from headstart.core.records import ImageRef
+from headstart.core.records import ImageRef, Listing
 from headstart.datasets import archives, columns, storage
-from headstart.datasets.archives import ArchiveReader, Member, Place
+from headstart.datasets.archives import ArchiveReader, Member
 from headstart.datasets.folder import EXTENSIONS, arrange, by_folder, clutter, kind_of_name
-from headstart.datasets.listing import SPLIT_NAMES
-from headstart.datasets.reader import HeldListing, make_held
-from headstart.datasets.storage import State
+from headstart.datasets.listing import SPLIT_NAMES, make_listing
+from headstart.datasets.reader import ContainerFile, Entry
+from headstart.datasets.registry import Container
 
 _LABELS = ("cls", "class", "label")
 _COMPANIONS = frozenset((*_LABELS, "json", "txt"))
@@ -45,51 +47,55 @@ class Sample(NamedTuple):
     files: dict[str, Member]  # by extension, in lower case
 
 
-def list_archives(files: Sequence[str], names: Sequence[str], name: str) -> HeldListing:
-    """List the images of archives.
+class ArchiveSource(Container):
+    """Zip and tar files, WebDataset shards among them."""
 
-    Args:
-        files: their paths or URLs.
-        names: what each is called in the paths of its images, if there are several.
-        name: how the user named them.
+    name = "archive"
+    suffixes = (archives.TAR, archives.ZIP)
 
-    Raises:
-        InputError: one cannot be read, is refused, or contradicts itself; or none holds images.
-    """
-    ignored: Counter[str] = Counter()
-    known: list[tuple[str, State]] = []
-    where: dict[str, Place] = {}
-    images: list[ImageRef] = []
-    for number, (place, called) in enumerate(zip(files, names, strict=True)):
-        try:
-            known.append((place, storage.state_of(place)))
-        except OSError as error:
-            raise InputError(f"cannot read {one_line(place)}: {storage.reason(error)}") from error
-        prefix = f"{called}/" if len(files) > 1 else ""
-        for ref, member in _images(place, split_of(called), ignored):
-            path = prefix + ref.path
-            images.append(ImageRef(path, ref.label, ref.split))
-            where[path] = Place(number, member.start, member.size)
-    if not images:
-        arrange([], name, ignored)  # which says that there are none
-    reader = ArchiveReader(tuple(known), where)
-    return make_held(reader, with_names(images, files[0]), +ignored, name)
+    def list_files(self, files: Sequence[str], names: Sequence[str], name: str) -> Listing:
+        """List the images of archives.
+
+        Raises:
+            InputError: one cannot be read, is refused, or contradicts itself; or there are no
+                images.
+        """
+        ignored: Counter[str] = Counter()
+        containers: list[ContainerFile] = []
+        entries: dict[str, Entry] = {}
+        images: list[ImageRef] = []
+        for number, (place, title) in enumerate(zip(files, names, strict=True)):
+            try:
+                containers.append(ContainerFile(place, storage.state_of(place)))
+            except OSError as error:
+                raise InputError(
+                    f"cannot read {one_line(place)}: {storage.reason(error)}"
+                ) from error
+            prefix = f"{title}/" if len(files) > 1 else ""
+            for ref, member in _images(place, split_of(title), ignored):
+                path = prefix + ref.path
+                images.append(ImageRef(path, ref.label, ref.split))
+                entries[path] = Entry(number, member.start, member.size)
+        if not images:
+            arrange([], name, ignored)  # raises NoImages
+        listing = make_listing(Path(), with_names(images, files[0]), +ignored, name)
+        return replace(listing, reader=ArchiveReader(entries, tuple(containers)))
 
 
-def split_of(called: str) -> str:
-    """Return the split that a shard's folder or name says; empty if none.
+def split_of(name: str) -> str:
+    """Return the split in the folder or name of a shard; empty if there is none.
 
     >>> split_of("data/train-00000-of-00004.parquet"), split_of("val/7.tar"), split_of("cats.zip")
     ('train', 'validation', '')
     """
-    *folders, file = called.replace("\\", "/").split("/")
+    *folders, file = name.replace("\\", "/").split("/")
     word = _WORD.match(file)
-    told = [*folders[::-1], word.group() if word else ""]
-    return next((SPLIT_NAMES[part.lower()] for part in told if part.lower() in SPLIT_NAMES), "")
+    parts = [*folders[::-1], word.group() if word else ""]
+    return next((SPLIT_NAMES[part.lower()] for part in parts if part.lower() in SPLIT_NAMES), "")
 
 
 def with_names(images: list[ImageRef], place: str) -> list[ImageRef]:
-    """Give classes that are numbers the names that a file beside the archives has for them."""
+    """Replace numbers as labels by the names in a file beside the archives, if there is one."""
     codes = {image.label for image in images} - {None}
     if not codes or not all(code is not None and code.isdecimal() for code in codes):
         return images
@@ -103,7 +109,7 @@ def with_names(images: list[ImageRef], place: str) -> list[ImageRef]:
         if not all(names.get(int(code)) for code in codes if code is not None):
             raise InputError(
                 f"{one_line(folder)}/{file} has {len(lines):,} class names, and a label is "
-                f"{max(int(code) for code in codes if code is not None):,}; mend or remove it"
+                f"{max(int(code) for code in codes if code is not None):,}; correct or remove it"
             )
         return [
             ImageRef(image.path, names[int(image.label)] if image.label else None, image.split)
@@ -131,11 +137,11 @@ def _images(place: str, split: str, ignored: Counter[str]) -> Iterator[tuple[Ima
                 if label is not None:
                     labels[image.name] = label
     stem = _common_folder([m.name for m in members])
-    found = {member.name[len(stem) :]: member for member in members}
-    folders = by_folder(found, ignored)
+    by_path = {member.name[len(stem) :]: member for member in members}
+    folders = by_folder(by_path, ignored)
     for ref in arrange(folders, place, ignored) if folders else []:
         label = labels.get(stem + ref.path) if labels else ref.label
-        yield ImageRef(ref.path, label, ref.split or split), found[ref.path]
+        yield ImageRef(ref.path, label, ref.split or split), by_path[ref.path]
 
 
 def _common_folder(names: Sequence[str]) -> str:
@@ -172,12 +178,8 @@ def _split_name(name: str) -> tuple[str, str]:
 
 
 def _samples(members: Sequence[Member], shown: str) -> Iterator[Sample]:
-    """Yield the samples of a WebDataset, whose files must lie together.
-
-    Raises:
-        InputError: they do not, or a sample has a file twice.
-    """
-    done: set[str] = set()
+    """Yield the samples of a WebDataset, whose files must be adjacent."""
+    finished: set[str] = set()
     current = Sample("", {})
     for member in members:
         key, extension = _split_name(member.name)
@@ -186,10 +188,10 @@ def _samples(members: Sequence[Member], shown: str) -> Iterator[Sample]:
         if key != current.key:
             if current.files:
                 yield current
-                done.add(current.key)
-            if key in done:
+                finished.add(current.key)
+            if key in finished:
                 raise InputError(
-                    f"{shown}: the files of the sample {one_line(key)} do not lie together, or it "
+                    f"{shown}: the files of the sample {one_line(key)} are not adjacent, or it "
                     "is there twice; write the archive in order of names (tar --sort=name)"
                 )
             current = Sample(key, {})
@@ -201,22 +203,18 @@ def _samples(members: Sequence[Member], shown: str) -> Iterator[Sample]:
 
 
 def _image(sample: Sample, shown: str) -> Member | None:
-    """Return the image of a sample; None if it has none.
-
-    Raises:
-        InputError: it has several.
-    """
-    found = [extension for extension in sample.files if extension in EXTENSIONS]
-    if len(found) > 1:
+    """Return the image of a sample; None if it has none."""
+    extensions = [extension for extension in sample.files if extension in EXTENSIONS]
+    if len(extensions) > 1:
         raise InputError(
-            f"{shown}: the sample {one_line(sample.key)} has several images (.{', .'.join(found)});"
-            " keep one a sample"
+            f"{shown}: the sample {one_line(sample.key)} has several images "
+            f"(.{', .'.join(extensions)}); keep one for each sample"
         )
-    return sample.files[found[0]] if found else None
+    return sample.files[extensions[0]] if extensions else None
 
 
 def _label(sample: Sample, shown: str) -> str | None:
-    """Return the label that a sample's companions say; None if none does."""
+    """Return the label in a sample's companions; None if there is none."""
     for extension in _LABELS:
         if extension in sample.files:
             text = _text(sample.files[extension], shown)
@@ -224,16 +222,16 @@ def _label(sample: Sample, shown: str) -> str | None:
     if "json" not in sample.files:
         return None
     try:
-        facts = json.loads(_text(sample.files["json"], shown))
+        document = json.loads(_text(sample.files["json"], shown))
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{shown}: {one_line(sample.files['json'].name)} is no JSON; mend it"
+            f"{shown}: {one_line(sample.files['json'].name)} is not JSON; correct it"
         ) from error
-    if not isinstance(facts, dict):
+    if not isinstance(document, dict):
         return None
-    told = facts.get(columns.find(facts, columns.LABELS) or "")
-    if isinstance(told, str | int) and not isinstance(told, bool):
-        return str(told).strip() or None
+    label = document.get(columns.find(document, columns.LABELS) or "")
+    if isinstance(label, str | int) and not isinstance(label, bool):
+        return str(label).strip() or None
     return None
 
 
@@ -244,5 +242,5 @@ def _text(member: Member, shown: str) -> str:
         return member.content.decode("utf-8-sig")
     except ValueError as error:
         raise InputError(
-            f"{shown}: {one_line(member.name)} is no label: {one_line(error)}"
+            f"{shown}: {one_line(member.name)} is not a label: {one_line(error)}"
         ) from error

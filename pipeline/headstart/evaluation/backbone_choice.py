@@ -2,7 +2,7 @@
 
 Every backbone embeds the same sample, which leaves the test split alone, because choosing by it
 would be testing by it. What is compared is the cross-validated accuracy of logistic regression,
-beside scores that need no head (`headstart.evaluation.transferability`), the speed and the size.
+beside LogME (`headstart.evaluation.transferability`), the speed and the size.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ from numpy.typing import NDArray
 
 from headstart import backbones, datasets
 from headstart.backbones import export
+from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.runner import Runner
 from headstart.core import files
 from headstart.core.errors import (
     BackboneError,
     HeadstartError,
-    ImageError,
     InputError,
     one_line,
 )
-from headstart.core.parallel import available_cores, run_threads
-from headstart.core.records import Choice, ImageRef, Listing
-from headstart.datasets import images
+from headstart.core.parallel import available_cores
+from headstart.core.records import Backbone, Choice, ImageRef, Listing
 from headstart.evaluation import transferability
 from headstart.evaluation.metrics.intervals import bootstrap_interval, paired_bootstrap
 from headstart.heads.folds import divisions
@@ -76,7 +75,6 @@ class Tried:
         difference_interval: that of the difference to the best, on the same images; None for it.
         verdict: ``best``; ``worse`` where that interval lies below 0, else ``tie``.
         logme: log evidence per image and class; larger is better.
-        regularised_h_score: 0 to classes - 1; larger is better.
         images_per_second: read, decoded and embedded by all workers.
         megabytes: size of the exported file, 10⁶ bytes.
         features: length of a feature vector.
@@ -91,7 +89,6 @@ class Tried:
     difference_interval: tuple[float, float] | None
     verdict: str
     logme: float
-    regularised_h_score: float
     images_per_second: float
     megabytes: float
     features: int
@@ -131,7 +128,7 @@ class Chosen:
 class _Embedded:
     """A backbone's features of the sample; ``rows`` are the numbers of the images it could read."""
 
-    runner: Runner
+    backbone: Backbone
     megabytes: float
     rows: NDArray[np.intp]
     features: NDArray[np.float32]
@@ -170,7 +167,7 @@ def choose(
         notice(f"{number} of {len(choices)}: {one_line(name)}")
         try:
             embedded = _embed(listing, refs, choice, workers)
-            name = embedded.runner.backbone.name
+            name = embedded.backbone.name
             held[_unique(name, held)] = embedded
         except (HeadstartError, MemoryError) as error:
             failed[_unique(name, failed)] = str(error) or "not enough memory"
@@ -226,7 +223,7 @@ def _candidates(
     choices = [Choice(one) if isinstance(one, str) else one for one in config.named]
     named = {choice.name for choice in choices if not choice.weights}
     found = backbones.available(config.query, notice) if config.at_hand else []
-    here = [entry for entry in found if backbones.at_hand(entry)]
+    here = [entry for entry in found if backbones.is_available(entry)]
     choices += [Choice(entry.name) for entry in here if not {entry.name, entry.base} & named]
     absent = {entry.name for entry in found} - {entry.name for entry in here}
     if not choices:
@@ -240,31 +237,23 @@ def _candidates(
 def _embed(listing: Listing, refs: Sequence[ImageRef], choice: Choice, workers: int) -> _Embedded:
     """Embed the sample, as `headstart.features.embed` does, and time it."""
     model, _ = export.model_file(choice)
-    runner = Runner(model)
-
-    def one(number: int) -> tuple[int, NDArray[np.float32]] | None:
-        try:
-            content = images.read_file(datasets.location(listing, refs[number]))[0]
-            crop = images.decode(content, runner.backbone.preprocess)
-        except ImageError:
-            return None
-        return number, runner.embed(crop[np.newaxis])[0]
-
+    runner = Runner(model, batch=None)
+    images = images_of(listing, refs)
     started = time.perf_counter()
-    rows = [found for found in run_threads(one, range(len(refs)), workers) if found is not None]
+    sampled = features_of(images, [runner], workers)
     seconds = time.perf_counter() - started
-    if not rows:
-        raise InputError("none of the sample's images can be read")
-    rows.sort(key=lambda row: row[0])
-    features = np.stack([vector for _, vector in rows])
-    if not np.isfinite(features).all():
+    if not len(sampled.rows):
+        raise InputError(
+            f"no image of the sample can be read: {next(iter(sampled.failures.values()))}"
+        )
+    if not np.isfinite(sampled.features[0]).all():
         raise BackboneError("its features are not finite")
     return _Embedded(
-        runner=runner,
+        backbone=runner.backbone,
         megabytes=round(model.stat().st_size / 1e6, 2),
-        rows=np.array([number for number, _ in rows]),
-        features=features,
-        images_per_second=round(len(rows) / seconds, 1),
+        rows=sampled.rows,
+        features=sampled.features[0],
+        images_per_second=round(len(sampled.rows) / seconds, 1),
     )
 
 
@@ -285,17 +274,14 @@ def _compare(
     labels = np.unique([str(refs[row].label) for row in kept], return_inverse=True)[1]
     fold = divisions(labels, FOLDS, seed)
     right: dict[str, NDArray[np.bool_]] = {}
-    scores: dict[str, tuple[float, float]] = {}
+    scores: dict[str, float] = {}
     for name, one in held.items():
         features = one.features[np.searchsorted(one.rows, kept)]
         training = TrainingSet(features, labels.astype(np.int64), fold, seed, workers)
         fitted = LogisticRegressionHead().search(training)
         right[name] = fitted.out_of_fold.argmax(axis=1) == labels
-        scores[name] = (
-            transferability.log_me(training.rows, labels),
-            transferability.h_scores(training.rows, labels)[1],
-        )
-    order = sorted(held, key=lambda name: (-right[name].mean(), -scores[name][0], name))
+        scores[name] = transferability.log_me(training.rows, labels)
+    order = sorted(held, key=lambda name: (-right[name].mean(), -scores[name], name))
     tried = [_tried(name, order[0], held, right, scores, seed) for name in order]
     usable = [one for one in tried if one.verdict != "worse" and not one.warning] or tried
     fastest = max(usable, key=lambda one: one.images_per_second)
@@ -329,10 +315,10 @@ def _tried(
     best: str,
     held: dict[str, _Embedded],
     right: dict[str, NDArray[np.bool_]],
-    scores: dict[str, tuple[float, float]],
+    scores: dict[str, float],
     seed: int,
 ) -> Tried:
-    one, backbone = held[name], held[name].runner.backbone
+    one, backbone = held[name], held[name].backbone
     difference = None if name == best else paired_bootstrap(right[name], right[best], seed)
     verdict = "best" if difference is None else "worse" if difference[1] < 0 else "tie"
     accuracy, speed = float(right[name].mean()), one.images_per_second
@@ -348,8 +334,7 @@ def _tried(
         interval=bootstrap_interval(right[name], seed),
         difference_interval=difference,
         verdict=verdict,
-        logme=scores[name][0],
-        regularised_h_score=scores[name][1],
+        logme=scores[name],
         images_per_second=speed,
         megabytes=one.megabytes,
         features=backbone.dim,

@@ -1,21 +1,21 @@
-"""The stage from a frozen backbone to a fine-tuned one, which goes through the same door.
+"""Train a backbone further on its images; what comes out is a backbone like any other.
 
-`stage` runs it, `division` says which images train, `boundary` divides the network, `activations`
-runs the frozen part once over every `views` of the images, `batches` shows them to the `model`,
-and `training` trains it. `advice` says before, from a short `pilot`, which mode is worth it.
+`stage` runs a `job`: `division` says which images train, `boundary` divides the network,
+`activations` runs the frozen part once over all `views` of the images, `batches` feeds them to the
+`model`, and `training` trains it. `advice` predicts beforehand which mode is worth its time.
 """
 
 from headstart.finetune.advice import advise
 from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.division import Division
-from headstart.finetune.stage import HISTORY, Tuned, finetune, refuse
+from headstart.finetune.stage import HISTORY, FinetuneResult, check_trainable, finetune
 
 __all__ = [
     "HISTORY",
     "Division",
     "FinetuneConfig",
-    "Tuned",
+    "FinetuneResult",
     "advise",
+    "check_trainable",
     "finetune",
-    "refuse",
 ]

@@ -5,37 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from headstart import datasets
 from headstart.backbones.inference import parity
+from headstart.backbones.inference.extract import batches
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import (
     BackboneError,
-    HeadstartError,
     ImageError,
     InputError,
     one_line,
 )
 from headstart.core.parallel import available_cores, run_threads
-from headstart.core.records import ImageRef, Listing
 from headstart.features.store.activations import ActivationReader, ActivationWriter, View
+from headstart.finetune.photos import Photo, read_again
 from headstart.finetune.views import VERSION, Augment
 
 CHUNK = 4  # images a worker takes at once
 VIEWS_SEED = 0  # one for all trainings, so that another seed trains from the same store
-
-
-class Photo(NamedTuple):
-    """One image: what it is in which listing, the hash of its bytes, how many views are wanted."""
-
-    listing: Listing
-    ref: ImageRef
-    sha256: bytes
-    views: int
 
 
 def fill(
@@ -49,8 +39,8 @@ def fill(
 
     Args:
         out: the store.
-        model: the frozen part as an exported backbone that pools nothing.
-        photos: which images, and how many views of each.
+        model: the frozen part, as an exported backbone without pooling.
+        photos: images to hold, each with its number of views.
         workers: threads; None means one per core.
         progress: receives (images done, images to do).
 
@@ -58,8 +48,8 @@ def fill(
         InputError: an image has changed since it was embedded, or is gone.
         BackboneError: this machine's activations differ from the exporter's, or do not fit into
             float16.
-        StoreError: the store is in use, damaged, or holds others.
-        OutputError: it cannot be written; what is done is kept.
+        StoreError: the store is in use, damaged, or of another backbone or boundary.
+        OutputError: the store cannot be written; finished views are kept.
     """
     runner = Runner(model, batch=None)
     parity.check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
@@ -68,17 +58,16 @@ def fill(
         "views": {"seed": VIEWS_SEED, "recipe": VERSION},
     }
     augment = Augment(runner.backbone.preprocess, VIEWS_SEED)
-    wanted = [View(photo.sha256, number) for photo in photos for number in range(photo.views)]
-    wanted = list(dict.fromkeys(wanted))
+    views = [View(photo.sha256, number) for photo in photos for number in range(photo.views)]
     with ActivationWriter(out, document, runner.backbone.dim) as writer, _one_thread():
         todo = list({p.sha256: p for p in photos if any(_missing(p, writer))}.values())
         worker = _Worker(runner, writer, augment)
-        chunks = (todo[at : at + CHUNK] for at in range(0, len(todo), CHUNK))
-        done = 0
+        chunks = (todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK))
+        finished = 0
         for count in run_threads(worker.run, chunks, workers or available_cores()):
-            done += count
-            progress(done, len(todo))
-        writer.publish(wanted)
+            finished += count
+            progress(finished, len(todo))
+        writer.publish(list(dict.fromkeys(views)))
     return ActivationReader(out)
 
 
@@ -90,7 +79,7 @@ def _missing(photo: Photo, writer: ActivationWriter) -> Iterator[View]:
 
 
 class _one_thread:
-    """Keep torch to one thread in each of ours, which have an image each."""
+    """Limit torch to one thread in each worker, which has an image of its own."""
 
     def __enter__(self) -> None:
         self._threads = torch.get_num_threads()
@@ -105,47 +94,29 @@ class _Worker:
         self._runner, self._writer, self._augment = runner, writer, augment
 
     def run(self, photos: Sequence[Photo]) -> int:
-        for photo in photos:
-            missing = list(_missing(photo, self._writer))
-            if missing:
-                self._one(photo, missing)
+        decoded = (pair for photo in photos for pair in self._decoded(photo))
+        for views, crops in batches(decoded, self._runner.batch):
+            with np.errstate(over="ignore"):
+                rows = self._runner.embed(crops).astype(np.float16)
+            if not np.isfinite(rows).all():
+                raise BackboneError(
+                    "the activations at this boundary do not fit into float16; choose another "
+                    "--from"
+                )
+            self._writer.append(list(zip(views, rows, strict=True)))
         return len(photos)
 
-    def _one(self, photo: Photo, missing: Sequence[View]) -> None:
+    def _decoded(self, photo: Photo) -> Iterator[tuple[View, NDArray[np.uint8]]]:
+        missing = list(_missing(photo, self._writer))
+        if not missing:
+            return
         data = read_again(photo)
         try:
             whole = self._augment.whole(data) if missing[-1].number else None
-            crops = [
-                self._augment.view(whole, photo.sha256, view.number)
-                if view.number and whole is not None
-                else self._augment.plain(data)
-                for view in missing
-            ]
+            for view in missing:
+                if view.number and whole is not None:
+                    yield view, self._augment.view(whole, photo.sha256, view.number)
+                else:
+                    yield view, self._augment.plain(data)
         except ImageError as error:
             raise InputError(f"{one_line(photo.ref.path)}: {error}") from error
-        with np.errstate(over="ignore"):
-            rows = self._runner.embed(np.stack(crops)).astype(np.float16)
-        if not np.isfinite(rows).all():
-            raise BackboneError(
-                "the activations at this boundary do not fit into float16; choose another --from"
-            )
-        self._writer.append(list(zip(missing, rows, strict=True)))
-
-
-def read_again(photo: Photo) -> bytes:
-    """Return the bytes of an image that was embedded before.
-
-    Raises:
-        InputError: they are others now, or cannot be read.
-    """
-    import hashlib
-
-    try:
-        data, _ = datasets.read(photo.listing, photo.ref)
-    except HeadstartError as error:
-        raise InputError(f"{one_line(photo.ref.path)}: {error}; run the command again") from error
-    if hashlib.sha256(data).digest() != photo.sha256:
-        raise InputError(
-            f"{one_line(photo.ref.path)} has changed since it was embedded; run the command again"
-        )
-    return data

@@ -1,16 +1,16 @@
-"""Which way of fine-tuning is worth its time, said before it is spent.
+"""Which mode of fine-tuning is worth its time, predicted before it is spent.
 
-The frozen features say how far the best linear classifier on them comes, and whether more images
-would help; a `pilot` says which share of its errors each mode takes away, and how long it takes.
-What a pilot of a hundred images says is mostly chance, so it is weighed against what each mode has
-taken away elsewhere. How often the advice was right is in docs/finetuning.md.
+A mode removes a share of the errors that the classifier on frozen features makes. The share is
+predicted by a line that was fitted to recorded runs (``benchmarks/advice.csv``; the quality of the
+advice is in docs/benchmarks/advice.md); the time is measured on this machine.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,52 @@ from headstart.core.choices import MODES
 from headstart.core.records import Choice, FeatureSet
 from headstart.evaluation import learning_curve, transferability
 from headstart.evaluation.metrics import LEVEL
+from headstart.features.embed import Hooks
 from headstart.finetune.config import ALL, HEAD, TOP, FinetuneConfig
-from headstart.finetune.division import Division, divide
+from headstart.finetune.job import FinetuneJob
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.search import FittedHead, TrainingSet
 
 if TYPE_CHECKING:
-    from headstart.finetune.pilot import Pilot
+    from headstart.finetune.timing import Pace
 
 NONE = "none"
-# Of the errors of the frozen network: what a mode took away in the runs of benchmarks/advice.py,
-# mean and standard deviation, and how far a pilot was from that beyond its own chance.
-USUAL = {HEAD: (0.02, 0.04), TOP: (0.24, 0.23), ALL: (0.11, 0.26)}
-SPREAD = {HEAD: 0.05, TOP: 0.1, ALL: 0.25}
-WORTH = 0.005  # of accuracy: less is no reason to fine-tune, nor to take the slower of two modes
-RISKY = 1 / 3  # a mode more likely than this to be no better is not recommended
+WORTH = 0.005  # of accuracy: less justifies neither fine-tuning nor the slower of two modes
+RISKY = 1 / 3  # a mode more likely than this to gain nothing is not recommended
 SLOWER = 1.3  # a busy machine
-_DRAWS = 2000
+VALIDATING = 1 / 3  # cost of validating an image, of training on it
+MOST = 0.6  # of the errors; no recorded run removed more
+RECORDED_IMAGES, RECORDED_ERRORS = (150, 2400), (0.06, 0.22)
+BASIS = (
+    "13 recorded runs of efficientnet-lite0 on three data sets of 10 classes, with 150 to 2,400 "
+    "images and 7 to 21 % frozen errors"
+)
+
+
+class Line(NamedTuple):
+    """The share of errors that a mode removes, normally distributed around a line.
+
+    Attributes:
+        intercept: where ``images / errors²`` is 1.
+        slope: per doubling of it.
+        deviation: standard deviation around the line.
+    """
+
+    intercept: float
+    slope: float
+    deviation: float
+
+    def share(self, images: int, error: float) -> NormalDist:
+        """Return the distribution of the share, for images that train or validate."""
+        mean = self.intercept + self.slope * math.log2(images / max(error, 1 / images) ** 2)
+        return NormalDist(min(MOST, mean), self.deviation)
+
+
+REMOVED = {
+    HEAD: Line(0.02, 0.0, 0.04),
+    TOP: Line(-0.74, 0.0694, 0.184),
+    ALL: Line(-0.785, 0.0694, 0.22),  # as `top`, less what it lost to it in the same runs
+}
 
 
 def advise(
@@ -43,7 +72,7 @@ def advise(
     frozen: FeatureSet,
     choice: Choice,
     config: FinetuneConfig,
-    notice: Callable[[str], None] = lambda line: None,
+    hooks: Hooks | None = None,
 ) -> dict[str, Any]:
     """Predict gain, time and risk of every mode on these images and this machine.
 
@@ -51,54 +80,44 @@ def advise(
         data: the source, as it was embedded.
         frozen: its features by the frozen backbone.
         choice: the backbone, by its name.
-        config: how it would be fine-tuned; of ``top`` mode.
-        notice: receives one line at a time.
+        config: of ``top`` mode.
+        hooks: receives notices.
 
     Returns:
-        ``images``, ``frozen`` (accuracy, learning curve, transferability), ``trial``, ``modes``
+        ``images``, ``frozen`` (accuracy, learning curve, transferability), ``basis``, ``modes``
         (for each: ``gain``, ``gain_ci``, ``accuracy``, ``seconds``, ``seconds_range``, ``risk``,
-        the probability that it is no better than the frozen network), ``recommended`` and ``why``.
+        the probability that it gains nothing), ``recommended`` and ``why``.
 
     Raises:
         HeadstartError: as `headstart.finetune.finetune`.
     """
-    from headstart.finetune import pilot, preparation
+    from headstart.finetune import preparation, timing
 
-    division = divide(frozen, config.seed)
-    for remark in division.remarks:
-        notice(remark)
-    head, training = preparation.start(frozen, division, config)
-    known = _known(head, training)
-    found = pilot.run(data, frozen, choice, division, config, notice)
-    modes = predict(found, 1.0 - known["accuracy"], sizes_of(division), config)
+    hooks = hooks or Hooks()
+    job = FinetuneJob.create(data, frozen, choice, config)
+    for remark in job.division.remarks:
+        hooks.notice(remark)
+    head, training = preparation.start(job)
+    facts = _describe_frozen(head, training)
+    hooks.notice("timing two batches in each mode")
+    paces = timing.measure(job, head)
+    error = 1.0 - head.cv_accuracy
+    images = job.sizes["train"] + job.sizes["validation"]
+    modes = predict(images, error)
+    for mode in modes:
+        mode |= predict_time(mode["mode"], paces, job.sizes, config)
     recommended, why = recommend(modes)
     return {
-        "images": sizes_of(division),
-        "frozen": known,
-        "trial": {
-            "images": found.images,
-            "held_out": len(found.right["frozen"]),
-            "accuracy": {mode: float(right.mean()) for mode, right in found.right.items()},
-            "training_accuracy": found.training_accuracy,
-        },
+        "images": job.sizes | {"classes": len(job.division.classes)},
+        "frozen": facts,
+        "basis": {"runs": BASIS, "covers_these_images": covered(images, error)},
         "modes": modes,
         "recommended": recommended,
         "why": why,
     }
 
 
-def sizes_of(division: Division) -> dict[str, int]:
-    """Return how many images do what, and of how many classes."""
-    return {
-        "train": len(division.train),
-        "validation": len(division.validation),
-        "test": len(division.test),
-        "classes": len(division.known),
-    }
-
-
-def _known(head: FittedHead, training: TrainingSet) -> dict[str, Any]:
-    """Return what the frozen features say: accuracy, learning curve, transferability."""
+def _describe_frozen(head: FittedHead, training: TrainingSet) -> dict[str, Any]:
     family = LogisticRegressionHead()
 
     def answers(
@@ -106,102 +125,89 @@ def _known(head: FittedHead, training: TrainingSet) -> dict[str, Any]:
     ) -> list[NDArray[np.intp]]:
         return [a.argmax(axis=1) for a in family.answers(head.params, training.divided(parts))]
 
-    division = np.atleast_2d(training.fold)[0]
-    draws = learning_curve.draw(training.labels, division, training.seed)
+    fold = np.atleast_2d(training.fold)[0]
+    draws = learning_curve.draw(training.labels, fold, training.seed)
     whole = head.out_of_fold.argmax(axis=1)
     curve = learning_curve.measure(draws, training.labels, answers, whole)
-    rows = training.rows
     return {
         "accuracy": head.cv_accuracy,
         "learning_curve": learning_curve.describe(curve, len(training.labels), training.seed),
-        "logme": transferability.log_me(rows, training.labels),
-        "regularised_h_score": transferability.h_scores(rows, training.labels)[1],
+        "logme": transferability.log_me(training.rows, training.labels),
     }
 
 
-def predict(
-    found: Pilot,
-    error: float,
-    sizes: dict[str, int],
-    config: FinetuneConfig,
-    usual: Mapping[str, tuple[float, float]] = USUAL,
-) -> list[dict[str, Any]]:
-    """Return gain, time and risk of every mode.
+def covered(images: int, error: float) -> bool:
+    """Return whether images and error are within those of the recorded runs."""
+    low, high = RECORDED_ERRORS
+    return RECORDED_IMAGES[0] <= images <= RECORDED_IMAGES[1] and low <= error <= high
 
-    What a mode takes away of the errors is normally distributed: what it usually takes, weighed
-    against what it took in the pilot, each by the inverse of its variance. The pilot's comes from
-    resampling the images held out, the same ones for mode and frozen network, and from `SPREAD`.
+
+def predict(
+    images: int, error: float, removed: Mapping[str, Line] = REMOVED
+) -> list[dict[str, Any]]:
+    """Return gain and risk of every mode.
 
     Args:
-        found: the pilot; ``all`` was only timed there, and is taken to do what ``top`` did.
-        error: of the frozen network's classifier on all training images, cross-validated.
-        sizes: ``train``, ``validation`` and ``test`` images.
-        config: how it would be fine-tuned.
-        usual: mean and standard deviation of the share that a mode takes away, before any pilot.
+        images: that train or validate.
+        error: of the classifier on frozen features, cross-validated.
+        removed: the line of each mode.
     """
-    rng = np.random.default_rng(config.seed)
-    m = len(found.right["frozen"])
-    times = rng.multinomial(m, np.full(m, 1 / m), size=_DRAWS)  # of each image, in each resample
-    before = times @ ~found.right["frozen"] + 0.5
-    tail = 100 * (1 - LEVEL) / 2
+    tail = (1 - LEVEL) / 2
     modes = []
     for mode in MODES:
-        right = found.right[mode if mode in found.right else TOP]
-        tried = 1 - (times @ ~right + 0.5) / before
-        mean, deviation = usual[mode]
-        known, piloted = deviation**-2, 1 / (tried.var() + SPREAD[mode] ** 2)
-        likely = (known * mean + piloted * float(np.median(tried))) / (known + piloted)
-        share = rng.normal(likely, (known + piloted) ** -0.5, _DRAWS)
-        gains = error * np.minimum(1.0, share)
-        seconds, least = _seconds(mode, found, sizes, config)
-        low, high = np.percentile(gains, [tail, 100 - tail])
-        gain = float(np.median(gains))
+        share = removed[mode].share(images, error)
+        gain, low, high = (
+            error * min(1.0, value)
+            for value in (share.mean, share.inv_cdf(tail), share.inv_cdf(1 - tail))
+        )
         modes.append(
             {
                 "mode": mode,
                 "gain": gain,
-                "gain_ci": [float(low), float(high)],
+                "gain_ci": [low, high],
                 "accuracy": 1 - error + gain,
-                "seconds": seconds,
-                "seconds_range": [least, SLOWER * seconds],
-                "risk": float((gains <= 0).mean()),
-                "tried": mode in found.right,
+                "risk": share.cdf(0.0) if error > 0 else 1.0,
             }
         )
     return modes
 
 
-def _seconds(
-    mode: str, found: Pilot, sizes: dict[str, int], config: FinetuneConfig
-) -> tuple[float, float]:
-    """Return how long a mode takes, and with the earliest stop."""
-    of_mode = dataclasses.replace(
-        config, mode=mode, boundary="", lr=None, epochs=config.epochs
-    ).settled()
-    epochs = of_mode.epochs or 1
-    seen = sizes["train"] + sizes["validation"] / 3
-    epoch = found.image_seconds[mode] * seen
-    views = config.views * sizes["train"] + sizes["validation"]
-    once = 0.0 if mode == ALL else found.view_seconds[mode] * views
-    if mode != HEAD:  # its features are those of the frozen network
-        images = sizes["train"] + sizes["validation"] + sizes["test"]
-        once += found.view_seconds[HEAD] * images
-    return once + epochs * epoch, once + min(epochs, config.patience) * epoch
+def predict_time(
+    mode: str, paces: Mapping[str, Pace], sizes: Mapping[str, int], config: FinetuneConfig
+) -> dict[str, Any]:
+    """Return ``seconds`` and ``seconds_range``, from the earliest stop to a busy machine.
+
+    Args:
+        mode: one of `MODES`.
+        paces: of every mode, on this machine.
+        sizes: ``train``, ``validation`` and ``test`` images.
+        config: of ``top`` mode, not settled.
+    """
+    config = config.for_mode(mode)
+    epochs = config.epochs or 1
+    epoch = paces[mode].image * (sizes["train"] + VALIDATING * sizes["validation"])
+    once = paces[mode].view * (config.views * sizes["train"] + sizes["validation"])
+    if mode != HEAD:  # whose features are those of the frozen network
+        once += paces[HEAD].view * sum(sizes.values())
+    seconds = once + epochs * epoch
+    least = once + min(epochs, config.patience) * epoch
+    return {"seconds": seconds, "seconds_range": [least, SLOWER * seconds]}
 
 
 def recommend(modes: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """Return the mode to take, or ``none``, and why."""
-    good = [one for one in modes if one["gain"] >= WORTH and one["risk"] <= RISKY]
+    """Return the recommended mode, or ``none``, and why."""
+    good = [mode for mode in modes if mode["gain"] >= WORTH and mode["risk"] <= RISKY]
     if not good:
         return NONE, (
             "no mode is likely to be clearly better than a classifier on the frozen features; "
             "use: headstart train-heads"
         )
-    most = max(one["gain"] for one in good)
-    best = min((one for one in good if one["gain"] > most - WORTH), key=lambda one: one["seconds"])
+    most = max(mode["gain"] for mode in good)
+    as_good = [mode for mode in good if mode["gain"] > most - WORTH]
+    best = min(as_good, key=lambda mode: mode["seconds"])
     low, high = best["gain_ci"]
     return best["mode"], (
-        f"{best['mode']} is expected to bring {100 * best['gain']:+.1f} points of accuracy "
+        f"{best['mode']} should gain {100 * best['gain']:+.1f} points of accuracy "
         f"({100 * low:+.1f} to {100 * high:+.1f}) in {best['seconds'] / 60:.1f} minutes; no other "
-        f"is expected to bring {100 * WORTH:.1f} more"
+        f"mode should gain {100 * WORTH:.1f} points more"
     )

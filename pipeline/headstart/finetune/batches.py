@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from headstart.core.errors import ImageError, InputError, one_line
 from headstart.core.parallel import available_cores
 from headstart.features.store.activations import ActivationReader, View
-from headstart.finetune.activations import Photo, read_again
+from headstart.finetune.photos import Photo, read_again
 from headstart.finetune.views import Augment
 
 AHEAD = 4  # batches read while one is trained on
@@ -22,40 +23,49 @@ AHEAD = 4  # batches read while one is trained on
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
+class LabelledPhotos(NamedTuple):
+    """Images and their ``(n,)`` classes."""
+
+    photos: Sequence[Photo]
+    classes: NDArray[np.int64]
+
+
 class Batches(ABC):
     """Batches of inputs and ``(n,) int64`` classes: which images, and in which order.
 
     Args:
-        photos: the training and the validation images.
-        classes: the classes of both.
+        training: images that are shuffled in every epoch.
+        validation: images that are read in order.
         seed: of the orders.
         workers: threads that read; None means one per core.
     """
 
     def __init__(
         self,
-        photos: tuple[Sequence[Photo], Sequence[Photo]],
-        classes: tuple[NDArray[np.int64], NDArray[np.int64]],
+        training: LabelledPhotos,
+        validation: LabelledPhotos,
         seed: int,
         workers: int | None,
     ) -> None:
-        self._photos, self._classes, self._seed = photos, classes, seed
+        self._training, self._validation, self._seed = training, validation, seed
         self._workers = workers or available_cores()
 
     def steps(self, size: int) -> int:
         """Return how many batches an epoch has."""
-        return -(-len(self._photos[0]) // size)
+        return -(-len(self._training.photos) // size)
 
     def train(self, epoch: int, size: int) -> Iterator[Batch]:
         """Yield every training image once, in an order that seed and epoch decide."""
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._photos[0]))
-        return self._ahead(0, epoch, order, size)
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._training.photos))
+        return self._ahead(self._training, epoch, order, size)
 
     def validation(self, size: int) -> Iterator[Batch]:
         """Yield the validation images, in order."""
-        return self._ahead(1, 0, np.arange(len(self._photos[1])), size)
+        return self._ahead(self._validation, 0, np.arange(len(self._validation.photos)), size)
 
-    def _ahead(self, part: int, epoch: int, order: NDArray[np.intp], size: int) -> Iterator[Batch]:
+    def _ahead(
+        self, part: LabelledPhotos, epoch: int, order: NDArray[np.intp], size: int
+    ) -> Iterator[Batch]:
         """Read batches on threads, a few ahead, and yield them in order."""
         waiting: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(self._workers) as pool:
@@ -70,13 +80,13 @@ class Batches(ABC):
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _batch(self, part: int, epoch: int, rows: NDArray[np.intp]) -> Batch:
-        inputs = self._inputs([self._photos[part][row] for row in rows], epoch if part == 0 else 0)
-        return inputs, torch.from_numpy(self._classes[part][rows])
+    def _batch(self, part: LabelledPhotos, epoch: int, rows: NDArray[np.intp]) -> Batch:
+        inputs = self._inputs([part.photos[row] for row in rows], epoch)
+        return inputs, torch.from_numpy(part.classes[rows])
 
     @abstractmethod
     def _inputs(self, photos: Sequence[Photo], epoch: int) -> torch.Tensor:
-        """Return what the network is shown of some images; epoch 0 is the validation's."""
+        """Return what the network sees of some images; epoch 0 is the validation's."""
 
 
 class StoredBatches(Batches):
@@ -85,11 +95,11 @@ class StoredBatches(Batches):
     def __init__(
         self,
         store: ActivationReader,
-        photos: tuple[Sequence[Photo], Sequence[Photo]],
-        classes: tuple[NDArray[np.int64], NDArray[np.int64]],
+        training: LabelledPhotos,
+        validation: LabelledPhotos,
         seed: int,
     ) -> None:
-        super().__init__(photos, classes, seed, workers=1)  # HDF5 takes one thread at a time
+        super().__init__(training, validation, seed, workers=1)  # HDF5 takes one thread at a time
         self._store = store
 
     def _inputs(self, photos: Sequence[Photo], epoch: int) -> torch.Tensor:
@@ -100,9 +110,9 @@ class StoredBatches(Batches):
         """Return the view of an epoch: all in turn, each image in an order of its own."""
         if not epoch:
             return 0
-        turn, at = divmod(epoch - 1, photo.views)
+        turn, index = divmod(epoch - 1, photo.views)
         word = [self._seed, turn, *np.frombuffer(photo.sha256[:8], np.uint32).tolist()]
-        return int(np.random.default_rng(word).permutation(photo.views)[at])
+        return int(np.random.default_rng(word).permutation(photo.views)[index])
 
 
 class PhotoBatches(Batches):
@@ -111,12 +121,12 @@ class PhotoBatches(Batches):
     def __init__(
         self,
         augment: Augment,
-        photos: tuple[Sequence[Photo], Sequence[Photo]],
-        classes: tuple[NDArray[np.int64], NDArray[np.int64]],
+        training: LabelledPhotos,
+        validation: LabelledPhotos,
         seed: int,
         workers: int | None,
     ) -> None:
-        super().__init__(photos, classes, seed, workers)
+        super().__init__(training, validation, seed, workers)
         self._augment = augment
 
     def _inputs(self, photos: Sequence[Photo], epoch: int) -> torch.Tensor:

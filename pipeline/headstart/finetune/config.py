@@ -1,7 +1,8 @@
-"""What is to be fine-tuned, and how."""
+"""What to fine-tune, and how."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from headstart.core.choices import MODES
@@ -10,32 +11,37 @@ from headstart.core.errors import InputError
 HEAD, TOP, ALL = MODES
 FROZEN_NORM_BELOW = 10_000  # training images: with fewer, statistics of batches are noise
 
+_DEFAULTS = {
+    HEAD: {"epochs": 30, "lr": 0.0, "head_lr": 1e-3, "depth_decay": 1.0},
+    TOP: {"epochs": 12, "lr": 1e-3, "head_lr": 5e-4, "depth_decay": 0.3},
+    ALL: {"epochs": 12, "lr": 2e-4, "head_lr": 1e-3, "depth_decay": 0.1},
+}
+
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """How to fine-tune. None stands for what suits the mode, see `settled`.
+    """How to fine-tune. None stands for the mode's default, see `settled`.
 
     Attributes:
         mode: ``head`` trains a new classifier on the frozen base, ``top`` the layers behind a
             boundary as well, ``all`` everything.
         boundary: the last frozen layer of ``top``; empty for the input of the last stage.
-        views: how many views of every training image are cached; view 0 is the plain crop.
+        views: cached views of every training image; view 0 is the plain crop.
         epochs: at most; early stopping may end sooner.
         batch: images a step.
-        lr: peak learning rate of the base; the classifier's is ``head_lr``.
+        lr: peak learning rate of the base.
         head_lr: peak learning rate of the classifier.
-        decay: the share of the distance to the pretrained weights that is given back in a step, per
-            unit of learning rate (L2-SP); for the classifier, weight decay.
-        depth_decay: the first trained layer learns with this share of ``lr``, the last with all.
+        decay: the share of the distance to the pretrained weights that a step removes, per unit of
+            learning rate (L2-SP); for the classifier, weight decay.
+        depth_decay: the first trained layer learns at this share of ``lr``, the last at ``lr``.
         smoothing: of labels.
         ema: decay of the moving average of weights.
         warmup: share of the steps.
-        patience: epochs without a better validation before it stops.
+        patience: epochs without a better validation before training stops.
         class_weight: ``balanced`` or None.
-        seed: of everything random.
         device: one of `headstart.core.choices.TRAINING_DEVICES`.
         workers: threads; None means one per core.
-        amp: whether products are computed in bfloat16 where the processor has it.
+        amp: whether products are computed in bfloat16 where the processor supports it.
     """
 
     mode: str = TOP
@@ -58,7 +64,7 @@ class FinetuneConfig:
     amp: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense before any work.
+        """Check values before any work.
 
         Raises:
             InputError: a value is out of range, or two contradict each other.
@@ -66,21 +72,26 @@ class FinetuneConfig:
         if self.mode not in MODES:
             raise InputError(f"no mode {self.mode}; use one of: {', '.join(MODES)}")
         if self.boundary and self.mode != TOP:
-            raise InputError(f"--from is for --mode {TOP}; leave it out with --mode {self.mode}")
+            raise InputError(
+                f"--from applies to --mode {TOP} only; omit it with --mode {self.mode}"
+            )
         if self.views < 1 or self.batch < 1 or (self.epochs is not None and self.epochs < 1):
-            raise InputError("views, epochs and the batch size must be 1 or more")
+            raise InputError("views, epochs and the batch size must be at least 1")
 
     def settled(self) -> FinetuneConfig:
-        """Return the same with a number in every place."""
-        import dataclasses
-
-        epochs, lr, head_lr, depth = {
-            HEAD: (30, 0.0, 1e-3, 1.0),
-            TOP: (12, 1e-3, 5e-4, 0.3),
-            ALL: (12, 2e-4, 1e-3, 0.1),
-        }[self.mode]
-        given = dataclasses.asdict(self)
-        chosen = {"epochs": epochs, "lr": lr, "head_lr": head_lr, "depth_decay": depth}
-        return FinetuneConfig(
-            **given | {key: value for key, value in chosen.items() if given[key] is None}
+        """Return the same with the mode's default in place of every None."""
+        defaults = _DEFAULTS[self.mode]
+        return dataclasses.replace(
+            self,
+            epochs=self.epochs or int(defaults["epochs"]),
+            lr=defaults["lr"] if self.lr is None else self.lr,
+            head_lr=defaults["head_lr"] if self.head_lr is None else self.head_lr,
+            depth_decay=defaults["depth_decay"] if self.depth_decay is None else self.depth_decay,
         )
+
+    def for_mode(self, mode: str) -> FinetuneConfig:
+        """Return what another mode would use, settled; learning rates are that mode's own."""
+        boundary = self.boundary if mode == TOP else ""
+        return dataclasses.replace(
+            self, mode=mode, boundary=boundary, lr=None, head_lr=None, depth_decay=None
+        ).settled()

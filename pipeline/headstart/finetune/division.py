@@ -1,4 +1,4 @@
-"""Which images train the network, which choose the best epoch, and which nobody looks at."""
+"""Which images train the network, which choose the best epoch, and which are only tested on."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class Division:
     """Rows of a feature set.
 
     Attributes:
-        train: that weights are fitted on, ascending.
-        validation: that choose the epoch, ascending.
-        test: that nothing is chosen on, ascending.
-        known: ``(k,)`` codes of the classes that are trained.
-        made: whether the validation split was made here.
-        remarks: plain sentences.
+        train: weights are fitted on these, ascending.
+        validation: these choose the epoch, ascending.
+        test: nothing is chosen on these, ascending.
+        classes: ``(k,)`` codes of the classes that are trained.
+        drawn: whether the validation split was drawn here, since the data name none.
+        remarks: sentences for the user.
     """
 
     train: NDArray[np.intp]
     validation: NDArray[np.intp]
     test: NDArray[np.intp]
-    known: NDArray[np.int64]
-    made: bool
+    classes: NDArray[np.int64]
+    drawn: bool
     remarks: list[str]
 
     def named(self, data: FeatureSet) -> FeatureSet:
-        """Return the feature set with the division as its splits; rows of none have no label."""
+        """Return the feature set with the division as its splits; other rows lose their label."""
         split = np.full(len(data.path), "", object)
         split[self.train], split[self.validation], split[self.test] = "train", "validation", "test"
         label = np.where(split == "", -1, data.label).astype(np.int32)
@@ -48,37 +48,38 @@ class Division:
 def divide(data: FeatureSet, seed: int) -> Division:
     """Divide the labelled images as the heads' comparison does, and keep a validation split.
 
-    The data's own splits are taken as they are. Without a test split 20 % are held out, and
-    without a validation split a stratified tenth of the training images; copies stay together.
+    The data's own splits are kept. Without a test split 20 % are held out, and without a
+    validation split a stratified tenth of the training images; duplicates stay together.
 
     Raises:
         InputError: the images cannot be divided; the message says why.
     """
     protocol = make_protocol(data, Rules(seed=seed))
     rows = protocol.train
-    held = np.array([split == "validation" for split in data.split])[rows]
-    made = not held.any()
+    validating = np.array([split == "validation" for split in data.split])[rows]
+    drawn = not validating.any()
     remarks = list(protocol.warnings)
-    if made:
+    if drawn:
         labels = data.label[rows].astype(np.int64)
         group = protocol.group[rows]
         least = min(len(np.unique(group[labels == code])) for code in np.unique(labels))
-        held = divisions(labels, min(VALIDATION_SHARE, max(2, least)), seed, 1, group)[0] == 0
+        share = min(VALIDATION_SHARE, max(2, least))
+        validating = divisions(labels, share, seed, 1, group)[0] == 0
         remarks.append(
-            f"There is no validation split: {int(held.sum()):,} of {len(rows):,} training images, "
-            "stratified by class, choose the best epoch and are not trained on."
+            f"There is no validation split: {int(validating.sum()):,} of {len(rows):,} training "
+            "images, stratified by class, choose the best epoch and are not trained on."
         )
-    train, validation = rows[~held], rows[held]
-    known = np.unique(data.label[train])
-    lost = np.setdiff1d(np.unique(data.label[rows]), known)
-    if len(lost):
+    train, validation = rows[~validating], rows[validating]
+    classes = np.unique(data.label[train])
+    missing = np.setdiff1d(np.unique(data.label[rows]), classes)
+    if len(missing):
         raise InputError(
-            f"all training images of {class_names(data, lost)} are in the validation split; move "
-            "some to train"
+            f"all training images of {class_names(data, missing)} are in the validation split; "
+            "move some to train"
         )
-    if len(known) < 2 or not len(validation):
+    if len(classes) < 2 or not len(validation):
         raise InputError(
             "too few training images to keep some as a validation split; add images, or name a "
             "validation split"
         )
-    return Division(train, validation, protocol.test, known.astype(np.int64), made, remarks)
+    return Division(train, validation, protocol.test, classes.astype(np.int64), drawn, remarks)

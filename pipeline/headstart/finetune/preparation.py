@@ -1,4 +1,4 @@
-"""What a training needs: where the classifier starts, the model, and what it is shown."""
+"""What a training needs: where the classifier starts, the model, and its batches."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from headstart import backbones, datasets
+from headstart import backbones
 from headstart.backbones import export
-from headstart.backbones.network import Candidate
+from headstart.backbones.candidate import Candidate
 from headstart.core.errors import InputError, one_line
 from headstart.core.parallel import available_cores
-from headstart.core.records import Choice, FeatureSet
-from headstart.features.store.writer import stored_name
-from headstart.finetune import activations, boundary, views
-from headstart.finetune.activations import Photo
-from headstart.finetune.batches import Batches, PhotoBatches, StoredBatches
-from headstart.finetune.config import ALL, HEAD, FinetuneConfig
-from headstart.finetune.division import Division
+from headstart.core.records import Choice
+from headstart.finetune import activations, boundary
+from headstart.finetune.batches import Batches, LabelledPhotos, PhotoBatches, StoredBatches
+from headstart.finetune.config import ALL, HEAD
+from headstart.finetune.job import FinetuneJob
 from headstart.finetune.model import Classifier, Features, Pixels
+from headstart.finetune.views import Augment
 from headstart.heads.folds import divisions
 from headstart.heads.linear import coefficients
 from headstart.heads.logistic import LogisticRegressionHead
@@ -37,9 +36,9 @@ class Prepared(NamedTuple):
 
     Attributes:
         model: the classifier, at its start.
-        network: the library's network within it, by whose names its tensors are saved; None of a
-            frozen base.
-        batches: what it is shown.
+        network: the library's network within it, whose names its tensors are saved under; None
+            where the base is frozen.
+        batches: what the model sees.
         boundary: the last frozen layer, ``image`` or ``features``.
     """
 
@@ -50,24 +49,24 @@ class Prepared(NamedTuple):
 
 
 def trainable(choice: Choice) -> Candidate:
-    """Return the network of a choice that is no file."""
+    """Return the network of a choice that is not a file."""
     candidate = backbones.find(choice)
     assert isinstance(candidate, Candidate)  # files were refused
     return candidate
 
 
-def start(
-    frozen: FeatureSet, division: Division, config: FinetuneConfig
-) -> tuple[FittedHead, TrainingSet]:
+def start(job: FinetuneJob) -> tuple[FittedHead, TrainingSet]:
     """Train the logistic regression that the classifier starts from, on training images alone.
 
     Raises:
-        InputError: a class has too few of them.
+        InputError: a class has fewer than two of them.
     """
+    frozen, division, config = job.frozen, job.division, job.config
     labels = frozen.label[division.train].astype(np.int64)
-    least = int(np.bincount(labels)[division.known].min())
+    counts = np.bincount(labels)[division.classes]
+    least = int(counts.min())
     if least < 2:
-        name = frozen.classes[int(division.known[np.bincount(labels)[division.known].argmin()])]
+        name = frozen.classes[int(division.classes[counts.argmin()])]
         raise InputError(
             f"class {one_line(name)} has one training image beside the validation split; add "
             "images of it"
@@ -80,77 +79,50 @@ def start(
 
 
 def prepare(
-    data: str,
-    frozen: FeatureSet,
-    choice: Choice,
-    division: Division,
-    head: FittedHead,
-    out: Path,
-    config: FinetuneConfig,
-    progress: Callable[[int, int], None],
+    job: FinetuneJob, head: FittedHead, out: Path, progress: Callable[[int, int], None]
 ) -> Prepared:
     """Return everything that a training works with; activations are computed here.
 
     Args:
-        data: the source, as it was embedded.
-        frozen: its features.
-        choice: the backbone.
-        division: what trains and what validates.
+        job: what is trained.
         head: the logistic regression that the classifier starts from.
         out: folder of the activation store.
-        config: settled.
         progress: receives (images done, images to do).
 
     Raises:
         InputError, BackboneError, StoreError, OutputError: see `activations.fill`.
     """
-    candidate = trainable(choice)
     weights = coefficients(head.estimator)
-    photos = (
-        photos_of(data, frozen, division.train, config.views),
-        photos_of(data, frozen, division.validation, 1),
+    division = job.division
+    train, validation = job.photos((division.train, job.config.views), (division.validation, 1))
+    parts = (
+        LabelledPhotos(train, job.targets(division.train)),
+        LabelledPhotos(validation, job.targets(division.validation)),
     )
-    codes = tuple(
-        np.searchsorted(division.known, frozen.label[rows])
-        for rows in (division.train, division.validation)
-    )
-    classes = (codes[0].astype(np.int64), codes[1].astype(np.int64))
-    if config.mode == ALL:
-        built = candidate.build()
-        base = Pixels(built.headless(), built.mean, built.std)
-        augment = views.Augment(built.preprocess, config.seed)
-        batches = PhotoBatches(augment, photos, classes, config.seed, config.workers)
-        return Prepared(Classifier(base, *weights), built.module, batches, "image")
-    if config.mode == HEAD:
-        inner: torch.nn.Module = Features()
-        layer, network = "", None
-        cut = choice
+    if job.config.mode == ALL:
+        return _from_images(job, weights, parts)
+    network: torch.nn.Module | None = None
+    if job.config.mode == HEAD:
+        base: torch.nn.Module = Features()
+        name, cut = "features", job.choice
     else:
-        found, inner, network = boundary.divide(candidate.build, config.boundary)
-        layer = found.name
-        cut = dataclasses.replace(choice, layer=layer, pool="flatten")
-    model, _ = export.model_file(cut)
+        layer, base, network = boundary.divide(trainable(job.choice).build, job.config.boundary)
+        name, cut = layer.name, dataclasses.replace(job.choice, layer=layer.name, pool="flatten")
+    path, _ = export.model_file(cut)
     store = activations.fill(
-        out / ACTIVATIONS, model, [*photos[0], *photos[1]], config.workers, progress
+        out / ACTIVATIONS, path, [*train, *validation], job.config.workers, progress
     )
-    stored = StoredBatches(store, photos, classes, config.seed)
-    return Prepared(Classifier(inner, *weights), network, stored, layer or "features")
+    batches = StoredBatches(store, *parts, job.config.seed)
+    return Prepared(Classifier(base, *weights), network, batches, name)
 
 
-def photos_of(data: str, frozen: FeatureSet, rows: NDArray[np.intp], views: int) -> list[Photo]:
-    """Return the files of some rows of a feature set, as they were embedded."""
-    listing = datasets.open_source(data)
-    refs = {stored_name(ref.path): ref for ref in listing.images}
-    return [
-        Photo(listing, refs[frozen.path[row]], frozen.sha256[row].tobytes(), views) for row in rows
-    ]
-
-
-def class_weights(
-    frozen: FeatureSet, division: Division, config: FinetuneConfig
-) -> torch.Tensor | None:
-    """Return weights inverse to the classes' frequencies, with mean 1 over images, or None."""
-    if config.class_weight is None:
-        return None
-    counts = np.bincount(frozen.label[division.train])[division.known]
-    return torch.from_numpy((counts.sum() / (len(counts) * counts)).astype(np.float32))
+def _from_images(
+    job: FinetuneJob,
+    weights: tuple[NDArray[np.float32], NDArray[np.float32]],
+    parts: tuple[LabelledPhotos, LabelledPhotos],
+) -> Prepared:
+    built = trainable(job.choice).build()
+    base = Pixels(built.headless(), built.mean, built.std)
+    augment = Augment(built.preprocess, job.config.seed)
+    batches = PhotoBatches(augment, *parts, job.config.seed, job.config.workers)
+    return Prepared(Classifier(base, *weights), built.module, batches, "image")

@@ -1,11 +1,10 @@
-"""The stage: a feature store of the frozen network and its images become a fine-tuned backbone."""
+"""The stage: frozen features and their images become a fine-tuned backbone."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,34 +12,38 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart import backbones
 from headstart.backbones import export
-from headstart.backbones.inference.runner import Runner
-from headstart.backbones.network import Candidate
+from headstart.backbones.inference.description import describe
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing, sha256_of, write_text
-from headstart.core.records import Backbone, Choice, FeatureSet, digest_of
-from headstart.finetune.config import FROZEN_NORM_BELOW, TOP, FinetuneConfig
-from headstart.finetune.division import Division, divide
+from headstart.core.records import Choice, FeatureSet
+from headstart.features.embed import Hooks
+from headstart.finetune.config import TOP, FinetuneConfig
+from headstart.finetune.division import Division
+from headstart.finetune.job import FinetuneJob
 from headstart.report.curves import draw
 
 if TYPE_CHECKING:
     import torch
 
-TUNED = "+tuned"  # in the name of a backbone
+    from headstart.finetune.training import Progress
+
+TUNED = "+tuned"  # ends the name of a fine-tuned backbone
 CHECKPOINT = "training.checkpoint"
 HISTORY = "history.json"
-FEATURES = "tuned.h5"  # of all images, by the network that comes out
+FEATURES = "tuned.h5"  # of all images, by the fine-tuned network
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What fine-tuning made.
+class FinetuneResult:
+    """What fine-tuning returns.
 
     Attributes:
         backbone: the exported network, an ordinary backbone.
         weight: ``(k, d)`` of the classifier on its features at norm 1.
         bias: ``(k,)``.
-        division: which images did what.
+        division: which images train, validate and test.
         history: the document of ``history.json``.
     """
 
@@ -51,24 +54,25 @@ class Tuned:
     history: dict[str, Any]
 
 
-def refuse(choice: Choice, config: FinetuneConfig) -> None:
-    """Say before any work what cannot be: training a file or a Keras network, a boundary, a device.
+def check_trainable(choice: Choice, config: FinetuneConfig) -> None:
+    """Check before any work that the backbone can be trained as asked, on the device.
 
     Raises:
-        BackboneError: the backbone is a file, or cannot be divided at the boundary.
-        RunnerError: the device is not there.
+        BackboneError: the backbone is an ONNX file or a Keras network, or cannot be divided at the
+            boundary.
+        RunnerError: torch does not find the device.
     """
-    if choice.name.startswith("keras:"):
-        raise BackboneError(
-            f"{one_line(choice.name)} cannot be fine-tuned, because Keras' layers do not train as "
-            "torch's do; take a network of torchvision or timm, or train heads on its features "
-            "with: headstart train-heads"
-        )
     if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
         raise BackboneError(
             f"{one_line(choice.name)} is an ONNX file, which has no training graph, so --mode "
-            f"{config.mode} cannot train it; give the backbone by its name, or train heads on its "
+            f"{config.mode} cannot train it; choose a backbone by its name, or train heads on its "
             "features with: headstart train-heads"
+        )
+    if not backbones.provider_of(choice.name).trainable:
+        raise BackboneError(
+            f"{one_line(choice.name)} cannot be fine-tuned, because torch cannot train its layers; "
+            "choose a network of torchvision or timm, or train heads on its features with: "
+            "headstart train-heads"
         )
     from headstart.finetune import boundary, training
     from headstart.finetune.preparation import trainable
@@ -84,95 +88,77 @@ def finetune(
     choice: Choice,
     out: Path,
     config: FinetuneConfig,
-    notice: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Tuned:
+    hooks: Hooks | None = None,
+) -> FinetuneResult:
     """Fine-tune a backbone on the training images of a source.
+
+    `check_trainable` tells beforehand what cannot work.
 
     Args:
         data: the source, as it was embedded.
         frozen: its features by the frozen backbone.
         choice: the backbone, by its name.
         out: folder for ``backbone.onnx``, ``backbone.safetensors``, ``history.json``,
-            ``curves.svg`` and what a killed run continues from.
-        config: how.
-        notice: receives one line at a time.
-        progress: receives (images done, images to do) while activations are computed.
-
-    `refuse` says before what cannot be.
+            ``curves.svg`` and the files that an interrupted run continues from.
+        config: how to train.
+        hooks: receives notices, and progress while activations are computed.
 
     Raises:
         InputError: the images cannot be divided, or have changed since they were embedded.
         BackboneError: the backbone cannot be divided at the boundary.
-        RunnerError: the device is not there.
+        RunnerError: torch does not find the device.
         HeadstartError: training failed; the message says what to do.
-        OutputError: something cannot be written.
+        OutputError: a file cannot be written.
     """
     from headstart.finetune import preparation
-    from headstart.finetune.training import Trainer
+    from headstart.finetune.training import Trainer, TrainingSetup
 
-    config = config.settled()
-    candidate = preparation.trainable(choice)
-    division = divide(frozen, config.seed)
-    for remark in division.remarks:
-        notice(remark)
-    head, _ = preparation.start(frozen, division, config)
-    model, network, batches, boundary = preparation.prepare(
-        data, frozen, choice, division, head, out, config, progress
-    )
-    few = len(division.train) < FROZEN_NORM_BELOW
-    identity = digest_of(
-        {
-            "config": dataclasses.asdict(config) | {"workers": None},
-            "data": frozen.sha256[division.train].tobytes().hex(),
-            "labels": frozen.label[division.train].tolist(),
-            "validation": frozen.sha256[division.validation].tobytes().hex(),
-            "backbone": frozen.digest,
-            "boundary": boundary,
-        }
-    )
-    trainer = Trainer(
-        model,
-        batches,
-        config,
-        preparation.class_weights(frozen, division, config),
+    hooks = hooks or Hooks()
+    job = FinetuneJob.create(data, frozen, choice, config)
+    for remark in job.division.remarks:
+        hooks.notice(remark)
+    head, _ = preparation.start(job)
+    model, network, batches, boundary = preparation.prepare(job, head, out, hooks.progress)
+    setup = TrainingSetup(
+        job.config,
         out / CHECKPOINT,
-        identity,
-        few,
-        notice,
+        job.identity(boundary),
+        job.class_weights(),
+        job.frozen_norms,
     )
-    done = trainer.run()
-    history = {
-        "mode": config.mode,
-        "boundary": boundary,
-        "backbone": candidate.name,
-        "config": dataclasses.asdict(config),
-        "images": {
-            "train": len(division.train),
-            "validation": len(division.validation),
-            "test": len(division.test),
-        },
-        "frozen_norm_statistics": few,
-        "training": identity,
-        "best": done.best,
-        "stopped": done.stopped,
-        "batch": done.batch,
-        "epochs": done.history,
-        "remarks": [*division.remarks, *done.remarks],
-    }
-    _forget_other(out, history)
+    progress = Trainer(model, batches, setup, hooks.notice).run()
+    history = _history(job, boundary, progress)
+    _discard_stale_features(out, history)
     write_text(out / HISTORY, json.dumps(history, indent=2) + "\n")
-    write_text(out / "curves.svg", draw(done.history, done.best))
+    write_text(out / "curves.svg", draw(progress.history, progress.best))
     backbone = out / "backbone.onnx"
-    _write(candidate, choice, network, frozen, history, identity, backbone)
+    _export(job, network, history, backbone)
     last = model.head.cpu()
-    return Tuned(
-        backbone, last.weight.detach().numpy(), last.bias.detach().numpy(), division, history
-    )
+    weight, bias = last.weight.detach().numpy(), last.bias.detach().numpy()
+    return FinetuneResult(backbone, weight, bias, job.division, history)
 
 
-def _forget_other(out: Path, history: dict[str, Any]) -> None:
-    """Remove the features of an earlier training's network: the new one would be refused there."""
+def _history(job: FinetuneJob, boundary: str, progress: Progress) -> dict[str, Any]:
+    from headstart.finetune.preparation import trainable
+
+    return {
+        "mode": job.config.mode,
+        "boundary": boundary,
+        "backbone": trainable(job.choice).name,
+        "config": dataclasses.asdict(job.config),
+        "images": job.sizes,
+        "frozen_norm_statistics": job.frozen_norms,
+        "training": job.identity(boundary),
+        "best": progress.best,
+        "stopped": progress.stopped,
+        "batch": progress.batch,
+        "epochs": progress.history,
+        "remarks": [*job.division.remarks, *progress.remarks],
+    }
+
+
+def _discard_stale_features(out: Path, history: dict[str, Any]) -> None:
+    """Remove features of an earlier training's network: the store would refuse the new one."""
     try:
         before = json.loads((out / HISTORY).read_text(encoding="utf-8"))
         same = before["training"] == history["training"]
@@ -183,44 +169,41 @@ def _forget_other(out: Path, history: dict[str, Any]) -> None:
             (out / name).unlink(missing_ok=True)
 
 
-def _write(
-    candidate: Candidate,
-    choice: Choice,
-    network: torch.nn.Module | None,
-    frozen: FeatureSet,
-    history: dict[str, Any],
-    identity: str,
-    out: Path,
+def _export(
+    job: FinetuneJob, network: torch.nn.Module | None, history: dict[str, Any], out: Path
 ) -> None:
     """Write the safetensors file under the library's names, and the ONNX file made from it."""
     from safetensors.torch import save_file
 
+    from headstart.finetune.preparation import trainable
+
+    candidate = trainable(job.choice)
     full = candidate.build()
     if network is not None:
         full.module.load_state_dict(network.state_dict(), strict=False)
     facts = {
         "backbone": candidate.name,
         "architecture": candidate.entry.architecture,
-        "provider": candidate.provider.VERSIONED[0],
+        "provider": candidate.library,
         "mode": str(history["mode"]),
         "boundary": str(history["boundary"]),
     }
     weights = out.with_suffix(".safetensors")
     with replacing(weights) as partial:
         tensors = {k: v.contiguous().clone() for k, v in full.module.state_dict().items()}
-        # One entry: safetensors writes several in an order of chance, and the bytes are hashed.
+        # A single entry: safetensors writes several in random order, and the bytes are hashed.
         save_file(tensors, partial, metadata={"headstart": json.dumps(facts)})
-    source = export.model_file(choice)[0]
+    source = export.model_file(job.choice)[0]
     if network is None:
         with replacing(out) as partial:
             shutil.copyfile(source, partial)
         return
-    base: Backbone = Runner(source).backbone
+    base = describe(source)
     tuned = dataclasses.replace(
         base,
         name=base.name + TUNED,
         source=f"fine-tuned by Headstart ({history['mode']}, from {history['boundary']}) on "
-        f"{len(frozen.path):,} images, training {identity[:16]}; {base.source}",
+        f"{len(job.frozen.path):,} images, training {history['training'][:16]}; {base.source}",
         weights_sha256=sha256_of(weights),
     )
     export.export(full.headless().eval(), tuned, out)

@@ -1,4 +1,4 @@
-"""The training loop: one epoch after the other, each kept before the next begins."""
+"""The training loop: epoch after epoch, each saved before the next begins."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from headstart.core.errors import HeadstartError, RunnerError
 from headstart.core.files import replacing
@@ -21,22 +22,22 @@ from headstart.finetune.depthwise import QuickDepthwise
 from headstart.finetune.model import Anchor, Classifier, freeze_norms, groups
 
 CLIP = 5.0  # largest norm of a step's gradient
-RUNAWAY = 0.1  # training accuracy this much above validation's is worth a warning
-_RAN = "Training accuracy ran away"
+OVERFITTING_GAP = 0.1  # training accuracy this far above validation's is worth a warning
+_OVERFITTING = "Overfitting"
 _MIX = 0.4  # alpha of MixUp; CutMix has 1
 
 
 @dataclass
 class Progress:
-    """What training has come to; checkpoints hold it.
+    """The state of a training that checkpoints keep.
 
     Attributes:
         history: a record an epoch: ``epoch`` (0 is the start), ``train_loss``, ``train_accuracy``
             (of augmented views), ``validation_loss``, ``validation_accuracy``, ``seconds``.
         best: the epoch with the best validation.
-        batch: images a step, halved where memory did not suffice.
-        remarks: plain sentences.
-        stopped: why it ended before its last epoch; empty if it did not.
+        batch: images a step, halved after running out of memory.
+        remarks: sentences for the user.
+        stopped: why training ended before its last epoch; empty if it did not.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -47,30 +48,45 @@ class Progress:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that was asked for.
+    """Return the requested device.
 
     Raises:
         RunnerError: torch has none.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise RunnerError(
-            "device cuda was asked for, but this torch finds no NVIDIA GPU; install a CUDA build "
-            "of torch and its driver, or use --device cpu"
+            "device cuda is not available: this torch finds no NVIDIA GPU; install a CUDA build of "
+            "torch and its driver, or use --device cpu"
         )
     return torch.device(name)
 
 
+@dataclass(frozen=True)
+class TrainingSetup:
+    """How to train, beside model and batches.
+
+    Attributes:
+        config: settled.
+        checkpoint: the file that an interrupted run continues from.
+        identity: digest of everything that decides the training.
+        class_weights: ``(k,)`` of the loss, or None.
+        frozen_norms: whether the statistics of batch normalisation stay as they are.
+    """
+
+    config: FinetuneConfig
+    checkpoint: Path
+    identity: str
+    class_weights: NDArray[np.float32] | None = None
+    frozen_norms: bool = True
+
+
 class Trainer:
-    """Trains a classifier; what it has come to is in `progress` and the model.
+    """Trains a classifier, which ends with the weights of the best epoch.
 
     Args:
-        model: the classifier; it ends with the weights of the best epoch.
-        batches: what it is shown.
-        config: settled.
-        class_weights: ``(k,)`` of the loss, or None.
-        checkpoint: the file that a killed run continues from.
-        identity: digest of everything that decides the training.
-        frozen_norms: whether statistics of batch normalisation stay.
+        model: the classifier.
+        batches: what it sees.
+        setup: how to train.
         notice: receives one line at a time.
     """
 
@@ -78,17 +94,14 @@ class Trainer:
         self,
         model: Classifier,
         batches: Batches,
-        config: FinetuneConfig,
-        class_weights: torch.Tensor | None,
-        checkpoint: Path,
-        identity: str,
-        frozen_norms: bool,
-        notice: Callable[[str], None],
+        setup: TrainingSetup,
+        notice: Callable[[str], None] = lambda line: None,
     ) -> None:
+        config = setup.config
         self._device = choose_device(config.device)
         self._model = model.to(self._device)
-        self._batches, self._config, self._notice = batches, config, notice
-        self._checkpoint, self._identity, self._frozen = checkpoint, identity, frozen_norms
+        self._batches, self._setup, self._config = batches, setup, config
+        self._notice = notice
         self.progress = Progress(batch=config.batch)
         self._optimizer = import_timm("optim").create_optimizer_v2(
             groups(model, config.lr or 0.0, config.head_lr or 0.0, config.depth_decay or 1.0),
@@ -99,7 +112,9 @@ class Trainer:
         self._anchor = Anchor(model, self._optimizer, config.decay)
         self._average = import_timm("utils").ModelEmaV3(model, decay=config.ema, use_warmup=True)
         self._best = copy.deepcopy(model.state_dict())
-        weights = None if class_weights is None else class_weights.to(self._device)
+        weights = None
+        if setup.class_weights is not None:
+            weights = torch.from_numpy(setup.class_weights).to(self._device)
         self._loss = torch.nn.CrossEntropyLoss(weights, label_smoothing=config.smoothing)
         self._plain = torch.nn.CrossEntropyLoss()
         self._mix = _mixing(model.head.out_features) if config.mode == ALL else None
@@ -119,18 +134,12 @@ class Trainer:
             lr_min=0.0,
         )
 
-    @property
-    def averaged(self) -> torch.nn.Module:
-        """The moving average of the weights as the last epoch left it, whichever was the best."""
-        average: torch.nn.Module = self._average.module
-        return average
-
     def run(self) -> Progress:
         """Train to the end, from the checkpoint if there is one.
 
         Raises:
-            HeadstartError: the loss was not finite before any epoch was done, or memory does not
-                suffice for single images.
+            HeadstartError: the loss was not finite in the first epoch, or there is not enough
+                memory for single images.
             OutputError: a checkpoint cannot be written.
         """
         if not self._resume():
@@ -153,7 +162,7 @@ class Trainer:
         started = time.perf_counter()
         torch.manual_seed(np.random.SeedSequence([self._config.seed, epoch]).generate_state(1)[0])
         self._model.train()
-        if self._frozen:
+        if self._setup.frozen_norms:
             freeze_norms(self._model)
         total, right, seen = 0.0, 0, 0
         first = (epoch - 1) * self._batches.steps(self.progress.batch)
@@ -163,7 +172,7 @@ class Trainer:
             inputs, classes = inputs.to(self._device), classes.to(self._device)
             loss, logits = self._step(inputs, classes, step)
             if not np.isfinite(loss):
-                self._stop_wild(epoch)
+                self._stop_diverged(epoch)
                 return
             total += loss * len(classes)
             right += int((logits.argmax(1) == classes).sum())
@@ -192,36 +201,36 @@ class Trainer:
         return value, logits.detach()
 
     def _arithmetic(self) -> torch.autocast:
-        wanted = self._config.amp and (
+        enabled = self._config.amp and (
             self._device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
         )
-        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bool(wanted))
+        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bool(enabled))
 
     def _record(self, epoch: int, loss: float, accuracy: float, started: float) -> None:
         """Validate the average of weights and add the epoch to the history."""
-        found_loss, found = self._validate()
+        validation_loss, validation_accuracy = self._validate()
         record = {
             "epoch": epoch,
             "train_loss": loss,
             "train_accuracy": accuracy,
-            "validation_loss": found_loss,
-            "validation_accuracy": found,
+            "validation_loss": validation_loss,
+            "validation_accuracy": validation_accuracy,
             "seconds": round(time.perf_counter() - started, 2),
         }
         progress = self.progress
         progress.history.append(record)
-        best = next(one for one in progress.history if one["epoch"] == progress.best)
-        if epoch and (-found, found_loss) < (-best["validation_accuracy"], best["validation_loss"]):
+        best = next(entry for entry in progress.history if entry["epoch"] == progress.best)
+        if epoch and _rank(record) < _rank(best):
             progress.best = epoch
             self._best = copy.deepcopy(self._average.module.state_dict())
         if epoch - progress.best >= self._config.patience:
             progress.stopped = f"no better validation in {self._config.patience} epochs"
         trained = "" if not epoch else f"training {accuracy:.1%}, "
         self._notice(
-            f"epoch {epoch}: {trained}validation {found:.1%} (loss {found_loss:.3f}), "
-            f"{record['seconds']:.0f} s"
+            f"epoch {epoch}: {trained}validation {validation_accuracy:.1%} (loss "
+            f"{validation_loss:.3f}), {record['seconds']:.0f} s"
         )
-        self._watch(record)
+        self._warn_of_overfitting(record)
 
     def _validate(self) -> tuple[float, float]:
         model = self._average.module.eval()
@@ -235,21 +244,19 @@ class Trainer:
                 seen += len(classes)
         return total / seen, right / seen
 
-    def _stop_wild(self, epoch: int) -> None:
-        last = int(self.progress.history[-1]["epoch"])
-        if not last:
+    def _stop_diverged(self, epoch: int) -> None:
+        if not self.progress.history[-1]["epoch"]:
             raise HeadstartError(
                 f"the loss was not finite in epoch {epoch}; nothing was trained; use a lower --lr"
             )
         self.progress.stopped = f"the loss was not finite in epoch {epoch}"
-        self.progress.remarks.append(
+        self._remark(
             f"Training stopped: {self.progress.stopped}. The weights are those of epoch "
             f"{self.progress.best}; a lower --lr may help."
         )
-        self._notice(f"WARNING: {self.progress.remarks[-1]}")
 
     def _halve(self, error: BaseException) -> None:
-        """Go back to the last epoch that was done, with batches of half the size."""
+        """Go back to the last complete epoch, with batches of half the size."""
         if self.progress.batch == 1:
             raise HeadstartError(
                 "there is not enough memory to train on single images; use --mode head, or a "
@@ -259,50 +266,50 @@ class Trainer:
         self._resume()
         self.progress.batch = batch
         self._plan()
-        self.progress.remarks.append(f"Memory did not suffice; batches have {batch} images now.")
-        self._notice(f"WARNING: {self.progress.remarks[-1]}")
+        self._remark(f"Ran out of memory; the batch size is now {batch}.")
 
-    def _watch(self, record: dict[str, float]) -> None:
-        """Warn, once, where training accuracy has run away from validation's."""
+    def _warn_of_overfitting(self, record: dict[str, float]) -> None:
         gap = record["train_accuracy"] - record["validation_accuracy"]
-        if gap > RUNAWAY and not any(one.startswith(_RAN) for one in self.progress.remarks):
-            self.progress.remarks.append(
-                f"{_RAN}: {record['train_accuracy']:.1%} on training images, "
+        warned = any(remark.startswith(_OVERFITTING) for remark in self.progress.remarks)
+        if gap > OVERFITTING_GAP and not warned:
+            self._remark(
+                f"{_OVERFITTING}: {record['train_accuracy']:.1%} on training images, "
                 f"{record['validation_accuracy']:.1%} on validation images in epoch "
-                f"{record['epoch']:.0f}; more images, more --views or training less may help."
+                f"{record['epoch']:.0f}; more images, more --views or fewer --epochs may help."
             )
-            self._notice(f"WARNING: {self.progress.remarks[-1]}")
 
     def _conclude(self) -> None:
-        """Say so where training was of no use."""
         if not self.progress.best:
-            self.progress.remarks.append(
-                "No epoch was better on the validation images than the frozen network with its "
-                "logistic regression, so its weights are what was kept."
+            self._remark(
+                "No epoch improved on the frozen network with its logistic regression, judged by "
+                "the validation images, so the frozen weights were kept."
             )
-            self._notice(f"WARNING: {self.progress.remarks[-1]}")
+
+    def _remark(self, sentence: str) -> None:
+        self.progress.remarks.append(sentence)
+        self._notice(f"WARNING: {sentence}")
 
     def _save(self) -> None:
         state = {
-            "identity": self._identity,
+            "identity": self._setup.identity,
             "progress": self.progress.__dict__,
             "model": self._model.state_dict(),
             "average": self._average.module.state_dict(),
             "best": self._best,
             "optimizer": self._optimizer.state_dict(),
         }
-        with replacing(self._checkpoint) as partial:
+        with replacing(self._setup.checkpoint) as partial:
             torch.save(state, partial)
 
     def _resume(self) -> bool:
-        """Take up the checkpoint, if it is one of this very training."""
+        """Load the checkpoint, if it belongs to this training."""
         try:
             state: dict[str, Any] = torch.load(
-                self._checkpoint, map_location=self._device, weights_only=True
+                self._setup.checkpoint, map_location=self._device, weights_only=True
             )
-            if state["identity"] != self._identity:
+            if state["identity"] != self._setup.identity:
                 return False
-        except Exception:  # none, damaged, or of another version: training starts over
+        except Exception:  # missing, damaged, or of another version: training starts over
             return False
         again = bool(self.progress.history)
         self.progress = Progress(**state["progress"])
@@ -325,7 +332,13 @@ def _mixing(classes: int) -> Callable[[torch.Tensor, torch.Tensor], Any]:
     return mixing
 
 
+def _rank(record: dict[str, float]) -> tuple[float, float]:
+    """Order epochs: the more accurate first, then the one with the lower loss."""
+    return -record["validation_accuracy"], record["validation_loss"]
+
+
 def _is_memory(error: BaseException) -> bool:
     text = str(error).lower()
-    known = "out of memory" in text or "not enough memory" in text or "can't allocate" in text
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or known
+    words = ("out of memory", "not enough memory", "can't allocate")
+    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return out_of_memory or any(word in text for word in words)

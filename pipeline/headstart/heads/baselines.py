@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.parallel.blas import run_folds
+from headstart.core.parallel.blas import run_parallel
 from headstart.heads import sampling
 from headstart.heads.scoring import accuracy
 from headstart.heads.search import (
@@ -87,7 +87,7 @@ class RawPixels:
         kept = min(self.components, data.features.shape[1], *(len(fit) for fit, _ in data.folds))
         # Each fold at work holds its rows twice.
         at_once = int(max(1, min(data.workers, FOLD_BYTES // (2 * data.features.nbytes))))
-        folds = run_folds(lambda fold: self._predict(data, *fold, kept), data.folds, at_once)
+        folds = run_parallel(lambda fold: self._predict(data, *fold, kept), data.folds, at_once)
         true = [data.labels[held_out] for _, held_out in data.folds]
         candidates = [
             Candidate(

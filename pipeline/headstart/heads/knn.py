@@ -1,8 +1,8 @@
 """The k nearest neighbours of normalised rows, for every k and weighting from one sorting.
 
 Up to some thousands of rows, distances come from the Gram matrix that the SVMs use too. Beyond,
-they are worked out block by block, and no matrix of all pairs is held. Neighbours are exact, but
-for those of very many rows on disk (`headstart.heads.neighbours`).
+they are computed block by block, so that no matrix of all pairs is in memory. Of a store on disk,
+a stratified sample of the rows stands for all of them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import run_parallel
-from headstart.heads import neighbours, sampling
-from headstart.heads.calibration import Sigmoid, calibrate, fit_sigmoid
-from headstart.heads.neighbours import smallest
+from headstart.heads import sampling
+from headstart.heads.calibration import calibrate
 from headstart.heads.scoring import accuracy
 from headstart.heads.search import (
     MAX_GRAM_ROWS,
@@ -27,7 +26,6 @@ from headstart.heads.search import (
     FittedHead,
     TrainingSet,
     finish,
-    preference,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +33,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("uniform", "distance")
 BLOCK = 512  # rows whose distances a thread holds at once
-ASKED = 50_000  # rows on disk whose neighbours decide about k
+REFERENCES = 50_000  # rows of a store on disk that can be neighbours; the model file holds them
+GROUP = 16  # columns behind one minimum when the smallest of many values are sought
 CELLS = 1 << 23  # votes are counted for so many pairs of image and class at once
 
 
@@ -85,10 +84,10 @@ class NearestNeighboursHead:
     def search(self, data: TrainingSet) -> FittedHead:
         """Find each fold's neighbours once and score every candidate; see `Family`."""
         started = time.perf_counter()
-        smallest = min(len(fit) for fit, _ in data.folds)
-        ks = [k for k in self.k_grid if k <= smallest] or [smallest]
         if data.streamed:
-            return _on_disk(self.name, ks, data, started)
+            return sampling.on_part(self.search, data, REFERENCES)
+        fewest = min(len(fit) for fit, _ in data.folds)
+        ks = [k for k in self.k_grid if k <= fewest] or [fewest]
         found = [_neighbours(data, fit, held_out, max(ks)) for fit, held_out in data.folds]
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
@@ -138,75 +137,6 @@ def _scored(found: Sequence[Neighbours], ks: Sequence[int], data: TrainingSet) -
     return run_parallel(evaluate, [(k, weights) for k in ks for weights in WEIGHTS], data.workers)
 
 
-def _on_disk(name: str, ks: Sequence[int], data: TrainingSet, started: float) -> FittedHead:
-    """Search among rows that stay on disk.
-
-    Every row may be a neighbour, but so many neighbours are asked for only as it takes to choose
-    k. The estimator would hold the rows, as would a model file: it is for comparing only.
-    """
-    asked = sampling.sample(data, ASKED)
-    is_asked = np.zeros(len(data.labels), bool)
-    is_asked[asked] = True
-    folds = [(fit, held_out[is_asked[held_out]]) for fit, held_out in data.folds]
-    part = data.divided(folds)
-    index = neighbours.search_over(data)
-    found = [
-        _as_neighbours(data.labels, *index.nearest(data.rows[held_out], max(ks), fit))
-        for fit, held_out in folds
-    ]
-    candidates = _scored(found, ks, part)
-    best = min(candidates, key=preference)
-    k, weights = best.params["n_neighbors"], best.params["weights"]
-    votes = part.gather(
-        [np.concatenate(list(near.shares(k, weights, data.n_classes))) for near in found]
-    )
-    known = np.unique(data.labels)
-    sigmoid, out_of_fold = fit_sigmoid(known, votes, data.labels, 0.5)
-    how = [index.told]
-    how += [f"scored on {len(asked):,} of the rows"] if len(asked) < len(data.labels) else []
-    return FittedHead(
-        name=name,
-        params=best.params | index.params,
-        cv_accuracy=best.accuracy,
-        cv_std=best.std,
-        grid=[candidate.to_json() for candidate in candidates],
-        estimator=_Voters(index, data.labels, known, k, weights, sigmoid),
-        seconds=time.perf_counter() - started,
-        out_of_fold=out_of_fold,
-        approximation="; ".join(filter(None, how)),
-        portable=False,
-    )
-
-
-@dataclass(frozen=True)
-class _Voters:
-    """What classifies by neighbours on disk, with the part of scikit-learn's interface it needs.
-
-    Attributes:
-        index: finds the neighbours.
-        labels: ``(n,)`` codes of the training rows.
-        classes_: the codes that occur.
-        k: how many neighbours vote.
-        weights: one of `WEIGHTS`.
-        sigmoid: makes probabilities of the shares of votes.
-    """
-
-    index: neighbours.Search
-    labels: NDArray[np.int64]
-    classes_: NDArray[np.int64]
-    k: int
-    weights: str
-    sigmoid: Sigmoid
-
-    def predict_proba(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the probabilities of the classes for ``(m, d)`` raw features."""
-        from sklearn.preprocessing import normalize
-
-        near = _as_neighbours(self.labels, *self.index.nearest(normalize(features), self.k))
-        shares = near.shares(self.k, self.weights, int(self.classes_.max()) + 1)
-        return self.sigmoid.probabilities(np.concatenate(list(shares))[:, self.classes_])
-
-
 def _winners(shares: Iterator[NDArray[np.float64]]) -> NDArray[np.intp]:
     """Return the class with the largest share in each row; the lowest code among equals."""
     return np.concatenate([block.argmax(axis=1) for block in shares])
@@ -250,3 +180,46 @@ def _as_neighbours(
     with np.errstate(divide="ignore"):
         closeness = np.where(same.any(axis=1, keepdims=True), same, 1.0 / np.sqrt(squared))
     return Neighbours(labels[order], closeness)
+
+
+def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Find the k smallest values of each row, ascending.
+
+    In long rows, the k-th smallest of the minima of groups bounds the k-th smallest value from
+    above; the few values within the bound are found at memory speed, and only they are sorted.
+
+    Args:
+        values: ``(m, n)``.
+        k: at most ``n``.
+
+    Returns:
+        Their columns and the values, both ``(m, k)``.
+    """
+    m, n = values.shape
+    groups = n // GROUP
+    if groups < 4 * k:
+        columns = np.argpartition(values, k - 1, axis=1)[:, :k]
+        return _ascending(columns, np.take_along_axis(values, columns, axis=1), k)
+    minima = values[:, :groups].copy()
+    for start in range(groups, groups * GROUP, groups):
+        np.minimum(minima, values[:, start : start + groups], out=minima)
+    bound = np.partition(minima, k - 1, axis=1)[:, k - 1, None]
+    row, column = np.nonzero(values <= bound)
+    counts = np.bincount(row, minlength=m)
+    width = int(counts.max())
+    if width > 32 * k:  # many equal values
+        columns = np.argpartition(values, k - 1, axis=1)[:, :k]
+        return _ascending(columns, np.take_along_axis(values, columns, axis=1), k)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    columns = np.zeros((m, width), np.intp)
+    found = np.full((m, width), np.inf, np.float32)
+    columns[row, place] = column
+    found[row, place] = values[row, column]
+    return _ascending(columns, found, k)
+
+
+def _ascending(
+    columns: NDArray[np.intp], values: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    order = np.argsort(values, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)

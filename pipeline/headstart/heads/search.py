@@ -86,7 +86,6 @@ class FittedHead:
             codes by models of the chosen parameters that have not seen it, calibrated as the
             estimator's are; the mean over repeats. Rows that no fold holds out are NaN.
         approximation: what was done in place of the exact method, in a few words; empty if nothing.
-        portable: whether the estimator can become part of a model file.
     """
 
     name: str
@@ -98,7 +97,6 @@ class FittedHead:
     seconds: float
     out_of_fold: NDArray[np.float64]
     approximation: str = ""
-    portable: bool = True
 
 
 @dataclass(frozen=True)
@@ -166,10 +164,6 @@ class TrainingSet:
             labels=self.labels[rows],
             fold=self.fold[..., rows],
         )
-
-    def without_features(self) -> TrainingSet:
-        """Return the images without what is worked out from features: what little may travel."""
-        return dataclasses.replace(self, features=np.empty((len(self.labels), 0), np.float32))
 
     def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Put together what the folds' models say of the rows held out.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.parallel.blas import run_folds
+from headstart.core.parallel.blas import run_parallel
 from headstart.heads import ridge, sampling
 from headstart.heads.calibration import calibrate
 from headstart.heads.ovo import decide
@@ -53,11 +53,7 @@ class LinearSVMHead:
         started = time.perf_counter()
         if _is_large(data):
             return self._least_squares(data, started)
-        gram = data.gram
-        bare = data.without_features()
-        paths = run_folds(
-            lambda fold: _path(gram, bare, fold, None, self.c_grid), data.folds, data.workers
-        )
+        paths = _paths(data, [(None, fold) for fold in data.folds], self.c_grid)
         candidates = [
             _candidate({"C": c}, steps, data)
             for c, steps in zip(self.c_grid, zip(*paths, strict=True), strict=True)
@@ -108,12 +104,8 @@ class RbfSVMHead:
         gammas = [float(f"{multiple * unit:.3g}") for multiple in self.gamma_multiples]
         if _is_large(data):
             return self._least_squares(data, gammas, started)
-        gram = data.gram
         tasks = [(gamma, fold) for gamma in gammas for fold in data.folds]
-        bare, costs = data.without_features(), self.c_grid
-        paths = run_folds(
-            lambda task: _path(gram, bare, task[1], task[0], costs), tasks, data.workers
-        )
+        paths = _paths(data, tasks, self.c_grid)
         folds = len(data.folds)
         candidates = [
             _candidate(
@@ -181,11 +173,7 @@ def _answers(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float
         if gamma is not None:
             design = ridge.describe(ridge.landmarks(data, gamma), data)
         return list(LeastSquares(design, data).answers(params["alpha"]))
-    gram = data.gram
-    bare = data.without_features()
-    paths = run_folds(
-        lambda fold: _path(gram, bare, fold, gamma, [params["C"]]), data.folds, data.workers
-    )
+    paths = _paths(data, [(gamma, fold) for fold in data.folds], [params["C"]])
     return [path[0].values for path in paths]
 
 
@@ -239,11 +227,19 @@ def _after_normaliser(
     return make_pipeline(normaliser, *before, classifier), out_of_fold
 
 
+def _paths(
+    data: TrainingSet, tasks: Sequence[tuple[float | None, Fold]], costs: Sequence[float]
+) -> list[list[Step]]:
+    """Return the path of every gamma (None for a linear kernel) on every fold."""
+    gram = data.gram  # before threads start
+    return run_parallel(lambda task: _path(gram, data, *task, costs), tasks, data.workers)
+
+
 def _path(
     gram: NDArray[np.float32],
     data: TrainingSet,
-    fold: Fold,
     gamma: float | None,
+    fold: Fold,
     costs: Sequence[float],
 ) -> list[Step]:
     """Go through growing values of C on one fold.

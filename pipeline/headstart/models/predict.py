@@ -11,15 +11,14 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.backbones.inference.extract import batches
 from headstart.core.errors import ImageError, InputError
 from headstart.core.parallel import available_cores, run_threads
-from headstart.datasets import stream
-from headstart.datasets.images import read_file
+from headstart.datasets import SourceImage, read, stream
 from headstart.models.classifier import Model
 
 __all__ = ["UNKNOWN", "Model", "Prediction", "predict"]
@@ -65,8 +64,8 @@ def predict(
 
     Args:
         model: the classifier.
-        paths: image files, folders, CSV manifests and patterns; ``-`` for the lines on stdin; see
-            `headstart.datasets.inputs`.
+        paths: image files, and every source that features are extracted from; ``-`` for the
+            lines on stdin; see `headstart.datasets.inputs`.
         workers: threads; None means one per core.
         min_confidence: the probability below which the label is `UNKNOWN`.
 
@@ -100,8 +99,8 @@ def predict(
 
 
 def _throttled(
-    chunks: Iterable[list[Path]], slots: threading.Semaphore
-) -> Iterator[tuple[int, list[Path]]]:
+    chunks: Iterable[list[SourceImage]], slots: threading.Semaphore
+) -> Iterator[tuple[int, list[SourceImage]]]:
     """Number the chunks, and hand one out only when few enough are under way.
 
     While there is none to hand out, nothing is handed out now and then, so that a worker who waits
@@ -114,16 +113,13 @@ def _throttled(
         yield (next(numbers) if chunk else _IDLE), chunk
 
 
-def _chunks(paths: Iterable[Path | None], size: int) -> Iterator[list[Path]]:
-    """Yield the paths some at a time; None among them means that those at hand must not wait.
-
-    If none is at hand then, no path is what is yielded.
-    """
-    chunk: list[Path] = []
-    for path in paths:
-        if path is not None:
-            chunk.append(path)
-        if path is None or len(chunk) == size:
+def _chunks(images: Iterable[SourceImage | None], size: int) -> Iterator[list[SourceImage]]:
+    """Yield some images at a time; at None, those collected so far, which may be none."""
+    chunk: list[SourceImage] = []
+    for image in images:
+        if image is not None:
+            chunk.append(image)
+        if image is None or len(chunk) == size:
             yield chunk
             chunk = []
     if chunk:
@@ -131,31 +127,32 @@ def _chunks(paths: Iterable[Path | None], size: int) -> Iterator[list[Path]]:
 
 
 def _predict_chunk(
-    model: Model, min_confidence: float, item: tuple[int, list[Path]]
+    model: Model, min_confidence: float, item: tuple[int, list[SourceImage]]
 ) -> tuple[int, list[Prediction]]:
-    number, paths = item
-    found: dict[int, Prediction] = {}
-    waiting: dict[int, NDArray[np.uint8]] = {}
-    for at, path in enumerate(paths):
-        try:
-            waiting[at] = model.decode(read_file(path)[0])
-        except ImageError as error:
-            found[at] = Prediction(str(path), "", (), str(error))
-        if waiting and (len(waiting) == model.batch or at == len(paths) - 1):
-            answers = model.answer(np.stack(list(waiting.values())))
-            for place, scores, distance in zip(
-                waiting, answers.probabilities, answers.distance.tolist(), strict=True
-            ):
-                best = int(np.argmax(scores))
-                label = model.classes[best] if scores[best] >= min_confidence else UNKNOWN
-                known = model.threshold is not None
-                found[place] = Prediction(
-                    path=str(paths[place]),
-                    label=label,
-                    probabilities=tuple(scores.tolist()),
-                    error="",
-                    distance=distance if known else None,
-                    unlike=distance > model.threshold if model.threshold is not None else None,
-                )
-            waiting.clear()
-    return number, [found[at] for at in range(len(paths))]
+    number, images = item
+    predictions: dict[int, Prediction] = {}
+
+    def decoded() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for position, image in enumerate(images):
+            try:
+                yield position, model.decode(read(*image)[0])
+            except ImageError as error:
+                predictions[position] = Prediction(image.path, "", (), str(error))
+
+    for positions, crops in batches(decoded(), model.batch):
+        answers = model.answer(crops)
+        for position, scores, distance in zip(
+            positions, answers.probabilities, answers.distance.tolist(), strict=True
+        ):
+            best = int(np.argmax(scores))
+            label = model.classes[best] if scores[best] >= min_confidence else UNKNOWN
+            limit = model.threshold
+            predictions[position] = Prediction(
+                path=images[position].path,
+                label=label,
+                probabilities=tuple(scores.tolist()),
+                error="",
+                distance=None if limit is None else distance,
+                unlike=None if limit is None else distance > limit,
+            )
+    return number, [predictions[position] for position in range(len(images))]

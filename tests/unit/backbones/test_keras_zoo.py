@@ -12,13 +12,14 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from headstart import backbones
-from headstart.backbones import cache, keras_import, keras_zoo
+from headstart.backbones import cache, keras_import, keras_zoo, provider
 from headstart.core.errors import BackboneError, HeadstartError
 from headstart.core.records import Choice
 from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.stage import refuse
 
 NAME = "keras:MobileNetV3Small"
+KERAS = backbones.provider_of(NAME)
 LAYERS = ("expanded_conv_project_bn", "activation_1")
 
 
@@ -156,13 +157,13 @@ class TestNetwork:
 class TestWeights:
     def test_a_published_file_is_taken_from_keras_home(self, model, home, monkeypatch):
         entry = backbones.find(Choice(NAME, "random")).entry
-        assert not backbones.at_hand(entry)
+        assert not backbones.is_available(entry)
         path = published(model, home / entry.file)
-        assert backbones.at_hand(entry)
+        assert backbones.is_available(entry)
         with pytest.raises(BackboneError, match=rf"have MD5 \w+, not {entry.md5}; delete the file"):
             backbones.find(NAME)
         known = dataclasses.replace(entry, md5=hashlib.md5(path.read_bytes()).hexdigest())
-        monkeypatch.setattr(backbones, "_entries", lambda _: [known])
+        monkeypatch.setattr(KERAS, "list_entries", lambda: [known])
         candidate = backbones.find(NAME)
         assert candidate.name == NAME
         assert candidate.weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -221,21 +222,21 @@ class TestWeights:
         path = published(model, tmp_path / "source.h5")
         entry = backbones.find(Choice(NAME, "random")).entry
         entry = dataclasses.replace(entry, url=path.as_uri(), md5=cache.md5_of(path))
-        assert cache.fetch(entry) == home / entry.file
+        assert KERAS.fetch(entry) == home / entry.file
         assert (home / entry.file).read_bytes() == path.read_bytes()
         (home / entry.file).unlink()
         wrong = dataclasses.replace(entry, md5="0" * 32)
         with pytest.raises(BackboneError, match=f"its MD5 is {'0' * 32}"):
-            cache.fetch(wrong)
+            KERAS.fetch(wrong)
 
     def test_without_a_network_the_error_says_what_to_do(self, home, capsys):
         entry = backbones.find(Choice(NAME, "random")).entry
         for url, md5, proof in (
             ("http://127.0.0.1:9/a.h5", "1" * 32, f"its MD5 is {'1' * 32}"),
-            ("http://127.0.0.1:9/a.h5", "", "Keras publishes no hash of it"),
+            ("http://127.0.0.1:9/a.h5", "", "no hash of it is published"),
         ):
             with pytest.raises(BackboneError) as caught:
-                cache.fetch(dataclasses.replace(entry, url=url, md5=md5))
+                KERAS.fetch(dataclasses.replace(entry, url=url, md5=md5))
             said = str(caught.value)
             assert f"fetch {url} ({proof}) and put it at {home / entry.file}" in said
             assert said.isprintable()
@@ -280,7 +281,7 @@ class TestKerasItself:
         def absent(package):
             raise PackageNotFoundError(package)
 
-        monkeypatch.setattr(backbones, "version", absent)
+        monkeypatch.setattr(provider, "version", absent)
         with pytest.raises(HeadstartError, match=r"pip install 'headstart\[keras\]'"):
             backbones.find("keras:VGG16")
 

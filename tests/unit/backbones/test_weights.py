@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from headstart import backbones
-from headstart.backbones import cache, weights
+from headstart.backbones import weights
 from headstart.backbones.catalogue import Entry
 from headstart.core.errors import BackboneError
 from headstart.core.records import Choice, warning_about
@@ -64,11 +64,11 @@ def as_published(monkeypatch):
 
     def change(name: str, **changes) -> Entry:
         entry = dataclasses.replace(backbones.find(Choice(name, "random")).entry, **changes)
-        original = backbones._entries
-        swap = {entry.name: entry}
-        monkeypatch.setattr(
-            backbones, "_entries", lambda prefix: [swap.get(e.name, e) for e in original(prefix)]
-        )
+        provider = backbones.provider_of(name)
+        entries = [
+            entry if other.name == entry.name else other for other in provider.list_entries()
+        ]
+        monkeypatch.setattr(provider, "list_entries", lambda: entries)
         return entry
 
     return change
@@ -92,7 +92,7 @@ class TestPublished:
         path = homes / "torch/hub/checkpoints/own-file.pth"
         found = save(states[TORCHVISION], path)
         entry = as_published(TORCHVISION, file=path.name, sha256=found[:8])
-        assert backbones.at_hand(entry)
+        assert backbones.is_available(entry)
         candidate = backbones.find(TORCHVISION)
         assert candidate.name == entry.name
         assert candidate.weights == weights.Weights(path, found, published=True)
@@ -115,9 +115,9 @@ class TestPublished:
 
     def test_the_hubs_cache_is_used_and_its_file_hashed(self, homes, states):
         entry = backbones.find(Choice(TIMM, "random")).entry
-        assert not backbones.at_hand(entry)
+        assert not backbones.is_available(entry)
         link, found = hub_file(homes, entry, states[TIMM])
-        assert backbones.at_hand(entry)
+        assert backbones.is_available(entry)
         candidate = backbones.find(TIMM)
         assert candidate.weights == weights.Weights(link, found, published=True)
         module, backbone = candidate.load()
@@ -149,10 +149,11 @@ class TestPublished:
         (place / "snapshots/r1").mkdir(parents=True)
         (place / "snapshots/r1/model.safetensors").touch()
         script = """
+            from pathlib import Path
             from headstart.backbones import cache
             from headstart.backbones.catalogue import Entry
             entry = Entry("timm:x", "x", (8, 8), url="u", file="model.safetensors", repo="timm/x")
-            print('"' + str(cache.cached(entry)) + '"')
+            print('"' + str(cache.cached(entry, Path())) + '"')
         """
         assert fresh_python(script) == str(place / "snapshots/r1/model.safetensors")
 
@@ -168,7 +169,7 @@ class TestPublished:
                 folder = Path(torch.hub.get_dir()) / "checkpoints"
                 folder.mkdir(parents=True)
                 (folder / "x.pth").touch()
-                assert cache.cached(entry) == folder / "x.pth"
+                assert backbones.provider_of(entry.name).cache_path(entry) == folder / "x.pth"
 
     @pytest.mark.parametrize("name", [TORCHVISION, TIMM, "timm:gcvit_base"])
     def test_without_a_network_the_error_says_what_to_do(self, homes, name, as_published):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,7 +23,8 @@ def model(tiny_classifier):
 
 
 def found(tmp_path, *names):
-    return [os.path.relpath(path, tmp_path) for path in stream([str(tmp_path / n) for n in names])]
+    images = stream([tmp_path / name for name in names])
+    return [os.path.relpath(image.path, tmp_path) for image in images]
 
 
 def test_patterns_and_folders(tmp_path, write_image):
@@ -32,14 +34,14 @@ def test_patterns_and_folders(tmp_path, write_image):
     assert sorted(found(tmp_path, "**/*.png")) == ["[odd].png", "a-b/1.png", "b/10.png", "b/9.png"]
     assert found(tmp_path, "b") == ["b/9.png", "b/10.png"]
     assert found(tmp_path, "[odd].png") == ["[odd].png"]  # a file's name before a pattern
-    with pytest.raises(InputError, match="nothing matches"):
+    with pytest.raises(InputError, match="no file matches"):
         found(tmp_path, "*.webp")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file\na.png\n", "needs a header with one column path"),
+        ("file\na.png\n", "no column path"),
         ("path\n", "lists no images"),
         ("path,x\n ,1\n", "line 2: the path is empty"),
         ('path\n"a', "malformed CSV"),
@@ -50,6 +52,25 @@ def test_bad_lists(tmp_path, text, message):
     (tmp_path / "l.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=message):
         found(tmp_path, "l.csv")
+
+
+def test_a_pattern_has_braces_and_matches_containers(tmp_path, write_image):
+    for name in ("a/1.png", "b/1.png", "c/1.png"):
+        write_image(tmp_path / name, 1)
+    assert found(tmp_path, "{a,b}/*.png") == ["a/1.png", "b/1.png"]
+    for name in "ab":
+        shutil.make_archive(tmp_path / f"{name}0", "zip", tmp_path / name)
+    shards = ["a0.zip/1.png", "b0.zip/1.png"]
+    assert sorted(found(tmp_path, "*.zip")) == shards
+    (tmp_path / "shards").mkdir()
+    for path in tmp_path.glob("*.zip"):
+        path.rename(tmp_path / "shards" / path.name)
+    assert found(tmp_path, "shards") == [f"shards/{name}" for name in shards]
+
+
+def test_rows_of_a_list_may_differ_in_other_columns(tmp_path):
+    (tmp_path / "l.csv").write_text("path,note\na.png,1,2\nb.png\n")
+    assert found(tmp_path, "l.csv") == ["a.png", "b.png"]
 
 
 def test_no_more_is_read_than_is_under_way(model, tmp_path, write_image):

@@ -34,7 +34,7 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3(server: str, monkeypatch):
+def s3(server: str, fresh_cache_home, monkeypatch):
     """An empty bucket, with what fsspec needs to find it, in processes that tests start too."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "test",

@@ -8,55 +8,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from headstart.cli import cli
-from headstart.core.errors import BackboneError, InputError
+from headstart.core.errors import BackboneError
 from headstart.core.records import Choice
-from headstart.features.embed import EmbedConfig, embed
 from headstart.features.store import read
-from headstart.finetune import FinetuneConfig, refuse
-from headstart.finetune.division import divide
+from headstart.finetune import FinetuneConfig, check_trainable
 from headstart.models.predict import Model, predict
-
-
-@pytest.fixture
-def features(tiny_backbone, image_folder, tmp_path):
-    def make(**given):
-        folder = image_folder(**given)
-        embed(str(folder), tmp_path / "s.h5", EmbedConfig(str(tiny_backbone)))
-        return read(tmp_path / "s.h5")
-
-    return make
-
-
-def test_without_a_validation_split_a_stratified_one_is_made(features):
-    data = features(per_class=12)
-    division = divide(data, seed=0)
-    assert division.made
-    assert "There is no validation split: " in division.remarks[-1]
-    assert np.unique(data.label[division.validation]).tolist() == [0, 1]
-    parts = [*division.train, *division.validation, *division.test]
-    assert sorted(parts) == list(range(len(data.path)))
-    named = division.named(data)
-    assert [named.split[row] for row in division.validation] == ["validation"] * len(
-        division.validation
-    )
-    assert {data.split[row] for row in division.test} == {"test"}
-
-
-def test_the_datas_own_validation_split_is_taken(features):
-    data = features(splits=("train", "validation", "test"))
-    division = divide(data, seed=0)
-    assert not division.made
-    assert {data.split[row] for row in division.validation} == {"validation"}
-
-
-def test_too_few_images_of_a_class_are_refused(features):
-    with pytest.raises(InputError):
-        divide(features(per_class=1), seed=0)
 
 
 def test_an_onnx_file_is_refused_at_once_with_what_does_work():
     with pytest.raises(BackboneError, match=r"no training graph.*headstart train-heads"):
-        refuse(Choice("b.onnx"), FinetuneConfig())
+        check_trainable(Choice("b.onnx"), FinetuneConfig())
 
 
 @pytest.mark.slow

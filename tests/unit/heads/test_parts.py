@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from headstart.core.errors import InputError
 from headstart.heads import HEADS, ovo
-from headstart.heads.neighbours import GROUP, smallest
+from headstart.heads.knn import GROUP, smallest
 from headstart.heads.principal_axes import RowSpace
 from headstart.heads.search import TrainingSet, stratified_folds
 from headstart.heads.softmax import Problem

@@ -8,10 +8,9 @@ import threading
 import h5py
 import numpy as np
 import pytest
-from headstart.core.errors import HeadstartError
 from headstart.core.rows import StoredRows, take
 from headstart.features.store.lazy_columns import RowsOnDisk
-from headstart.heads import HEADS, knn, neighbours, ridge, sampling, softmax, svm
+from headstart.heads import HEADS, knn, ridge, sampling, softmax, svm
 from headstart.heads.principal_axes import RowSpace
 from headstart.heads.search import TrainingSet, class_probabilities, stratified_folds
 
@@ -21,7 +20,7 @@ N, D, K = 900, 24, 4
 @pytest.fixture
 def pair(tmp_path, monkeypatch):
     """The same images twice, in memory and in two files, with blocks that end inside both."""
-    for part, name in ((softmax, "STREAMED"), (ridge, "BLOCK"), (neighbours, "BLOCK")):
+    for part, name in ((softmax, "STREAMED"), (ridge, "BLOCK")):
         monkeypatch.setattr(part, name, 128)
     rng = np.random.default_rng(1)
     labels = rng.integers(K, size=N)
@@ -125,70 +124,18 @@ def test_a_gaussian_kernel_takes_what_memory_holds_and_says_so(pair, monkeypatch
     assert right.mean() == pytest.approx(part.cv_accuracy, abs=0.02)
 
 
-def test_neighbours_on_disk_are_those_in_memory_and_make_no_model(pair):
-    held, stored = (HEADS["knn"].search(data) for data in pair)
-    assert stored.grid == held.grid
-    assert (stored.params, stored.approximation) == (held.params, "")
-    assert np.allclose(stored.out_of_fold, held.out_of_fold, atol=1e-6)
+def test_neighbours_come_from_a_stratified_sample_of_the_rows_and_say_so(pair, monkeypatch):
+    in_memory, whole = (HEADS["knn"].search(data) for data in pair)
+    assert (whole.params, whole.grid, whole.approximation) == (in_memory.params, in_memory.grid, "")
     rows = pair[0].features[:50]
-    assert np.allclose(
-        stored.estimator.predict_proba(rows), held.estimator.predict_proba(rows), atol=1e-6
-    )
-    assert held.portable
-    assert not stored.portable
-
-
-def test_some_rows_are_enough_to_choose_k(pair, monkeypatch):
-    monkeypatch.setattr(knn, "ASKED", 200)
-    head = HEADS["knn"].search(pair[1])
-    seen = np.isfinite(head.out_of_fold).all(axis=1)
+    answers = [head.estimator.predict_proba(rows) for head in (in_memory, whole)]
+    assert np.array_equal(*answers)
+    monkeypatch.setattr(knn, "REFERENCES", 200)
+    part = HEADS["knn"].search(pair[1])
+    seen = np.isfinite(part.out_of_fold).all(axis=1)
     assert 190 <= seen.sum() <= 210
-    assert head.approximation == f"scored on {seen.sum()} of the rows"
-
-
-@pytest.fixture
-def indexed(pair, monkeypatch):
-    pytest.importorskip("faiss")
-    monkeypatch.setattr(neighbours, "EXACT", 100)
-    return pair
-
-
-def test_an_index_tells_how_many_true_neighbours_it_finds(indexed, monkeypatch):
-    exact = neighbours._Exact(indexed[1].rows, 2)
-    monkeypatch.setattr(neighbours, "MOST", 1.0)
-    search = neighbours.search_over(indexed[1])
-    fit, held_out = indexed[1].folds[0]
-    rows = indexed[1].rows[held_out]
-    found, squared = search.nearest(rows, 40, fit)
-    true, _ = exact.nearest(rows, 40, fit)
-    assert np.isin(found, fit).all()
-    assert (np.diff(squared, axis=1) >= 0).all()
-    recall = np.mean([len(np.intersect1d(a, b)) / 40 for a, b in zip(found, true, strict=True)])
-    assert recall == pytest.approx(search.params["recall"], abs=0.001)  # all of them were asked
-    assert recall >= neighbours.RECALL
-    assert f"{search.params['recall']:.1%} of the true 40 found" in search.told
-    monkeypatch.setattr(neighbours, "COMPONENTS", 4)
-    assert neighbours.search_over(indexed[1]).params["recall"] < recall
-
-
-def test_lists_that_hold_too_few_are_not_the_end(indexed, monkeypatch):
-    monkeypatch.setattr(neighbours, "MOST", 0.0)
-    search = neighbours.search_over(indexed[1])
-    assert search.params["probed"] == 1
-    found, _ = search.nearest(indexed[1].rows[:20], 300)
-    assert all(len(np.unique(row)) == 300 for row in found)
-
-
-def test_an_index_classifies_nearly_as_well(indexed):
-    held, stored = (HEADS["knn"].search(data) for data in indexed)
-    assert stored.cv_accuracy == pytest.approx(held.cv_accuracy, abs=0.05)
-    assert {"components", "lists", "probed", "recall"} < stored.params.keys()
-    again = HEADS["knn"].search(indexed[1])
-    assert (again.params, again.cv_accuracy) == (stored.params, stored.cv_accuracy)
-
-
-def test_without_faiss_the_extra_is_named(pair, monkeypatch):
-    monkeypatch.setattr(neighbours, "EXACT", 100)
-    monkeypatch.setitem(__import__("sys").modules, "faiss", None)
-    with pytest.raises(HeadstartError, match=r"faiss-cpu is not installed.*headstart\[ann\]"):
-        HEADS["knn"].search(pair[1])
+    assert part.approximation == f"fitted on {seen.sum()} of the rows"
+    voters = part.estimator[-1].calibrated_classifiers_[0].estimator
+    assert voters.n_samples_fit_ == seen.sum()
+    shares = [np.bincount(pair[1].labels[rows], minlength=K) for rows in (seen, slice(None))]
+    assert np.abs(shares[0] / shares[0].sum() - shares[1] / shares[1].sum()).max() < 0.02

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from headstart.backbones.inference.runner import METADATA, MODEL_METADATA, Runner
+from headstart.backbones.inference.description import METADATA, MODEL_METADATA
+from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, ImageError, InputError, RunnerError
 from headstart.datasets.images import decode
 from headstart.models import seal as modelfile
@@ -173,10 +174,10 @@ class TestStream:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            ("missing", r"^no such file or folder: .*/missing$"),
+            ("missing", r"^no such file or folder: .*/missing;"),
             ("missing.csv", "no such file or folder"),
-            ("mis\nsing", r"^no such file or folder: .*/mis\\nsing$"),
-            ("nul\0", r"^no such file or folder: .*/nul\\x00$"),
+            ("mis\nsing", r"^no such file or folder: .*/mis\\nsing;"),
+            ("nul\0", r"^no such file or folder: .*/nul\\x00;"),
             ("n" * 300, r"^cannot read .*: File name too long$"),
             ("good.png/below", r"^no such file or folder: "),
             ("empty", "no images in "),

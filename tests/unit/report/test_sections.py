@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from factories import insights, learning_curve, results_document
-from headstart.cli.leaderboard import print_table
+from headstart.cli.leaderboard import show
 from headstart.core.results import Count
 from headstart.report import render, sections
 from headstart.report.schema import of_record
@@ -42,7 +42,7 @@ def test_a_new_section_is_a_record_a_template_and_a_row(tmp_path, monkeypatch, c
     page = Page(render(results))
     assert "Toys & games 7 images show toys." in page.text
     assert "#toys" in page.values("href")
-    print_table(results)
+    show(results)
     assert "7 toys" in capsys.readouterr().out
     assert of_record(Toys)["properties"] == {"images": {"$ref": "#/definitions/count"}}
 

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 
 from headstart import datasets
 from headstart.backbones.inference import parity, precision, quantization
+from headstart.backbones.inference.description import describe, read_metadata
+from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.runner import CPU_BATCH, Runner
 from headstart.core.choices import MAX_ACCURACY_LOSS, MAX_DRIFT
 from headstart.core.errors import (
@@ -34,7 +36,8 @@ from headstart.core.errors import (
     InputError,
     one_line,
 )
-from headstart.core.parallel import available_cores, run_threads
+from headstart.core.linalg import row_cosine
+from headstart.core.parallel import available_cores
 from headstart.core.records import ImageRef, Listing, Preprocess, digest_of
 from headstart.datasets import images
 from headstart.heads.folds import divisions
@@ -160,7 +163,7 @@ def fitting(
         path, drift = quantised(model, listing, workers)
         _allow(drift, budget, "use --precision fp32 or auto")
         notice(f"int8: {drift}")
-        return path, {"precision": Runner(path).backbone.precision} | _facts(drift)
+        return path, {"precision": describe(path).precision} | _facts(drift)
     return _fastest(model, listing, budget, workers, notice)
 
 
@@ -171,7 +174,7 @@ def quantised(model: Path, listing: Listing, workers: int) -> tuple[Path, Drift]
         BackboneError: it cannot be made.
         InputError: no image of the sample can be read.
     """
-    preprocess = Runner(model).backbone.preprocess
+    preprocess = describe(model).preprocess
     refs = sample(listing)
     crops, hashes, used = _calibration(listing, refs, preprocess)
     name = f"int8+{digest_of({'recipe': quantization.VERSION, 'images': hashes})[:16]}"
@@ -241,29 +244,15 @@ def _measure(
     workers: int,
 ) -> Drift:
     """Embed images with both files and compare: cosines, and accuracy where labels allow it."""
-    full, low = Runner(model), Runner(other)
-
-    def both(number: int) -> tuple[int, NDArray[np.float32]] | None:
-        try:
-            data = datasets.read(listing, refs[number])[0]
-            crop = images.decode(data, full.backbone.preprocess)[np.newaxis]
-        except ImageError:
-            return None
-        return number, np.stack([full.embed(crop)[0], low.embed(crop)[0]])
-
-    found = sorted(
-        (one for one in run_threads(both, range(len(refs)), workers) if one), key=lambda one: one[0]
-    )
-    if not found:
+    runners = [Runner(model), Runner(other)]
+    sampled = features_of(images_of(listing, refs), runners, workers)
+    if not len(sampled.rows):
         raise InputError("none of the images that the drift would be measured on can be read")
-    features = np.stack([pair for _, pair in found], axis=1)
-    a, b = features.astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosine = np.nan_to_num((a * b).sum(axis=1) / np.maximum(norms, 1e-30), nan=-1.0)
-    labels = [refs[number].label for number, _ in found]
-    labelled, accuracies = _accuracies(list(features), labels, workers)
+    cosine = row_cosine(*sampled.features)
+    labels = [refs[row].label for row in sampled.rows]
+    labelled, accuracies = _accuracies(sampled.features, labels, workers)
     return Drift(
-        images=len(found),
+        images=len(sampled.rows),
         mean_cosine=float(cosine.mean()),
         min_cosine=float(cosine.min()),
         labelled=labelled,
@@ -310,7 +299,7 @@ def _fastest(
                 drifts[name] = _measure(model, files[name], listing, part, False, workers)
         except HeadstartError as error:
             refused[name] = str(error)
-    crops = _calibration(listing, refs[:CALIBRATION], Runner(model).backbone.preprocess)[0]
+    crops = _calibration(listing, refs[:CALIBRATION], describe(model).preprocess)[0]
     speeds = _speeds(files, crops)
     allowed = [name for name in files if name == "fp32" or drifts[name].within(budget)]
     best = max(allowed, key=lambda name: speeds[name])
@@ -324,7 +313,7 @@ def _fastest(
         notice(f"{name}: not available ({one_line(reason)})")
     drift = drifts.get(best)
     told_speeds = {name: round(speed, 2) for name, speed in speeds.items()}
-    facts = {"precision": Runner(files[best]).backbone.precision, "speeds": told_speeds}
+    facts = {"precision": describe(files[best]).precision, "speeds": told_speeds}
     return files[best], facts | _facts(drift)
 
 
@@ -363,7 +352,7 @@ def _held(model: Path, held: str) -> Path | None:
 
 def _figures(path: Path) -> Drift | None:
     try:
-        document = json.loads(Runner(path).metadata[FIGURES])
+        document = json.loads(read_metadata(path)[FIGURES])
         document.pop("calibrated_on")
         return Drift(**document)
     except (KeyError, TypeError, ValueError):

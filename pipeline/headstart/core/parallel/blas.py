@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-Map = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
-_MAP: ContextVar[Map | None] = ContextVar("folds_by", default=None)
 
 
 def run_parallel(
@@ -33,37 +30,6 @@ def run_parallel(
     """
     with one_thread_each(), ThreadPoolExecutor(workers) as pool:
         return list(pool.map(function, tasks))
-
-
-def run_folds(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
-) -> list[Result]:
-    """Do what `run_parallel` does for folds and points of a grid, wherever `folds_by` says.
-
-    Args:
-        function: holds little besides what it needs, since it may have to travel.
-        tasks: as there.
-        workers: as there.
-    """
-    mapped = _MAP.get()
-    if mapped is None:
-        return run_parallel(function, tasks, workers)
-    return mapped(functools.partial(_alone, function), list(tasks))
-
-
-def _alone(function: Callable[[Task], Result], task: Task) -> Result:
-    with one_thread_each():
-        return function(task)
-
-
-@contextmanager
-def folds_by(mapped: Map) -> Iterator[None]:
-    """Have `run_folds` work by a function that maps another one over tasks, in order."""
-    before = _MAP.set(mapped)
-    try:
-        yield
-    finally:
-        _MAP.reset(before)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headstart.core.choices import ENGINES
 from headstart.core.errors import InputError, one_line
 from headstart.evaluation.splits import Rules
 from headstart.heads import HEADS, by_name
@@ -23,16 +22,12 @@ class CompareConfig(Rules):
         near_duplicates: whether to look for photos that were saved again, too; files with the same
             bytes are always found.
         workers: number of threads, None for one a core; it does not change the results.
-        engine: who works on folds and grids, ``threads`` or ``ray``; nor does this.
-        address: of the Ray cluster; empty takes ``RAY_ADDRESS``, or starts one here.
     """
 
     heads: tuple[str, ...] = tuple(HEADS)
     class_weight: str | None = None
     near_duplicates: bool = True
     workers: int | None = None
-    engine: str = ENGINES[0]
-    address: str = ""
 
     def __post_init__(self) -> None:
         """Check the values, so that a wrong one is refused before any work.
@@ -47,9 +42,5 @@ class CompareConfig(Rules):
                 f"the class weight cannot be {one_line(self.class_weight)}; it is {BALANCED} or"
                 " none"
             )
-        if self.engine not in ENGINES:
-            raise InputError(
-                f"there is no engine {one_line(self.engine)}; it is {' or '.join(ENGINES)}"
-            )
         if self.workers is not None and self.workers < 1:
-            raise InputError(f"{self.workers} workers cannot work; use 1 or more")
+            raise InputError(f"workers must be at least 1, not {self.workers}")

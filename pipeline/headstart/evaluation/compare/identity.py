@@ -32,16 +32,15 @@ def inputs_digest(
     The same digest means the same results: data, what is compared and how, and the version of
     Headstart are in it.
     """
-    wanted = dataclasses.asdict(config)
-    for name in ("workers", "engine", "address"):  # they do not change the results
-        del wanted[name]
+    settings = dataclasses.asdict(config)
+    del settings["workers"]  # does not change the results
     streamed = [number for number, store in enumerate(stores) if is_streamed(store)]
     return digest_of(
         ({"streamed": streamed} if streamed else {})
         | {
             "data": [_data_hash(store) for store in stores],
             "groups": dict(named_groups or {}),
-            "config": wanted,
+            "config": settings,
             "headstart": headstart.__version__,
         }
     )

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart import backbones
 from headstart.core.errors import one_line
 from headstart.core.records import FeatureSet
 from headstart.core.results import DuplicateSummary, LabelErrorSummary, LearningCurve
@@ -217,29 +216,11 @@ def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curv
     return dataclasses.replace(draw, held_out=held_out, fits=[*draw.fits[:-1], whole])
 
 
-def score_backbone(store: FeatureSet, training: TrainingSet) -> dict[str, float | None]:
+def score_backbone(training: TrainingSet) -> dict[str, float]:
     """Return the ``scores`` of a backbone, from its normalised training rows alone.
 
-    Of features on disk, from some of them.
-
-    ``nce`` and ``leep`` need the classifier that the backbone was trained with; they are None
-    where it is not at hand.
+    For features on disk, a sample of the rows is used.
     """
     if training.streamed:
         training = sampling.tuning_part(training)
-    rows, labels = training.rows, training.labels
-    h_score, regularised = transferability.h_scores(rows, labels)
-    scores: dict[str, float | None] = {
-        "logme": transferability.log_me(rows, labels),
-        "h_score": h_score,
-        "regularised_h_score": regularised,
-        "nce": None,
-        "leep": None,
-    }
-    classifier = backbones.classifier(store.extraction.get("backbone", {}))
-    if classifier is not None:
-        weight, bias = classifier
-        source = transferability.softmax(training.features @ weight.T + bias)
-        scores["nce"] = transferability.nce(source.argmax(axis=1), labels)
-        scores["leep"] = transferability.leep(source, labels)
-    return scores
+    return {"logme": transferability.log_me(training.rows, training.labels)}

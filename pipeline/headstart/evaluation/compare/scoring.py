@@ -143,22 +143,9 @@ def about_perfection(results: Sequence[HeadResult], n_test: int) -> list[str]:
     ]
 
 
-def rank(entry: Entry) -> tuple[bool, float]:
-    """Order heads, best first: those that a model file can be made of, by cross-validation."""
-    return not entry.head.portable, -entry.head.cv_accuracy
-
-
-def about_those_not_chosen(entries: Sequence[Entry]) -> list[str]:
-    """Return a warning about heads that could not have been chosen."""
-    several = len({entry.backbone for entry in entries}) > 1
-    return [
-        f"{entry.head.name}{f' on {entry.backbone}' if several else ''} has"
-        f" {entry.head.cv_accuracy:.1%} in cross-validation and cannot be chosen: its model would"
-        " hold the features of all training images,"
-        f" {4 * len(entry.head.out_of_fold) * entry.data.features.shape[1] / 1e6:,.0f} MB."
-        for entry in entries
-        if not entry.head.portable
-    ]
+def rank(entry: Entry) -> float:
+    """Order heads by cross-validated accuracy, best first."""
+    return -entry.head.cv_accuracy
 
 
 def about_size(best: Entry, n_train: int) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.parallel import available_cores
-from headstart.core.parallel.blas import blas_threads, folds_by
+from headstart.core.parallel.blas import blas_threads
 from headstart.core.records import FeatureSet, warning_about
 from headstart.core.results import Comparison, Insights, LearningCurve
 from headstart.core.rows import Features, Mapped, Pixels, StoredRows, take
@@ -38,7 +37,6 @@ from headstart.evaluation.compare.scoring import (
     about_perfection,
     about_size,
     about_the_choice,
-    about_those_not_chosen,
     rank,
     score_baselines,
     score_heads,
@@ -115,7 +113,7 @@ def compare(
     named_groups = named_groups or {}
     aligned, warnings = align(stores)
     names = backbone_names(stores)
-    about_disk = _about_disk(aligned, names, config)
+    about_disk = _about_disk(aligned, names)
     if progress:
         for line in about_disk:
             progress(line)
@@ -126,7 +124,7 @@ def compare(
     held_out = HeldOut(
         data.label[protocol.test], protocol.group[protocol.test], protocol.leaked, config.seed
     )
-    with blas_threads(available_cores()), _engine(config):
+    with blas_threads(available_cores()):
         folds = _folds(data, protocol, config)
         searched = _search(
             dict(zip(names, aligned, strict=True)), protocol, folds, config, progress
@@ -153,7 +151,6 @@ def compare(
         warnings=[
             *warnings,
             *about_the_choice(heads),
-            *about_those_not_chosen(searched.entries),
             *about_perfection(heads, len(protocol.test)),
             *about_size(best, len(protocol.train)),
         ],
@@ -162,18 +159,6 @@ def compare(
         ),
     )
     return comparison, Outcome(searched.entries, protocol, copies, suspects)
-
-
-@contextmanager
-def _engine(config: CompareConfig) -> Iterator[None]:
-    """Have folds and grids worked on by the wanted engine."""
-    if config.engine == "threads":
-        yield
-        return
-    from headstart.core.parallel.joblib_ray import joblib_on_ray
-
-    with joblib_on_ray(config.address) as mapped, folds_by(mapped):
-        yield
 
 
 def _divide(
@@ -221,7 +206,7 @@ def _search(
     for name, store in stores.items():
         rows = take(store.features, protocol.train)
         training = _training_set(rows, store, protocol, folds, config)
-        scores = score_backbone(store, training) if several else {}
+        scores = score_backbone(training) if several else {}
         backbones.append(_backbone(name, store, scores))
         entries += _fit(name, store, training, protocol, config, progress, several)
         entries.sort(key=rank)
@@ -284,27 +269,16 @@ def _about_weights(stores: Sequence[FeatureSet]) -> list[str]:
     return [text for text in map(warning_about, dict.fromkeys(named)) if text]
 
 
-def _about_disk(
-    stores: Sequence[FeatureSet], names: Sequence[str], config: CompareConfig
-) -> list[str]:
-    """Say which features stay on disk, and what that changes.
-
-    Raises:
-        InputError: only the head that has no model file then is wanted.
-    """
-    streamed = [one for one in zip(stores, names, strict=True) if is_streamed(one[0])]
-    if len(streamed) == len(stores) and set(config.heads) == {"knn"}:
-        raise InputError(
-            "of features that stay on disk knn makes no model file; add another head with --heads,"
-            " or hold them in memory with --stream-above"
-        )
+def _about_disk(stores: Sequence[FeatureSet], names: Sequence[str]) -> list[str]:
+    """Say which features stay on disk, and what that changes."""
     return [
         f"The features of {len(data.path):,} images by {name} would take"
         f" {data.features.nbytes / 2**20:,.0f} MiB of memory and stay on disk (--stream-above);"
         " heads read them in blocks, and what a head leaves out is said beside it. Only images"
         " with the same bytes count as copies, labels are judged in one round, and the learning"
         f" curve is scored on {HELD_OUT:,} images a draw."
-        for data, name in streamed
+        for data, name in zip(stores, names, strict=True)
+        if is_streamed(data)
     ]
 
 
@@ -406,7 +380,7 @@ def _as_numbers(pixels: Pixels) -> Features:
     return convert(pixels)
 
 
-def _backbone(name: str, store: FeatureSet, scores: dict[str, float | None]) -> dict[str, object]:
+def _backbone(name: str, store: FeatureSet, scores: dict[str, float]) -> dict[str, object]:
     return {
         "backbone": name,
         "digest": store.digest,

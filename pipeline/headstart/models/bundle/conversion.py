@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones.export import OPSET
-from headstart.backbones.inference.runner import LABEL, PROBABILITIES
+from headstart.backbones.inference.description import LABEL, PROBABILITIES
 from headstart.core.errors import HeadstartError
 from headstart.models.bundle.knn_graph import is_neighbours, neighbours_graph
 from headstart.models.bundle.svm_graph import is_machine, machine_graph

@@ -202,14 +202,14 @@ def test_nothing_is_printed_and_nothing_is_left_behind(tmp_path):
 import sys, time
 from pathlib import Path
 from headstart.core.errors import ImageError
-from headstart.datasets.images import decode, quarantine
+from headstart.datasets.images import decode, isolated
 from headstart.core.records import Preprocess
 for name in sys.argv[1:]:
     try:
         decode(Path(name).read_bytes(), Preprocess(40, 32))
     except ImageError:
         pass
-print(quarantine._local.worker._process.pid, flush=True)
+print(isolated._local.worker._process.pid, flush=True)
 time.sleep(60)
 """
     command = [sys.executable, "-c", script, tmp_path / "bad.tif", tmp_path / "good.tif"]

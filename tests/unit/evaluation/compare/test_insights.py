@@ -230,8 +230,7 @@ def test_scores_put_the_better_backbone_first():
     comparison, _ = compare([noise, data], CompareConfig(heads=("knn",)))
     bad, good = (backbone["scores"] for backbone in comparison.backbones)
     assert comparison.best_backbone == "gaussian"
-    for name in ("logme", "h_score", "regularised_h_score"):
-        assert good[name] > bad[name]
-    assert good["nce"] is good["leep"] is None  # nobody knows a classifier of theirs
+    assert good.keys() == {"logme"}
+    assert good["logme"] > bad["logme"]
     alone, _ = compare([data], CompareConfig(heads=("knn",)))
     assert alone.backbones[0]["scores"] == {}

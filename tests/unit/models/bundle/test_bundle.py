@@ -6,15 +6,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from headstart.backbones.inference.runner import (
+from headstart.backbones.inference.description import (
     INPUT,
     LABEL,
     METADATA,
     OUTPUT,
     PROBABILITIES,
-    Runner,
-    open_session,
 )
+from headstart.backbones.inference.runner import Runner, open_session
 from headstart.core.errors import HeadstartError
 from headstart.heads import HEADS
 from headstart.heads.calibration import calibrate

@@ -1,0 +1,156 @@
+"""A chosen network: what is known before it is loaded, and how it is built and described."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from headstart.backbones import layers, weights
+from headstart.backbones.catalogue import Entry
+from headstart.backbones.network import Network
+from headstart.backbones.provider import Provider
+from headstart.core.errors import BackboneError, HeadstartError, one_line
+from headstart.core.records import Backbone, Part
+
+if TYPE_CHECKING:
+    import torch
+
+SOFTWARE = ("torch", "torchvision", "timm", "onnx", "onnxscript")
+"""The distributions whose versions are part of the identity of every export."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network with its weights, as the user chose it, on this machine but not loaded.
+
+    Attributes:
+        provider: what builds it.
+        entry: the network.
+        weights: its weights.
+        layer: the layer, as the user spelt it; empty is the default.
+        pool: the pooling, likewise.
+        layers: several layers in place of one; an empty one is the default.
+    """
+
+    provider: Provider
+    entry: Entry
+    weights: weights.Weights
+    layer: str = ""
+    pool: str = ""
+    layers: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The backbone's name: the entry's, and whose weights it has if not the published."""
+        return self.entry.name + self.weights.suffix
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what an export would give, known without loading the network."""
+        document: dict[str, Any] = {
+            "name": self.name,
+            "weights": self.weights.sha256,
+            "layer": self.layer,
+            "pool": self.pool,
+        }
+        if self.layers:
+            document["layers"] = sorted(self.layers)
+        others = [name for name in self.provider.packages if name not in SOFTWARE]
+        return document | {name: version(name) for name in others}
+
+    def load(self) -> tuple[torch.nn.Module, Backbone]:
+        """Build it: ``(n, 3, h, w)`` to ``(n, d)`` features, and its description.
+
+        With several layers the module returns a tuple of features, in the order in which the
+        network computes them.
+
+        Raises:
+            BackboneError: the weights do not fit, or there is no such layer or pooling.
+        """
+        network = self.build()
+        size = network.preprocess.size
+        if self.layer or self.pool or self.layers:
+            module, named = self._cut(network)
+        else:
+            module, named = network.headless(), [self.provider.own_layer]
+        parts = [Part(*of, dim) for of, dim in zip(named, _features(module, size), strict=True)]
+        backbone = Backbone(
+            name=self.name,
+            source=self._source,
+            weights_sha256=self.weights.sha256 or weights.fingerprint(network.module),
+            licence=self.entry.licence or "unknown",
+            layer="",
+            pool="",
+            precision="fp32",
+            dim=0,
+            mean=network.mean,
+            std=network.std,
+            preprocess=network.preprocess,
+            order=network.order,
+        ).together(parts)
+        return module, backbone
+
+    def _cut(self, network: Network) -> tuple[torch.nn.Module, list[tuple[str, str]]]:
+        """Return the module of the requested layers' features, and their names and poolings."""
+        every = network.list_layers()
+        requested: dict[tuple[str, str], tuple[layers.Layer, str] | None] = {}
+        for name in self.layers or (self.layer,):
+            chosen = layers.choose(every, name, self.pool) if name or self.pool else None
+            key = (chosen[0].name, chosen[1]) if chosen else self.provider.own_layer
+            if key in requested:
+                raise BackboneError(
+                    f"--layer {layers.PRE_LOGITS} is {one_line(key[0])} in this network; give each "
+                    "layer once"
+                )
+            requested[key] = chosen
+        order = {layer.name: number for number, layer in enumerate(every)}
+        named = sorted(requested, key=lambda key: order.get(key[0], len(order)))
+        return network.cut([requested[key] for key in named]), named
+
+    def build(self) -> Network:
+        """Build the library's network with its weights.
+
+        Raises:
+            BackboneError: the library cannot, or the weights do not fit.
+        """
+        try:
+            return self.provider.build(self.entry, self.weights)
+        except HeadstartError:
+            raise
+        except Exception as error:  # a library on a file that it does not expect, or without memory
+            file = "" if self.weights.path is None else f" with {one_line(self.weights.path)}"
+            raise BackboneError(
+                f"{self.name} cannot be built{file}: {type(error).__name__}: "
+                f"{one_line(error)[:200]}"
+            ) from error
+
+    @property
+    def library(self) -> str:
+        """The library that builds the network."""
+        return self.provider.library or (self.provider.packages or (self.provider.prefix,))[0]
+
+    @property
+    def _source(self) -> str:
+        built = f"{self.entry.architecture} of {self.library}"
+        if self.weights.path is None:
+            return f"random weights, seed {self.weights.seed}: never trained ({built})"
+        if not self.weights.published:
+            return f"weights from a file of the user's ({built})"
+        return self.entry.url if " " in self.entry.url else f"{self.entry.url} ({built})"
+
+
+def _features(module: torch.nn.Module, size: tuple[int, int]) -> list[int]:
+    """Return how many features each of a module's outputs has."""
+    import torch
+
+    with torch.inference_mode():
+        outputs = module(torch.zeros(1, 3, *size))
+    shapes = [out.shape for out in (outputs if isinstance(outputs, tuple) else (outputs,))]
+    for shape in shapes:
+        if len(shape) != 2:
+            raise BackboneError(
+                f"the network gives {tuple(shape[1:])} for an image, not a vector; choose a --layer"
+                " and a --pool"
+            )
+    return [int(shape[1]) for shape in shapes]

@@ -1,0 +1,116 @@
+"""What all sources of networks have in common: the base class of a provider.
+
+A new provider is one file: a subclass of `Provider`, and a call of `headstart.backbones.register`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from headstart.backbones import cache, catalogue, weights
+from headstart.backbones.catalogue import Entry
+from headstart.backbones.layers import OWN, PRE_LOGITS
+from headstart.backbones.network import Network
+from headstart.backbones.weights import Weights
+from headstart.core.errors import HeadstartError, missing_extra, one_line
+
+
+class Provider(ABC):
+    """A source of pretrained networks. Only `entries` and `build` must be written.
+
+    Attributes:
+        prefix: what stands before the colon in the names of its backbones.
+        packages: the distributions whose versions decide what it offers, the library first. The
+            list of entries is kept on disk for each version; without packages it is made anew
+            every time.
+        library: what builds the networks, for descriptions; the first package by default.
+        extra: the optional dependency of Headstart that installs the packages; empty if none.
+        own_layer: layer and pooling that the networks' own classifiers read.
+        trainable: whether torch can train the networks further.
+    """
+
+    prefix: str
+    packages: tuple[str, ...] = ()
+    library: str = ""
+    extra: str = ""
+    own_layer: tuple[str, str] = (PRE_LOGITS, OWN)
+    trainable: bool = True
+
+    @abstractmethod
+    def entries(self) -> Iterable[Entry]:
+        """Ask the library for everything that it offers; may load it."""
+
+    @abstractmethod
+    def build(self, entry: Entry, weights: Weights) -> Network:
+        """Build a network with its weights.
+
+        Raises:
+            BackboneError: the weights do not fit.
+        """
+
+    def list_entries(self) -> list[Entry]:
+        """Return everything that is offered, without loading the library if it was asked before.
+
+        Raises:
+            HeadstartError: a package is not installed, or cannot be used in this process.
+        """
+        if not self.packages:
+            return [catalogue.with_facts(entry) for entry in self.entries()]
+        try:
+            versions = "-".join(version(name) for name in self.packages)
+        except PackageNotFoundError as error:
+            package = one_line(error.name)
+            if self.extra:
+                raise missing_extra(package, self.extra) from error
+            raise HeadstartError(
+                f"{package} is not installed; install it with: pip install {package}"
+            ) from error
+        return catalogue.kept(self.prefix, versions, lambda: list(self.entries()))
+
+    def resolve(self, entry: Entry, spec: str, entries: Sequence[Entry]) -> Weights:
+        """Find the weights that a user means, fetching published ones; see `weights.resolve`.
+
+        Args:
+            entry: the network.
+            spec: as in `headstart.core.records.Choice.weights`.
+            entries: everything that is offered, among whose files the user's may be.
+
+        Raises:
+            BackboneError: they are missing, cannot be fetched, or are not what they should be.
+        """
+        return weights.resolve(entry, spec, entries, self.fetch)
+
+    def is_available(self, entry: Entry) -> bool:
+        """Say whether a network's published weights are on this machine."""
+        return cache.cached(entry, self.cache_path(entry)) is not None
+
+    def cache_path(self, entry: Entry) -> Path:
+        """Return where the library keeps a downloaded file; torch's place, without loading torch.
+
+        Files in repositories of Hugging Face (`Entry.repo`) are in the hub's own cache instead.
+        """
+        home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        home = os.environ.get("TORCH_HOME") or f"{home}/torch"
+        return Path(home).expanduser() / "hub" / "checkpoints" / entry.file  # torch.hub.get_dir
+
+    def fetch(self, entry: Entry) -> Path:
+        """Return the file of the published weights, downloading it if it is not on this machine.
+
+        Raises:
+            BackboneError: none were published, or the download failed.
+        """
+        return cache.fetch(entry, self.cache_path(entry), self.download)
+
+    def download(self, entry: Entry, path: Path) -> None:
+        """Download the published weights to `cache_path`, and check their hash."""
+        import torch
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(
+            entry.url, str(path), hash_prefix=entry.sha256 or None, progress=sys.stderr.isatty()
+        )

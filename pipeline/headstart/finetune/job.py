@@ -1,0 +1,98 @@
+"""A fine-tuning job: images, frozen features, backbone, division and settings, together."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart import datasets
+from headstart.core.records import Choice, FeatureSet, digest_of
+from headstart.features.store.writer import stored_name
+from headstart.finetune.config import FROZEN_NORM_BELOW, FinetuneConfig
+from headstart.finetune.division import Division, divide
+from headstart.finetune.photos import Photo
+
+
+@dataclass(frozen=True)
+class FinetuneJob:
+    """Everything that decides a training.
+
+    Attributes:
+        data: the source, as it was embedded.
+        frozen: its features by the frozen backbone.
+        choice: the backbone, by its name.
+        division: which images train, validate and test.
+        config: settled, see `FinetuneConfig.settled`.
+    """
+
+    data: str
+    frozen: FeatureSet
+    choice: Choice
+    division: Division
+    config: FinetuneConfig
+
+    @classmethod
+    def create(
+        cls, data: str, frozen: FeatureSet, choice: Choice, config: FinetuneConfig
+    ) -> FinetuneJob:
+        """Divide the images and settle the configuration.
+
+        Raises:
+            InputError: the images cannot be divided; the message says why.
+        """
+        return cls(data, frozen, choice, divide(frozen, config.seed), config.settled())
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of ``train``, ``validation`` and ``test`` images."""
+        division = self.division
+        return {
+            "train": len(division.train),
+            "validation": len(division.validation),
+            "test": len(division.test),
+        }
+
+    @property
+    def frozen_norms(self) -> bool:
+        """Whether there are too few images to update the statistics of batch normalisation."""
+        return len(self.division.train) < FROZEN_NORM_BELOW
+
+    def photos(self, *parts: tuple[NDArray[np.intp], int]) -> list[list[Photo]]:
+        """Return the images of each ``(rows, views)``."""
+        listing = datasets.open_source(self.data)
+        refs = {stored_name(ref.path): ref for ref in listing.images}
+        path, sha256 = self.frozen.path, self.frozen.sha256
+        return [
+            [Photo(listing, refs[path[row]], sha256[row].tobytes(), views) for row in rows]
+            for rows, views in parts
+        ]
+
+    def targets(self, rows: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Return the classes of some rows as indices into the classes that are trained."""
+        codes = np.searchsorted(self.division.classes, self.frozen.label[rows])
+        return codes.astype(np.int64)
+
+    def class_weights(self) -> NDArray[np.float32] | None:
+        """Return weights inverse to the classes' frequencies, with mean 1 over images, or None."""
+        if self.config.class_weight is None:
+            return None
+        counts = np.bincount(self.frozen.label[self.division.train])[self.division.classes]
+        weights: NDArray[np.float32] = (counts.sum() / (len(counts) * counts)).astype(np.float32)
+        return weights
+
+    def identity(self, boundary: str) -> str:
+        """Return a digest of all that decides the weights; a checkpoint continues only its own."""
+        frozen, division = self.frozen, self.division
+        return digest_of(
+            {
+                "config": dataclasses.asdict(self.config) | {"workers": None},
+                "data": frozen.sha256[division.train].tobytes().hex(),
+                "labels": frozen.label[division.train].tolist(),
+                "validation": frozen.sha256[division.validation].tobytes().hex(),
+                "backbone": frozen.digest,
+                "boundary": boundary,
+            }
+        )

@@ -1,0 +1,74 @@
+"""How fast this machine fine-tunes, from two batches in every mode."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from headstart.core.choices import MODES
+from headstart.finetune import preparation
+from headstart.finetune.config import ALL
+from headstart.finetune.job import FinetuneJob
+from headstart.finetune.training import Trainer, TrainingSetup
+from headstart.heads.search import FittedHead
+
+_BATCHES = 2
+_EPOCHS = 2  # the first one warms up
+_VIEWS = 2
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of work.
+
+    Attributes:
+        view: to compute the activations of one view; 0 where none are cached.
+        image: of an epoch, for each training image.
+    """
+
+    view: float
+    image: float
+
+
+def measure(job: FinetuneJob, head: FittedHead) -> dict[str, Pace]:
+    """Return the pace of every mode.
+
+    Args:
+        job: of any mode.
+        head: the logistic regression that the classifier starts from.
+
+    Raises:
+        HeadstartError: as `headstart.finetune.finetune`.
+    """
+    few = job.config.batch * _BATCHES
+    division = job.division
+    part = dataclasses.replace(
+        division, train=division.train[:few], validation=division.validation[:1]
+    )
+    paces = {}
+    for mode in MODES:
+        config = dataclasses.replace(job.config.for_mode(mode), epochs=_EPOCHS, views=_VIEWS)
+        with TemporaryDirectory(prefix="headstart-timing-") as folder:
+            small = dataclasses.replace(job, division=part, config=config)
+            paces[mode] = _pace(small, head, Path(folder))
+    return paces
+
+
+def _pace(job: FinetuneJob, head: FittedHead, folder: Path) -> Pace:
+    marks: list[tuple[int, float]] = []
+    prepared = preparation.prepare(
+        job, head, folder, lambda count, total: marks.append((count, time.perf_counter()))
+    )
+    setup = TrainingSetup(job.config, folder / "checkpoint", identity=job.config.mode)
+    trainer = Trainer(prepared.model, prepared.batches, setup)
+    history = trainer.run().history
+    images = len(job.division.train)
+    seconds = min(epoch["seconds"] for epoch in history[1:]) / images
+    if job.config.mode == ALL:
+        return Pace(0.0, seconds)
+    (first, started), (last, ended) = marks[0], marks[-1]
+    per_image = (ended - started) / max(1, last - first)
+    return Pace(per_image / _VIEWS, seconds)

@@ -1,0 +1,186 @@
+"""One contract for every provider of networks, and a provider in one file from outside."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from headstart import backbones
+from headstart.backbones import export
+from headstart.backbones.catalogue import Entry
+from headstart.backbones.inference.runner import Runner
+from headstart.backbones.layers import OWN, PRE_LOGITS
+from headstart.backbones.network import Network
+from headstart.backbones.provider import Provider
+from headstart.backbones.weights import Weights, read, seeded
+from headstart.core.errors import BackboneError
+from headstart.core.records import Choice, Preprocess
+
+SMALL = {  # of each provider, a network that builds in a second or two
+    "": "efficientnet-lite0",
+    "torchvision": "torchvision:squeezenet1_1",
+    "timm": "timm:mobilenetv3_small_050",
+    "keras": "keras:MobileNetV3Small",
+    "toy": "toy:three",
+}
+
+
+class ToyProvider(Provider):
+    """A provider as a user writes it: what there is, and how it is built."""
+
+    prefix = "toy"
+
+    def entries(self) -> Iterator[Entry]:
+        yield Entry("toy:three", "three", (16, 16), url="file:///nowhere/three.pth", file="3.pth")
+        yield Entry("toy:bare", "bare", (16, 16))
+
+    def build(self, entry: Entry, weights: Weights) -> Network:
+        import torch
+
+        with seeded(weights):
+            body = torch.nn.Sequential(
+                torch.nn.Conv2d(3, 5, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1)
+            )
+        if weights.path is not None:
+            body.load_state_dict(read(weights.path))
+        module = torch.nn.Sequential(body, torch.nn.Flatten())
+        return Network(
+            module=module,
+            headless=lambda: module,
+            preprocess=Preprocess(resize=18, crop=16),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.25, 0.25, 0.25),
+        )
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    """Register the toy, for one test."""
+    monkeypatch.setattr(backbones, "_PROVIDERS", dict(backbones._PROVIDERS))
+    backbones.register(ToyProvider())
+
+
+@pytest.fixture(params=sorted(SMALL))
+def name(request) -> str:
+    return SMALL[request.param]
+
+
+def test_every_provider_is_tested():
+    assert backbones._PROVIDERS.keys() == SMALL.keys()
+
+
+class TestEveryProvider:
+    def test_its_entries_bear_its_prefix_and_are_told_apart(self, name):
+        provider = backbones.provider_of(name)
+        entries = provider.list_entries()
+        names = [entry.name for entry in entries]
+        assert len(set(names)) == len(names) > 0
+        begin = f"{provider.prefix}:" if provider.prefix else ""
+        assert all(entry.name.startswith(begin) for entry in entries)
+        assert all(min(entry.size) > 0 and entry.architecture for entry in entries)
+        assert {entry.name for entry in entries} <= {e.name for e in backbones.available()}
+
+    def test_its_own_layer_is_the_default(self, name):
+        layer, pool = backbones.provider_of(name).own_layer
+        plain = backbones.find(Choice(name, "random"))
+        assert backbones.find(Choice(name, "random", PRE_LOGITS, OWN)) == plain
+        if (layer, pool) == (PRE_LOGITS, OWN):
+            assert (plain.layer, plain.pool) == ("", "")
+
+    def test_without_weights_on_this_machine_the_error_says_where_to_put_them(
+        self, name, tmp_path, monkeypatch
+    ):
+        for variable in ("TORCH_HOME", "KERAS_HOME"):
+            monkeypatch.setenv(variable, str(tmp_path))
+        provider = backbones.provider_of(name)
+        entry = backbones.find(Choice(name, "random")).entry
+        if provider.is_available(entry):  # an installed package has them
+            assert provider.prefix == ""
+            return
+        elsewhere = dataclasses.replace(entry, url="http://127.0.0.1:9/x.pth", repo="")
+        assert provider.cache_path(elsewhere).is_relative_to(tmp_path)
+        with pytest.raises(BackboneError, match=r"fetch http://127.*--weights FILE") as caught:
+            provider.fetch(elsewhere)
+        assert str(provider.cache_path(elsewhere)) in str(caught.value)
+        assert str(caught.value).isprintable()
+        with pytest.raises(BackboneError, match=r"no weights of .* were published"):
+            provider.fetch(dataclasses.replace(entry, url=""))
+
+    @pytest.mark.slow
+    def test_random_weights_follow_from_the_seed(self, name):
+        import torch
+
+        image = torch.zeros(1, 3, *backbones.find(Choice(name, "random")).entry.size) + 0.5
+        rows = []
+        for seed in (1, 1, 2):
+            module, backbone = backbones.find(Choice(name, f"random:{seed}")).load()
+            assert backbone.name.endswith(f"+random:{seed}")
+            assert "random weights" in backbone.source
+            with torch.inference_mode():
+                rows.append(module(image).numpy())
+        assert rows[0].shape == (1, backbone.dim)
+        assert np.array_equal(rows[0], rows[1])
+        assert not np.array_equal(rows[0], rows[2])
+
+    @pytest.mark.slow
+    def test_a_layer_by_name_is_described_and_asked_for_again(self, name):
+        layer = next(one for one in backbones.layers_of(name) if len(one.shape) == 3)
+        _, backbone = backbones.find(Choice(name, "random", layer.name, "max")).load()
+        assert (backbone.layer, backbone.pool) == (layer.name, "max")
+        assert backbone.dim == layer.dim("max")
+        assert backbones.find(backbones.choice_of(backbone)).load()[1] == backbone
+
+
+class TestAProviderFromOutside:
+    @pytest.mark.slow
+    def test_it_is_listed_exported_and_embeds(self, fresh_cache_home):
+        assert [entry.name for entry in backbones.available("toy:")] == ["toy:three", "toy:bare"]
+        model, parity = export.model_file(Choice("toy:three", "random"))
+        assert parity is not None
+        runner = Runner(model)
+        images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+        assert runner.embed(images).shape == (3, 5)
+        assert runner.backbone.source.endswith("(three of toy)")
+        assert export.model_file(Choice("toy:three", "random")) == (model, None)
+
+    @pytest.mark.slow
+    def test_its_weights_may_be_a_users_file(self, tmp_path):
+        import torch
+
+        network = backbones.find(Choice("toy:three", "random:5")).build()
+        path = tmp_path / "own.pth"
+        torch.save(network.module[0].state_dict(), path)
+        module, backbone = backbones.find(Choice("toy:three", str(path))).load()
+        assert backbone.name == "toy:three+file"
+        image = torch.ones(1, 3, 16, 16)
+        assert torch.equal(module(image), network.module(image))
+
+    def test_a_prefix_belongs_to_one_provider(self):
+        class Other(ToyProvider):
+            prefix = "timm"
+
+        with pytest.raises(ValueError, match="TimmProvider"):
+            backbones.register(Other())
+        for prefix in ("onnx", "a:b"):
+            Other.prefix = prefix
+            with pytest.raises(ValueError, match="cannot be the prefix"):
+                backbones.register(Other())
+        backbones.register(ToyProvider())  # a notebook's cell, run again
+
+    def test_what_it_does_not_offer_is_named(self):
+        with pytest.raises(BackboneError, match="did you mean toy:three"):
+            backbones.find(Choice("toy:thre", "random"))
+        with pytest.raises(BackboneError, match="no backbone 'toys:three'; did you mean toy:three"):
+            backbones.find("toys:three")
+
+    def test_its_files_are_kept_where_torchs_are(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+        entry = backbones.find(Choice("toy:three", "random")).entry
+        assert not backbones.is_available(entry)
+        path = Path(tmp_path, "hub", "checkpoints", "3.pth")
+        path.parent.mkdir(parents=True)
+        path.touch()
+        assert backbones.is_available(entry)

@@ -1,0 +1,122 @@
+"""The documents: every link leads somewhere, and every command and option that they name exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from headstart.cli import cli
+
+ROOT = Path(__file__).parents[2]
+ROOMS = (
+    "backbones", "cli", "core", "datasets", "evaluation", "features", "finetune", "heads", "models",
+    "report",
+)  # fmt: skip
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    ROOT / "data" / "README.md",
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "pipeline").rglob("README.md"),
+]
+IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+# Of other programs, or of former versions.
+FOREIGN = {
+    "docs/sources.md": {"--sort"},
+    "docs/models.md": {"--bind", "--data-binary"},
+    "docs/deploy.md": {"--generate"},
+}
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+def options(command: click.Command) -> set[str]:
+    return {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
+
+
+def commands() -> dict[str, click.Command]:
+    context = click.Context(cli)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
+def test_every_link_leads_somewhere(path):
+    for target in LINK.findall(text_of(path)):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(text_of(file)), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
+def test_every_command_and_option_exists(path):
+    """An option behind a command is one of that command; any other is one of some program here."""
+    known = commands()
+    every = {"--version", "--write"} | {
+        name for command in known.values() for name in options(command)
+    }
+    every |= set(re.findall(r'"(--[a-z][a-z-]+)"', "".join(map(text_of, scripts()))))
+    allowed = every | FOREIGN.get(str(path.relative_to(ROOT)), set())
+    for code in CODE.findall(text_of(path)):
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", code):
+            assert option in allowed or "apt-get" in code or "pip " in code, f"{option} in {code}"
+        for line in re.findall(
+            r"(?<!import )(?<!from )\bheadstart ([a-z][a-z-]+\b[^`\n#|]*)", code
+        ):
+            words = shlex.split(line.replace("'", ""))
+            assert words[0] in known, f"headstart {line}"
+            for word in words:
+                if word.startswith("--"):
+                    assert word in options(known[words[0]]), f"headstart {line}"
+
+
+def scripts() -> list[Path]:
+    return sorted((ROOT / "benchmarks").glob("*.py"))
+
+
+def test_every_make_target_exists():
+    makefile = text_of(ROOT / "Makefile")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
+    for path in DOCUMENTS:
+        for code in CODE.findall(text_of(path)):
+            for target in re.findall(r"^`?(?:\$ )?make ([a-z-]+)", code, flags=re.MULTILINE):
+                assert target in targets, f"make {target} in {path.name}"
+
+
+def test_the_overview_is_short_and_leads_to_every_room():
+    overview = text_of(ROOT / "ARCHITECTURE.md")
+    assert len(overview.splitlines()) <= 150
+    for room in ROOMS:
+        page = f"pipeline/headstart/{room}/README.md"
+        assert page in overview
+        assert len(text_of(ROOT / page).splitlines()) <= 40, page
+
+
+def test_the_readme_is_short():
+    assert len(text_of(ROOT / "README.md").splitlines()) <= 200
+
+
+def test_the_documents_that_the_code_names_exist():
+    for folder in ("pipeline", "benchmarks", "tests"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for name in re.findall(r"\bdocs/[\w/-]+\.(?:md|html)\b", text_of(file)):
+                assert (ROOT / name).is_file(), f"{file.name}: {name}"
+            for number in re.findall(r"docs/decisions [a-z ]*\((\d+)\)", text_of(file)):
+                assert list((ROOT / "docs" / "decisions").glob(f"{int(number):04d}-*.md")), number
