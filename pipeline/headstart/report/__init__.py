@@ -7,9 +7,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from headstart.core.choices import MAPS
 from headstart.core.files import write_text
 from headstart.core.records import FeatureSet
-from headstart.report import page, plots, projection, tables, validation
+from headstart.report import page, plots, tables, validation
 from headstart.report.page import MATRIX_CLASSES, Companions
 
 __all__ = [
@@ -45,7 +46,7 @@ def render(results: dict[str, Any], predictions: list[dict[str, str]] | None = N
 
 
 def write_report(
-    folder: str | PathLike[str], stores: Sequence[FeatureSet] = (), how: str = projection.HOW[0]
+    folder: str | PathLike[str], stores: Sequence[FeatureSet] = (), map_method: str = MAPS[0]
 ) -> Path:
     """Write ``report.html`` from ``results.json`` and those tables beside it that exist.
 
@@ -55,7 +56,7 @@ def write_report(
         folder: the folder that ``headstart train-heads`` wrote.
         stores: what it was written from. The one that the best head reads gives thumbnails and
             the map; without it the page says that they are missing.
-        how: the map is made, one of `headstart.report.projection.HOW`.
+        map_method: one of `headstart.core.choices.MAPS`.
 
     Returns:
         The path of the page.
@@ -73,7 +74,7 @@ def write_report(
         tables.read_duplicates(folder / "duplicates.csv"),
         tables.read_history(folder / "history.json"),
         next((store for store in stores if store.digest == digest), None),
-        how,
+        map_method,
     )
     path = folder / "report.html"
     write_text(path, page.write(results, companions))

@@ -21,8 +21,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from headstart.core.choices import MAPS
 from headstart.core.records import SPLITS, FeatureSet
-from headstart.report import figures, formatting, projection, sections, tables, thumbnails_sheet
+from headstart.report import figures, formatting, sections, tables, thumbnails_sheet
 
 MATRIX_CLASSES = 40  # with more, a matrix is unreadable: the page lists the most confused pairs
 PAIRS_SHOWN = 30
@@ -44,7 +45,7 @@ class Companions:
         duplicates: images that occur more than once, by group.
         history: columns of the fine-tuning's history.
         data: the features that the best head reads.
-        how: the map is made, one of `headstart.report.projection.HOW`.
+        map_method: one of `headstart.core.choices.MAPS`.
     """
 
     answers: list[tables.Answer] | None = None
@@ -52,7 +53,7 @@ class Companions:
     duplicates: list[list[tables.Duplicate]] = field(default_factory=list)
     history: Mapping[str, Any] = field(default_factory=dict)
     data: FeatureSet | None = None
-    how: str = projection.HOW[0]
+    map_method: str = MAPS[0]
 
 
 def write(results: Mapping[str, Any], companions: Companions) -> str:
@@ -199,9 +200,9 @@ def _by_image(results: Mapping[str, Any], companions: Companions) -> dict[str, A
         "n_leaks": sum(map(tables.leaks, companions.duplicates)),
         "failed": [] if data is None else data.failures[:FAILURES_SHOWN],
         "album": thumbnails_sheet.make(
-            data, answers, listed, results["dataset"]["classes"], companions.how
+            data, answers, listed, results["dataset"]["classes"], companions.map_method
         ),
-        "map_method": _MAPS[companions.how],
+        "map_method": _MAPS[companions.map_method],
         "history": companions.history,
     }
 

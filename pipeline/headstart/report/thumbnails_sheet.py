@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from headstart.core.choices import MAPS
 from headstart.core.records import FeatureSet
 from headstart.datasets import images
 from headstart.datasets.images.thumbnails import thumbnail, webp
@@ -48,7 +49,7 @@ def make(
     answers: Sequence[Answer],
     listed: Sequence[str],
     classes: Sequence[str],
-    how: str = projection.HOW[0],
+    map_method: str = MAPS[0],
 ) -> Album:
     """Choose the images, beginning with errors and what lists name; then a random sample.
 
@@ -61,7 +62,7 @@ def make(
         answers: the best head's predictions for the test images.
         listed: paths that the page's lists name, the most interesting first.
         classes: of the comparison.
-        how: the map is made, one of `headstart.report.projection.HOW`.
+        map_method: one of `headstart.core.choices.MAPS`.
     """
     code = {name: number for number, name in enumerate(classes)}
     tested = {answer.path: answer for answer in answers}
@@ -79,7 +80,7 @@ def make(
     }
     thumbnails: dict[str, str] = {}
     if data is not None and len(chosen):
-        points = projection.project(data.features[chosen], how=how)
+        points = projection.project(data.features[chosen], method=map_method)
         document["x"], document["y"] = np.round(points, 4).T.tolist()
         if data.pixels is not None:
             document["sheet"] = _sheet(data.pixels[chosen])
