@@ -23,7 +23,8 @@ from headstart.core.parallel import available_cores
 from headstart.evaluation import learning_curve
 from headstart.features import store
 from headstart.heads import HEADS
-from headstart.heads.search import TrainingSet, stratified_folds
+from headstart.heads.folds import stratified_folds
+from headstart.heads.training_set import TrainingSet
 
 FOLDS = 5
 CLASSES = (1.0, 0.5, 0.3)  # shares of the classes, at least two

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from headstart.core import artifacts
 from headstart.core.choices import MAPS
 from headstart.core.files import write_text
 from headstart.core.records import FeatureSet
@@ -25,7 +26,6 @@ __all__ = [
 
 PLOTS = "plots"
 PLOT_FILES = tuple(f"{PLOTS}/{name}.svg" for name in plots.FIGURES)
-_RESULTS = "results.json"
 
 
 def render(results: dict[str, Any], predictions: list[dict[str, str]] | None = None) -> str:
@@ -66,17 +66,17 @@ def write_report(
         OutputError: the page cannot be written.
     """
     folder = Path(folder)
-    results = validation.read_results(folder / _RESULTS)
+    results = validation.read_results(folder / artifacts.RESULTS)
     digest = results["extraction"]["digest"]
     companions = Companions(
-        tables.read_answers(folder / "predictions.csv"),
-        tables.read_suspects(folder / "label_issues.csv"),
-        tables.read_duplicates(folder / "duplicates.csv"),
-        tables.read_history(folder / "history.json"),
+        tables.read_answers(folder / artifacts.PREDICTIONS),
+        tables.read_suspects(folder / artifacts.LABEL_ISSUES),
+        tables.read_duplicates(folder / artifacts.DUPLICATES),
+        tables.read_history(folder / artifacts.HISTORY),
         next((store for store in stores if store.digest == digest), None),
         map_method,
     )
-    path = folder / "report.html"
+    path = folder / artifacts.REPORT
     write_text(path, page.write(results, companions))
     return path
 
@@ -87,7 +87,7 @@ def store_paths(folder: str | PathLike[str]) -> list[Path]:
     Raises:
         InputError: ``results.json`` is missing, damaged or of another program.
     """
-    provenance = validation.read_results(Path(folder) / _RESULTS)["provenance"]
+    provenance = validation.read_results(Path(folder) / artifacts.RESULTS)["provenance"]
     return [Path(path) for path in provenance.get("stores", ())]
 
 
@@ -101,7 +101,7 @@ def write_plots(folder: str | PathLike[str]) -> list[Path]:
         InputError: ``results.json`` is missing, damaged or of another program.
         OutputError: a file cannot be written.
     """
-    results = validation.read_results(Path(folder) / _RESULTS)
+    results = validation.read_results(Path(folder) / artifacts.RESULTS)
     paths = [Path(folder) / name for name in PLOT_FILES]
     for path, draw in zip(paths, plots.FIGURES.values(), strict=True):
         write_text(path, draw(results))

@@ -60,6 +60,7 @@ def compare_tuned(
     protocol = outcome.protocol
     head = FittedHead(
         name=NAME,
+        title="fine-tuned network",
         params=facts,
         cv_accuracy=validation,
         cv_std=0.0,
@@ -67,6 +68,7 @@ def compare_tuned(
         estimator=estimator,
         seconds=seconds,
         out_of_fold=np.empty((0, len(first.classes))),
+        n_rows=len(protocol.train),
     )
     answers: NDArray[np.float64] = class_probabilities(
         estimator, take(second.features, protocol.test), len(first.classes)

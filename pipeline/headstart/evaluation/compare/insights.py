@@ -22,7 +22,7 @@ from headstart.evaluation.splits import Protocol
 from headstart.evaluation.splits.wording import utf8
 from headstart.heads import HEADS, sampling
 from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import TrainingSet
+from headstart.heads.training_set import TrainingSet
 
 NEAR_DUPLICATES = "near-duplicates"
 HELD_OUT = 4_000  # images of features on disk that a draw of the learning curve is scored on

@@ -55,7 +55,8 @@ from headstart.evaluation.splits.wording import class_names
 from headstart.heads import by_name
 from headstart.heads.baselines import MostFrequentClass, RawPixels
 from headstart.heads.folds import divisions, predefined
-from headstart.heads.search import FittedHead, TrainingSet, class_probabilities
+from headstart.heads.search import FittedHead, class_probabilities
+from headstart.heads.training_set import TrainingSet
 
 NAMED_GROUPS = "further images of the groups"
 
@@ -152,7 +153,7 @@ def compare(
             *warnings,
             *about_the_choice(heads),
             *about_perfection(heads, len(protocol.test)),
-            *about_size(best, len(protocol.train)),
+            *about_size(best),
         ],
         provenance=provenance(
             inputs_digest(stores, config, named_groups), dict(zip(names, stores, strict=True))
