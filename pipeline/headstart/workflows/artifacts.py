@@ -22,7 +22,8 @@ from headstart.core.artifacts import (
 )
 
 if TYPE_CHECKING:
-    from headstart.core.records import Comparison, FeatureSet
+    from headstart.core.records import FeatureSet
+    from headstart.core.results import Comparison
     from headstart.evaluation.compare import Outcome
 
 __all__ = [
@@ -103,6 +104,7 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
         summary,
         folder / MODEL,
         novelty.learn(take(data.features, train), data.label[train], rows.group[train]),
+        family=head.name,
     )
     bundle.write_companions(folder, comparison)
     return f"{MODEL}: {agreement}"

@@ -5,12 +5,39 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from headstart.backbones.inference.description import HEAD_INPUT, OUTPUT
+from headstart.backbones.inference.description import HEAD_INPUT, LABEL, OUTPUT, PROBABILITIES
 from headstart.models.bundle.distance import add_distance
 from headstart.models.novelty import Reference
 
+_HEAD = "head_"  # prefix of the head's names in the joined graph
 # The first onnxruntime that reads an opset (onnxruntime.ai/docs/reference/compatibility).
 _OLDEST_RUNTIME = {18: "1.14", 19: "1.15", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.22"}
+
+
+def finished_head(graph: Any, k: int) -> Any:  # noqa: ANN401 - ModelProto
+    """Return a head's graph with the outputs ``label`` and ``probabilities``, ``(n, k)``.
+
+    The label is the argmax for every head: scikit-learn's own label output breaks ties in ways
+    that differ from head to head.
+    """
+    from onnx import TensorProto, compose, helper
+
+    graph = compose.add_prefix(graph, _HEAD)
+    scores = graph.graph.output[-1].name
+    del graph.graph.output[:]
+    graph.graph.node.extend(
+        [
+            helper.make_node("Identity", [scores], [PROBABILITIES]),
+            helper.make_node("ArgMax", [scores], [LABEL], axis=1, keepdims=0),
+        ]
+    )
+    graph.graph.output.extend(
+        [
+            helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["n"]),
+            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", k]),
+        ]
+    )
+    return graph
 
 
 def joined(trunk: Any, head: Any, reference: Reference | None) -> Any:  # noqa: ANN401 - ModelProto
