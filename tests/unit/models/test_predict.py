@@ -83,7 +83,7 @@ class TestModel:
                 Model(tmp_path / name)
 
     def test_a_backbone_alone_is_no_classifier(self, tiny_backbone):
-        with pytest.raises(BackboneError, match=r"tiny.onnx is no classifier that Headstart wrot"):
+        with pytest.raises(BackboneError, match=r"tiny.onnx is not a classifier"):
             Model(tiny_backbone)
 
     @pytest.mark.parametrize("key", [METADATA, MODEL_METADATA])
@@ -94,7 +94,7 @@ class TestModel:
 
     def test_a_file_that_is_no_onnx(self, tmp_path):
         (tmp_path / "foreign.onnx").write_bytes(b"not ONNX")
-        with pytest.raises(BackboneError, match=r"foreign.onnx is no classifier that Headstart wr"):
+        with pytest.raises(BackboneError, match=r"foreign.onnx is not a classifier"):
             Model(tmp_path / "foreign.onnx")
 
     def test_a_description_that_does_not_fit_the_graph(self, rewritten, tiny_classifier, image):
