@@ -11,13 +11,13 @@ from typing import Any
 
 from headstart.backbones.layers import Layer
 from headstart.backbones.onnx_import import recipe as recipes
-from headstart.backbones.onnx_import.request import FILE, Order
+from headstart.backbones.onnx_import.request import FILE, ImportRequest
 from headstart.core import sandbox
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.records import Choice
 
 NAME = "onnx"
-_LAYERS = "headstart.backbones.onnx_import.steps:listed"
+_LAYERS = "headstart.backbones.onnx_import.steps:list_tensors"
 _IDENTITY = "headstart.backbones.onnx_import.steps:identify"
 
 
@@ -27,23 +27,23 @@ class Foreign:
 
     Attributes:
         path: the file.
-        order: what is to be made of it.
+        request: what is to be made of it.
         sha256: the hash of the file with its external data.
     """
 
     path: Path
-    order: Order
+    request: ImportRequest
     sha256: str
 
     @property
     def name(self) -> str:
         """The backbone's name."""
-        return self.order.name
+        return self.request.name
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides what an export would give."""
-        return self.order.to_json() | {"weights": self.sha256}
+        return self.request.to_json() | {"weights": self.sha256}
 
 
 def find(choice: Choice) -> Foreign:
@@ -64,7 +64,7 @@ def find(choice: Choice) -> Foreign:
     recipe = recipes.read(choice.preprocess) if choice.preprocess else None
     sha256 = str(sandbox.call(_IDENTITY, path, kind=FILE))
     name = f"{NAME}:{one_line(path.name)}"
-    return Foreign(path, Order(name, node or choice.layer, choice.pool, recipe), sha256)
+    return Foreign(path, ImportRequest(name, node or choice.layer, choice.pool, recipe), sha256)
 
 
 def list_layers(name: str, preprocess: str = "") -> list[Layer]:
@@ -75,8 +75,8 @@ def list_layers(name: str, preprocess: str = "") -> list[Layer]:
     """
     path, _ = split(name)
     recipe = recipes.read(preprocess).to_json() if preprocess else ""
-    found = sandbox.call(_LAYERS, path, kind=FILE, options=recipe)
-    return [Layer(**one | {"shape": tuple(one["shape"])}) for one in found]
+    documents = sandbox.call(_LAYERS, path, kind=FILE, options=recipe)
+    return [Layer(**document | {"shape": tuple(document["shape"])}) for document in documents]
 
 
 def split(name: str) -> tuple[Path, str]:

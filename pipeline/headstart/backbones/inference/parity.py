@@ -190,9 +190,9 @@ def _large_probe(pixels: NDArray[np.uint8], preprocess: Preprocess) -> dict[str,
     side = math.ceil(2 * images.KEPT * (max(resize) if isinstance(resize, tuple) else resize))
     if side > _LARGEST:
         return {}
-    at = np.linspace(0, len(pixels) - 1, side)
-    whole = np.minimum(at.astype(np.intp), len(pixels) - 2)
-    part = (at - whole)[:, None, None]
+    positions = np.linspace(0, len(pixels) - 1, side)
+    whole = np.minimum(positions.astype(np.intp), len(pixels) - 2)
+    part = (positions - whole)[:, None, None]
     rows = pixels[whole] * (1 - part) + pixels[whole + 1] * part
     rows = rows.transpose(1, 0, 2)
     both = rows[whole] * (1 - part) + rows[whole + 1] * part

@@ -113,8 +113,8 @@ def device_name(device: str) -> str:
         return _cpu_name()
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
-        return one_line(done.stdout.strip())
+        process = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+        return one_line(process.stdout.strip())
     except (OSError, subprocess.SubprocessError):  # the driver's tool is not everywhere
         return "GPU 0"
 
@@ -238,17 +238,17 @@ class Runner:
 
     def _run(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         several = OUTPUT in names and self._features != [OUTPUT]
-        wanted = [n for name in names for n in (self._features if name == OUTPUT else [name])]
+        outputs = [n for name in names for n in (self._features if name == OUTPUT else [name])]
         try:
             if self._turn is None:
-                values: list[NDArray[np.float32]] = self._session.run(wanted, {INPUT: images})
+                values: list[NDArray[np.float32]] = self._session.run(outputs, {INPUT: images})
             else:
                 with self._turn:
-                    values = self._session.run(wanted, {INPUT: images})
+                    values = self._session.run(outputs, {INPUT: images})
         except Exception as error:  # onnxruntime raises its own, unrelated, exception types
             raise RunnerError(f"inference failed: {one_line(error)}") from error
         if not several:
             return values
-        found = dict(zip(wanted, values, strict=True))
-        features = np.hstack([found[name] for name in self._features])
-        return [features if name == OUTPUT else found[name] for name in names]
+        by_name = dict(zip(outputs, values, strict=True))
+        features = np.hstack([by_name[name] for name in self._features])
+        return [features if name == OUTPUT else by_name[name] for name in names]

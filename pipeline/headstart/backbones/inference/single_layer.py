@@ -48,7 +48,7 @@ def one_layer(model: Path, number: int) -> Path:
 
     metadata = read_metadata(model)
     whole = read_backbone(metadata, model)
-    backbone = whole.alone()[number]
+    backbone = whole.split_layers()[number]
     key = hashlib.sha256(model.read_bytes() + f"layer {number} {VERSION}".encode()).hexdigest()
     path = user_cache_path("headstart") / "backbones" / f"layer-{key[:24]}.onnx"
     if path.is_file():

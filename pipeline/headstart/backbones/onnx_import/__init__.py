@@ -6,6 +6,6 @@
 - `recipe`: how images are prepared;
 - `load`: the file and its external data, nothing outside its folder;
 - `cut`: where it ends;
-- `wrap`: what is sewn on, in one version of ONNX's operators;
+- `wrap`: what is added before and after it, in one version of ONNX's operators;
 - `original`: the file as it was, fed by plain numpy code, to which the result is held.
 """

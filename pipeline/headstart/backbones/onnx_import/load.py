@@ -78,7 +78,8 @@ def read(path: Path) -> tuple[Any, str]:
 def opset_of(model: Any) -> int:  # noqa: ANN401 - ModelProto
     """Return the version of ONNX's own operators; 0 if none is named."""
     return max(
-        (one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0
+        (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        default=0,
     )
 
 

@@ -14,7 +14,7 @@ FILE = Kind("ONNX file", BackboneError, seconds=120, memory=6 << 30, copies=12)
 
 
 @dataclass(frozen=True)
-class Order:
+class ImportRequest:
     """What is to be made of a file.
 
     Attributes:
@@ -40,7 +40,7 @@ class Order:
         return dataclasses.asdict(self)
 
     @staticmethod
-    def from_json(document: dict[str, Any]) -> Order:
+    def from_json(document: dict[str, Any]) -> ImportRequest:
         """Rebuild what `to_json` gave."""
         recipe = document["recipe"]
-        return Order(**document | {"recipe": recipe and Recipe.from_json(recipe)})
+        return ImportRequest(**document | {"recipe": recipe and Recipe.from_json(recipe)})

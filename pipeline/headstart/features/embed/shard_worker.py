@@ -190,7 +190,7 @@ class _Shards:
         old = folder / task.old
         linked = bool(task.old) and _begin_with(old, path)
         care = Care(
-            held=self._contents.find if self._contents else lambda sha256: None,
+            stored=self._contents.find if self._contents else lambda sha256: None,
             suspects=begun.suspects,
             note=begun.note,
         )

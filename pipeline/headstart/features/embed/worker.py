@@ -80,13 +80,13 @@ class Care:
     """What a worker minds besides the images that it is given.
 
     Attributes:
-        held: finds features that need not be computed.
+        stored: finds features that need not be computed.
         suspects: numbers of images that had been begun when a process died: each is decoded by a
             process of its own.
         note: told of the images that are begun, before anything is done to them.
     """
 
-    held: Stored = field(default=lambda sha256: None)
+    stored: Stored = field(default=lambda sha256: None)
     suspects: Collection[int] = ()
     note: Callable[[Sequence[int]], None] = field(default=lambda numbers: None)
 
@@ -134,7 +134,7 @@ class Worker:
                 if not self._writer.claim(sha256):
                     outcomes.append(Outcome(number, sha256, state, embedded=False, error=""))
                     continue
-                if existing := self._care.held(sha256):
+                if existing := self._care.stored(sha256):
                     records.append(Record(sha256, state_key(ref.path, state), existing))
                     outcomes.append(Outcome(number, sha256, state, embedded=False, error=""))
                     continue

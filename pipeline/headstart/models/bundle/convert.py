@@ -1,7 +1,7 @@
 """A finished model in other arithmetic: the network converted, the head as it is, and measured.
 
 The network is taken out of the model and converted as `features --precision` does; head and
-distance are sewn behind it again. Both models then answer labelled images, and what they differ
+distance are joined to it again. Both models then answer labelled images, and what they differ
 in decides whether there is a file.
 """
 
