@@ -36,14 +36,12 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds.
+    """The images of a source.
 
     Attributes:
         root: the folder that image paths are relative to.
-        images: the images, in natural order of their paths.
-        classes: the class names, in natural order; a label's code is its index here.
-        ignored: how many files were passed over because they are no images, by reason.
-        name: how the user named the source.
+        classes: in natural order, as ``images`` are; a label's code is its index here.
+        ignored: how many files are not images, by reason.
         reader: reads the images where they are not files of their own.
     """
 
@@ -73,11 +71,7 @@ class Preprocess:
     policy: int = 3
 
     def __post_init__(self) -> None:
-        """Refuse what no image could be fitted to.
-
-        Raises:
-            ValueError: the sizes or the interpolation make no sense.
-        """
+        """Refuse impossible sizes and unknown interpolations with a ``ValueError``."""
         for crop, resize in zip(self.size, _pair(self.resize), strict=True):
             if not 1 <= crop <= resize:
                 raise ValueError(f"crop {self.crop} must lie between 1 and resize {self.resize}")
@@ -104,9 +98,9 @@ class Choice:
     """The backbone that a user asks for, in the user's words.
 
     Attributes:
-        name: a name from ``headstart backbones``, or the path of an exported ONNX file.
+        name: a name from ``headstart backbones``, or an exported ONNX file.
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
-        layer: a layer as the library spells it; empty means what its own classifier would get.
+        layer: a layer as the library spells it; empty means the input of its own classifier.
         pool: ``avg``, ``max``, ``gem``, ``cls`` or ``flatten``; empty means the layer's default.
         preprocess: how images are prepared for an ONNX file by others, see `graft.recipe.read`.
         layers: several layers in one pass, in place of ``layer``; ``pool`` is for each of them.
@@ -122,13 +116,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Part:
-    """One of several layers whose features are computed together.
-
-    Attributes:
-        layer: the layer, as in `Backbone.layer`.
-        pool: its pooling.
-        dim: its features per image.
-    """
+    """One of several layers whose features are computed together; see `Backbone`."""
 
     layer: str
     pool: str
@@ -140,24 +128,21 @@ class Backbone:
     """A pretrained network, cut at one layer, as the exported ONNX file describes itself.
 
     Attributes:
-        name: for instance ``efficientnet-lite0`` or ``timm:resnet50.a1_in1k``; ``+file`` at its end
-            means weights that the user gave, ``+random`` no training at all.
+        name: for instance ``efficientnet-lite0`` or ``timm:resnet50.a1_in1k``; a final ``+file``
+            means the user's own weights, ``+random`` no training at all.
         source: where architecture and weights come from.
         weights_sha256: hash of the weights file.
         licence: SPDX identifier of the weights' licence.
         layer: the layer whose output is pooled.
-        pool: the pooling.
         precision: the arithmetic of the exported graph: ``fp32``, ``fp16``, or ``int8+`` and the
             digest of the images that it was calibrated on and of the recipe.
         dim: features per image.
-        mean: per-channel mean, on the 0…1 scale; applied inside the graph.
-        std: per-channel standard deviation, on the 0…1 scale; applied inside the graph.
-        preprocess: what happens before the graph.
-        order: the channels' order in the network, ``RGB`` or ``BGR``; turned inside the graph, and
-            mean and deviation are given red first all the same.
-        parts: of a network with several layers as outputs, each of them, in the order in which they
-            are computed; a row of features is theirs one after the other, ``layer`` and ``pool``
-            name them all and ``dim`` is their sum. Empty for a network with one.
+        mean: per-channel mean, red first, on the 0…1 scale; applied inside the graph.
+        std: per-channel standard deviation, likewise.
+        order: the channels' order in the network, ``RGB`` or ``BGR``; converted inside the graph.
+        parts: the layers of a network with several as outputs, in the order of computation; a row
+            of features is theirs side by side, ``layer`` and ``pool`` name them all and ``dim`` is
+            their sum. Empty for a network with one output.
     """
 
     name: str
@@ -207,15 +192,12 @@ class Backbone:
 
     @property
     def warning(self) -> str:
-        """What everybody must be told who sees its results; empty if nothing."""
+        """What every reader of its results must know; empty if nothing."""
         return warning_about(self.name)
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Backbone:
-        """Rebuild from `to_json`'s document; a missing or unknown key is a ``TypeError``.
-
-        Layers whose features do not add up are a ``ValueError``.
-        """
+        """Rebuild from `to_json`'s document; a bad one is a ``TypeError`` or ``ValueError``."""
         values = dict(document)
         values["preprocess"] = Preprocess.from_json(values["preprocess"])
         values["mean"] = tuple(values["mean"])
@@ -246,7 +228,7 @@ class Extraction:
         """Say in one line how this extraction differs from another one's JSON document."""
         mine, theirs = flat(self.to_json()), flat(other)
         keys = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
-        if len(keys) > 1:  # what layers there are is told by their names
+        if len(keys) > 1:  # the layers' names say enough
             keys = [key for key in keys if key != "backbone.parts"]
         return "; ".join(
             f"{key}: {theirs.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
@@ -254,26 +236,22 @@ class Extraction:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FeatureSet:
     """The rows of a feature store. Features and miniatures of a large one may stay on disk.
 
     Attributes:
         features: ``(n, d) float32``.
-        path: n names, as in `ImageRef.path`.
         label: ``(n,) int32`` codes into ``classes``, -1 where unknown.
-        split: n split names.
+        split: ``train``, ``validation``, ``test`` or empty, for each of n images.
         sha256: ``(n, 32) uint8``, hash of each image file's bytes.
-        classes: the class names.
-        extraction: the identity document of `Extraction.to_json`.
-        digest: the hash of that document.
+        extraction: the document of `Extraction.to_json`; ``digest`` is its hash.
         pixels: ``(n, 32, 32, 3) uint8`` miniatures of the crops, or None if the store has none.
         failures: ``(path, reason)`` of the images that could not be embedded.
-        name: the source of the images, in short.
-        model: the backbone's ONNX file that made the features; it may be gone by now.
-        weights: the user's own weights file that was exported then; empty if none was given.
-        source: the source of the images as the user named it; they may be gone by now.
-        run: what the last run that embedded something says of itself (JSON).
+        model: the backbone's ONNX file that computed the features; it may no longer exist.
+        weights: the user's own weights file; empty if there was none.
+        source: as the user named it; it may no longer exist.
+        run: facts about the last run that embedded something (JSON).
     """
 
     features: Features
@@ -292,116 +270,30 @@ class FeatureSet:
     source: str = ""
     run: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        rows, dim = self.features.shape
+        return (
+            f"FeatureSet({self.name!r}: {rows:,} images, {len(self.classes):,} classes, "
+            f"{dim:,} features)"
+        )
 
-@dataclass(frozen=True)
-class HeadResult:
-    """How one head did. Attributes are named as in ``results.json``.
+    def __len__(self) -> int:
+        return len(self.path)
 
-    Scores are of the test split; an interval is a 95 % bootstrap interval, as ``(low, high)``.
+    @property
+    def paths(self) -> list[str]:
+        """The images' names, relative to their source."""
+        return self.path
 
-    Attributes:
-        name: the family, for instance ``linear-svm``.
-        title: its display name, for instance ``linear SVM``.
-        params: the hyper-parameters that the search chose.
-        cv_accuracy: mean accuracy over the folds, at the chosen parameters; with a predefined
-            validation split, the accuracy on it.
-        cv_std: its standard deviation over the folds.
-        test_accuracy: accuracy on the test split, scored once.
-        test_accuracy_ci: its interval.
-        macro_f1: unweighted mean of the classes' F1.
-        log_loss: mean negative log-probability of the true class, in nats.
-        seconds: wall time of search and refit.
-        verdict: ``best``; ``worse`` where the interval of ``difference`` lies below 0, else
-            ``tie``; empty for a baseline.
-        confusion: counts, rows true, columns predicted: ``(k, k)`` lists, or with many classes
-            ``{"shape": [k, k], "cells": [[true, predicted, count], ...]}`` without the zeros.
-        grid: each candidate tried, as ``{"params", "cv_accuracy", "cv_std"}``.
-        backbone: whose features it reads; empty for a baseline.
-        approximation: what was done in place of the exact method; empty if nothing.
-        balanced_accuracy: unweighted mean of the classes' recalls.
-        roc_auc: mean area under the ROC curves of each class against the rest; None if there is
-            one class only.
-        ece: expected calibration error.
-        intervals: of ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``roc_auc`` and ``ece``.
-        per_class: ``precision``, ``recall``, ``f1`` and ``support`` as lists in the order of the
-            classes; None where a ratio has nothing below it.
-        reliability: ``images``, ``confidence`` and ``accuracy`` by bins of confidence.
-        predict_seconds: wall time of the probabilities of all test images, from features.
-        difference: test accuracy minus the best head's; None for the best and for baselines.
-        difference_ci: its interval, from the same resampled images for both.
-        mcnemar_p: exact two-sided p-value that the two are right equally often.
-        test_accuracy_without_leakage: accuracy on the test images that share no group with a
-            training image; None if all do, or none.
-        test_accuracy_without_leakage_ci: its interval.
-    """
+    @property
+    def labels(self) -> list[str | None]:
+        """The images' classes; None where unknown."""
+        return [self.classes[code] if code >= 0 else None for code in self.label.tolist()]
 
-    name: str
-    params: dict[str, Any]
-    cv_accuracy: float
-    cv_std: float
-    test_accuracy: float
-    test_accuracy_ci: tuple[float, float]
-    macro_f1: float
-    log_loss: float
-    seconds: float
-    verdict: str
-    confusion: list[list[int]] | dict[str, Any]
-    title: str = ""
-    grid: list[dict[str, Any]] = field(default_factory=list)
-    backbone: str = ""
-    approximation: str = ""
-    balanced_accuracy: float | None = None
-    roc_auc: float | None = None
-    ece: float | None = None
-    intervals: dict[str, tuple[float, float] | None] = field(default_factory=dict)
-    per_class: dict[str, list[Any]] = field(default_factory=dict)
-    reliability: dict[str, list[Any]] = field(default_factory=dict)
-    predict_seconds: float | None = None
-    difference: float | None = None
-    difference_ci: tuple[float, float] | None = None
-    mcnemar_p: float | None = None
-    test_accuracy_without_leakage: float | None = None
-    test_accuracy_without_leakage_ci: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The outcome of `headstart.evaluation.compare`: what ``results.json`` holds.
-
-    Attributes:
-        dataset: name, classes, images by split and class, failures, how the test split was made.
-        extraction: the extraction document and digest of the store that the best head reads.
-        protocol: folds, seed, what was tuned on what, how often the test split was used.
-        heads: the trained heads, best first.
-        baselines: most-frequent class, and raw pixels when a store has them.
-        best: the name of the head with the highest cross-validated accuracy, the first of
-            ``heads``.
-        warnings: plain sentences that a reader must see.
-        provenance: software versions, machine, time, the inputs' digest.
-        best_backbone: whose features the best head reads.
-        backbones: one entry a store, in the order given: ``backbone``, ``digest``, ``document``
-            (the extraction), ``dim`` and ``scores``, the figures by which a backbone can be chosen
-            before any head is trained.
-        insights: what else the features told, by name.
-    """
-
-    dataset: dict[str, Any]
-    extraction: dict[str, Any]
-    protocol: dict[str, Any]
-    heads: list[HeadResult]
-    baselines: list[HeadResult]
-    best: str
-    warnings: list[str]
-    provenance: dict[str, Any]
-    best_backbone: str = ""
-    backbones: list[dict[str, Any]] = field(default_factory=list)
-    insights: dict[str, Any] = field(default_factory=dict)
-
-    SCHEMA = 2
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document that ``results.json`` holds."""
-        return {"schema": self.SCHEMA} | dataclasses.asdict(self)
+    @property
+    def splits(self) -> list[str]:
+        """The images' splits: ``train``, ``validation``, ``test`` or empty."""
+        return self.split
 
 
 def warning_about(backbone: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,12 @@ from headstart.core.errors import ImageError
 from headstart.core.records import Listing
 from headstart.datasets import images
 from headstart.features.store import FileState, Record, StoreWriter, state_key
+from headstart.features.store.columns import image_values
 
 _WILD = "the network returned values that are not finite"
 
-Held = Callable[[bytes], tuple[NDArray[np.float32], NDArray[np.uint8]] | None]
-"""Gives features and miniature of a content that another file of the same store holds."""
+Stored = Callable[[bytes], Mapping[str, NDArray[Any]] | None]
+"""Finds the computed columns of a content that another file of the same store has."""
 
 
 class Outcome(NamedTuple):
@@ -42,7 +43,7 @@ class _Decoded(NamedTuple):
     number: int
     sha256: bytes
     state: FileState
-    miniature: NDArray[np.uint8]
+    values: dict[str, Any]
 
 
 class Clock:
@@ -85,7 +86,7 @@ class Care:
         note: told of the images that are begun, before anything is done to them.
     """
 
-    held: Held = field(default=lambda sha256: None)
+    held: Stored = field(default=lambda sha256: None)
     suspects: Collection[int] = ()
     note: Callable[[Sequence[int]], None] = field(default=lambda numbers: None)
 
@@ -134,17 +135,17 @@ class Worker:
                     outcomes.append(Outcome(number, sha256, state, embedded=False, error=""))
                     continue
                 if existing := self._care.held(sha256):
-                    records.append(Record(sha256, state_key(ref.path, state), *existing))
+                    records.append(Record(sha256, state_key(ref.path, state), existing))
                     outcomes.append(Outcome(number, sha256, state, embedded=False, error=""))
                     continue
                 decode = images.decode if number not in self._care.suspects else images.decode_apart
                 crop = decode(data, self._runner.backbone.preprocess)
-                miniature = images.miniature(crop)
+                values = image_values(crop)
                 clock.stop("decode")
             except ImageError as error:
                 outcomes.append(Outcome(number, sha256, state, embedded=False, error=str(error)))
                 continue
-            yield _Decoded(number, sha256, state, miniature), crop
+            yield _Decoded(number, sha256, state, values), crop
 
     def _keep(
         self,
@@ -160,4 +161,4 @@ class Worker:
             )
             if usable:
                 key = state_key(self._listing.images[image.number].path, image.state)
-                records.append(Record(image.sha256, key, row, image.miniature))
+                records.append(Record(image.sha256, key, {"features": row} | image.values))
