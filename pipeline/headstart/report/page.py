@@ -118,9 +118,7 @@ def _head_view(
         "label": formatting.label(title),
         "settings": [f"{key} = {formatting.value(value)}" for key, value in head["params"].items()],
         "dot": axis.position(accuracy) if axis.low <= accuracy <= axis.high else "",
-        "whisker": (axis.position(low), axis.position(high))
-        if high > axis.low and low < axis.high
-        else None,
+        "whisker": (axis.position(low), axis.position(high)) if visible else None,
         "beyond": "below" if accuracy < axis.low else "above",
         "columns": columns,
         "grid": grid,
