@@ -390,11 +390,7 @@ def _prove(
     called: str,
     notes: Sequence[str],
 ) -> Parity:
-    """Hold the graph's features to those of the original, each layer by itself.
-
-    Raises:
-        BackboneError: they differ.
-    """
+    """Hold the graph's features to those of the original, each layer by itself."""
     # One batch of one and one of the rest: a graph that only fits the example's batch fails here.
     features = np.concatenate([runner.embed(images[:1]), runner.embed(images[1:])])
     backbone = runner.backbone

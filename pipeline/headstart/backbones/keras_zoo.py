@@ -285,11 +285,7 @@ def _with_classifier(
 
 
 def _before_classifier(model: Any) -> Any:  # noqa: ANN401 - a Keras tensor
-    """Return what the classifier gets.
-
-    Raises:
-        BackboneError: there is none at the end.
-    """
+    """Return what the classifier gets."""
     for layer in reversed(model.layers):
         if type(layer).__name__ in ("Dense", "Conv2D"):
             return layer.input
@@ -350,9 +346,6 @@ def _preparation(
 
     They are read off what the ``preprocess_input`` beside a network does to black, red, green and
     blue; noise proves that it does no more than that.
-
-    Raises:
-        BackboneError: it does.
     """
     prepare = sys.modules[function.__module__].preprocess_input
 

@@ -215,11 +215,7 @@ def _hash(text: str) -> bytes:
 def _candidates(
     config: ChooseConfig, notice: Callable[[str], None]
 ) -> tuple[list[Choice], list[str]]:
-    """Return what is tried, and the names of what is not because it is not at hand.
-
-    Raises:
-        BackboneError: there is nothing to try.
-    """
+    """Return what is tried, and the names of what is not because it is not at hand."""
     choices = [Choice(name) if isinstance(name, str) else name for name in config.named]
     named = {choice.name for choice in choices if not choice.weights}
     entries = backbones.available(config.query, notice) if config.at_hand else []
@@ -297,11 +293,7 @@ def _compare(
 
 
 def _enough(rows: list[int], refs: Sequence[ImageRef]) -> list[int]:
-    """Leave out classes that have too few images for the folds.
-
-    Raises:
-        InputError: fewer than two are left.
-    """
+    """Leave out classes that have too few images for the folds."""
     labels = [refs[row].label for row in rows]
     counts = {label: labels.count(label) for label in set(labels)}
     kept = [row for row in rows if counts[refs[row].label] >= FOLDS]

@@ -187,9 +187,6 @@ class Runner:
         """Return the most images, `GPU_BATCH` halved as often as need be, that fit at once.
 
         Found by trying: what a network needs depends on the kernels, and others may use the GPU.
-
-        Raises:
-            RunnerError: not even one image can be inferred.
         """
         batch = GPU_BATCH
         while True:

@@ -39,11 +39,7 @@ class Original:
     _pool: str = ""
 
     def __post_init__(self, part: Any) -> None:  # noqa: ANN401 - ModelProto
-        """Open it.
-
-        Raises:
-            BackboneError: onnxruntime refuses it.
-        """
+        """Open it."""
         copy = self.folder / "original.onnx"
         try:
             copy.write_bytes(part.SerializeToString())
