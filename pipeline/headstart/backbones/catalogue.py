@@ -70,13 +70,7 @@ class Entry:
 
 
 def kept(provider: str, version: str, ask: Callable[[], Sequence[Entry]]) -> list[Entry]:
-    """Return a provider's entries, asking the library only if this version never was.
-
-    Args:
-        provider: its name.
-        version: of the libraries that would be asked.
-        ask: returns the entries, however long it takes.
-    """
+    """Return a provider's entries, asking the library only if this version never was."""
     name = f"{provider}-{version}-{VERSION}.json".replace("/", "-")
     path = user_cache_path("headstart") / "catalogue" / name
     shipped = files("headstart.backbones") / f"{provider}-{version}.json"

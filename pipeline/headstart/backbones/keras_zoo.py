@@ -186,11 +186,6 @@ def _settled(keras: Any, get_file: Callable[..., str], load: bool = True) -> Ite
 
     Only a builder that is given published weights makes the layers that belong to them. Names that
     Keras counts begin anew, so that a layer is called the same in every process.
-
-    Args:
-        keras: the package.
-        get_file: in place of Keras' download, with ``fname`` and ``origin``; returns the path.
-        load: whether the weights are loaded.
     """
     from keras.src.utils import file_utils
 

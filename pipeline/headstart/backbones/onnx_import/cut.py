@@ -178,9 +178,6 @@ def _linear(graph: Graph, name: str) -> tuple[str, int, bool] | None:
 def check_operators(nodes: Sequence[Any]) -> None:
     """Refuse what onnxruntime does not compute by itself, and what might never end.
 
-    Args:
-        nodes: those that are kept.
-
     Raises:
         BackboneError: names the operators.
     """

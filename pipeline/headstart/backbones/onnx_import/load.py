@@ -23,9 +23,6 @@ _ELEMENTS = 1 << 29  # of one tensor
 def read(path: Path) -> tuple[Any, str]:
     """Return a model with all its data inside, and the hash of the file and that data.
 
-    Args:
-        path: the ``.onnx`` file.
-
     Returns:
         ``ModelProto`` and SHA-256 in hex: the file's own, or where its weights lie in further
         files, that of all their hashes.

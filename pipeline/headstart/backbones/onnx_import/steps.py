@@ -39,12 +39,6 @@ class Imported:
 def import_network(path: Path, folder: Path, request: ImportRequest, opset: int) -> Imported:
     """Make a backbone of a file.
 
-    Args:
-        path: the file.
-        folder: for a copy of what it computes.
-        request: what to make of it.
-        opset: version of ONNX's operators in the result.
-
     Raises:
         BackboneError: the file is broken, hostile, or no network of images.
     """

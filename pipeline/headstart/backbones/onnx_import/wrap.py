@@ -285,13 +285,6 @@ def _same(part: Any, first: int, second: int) -> bool:  # noqa: ANN401 - ModelPr
 def wrap(part: Any, image_input: Input, recipe: Recipe, layer: Layer, pool: str) -> Any:  # noqa: ANN401
     """Put the normalisation before a part and the pooling behind it.
 
-    Args:
-        part: from `to_opset`.
-        image_input: its input.
-        recipe: how images are prepared for it.
-        layer: its output.
-        pool: of `headstart.backbones.layers.POOLS`.
-
     Returns:
         ``ModelProto`` from ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
 
