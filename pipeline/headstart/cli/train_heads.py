@@ -19,7 +19,8 @@ from headstart.cli.options import FILE, STORE, as_json, hooks, map_how, print_js
 from headstart.core.choices import IN_MEMORY, SMALL_CLASSES, VALIDATION
 from headstart.core.errors import InputError, one_line
 from headstart.core.files import make_folder
-from headstart.core.records import Comparison, FeatureSet
+from headstart.core.records import FeatureSet
+from headstart.core.results import Comparison
 from headstart.core.rows import take
 from headstart.evaluation import compare
 from headstart.features import store

@@ -103,10 +103,8 @@ def store_paths(folder: Path) -> list[Path]:
     Raises:
         InputError: ``results.json`` is missing, damaged or of another program.
     """
-    named = validation.read_results(folder / "results.json")["provenance"].get("stores")
-    if not isinstance(named, list):
-        return []
-    return [Path(path) for path in named if isinstance(path, str)]
+    provenance = validation.read_results(folder / "results.json")["provenance"]
+    return [Path(path) for path in provenance.get("stores", ())]
 
 
 def write_plots(folder: Path) -> list[Path]:

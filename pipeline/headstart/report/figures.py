@@ -63,7 +63,7 @@ def title(results: Mapping[str, Any], name: str) -> str:
 def cells(confusion: Sequence[Sequence[int]] | Mapping[str, Any]) -> Cells:
     """Return the cells of a confusion matrix in either form of `HeadResult.confusion`."""
     if isinstance(confusion, Mapping):
-        counts = {(true, predicted): n for true, predicted, n in confusion["cells"] if n}
+        counts = {(int(true), int(answer)): n for true, answer, n in confusion["cells"] if n}
     else:
         counts = {(i, j): n for i, row in enumerate(confusion) for j, n in enumerate(row) if n}
     support: Counter[int] = Counter()

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.records import Comparison, FeatureSet
+from headstart.core.records import FeatureSet
+from headstart.core.results import Comparison
 from headstart.core.rows import take
 from headstart.evaluation.compare.alignment import align, backbone_names
 from headstart.evaluation.compare.config import CompareConfig

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.records import FeatureSet, HeadResult
+from headstart.core.records import FeatureSet
+from headstart.core.results import HeadResult
 from headstart.evaluation import metrics
 from headstart.heads import HEADS
 from headstart.heads.search import FittedHead

@@ -12,7 +12,7 @@ from typing import Any
 
 from headstart.core.errors import one_line
 from headstart.core.files import write_text
-from headstart.core.records import Comparison, HeadResult
+from headstart.core.results import Comparison, HeadResult
 
 CARD = "MODEL_CARD.md"
 EXAMPLE = "predict_example.py"
