@@ -30,7 +30,8 @@ import onnx
 from headstart import backbones, datasets
 from headstart.backbones import export
 from headstart.backbones.inference import precision_choice, quantization
-from headstart.backbones.inference.runner import CPU_BATCH, INPUT, OUTPUT, Runner, open_session
+from headstart.backbones.inference.description import INPUT, OUTPUT
+from headstart.backbones.inference.runner import CPU_BATCH, Runner, open_session
 from onnx import helper, numpy_helper
 from onnxruntime.quantization.shape_inference import quant_pre_process
 

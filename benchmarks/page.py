@@ -1,4 +1,4 @@
-"""The page of a benchmark, docs/benchmarks/SCRIPT.md, and how ``--write`` puts results on it.
+"""The page of a benchmark in docs/benchmarks, and how ``--write`` puts results on it.
 
 A page says in prose what is measured and how to read it, and has one or more sections of results,
 each between the comments ``<!-- begin: NAME -->`` and ``<!-- end: NAME -->``. ``--write`` replaces

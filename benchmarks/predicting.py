@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 
 import page
-from headstart import EmbedConfig, load_model
-from headstart.features.embed import embed
+from headstart import load_model
+from headstart.features.embed import EmbedConfig, embed
 from headstart.models.predict import predict
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import page
-from headstart import CompareConfig, report
+from headstart import report
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
-from headstart.evaluation.compare import compare, write_results
+from headstart.evaluation.compare import CompareConfig, compare, write_results
 
 CLASSES = 50
 DIM = 32

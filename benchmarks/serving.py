@@ -120,7 +120,7 @@ def serve_one(path: str, how: str) -> None:
     model = load_model(path)
     listener = serve.listen("127.0.0.1", 0)
     batcher = Batcher(model, available_cores(), None if how == "batched" else 1)
-    application = app.build(model, path, batcher, (None, ""), app.Limits())
+    application = app.build(app.Service(model, path, batcher))
     number = listener.getsockname()[1]
     serve.server(application, lambda: print(number, flush=True)).run([listener])
 

@@ -32,7 +32,8 @@ import numpy as np
 import onnxruntime as ort
 import page
 import photos
-from headstart.backbones.inference.runner import INPUT, OUTPUT, Runner
+from headstart.backbones.inference.description import INPUT, OUTPUT
+from headstart.backbones.inference.runner import Runner
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import images
 from rich.console import Console

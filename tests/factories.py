@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 from headstart.backbones.inference import parity
-from headstart.backbones.inference.runner import (
+from headstart.backbones.inference.description import (
     HEAD_INPUT,
     INPUT,
     LABEL,
@@ -25,8 +25,8 @@ from headstart.backbones.inference.runner import (
     MODEL_METADATA,
     OUTPUT,
     PROBABILITIES,
-    Runner,
 )
+from headstart.backbones.inference.runner import Runner
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
 from headstart.core.results import (
     Comparison,

@@ -1,35 +1,112 @@
 """Headstart: an honest image classifier from a folder of photos, without training a network.
 
-Importing this package loads no torch, no onnxruntime and no scikit-learn: each stage imports
-what it needs when it runs. docs/tutorial.md shows the names below at work.
+    import headstart as hs
+
+    features = hs.extract_features("photos", "photos.h5")
+    result = hs.train_heads(features, "results")
+    result.leaderboard()
+
+Importing this package loads no library: each function imports what it needs when it runs.
+docs/tutorial.md shows the names below in use.
 """
 
+from __future__ import annotations
+
+import sys
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.core.errors import HeadstartError
+    from headstart.features.embed import Hooks
+    from headstart.features.feature_store import FeatureStore
+    from headstart.features.image_embedder import ImageEmbedder
+    from headstart.workflows.backbones import (
+        choose_backbone,
+        export_backbone,
+        list_backbones,
+        list_layers,
+    )
+    from headstart.workflows.features import (
+        export_features,
+        extract_features,
+        verify,
+        write_demo_data,
+    )
+    from headstart.workflows.finetuning import advise_finetuning, finetune
+    from headstart.workflows.heads import train_heads
+    from headstart.workflows.models import export_model, load_model, predict, serve
+    from headstart.workflows.reports import write_report
+    from headstart.workflows.result import Result
 
 __version__ = "0.1.0"
 
-_API = {  # name: where it comes from
-    "embed": "headstart.features.embed:embed",
-    "EmbedConfig": "headstart.features.embed:EmbedConfig",
-    "FeatureStore": "headstart.features.feature_store:FeatureStore",
-    "compare": "headstart.evaluation.compare:compare",
-    "CompareConfig": "headstart.evaluation.compare:CompareConfig",
-    "load_model": "headstart.models.classifier:load_model",
-    "predict": "headstart.models.predict:predict",
-    "ImageEmbedder": "headstart.features.image_embedder:ImageEmbedder",
-    "export_features": "headstart.features.export_table:export_features",
-    "HeadstartError": "headstart.core.errors:HeadstartError",
+_API = {  # name: the module that it comes from
+    "extract_features": "workflows.features",
+    "FeatureStore": "features.feature_store",
+    "ImageEmbedder": "features.image_embedder",
+    "train_heads": "workflows.heads",
+    "Result": "workflows.result",
+    "finetune": "workflows.finetuning",
+    "advise_finetuning": "workflows.finetuning",
+    "load_model": "workflows.models",
+    "predict": "workflows.models",
+    "serve": "workflows.models",
+    "verify": "workflows.features",
+    "list_backbones": "workflows.backbones",
+    "list_layers": "workflows.backbones",
+    "choose_backbone": "workflows.backbones",
+    "export_backbone": "workflows.backbones",
+    "export_model": "workflows.models",
+    "export_features": "workflows.features",
+    "write_report": "workflows.reports",
+    "write_demo_data": "workflows.features",
+    "Hooks": "features.embed",
+    "HeadstartError": "core.errors",
 }
-__all__ = [*_API]
+__all__ = [
+    "FeatureStore",
+    "HeadstartError",
+    "Hooks",
+    "ImageEmbedder",
+    "Result",
+    "advise_finetuning",
+    "choose_backbone",
+    "export_backbone",
+    "export_features",
+    "export_model",
+    "extract_features",
+    "finetune",
+    "list_backbones",
+    "list_layers",
+    "load_model",
+    "predict",
+    "serve",
+    "train_heads",
+    "verify",
+    "write_demo_data",
+    "write_report",
+]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-    if name not in _API:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _API[name].partition(":")
-    return getattr(import_module(module), attribute)
+class _Package(ModuleType):
+    """The package, whose function `finetune` is not hidden by the room of the same name."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+        if name not in _API:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"headstart.{_API[name]}"), name)
+        setattr(self, name, value)
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Importing the room `headstart.finetune` would put the module in the function's place.
+        if not (name in _API and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *_API})
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_API})
+sys.modules[__name__].__class__ = _Package

@@ -111,3 +111,12 @@ def test_the_overview_is_short_and_leads_to_every_room():
 
 def test_the_readme_is_short():
     assert len(text_of(ROOT / "README.md").splitlines()) <= 200
+
+
+def test_the_documents_that_the_code_names_exist():
+    for folder in ("pipeline", "benchmarks", "tests"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for name in re.findall(r"\bdocs/[\w/-]+\.(?:md|html)\b", text_of(file)):
+                assert (ROOT / name).is_file(), f"{file.name}: {name}"
+            for number in re.findall(r"docs/decisions [a-z ]*\((\d+)\)", text_of(file)):
+                assert list((ROOT / "docs" / "decisions").glob(f"{int(number):04d}-*.md")), number

@@ -27,6 +27,12 @@ def test_the_commands_run_in_order(tmp_path):
         assert done.returncode == 0, f"{line}: {done.stderr}"
     for name in ("results.json", "report.html", "predictions.csv", "model.onnx"):
         assert (tmp_path / "results" / name).is_file()
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "logistic-regression" in done.stdout
 
 
 def test_the_make_targets_exist():

@@ -194,7 +194,7 @@ class TestKilled:
         kept = run.finished()
         run.process.send_signal(number)
         run.end(code)
-        assert run.errors.splitlines()[-1].endswith("the same command continues")
+        assert run.errors.splitlines()[-1].endswith("run the same command to resume")
         assert run.finished() >= kept
         summary = Run(photos, tmp_path / "s", tiny_backbone).end()
         assert summary["embedded"] < IMAGES

@@ -196,7 +196,7 @@ def test_signals_at_random_moments_keep_what_is_done(place, number, code):
         assert "Traceback" not in place.errors
         if done["code"]:
             stopped += 1
-            assert place.errors.splitlines()[-1].endswith("the same command continues")
+            assert place.errors.splitlines()[-1].endswith("run the same command to resume")
         place.settle()
     assert stopped >= 12
 

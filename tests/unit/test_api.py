@@ -1,18 +1,19 @@
 """The library: names, the store as an object, the transformer, the table, saved heads."""
 
+import ast
 import csv
+import inspect
 import pickle
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import headstart
+import headstart as hs
 import numpy as np
 import pytest
 from headstart import FeatureStore, ImageEmbedder, export_features
 from headstart.core.errors import HeadstartError, InputError
-from headstart.features.embed import embed
 from headstart.heads import HEADS, saving
 from headstart.heads.folds import stratified_folds
 from headstart.heads.training_set import TrainingSet
@@ -25,27 +26,67 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory, tiny_backbone, write_image):
-    folder = tmp_path_factory.mktemp("api")
+def photos(tmp_path_factory, write_image):
+    folder = tmp_path_factory.mktemp("api") / "photos"
     for label in ("bark", "cloth"):
         for number in range(8):
-            write_image(folder / "photos" / label / f"{number}.png", hash(label) % 97 + number)
-    embed(str(folder / "photos"), folder / "s.h5", headstart.EmbedConfig(str(tiny_backbone)))
-    return FeatureStore(folder / "s.h5")
+            write_image(folder / label / f"{number}.png", hash(label) % 97 + number)
+    return folder
 
 
-def photos(store):
+@pytest.fixture(scope="module")
+def store(photos, tiny_backbone):
+    out = photos.parent / "s.h5"
+    return FeatureStore(hs.extract_features(photos, out, backbone=tiny_backbone, hooks=hs.Hooks()))
+
+
+def paths(store):
     return [str(store.path.parent / "photos" / path) for path in store.paths]
 
 
-def test_every_name_is_there_and_importing_loads_nothing(fresh_python):
-    assert all(callable(getattr(headstart, name)) for name in headstart.__all__)
-    assert set(headstart.__all__) <= set(dir(headstart))
+def test_every_name_is_a_function_or_a_class_with_a_signature():
+    assert sorted(hs._API) == hs.__all__
+    assert set(hs.__all__) <= set(dir(hs))
+    for name in hs.__all__:
+        value = getattr(hs, name)
+        assert inspect.isfunction(value) or inspect.isclass(value), name
+        assert value.__doc__
+        if inspect.isfunction(value):
+            kinds = {parameter.kind for parameter in inspect.signature(value).parameters.values()}
+            assert kinds <= {
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                inspect.Parameter.KEYWORD_ONLY,
+            }
     with pytest.raises(AttributeError):
-        _ = headstart.nothing
-    script = "import json, sys, pipeline; print(json.dumps(sorted(sys.modules)))"
-    loaded = set(fresh_python(script))
-    assert not {"torch", "numpy", "sklearn", "onnxruntime", "h5py", "click"} & loaded
+        _ = hs.nothing
+
+
+def test_type_checkers_see_the_names():
+    tree = ast.parse(Path(hs.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imported = {
+        alias.name: node.module.removeprefix("headstart.")
+        for node in block.body
+        for alias in node.names
+    }
+    assert imported == hs._API
+
+
+def test_importing_loads_nothing(fresh_python):
+    heavy = {"torch", "numpy", "sklearn", "onnxruntime", "h5py", "click", "PIL", "rich"}
+    script = "import json, sys, headstart; dir(headstart); print(json.dumps(sorted(sys.modules)))"
+    assert not heavy & set(fresh_python(script))
+    script = "import json, sys, headstart.workflows, headstart.workflows.heads as heads\n"
+    script += "heads.train_heads; print(json.dumps(sorted(sys.modules)))"
+    assert not heavy & set(fresh_python(script))
+
+
+def test_the_function_is_not_hidden_by_the_room_of_its_name(fresh_python):
+    script = """
+        import headstart.finetune.config, headstart as hs, inspect, json
+        print(json.dumps(inspect.isfunction(hs.finetune)))
+    """
+    assert fresh_python(script) is True
 
 
 def test_a_store_as_an_object(store):
@@ -56,7 +97,7 @@ def test_a_store_as_an_object(store):
 def test_the_transformer_makes_the_store_s_features(store, tiny_backbone):
     embedder = ImageEmbedder(str(tiny_backbone), workers=2)
     again = pickle.loads(pickle.dumps(clone(embedder)))
-    np.testing.assert_array_equal(again.fit_transform(photos(store)), store.features)
+    np.testing.assert_array_equal(again.fit_transform(paths(store)), store.features)
     assert again.get_params()["backbone"] == str(tiny_backbone)
     assert len(again.get_feature_names_out()) == store.features.shape[1]
     assert again.transform([]).shape == (0, store.features.shape[1])
@@ -77,10 +118,10 @@ def test_the_transformer_names_a_bad_image(tiny_backbone, tmp_path):
 def test_in_a_grid_search_every_set_is_embedded_once(store, tiny_backbone, tmp_path):
     steps = [("embed", ImageEmbedder(str(tiny_backbone))), ("head", LogisticRegression())]
     search = GridSearchCV(Pipeline(steps, memory=str(tmp_path)), {"head__C": [0.1, 1, 10]}, cv=2)
-    search.fit(photos(store), store.labels)
+    search.fit(paths(store), store.labels)
     # Two folds and all: three fits, however many candidates.
     assert len(list(tmp_path.rglob("output.pkl"))) == 3
-    assert set(search.predict(photos(store))) <= {"bark", "cloth"}
+    assert set(search.predict(paths(store))) <= {"bark", "cloth"}
 
 
 def test_check_estimator_as_far_as_paths_let_it(fresh_python):
@@ -100,7 +141,7 @@ def test_check_estimator_as_far_as_paths_let_it(fresh_python):
 @pytest.mark.parametrize("to", ["parquet", "npy", "csv"])
 def test_a_table_holds_the_store(store, to, tmp_path):
     out = tmp_path / f"t.{to}"
-    written = export_features(store.path, to, out)
+    written = export_features(store.path, out, to=to)
     assert written[0] == out
     if to == "parquet":
         import pyarrow.parquet as pq
@@ -131,11 +172,11 @@ def test_a_table_holds_the_store(store, to, tmp_path):
 def test_a_table_does_not_replace_its_store(store, tmp_path):
     before = store.path.read_bytes()
     with pytest.raises(InputError, match="is the store itself"):
-        export_features(store.path, "csv", store.path)
+        export_features(store.path, store.path, to="csv")
     with pytest.raises(InputError, match="no format xml"):
-        export_features(store.path, "xml")
+        export_features(store.path, to="xml")
     with pytest.raises(HeadstartError, match="no feature store"):
-        export_features(tmp_path / "absent.h5", "csv")
+        export_features(tmp_path / "absent.h5", to="csv")
     assert store.path.read_bytes() == before
 
 

@@ -54,7 +54,7 @@ OWNERS = {
     "joblib": ["core/parallel", "heads"],
     "cleanlab": ["evaluation/label_errors"],
     "fsspec": ["datasets/storage"],
-    "pandas": [],  # cleanlab brings it
+    "pandas": ["workflows/result"],  # optional: cleanlab brings it
     "h5py": ["features/store", "datasets/hdf5"],
     "jinja2": ["report"],
     "plotly": ["report"],

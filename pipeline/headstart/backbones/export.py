@@ -27,8 +27,15 @@ from platformdirs import user_cache_path
 from headstart import backbones
 from headstart.backbones.candidate import SOFTWARE
 from headstart.backbones.inference import parity as certificate
+from headstart.backbones.inference.description import (
+    INPUT,
+    METADATA,
+    describe,
+    is_file,
+    output_names,
+)
 from headstart.backbones.inference.precision import variant
-from headstart.backbones.inference.runner import INPUT, METADATA, Runner, is_file, output_names
+from headstart.backbones.inference.runner import Runner
 from headstart.backbones.inference.single_layer import one_layer
 from headstart.backbones.layers import PRE_LOGITS
 from headstart.backbones.onnx_file import Foreign
@@ -148,11 +155,11 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
     wanted = Backbone.from_json(facts)
     if hint and is_file(Path(hint)):
         with contextlib.suppress(HeadstartError):  # damaged, foreign, or older: not the one
-            held = Runner(Path(hint)).backbone
-            if held == wanted:
+            existing = describe(Path(hint))
+            if existing == wanted:
                 return Path(hint)
-            if wanted in held.alone():
-                return one_layer(Path(hint), held.alone().index(wanted))
+            if wanted in existing.alone():
+                return one_layer(Path(hint), existing.alone().index(wanted))
     try:
         path = model_file(backbones.choice_of(wanted, weights), wanted.precision)[0]
         if _describes(path, wanted):
@@ -168,7 +175,7 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
 
 def _describes(path: Path, wanted: Backbone) -> bool:
     try:
-        return Runner(path).backbone == wanted
+        return describe(path) == wanted
     except HeadstartError:  # damaged, foreign, or of an older version: not the one
         return False
 

@@ -1,20 +1,22 @@
-"""The command line: ``headstart COMMAND``. Each command parses, calls one stage and prints."""
+"""The command line: ``headstart COMMAND``. Each command parses, calls one workflow and prints."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
 import click
 
 from headstart import __version__
-from headstart.core.errors import HeadstartError, one_line
+from headstart.core.errors import HeadstartError, UsageError, one_line
+from headstart.workflows.artifacts import COMMAND
 
 _SIGNALS: dict[int, tuple[str, int]] = {
     signal.SIGINT: ("interrupted", 130),
@@ -38,11 +40,11 @@ _COMMANDS = {  # command: module of this package
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, raised like an interrupt so that the same doors close behind it."""
+    """SIGTERM, raised like an interrupt so that files are closed on the way out."""
 
 
 class _LazyGroup(click.Group):
-    """A group that imports a command when it is run, so that ``--help`` costs nothing."""
+    """A group that imports a command when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -54,6 +56,14 @@ class _LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            name = ctx.invoked_subcommand or ""
+            command = self.get_command(ctx, name) or self
+            raise click.UsageError(str(error), click.Context(command, ctx, name)) from error
+
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="headstart")
@@ -63,30 +73,25 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130/143 interrupted."""
-    _obey(_interrupt)
+    _on_signals(_interrupt)
     sys.unraisablehook = _unraisable
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # libraries' remarks are for developers; errors are ours
+        warnings.simplefilter("ignore")  # warnings of libraries are for developers
     try:
-        code = _run()
-        _obey(_quit)  # nothing is left to close, and nobody to catch an exception on the way out
+        code = run(sys.argv[1:])
+        _on_signals(_quit)  # an exception could no longer be caught
         sys.exit(code)
-    except (KeyboardInterrupt, click.Abort) as error:  # click wraps the one in the other
+    except (KeyboardInterrupt, click.Abort) as error:  # click wraps one in the other
         terminated = isinstance(error.__cause__ or error, _Terminated)
         _stop(signal.SIGTERM if terminated else signal.SIGINT)
 
 
-def _obey(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
-    """Set what becomes of a signal, unless it is ignored, as nohup and scripts may want it."""
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
-
-
-def _run() -> int:
+def run(arguments: Sequence[str]) -> int:
+    """Run one command in this process, print as the command line does, and return its exit code."""
+    token = COMMAND.set(shlex.join(["headstart", *arguments]))
     try:
-        # What click prints and returns is right; only its way of exiting is not ours.
-        code = cli.main(standalone_mode=False)
+        # click prints and returns the right things, but exits in its own way.
+        code = cli.main(list(arguments), prog_name="headstart", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.UsageError as error:
         error.show()
@@ -94,24 +99,33 @@ def _run() -> int:
     except HeadstartError as error:
         return _fail(str(error))
     except BrokenPipeError:
-        # The reader of our output has gone (``headstart … | head``): nothing left to say.
+        # The reader of our output is gone (``headstart … | head``).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except click.ClickException as error:
         return _fail(error.format_message())
     except MemoryError:
-        return _fail("out of memory; close other programs or use a machine with more")
+        return _fail("out of memory; close other programs or use a machine with more memory")
+    finally:
+        COMMAND.reset(token)
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
+    """Set the handler of signals, except of those ignored, as nohup and scripts may want."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """Raise the first signal as an exception, so that every door is closed behind it."""
+    """Raise the first signal as an exception, so that files are closed."""
     for later in (signal.SIGINT, signal.SIGTERM):
         signal.signal(later, _quit)
     raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """Obey an interrupt that came where no exception can pass, as in the callback of a weakref."""
+    """End at an interrupt that came where no exception can pass, as in a weakref's callback."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         terminated = isinstance(unraisable.exc_value, _Terminated)
         _stop(signal.SIGTERM if terminated else signal.SIGINT)
@@ -119,7 +133,7 @@ def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def _quit(number: int, frame: FrameType | None) -> NoReturn:
-    """Obey a second signal at once: a store bears a process that ends anywhere."""
+    """End at once on a second signal: a store survives a process that ends anywhere."""
     _stop(number)
 
 
@@ -131,6 +145,6 @@ def _fail(message: str) -> int:
 def _stop(number: int) -> NoReturn:
     word, code = _SIGNALS[number]
     cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a progress bar hides it
-    line = f"headstart: {word}; finished work is kept, the same command continues\n"
+    line = f"headstart: {word}; completed work is saved, run the same command to resume\n"
     os.write(2, cursor + line.encode())
     os._exit(code)

@@ -1,37 +1,33 @@
-"""The advice on fine-tuning, as a table on the terminal or one JSON document."""
+"""The advice on fine-tuning as a table on the terminal."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from headstart.cli.options import print_json
+from headstart.cli.output import table
+
+_TITLES = ("gain in points", "95 % interval", "accuracy", "minutes", "risk")
 
 
-def print_advice(advice: dict[str, Any], as_json: bool) -> None:
-    """Print what every mode should gain, and which one to take."""
-    if as_json:
-        print_json(advice)
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("mode", "gain in points", "95 % interval", "accuracy", "minutes", "risk"):
-        table.add_column(title, justify="left" if title == "mode" else "right", no_wrap=True)
+def show(advice: dict[str, Any]) -> None:
+    """Print the expected gain, time and risk of every mode, and which one to take."""
+    rows = []
     for mode in advice["modes"]:
         low, high = (100 * value for value in mode["gain_ci"])
         least, most = (value / 60 for value in mode["seconds_range"])
-        table.add_row(
-            mode["mode"],
-            f"{100 * mode['gain']:+.1f}",
-            f"{low:+.1f} to {high:+.1f}",
-            f"{100 * mode['accuracy']:.1f} %",
-            f"{least:.1f} to {most:.1f}",
-            f"{100 * mode['risk']:.0f} %",
+        rows.append(
+            [
+                mode["mode"],
+                f"{100 * mode['gain']:+.1f}",
+                f"{low:+.1f} to {high:+.1f}",
+                f"{100 * mode['accuracy']:.1f} %",
+                f"{least:.1f} to {most:.1f}",
+                f"{100 * mode['risk']:.0f} %",
+            ]
         )
-    Console(highlight=False).print(table)
+    table({"mode": "left"} | dict.fromkeys(_TITLES, "right"), [rows])
     images, frozen, basis = advice["images"], advice["frozen"], advice["basis"]
     click.echo(
         f"{images['train']:,} training images, {images['classes']} classes; gain is over logistic "

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import click
 
-from headstart.backbones import export
-from headstart.backbones.inference.runner import Runner
-from headstart.cli.options import FILE, backbone_options, choice, warn
-from headstart.core.files import replacing
+from headstart.cli.options import FILE, backbone_options
+from headstart.cli.output import hooks
+from headstart.workflows.backbones import export_backbone
 
 
 @click.command()
 @click.argument("backbone")
 @backbone_options
-@click.option("--out", type=FILE, required=True, help="The ONNX file to write.")
+@click.option("--out", type=FILE, required=True, help="ONNX file to write.")
 def command(
     backbone: str,
     weights: str,
@@ -25,9 +23,15 @@ def command(
     preprocess: str,
     out: Path,
 ) -> None:
-    """Export BACKBONE, checked against its original, to an ONNX file that describes itself."""
-    model, parity = export.model_file(choice(backbone, weights, layers, pool, preprocess))
-    with replacing(out) as partial:
-        shutil.copyfile(model, partial)
-    warn(Runner(out).backbone)
-    click.echo(f"{out}: {parity or export.read_parity(model)}")
+    """Export BACKBONE to an ONNX file with its preprocessing, checked against the original."""
+    with hooks("export") as shown:
+        parity = export_backbone(
+            backbone,
+            out,
+            weights=weights,
+            layers=layers,
+            pool=pool or "",
+            preprocess=preprocess,
+            hooks=shown,
+        )
+    click.echo(f"{out}: {parity}")

@@ -6,24 +6,22 @@ from pathlib import Path
 
 import click
 
-from headstart.cli.options import FILE, PLACE
+from headstart.cli.options import FILE
+from headstart.core.choices import TABLE_FORMATS
 from headstart.core.errors import one_line
-from headstart.datasets import mirror
-from headstart.features.export_table import KINDS, export_features
+from headstart.workflows.features import export_features
 
 
 @click.command()
-@click.argument("store", type=PLACE)
-@click.option("--to", type=click.Choice(KINDS), required=True, help="The format.")
-@click.option("--out", type=FILE, help="The file.  [default: STORE with the format's ending]")
-@click.option("--layer", default="", help="Of a store with several layers, which one.")
-def command(store: Path | str, to: str, out: Path | None, layer: str) -> None:
+@click.argument("store")
+@click.option("--to", type=click.Choice(TABLE_FORMATS), required=True, help="Format of the table.")
+@click.option("--out", type=FILE, help="File to write.  [default: STORE with the format's ending]")
+@click.option("--layer", default="", help="Layer of a multi-layer store.")
+def command(store: str, to: str, out: Path | None, layer: str) -> None:
     """Write embeddings, a map in two dimensions, labels and paths as a table.
 
-    For pandas, embedding-atlas, FiftyOne, Spotlight and others. The map is that of the first two
-    principal components. Formats: parquet, csv, or npy with the other columns as CSV beside it.
+    For pandas, embedding-atlas, FiftyOne, Spotlight and others. The map shows the first two
+    principal components. npy puts the other columns into a CSV file beside the embeddings.
     """
-    if isinstance(store, str) and out is None:
-        raise click.UsageError("give --out for a store behind a URL")
-    written = export_features(mirror.read_here(store), to, out, layer)
+    written = export_features(store, out, to=to, layer=layer)
     click.echo(", ".join(map(one_line, written)) + " written")

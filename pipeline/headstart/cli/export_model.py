@@ -7,17 +7,23 @@ from pathlib import Path
 
 import click
 
-from headstart.backbones.inference.precision_choice import Budget
-from headstart.cli.options import FILE, as_json, budget_options, print_json, workers
+from headstart.cli.options import FILE, as_json, budget_options, workers
+from headstart.cli.output import print_json
+from headstart.core.choices import MODEL_PRECISIONS
 from headstart.core.errors import one_line
-from headstart.models import bundle
+from headstart.workflows.models import export_model
 
 
 @click.command()
 @click.argument("model", type=FILE)
 @click.argument("data")
-@click.option("--precision", type=click.Choice(bundle.KINDS), required=True)
-@click.option("--out", type=FILE, required=True, help="The model file to write.")
+@click.option(
+    "--precision",
+    type=click.Choice(MODEL_PRECISIONS),
+    required=True,
+    help="Arithmetic of the network; the head stays as it is.",
+)
+@click.option("--out", type=FILE, required=True, help="Model file to write.")
 @budget_options
 @workers
 @as_json
@@ -34,10 +40,17 @@ def command(
     """Write MODEL in half precision or 8-bit integers, if DATA shows that it is as good.
 
     DATA are labelled images, as for features: the test split measures, the others calibrate int8.
-    fp16 is for GPUs, int8 for processors with VNNI; the head stays as it is.
+    fp16 is for GPUs, int8 for processors with VNNI.
     """
-    allowed = Budget(max_drift, max_accuracy_loss)
-    change = bundle.write_variant(model, precision, data, out, allowed, workers)
+    change = export_model(
+        model,
+        data,
+        out,
+        precision=precision,
+        max_drift=max_drift,
+        max_accuracy_loss=max_accuracy_loss,
+        workers=workers,
+    )
     if json_:
         print_json({"model": str(out)} | dataclasses.asdict(change))
         return

@@ -5,28 +5,34 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from headstart.cli.options import FILE, as_json, device, warn, workers
+from headstart.cli.options import FILE, as_json, device, workers
+from headstart.cli.output import notice
 from headstart.cli.rows import FORMATS, Layout, writer
 from headstart.core.errors import one_line
-from headstart.datasets import inputs
-from headstart.models.predict import Model, Prediction, predict
+from headstart.workflows import models
+
+if TYPE_CHECKING:
+    from headstart.models.predict import Prediction
 
 
 @click.command()
 @click.argument("model", type=FILE)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--out", type=FILE, help="Write FILE.csv or FILE.jsonl instead of CSV on stdout.")
-@click.option("--format", "format_", type=click.Choice(FORMATS), help="Of the rows on stdout.")
-@click.option("--top-k", type=click.IntRange(min=1), help="The K most probable classes only.")
+@click.option("--out", type=FILE, help="CSV or JSON Lines file to write (.csv, .jsonl).")
+@click.option(
+    "--format", "format_", type=click.Choice(FORMATS), help="Format on stdout.  [default: csv]"
+)
+@click.option("--top-k", type=click.IntRange(min=1), help="Number of most probable classes only.")
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),
     default=0.0,
     metavar="P",
-    help="Label images whose best class is less probable than P as unknown.",
+    help="Probability of the best class below which an image is labelled unknown.",
 )
 @workers
 @device
@@ -44,22 +50,21 @@ def command(
 ) -> None:
     """Classify images: files, any source that features takes, or - for a list on stdin.
 
-    Rows come in the order of the images, as soon as they are known. An image that cannot be used
-    is a row with an error; one that is unlike all that the model was trained on is marked.
+    Rows are in the order of the images and printed as soon as they are computed. An image that
+    cannot be used is a row with an error; one unlike all training images is marked.
     """
     if out is not None and out.suffix not in (".csv", ".jsonl"):
         raise click.UsageError("--out must end in .csv or .jsonl")
     if (out is not None) + (format_ is not None) + json_ > 1:
         raise click.UsageError("choose one of --out, --format and --json")
-    classifier = Model(model, device)
-    for path in paths:  # so that a typing error in the last one shows before the first image
-        inputs.check(path)
-    warn(classifier.backbone)
+    classifier = models.load_model(model, device=device)
+    predictions = models.predict(classifier, paths, min_confidence=min_confidence, workers=workers)
+    if classifier.backbone.warning:
+        notice(f"WARNING: {one_line(classifier.backbone.warning)}")
     layout = Layout(classifier.classes, top_k, classifier.threshold is not None)
-    found = predict(classifier, paths, workers, min_confidence)
     counts: Counter[str] = Counter()
     with writer(layout, out, "json" if json_ else format_ or "csv") as write:
-        for prediction in found:
+        for prediction in predictions:
             write(prediction)
             counts.update(_kinds(prediction))
     if out is not None:
@@ -77,10 +82,9 @@ def _kinds(prediction: Prediction) -> Iterator[str]:
 
 def _summarise(counts: Counter[str]) -> None:
     if counts["failed"]:
-        click.echo(f"{counts['failed']:,} of {counts['all']:,} images could not be used", err=True)
+        notice(f"{counts['failed']:,} of {counts['all']:,} images could not be used")
     if counts["unlike"]:
-        click.echo(
-            f"{counts['unlike']:,} of {counts['all']:,} images are unlike all that the model was "
-            "trained on; their labels mean little",
-            err=True,
+        notice(
+            f"{counts['unlike']:,} of {counts['all']:,} images are unlike all training images; do "
+            "not rely on their labels"
         )

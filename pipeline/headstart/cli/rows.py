@@ -10,27 +10,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from headstart.core.errors import one_line
 from headstart.core.files import replacing
-from headstart.models.predict import Prediction
+
+if TYPE_CHECKING:
+    from headstart.models.predict import Prediction
 
 FORMATS = ("csv", "jsonl")
 
-Write = Callable[[Prediction], None]
+Write = Callable[["Prediction"], None]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a row holds.
+    """The columns of a row.
 
     Attributes:
         classes: the class names.
-        top_k: how many of the most probable classes; None for the probabilities of all.
-        novelty: whether the model knows how far an image is from its training images.
+        top_k: number of most probable classes; None for the probabilities of all.
+        novelty: whether the model computes how far an image is from its training images.
     """
 
     classes: tuple[str, ...]
@@ -49,7 +51,7 @@ class Layout:
             names = [f"p:{name}" for name in self.classes]
         else:
             ranks = range(1, min(self.top_k, len(self.classes)) + 1)
-            names = [f"{what}_{rank}" for rank in ranks for what in ("class", "probability")]
+            names = [f"{kind}_{rank}" for rank in ranks for kind in ("class", "probability")]
         novelty = ["distance", "unlike"] if self.novelty else []
         return ["path", "label", "confidence", *names, *novelty, "error"]
 
@@ -89,8 +91,8 @@ def writer(layout: Layout, out: Path | None, kind: str) -> Iterator[Write]:
     """Give a function that writes one prediction.
 
     Args:
-        layout: what a row holds.
-        out: a file, whose name says the format; None is stdout.
+        layout: the columns.
+        out: a file, whose suffix names the format; None is stdout.
         kind: the format on stdout: ``csv``, ``jsonl``, or ``json`` for one document at the end.
 
     Raises:
@@ -109,11 +111,11 @@ def writer(layout: Layout, out: Path | None, kind: str) -> Iterator[Write]:
     else:
         write = _rows(layout, kind, sys.stdout)
 
-        def at_once(prediction: Prediction) -> None:
+        def write_now(prediction: Prediction) -> None:
             write(prediction)
-            sys.stdout.flush()  # whoever reads them through a pipe waits for them
+            sys.stdout.flush()  # a program may wait for each row at the end of a pipe
 
-        yield at_once
+        yield write_now
 
 
 def _rows(layout: Layout, kind: str, file: TextIO) -> Write:

@@ -6,37 +6,42 @@ from pathlib import Path
 
 import click
 
-from headstart import report
 from headstart.cli.options import FILE, device, workers
-from headstart.core.errors import InputError
-from headstart.models.serve import serve
-from headstart.report.tables import read_answers
+from headstart.cli.output import hooks
+from headstart.workflows import models
 
 
 @click.command()
 @click.argument("model", type=FILE)
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 takes any free one.",
+)
 @click.option(
     "--store",
     "stores",
     multiple=True,
     type=FILE,
-    help="Where the training images are.  [default: what results.json beside MODEL names]",
+    help="Feature store of the training images; repeatable.  [default: those that results.json "
+    "beside MODEL names]",
 )
 @click.option(
     "--nearest",
     type=click.IntRange(0, 50),
     default=6,
     show_default=True,
-    help="Training images to show; 0 shows none to anybody.",
+    help="Number of nearest training images to show; 0 disables it.",
 )
 @click.option(
     "--max-mb",
     type=click.IntRange(1, 1024),
     default=32,
     show_default=True,
-    help="The largest upload, in MiB.",
+    help="Largest upload in MiB.",
 )
 @workers
 @device
@@ -50,37 +55,20 @@ def command(
     workers: int | None,
     device: str,
 ) -> None:
-    """Serve MODEL on this machine: a page to drop an image on, and POST /predict for programs.
+    """Serve MODEL on this machine: a page to drop images on, and POST /predict for programs.
 
-    The page shows probabilities, the nearest training images and the time. It listens for this
-    machine alone unless --host says otherwise.
+    The page shows probabilities, the nearest training images and the time. Only this machine can
+    reach it unless --host names another address.
     """
-    known, tested = _training(model.parent) if nearest else ([], frozenset())
-    serve(
-        model,
-        host,
-        port,
-        stores=stores or known,
-        tested=tested,
-        nearest=nearest,
-        max_bytes=max_mb << 20,
-        workers=workers,
-        device=device,
-        notice=_say,
-    )
-
-
-def _training(folder: Path) -> tuple[list[Path], frozenset[str]]:
-    """Return the stores that the results beside the model name, and what was only tested on."""
-    if not (folder / "results.json").is_file():
-        return [], frozenset()
-    try:
-        answers = read_answers(folder / "predictions.csv") or []
-        return report.store_paths(folder), frozenset(answer.path for answer in answers)
-    except InputError as error:
-        _say(f"without the training images that the results name: {error}")
-        return [], frozenset()
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
+    with hooks("serve") as shown:
+        models.serve(
+            model,
+            host=host,
+            port=port,
+            stores=stores,
+            nearest=nearest,
+            max_mb=max_mb,
+            workers=workers,
+            device=device,
+            hooks=shown,
+        )

@@ -2,101 +2,107 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import shlex
-import sys
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from headstart import datasets, report
-from headstart.backbones import export
-from headstart.cli.leaderboard import print_table
-from headstart.cli.options import FILE, STORE, as_json, hooks, map_how, print_json, seed
-from headstart.core.choices import IN_MEMORY, SMALL_CLASSES, VALIDATION
-from headstart.core.errors import InputError, one_line
-from headstart.core.files import make_folder
-from headstart.core.records import FeatureSet
-from headstart.core.results import Comparison
-from headstart.core.rows import take
-from headstart.evaluation import compare
-from headstart.features import store
-from headstart.heads import HEADS, saving
-from headstart.models import bundle, novelty
-from headstart.report import projection
-from headstart.report.validation import read_results
+from headstart.cli import leaderboard
+from headstart.cli.options import FILE, as_json, class_weight, map_method, seed
+from headstart.cli.output import hooks, print_json
+from headstart.core.choices import HEAD_FORMATS, IN_MEMORY, SMALL_CLASSES, VALIDATION
+from headstart.core.errors import one_line
+from headstart.workflows.artifacts import FILES
+from headstart.workflows.heads import head_names, train_heads
 
-_WRITTEN = (
-    *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
-    *("model.onnx", "report.html", "MODEL_CARD.md", "predict_example.py"),
-)
+
+def _list_heads(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        click.echo(",".join(head_names()))
+        ctx.exit()
 
 
 @click.command()
-@click.argument("stores", metavar="STORE...", type=STORE, nargs=-1, required=True)
+@click.argument("stores", metavar="STORE...", nargs=-1, required=True)
 @click.option("--out", type=FILE, required=True, help="Folder for the results.")
 @click.option(
     "--layer",
     "layers",
     multiple=True,
-    help="Of stores with several layers, this one only; several may be given.  [default: all]",
+    help="Use only this layer of a multi-layer store; repeatable.  [default: all]",
 )
-@click.option("--heads", default=",".join(HEADS), show_default=True, help="Which, with commas.")
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
+@click.option(
+    "--heads", default="", help="Comma-separated list of heads.  [default: all of --list-heads]"
+)
+@click.option(
+    "--list-heads",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_heads,
+    help="Print the names of all heads and exit.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="Number of cross-validation folds.",
+)
 @click.option(
     "--repeats",
     type=click.IntRange(min=1),
-    help="Repeat the cross-validation with other folds.  [default: 1; more below 200 images]",
+    help="Repetitions of the cross-validation with other folds.  [default: 1; more below 200 "
+    "images]",
 )
 @click.option(
     "--validation",
     type=click.Choice(VALIDATION),
     default=VALIDATION[0],
     show_default=True,
-    help="Choose heads by cross-validation, or on the data's own split named validation.",
+    help="Basis of model selection: cross-validation, or the data's own split named validation.",
 )
-@click.option("--groups", type=FILE, help="CSV of path,group: images that stay on one side.")
-@click.option("--class-weight", type=click.Choice(["none", "balanced"]), default="none")
+@click.option(
+    "--groups", type=FILE, help="CSV of path,group: images of a group stay on one side of a split."
+)
+@class_weight
 @click.option(
     "--small-classes",
     type=click.Choice(SMALL_CLASSES),
     default=SMALL_CLASSES[0],
     show_default=True,
-    help="For a class with fewer training images than folds: reduce the folds, stop, or drop it.",
+    help="Treatment of a class with fewer training images than folds: reduce the folds, stop, or "
+    "drop the class.",
 )
 @click.option(
     "--near-duplicates/--no-near-duplicates",
     default=True,
     show_default=True,
-    help="Look for photos that were saved again, and keep them in one fold.",
+    help="Search for photos that were saved again, and keep them in one fold.",
 )
 @click.option(
     "--stream-above",
     type=click.IntRange(min=0),
     default=IN_MEMORY >> 20,
     show_default=True,
-    help="MiB: features that would take more memory stay on disk and are read in blocks.",
+    help="Memory limit in MiB; larger features stay on disk and are read in blocks.",
 )
 @click.option(
     "--save-head",
-    type=click.Choice(saving.KINDS),
+    type=click.Choice(HEAD_FORMATS),
     multiple=True,
-    help="Write the best head for scikit-learn too; repeatable.",
+    help="Additional file of the best head for scikit-learn; repeatable.",
 )
 @click.option(
     "--allow-pickle",
     is_flag=True,
-    help="For --save-head joblib: a pickle, which runs any code in it when it is loaded.",
+    help="Permission for --save-head joblib: a pickle runs any code in it when it is loaded.",
 )
-@map_how
+@map_method
 @seed
 @click.option("--force", is_flag=True, help="Train again even if the results are up to date.")
 @as_json
 def command(
-    stores: tuple[Path, ...],
+    stores: tuple[str, ...],
     out: Path,
     layers: tuple[str, ...],
     heads: str,
@@ -110,7 +116,7 @@ def command(
     stream_above: int,
     save_head: tuple[str, ...],
     allow_pickle: bool,
-    how: str | None,
+    map_method: str | None,
     seed: int,
     force: bool,
     json_: bool,
@@ -118,120 +124,39 @@ def command(
     """Train and compare heads on the features in STORE.
 
     With several stores, of the same images by different backbones, or one with several layers,
-    every backbone or layer and every head are compared on the images that all stores hold. Writes
-    results.json, predictions.csv, label_issues.csv (training images whose label is in doubt),
+    every backbone or layer and every head are compared on the images that all stores have. Writes
+    results.json, predictions.csv, label_issues.csv (training images with doubtful labels),
     duplicates.csv, model.onnx, report.html and plots into the --out folder.
     """
-    _check_options(save_head, allow_pickle)
-    names = tuple(name.strip() for name in heads.split(",") if name.strip())
-    config = compare.CompareConfig(
-        heads=names,
-        folds=folds,
-        seed=seed,
-        repeats=repeats,
-        validation=validation,
-        small_classes=small_classes,
-        near_duplicates=near_duplicates,
-        class_weight=None if class_weight == "none" else class_weight,
-    )
-    named_groups = datasets.read_groups(groups) if groups else {}
-    data = _read(stores, layers, stream_above << 20)
-    held = not force and _held_results(
-        out, save_head, compare.inputs_digest(data, config, named_groups)
-    )
-    if not held:
-        _train(stores, data, config, named_groups, out, how or projection.HOW[0], save_head)
-    elif how:
-        report.write_report(out, data, how)
-    results = read_results(out / "results.json")
-    if json_:
-        print_json(results)
-        return
-    print_table(results)
-    state = "up to date, nothing to do" if held else "written"
-    click.echo(f"{one_line(out)}: {', '.join(_WRITTEN)}, {report.PLOTS} {state}")
-    click.echo(f"open {one_line(out / 'report.html')}")
-
-
-def _read(stores: tuple[Path, ...], layers: tuple[str, ...], stream_above: int) -> list[FeatureSet]:
-    """Read the stores, each once, and of those with several layers the wanted ones."""
-    seen: set[Path] = set()
-    for path in stores:
-        if path.resolve() in seen:
-            raise InputError(f"{one_line(path)} is given twice; give each store once")
-        seen.add(path.resolve())
-    return [one for path in stores for one in store.read_layers(path, layers, stream_above)]
-
-
-def _train(
-    stores: tuple[Path, ...],
-    data: list[FeatureSet],
-    config: compare.CompareConfig,
-    named_groups: Mapping[str, str],
-    out: Path,
-    how: str,
-    save_head: tuple[str, ...],
-) -> None:
-    """Compare the heads, then write everything that follows from the comparison."""
-    projection.check(how)
-    make_folder(out)
-    with hooks("training") as told:
-        comparison, outcome = compare.compare(data, config, named_groups, told.notice)
-    made = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["headstart", *sys.argv[1:]]),
-        "stores": [str(path.resolve()) for path in stores],
-    }
-    comparison = dataclasses.replace(comparison, provenance=comparison.provenance | made)
-    # Results first: whatever happens to the page or the model, they are not lost.
-    compare.write_results(out, comparison, outcome)
-    report.write_report(out, data, how)
-    report.write_plots(out)
-    click.echo(_write_model(comparison, outcome, out), err=True)
-    for kind in save_head:
-        saving.save(outcome.best.head.estimator, out, kind)
-
-
-def _write_model(comparison: Comparison, outcome: compare.Outcome, out: Path) -> str:
-    """Write the best head as a model file and what helps to use it; say how well it agrees."""
-    result, best, rows = comparison.heads[0], outcome.best, outcome.protocol
-    data, train = best.data, rows.train
-    summary = {
-        "head": {"name": result.name, "params": result.params},
-        "test_accuracy": result.test_accuracy,
-        "test_accuracy_ci": result.test_accuracy_ci,
-        "images": {"train": len(train), "test": len(rows.test)},
-        "inputs": comparison.provenance["inputs"],
-    }
-    agreement = bundle.bundle(
-        export.locate(data.extraction["backbone"], data.model, data.weights),
-        best.head.estimator,
-        data.classes,
-        take(data.features, rows.test),
-        summary,
-        out / "model.onnx",
-        novelty.learn(take(data.features, train), data.label[train], rows.group[train]),
-        family=result.name,
-    )
-    bundle.write_companions(out, comparison)
-    return f"model.onnx: {agreement}"
-
-
-def _check_options(kinds: tuple[str, ...], allow_pickle: bool) -> None:
-    if saving.UNSAFE in kinds and not allow_pickle:
+    if "joblib" in save_head and not allow_pickle:
         raise click.UsageError(
             "a joblib file is a pickle: loading it runs any code in it; add --allow-pickle if all "
             "who load it trust where it comes from, or use --save-head skops"
         )
-
-
-def _held_results(out: Path, kinds: tuple[str, ...], inputs: str) -> bool:
-    """Say whether the folder holds everything that these inputs lead to."""
-    saved = [f"head.{kind}" for kind in kinds]
-    if not all((out / name).is_file() for name in (*_WRITTEN, *report.PLOT_FILES, *saved)):
-        return False
-    try:
-        held = json.loads((out / "results.json").read_text(encoding="utf-8"))
-        return bool(held["provenance"]["inputs"] == inputs)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    with hooks("training") as shown:
+        result = train_heads(
+            stores,
+            out,
+            heads=[name.strip() for name in heads.split(",")],
+            layers=layers,
+            folds=folds,
+            repeats=repeats,
+            validation=validation,
+            groups=groups,
+            class_weight=None if class_weight == "none" else class_weight,
+            small_classes=small_classes,
+            near_duplicates=near_duplicates,
+            stream_above=stream_above << 20,
+            map_method=map_method,
+            head_formats=save_head,
+            seed=seed,
+            force=force,
+            hooks=shown,
+        )
+    if json_:
+        print_json(result.results)
+        return
+    leaderboard.show(result.results)
+    state = "up to date, nothing to do" if result.up_to_date else "written"
+    click.echo(f"{one_line(out)}: {', '.join(FILES)}, plots {state}")
+    click.echo(f"open {one_line(out / 'report.html')}")

@@ -17,8 +17,12 @@ class HeadstartError(Exception):
     """The root of every error that Headstart raises on purpose."""
 
 
-class InputError(HeadstartError):
+class InputError(HeadstartError, ValueError):
     """The user's data cannot be used: a missing folder, one class only, a malformed CSV."""
+
+
+class UsageError(HeadstartError, ValueError):
+    """Arguments contradict each other, or one lacks another: on the command line, wrong usage."""
 
 
 class ImageError(HeadstartError):

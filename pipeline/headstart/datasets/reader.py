@@ -145,9 +145,10 @@ def _opened(kind: type[ContainerReader], file: ContainerFile) -> Iterator[Handle
     with _lock:
         opened = _cache.get(key)
         if opened is None:
-            opened = _Opened(kind.open(file))
-            # Compared once it is open: what replaces the file from now on is not read.
-            if storage.state_of(file.place) != file.state:
+            same = storage.state_of(file.place) == file.state
+            opened = _Opened(kind.open(file)) if same else None
+            # Asked again once it is open: what replaces the file from now on is not read.
+            if opened is None or not storage.unchanged(file.place, file.state):
                 raise ImageError("its container has changed since it was listed")
             while len(_cache) >= _HANDLES:
                 _cache.popitem(last=False)

@@ -8,7 +8,7 @@ but two white shirts on a white wall look alike at that size.
 Backbones differ in how close any two images are, so a cosine counts by how far it is on the way
 from the usual neighbour to identity: the *closeness* of a pair is 0 where its cosine is that of a
 typical image and its fifth neighbour, and 1 where the features are the same. The thresholds are
-chosen on copies made for the purpose; ARCHITECTURE.md has the figures.
+chosen on copies made for the purpose; docs/decisions has the figures (44).
 """
 
 from __future__ import annotations

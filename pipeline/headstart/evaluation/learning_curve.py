@@ -176,7 +176,7 @@ def describe(
             accuracy=then,
             accuracy_ci=(low, high),
             gain=then - now,
-            # The laws' own gains spread less than the truth: covered 43 %, see ARCHITECTURE.md.
+            # The laws' own gains spread less than the truth: docs/benchmarks/learning_curve.md.
             gain_ci=(low - now, high - now),
         ),
     )

@@ -2,7 +2,7 @@
 
 A mode removes a share of the errors that the classifier on frozen features makes. The share is
 predicted by a line that was fitted to recorded runs (``benchmarks/advice.csv``; the quality of the
-advice is in docs/finetuning.md); the time is measured on this machine.
+advice is in docs/benchmarks/advice.md); the time is measured on this machine.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 oneDNN has a quick kernel for the weight gradient of a depthwise convolution of 3 x 3 in bfloat16,
 and slow ones for larger kernels; with a stride the gradient of the input is slower still. So the
 gradient of a larger kernel is put together from that of 3 x 3 parts of it, and the slow one is
-computed in float32: the same numbers but for rounding. ARCHITECTURE.md has the times.
+computed in float32: the same numbers but for rounding. docs/decisions has the times (52).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headstart import backbones
 from headstart.backbones import export
-from headstart.backbones.inference.runner import Runner
+from headstart.backbones.inference.description import describe
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing, sha256_of, write_text
 from headstart.core.records import Choice, FeatureSet
@@ -198,7 +198,7 @@ def _export(
         with replacing(out) as partial:
             shutil.copyfile(source, partial)
         return
-    base = Runner(source).backbone
+    base = describe(source)
     tuned = dataclasses.replace(
         base,
         name=base.name + TUNED,

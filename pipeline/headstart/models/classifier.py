@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones.inference import parity
-from headstart.backbones.inference.runner import (
+from headstart.backbones.inference.description import (
     DISTANCE,
     MODEL_METADATA,
     OUTPUT,
     PROBABILITIES,
-    Runner,
     is_file,
 )
+from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, one_line
 from headstart.datasets import images
 from headstart.models import seal

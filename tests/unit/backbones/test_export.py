@@ -13,7 +13,8 @@ import onnx
 import pytest
 from headstart.backbones import bundled, export
 from headstart.backbones.export import Parity, model_file, read_parity
-from headstart.backbones.inference.runner import METADATA, Runner
+from headstart.backbones.inference.description import METADATA
+from headstart.backbones.inference.runner import Runner
 from headstart.backbones.layers import PRE_LOGITS
 from headstart.core.errors import BackboneError, OutputError
 from headstart.core.records import Backbone, Preprocess

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from headstart.backbones.inference.runner import METADATA, MODEL_METADATA, Runner
+from headstart.backbones.inference.description import METADATA, MODEL_METADATA
+from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, ImageError, InputError, RunnerError
 from headstart.datasets.images import decode
 from headstart.models import seal as modelfile

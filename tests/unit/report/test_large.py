@@ -8,8 +8,9 @@ import importlib
 from pathlib import Path
 
 import pytest
-from headstart import CompareConfig, report
+from headstart import report
 from headstart.evaluation import compare
+from headstart.evaluation.compare import CompareConfig
 from headstart.report import MATRIX_CLASSES, thumbnails_sheet
 
 ROOT = Path(__file__).parents[3]

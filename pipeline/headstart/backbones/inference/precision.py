@@ -17,7 +17,13 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from headstart.backbones.inference import parity
-from headstart.backbones.inference.runner import METADATA, Runner
+from headstart.backbones.inference.description import (
+    METADATA,
+    describe,
+    read_backbone,
+    read_metadata,
+)
+from headstart.backbones.inference.runner import Runner
 from headstart.core.choices import PRECISIONS
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing
@@ -48,12 +54,12 @@ def variant(model: Path, precision: str) -> Path:
         raise BackboneError(
             f"no precision {one_line(precision)!r}; use one of: {', '.join(PRECISIONS)}"
         )
-    described = Runner(model)
-    if described.backbone.precision == precision:
+    described = describe(model)
+    if described.precision == precision:
         return model
-    if described.backbone.precision != "fp32":
+    if described.precision != "fp32":
         raise BackboneError(
-            f"{one_line(model)} is in {described.backbone.precision} already; "
+            f"{one_line(model)} is in {described.precision} already; "
             f"convert the fp32 file to {precision}"
         )
     path = place(model, precision)
@@ -61,7 +67,7 @@ def variant(model: Path, precision: str) -> Path:
         return path
     if precision != "fp16":
         raise BackboneError(
-            f"the {precision} file of {one_line(described.backbone.name)} is not in the cache, and "
+            f"the {precision} file of {one_line(described.name)} is not in the cache, and "
             "only the images that it was calibrated on could make it again"
         )
 
@@ -78,7 +84,7 @@ def place(model: Path, precision: str) -> Path:
     key = hashlib.sha256(model.read_bytes() + f"{precision} {VERSION}".encode()).hexdigest()[:16]
     cache = user_cache_path("headstart") / "backbones"
     kind = precision.partition("+")[0]
-    return cache / f"{_plain(Runner(model).backbone.name)}-{kind}-{key}.onnx"
+    return cache / f"{_plain(describe(model).name)}-{kind}-{key}.onnx"
 
 
 def keep(
@@ -100,9 +106,9 @@ def keep(
     """
     import onnx
 
-    described, path = Runner(model), place(model, precision)
-    backbone = dataclasses.replace(described.backbone, precision=precision)
-    properties = described.metadata | {METADATA: json.dumps(backbone.to_json())}
+    metadata, path = read_metadata(model), place(model, precision)
+    backbone = dataclasses.replace(read_backbone(metadata, model), precision=precision)
+    properties = metadata | {METADATA: json.dumps(backbone.to_json())}
     del converted.metadata_props[:]
     onnx.helper.set_model_props(converted, properties)
     with replacing(path) as partial:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from headstart import datasets
 from headstart.backbones.inference import parity, precision, quantization
+from headstart.backbones.inference.description import describe, read_metadata
 from headstart.backbones.inference.runner import CPU_BATCH, Runner
 from headstart.core.choices import MAX_ACCURACY_LOSS, MAX_DRIFT
 from headstart.core.errors import (
@@ -160,7 +161,7 @@ def fitting(
         path, drift = quantised(model, listing, workers)
         _allow(drift, budget, "use --precision fp32 or auto")
         notice(f"int8: {drift}")
-        return path, {"precision": Runner(path).backbone.precision} | _facts(drift)
+        return path, {"precision": describe(path).precision} | _facts(drift)
     return _fastest(model, listing, budget, workers, notice)
 
 
@@ -171,7 +172,7 @@ def quantised(model: Path, listing: Listing, workers: int) -> tuple[Path, Drift]
         BackboneError: it cannot be made.
         InputError: no image of the sample can be read.
     """
-    preprocess = Runner(model).backbone.preprocess
+    preprocess = describe(model).preprocess
     refs = sample(listing)
     crops, hashes, used = _calibration(listing, refs, preprocess)
     name = f"int8+{digest_of({'recipe': quantization.VERSION, 'images': hashes})[:16]}"
@@ -310,7 +311,7 @@ def _fastest(
                 drifts[name] = _measure(model, files[name], listing, part, False, workers)
         except HeadstartError as error:
             refused[name] = str(error)
-    crops = _calibration(listing, refs[:CALIBRATION], Runner(model).backbone.preprocess)[0]
+    crops = _calibration(listing, refs[:CALIBRATION], describe(model).preprocess)[0]
     speeds = _speeds(files, crops)
     allowed = [name for name in files if name == "fp32" or drifts[name].within(budget)]
     best = max(allowed, key=lambda name: speeds[name])
@@ -324,7 +325,7 @@ def _fastest(
         notice(f"{name}: not available ({one_line(reason)})")
     drift = drifts.get(best)
     told_speeds = {name: round(speed, 2) for name, speed in speeds.items()}
-    facts = {"precision": Runner(files[best]).backbone.precision, "speeds": told_speeds}
+    facts = {"precision": describe(files[best]).precision, "speeds": told_speeds}
     return files[best], facts | _facts(drift)
 
 
@@ -363,7 +364,7 @@ def _held(model: Path, held: str) -> Path | None:
 
 def _figures(path: Path) -> Drift | None:
     try:
-        document = json.loads(Runner(path).metadata[FIGURES])
+        document = json.loads(read_metadata(path)[FIGURES])
         document.pop("calibrated_on")
         return Drift(**document)
     except (KeyError, TypeError, ValueError):

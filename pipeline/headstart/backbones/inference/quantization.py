@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.backbones.inference.runner import INPUT, OUTPUT, open_session
+from headstart.backbones.inference.description import INPUT, OUTPUT
+from headstart.backbones.inference.runner import open_session
 from headstart.core.errors import BackboneError, one_line
 
 VERSION = 2  # of the recipe; part of the identity of what it makes

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 import platform
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,14 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from headstart.core.choices import DEVICES
-from headstart.core.errors import BackboneError, RunnerError, one_line
-from headstart.core.records import Backbone
-from headstart.datasets.images import POLICY
-
-INPUT = "image"
-OUTPUT = "features"  # of a network with several layers as outputs: ``features/LAYER`` each
-METADATA = "headstart.backbone"
-HEAD_INPUT = "head_X"
-LABEL = "label"
-PROBABILITIES = "probabilities"
-DISTANCE = "distance"
-MODEL_METADATA = "headstart.model"
+from headstart.backbones.inference.description import (
+    INPUT,
+    OUTPUT,
+    output_names,
+    read_backbone,
+    read_metadata,
+)
+from headstart.core.errors import RunnerError, one_line
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -38,14 +32,6 @@ _PROVIDERS = {
 CPU_BATCH = 4  # images in one inference of a core: weights are read once for all of them
 GPU_BATCH = 64  # on a GPU: enough to fill it, 10 MB to upload
 _GPU_RUNS = 2  # inferences under way at once on a GPU: one computes while another uploads
-
-
-def is_file(path: Path) -> bool:
-    """Say whether a path is a file; one that cannot be looked up is none."""
-    try:
-        return path.is_file()
-    except OSError:  # no permission, or a name that is too long
-        return False
 
 
 def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.InferenceSession:
@@ -60,9 +46,7 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
     Raises:
         RunnerError: the device is unknown or not active, or the model cannot be loaded.
     """
-    if device not in _PROVIDERS:
-        raise RunnerError(f"no device {one_line(device)!r}; use one of: {', '.join(DEVICES)}")
-    provider = _PROVIDERS[device]
+    provider = provider_name(device)
     if provider not in ort.get_available_providers():
         raise RunnerError(
             f"device {device} was asked for, but this onnxruntime has no {provider}; "
@@ -90,6 +74,17 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
             "check the driver and CUDA libraries, or use --device cpu"
         )
     return session
+
+
+def provider_name(device: str) -> str:
+    """Return onnxruntime's provider of a device.
+
+    Raises:
+        RunnerError: the device is unknown.
+    """
+    if device not in _PROVIDERS:
+        raise RunnerError(f"no device {one_line(device)!r}; use one of: {', '.join(_PROVIDERS)}")
+    return _PROVIDERS[device]
 
 
 def _with_options(device: str) -> list[tuple[str, dict[str, Any]]]:
@@ -135,37 +130,6 @@ def _cpu_name() -> str:
     return one_line(platform.processor() or platform.machine())
 
 
-def read_backbone(metadata: Mapping[str, str], model: Path) -> Backbone:
-    """Return the backbone that an ONNX file describes.
-
-    Args:
-        metadata: the file's metadata.
-        model: the file, for messages.
-
-    Raises:
-        BackboneError: it describes none, or one made for other rules of decoding than this
-            version's.
-    """
-    try:
-        backbone = Backbone.from_json(json.loads(metadata[METADATA]))
-    except (KeyError, TypeError, ValueError):
-        raise BackboneError(
-            f"{one_line(model)} is no file that Headstart wrote (its metadata lack {METADATA}); "
-            "see: headstart export, headstart train-heads; a network by others is onnx:PATH"
-        ) from None
-    if backbone.preprocess.policy != POLICY:
-        raise BackboneError(
-            f"{one_line(model)} was made for version {backbone.preprocess.policy} of the decoding "
-            f"rules, and this Headstart has version {POLICY}; export it again"
-        )
-    return backbone
-
-
-def output_names(backbone: Backbone) -> list[str]:
-    """Return the names of the graph's outputs that make up a row of features, in order."""
-    return [f"{OUTPUT}/{part.layer}" for part in backbone.parts] or [OUTPUT]
-
-
 class Runner:
     """A backbone ready to embed; many threads may share one.
 
@@ -195,12 +159,10 @@ class Runner:
     def __init__(
         self, model: Path, device: str = "cpu", threads: int = 1, batch: int | None = 1
     ) -> None:
-        if not is_file(model):
-            raise BackboneError(f"no backbone file at {one_line(model)}; see: headstart export")
+        self.metadata: dict[str, str] = read_metadata(model)
         self._session = open_session(model, device, threads)
         self.provider: str = self._session.get_providers()[0]
         self.device = device_name(device)
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.backbone = read_backbone(self.metadata, model)
         self._features = output_names(self.backbone)
         self._turn = threading.Semaphore(_GPU_RUNS) if device != "cpu" else None

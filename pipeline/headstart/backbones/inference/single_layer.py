@@ -12,7 +12,15 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from headstart.backbones.inference import parity
-from headstart.backbones.inference.runner import INPUT, METADATA, OUTPUT, Runner, output_names
+from headstart.backbones.inference.description import (
+    INPUT,
+    METADATA,
+    OUTPUT,
+    output_names,
+    read_backbone,
+    read_metadata,
+)
+from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing
 
@@ -38,15 +46,15 @@ def one_layer(model: Path, number: int) -> Path:
     from onnx import compose
     from onnx.utils import Extractor
 
-    whole = Runner(model)
-    backbone = whole.backbone.alone()[number]
+    metadata = read_metadata(model)
+    whole = read_backbone(metadata, model)
+    backbone = whole.alone()[number]
     key = hashlib.sha256(model.read_bytes() + f"layer {number} {VERSION}".encode()).hexdigest()
     path = user_cache_path("headstart") / "backbones" / f"layer-{key[:24]}.onnx"
     if path.is_file():
         return path
-    held = parity.Certificate.from_json(whole.metadata[parity.METADATA])
-    proof = held.of_layer(number)
-    output = output_names(whole.backbone)[number]
+    proof = parity.Certificate.from_json(metadata[parity.METADATA]).of_layer(number)
+    output = output_names(whole)[number]
     try:
         graph = onnx.load(model)
         part = Extractor(graph).extract_model([INPUT], [output])
@@ -61,7 +69,7 @@ def one_layer(model: Path, number: int) -> Path:
             f"{one_line(error)[:200]}"
         ) from error
     named = {METADATA: json.dumps(backbone.to_json()), parity.METADATA: proof.to_json()}
-    onnx.helper.set_model_props(part, whole.metadata | named)
+    onnx.helper.set_model_props(part, metadata | named)
     with replacing(path) as partial:
         onnx.save(part, partial)
         parity.check(proof, Runner(partial).embed, backbone.preprocess)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.backbones.inference.runner import INPUT, OUTPUT
+from headstart.backbones.inference.description import INPUT, OUTPUT
 from headstart.backbones.layers import GEM_POWER, Layer
 from headstart.backbones.onnx_import.cut import Graph, wanted_by
 from headstart.backbones.onnx_import.load import opset_of

@@ -19,7 +19,7 @@ from PIL import Image
 
 from headstart.core.records import Preprocess
 
-KEPT = 2.9  # measured: see ARCHITECTURE.md
+KEPT = 2.9  # measured: docs/decisions (11)
 STRICTER = 1.4  # times that, where colours are halved one way only: features move more
 _ROWS = 16  # of a tile of weights
 _PRODUCT = 1 << 18  # OpenBLAS starts threads of its own above this; the workers are enough

@@ -105,6 +105,10 @@ class EmbedSummary:
     shards: int = 0
     lost: int = 0
 
+    def __fspath__(self) -> str:
+        """Return the store's path: a summary can be passed where a store is expected."""
+        return str(self.store)
+
     @property
     def images_per_second(self) -> float:
         """Images embedded per second of wall time; 0 if none was."""

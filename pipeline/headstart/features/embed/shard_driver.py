@@ -20,7 +20,7 @@ from pathlib import Path
 
 from headstart import datasets
 from headstart.backbones.inference import parity
-from headstart.backbones.inference.runner import Runner
+from headstart.backbones.inference.description import read_backbone, read_metadata
 from headstart.core.errors import HeadstartError, InputError, StoreError, one_line
 from headstart.core.files import cannot_write, make_folder, replacing, sha256_of, write_text
 from headstart.core.parallel import Engine, ThreadEngine
@@ -70,8 +70,8 @@ def embed_sharded(
         HeadstartError: as `features.embed.embed` says; the engine is not there, its workers see
             other files or run other code, or die again and again. What was finished is kept.
     """
-    described = Runner(model)
-    extraction = Extraction(described.backbone)
+    described = read_metadata(model)
+    extraction = Extraction(read_backbone(described, model))
     with _writing(out), _engine(config, hooks) as engine:
         held, plan = _begin(out, listing, extraction, config, engine.workers(), hooks)
         parts = list(divide(listing.images, plan.listing["shard_size"]))
@@ -98,7 +98,7 @@ def embed_sharded(
         if not summary.rows:
             told = "; ".join(f"{n} × {why}" for why, n in list(summary.failures.items())[:5])
             raise InputError(f"none of {len(listing.images):,} images could be used ({told})")
-        proof = described.metadata[parity.METADATA]
+        proof = described[parity.METADATA]
         summary = _publish(out, held, plan, made, summary, facts, proof)
     if told := _changed(data, plan):
         hooks.notice(told)

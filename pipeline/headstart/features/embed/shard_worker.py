@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from headstart import datasets
-from headstart.backbones.inference import parity
-from headstart.backbones.inference.runner import Runner
+from headstart.backbones.inference.lazy import LazyRunner
 from headstart.core.errors import HeadstartError, OutputError, StoreError, StoreInUse, one_line
 from headstart.core.files import cannot_write, replacing, sha256_of
 from headstart.core.reading import ImageReader
@@ -127,10 +126,10 @@ class Start:
         """
         work = self.folder / WORK
         self._see(work)
-        runner = Runner(work / MODEL, self.config.device, batch=self.config.batch)
-        drift = parity.check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
+        network = LazyRunner(work / MODEL, self.config.device, self.config.batch)
+        _ = network.drift  # opened and checked before the first shard
         contents = Contents(work / CONTENTS, self.folder) if self.contents else None
-        return _Shards(self, runner, drift, contents, stopping)
+        return _Shards(self, network, contents, stopping)
 
     def _see(self, work: Path) -> None:
         """Make sure that folder, images and backbone are the driver's.
@@ -175,12 +174,11 @@ class _Shards:
     def __init__(
         self,
         start: Start,
-        runner: Runner,
-        drift: parity.Drift,
+        network: LazyRunner,
         contents: Contents | None,
         stopping: Callable[[], bool],
     ) -> None:
-        self._start, self._runner, self._drift = start, runner, drift
+        self._start, self._network = start, network
         self._contents, self._stopping = contents, stopping
         self._config = dataclasses.replace(start.config, workers=threads_of(start.config))
 
@@ -196,9 +194,9 @@ class _Shards:
             suspects=begun.suspects,
             note=begun.note,
         )
-        given = (task.listing, path, self._runner, self._start.facts, self._config, Hooks(), care)
+        given = (task.listing, path, self._network, self._start.facts, self._config, Hooks(), care)
         try:
-            summary = self._patiently(lambda: fill(*given, self._drift))
+            summary = self._patiently(lambda: fill(*given))
         except BaseException as error:
             begun.close(done=False)
             if linked and isinstance(error, StoreError) and path.samefile(old):

@@ -13,7 +13,7 @@ from typing import Any
 
 from headstart import datasets
 from headstart.backbones.inference import parity
-from headstart.backbones.inference.runner import Runner
+from headstart.backbones.inference.lazy import LazyRunner
 from headstart.core.errors import InputError, one_line
 from headstart.core.parallel import available_cores, run_threads
 from headstart.core.records import Extraction, Listing
@@ -42,24 +42,22 @@ class Facts:
 def fill(
     listing: Listing,
     out: Path,
-    runner: Runner,
+    network: LazyRunner,
     facts: Facts,
     config: EmbedConfig,
     hooks: Hooks,
     care: Care | None = None,
-    drift: parity.Drift | None = None,
 ) -> EmbedSummary:
     """Embed what is left to do of a listing, and publish the store.
 
     Args:
         listing: the images.
         out: the store's file.
-        runner: the network.
+        network: opened, and checked against its certificate, only if there is an image to embed.
         facts: what else the store says of it.
         config: ``workers``, ``rehash`` and ``on_error`` count here.
         hooks: where to report.
         care: for a store that is a part of another one: it may have no rows.
-        drift: how far this machine is from the certificate, if that is known already.
 
     Raises:
         BackboneError: this machine's features differ from the exporter's.
@@ -67,34 +65,35 @@ def fill(
         StoreError: the store is in use, damaged, or holds another extraction.
         OutputError: the store cannot be written; what was embedded before is kept.
     """
-    with StoreWriter(out, Extraction(runner.backbone)) as writer:
-        drift = drift or parity.check_metadata(
-            runner.metadata, runner.embed, runner.backbone.preprocess
-        )
+    with StoreWriter(out, Extraction(network.backbone)) as writer:
         outcomes = Outcomes(listing)
         if not config.rehash:
             _recognise(listing, writer, outcomes)
         todo = outcomes.missing()
         _say_plan(hooks, writer, config, len(listing.images), len(todo))
+        drift = dataclasses.asdict(network.drift) if todo else None
         started = time.perf_counter()
-        worker = Worker(listing, runner, writer, care)
-        clock = _work(listing, worker, config, outcomes, todo, hooks, max(CHUNK, runner.batch))
+        clock = Clock()
+        if todo:
+            worker = Worker(listing, network.runner, writer, care)
+            size = max(CHUNK, network.batch)
+            clock = _work(listing, worker, config, outcomes, todo, hooks, size)
         run = {
             "source": listing.name,
             "model": facts.model,
             "weights": facts.weights,
-            "provider": runner.provider,
-            "device": runner.device,
-            "batch": runner.batch,
+            "provider": network.provider,
+            "device": network.device,
+            "batch": network.batch,
             "workers": config.workers or available_cores(),
             "shares": clock.shares(),
             "limit": limit_of(clock.shares()),
             "seconds": round(time.perf_counter() - started, 3),
-            "certificate": dataclasses.asdict(drift),
+            "certificate": drift,
             "precision": facts.precision,
             "software": software(),
         }
-        proof = runner.metadata[parity.METADATA]
+        proof = network.metadata.get(parity.METADATA, "")
         return _publish(listing, outcomes, writer, out, run, proof, empty=care is not None)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from headstart import backbones, datasets
 from headstart.backbones import export
+from headstart.backbones.inference.description import describe
+from headstart.backbones.inference.lazy import LazyRunner
 from headstart.backbones.inference.precision_choice import fitting
-from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, InputError, one_line
 from headstart.core.records import Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
@@ -41,17 +42,16 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
     hooks.notice(datasets.describe(listing))
     model, parity, chosen = _model(listing, out, config, hooks)
     sharded = config.sharding is not None
-    # Of a store that is a folder the workers run the network, and here it only says what it is.
-    runner = Runner(model) if sharded else Runner(model, config.device, batch=config.batch)
+    network = LazyRunner(model, config.device, config.batch)
     if parity is not None:
-        hooks.notice(f"exported {one_line(runner.backbone.name)} ({parity})")
-    if runner.backbone.warning:
-        hooks.notice(f"WARNING: {runner.backbone.warning}")
+        hooks.notice(f"exported {one_line(network.backbone.name)} ({parity})")
+    if network.backbone.warning:
+        hooks.notice(f"WARNING: {network.backbone.warning}")
     facts = Facts(str(model.resolve()), backbones.users_file(config.backbone), chosen)
     if sharded:
         summary = embed_sharded(data, listing, model, facts, out, config, hooks)
     else:
-        summary = fill(listing, out, runner, facts, config, hooks)
+        summary = fill(listing, out, network, facts, config, hooks)
     _check_failures(summary, config.max_failures)
     return summary
 
@@ -63,12 +63,13 @@ def _model(
     if config.precision not in ("int8", "auto"):
         return *export.model_file(config.backbone, config.precision), {}
     model, parity = export.model_file(config.backbone)
-    if Runner(model).backbone.parts:
+    described = describe(model)
+    if described.parts:
         raise BackboneError(
             f"--precision {config.precision} is for one layer; with several take fp32 or fp16"
         )
     told = (held_extraction(out) or {}).get("backbone", {})
-    fp32 = dataclasses.asdict(Runner(model).backbone)
+    fp32 = dataclasses.asdict(described)
     same = told.get("name") == fp32["name"] and told.get("layer") == fp32["layer"]
     held = str(told.get("precision", "")) if same else ""
     workers = None if config.sharding else config.workers  # those may be other machines' threads

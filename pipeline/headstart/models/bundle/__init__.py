@@ -18,16 +18,15 @@ import numpy as np
 
 from headstart import heads
 from headstart.backbones.inference import parity
-from headstart.backbones.inference.runner import (
+from headstart.backbones.inference.description import (
     HEAD_INPUT,
     LABEL,
     METADATA,
     MODEL_METADATA,
     OUTPUT,
     PROBABILITIES,
-    Runner,
-    open_session,
 )
+from headstart.backbones.inference.runner import Runner, open_session
 from headstart.core.errors import HeadstartError
 from headstart.core.files import replacing
 from headstart.core.rows import Features

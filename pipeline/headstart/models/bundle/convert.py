@@ -19,7 +19,7 @@ import numpy as np
 
 from headstart import datasets
 from headstart.backbones.inference import parity, precision, precision_choice
-from headstart.backbones.inference.runner import (
+from headstart.backbones.inference.description import (
     DISTANCE,
     HEAD_INPUT,
     INPUT,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.backbones.inference.runner import DISTANCE, OUTPUT
+from headstart.backbones.inference.description import DISTANCE, OUTPUT
 from headstart.models.novelty import Reference
 
 _NAME = "novelty_"  # prefix of its names in the joined graph

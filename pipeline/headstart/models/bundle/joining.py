@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from headstart.backbones.inference.runner import HEAD_INPUT, LABEL, OUTPUT, PROBABILITIES
+from headstart.backbones.inference.description import HEAD_INPUT, LABEL, OUTPUT, PROBABILITIES
 from headstart.models.bundle.distance import add_distance
 from headstart.models.novelty import Reference
 

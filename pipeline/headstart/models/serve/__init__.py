@@ -1,6 +1,6 @@
-"""Stage: a model file and a browser: a page and a JSON endpoint on this machine.
+"""Stage: serve a model file to browsers and programs, as a page and a JSON endpoint.
 
-Needs neither torch nor scikit-learn. See docs/models.md for the endpoint.
+Needs neither torch nor scikit-learn. docs/models.md describes the endpoint.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,44 +21,56 @@ from headstart.models.classifier import Model
 if TYPE_CHECKING:
     import uvicorn
 
+    from headstart.models.serve.app import Service
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-PATIENCE = 5  # seconds that requests under way get when the server is to end
-_SILENT = 10  # seconds that a connection may say nothing, or not all of a request's head
+PATIENCE = 5  # seconds that requests under way get when the server shuts down
+_SILENT = 10  # seconds in which the head of a request has to arrive
 _CONNECTIONS = 256
 
 
+@dataclass(frozen=True)
+class ServeConfig:
+    """Where to listen, and what to answer with.
+
+    Attributes:
+        host: the address to listen on.
+        port: 0 takes any free port.
+        stores: feature stores that may hold the training images; missing ones are skipped.
+        tested: paths of images of the stores that the model was not trained on.
+        nearest: training images shown in an answer; 0 disables them.
+        max_bytes: largest upload.
+        workers: threads; None means one per core.
+        device: one of `headstart.backbones.inference.runner.DEVICES`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    stores: Sequence[Path] = ()
+    tested: Collection[str] = ()
+    nearest: int = 6
+    max_bytes: int = 32 << 20
+    workers: int | None = None
+    device: str = "cpu"
+
+
 def serve(
-    path: Path,
-    host: str,
-    port: int,
-    *,
-    stores: Sequence[Path] = (),
-    tested: Collection[str] = (),
-    nearest: int | None = None,
-    max_bytes: int | None = None,
-    workers: int | None = None,
-    device: str = "cpu",
+    path: str | os.PathLike[str],
+    config: ServeConfig | None = None,
     notice: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Serve a model until an interrupt, which is handed on once requests under way are answered.
+    """Serve a model until an interrupt, which is raised again once open requests are answered.
 
     Args:
         path: the model file.
-        host: the address to listen on.
-        port: the port; 0 takes any that is free.
-        stores: where its training images may be; they may be gone.
-        tested: paths of images of the stores that the model was not trained on.
-        nearest: training images named in an answer; 0 for none, None for a few.
-        max_bytes: most bytes of an upload; None for 32 MiB.
-        workers: threads; None means one per core.
-        device: one of `headstart.backbones.inference.runner.DEVICES`.
-        notice: is told when the server is ready, and what its user should know.
+        config: None for the defaults.
+        notice: receives the address once the server is ready, and warnings.
 
     Raises:
         HeadstartError: the extra ``serve`` is not installed.
-        InputError: the address cannot be listened on.
+        InputError: the server cannot listen on the address.
         BackboneError: the model cannot be used.
-        RunnerError: it cannot run on the device.
+        RunnerError: the model cannot run on the device.
     """
     try:
         import python_multipart  # noqa: F401 - starlette looks for it when a form comes
@@ -65,33 +78,24 @@ def serve(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise missing_extra(error.name or "starlette", "serve") from None
-    from headstart.models.serve import app, neighbours
+    from headstart.models.serve import app
     from headstart.models.serve.batching import Batcher
 
-    listener = listen(host, port)
+    config = config or ServeConfig()
+    path = Path(path)
+    listener = listen(config.host, config.port)
     try:
-        model = Model(path, device)
-        given = {"nearest": nearest, "body": max_bytes}
-        limits = app.Limits(**{key: n for key, n in given.items() if n is not None})
-        training: tuple[neighbours.TrainingImages | None, str] = (None, "")
-        if limits.nearest:
-            training = neighbours.find(model.backbone, stores, tested)
-            if training[0] is None:
-                notice(f"without nearest training images: {training[1]}")
-        address, number = listener.getsockname()[:2]
-        loopback = ipaddress.ip_address(address).is_loopback
-        if not loopback:
-            notice(
-                f"WARNING: whoever reaches {address} can use the model"
-                + (" and see names and thumbnails of training images" if training[0] else "")
-                + "; there is no password and no encryption"
-            )
-        batcher = Batcher(model, workers or available_cores())
-        hosts = {*LOOPBACK, host.lower()} if loopback else None
-        application = app.build(model, path.name, batcher, training, limits, hosts)
-        shown = f"[{address}]" if ":" in address else address
-        ready = f"serving {one_line(path)} at http://{shown}:{number} (Ctrl+C ends it)"
+        model = Model(path, config.device)
+        batcher = Batcher(model, config.workers or available_cores())
         try:
+            service = _service(model, path.name, batcher, config, notice)
+            address, port = listener.getsockname()[:2]
+            loopback = ipaddress.ip_address(address).is_loopback
+            if not loopback:
+                notice(_public_warning(address, service))
+            application = app.build(service, {*LOOPBACK, config.host.lower()} if loopback else None)
+            shown = f"[{address}]" if ":" in address else address
+            ready = f"serving {one_line(path)} at http://{shown}:{port} (press Ctrl+C to stop)"
             server(application, lambda: notice(ready)).run([listener])
         finally:
             batcher.close()
@@ -99,35 +103,61 @@ def serve(
         listener.close()
 
 
+def _service(
+    model: Model,
+    name: str,
+    batcher: Any,  # noqa: ANN401 - Batcher
+    config: ServeConfig,
+    notice: Callable[[str], None],
+) -> Service:
+    from headstart.models.serve import app, neighbours
+
+    training, reason = None, ""
+    if config.nearest:
+        training, reason = neighbours.find(model.backbone, config.stores, config.tested)
+        if training is None:
+            notice(f"nearest training images are not available: {reason}")
+    limits = app.Limits(body=config.max_bytes, nearest=config.nearest)
+    return app.Service(model, name, batcher, training, reason, limits)
+
+
+def _public_warning(address: str, service: Service) -> str:
+    images = "" if service.training is None else " and see names and thumbnails of training images"
+    return (
+        f"WARNING: anyone who can reach {address} can use the model{images}; there is no password "
+        "and no encryption"
+    )
+
+
 def listen(host: str, port: int) -> socket.socket:
-    """Take an address.
+    """Bind an address.
 
     Raises:
-        InputError: it cannot be had.
+        InputError: the address is unknown, in use or forbidden.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError):
-        raise InputError(f"no address for the host {one_line(host)!r}; see --host") from None
+        raise InputError(f"cannot resolve host {one_line(host)!r}; check --host") from None
     try:
-        listener = socket.create_server(found[4][:2], family=found[0])
-        # Connections inherit it: or the body of an answer would wait 40 ms for the head's receipt.
+        listener = socket.create_server(address[4][:2], family=address[0])
+        # Connections inherit it. Without it, a body waits 40 ms until the head is acknowledged.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
         cause = os.strerror(error.errno) if error.errno else one_line(error)
         raise InputError(
-            f"cannot listen on port {port} of {one_line(host)}: {cause}; "
-            "choose another with --port, or 0 for any that is free"
+            f"cannot listen on port {port} of {one_line(host)}: {cause}; choose another with "
+            "--port, or 0 for any free port"
         ) from None
 
 
 def server(application: Any, ready: Callable[[], None], silence: int = _SILENT) -> uvicorn.Server:  # noqa: ANN401
-    """Return what runs an application until a signal, which it raises again in the end.
+    """Return a server that runs until a signal, which it raises again at the end.
 
     Args:
         application: of `headstart.models.serve.app`.
-        ready: is called once connections are answered.
+        ready: called once connections are answered.
         silence: seconds in which the head of a request has to arrive.
     """
     import uvicorn
@@ -140,7 +170,7 @@ def server(application: Any, ready: Callable[[], None], silence: int = _SILENT) 
             ready()
 
     for name in ("uvicorn", "python_multipart"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # hostile bytes are no news
+        logging.getLogger(name).setLevel(logging.ERROR)  # malformed requests need no log entry
     config = uvicorn.Config(
         application,
         http=Connection,

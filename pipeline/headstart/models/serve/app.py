@@ -1,7 +1,7 @@
-"""The web application: a page, ``POST /predict`` and what the page asks for beside it.
+"""The web application: a page, ``POST /predict``, and what else the page requests.
 
-Every answer but the page itself, its script and style, and thumbnails is JSON; an error is
-``{"error": "one line"}``. Nothing here allows another site's page to read an answer.
+Every answer is JSON, except the page, its script, its style and thumbnails; an error is
+``{"error": "one line"}``. No header lets another site's page read an answer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -48,16 +48,15 @@ _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
 
 @dataclass(frozen=True)
 class Limits:
-    """What a server bears.
+    """Limits of a server.
 
     Attributes:
         body: bytes of a request's body.
         seconds: in which a body has to arrive.
-        requests: images that may be on their way, from the first byte to the answer; a further one
-            is refused.
-        doubtful: of these, images that are not certain to be decoded soon (`images.is_ordinary`).
-        decoding: seconds of processor time that such a one may take.
-        nearest: training images named in an answer; 0 for none.
+        requests: images in work, from the first byte to the answer; further ones are refused.
+        doubtful: of these, images that may be slow to decode (`images.is_ordinary`).
+        decoding: seconds of processor time that such an image may take.
+        nearest: training images in an answer; 0 for none.
     """
 
     body: int = 32 << 20
@@ -68,31 +67,41 @@ class Limits:
     nearest: int = 6
 
 
-def build(
-    model: Model,
-    name: str,
-    batcher: Batcher,
-    training: tuple[TrainingImages | None, str],
-    limits: Limits,
-    hosts: Collection[str] | None = None,
-) -> Starlette:
-    """Return the application.
+@dataclass
+class Service:
+    """What the endpoints share.
 
-    Args:
+    Attributes:
         model: the classifier.
         name: of its file.
         batcher: the threads that decode and infer.
-        training: the images it was trained on, or None and why they are not at hand.
-        limits: what the server bears.
-        hosts: names by which it may be called; None means any.
+        training: the images it was trained on, if their store was opened.
+        reason: why there are none.
+        limits: of the server.
     """
-    state = _State(model, name, batcher, training, limits)
+
+    model: Model
+    name: str
+    batcher: Batcher
+    training: TrainingImages | None = None
+    reason: str = ""
+    limits: Limits = field(default_factory=Limits)
+
+
+def build(service: Service, hosts: Collection[str] | None = None) -> Starlette:
+    """Return the application.
+
+    Args:
+        service: what it answers with.
+        hosts: names that requests may address; None means any.
+    """
+    endpoints = _Endpoints(service)
     return Starlette(
         routes=[
             *(Route(path, partial(_page, file)) for path, file in PAGE.items()),
-            Route("/model", state.describe),
-            Route("/predict", state.predict, methods=["POST"]),
-            Route("/thumbnail/{row:int}", state.thumbnail),
+            Route("/model", endpoints.describe),
+            Route("/predict", endpoints.predict, methods=["POST"]),
+            Route("/thumbnail/{row:int}", endpoints.thumbnail),
         ],
         middleware=[Middleware(_Guard, hosts=hosts)],
         exception_handlers={
@@ -112,27 +121,17 @@ class _Json(JSONResponse):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-class _State:
-    """What the endpoints share."""
-
-    def __init__(
-        self,
-        model: Model,
-        name: str,
-        batcher: Batcher,
-        training: tuple[TrainingImages | None, str],
-        limits: Limits,
-    ) -> None:
-        self._model, self._name, self._batcher, self._limits = model, name, batcher, limits
-        self._training, self._why = training
-        self._under_way = self._doubtful = 0
+class _Endpoints:
+    def __init__(self, service: Service) -> None:
+        self._service, self._model, self._limits = service, service.model, service.limits
+        self._requests = self._doubtful = 0  # in work
 
     async def describe(self, request: Request) -> Response:
         """``GET /model``: what the page shows before an image is chosen."""
-        facts = self._model.facts
+        service, facts = self._service, self._model.facts
         return _Json(
             {
-                "name": self._name,
+                "name": self._service.name,
                 "classes": self._model.classes,
                 "backbone": self._model.backbone.name,
                 "warning": self._model.backbone.warning,
@@ -140,26 +139,26 @@ class _State:
                 "test_accuracy": facts.get("test_accuracy"),
                 "test_accuracy_ci": facts.get("test_accuracy_ci"),
                 "max_bytes": self._limits.body,
-                "nearest": self._why if self._training is None else len(self._training),
+                "nearest": service.reason if service.training is None else len(service.training),
             }
         )
 
     async def predict(self, request: Request) -> Response:
         """``POST /predict``: classify the image in the body, or in a form's file."""
-        if self._under_way >= self._limits.requests:
-            raise _busy("too many requests at once; try again")
-        self._under_way += 1
+        if self._requests >= self._limits.requests:
+            raise _busy("too many requests at once; try again later")
+        self._requests += 1
         try:
             data = await image_bytes(request, self._limits.body, self._limits.seconds)
             started = time.perf_counter()
             crop = await self._decoded(data)
             decoded = time.perf_counter()
-            answer = await self._batcher.answer(crop)
+            answer = await self._service.batcher.answer(crop)
             inferred = time.perf_counter()
             document = self._document(answer)
             document["nearest"] = await self._nearest(answer)
         finally:
-            self._under_way -= 1
+            self._requests -= 1
         document["milliseconds"] = {
             "decode": _ms(decoded - started),
             "wait": _ms(inferred - decoded - answer.seconds),
@@ -169,52 +168,54 @@ class _State:
         return _Json(document)
 
     async def _decoded(self, data: bytes) -> NDArray[np.uint8]:
-        """Return the image as what the network takes; only so many may be doubtful at once."""
+        """Return the network's input; only a few images at once may be slow to decode."""
         doubtful = not images.is_ordinary(data)
         if doubtful and self._doubtful >= self._limits.doubtful:
-            raise _busy("too many unusual images at once; try again, or send a smaller JPEG")
+            raise _busy("too many unusual images at once; try again later, or send a smaller JPEG")
         self._doubtful += doubtful
         try:
-            return await self._batcher.decode(data, self._limits.decoding, doubtful)
+            return await self._service.batcher.decode(data, self._limits.decoding, doubtful)
         finally:
             self._doubtful -= doubtful
 
     def _document(self, answer: Answer) -> dict[str, Any]:
         scores = dict(zip(self._model.classes, answer.probabilities.tolist(), strict=True))
         best = self._model.classes[int(answer.probabilities.argmax())]
-        known = not math.isnan(answer.distance)
+        measured = not math.isnan(answer.distance)
         limit = self._model.threshold
         return {
             "label": best,
             "probability": scores[best],
             "probabilities": scores,
-            "distance": answer.distance if known else None,
-            "unlike": answer.distance > limit if known and limit is not None else None,
+            "distance": answer.distance if measured else None,
+            "unlike": answer.distance > limit if measured and limit is not None else None,
             "batch": answer.batch,
         }
 
     async def _nearest(self, answer: Answer) -> list[dict[str, Any]] | None:
-        if self._training is None or not self._limits.nearest:
+        training = self._service.training
+        if training is None or not self._limits.nearest:
             return None
-        search = partial(self._training.nearest, answer.features, self._limits.nearest)
+        search = partial(training.nearest, answer.features, self._limits.nearest)
         return [
             {
-                "path": one_line(found.path),
-                "label": found.label,
-                "distance": found.distance,
-                "thumbnail": f"/thumbnail/{found.row}",
+                "path": one_line(neighbour.path),
+                "label": neighbour.label,
+                "distance": neighbour.distance,
+                "thumbnail": f"/thumbnail/{neighbour.row}",
             }
-            for found in await self._batcher.run(search)
+            for neighbour in await self._service.batcher.run(search)
         ]
 
     async def thumbnail(self, request: Request) -> Response:
-        """``GET /thumbnail/ROW``: a training image, small."""
+        """``GET /thumbnail/ROW``: the thumbnail of a training image."""
         row: int = request.path_params["row"]
         picture = None
-        if self._training is not None and self._limits.nearest:
-            picture = await self._batcher.run(partial(self._training.picture, row))
+        training = self._service.training
+        if training is not None and self._limits.nearest:
+            picture = await self._service.batcher.run(partial(training.picture, row))
         if picture is None:
-            raise HTTPException(404, "no picture of such an image")
+            raise HTTPException(404, "no thumbnail of this image")
         return Response(picture, media_type="image/webp")
 
 
@@ -249,18 +250,18 @@ async def _failure(request: Request, error: Exception) -> Response:
 
 
 async def _hung_up(request: Request, error: Exception) -> Response:
-    return _error(400, "the client hung up")
+    return _error(400, "the client closed the connection")
 
 
 async def _bug(request: Request, error: Exception) -> Response:
-    return _error(500, "internal error; the server's log says more")
+    return _error(500, "internal error; see the server's log")
 
 
 class _Guard:
-    """Sees every request and answer: who is called, and what browsers may do with the answer.
+    """Checks the host name of every request, and adds security headers to every answer.
 
-    A page of another site whose name has been pointed at this machine (DNS rebinding) calls us by
-    that name, and is refused.
+    A page of another site whose name has been pointed at this machine (DNS rebinding) sends that
+    name, and is refused.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
@@ -281,7 +282,7 @@ class _Guard:
         if self._hosts is None or _host(Headers(scope=scope).get("host", "")) in self._hosts:
             await self._app(scope, receive, marked)
         else:
-            refused = _error(421, "this server does not go by that name; see --host")
+            refused = _error(421, "this server does not answer to that host name; see --host")
             await refused(scope, receive, marked)
 
 

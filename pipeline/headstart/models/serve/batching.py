@@ -1,9 +1,9 @@
-"""Requests become batches: what waits while the processor is busy is inferred together.
+"""Batches of requests: images that wait while the processor is busy are inferred together.
 
-Each thread decodes or infers, whatever was asked for first; whoever infers takes everything that
-waits, up to what the device takes at once. Nothing ever waits for a batch to fill up, so a
-single client is answered as fast as without batches. Files that are not certain to be decoded soon
-are decoded one after the other, so that they hold up nobody but one another.
+Each thread decodes or infers, first come, first served. A thread that infers takes all waiting
+images, up to the device's batch size. No image waits for a batch to fill up, so a single client is
+answered as fast as without batches. Files that may be slow to decode share one thread of their own,
+so they delay only one another.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says of one image.
+    """The model's answer for one image.
 
     Attributes:
         probabilities: ``(k,) float32``, in the order of `Model.classes`.
         features: ``(d,) float32``.
-        distance: cosine distance to the training images; NaN if the model does not know.
-        batch: how many images were inferred together.
+        distance: cosine distance to the training images; NaN if the model has none.
+        batch: images that were inferred together.
         seconds: of the inference that this image was part of.
     """
 
@@ -51,7 +51,7 @@ class Batcher:
     Args:
         model: the classifier.
         workers: threads.
-        batch: most images in one inference; None takes what suits the model and the device.
+        batch: most images in one inference; None takes the default of model and device.
     """
 
     def __init__(self, model: Model, workers: int, batch: int | None = None) -> None:
@@ -67,22 +67,22 @@ class Batcher:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def decode(self, data: bytes, seconds: int, doubtful: bool) -> NDArray[np.uint8]:
-        """Return an image file as what the network takes, ``(h, w, 3) uint8``.
+        """Return the network's input of an image file, ``(h, w, 3) uint8``.
 
         Args:
             data: the whole file.
-            seconds: of processor time, for one that is not certain to be decoded soon.
-            doubtful: whether it is such a one.
+            seconds: of processor time that a doubtful file may take.
+            doubtful: whether it may be slow to decode.
 
         Raises:
-            ImageError: it is no usable image.
+            ImageError: the image cannot be used.
         """
         pool = self._doubtful if doubtful else self._pool
         work = partial(self._model.decode, data, seconds)
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     async def answer(self, crop: NDArray[np.uint8]) -> Answer:
-        """Return what the model says of one ``(h, w, 3) uint8`` image.
+        """Return the model's answer for one ``(h, w, 3) uint8`` image.
 
         Raises:
             RunnerError: inference failed.
@@ -94,26 +94,26 @@ class Batcher:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Let the threads end once they have finished what they have in hand."""
+        """Let the threads end after their current work."""
         for pool in (self._pool, self._doubtful):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _infer(self) -> None:
-        """Answer what waits. Every image asks for one such call, so some find nothing left."""
+        """Answer all waiting images. Each image submits one call, so some calls find none."""
         with self._lock:
             taken = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
-        # Whoever has hung up meanwhile needs no answer.
-        taken = [one for one in taken if one[1].set_running_or_notify_cancel()]
+        # Skip clients that have closed the connection meanwhile.
+        taken = [pair for pair in taken if pair[1].set_running_or_notify_cancel()]
         if not taken:
             return
         started = time.perf_counter()
         try:
-            found = self._model.answer(np.stack([crop for crop, _ in taken]))
-        except Exception as error:  # whatever it is, it belongs to those who wait for an answer
+            answers = self._model.answer(np.stack([crop for crop, _ in taken]))
+        except Exception as error:  # of any kind: it belongs to the clients that wait
             for _, future in taken:
                 future.set_exception(error)
             return
         seconds = time.perf_counter() - started
-        rows = zip(found.probabilities, found.features, found.distance.tolist(), strict=True)
+        rows = zip(answers.probabilities, answers.features, answers.distance.tolist(), strict=True)
         for (_, future), row in zip(taken, rows, strict=True):
             future.set_result(Answer(*row, batch=len(taken), seconds=seconds))

@@ -1,4 +1,4 @@
-"""One connection of the server: uvicorn's, with a limit to how long it may say nothing."""
+"""One connection of the server: uvicorn's, with a time limit on silence."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class Connection(H11Protocol):
-    """Ends a connection on which the head of a request does not arrive in time.
+    """Closes a connection on which the head of a request does not arrive in time.
 
-    uvicorn limits the silence between requests only; a client that sends nothing at all, or one
-    byte of a head now and then, would stay for ever.
+    uvicorn limits only the silence between requests; a client that sends nothing, or one byte of a
+    head now and then, would stay connected for ever.
     """
 
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived; whoever has sent a whole head is waited for no longer."""
+        """Process the bytes; a complete head stops the timer."""
         super().data_received(data)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Stop the timer."""
         if self._deadline is not None:
             self._deadline.cancel()
         super().connection_lost(exc)

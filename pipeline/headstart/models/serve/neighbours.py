@@ -1,4 +1,4 @@
-"""The training images that are nearest to an image, from the store that the model was made of."""
+"""The nearest training images of an image, from the store that the model was trained on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Neighbour:
         row: its number in the store.
         path: its name, relative to the source of the store.
         label: its class.
-        distance: the cosine distance to the image that was asked about.
+        distance: the cosine distance to the query image.
     """
 
     row: int
@@ -37,11 +37,11 @@ class Neighbour:
 
 
 class TrainingImages:
-    """The labelled images of a store that were trained on.
+    """The training images of a store.
 
     Args:
         data: the store.
-        tested: paths of images that were not trained on, whatever their split is called.
+        tested: paths of images that were not trained on, whatever their split.
     """
 
     def __init__(self, data: FeatureSet, tested: Collection[str] = ()) -> None:
@@ -50,32 +50,33 @@ class TrainingImages:
             for row, (path, split) in enumerate(zip(data.path, data.split, strict=True))
             if data.label[row] >= 0 and split != "test" and path not in tested
         ]
-        self._at = np.array(kept, np.intp)
-        self._rows = normalise(data.features[self._at])
+        self._index = np.array(kept, np.intp)
+        self._rows = normalise(data.features[self._index])
         empty = np.empty((0, data.features.shape[1]), np.float32)
-        self._data = dataclasses.replace(data, features=empty)  # the others need no memory
+        self._data = dataclasses.replace(data, features=empty)  # the rest is not needed
 
     def __len__(self) -> int:
-        return len(self._at)
+        return len(self._index)
 
     def __contains__(self, row: int) -> bool:
-        at = int(np.searchsorted(self._at, row))
-        return at < len(self._at) and int(self._at[at]) == row
+        place = int(np.searchsorted(self._index, row))
+        return place < len(self._index) and int(self._index[place]) == row
 
     def nearest(self, features: NDArray[np.float32], count: int) -> list[Neighbour]:
         """Return the nearest images to ``(d,)`` features, the nearest first."""
         cosine = self._rows @ normalise(features[np.newaxis])[0]
         count = min(count, len(cosine))
         first = np.argpartition(-cosine, count - 1)[:count] if count else np.empty(0, np.intp)
-        found = []
-        for at in first[np.argsort(-cosine[first], kind="stable")]:
-            row = int(self._at[at])
+        neighbours = []
+        for place in first[np.argsort(-cosine[first], kind="stable")]:
+            row = int(self._index[place])
             label = self._data.classes[self._data.label[row]]
-            found.append(Neighbour(row, self._data.path[row], label, float(1 - cosine[at])))
-        return found
+            distance = float(1 - cosine[place])
+            neighbours.append(Neighbour(row, self._data.path[row], label, distance))
+        return neighbours
 
     def picture(self, row: int) -> bytes | None:
-        """Return a training image as a small WebP file, or None where there is none of it."""
+        """Return the thumbnail of a training image as a WebP file, or None if there is none."""
         pixels = thumbnail(self._data, row, SIDE) if row in self else None
         return None if pixels is None else webp(pixels)
 
@@ -83,13 +84,13 @@ class TrainingImages:
 def find(
     backbone: Backbone, paths: Sequence[Path], tested: Collection[str] = ()
 ) -> tuple[TrainingImages | None, str]:
-    """Look for the store of a model's features among these, and say why if there is none.
+    """Open the first store that holds features of a model's backbone; else return the reason.
 
-    The arithmetic may be another one: features in fp16 or int8 are near the same images.
+    The precision may differ: features in fp16 or int8 have the same nearest images.
 
     Args:
-        backbone: the model's.
-        paths: stores that may hold the training images; they may be gone.
+        backbone: of the model.
+        paths: stores that may hold the training images; missing ones are skipped.
         tested: as in `TrainingImages`.
     """
     causes = []
@@ -97,14 +98,16 @@ def find(
         try:
             for data in store.read_layers(path):
                 if _same(data.extraction["backbone"], backbone):
-                    found = TrainingImages(data, tested)
-                    return (found, "") if len(found) else (None, f"{one_line(path)} holds none")
-            causes.append(f"{one_line(path)} holds features of another network")
+                    images = TrainingImages(data, tested)
+                    empty = f"{one_line(path)} holds no training images"
+                    return (images, "") if len(images) else (None, empty)
+            causes.append(f"{one_line(path)} holds features of a different backbone")
         except StoreError as error:
             causes.append(str(error))
-    return None, "; ".join(causes) or "no store is known; name it with --store"
+    unknown = "no feature store of the training images is known; name it with --store"
+    return None, "; ".join(causes) or unknown
 
 
 def _same(facts: dict[str, object], backbone: Backbone) -> bool:
-    held = Backbone.from_json(facts)
-    return dataclasses.replace(held, precision=backbone.precision) == backbone
+    stored = Backbone.from_json(facts)
+    return dataclasses.replace(stored, precision=backbone.precision) == backbone

@@ -1,4 +1,4 @@
-"""Request bodies within limits: how many bytes, and how long they may take."""
+"""Request bodies, with limits on size and time."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ async def image_bytes(request: Request, limit: int, seconds: float) -> bytes:
 
     Args:
         request: its body is the image, or ``multipart/form-data`` with one file in it.
-        limit: most bytes of the body.
-        seconds: how long it may take to arrive.
+        limit: largest body, in bytes.
+        seconds: in which the body has to arrive.
 
     Raises:
-        HTTPException: 400 for a body that holds no image, 408 for one that does not arrive, 413
-            for one that is too large.
-        ClientDisconnect: nobody waits for an answer any more.
+        HTTPException: 400 for a body without an image, 408 for one that does not arrive, 413 for
+            one that is too large.
+        ClientDisconnect: the client has closed the connection.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -39,7 +39,7 @@ async def image_bytes(request: Request, limit: int, seconds: float) -> bytes:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """Read the body; what is too large is read to its end, or its sender would see no answer."""
+    """Read the body; one that is too large is read to its end, or its sender sees no answer."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -48,7 +48,7 @@ async def _body(request: Request, limit: int) -> bytes:
         else:
             parts.clear()
     if size > limit:
-        raise HTTPException(413, f"more than {limit:,} bytes; send a smaller image")
+        raise HTTPException(413, f"the image is larger than {limit:,} bytes; send a smaller one")
     return b"".join(parts)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 import pytest
 from headstart.backbones.inference import parity
+from headstart.backbones.inference.description import METADATA
 from headstart.backbones.inference.precision import variant
-from headstart.backbones.inference.runner import METADATA, Runner
+from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError
 from onnx import TensorProto, numpy_helper
 

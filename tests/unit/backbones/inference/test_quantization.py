@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 import pytest
 from headstart.backbones.inference import quantization
-from headstart.backbones.inference.runner import INPUT, OUTPUT, open_session
+from headstart.backbones.inference.description import INPUT, OUTPUT
+from headstart.backbones.inference.runner import open_session
 from headstart.core.errors import BackboneError
 from onnx import TensorProto, helper, numpy_helper
 

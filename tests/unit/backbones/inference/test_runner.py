@@ -10,18 +10,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from headstart.backbones.inference.runner import (
-    INPUT,
-    METADATA,
-    OUTPUT,
-    Runner,
-    device_name,
-    open_session,
-)
+from headstart.backbones.inference.description import INPUT, METADATA, OUTPUT
+from headstart.backbones.inference.runner import Runner, device_name, open_session
 from headstart.core.errors import BackboneError, RunnerError
 from headstart.core.records import Preprocess
 
-NO_BACKBONE = r"is no file that Headstart wrote .* a network by others is onnx:PATH$"
+NO_BACKBONE = r"is not a file that Headstart wrote .* write onnx:PATH$"
 without_cuda = pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(),
     reason="this onnxruntime was built for CUDA",

@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner
 from headstart.backbones import export
 from headstart.backbones.inference import parity as certificate
+from headstart.backbones.inference.description import METADATA, OUTPUT, output_names
 from headstart.backbones.inference.precision import variant
-from headstart.backbones.inference.runner import METADATA, OUTPUT, Runner, output_names
+from headstart.backbones.inference.runner import Runner
 from headstart.backbones.inference.single_layer import one_layer
 from headstart.cli import cli
 from headstart.core.errors import BackboneError, StoreError
@@ -198,7 +199,7 @@ def test_a_layer_given_twice_is_refused(several, tmp_path):
     done = CliRunner().invoke(
         cli, ["export", "torchvision:resnet18", "--layer", "a", "--layer", "a", "--out", "x.onnx"]
     )
-    assert "--layer a is given twice" in str(done.exception)
+    assert "layer a is repeated" in str(done.exception)
 
 
 def test_a_damaged_layer_is_repaired(several, image_folder, tmp_path):

@@ -14,7 +14,8 @@ import onnx
 import pytest
 from headstart import datasets
 from headstart.backbones.inference import parity
-from headstart.backbones.inference.runner import METADATA, OUTPUT, Runner, output_names
+from headstart.backbones.inference.description import METADATA, OUTPUT, output_names
+from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import HeadstartError, InputError, OutputError, StoreError
 from headstart.core.parallel import ThreadEngine
 from headstart.core.records import Backbone, FeatureSet, Part

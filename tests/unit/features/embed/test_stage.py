@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 import pytest
 from headstart import datasets
-from headstart.backbones.inference.runner import METADATA, OUTPUT, Runner, device_name
+from headstart.backbones.inference.description import METADATA, OUTPUT
+from headstart.backbones.inference.runner import Runner, device_name
 from headstart.core.errors import (
     BackboneError,
     InputError,

@@ -5,15 +5,14 @@ import json
 import numpy as np
 import onnx
 import pytest
-from headstart.backbones.inference.runner import (
+from headstart.backbones.inference.description import (
     INPUT,
     LABEL,
     METADATA,
     OUTPUT,
     PROBABILITIES,
-    Runner,
-    open_session,
 )
+from headstart.backbones.inference.runner import Runner, open_session
 from headstart.core.errors import HeadstartError
 from headstart.heads import HEADS
 from headstart.heads.folds import stratified_folds

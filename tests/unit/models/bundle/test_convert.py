@@ -7,8 +7,9 @@ import json
 import numpy as np
 import onnx
 import pytest
+from headstart.backbones.inference.description import MODEL_METADATA
 from headstart.backbones.inference.precision_choice import Budget
-from headstart.backbones.inference.runner import MODEL_METADATA, Runner
+from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, InputError
 from headstart.models import bundle
 from headstart.models.classifier import Model

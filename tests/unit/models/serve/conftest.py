@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headstart import EmbedConfig
-from headstart.features.embed import embed
+from headstart.features.embed import EmbedConfig, embed
 
 CLASSES = ("bark", "cloth", "drain")
 N_TEST = 3
@@ -34,7 +33,7 @@ class Served:
         self.said: list[str] = []
         for line in self.process.stderr:
             self.said.append(line.rstrip("\n"))
-            if ready := re.match(r"serving .* at (http://(\S+):(\d+)) \(Ctrl", line):
+            if ready := re.match(r"serving .* at (http://(\S+):(\d+)) \(press Ctrl", line):
                 self.url, self.host, self.port = ready[1], ready[2], int(ready[3])
                 break
         else:

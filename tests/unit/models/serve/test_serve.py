@@ -103,8 +103,8 @@ class TestRefusals:
             (b"GIF89a", {}, 422, "the image cannot be used: "),
             (b"\xff\xd8\xff" + b"\0" * 99, {}, 422, "the image cannot be used: "),
             (b"<svg onload=alert(1)>", {}, 422, "HTML, SVG or XML"),
-            (b"x" * (1 << 20) + b"x", {}, 413, "more than 1,048,576 bytes"),
-            (b"x" * (9 << 20), {}, 413, "more than 1,048,576 bytes"),
+            (b"x" * (1 << 20) + b"x", {}, 413, "larger than 1,048,576 bytes"),
+            (b"x" * (9 << 20), {}, 413, "larger than 1,048,576 bytes"),
             (b"abc", {"content-type": "multipart/form-data"}, 400, "the form cannot be read"),
             (b"abc", MULTIPART, 400, "the form cannot be read"),
             (form("image", b""), MULTIPART, 400, "no image"),
@@ -187,7 +187,7 @@ def test_what_the_model_is(served, model):
 def test_without_a_store_it_says_so(start, tiny_classifier, images, tmp_path):
     gone = tmp_path / "gone.h5"
     server = start(tiny_classifier, "--store", gone)
-    assert server.said[0].startswith("without nearest training images: no feature store at")
+    assert server.said[0].startswith("nearest training images are not available: no feature store")
     assert "gone.h5" in server.ask("GET", "/model")[1]["nearest"]
     assert server.ask("POST", "/predict", images[0])[1]["nearest"] is None
     assert server.ask("GET", "/thumbnail/0")[0] == 404
@@ -205,7 +205,7 @@ def test_a_signal_ends_it(start, tiny_classifier, images, number, code):
 
 def test_another_address_is_warned_of(start, tiny_classifier, training):
     server = start(tiny_classifier, "--host", "0.0.0.0", "--store", training)
-    assert server.said[0].startswith("WARNING: whoever reaches 0.0.0.0 can use the model and see")
+    assert server.said[0].startswith("WARNING: anyone who can reach 0.0.0.0")
     assert server.ask("GET", "/model", headers={"host": "any.example"})[0] == 200
 
 
@@ -225,7 +225,7 @@ def test_a_port_in_use_is_one_line(served, tiny_classifier):
 
 
 def test_an_address_that_is_not_there(tiny_classifier):
-    assert "no address for the host 'absent.invalid'" in fails(
+    assert "cannot resolve host 'absent.invalid'" in fails(
         tiny_classifier, "--host", "absent.invalid", "--port", "0"
     )
     assert "cannot listen" in fails(tiny_classifier, "--host", "192.0.2.1", "--port", "0")
@@ -246,8 +246,8 @@ def test_it_needs_neither_torch_nor_scikit_learn(fresh_python, tiny_classifier, 
         from pathlib import Path
         from headstart.models import serve
         said = []
-        work = dict(stores=[Path(sys.argv[2])], notice=said.append)
-        run = lambda: serve.serve(Path(sys.argv[1]), "127.0.0.1", 0, **work)
+        config = serve.ServeConfig(port=0, stores=[Path(sys.argv[2])])
+        run = lambda: serve.serve(sys.argv[1], config, said.append)
         threading.Thread(target=run, daemon=True).start()
         while not said:
             time.sleep(0.01)

@@ -1,10 +1,10 @@
-// Sends one image at a time and shows what comes back. Texts from outside become text nodes only.
+// Sends one image at a time and shows the answer. Texts from outside become text nodes only.
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
   const make = (tag, text, name) => Object.assign(document.createElement(tag), { textContent: text ?? "", className: name ?? "" });
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
-  const FIRST = 8; // classes shown before the rest is asked for
+  const FIRST = 8; // classes shown before "Show more"
   let about = { nearest: "", max_bytes: Infinity };
   let latest = 0; // an answer to an image that is no longer shown is dropped
   let address = "";
@@ -43,13 +43,13 @@
     };
   }
 
-  function near(one) {
+  function nearItem(neighbour) {
     const item = make("li");
-    const picture = Object.assign(new Image(96, 96), { src: one.thumbnail, alt: "" });
-    picture.addEventListener("error", () => picture.replaceWith(make("span", "no picture", "blank")));
-    item.append(picture, make("bdi", one.label), make("small", `distance ${one.distance.toFixed(3)}`));
+    const picture = Object.assign(new Image(96, 96), { src: neighbour.thumbnail, alt: "" });
+    picture.addEventListener("error", () => picture.replaceWith(make("span", "no thumbnail", "blank")));
+    item.append(picture, make("bdi", neighbour.label), make("small", `distance ${neighbour.distance.toFixed(3)}`));
     const path = make("small");
-    path.append(make("bdi", one.path));
+    path.append(make("bdi", neighbour.path));
     item.append(path);
     return item;
   }
@@ -58,9 +58,9 @@
     byId("label").textContent = `${answer.label}, ${percent(answer.probability)}`;
     byId("unlike").hidden = !answer.unlike;
     bars(answer.probabilities);
-    byId("nearest").replaceChildren(...(answer.nearest ?? []).map(near));
+    byId("nearest").replaceChildren(...(answer.nearest ?? []).map(nearItem));
     byId("none").hidden = answer.nearest !== null;
-    byId("none").textContent = `Not available${about.nearest ? `: ${about.nearest}` : "; the server was started without them"}.`;
+    byId("none").textContent = `Not available${about.nearest ? `: ${about.nearest}` : "; the server was started with --nearest 0"}.`;
     const took = answer.milliseconds;
     byId("time").textContent = `${took.total.toFixed(1)} ms on the server: decoding ${took.decode.toFixed(1)}, waiting ${took.wait.toFixed(1)}, inference ${took.inference.toFixed(1)}`;
     byId("result").hidden = false;
@@ -85,7 +85,7 @@
       byId("shown").src = address = URL.createObjectURL(file);
       show(answer);
     } catch (error) {
-      if (mine === latest) byId("error").textContent = error instanceof TypeError ? "The server does not answer; is it still running?" : error.message;
+      if (mine === latest) byId("error").textContent = error instanceof TypeError ? "The server does not answer. Is it still running?" : error.message;
     } finally {
       if (mine === latest) byId("state").textContent = "";
     }
@@ -108,5 +108,5 @@
     if (event.dataTransfer.files.length) classify(event.dataTransfer.files[0]);
   });
 
-  describe().catch(() => { byId("error").textContent = "The server does not answer; is it still running?"; });
+  describe().catch(() => { byId("error").textContent = "The server does not answer. Is it still running?"; });
 })();

@@ -1,0 +1,93 @@
+"""The tables of ``headstart backbones``: the list, the layers of one, and the ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headstart.cli.output import notice, table
+from headstart.core.errors import one_line
+
+if TYPE_CHECKING:
+    from headstart.backbones.layers import Layer
+    from headstart.evaluation.backbone_choice import Chosen
+
+_SHOWN = 40  # without a query; there are some 2,000
+_NAMED = 3  # of those that were not tried
+
+
+def show_list(rows: Sequence[dict[str, Any]], everything: bool) -> None:
+    """Print the backbones, those that can be used at once first."""
+    rows = sorted(rows, key=lambda row: not row["at_hand"])
+    shown = rows if everything else rows[:_SHOWN]
+    figures = dict.fromkeys(("M params", "GMACs", "features", "input", "top-1"), "right")
+    cells = [
+        [
+            one_line(row["name"]),
+            _figure(row["parameters"] and row["parameters"] / 1e6, ".1f"),
+            _figure(row["gmacs"], ".2f"),
+            _figure(row["features"], ",d"),
+            f"{row['size'][0]} × {row['size'][1]}",
+            _figure(row["accuracy"], ".1f"),
+            one_line(row["licence"] or "–"),
+            "at hand" if row["at_hand"] else "to download" if row["url"] else "none",
+        ]
+        for row in shown
+    ]
+    table({"backbone": "fold"} | figures | {"licence": "fold", "weights": "left"}, [cells])
+    if len(shown) < len(rows):
+        click.echo(f"… and {len(rows) - len(shown):,} more; search with: headstart backbones QUERY")
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def show_layers(layers: Sequence[Layer]) -> None:
+    """Print the layers of one backbone."""
+    rows = [
+        [
+            one_line(layer.name),
+            " × ".join(map(str, layer.shape)),
+            f"{layer.layout}, class token first" if layer.classed else layer.layout,
+        ]
+        for layer in layers
+    ]
+    table({"layer": "fold", "shape": "right", "layout": "left"}, [rows])
+
+
+def show_ranking(chosen: Chosen) -> None:
+    """Print the backbones that were tried, the most accurate one first, and those that were not."""
+    figures = ("CV accuracy", "95 % interval", "LogME", "images/s", "MB", "features")
+    rows = [
+        [
+            one_line(tried.name),
+            f"{100 * tried.accuracy:.1f}%",
+            f"{100 * tried.interval[0]:.1f}–{100 * tried.interval[1]:.1f}",
+            f"{tried.logme:.3f}",
+            f"{tried.images_per_second:.1f}",
+            f"{tried.megabytes:.1f}",
+            f"{tried.features:,}",
+            tried.verdict + (", efficient" if tried.efficient else ""),
+        ]
+        for tried in chosen.tried
+    ]
+    table({"backbone": "fold"} | dict.fromkeys(figures, "right") | {"verdict": "left"}, [rows])
+    click.echo(
+        f"{chosen.images:,} images of {chosen.classes:,} classes, none of the test split; "
+        f"suggested: {one_line(chosen.suggested)}, the fastest that is not worse than the best"
+    )
+    for name, reason in chosen.failed.items():
+        notice(f"failed: {one_line(name)}: {one_line(reason)}")
+    for tried in chosen.tried:
+        if tried.warning:
+            notice(f"WARNING: {one_line(tried.warning)}")
+    if chosen.not_tried:
+        names = ", ".join(map(one_line, chosen.not_tried[:_NAMED]))
+        rest = ", …" if len(chosen.not_tried) > _NAMED else ""
+        click.echo(
+            f"not tried, because their weights are not on this machine: {len(chosen.not_tried):,} "
+            f"({names}{rest}); download some with --backbone NAME"
+        )

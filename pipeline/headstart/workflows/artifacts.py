@@ -1,0 +1,97 @@
+"""The files that a comparison leaves in its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headstart.core.records import Comparison, FeatureSet
+    from headstart.evaluation.compare import Outcome
+
+COMMAND: ContextVar[str] = ContextVar("COMMAND", default="import headstart")  # for provenance
+
+RESULTS = "results.json"
+MODEL = "model.onnx"
+REPORT = "report.html"
+TABLES = ("predictions.csv", "label_issues.csv", "duplicates.csv")
+COMPANIONS = ("MODEL_CARD.md", "predict_example.py")
+FILES = (RESULTS, *TABLES, MODEL, REPORT, *COMPANIONS)
+
+
+def is_complete(folder: Path, inputs: str, head_formats: Sequence[str]) -> bool:
+    """Whether a folder has every file that these inputs lead to."""
+    from headstart.report import PLOT_FILES
+
+    saved = [f"head.{kind}" for kind in head_formats]
+    if not all((folder / name).is_file() for name in (*FILES, *PLOT_FILES, *saved)):
+        return False
+    try:
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        return bool(results["provenance"]["inputs"] == inputs)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def stamped(comparison: Comparison, stores: Sequence[str]) -> Comparison:
+    """Return a comparison with the time, the command and the stores in its provenance."""
+    facts = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": COMMAND.get(),
+        "stores": [str(Path(path).resolve()) for path in stores],
+    }
+    return dataclasses.replace(comparison, provenance=comparison.provenance | facts)
+
+
+def write_comparison(
+    folder: Path,
+    comparison: Comparison,
+    outcome: Outcome,
+    data: Sequence[FeatureSet],
+    map_method: str,
+) -> None:
+    """Write results, tables, report and plots; the results first, so that a failure spares them."""
+    from headstart import report
+    from headstart.evaluation import compare
+
+    compare.write_results(folder, comparison, outcome)
+    report.write_report(folder, data, map_method)
+    report.write_plots(folder)
+
+
+def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
+    """Write the best head as ``model.onnx``, and card and example beside it.
+
+    Returns:
+        How well the file agrees with scikit-learn, in one line.
+    """
+    from headstart.backbones import export
+    from headstart.core.rows import take
+    from headstart.models import bundle, novelty
+
+    head, best, rows = comparison.heads[0], outcome.best, outcome.protocol
+    data, train = best.data, rows.train
+    summary: dict[str, Any] = {
+        "head": {"name": head.name, "params": head.params},
+        "test_accuracy": head.test_accuracy,
+        "test_accuracy_ci": head.test_accuracy_ci,
+        "images": {"train": len(train), "test": len(rows.test)},
+        "inputs": comparison.provenance["inputs"],
+    }
+    agreement = bundle.bundle(
+        export.locate(data.extraction["backbone"], data.model, data.weights),
+        best.head.estimator,
+        data.classes,
+        take(data.features, rows.test),
+        summary,
+        folder / MODEL,
+        novelty.learn(take(data.features, train), data.label[train], rows.group[train]),
+        family=head.name,
+    )
+    bundle.write_companions(folder, comparison)
+    return f"{MODEL}: {agreement}"

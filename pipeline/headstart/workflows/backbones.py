@@ -1,0 +1,156 @@
+"""Which backbones there are, which one suits the images, and a backbone as a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.core.errors import InputError, UsageError, near_matches, one_line
+from headstart.workflows.features import choice
+from headstart.workflows.locations import StrPath
+from headstart.workflows.progress import showing
+
+if TYPE_CHECKING:
+    from headstart.backbones.layers import Layer
+    from headstart.evaluation.backbone_choice import Chosen as Chosen
+    from headstart.features.embed import Hooks
+
+
+def list_backbones(
+    query: str = "", *, downloaded: bool = False, hooks: Hooks | None = None
+) -> list[dict[str, Any]]:
+    """Return the pretrained networks whose name, architecture or licence has all words of a query.
+
+    Args:
+        query: words; empty lists all.
+        downloaded: only those whose weights are on this machine.
+        hooks: receives a notice for each provider whose library is not installed.
+
+    Returns:
+        A row for each: ``name``, ``parameters``, ``gmacs``, ``features``, ``size`` (height, width),
+        ``accuracy`` (ImageNet top-1 in percent), ``licence``, ``at_hand`` (weights on this
+        machine) and others; None where unknown.
+
+    Raises:
+        InputError: nothing matches.
+    """
+    from headstart import backbones
+
+    with showing("backbones", hooks) as shown:
+        entries = backbones.available(query, shown.notice)
+    rows = [
+        dataclasses.asdict(entry) | {"at_hand": backbones.is_available(entry)} for entry in entries
+    ]
+    rows = [row for row in rows if row["at_hand"] or not downloaded]
+    if not rows and not downloaded:
+        names = {entry.base for entry in backbones.available()}
+        hint = near_matches(query, names) or "try a shorter word, or see all: headstart backbones"
+        raise InputError(f"nothing matches {one_line(query)!r}; {hint.rstrip('; ')}")
+    return rows
+
+
+def list_layers(backbone: StrPath, *, preprocess: StrPath = "") -> list[Layer]:
+    """Return the layers of a backbone in the order in which they are computed, with their shapes.
+
+    Raises:
+        BackboneError: there is no such backbone.
+    """
+    from headstart import backbones
+
+    return backbones.layers_of(os.fspath(backbone), os.fspath(preprocess))
+
+
+def choose_backbone(
+    data: StrPath,
+    out: StrPath | None = None,
+    *,
+    query: str = "",
+    candidates: Sequence[str] = (),
+    downloaded: bool = True,
+    weights: StrPath = "",
+    preprocess: StrPath = "",
+    images: int = 500,
+    seed: int = 0,
+    workers: int | None = None,
+    hooks: Hooks | None = None,
+) -> Chosen:
+    """Rank backbones on a sample of a source: accuracy of logistic regression against the cost.
+
+    The test split is left alone. A backbone that fails is reported and does not end the run.
+
+    Args:
+        data: the source, as for `extract_features`.
+        out: folder for ``choice.json`` and a plot; None writes nothing.
+        query: words that the names of the downloaded ones must have.
+        candidates: backbones to try in addition; their weights are downloaded if necessary.
+        downloaded: try those whose weights are on this machine.
+        weights: for ``candidates``: a weights file, or ``random``.
+        preprocess: for ``candidates`` of the form ``onnx:PATH``.
+        images: size of the sample, 20 or more.
+        seed: of the sample, the folds and the intervals.
+        workers: threads; None means one per core.
+        hooks: receives notices.
+
+    Raises:
+        InputError: there are too few labelled images outside the test split.
+        BackboneError: there is no backbone to try, or all failed.
+        UsageError: ``weights`` or ``downloaded=False`` without ``candidates``.
+    """
+    from headstart.evaluation.backbone_choice import ChooseConfig, choose
+
+    if (weights or not downloaded) and not candidates:
+        raise UsageError("--weights and --only-named need --backbone NAME")
+    named = tuple(
+        choice(name, weights, preprocess=preprocess if name.startswith("onnx:") else "")
+        for name in candidates
+    )
+    config = ChooseConfig(named, query, downloaded, images, seed, workers)
+    folder = None if out is None else Path(out)
+    with showing("backbones", hooks) as shown:
+        return choose(os.fspath(data), config, folder, shown.notice)
+
+
+def export_backbone(
+    backbone: StrPath,
+    out: StrPath,
+    *,
+    weights: StrPath = "",
+    layers: str | Sequence[str] = (),
+    pool: str = "",
+    preprocess: StrPath = "",
+    hooks: Hooks | None = None,
+) -> str:
+    """Write a backbone as one ONNX file that carries its preprocessing and a certificate.
+
+    Args:
+        backbone: a name from `list_backbones`.
+        out: the file.
+        weights: as for `extract_features`, like ``layers``, ``pool`` and ``preprocess``.
+        layers: where to cut.
+        pool: how the layer's output is pooled.
+        preprocess: for ``onnx:PATH``.
+        hooks: receives a warning, if there is one.
+
+    Returns:
+        How closely the file's features match the original network's, in one line.
+
+    Raises:
+        BackboneError: the backbone is unknown, or its export fails a check.
+        OutputError: the file cannot be written.
+    """
+    from headstart.backbones import export
+    from headstart.backbones.inference.description import describe
+    from headstart.core.files import replacing
+
+    model, parity = export.model_file(choice(backbone, weights, layers, pool, preprocess))
+    with replacing(Path(out)) as partial:
+        shutil.copyfile(model, partial)
+    warning = describe(Path(out)).warning
+    with showing("export", hooks) as shown:
+        if warning:
+            shown.notice(f"WARNING: {one_line(warning)}")
+    return str(parity or export.read_parity(model))

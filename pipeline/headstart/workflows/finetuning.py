@@ -1,0 +1,243 @@
+"""Images fine-tune a backbone, which is then compared with heads on the frozen one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from headstart.core import choices
+from headstart.workflows import artifacts
+from headstart.workflows.locations import StrPath
+from headstart.workflows.progress import showing
+from headstart.workflows.result import Result
+
+if TYPE_CHECKING:
+    from headstart.core.records import Choice, FeatureSet
+    from headstart.features.embed import Hooks
+    from headstart.finetune import FinetuneConfig, FinetuneResult
+
+FROZEN = "frozen.h5"  # features of the frozen backbone
+TOP = choices.MODES[1]
+
+
+def finetune(
+    data: StrPath,
+    out: StrPath,
+    *,
+    backbone: str = choices.BACKBONE,
+    weights: StrPath = "",
+    mode: str = TOP,
+    boundary: str = "",
+    views: int = 8,
+    epochs: int | None = None,
+    batch_size: int = 32,
+    lr: float | None = None,
+    patience: int = 6,
+    class_weight: str | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+    seed: int = 0,
+    hooks: Hooks | None = None,
+) -> Result:
+    """Fine-tune a backbone on the training images of a source, and compare it with frozen heads.
+
+    An interrupted run continues when it is called again.
+
+    Args:
+        data: the source, as for `extract_features`.
+        out: folder for backbone, model, results, report and what a resumed run needs.
+        backbone: a name from `list_backbones`.
+        weights: a weights file in place of the published weights; ``random`` for trials only.
+        mode: ``head`` trains a new classifier on the frozen base, ``top`` the layers behind a
+            boundary as well, ``all`` everything.
+        boundary: the last frozen layer of ``top``; empty means the input of the last stage.
+        views: augmented views of each training image that are cached; the first is not augmented.
+        epochs: at most; None means 12, for ``head`` 30.
+        batch_size: images a step.
+        lr: peak learning rate of the base; None takes the mode's.
+        patience: epochs without a better validation before it stops.
+        class_weight: ``balanced`` lets every class count the same.
+        device: one of `core.choices.TRAINING_DEVICES`.
+        workers: threads; None means one per core.
+        seed: of everything random.
+        hooks: receives notices and progress; None shows them in a terminal or a notebook.
+
+    Returns:
+        Results and leaderboard with the fine-tuned network among the heads.
+
+    Raises:
+        InputError: the images cannot be divided, or an argument cannot be used.
+        BackboneError: the backbone cannot be trained, or has no such boundary.
+        RunnerError: the device is not available.
+        OutputError: ``out`` cannot be written.
+    """
+    from headstart.core.files import make_folder
+    from headstart.finetune import FinetuneConfig, check_trainable
+    from headstart.finetune import finetune as train
+    from headstart.report.validation import read_results
+
+    config = FinetuneConfig(
+        mode=mode,
+        boundary=boundary,
+        views=views,
+        epochs=epochs,
+        batch=batch_size,
+        lr=lr,
+        patience=patience,
+        class_weight=class_weight,
+        device=device,
+        workers=workers,
+        seed=seed,
+    )
+    network, folder = _choice(backbone, weights), Path(out)
+    check_trainable(network, config)
+    make_folder(folder)
+    with showing("fine-tuning", hooks) as shown:
+        frozen = _embedded(data, network, folder / FROZEN, workers, shown)
+        tuned = train(os.fspath(data), frozen, network, folder, config, shown)
+        _compare(data, frozen, tuned, folder, config, shown)
+    return Result(read_results(folder / artifacts.RESULTS), folder, tuned.history)
+
+
+def advise_finetuning(
+    data: StrPath,
+    *,
+    out: StrPath | None = None,
+    backbone: str = choices.BACKBONE,
+    weights: StrPath = "",
+    boundary: str = "",
+    views: int = 8,
+    epochs: int | None = None,
+    batch_size: int = 32,
+    lr: float | None = None,
+    patience: int = 6,
+    class_weight: str | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+    seed: int = 0,
+    hooks: Hooks | None = None,
+) -> dict[str, Any]:
+    """Predict gain, time and risk of every mode of `finetune` on these images and this machine.
+
+    Args:
+        data: the source.
+        out: folder that keeps the frozen features for later; None computes them for this alone.
+        backbone: as for `finetune`, like the other arguments.
+        weights: a weights file.
+        boundary: the last frozen layer of ``top``.
+        views: cached views of each training image.
+        epochs: at most.
+        batch_size: images a step.
+        lr: peak learning rate of the base.
+        patience: epochs without a better validation.
+        class_weight: ``balanced`` or None.
+        device: one of `core.choices.TRAINING_DEVICES`.
+        workers: threads; None means one per core.
+        seed: of everything random.
+        hooks: receives notices and progress.
+
+    Returns:
+        ``modes`` (for each ``gain``, ``gain_ci``, ``accuracy``, ``seconds``, ``risk``),
+        ``recommended``, ``why``, and the facts behind them.
+    """
+    from headstart.core.files import make_folder
+    from headstart.finetune import FinetuneConfig, advise, check_trainable
+
+    config = FinetuneConfig(
+        boundary=boundary,
+        views=views,
+        epochs=epochs,
+        batch=batch_size,
+        lr=lr,
+        patience=patience,
+        class_weight=class_weight,
+        device=device,
+        workers=workers,
+        seed=seed,
+    )
+    network = _choice(backbone, weights)
+    check_trainable(network, config)
+    with ExitStack() as stack:
+        shown = stack.enter_context(showing("advice", hooks))
+        folder = Path(out or stack.enter_context(TemporaryDirectory(prefix="headstart-advice-")))
+        make_folder(folder)
+        frozen = _embedded(data, network, folder / FROZEN, workers, shown)
+        return advise(os.fspath(data), frozen, network, config, shown)
+
+
+def _choice(backbone: str, weights: StrPath) -> Choice:
+    from headstart.core.records import Choice
+
+    return Choice(backbone, os.fspath(weights))
+
+
+def _embedded(
+    data: StrPath, network: Choice, path: Path, workers: int | None, hooks: Hooks
+) -> FeatureSet:
+    """Return the features of a source by a network, computed as far as the store lacks them."""
+    from headstart.features import store
+    from headstart.features.embed import EmbedConfig, embed
+
+    embed(os.fspath(data), path, EmbedConfig(network, workers=workers), hooks)
+    return store.read(path)
+
+
+def _compare(
+    data: StrPath,
+    frozen: FeatureSet,
+    tuned: FinetuneResult,
+    folder: Path,
+    config: FinetuneConfig,
+    hooks: Hooks,
+) -> None:
+    """Compare the classifier with heads on the frozen features, and write everything about it."""
+    from headstart.core.records import Choice
+    from headstart.evaluation import compare
+    from headstart.evaluation.compare.finetuned import compare_tuned
+    from headstart.finetune.stage import FEATURES
+    from headstart.heads.linear import estimator_of
+    from headstart.models import bundle
+
+    features = _embedded(
+        data, Choice(str(tuned.backbone)), folder / FEATURES, config.workers, hooks
+    )
+    named = tuned.division.named(frozen), tuned.division.named(features)
+    estimator = estimator_of(tuned.weight, tuned.bias, tuned.division.classes)
+    history = tuned.history
+    rows = tuned.division.validation
+    correct = estimator.predict(features.features[rows]) == features.label[rows]
+    facts = {key: history[key] for key in ("mode", "boundary", "best")}
+    comparison, outcome = compare_tuned(
+        *named,
+        estimator,
+        float(correct.mean()),
+        facts,
+        sum(epoch["seconds"] for epoch in history["epochs"]),
+        compare.CompareConfig(seed=config.seed, validation=choices.VALIDATION[1]),
+        hooks.notice,
+    )
+    warnings = list(dict.fromkeys([*comparison.warnings, *history["remarks"]]))
+    comparison = artifacts.stamped(
+        dataclasses.replace(comparison, warnings=warnings),
+        [str(folder / name) for name in (FROZEN, FEATURES)],
+    )
+    artifacts.write_comparison(folder, comparison, outcome, named, choices.MAPS[0])
+    head = next(head for head in comparison.heads if head.name == "fine-tuned")
+    summary = {
+        "head": {"name": head.name, "params": facts},
+        "test_accuracy": head.test_accuracy,
+        "test_accuracy_ci": head.test_accuracy_ci,
+    }
+    agreement = bundle.bundle(
+        tuned.backbone,
+        estimator,
+        features.classes,
+        features.features[tuned.division.test],
+        summary,
+        folder / artifacts.MODEL,
+    )
+    hooks.notice(f"{artifacts.MODEL}: {agreement}")

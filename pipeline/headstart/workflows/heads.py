@@ -1,0 +1,150 @@
+"""Features become trained heads, compared on the same test images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headstart.core import choices
+from headstart.core.errors import InputError, one_line
+from headstart.workflows import artifacts
+from headstart.workflows.locations import StrPath, local
+from headstart.workflows.result import HeadsResult, Training
+
+if TYPE_CHECKING:
+    from headstart.core.records import FeatureSet
+    from headstart.features.embed import Hooks
+
+
+def head_names() -> list[str]:
+    """Return the names of the heads that there are; `train_heads` trains them all by default."""
+    from headstart.heads import default_heads
+
+    return list(default_heads())
+
+
+def train_heads(
+    stores: StrPath | FeatureSet | Sequence[StrPath | FeatureSet],
+    out: StrPath | None = None,
+    *,
+    heads: str | Sequence[str] = (),
+    layers: str | Sequence[str] = (),
+    folds: int = 5,
+    repeats: int | None = None,
+    validation: str = choices.VALIDATION[0],
+    groups: StrPath | Mapping[str, str] | None = None,
+    class_weight: str | None = None,
+    small_classes: str = choices.SMALL_CLASSES[0],
+    near_duplicates: bool = True,
+    stream_above: int = choices.IN_MEMORY,
+    map_method: str | None = None,
+    head_formats: Sequence[str] = (),
+    seed: int = 0,
+    workers: int | None = None,
+    force: bool = False,
+    hooks: Hooks | None = None,
+) -> HeadsResult:
+    """Train heads, choose the best by cross-validation, and score each once on the test split.
+
+    With several stores, of the same images by different backbones, or one with several layers,
+    every backbone or layer and every head are compared on the images that all stores have.
+
+    Args:
+        stores: feature stores: paths, URLs, or what `extract_features` and `FeatureStore` return.
+        out: folder for results, tables, model, model card, report and plots; None writes nothing
+            until `HeadsResult.save`. If it has the results of the same inputs, nothing is trained.
+        heads: names, see `head_names`; empty means all.
+        layers: the layers of stores with several; empty means all.
+        folds: folds of the cross-validation, 2 or more.
+        repeats: how often it is repeated with other folds; None means 1, more below 200 images.
+        validation: ``predefined`` chooses heads on the data's own validation split.
+        groups: images that stay on one side of every split: a CSV of path and group, or a mapping.
+        class_weight: ``balanced`` lets every class count the same in training.
+        small_classes: for a class with fewer training images than folds: ``reduce`` the folds,
+            raise an ``error``, or ``drop`` the class.
+        near_duplicates: look for photos that were saved again, and keep them in one fold.
+        stream_above: bytes; larger features stay on disk and are read in blocks.
+        map_method: how the report's map is made, one of `core.choices.MAPS`.
+        head_formats: any of `core.choices.HEAD_FORMATS`, see `HeadsResult.save`.
+        seed: of folds, the held-out test and intervals, 0 or more.
+        workers: threads; None means one per core.
+        force: train again even if ``out`` has these results.
+        hooks: receives notices; None shows them in a terminal or a notebook.
+
+    Raises:
+        InputError: the data or an argument cannot be used; the message says why.
+        StoreError: a store is missing or damaged.
+        OutputError: ``out`` cannot be written.
+    """
+    from headstart import report
+    from headstart.evaluation.compare import CompareConfig, inputs_digest
+    from headstart.report.validation import read_results
+
+    names = [heads] if isinstance(heads, str) else list(heads)
+    config = CompareConfig(
+        heads=tuple(filter(None, names)) or tuple(head_names()),
+        folds=folds,
+        seed=seed,
+        repeats=repeats,
+        validation=validation,
+        small_classes=small_classes,
+        near_duplicates=near_duplicates,
+        class_weight=class_weight,
+        workers=workers,
+    )
+    named_groups = _groups(groups)
+    data, paths = _read(stores, layers, stream_above)
+    training = Training(data, config, named_groups, paths)
+    if out is None:
+        training.run(hooks)
+        return HeadsResult(training, None, None)
+    folder = Path(out)
+    inputs = inputs_digest(data, config, named_groups)
+    if not force and artifacts.is_complete(folder, inputs, head_formats):
+        if map_method:
+            report.write_report(folder, data, map_method)
+        return HeadsResult(training, read_results(folder / artifacts.RESULTS), folder)
+    result = HeadsResult(training, None, None)
+    result.save(
+        folder,
+        map_method=map_method or choices.MAPS[0],
+        head_formats=head_formats,
+        hooks=hooks,
+    )
+    return result
+
+
+def _groups(groups: StrPath | Mapping[str, str] | None) -> Mapping[str, str]:
+    from headstart import datasets
+
+    if groups is None or isinstance(groups, Mapping):
+        return groups or {}
+    return datasets.read_groups(Path(groups))
+
+
+def _read(
+    stores: StrPath | FeatureSet | Sequence[StrPath | FeatureSet],
+    layers: str | Sequence[str],
+    stream_above: int,
+) -> tuple[list[FeatureSet], list[str]]:
+    """Return the features of every store, one set for each layer, and the paths read."""
+    from headstart.core.records import FeatureSet
+    from headstart.features import store
+
+    if isinstance(stores, str | os.PathLike | FeatureSet):
+        stores = [stores]
+    names = [layers] if isinstance(layers, str) else list(layers)
+    data: list[FeatureSet] = []
+    paths: list[Path] = []
+    for entry in stores:
+        if isinstance(entry, FeatureSet):
+            data.append(entry)
+            continue
+        path = local(entry)
+        if path.resolve() in [other.resolve() for other in paths]:
+            raise InputError(f"{one_line(path)} is repeated; name each store once")
+        paths.append(path)
+        data += store.read_layers(path, list(filter(None, names)), stream_above)
+    return data, [str(path) for path in paths]

@@ -1,0 +1,92 @@
+"""The heads of a comparison as rows: values for a data frame, texts for a table."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from headstart.core.errors import one_line
+
+TITLES = {
+    "backbone": "backbone",
+    "head": "head",
+    "test_accuracy": "test",
+    "interval": "95 % interval",
+    "cv_accuracy": "CV accuracy",
+    "macro_f1": "macro F1",
+    "log_loss": "log loss",
+    "ece": "ECE",
+    "seconds": "s",
+    "verdict": "verdict",
+    "mcnemar_p": "p",
+}
+LEFT = ("backbone", "head", "verdict")  # columns of text
+
+
+def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each head, best first, and then each baseline: fractions and seconds."""
+    return [
+        {
+            "backbone": head["backbone"],
+            "head": head["name"],
+            "kind": kind,
+            "verdict": head["verdict"],
+            "test_accuracy": head["test_accuracy"],
+            "test_accuracy_low": head["test_accuracy_ci"][0],
+            "test_accuracy_high": head["test_accuracy_ci"][1],
+            "cv_accuracy": head["cv_accuracy"],
+            "cv_std": head["cv_std"],
+            "macro_f1": head["macro_f1"],
+            "log_loss": head["log_loss"],
+            "ece": head["ece"],
+            "seconds": head["seconds"],
+            "mcnemar_p": head["mcnemar_p"],
+            "approximation": head["approximation"],
+        }
+        for kind, key in (("head", "heads"), ("baseline", "baselines"))
+        for head in results[key]
+    ]
+
+
+def columns(results: dict[str, Any]) -> list[str]:
+    """Return the keys of `TITLES` to show: the backbone only where there are several."""
+    return [key for key in TITLES if key != "backbone" or len(results["backbones"]) > 1]
+
+
+def cells(row: dict[str, Any]) -> dict[str, str]:
+    """Return a row's figures as texts, by the keys of `TITLES`."""
+    low, high, p = row["test_accuracy_low"], row["test_accuracy_high"], row["mcnemar_p"]
+    return {
+        "backbone": one_line(row["backbone"]),
+        "head": row["head"] + (" *" if row["approximation"] else ""),
+        "test_accuracy": f"{row['test_accuracy']:.1%}",
+        "interval": f"{100 * low:.1f}–{100 * high:.1f}",
+        "cv_accuracy": f"{100 * row['cv_accuracy']:.1f} ± {100 * row['cv_std']:.1f}",
+        "macro_f1": f"{row['macro_f1']:.3f}",
+        "log_loss": f"{row['log_loss']:.3f}",
+        "ece": f"{row['ece']:.3f}",
+        "seconds": f"{row['seconds']:.1f}",
+        "verdict": row["verdict"] or "–",
+        "mcnemar_p": "–" if p is None else f"{p:.3f}",
+    }
+
+
+def as_html(results: dict[str, Any]) -> str:
+    """Return the leaderboard as an HTML table, for notebooks."""
+    keys = columns(results)
+    head = "".join(f"<th>{html.escape(TITLES[key])}</th>" for key in keys)
+    body = ""
+    for row in rows(results):
+        texts = cells(row)
+        style = ' style="opacity:.6"' if row["kind"] == "baseline" else ""
+        body += f"<tr{style}>{''.join(f'<td>{html.escape(texts[key])}</td>' for key in keys)}</tr>"
+    data, protocol = results["dataset"], results["protocol"]
+    caption = (
+        f"{one_line(data['name'])}: {data['n_images']:,} images, {len(data['classes'])} classes; "
+        f"tuned on {protocol['n_train']:,}, scored once on {protocol['n_test']:,} test images"
+    )
+    notes = "".join(f"<li>{html.escape(one_line(text))}</li>" for text in results["warnings"])
+    return (
+        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table>" + (f"<ul>{notes}</ul>" if notes else "")
+    )

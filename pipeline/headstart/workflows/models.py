@@ -1,0 +1,180 @@
+"""A finished model: predict with it, convert it, serve it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headstart.core import choices
+from headstart.core.errors import InputError
+from headstart.workflows.artifacts import RESULTS
+from headstart.workflows.locations import StrPath
+from headstart.workflows.progress import showing
+
+if TYPE_CHECKING:
+    from headstart.features.embed import Hooks
+    from headstart.models.bundle import Change
+    from headstart.models.classifier import Model
+    from headstart.models.predict import Prediction
+
+
+def load_model(path: StrPath, *, device: str = "cpu") -> Model:
+    """Open a classifier file that Headstart wrote.
+
+    Args:
+        path: ``model.onnx``.
+        device: one of `core.choices.DEVICES`.
+
+    Returns:
+        The model: ``classes``, ``backbone``, ``facts`` about its training, and ``predict`` for
+        ``(n, height, width, 3) uint8`` arrays; `predict` takes files.
+
+    Raises:
+        BackboneError: the file is missing, damaged, no classifier by Headstart, or gives other
+            features on this machine.
+        RunnerError: it cannot run on the device.
+    """
+    from headstart.models.classifier import Model
+
+    return Model(Path(path), device)
+
+
+def predict(
+    model: Model | StrPath,
+    images: StrPath | Sequence[StrPath],
+    *,
+    min_confidence: float = 0.0,
+    workers: int | None = None,
+    device: str = "cpu",
+) -> Iterator[Prediction]:
+    """Yield a prediction for every image, in order, as soon as it is computed.
+
+    A prediction has ``path``, ``label``, ``probabilities`` in the order of the model's classes,
+    ``error`` (why the image cannot be used), ``distance`` to the training images and ``unlike``,
+    whether that is farther than nearly all training images are from one another.
+
+    Args:
+        model: a model file, or what `load_model` returns.
+        images: image files, folders, patterns and every source that `extract_features` takes, one
+            or several.
+        min_confidence: images whose best class is less probable are labelled ``unknown``.
+        workers: threads; None means one per core.
+        device: where a model file runs, one of `core.choices.DEVICES`.
+
+    Raises:
+        InputError: a path is missing, or a folder has no image.
+        BackboneError: the model cannot be used.
+        RunnerError: inference failed.
+    """
+    from headstart.datasets.inputs import check
+    from headstart.models import predict as predicting
+
+    classifier = load_model(model, device=device) if isinstance(model, str | os.PathLike) else model
+    names = [images] if isinstance(images, str | os.PathLike) else list(images)
+    paths = [os.fspath(name) for name in names]
+    for path in paths:  # a typo in the last one shows before the first prediction
+        check(path)
+    return predicting.predict(classifier, paths, workers, min_confidence)
+
+
+def export_model(
+    model: StrPath,
+    data: StrPath,
+    out: StrPath,
+    *,
+    precision: str,
+    max_drift: float = choices.MAX_DRIFT,
+    max_accuracy_loss: float = choices.MAX_ACCURACY_LOSS,
+    workers: int | None = None,
+) -> Change:
+    """Write a model in half precision or 8-bit integers, if labelled images show it is as good.
+
+    Args:
+        model: the model file.
+        data: labelled images, as for `extract_features`: the test split measures, the other images
+            calibrate int8.
+        out: the file to write.
+        precision: ``fp16``, for GPUs, or ``int8``, for processors with VNNI.
+        max_drift: largest allowed mean (1 - cosine) to the features of ``model``.
+        max_accuracy_loss: largest allowed loss of accuracy, in percentage points; without labels,
+            share of changed predictions.
+        workers: threads; None means one per core.
+
+    Returns:
+        How the answers of the two files differ.
+
+    Raises:
+        BackboneError: the model cannot be used or converted, or the difference is too large.
+        InputError: the images cannot be used.
+        OutputError: the file cannot be written.
+    """
+    from headstart.backbones.inference.precision_choice import Budget
+    from headstart.models import bundle
+
+    budget = Budget(max_drift, max_accuracy_loss)
+    return bundle.write_variant(Path(model), precision, os.fspath(data), Path(out), budget, workers)
+
+
+def serve(
+    model: StrPath,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    stores: Sequence[StrPath] = (),
+    nearest: int = 6,
+    max_mb: int = 32,
+    workers: int | None = None,
+    device: str = "cpu",
+    hooks: Hooks | None = None,
+) -> None:
+    """Serve a model: a page to drop images on, and ``POST /predict``; until an interrupt.
+
+    Args:
+        model: the model file.
+        host: address to listen on; the default is reachable from this machine alone.
+        port: 0 takes any free one.
+        stores: feature stores of the training images; empty takes those that ``results.json``
+            beside the model names.
+        nearest: training images shown for an answer; 0 disables it.
+        max_mb: largest upload, in MiB.
+        workers: threads; None means one per core.
+        device: one of `core.choices.DEVICES`.
+        hooks: receives notices.
+
+    Raises:
+        HeadstartError: the extra ``serve`` is not installed.
+        InputError: the address cannot be listened on.
+        BackboneError: the model cannot be used.
+    """
+    from headstart.models.serve import ServeConfig, serve
+
+    with showing("serve", hooks) as shown:
+        recorded, tested = _training_images(Path(model).parent, shown) if nearest else ([], set())
+        config = ServeConfig(
+            host=host,
+            port=port,
+            stores=[Path(path) for path in stores] or recorded,
+            tested=tested,
+            nearest=nearest,
+            max_bytes=max_mb << 20,
+            workers=workers,
+            device=device,
+        )
+        serve(model, config, shown.notice)
+
+
+def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:
+    """Return the stores that the results beside a model name, and the images it was tested on."""
+    from headstart import report
+    from headstart.report.tables import read_answers
+
+    if not (folder / RESULTS).is_file():
+        return [], set()
+    try:
+        answers = read_answers(folder / "predictions.csv") or []
+        return report.store_paths(folder), {answer.path for answer in answers}
+    except InputError as error:
+        hooks.notice(f"nearest training images are not available: {error}")
+        return [], set()

@@ -1,0 +1,70 @@
+"""What a workflow shows while it runs, where the caller passes no hooks of their own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from headstart.features.embed import Hooks as Hooks
+
+
+def hooks_of(notice: Callable[[str], None], progress: Callable[[int, int], None]) -> Hooks:
+    """Return hooks that pass notices, and (images done, images in all), to these functions."""
+    from headstart.features.embed import Hooks
+
+    return Hooks(notice, progress)
+
+
+@contextmanager
+def showing(title: str, hooks: Hooks | None) -> Iterator[Hooks]:
+    """Give the caller's hooks, or a display for a notebook or a terminal; nothing elsewhere.
+
+    Args:
+        title: what is under way, in front of the figures.
+        hooks: the caller's; None takes the display. `Hooks()` is silent.
+    """
+    from headstart.features.embed import Hooks
+
+    if hooks is not None:
+        yield hooks
+        return
+    # Notebooks show stderr on a red ground, as if it were an error.
+    stream = sys.stdout if "ipykernel" in sys.modules else sys.stderr
+    if stream is sys.stderr and not stream.isatty():
+        yield Hooks()
+        return
+    line = StatusLine(title, stream)
+    try:
+        yield Hooks(notice=line.notice, progress=line.progress)
+    finally:
+        line.clear()
+
+
+class StatusLine:
+    """One line of text that is written over, which terminals and notebooks do alike."""
+
+    def __init__(self, title: str, stream: TextIO) -> None:
+        self._title = title
+        self._stream = stream
+        self._shown = ""
+
+    def notice(self, text: str) -> None:
+        """Print a line that stays."""
+        self.clear()
+        print(text, file=self._stream, flush=True)
+
+    def progress(self, done: int, total: int) -> None:
+        """Show how many of the images are done."""
+        share = f" ({done / total:.0%})" if total else ""
+        text = f"{self._title}: {done:,} of {total:,}{share}"
+        print(f"\r{text.ljust(len(self._shown))}", end="", file=self._stream, flush=True)
+        self._shown = text
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self._shown:
+            print(f"\r{' ' * len(self._shown)}\r", end="", file=self._stream, flush=True)
+            self._shown = ""

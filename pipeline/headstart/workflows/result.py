@@ -1,0 +1,216 @@
+"""What training returns: the results, the leaderboard, and the model to predict with."""
+
+from __future__ import annotations
+
+import shutil
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
+
+from headstart.core.choices import MAPS
+from headstart.core.errors import InputError
+from headstart.workflows import artifacts, leaderboard
+from headstart.workflows.locations import StrPath
+from headstart.workflows.progress import showing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from headstart.core.records import Comparison, FeatureSet
+    from headstart.evaluation.compare import CompareConfig, Outcome
+    from headstart.features.embed import Hooks
+    from headstart.models.predict import Prediction
+
+
+class Result:
+    """The results of a training, and its best model.
+
+    Attributes:
+        folder: where the files are; None if they are not written yet.
+        history: epochs and settings of a fine-tuning; empty for heads.
+    """
+
+    def __init__(
+        self,
+        results: dict[str, Any] | None,
+        folder: Path | None,
+        history: dict[str, Any] | None = None,
+    ) -> None:
+        self._results = results
+        self.folder = folder
+        self.history = history or {}
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The document of ``results.json``."""
+        return self._results or {}
+
+    def __repr__(self) -> str:
+        best = self.results["heads"][0]
+        return (
+            f"<{type(self).__name__} of {len(self.results['heads'])} heads: {best['name']} has "
+            f"{best['test_accuracy']:.1%} test accuracy>"
+        )
+
+    def _repr_html_(self) -> str:
+        return leaderboard.as_html(self.results)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences that a reader of the results must see."""
+        return list(self.results["warnings"])
+
+    def leaderboard(self) -> pd.DataFrame | list[dict[str, Any]]:
+        """Return heads, best first, then baselines: a data frame if pandas is installed, else rows.
+
+        Accuracies are fractions; ``log_loss`` is in nats; ``seconds`` is the wall time of search
+        and refit; ``mcnemar_p`` tests each head against the best one on the same test images.
+        """
+        rows = leaderboard.rows(self.results)
+        try:
+            import pandas as pd
+        except ImportError:
+            return rows
+        return pd.DataFrame(rows)
+
+    def predict(
+        self,
+        images: StrPath | Sequence[StrPath],
+        *,
+        min_confidence: float = 0.0,
+        workers: int | None = None,
+    ) -> Iterator[Prediction]:
+        """Yield the best model's prediction for every image; see `headstart.predict`."""
+        from headstart.workflows.models import predict
+
+        yield from predict(
+            self._model_file(), images, min_confidence=min_confidence, workers=workers
+        )
+
+    def _model_file(self) -> Path:
+        if self.folder is None:
+            raise InputError("the model is not written yet; save the result first")
+        return self.folder / artifacts.MODEL
+
+
+@dataclass
+class Training:
+    """A comparison of heads that runs when its outcome is first asked for."""
+
+    data: list[FeatureSet]
+    config: CompareConfig
+    groups: Mapping[str, str]
+    stores: Sequence[str]
+    _fitted: tuple[Comparison, Outcome] | None = None
+
+    def run(self, hooks: Hooks | None = None) -> tuple[Comparison, Outcome]:
+        """Train and compare the heads, once."""
+        if self._fitted is None:
+            from headstart.evaluation.compare import compare
+
+            with showing("training", hooks) as shown:
+                comparison, outcome = compare(self.data, self.config, self.groups, shown.notice)
+            self._fitted = artifacts.stamped(comparison, self.stores), outcome
+        return self._fitted
+
+
+class HeadsResult(Result):
+    """Trained and compared heads, as `headstart.train_heads` returns them.
+
+    Attributes:
+        up_to_date: whether the results of these inputs were on disk already.
+    """
+
+    def __init__(
+        self, training: Training, saved: dict[str, Any] | None, folder: Path | None
+    ) -> None:
+        super().__init__(saved, folder)
+        self.up_to_date = saved is not None
+        self._training = training
+        self._scratch: Path | None = None
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The document of ``results.json``."""
+        if self._results is None:
+            self._results = self.comparison.to_json()
+        return self._results
+
+    @property
+    def comparison(self) -> Comparison:
+        """The record of the comparison; ``results`` is its JSON document."""
+        return self._training.run()[0]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The fitted heads, the protocol, duplicates and suspected labels."""
+        return self._training.run()[1]
+
+    @property
+    def best_estimator_(self) -> Any:  # noqa: ANN401 - a scikit-learn classifier
+        """The head that cross-validation chose: a fitted scikit-learn classifier.
+
+        It takes ``(n, d) float32`` features and returns codes that index `classes`. For results
+        that were up to date on disk, the heads are trained again when it is asked for.
+        """
+        return self.outcome.best.head.estimator
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names."""
+        return tuple(self.results["dataset"]["classes"])
+
+    def save(
+        self,
+        folder: StrPath,
+        *,
+        map_method: str = MAPS[0],
+        head_formats: Sequence[str] = (),
+        hooks: Hooks | None = None,
+    ) -> Path:
+        """Write what ``headstart train-heads`` writes, model and report included.
+
+        Args:
+            folder: where; it is made if it is missing.
+            map_method: how the report's map is made, one of `core.choices.MAPS`.
+            head_formats: any of `core.choices.HEAD_FORMATS`: the head for scikit-learn, too.
+                ``joblib`` files are pickles, which run any code in them when they are loaded.
+            hooks: receives notices.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: a file cannot be written.
+            HeadstartError: a package for ``map_method`` or ``head_formats`` is not installed.
+        """
+        from headstart.core.files import make_folder
+        from headstart.heads import saving
+        from headstart.report import projection
+
+        out = Path(folder)
+        projection.check(map_method)
+        make_folder(out)
+        comparison, outcome = self._training.run(hooks)
+        data = self._training.data
+        artifacts.write_comparison(out, comparison, outcome, data, map_method)
+        agreement = artifacts.write_model(out, comparison, outcome)
+        with showing("training", hooks) as shown:
+            shown.notice(agreement)
+        for kind in head_formats:
+            saving.save(outcome.best.head.estimator, out, kind)
+        self.folder = out
+        return out
+
+    def _model_file(self) -> Path:
+        """Return the model; of a result that is not saved, a file that lasts as long as this."""
+        if self.folder is not None:
+            return super()._model_file()
+        if self._scratch is None:
+            self._scratch = Path(mkdtemp(prefix="headstart-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+            artifacts.write_model(self._scratch, self.comparison, self.outcome)
+        return self._scratch / artifacts.MODEL

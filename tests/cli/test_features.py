@@ -1,0 +1,53 @@
+"""``headstart features``."""
+
+import json
+
+import onnx
+from headstart.backbones.inference.description import METADATA
+from headstart.features import store
+
+
+def test_features_embeds_and_says_so(headstart, image_folder, tiny_backbone, tmp_path):
+    root = image_folder(tmp_path / "photos")
+    words = ["features", root, "--backbone", tiny_backbone, "--out", "store.h5"]
+    first = headstart(*words)
+    assert "images/s" in first.stdout
+    assert "rows, written" in first.stdout
+    second = headstart(*words)
+    assert "up to date, nothing to do" in second.stdout
+    document = json.loads(headstart(*words, "--json").stdout)
+    assert document["embedded"] == 0
+    assert document["rows"] == len(store.read(tmp_path / "store.h5").path)
+
+
+def test_features_names_bad_images(headstart, image_folder, tiny_backbone, tmp_path):
+    root = image_folder(tmp_path / "photos")
+    label = next(
+        path for path in sorted(root.rglob("*")) if path.is_dir() and list(path.glob("*.*"))
+    )
+    (label / "broken.jpg").write_bytes(b"no image")
+    (label / "empty\nname.png").write_bytes(b"")
+    words = ["features", root, "--backbone", tiny_backbone, "--out", "store.h5"]
+    done = headstart(*words)
+    assert "2 images failed" in done.stdout
+    assert "empty\\nname.png: empty file" in done.stdout
+    failures = dict(store.read(tmp_path / "store.h5").failures)
+    assert sorted(failures.values()) == [
+        "empty file",
+        "not a JPEG, PNG, WebP, BMP, TIFF or GIF image",
+    ]
+    failed = headstart(*words[:-1], "other.h5", "--on-error", "fail", code=1)
+    assert "--on-error" in failed.stderr
+    assert not (tmp_path / "other.h5").exists()
+
+
+def test_features_refuses_another_backbone(headstart, features, tiny_backbone, tmp_path):
+    model = onnx.load(tiny_backbone)
+    facts = json.loads(next(p.value for p in model.metadata_props if p.key == METADATA))
+    facts["weights_sha256"] = "0" * 64
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(facts)})
+    onnx.save(model, tmp_path / "other.onnx")
+    before = features.read_bytes()
+    words = ["features", tmp_path / "photos", "--backbone", "other.onnx", "--out", features]
+    assert "backbone.weights_sha256" in headstart(*words, code=1).stderr
+    assert features.read_bytes() == before

@@ -1,0 +1,170 @@
+"""``headstart train-heads`` and ``report``."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import h5py
+import onnx
+import pytest
+from headstart.backbones.inference import parity
+from headstart.backbones.inference.description import METADATA
+from headstart.backbones.inference.runner import Runner
+from headstart.core.records import Backbone
+from headstart.heads import HEADS
+
+
+def contents(folder):
+    """Return the bytes of every file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_train_heads_writes_everything_once(headstart, features, tmp_path):
+    words = ["train-heads", features, "--out", "results", "--folds", "3"]
+    first = headstart(*words)
+    for name in (*HEADS, "most-frequent", "raw-pixels", "written", "best"):
+        assert name in first.stdout
+    files = contents(tmp_path / "results")
+    assert set(files) == {
+        *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
+        *("model.onnx", "report.html", "MODEL_CARD.md", "predict_example.py"),
+        *("plots/heads.svg", "plots/confusion.svg", "plots/reliability.svg"),
+        "plots/learning-curve.svg",
+    }
+    second = headstart(*words)
+    assert "up to date, nothing to do" in second.stdout
+    assert files == contents(tmp_path / "results")
+    document = json.loads(headstart(*words, "--json").stdout)
+    assert document["schema"] == 1
+    assert "--folds 3" in document["provenance"]["command"]
+    assert "written" in headstart(*words, "--seed", "1").stdout
+    assert "written" in headstart(*words, "--seed", "1", "--force").stdout
+    (tmp_path / "results" / "report.html").unlink()
+    assert str(Path("results", "report.html")) in headstart("report", "results").stdout
+
+
+@pytest.fixture
+def two_stores(headstart, features, tiny_backbone, tmp_path):
+    """The same photos through two backbones that share a name: the second sees them smaller."""
+    model = onnx.load(tiny_backbone)
+    facts = json.loads(next(p.value for p in model.metadata_props if p.key == METADATA))
+    facts["preprocess"]["resize"] = 48
+    preprocess = Backbone.from_json(facts).preprocess
+    proof = parity.issue(Runner(tiny_backbone).embed, preprocess)
+    metadata = {METADATA: json.dumps(facts), parity.METADATA: proof.to_json()}
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, tmp_path / "near.onnx")
+    words = ["--backbone", tmp_path / "near.onnx", "--out", tmp_path / "near.h5"]
+    headstart("features", tmp_path / "photos", *words)
+    return features, tmp_path / "near.h5"
+
+
+def test_train_heads_compares_backbones(headstart, two_stores, tmp_path):
+    words = ["train-heads", *two_stores, "--out", "both", "--heads", "knn,linear-svm"]
+    done = headstart(*words, "--folds", "3")
+    for text in ("backbone", "tiny (resize=36)", "tiny (resize=48)", "most-frequent"):
+        assert text in done.stdout
+    results = json.loads((tmp_path / "both" / "results.json").read_text())
+    assert len(results["heads"]) == 4
+    best = results["heads"][0]
+    assert best["verdict"] == "best"
+    assert best["backbone"] == results["best_backbone"]
+    # The model is made of the backbone that won, and predicts what the comparison says.
+    photos = tmp_path / "photos" / "test"
+    rows = csv.DictReader(
+        io.StringIO(headstart("predict", tmp_path / "both" / "model.onnx", photos).stdout)
+    )
+    with (tmp_path / "both" / "predictions.csv").open(newline="") as file:
+        expected = {Path(row["path"]).relative_to("test"): row for row in csv.DictReader(file)}
+    for row in rows:
+        assert row["label"] == expected[Path(row["path"]).relative_to(photos)]["predicted"]
+    assert "nothing to do" in headstart(*words, "--folds", "3").stdout
+
+
+def test_labels_of_any_script_are_the_same_everywhere(
+    headstart, image_folder, tiny_backbone, tmp_path
+):
+    names = ["كلب", "שלום", "猫と犬", "🦄🏳️‍🌈", "e\u0301te\u0301", "=1+1"]
+    root = image_folder("photos", classes=names, per_class=4)
+    headstart("features", root, "--backbone", tiny_backbone, "--out", "s.h5")
+    words = ["train-heads", "s.h5", "--out", "r", "--heads", "knn", "--folds", "2"]
+    done = headstart(*words)
+    assert "48 images, 6 classes" in done.stdout
+    out = tmp_path / "r"
+    held = json.loads((out / "results.json").read_text(encoding="utf-8"))["dataset"]["classes"]
+    assert sorted(held) == sorted(names)
+    with (out / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["true"] for row in rows} == set(names)
+    assert {f"p:{name}" for name in names} <= set(rows[0])
+    model = onnx.load(out / "model.onnx")
+    facts = {prop.key: prop.value for prop in model.metadata_props}
+    assert json.loads(facts["headstart.model"])["classes"] == held
+    for path in (out / "report.html", out / "plots" / "confusion.svg", out / "MODEL_CARD.md"):
+        text = path.read_text(encoding="utf-8")
+        assert [name for name in names if name not in text] == []
+    predicted = headstart("predict", out / "model.onnx", root / "test").stdout
+    assert {row["label"] for row in csv.DictReader(io.StringIO(predicted))} <= set(names)
+
+
+def test_a_store_without_a_row_is_refused_in_one_line(headstart, features, tmp_path):
+    with h5py.File(features, "r+") as file:
+        del file.attrs["checksums"], file["checks"]
+        for name in ("features", "path", "label", "split", "sha256", "pixels", "size", "mtime_ns"):
+            column = file[name]
+            empty = {"shape": (0, *column.shape[1:]), "dtype": column.dtype}
+            del file[name]
+            file.create_dataset(name, **empty)
+    done = headstart("train-heads", features, "--out", "results", code=1)
+    assert "has no labelled images" in done.stderr
+
+
+def test_train_heads_takes_each_store_once(headstart, features, tmp_path):
+    again = Path("..") / tmp_path.name / features.name
+    done = headstart("train-heads", features, again, "--out", "results", code=1)
+    assert "name each store once" in done.stderr
+    (tmp_path / "copy.h5").write_bytes(features.read_bytes())
+    done = headstart("train-heads", features, "copy.h5", "--out", "results", code=1)
+    assert "stores 1 and 2 hold features of the same extraction (tiny)" in done.stderr
+    assert not (tmp_path / "results").exists() or not any((tmp_path / "results").iterdir())
+
+
+def test_train_heads_keeps_groups_together(headstart, features, tmp_path):
+    photos = sorted((tmp_path / "photos" / "train" / "bark").iterdir())
+    table = tmp_path / "groups.csv"
+    names = [path.relative_to(tmp_path / "photos").as_posix() for path in photos[:2]]
+    names.append(names[0].replace("train/", "test/"))
+    table.write_text("path,group\n" + "".join(f"{name},tree\n" for name in names))
+    words = ["train-heads", features, "--out", "results", "--heads", "knn", "--groups", table]
+    done = headstart(*words)
+    assert "hold further images of the groups of 1 test image" in done.stdout
+    assert "nothing to do" in headstart(*words).stdout
+    table.write_text("path,group\nelsewhere.jpg,tree\n")
+    assert "the groups name none of the images" in headstart(*words, code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--validation", "predefined"], "no split named validation"),
+        (["--small-classes", "error", "--folds", "7"], "bark, cloth have fewer than 7 training"),
+        (["--validation", "predefined", "--repeats", "2"], "leave out either --repeats or"),
+        (["--groups", "absent.csv"], "cannot read absent.csv"),
+        (["--heads", "rfb-svm"], "did you mean rbf-svm"),
+        (["--out", "store.h5"], "cannot write store.h5"),
+    ],
+)
+def test_train_heads_refuses_before_it_trains(headstart, features, words, text):
+    done = headstart("train-heads", features, "--out", "results", *words, code=1)
+    assert text in done.stderr
+    assert "cross-validation" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_map_is_made_as_asked_for(headstart, features, tmp_path):
+    said = [("", "PCA, then t-SNE"), ("--map=pca", "the first two axes of PCA")]
+    for option, words in said:  # the second time the results are up to date, the page is not
+        headstart("train-heads", features, "--out", "r", *filter(None, [option]))
+        assert words in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")

@@ -1,0 +1,63 @@
+"""Help, wrong usage, and what is missing, for every command."""
+
+import pytest
+
+COMMANDS = ["demo-data", "backbones", "export", "features", "verify", "train-heads", "finetune"]
+COMMANDS += ["predict", "serve", "report", "export-features", "export-model"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_a_command_does(headstart, command):
+    assert "Usage:" in headstart(command, "--help").stdout
+
+
+def test_help_lists_every_command(headstart):
+    text = headstart("--help").stdout
+    assert all(command in text for command in COMMANDS)
+    assert headstart("--version").stdout.startswith("headstart, version ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["no-such-command"],
+        ["features"],
+        ["features", "photos"],
+        ["features", "photos", "--out", "s.h5", "--workers", "0"],
+        ["features", "photos", "--out", "s.h5", "--on-error", "ignore"],
+        ["train-heads", "s.h5", "--out", "o", "--folds", "1"],
+        ["train-heads", "--out", "o"],
+        ["train-heads", "s.h5", "--out", "o", "--class-weight", "much"],
+        ["train-heads", "s.h5", "--out", "o", "--save-head", "joblib"],
+        ["predict", "m.onnx"],
+        ["predict", "m.onnx", "a.jpg", "--out", "a.csv", "--format", "csv"],
+        ["export-features", "s.h5"],
+        ["predict", "m.onnx", "a.jpg", "--out", "a.txt"],
+        ["predict", "m.onnx", "a.jpg", "--out", "a.csv", "--json"],
+        ["demo-data"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(headstart, words):
+    assert "Usage:" in headstart(*words, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["features", "absent", "--out", "s.h5"], "no such file or folder"),
+        (["features", ".", "--out", "s.h5"], "no images"),
+        (["verify", "absent.h5"], "no feature store"),
+        (["train-heads", "absent.h5", "--out", "o"], "no feature store"),
+        (["predict", "absent.onnx", "a.jpg"], "no model"),
+        (["report", "absent"], "results.json"),
+        (["export", "efficientnet-lite1", "--out", "e.onnx"], "did you mean efficientnet-lite0"),
+        (["export", "absent.onnx", "--out", "e.onnx"], "no backbone file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_missing_is_one_line_and_exit_code_1(headstart, words, text):
+    done = headstart(*words, code=1)
+    assert text in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""

@@ -1,0 +1,181 @@
+"""CSV manifests."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from pathlib import Path
+
+import pytest
+from headstart.core.errors import InputError
+from headstart.core.records import Listing
+from headstart.datasets import location, open_source, read_groups
+from hypothesis import given
+from hypothesis import strategies as st
+from image_files import (
+    plant,
+    refused,
+    rows,
+)
+
+
+def attempt(data: str) -> Listing | str:
+    """Return the listing, or the message of the error."""
+    try:
+        return open_source(data)
+    except InputError as error:
+        return str(error)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return plant(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
+
+
+def manifest(folder: Path, text: str | bytes, name: str = "list.csv") -> Path:
+    file = folder / name
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+def test_manifest_with_splits_in_any_column_order(photos):
+    file = manifest(
+        photos,
+        "Split, note ,LABEL,path\n"
+        "Val,x, cat ,cat/1.jpg\n"
+        "TRAIN,x,dog,./dog//1.jpg\n"
+        "\n"
+        ",x,,cat\\2.jpg\n"
+        "test,x,dog,cat/none.jpg\n",
+    )
+    listing = open_source(str(file))
+    assert rows(listing) == [
+        ("dog/1.jpg", "dog", "train"),
+        ("cat/1.jpg", "cat", "validation"),
+        ("cat/none.jpg", "dog", "test"),
+        ("cat/2.jpg", None, ""),
+    ]
+    assert (listing.root, listing.name) == (photos, str(file))
+    assert listing.classes == ("cat", "dog")
+    assert listing.ignored == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", b"path,label\ncat/1.jpg,cat\n"),
+        ("a.csv", b"\xef\xbb\xbfpath,label\r\ncat/1.jpg,cat\r\n"),
+        ("a.csv", b'"path","label"\r"cat/1.jpg","cat"'),
+        ("A.TSV", b"path\tlabel\ncat/1.jpg\tcat\n"),
+    ],
+)
+def test_spellings_of_a_manifest(name, text, photos):
+    file = manifest(photos, text, name)
+    assert rows(open_source(str(file))) == [("cat/1.jpg", "cat", "")]
+
+
+def test_absolute_paths(photos, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    listing = open_source(str(manifest(elsewhere, f"path,label\n{photos}/cat/1.jpg,cat\n")))
+    (image,) = listing.images
+    assert location(listing, image) == photos / "cat" / "1.jpg"
+
+
+def test_a_backslash_in_a_name_stays(photos):
+    plant(photos, "cat/a\\b.jpg")
+    listing = open_source(str(manifest(photos, "path,label\ncat/a\\b.jpg,cat\n")))
+    assert location(listing, listing.images[0]).exists()
+
+
+def test_an_image_listed_twice_counts_once(photos):
+    file = manifest(photos, "path,label\ncat/1.jpg,cat\n./cat/1.jpg,cat\ncat/1.jpg,cat\n")
+    listing = open_source(str(file))
+    assert rows(listing) == [("cat/1.jpg", "cat", "")]
+    assert listing.ignored == {"listed twice": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["empty"]),
+        ("path,label\n", ["no images"]),
+        ("file,label\nx,y\n", ["no column path", "file, label"]),
+        ("path;label\nx;y\n", ["no column path and no column label", "path;label", "commas"]),
+        ("path,label,Path\nx,y,z\n", ["column path is there twice"]),
+        ("path,label\ncat/1.jpg,cat\n ,cat\n", ["line 3", "path is empty"]),
+        ("path,label\n\ncat/1.jpg,cat,x\n", ["line 3", "3 columns where the header has 2"]),
+        ("path,label\ncat/1.jpg\n", ["line 2", "1 columns"]),
+        ("path,label,split\ncat/1.jpg,cat,banana\n", ["line 2", "banana"]),
+        ("path,label\ncat/1.jpg,cat\ncat/1.jpg,dog\n", ["line 3: cat/1.jpg", "line 2; keep one"]),
+        (
+            "path,label,split\ncat/1.jpg,cat,train\ncat/1.jpg,cat,test\n",
+            ["split", "line 2; keep one"],
+        ),
+        ('path,label\ncat/1.jpg,"cat\n', ["line 2", "malformed"]),
+        ('path,label\n"cat/1.jpg"x,cat\n', ["line 2", "malformed"]),
+        ("path,label\ncat/1.jpg,cat\ncat/2.jpg,c\0t\n", ["line 3", "NUL"]),
+        (b"\xef\xbb\xbfpath,label\ncat/1.jpg,caf\xe9\n", ["line 2", "UTF-8"]),
+        ("path,label\nnone/1.jpg,cat\nnone/2.jpg,cat\n", ["none of the files", "relative to"]),
+        ("path,label\n" + "x" * 5000 + ",cat\n", ["none of the files"]),
+    ],
+)
+def test_manifests_that_cannot_be_used(text, parts, photos):
+    message = refused(manifest(photos, text))
+    assert "list.csv" in message
+    for part in parts:
+        assert part in message
+
+
+def test_groups_are_read_from_the_manifest_or_a_table_of_their_own(photos):
+    text = "path,label,group\n./cat/1.jpg,cat,a\ndog\\2.jpg,dog, b \nx.jpg,dog,\n"
+    (photos / "m.csv").write_text(text, encoding="utf-8")
+    assert read_groups(photos / "m.csv") == {"cat/1.jpg": "a", "dog/2.jpg": "b"}
+    (photos / "g.tsv").write_text("Group\tPath\nسلام\tx.jpg\nسلام\tx.jpg\n", encoding="utf-8")
+    assert read_groups(photos / "g.tsv") == {"x.jpg": "سلام"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("g.csv", "path,label\na.jpg,cat\n", "has no column group"),
+        (
+            "g.csv",
+            "path,group\na.jpg,1\na.jpg,2\n",
+            "line 3: a.jpg is in the group 2 here",
+        ),
+        ("g.csv", "path,group\na.jpg,\n", "names no group"),
+        ("g.csv", "", "is empty; expected a header with path,group"),
+        ("g.json", "{}", "not a table of groups; give a .csv or .tsv"),
+    ],
+)
+def test_groups_that_cannot_be_used(name, text, part, tmp_path):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=part):
+        read_groups(tmp_path / name)
+
+
+def test_a_manifest_that_cannot_be_read(photos, monkeypatch):
+    file = manifest(photos, "path,label\ncat/1.jpg,cat\n")
+
+    def forbid(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", forbid)
+    assert "Permission denied" in refused(file)
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), max_size=6))
+def test_what_a_csv_writer_writes_is_read_back_or_refused(pairs):
+    with tempfile.TemporaryDirectory() as folder:
+        root = plant(Path(folder), "there.jpg")
+        with (root / "list.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("path", "label"), ("there.jpg", "x"), *pairs])
+        listing = attempt(str(root / "list.csv"))
+        if isinstance(listing, str):
+            assert "line" in listing
+            return
+        labels = {label.strip() or None for path, label in pairs} | {"x"}
+        assert {image.label for image in listing.images} == labels

@@ -1,0 +1,69 @@
+"""HDF5 files of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from headstart import datasets as sources
+from headstart.core.records import Preprocess
+from headstart.datasets import images, open_source
+from image_files import (
+    contents,
+    photo,
+    refused,
+    rows,
+)
+
+
+class TestArrays:
+    def write(self, path: Path, **datasets: object) -> Path:
+        with h5py.File(path, "w") as file:
+            for name, value in datasets.items():
+                file[name] = value
+        return path
+
+    @pytest.mark.parametrize("shape", [(5, 9, 7), (5, 9, 7, 1), (5, 9, 7, 3), (5, 3, 9, 7)])
+    def test_pixels_are_what_the_decoder_sees(self, tmp_path: Path, shape: tuple[int, ...]):
+        pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        path = self.write(tmp_path / "x.h5", images=pixels, labels=[0, 1, 0, 1, 1])
+        listing = open_source(str(path))
+        assert [label for _, label, _ in rows(listing)] == ["0", "1", "0", "1", "1"]
+        data, _ = sources.read(listing, listing.images[2])
+        seen = images.decode(data, Preprocess((9, 7), (9, 7), "nearest", images.POLICY))
+        wanted = pixels[2]
+        if wanted.ndim == 2:
+            wanted = wanted[:, :, np.newaxis]
+        if wanted.shape[0] == 3:
+            wanted = np.moveaxis(wanted, 0, -1)
+        assert np.array_equal(seen, np.broadcast_to(wanted, (9, 7, 3)))
+        assert sources.read(listing, listing.images[2])[0] == data
+
+    def test_bytes_of_files_with_class_names_and_splits(self, tmp_path: Path):
+        with h5py.File(tmp_path / "x.hdf5", "w") as file:
+            kind = h5py.vlen_dtype(np.uint8)
+            data = file.create_dataset("data", (3,), kind)
+            for k in range(3):
+                data[k] = np.frombuffer(photo(k), np.uint8)
+            file["y"] = np.array([[0], [1], [1]])
+            file["split"] = ["train", "test", ""]
+            file.attrs["classes"] = ["katze", "hund"]
+        listing = open_source(str(tmp_path / "x.hdf5"))
+        assert sorted(rows(listing)) == [
+            ("0", "katze", "train"),
+            ("1", "hund", "test"),
+            ("2", "hund", ""),
+        ]
+        assert contents(listing) == {str(k): photo(k) for k in range(3)}
+
+    def test_what_cannot_be_used(self, tmp_path: Path):
+        assert "no data set" in refused(self.write(tmp_path / "a.h5", x=np.zeros((2, 4))))
+        wrong = self.write(tmp_path / "b.h5", images=np.zeros((2, 4, 4), np.uint8), labels=[1])
+        assert "2 images need one value each" in refused(wrong)
+        with h5py.File(tmp_path / "c.h5", "w") as file:
+            file.attrs["format"] = "headstart-features"
+        assert "train-heads" in refused(tmp_path / "c.h5")
+        (tmp_path / "d.h5").write_bytes(b"no HDF5")
+        assert "cannot read" in refused(tmp_path / "d.h5")
