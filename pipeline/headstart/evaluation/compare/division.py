@@ -59,7 +59,7 @@ def _named_partition(
             f" {one_line(data.path[0])}"
         )
     ungrouped = len(data.path) - grouped
-    about = f"{ungrouped:,} of {len(data.path):,} images are in no group and count as groups of one."
+    about = f"{ungrouped:,} of {len(data.path):,} images are in no group; each is its own group."
     return {NAMED_GROUPS: groups.by_name(data.path, named_groups)}, [about] if ungrouped else []
 
 

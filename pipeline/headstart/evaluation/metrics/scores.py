@@ -22,7 +22,35 @@ class ClassScores(NamedTuple):
     support: NDArray[np.int64]
 
     @property
-    def class_scores(true: Codes, predicted: Codes, n_classes: int) -> ClassScores:
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes that have images.
+
+        Source: Brodersen et al., *The Balanced Accuracy and Its Posterior Distribution*, 2010.
+        """
+        return float(self.recall[self.support > 0].mean())
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean F1 of the classes that occur among the true or the predicted labels."""
+        last = np.flatnonzero(~np.isnan(self.f1))[-1]
+        return float(np.nanmean(self.f1[: last + 1]))
+
+
+class Reliability(NamedTuple):
+    """Confidence against accuracy, in bins of equal width over 0 to 1: three arrays ``(bins,)``.
+
+    Attributes:
+        images: number of images whose highest probability lies in the bin.
+        confidence: their mean highest probability; NaN in an empty bin.
+        accuracy: the share of them that is classified correctly; NaN in an empty bin.
+    """
+
+    images: NDArray[np.int64]
+    confidence: Floats
+    accuracy: Floats
+
+
+def class_scores(true: Codes, predicted: Codes, n_classes: int) -> ClassScores:
     """Return precision, recall, F1 and support of every class."""
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -47,15 +75,11 @@ def roc_auc(true: Codes, probabilities: NDArray[np.floating]) -> tuple[float | N
     The area of one class is the chance that a random image of it gets a higher probability for it
     than a random other image, ties counting half (Hanley and McNeil, *The Meaning and Use of the
     Area under a ROC Curve*, 1982). The mean is unweighted, over the classes that have images here
-    and are not alone.
-
-    Args:
-        true: ``(n,)`` codes.
-        probabilities: ``(n, k)``.
+    but not all of them.
 
     Returns:
-        The mean area, 0 to 1, or None if all images are of one class; and ``(n,)`` what it gains,
-        to first order, when an image gets one more unit of weight, by the placement values of
+        The mean area, 0 to 1, or None if all images are of one class; and ``(n,)`` the slopes, its
+        first-order gain when an image gets one more unit of weight, by the placement values of
         DeLong, DeLong and Clarke-Pearson, *Comparing the Areas under Two or More Correlated
         Receiver Operating Characteristic Curves*, 1988.
     """
@@ -116,7 +140,7 @@ def confidence_bins(confidence: NDArray[np.floating], bins: int = ECE_BINS) -> N
 
 
 def _placements(values: NDArray[np.floating], others: NDArray[np.floating]) -> Floats:
-    """Return for each value the share of the others below it, equal ones counting half."""
+    """Return for each value the share of the others below it, ties counting half."""
     order = np.sort(others)
     left, right = (np.searchsorted(order, values, side) for side in ("left", "right"))
     placements: Floats = (left + right) / (2 * len(others))

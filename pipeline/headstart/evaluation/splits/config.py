@@ -63,8 +63,8 @@ class Rules:
 
         Unless the user says: once from 200 training images on. With fewer, the luck of one
         division into folds may decide between heads, so it is repeated until there are 1,000
-        out-of-fold answers, 10 times at most. Source: Kim, *Estimating Classification Error Rate: Repeated
-        Cross-Validation, Repeated Hold-Out and Bootstrap*, 2009.
+        out-of-fold answers, 10 times at most. Source: Kim, *Estimating Classification Error
+        Rate: Repeated Cross-Validation, Repeated Hold-Out and Bootstrap*, 2009.
 
         >>> [Rules().repeats_for(n) for n in (20, 150, 199, 200)]
         [10, 7, 6, 1]

@@ -73,9 +73,7 @@ def _too_small(
     return (counts > 0) & (counts < folds)
 
 
-def groups_by_class(
-    data: FeatureSet, rows: NDArray[np.intp], group: Partition
-) -> NDArray[np.intp]:
+def groups_by_class(data: FeatureSet, rows: NDArray[np.intp], group: Partition) -> NDArray[np.intp]:
     """Count the groups of each class, ``(k,)``."""
     pairs = np.unique(np.column_stack([data.label[rows], group[rows]]), axis=0)
     counts: NDArray[np.intp] = np.bincount(pairs[:, 0], minlength=len(data.classes))

@@ -46,9 +46,7 @@ def check_features(data: FeatureSet) -> list[str]:
         )
     if (high - low).max() >= 1e-6:
         return []
-    return [
-        "All images have the same normalised features, so no head can do better than chance."
-    ]
+    return ["All images have the same normalised features, so no head can do better than chance."]
 
 
 def about_rows(data: FeatureSet) -> list[str]:
@@ -77,11 +75,12 @@ def about_leakage(
     for kind, partition in partitions.items():
         leaked = np.isin(partition[test], partition[train]) & ~counted
         counted |= leaked
-        if leaked.any():
+        number = int(leaked.sum())
+        if number:
             warnings.append(
-                f"Leakage: {count(int(leaked.sum()), 'test image')} (of {len(test):,}) have {kind}"
-                " among the training images, which inflates the test accuracy. The accuracy"
-                " without them is reported too."
+                f"Leakage: {count(number, 'test image')} (of {len(test):,})"
+                f" {'has' if number == 1 else 'have'} {kind} among the training images, which"
+                " inflates the test accuracy. The accuracy without them is reported too."
             )
     return warnings
 
@@ -97,8 +96,8 @@ def about_validation(group: Partition, held_out: NDArray[np.bool_]) -> list[str]
     if not leaked:
         return []
     return [
-        f"Leakage: {count(leaked, 'validation image')} (of {int(held_out.sum()):,}) share a group"
-        " with images that heads are fitted on, so the selection is biased towards heads that"
+        f"Leakage: {count(leaked, 'validation image')} (of {int(held_out.sum()):,})"
+        f" {'shares' if leaked == 1 else 'share'} a group with images that heads are fitted on, so the selection is biased towards heads that"
         " memorise."
     ]
 
