@@ -97,8 +97,8 @@ def about_validation(group: Partition, held_out: NDArray[np.bool_]) -> list[str]
         return []
     return [
         f"Leakage: {count(leaked, 'validation image')} (of {int(held_out.sum()):,})"
-        f" {'shares' if leaked == 1 else 'share'} a group with images that heads are fitted on, so the selection is biased towards heads that"
-        " memorise."
+        f" {'shares' if leaked == 1 else 'share'} a group with images that heads are fitted on, so"
+        " the selection is biased towards heads that memorise."
     ]
 
 

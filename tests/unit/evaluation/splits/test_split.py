@@ -198,8 +198,7 @@ def test_copies_do_not_make_a_class_large():
     found = make_protocol(data, Rules())
     assert found.folds == 3
     assert found.warnings == [
-        "Cross-validation uses 3 folds, because class-1 has only 10 training images, of which 3 do"
-        " not belong together."
+        "Cross-validation uses 3 folds, because class-1 has only 10 training images in 3 groups."
     ]
     data.sha256[10:20] = data.sha256[10]
     with pytest.raises(InputError, match="images of class-1 are all in one group"):
