@@ -32,8 +32,8 @@ import h5py
 import numpy as np
 import page
 from headstart.features.store import manifest
-from headstart.features.store.layout import FORMAT, VERSION
-from headstart.features.store.seal import seal, told
+from headstart.features.store.columns import FORMAT, VERSION
+from headstart.features.store.seal import recorded_hash, seal
 from rich.console import Console
 from rich.table import Table
 
@@ -62,7 +62,7 @@ def make(folder: Path, rows: int, like: Path) -> None:
         count = min(SHARD, rows - start)
         name = manifest.file_name(f"{start:08d}", 1)
         _write_shard(folder / name, start, count, classes, attributes)
-        shards.append(manifest.Shard(name, count, 0, told(folder / name)))
+        shards.append(manifest.Shard(name, count, 0, recorded_hash(folder / name)))
     manifest.write(
         folder,
         manifest.Manifest(

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headstart.core.errors import HeadstartError
     from headstart.features.embed import Hooks
-    from headstart.features.feature_store import FeatureStore
     from headstart.features.image_embedder import ImageEmbedder
+    from headstart.features.store import FeatureStore
     from headstart.workflows.backbones import (
         choose_backbone,
         export_backbone,
@@ -44,7 +44,7 @@ __version__ = "0.1.0"
 
 _API = {  # name: the module that it comes from
     "extract_features": "workflows.features",
-    "FeatureStore": "features.feature_store",
+    "FeatureStore": "features.store",
     "ImageEmbedder": "features.image_embedder",
     "train_heads": "workflows.heads",
     "Result": "workflows.result",

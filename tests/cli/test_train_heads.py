@@ -37,12 +37,16 @@ def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     assert "up to date, nothing to do" in second.stdout
     assert files == contents(tmp_path / "results")
     document = json.loads(headstart(*words, "--json").stdout)
-    assert document["schema"] == 1
+    assert document["heads"][0]["verdict"] == "best"
     assert "--folds 3" in document["provenance"]["command"]
     assert "written" in headstart(*words, "--seed", "1").stdout
     assert "written" in headstart(*words, "--seed", "1", "--force").stdout
     (tmp_path / "results" / "report.html").unlink()
     assert str(Path("results", "report.html")) in headstart("report", "results").stdout
+
+
+def test_the_names_of_all_heads_are_printed(headstart):
+    assert headstart("train-heads", "--list-heads").stdout == ",".join(HEADS) + "\n"
 
 
 @pytest.fixture

@@ -4,9 +4,6 @@ import ast
 import csv
 import inspect
 import pickle
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import headstart as hs
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from headstart import FeatureStore, ImageEmbedder, export_features
 from headstart.core.errors import HeadstartError, InputError
+from headstart.features.embed import EmbedConfig, embed
 from headstart.heads import HEADS, saving
 from headstart.heads.folds import stratified_folds
 from headstart.heads.training_set import TrainingSet
@@ -21,8 +19,6 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
-
-DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +31,19 @@ def photos(tmp_path_factory, write_image):
 
 
 @pytest.fixture(scope="module")
-def store(photos, tiny_backbone):
+def store_file(photos, tiny_backbone):
     out = photos.parent / "s.h5"
-    return FeatureStore(hs.extract_features(photos, out, backbone=tiny_backbone, hooks=hs.Hooks()))
+    hs.extract_features(photos, out, backbone=tiny_backbone, hooks=hs.Hooks())
+    return out
+
+
+@pytest.fixture(scope="module")
+def store(store_file):
+    return FeatureStore(store_file)
 
 
 def paths(store):
-    return [str(store.path.parent / "photos" / path) for path in store.paths]
+    return [str(Path(store.source) / path) for path in store.paths]
 
 
 def test_every_name_is_a_function_or_a_class_with_a_signature():
@@ -92,6 +94,21 @@ def test_the_function_is_not_hidden_by_the_room_of_its_name(fresh_python):
 def test_a_store_as_an_object(store):
     assert len(store) == len(store.paths) == len(store.features) == 16
     assert set(store.labels) == set(store.classes) == {"bark", "cloth"}
+    assert store.splits == [""] * 16
+    assert "16 images" in repr(store)
+
+
+def test_paths_may_be_texts_or_objects(photos, store_file, tiny_backbone):
+    config = EmbedConfig(str(tiny_backbone))
+    assert not embed(Path(photos), str(store_file), config).changed
+    assert FeatureStore(str(store_file)).paths == FeatureStore(store_file).paths
+
+
+def test_a_large_store_stays_on_disk(store, store_file):
+    streamed = FeatureStore(store_file, stream_above=0)
+    assert not isinstance(streamed.features, np.ndarray)
+    np.testing.assert_array_equal(streamed.features[:], store.features)
+    assert streamed.labels == store.labels
 
 
 def test_the_transformer_makes_the_store_s_features(store, tiny_backbone):
@@ -139,9 +156,9 @@ def test_check_estimator_as_far_as_paths_let_it(fresh_python):
 
 
 @pytest.mark.parametrize("to", ["parquet", "npy", "csv"])
-def test_a_table_holds_the_store(store, to, tmp_path):
+def test_a_table_holds_the_store(store, store_file, to, tmp_path):
     out = tmp_path / f"t.{to}"
-    written = export_features(store.path, out, to=to)
+    written = export_features(store_file, out, to=to)
     assert written[0] == out
     if to == "parquet":
         import pyarrow.parquet as pq
@@ -169,15 +186,15 @@ def test_a_table_holds_the_store(store, to, tmp_path):
     np.testing.assert_allclose(np.abs(xy), np.abs(expected), atol=2e-3)
 
 
-def test_a_table_does_not_replace_its_store(store, tmp_path):
-    before = store.path.read_bytes()
+def test_a_table_does_not_replace_its_store(store_file, tmp_path):
+    before = store_file.read_bytes()
     with pytest.raises(InputError, match="is the store itself"):
-        export_features(store.path, store.path, to="csv")
+        export_features(store_file, store_file, to="csv")
     with pytest.raises(InputError, match="no format xml"):
-        export_features(store.path, to="xml")
+        export_features(store_file, to="xml")
     with pytest.raises(HeadstartError, match="no feature store"):
         export_features(tmp_path / "absent.h5", to="csv")
-    assert store.path.read_bytes() == before
+    assert store_file.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -194,23 +211,3 @@ def test_a_head_saved_as_skops_predicts_the_same(name, tmp_path):
     assert all(kind.startswith("sklearn.") for kind in unknown), unknown
     again = load(path, trusted=unknown)
     np.testing.assert_array_equal(again.predict_proba(features), estimator.predict_proba(features))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["tutorial.md"])
-def test_a_document_runs(name, tmp_path):
-    """Every ``$ headstart`` line and every Python block, in order, in one folder."""
-    text = (DOCS / name).read_text()
-    code = []
-    for kind, body in re.findall(r"```(console|python)\n(.*?)```", text, re.S):
-        if kind == "python":
-            code.append(body)
-            continue
-        for words in re.findall(r"^\$ headstart (.*)$", body, re.M):
-            call = [sys.executable, "-c", "from headstart.cli import main; main()", *words.split()]
-            code.append(f"import subprocess\nsubprocess.run({call!r}, check=True)\n")
-    (tmp_path / "tutorial.py").write_text("\n".join(code))
-    done = subprocess.run(
-        [sys.executable, "tutorial.py"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr

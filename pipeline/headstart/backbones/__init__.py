@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from headstart.backbones import bundled, catalogue, onnx_file
 from headstart.backbones.bundled import BundledProvider
@@ -23,11 +22,6 @@ from headstart.backbones.timm_zoo import TimmProvider
 from headstart.backbones.torchvision_zoo import TorchvisionProvider
 from headstart.core.errors import BackboneError, HeadstartError, near_matches, one_line
 from headstart.core.records import RANDOM, Backbone, Choice
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 
 DEFAULT = bundled.NAME
 
@@ -197,23 +191,3 @@ def _unknown(name: str) -> BackboneError:
         f"no backbone {one_line(name)!r}; {hint}all are listed by: headstart backbones; or give "
         "the path of an exported .onnx file"
     )
-
-
-def classifier(facts: dict[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """Return the linear layer that a backbone's features went into when it was trained.
-
-    Args:
-        facts: the backbone's description in a store's extraction.
-
-    Returns:
-        weight ``(m, d)`` and bias ``(m,)`` of the logits of its own ``m`` classes; None where it is
-        not at hand: another network than the embedded one, another layer than the last, missing
-        weights.
-    """
-    published = facts.get("name") == bundled.NAME and (
-        facts.get("weights_sha256") == bundled.WEIGHTS_SHA256
-    )
-    own = (facts.get("layer"), facts.get("pool")) == bundled.OWN_LAYER
-    if not (published and own and bundled.weights_file()):
-        return None
-    return bundled.classifier()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headstart.backbones import weights as weights_
 from headstart.backbones.catalogue import Entry
@@ -21,10 +21,6 @@ from headstart.core.errors import BackboneError
 from headstart.core.files import sha256_of
 from headstart.core.records import Preprocess
 from headstart.core.torchvision_import import import_timm
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 NAME = "efficientnet-lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"
@@ -89,20 +85,6 @@ class BundledProvider(Provider):
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
         )
-
-
-def classifier() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the layer from features to the logits of ImageNet's classes.
-
-    Returns:
-        weight ``(1000, 1280)`` and bias ``(1000,)``.
-
-    Raises:
-        BackboneError: the package is missing, or the file's hash is not the pinned one.
-    """
-    published = Weights(weights_file() or _ABSENT, WEIGHTS_SHA256, published=True)
-    layer = _network(published).get_classifier()
-    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
 
 
 def _network(weights: Weights) -> Any:  # noqa: ANN401 - timm's class, with its classifier

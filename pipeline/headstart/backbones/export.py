@@ -43,6 +43,7 @@ from headstart.backbones.onnx_import.request import FILE, Order
 from headstart.core import sandbox
 from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
 from headstart.core.files import replacing
+from headstart.core.linalg import row_cosine
 from headstart.core.onnx_format import OPSET
 from headstart.core.records import Backbone, Choice, digest_of
 from headstart.datasets import demo
@@ -241,7 +242,9 @@ def export_foreign(candidate: Foreign, path: Path) -> Parity:
     with replacing(path) as partial, TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         given = candidate.order.to_json()
-        told = sandbox.call(f"{__name__}:graft_file", candidate.path, made, kind=FILE, given=given)
+        told = sandbox.call(
+            f"{__name__}:graft_file", candidate.path, made, kind=FILE, options=given
+        )
         made.replace(partial)
     return Parity.from_json(told)
 
@@ -413,11 +416,8 @@ def _prove(
 
 
 def _compare(features: NDArray[np.float32], expected: NDArray[np.float32]) -> Parity:
-    got, want = features.astype(np.float64), expected.astype(np.float64)
-    norms = np.linalg.norm(got, axis=1) * np.linalg.norm(want, axis=1)
-    with np.errstate(invalid="ignore"):  # features of zeros have no direction: no limit admits NaN
-        cosine = (got * want).sum(axis=1) / norms
-    return Parity(len(got), float(np.abs(got - want).max()), float(cosine.min()))
+    difference = np.abs(features.astype(np.float64) - expected.astype(np.float64)).max()
+    return Parity(len(features), float(difference), float(row_cosine(features, expected).min()))
 
 
 def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,3 +13,15 @@ def normalise(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: NDArray[np.float32] = (rows / np.where(norms > 0, norms, 1)).astype(np.float32)
     return unit
+
+
+def row_cosine(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the cosine of each row with the same row of another matrix, ``(n,)``.
+
+    It is 0 where a row is all zeros, and -1 where one has a value that is not finite.
+    """
+    one, other = rows.astype(np.float64), others.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        cosine: NDArray[np.float64] = (one * other).sum(axis=1) / np.maximum(norms, 1e-30)
+    return np.asarray(np.nan_to_num(cosine, nan=-1.0), np.float64)

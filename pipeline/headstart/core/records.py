@@ -36,14 +36,12 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds.
+    """The images of a source.
 
     Attributes:
         root: the folder that image paths are relative to.
-        images: the images, in natural order of their paths.
-        classes: the class names, in natural order; a label's code is its index here.
-        ignored: how many files were passed over because they are no images, by reason.
-        name: how the user named the source.
+        classes: in natural order, as ``images`` are; a label's code is its index here.
+        ignored: how many files are not images, by reason.
         reader: reads the images where they are not files of their own.
     """
 
@@ -73,11 +71,7 @@ class Preprocess:
     policy: int = 3
 
     def __post_init__(self) -> None:
-        """Refuse what no image could be fitted to.
-
-        Raises:
-            ValueError: the sizes or the interpolation make no sense.
-        """
+        """Refuse impossible sizes and unknown interpolations with a ``ValueError``."""
         for crop, resize in zip(self.size, _pair(self.resize), strict=True):
             if not 1 <= crop <= resize:
                 raise ValueError(f"crop {self.crop} must lie between 1 and resize {self.resize}")
@@ -104,9 +98,9 @@ class Choice:
     """The backbone that a user asks for, in the user's words.
 
     Attributes:
-        name: a name from ``headstart backbones``, or the path of an exported ONNX file.
+        name: a name from ``headstart backbones``, or an exported ONNX file.
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
-        layer: a layer as the library spells it; empty means what its own classifier would get.
+        layer: a layer as the library spells it; empty means the input of its own classifier.
         pool: ``avg``, ``max``, ``gem``, ``cls`` or ``flatten``; empty means the layer's default.
         preprocess: how images are prepared for an ONNX file by others, see `graft.recipe.read`.
         layers: several layers in one pass, in place of ``layer``; ``pool`` is for each of them.
@@ -122,13 +116,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Part:
-    """One of several layers whose features are computed together.
-
-    Attributes:
-        layer: the layer, as in `Backbone.layer`.
-        pool: its pooling.
-        dim: its features per image.
-    """
+    """One of several layers whose features are computed together; see `Backbone`."""
 
     layer: str
     pool: str
@@ -140,24 +128,21 @@ class Backbone:
     """A pretrained network, cut at one layer, as the exported ONNX file describes itself.
 
     Attributes:
-        name: for instance ``efficientnet-lite0`` or ``timm:resnet50.a1_in1k``; ``+file`` at its end
-            means weights that the user gave, ``+random`` no training at all.
+        name: for instance ``efficientnet-lite0`` or ``timm:resnet50.a1_in1k``; a final ``+file``
+            means the user's own weights, ``+random`` no training at all.
         source: where architecture and weights come from.
         weights_sha256: hash of the weights file.
         licence: SPDX identifier of the weights' licence.
         layer: the layer whose output is pooled.
-        pool: the pooling.
         precision: the arithmetic of the exported graph: ``fp32``, ``fp16``, or ``int8+`` and the
             digest of the images that it was calibrated on and of the recipe.
         dim: features per image.
-        mean: per-channel mean, on the 0…1 scale; applied inside the graph.
-        std: per-channel standard deviation, on the 0…1 scale; applied inside the graph.
-        preprocess: what happens before the graph.
-        order: the channels' order in the network, ``RGB`` or ``BGR``; turned inside the graph, and
-            mean and deviation are given red first all the same.
-        parts: of a network with several layers as outputs, each of them, in the order in which they
-            are computed; a row of features is theirs one after the other, ``layer`` and ``pool``
-            name them all and ``dim`` is their sum. Empty for a network with one.
+        mean: per-channel mean, red first, on the 0…1 scale; applied inside the graph.
+        std: per-channel standard deviation, likewise.
+        order: the channels' order in the network, ``RGB`` or ``BGR``; converted inside the graph.
+        parts: the layers of a network with several as outputs, in the order of computation; a row
+            of features is theirs side by side, ``layer`` and ``pool`` name them all and ``dim`` is
+            their sum. Empty for a network with one output.
     """
 
     name: str
@@ -207,15 +192,12 @@ class Backbone:
 
     @property
     def warning(self) -> str:
-        """What everybody must be told who sees its results; empty if nothing."""
+        """What every reader of its results must know; empty if nothing."""
         return warning_about(self.name)
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Backbone:
-        """Rebuild from `to_json`'s document; a missing or unknown key is a ``TypeError``.
-
-        Layers whose features do not add up are a ``ValueError``.
-        """
+        """Rebuild from `to_json`'s document; a bad one is a ``TypeError`` or ``ValueError``."""
         values = dict(document)
         values["preprocess"] = Preprocess.from_json(values["preprocess"])
         values["mean"] = tuple(values["mean"])
@@ -246,7 +228,7 @@ class Extraction:
         """Say in one line how this extraction differs from another one's JSON document."""
         mine, theirs = flat(self.to_json()), flat(other)
         keys = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
-        if len(keys) > 1:  # what layers there are is told by their names
+        if len(keys) > 1:  # the layers' names say enough
             keys = [key for key in keys if key != "backbone.parts"]
         return "; ".join(
             f"{key}: {theirs.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
@@ -254,26 +236,22 @@ class Extraction:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FeatureSet:
     """The rows of a feature store. Features and miniatures of a large one may stay on disk.
 
     Attributes:
         features: ``(n, d) float32``.
-        path: n names, as in `ImageRef.path`.
         label: ``(n,) int32`` codes into ``classes``, -1 where unknown.
-        split: n split names.
+        split: ``train``, ``validation``, ``test`` or empty, for each of n images.
         sha256: ``(n, 32) uint8``, hash of each image file's bytes.
-        classes: the class names.
-        extraction: the identity document of `Extraction.to_json`.
-        digest: the hash of that document.
+        extraction: the document of `Extraction.to_json`; ``digest`` is its hash.
         pixels: ``(n, 32, 32, 3) uint8`` miniatures of the crops, or None if the store has none.
         failures: ``(path, reason)`` of the images that could not be embedded.
-        name: the source of the images, in short.
-        model: the backbone's ONNX file that made the features; it may be gone by now.
-        weights: the user's own weights file that was exported then; empty if none was given.
-        source: the source of the images as the user named it; they may be gone by now.
-        run: what the last run that embedded something says of itself (JSON).
+        model: the backbone's ONNX file that computed the features; it may no longer exist.
+        weights: the user's own weights file; empty if there was none.
+        source: as the user named it; it may no longer exist.
+        run: facts about the last run that embedded something (JSON).
     """
 
     features: Features
@@ -291,6 +269,31 @@ class FeatureSet:
     weights: str = ""
     source: str = ""
     run: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        rows, dim = self.features.shape
+        return (
+            f"FeatureSet({self.name!r}: {rows:,} images, {len(self.classes):,} classes, "
+            f"{dim:,} features)"
+        )
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    @property
+    def paths(self) -> list[str]:
+        """The images' names, relative to their source."""
+        return self.path
+
+    @property
+    def labels(self) -> list[str | None]:
+        """The images' classes; None where unknown."""
+        return [self.classes[code] if code >= 0 else None for code in self.label.tolist()]
+
+    @property
+    def splits(self) -> list[str]:
+        """The images' splits: ``train``, ``validation``, ``test`` or empty."""
+        return self.split
 
 
 def warning_about(backbone: str) -> str:

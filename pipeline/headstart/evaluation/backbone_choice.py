@@ -21,18 +21,17 @@ from numpy.typing import NDArray
 
 from headstart import backbones, datasets
 from headstart.backbones import export
+from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.runner import Runner
 from headstart.core import files
 from headstart.core.errors import (
     BackboneError,
     HeadstartError,
-    ImageError,
     InputError,
     one_line,
 )
-from headstart.core.parallel import available_cores, run_threads
-from headstart.core.records import Choice, ImageRef, Listing
-from headstart.datasets import images
+from headstart.core.parallel import available_cores
+from headstart.core.records import Backbone, Choice, ImageRef, Listing
 from headstart.evaluation import transferability
 from headstart.evaluation.metrics.intervals import bootstrap_interval, paired_bootstrap
 from headstart.heads.folds import divisions
@@ -129,7 +128,7 @@ class Chosen:
 class _Embedded:
     """A backbone's features of the sample; ``rows`` are the numbers of the images it could read."""
 
-    runner: Runner
+    backbone: Backbone
     megabytes: float
     rows: NDArray[np.intp]
     features: NDArray[np.float32]
@@ -168,7 +167,7 @@ def choose(
         notice(f"{number} of {len(choices)}: {one_line(name)}")
         try:
             embedded = _embed(listing, refs, choice, workers)
-            name = embedded.runner.backbone.name
+            name = embedded.backbone.name
             held[_unique(name, held)] = embedded
         except (HeadstartError, MemoryError) as error:
             failed[_unique(name, failed)] = str(error) or "not enough memory"
@@ -238,31 +237,23 @@ def _candidates(
 def _embed(listing: Listing, refs: Sequence[ImageRef], choice: Choice, workers: int) -> _Embedded:
     """Embed the sample, as `headstart.features.embed` does, and time it."""
     model, _ = export.model_file(choice)
-    runner = Runner(model)
-
-    def one(number: int) -> tuple[int, NDArray[np.float32]] | None:
-        try:
-            content = images.read_file(datasets.location(listing, refs[number]))[0]
-            crop = images.decode(content, runner.backbone.preprocess)
-        except ImageError:
-            return None
-        return number, runner.embed(crop[np.newaxis])[0]
-
+    runner = Runner(model, batch=None)
+    images = images_of(listing, refs)
     started = time.perf_counter()
-    rows = [found for found in run_threads(one, range(len(refs)), workers) if found is not None]
+    sampled = features_of(images, [runner], workers)
     seconds = time.perf_counter() - started
-    if not rows:
-        raise InputError("none of the sample's images can be read")
-    rows.sort(key=lambda row: row[0])
-    features = np.stack([vector for _, vector in rows])
-    if not np.isfinite(features).all():
+    if not len(sampled.rows):
+        raise InputError(
+            f"no image of the sample can be read: {next(iter(sampled.failures.values()))}"
+        )
+    if not np.isfinite(sampled.features[0]).all():
         raise BackboneError("its features are not finite")
     return _Embedded(
-        runner=runner,
+        backbone=runner.backbone,
         megabytes=round(model.stat().st_size / 1e6, 2),
-        rows=np.array([number for number, _ in rows]),
-        features=features,
-        images_per_second=round(len(rows) / seconds, 1),
+        rows=sampled.rows,
+        features=sampled.features[0],
+        images_per_second=round(len(sampled.rows) / seconds, 1),
     )
 
 
@@ -327,7 +318,7 @@ def _tried(
     scores: dict[str, float],
     seed: int,
 ) -> Tried:
-    one, backbone = held[name], held[name].runner.backbone
+    one, backbone = held[name], held[name].backbone
     difference = None if name == best else paired_bootstrap(right[name], right[best], seed)
     verdict = "best" if difference is None else "worse" if difference[1] < 0 else "tie"
     accuracy, speed = float(right[name].mean()), one.images_per_second

@@ -8,6 +8,7 @@ nothing is ever held as a whole.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,7 +31,10 @@ Axes = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean (d,), components 
 
 
 def export_features(
-    path: str | Path, to: str, out: str | Path | None = None, layer: str = ""
+    path: str | os.PathLike[str],
+    to: str,
+    out: str | os.PathLike[str] | None = None,
+    layer: str = "",
 ) -> list[Path]:
     """Write a store's embeddings, map, labels and paths.
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from headstart.backbones.inference import parity
+from headstart.backbones.inference.extract import batches
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import (
     BackboneError,
@@ -92,28 +94,29 @@ class _Worker:
         self._runner, self._writer, self._augment = runner, writer, augment
 
     def run(self, photos: Sequence[Photo]) -> int:
-        for photo in photos:
-            missing = list(_missing(photo, self._writer))
-            if missing:
-                self._embed(photo, missing)
+        decoded = (pair for photo in photos for pair in self._decoded(photo))
+        for views, crops in batches(decoded, self._runner.batch):
+            with np.errstate(over="ignore"):
+                rows = self._runner.embed(crops).astype(np.float16)
+            if not np.isfinite(rows).all():
+                raise BackboneError(
+                    "the activations at this boundary do not fit into float16; choose another "
+                    "--from"
+                )
+            self._writer.append(list(zip(views, rows, strict=True)))
         return len(photos)
 
-    def _embed(self, photo: Photo, missing: Sequence[View]) -> None:
+    def _decoded(self, photo: Photo) -> Iterator[tuple[View, NDArray[np.uint8]]]:
+        missing = list(_missing(photo, self._writer))
+        if not missing:
+            return
         data = read_again(photo)
         try:
             whole = self._augment.whole(data) if missing[-1].number else None
-            crops = [
-                self._augment.view(whole, photo.sha256, view.number)
-                if view.number and whole is not None
-                else self._augment.plain(data)
-                for view in missing
-            ]
+            for view in missing:
+                if view.number and whole is not None:
+                    yield view, self._augment.view(whole, photo.sha256, view.number)
+                else:
+                    yield view, self._augment.plain(data)
         except ImageError as error:
             raise InputError(f"{one_line(photo.ref.path)}: {error}") from error
-        with np.errstate(over="ignore"):
-            rows = self._runner.embed(np.stack(crops)).astype(np.float16)
-        if not np.isfinite(rows).all():
-            raise BackboneError(
-                "the activations at this boundary do not fit into float16; choose another --from"
-            )
-        self._writer.append(list(zip(missing, rows, strict=True)))

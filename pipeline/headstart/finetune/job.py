@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from headstart import datasets
 from headstart.core.records import Choice, FeatureSet, digest_of
-from headstart.features.store.writer import stored_name
+from headstart.features.store.columns import stored_name
 from headstart.finetune.config import FROZEN_NORM_BELOW, FinetuneConfig
 from headstart.finetune.division import Division, divide
 from headstart.finetune.photos import Photo

@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.backbones.inference.extract import batches
 from headstart.core.errors import ImageError, InputError
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import SourceImage, read, stream
@@ -129,28 +130,29 @@ def _predict_chunk(
     model: Model, min_confidence: float, item: tuple[int, list[SourceImage]]
 ) -> tuple[int, list[Prediction]]:
     number, images = item
-    found: dict[int, Prediction] = {}
-    waiting: dict[int, NDArray[np.uint8]] = {}
-    for at, image in enumerate(images):
-        try:
-            waiting[at] = model.decode(read(*image)[0])
-        except ImageError as error:
-            found[at] = Prediction(image.path, "", (), str(error))
-        if waiting and (len(waiting) == model.batch or at == len(images) - 1):
-            answers = model.answer(np.stack(list(waiting.values())))
-            for place, scores, distance in zip(
-                waiting, answers.probabilities, answers.distance.tolist(), strict=True
-            ):
-                best = int(np.argmax(scores))
-                label = model.classes[best] if scores[best] >= min_confidence else UNKNOWN
-                known = model.threshold is not None
-                found[place] = Prediction(
-                    path=images[place].path,
-                    label=label,
-                    probabilities=tuple(scores.tolist()),
-                    error="",
-                    distance=distance if known else None,
-                    unlike=distance > model.threshold if model.threshold is not None else None,
-                )
-            waiting.clear()
-    return number, [found[at] for at in range(len(images))]
+    predictions: dict[int, Prediction] = {}
+
+    def decoded() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for position, image in enumerate(images):
+            try:
+                yield position, model.decode(read(*image)[0])
+            except ImageError as error:
+                predictions[position] = Prediction(image.path, "", (), str(error))
+
+    for positions, crops in batches(decoded(), model.batch):
+        answers = model.answer(crops)
+        for position, scores, distance in zip(
+            positions, answers.probabilities, answers.distance.tolist(), strict=True
+        ):
+            best = int(np.argmax(scores))
+            label = model.classes[best] if scores[best] >= min_confidence else UNKNOWN
+            limit = model.threshold
+            predictions[position] = Prediction(
+                path=images[position].path,
+                label=label,
+                probabilities=tuple(scores.tolist()),
+                error="",
+                distance=None if limit is None else distance,
+                unlike=None if limit is None else distance > limit,
+            )
+    return number, [predictions[position] for position in range(len(images))]

@@ -21,6 +21,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from headstart.core import artifacts
 from headstart.core.files import write_text
 from headstart.core.records import SPLITS, FeatureSet
 from headstart.report import (
@@ -82,17 +83,17 @@ def write_report(
         InputError: one of the files is missing, damaged or of another program.
         OutputError: the page cannot be written.
     """
-    results = validation.read_results(folder / "results.json")
+    results = validation.read_results(folder / artifacts.RESULTS)
     digest = results["extraction"]["digest"]
     beside = _Beside(
-        tables.read_answers(folder / "predictions.csv"),
-        tables.read_suspects(folder / "label_issues.csv"),
-        tables.read_copies(folder / "duplicates.csv"),
-        tables.read_history(folder / "history.json"),
+        tables.read_answers(folder / artifacts.PREDICTIONS),
+        tables.read_suspects(folder / artifacts.LABEL_ISSUES),
+        tables.read_copies(folder / artifacts.DUPLICATES),
+        tables.read_history(folder / artifacts.HISTORY),
         next((store for store in stores if store.digest == digest), None),
         how,
     )
-    path = folder / "report.html"
+    path = folder / artifacts.REPORT
     write_text(path, _page(results, beside))
     return path
 
@@ -103,8 +104,10 @@ def store_paths(folder: Path) -> list[Path]:
     Raises:
         InputError: ``results.json`` is missing, damaged or of another program.
     """
-    provenance = validation.read_results(folder / "results.json")["provenance"]
-    return [Path(path) for path in provenance.get("stores", ())]
+    named = validation.read_results(folder / artifacts.RESULTS)["provenance"].get("stores")
+    if not isinstance(named, list):
+        return []
+    return [Path(path) for path in named if isinstance(path, str)]
 
 
 def write_plots(folder: Path) -> list[Path]:
@@ -120,7 +123,7 @@ def write_plots(folder: Path) -> list[Path]:
         InputError: ``results.json`` is missing, damaged or of another program.
         OutputError: a file cannot be written.
     """
-    results = validation.read_results(folder / "results.json")
+    results = validation.read_results(folder / artifacts.RESULTS)
     paths = [folder / name for name in PLOT_FILES]
     for path, draw in zip(paths, plots.FIGURES.values(), strict=True):
         write_text(path, draw(results))

@@ -183,7 +183,7 @@ def _embedded(
     from headstart.features.embed import EmbedConfig, embed
 
     embed(os.fspath(data), path, EmbedConfig(network, workers=workers), hooks)
-    return store.read(path)
+    return store.read(path, stream_above=float("inf"))
 
 
 def _compare(

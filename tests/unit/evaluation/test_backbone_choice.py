@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import xml.etree.ElementTree as ET
+import zipfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from headstart import backbones, datasets
@@ -122,6 +127,34 @@ class TestChoose:
             second.logme,
             second.interval,
         )
+
+    @pytest.mark.parametrize("kind", ["zip", "parquet", "webdataset"])
+    def test_every_source_that_features_takes(self, kind, surfaces, tiny_backbone, tmp_path):
+        files = {
+            f"{path.parent.name}/{path.stem}.png": path.read_bytes()
+            for path in sorted((surfaces / "train").rglob("*.png"))
+        }
+        data = tmp_path / f"data.{'tar' if kind == 'webdataset' else kind}"
+        if kind == "zip":
+            with zipfile.ZipFile(data, "w") as archive:
+                for name, content in files.items():
+                    archive.writestr(name, content)
+        elif kind == "parquet":
+            columns = {
+                "image": [{"bytes": content, "path": name} for name, content in files.items()],
+                "label": [name.partition("/")[0] for name in files],
+            }
+            pq.write_table(pa.table(columns), data)
+        else:
+            with tarfile.open(data, "w") as archive:
+                for key, (name, content) in enumerate(files.items()):
+                    for suffix, member in (("png", content), ("cls", name.split("/")[0].encode())):
+                        info = tarfile.TarInfo(f"{key:04}.{suffix}")
+                        info.size = len(member)
+                        archive.addfile(info, io.BytesIO(member))
+        chosen = choose(str(data), config(tiny_backbone))
+        assert (chosen.images, chosen.classes) == (36, 3)
+        assert chosen.tried[0].accuracy > 0.9
 
     def test_one_that_fails_does_not_end_the_run(self, surfaces, tiny_backbone, tmp_path):
         broken = tmp_path / "broken.onnx"

@@ -99,7 +99,7 @@ def test_save_writes_what_the_command_writes(result, store, tmp_path, capsys):
 def test_results_of_the_same_inputs_are_not_trained_again(result, store, tmp_path):
     result.save(tmp_path / "out", hooks=hs.Hooks())
     before = contents(tmp_path / "out")
-    again = hs.train_heads([hs.FeatureStore(store).rows], tmp_path / "out", **SETTINGS)
+    again = hs.train_heads([hs.FeatureStore(store)], tmp_path / "out", **SETTINGS)
     assert again.up_to_date
     assert contents(tmp_path / "out") == before
     assert again.results == json.loads(before["results.json"])

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import BackboneError, ImageError, one_line
+from headstart.core.linalg import row_cosine
 from headstart.core.records import Preprocess
 from headstart.datasets import demo, images
 
@@ -118,21 +119,21 @@ def check(certificate: Certificate, embed: Embed, preprocess: Preprocess) -> Dri
             message gives both numbers.
     """
     try:
-        got = _features(certificate.probes, embed, preprocess).astype(np.float64)
+        features = _features(certificate.probes, embed, preprocess)
     except ImageError as error:
         raise BackboneError(
             f"a probe of the parity certificate cannot be decoded here ({error}); "
             "install Pillow with all its codecs"
         ) from error
-    want = certificate.features.astype(np.float64)
-    if got.shape != want.shape:
+    expected = certificate.features
+    if features.shape != expected.shape:
         raise BackboneError(
-            f"the network gives {got.shape[1]} features, and its certificate has {want.shape[1]}; "
-            "export the backbone again"
+            f"the network has {features.shape[1]} features, and its certificate has "
+            f"{expected.shape[1]}; export the backbone again"
         )
-    layers = (by_layer(rows, certificate.widths) for rows in (got, want))
+    layers = (by_layer(rows, certificate.widths) for rows in (features, expected))
     # Of every probe, the layer that is farthest.
-    cosine = np.min([_cosine(*pair) for pair in zip(*layers, strict=True)], axis=0)
+    cosine = np.min([row_cosine(*pair) for pair in zip(*layers, strict=True)], axis=0)
     worst = int(cosine.argmin())
     drift = Drift(float(cosine[worst]), float(cosine.mean()), list(certificate.probes)[worst])
     if drift.min_cosine < MIN_COSINE:
@@ -202,12 +203,6 @@ def _large_probe(pixels: NDArray[np.uint8], preprocess: Preprocess) -> dict[str,
 def by_layer(rows: NDArray[Any], widths: Sequence[int]) -> list[NDArray[Any]]:
     """Divide rows of features into those of each layer; without widths there is one."""
     return np.split(rows, np.cumsum(widths)[:-1].astype(int), axis=1)
-
-
-def _cosine(got: NDArray[np.float64], want: NDArray[np.float64]) -> NDArray[np.float64]:
-    norms = np.linalg.norm(got, axis=1) * np.linalg.norm(want, axis=1)
-    cosine: NDArray[np.float64] = (got * want).sum(axis=1) / np.maximum(norms, 1e-30)
-    return np.nan_to_num(cosine, nan=-1.0)
 
 
 def _features(

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from headstart import datasets
 from headstart.backbones.inference import parity, precision, quantization
 from headstart.backbones.inference.description import describe, read_metadata
+from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.runner import CPU_BATCH, Runner
 from headstart.core.choices import MAX_ACCURACY_LOSS, MAX_DRIFT
 from headstart.core.errors import (
@@ -35,7 +36,8 @@ from headstart.core.errors import (
     InputError,
     one_line,
 )
-from headstart.core.parallel import available_cores, run_threads
+from headstart.core.linalg import row_cosine
+from headstart.core.parallel import available_cores
 from headstart.core.records import ImageRef, Listing, Preprocess, digest_of
 from headstart.datasets import images
 from headstart.heads.folds import divisions
@@ -242,29 +244,15 @@ def _measure(
     workers: int,
 ) -> Drift:
     """Embed images with both files and compare: cosines, and accuracy where labels allow it."""
-    full, low = Runner(model), Runner(other)
-
-    def both(number: int) -> tuple[int, NDArray[np.float32]] | None:
-        try:
-            data = datasets.read(listing, refs[number])[0]
-            crop = images.decode(data, full.backbone.preprocess)[np.newaxis]
-        except ImageError:
-            return None
-        return number, np.stack([full.embed(crop)[0], low.embed(crop)[0]])
-
-    found = sorted(
-        (one for one in run_threads(both, range(len(refs)), workers) if one), key=lambda one: one[0]
-    )
-    if not found:
+    runners = [Runner(model), Runner(other)]
+    sampled = features_of(images_of(listing, refs), runners, workers)
+    if not len(sampled.rows):
         raise InputError("none of the images that the drift would be measured on can be read")
-    features = np.stack([pair for _, pair in found], axis=1)
-    a, b = features.astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosine = np.nan_to_num((a * b).sum(axis=1) / np.maximum(norms, 1e-30), nan=-1.0)
-    labels = [refs[number].label for number, _ in found]
-    labelled, accuracies = _accuracies(list(features), labels, workers)
+    cosine = row_cosine(*sampled.features)
+    labels = [refs[row].label for row in sampled.rows]
+    labelled, accuracies = _accuracies(sampled.features, labels, workers)
     return Drift(
-        images=len(found),
+        images=len(sampled.rows),
         mean_cosine=float(cosine.mean()),
         min_cosine=float(cosine.min()),
         labelled=labelled,

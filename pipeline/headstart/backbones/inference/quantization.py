@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from headstart.backbones.inference.description import INPUT, OUTPUT
 from headstart.backbones.inference.runner import open_session
 from headstart.core.errors import BackboneError, one_line
+from headstart.core.linalg import row_cosine
 
 VERSION = 2  # of the recipe; part of the identity of what it makes
 EIGHT_BITS = 127
@@ -123,16 +124,11 @@ def _better(plain: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - Mo
     if not in_float:
         return whole
     spared = in_integers(graph, images, plain.parent, in_float)
-    wanted, *found = (
-        _features(one, images, plain.parent) for one in (onnx.load(plain), whole, spared)
+    expected, *rounded = (
+        _features(model, images, plain.parent) for model in (onnx.load(plain), whole, spared)
     )
-    before, now = (_mean_cosine(wanted, one) for one in found)
+    before, now = (float(row_cosine(expected, rows).mean()) for rows in rounded)
     return spared if now - before > _WORTH else whole
-
-
-def _mean_cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return float(((one * other).sum(axis=1) / np.maximum(lengths, 1e-30)).mean())
 
 
 def _features(graph: Any, images: NDArray[np.uint8], folder: Path) -> NDArray[np.float32]:  # noqa: ANN401

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 
 from headstart.core.records import Listing
 from headstart.features.store import Failure, FileState, Row
+from headstart.features.store.columns import HASH_BYTES
 
 _DTYPE = np.dtype(
     [
-        ("sha256", "u1", 32),
-        ("size", "<i8"),
-        ("mtime_ns", "<i8"),
+        ("sha256", "u1", HASH_BYTES),
+        ("state", [(field, "<i8") for field in FileState._fields]),
         ("error", "<i4"),  # number of the reason; 0 is none
-        ("known", "?"),
+        ("settled", "?"),
         ("embedded", "?"),
     ]
 )
-_UNREAD = bytes(32)
+_UNREAD = bytes(HASH_BYTES)
 
 
 class Outcomes:
@@ -55,11 +55,11 @@ class Outcomes:
         """
         reason = self._reasons.setdefault(error, len(self._reasons))
         content = np.frombuffer(sha256 or _UNREAD, np.uint8)
-        self._facts[number] = (content, state.size, state.mtime_ns, reason, True, embedded)
+        self._facts[number] = (content, tuple(state), reason, True, embedded)
 
     def missing(self) -> Sequence[int]:
         """Return the numbers of the images that have no outcome yet."""
-        return array("q", np.flatnonzero(~self._facts["known"]).astype("<i8").tobytes())
+        return array("q", np.flatnonzero(~self._facts["settled"]).astype("<i8").tobytes())
 
     @property
     def embedded(self) -> int:
@@ -117,5 +117,5 @@ class _Rows(Sequence[Row]):
     def _row(self, number: int) -> Row:
         ref, fact = self._listing.images[number], self._facts[number]
         label = -1 if ref.label is None else self._code[ref.label]
-        state = FileState(int(fact["size"]), int(fact["mtime_ns"]))
+        state = FileState(*fact["state"].tolist())
         return Row(ref.path, label, ref.split, fact["sha256"].tobytes(), state)

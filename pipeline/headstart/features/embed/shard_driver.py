@@ -21,6 +21,7 @@ from pathlib import Path
 from headstart import datasets
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.description import read_backbone, read_metadata
+from headstart.core.artifacts import BACKBONE
 from headstart.core.errors import HeadstartError, InputError, StoreError, one_line
 from headstart.core.files import cannot_write, make_folder, replacing, sha256_of, write_text
 from headstart.core.parallel import Engine, ThreadEngine
@@ -29,7 +30,6 @@ from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sh
 from headstart.features.embed.partition import Part, divide, listing_digest, shard_size
 from headstart.features.embed.shard_worker import (
     CONTENTS,
-    MODEL,
     PROBE,
     WORK,
     Done,
@@ -38,9 +38,9 @@ from headstart.features.embed.shard_worker import (
     threads_of,
 )
 from headstart.features.embed.single_file import Facts, software
-from headstart.features.store import Manifest, Shard, manifest, seal_told, write_contents
+from headstart.features.store import Manifest, Shard, manifest, recorded_hash, write_contents
+from headstart.features.store.columns import stored_name
 from headstart.features.store.lock import WriterLock, sweep
-from headstart.features.store.writer import stored_name
 
 _LAG = 60.0  # seconds until a file that another machine has written must be seen here
 _SAMPLES = 8  # images that a worker must be able to see
@@ -207,7 +207,7 @@ def _prepare(out: Path, model: Path, plan: Manifest) -> bool:
     work = out / WORK
     try:
         work.mkdir(exist_ok=True)
-        copy = work / MODEL
+        copy = work / BACKBONE
         if not copy.exists() or sha256_of(copy) != sha256_of(model):
             with replacing(copy) as partial:
                 shutil.copyfile(model, partial)
@@ -218,7 +218,7 @@ def _prepare(out: Path, model: Path, plan: Manifest) -> bool:
     before = [manifest.read(out, name) for name in _held_names(out)]
     if all(one.listing == plan.listing for one in before):
         return False
-    files = [path for path in manifest.shard_files(out) if seal_told(path)]
+    files = [path for path in manifest.shard_files(out) if recorded_hash(path)]
     write_contents(work / CONTENTS, files)
     return bool(files)
 
@@ -270,7 +270,7 @@ def _arrived(out: Path, done: Done) -> None:
     deadline = time.monotonic() + _LAG
     while True:
         with suppress(OSError):
-            if seal_told(out / done.file) == done.seal:
+            if recorded_hash(out / done.file) == done.seal:
                 return
         if time.monotonic() > deadline:
             raise HeadstartError(

@@ -23,6 +23,7 @@ from typing import NamedTuple, TypeVar
 
 from headstart import datasets
 from headstart.backbones.inference.lazy import LazyRunner
+from headstart.core.artifacts import BACKBONE
 from headstart.core.errors import HeadstartError, OutputError, StoreError, StoreInUse, one_line
 from headstart.core.files import cannot_write, replacing, sha256_of
 from headstart.core.reading import ImageReader
@@ -30,12 +31,11 @@ from headstart.core.records import ImageRef, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
 from headstart.features.embed.single_file import Facts, fill
 from headstart.features.embed.worker import Care
-from headstart.features.store import Contents, seal_told
+from headstart.features.store import Contents, recorded_hash
 
 Result = TypeVar("Result")
 
 WORK = ".run"  # the folder in the store for what a run needs and nobody else
-MODEL = "backbone.onnx"
 CONTENTS = "contents"
 PROBE = "probe"
 _BUSY = 90.0  # seconds to wait for a file whose writer may be about to notice that it is lost
@@ -126,7 +126,7 @@ class Start:
         """
         work = self.folder / WORK
         self._see(work)
-        network = LazyRunner(work / MODEL, self.config.device, self.config.batch)
+        network = LazyRunner(work / BACKBONE, self.config.device, self.config.batch)
         _ = network.drift  # opened and checked before the first shard
         contents = Contents(work / CONTENTS, self.folder) if self.contents else None
         return _Shards(self, network, contents, stopping)
@@ -161,7 +161,7 @@ class Start:
                 f"the worker on {host} does not see {one_line(path)} and others as this machine "
                 "does; every node needs the images at the same path"
             )
-        if sha256_of(work / MODEL) != self.model:
+        if sha256_of(work / BACKBONE) != self.model:
             raise HeadstartError(
                 f"the worker on {host} sees another backbone file in {one_line(work)}; is the "
                 "folder shared, and is no other run using it?"
@@ -212,7 +212,7 @@ class _Shards:
         return Done(
             task.file,
             file,
-            seal_told(folder / file),
+            recorded_hash(folder / file),
             dataclasses.replace(summary, failed=summary.failed[:_SHOWN]),
             socket.gethostname(),
             threading.get_native_id(),

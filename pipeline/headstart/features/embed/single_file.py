@@ -21,7 +21,7 @@ from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, li
 from headstart.features.embed.outcomes import Outcomes
 from headstart.features.embed.worker import CHUNK, Care, Clock, Worker
 from headstart.features.store import FileState, StoreWriter, state_key
-from headstart.features.store.writer import stored_name
+from headstart.features.store.columns import stored_name
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,15 @@ from headstart.core.records import Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
 from headstart.features.embed.shard_driver import embed_sharded
 from headstart.features.embed.single_file import Facts, fill
-from headstart.features.store import held_extraction
+from headstart.features.store import stored_extraction
 
 
-def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None) -> EmbedSummary:
+def embed(
+    data: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    config: EmbedConfig,
+    hooks: Hooks | None = None,
+) -> EmbedSummary:
     """Embed every image of a source into a store, doing only what is left to do.
 
     Args:
@@ -37,7 +43,7 @@ def embed(data: str, out: Path, config: EmbedConfig, hooks: Hooks | None = None)
         StoreError: the store is in use, damaged, or holds another extraction.
         OutputError: the store cannot be written; what was embedded before is kept.
     """
-    hooks = hooks or Hooks()
+    data, out, hooks = os.fspath(data), Path(out), hooks or Hooks()
     listing = datasets.open_source(data)
     hooks.notice(datasets.describe(listing))
     model, parity, chosen = _model(listing, out, config, hooks)
@@ -68,7 +74,7 @@ def _model(
         raise BackboneError(
             f"--precision {config.precision} is for one layer; with several take fp32 or fp16"
         )
-    told = (held_extraction(out) or {}).get("backbone", {})
+    told = (stored_extraction(out) or {}).get("backbone", {})
     fp32 = dataclasses.asdict(described)
     same = told.get("name") == fp32["name"] and told.get("layer") == fp32["layer"]
     held = str(told.get("precision", "")) if same else ""

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart import datasets
+from headstart.backbones.inference.extract import CHUNK as CHUNK
+from headstart.backbones.inference.extract import batches
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import ImageError
 from headstart.core.records import Listing
 from headstart.datasets import images
 from headstart.features.store import FileState, Record, StoreWriter, state_key
+from headstart.features.store.columns import image_values
 
-CHUNK = 8  # images a worker takes, and journals, at once: about a tenth of a second of work
 _WILD = "the network returned values that are not finite"
 
-Held = Callable[[bytes], tuple[NDArray[np.float32], NDArray[np.uint8]] | None]
-"""Gives features and miniature of a content that another file of the same store holds."""
+Stored = Callable[[bytes], Mapping[str, NDArray[Any]] | None]
+"""Finds the computed columns of a content that another file of the same store has."""
 
 
 class Outcome(NamedTuple):
@@ -41,8 +43,7 @@ class _Decoded(NamedTuple):
     number: int
     sha256: bytes
     state: FileState
-    crop: NDArray[np.uint8]
-    small: NDArray[np.uint8]
+    values: dict[str, Any]
 
 
 class Clock:
@@ -85,7 +86,7 @@ class Care:
         note: told of the images that are begun, before anything is done to them.
     """
 
-    held: Held = field(default=lambda sha256: None)
+    held: Stored = field(default=lambda sha256: None)
     suspects: Collection[int] = ()
     note: Callable[[Sequence[int]], None] = field(default=lambda numbers: None)
 
@@ -104,64 +105,60 @@ class Worker:
         clock = Clock()
         outcomes: list[Outcome] = []
         records: list[Record] = []
-        waiting: list[_Decoded] = []
         self._care.note(chunk)
-        for number in chunk:
-            image = self._decode(number, records, clock)
-            if isinstance(image, Outcome):
-                outcomes.append(image)
-                continue
-            waiting.append(image)
-            if len(waiting) == self._runner.batch:
-                self._infer(waiting, outcomes, records, clock)
-        if waiting:
-            self._infer(waiting, outcomes, records, clock)
+        decoded = self._decoded(chunk, outcomes, records, clock)
+        for inferred, crops in batches(decoded, self._runner.batch):
+            clock.start()
+            features = self._runner.embed(crops)
+            clock.stop("infer")
+            self._keep(inferred, features, outcomes, records)
         clock.start()
         if records:
             self._writer.append(records)
         clock.stop("write")
         return outcomes, clock
 
-    def _decode(self, number: int, records: list[Record], clock: Clock) -> _Decoded | Outcome:
-        """Read and decode an image, unless its content is at hand or cannot be used."""
-        sha256, state = b"", FileState(-1, -1)
-        ref = self._listing.images[number]
-        clock.start()
-        try:
-            data, known = datasets.read(self._listing, ref)
-            state = FileState(*known)
-            sha256 = hashlib.sha256(data).digest()
-            clock.stop("read")
-            if not self._writer.claim(sha256):
-                return Outcome(number, sha256, state, embedded=False, error="")
-            if held := self._care.held(sha256):
-                records.append(Record(sha256, state_key(ref.path, state), *held))
-                return Outcome(number, sha256, state, embedded=False, error="")
-            decode = images.decode if number not in self._care.suspects else images.decode_apart
-            crop = decode(data, self._runner.backbone.preprocess)
-            small = images.miniature(crop)
-            clock.stop("decode")
-        except ImageError as error:
-            return Outcome(number, sha256, state, embedded=False, error=str(error))
-        return _Decoded(number, sha256, state, crop, small)
+    def _decoded(
+        self, chunk: Sequence[int], outcomes: list[Outcome], records: list[Record], clock: Clock
+    ) -> Iterator[tuple[_Decoded, NDArray[np.uint8]]]:
+        """Yield the images that must be inferred; what becomes of others is added to the lists."""
+        for number in chunk:
+            sha256, state = b"", FileState(-1, -1)
+            ref = self._listing.images[number]
+            clock.start()
+            try:
+                data, known_state = datasets.read(self._listing, ref)
+                state = FileState(*known_state)
+                sha256 = hashlib.sha256(data).digest()
+                clock.stop("read")
+                if not self._writer.claim(sha256):
+                    outcomes.append(Outcome(number, sha256, state, embedded=False, error=""))
+                    continue
+                if existing := self._care.held(sha256):
+                    records.append(Record(sha256, state_key(ref.path, state), existing))
+                    outcomes.append(Outcome(number, sha256, state, embedded=False, error=""))
+                    continue
+                decode = images.decode if number not in self._care.suspects else images.decode_apart
+                crop = decode(data, self._runner.backbone.preprocess)
+                values = image_values(crop)
+                clock.stop("decode")
+            except ImageError as error:
+                outcomes.append(Outcome(number, sha256, state, embedded=False, error=str(error)))
+                continue
+            yield _Decoded(number, sha256, state, values), crop
 
-    def _infer(
+    def _keep(
         self,
-        waiting: list[_Decoded],
+        decoded: Sequence[_Decoded],
+        features: NDArray[np.float32],
         outcomes: list[Outcome],
         records: list[Record],
-        clock: Clock,
     ) -> None:
-        """Run the images that wait through the network; what becomes of them is added to both."""
-        clock.start()
-        features = self._runner.embed(np.stack([image.crop for image in waiting]))
-        clock.stop("infer")
-        for image, row in zip(waiting, features, strict=True):
+        for image, row in zip(decoded, features, strict=True):
             usable = bool(np.isfinite(row).all())
             outcomes.append(
                 Outcome(image.number, image.sha256, image.state, usable, "" if usable else _WILD)
             )
             if usable:
                 key = state_key(self._listing.images[image.number].path, image.state)
-                records.append(Record(image.sha256, key, row, image.small))
-        waiting.clear()
+                records.append(Record(image.sha256, key, {"features": row} | image.values))

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import StoreError, one_line
-from headstart.core.files import replacing
 from headstart.core.records import digest_of
-from headstart.features.store.journal import HASH_BYTES, KEY_BYTES, Journal, Record
+from headstart.features.store.columns import HASH_BYTES
+from headstart.features.store.journal import KEY_BYTES, Journal, Record
 from headstart.features.store.journalled import JournalledWriter
 from headstart.features.store.layout import text
 from headstart.features.store.opening import opened, seal_of
@@ -32,7 +32,7 @@ FORMAT = "headstart-activations"
 VERSION = 1
 CHUNK_BYTES = 1 << 16  # of small rows, which share a chunk
 _BLOCK_BYTES = 1 << 25  # of rows held in memory at once
-_NO_PIXELS = np.empty(0, np.uint8)
+ROWS = "activations"
 
 
 class View(NamedTuple):
@@ -46,6 +46,11 @@ class View(NamedTuple):
         """The journal's key of it."""
         return self.number.to_bytes(KEY_BYTES, "little")
 
+    @property
+    def content(self) -> bytes:
+        """What identifies it among all views of all images."""
+        return self.sha256 + self.key
+
 
 class ActivationWriter(JournalledWriter):
     """The right to write one activation store; see `JournalledWriter`.
@@ -57,51 +62,41 @@ class ActivationWriter(JournalledWriter):
         dim: numbers a row.
 
     Raises:
-        StoreError: another writer is active, or what lies there is damaged or holds others.
-        OutputError: the place cannot be written.
+        StoreError: another writer is active, or the existing store is damaged or holds others.
+        OutputError: the location cannot be written.
     """
 
     def __init__(self, path: Path, document: dict[str, Any], dim: int) -> None:
         self._document, self._dim = document, dim
         self._digest = digest_of(document)
-        self._places: dict[View, int] = {}  # a row of the old store, or -1 - record of the journal
-        super().__init__(path)
+        super().__init__(path, HASH_BYTES + KEY_BYTES)
 
-    def _load_journal(self, path: Path) -> None:
-        self._journal = Journal(
-            path, self._document, self._digest, self._dim, kind="<f2", miniatures=False
-        )
-        for number, (sha256, key) in enumerate(self._journal.held()):
-            view = View(sha256, int.from_bytes(key, "little"))
-            self._places.setdefault(view, -1 - number)
+    def _open_journal(self, path: Path) -> Journal:
+        fields = [(ROWS, np.dtype("<f2"), (self._dim,))]
+        return Journal(path, self._document, self._digest, fields)
 
     def _load_published(self) -> None:
         with opened_activations(self._path) as file:
             if text(file.attrs["digest"]) != self._digest:
                 raise StoreError(
-                    f"{one_line(self._path)} holds activations of another network, boundary or "
-                    "choice of views; delete it, or choose another --out"
+                    f"{one_line(self._path)} holds activations of a different network, boundary "
+                    "or set of views; delete it, or choose another --out"
                 )
             for row, view in enumerate(_views(file)):
-                self._places[view] = row
-            self.published_before = len(self._places)
+                self._remember(view.content, row)
+                self.published_before = row + 1
 
     def holds(self, view: View) -> bool:
-        """Say whether a view's activation is at hand."""
-        return view in self._places
+        """Say whether a view's activation is stored."""
+        return self._has(view.content)
 
-    def append(self, made: Sequence[tuple[View, NDArray[np.float16]]]) -> None:
+    def append(self, activations: Sequence[tuple[View, NDArray[np.float16]]]) -> None:
         """Keep activations: from here on a crash does not lose them. Threads may call it.
 
         Raises:
             OutputError: they cannot be written.
         """
-        records = [Record(view.sha256, view.key, row, _NO_PIXELS) for view, row in made]  # type: ignore[arg-type]
-        with self._appending:
-            first = len(self._journal)
-            self._journal.append(records)
-            for offset, (view, _) in enumerate(made):
-                self._places[view] = -1 - (first + offset)
+        self._append([Record(view.sha256, view.key, {ROWS: row}) for view, row in activations])
 
     def publish(self, views: Sequence[View]) -> None:
         """Write the store with these rows, in this order, under its final name.
@@ -112,15 +107,15 @@ class ActivationWriter(JournalledWriter):
         Raises:
             OutputError: it cannot be written; the old store and the journal stay.
         """
-        if self.published_before == len(views) and all(
-            self._places[view] == row for row, view in enumerate(views)
-        ):
+        places = [self._places[self._contents.find(view.content)] for view in views]
+        if self.published_before == len(views) and places == list(range(len(views))):
             self._journal.remove()
             return
-        with replacing(self._path) as partial:
-            create(partial, lambda file: self._fill(file, views))
-            seal(partial)
-        self._journal.remove()
+        self._replace(lambda partial: self._write(partial, views))
+
+    def _write(self, path: Path, views: Sequence[View]) -> None:
+        create(path, lambda file: self._fill(file, views))
+        seal(path)
 
     def _fill(self, file: h5py.File, views: Sequence[View]) -> None:
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
@@ -131,26 +126,16 @@ class ActivationWriter(JournalledWriter):
         file["sha256"] = np.frombuffer(hashes, np.uint8).reshape(n, HASH_BYTES)
         file["view"] = np.array([view.number for view in views], "<i4")
         chunk = (max(1, min(n, CHUNK_BYTES // size)), self._dim)
-        rows = file.create_dataset("activations", (n, self._dim), "<f2", chunks=chunk)
+        rows = file.create_dataset(ROWS, (n, self._dim), "<f2", chunks=chunk)
         checks = np.zeros(n, "<u4")
         step = max(1, _BLOCK_BYTES // size)
         with self._published() as source:
             for start in range(0, n, step):
-                block = self._gather(source, views[start : start + step])
+                contents = [view.content for view in views[start : start + step]]
+                block = self._gather(source, contents, step)[ROWS]
                 rows[start : start + len(block)] = block
                 checks[start : start + len(block)] = [zlib.crc32(row.tobytes()) for row in block]
         file["checks"] = checks
-
-    def _gather(self, source: h5py.File | None, views: Sequence[View]) -> NDArray[np.float16]:
-        places = [self._places[view] for view in views]
-        block = np.empty((len(views), self._dim), "<f2")
-        fresh = [at for at, place in enumerate(places) if place < 0]
-        block[fresh] = self._journal.read([-1 - places[at] for at in fresh])["features"]
-        for at, place in enumerate(places):
-            if place >= 0:
-                assert source is not None
-                block[at] = source["activations"][place]
-        return block
 
 
 class ActivationReader:
@@ -163,16 +148,16 @@ class ActivationReader:
     def __init__(self, path: Path) -> None:
         self._stack = ExitStack()
         file = self._stack.enter_context(opened_activations(path))
-        self._rows = file["activations"]
+        self._rows = file[ROWS]
         self.index = {view: row for row, view in enumerate(_views(file))}
         self.dim = int(self._rows.shape[1])
 
     def read(self, rows: Iterable[int]) -> NDArray[np.float16]:
         """Return rows by number, ``(n, dim) float16``, in the order given."""
-        wanted = list(rows)
-        out = np.empty((len(wanted), self.dim), np.float16)
-        for at in np.argsort(wanted, kind="stable").tolist():  # in the order of the disk
-            self._rows.read_direct(out, np.s_[wanted[at]], np.s_[at])
+        numbers = list(rows)
+        out = np.empty((len(numbers), self.dim), np.float16)
+        for index in np.argsort(numbers, kind="stable").tolist():  # in the order of the disk
+            self._rows.read_direct(out, np.s_[numbers[index]], np.s_[index])
         return out
 
     def close(self) -> None:
@@ -182,7 +167,7 @@ class ActivationReader:
 
 @contextmanager
 def opened_activations(path: Path) -> Iterator[h5py.File]:
-    """Open an activation store, which must be whole: what is damaged is cheap to make again.
+    """Open an activation store, which must be intact: a damaged one is cheap to make again.
 
     Raises:
         StoreError: it is missing, damaged, or no activation store.
@@ -190,7 +175,7 @@ def opened_activations(path: Path) -> Iterator[h5py.File]:
     if seal_of(path) is not Seal.WHOLE:
         raise StoreError(
             f"{one_line(path)} is damaged or no activation store; delete it, the same command "
-            "makes it again"
+            "makes a new one"
         )
     with opened(path) as file:
         if (text(file.attrs.get("format")), file.attrs.get("version")) != (FORMAT, VERSION):

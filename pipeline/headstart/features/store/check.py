@@ -1,12 +1,13 @@
-"""Checking a store completely: is what it says of itself true, and can its rows be used?
+"""Checking a store completely: are its attributes true, and can its rows be used?
 
-A file that its seal does not vouch for is looked at by another process (`trial`), so that no damage
-stops or crashes this one. A seal is no signature: it tells damage, not who wrote the file.
+A file without an intact seal is read by another process (`core.sandbox`), so that no damage stops
+or crashes this one. A seal is no signature: it shows damage, not who wrote the file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,16 @@ from numpy.typing import NDArray
 from headstart.core import sandbox
 from headstart.core.errors import one_line
 from headstart.core.records import SPLITS, digest_of
+from headstart.features.store import columns
+from headstart.features.store.columns import CHECKS, FAILURES
 from headstart.features.store.index import HashIndex
 from headstart.features.store.layout import (
     BLOCK,
-    CHECKED,
-    COLUMNS,
-    FAILURES,
     blocks,
     column,
     described,
     document,
+    file_version,
     layer_columns,
     layout_defects,
     read_classes,
@@ -39,19 +40,20 @@ from headstart.features.store.layout import (
 from headstart.features.store.manifest import Manifest, Shard, is_folder
 from headstart.features.store.manifest import read as read_manifest
 from headstart.features.store.opening import opened, seal_of
-from headstart.features.store.seal import Seal, told
+from headstart.features.store.seal import Seal, recorded_hash
 
-BROKEN = "its bytes are not those that were written (its seal is broken)"
+BROKEN = "the file changed after it was written (its seal is broken)"
 PATH_HASH = 16
 _ROWS_NAMED = 10  # of those that do not match their checksum
 
 
-def verify(path: Path) -> list[str]:
+def verify(path: str | os.PathLike[str]) -> list[str]:
     """Check a store completely and name every defect; an empty list means that it is sound.
 
     Raises:
         StoreError: it cannot be opened at all.
     """
+    path = Path(path)
     if is_folder(path):
         return list(_folder_defects(path, _file_defects))
     return _file_defects(path)
@@ -61,29 +63,29 @@ def _file_defects(path: Path) -> list[str]:
     seal = seal_of(path)
     if seal is Seal.WHOLE:
         return inspect(path)
-    found = [str(defect) for defect in sandbox.call(f"{__name__}:inspect", path)]
-    return [BROKEN, *found] if seal is Seal.BROKEN else found
+    defects = [str(defect) for defect in sandbox.call(f"{__name__}:inspect", path)]
+    return [BROKEN, *defects] if seal is Seal.BROKEN else defects
 
 
 def inspect(path: Path) -> list[str]:
-    """Do what `verify` does, but for the seal, in this process.
+    """Do what `verify` does, except for the seal, in this process.
 
     Raises:
         StoreError: it cannot be opened at all.
     """
     with opened(path) as file:
-        found = list(_defects(file))
-        if not found:
+        defects = list(_defects(file))
+        if not defects:
             sums = document(file, "checksums")
-            found = [f"{name} has no checksum" for name in _summed(file) if name not in sums]
-    return found
+            defects = [f"{name} has no checksum" for name in _summed(file) if name not in sums]
+    return defects
 
 
 def first_defect(path: Path) -> str | None:
     """Return why a store cannot be used, or None.
 
-    Where the seal holds, the data are those that were written and only their sense is checked.
-    Data without a checksum are taken as they are: other tools may write stores too.
+    Where the seal is intact, the data are those that were written and only their values are
+    checked. Data without a checksum are taken as they are: other tools may write stores too.
 
     Raises:
         StoreError: it cannot be opened at all.
@@ -94,14 +96,14 @@ def first_defect(path: Path) -> str | None:
     if seal is Seal.BROKEN:
         return BROKEN
     if seal is Seal.ABSENT:
-        found = sandbox.call(f"{__name__}:first_found", path)
-        return None if found is None else str(found)
+        defect = sandbox.call(f"{__name__}:first_unsealed_defect", path)
+        return None if defect is None else str(defect)
     with opened(path) as file:
         return next(_defects(file, checksums=False), None)
 
 
-def _folder_defects(folder: Path, look: Callable[[Path], Iterable[str]]) -> Iterator[str]:
-    """Name the defects of a folder of store files: each one's, and what they are not together."""
+def _folder_defects(folder: Path, file_defects: Callable[[Path], Iterable[str]]) -> Iterator[str]:
+    """Name the defects of a folder of store files: those of each file, and where they disagree."""
     manifest = read_manifest(folder)
     if digest_of(manifest.extraction) != manifest.digest:
         yield "the manifest's digest does not belong to its extraction"
@@ -111,22 +113,22 @@ def _folder_defects(folder: Path, look: Callable[[Path], Iterable[str]]) -> Iter
         if not path.is_file() or path.is_symlink():
             yield f"{name} is missing"
             continue
-        if told(path) != shard.seal:
+        if recorded_hash(path) != shard.seal:
             yield f"{name} is not the file that the manifest names (it has another seal)"
             continue
-        found = list(look(path))
-        yield from (f"{name}: {defect}" for defect in found)
-        if not found:
+        defects = list(file_defects(path))
+        yield from (f"{name}: {defect}" for defect in defects)
+        if not defects:
             yield from (f"{name}: {defect}" for defect in _misfits(path, manifest, shard, seen))
 
 
 def _misfits(path: Path, manifest: Manifest, shard: Shard, seen: HashIndex) -> Iterator[str]:
-    """Say in what a sound file is no part of its folder."""
+    """Say where a sound file disagrees with its folder."""
     with opened(path) as file:
         if text(file.attrs["digest"]) != manifest.digest:
-            yield "it holds features of another extraction than the folder"
+            yield "its backbone or preprocessing is not the folder's"
         if strange := set(read_classes(file)) - set(manifest.classes):
-            yield f"it has the class {one_line(min(strange))!r}, which the folder has not"
+            yield f"it has the class {one_line(min(strange))!r}, which the manifest does not list"
         if len(file["path"]) != shard.rows:
             yield f"it has {len(file['path'])} rows, the manifest says {shard.rows}"
         for row, name in enumerate(texts(file["path"])):
@@ -135,7 +137,7 @@ def _misfits(path: Path, manifest: Manifest, shard: Shard, seen: HashIndex) -> I
                 yield f"row {row} repeats the path {one_line(name)} of another shard"
 
 
-def first_found(path: Path) -> str | None:
+def first_unsealed_defect(path: Path) -> str | None:
     """Return the first defect of a store without a seal, in this process.
 
     Raises:
@@ -171,7 +173,7 @@ def _content_defects(file: h5py.File, checksums: bool) -> Iterator[str]:
 
 
 def path_hash(path: str) -> bytes:
-    """Return 16 bytes that stand for a path, so that a million of them need little memory."""
+    """Return a hash of 16 bytes, so that a million paths need little memory."""
     return hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=PATH_HASH).digest()
 
 
@@ -197,12 +199,11 @@ def dimension(extraction: dict[str, Any]) -> int | None:
 def _checksum_defects(file: h5py.File) -> Iterator[str]:
     expected = document(file, "checksums")
     for name, parts in _summed(file).items():
-        if name in expected and not matches(parts, expected[name]):
+        if name in expected and not _matches(parts, expected[name]):
             yield f"the data of {name} do not match their checksum{_which_rows(file, name)}"
 
 
-def matches(parts: Iterator[NDArray[Any]], expected: object) -> bool:
-    """Say whether data have the SHA-256 that is expected of them."""
+def _matches(parts: Iterator[NDArray[Any]], expected: object) -> bool:
     total = hashlib.sha256()
     for part in parts:
         total.update(row_bytes(part))
@@ -210,28 +211,28 @@ def matches(parts: Iterator[NDArray[Any]], expected: object) -> bool:
 
 
 def _which_rows(file: h5py.File, name: str) -> str:
-    """Name the rows that their own checksums tell to be wrong."""
-    if name not in CHECKED or "checks" not in file:
+    """Name the rows that do not match their own checksums."""
+    names = [column.name for column in columns.of_version(file_version(file))]
+    if name not in names or CHECKS not in file:
         return ""
-    rows = np.flatnonzero(~good_rows(file, name, len(column(file, name)))).tolist()
+    rows = np.flatnonzero(~_good_rows(file, name, names.index(name))).tolist()
     named = ", ".join(map(str, rows[:_ROWS_NAMED]))
     more = f" and {len(rows) - _ROWS_NAMED:,} more" if len(rows) > _ROWS_NAMED else ""
     return f" ({'row' if len(rows) == 1 else 'rows'} {named}{more})" if rows else ""
 
 
-def good_rows(file: h5py.File, name: str, count: int) -> NDArray[np.bool_]:
-    """Return which of the first rows of a column match their own checksums, ``(count,)``."""
-    at = CHECKED.index(name)
-    good, held = np.zeros(count, bool), column(file, name)
-    for start in range(0, count, BLOCK):
-        stop = min(start + BLOCK, count)
-        good[start:stop] = row_checks(held[start:stop]) == file["checks"][start:stop, at]
+def _good_rows(file: h5py.File, name: str, number: int) -> NDArray[np.bool_]:
+    """Return which rows of a column match their own checksums, in the column ``number`` of them."""
+    crcs = [np.empty(0, np.uint32), *map(row_checks, blocks(column(file, name)))]
+    good: NDArray[np.bool_] = np.concatenate(crcs) == file[CHECKS][:, number]
     return good
 
 
 def _summed(file: h5py.File) -> dict[str, Iterator[NDArray[Any]]]:
     """Return, by name, the blocks of everything that has a checksum."""
-    names = [name for name in COLUMNS if name in file]
-    names += [f"failures/{name}" for name in FAILURES if f"failures/{name}" in file]
+    version = file_version(file)
+    table = (*columns.of_version(version), columns.checks(version))
+    names = [expected.name for expected in table if expected.name in file]
+    names += [f"failures/{part.name}" for part in FAILURES if f"failures/{part.name}" in file]
     classes = np.array(read_classes(file), object)
     return {"classes": iter([classes])} | {name: blocks(column(file, name)) for name in names}

@@ -1,8 +1,8 @@
-"""Which features the files of a folder hold already, by content: so that none are computed twice.
+"""The features that the files of a folder already hold, by content: none are computed twice.
 
-A run that divides a listing anew, or finds a file in another class than before, asks here before it
-infers. The index is two arrays beside the store for the time of a run: sorted content hashes, and
-where their rows are. Workers map them into memory, so its size costs them nothing.
+A run that divides a listing anew, or meets a file in another class than before, looks here before
+it infers. The index is two arrays beside the store for the time of a run: sorted content hashes,
+and where their rows are. Workers map them into memory, so its size costs them nothing.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.files import cannot_write, replacing
-from headstart.features.store.journal import HASH_BYTES
-from headstart.features.store.layout import column
+from headstart.features.store import columns
+from headstart.features.store.columns import HASH_BYTES
+from headstart.features.store.layout import column as dataset
 from headstart.features.store.opening import opened
 
 _HASHES, _PLACES, _FILES = "hashes.npy", "places.npy", "files.json"
@@ -27,11 +29,7 @@ _OPEN = 8  # files that a reader keeps open
 
 
 def write_contents(folder: Path, files: Sequence[Path]) -> None:
-    """Index the rows of store files, which are sound.
-
-    Args:
-        folder: where the index goes.
-        files: the store files, of one folder.
+    """Index the rows of sound store files of one folder; the index goes into ``folder``.
 
     Raises:
         StoreError: one of them cannot be read.
@@ -40,11 +38,11 @@ def write_contents(folder: Path, files: Sequence[Path]) -> None:
     hashes, places = [np.empty(0, _HASH)], [np.empty((0, 2), np.int64)]
     for number, path in enumerate(files):
         with opened(path) as file:
-            if "pixels" not in file:
+            if not all(column.name in file for column in columns.from_image()):
                 continue
-            held = np.ascontiguousarray(file["sha256"][:])
-        hashes.append(held.view(_HASH)[:, 0])
-        rows = np.arange(len(held))
+            stored = np.ascontiguousarray(file["sha256"][:])
+        hashes.append(stored.view(_HASH)[:, 0])
+        rows = np.arange(len(stored))
         places.append(np.stack([np.full_like(rows, number), rows], axis=1))
     order = np.argsort(np.concatenate(hashes), kind="stable")
     try:
@@ -59,11 +57,9 @@ def write_contents(folder: Path, files: Sequence[Path]) -> None:
 
 
 class Contents:
-    """The index; threads may share it.
+    """The index that `write_contents` put into ``folder``, of store files in ``root``.
 
-    Args:
-        folder: where `write_contents` put it.
-        root: the folder of the store files.
+    Threads may share it.
     """
 
     def __init__(self, folder: Path, root: Path) -> None:
@@ -72,18 +68,21 @@ class Contents:
         self._places = np.load(folder / _PLACES, mmap_mode="r")
         self._files = json.loads((folder / _FILES).read_text())
         self._open: dict[int, h5py.File] = {}
+        self._kinds = {column.name: column.dtype for column in columns.from_image()}
 
-    def find(self, sha256: bytes) -> tuple[NDArray[np.float32], NDArray[np.uint8]] | None:
-        """Return features and miniature of a content, or None if no file has it."""
-        wanted = np.array([sha256], _HASH)
-        at = int(np.searchsorted(self._hashes, wanted)[0])
-        if at == len(self._hashes) or self._hashes[at] != wanted[0]:
+    def find(self, sha256: bytes) -> dict[str, NDArray[Any]] | None:
+        """Return the computed columns of a content, or None if no file has it."""
+        key = np.array([sha256], _HASH)
+        index = int(np.searchsorted(self._hashes, key)[0])
+        if index == len(self._hashes) or self._hashes[index] != key[0]:
             return None
-        number, row = self._places[at].tolist()
+        number, row = self._places[index].tolist()
         with self._reading:
             file = self._file(number)
-            features = column(file, "features")[row].astype(np.float32, copy=False)
-            return features, file["pixels"][row]
+            return {
+                name: dataset(file, name)[row].astype(kind, copy=False)
+                for name, kind in self._kinds.items()
+            }
 
     def close(self) -> None:
         """Close the files."""

@@ -4,46 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.datasets.images import MINIATURE
-from headstart.features.store.layout import (
-    CHECKED,
-    FORMAT,
-    TEXT,
-    VERSION,
-    Column,
-    Layers,
-    layer_columns,
-    row_bytes,
-    row_checks,
-)
+from headstart.features.store import columns
+from headstart.features.store.columns import CHECKS, FORMAT, VERSION, Block, Column, Failure
+from headstart.features.store.layout import Dataset, Layers, layer_columns, row_bytes, row_checks
 from headstart.features.store.safe_hdf5 import create
 from headstart.features.store.seal import seal
-
-Block = Mapping[str, NDArray[Any]]
-"""Some rows: an array for each column, texts as objects."""
-
-
-class Failure(NamedTuple):
-    """One image that could not be embedded; ``sha256`` is empty if it could not be read."""
-
-    path: str
-    reason: str
-    sha256: bytes
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a store says of itself.
+    """The attributes of a store.
 
     Attributes:
         extraction: the identity document of the features.
@@ -64,10 +44,9 @@ def write_file(
     path: Path,
     head: Head,
     shape: tuple[int, int],
-    facts: Iterable[Block],
-    features: Iterable[Block],
+    passes: Sequence[Iterable[Block]],
     failures: Sequence[Failure],
-    columns: Sequence[str] = CHECKED,
+    absent: Collection[str] = (),
 ) -> None:
     """Write a store file under a temporary name, sealed; flushing it is the caller's.
 
@@ -75,23 +54,21 @@ def write_file(
     copy that did not end, loses the features at its end and not all of them.
 
     Args:
-        path: where to write; what is there is replaced.
+        path: where to write; an existing file is replaced.
         head: the attributes.
-        shape: rows and features a row.
-        facts: every row's path, label, split, sha256, size and mtime_ns, in order.
-        features: every row's features and pixels, in order; never all of them in memory.
-        failures: images that could not be embedded; paths as stores keep them.
-        columns: which columns there are, besides the rows' checksums.
+        shape: rows, and features a row.
+        passes: all rows in order, twice: their columns from the listing, then those computed from
+            the image; never all of them in memory.
+        failures: images that could not be embedded.
+        absent: columns that the file does not have.
 
     Raises:
-        OSError: it cannot be written; the file is worth nothing then.
+        OSError: it cannot be written; the file is incomplete then.
     """
 
     def fill(file: h5py.File) -> None:
         _write_head(file, head)
-        sums = _write_rows(file, shape, (facts, features), columns) | _write_failures(
-            file, failures
-        )
+        sums = _write_rows(file, shape, passes, absent) | _write_failures(file, failures)
         sums["classes"] = _digest(np.array(head.classes, object))
         file.attrs["checksums"] = json.dumps(sums, sort_keys=True)
 
@@ -102,46 +79,33 @@ def write_file(
 def _write_head(file: h5py.File, head: Head) -> None:
     file.attrs["format"] = FORMAT
     file.attrs["version"] = VERSION
-    file.attrs.create("classes", list(head.classes), shape=(len(head.classes),), dtype=TEXT)
+    text = h5py.string_dtype("utf-8")
+    file.attrs.create("classes", list(head.classes), shape=(len(head.classes),), dtype=text)
     file.attrs["extraction"] = json.dumps(head.extraction, sort_keys=True)
     file.attrs["digest"] = head.digest
     file.attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     file.attrs["software"] = json.dumps(head.run.get("software", {}), sort_keys=True)
     file.attrs["run"] = json.dumps(head.run, sort_keys=True)
     file.attrs["certificate"] = head.certificate
-    file.attrs["checksums"] = "{}"  # to have its place in front
+    file.attrs["checksums"] = "{}"  # reserves its space at the front
 
 
 def _write_rows(
     file: h5py.File,
     shape: tuple[int, int],
-    passes: tuple[Iterable[Block], Iterable[Block]],
-    columns: Sequence[str],
+    passes: Sequence[Iterable[Block]],
+    absent: Collection[str],
 ) -> dict[str, str]:
-    n, dim = shape
-    layers = layer_columns(file)
-    kinds: dict[str, tuple[tuple[int, ...], Any]] = {
-        "path": ((), TEXT),
-        "label": ((), "<i4"),
-        "split": ((), TEXT),
-        "sha256": ((32,), "u1"),
-        "size": ((), "<i8"),
-        "mtime_ns": ((), "<i8"),
-        "features": ((dim,), "<f4"),
-        "pixels": ((MINIATURE, MINIATURE, 3), "u1"),
+    rows = shape[0]
+    datasets = {
+        column.name: _create(file, column, shape)
+        for column in (*columns.from_listing(), *columns.from_image())
+        if column.name not in absent
     }
-    datasets: dict[str, Column] = {}
-    for name in [name for name in kinds if name in columns]:
-        tail, kind = kinds[name]
-        if name == "features" and layers:
-            datasets[name] = Layers(
-                [file.create_dataset(layer, (n, width), kind) for layer, width in layers.items()]
-            )
-        else:
-            datasets[name] = file.create_dataset(name, (n, *tail), kind)
-    checks = np.zeros((n, len(CHECKED)), "<u4")
-    held = file.create_dataset("checks", checks.shape, checks.dtype)
-    file.flush()  # gives HDF5's bookkeeping its place, in front of the data
+    checks = np.zeros(columns.checks().shape(rows), columns.checks().dtype)
+    checks_dataset = file.create_dataset(CHECKS, checks.shape, checks.dtype)
+    file.flush()  # allocates HDF5's own structures in front of the data
+    order = {column.name: number for number, column in enumerate(columns.of_version())}
     sums = {name: hashlib.sha256() for name in datasets}
     for blocks in passes:
         start = 0
@@ -149,24 +113,29 @@ def _write_rows(
             stop = start + len(next(iter(block.values())))
             for name in [name for name in datasets if name in block]:
                 datasets[name][start:stop] = block[name]
-                checks[start:stop, CHECKED.index(name)] = row_checks(block[name])
+                checks[start:stop, order[name]] = row_checks(block[name])
                 sums[name].update(row_bytes(block[name]))
             start = stop
-        held[...] = checks  # after the first pass to have its place, after the second to be true
-    return {name: total.hexdigest() for name, total in sums.items()} | {"checks": _digest(checks)}
+        # After the first pass to allocate its space, after the second with its final values.
+        checks_dataset[...] = checks
+    return {name: total.hexdigest() for name, total in sums.items()} | {CHECKS: _digest(checks)}
+
+
+def _create(file: h5py.File, column: Column, shape: tuple[int, int]) -> Dataset:
+    rows, dim = shape
+    layers = layer_columns(file) if column.name == "features" else {}
+    if not layers:
+        return file.create_dataset(column.name, column.shape(rows, dim), column.dtype)
+    return Layers(
+        [file.create_dataset(name, (rows, width), column.dtype) for name, width in layers.items()]
+    )
 
 
 def _write_failures(file: h5py.File, failures: Sequence[Failure]) -> dict[str, str]:
-    hashes = b"".join(f.sha256.ljust(32, b"\0") for f in failures)
-    columns: dict[str, NDArray[Any]] = {
-        "path": np.array([f.path for f in failures], object),
-        "reason": np.array([f.reason for f in failures], object),
-        "sha256": np.frombuffer(hashes, "u1").reshape(-1, 32),
-    }
-    for name, values in columns.items():
-        kind = TEXT if values.dtype == object else values.dtype
-        file.create_dataset(f"failures/{name}", data=values, dtype=kind)
-    return {f"failures/{name}": _digest(values) for name, values in columns.items()}
+    block = columns.failures_block(failures)
+    for column in columns.FAILURES:
+        file.create_dataset(f"failures/{column.name}", data=block[column.name], dtype=column.dtype)
+    return {f"failures/{name}": _digest(values) for name, values in block.items()}
 
 
 def _digest(values: NDArray[Any]) -> str:

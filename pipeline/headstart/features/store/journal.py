@@ -1,4 +1,4 @@
-"""The journal: embedded rows, appended as they are made, that outlive a killed process.
+"""The journal: embedded rows, appended as they are computed, that outlive a killed process.
 
 A header says which extraction the rows belong to; then come records of one fixed size, each with
 its own CRC-32. Reading stops at the first record that is short or damaged, so a crash in the
@@ -11,7 +11,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,37 +20,34 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import StoreError, one_line
 from headstart.core.files import cannot_write, write_all
-from headstart.datasets.images import MINIATURE
+from headstart.features.store.columns import HASH_BYTES, VERSION
 
-MAGIC = b"HSJRNL01"
+MAGIC = b"HSJRNL%02d" % VERSION  # records have the columns of this version
 KEY_BYTES = 16
-HASH_BYTES = 32
-HEADER = struct.Struct("<8sII")  # magic, length of the JSON, its CRC-32
+_HEADER = struct.Struct("<8sII")  # magic, length of the JSON, its CRC-32
 _SCAN = 1024  # records read at once when opening, fewer where they are large
 _SCAN_BYTES = 1 << 24
 
+Field = tuple[str, np.dtype[Any], tuple[int, ...]]
+"""A value of a record: its name, numpy type and shape."""
+
 
 class Record(NamedTuple):
-    """One embedded image: hash of its bytes, key of its file's state, and what was computed."""
+    """One embedded image: hash of its bytes, key of its file's state, and computed values."""
 
     sha256: bytes
     key: bytes
-    features: NDArray[np.float32]
-    pixels: NDArray[np.uint8]
+    values: Mapping[str, NDArray[Any]]
 
 
 class Journal:
-    """An append-only file of `Record`, for one extraction.
+    """An append-only file of `Record`, for one extraction. Its length is the number of records.
 
     Args:
-        path: where it lies.
+        path: the file, which is made if it does not exist.
         extraction: identity document of the features.
         digest: the document's hash.
-        dim: features per image.
-        kind: numpy type of a feature.
-        miniatures: whether a record has the field ``pixels``.
-
-    Its length is the number of its records.
+        fields: the values of a record.
 
     Raises:
         StoreError: the file holds rows of another extraction.
@@ -58,28 +55,13 @@ class Journal:
     """
 
     def __init__(
-        self,
-        path: Path,
-        extraction: dict[str, Any],
-        digest: str,
-        dim: int,
-        *,
-        kind: str = "<f4",
-        miniatures: bool = True,
+        self, path: Path, extraction: dict[str, Any], digest: str, fields: Sequence[Field]
     ) -> None:
         self.path = path
+        self.names = [name for name, _, _ in fields]
         self._count = 0
-        self._found = bytearray()  # hash and key of the records that were there when it was opened
-        self._miniatures = miniatures
-        pixels = [("pixels", "u1", (MINIATURE, MINIATURE, 3))] if miniatures else []
-        self._record = np.dtype(
-            [
-                ("sha256", "u1", HASH_BYTES),
-                ("key", "u1", KEY_BYTES),
-                ("features", kind, dim),
-                *pixels,
-            ]
-        )
+        self._recovered = bytearray()  # hash and key of the records of an earlier run
+        self._record = np.dtype([("sha256", "u1", HASH_BYTES), ("key", "u1", KEY_BYTES), *fields])
         self._stride = self._record.itemsize + 4
         self._handle = -1
         try:
@@ -94,37 +76,32 @@ class Journal:
             raise
 
     def _open_header(self, extraction: dict[str, Any], digest: str) -> int:
-        head = os.pread(self._handle, HEADER.size, 0)
-        if len(head) == HEADER.size:
-            magic, length, crc = HEADER.unpack(head)
-            length = min(length, os.fstat(self._handle).st_size)  # a damaged one may be huge
-            body = os.pread(self._handle, length, HEADER.size)
-            if magic == MAGIC and len(body) == length and zlib.crc32(body) == crc:
-                held = json.loads(body)
-                if held["digest"] != digest:
-                    name = held["extraction"]["backbone"]["name"]
-                    raise StoreError(
-                        f"{one_line(self.path)} holds unfinished work of another extraction "
-                        f"({one_line(name)}); finish that run, delete the file, or choose "
-                        "another --out"
-                    )
-                return HEADER.size + int(length)
-        # New, or killed before its header was whole: nothing in it can be trusted.
+        header = _read_header(self._handle)
+        if header:
+            if header.document["digest"] != digest:
+                name = header.document["extraction"]["backbone"]["name"]
+                raise StoreError(
+                    f"{one_line(self.path)} holds unfinished work with a different backbone or "
+                    f"preprocessing ({one_line(name)}); finish that run, delete the file, or "
+                    "choose another --out"
+                )
+            return header.size
+        # New, or killed before its header was complete: nothing in it can be trusted.
         body = json.dumps({"digest": digest, "extraction": extraction}).encode()
         os.ftruncate(self._handle, 0)
-        write_all(self._handle, HEADER.pack(MAGIC, len(body), zlib.crc32(body)) + body, 0)
-        return HEADER.size + len(body)
+        write_all(self._handle, _HEADER.pack(MAGIC, len(body), zlib.crc32(body)) + body, 0)
+        return _HEADER.size + len(body)
 
     def _recover(self) -> None:
         scan = max(1, min(_SCAN, _SCAN_BYTES // self._stride))
         while True:
             block = self._pread(self._count, scan)
-            for at in range(0, len(block) - self._stride + 1, self._stride):
-                payload = block[at : at + self._record.itemsize]
-                crc = block[at + self._record.itemsize : at + self._stride]
+            for start in range(0, len(block) - self._stride + 1, self._stride):
+                payload = block[start : start + self._record.itemsize]
+                crc = block[start + self._record.itemsize : start + self._stride]
                 if zlib.crc32(payload).to_bytes(4, "little") != crc:
                     break
-                self._found += payload[: HASH_BYTES + KEY_BYTES]
+                self._recovered += payload[: HASH_BYTES + KEY_BYTES]
                 self._count += 1
             else:
                 if len(block) == scan * self._stride:
@@ -136,25 +113,24 @@ class Journal:
         """Return the number of records."""
         return self._count
 
-    def held(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield ``(sha256, key)`` of the records that were there when it was opened, in order."""
-        for at in range(0, len(self._found), HASH_BYTES + KEY_BYTES):
-            found = bytes(self._found[at : at + HASH_BYTES + KEY_BYTES])
-            yield found[:HASH_BYTES], found[HASH_BYTES:]
+    def recovered(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield ``(sha256, key)`` of the records of an earlier run, in order."""
+        for start in range(0, len(self._recovered), HASH_BYTES + KEY_BYTES):
+            ids = bytes(self._recovered[start : start + HASH_BYTES + KEY_BYTES])
+            yield ids[:HASH_BYTES], ids[HASH_BYTES:]
 
     def append(self, records: Sequence[Record]) -> None:
         """Add records in one write.
 
         Raises:
-            OutputError: the disk is full or broken; what was held before is still held.
+            OutputError: the disk is full or broken; earlier records are kept.
         """
         rows = np.zeros(len(records), self._record)
         for row, record in zip(rows, records, strict=True):
             row["sha256"] = np.frombuffer(record.sha256, np.uint8)
             row["key"] = np.frombuffer(record.key, np.uint8)
-            row["features"] = record.features
-            if self._miniatures:
-                row["pixels"] = record.pixels
+            for name in self.names:
+                row[name] = record.values[name]
         payloads = [row.tobytes() for row in rows]
         data = b"".join(p + zlib.crc32(p).to_bytes(4, "little") for p in payloads)
         try:
@@ -164,12 +140,12 @@ class Journal:
         self._count += len(records)
 
     def read(self, rows: Sequence[int]) -> NDArray[Any]:
-        """Return records by number as a structured array with `Record`'s fields."""
+        """Return records by number as a structured array: ``sha256``, ``key`` and the fields."""
         out = np.empty(len(rows), self._record)
-        for first, count, at in _runs(rows):
+        for first, count, start in _runs(rows):
             block = np.frombuffer(self._pread(first, count), np.uint8).reshape(count, self._stride)
             payload = np.ascontiguousarray(block[:, : self._record.itemsize])
-            out[at : at + count] = payload.view(self._record)[:, 0]
+            out[start : start + count] = payload.view(self._record)[:, 0]
         return out
 
     def remove(self) -> None:
@@ -203,12 +179,45 @@ class Journal:
         return os.pread(self._handle, count * self._stride, self._offset(row))
 
 
+def journal_of(store: Path) -> Path:
+    """Return the path of a store's journal."""
+    return store.with_name(store.name + ".journal")
+
+
+def journalled_extraction(path: Path) -> dict[str, Any] | None:
+    """Return the extraction of a journal; None if its header is damaged.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        header = _read_header(file.fileno())
+    return dict(header.document["extraction"]) if header else None
+
+
+class _Header(NamedTuple):
+    document: dict[str, Any]
+    size: int
+
+
+def _read_header(handle: int) -> _Header | None:
+    head = os.pread(handle, _HEADER.size, 0)
+    if len(head) < _HEADER.size:
+        return None
+    magic, length, crc = _HEADER.unpack(head)
+    length = min(length, os.fstat(handle).st_size)  # a damaged one may be huge
+    body = os.pread(handle, length, _HEADER.size)
+    if magic != MAGIC or len(body) != length or zlib.crc32(body) != crc:
+        return None
+    return _Header(json.loads(body), _HEADER.size + length)
+
+
 def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Split row numbers into runs of consecutive ones: (first row, length, place in ``rows``)."""
-    at = 0
-    while at < len(rows):
+    """Split row numbers into runs of consecutive ones: (first row, length, index in ``rows``)."""
+    start = 0
+    while start < len(rows):
         count = 1
-        while at + count < len(rows) and rows[at + count] == rows[at] + count:
+        while start + count < len(rows) and rows[start + count] == rows[start] + count:
             count += 1
-        yield rows[at], count, at
-        at += count
+        yield rows[start], count, start
+        start += count

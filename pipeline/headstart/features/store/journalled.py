@@ -1,74 +1,139 @@
-"""What every writer of a store holds: its lock, its journal, and the file that was there before."""
+"""What all writers of a store share: a lock, a journal, and where each row's values are."""
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
-from headstart.core.files import cannot_write
-from headstart.features.store.journal import Journal
+from headstart.core.files import cannot_write, replacing
+from headstart.features.store.index import HashIndex
+from headstart.features.store.journal import Journal, Record, journal_of
+from headstart.features.store.layout import Dataset, column
 from headstart.features.store.lock import WriterLock, sweep
+
+CLAIMED = -(1 << 62)  # in place of a place: some thread is about to compute this content
 
 
 class JournalledWriter(ABC):
     """The right to write one store; use as a context manager.
 
-    Leaving it keeps the journal, so that the next writer goes on, unless the store was published.
+    Leaving it keeps the journal, so that the next writer continues, unless the store was published.
+    A content is the first ``width`` bytes of a record's hash and key.
 
     Args:
         path: the store.
+        width: bytes that identify a content.
 
     Attributes:
-        published_before: rows of the store that was there.
-        journalled_before: records in the journal that was there.
+        published_before: rows of the store that already exists.
+        journalled_before: records in the journal of an earlier run.
 
     Raises:
-        StoreError: another writer is active, or what lies there cannot be continued.
-        OutputError: the place cannot be written.
+        StoreError: another writer is active, or the existing store cannot be continued.
+        OutputError: the location cannot be written.
     """
 
-    _journal: Journal
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._appending = threading.Lock()
+    def __init__(self, path: Path, width: int) -> None:
+        self._path, self._width = path, width
+        self._contents = HashIndex(width)
+        # By a content's number: its row in the old store, or -1 - its record in the journal.
+        self._places = array("q")
+        self._indexing, self._appending = threading.Lock(), threading.Lock()
         self.published_before = 0
         self._lock = WriterLock(path)
         try:
             sweep(path)
             if path.exists():
                 self._load_published()
-            self._load_journal(path.with_name(path.name + ".journal"))
+            self._journal = self._open_journal(journal_of(path))
         except BaseException as error:
             self._lock.close()
             if isinstance(error, OSError):
                 raise cannot_write(path, error) from error
             raise
         self.journalled_before = len(self._journal)
+        for row, (sha256, key) in enumerate(self._journal.recovered()):
+            self._remember((sha256 + key)[:width], -1 - row, key)
 
     @abstractmethod
     def _load_published(self) -> None:
-        """Note what the store that is there holds, and in ``published_before`` how much."""
+        """Note the contents of the existing store, and in ``published_before`` how many."""
 
     @abstractmethod
-    def _load_journal(self, path: Path) -> None:
-        """Open the journal and note what it holds."""
+    def _open_journal(self, path: Path) -> Journal:
+        """Open the journal."""
+
+    def _remember(self, content: bytes, place: int, key: bytes = b"") -> int:
+        """Remember where the values of a content are, the first time; returns its number."""
+        number = self._contents.add(content)
+        if number == len(self._places):
+            self._places.append(place)
+        elif self._places[number] == CLAIMED:
+            self._places[number] = place
+        return number
+
+    def _has(self, content: bytes) -> bool:
+        number = self._contents.find(content)
+        return number >= 0 and self._places[number] != CLAIMED
+
+    def _append(self, records: Sequence[Record]) -> None:
+        with self._appending:
+            first = len(self._journal)
+            self._journal.append(records)
+            with self._indexing:
+                for number, record in enumerate(records, first):
+                    self._remember((record.sha256 + record.key)[: self._width], -1 - number)
+
+    def _gather(
+        self, source: h5py.File | None, contents: Sequence[bytes], span: int
+    ) -> dict[str, NDArray[Any]]:
+        """Return the journalled columns of contents, from the journal and the old store.
+
+        Where the rows of the old store span no more than ``span``, all of that is read at once.
+        """
+        numbers = map(self._contents.find, contents)
+        places = np.array([self._places[number] for number in numbers], np.int64)
+        fresh, old = np.flatnonzero(places < 0), np.flatnonzero(places >= 0)
+        records = self._journal.read((-1 - places[fresh]).tolist())
+        block = {}
+        for name in self._journal.names:
+            block[name] = np.empty((len(places), *records[name].shape[1:]), records[name].dtype)
+            block[name][fresh] = records[name]
+        if old.size and source is not None:
+            rows, back = np.unique(places[old], return_inverse=True)
+            for name, values in block.items():
+                values[old] = self._stored(source, name, rows, span)[back]
+        return block
+
+    def _stored(
+        self, source: h5py.File, name: str, rows: NDArray[np.int64], span: int
+    ) -> NDArray[Any]:
+        return _take(column(source, name), rows, span)
 
     @contextmanager
     def _published(self) -> Iterator[h5py.File | None]:
-        """Open the store that is there, if there is one."""
+        """Open the existing store, if there is one."""
         if not self.published_before:
             yield None
             return
         with h5py.File(self._path, "r") as file:
             yield file
+
+    def _replace(self, write: Callable[[Path], None]) -> None:
+        """Put a new file in the store's place, in one rename; then the journal can go."""
+        with replacing(self._path) as partial:
+            write(partial)
+        self._journal.remove()
 
     def close(self) -> None:
         """Give the store back; unpublished rows stay in the journal."""
@@ -87,3 +152,11 @@ class JournalledWriter(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _take(dataset: Dataset, rows: NDArray[np.int64], span: int) -> NDArray[Any]:
+    """Read sorted rows: as one slice where they lie close together, which HDF5 does far faster."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first < span:
+        return np.asarray(dataset[first : last + 1])[rows - first]
+    return np.asarray(dataset[rows])

@@ -1,7 +1,7 @@
-"""What a feature store consists of, and whether a file is laid out like one.
+"""Whether a file is laid out as a feature store, and access to what is.
 
-Everything here looks at names, types and sizes and reads no rows, so that nothing is read from a
-stranger's file before it is known where that would lead.
+Everything here looks at names, types and sizes and reads no rows, so that nothing of a stranger's
+file is read before it is clear what reading it would do.
 """
 
 from __future__ import annotations
@@ -19,34 +19,10 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import one_line
 from headstart.core.records import Backbone
-from headstart.datasets.images import MINIATURE
+from headstart.features.store import columns
+from headstart.features.store.columns import FAILURES, FORMAT, TEXT, VERSION, Column
 
-FORMAT = "headstart-features"
-VERSION = 1
 BLOCK = 1024  # rows handled at once; bounds memory
-
-Kind = tuple[tuple[int | None, ...], tuple[str, ...]]
-"""A dataset's shape after the row axis (None: any one length) and its kinds of numpy type."""
-
-COLUMNS: dict[str, Kind] = {
-    "features": ((None,), ("f4", "f2")),
-    "path": ((), ("text",)),
-    "label": ((), ("i4",)),
-    "split": ((), ("text",)),
-    "sha256": ((32,), ("u1",)),
-    "size": ((), ("i8",)),
-    "mtime_ns": ((), ("i8",)),
-    "pixels": ((MINIATURE, MINIATURE, 3), ("u1",)),
-}
-CHECKED = tuple(COLUMNS)  # every row has a CRC-32 of each, in this order, in the column ``checks``
-COLUMNS["checks"] = ((len(CHECKED),), ("u4",))
-REQUIRED = ("features", "path", "label", "split", "sha256")
-FAILURES: dict[str, Kind] = {
-    "path": ((), ("text",)),
-    "reason": ((), ("text",)),
-    "sha256": ((32,), ("u1",)),
-}
-TEXT = h5py.string_dtype("utf-8")
 
 _MAX_CLASSES = 1_000_000
 _CHECKSUM_FILTERS = (h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE)
@@ -61,9 +37,9 @@ class Layers:
 
     def __init__(self, datasets: Sequence[h5py.Dataset]) -> None:
         self._datasets = datasets
-        self._ends = np.cumsum([held.shape[1] for held in datasets])
+        self._ends = np.cumsum([dataset.shape[1] for dataset in datasets])
         self.shape = (len(datasets[0]), int(self._ends[-1]))
-        self.dtype = np.result_type(*(held.dtype for held in datasets))
+        self.dtype = np.result_type(*(dataset.dtype for dataset in datasets))
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -71,20 +47,20 @@ class Layers:
 
     def __getitem__(self, rows: object) -> NDArray[Any]:
         """Return rows with the features of all layers; one row is ``(d,)``."""
-        return np.concatenate([held[rows] for held in self._datasets], axis=-1)
+        return np.concatenate([dataset[rows] for dataset in self._datasets], axis=-1)
 
     def __setitem__(self, rows: object, values: NDArray[Any]) -> None:
         """Write rows, each layer's columns into its dataset."""
         pieces = np.split(values, self._ends[:-1], axis=1)
-        for held, piece in zip(self._datasets, pieces, strict=True):
-            held[rows] = piece
+        for dataset, piece in zip(self._datasets, pieces, strict=True):
+            dataset[rows] = piece
 
 
-Column: TypeAlias = h5py.Dataset | Layers
+Dataset: TypeAlias = h5py.Dataset | Layers
 
 
 def dataset_name(layer: str) -> str:
-    """Return a layer's name as that of its dataset in the group ``features``.
+    """Return the name of a layer's dataset in the group ``features``.
 
     HDF5 divides names at ``/`` and reads ``.`` as the group itself, so what is not a letter, a
     digit or one of ``-_.~`` is percent-encoded, as in addresses.
@@ -106,21 +82,22 @@ def described(extraction: Mapping[str, Any]) -> Backbone | None:
 def layer_columns(file: h5py.File) -> dict[str, int]:
     """Return the datasets of a backbone with several layers and their widths, in their order.
 
-    There are none if the backbone has one output, or the file does not say what it has.
+    There are none if the backbone has one output, or the file does not say which backbone it is.
     """
-    known = "extraction" in file.attrs and is_json_object(file, "extraction")
-    backbone = described(document(file, "extraction")) if known else None
+    backbone = None
+    if "extraction" in file.attrs and is_json_object(file, "extraction"):
+        backbone = described(document(file, "extraction"))
     parts = backbone.parts if backbone else ()
     return {f"features/{dataset_name(part.layer)}": part.dim for part in parts}
 
 
-def column(file: h5py.File, name: str) -> Column:
-    """Return a column of a store that is laid out like one; features of all layers are one."""
+def column(file: h5py.File, name: str) -> Dataset:
+    """Return a column of a store that is laid out like one, with the features of all layers."""
     layers = layer_columns(file) if name == "features" else []
     return Layers([file[layer] for layer in layers]) if layers else file[name]
 
 
-def blocks(dataset: Column) -> Iterator[NDArray[Any]]:
+def blocks(dataset: Dataset) -> Iterator[NDArray[Any]]:
     """Yield a dataset's rows, some at a time."""
     for start in range(0, len(dataset), BLOCK):
         yield dataset[start : start + BLOCK]
@@ -133,8 +110,14 @@ def texts(dataset: h5py.Dataset) -> Iterator[str]:
 
 
 def text(value: object) -> str:
-    """Return a text that HDF5 holds as a string; bytes that are not UTF-8 are escaped."""
+    """Return a text of an HDF5 file as a string; bytes that are not UTF-8 are escaped."""
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def file_version(file: h5py.File) -> int:
+    """Return the version of a store's format; 0 if it is none that this release reads."""
+    version = text(file.attrs.get("version"))
+    return int(version) if version in map(str, range(1, VERSION + 1)) else 0
 
 
 def read_classes(file: h5py.File) -> tuple[str, ...]:
@@ -168,7 +151,7 @@ def row_checks(rows: NDArray[Any]) -> NDArray[np.uint32]:
     else:
         data, n = memoryview(row_bytes(rows)), max(1, len(rows))
         step = len(data) // n
-        pieces = (data[at : at + step] for at in range(0, len(data), max(1, step)))
+        pieces = (data[start : start + step] for start in range(0, len(data), max(1, step)))
     return np.fromiter(map(zlib.crc32, pieces), np.uint32, len(rows))
 
 
@@ -177,30 +160,34 @@ def _encoded(value: str | bytes) -> bytes:
 
 
 def layout_defects(file: h5py.File) -> Iterator[str]:
-    """Name what keeps a file from being read as a store; nothing of its rows is looked at."""
-    version = text(file.attrs.get("version"))
+    """Name what keeps a file from being read as a store; none of its rows are read."""
     if text(file.attrs.get("format", "")) != FORMAT:
         yield "it is an HDF5 file, but no feature store (attribute format is missing or different)"
-    elif version != str(VERSION):
-        yield f"its format has version {one_line(version)}; this Headstart reads version {VERSION}"
-    else:
-        yield from attribute_defects(file)
-        columns, required = dict(COLUMNS), list(REQUIRED)
-        if layers := layer_columns(file):
-            defect = layers_defect(file)
-            if defect:
-                yield defect
-            kind = columns.pop("features")
-            required.remove("features")
-            if not defect:
-                columns |= dict.fromkeys(layers, kind)
-                required += layers
-        yield from _group_defects(file, columns, required, "")
-        yield from failures_defects(file)
+        return
+    version = file_version(file)
+    if not version:
+        theirs = one_line(text(file.attrs.get("version")))
+        yield f"its format has version {theirs}; this Headstart reads version {VERSION}"
+        return
+    yield from attribute_defects(file)
+    table = [*columns.of_version(version), columns.checks(version)]
+    if layers := layer_columns(file):
+        features, *table = table
+        defect = layers_defect(file)
+        if defect:
+            yield defect
+        else:
+            table += [_renamed(features, name) for name in layers]
+    yield from _group_defects(file, table, "")
+    yield from failures_defects(file)
+
+
+def _renamed(column: Column, name: str) -> Column:
+    return Column(name, column.kinds, column.tail, required=column.required)
 
 
 def layers_defect(file: h5py.File) -> str | None:
-    """Say what keeps the group of several layers' features from being one."""
+    """Say what is wrong with the group of several layers' features, if anything is."""
     if "features" not in file:
         return "group features is missing"
     if not isinstance(file.get("features", getlink=True), h5py.HardLink):
@@ -223,7 +210,7 @@ def attribute_defects(file: h5py.File) -> Iterator[str]:
 
 
 def classes_are_texts(file: h5py.File) -> bool:
-    """Say whether the attribute ``classes`` is a list of texts, of a length that makes sense."""
+    """Say whether the attribute ``classes`` is a list of texts, of a plausible length."""
     attribute = file.attrs.get_id("classes")
     shape = attribute.shape
     is_text = h5py.check_string_dtype(attribute.dtype) is not None
@@ -249,52 +236,48 @@ def failures_defects(file: h5py.File) -> Iterator[str]:
     elif not isinstance(file["failures"], h5py.Group):
         yield "failures is no group"
     else:
-        yield from _group_defects(file["failures"], FAILURES, ("path", "reason"), "failures/")
+        yield from _group_defects(file["failures"], FAILURES, "failures/")
 
 
-def _group_defects(
-    group: h5py.Group, columns: Mapping[str, Kind], required: Sequence[str], prefix: str
-) -> Iterator[str]:
+def _group_defects(group: h5py.Group, table: Iterable[Column], prefix: str) -> Iterator[str]:
     lengths: dict[str, int] = {}
-    for name, kind in columns.items():
+    for expected in table:
+        name = expected.name
         if name not in group:
-            if name in required:
+            if expected.required:
                 yield f"dataset {prefix}{name} is missing"
             continue
-        defect = column_defect(group, name, kind)
+        defect = column_defect(group, name, expected)
         if defect:
             yield f"{prefix}{name} {defect}"
         else:
             lengths[name] = len(group[name])
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{prefix}{name} {length}" for name, length in lengths.items())
-        yield f"the datasets differ in length ({told})"
+        listed = ", ".join(f"{prefix}{name} {length}" for name, length in lengths.items())
+        yield f"the datasets differ in length ({listed})"
 
 
-def column_defect(group: h5py.Group, name: str, kind: Kind) -> str | None:
-    """Say what keeps one dataset from being read; the name is there."""
+def column_defect(group: h5py.Group, name: str, expected: Column) -> str | None:
+    """Say what keeps a dataset, which exists, from being read as such a column."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         return "is a link to elsewhere"
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset):
         return "is no dataset"
-    return _dataset_defect(dataset, *kind)
-
-
-def _dataset_defect(
-    dataset: h5py.Dataset, tail: tuple[int | None, ...], kinds: tuple[str, ...]
-) -> str | None:
     if dataset.is_virtual or dataset.external:
         return "keeps its data in other files"
-    filters = dataset.id.get_create_plist()
-    if any(
-        filters.get_filter(at)[0] not in _CHECKSUM_FILTERS for at in range(filters.get_nfilters())
-    ):
+    plist = dataset.id.get_create_plist()
+    filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
+    if any(filter_ not in _CHECKSUM_FILTERS for filter_ in filters):
         return "is compressed or filtered, which stores are not"
-    kind = "text" if h5py.check_string_dtype(dataset.dtype) else dataset.dtype.str[1:]
-    if kind not in kinds:
-        return f"has type {dataset.dtype}, not {' or '.join(kinds)}"
-    shape = dataset.shape  # None: a dataset without any
+    return _shape_defect(dataset, expected)
+
+
+def _shape_defect(dataset: h5py.Dataset, expected: Column) -> str | None:
+    kind = TEXT if h5py.check_string_dtype(dataset.dtype) else dataset.dtype.str[1:]
+    if kind not in expected.kinds:
+        return f"has type {dataset.dtype}, not {' or '.join(expected.kinds)}"
+    shape, tail = dataset.shape, expected.tail  # shape None: a dataset without any
     fits = (
         shape is not None
         and len(shape) == 1 + len(tail)
@@ -303,7 +286,7 @@ def _dataset_defect(
     if not fits:
         return f"has shape {shape}"
     # Nothing is compressed: a shape that the file cannot hold was never written.
-    held = min(dataset.id.get_storage_size(), Path(dataset.file.filename).stat().st_size)
-    if held < dataset.size * dataset.dtype.itemsize:
+    available = min(dataset.id.get_storage_size(), Path(dataset.file.filename).stat().st_size)
+    if available < dataset.size * dataset.dtype.itemsize:
         return f"has shape {shape}, but the file holds less"
     return None

@@ -18,7 +18,7 @@ from typing import Any
 
 from headstart.core.errors import StoreError, one_line
 from headstart.core.files import write_text
-from headstart.features.store.layout import FORMAT
+from headstart.features.store.columns import FORMAT
 
 NAME = "manifest.json"
 PLAN = "plan.json"  # the manifest to be: the same document without files, while a run lasts

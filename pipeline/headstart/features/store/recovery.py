@@ -1,10 +1,10 @@
-"""Telling which rows of a damaged store can be trusted, and writing those to another file.
+"""Finding the rows of a damaged store that can be trusted, and writing those to another file.
 
-What is dropped: a row of which any value does not match its checksum, cannot be read or makes no
-sense; and a column that nothing can vouch for, if rows can do without it. Features, paths and
-content hashes cannot be done without, nor can the document that says which network made the
-features. Nothing is invented: what is unknown is written as stores write it (label -1, no split,
-size and time -1), and `headstart features` fills it in.
+What is dropped: a row with a value that does not match its checksum, cannot be read or is out of
+range; and a whole column that no checksum confirms, if rows can do without it. Rows cannot do
+without features, paths and content hashes, nor the store without the document that says which
+network made the features. Nothing is invented: an unknown value becomes its column's default, and
+`headstart features` fills it in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,22 +26,29 @@ from numpy.typing import NDArray
 from headstart.core.errors import StoreError, one_line
 from headstart.core.files import PARTIAL, cannot_write
 from headstart.core.records import SPLITS, digest_of
+from headstart.features.store import columns
 from headstart.features.store.check import dimension, path_hash
-from headstart.features.store.hdf5_writer import Block, Failure, Head, write_file
+from headstart.features.store.columns import (
+    CHECKS,
+    FORMAT,
+    HASH_BYTES,
+    LISTING,
+    STATE,
+    VERSION,
+    Block,
+    Column,
+    Failure,
+)
+from headstart.features.store.hdf5_writer import Head, write_file
 from headstart.features.store.index import HashIndex
 from headstart.features.store.layout import (
     BLOCK,
-    CHECKED,
-    COLUMNS,
-    FAILURES,
-    FORMAT,
-    VERSION,
-    Column,
+    Dataset,
     classes_are_texts,
-    column,
     column_defect,
     document,
     failures_defects,
+    file_version,
     is_json_object,
     layer_columns,
     layers_defect,
@@ -50,38 +57,35 @@ from headstart.features.store.layout import (
     row_checks,
     text,
 )
+from headstart.features.store.layout import column as dataset_of
 from headstart.features.store.opening import opened
 
-ESSENTIAL = ("features", "path", "sha256")
-LISTED = ("label", "split")  # what the next listing says again
-STATE = ("size", "mtime_ns")
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises at it
-_Made = Callable[[dict[str, NDArray[Any]]], Block]
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises for it
 
 
-def salvage(path: Path, out: Path) -> dict[str, Any]:
-    """Write what can be trusted of a damaged store to another file, in this process.
+def recover(path: Path, out: Path) -> dict[str, Any]:
+    """Write the trustworthy rows of a damaged store to another file, in this process.
 
     Returns:
         ``kept``, ``dropped`` and ``notes`` of `Repair`.
 
     Raises:
-        StoreError: nothing can be.
+        StoreError: there are none.
         OutputError: the other file cannot be written.
     """
-    whole = _extended(path, out) or path
+    extended = _extended(path, out) or path
     try:
-        with opened(whole) as file:
-            return _Salvage(file, path).write(out)
+        with opened(extended) as file:
+            return _Recovery(file, path).write(out)
     except StoreError as error:
-        raise StoreError(str(error).replace(one_line(whole), one_line(path))) from error
+        raise StoreError(str(error).replace(one_line(extended), one_line(path))) from error
     finally:
-        if whole != path:
-            whole.unlink(missing_ok=True)
+        if extended != path:
+            extended.unlink(missing_ok=True)
 
 
 def _extended(path: Path, out: Path) -> Path | None:
-    """Copy a file that was cut short and append zeros, because HDF5 refuses it as it is."""
+    """Copy a file that was cut short and append zeros, because HDF5 refuses it otherwise."""
     with path.open("rb") as file:
         head = file.read(48)
     size = path.stat().st_size
@@ -99,8 +103,8 @@ def _extended(path: Path, out: Path) -> Path | None:
     return copy
 
 
-class _Salvage:
-    """One damaged store, open, and what of it can be trusted."""
+class _Recovery:
+    """One damaged store, open, and the columns and rows of it that can be trusted."""
 
     def __init__(self, file: h5py.File, path: Path) -> None:
         self._file, self._path = file, path
@@ -108,11 +112,18 @@ class _Salvage:
         self._dropped: dict[str, int] = {}
         self._extraction = self._identity()
         self._sums = self._document("checksums")
-        self._columns = {name: column(file, name) for name in COLUMNS if self._readable(name)}
-        for name in ESSENTIAL:
+        self._version = file_version(file)
+        self._table = columns.of_version(self._version)
+        self._columns: dict[str, Dataset] = {
+            column.name: dataset_of(file, column.name)
+            for column in (*self._table, columns.checks(self._version))
+            if self._readable(column)
+        }
+        essential = [column.name for column in self._table if _is_essential(column)]
+        for name in essential:
             if name not in self._columns:
                 raise self._hopeless(f"dataset {name} is missing or cannot be read")
-        self._count = min(len(self._columns[name]) for name in ESSENTIAL)
+        self._count = min(len(self._columns[name]) for name in essential)
         dim = dimension(self._extraction)
         widths: dict[str, int | None] = {**layer_columns(file)} or {"features": dim}
         if any(file[name].shape[1] != width for name, width in widths.items()):
@@ -128,15 +139,14 @@ class _Salvage:
         if not kept:
             raise self._hopeless("no row of it can be trusted")
         dim = self._columns["features"].shape[1]
-        columns = [name for name in CHECKED if name != "pixels" or name in self._columns]
+        lost = [c.name for c in columns.TABLE if c.name not in self._columns and c.default is None]
         digest, run = digest_of(self._extraction), self._document("run")
         head = Head(self._extraction, digest, classes, run, self._certificate())
-        facts = self._blocks(("path", "sha256", *LISTED, *STATE), _facts)
-        features = self._blocks(("features", "pixels"), _features)
+        passes = [self._blocks(columns.from_listing()), self._blocks(columns.from_image())]
         failures = self._failures()
         head.run["repaired"] = {"dropped": self._dropped, "lost": self._notes}
         try:
-            write_file(out, head, (kept, dim), facts, features, failures, columns)
+            write_file(out, head, (kept, dim), passes, failures, absent=lost)
         except OSError as error:
             raise cannot_write(self._path, error) from error
         return {"kept": kept, "dropped": self._dropped, "notes": self._notes}
@@ -149,11 +159,11 @@ class _Salvage:
 
     def _identity(self) -> dict[str, Any]:
         try:
-            kind, version = (text(self._file.attrs.get(key)) for key in ("format", "version"))
+            kind = text(self._file.attrs.get("format"))
             extraction, digest = self._document("extraction"), text(self._file.attrs["digest"])
         except _DAMAGE as error:
             raise self._hopeless(f"its attributes cannot be read ({one_line(error)})") from error
-        if kind != FORMAT or version != str(VERSION):
+        if kind != FORMAT or not file_version(self._file):
             raise self._hopeless(f"it is no feature store of version {VERSION}")
         if dimension(extraction) is None or digest_of(extraction) != digest:
             raise self._hopeless("it does not say reliably which network made its features")
@@ -167,48 +177,60 @@ class _Salvage:
 
     def _certificate(self) -> str:
         with suppress(*_DAMAGE):
-            held = text(self._file.attrs.get("certificate", ""))
-            if not held or isinstance(json.loads(held), dict):
-                return held
+            certificate = text(self._file.attrs.get("certificate", ""))
+            if not certificate or isinstance(json.loads(certificate), dict):
+                return certificate
         self._notes.append("its certificate is lost")
         return ""
 
-    def _readable(self, name: str) -> bool:
+    def _readable(self, column: Column) -> bool:
         with suppress(*_DAMAGE):
-            names = list(layer_columns(self._file)) if name == "features" else []
+            names = list(layer_columns(self._file)) if column.name == "features" else []
             if names and layers_defect(self._file):
                 return False
             return all(
-                one in self._file and not column_defect(self._file, one, COLUMNS[name])
-                for one in names or [name]
+                name in self._file and not column_defect(self._file, name, column)
+                for name in names or [column.name]
             )
         return False
 
     # Columns
 
     def _judge_columns(self) -> None:
-        """Mark the rows that their checksums reject; take out the columns without a witness."""
-        for name in CHECKED:
+        """Mark the rows that their checksums reject; remove the columns that none confirms."""
+        for column in self._table:
+            name = column.name
             if name not in self._columns:
                 continue
-            good, why = self._trusted(name)
-            if why:
+            good, problem = self._trusted(name)
+            if problem:
                 del self._columns[name]
-                if name in ESSENTIAL:
-                    raise self._hopeless(f"the data of {name} {why}")
+                if _is_essential(column):
+                    raise self._hopeless(f"the data of {name} {problem}")
             else:
                 self._drop(~good, f"{name} does not match its checksum or cannot be read")
-        if "pixels" not in self._columns:
-            self._notes.append("pixels are lost, so the store can be used but not continued")
-        if any(name not in self._columns for name in STATE):
-            for name in STATE:
-                self._columns.pop(name, None)
-            self._notes.append("sizes and times of the files are lost: they will be read again")
+        for column in self._table:
+            if column.name not in self._columns and column.default is None:
+                self._notes.append(
+                    f"{column.name} are lost, so the store can be used but not continued"
+                )
+        if self._lost(STATE):
+            self._notes.append("sizes and times of the files are lost: the files are read again")
+
+    def _lost(self, group: str) -> bool:
+        """Say whether a column of a group is lost; all others of the group are given up, too."""
+        names = [column.name for column in self._table if column.group == group]
+        if all(name in self._columns for name in names):
+            return False
+        for name in names:
+            self._columns.pop(name, None)
+        return True
 
     def _trusted(self, name: str) -> tuple[NDArray[np.bool_], str]:
         """Return which rows of a column can be trusted, or why none can."""
         good = np.zeros(self._count, bool)
-        checks = self._columns.get("checks")
+        checks = self._columns.get(CHECKS)
+        number = [column.name for column in self._table].index(name)
         if checks is not None and len(checks) < self._count:
             checks = None
         total = _Sum()
@@ -220,31 +242,30 @@ class _Salvage:
             if start < stop:
                 good[start:stop] = read[: stop - start]
                 if checks is not None:
-                    at = CHECKED.index(name)
-                    good[start:stop] &= row_checks(block[: stop - start]) == checks[start:stop, at]
+                    crcs = row_checks(block[: stop - start])
+                    good[start:stop] &= crcs == checks[start:stop, number]
         if name in self._sums and total.matches(self._sums[name]):
             fits = len(self._columns[name]) >= self._count
             return np.ones(self._count, bool), "" if fits else "are fewer than there are rows"
         if checks is not None:
             return good, ""
         if name in self._sums:
-            return good, "do not match their checksum, and nothing tells which rows are good"
+            return good, "do not match their checksum, and no row's own checksum is left"
         if len({len(dataset) for dataset in self._columns.values()}) > 1:
-            return good, "cannot be told to belong to the other columns, which differ in length"
+            return good, "have no checksum, and the columns differ in length"
         return good, ""
 
     def _judge_classes(self) -> tuple[str, ...]:
-        """Return the class names; without them labels say nothing, and splits go with labels."""
+        """Return the class names; without them labels mean nothing, and splits go with labels."""
         classes: tuple[str, ...] | None = None
         with suppress(*_DAMAGE):
             if "classes" in self._file.attrs and classes_are_texts(self._file):
                 classes = read_classes(self._file)
-        if classes is not None and not self._vouched("classes", np.array(classes, object)):
+        if classes is None or not self._confirmed("classes", np.array(classes, object)):
             classes = None
-        if classes is None or any(name not in self._columns for name in LISTED):
-            for name in LISTED:
-                self._columns.pop(name, None)
-            self._notes.append("labels, splits and classes are lost until they are listed again")
+            self._columns.pop("label", None)
+        if self._lost(LISTING) or classes is None:
+            self._notes.append("labels, splits and classes are lost; headstart features adds them")
             return ()
         return classes
 
@@ -254,7 +275,7 @@ class _Salvage:
         finite, label_fits, split_fits = (np.ones(self._count, bool) for _ in range(3))
         numbers = np.zeros(self._count, np.int64)
         seen = HashIndex(len(path_hash("")))
-        for start, rows in self._rows(("features", "path", *LISTED)):
+        for start, rows in self._rows(("features", "path", "label", "split")):
             stop = start + len(rows["path"])
             finite[start:stop] = np.isfinite(rows["features"]).all(axis=1)
             if "label" in rows:
@@ -265,7 +286,7 @@ class _Salvage:
         self._drop(~label_fits, "unknown label code")
         self._drop(~split_fits, "unknown split")
         times = np.bincount(numbers[self._keep], minlength=len(seen))
-        # Of rows that claim the same path, nobody can tell which is right.
+        # Which of the rows with the same path is right cannot be known.
         self._drop(times[numbers] > 1, "repeated path")
 
     def _drop(self, rows: NDArray[np.bool_], why: str) -> None:
@@ -274,7 +295,7 @@ class _Salvage:
             self._dropped[why] = fresh
             self._keep &= ~rows
 
-    def _rows(self, names: tuple[str, ...]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+    def _rows(self, names: Iterable[str]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         """Yield the trusted columns among these, some rows at a time."""
         for start in range(0, self._count, BLOCK):
             stop = min(start + BLOCK, self._count)
@@ -287,11 +308,16 @@ class _Salvage:
                 },
             )
 
-    def _blocks(self, names: tuple[str, ...], made: _Made) -> Iterator[Block]:
-        for start, rows in self._rows(names):
+    def _blocks(self, table: tuple[Column, ...]) -> Iterator[Block]:
+        """Yield the kept rows of these columns, with defaults for what was lost."""
+        for start, rows in self._rows([column.name for column in table]):
             keep = self._keep[start : start + BLOCK]
             if keep.any():
-                yield made({name: values[keep] for name, values in rows.items()})
+                yield {
+                    column.name: _as_written(column, rows, keep)
+                    for column in table
+                    if column.name in rows or column.default is not None
+                }
 
     def _failures(self) -> list[Failure]:
         """Return the failures if nothing is wrong with them; the next run finds them again."""
@@ -300,15 +326,15 @@ class _Salvage:
                 return []
             if not list(failures_defects(self._file)):
                 group = self._file["failures"]
-                columns = {name: group[name][:] for name in FAILURES if name in group}
-                if all(self._vouched(f"failures/{name}", held) for name, held in columns.items()):
-                    hashes = columns.get("sha256", np.zeros((len(columns["path"]), 32), "u1"))
-                    rows = zip(columns["path"], columns["reason"], hashes, strict=True)
+                block = {c.name: group[c.name][:] for c in columns.FAILURES if c.name in group}
+                if all(self._confirmed(f"failures/{name}", rows) for name, rows in block.items()):
+                    hashes = block.get("sha256", np.zeros((len(block["path"]), HASH_BYTES), "u1"))
+                    rows = zip(block["path"], block["reason"], hashes, strict=True)
                     return [Failure(text(p), text(r), h.tobytes()) for p, r, h in rows]
-        self._notes.append("the list of failures is lost until they are met again")
+        self._notes.append("the list of failures is lost; headstart features tries those again")
         return []
 
-    def _vouched(self, name: str, values: NDArray[Any]) -> bool:
+    def _confirmed(self, name: str, values: NDArray[Any]) -> bool:
         total = _Sum()
         total.update(values, True)
         return name not in self._sums or total.matches(self._sums[name])
@@ -329,7 +355,7 @@ class _Sum:
         return self._complete and self._total.hexdigest() == expected
 
 
-def _read(dataset: Column, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _read(dataset: Dataset, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return rows and which of them could be read; the others are empty."""
     count = stop - start
     with suppress(*_DAMAGE):
@@ -337,26 +363,23 @@ def _read(dataset: Column, start: int, stop: int) -> tuple[NDArray[Any], NDArray
     rows, read = np.zeros((count, *dataset.shape[1:]), dataset.dtype), np.zeros(count, bool)
     if rows.dtype == object:
         rows[:] = b""
-    for at in range(count):
+    for row in range(count):
         with suppress(*_DAMAGE):
-            rows[at] = dataset[start + at]
-            read[at] = True
+            rows[row] = dataset[start + row]
+            read[row] = True
     return rows, read
 
 
-def _facts(rows: dict[str, NDArray[Any]]) -> Block:
-    n = len(rows["path"])
-    unknown = np.full(n, -1, "<i8")
-    return {
-        "path": np.array([text(value) for value in rows["path"]], object),
-        "label": rows.get("label", np.full(n, -1, "<i4")).astype("<i4", copy=False),
-        "split": np.array([text(value) for value in rows.get("split", [""] * n)], object),
-        "sha256": rows["sha256"],
-        "size": rows.get("size", unknown).astype("<i8", copy=False),
-        "mtime_ns": rows.get("mtime_ns", unknown).astype("<i8", copy=False),
-    }
+def _is_essential(column: Column) -> bool:
+    return column.required and column.default is None
 
 
-def _features(rows: dict[str, NDArray[Any]]) -> Block:
-    made = {"features": rows["features"].astype("<f4", copy=False)}
-    return made | ({"pixels": rows["pixels"]} if "pixels" in rows else {})
+def _as_written(
+    column: Column, rows: dict[str, NDArray[Any]], keep: NDArray[np.bool_]
+) -> NDArray[Any]:
+    if column.name not in rows:
+        return column.unknown(int(np.count_nonzero(keep)))
+    values = rows[column.name][keep]
+    if column.is_text:
+        return np.array([text(value) for value in values], object)
+    return values.astype(column.dtype, copy=False)

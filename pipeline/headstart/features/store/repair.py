@@ -1,6 +1,6 @@
 """Repairing a store: keep the rows that can be trusted, drop the others, invent nothing.
 
-What can be trusted is decided in `salvage`, by another process; here it takes the store's place.
+Another process decides which can be trusted (`recovery`); here they replace the store.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Repair:
         kept: rows in the repaired store.
         dropped: rows left out, by reason.
         notes: what else was lost.
-        backup: where the damaged file is now, of a folder the folder; None if there was nothing to
+        backup: the damaged file, or the folder of a store that is one; None if nothing needed
             repair.
     """
 
@@ -41,62 +41,61 @@ class Repair:
     backup: Path | None
 
 
-def repair(path: Path) -> Repair:
-    """Replace a damaged store by one of its trustworthy rows; the damaged file is kept beside it.
+def repair(path: str | os.PathLike[str]) -> Repair:
+    """Replace a damaged store by its trustworthy rows; the damaged file is kept beside it.
 
-    The file is read by another process, under limits; the new one takes its place in one rename,
-    after it was checked.
-
-    Of a folder, each file is repaired in its place, and the manifest then names what is there.
+    Another process reads the file, under limits; the new file is checked and takes its place in
+    one rename. In a folder, each file is repaired, and the manifest then names what is left.
 
     Raises:
-        StoreError: it is no store, it is being written, or nothing of it can be trusted.
-        OutputError: the new file cannot be written; the store is as it was.
+        StoreError: it is no store, it is being written, or no row can be trusted.
+        OutputError: the new file cannot be written; the store is unchanged.
     """
+    path = Path(path)
     return _repair_folder(path) if manifest.is_folder(path) else _repair_file(path)
 
 
 def _repair_folder(folder: Path) -> Repair:
     lock = WriterLock(folder / manifest.NAME)
     try:
-        held = manifest.read(folder)
+        existing = manifest.read(folder)
         if not verify(folder):
             return Repair(0, {}, [], None)
         dropped: Counter[str] = Counter()
         notes: list[str] = []
         shards = []
-        for shard in held.shards:
+        for shard in existing.shards:
             file, name = folder / shard.file, one_line(shard.file)
             try:
-                done = _repair_file(file)
+                repaired = _repair_file(file)
             except StoreError as error:
                 dropped[f"{name} cannot be used"] += shard.rows
                 notes.append(one_line(error))
                 continue
-            dropped.update(done.dropped)
-            notes += [f"{name}: {note}" for note in done.notes]
-            shards.append(_as_it_is(file, shard))
+            dropped.update(repaired.dropped)
+            notes += [f"{name}: {note}" for note in repaired.notes]
+            shards.append(_described(file, shard))
         if not any(shard.rows for shard in shards):
             raise StoreError(
                 f"{one_line(folder)} cannot be repaired: no row of it can be trusted; move it away "
                 "and embed the images again"
             )
-        manifest.write(folder, dataclasses.replace(held, shards=tuple(shards)))
+        manifest.write(folder, dataclasses.replace(existing, shards=tuple(shards)))
         return Repair(sum(shard.rows for shard in shards), dict(dropped), notes, folder)
     finally:
         lock.close()
 
 
-def _as_it_is(file: Path, shard: manifest.Shard) -> manifest.Shard:
-    """Return what the manifest has to say of a sound file."""
+def _described(file: Path, shard: manifest.Shard) -> manifest.Shard:
+    """Return the manifest's entry for a sound file."""
     with opened(file) as store:
         failures = sum(1 for _ in read_failures(store))
         rows = len(store["path"])
-    return dataclasses.replace(shard, rows=rows, failures=failures, seal=seal.told(file))
+    return dataclasses.replace(shard, rows=rows, failures=failures, seal=seal.recorded_hash(file))
 
 
 def _repair_file(path: Path) -> Repair:
-    seal_of(path)  # there is such a file
+    seal_of(path)  # raises if there is no such file
     lock = WriterLock(path)
     try:
         sweep(path)
@@ -104,12 +103,12 @@ def _repair_file(path: Path) -> Repair:
             if not verify(path):
                 return Repair(0, {}, [], None)
         with replacing(path) as partial:
-            told = sandbox.call("headstart.features.store.recovery:salvage", path, partial)
+            outcome = sandbox.call("headstart.features.store.recovery:recover", path, partial)
             defects = inspect(partial)
             if defects:
                 raise StoreError(f"{one_line(path)} cannot be repaired: {defects[0]}")
             backup = _keep(path)
-        return Repair(told["kept"], told["dropped"], told["notes"], backup)
+        return Repair(outcome["kept"], outcome["dropped"], outcome["notes"], backup)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -117,7 +116,7 @@ def _repair_file(path: Path) -> Repair:
 
 
 def _keep(path: Path) -> Path:
-    """Give a file a second name that no other has."""
+    """Give a file a second, unused name."""
     for number in range(1, 1_000_000):
         backup = path.with_name(f"{path.name}.damaged" + (f"-{number}" if number > 1 else ""))
         try:

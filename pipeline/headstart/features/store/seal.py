@@ -1,9 +1,9 @@
-"""The seal: a hash of the whole file, behind its end, that is checked before HDF5 sees a byte.
+"""The seal: a hash of the whole file, after its end, that is checked before HDF5 sees a byte.
 
-HDF5 believes what it reads: a damaged length in a global heap can keep it busy forever. HDF5 also
-ignores what lies behind the end of its own data, and cuts it off when a tool opens the file for
-writing. So 48 bytes there tell three kinds of file apart: whole, as it was written; damaged since;
-and written or edited by another tool, which says nothing about its bytes.
+HDF5 trusts what it reads: a damaged length in a global heap can keep it busy forever. HDF5 also
+ignores what follows the end of its own data, and cuts it off when a tool opens the file for
+writing. So 48 bytes there distinguish three kinds of file: intact; damaged since it was written;
+and written or edited by another tool, whose bytes cannot be judged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STEP = 1 << 20
 
 
 class Seal(Enum):
-    """What a seal says of a file."""
+    """The state of a file by its seal."""
 
     WHOLE = "whole"
     BROKEN = "broken"
@@ -30,7 +30,7 @@ class Seal(Enum):
 
 
 def seal(path: Path) -> None:
-    """Put the seal behind the end of a file that is complete.
+    """Append the seal to a complete file.
 
     Raises:
         OSError: it cannot be read or written.
@@ -52,10 +52,10 @@ def check(path: Path) -> Seal:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         length = os.fstat(handle).st_size - _SEAL.size
-        found = os.pread(handle, _SEAL.size, max(0, length))
-        if not found.startswith(MAGIC) or len(found) != _SEAL.size:
+        tail = os.pread(handle, _SEAL.size, max(0, length))
+        if not _is_seal(tail):
             return Seal.ABSENT
-        whole = found == _SEAL.pack(MAGIC, length, _hash(handle, length))
+        whole = tail == _SEAL.pack(MAGIC, length, _hash(handle, length))
         return Seal.WHOLE if whole else Seal.BROKEN
     finally:
         os.close(handle)
@@ -68,8 +68,12 @@ def _hash(handle: int, length: int) -> bytes:
     return total.digest()
 
 
-def told(path: Path) -> str:
-    """Return the SHA-256 that a file's seal holds, in hex, unchecked; empty if it has none.
+def _is_seal(tail: bytes) -> bool:
+    return tail.startswith(MAGIC) and len(tail) == _SEAL.size
+
+
+def recorded_hash(path: Path) -> str:
+    """Return the SHA-256 in a file's seal, in hex, unchecked; empty if it has no seal.
 
     Raises:
         OSError: it cannot be read.
@@ -77,7 +81,5 @@ def told(path: Path) -> str:
     with path.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - _SEAL.size))
-        found = file.read()
-    if not found.startswith(MAGIC) or len(found) != _SEAL.size:
-        return ""
-    return bytes(_SEAL.unpack(found)[2]).hex()
+        tail = file.read()
+    return bytes(_SEAL.unpack(tail)[2]).hex() if _is_seal(tail) else ""

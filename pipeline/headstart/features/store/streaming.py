@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,23 +11,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.errors import StoreError, one_line
-from headstart.features.store.check import first_defect
 from headstart.features.store.layout import BLOCK, read_classes, text
 from headstart.features.store.manifest import files
 from headstart.features.store.opening import opened
-from headstart.features.store.reader import only_column
+from headstart.features.store.reader import only_column, refuse_defects
 
 
 class Block(NamedTuple):
-    """Rows that follow one another.
-
-    Attributes:
-        path: names of images.
-        label: class names; empty where unknown.
-        split: names of splits.
-        features: ``(b, d) float32``.
-    """
+    """Consecutive rows; ``label`` has class names, and ``features`` is ``(b, d) float32``."""
 
     path: list[str]
     label: list[str]
@@ -34,20 +26,14 @@ class Block(NamedTuple):
     features: NDArray[np.float32]
 
 
-def read_size(path: Path, layer: str = "") -> tuple[int, int]:
-    """Return how many rows a store has, and features a row, once it is known to be sound.
-
-    Args:
-        path: the store.
-        layer: which of its layers; empty means its only one.
+def read_size(path: str | os.PathLike[str], layer: str = "") -> tuple[int, int]:
+    """Check a store, and return how many rows it has, and features a row.
 
     Raises:
-        StoreError: it is missing, no feature store, of a newer version, or damaged; or it holds
-            several layers, or not this one.
+        StoreError: as `reader.read` does.
     """
-    defect = first_defect(path)
-    if defect:
-        raise StoreError(f"{one_line(path)} cannot be used: {defect}; see: headstart verify")
+    path = Path(path)
+    refuse_defects(path)
     rows, dim = 0, 0
     for part in files(path):
         with opened(part) as file:
@@ -56,16 +42,13 @@ def read_size(path: Path, layer: str = "") -> tuple[int, int]:
     return rows, int(dim)
 
 
-def read_blocks(path: Path, layer: str = "") -> Iterator[Block]:
-    """Yield the rows of a store that `read_size` has found sound.
-
-    Args:
-        path: the store.
-        layer: as there.
+def read_blocks(path: str | os.PathLike[str], layer: str = "") -> Iterator[Block]:
+    """Yield the rows of a store that `read_size` has checked.
 
     Raises:
         StoreError: it cannot be read.
     """
+    path = Path(path)
     for part in files(path):
         with opened(part) as file:
             yield from _blocks(file, only_column(path, file, layer))

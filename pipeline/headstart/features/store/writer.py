@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import threading
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import StoreError, one_line
-from headstart.core.files import replacing
 from headstart.core.records import Extraction
-from headstart.datasets.images import MINIATURE
+from headstart.features.store import columns
 from headstart.features.store.check import first_defect
-from headstart.features.store.hdf5_writer import Block, Failure, Head, write_file
+from headstart.features.store.columns import (
+    HASH_BYTES,
+    VERSION,
+    Block,
+    Failure,
+    FileState,
+    Row,
+    stored_name,
+)
+from headstart.features.store.hdf5_writer import Head, write_file
 from headstart.features.store.index import HashIndex
-from headstart.features.store.journal import HASH_BYTES, KEY_BYTES, Journal, Record
-from headstart.features.store.journalled import JournalledWriter
+from headstart.features.store.journal import KEY_BYTES, Journal, Record
+from headstart.features.store.journalled import CLAIMED, JournalledWriter
 from headstart.features.store.layout import (
     BLOCK,
-    Column,
-    column,
+    document,
+    file_version,
     read_classes,
     read_failures,
     text,
@@ -37,41 +42,13 @@ from headstart.features.store.layout import (
 )
 from headstart.features.store.opening import opened
 
-_CLAIMED = -(1 << 62)  # in the place of a place: somebody is about to embed this content
-
-
-class FileState(NamedTuple):
-    """What tells cheaply that a file is the one that was read before."""
-
-    size: int
-    mtime_ns: int
-
-
-class Row(NamedTuple):
-    """One image of the store to be: what the listing says and which content it has."""
-
-    path: str
-    label: int
-    split: str
-    sha256: bytes
-    state: FileState
-
 
 @dataclass(frozen=True)
 class Published:
-    """What `StoreWriter.publish` did: whether the file changed, and how many rows it holds."""
+    """What `StoreWriter.publish` did: whether the file changed, and how many rows it has."""
 
     changed: bool
     rows: int
-
-
-def stored_name(path: str) -> str:
-    r"""Return a path as stores keep it: bytes that are not UTF-8 become ``\\xNN``.
-
-    >>> stored_name("caf\udce9.jpg")
-    'caf\\xe9.jpg'
-    """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def state_key(path: str, state: FileState) -> bytes:
@@ -83,75 +60,62 @@ def state_key(path: str, state: FileState) -> bytes:
 class StoreWriter(JournalledWriter):
     """The right to write one store, with everything that is already known of its images.
 
-    Work goes on from a store that was published before and from the journal of a run that did
-    not end. An image costs it some 150 bytes of memory; features are never all in memory.
+    It continues from a published store and from the journal of an interrupted run. An image takes
+    some 150 bytes of memory; features are never all in memory.
 
     Args:
         path: the store.
         extraction: what determines the features; a store of another one is refused.
 
-    Attributes:
-        published_before: rows of the store that was there.
-        journalled_before: records in the journal that was there.
-
     Raises:
-        StoreError: another writer is active, or what lies there is damaged, foreign or of
+        StoreError: another writer is active, or the existing store is damaged, no store, or of
             another extraction.
-        OutputError: the place cannot be written.
+        OutputError: the location cannot be written.
     """
 
     def __init__(self, path: Path, extraction: Extraction) -> None:
         self._extraction = extraction
         self._dim = extraction.backbone.dim
-        self._contents = HashIndex(HASH_BYTES)
-        # By a content's number: its row in the old store, or -1 - its record in the journal.
-        self._place = array("q")
         self._states = HashIndex(KEY_BYTES)
         self._content_of = array("q")  # by a state's number: the content's number
-        self._knowing = threading.Lock()
-        super().__init__(path)
+        super().__init__(path, HASH_BYTES)
 
-    def _load_journal(self, path: Path) -> None:
-        extraction = self._extraction
-        self._journal = Journal(path, extraction.to_json(), extraction.digest, self._dim)
-        for row, (sha256, key) in enumerate(self._journal.held()):
-            self._know(sha256, -1 - row, key)
+    def _open_journal(self, path: Path) -> Journal:
+        extraction, table = self._extraction, columns.from_image()
+        fields = [(c.name, c.dtype, c.shape(1, self._dim)[1:]) for c in table]
+        return Journal(path, extraction.to_json(), extraction.digest, fields)
 
-    def _know(self, sha256: bytes, place: int, key: bytes | None = None) -> None:
-        """Remember where the features of a content are, the first time, and a file's state."""
-        content = self._contents.add(sha256)
-        if content == len(self._place):
-            self._place.append(place)
-        elif self._place[content] == _CLAIMED:
-            self._place[content] = place
-        if key is not None:
+    def _remember(self, content: bytes, place: int, key: bytes = b"") -> int:
+        number = super()._remember(content, place)
+        if key:
             state = self._states.add(key)
             if state == len(self._content_of):
-                self._content_of.append(content)
-            self._content_of[state] = content
+                self._content_of.append(number)
+            self._content_of[state] = number
+        return number
 
     def _load_published(self) -> None:
         defect = first_defect(self._path)
         if defect:
             raise StoreError(
-                f"{one_line(self._path)} cannot be continued: {defect}; save what is good with: "
-                f"headstart verify --repair, or choose another --out"
+                f"{one_line(self._path)} cannot be continued: {defect}; recover its sound rows "
+                "with: headstart verify --repair, or choose another --out"
             )
         with opened(self._path) as file:
-            held = json.loads(file.attrs["extraction"])
             if text(file.attrs["digest"]) != self._extraction.digest:
+                difference = self._extraction.difference(document(file, "extraction"))
                 raise StoreError(
-                    f"{one_line(self._path)} holds features of another extraction "
-                    f"({one_line(self._extraction.difference(held))}); choose another --out"
+                    f"{one_line(self._path)} holds features of a different backbone or "
+                    f"preprocessing ({one_line(difference)}); choose another --out"
                 )
-            lacking = [name for name in ("pixels", "size", "mtime_ns") if name not in file]
-            if lacking:
+            missing = [name for name in _needed(file) if name not in file]
+            if missing:
                 raise StoreError(
-                    f"{one_line(self._path)} cannot be continued: it has no {lacking[0]}; "
+                    f"{one_line(self._path)} cannot be continued: it has no {missing[0]}; "
                     "choose another --out"
                 )
             for row, (path, sha256, state) in enumerate(_files(file)):
-                self._know(sha256, row, state_key(path, state))
+                self._remember(sha256, row, state_key(path, state))
             self.published_before = len(file["sha256"])
 
     def hash_of(self, key: bytes) -> bytes | None:
@@ -160,19 +124,18 @@ class StoreWriter(JournalledWriter):
         return None if state < 0 else self._contents[self._content_of[state]]
 
     def holds(self, sha256: bytes) -> bool:
-        """Say whether features of this content are at hand."""
-        content = self._contents.find(sha256)
-        return content >= 0 and self._place[content] != _CLAIMED
+        """Say whether features of this content are stored."""
+        return self._has(sha256)
 
     def claim(self, sha256: bytes) -> bool:
         """Say whether the caller should embed this content: True once, to the first who asks.
 
-        It is False, too, where features are at hand. Threads may call it.
+        It is False, too, where features are stored. Threads may call it.
         """
-        with self._knowing:
+        with self._indexing:
             fresh = self._contents.find(sha256) < 0
             if fresh:
-                self._know(sha256, _CLAIMED)
+                self._remember(sha256, CLAIMED)
             return fresh
 
     def append(self, records: Sequence[Record]) -> None:
@@ -181,12 +144,7 @@ class StoreWriter(JournalledWriter):
         Raises:
             OutputError: they cannot be written.
         """
-        with self._appending:
-            first = len(self._journal)
-            self._journal.append(records)
-            with self._knowing:
-                for offset, record in enumerate(records):
-                    self._know(record.sha256, -1 - (first + offset))
+        self._append(records)
 
     def publish(
         self,
@@ -198,7 +156,7 @@ class StoreWriter(JournalledWriter):
     ) -> Published:
         """Write the store with these rows, in this order, and put it under its final name.
 
-        A store that already says the same is left as it is. On any error the old store is
+        A store that is already equal is not written again. On any error the old store is
         untouched and the journal keeps the new rows. This is the last thing a writer does.
 
         Args:
@@ -211,80 +169,64 @@ class StoreWriter(JournalledWriter):
         Raises:
             OutputError: it cannot be written.
         """
-        if self._path.exists() and self._says_the_same(rows, failures, classes):
+        if self._path.exists() and self._is_current(rows, failures, classes):
             self._journal.remove()
             return Published(changed=False, rows=len(rows))
-
-        head = Head(self._extraction.to_json(), self._extraction.digest, classes, run, certificate)
-        with replacing(self._path) as partial:
-            shape = (len(rows), self._dim)
-            made = _facts(rows), self._features(rows)
-            write_file(partial, head, shape, *made, _stored(failures))
-        self._journal.remove()
+        extraction = self._extraction
+        head = Head(extraction.to_json(), extraction.digest, classes, run, certificate)
+        passes = map(columns.rows_block, _in_blocks(rows)), self._image_blocks(rows)
+        self._replace(
+            lambda partial: write_file(partial, head, (len(rows), self._dim), passes, failures)
+        )
         return Published(changed=True, rows=len(rows))
 
-    def _says_the_same(
+    def _is_current(
         self, rows: Sequence[Row], failures: Sequence[Failure], classes: Sequence[str]
     ) -> bool:
         if len(rows) != self.published_before:
             return False
         with opened(self._path) as file:
-            told = ((failure.path, failure.reason) for failure in _stored(failures))
-            held = zip(_files(file), file["label"][:].tolist(), texts(file["split"]), strict=True)
+            failed = ((stored_name(failure.path), failure.reason) for failure in failures)
+            labels, splits = file["label"][:].tolist(), texts(file["split"])
             return (
-                read_classes(file) == tuple(classes)
-                and all(a == b for a, b in zip_longest(read_failures(file), told))
+                file_version(file) == VERSION
+                and read_classes(file) == tuple(classes)
+                and all(a == b for a, b in zip_longest(read_failures(file), failed))
                 and all(
                     (stored_name(row.path), row.sha256, row.state, row.label, row.split)
-                    == (*of_file, label, split)
-                    for row, (of_file, label, split) in zip(_each(rows), held, strict=True)
+                    == (*stored, label, split)
+                    for row, (stored, label, split) in zip(
+                        chain.from_iterable(_in_blocks(rows)),
+                        zip(_files(file), labels, splits, strict=True),
+                        strict=True,
+                    )
                 )
             )
 
-    def _features(self, rows: Sequence[Row]) -> Iterator[Block]:
+    def _image_blocks(self, rows: Sequence[Row]) -> Iterator[Block]:
         with self._published() as source:
-            for start in range(0, len(rows), BLOCK):
-                block = rows[start : start + BLOCK]
-                features, pixels = self._gather(source, [row.sha256 for row in block])
-                yield {"features": features, "pixels": pixels}
+            for block in _in_blocks(rows):
+                yield self._gather(source, [row.sha256 for row in block], 4 * BLOCK)
 
-    def _gather(
-        self, source: h5py.File | None, hashes: Sequence[bytes]
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        features = np.empty((len(hashes), self._dim), np.float32)
-        pixels = np.empty((len(hashes), MINIATURE, MINIATURE, 3), np.uint8)
-        where = np.array([self._place[self._contents.find(sha256)] for sha256 in hashes])
-        fresh, old = np.flatnonzero(where < 0), np.flatnonzero(where >= 0)
-        if fresh.size:
-            records = self._journal.read([int(-1 - row) for row in where[fresh]])
-            features[fresh], pixels[fresh] = records["features"], records["pixels"]
-        if old.size and source is not None:
-            wanted, back = np.unique(where[old], return_inverse=True)
-            features[old] = _take(column(source, "features"), wanted)[back]
-            pixels[old] = _take(source["pixels"], wanted)[back]
-        return features, pixels
+    def _stored(
+        self, source: h5py.File, name: str, rows: NDArray[np.int64], span: int
+    ) -> NDArray[Any]:
+        if name not in source:  # a store of a version before this column
+            return next(c for c in columns.TABLE if c.name == name).unknown(len(rows))
+        return super()._stored(source, name, rows, span)
 
 
-def _take(dataset: Column, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Read sorted rows: as one slice where they lie close together, which HDF5 does far faster."""
-    first, last = int(rows[0]), int(rows[-1])
-    if last - first < 4 * BLOCK:
-        return np.asarray(dataset[first : last + 1])[rows - first]
-    return np.asarray(dataset[rows])
+def _needed(file: h5py.File) -> Iterator[str]:
+    """Yield the columns that a store must have to be continued."""
+    version = file_version(file)
+    for column in columns.TABLE:
+        if column.since <= version or column.default is None:
+            yield column.name
 
 
-def _facts(rows: Sequence[Row]) -> Iterator[Block]:
+def _in_blocks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        hashes = b"".join(row.sha256 for row in block)
-        yield {
-            "path": np.array([stored_name(row.path) for row in block], object),
-            "label": np.array([row.label for row in block], "<i4"),
-            "split": np.array([row.split for row in block], object),
-            "sha256": np.frombuffer(hashes, "u1").reshape(-1, HASH_BYTES),
-            "size": np.array([row.state.size for row in block], "<i8"),
-            "mtime_ns": np.array([row.state.mtime_ns for row in block], "<i8"),
-        }
+        yield rows[start : start + BLOCK]
 
 
 def _files(file: h5py.File) -> Iterator[tuple[str, bytes, FileState]]:
@@ -295,13 +237,3 @@ def _files(file: h5py.File) -> Iterator[tuple[str, bytes, FileState]]:
         sizes, mtimes = file["size"][part].tolist(), file["mtime_ns"][part].tolist()
         for sha256, size, mtime_ns in zip(file["sha256"][part], sizes, mtimes, strict=True):
             yield next(path), sha256.tobytes(), FileState(size, mtime_ns)
-
-
-def _each(rows: Sequence[Row]) -> Iterator[Row]:
-    """Yield rows one by one, taken as `publish` takes them: in blocks."""
-    for start in range(0, len(rows), BLOCK):
-        yield from rows[start : start + BLOCK]
-
-
-def _stored(failures: Sequence[Failure]) -> list[Failure]:
-    return [failure._replace(path=stored_name(failure.path)) for failure in failures]

@@ -29,16 +29,17 @@ from headstart.backbones.inference.description import (
     OUTPUT,
     PROBABILITIES,
 )
+from headstart.backbones.inference.extract import extract, images_of
 from headstart.core.choices import MODEL_PRECISIONS
 from headstart.core.errors import (
     BackboneError,
     HeadstartError,
-    ImageError,
     InputError,
     one_line,
 )
 from headstart.core.files import replacing, sha256_of
-from headstart.core.parallel import available_cores, run_threads
+from headstart.core.linalg import row_cosine
+from headstart.core.parallel import available_cores
 from headstart.core.records import ImageRef, Listing
 from headstart.models import seal
 from headstart.models.bundle.joining import joined, needs, tell_operators
@@ -229,31 +230,25 @@ def _save(path: Path, network: Any, head: Any, facts: dict[str, Any]) -> None:  
 def _compare(
     before: Model, after: Model, listing: Listing, refs: Sequence[ImageRef], workers: int
 ) -> Change:
-    def both(number: int) -> tuple[int, Answers, Answers] | None:
-        try:
-            data = datasets.read(listing, refs[number])[0]
-            crop = before.decode(data)[np.newaxis]
-        except ImageError:
-            return None
-        return number, before.answer(crop), after.answer(crop)
-
-    found = [one for one in run_threads(both, range(len(refs)), workers) if one]
-    if not found:
+    images = images_of(listing, refs)
+    networks = [before.answer, after.answer]
+    results = list(extract(images, before.backbone.preprocess, networks, workers))
+    results = sorted((one for one in results if one.numbers), key=lambda one: one.numbers)
+    if not results:
         raise InputError("none of the images that it would be measured on can be read")
+    numbers = [number for result in results for number in result.numbers]
     code = {name: number for number, name in enumerate(before.classes)}
-    truth = np.array([code.get(refs[number].label or "", -1) for number, _, _ in found])
-    a, b = _stacked([one[1] for one in found]), _stacked([one[2] for one in found])
+    truth = np.array([code.get(refs[number].label or "", -1) for number in numbers])
+    a, b = (_stacked([result.outputs[part] for result in results]) for part in (0, 1))
     labels = [part.probabilities.argmax(axis=1) for part in (a, b)]
     known = truth >= 0
-    rows = [part.features.astype(np.float64) for part in (a, b)]
-    norms = np.linalg.norm(rows[0], axis=1) * np.linalg.norm(rows[1], axis=1)
-    cosine = np.nan_to_num((rows[0] * rows[1]).sum(axis=1) / np.maximum(norms, 1e-30), nan=-1.0)
+    cosine = row_cosine(a.features, b.features)
     right = [float((part == truth)[known].mean()) if known.any() else None for part in labels]
     apart = np.abs(a.probabilities - b.probabilities).max(axis=1)
     limit = before.threshold
     unlike = [float((part.distance > limit).mean()) if limit else None for part in (a, b)]
     return Change(
-        images=len(found),
+        images=len(numbers),
         equal_labels=float((labels[0] == labels[1]).mean()),
         max_difference=float(apart.max()),
         mean_difference=float(apart.mean()),

@@ -10,12 +10,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from headstart.core.artifacts import CARD, EXAMPLE
 from headstart.core.errors import one_line
 from headstart.core.files import write_text
 from headstart.core.results import Comparison, HeadResult
 
-CARD = "MODEL_CARD.md"
-EXAMPLE = "predict_example.py"
 MANY = 50  # classes in full; more are counted
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]<>#|~"})
 

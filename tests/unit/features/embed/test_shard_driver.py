@@ -233,7 +233,7 @@ class TestReading:
             first, second = ([*chain(*(getattr(b, name) for b in bs))] for bs in (mine, theirs))
             assert first == second
         assert store.read_origin(folder) == store.read_origin(one)
-        assert store.held_extraction(folder) == store.held_extraction(one)
+        assert store.stored_extraction(folder) == store.stored_extraction(one)
 
     def test_exported_tables_are_equal(self, run, photos, tmp_path):
         run(photos)
@@ -338,7 +338,7 @@ class TestDamage:
 class TestRefused:
     def test_another_extraction(self, run, photos, other_backbone, check):
         run(photos)
-        with pytest.raises(StoreError, match="holds features of another extraction"):
+        with pytest.raises(StoreError, match="different backbone or preprocessing"):
             run(photos, backbone=other_backbone)
         check(photos)
 
@@ -433,7 +433,9 @@ class TestSeeing:
         """The worker's folder is another one: what it says it has written is not here."""
         monkeypatch.setattr(shard_driver, "_LAG", 0.0)
         monkeypatch.setattr(
-            shard, "seal_told", lambda path, told=shard.seal_told: told(path.replace(path)) + "0"
+            shard,
+            "recorded_hash",
+            lambda path, real=shard.recorded_hash: real(path.replace(path)) + "0",
         )
         with pytest.raises(HeadstartError, match=r"has written shard-.*, but it is not in "):
             run(photos)

@@ -246,7 +246,9 @@ class TestWhatIsLeftToDo:
         facts["preprocess"]["resize"] = 40
         onnx.helper.set_model_props(model, {METADATA: json.dumps(facts)})
         onnx.save(model, tmp_path / "other.onnx")
-        expected = r"another extraction \(backbone.preprocess.resize: 36 there, 40 now\)"
+        expected = (
+            r"different backbone or preprocessing \(backbone.preprocess.resize: 36 there, 40 now\)"
+        )
         with pytest.raises(StoreError, match=expected):
             run(root, backbone=tmp_path / "other.onnx")
         assert (tmp_path / "store.h5").read_bytes() == before

@@ -13,6 +13,7 @@ import pytest
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
 from headstart.datasets.images import MINIATURE
 from headstart.features.store import Failure, FileState, Record, Row, StoreWriter, state_key
+from headstart.features.store.columns import from_image
 from headstart.features.store.journal import Journal
 from headstart.features.store.writer import Published
 
@@ -62,7 +63,8 @@ class Builder:
 
     def journal(self, path: Path, **changes) -> Journal:
         extraction = self.extraction(**changes)
-        return Journal(path, extraction.to_json(), extraction.digest, self.dim)
+        fields = [(c.name, c.dtype, c.shape(1, self.dim)[1:]) for c in from_image()]
+        return Journal(path, extraction.to_json(), extraction.digest, fields)
 
     def sha256(self, content: int) -> bytes:
         return hashlib.sha256(b"%d" % content).digest()
@@ -72,8 +74,10 @@ class Builder:
         return Record(
             sha256=self.sha256(content),
             key=key,
-            features=rng.normal(size=self.dim).astype(np.float32),
-            pixels=rng.integers(0, 256, (MINIATURE, MINIATURE, 3), np.uint8),
+            values={
+                "features": rng.normal(size=self.dim).astype(np.float32),
+                "pixels": rng.integers(0, 256, (MINIATURE, MINIATURE, 3), np.uint8),
+            },
         )
 
     def listing(self, count: int = 6) -> list[Image]:
@@ -116,9 +120,11 @@ class Builder:
             and store.split == [image.split for image in images]
             and store.sha256.tobytes() == b"".join(record.sha256 for record in records)
             and store.features.shape == shape
-            and store.features.tobytes() == b"".join(r.features.tobytes() for r in records)
+            and store.features.tobytes()
+            == b"".join(r.values["features"].tobytes() for r in records)
             and store.pixels is not None
-            and store.pixels.tobytes() == b"".join(record.pixels.tobytes() for record in records)
+            and store.pixels.tobytes()
+            == b"".join(record.values["pixels"].tobytes() for record in records)
         )
 
 

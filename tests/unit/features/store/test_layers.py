@@ -44,7 +44,7 @@ def store(tmp_path, build, of_layers):
 
 
 def expected(build, rows=range(6)):
-    return np.stack([build.record(at).features for at in rows])
+    return np.stack([build.record(at).values["features"] for at in rows])
 
 
 def features(path):

@@ -1,10 +1,10 @@
 """What a writer would go on with, without opening anything for writing."""
 
-from headstart.features.store import StoreWriter, held_extraction
+from headstart.features.store import StoreWriter, stored_extraction
 
 
 def test_nothing_is_held_where_there_is_nothing(tmp_path):
-    assert held_extraction(tmp_path / "none.h5") is None
+    assert stored_extraction(tmp_path / "none.h5") is None
 
 
 def test_a_journal_tells_its_extraction(tmp_path, build):
@@ -12,16 +12,16 @@ def test_a_journal_tells_its_extraction(tmp_path, build):
     path = tmp_path / "store.h5"
     journal = path.with_name("store.h5.journal")
     with StoreWriter(path, extraction):
-        held = held_extraction(path)
+        held = stored_extraction(path)
         whole = journal.read_bytes()
     assert held is not None
     assert held["backbone"]["name"] == extraction.backbone.name
     for damaged in (whole[:7], whole[:40], whole[:30] + b"?" + whole[31:], b""):
         journal.write_bytes(damaged)
-        assert held_extraction(path) is None
+        assert stored_extraction(path) is None
 
 
 def test_what_is_no_store_holds_nothing(tmp_path):
     path = tmp_path / "store.h5"
     path.write_bytes(b"no store at all")
-    assert held_extraction(path) is None
+    assert stored_extraction(path) is None

@@ -25,7 +25,7 @@ from headstart.features.store import (
     state_key,
     verify,
 )
-from headstart.features.store.writer import stored_name
+from headstart.features.store.columns import stored_name
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -310,15 +310,15 @@ def refused(store: Path, build, **changes) -> str:
 
 def test_features_of_another_extraction_are_refused_with_the_difference(store, build):
     assert refused(store, build, layer="block\n6", pool="max") == (
-        f"{store} holds features of another extraction (backbone.layer: head there, block\\n6 now; "
-        "backbone.pool: avg there, max now); choose another --out"
+        f"{store} holds features of a different backbone or preprocessing (backbone.layer: head "
+        "there, block\\n6 now; backbone.pool: avg there, max now); choose another --out"
     )
 
 
 def test_unfinished_work_of_another_extraction_is_refused_and_kept(tmp_path, build):
     path = tmp_path / "s.h5"
     build.run(path, build.listing(), stop_after=3)
-    with pytest.raises(StoreError, match="unfinished work of another extraction"):
+    with pytest.raises(StoreError, match="unfinished work with a different backbone"):
         build.run(path, build.listing(), name="other")
     assert build.run(path, build.listing()).embedded == 3
 

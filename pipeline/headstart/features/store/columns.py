@@ -1,0 +1,184 @@
+"""The columns of a feature store: the one table that writing, reading and checking derive from.
+
+A new column is one more entry of `TABLE`, with the version of the format that adds it, and a test
+that stores of the version before are still read. Its place is at the end: the column ``checks``
+has a CRC-32 of every other column in the order of this table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.datasets.images import MINIATURE, miniature
+
+FORMAT = "headstart-features"
+VERSION = 1
+TEXT = "text"
+HASH_BYTES = 32
+CHECKS = "checks"
+
+Block = Mapping[str, NDArray[Any]]
+"""Some rows: an array for each column, texts as objects."""
+
+
+class FileState(NamedTuple):
+    """A file's size and modification time: while they stay, the file need not be read again."""
+
+    size: int
+    mtime_ns: int
+
+
+class Row(NamedTuple):
+    """One image to be stored: its entry in the listing, and the SHA-256 of its bytes."""
+
+    path: str
+    label: int
+    split: str
+    sha256: bytes
+    state: FileState
+
+
+class Failure(NamedTuple):
+    """One image that could not be embedded; ``sha256`` is empty if it could not be read."""
+
+    path: str
+    reason: str
+    sha256: bytes
+
+
+@dataclass(frozen=True)
+class Column:
+    """One dataset of a store.
+
+    Attributes:
+        kinds: numpy types that are read, such as ``f4``, or `TEXT`; the first one is written.
+        tail: the shape of a row; None stands for any length.
+        default: the value where a row's own is unknown; None if nothing can stand in for it.
+        required: whether a file without it is no store.
+        of_row: gets a row's value from its `Row`.
+        of_image: computes a row's value from the decoded crop; such values are journalled. A column
+            with neither holds what the network computes.
+        group: columns of one group are lost together when a store is repaired.
+        since: the version of the format that added it.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    tail: tuple[int | None, ...] = ()
+    default: int | str | None = None
+    required: bool = False
+    of_row: Callable[[Row], Any] | None = None
+    of_image: Callable[[NDArray[np.uint8]], Any] | None = None
+    group: str = ""
+    since: int = 1
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds texts."""
+        return self.kinds[0] == TEXT
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type that is written."""
+        return h5py.string_dtype("utf-8") if self.is_text else np.dtype(f"<{self.kinds[0]}")
+
+    def shape(self, rows: int, width: int = 0) -> tuple[int, ...]:
+        """Return the shape of so many rows; ``width`` stands for a length that is not fixed."""
+        return (rows, *(width if length is None else length for length in self.tail))
+
+    def unknown(self, rows: int) -> NDArray[Any]:
+        """Return rows of the default."""
+        return np.full(self.shape(rows), self.default, object if self.is_text else self.dtype)
+
+
+def stored_name(path: str) -> str:
+    r"""Return a path as stores keep it: bytes that are not UTF-8 become ``\\xNN``.
+
+    >>> stored_name("caf\udce9.jpg")
+    'caf\\xe9.jpg'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _stored_path(row: Row) -> str:
+    return stored_name(row.path)
+
+
+def _hash_bytes(row: Row) -> NDArray[np.uint8]:
+    return np.frombuffer(row.sha256, np.uint8)
+
+
+LISTING, STATE = "listing", "state"  # groups: what a listing repeats, what a file system repeats
+
+TABLE: tuple[Column, ...] = (
+    Column("features", ("f4", "f2"), (None,), required=True),
+    Column("path", (TEXT,), required=True, of_row=_stored_path),
+    Column("label", ("i4",), (), -1, required=True, of_row=attrgetter("label"), group=LISTING),
+    Column("split", (TEXT,), (), "", required=True, of_row=attrgetter("split"), group=LISTING),
+    Column("sha256", ("u1",), (HASH_BYTES,), required=True, of_row=_hash_bytes),
+    Column("size", ("i8",), (), -1, of_row=attrgetter("state.size"), group=STATE),
+    Column("mtime_ns", ("i8",), (), -1, of_row=attrgetter("state.mtime_ns"), group=STATE),
+    Column("pixels", ("u1",), (MINIATURE, MINIATURE, 3), of_image=miniature),
+)
+FAILURES: tuple[Column, ...] = (
+    Column("path", (TEXT,), required=True),
+    Column("reason", (TEXT,), required=True),
+    Column("sha256", ("u1",), (HASH_BYTES,)),
+)
+
+
+def of_version(version: int = VERSION) -> tuple[Column, ...]:
+    """Return the columns of stores of a version, in the order of their CRCs."""
+    return tuple(column for column in TABLE if column.since <= version)
+
+
+def checks(version: int = VERSION) -> Column:
+    """Return the column of the rows' CRCs."""
+    return Column(CHECKS, ("u4",), (len(of_version(version)),))
+
+
+def from_listing() -> tuple[Column, ...]:
+    """Return the columns that follow from `Row`; files have them first."""
+    return tuple(column for column in TABLE if column.of_row)
+
+
+def from_image() -> tuple[Column, ...]:
+    """Return the columns that are computed from the image, which the journal keeps."""
+    return tuple(column for column in TABLE if not column.of_row)
+
+
+def rows_block(rows: Sequence[Row]) -> Block:
+    """Return what follows from rows."""
+    return {
+        column.name: _array(column, [column.of_row(row) for row in rows])
+        for column in TABLE
+        if column.of_row
+    }
+
+
+def image_values(crop: NDArray[np.uint8]) -> dict[str, Any]:
+    """Return what is computed from an image's crop, ``(height, width, 3)``, besides features."""
+    return {column.name: column.of_image(crop) for column in TABLE if column.of_image}
+
+
+def failures_block(failures: Sequence[Failure]) -> Block:
+    """Return failures as columns; a missing hash is zeros."""
+    hashes = b"".join(failure.sha256.ljust(HASH_BYTES, b"\0") for failure in failures)
+    return {
+        "path": np.array([stored_name(failure.path) for failure in failures], object),
+        "reason": np.array([failure.reason for failure in failures], object),
+        "sha256": np.frombuffer(hashes, np.uint8).reshape(-1, HASH_BYTES),
+    }
+
+
+def _array(column: Column, values: Sequence[Any]) -> NDArray[Any]:
+    array = np.array(values, object if column.is_text else column.dtype)
+    return array.reshape(column.shape(len(values)))
