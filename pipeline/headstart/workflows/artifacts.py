@@ -22,7 +22,8 @@ from headstart.core.artifacts import (
 )
 
 if TYPE_CHECKING:
-    from headstart.core.records import Comparison, FeatureSet
+    from headstart.core.records import FeatureSet
+    from headstart.core.results import Comparison
     from headstart.evaluation.compare import Outcome
 
 __all__ = [

@@ -158,7 +158,7 @@ def test_pointing_at_the_map_shows_the_image(page):
     assert page.locator("#seen img, #seen canvas").count() == 1
 
 
-@pytest.mark.parametrize(("colour", "groups"), [("split", 2), ("answer", 3), ("class", 3)])
+@pytest.mark.parametrize(("colour", "groups"), [("split", 2), ("prediction", 3), ("class", 3)])
 def test_the_map_is_coloured_by_what_was_chosen(page, colour, groups):
     page.check(f"input[name=colour][value={colour}]")
     assert page.locator("#plane .legend .traces").count() == groups
@@ -172,8 +172,8 @@ def test_hostile_texts_are_shown_and_not_run(page):
 
 
 def test_duplicates_across_the_test_are_marked(page):
-    assert page.locator("#copies .mark").all_inner_texts() == [
-        "training and test",
+    assert page.locator("#duplicates .mark").all_inner_texts() == [
+        "leakage: training and test",
         "different labels",
     ]
 
@@ -211,7 +211,7 @@ def test_without_its_store_the_page_says_so(browser, folder, tmp_path):
     opened = browser.new_page()
     opened.goto((tmp_path / "copy" / "report.html").as_uri())
     assert opened.locator("#plane").count() == 0
-    assert "was not at hand or has changed" in opened.inner_text("#data")
+    assert "is missing or has changed" in opened.inner_text("#data")
     opened.click('button[data-true="0"][data-predicted="2"]')
     assert opened.locator("#gallery li .path").count() == 2
     opened.close()

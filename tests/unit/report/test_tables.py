@@ -22,7 +22,7 @@ def test_predictions_that_lack_something_are_refused(broken: str):
 
 def test_an_empty_table_of_predictions_is_no_failure(folder: Path):
     write_predictions(folder, [])
-    assert "lists none of the 6 wrong answers" in write_report(folder).read_text(encoding="utf-8")
+    assert "lists none of the 6 errors" in write_report(folder).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("content", [b"", b"path,true\na,b\n", b"\xff\xfe\x00"])
