@@ -95,8 +95,9 @@ def compare(
     aligned, about_alignment = align(stores)
     named = dict(zip(backbone_names(stores), aligned, strict=True))
     about_disk = _about_disk(named)
-    for line in about_disk if progress else []:
-        progress(line)
+    if progress:
+        for line in about_disk:
+            progress(line)
     data = aligned[0]
     duplicates = find_duplicates(data, config.near_duplicates)
     protocol, about_division = divide(data, duplicates, named_groups or {}, config)

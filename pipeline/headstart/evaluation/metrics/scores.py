@@ -135,8 +135,8 @@ def expected_calibration_error(
 
 def confidence_bins(confidence: NDArray[np.floating], bins: int = ECE_BINS) -> NDArray[np.intp]:
     """Return the bin of each confidence, ``(n,)``, from 0."""
-    number = np.ceil(confidence * bins).astype(np.intp) - 1
-    return np.clip(number, 0, bins - 1)
+    numbers: NDArray[np.intp] = np.ceil(confidence * bins).astype(np.intp) - 1
+    return numbers.clip(0, bins - 1)
 
 
 def _placements(values: NDArray[np.floating], others: NDArray[np.floating]) -> Floats:
