@@ -112,8 +112,8 @@ def test_miniatures_are_those_of_the_first_store_that_has_them():
     ("change", "message"),
     [
         ({"label": np.array([0, 0, 0], np.int32)},
-         "stores 1 and 2 disagree about the label of 2 images, for instance 1.jpg: it is odd in one"
-         " and even in the other; run headstart features again"),
+         "stores 1 and 2 disagree about the label of 2 images, for instance 1.jpg: odd and even"
+         "; run headstart features again"),
         ({"label": np.array([1, 0, -1], np.int32)},
          "the label of 1 image, for instance 3.jpg: odd and empty"),
         ({"split": ["train"] * 3},
