@@ -61,3 +61,17 @@ def test_what_is_missing_is_one_line_and_exit_code_1(headstart, words, text):
     assert text in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], *([c, "--help"] for c in COMMANDS)])
+def test_help_loads_no_library(fresh_python, words):
+    heavy = ["numpy", "rich", "PIL", "onnxruntime", "h5py", "sklearn", "torch", "jinja2", "fsspec"]
+    script = """
+        import json, sys
+        from headstart.cli import run
+        heavy = sys.argv[1].split()
+        code = run(sys.argv[2:])
+        print()
+        print(json.dumps([code, [name for name in heavy if name in sys.modules]]))
+    """
+    assert fresh_python(script, " ".join(heavy), *words) == [0, []]

@@ -75,7 +75,7 @@ def list_layers(name: str, preprocess: str = "") -> list[Layer]:
     """
     path, _ = split(name)
     recipe = recipes.read(preprocess).to_json() if preprocess else ""
-    found = sandbox.call(_LAYERS, path, kind=FILE, given=recipe)
+    found = sandbox.call(_LAYERS, path, kind=FILE, options=recipe)
     return [Layer(**one | {"shape": tuple(one["shape"])}) for one in found]
 
 

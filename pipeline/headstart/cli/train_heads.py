@@ -11,7 +11,7 @@ from headstart.cli.options import FILE, as_json, class_weight, map_method, seed
 from headstart.cli.output import hooks, print_json
 from headstart.core.choices import HEAD_FORMATS, IN_MEMORY, SMALL_CLASSES, VALIDATION
 from headstart.core.errors import one_line
-from headstart.workflows.artifacts import FILES
+from headstart.workflows.artifacts import FILES, REPORT
 from headstart.workflows.heads import head_names, train_heads
 
 
@@ -159,4 +159,4 @@ def command(
     leaderboard.show(result.results)
     state = "up to date, nothing to do" if result.up_to_date else "written"
     click.echo(f"{one_line(out)}: {', '.join(FILES)}, plots {state}")
-    click.echo(f"open {one_line(out / 'report.html')}")
+    click.echo(f"open {one_line(out / REPORT)}")

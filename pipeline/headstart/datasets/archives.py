@@ -64,6 +64,8 @@ def members(place: str, keep: Callable[[str], bool]) -> list[Member]:
                 entries = list(_zip_members(file, shown))
             else:
                 entries = list(_tar_members(file, shown, keep))
+    except InputError:
+        raise
     except (OSError, EOFError) as error:
         raise InputError(f"cannot read {shown}: {storage.reason(error)}") from error
     except (tarfile.TarError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:

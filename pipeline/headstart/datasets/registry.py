@@ -128,6 +128,8 @@ def lookup(data: str) -> Source | None:
     """
     try:
         return next((source for source in _sources if data and source.matches(data)), None)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         cause = getattr(error, "strerror", None) or one_line(error)
         raise InputError(f"cannot read {one_line(data)}: {cause}") from error

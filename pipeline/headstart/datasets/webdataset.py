@@ -221,8 +221,9 @@ def _label(sample: Sample, shown: str) -> str | None:
             return text.strip() or None
     if "json" not in sample.files:
         return None
+    text = _text(sample.files["json"], shown)
     try:
-        document = json.loads(_text(sample.files["json"], shown))
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{shown}: {one_line(sample.files['json'].name)} is not JSON; correct it"

@@ -5,10 +5,11 @@
 `model`, and `training` trains it. `advice` predicts beforehand which mode is worth its time.
 """
 
+from headstart.core.artifacts import HISTORY
 from headstart.finetune.advice import advise
 from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.division import Division
-from headstart.finetune.stage import HISTORY, FinetuneResult, check_trainable, finetune
+from headstart.finetune.stage import FinetuneResult, check_trainable, finetune
 
 __all__ = [
     "HISTORY",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from headstart import backbones
 from headstart.backbones import export
 from headstart.backbones.inference.description import describe
+from headstart.core.artifacts import BACKBONE, CURVES, HISTORY
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing, sha256_of, write_text
 from headstart.core.records import Choice, FeatureSet
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 TUNED = "+tuned"  # ends the name of a fine-tuned backbone
 CHECKPOINT = "training.checkpoint"
-HISTORY = "history.json"
 FEATURES = "tuned.h5"  # of all images, by the fine-tuned network
 
 
@@ -130,8 +130,8 @@ def finetune(
     history = _history(job, boundary, progress)
     _discard_stale_features(out, history)
     write_text(out / HISTORY, json.dumps(history, indent=2) + "\n")
-    write_text(out / "curves.svg", draw(progress.history, progress.best))
-    backbone = out / "backbone.onnx"
+    write_text(out / CURVES, draw(progress.history, progress.best))
+    backbone = out / BACKBONE
     _export(job, network, history, backbone)
     last = model.head.cpu()
     weight, bias = last.weight.detach().numpy(), last.bias.detach().numpy()

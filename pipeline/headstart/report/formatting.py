@@ -1,4 +1,4 @@
-"""How numbers, names and facts read on the page."""
+"""How the page writes numbers, names and other values."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _SPACES_AND_JOINERS = "\u00a0\u202f\u200c\u200d"
 
 
 def printable(value: object) -> object:
-    """Escape what is not text in a text; the environment calls this on every expression."""
+    """Escape characters that are not printable; the templates call this on every expression."""
     if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
         return value
     return "".join(char if char in _SPACES_AND_JOINERS else one_line(char) for char in value)
 
 
 def percent(value: float | None) -> str:
-    """Return a share as a percentage, or a dash if it is unknown."""
+    """Return a share as a percentage, or a dash if it is undefined."""
     return f"{100 * value:.1f}\u202f%" if value is not None and math.isfinite(value) else "–"
 
 
@@ -39,7 +39,7 @@ def interval(ends: Sequence[float]) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with so many decimals, or a dash if it is unknown."""
+    """Return a number with this many decimals, or a dash if it is undefined."""
     if value is None or math.isnan(value):
         return "–"
     return "∞" if math.isinf(value) else f"{value:,.{digits}f}".replace("-", "−")
@@ -75,7 +75,7 @@ def moment(text: object) -> str:
 
 
 def facts(values: object) -> str:
-    """Return a JSON value from provenance as words, whatever shape it has."""
+    """Return any JSON value as words."""
     if values is None:
         return ""
     if isinstance(values, Mapping):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headstart.core.records import Comparison
+from headstart.core.results import Comparison
 from headstart.report import formatting
 
 _HEAD = {

@@ -10,17 +10,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.core.artifacts import (
+    CARD,
+    DUPLICATES,
+    EXAMPLE,
+    LABEL_ISSUES,
+    MODEL,
+    PREDICTIONS,
+    REPORT,
+    RESULTS,
+)
+
 if TYPE_CHECKING:
-    from headstart.core.records import Comparison, FeatureSet
+    from headstart.core.records import FeatureSet
+    from headstart.core.results import Comparison
     from headstart.evaluation.compare import Outcome
+
+__all__ = [
+    "COMMAND", "COMPANIONS", "FILES", "MODEL", "REPORT", "RESULTS", "TABLES", "is_complete",
+]  # fmt: skip
 
 COMMAND: ContextVar[str] = ContextVar("COMMAND", default="import headstart")  # for provenance
 
-RESULTS = "results.json"
-MODEL = "model.onnx"
-REPORT = "report.html"
-TABLES = ("predictions.csv", "label_issues.csv", "duplicates.csv")
-COMPANIONS = ("MODEL_CARD.md", "predict_example.py")
+TABLES = (PREDICTIONS, LABEL_ISSUES, DUPLICATES)
+COMPANIONS = (CARD, EXAMPLE)
 FILES = (RESULTS, *TABLES, MODEL, REPORT, *COMPANIONS)
 
 
@@ -91,6 +104,7 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
         summary,
         folder / MODEL,
         novelty.learn(take(data.features, train), data.label[train], rows.group[train]),
+        family=head.name,
     )
     bundle.write_companions(folder, comparison)
     return f"{MODEL}: {agreement}"

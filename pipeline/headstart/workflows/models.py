@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.core import choices
+from headstart.core import artifacts, choices
 from headstart.core.errors import InputError
-from headstart.workflows.artifacts import RESULTS
 from headstart.workflows.locations import StrPath
 from headstart.workflows.progress import showing
 
@@ -170,10 +169,10 @@ def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:
     from headstart import report
     from headstart.report.tables import read_answers
 
-    if not (folder / RESULTS).is_file():
+    if not (folder / artifacts.RESULTS).is_file():
         return [], set()
     try:
-        answers = read_answers(folder / "predictions.csv") or []
+        answers = read_answers(folder / artifacts.PREDICTIONS) or []
         return report.store_paths(folder), {answer.path for answer in answers}
     except InputError as error:
         hooks.notice(f"nearest training images are not available: {error}")

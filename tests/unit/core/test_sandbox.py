@@ -1,16 +1,14 @@
+"""Child processes with limits: what they answer, and how they end."""
+
 from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
-import h5py
 import pytest
 from headstart.core import sandbox
 from headstart.core.errors import StoreError
-from headstart.features.store import read, verify
-from headstart.features.store.opening import opened
 
 
 def answer(path: Path, other: Path) -> list[object]:
@@ -38,13 +36,22 @@ def gobble(path: Path) -> None:
     bytearray(sandbox.BYTES + (1 << 30))
 
 
+def loop_on(data: bytes, options: object) -> bytes:
+    while True:
+        pass
+
+
+def crash_on(data: bytes, options: object) -> bytes:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
 @pytest.fixture
 def call(tmp_path, monkeypatch):
     """Give ``call(function)``: call a function of this module for a small file."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
     path = tmp_path / os.fsdecode(b"caf\xe9\n.h5")
     path.write_bytes(b"x")
-    return lambda function, *rest: sandbox.call(f"test_trial:{function.__name__}", path, *rest)
+    return lambda function, *rest: sandbox.call(f"test_sandbox:{function.__name__}", path, *rest)
 
 
 def test_it_answers_from_another_process(call):
@@ -59,57 +66,50 @@ def test_what_it_says_to_the_user_is_said(call):
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "ending"),
     [
-        (loop, "is damaged so that reading it does not come to an end"),
+        (loop, "is damaged so that reading it does not end"),
         (crash, "is damaged so that reading it ended the process (signal 11)"),
         (mistake, "ended the process (not meant)"),
         (gobble, "claims more data than it can hold"),
     ],
 )
-def test_whatever_becomes_of_it_is_one_line(call, monkeypatch, function, said):
+def test_whatever_becomes_of_it_is_one_line(call, monkeypatch, function, ending):
     monkeypatch.setattr(sandbox, "SECONDS", 1)
     with pytest.raises(StoreError) as caught:
         call(function)
-    assert said in str(caught.value)
+    assert ending in str(caught.value)
     assert str(caught.value).isprintable()
 
 
-def heap_that_never_ends(store: Path) -> None:
-    """Damage the global heap as the known loop of HDF5 2.0 wants it, in a file without a seal."""
-    data = bytearray(store.read_bytes())[:-48]
-    heap = data.find(b"GCOL")
-    first = heap + 16
-    assert heap > 0
-    # The first object's size leads into the zeros at the end of the heap.
-    end = heap + int.from_bytes(data[heap + 8 : heap + 16], "little")
-    data[first + 8 : first + 16] = (end - first - 16 - 24).to_bytes(8, "little")
-    store.write_bytes(data)
+def double(data: bytes, options: dict[str, int]) -> bytes:
+    if not data:
+        raise StoreError("nothing to double")
+    return data * options["times"]
 
 
-def test_a_damaged_heap_stops_nobody(store, monkeypatch):
-    monkeypatch.setattr(sandbox, "SECONDS", 2)
-    heap_that_never_ends(store)
-    started = time.process_time()
-    for look in (read, verify):
-        try:
-            found = look(store)
-        except StoreError as error:
-            assert str(error).isprintable()  # noqa: PT017
-        else:
-            assert found
-    assert time.process_time() - started < 2  # not in this process, at least
+@pytest.fixture
+def worker(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return lambda function: sandbox.Worker(f"test_sandbox:{function.__name__}", 1, 4 << 30)
 
 
-def test_a_store_of_another_tool_is_read_by_way_of_another_process(store, build, monkeypatch):
-    with h5py.File(store, "r+") as file:
-        file.attrs["note"] = "mine"
-    assert build.matches(read(store), build.listing())
-    assert verify(store) == []
-    with h5py.File(store, "r+") as file:
-        file["label"][1] = 7
-    assert verify(store)[0] == "the data of label do not match their checksum (row 1)"
-    with pytest.raises(StoreError, match="cannot be used: the data of label do not match"):
-        read(store)
-    with opened(store) as file:  # and nothing holds it
-        assert file["label"][1] == 7
+def test_a_worker_answers_one_request_after_another(worker):
+    process = worker(double)
+    big = os.urandom(1 << 20)
+    assert process.ask(b"ab", {"times": 3}, 60) == (True, b"ababab")
+    assert process.ask(b"", {"times": 3}, 60) == (False, b"nothing to double")
+    assert process.ask(big, {"times": 2}, 60) == (True, big * 2)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"), [(loop_on, sandbox.Ended.TIME), (crash_on, sandbox.Ended.CRASH)]
+)
+def test_why_a_worker_ended(worker, function, reason):
+    with pytest.raises(sandbox.Ended, match=reason):
+        worker(function).ask(b"x", None, 60)
+
+
+def test_a_worker_whose_module_is_missing(monkeypatch):
+    with pytest.raises(sandbox.Ended, match=sandbox.Ended.START):
+        sandbox.Worker("no_such_module:f", 1, 4 << 30).ask(b"", None, 60)

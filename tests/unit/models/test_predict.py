@@ -83,18 +83,18 @@ class TestModel:
                 Model(tmp_path / name)
 
     def test_a_backbone_alone_is_no_classifier(self, tiny_backbone):
-        with pytest.raises(BackboneError, match=r"tiny.onnx is no classifier that Headstart wrot"):
+        with pytest.raises(BackboneError, match=r"tiny.onnx is not a classifier"):
             Model(tiny_backbone)
 
     @pytest.mark.parametrize("key", [METADATA, MODEL_METADATA])
     @pytest.mark.parametrize("text", ["", "{", "null", "[]", "{}", '{"classes": null}'])
     def test_a_description_that_is_none(self, rewritten, key, text):
-        with pytest.raises(BackboneError, match=r"is no (classifier|file) that Headstart wrote"):
+        with pytest.raises(BackboneError, match=r"is not a (classifier|file) that Headstart wrote"):
             Model(rewritten(key, text))
 
     def test_a_file_that_is_no_onnx(self, tmp_path):
         (tmp_path / "foreign.onnx").write_bytes(b"not ONNX")
-        with pytest.raises(BackboneError, match=r"foreign.onnx is no classifier that Headstart wr"):
+        with pytest.raises(BackboneError, match=r"foreign.onnx is not a classifier"):
             Model(tmp_path / "foreign.onnx")
 
     def test_a_description_that_does_not_fit_the_graph(self, rewritten, tiny_classifier, image):

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from headstart.core import artifacts
 from headstart.core.files import write_text
-from headstart.core.records import Comparison
+from headstart.core.results import Comparison
 from headstart.evaluation.compare.stage import Outcome
 
 # A list of numbers, spread over lines; a text cannot look like it, since it holds no line break.
@@ -50,10 +51,10 @@ def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tup
     Raises:
         OutputError: a file cannot be written.
     """
-    results, predictions = folder / "results.json", folder / "predictions.csv"
+    results, predictions = folder / artifacts.RESULTS, folder / artifacts.PREDICTIONS
     write_text(predictions, _predictions(outcome))
-    write_text(folder / "label_issues.csv", _label_issues(outcome))
-    write_text(folder / "duplicates.csv", _duplicates(outcome))
+    write_text(folder / artifacts.LABEL_ISSUES, _label_issues(outcome))
+    write_text(folder / artifacts.DUPLICATES, _duplicates(outcome))
     write_text(results, document(comparison.to_json()))
     return results, predictions
 

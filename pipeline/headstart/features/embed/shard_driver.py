@@ -21,6 +21,7 @@ from pathlib import Path
 from headstart import datasets
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.description import read_backbone, read_metadata
+from headstart.core.artifacts import BACKBONE
 from headstart.core.errors import HeadstartError, InputError, StoreError, one_line
 from headstart.core.files import cannot_write, make_folder, replacing, sha256_of, write_text
 from headstart.core.parallel import Engine, ThreadEngine
@@ -29,7 +30,6 @@ from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sh
 from headstart.features.embed.partition import Part, divide, listing_digest, shard_size
 from headstart.features.embed.shard_worker import (
     CONTENTS,
-    MODEL,
     PROBE,
     WORK,
     ShardResult,
@@ -214,7 +214,7 @@ def _prepare(out: Path, model: Path) -> tuple[str, str]:
     work, digest = out / WORK, sha256_of(model)
     try:
         work.mkdir(exist_ok=True)
-        copy = work / MODEL
+        copy = work / BACKBONE
         if not copy.exists() or sha256_of(copy) != digest:
             with replacing(copy) as partial:
                 shutil.copyfile(model, partial)

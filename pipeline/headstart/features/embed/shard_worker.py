@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from headstart import datasets
 from headstart.backbones.inference.lazy import LazyRunner
+from headstart.core.artifacts import BACKBONE
 from headstart.core.errors import HeadstartError, OutputError, StoreError, StoreInUse, one_line
 from headstart.core.files import cannot_write, replacing, sha256_of
 from headstart.core.reading import ImageReader
@@ -33,7 +34,6 @@ from headstart.features.embed.worker import ShardHooks
 from headstart.features.store import Contents, recorded_hash
 
 WORK = ".run"  # the folder in the store for temporary files of a run
-MODEL = "backbone.onnx"
 CONTENTS = "contents"
 PROBE = "probe"
 _BUSY = 90.0  # seconds to wait for a file whose writer may have lost its connection
@@ -124,7 +124,7 @@ class WorkerSetup:
         """
         work = self.folder / WORK
         self._check_files(work)
-        network = LazyRunner(work / MODEL, self.config.device, self.config.batch)
+        network = LazyRunner(work / BACKBONE, self.config.device, self.config.batch)
         _ = network.drift  # opened and checked before the first shard
         contents = Contents(work / CONTENTS, self.folder) if self.contents else None
         return _Shards(self, network, contents, stopping)
@@ -154,7 +154,7 @@ class WorkerSetup:
                 f"the worker on {host} cannot see {one_line(path)} and other images, or sees "
                 "different ones; every node needs the images at the same path"
             )
-        if sha256_of(work / MODEL) != self.model:
+        if sha256_of(work / BACKBONE) != self.model:
             raise HeadstartError(
                 f"the worker on {host} sees a different backbone file in {one_line(work)}; check "
                 "that the folder is shared and that no other run is using it"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart import heads
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.description import (
     HEAD_INPUT,
@@ -31,9 +32,8 @@ from headstart.core.files import replacing
 from headstart.core.rows import Features
 from headstart.datasets.images import decode
 from headstart.models import seal
-from headstart.models.bundle.conversion import head_graph
 from headstart.models.bundle.convert import KINDS, Change, write_variant
-from headstart.models.bundle.joining import joined, needs
+from headstart.models.bundle.joining import finished_head, joined, needs
 from headstart.models.bundle.model_card import write_companions
 from headstart.models.novelty import METHOD, Reference
 
@@ -92,6 +92,7 @@ def bundle(
     summary: dict[str, Any],
     out: Path,
     reference: Reference | None = None,
+    family: str = "",
 ) -> Agreement:
     """Write the model; one that does not agree with scikit-learn is not written.
 
@@ -103,6 +104,7 @@ def bundle(
         summary: facts about the training (JSON), kept in the metadata.
         out: the file to write.
         reference: what is known of the training images; None leaves ``distance`` out.
+        family: the name of the head's family, which converts it; skl2onnx does if it has none.
 
     Raises:
         HeadstartError: the head cannot be converted, or does not agree.
@@ -110,7 +112,8 @@ def bundle(
     """
     import onnx
 
-    head = head_graph(estimator, features.shape[1])
+    head = heads.to_onnx(family, estimator, features.shape[1])
+    head = finished_head(head, len(estimator.classes_))
     trunk = onnx.load(backbone)
     model = joined(trunk, head, reference)
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}

@@ -42,7 +42,7 @@ from headstart.core.linalg import row_cosine
 from headstart.core.parallel import available_cores
 from headstart.core.records import ImageRef, Listing
 from headstart.models import seal
-from headstart.models.bundle.joining import joined, needs, tell_operators
+from headstart.models.bundle.joining import declare_operators, joined, needs
 from headstart.models.classifier import Answers, Model
 
 KINDS = MODEL_PRECISIONS
@@ -175,7 +175,7 @@ def _parts(path: Path, trunk: Path) -> tuple[Path, Any]:
         ) from error
     held = {prop.key: prop.value for prop in whole.metadata_props}
     kept = {key: held[key] for key in (METADATA, parity.METADATA) if key in held}
-    tell_operators(network)
+    declare_operators(network)
     del network.metadata_props[:]
     onnx.helper.set_model_props(network, kept)
     onnx.save(network, trunk)

@@ -1,0 +1,16 @@
+"""The names of the files that commands write into their output folders."""
+
+from __future__ import annotations
+
+RESULTS = "results.json"
+PREDICTIONS = "predictions.csv"
+LABEL_ISSUES = "label_issues.csv"
+DUPLICATES = "duplicates.csv"
+MODEL = "model.onnx"
+CARD = "MODEL_CARD.md"
+EXAMPLE = "predict_example.py"
+REPORT = "report.html"
+
+BACKBONE = "backbone.onnx"
+HISTORY = "history.json"  # of fine-tuning
+CURVES = "curves.svg"
