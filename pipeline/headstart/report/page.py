@@ -101,23 +101,24 @@ def _head_view(
     """
     title = head["title"] + (f" on {head['backbone']}" if several else "")
     accuracy, (low, high) = head["test_accuracy"], head["test_accuracy_ci"]
-    columns = list(dict.fromkeys(key for tried in head["grid"] for key in tried["params"]))
+    visible = high > axis.low and low < axis.high
+    columns = list(dict.fromkeys(key for candidate in head["grid"] for key in candidate["params"]))
     grid = [
         {
-            "values": [formatting.value(tried["params"].get(key, "–")) for key in columns],
-            "cv_accuracy": tried["cv_accuracy"],
-            "cv_std": tried["cv_std"],
-            "chosen": tried["params"].items() <= head["params"].items(),
+            "values": [formatting.value(candidate["params"].get(key, "–")) for key in columns],
+            "cv_accuracy": candidate["cv_accuracy"],
+            "cv_std": candidate["cv_std"],
+            "chosen": candidate["params"].items() <= head["params"].items(),
         }
-        for tried in head["grid"]
+        for candidate in head["grid"]
     ]
     return {
         **head,
         "title": title,
         "label": formatting.label(title),
         "settings": [f"{key} = {formatting.value(value)}" for key, value in head["params"].items()],
-        "dot": axis.at(accuracy) if axis.low <= accuracy <= axis.high else "",
-        "whisker": (axis.at(low), axis.at(high)) if high > axis.low and low < axis.high else None,
+        "dot": axis.position(accuracy) if axis.low <= accuracy <= axis.high else "",
+        "whisker": (axis.position(low), axis.position(high)) if visible else None,
         "beyond": "below" if accuracy < axis.low else "above",
         "columns": columns,
         "grid": grid,
