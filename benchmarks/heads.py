@@ -37,7 +37,8 @@ from headstart.core.parallel import available_cores
 from headstart.core.records import Backbone, Extraction, Preprocess
 from headstart.features import store
 from headstart.heads import HEADS
-from headstart.heads.search import TrainingSet, stratified_folds
+from headstart.heads.folds import stratified_folds
+from headstart.heads.training_set import TrainingSet
 from rich.console import Console
 from rich.table import Table
 from sklearn.exceptions import ConvergenceWarning
@@ -64,8 +65,8 @@ out = Console(width=130)
 def full_grid(name: str):
     head = HEADS[name]
     if name == "logistic-regression":
-        return dataclasses.replace(head, c_grid=C_PATH, patience=None)
-    return dataclasses.replace(head, c_grid=C_PATH) if name == "linear-svm" else head
+        return dataclasses.replace(head, grid={"C": C_PATH}, patience=None)
+    return dataclasses.replace(head, grid={"C": C_PATH}) if name == "linear-svm" else head
 
 
 def plain_grid(name: str, tried: list[dict]) -> dict[str, list]:

@@ -28,7 +28,7 @@ from headstart.features import store
 from headstart.heads import by_name
 from headstart.heads.folds import divisions
 from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import TrainingSet
+from headstart.heads.training_set import TrainingSet
 
 
 def average_precision(bad, score) -> float:

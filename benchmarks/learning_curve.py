@@ -23,7 +23,8 @@ from headstart.core.parallel import available_cores
 from headstart.evaluation import learning_curve
 from headstart.features import store
 from headstart.heads import HEADS
-from headstart.heads.search import TrainingSet, stratified_folds
+from headstart.heads.folds import stratified_folds
+from headstart.heads.training_set import TrainingSet
 
 FOLDS = 5
 CLASSES = (1.0, 0.5, 0.3)  # shares of the classes, at least two
@@ -69,8 +70,8 @@ def trial(features, labels, classes, images, head, seed):
     rows = rows[part(labels[rows], images, rng)]
     half = rows[part(labels[rows], 0.5, rng)]
     described, params = forecast(training_set(features[half], labels[half], seed), head, seed)
-    told = described["doubling"]
-    if told is None:
+    doubling = described.doubling
+    if doubling is None:
         return None
     everything = training_set(features[rows], labels[rows], seed)
     scores = HEADS[head].answers(params, everything)
@@ -80,20 +81,20 @@ def trial(features, labels, classes, images, head, seed):
             for a, (_, held_out) in zip(scores, everything.folds, strict=True)
         ]
     )
-    low, high = told["accuracy_ci"]
+    low, high = doubling.accuracy_ci
     truth = float(right.mean())
-    now = described["points"][-1]["accuracy"]
+    now = described.points[-1].accuracy
     return {
         "half": len(half),
         "classes": len(chosen),
         "now": now,
-        "forecast": told["accuracy"],
+        "forecast": doubling.accuracy,
         "low": low,
         "high": high,
         "truth": truth,
         "covered": low <= truth <= high,
-        "gain": told["gain"],
-        "gain_covered": told["gain_ci"][0] <= truth - now <= told["gain_ci"][1],
+        "gain": doubling.gain,
+        "gain_covered": doubling.gain_ci[0] <= truth - now <= doubling.gain_ci[1],
     }
 
 

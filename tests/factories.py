@@ -6,9 +6,11 @@ wrap those that need a folder.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,15 @@ from headstart.backbones.inference.description import (
 )
 from headstart.backbones.inference.runner import Runner
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
+from headstart.core.results import (
+    Comparison,
+    CurvePoint,
+    DuplicateSummary,
+    HeadResult,
+    Insights,
+    LabelErrorSummary,
+    LearningCurve,
+)
 from headstart.models import seal
 from headstart.models.bundle.distance import add_distance
 from headstart.models.novelty import Reference
@@ -36,6 +47,14 @@ TINY_DIM = 12
 TINY_CROP = 32
 TINY_REFERENCE = np.eye(1, TINY_DIM, dtype=np.float16)  # the one image it was trained on
 TINY_THRESHOLD = 0.5
+CLASSES = ["hat", "pants", "shirt"]
+CONFUSION = [[8, 0, 2], [1, 9, 0], [3, 0, 7]]
+TITLES = {
+    "linear-svm": "linear SVM",
+    "rbf-svm": "RBF SVM",
+    "knn": "kNN",
+    "most-frequent": "most frequent class",
+}
 _OPSETS = [helper.make_opsetid("", 18)]
 _IR_VERSION = 10
 
@@ -101,6 +120,179 @@ def feature_set(
         name="gaussians",
     )
     return dataclasses.replace(data, **changes)
+
+
+def head_result(
+    name: str, confusion: Sequence[Sequence[int]], verdict: str, **params: Any
+) -> HeadResult:
+    """Return the result of a head with these counts; its other scores are fixed figures.
+
+    Args:
+        name: of the head; its title is the same without hyphens.
+        confusion: ``(k, k)`` counts, rows true.
+        verdict: ``best``, ``tie``, ``worse`` or empty for a baseline.
+        params: the chosen hyper-parameters.
+    """
+    n, k = sum(map(sum, confusion)), len(confusion)
+    accuracy = sum(row[i] for i, row in enumerate(confusion)) / n
+    against: dict[str, Any] = {}
+    if verdict in ("tie", "worse"):
+        against = {"difference": -0.012, "difference_ci": (-0.03, 0.004), "mcnemar_p": 0.21}
+    return HeadResult(
+        name=name,
+        title=TITLES.get(name, name.replace("-", " ")),
+        params=params,
+        cv_accuracy=0.7912,
+        cv_std=0.0123,
+        test_accuracy=accuracy,
+        test_accuracy_ci=(max(accuracy - 0.05, 0.0), min(accuracy + 0.04, 1.0)),
+        macro_f1=0.7946,
+        log_loss=0.4321,
+        seconds=1.26,
+        verdict=verdict,
+        confusion=[list(row) for row in confusion],
+        grid=[
+            {"params": params, "cv_accuracy": 0.7912, "cv_std": 0.0123},
+            {"params": dict.fromkeys(params, 0.5), "cv_accuracy": 0.55, "cv_std": 0.02},
+        ],
+        backbone="tiny-net" if verdict else "",
+        balanced_accuracy=0.7777,
+        roc_auc=0.9111,
+        ece=0.0654,
+        intervals={
+            **dict.fromkeys(("macro_f1", "log_loss")),
+            **{"balanced_accuracy": (0.7, 0.84), "roc_auc": (0.88, 0.95), "ece": (0.03, 0.1)},
+        },
+        per_class=dict.fromkeys(("precision", "recall", "f1"), [0.8] * k) | {"support": [1] * k},
+        reliability={
+            "images": [0, 10, n - 10],
+            "confidence": [None, 0.6, 0.9],
+            "accuracy": [None, 0.5, 0.95],
+        },
+        predict_seconds=0.0123,
+        **against,
+    )
+
+
+def comparison(
+    classes: Sequence[str] = CLASSES,
+    confusion: Sequence[Sequence[int]] = CONFUSION,
+    **changes: Any,
+) -> Comparison:
+    """Return a small, consistent comparison: three heads, two baselines, no learning curve."""
+    k, n = len(classes), sum(map(sum, confusion))
+    constant = [[0] * (k - 1) + [sum(row)] for row in confusion]
+    extraction = Extraction(
+        backbone(name="tiny-net", dim=8, preprocess=Preprocess(resize=256, crop=224))
+    )
+    described = Comparison(
+        dataset={
+            "name": "garments",
+            "classes": list(classes),
+            "images": {
+                "train": dict.fromkeys(classes, 1200),
+                "test": {name: sum(row) for name, row in zip(classes, confusion, strict=True)},
+            },
+            "n_images": 1200 * k + n,
+            "failures": 2,
+            "failure_reasons": {"truncated": 2},
+            "test_split": "predefined",
+        },
+        extraction={"digest": extraction.digest, "document": extraction.to_json()},
+        protocol={
+            "folds": 5,
+            "repeats": 1,
+            "seed": 7,
+            "validation": "cross-validation",
+            "tuned_on": "5-fold cross-validation on train + validation",
+            "n_train": 1200 * k,
+            "n_test": n,
+            "n_grouped": 0,
+            "n_leaked": 0,
+            "class_weight": "none",
+            "scoring": "accuracy",
+            "interval": "95 % bootstrap, 2000 resamples",
+            "test_split": "The test split came with the data set.",
+        },
+        heads=[
+            head_result("linear-svm", confusion, "best", C=10.0),
+            head_result("rbf-svm", confusion, "tie", C=1.0, gamma=0.3),
+            head_result("knn", confusion, "worse", n_neighbors=5),
+        ],
+        baselines=[
+            head_result("raw-pixels", constant, ""),
+            head_result("most-frequent", constant, ""),
+        ],
+        best="linear-svm",
+        best_backbone="tiny-net",
+        backbones=[
+            {
+                "backbone": "tiny-net",
+                "digest": extraction.digest,
+                "document": extraction.to_json(),
+                "dim": 8,
+                "scores": {},
+            }
+        ],
+        insights=insights(),
+        warnings=["“hat” has few images."],
+        provenance={
+            "software": {"numpy": "2.1.0"},
+            "created": "2025-03-01T10:20:30+00:00",
+            "machine": {"cores": 2},
+            "command": "headstart train-heads g.h5 --out run",
+            "inputs": "cd" * 32,
+        },
+    )
+    return dataclasses.replace(described, **changes)
+
+
+def results_document(*args: Any, **changes: Any) -> dict[str, Any]:
+    """Return the document of `comparison`, as ``results.json`` holds it."""
+    return comparison(*args, **changes).to_json()
+
+
+def square(k: int, hits: int = 8) -> list[list[int]]:
+    """Return counts: each class is recognised ``hits`` times and mistaken for the next twice."""
+    return [[hits if i == j else 2 if j == (i + 1) % k else 0 for j in range(k)] for i in range(k)]
+
+
+def prediction(path: str, true: str, predicted: str, probability: float) -> dict[str, str]:
+    """Return a row of ``predictions.csv`` for the classes of `comparison`."""
+    rest = (1 - probability) / (len(CLASSES) - 1)
+    return {
+        "path": path,
+        "true": true,
+        "predicted": predicted,
+        "correct": str(int(true == predicted)),
+        **{f"p:{name}": str(probability if name == predicted else rest) for name in CLASSES},
+    }
+
+
+def write_predictions(folder: Path, rows: list[dict[str, str]]) -> None:
+    """Write rows of `prediction` as ``predictions.csv``."""
+    path = folder / "predictions.csv"
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.DictWriter(file, list(prediction("", "hat", "hat", 1.0)))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def insights(curve: LearningCurve | None = None) -> Insights:
+    """Return insights that found nothing, and a learning curve or none."""
+    return Insights(
+        DuplicateSummary(0, 0, 0, 0, "the same bytes", [], []),
+        LabelErrorSummary(3600, 0, "confident learning"),
+        curve,
+    )
+
+
+def learning_curve(sizes: Sequence[float], head: str = "linear-svm") -> LearningCurve:
+    """Return a rising curve through these numbers of images, without a fitted law."""
+    points = [
+        CurvePoint(images, images / 3, 0.6 + 0.05 * i, (0.5, 0.9)) for i, images in enumerate(sizes)
+    ]
+    return LearningCurve(head, "tiny-net", points, None, None)
 
 
 def write_image(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> Path:

@@ -42,29 +42,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_API = {  # name: the module that it comes from
-    "extract_features": "workflows.features",
-    "FeatureStore": "features.store",
-    "ImageEmbedder": "features.image_embedder",
-    "train_heads": "workflows.heads",
-    "Result": "workflows.result",
-    "finetune": "workflows.finetuning",
-    "advise_finetuning": "workflows.finetuning",
-    "load_model": "workflows.models",
-    "predict": "workflows.models",
-    "serve": "workflows.models",
-    "verify": "workflows.features",
-    "list_backbones": "workflows.backbones",
-    "list_layers": "workflows.backbones",
-    "choose_backbone": "workflows.backbones",
-    "export_backbone": "workflows.backbones",
-    "export_model": "workflows.models",
-    "export_features": "workflows.features",
-    "write_report": "workflows.reports",
-    "write_demo_data": "workflows.features",
-    "Hooks": "features.embed",
-    "HeadstartError": "core.errors",
+_MODULES = {  # module: the public names that come from it
+    "core.errors": ("HeadstartError",),
+    "features.embed": ("Hooks",),
+    "features.image_embedder": ("ImageEmbedder",),
+    "features.store": ("FeatureStore",),
+    "workflows.backbones": ("choose_backbone", "export_backbone", "list_backbones", "list_layers"),
+    "workflows.features": ("export_features", "extract_features", "verify", "write_demo_data"),
+    "workflows.finetuning": ("advise_finetuning", "finetune"),
+    "workflows.heads": ("train_heads",),
+    "workflows.models": ("export_model", "load_model", "predict", "serve"),
+    "workflows.reports": ("write_report",),
+    "workflows.result": ("Result",),
 }
+_API = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "FeatureStore",
     "HeadstartError",

@@ -18,9 +18,9 @@ from headstart.evaluation.compare import CompareConfig
 from headstart.evaluation.splits import make_protocol
 from headstart.features import store
 from headstart.heads import HEADS
-from headstart.heads.folds import divisions
+from headstart.heads.folds import divisions, stratified_folds
 from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import TrainingSet, stratified_folds
+from headstart.heads.training_set import TrainingSet
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
@@ -38,10 +38,10 @@ PLAIN = {
     "knn": KNeighborsClassifier(metric="euclidean"),
 }
 SMALL_GRID = {
-    "logistic-regression": {"c_grid": (1.0, 10.0, 100.0), "patience": None},
-    "linear-svm": {"c_grid": (0.1, 1.0, 10.0)},
-    "rbf-svm": {"c_grid": (2.0, 8.0), "gamma_multiples": (0.5, 1.0)},
-    "knn": {"k_grid": (20, 10, 5)},
+    "logistic-regression": {"grid": {"C": (1.0, 10.0, 100.0)}, "patience": None},
+    "linear-svm": {"grid": {"C": (0.1, 1.0, 10.0)}},
+    "rbf-svm": {"grid": {"C": (2.0, 8.0), "gamma": (0.5, 1.0)}},
+    "knn": {"grid": {"n_neighbors": (20, 10, 5), "weights": ("uniform", "distance")}},
 }
 
 

@@ -14,7 +14,8 @@ from headstart.features import store
 from headstart.features.embed import EmbedConfig, embed
 from headstart.heads.folds import divisions
 from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import TrainingSet, class_probabilities
+from headstart.heads.search import class_probabilities
+from headstart.heads.training_set import TrainingSet
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 
@@ -78,7 +79,7 @@ def test_logme_ranks_backbones_as_trained_heads_do(stores):
     for data in stores:
         fold = divisions(labels, 5, 0)
         training = TrainingSet(data.features[protocol.train], labels, fold, workers=2)
-        head = LogisticRegressionHead(c_grid=(3.0,)).search(training)
+        head = LogisticRegressionHead(grid={"C": (3.0,)}).search(training)
         answers = class_probabilities(head.estimator, data.features[protocol.test], 10)
         accuracies.append(np.mean(answers.argmax(axis=1) == true))
         log_me.append(transferability.log_me(training.rows, labels))

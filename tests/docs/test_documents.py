@@ -13,7 +13,7 @@ from headstart.cli import cli
 ROOT = Path(__file__).parents[2]
 ROOMS = (
     "backbones", "cli", "core", "datasets", "evaluation", "features", "finetune", "heads", "models",
-    "report",
+    "report", "workflows",
 )  # fmt: skip
 DOCUMENTS = [
     *ROOT.glob("*.md"),

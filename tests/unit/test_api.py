@@ -13,7 +13,8 @@ from headstart import FeatureStore, ImageEmbedder, export_features
 from headstart.core.errors import HeadstartError, InputError
 from headstart.features.embed import EmbedConfig, embed
 from headstart.heads import HEADS, saving
-from headstart.heads.search import TrainingSet, stratified_folds
+from headstart.heads.folds import stratified_folds
+from headstart.heads.training_set import TrainingSet
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV

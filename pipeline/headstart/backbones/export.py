@@ -44,6 +44,7 @@ from headstart.core import sandbox
 from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
 from headstart.core.files import replacing
 from headstart.core.linalg import row_cosine
+from headstart.core.onnx_format import OPSET
 from headstart.core.records import Backbone, Choice, digest_of
 from headstart.datasets import demo
 from headstart.datasets.images import POLICY
@@ -51,7 +52,6 @@ from headstart.datasets.images import POLICY
 if TYPE_CHECKING:
     import torch
 
-OPSET = 18
 VERSION = 3  # of the file that this module builds; part of the cache key
 MIN_COSINE = 0.9999
 _LARGEST = 2**31  # bytes of a message of protobuf

@@ -34,31 +34,8 @@ def show(results: dict[str, Any]) -> None:
         f"{protocol['n_train']:,}, scored once on {protocol['n_test']:,} test images "
         f"({data['test_split']})"
     )
-    _show_insights(results)
-
-
-def _show_insights(results: dict[str, Any]) -> None:
-    """Print a line for each thing that the features show besides, and scores of backbones."""
-    insights = results["insights"]
-    copies = insights["duplicates"]
-    if copies["images"]:
-        click.echo(
-            f"duplicates.csv: {copies['images']:,} duplicates in {copies['groups']:,} "
-            f"{'group' if copies['groups'] == 1 else 'groups'}"
-        )
-    doubtful = insights["label_errors"]
-    if doubtful["suspects"]:
-        click.echo(
-            f"label_issues.csv: {doubtful['suspects']:,} of {doubtful['images']:,} training labels "
-            "are doubtful, the most doubtful first"
-        )
-    doubling = insights["learning_curve"]["doubling"]
-    if doubling:
-        low, high = doubling["gain_ci"]
-        click.echo(
-            f"twice as many training images should change accuracy by {100 * doubling['gain']:+.1f}"
-            f" points ({100 * low:+.1f} to {100 * high:+.1f})"
-        )
+    for line in leaderboard.summaries(results):
+        click.echo(line)
     backbones = results["backbones"]
     if len(backbones) > 1 and backbones[0]["scores"]:  # a fine-tuned one has none
         _show_scores(backbones)

@@ -96,7 +96,7 @@ def _bar(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int, int
         task = bar.add_task(title, total=None)
         yield (
             lambda line: out.print(line, markup=False),
-            lambda done, total: bar.update(task, completed=done, total=total),
+            lambda count, total: bar.update(task, completed=count, total=total),
         )
 
 
@@ -107,8 +107,8 @@ class _Tenths:
         self._title = title
         self._shown = 0
 
-    def update(self, done: int, total: int) -> None:
-        tenth = 10 * done // total if total else 0
+    def update(self, count: int, total: int) -> None:
+        tenth = 10 * count // total if total else 0
         if tenth > self._shown:
             self._shown = tenth
-            notice(f"{self._title}: {done:,} of {total:,}")
+            notice(f"{self._title}: {count:,} of {total:,}")

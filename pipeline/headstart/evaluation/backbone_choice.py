@@ -36,7 +36,7 @@ from headstart.evaluation import transferability
 from headstart.evaluation.metrics.intervals import bootstrap_interval, paired_bootstrap
 from headstart.heads.folds import divisions
 from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import TrainingSet
+from headstart.heads.training_set import TrainingSet
 from headstart.report import costs
 
 FOLDS = 5

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.results import CurvePoint, Doubling, FittedLaw, LearningCurve
 from headstart.evaluation.metrics import LEVEL
 
 SIZES = 8
@@ -133,8 +133,10 @@ def measure(
     return Curve(images, len(np.unique(labels)), correct)
 
 
-def describe(curve: Curve, total: int, seed: int) -> dict[str, Any]:
-    """Return points, fitted law and the effect of twice as many images, as JSON values.
+def describe(
+    curve: Curve, total: int, seed: int, head: str = "", backbone: str = ""
+) -> LearningCurve:
+    """Return points, fitted law and the effect of twice as many images over ``total``.
 
     All intervals come from one bootstrap of two levels: draws are resampled, and in each of them
     the images that it held out, the same for all sizes (Davison and Hinkley, *Bootstrap Methods
@@ -144,46 +146,40 @@ def describe(curve: Curve, total: int, seed: int) -> dict[str, Any]:
         curve: from `measure`.
         total: number of images in the pool, all folds together.
         seed: of the bootstrap.
-
-    Returns:
-        ``points``, each with ``images``, ``images_per_class``, ``accuracy`` and ``accuracy_ci``;
-        ``fit`` with ``ceiling``, ``scale`` and ``exponent``, and ``doubling`` with ``images``,
-        ``accuracy``, ``accuracy_ci``, ``gain``, ``gain_ci`` over ``total`` images; both are None
-        where there are too few sizes to tell.
+        head: whose curve it is.
+        backbone: whose features the head reads.
     """
     accuracy = np.mean([correct.mean(axis=1) for correct in curve.correct], axis=0)
     resampled = _resample(curve.correct, seed)
     points = [
-        {
-            "images": round(float(images), 1),
-            "images_per_class": round(float(images) / curve.classes, 2),
-            "accuracy": float(accuracy[at]),
-            "accuracy_ci": _interval(resampled[:, at]),
-        }
-        for at, images in enumerate(curve.images)
+        CurvePoint(
+            images=round(float(images), 1),
+            images_per_class=round(float(images) / curve.classes, 2),
+            accuracy=float(accuracy[size]),
+            accuracy_ci=_interval(resampled[:, size]),
+        )
+        for size, images in enumerate(curve.images)
     ]
     if len(points) < FEWEST_TO_FIT:
-        return {"points": points, "fit": None, "doubling": None}
+        return LearningCurve(head, backbone, points, None, None)
     law = fit(curve.images, accuracy[None])
     spread = fit(curve.images, resampled)
     now, then = float(law.at(total)[0]), float(law.at(2 * total)[0])
     low, high = _interval(spread.at(2 * total))
-    return {
-        "points": points,
-        "fit": {
-            "ceiling": float(law.ceiling[0]),
-            "scale": float(law.scale[0]),
-            "exponent": float(law.exponent[0]),
-        },
-        "doubling": {
-            "images": 2 * total,
-            "accuracy": then,
-            "accuracy_ci": (low, high),
-            "gain": then - now,
+    return LearningCurve(
+        head,
+        backbone,
+        points,
+        FittedLaw(float(law.ceiling[0]), float(law.scale[0]), float(law.exponent[0])),
+        Doubling(
+            images=2 * total,
+            accuracy=then,
+            accuracy_ci=(low, high),
+            gain=then - now,
             # The laws' own gains spread less than the truth: docs/benchmarks/learning_curve.md.
-            "gain_ci": (low - now, high - now),
-        },
-    }
+            gain_ci=(low - now, high - now),
+        ),
+    )
 
 
 def fit(images: NDArray[np.float64], accuracy: NDArray[np.float64]) -> PowerLaw:

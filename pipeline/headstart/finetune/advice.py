@@ -23,7 +23,8 @@ from headstart.features.embed import Hooks
 from headstart.finetune.config import ALL, HEAD, TOP, FinetuneConfig
 from headstart.finetune.job import FinetuneJob
 from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import FittedHead, TrainingSet
+from headstart.heads.search import FittedHead
+from headstart.heads.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from headstart.finetune.timing import Pace

@@ -1,9 +1,11 @@
-"""Depthwise convolutions whose gradients in bfloat16 a processor computes fast.
+"""Fast gradients of depthwise convolutions in bfloat16 on a processor.
 
-oneDNN has a quick kernel for the weight gradient of a depthwise convolution of 3 x 3 in bfloat16,
-and slow ones for larger kernels; with a stride the gradient of the input is slower still. So the
-gradient of a larger kernel is put together from that of 3 x 3 parts of it, and the slow one is
-computed in float32: the same numbers but for rounding. docs/decisions has the times (52).
+An isolated work-around: training without it gives the same weights but for rounding, only slower.
+oneDNN has a fast kernel for the weight gradient of a depthwise 3 x 3 convolution in bfloat16, but
+slow ones for larger kernels, and with a stride the gradient of the input is slower still. So the
+weight gradient of a larger kernel is assembled from 3 x 3 parts, and the input gradient of a
+convolution with a stride is computed in float32. docs/decisions has the times (52); remove this
+module once oneDNN's own kernels are as fast.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-_PART = 3  # the kernel that is quick
+_PART = 3  # size of the fast kernel
 
 Pair = tuple[int, int]
 
 
 class QuickDepthwise(TorchFunctionMode):
-    """Within it, depthwise ``conv2d`` under autocast on the processor has quick gradients."""
+    """A context in which depthwise ``conv2d`` under autocast on a processor has fast gradients."""
 
     def __torch_function__(
         self,
@@ -30,13 +32,13 @@ class QuickDepthwise(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
-        """Run a function, the depthwise convolutions in our way."""
-        given = kwargs or {}
+        """Run a function; replace depthwise convolutions that can be made faster."""
+        kwargs = kwargs or {}
         if func is torch.nn.functional.conv2d:
-            call = _depthwise(*args, **given)
+            call = _depthwise(*args, **kwargs)
             if call is not None:
                 return call()
-        return func(*args, **given)
+        return func(*args, **kwargs)
 
 
 def _depthwise(
@@ -48,7 +50,7 @@ def _depthwise(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Callable[[], torch.Tensor] | None:
-    """Return the convolution if it is one that can be made quick, else None."""
+    """Return the faster convolution, or None where there is none."""
     if isinstance(padding, str) or images.dim() != 4 or images.device.type != "cpu":
         return None
     square = weight.shape[2] == weight.shape[3] and weight.shape[2] >= _PART
@@ -96,17 +98,17 @@ class _Depthwise(torch.autograd.Function):
     def backward(context: Any, *gradients: torch.Tensor) -> Any:  # noqa: ANN401
         (gradient,) = gradients
         images, weight = context.saved_tensors
-        wanted = context.needs_input_grad
+        needed = context.needs_input_grad
         with torch.autocast("cpu", enabled=False):
             to_images = to_weight = to_bias = None
-            if wanted[0]:
+            if needed[0]:
                 kind = images.dtype if context.stride == (1, 1) else torch.float32
                 to_images = _backward(
                     gradient.to(kind), images.to(kind), weight.to(kind), context, 0
                 ).to(images.dtype)
-            if wanted[1]:
+            if needed[1]:
                 to_weight = _to_weight(gradient, images, weight, context)
-            if context.bias and wanted[2]:
+            if context.bias and needed[2]:
                 to_bias = gradient.sum((0, 2, 3), dtype=weight.dtype)
         return to_images, to_weight, to_bias, None, None
 
@@ -118,7 +120,7 @@ def _backward(
     context: Any,  # noqa: ANN401
     which: int,
 ) -> torch.Tensor:
-    found: tuple[torch.Tensor, ...] = torch.ops.aten.convolution_backward(
+    gradients: tuple[torch.Tensor, ...] = torch.ops.aten.convolution_backward(
         gradient,
         images,
         weight,
@@ -131,7 +133,7 @@ def _backward(
         len(weight),
         [which == 0, which == 1, False],
     )
-    return found[which]
+    return gradients[which]
 
 
 def _to_weight(
@@ -140,25 +142,25 @@ def _to_weight(
     weight: torch.Tensor,
     context: Any,  # noqa: ANN401
 ) -> torch.Tensor:
-    """Return the gradient of the weight, from that of its 3 x 3 parts."""
+    """Return the gradient of the weight, assembled from its 3 x 3 parts."""
     down, across = context.padding
     padded = torch.nn.functional.pad(images, (across, across, down, down))
     size = [
         step * (places - 1) + _PART
         for step, places in zip(context.stride, gradient.shape[2:], strict=True)
     ]
-    found = torch.empty_like(weight)
+    result = torch.empty_like(weight)
     part = weight[:, :, :_PART, :_PART].to(images.dtype).contiguous()
     for row, column in product(_starts(weight.shape[2]), repeat=2):
         seen = padded[:, :, row : row + size[0], column : column + size[1]]
         seen = seen.contiguous(memory_format=torch.channels_last)
-        found[:, :, row : row + _PART, column : column + _PART] = _backward(
+        result[:, :, row : row + _PART, column : column + _PART] = _backward(
             gradient, seen, part, context, 1
         )
-    return found
+    return result
 
 
 def _starts(kernel: int) -> Iterator[int]:
-    """Yield where parts begin that cover a kernel; the last ones may overlap."""
+    """Yield the starts of parts that cover a kernel; the last two may overlap."""
     yield from range(0, kernel - _PART, _PART)
     yield kernel - _PART

@@ -1,4 +1,4 @@
-"""What is trained: a base, or nothing, and a linear classifier on its normalised features."""
+"""The trained model: a base and a linear classifier on its normalised features."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LEVELS = 5  # of learning rates, from the first trained layer to the last
 
 
 class Classifier(torch.nn.Module):
-    """A base and a linear layer on its features at norm 1, as the heads have them.
+    """A base and a linear layer on its features at norm 1, as heads use them.
 
     Args:
-        base: from what batches hold to ``(n, d)`` features.
+        base: maps a batch's inputs to ``(n, d)`` features.
         weight: ``(k, d)``, where the linear layer starts: the trained logistic regression
             (LP-FT: Kumar et al., *Fine-Tuning can Distort Pretrained Features*, 2022).
         bias: ``(k,)``.
@@ -40,7 +40,7 @@ class Classifier(torch.nn.Module):
 
 
 class Features(torch.nn.Module):
-    """The base of ``head`` mode: stored features are what they are."""
+    """The base of ``head`` mode: stored features, unchanged."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return them in float32."""
@@ -48,7 +48,7 @@ class Features(torch.nn.Module):
 
 
 class Pixels(torch.nn.Module):
-    """The base of ``all`` mode: normalise pixels from 0 to 1, then the whole network."""
+    """The base of ``all`` mode: normalises pixels from 0 to 1, then runs the whole network."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -63,13 +63,13 @@ class Pixels(torch.nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return ``(n, d)`` features."""
-        given = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        features: torch.Tensor = self.features(given)
+        images = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        features: torch.Tensor = self.features(images)
         return features
 
 
 def freeze_norms(model: torch.nn.Module) -> None:
-    """Keep the statistics of batch normalisation as they are; weights may still learn."""
+    """Fix the statistics of batch normalisation; its weights are still trained."""
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval()
@@ -86,13 +86,13 @@ def groups(
         model: the classifier.
         lr: of the last layer of the base.
         head_lr: of the linear layer.
-        depth_decay: share of ``lr`` that the first trained layer has.
+        depth_decay: the first trained layer learns at this share of ``lr``.
     """
     base = [p for p in model.base.parameters() if p.requires_grad]
     levels: dict[int, list[torch.nn.Parameter]] = {}
-    for at, parameter in enumerate(base):
-        levels.setdefault(_LEVELS * at // len(base), []).append(parameter)
-    found: list[dict[str, object]] = [
+    for index, parameter in enumerate(base):
+        levels.setdefault(_LEVELS * index // len(base), []).append(parameter)
+    layers: list[dict[str, object]] = [
         {
             "params": parameters,
             "lr": lr * depth_decay ** (1 - (level + 1) / _LEVELS),
@@ -100,15 +100,15 @@ def groups(
         }
         for level, parameters in levels.items()
     ]
-    return [*found, {"params": list(model.head.parameters()), "lr": head_lr, "weight_decay": 0.0}]
+    return [*layers, {"params": list(model.head.parameters()), "lr": head_lr, "weight_decay": 0.0}]
 
 
 class Anchor:
-    """Draws the base's weights back to where they started, after every step.
+    """Pulls the base's weights towards their start, after every step.
 
     L2-SP (Li et al., *Explicit Inductive Bias for Transfer Learning with Convolutional Networks*,
-    2018), with the penalty decoupled from the gradient as AdamW does it: a step gives back the
-    share ``lr × decay`` of the distance. Biases and norms are left alone.
+    2018), with the penalty decoupled from the gradient as in AdamW: a step removes the share
+    ``lr × decay`` of the distance. Biases and norms are not pulled.
     """
 
     def __init__(self, model: Classifier, optimizer: torch.optim.Optimizer, decay: float) -> None:
@@ -121,8 +121,8 @@ class Anchor:
 
     @torch.no_grad()
     def pull(self) -> None:
-        """Give back the share of this step."""
-        # The groups are other ones once a checkpoint was loaded.
+        """Remove this step's share of the distance."""
+        # Loading a checkpoint replaces the groups.
         for group, (weights, starts) in zip(self._optimizer.param_groups, self._pairs, strict=True):
             share = float(group["lr"]) * self._decay
             for weight, start in zip(weights, starts, strict=True):

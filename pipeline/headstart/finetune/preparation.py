@@ -26,7 +26,8 @@ from headstart.finetune.views import Augment
 from headstart.heads.folds import divisions
 from headstart.heads.linear import coefficients
 from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import FittedHead, TrainingSet
+from headstart.heads.search import FittedHead
+from headstart.heads.training_set import TrainingSet
 
 ACTIVATIONS = "activations.h5"
 

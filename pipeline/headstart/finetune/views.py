@@ -1,4 +1,4 @@
-"""Augmented views of an image: torchvision's random crop, flip and colour, drawn by a seed."""
+"""Augmented views of an image: torchvision's random crop, flip and colour, from a seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headstart.core.records import Preprocess
 from headstart.core.torchvision_import import import_torchvision
 from headstart.datasets import images
 
-SCALE = (0.5, 1.0)  # share of the image's area that a crop shows
+SCALE = (0.5, 1.0)  # share of the image's area in a crop
 RATIO = (0.8, 1.25)
 COLOUR = 0.2  # of brightness, contrast and saturation, at most
 VERSION = 1  # of this recipe; part of an activation store's identity
@@ -22,11 +22,11 @@ _DRAWING = threading.Lock()  # torchvision draws from torch's one generator
 
 
 class Augment:
-    """Makes views; threads may share one.
+    """Computes views; threads may share an instance.
 
     Args:
-        preprocess: the backbone's, whose crop size and interpolation views have too.
-        seed: the same seed, bytes and number of a view give the same view.
+        preprocess: of the backbone; views share its crop size and interpolation.
+        seed: equal seed, image bytes and view number give equal views.
     """
 
     def __init__(self, preprocess: Preprocess, seed: int) -> None:
@@ -45,7 +45,7 @@ class Augment:
         """Return view 0: the crop that the backbone is evaluated on.
 
         Raises:
-            ImageError: the bytes are no usable image.
+            ImageError: the image cannot be used.
         """
         return images.decode(data, self._preprocess)
 
@@ -53,7 +53,7 @@ class Augment:
         """Return the image that `view` takes crops of.
 
         Raises:
-            ImageError: the bytes are no usable image.
+            ImageError: the image cannot be used.
         """
         return images.decode_whole(data, self._preprocess)
 
@@ -65,7 +65,7 @@ class Augment:
             sha256: of the image's bytes.
             number: which view; above 0.
         """
-        # A copy, because torch wants memory that it may write to, and some images forbid it.
+        # A copy, because torch needs writable memory, and some images are read-only.
         image = torch.from_numpy(whole.copy()).permute(2, 0, 1)
         word = f"{self._seed} {number} {sha256.hex()}".encode()
         seed = int.from_bytes(hashlib.blake2b(word, digest_size=7).digest(), "little")

@@ -1,37 +1,118 @@
-"""The families of heads, by name. Sole owner of scikit-learn, which loads when a search runs."""
+"""The families of heads, by name.
+
+`register` adds one. Families load when they are first asked for, so that their names and titles
+cost no import of numpy or scikit-learn.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from headstart.core.errors import InputError, one_line
-from headstart.heads.knn import NearestNeighboursHead
-from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import Family
-from headstart.heads.svm import LinearSVMHead, RbfSVMHead
 
-_FAMILIES: tuple[Family, ...] = (
-    LogisticRegressionHead(),
-    LinearSVMHead(),
-    RbfSVMHead(),
-    NearestNeighboursHead(),
-)
-HEADS: dict[str, Family] = {family.name: family for family in _FAMILIES}
+if TYPE_CHECKING:
+    from headstart.heads.family import Family
+
+# Name, then module and class. Their order is that of ties: simple models first.
+_BUILT_IN = {
+    "logistic-regression": ("logistic", "LogisticRegressionHead"),
+    "linear-svm": ("svm", "LinearSVMHead"),
+    "rbf-svm": ("svm", "RbfSVMHead"),
+    "knn": ("knn", "NearestNeighboursHead"),
+}
+
+
+class _Registry(Mapping[str, "Family"]):
+    """The families by name; those of this package are imported on first use."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Family] = {}
+        self._names = dict.fromkeys(_BUILT_IN)
+
+    def __getitem__(self, name: str) -> Family:
+        if name not in self._loaded:
+            module, kind = _BUILT_IN[name]
+            self._loaded[name] = getattr(importlib.import_module(f"{__name__}.{module}"), kind)()
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def add(self, family: Family) -> None:
+        self._loaded[family.name] = family
+        self._names[family.name] = None
+
+    def remove(self, name: str) -> None:
+        del self._loaded[name], self._names[name]
+
+
+HEADS = _Registry()
+
+
+def register(family: Family) -> None:
+    """Add a family of heads, which `train-heads` and `CompareConfig` then know by its name.
+
+    Raises:
+        InputError: there is a family of that name.
+    """
+    if family.name in HEADS:
+        raise InputError(f"a head named {one_line(family.name)} exists; choose another name")
+    HEADS.add(family)
+
+
+def unregister(name: str) -> None:
+    """Remove a family that `register` added."""
+    HEADS.remove(name)
+
+
+def default_heads() -> tuple[str, ...]:
+    """Return the names of the heads that are trained unless the user chooses."""
+    return tuple(HEADS)
 
 
 def by_name(names: Iterable[str]) -> list[Family]:
-    """Return the families with these names, in the order given, each once.
+    """Return the families with these names, in this order, each once.
 
     Raises:
         InputError: a name is unknown, or there is none.
     """
-    chosen = list(dict.fromkeys(names))
-    if not chosen:
+    check_names(names := list(names))
+    return [HEADS[name] for name in dict.fromkeys(names)]
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Check the names of heads without loading any.
+
+    Raises:
+        InputError: a name is unknown, or there is none.
+    """
+    names = list(names)
+    if not names:
         raise InputError(f"no head was named; choose among {', '.join(HEADS)}")
-    for name in chosen:
+    for name in names:
         if name not in HEADS:
             near = difflib.get_close_matches(name, HEADS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"choose among {', '.join(HEADS)}"
             raise InputError(f"there is no head named {one_line(name)}; {hint}")
-    return [HEADS[name] for name in chosen]
+
+
+def to_onnx(name: str, estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+    """Convert a fitted head as its family does; one without a family as skl2onnx does.
+
+    Returns:
+        A graph from ``X``, ``(n, dim) float32``, whose last output is the scores, ``(n, k)``.
+
+    Raises:
+        HeadstartError: the head cannot be converted.
+    """
+    if name in HEADS:
+        return HEADS[name].to_onnx(estimator, dim)
+    from headstart.heads.onnx_graphs import stock
+
+    return stock.convert(estimator, dim)

@@ -1,4 +1,4 @@
-"""What can be had without a backbone; a head that does not beat these has learnt nothing."""
+"""Baselines without a backbone; a head that does not beat them has learnt nothing."""
 
 from __future__ import annotations
 
@@ -12,20 +12,15 @@ from numpy.typing import NDArray
 from headstart.core.parallel.blas import run_parallel
 from headstart.heads import sampling
 from headstart.heads.scoring import accuracy
-from headstart.heads.search import (
-    Candidate,
-    FittedHead,
-    TrainingSet,
-    class_probabilities,
-    finish,
-)
+from headstart.heads.search import Candidate, FittedHead, class_probabilities, finish
+from headstart.heads.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MAX_ITER = 500
 SAMPLED = 20_000  # rows of a store on disk that raw pixels are fitted on
-FOLD_BYTES = 2e9  # what the folds' pixels may take together
+FOLD_BYTES = 2e9  # memory for the pixels of all folds
 
 
 @dataclass(frozen=True)
@@ -33,6 +28,7 @@ class MostFrequentClass:
     """Always the most frequent class, with the classes' shares as probabilities."""
 
     name: str = "most-frequent"
+    title: str = "most frequent class"
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Score it on every fold and fit it; see `Family`."""
@@ -53,9 +49,7 @@ class MostFrequentClass:
         ]
         model = DummyClassifier(strategy="prior").fit(data.features, data.labels)
         out_of_fold = data.gather(parts).astype(np.float64)
-        return finish(
-            self.name, [Candidate({}, scores)], lambda _: (model, out_of_fold), data, started
-        )
+        return finish(self, [Candidate({}, scores)], lambda _: (model, out_of_fold), data, started)
 
 
 @dataclass(frozen=True)
@@ -66,26 +60,25 @@ class RawPixels:
     pixels.
 
     Attributes:
-        name: how users spell it.
         components: how many principal components are kept at most.
         c_grid: inverse strengths of the L2 penalty, ascending.
     """
 
     name: str = "raw-pixels"
+    title: str = "raw pixels"
     components: int = 100
     c_grid: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Score every C on every fold, choose and refit; see `Family`.
 
-        Args:
-            data: its features are the images' pixels, ``(n, 3072)``, from 0 to 1.
+        The features are the images' pixels, ``(n, 3072)``, from 0 to 1.
         """
         started = time.perf_counter()
         if data.streamed:
             return sampling.on_part(self.search, data, SAMPLED)
         kept = min(self.components, data.features.shape[1], *(len(fit) for fit, _ in data.folds))
-        # Each fold at work holds its rows twice.
+        # Each fold in progress needs its rows twice.
         at_once = int(max(1, min(data.workers, FOLD_BYTES // (2 * data.features.nbytes))))
         folds = run_parallel(lambda fold: self._predict(data, *fold, kept), data.folds, at_once)
         true = [data.labels[held_out] for _, held_out in data.folds]
@@ -109,7 +102,7 @@ class RawPixels:
             return model.fit(data.features, data.labels), best.outputs.astype(np.float64)
 
         with _blank_images_allowed():
-            return finish(self.name, candidates, fit, data, started)
+            return finish(self, candidates, fit, data, started)
 
     def _predict(
         self,
@@ -118,7 +111,7 @@ class RawPixels:
         held_out: NDArray[np.intp],
         components: int,
     ) -> list[NDArray[np.float64]]:
-        """Return the probabilities on one fold for each C; the components are found once."""
+        """Return the probabilities on one fold for each C, from the same components."""
         reduction = _reduction(components, data.seed)
         with _blank_images_allowed():
             inside = reduction.fit_transform(data.features[fit])

@@ -1,4 +1,4 @@
-"""Probabilities from scores: one sigmoid, fitted on what the folds' models say of unseen rows.
+"""Probabilities from scores: one sigmoid, fitted on out-of-fold scores.
 
 Each class gets ``sigmoid(slope * score - offset)``, normalised over the classes (Platt,
 *Probabilistic Outputs for Support Vector Machines*, 1999), with one slope and one offset for all
@@ -12,9 +12,9 @@ and with a temperature alone: linear SVM 0.51, 0.53, 0.51; RBF SVM 0.46, 0.48, 0
 neighbours) 0.48 to 0.51, 0.45 to 0.50, 0.58 to 1.56. The sigmoids for each class changed up to 4 %
 of kNN's labels.
 
-The result is a stock `sklearn.calibration.CalibratedClassifierCV` with ``ensemble=False``, but the
-scores come from the search, which has them already, instead of being worked out again; and no fold
-needs images of every class.
+The result is a stock `sklearn.calibration.CalibratedClassifierCV` with ``ensemble=False``. Its own
+``fit`` would compute the out-of-fold scores again, needs images of every class in every fold and
+fits a sigmoid for each class, so the fitted parts are set here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.heads.search import TrainingSet
+from headstart.heads.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 MAX_CELLS = 2_000_000  # pairs of image and class: plenty for a slope and an offset
 OFFSETS = (-4.0, 20.0)  # exp(-20) below a pure temperature; more would strain float32
 SLOPES = (-3.0, 6.0)  # logarithms
+
+
+class Sigmoid(NamedTuple):
+    """The sigmoid that all classes share."""
+
+    slope: float
+    offset: float
 
 
 def calibrate(
@@ -47,50 +54,18 @@ def calibrate(
 
     Returns:
         A stock ``CalibratedClassifierCV``, fitted, and the calibrated out-of-fold probabilities
-        ``(n, n_classes)``.
+        ``(n, n_classes)``, NaN in rows where the scores are.
     """
-    # Between two classes, where the classifier changes its mind: there must be probability 1/2.
+    # Between two classes, the score at which the classifier changes its answer must give 1/2.
     middle = 0.0 if hasattr(classifier, "decision_function") else 0.5
-    sigmoid, probabilities = fit_sigmoid(classifier.classes_, scores, data.labels, middle)
-    return _wrap(classifier, sigmoid, data), probabilities
-
-
-class Sigmoid(NamedTuple):
-    """The sigmoid that all classes share."""
-
-    slope: float
-    offset: float
-
-    def probabilities(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probabilities of values of the classes, ``(m, k)`` both."""
-        found: NDArray[np.float64] = np.exp(_log_probabilities(values, self.slope, self.offset))
-        return found
-
-
-def fit_sigmoid(
-    known: NDArray[np.int64],
-    scores: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    middle: float,
-) -> tuple[Sigmoid, NDArray[np.float64]]:
-    """Fit the sigmoid to out-of-fold scores, and return what it makes of them.
-
-    Args:
-        known: ``(k,)`` the codes of the classes that a classifier knows.
-        scores: ``(n, n_classes)`` its scores; rows may be NaN.
-        labels: ``(n,)`` codes.
-        middle: between two classes, the score at which the classifier changes its mind.
-
-    Returns:
-        It, and probabilities ``(n, n_classes)``, NaN where the scores are.
-    """
+    codes = classifier.classes_
     seen = np.flatnonzero(np.isfinite(scores).all(axis=1))
-    values = scores[np.ix_(seen, known)].astype(np.float64)
-    sigmoid = Sigmoid(*_fit(values, np.searchsorted(known, labels[seen]), middle))
+    values = scores[np.ix_(seen, codes)].astype(np.float64)
+    sigmoid = Sigmoid(*_fit(values, np.searchsorted(codes, data.labels[seen]), middle))
     probabilities = np.full(scores.shape, np.nan)
     probabilities[seen] = 0.0
-    probabilities[np.ix_(seen, known)] = sigmoid.probabilities(values)
-    return sigmoid, probabilities
+    probabilities[np.ix_(seen, codes)] = np.exp(_log_probabilities(values, *sigmoid))
+    return _wrap(classifier, sigmoid, data), probabilities
 
 
 def _fit(
@@ -129,8 +104,8 @@ def _fit(
 
     bounds = [SLOPES, OFFSETS]
     starts = [(0.5, 2.0), (0.5, 15.0)]
-    found = [minimize(loss, x, jac=True, method="L-BFGS-B", bounds=bounds) for x in starts]
-    best = min(found, key=lambda result: float(result.fun)).x
+    minima = [minimize(loss, x, jac=True, method="L-BFGS-B", bounds=bounds) for x in starts]
+    best = min(minima, key=lambda result: float(result.fun)).x
     slope = float(np.exp(best[0])) / scale
     return slope, slope * mean + (0.0 if k == 2 else float(best[1]))
 
@@ -158,13 +133,13 @@ def _wrap(classifier: BaseEstimator, fitted: Sigmoid, data: TrainingSet) -> Base
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.model_selection import PredefinedSplit
 
-    known = classifier.classes_
+    codes = classifier.classes_
 
     class Scores(ClassifierMixin, Base):  # type: ignore[misc]
         """A classifier whose input are its scores."""
 
-        def fit(self, values: NDArray[np.float64], codes: NDArray[np.int64]) -> Scores:
-            self.classes_ = np.unique(codes)
+        def fit(self, values: NDArray[np.float64], labels: NDArray[np.int64]) -> Scores:
+            self.classes_ = np.unique(labels)
             return self
 
         def decision_function(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -172,15 +147,15 @@ def _wrap(classifier: BaseEstimator, fitted: Sigmoid, data: TrainingSet) -> Base
 
         # Never called, but a classifier has it.
         def predict(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-            codes: NDArray[np.int64] = self.classes_[values.argmax(axis=1)]
-            return codes
+            labels: NDArray[np.int64] = self.classes_[values.argmax(axis=1)]
+            return labels
 
-    # One row a class: enough for scikit-learn to make the object, whose parts are then replaced.
-    rows = np.arange(len(known))
+    # One row a class is enough for scikit-learn to build the object; its parts are then replaced.
+    rows = np.arange(len(codes))
     shell = CalibratedClassifierCV(
         Scores(), method="sigmoid", ensemble=False, cv=[(rows, rows)], n_jobs=1
     )
-    pair = shell.fit(np.eye(len(known)), known).calibrated_classifiers_[0]
+    pair = shell.fit(np.eye(len(codes)), codes).calibrated_classifiers_[0]
     pair.estimator = classifier
     for sigmoid in pair.calibrators:
         sigmoid.a_, sigmoid.b_ = -fitted.slope, fitted.offset
@@ -191,6 +166,6 @@ def _wrap(classifier: BaseEstimator, fitted: Sigmoid, data: TrainingSet) -> Base
         cv=PredefinedSplit(np.atleast_2d(data.fold)[0]),
     )
     calibrated.calibrated_classifiers_ = [pair]
-    calibrated.classes_ = known
+    calibrated.classes_ = codes
     calibrated.n_features_in_ = classifier.n_features_in_
     return calibrated

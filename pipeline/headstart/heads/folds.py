@@ -1,13 +1,47 @@
-"""Divisions of the training images, as many as are wanted: what `TrainingSet.fold` holds."""
+"""Stratified folds of the training images, once or several times: `TrainingSet.fold`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.heads.search import stratified_folds
+from headstart.core.parallel.blas import hushed
 
+MANY_GROUPS = 200_000  # with more, folds are drawn by one image of each
 NEVER = -1  # the fold of an image that every fold trains on
+
+
+def stratified_folds(
+    labels: NDArray[np.integer],
+    folds: int,
+    seed: int,
+    group: NDArray[np.integer] | None = None,
+) -> NDArray[np.int64]:
+    """Return the fold, 0 to ``folds - 1``, that holds each image out; classes are spread evenly.
+
+    Args:
+        labels: ``(n,)`` codes; every class needs at least ``folds`` images, or groups of images.
+        folds: at least 2.
+        seed: of the shuffling.
+        group: ``(n,)`` numbers, the same for images that must be in one fold; None for none. With
+            groups, classes are spread as evenly as the groups allow. scikit-learn takes minutes
+            for a million groups; with that many, each goes where its first image goes.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    if group is not None:
+        _, first, members = np.unique(group, return_index=True, return_inverse=True)
+        if len(first) == len(group):
+            group = None
+        elif len(first) > MANY_GROUPS:
+            return stratified_folds(labels[first], folds, seed)[members]
+    kind = StratifiedKFold if group is None else StratifiedGroupKFold
+    splitter = kind(folds, shuffle=True, random_state=seed)
+    fold = np.empty(len(labels), dtype=np.int64)
+    with hushed():
+        for number, (_, held_out) in enumerate(splitter.split(labels, labels, group)):
+            fold[held_out] = number
+    return fold
 
 
 def divisions(
@@ -17,22 +51,14 @@ def divisions(
     repeats: int = 1,
     group: NDArray[np.integer] | None = None,
 ) -> NDArray[np.int64]:
-    """Divide with `stratified_folds`, again and again with other seeds.
+    """Return `stratified_folds` for ``repeats`` seeds, ``(repeats, n)``.
 
-    Args:
-        labels: as there.
-        folds: as there.
-        seed: of the first division; the others have seeds drawn from it.
-        repeats: number of divisions, ``r``.
-        group: as there.
-
-    Returns:
-        ``(r, n)``.
+    The first seed is ``seed``; the others are drawn from it.
     """
     seeds = [seed, *np.random.SeedSequence([seed, folds]).generate_state(repeats - 1).tolist()]
     return np.stack([stratified_folds(labels, folds, each, group) for each in seeds])
 
 
 def predefined(held_out: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the one division ``(1, n)`` that holds these images out and trains on the others."""
+    """Return the division, ``(1, n)``, that holds these images out and trains on the others."""
     return np.where(held_out, 0, NEVER).astype(np.int64)[np.newaxis]

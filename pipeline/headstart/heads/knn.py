@@ -7,9 +7,10 @@ a stratified sample of the rows stands for all of them.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,21 +19,16 @@ from numpy.typing import NDArray
 from headstart.core.parallel.blas import run_parallel
 from headstart.heads import sampling
 from headstart.heads.calibration import calibrate
+from headstart.heads.family import Family
 from headstart.heads.scoring import accuracy
-from headstart.heads.search import (
-    MAX_GRAM_ROWS,
-    SAME_IMAGE,
-    Candidate,
-    FittedHead,
-    TrainingSet,
-    finish,
-)
+from headstart.heads.search import Candidate, FittedHead, finish
+from headstart.heads.training_set import MAX_GRAM_ROWS, SAME_IMAGE, TrainingSet
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 WEIGHTS = ("uniform", "distance")
-BLOCK = 512  # rows whose distances a thread holds at once
+BLOCK = 512  # rows that a thread computes distances of at once
 REFERENCES = 50_000  # rows of a store on disk that can be neighbours; the model file holds them
 GROUP = 16  # columns behind one minimum when the smallest of many values are sought
 CELLS = 1 << 23  # votes are counted for so many pairs of image and class at once
@@ -43,8 +39,8 @@ class Neighbours:
     """The nearest training rows of the rows that one fold holds out, nearest first.
 
     Attributes:
-        labels: ``(m, k)`` their codes.
-        closeness: ``(m, k)`` one over their distances; where some are 0, 1 for these and 0 else.
+        labels: ``(m, k)`` codes.
+        closeness: ``(m, k)`` one over the distance; where distances are 0, 1 for these and 0 else.
     """
 
     labels: NDArray[np.int64]
@@ -66,20 +62,21 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
-class NearestNeighboursHead:
+class NearestNeighboursHead(Family):
     """A vote of the k nearest training images; between rows of norm 1, Euclidean is cosine.
 
     Among equals the largest k is chosen, and plain votes rather than votes weighted by one over
     the distance. Source: Cover and Hart, *Nearest Neighbor Pattern Classification*, 1967. Votes
     are smoothed to probabilities by a sigmoid: a class without votes is improbable, not impossible.
-
-    Attributes:
-        name: how users spell it.
-        k_grid: numbers of neighbours, descending; what exceeds the rows of a fold is left out.
+    Numbers of neighbours that exceed the rows of a fold are left out.
     """
 
     name: str = "knn"
-    k_grid: tuple[int, ...] = (40, 20, 10, 5, 3, 1)
+    title: str = "kNN"
+    grid: Mapping[str, Sequence[Any]] = field(
+        default_factory=lambda: {"n_neighbors": (40, 20, 10, 5, 3, 1), "weights": WEIGHTS}
+    )
+    keeps_rows: bool = True
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Find each fold's neighbours once and score every candidate; see `Family`."""
@@ -87,17 +84,18 @@ class NearestNeighboursHead:
         if data.streamed:
             return sampling.on_part(self.search, data, REFERENCES)
         fewest = min(len(fit) for fit, _ in data.folds)
-        ks = [k for k in self.k_grid if k <= fewest] or [fewest]
-        found = [_neighbours(data, fit, held_out, max(ks)) for fit, held_out in data.folds]
+        ks = [k for k in self.grid["n_neighbors"] if k <= fewest] or [fewest]
+        nearest = [_neighbours(data, fit, held_out, max(ks)) for fit, held_out in data.folds]
 
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             k, weights = best.params["n_neighbors"], best.params["weights"]
-            parts = [near.shares(k, weights, data.n_classes) for near in found]
+            parts = [near.shares(k, weights, data.n_classes) for near in nearest]
             votes = data.gather([np.concatenate(list(part)) for part in parts])
             return self._fit(best.params, votes, data)
 
-        candidates = _scored(found, ks, data)
-        return finish(self.name, candidates, fit, data, started)
+        tried = list(itertools.product(ks, self.grid["weights"]))
+        candidates = _scored(nearest, tried, data)
+        return finish(self, candidates, fit, data, started)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Return shares of the votes; see `Family`."""
@@ -108,6 +106,12 @@ class NearestNeighboursHead:
             shares = near.shares(k, params["weights"], data.n_classes)
             answers.append(np.concatenate(list(shares)))
         return list(answers)
+
+    def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+        """Convert to a few matrix products; see `Family`."""
+        from headstart.heads.onnx_graphs import knn
+
+        return knn.convert(estimator, dim)
 
     def _fit(
         self, params: dict[str, Any], votes: NDArray[np.float32], data: TrainingSet
@@ -123,18 +127,20 @@ class NearestNeighboursHead:
         return make_pipeline(Normalizer().fit(data.features[:1]), calibrated), out_of_fold
 
 
-def _scored(found: Sequence[Neighbours], ks: Sequence[int], data: TrainingSet) -> list[Candidate]:
+def _scored(
+    nearest: Sequence[Neighbours], tried: Sequence[tuple[int, str]], data: TrainingSet
+) -> list[Candidate]:
     """Score every k and weighting on the neighbours of the rows that each fold holds out."""
 
     def evaluate(candidate: tuple[int, str]) -> Candidate:
         k, weights = candidate
         scores = tuple(
             accuracy(data.labels[held_out], _winners(near.shares(k, weights, data.n_classes)))
-            for near, (_, held_out) in zip(found, data.folds, strict=True)
+            for near, (_, held_out) in zip(nearest, data.folds, strict=True)
         )
         return Candidate({"n_neighbors": k, "weights": weights}, scores)
 
-    return run_parallel(evaluate, [(k, weights) for k in ks for weights in WEIGHTS], data.workers)
+    return run_parallel(evaluate, tried, data.workers)
 
 
 def _winners(shares: Iterator[NDArray[np.float64]]) -> NDArray[np.intp]:
@@ -173,7 +179,7 @@ def _neighbours(
 def _as_neighbours(
     labels: NDArray[np.int64], order: NDArray[np.intp], distances: NDArray[np.float32]
 ) -> Neighbours:
-    """Return what is known of neighbours, from their places and squared distances, ascending."""
+    """Return neighbours from their rows and squared distances, ascending."""
     squared = distances.astype(np.float64)
     squared[squared < SAME_IMAGE] = 0.0
     same = squared == 0.0
@@ -186,7 +192,7 @@ def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDA
     """Find the k smallest values of each row, ascending.
 
     In long rows, the k-th smallest of the minima of groups bounds the k-th smallest value from
-    above; the few values within the bound are found at memory speed, and only they are sorted.
+    above; one comparison selects the few values within the bound, and only they are sorted.
 
     Args:
         values: ``(m, n)``.
@@ -212,10 +218,10 @@ def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDA
         return _ascending(columns, np.take_along_axis(values, columns, axis=1), k)
     place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
     columns = np.zeros((m, width), np.intp)
-    found = np.full((m, width), np.inf, np.float32)
+    small = np.full((m, width), np.inf, np.float32)
     columns[row, place] = column
-    found[row, place] = values[row, column]
-    return _ascending(columns, found, k)
+    small[row, place] = values[row, column]
+    return _ascending(columns, small, k)
 
 
 def _ascending(

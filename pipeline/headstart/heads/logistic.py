@@ -4,44 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.heads import sampling
+from headstart.heads.family import Family
 from headstart.heads.principal_axes import RowSpace
 from headstart.heads.scoring import accuracy, log_loss
-from headstart.heads.search import Candidate, FittedHead, TrainingSet, climb, finish
+from headstart.heads.search import Candidate, FittedHead, climb, finish
 from headstart.heads.softmax import Problem, Solution
+from headstart.heads.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
+C_GRID = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 4, 13))
 MAX_ITER = 2000
-FEW = 4  # a part of the rows this many times smaller than all of them is solved by itself
-PROBABILITIES = 250_000_000  # held at once, 1 GB; folds are solved in turn where there are more
+FEW = 4  # a fold this many times smaller than all rows is solved by itself
+PROBABILITIES = 250_000_000  # in memory at once, 1 GB; folds are solved in turn beyond that
 
 
 @dataclass(frozen=True)
-class LogisticRegressionHead:
+class LogisticRegressionHead(Family):
     """Logistic regression with an L2 penalty.
 
     Among values of C with the same accuracy, the one with the least out-of-fold log loss is
     chosen, then the smallest. On easy data nearly every C gives the same accuracy, and the
     smallest would give probabilities that hardly differ from a coin's.
 
+    Rows of norm 1 need larger C than standardised ones; accuracy peaks between 1 and 100 on the
+    features measured so far.
+
     Attributes:
-        name: how users spell it.
-        c_grid: inverse strengths of the penalty, ascending. Rows of norm 1 want larger values than
-            standardised ones; accuracy peaks between 1 and 100 on the features measured so far.
         patience: see `headstart.heads.search.climb`.
     """
 
     name: str = "logistic-regression"
-    c_grid: tuple[float, ...] = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 4, 13))
+    title: str = "logistic regression"
+    grid: Mapping[str, Sequence[float]] = field(default_factory=lambda: {"C": C_GRID})
     patience: int | None = 2
 
     def search(self, data: TrainingSet) -> FittedHead:
@@ -49,14 +53,14 @@ class LogisticRegressionHead:
         started = time.perf_counter()
 
         def tune(part: TrainingSet) -> list[Candidate]:
-            return climb(self.c_grid, _Path(part).evaluate, self.patience)
+            return climb(self.grid["C"], _Path(part).evaluate, self.patience)
 
         start: NDArray[np.float32] | None = None  # for the final fit
 
         def settle(params: dict[str, Any]) -> list[Candidate]:
             nonlocal start
             path = _Path(data)
-            if data.streamed:  # each pass reads everything, so it should not begin from nothing
+            if data.streamed:  # each pass reads all rows, so begin close to the solution
                 path.begin(_folds_of(sampling.tuning_part(data), params["C"], data.row_space))
             candidate = path.evaluate(params["C"])
             start = path.mean() if data.streamed else None
@@ -69,15 +73,15 @@ class LogisticRegressionHead:
             return _refit(data, best.params["C"], start), probabilities
 
         candidates, best, about = sampling.search(data, tune, settle)
-        return finish(self.name, candidates, fit, data, started, about, best)
+        return finish(self, candidates, fit, data, started, about, best)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Return probabilities; see `Family`."""
         few = [FEW * len(fit) < len(data.labels) and not data.streamed for fit, _ in data.folds]
         large = data.divided([f for f, is_few in zip(data.folds, few, strict=True) if not is_few])
-        together = _together(params["C"], large)
+        others = _solved_together(params["C"], large)
         return [
-            _alone(params["C"], data, *fold) if is_few else next(together)
+            _solved_alone(params["C"], data, *fold) if is_few else next(others)
             for fold, is_few in zip(data.folds, few, strict=True)
         ]
 
@@ -98,8 +102,8 @@ class _Path:
 
     def mean(self) -> NDArray[np.float32]:
         """Return the mean of the folds' last solutions, ``(1, r + 1, k)``."""
-        found = [solution.coefficients for solution in self._solutions if solution is not None]
-        mean: NDArray[np.float32] = np.concatenate(found).mean(axis=0, keepdims=True)
+        folds = [solution.coefficients for solution in self._solutions if solution is not None]
+        mean: NDArray[np.float32] = np.concatenate(folds).mean(axis=0, keepdims=True)
         return mean
 
     def evaluate(self, c: float) -> Candidate:
@@ -120,7 +124,7 @@ class _Path:
         return Candidate({"C": c}, scores, loss=loss, outputs=data.gather(parts))
 
 
-def _together(c: float, data: TrainingSet) -> Iterator[NDArray[np.float32]]:
+def _solved_together(c: float, data: TrainingSet) -> Iterator[NDArray[np.float32]]:
     """Yield the probabilities of the rows that each fold holds out, solved all at once."""
     folds = iter(data.folds)
     for problem in _problems(data):
@@ -129,10 +133,10 @@ def _together(c: float, data: TrainingSet) -> Iterator[NDArray[np.float32]]:
             yield solved.probabilities[next(folds)[1], fold]
 
 
-def _alone(
+def _solved_alone(
     c: float, data: TrainingSet, fit: NDArray[np.intp], held_out: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """Return the probabilities of the rows held out, from going through the rows to fit on only."""
+    """Return the probabilities of the rows held out; only the rows to fit on are visited."""
     space = data.row_space
     part = dataclasses.replace(space, points=space.points[fit])
     weights = data.weights(fit)[fit, None]
@@ -163,22 +167,18 @@ def _problems(data: TrainingSet) -> list[Problem]:
 
 def _folds_of(part: TrainingSet, c: float, space: RowSpace) -> NDArray[np.float32]:
     """Solve the folds of a part of the rows, and return the coefficients in another space."""
-    found = [problem.solve(c).coefficients for problem in _problems(part)]
-    coefficients, own = np.concatenate(found), part.row_space
+    folds = [problem.solve(c).coefficients for problem in _problems(part)]
+    coefficients, own = np.concatenate(folds), part.row_space
     weights = own.axes @ coefficients[:, :-1]
     intercepts = coefficients[:, -1:] + ((space.mean - own.mean) @ weights)[:, None]
     return np.concatenate([space.axes.T @ weights, intercepts], axis=1)
 
 
 def _refit(data: TrainingSet, c: float, start: NDArray[np.float32] | None = None) -> BaseEstimator:
-    """Fit the stock pipeline on all rows, from where the shared solver ends.
+    """Fit the stock pipeline on all rows, starting from the shared solver's solution.
 
-    Of rows on disk, that is where it stays: scikit-learn would take them all into memory.
-
-    Args:
-        data: the training set.
-        c: the inverse strength of the penalty.
-        start: ``(1, r + 1, k)`` where the shared solver begins; None for zeros.
+    For rows on disk that solution stays: scikit-learn would read them all into memory. ``start``,
+    ``(1, r + 1, k)``, is where the shared solver begins; None for zeros.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -192,14 +192,14 @@ def _refit(data: TrainingSet, c: float, start: NDArray[np.float32] | None = None
     solved = solution.coefficients[0]
     coefficients = (space.axes @ solved[:-1]).T
     intercepts = solved[-1] - coefficients @ space.mean
-    known = np.unique(data.labels)
-    coefficients, intercepts = coefficients[known], intercepts[known]
-    if len(known) == 2:
+    codes = np.unique(data.labels)
+    coefficients, intercepts = coefficients[codes], intercepts[codes]
+    if len(codes) == 2:
         coefficients, intercepts = np.diff(coefficients, axis=0), np.diff(intercepts)
     model = LogisticRegression(
         C=c, max_iter=MAX_ITER, class_weight=data.class_weight, warm_start=True
     )
-    model.coef_, model.intercept_, model.classes_ = coefficients, intercepts, known
+    model.coef_, model.intercept_, model.classes_ = coefficients, intercepts, codes
     if data.streamed:
         model.n_features_in_ = len(space.axes)
         model.n_iter_ = np.array([solution.passes], np.int32)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from headstart.core.parallel.blas import run_parallel
 from headstart.core.rows import Features
 from headstart.heads.calibration import calibrate
-from headstart.heads.search import Candidate, TrainingSet
+from headstart.heads.search import Candidate
+from headstart.heads.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator

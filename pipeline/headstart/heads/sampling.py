@@ -1,9 +1,8 @@
-"""Hyper-parameters of large data, chosen on a part of the rows.
+"""Hyper-parameters of large data, chosen on a sample of the rows and scored on all of them.
 
-What they are worth is then worked out on all rows. The penalty of logistic regression is set
-against a sum over rows, so that the C which suits a part suits the whole: it is the width of a
-prior, which does not depend on how much data there will be. That of least squares does grow with
-the rows, and is chosen on all of them.
+The penalty of logistic regression is weighed against a sum over rows, so the C that suits a sample
+suits all rows: it is the width of a prior, which does not depend on how much data there is. The
+penalty of least squares grows with the rows and is chosen on all of them.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.heads.search import Candidate, FittedHead, TrainingSet, preference
+from headstart.heads.search import Candidate, FittedHead, preference
+from headstart.heads.training_set import TrainingSet
 
-ROWS = 20_000  # with more, hyper-parameters are chosen on so many
+ROWS = 20_000  # with more, hyper-parameters are chosen on a sample of this size
 
 
 def search(
@@ -26,16 +26,17 @@ def search(
     tune: Callable[[TrainingSet], Sequence[Candidate]],
     settle: Callable[[dict[str, Any]], Sequence[Candidate]],
 ) -> tuple[list[Candidate], Candidate, str]:
-    """Choose among candidates on `tuning_part`, and settle the choice on all rows.
+    """Choose among candidates on `tuning_part`, then score the choice on all rows.
 
     Args:
         data: the training set.
-        tune: returns the scored candidates of a part of it, simplest first.
+        tune: returns the scored candidates of a sample, simplest first.
         settle: given the parameters chosen there, returns candidates scored on all rows: these
-            parameters, and others that cost little once they are scored.
+            parameters, and others that cost little once these are scored.
 
     Returns:
-        The candidates, the chosen one, and what to say about it; empty if all rows were used.
+        The candidates, the chosen one, and the approximation in words; empty if all rows were
+        used.
     """
     part = tuning_part(data)
     tried = list(tune(part))
@@ -43,23 +44,24 @@ def search(
     if part is data:
         return tried, best, ""
     settled = list(settle(best.params))
-    again = [one.params for one in settled]
-    kept = [one for one in tried if one.params not in again]
+    again = [candidate.params for candidate in settled]
+    kept = [candidate for candidate in tried if candidate.params not in again]
     names = " and ".join(
         name
         for name in best.params
-        if len({one.params[name] for one in tried}) > 1 == len({params[name] for params in again})
+        if len({candidate.params[name] for candidate in tried}) > 1
+        and len({params[name] for params in again}) == 1
     )
     about = f"{names or 'parameters'} chosen on {len(part.labels):,} of the rows"
     return [*kept, *settled], min(settled, key=preference), about
 
 
 def tuning_part(data: TrainingSet) -> TrainingSet:
-    """Return all rows, or about `ROWS` in which every class and fold has its share.
+    """Return all rows, or about `ROWS` of them, stratified by class and fold.
 
-    Every class keeps as many rows as there are folds, if it has them, and a fold that trains on a
-    class goes on to do so. Rows that are always trained on, and those of a predefined validation
-    split, are drawn by themselves: a small validation split is used whole.
+    Every class keeps at least as many rows as there are folds, if it has them, so a fold that
+    trains on a class still does. Rows that are always trained on are sampled apart from those of a
+    predefined validation split: a small validation split is used whole.
     """
     return data if len(data.labels) <= ROWS else data.part(sample(data, ROWS))
 
@@ -67,25 +69,19 @@ def tuning_part(data: TrainingSet) -> TrainingSet:
 def on_part(
     search: Callable[[TrainingSet], FittedHead], data: TrainingSet, count: int
 ) -> FittedHead:
-    """Search on as many rows of a store on disk as memory holds, and say so.
+    """Search on a sample of about ``count`` rows, in memory, and say so in ``approximation``.
 
-    Args:
-        search: of a family, which will find the features in memory.
-        data: the training set.
-        count: of rows, about.
-
-    Returns:
-        What was found; the out-of-fold probabilities of other rows are NaN.
+    The out-of-fold probabilities of all other rows are NaN.
     """
     started = time.perf_counter()
     rows = sample(data, count)
-    found = search(data.part(rows))
+    head = search(data.part(rows))
     out_of_fold = np.full((len(data.labels), data.n_classes), np.nan)
-    out_of_fold[rows] = found.out_of_fold
-    how = [found.approximation] if found.approximation else []
+    out_of_fold[rows] = head.out_of_fold
+    how = [head.approximation] if head.approximation else []
     how += [f"fitted on {len(rows):,} of the rows"] if len(rows) < len(data.labels) else []
     return dataclasses.replace(
-        found,
+        head,
         out_of_fold=out_of_fold,
         approximation="; ".join(how),
         seconds=time.perf_counter() - started,
@@ -93,7 +89,7 @@ def on_part(
 
 
 def sample(data: TrainingSet, count: int) -> NDArray[np.intp]:
-    """Return about so many rows, ascending, as `tuning_part` draws them; all if there are fewer."""
+    """Return a stratified sample of about ``count`` rows, ascending; all if there are fewer."""
     divisions = np.atleast_2d(data.fold)
     always = (divisions < 0).all(axis=0)
     drawn = [
@@ -105,7 +101,7 @@ def sample(data: TrainingSet, count: int) -> NDArray[np.intp]:
 def _proportional(
     data: TrainingSet, fold: NDArray[np.int64], rows: NDArray[np.intp], count: int
 ) -> NDArray[np.intp]:
-    """Return about `count` of the rows: of each class, evenly spaced ones in the order of folds."""
+    """Return about ``count`` of the rows: of each class, evenly spaced in the order of folds."""
     if len(rows) <= count:
         return rows
     rows = np.random.default_rng(data.seed).permutation(rows)
@@ -113,7 +109,7 @@ def _proportional(
     _, counts = np.unique(data.labels[rows], return_counts=True)
     fewest = int(fold.max()) + 1
     kept = np.minimum(counts, np.maximum(np.rint(counts * (count / len(rows))), max(fewest, 2)))
-    # Both ends are kept: rows of two folds, wherever a class has two.
+    # Both ends are kept, so that a class with rows in two folds keeps both.
     places = [
         start + np.rint(np.linspace(0, of_class - 1, int(keep))).astype(np.intp)
         for start, of_class, keep in zip(np.cumsum(counts) - counts, counts, kept, strict=True)

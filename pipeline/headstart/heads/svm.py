@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,38 +14,38 @@ from numpy.typing import NDArray
 from headstart.core.parallel.blas import run_parallel
 from headstart.heads import ridge, sampling
 from headstart.heads.calibration import calibrate
+from headstart.heads.family import Family
 from headstart.heads.ovo import decide
 from headstart.heads.ridge import LeastSquares
-from headstart.heads.search import Candidate, FittedHead, TrainingSet, finish, squared_distances
+from headstart.heads.search import Candidate, FittedHead, finish
+from headstart.heads.training_set import Fold, TrainingSet, squared_distances
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
+C_GRID = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 2, 9))
 # Beyond these, `headstart.heads.ridge` stands in. libsvm's time grows with the square of the
 # rows: on 100 overlapping classes a fit on 3,200 rows takes 3.5 s of a core for a linear grid and
 # about 2 s a gamma; the linear search at 10,000 took 113 s on two cores, and that of the Gaussian
 # kernel was given up. 256 classes have 32,640 pairs, each with a machine of its own.
 MAX_ROWS = 5000
 MAX_CLASSES = 256
-# Rows of a store on disk that the Gaussian kernel is fitted on. Each is described by 2,000 numbers,
-# which takes 10 MFLOP that would be spent again in every pass.
+# Rows of a store on disk that the Gaussian kernel is fitted on: 2,000 kernel values a row take
+# 10 MFLOP, in every pass.
 SAMPLED = 50_000
-
-Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 @dataclass(frozen=True)
-class LinearSVMHead:
+class LinearSVMHead(Family):
     """A linear support vector machine, one against one; least squares for large data.
 
     Attributes:
-        name: how users spell it.
-        c_grid: costs of an error, ascending.
         alpha_grid: strengths of the penalty of least squares, descending.
     """
 
     name: str = "linear-svm"
-    c_grid: tuple[float, ...] = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 2, 9))
+    title: str = "linear SVM"
+    grid: Mapping[str, Sequence[float]] = field(default_factory=lambda: {"C": C_GRID})
     alpha_grid: tuple[float, ...] = tuple(float(f"{a:.3g}") for a in np.logspace(3, -2, 11))
 
     def search(self, data: TrainingSet) -> FittedHead:
@@ -53,16 +53,20 @@ class LinearSVMHead:
         started = time.perf_counter()
         if _is_large(data):
             return self._least_squares(data, started)
-        paths = _paths(data, [(None, fold) for fold in data.folds], self.c_grid)
+        paths = _paths(data, [(None, fold) for fold in data.folds], self.grid["C"])
         candidates = [
             _candidate({"C": c}, steps, data)
-            for c, steps in zip(self.c_grid, zip(*paths, strict=True), strict=True)
+            for c, steps in zip(self.grid["C"], zip(*paths, strict=True), strict=True)
         ]
-        return finish(self.name, candidates, lambda best: _fit(best, data), data, started)
+        return finish(self, candidates, lambda best: _fit(best, data), data, started)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Return decision values; see `Family`."""
         return _answers(params, data)
+
+    def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+        """Convert a machine to a few matrix products, least squares by skl2onnx; see `Family`."""
+        return _to_onnx(estimator, dim)
 
     def _least_squares(self, data: TrainingSet, started: float) -> FittedHead:
         machine = LeastSquares(data.rows, data)
@@ -71,11 +75,11 @@ class LinearSVMHead:
         def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
             return _after_normaliser(data, *machine.fit(best))
 
-        return finish(self.name, candidates, fit, data, started, "least squares, one against rest")
+        return finish(self, candidates, fit, data, started, "least squares, one against rest")
 
 
 @dataclass(frozen=True)
-class RbfSVMHead:
+class RbfSVMHead(Family):
     """A support vector machine with the kernel ``exp(-gamma |a - b|^2)``, one against one.
 
     Backbones differ in how close their rows lie to each other, so gamma is tried as multiples of
@@ -84,15 +88,15 @@ class RbfSVMHead:
     Nyström's description of the kernel.
 
     Attributes:
-        name: how users spell it.
-        c_grid: costs of an error, ascending.
-        gamma_multiples: ascending, in units of one over the mean squared distance.
+        grid: ``gamma`` in units of one over the mean squared distance.
         alpha_grid: strengths of the penalty of least squares, descending.
     """
 
     name: str = "rbf-svm"
-    c_grid: tuple[float, ...] = (0.5, 2.0, 8.0, 32.0)
-    gamma_multiples: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
+    title: str = "RBF SVM"
+    grid: Mapping[str, Sequence[float]] = field(
+        default_factory=lambda: {"C": (0.5, 2.0, 8.0, 32.0), "gamma": (0.25, 0.5, 1.0, 2.0)}
+    )
     alpha_grid: tuple[float, ...] = (1024.0, 256.0, 64.0, 16.0, 4.0, 1.0, 0.25, 0.0625)
 
     def search(self, data: TrainingSet) -> FittedHead:
@@ -101,11 +105,11 @@ class RbfSVMHead:
         if data.streamed:
             return sampling.on_part(self.search, data, SAMPLED)
         unit = 1.0 / _mean_squared_distance(data.rows)
-        gammas = [float(f"{multiple * unit:.3g}") for multiple in self.gamma_multiples]
+        gammas = [float(f"{multiple * unit:.3g}") for multiple in self.grid["gamma"]]
         if _is_large(data):
             return self._least_squares(data, gammas, started)
         tasks = [(gamma, fold) for gamma in gammas for fold in data.folds]
-        paths = _paths(data, tasks, self.c_grid)
+        paths = _paths(data, tasks, self.grid["C"])
         folds = len(data.folds)
         candidates = [
             _candidate(
@@ -113,14 +117,18 @@ class RbfSVMHead:
                 [path[i] for path in paths[j * folds : (j + 1) * folds]],
                 data,
             )
-            for i, c in enumerate(self.c_grid)
+            for i, c in enumerate(self.grid["C"])
             for j, gamma in enumerate(gammas)
         ]
-        return finish(self.name, candidates, lambda best: _fit(best, data), data, started)
+        return finish(self, candidates, lambda best: _fit(best, data), data, started)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Return decision values; see `Family`."""
         return _answers(params, data)
+
+    def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+        """Convert a machine to a few matrix products, least squares by skl2onnx; see `Family`."""
+        return _to_onnx(estimator, dim)
 
     def _least_squares(
         self, data: TrainingSet, gammas: Sequence[float], started: float
@@ -136,7 +144,7 @@ class RbfSVMHead:
             return list(squares.search(self.alpha_grid, rest))
 
         def tune(part: TrainingSet) -> list[Candidate]:
-            return [one for gamma in gammas for one in score(machine(part, gamma)[1], gamma)]
+            return [each for gamma in gammas for each in score(machine(part, gamma)[1], gamma)]
 
         def settle(params: dict[str, Any]) -> list[Candidate]:
             return score(final(params["gamma"])[1], params["gamma"])
@@ -149,7 +157,7 @@ class RbfSVMHead:
         landmarks = best.params["n_components"]
         how = f"Nyström, {landmarks:,} landmarks; least squares, one against rest"
         how += f"; {about}" if about else ""
-        return finish(self.name, candidates, fit, data, started, how, best)
+        return finish(self, candidates, fit, data, started, how, best)
 
 
 class Step(NamedTuple):
@@ -164,6 +172,12 @@ class Step(NamedTuple):
     accuracy: float
     values: NDArray[np.float32]
     saturated: bool
+
+
+def _to_onnx(estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+    from headstart.heads.onnx_graphs import stock, svm
+
+    return (svm if svm.supports(estimator) else stock).convert(estimator, dim)
 
 
 def _answers(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
@@ -193,9 +207,9 @@ def _candidate(params: dict[str, Any], steps: Sequence[Step], data: TrainingSet)
 def _fit(best: Candidate, data: TrainingSet) -> tuple[BaseEstimator, NDArray[np.float64]]:
     """Fit the stock pipeline on all rows, and calibrate it on the out-of-fold decision values.
 
-    The shared kernel tells the support vectors in no time. Rows that are none have coefficient 0
-    and can be left out without changing the solution, so the machine that computes its own kernel
-    gets the support vectors alone; except where its weights of classes depend on the others.
+    The shared kernel gives the support vectors quickly. All other rows have coefficient 0 and do
+    not change the solution, so the machine that computes its own kernel is fitted on the support
+    vectors alone; unless class weights depend on the other rows.
     """
     from sklearn.svm import SVC
 
@@ -219,7 +233,7 @@ def _after_normaliser(
     out_of_fold: NDArray[np.float64],
     *before: BaseEstimator,
 ) -> tuple[BaseEstimator, NDArray[np.float64]]:
-    """Put the classifier, and what comes before it, into a pipeline that takes raw features."""
+    """Return the pipeline of these steps for raw features, and the probabilities."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
 
@@ -272,11 +286,11 @@ def _step(
     n_classes: int,
     bound: float,
 ) -> Step:
-    """Score a machine on rows held out; a class that it has never seen gets the row's least."""
-    found, winners = decide(model, kernel)
+    """Score a machine on rows held out; a class it was not fitted on gets the row's least value."""
+    decisions, winners = decide(model, kernel)
     right = model.classes_[winners] == true
-    values = np.repeat(found.min(axis=1, keepdims=True), n_classes, axis=1)
-    values[:, model.classes_] = found
+    values = np.repeat(decisions.min(axis=1, keepdims=True), n_classes, axis=1)
+    values[:, model.classes_] = decisions
     saturated = bool(np.abs(model.dual_coef_).max(initial=0.0) < bound)
     return Step(float(np.mean(right)), values.astype(np.float32), saturated)
 
@@ -296,7 +310,7 @@ def _kernel(
 
 
 def _mean_squared_distance(rows: NDArray[np.float32]) -> float:
-    """Return the mean over all pairs of rows, or 1 if all are the same."""
+    """Return the mean over all pairs of rows, or 1 if all rows are equal."""
     norms = np.einsum("ij,ij->i", rows, rows).mean(dtype=np.float64)
     centre = rows.mean(axis=0, dtype=np.float64)
     mean = 2.0 * float(norms - centre @ centre)

@@ -1,8 +1,9 @@
-"""A classifier file, opened: pixels in, probabilities out. No torch and no scikit-learn."""
+"""An open classifier file: pixels in, probabilities out. Needs neither torch nor scikit-learn."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,12 @@ from headstart.models import seal
 
 @dataclass(frozen=True)
 class Answers:
-    """What a classifier says of some images.
+    """The output of a classifier for some images.
 
     Attributes:
-        probabilities: ``(n, k) float32``, in the order of `Model.classes`.
+        probabilities: ``(n, k) float32``, in the order of `Classifier.classes`.
         features: ``(n, d) float32``.
-        distance: ``(n,) float32`` cosine distance to the training images; NaN if the file knows
+        distance: ``(n,) float32`` cosine distance to the training images; NaN if the file has
             none.
     """
 
@@ -40,8 +41,8 @@ class Answers:
     distance: NDArray[np.float32]
 
 
-class Model:
-    """A classifier file that Headstart wrote, ready to predict; threads may share one.
+class Classifier:
+    """A classifier file that Headstart wrote, ready to predict; threads may share an instance.
 
     Args:
         path: the ONNX file.
@@ -49,21 +50,22 @@ class Model:
 
     Attributes:
         classes: the class names, in the order of the probabilities.
-        backbone: the backbone's description, its preprocessing included.
-        facts: what the file says of its training (JSON).
+        backbone: description of the backbone and its preprocessing.
+        facts: about the training (JSON).
         threshold: the distance beyond which an image is unlike the training set; None if the file
-            does not know.
+            has none.
 
     Raises:
-        BackboneError: the file is missing, is no classifier by Headstart, is damaged or of a newer
-            version, or gives other features on this machine than it gave where it was made.
-        RunnerError: it cannot run on the device.
+        BackboneError: the file is missing, damaged, not a classifier that Headstart wrote or of a
+            newer version, or its features on this machine differ from those at export.
+        RunnerError: the file cannot run on the device.
     """
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(self, path: str | os.PathLike[str], device: str = "cpu") -> None:
+        path = Path(path)
         if not is_file(path):
             raise BackboneError(
-                f"no model at {one_line(path)}; make one with: headstart train-heads"
+                f"no model at {one_line(path)}; train one with: headstart train-heads"
             )
         seal.check(path)
         self._runner = Runner(path, device, batch=None)
@@ -75,20 +77,20 @@ class Model:
             self.threshold = float(novelty["threshold"]) if novelty else None
         except (KeyError, TypeError, ValueError):
             raise BackboneError(
-                f"{one_line(path)} is no classifier that Headstart wrote; "
-                "make one with: headstart train-heads"
+                f"{one_line(path)} is not a classifier that Headstart wrote; "
+                "train one with: headstart train-heads"
             ) from None
         parity.check_metadata(self._runner.metadata, self._runner.embed, self.backbone.preprocess)
 
     def decode(self, data: bytes, seconds: int | None = None) -> NDArray[np.uint8]:
-        """Turn an image file's bytes into what the network takes.
+        """Decode an image file into the network's input, ``(h, w, 3) uint8``.
 
         Args:
             data: the whole file.
-            seconds: as `headstart.datasets.images.decode` takes them.
+            seconds: as for `headstart.datasets.images.decode`.
 
         Raises:
-            ImageError: the bytes are no usable image.
+            ImageError: the image cannot be used.
         """
         return images.decode(data, self.backbone.preprocess, seconds)
 
@@ -101,7 +103,7 @@ class Model:
         return self._runner.infer(PROBABILITIES, crops)
 
     def answer(self, crops: NDArray[np.uint8]) -> Answers:
-        """Return all that the file says of ``(n, h, w, 3) uint8`` images.
+        """Return probabilities, features and distances of ``(n, h, w, 3) uint8`` images.
 
         Raises:
             RunnerError: inference failed.
@@ -113,10 +115,5 @@ class Model:
 
     @property
     def batch(self) -> int:
-        """How many images one inference takes on this device."""
+        """The batch size on this device."""
         return self._runner.batch
-
-
-def load_model(path: str | Path, device: str = "cpu") -> Model:
-    """Open a classifier file that Headstart wrote; see `Model`."""
-    return Model(Path(path), device)

@@ -1,10 +1,10 @@
-"""How far an image is from everything that a classifier was trained on.
+"""How far an image is from the training images of a classifier.
 
 The distance to the k-th nearest training image, of features with norm 1 (Sun et al.,
 *Out-of-Distribution Detection with Deep Nearest Neighbors*, ICML 2022), among a bounded number of
-training images, drawn evenly from all classes. The distance beyond which an image counts as unlike
-the training set is a quantile of the training images' own distances, each to the images that do
-not belong together with it.
+training images, drawn evenly from all classes. An image beyond a threshold counts as unlike the
+training set. The threshold is a quantile of the training images' own distances, each to images
+outside its group.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from headstart.core.linalg import normalise
 from headstart.core.rows import Features
 
 NEIGHBOURS = 5
-QUANTILE = 0.99  # of 100 images like the training set, one is marked
-MAX_REFERENCE = 1_000  # training images kept; more only where there are more classes
+QUANTILE = 0.99  # 1 in 100 images like the training set is marked
+MAX_REFERENCE = 1_000  # training images kept; more only for many classes
 MAX_CALIBRATION = 10_000
 METHOD = "cosine distance to the k-th nearest training image (Sun et al., ICML 2022)"
 _BLOCK = 1024
@@ -27,13 +27,13 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class Reference:
-    """What is kept of the training images.
+    """Training images to measure distances to.
 
     Attributes:
-        rows: ``(m, d) float16`` features with norm 1, in float32's arithmetic when used.
+        rows: ``(m, d) float16`` features with norm 1; computations are in float32.
         neighbours: k.
         threshold: the cosine distance beyond which an image is unlike the training set.
-        quantile: the share of training images that are not beyond it.
+        quantile: the share of training images within it.
     """
 
     rows: NDArray[np.float16]
@@ -52,33 +52,33 @@ def learn(
     group: NDArray[np.integer],
     seed: int = 0,
 ) -> Reference | None:
-    """Choose the images to keep and calibrate the threshold.
+    """Draw the images to keep and calibrate the threshold.
 
     Args:
         features: ``(n, d)`` of the training images.
-        labels: ``(n,)`` their classes.
-        group: ``(n,)`` numbers, the same for images that belong together, such as copies.
-        seed: of the drawing.
+        labels: ``(n,)`` classes.
+        group: ``(n,)`` numbers, equal for images of a group, such as duplicates.
+        seed: of the draw.
 
     Returns:
-        None where there are too few images that do not belong together to measure anything.
+        None if all images belong to one group, so that no distance can be measured.
     """
     rng = np.random.default_rng(seed)
     kept = _draw(labels, max(MAX_REFERENCE, 2 * len(np.unique(labels))), rng)
     rows = normalise(features[kept]).astype(np.float16)
-    asked = np.arange(len(features))
-    if len(asked) > MAX_CALIBRATION:
-        asked = np.sort(rng.choice(asked, MAX_CALIBRATION, replace=False))
+    queries = np.arange(len(features))
+    if len(queries) > MAX_CALIBRATION:
+        queries = np.sort(rng.choice(queries, MAX_CALIBRATION, replace=False))
     apart = len(kept) - np.unique(group[kept], return_counts=True)[1].max()
     if apart < 1:
         return None
     neighbours = int(min(NEIGHBOURS, apart))
-    own = _distances(normalise(features[asked]), rows, neighbours, group[asked], group[kept])
+    own = _distances(normalise(features[queries]), rows, neighbours, group[queries], group[kept])
     return Reference(rows, neighbours, float(np.quantile(own, QUANTILE)), QUANTILE)
 
 
 def _draw(labels: NDArray[np.integer], limit: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Return the rows to keep: of every class its first, then of every class its second, ..."""
+    """Return the rows to keep: one of every class, then a second of every class, and so on."""
     order = rng.permutation(len(labels))
     turn = np.empty(len(labels), np.intp)
     for label in np.unique(labels):

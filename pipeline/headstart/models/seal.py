@@ -1,8 +1,8 @@
-"""The seal of a classifier file: what version it has, and that nothing in it has changed.
+"""The seal of a classifier file: its schema version, and a digest that shows any change.
 
-A line of the form ``headstart-model/SCHEMA/sha256/HEX`` among the file's metadata holds the SHA-256
-of all the file's bytes, with zeros in place of the 64 digits. It is looked at before any library
-parses the file. A seal tells damage and edits; somebody hostile can make one.
+A line ``headstart-model/SCHEMA/sha256/HEX`` in the file's metadata holds the SHA-256 of all the
+file's bytes, with zeros in place of the 64 digits. It is checked before any library parses the
+file. A seal detects damage and edits; it does not stop an attacker, who can write a valid one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from headstart.core.errors import BackboneError, one_line
 
 KEY = "headstart.seal"  # in the file's metadata; the last entry
-SCHEMA = 1  # of what a classifier file holds
+SCHEMA = 1  # of the contents of a classifier file
 
 _MARK = b"headstart-model/"
 _SEAL = re.compile(rb"headstart-model/([1-9]\d{0,5})/sha256/([0-9a-f]{64})")
@@ -27,23 +27,23 @@ def blank() -> str:
 
 
 def seal(path: Path) -> None:
-    """Fill in the digest of a file that holds a `blank` seal.
+    """Fill in the digest of a file with a `blank` seal.
 
     Raises:
-        ValueError: it holds none.
-        OSError: it cannot be read or written.
+        ValueError: the file has no seal.
+        OSError: the file cannot be read or written.
     """
     data = path.read_bytes()
-    found = _find(data)
-    if found is None:
-        raise ValueError(f"{path} holds no seal to fill in")
+    match = _find(data)
+    if match is None:
+        raise ValueError(f"{path} has no seal to fill in")
     with path.open("r+b") as file:
-        file.seek(found.start(2))
-        file.write(_digest(data, found.start(2)).encode())
+        file.seek(match.start(2))
+        file.write(_digest(data, match.start(2)).encode())
 
 
 def check(path: Path) -> None:
-    """Check that a file is a classifier by Headstart, whole and as it was written.
+    """Check that a file is a classifier that Headstart wrote, complete and unchanged.
 
     Raises:
         BackboneError: it is not, cannot be read, or was written by a newer Headstart.
@@ -53,32 +53,32 @@ def check(path: Path) -> None:
         data = path.read_bytes()
     except OSError as error:
         raise BackboneError(f"cannot read {shown}: {error.strerror}") from error
-    found = _find(data)
-    if found is None:
+    match = _find(data)
+    if match is None:
         raise BackboneError(
-            f"{shown} is no classifier that Headstart wrote, or it is cut short; copy it again, or "
-            "make one with: headstart train-heads"
+            f"{shown} is not a classifier that Headstart wrote, or it is incomplete; copy it "
+            "again, or train one with: headstart train-heads"
         )
-    if int(found[1]) > SCHEMA:
+    if int(match[1]) > SCHEMA:
         raise BackboneError(
-            f"{shown} was written by a newer Headstart (schema {int(found[1])}, this one reads "
+            f"{shown} was written by a newer Headstart (schema {int(match[1])}, this one reads "
             f"{SCHEMA}); update Headstart"
         )
-    if _digest(data, found.start(2)) != found[2].decode():
+    if _digest(data, match.start(2)) != match[2].decode():
         raise BackboneError(
-            f"{shown} is not as Headstart wrote it: its bytes do not match their digest; copy it "
-            "again, or make it anew with: headstart train-heads"
+            f"{shown} is damaged or was edited: its bytes do not match their digest; copy it "
+            "again, or train it again with: headstart train-heads"
         )
 
 
 def _find(data: bytes) -> re.Match[bytes] | None:
-    at = data.rfind(_MARK)  # the last, since class names may hold anything
-    return _SEAL.match(data, at) if at >= 0 else None
+    offset = data.rfind(_MARK)  # the last one, since class names may contain anything
+    return _SEAL.match(data, offset) if offset >= 0 else None
 
 
-def _digest(data: bytes, at: int) -> str:
+def _digest(data: bytes, offset: int) -> str:
     view = memoryview(data)
-    digest = hashlib.sha256(view[:at])
+    digest = hashlib.sha256(view[:offset])
     digest.update(b"0" * _DIGITS)
-    digest.update(view[at + _DIGITS :])
+    digest.update(view[offset + _DIGITS :])
     return digest.hexdigest()

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart.report import figures
-from headstart.report.plots import _HIT, _MISS, _MUTED, _RULE, _line, _svg, _text
+from headstart.report.svg import HIT, MISS, MUTED, RULE, Drawing, Frame, shortened
 
-_LEFT, _TOP, _WIDTH, _HEIGHT = 64, 56, 460, 320
 _LEGEND, _ROW = 540, 18
 _LONGEST = 54  # of a name, in letters as wide as capitals
 _STEPS = (1, 2, 5)  # of the logarithmic axis
@@ -22,57 +21,52 @@ def draw(document: Mapping[str, Any]) -> str:
         document: what `headstart.evaluation.backbone_choice.Chosen.to_json` returned.
     """
     tried = document["tried"]
-    axis = figures.axis([end for one in tried for end in one["interval"]])
-    ticks = _ticks([one["images_per_second"] for one in tried])
+    axis = figures.axis([bound for backbone in tried for bound in backbone["interval"]])
+    frame = Frame(64, 56, 460, 320, axis)
+    ticks = _ticks([backbone["images_per_second"] for backbone in tried])
     low, high = math.log(ticks[0]), math.log(ticks[-1])
 
     def x(speed: float) -> float:
-        return _LEFT + _WIDTH * (math.log(speed) - low) / (high - low)
+        return frame.x((math.log(speed) - low) / (high - low))
 
-    def y(accuracy: float) -> float:
-        return _TOP + _HEIGHT * (1 - (accuracy - axis.low) / (axis.high - axis.low))
-
-    title = (
+    drawing = Drawing("Accuracy against speed")
+    drawing.text(
+        12,
+        22,
         f"Accuracy against speed: {document['images']:,} images of {document['source']}, "
-        f"{document['classes']:,} classes"
+        f"{document['classes']:,} classes",
     )
-    parts = [
-        _text(12, 22, title),
-        _text(12, 40, "Cross-validated accuracy of logistic regression, with 95 % intervals; "
-              "a ring: no other one is both faster and as accurate", "start", _MUTED),
-    ]  # fmt: skip
-    for tick in axis.ticks:
-        parts += [
-            _line(_LEFT, y(tick), _LEFT + _WIDTH, y(tick), _RULE),
-            _text(_LEFT - 8, y(tick) + 4, f"{100 * tick:.0f} %", "end", _MUTED),
-        ]
+    drawing.text(
+        12,
+        40,
+        "Cross-validated accuracy of logistic regression, with 95 % intervals; "
+        "ringed: Pareto-optimal (no other is faster and at least as accurate)",
+        colour=MUTED,
+    )
+    frame.grid(drawing)
     for tick in ticks:
-        parts += [
-            _line(x(tick), _TOP, x(tick), _TOP + _HEIGHT, _RULE),
-            _text(x(tick), _TOP + _HEIGHT + 18, f"{tick:g}", "middle", _MUTED),
-        ]
-    foot = _TOP + _HEIGHT + 38
-    parts.append(
-        _text(_LEFT + _WIDTH / 2, foot, "images/s on this machine (logarithmic)", "middle", _MUTED)
+        drawing.line((x(tick), frame.top), (x(tick), frame.bottom), RULE)
+        drawing.text(x(tick), frame.bottom + 18, f"{tick:g}", "middle", MUTED)
+    foot = frame.bottom + 38
+    drawing.text(
+        frame.x(0.5), foot, "Images per second on this machine (logarithmic)", "middle", MUTED
     )
-    for number, one in enumerate(tried, 1):
-        colour = _MISS if one["verdict"] == "worse" else _HIT
-        at, height = x(one["images_per_second"]), y(one["accuracy"])
-        ends = (y(end) for end in one["interval"])
-        parts.append(_line(at, next(ends), at, next(ends), colour, 2))
-        if one["efficient"]:
-            parts.append(f'<circle cx="{at:.1f}" cy="{height:.1f}" r="12" fill="none"'
-                         f' stroke="{colour}"/>')  # fmt: skip
-        parts.append(f'<circle cx="{at:.1f}" cy="{height:.1f}" r="9" fill="{colour}"/>')
-        parts.append(_text(at, height + 4, str(number), "middle", "#fff", ' font-size="11"'))
-        row = _TOP + _ROW * number
-        name = str(one["name"])
-        words = f"{number}  {name if len(name) <= _LONGEST else name[: _LONGEST - 1] + '…'}"
-        parts.append(_text(_LEFT + _WIDTH + 24, row, words, "start", colour))
-        told = f"{100 * one['accuracy']:.1f} %, {one['images_per_second']:.0f}/s"
-        parts.append(_text(_LEFT + _WIDTH + 24 + _LEGEND, row, told, "end", _MUTED))
-    bottom = max(foot, _TOP + _ROW * len(tried)) + 18
-    return _svg(_LEFT + _WIDTH + _LEGEND + 40, bottom, "Accuracy against cost", parts)
+    for number, backbone in enumerate(tried, 1):
+        colour = MISS if backbone["verdict"] == "worse" else HIT
+        along, height = x(backbone["images_per_second"]), frame.y(backbone["accuracy"])
+        worst, best = (frame.y(bound) for bound in backbone["interval"])
+        drawing.line((along, worst), (along, best), colour, 2)
+        if backbone["efficient"]:
+            drawing.ring(along, height, colour, 12)
+        drawing.dot(along, height, colour, 9)
+        drawing.text(along, height + 4, str(number), "middle", "#fff")
+        row, left = frame.top + _ROW * number, frame.right + 24
+        name = shortened(str(backbone["name"]), _LONGEST)
+        drawing.text(left, row, f"{number}  {name}", colour=colour)
+        figure = f"{100 * backbone['accuracy']:.1f} %, {backbone['images_per_second']:.0f}/s"
+        drawing.text(left + _LEGEND, row, figure, "end", MUTED)
+    bottom = max(foot, frame.top + _ROW * len(tried)) + 18
+    return drawing.svg(frame.right + _LEGEND + 40, bottom)
 
 
 def _ticks(speeds: list[float]) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class ClassScore(NamedTuple):
-    """How one class fared; a score is None where it divides by nothing."""
+    """The scores of one class; one that divides by zero is None."""
 
     name: str
     precision: float | None
@@ -19,7 +19,7 @@ class ClassScore(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """How often one class was taken for another; ``codes`` are those of both."""
+    """How often one class was predicted as another; ``codes`` are those of both."""
 
     true: str
     predicted: str
@@ -35,8 +35,8 @@ class Axis(NamedTuple):
     high: float
     ticks: list[float]
 
-    def at(self, value: float) -> str:
-        """Return where a value lies, as a share of the plot's width; outside it, at the rim."""
+    def position(self, value: float) -> str:
+        """Return the position of a value in the plot's width; outside the axis, at the edge."""
         share = 0.05 + 0.9 * (value - self.low) / (self.high - self.low)
         return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
 
@@ -63,7 +63,7 @@ def title(results: Mapping[str, Any], name: str) -> str:
 def cells(confusion: Sequence[Sequence[int]] | Mapping[str, Any]) -> Cells:
     """Return the cells of a confusion matrix in either form of `HeadResult.confusion`."""
     if isinstance(confusion, Mapping):
-        counts = {(true, predicted): n for true, predicted, n in confusion["cells"] if n}
+        counts = {(int(true), int(answer)): n for true, answer, n in confusion["cells"] if n}
     else:
         counts = {(i, j): n for i, row in enumerate(confusion) for j, n in enumerate(row) if n}
     support: Counter[int] = Counter()
@@ -83,38 +83,38 @@ def column_sums(rows: Iterable[Sequence[int]]) -> list[int]:
     return [sum(column) for column in zip(*rows, strict=True)]
 
 
-def class_scores(classes: Sequence[str], found: Cells) -> list[ClassScore]:
+def class_scores(classes: Sequence[str], cells: Cells) -> list[ClassScore]:
     """Return precision, recall and F1 of each class."""
     return [
         ClassScore(
             name,
-            precision=_ratio(found.counts.get((i, i), 0), found.answers[i]),
-            recall=_ratio(found.counts.get((i, i), 0), found.support[i]),
-            f1=_ratio(2 * found.counts.get((i, i), 0), found.support[i] + found.answers[i]),
-            support=found.support[i],
+            precision=_ratio(cells.counts.get((i, i), 0), cells.answers[i]),
+            recall=_ratio(cells.counts.get((i, i), 0), cells.support[i]),
+            f1=_ratio(2 * cells.counts.get((i, i), 0), cells.support[i] + cells.answers[i]),
+            support=cells.support[i],
         )
         for i, name in enumerate(classes)
     ]
 
 
 def hardest(scores: Sequence[ClassScore]) -> list[ClassScore]:
-    """Return up to three classes with the lowest F1 of those that have errors."""
+    """Return up to three classes with errors, those with the lowest F1."""
     flawed = ((score.f1, i) for i, score in enumerate(scores) if score.f1 not in (None, 1.0))
     return [scores[i] for _, i in sorted(flawed)[:3]]
 
 
-def confusions(classes: Sequence[str], found: Cells) -> list[Confusion]:
-    """Return every pair that was confused, the most frequent first, then by share of the class."""
+def confusions(classes: Sequence[str], cells: Cells) -> list[Confusion]:
+    """Return every confused pair, the most frequent first, then by share of the class."""
     pairs = [
-        Confusion(classes[i], classes[j], count, found.support[i], (i, j))
-        for (i, j), count in sorted(found.counts.items())
+        Confusion(classes[i], classes[j], count, cells.support[i], (i, j))
+        for (i, j), count in sorted(cells.counts.items())
         if i != j
     ]
     return sorted(pairs, key=lambda pair: (-pair.times, pair.support))
 
 
 def axis(values: Sequence[float]) -> Axis:
-    """Return the shortest axis with at most six round ticks that holds all values in 0…1."""
+    """Return the shortest axis with at most six round ticks that spans all values in 0…1."""
     low, high = min(values), max(values)
     for step in (0.01, 0.02, 0.05, 0.1, 0.2):
         first, last = math.floor(low / step), math.ceil(high / step)
@@ -126,12 +126,12 @@ def axis(values: Sequence[float]) -> Axis:
     return Axis(min(low, ticks[0]), max(high, ticks[-1]), ticks)  # a tick may be off by an ulp
 
 
-def matrix(classes: Sequence[str], found: Cells) -> list[tuple[str, list[tuple[int, str, str]]]]:
+def matrix(classes: Sequence[str], cells: Cells) -> list[tuple[str, list[tuple[int, str, str]]]]:
     """Return each row's class and its cells: the count, the kind of cell, the share of the row."""
     table = []
     for i, name in enumerate(classes):
-        total = found.support[i] or 1
-        row = [found.counts.get((i, j), 0) for j in range(len(classes))]
+        total = cells.support[i] or 1
+        row = [cells.counts.get((i, j), 0) for j in range(len(classes))]
         kinds = [
             (count, "zero" if not count else "hit" if i == j else "miss", f"{count / total:.3f}")
             for j, count in enumerate(row)

@@ -1,4 +1,4 @@
-"""How numbers, names and facts read on the page."""
+"""How the page writes numbers, names and other values."""
 
 from __future__ import annotations
 
@@ -8,28 +8,20 @@ from datetime import datetime
 
 from headstart.core.errors import one_line
 
-_NAMES = {
-    "logistic-regression": "logistic regression",
-    "linear-svm": "linear SVM",
-    "rbf-svm": "RBF SVM",
-    "knn": "kNN",
-    "most-frequent": "most frequent class",
-    "raw-pixels": "raw pixels",
-}
 # Not printable by Python's rule, yet part of ordinary text: no-break spaces, and the joiners that
 # Persian, Indic scripts and emoji are spelled with.
 _SPACES_AND_JOINERS = "\u00a0\u202f\u200c\u200d"
 
 
 def printable(value: object) -> object:
-    """Escape what is not text in a text; the environment calls this on every expression."""
+    """Escape characters that are not printable; the templates call this on every expression."""
     if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
         return value
     return "".join(char if char in _SPACES_AND_JOINERS else one_line(char) for char in value)
 
 
 def percent(value: float | None) -> str:
-    """Return a share as a percentage, or a dash if it is unknown."""
+    """Return a share as a percentage, or a dash if it is undefined."""
     return f"{100 * value:.1f}\u202f%" if value is not None and math.isfinite(value) else "–"
 
 
@@ -39,7 +31,7 @@ def interval(ends: Sequence[float]) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with so many decimals, or a dash if it is unknown."""
+    """Return a number with this many decimals, or a dash if it is undefined."""
     if value is None or math.isnan(value):
         return "–"
     return "∞" if math.isinf(value) else f"{value:,.{digits}f}".replace("-", "−")
@@ -48,11 +40,6 @@ def number(value: float | None, digits: int = 3) -> str:
 def value(value: object) -> str:
     """Return a parameter's value."""
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def title(name: str) -> str:
-    """Return the display name of a head in results that do not hold it."""
-    return _NAMES.get(name, name)
 
 
 def label(title: str) -> str:
@@ -75,7 +62,7 @@ def moment(text: object) -> str:
 
 
 def facts(values: object) -> str:
-    """Return a JSON value from provenance as words, whatever shape it has."""
+    """Return any JSON value as words."""
     if values is None:
         return ""
     if isinstance(values, Mapping):

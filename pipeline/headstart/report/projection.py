@@ -11,41 +11,42 @@ from numpy.typing import NDArray
 from headstart.core.choices import MAPS
 from headstart.core.errors import missing_extra
 
-COMPONENTS = 50  # that t-SNE sees; the rest of an embedding is mostly noise to its neighbours
+COMPONENTS = 50  # of PCA, before t-SNE or UMAP
 PERPLEXITY = 30.0
 ITERATIONS = 500
 UMAP_NEIGHBOURS = 15
-LEAST = 8  # images; fewer have no neighbourhoods, and are shown by their principal axes
-HOW = MAPS
-EXTENT = 1e-9  # below it, all rows are the same
+LEAST = 8  # images for t-SNE or UMAP; fewer are shown by their principal axes
+EXTENT = 1e-9  # below it, all rows are equal
 
 
-def check(how: str) -> None:
-    """Make sure that a map can be made so, before anything is done that would be in vain.
+def check(method: str) -> None:
+    """Make sure that the library for a map is installed, before any work is done.
 
     Raises:
         HeadstartError: umap-learn is not installed and ``umap`` was asked for.
     """
-    if how == "umap" and find_spec("umap") is None:
+    if method == "umap" and find_spec("umap") is None:
         raise missing_extra("umap-learn", "umap")
 
 
-def project(features: NDArray[np.float32], seed: int = 0, how: str = HOW[0]) -> NDArray[np.float64]:
-    """Return a point of the plane for each row, so that neighbours stay neighbours.
+def project(
+    features: NDArray[np.float32], seed: int = 0, method: str = MAPS[0]
+) -> NDArray[np.float64]:
+    """Return a point of the plane for each row; similar rows lie close together.
 
     Rows are scaled to norm 1 and reduced by PCA, which is all of ``pca``. t-SNE (van der Maaten and
     Hinton 2008) with the Barnes-Hut approximation (van der Maaten 2014), both by scikit-learn,
     starts from the first two components; so does UMAP (McInnes, Healy and Melville 2018), by
-    umap-learn. Both run on one thread: the same rows give the same points. Distances between far
-    groups mean little.
+    umap-learn. Both run on one thread: the same rows give the same points. Large distances mean
+    little.
 
     Args:
         features: ``(n, d)``.
-        seed: of what little is random.
-        how: one of `HOW`.
+        seed: of PCA and the map.
+        method: one of `headstart.core.choices.MAPS`.
 
     Returns:
-        ``(n, 2)``, centred, the farther extent from -1 to 1.
+        ``(n, 2)``, centred, the larger extent from -1 to 1.
 
     Raises:
         HeadstartError: umap-learn is not installed and ``umap`` was asked for.
@@ -62,14 +63,14 @@ def project(features: NDArray[np.float32], seed: int = 0, how: str = HOW[0]) -> 
         return np.zeros((n, 2))
     with threadpool_limits(limits=1):
         reduced = _principal(rows, seed)
-        if n >= LEAST and how != "pca":
-            reduced = (_umap if how == "umap" else _neighbours)(reduced, seed)
+        if n >= LEAST and method != "pca":
+            reduced = (_umap if method == "umap" else _neighbours)(reduced, seed)
     points = reduced[:, :2] - (reduced[:, :2].max(axis=0) + reduced[:, :2].min(axis=0)) / 2
     return np.asarray(points / max(float(np.abs(points).max()), 1e-12))
 
 
 def _principal(rows: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Return the scores on the first principal axes, two at the least."""
+    """Return the scores on the first principal axes, at least two."""
     from sklearn.decomposition import PCA
 
     count = min(COMPONENTS, *rows.shape)

@@ -1,4 +1,4 @@
-"""The tables beside ``results.json``, and the history of a fine-tuning; other people's included."""
+"""The tables beside ``results.json``, and the history of a fine-tuning."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from headstart.core.errors import InputError, one_line
 
 ERRORS_SHOWN = 30
 HISTORY = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
-LARGEST = 1e300  # figure of a history; a NaN is none
+LARGEST = 1e300  # figure of a history
 _AGAIN = "run headstart train-heads again"
 
 Row = TypeVar("Row")
 
 
 class Answer(NamedTuple):
-    """A test image, what the best head says it is, and with which probability."""
+    """The best head's prediction for a test image, and its probability."""
 
     path: str
     true: str
@@ -30,17 +30,17 @@ class Answer(NamedTuple):
 
 
 class Suspect(NamedTuple):
-    """A training image whose label is in doubt; the score is the given label's probability."""
+    """A training image whose label is in doubt; the score is the probability of its label."""
 
     path: str
     split: str
-    given: str
-    suggested: str
+    label: str
+    suggestion: str
     score: float
 
 
-class Copy(NamedTuple):
-    """An image that occurs more than once; those of one group are copies of one another."""
+class Duplicate(NamedTuple):
+    """An image that occurs more than once; those of one group are duplicates of each other."""
 
     group: str
     path: str
@@ -65,16 +65,16 @@ def answers(rows: Iterable[Mapping[str, str]], origin: str) -> list[Answer]:
         ) from error
 
 
-def mistakes(found: Iterable[Answer]) -> list[Answer]:
-    """Return the errors made with the highest probability, most confident first."""
-    wrong = (answer for answer in found if answer.true != answer.predicted)
+def mistakes(answers: Iterable[Answer]) -> list[Answer]:
+    """Return the most confident errors, the most confident first."""
+    wrong = (answer for answer in answers if answer.true != answer.predicted)
     return heapq.nlargest(ERRORS_SHOWN, wrong, key=lambda answer: answer.probability)
 
 
 def read_answers(path: Path) -> list[Answer] | None:
     """Read ``predictions.csv``, or None if there is no such file.
 
-    The table is never held whole: it has a column a class.
+    The table is not kept in memory: it has a column per class.
     """
     with _rows(path, ("path", "true", "predicted")) as rows:
         return None if rows is None else answers(rows, one_line(path))
@@ -91,26 +91,26 @@ def read_suspects(path: Path) -> list[Suspect]:
     )
 
 
-def read_copies(path: Path) -> list[list[Copy]]:
+def read_duplicates(path: Path) -> list[list[Duplicate]]:
     """Read ``duplicates.csv`` by group.
 
-    Groups on both sides of the test come first, then those with several labels.
+    Groups in both the training and the test split come first, then those with several labels.
     """
-    found = _read(path, Copy._fields, lambda row: Copy(*(row[key] for key in Copy._fields)))
-    groups: dict[str, list[Copy]] = {}
-    for copy in found:
-        groups.setdefault(copy.group, []).append(copy)
+    columns = Duplicate._fields
+    groups: dict[str, list[Duplicate]] = {}
+    for image in _read(path, columns, lambda row: Duplicate(*(row[key] for key in columns))):
+        groups.setdefault(image.group, []).append(image)
     return sorted(groups.values(), key=lambda group: (not leaks(group), not contradict(group)))
 
 
-def leaks(group: Iterable[Copy]) -> bool:
-    """Say whether copies are among the training and among the test images."""
-    return {"train", "test"} <= {copy.used for copy in group}
+def leaks(group: Iterable[Duplicate]) -> bool:
+    """Say whether duplicates are in both the training and the test split."""
+    return {"train", "test"} <= {image.used for image in group}
 
 
-def contradict(group: Iterable[Copy]) -> bool:
-    """Say whether copies have different labels."""
-    return len({copy.label for copy in group} - {""}) > 1
+def contradict(group: Iterable[Duplicate]) -> bool:
+    """Say whether duplicates have different labels."""
+    return len({image.label for image in group} - {""}) > 1
 
 
 def read_history(path: Path) -> dict[str, list[float | None]]:
@@ -128,9 +128,11 @@ def read_history(path: Path) -> dict[str, list[float | None]]:
     if isinstance(epochs, dict):
         epochs = epochs.get("epochs", epochs.get("history"))
     if not isinstance(epochs, list) or not all(isinstance(epoch, dict) for epoch in epochs):
-        raise InputError(f"{one_line(path)} is no list of epochs; remove it or fine-tune again")
+        raise InputError(
+            f"{one_line(path)} is not a list of epochs; remove it or run headstart finetune again"
+        )
     columns: dict[str, list[float | None]] = {
-        key: [_figure(epoch.get(key)) if _known(epoch, key) else None for epoch in epochs]
+        key: [_figure(epoch.get(key)) if _measured(epoch, key) else None for epoch in epochs]
         for key in ("epoch", *HISTORY)
     }
     columns = {key: values for key, values in columns.items() if any(v is not None for v in values)}
@@ -139,8 +141,8 @@ def read_history(path: Path) -> dict[str, list[float | None]]:
     return columns
 
 
-def _known(epoch: Mapping[str, Any], key: str) -> bool:
-    """Say whether an epoch has such a figure: before the first one, nothing was trained."""
+def _measured(epoch: Mapping[str, Any], key: str) -> bool:
+    """Say whether an epoch measures this: before the first one, nothing was trained."""
     return epoch.get("epoch") != 0 or not key.startswith("train")
 
 

@@ -1,4 +1,4 @@
-"""The images that the page shows: which of them, their thumbnails and their place on the map."""
+"""The images that the page shows: which ones, their thumbnails and their position on the map."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from headstart.core.choices import MAPS
 from headstart.core.records import FeatureSet
 from headstart.datasets import images
 from headstart.datasets.images.thumbnails import thumbnail, webp
@@ -22,7 +23,7 @@ SHOWN = 5_000  # images on the page
 LARGE = 300  # of them with a thumbnail of the file itself
 SIDE = 80  # of such a thumbnail, in pixels
 COLUMNS = 64  # tiles in a row of the sheet
-PLACES = ("train", "validation", "test", "")
+SPLITS = ("train", "validation", "test", "")
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,8 @@ class Album:
     Attributes:
         document: for its script, see `make`.
         thumbnails: data URIs by path, of the images that lists show.
-        n_shown: images on the page.
-        n_images: images there are.
-        mapped: whether they have places on the map.
+        n_shown: images on the page, of ``n_images``.
+        mapped: whether they have a position on the map.
     """
 
     document: dict[str, Any]
@@ -49,46 +49,46 @@ def make(
     answers: Sequence[Answer],
     listed: Sequence[str],
     classes: Sequence[str],
-    how: str = projection.HOW[0],
+    map_method: str = MAPS[0],
 ) -> Album:
     """Choose the images, beginning with errors and what lists name; then a random sample.
 
-    The document has, for each image, ``path``, ``label`` (code, -1 unknown), ``place`` (code of
-    its split), ``answer`` (code of the best head's, -1 where it was not asked) and ``sure``, its
-    probability; and, with a store, ``x``, ``y`` and a tile of the ``sheet`` in the same order.
+    The document has, for each image, ``path``, ``label`` (code, -1 unknown), ``split`` (index
+    into `SPLITS`), ``prediction`` (code of the best head's, -1 for images not tested) and its
+    ``probability``; and, with features, ``x``, ``y`` and a tile of the ``sheet`` in the same order.
 
     Args:
-        data: the store of the best head, or None if it is gone.
-        answers: the best head's on the test images.
+        data: the features of the best head, or None if they are gone.
+        answers: the best head's predictions for the test images.
         listed: paths that the page's lists name, the most interesting first.
         classes: of the comparison.
-        how: the map is made, one of `headstart.report.projection.HOW`.
+        map_method: one of `headstart.core.choices.MAPS`.
     """
     code = {name: number for number, name in enumerate(classes)}
-    asked = {answer.path: answer for answer in answers}
+    tested = {answer.path: answer for answer in answers}
     wrong = sorted((a for a in answers if a.true != a.predicted), key=lambda a: -a.probability)
     first = [*(answer.path for answer in wrong), *listed]
-    rows = {path: row for row, path in enumerate(data.path)} if data else dict.fromkeys(asked, -1)
+    rows = {path: row for row, path in enumerate(data.path)} if data else dict.fromkeys(tested, -1)
     paths = _sample(first, list(rows))
-    at = np.array([rows[path] for path in paths], np.intp)
+    chosen = np.array([rows[path] for path in paths], np.intp)
     document: dict[str, Any] = {
         "path": [formatting.printable(path) for path in paths],
-        "label": [_label(path, rows[path], data, asked, code) for path in paths],
-        "place": [_place(path, rows[path], data, asked) for path in paths],
-        "answer": [code.get(asked[p].predicted, -1) if p in asked else -1 for p in paths],
-        "sure": [round(asked[p].probability, 3) if p in asked else None for p in paths],
+        "label": [_label(path, rows[path], data, tested, code) for path in paths],
+        "split": [_split(path, rows[path], data, tested) for path in paths],
+        "prediction": [code.get(tested[p].predicted, -1) if p in tested else -1 for p in paths],
+        "probability": [round(tested[p].probability, 3) if p in tested else None for p in paths],
     }
     thumbnails: dict[str, str] = {}
-    if data is not None and len(at):
-        points = projection.project(data.features[at], how=how)
+    if data is not None and len(chosen):
+        points = projection.project(data.features[chosen], method=map_method)
         document["x"], document["y"] = np.round(points, 4).T.tolist()
         if data.pixels is not None:
-            document["sheet"] = _sheet(data.pixels[at])
+            document["sheet"] = _sheet(data.pixels[chosen])
             document["columns"], document["side"] = COLUMNS, images.MINIATURE
-        wanted = list(dict.fromkeys(path for path in (*listed, *first) if path in rows))
-        thumbnails = dict(_thumbnails(data, {path: rows[path] for path in wanted[:LARGE]}))
-        place = {path: number for number, path in enumerate(paths)}
-        document["large"] = {str(place[p]): uri for p, uri in thumbnails.items() if p in place}
+        sharp = list(dict.fromkeys(path for path in (*listed, *first) if path in rows))
+        thumbnails = dict(_thumbnails(data, {path: rows[path] for path in sharp[:LARGE]}))
+        number = {path: i for i, path in enumerate(paths)}
+        document["large"] = {str(number[p]): uri for p, uri in thumbnails.items() if p in number}
     return Album(document, thumbnails, len(paths), len(rows), data is not None)
 
 
@@ -102,30 +102,29 @@ def script_json(document: Mapping[str, Any]) -> Markup:
 
 def _sample(first: Iterable[str], everything: list[str]) -> list[str]:
     """Return at most `SHOWN` paths: the first ones, then random others, always the same."""
-    known = set(everything)
-    chosen = list(dict.fromkeys(path for path in first if path in known))[:SHOWN]
-    held = set(chosen)
-    others = [path for path in everything if path not in held]
+    existing = set(everything)
+    chosen = dict.fromkeys([path for path in dict.fromkeys(first) if path in existing][:SHOWN])
+    others = [path for path in everything if path not in chosen]
     count = min(SHOWN - len(chosen), len(others))
     drawn = np.random.default_rng(0).choice(len(others), count, replace=False) if count else ()
     return [*chosen, *(others[number] for number in sorted(drawn))]
 
 
 def _label(
-    path: str, row: int, data: FeatureSet | None, asked: Mapping[str, Answer], code: dict[str, int]
+    path: str, row: int, data: FeatureSet | None, tested: Mapping[str, Answer], code: dict[str, int]
 ) -> int:
     if data is None:
-        return code.get(asked[path].true, -1)
+        return code.get(tested[path].true, -1)
     label = int(data.label[row])
     return code.get(data.classes[label], -1) if label >= 0 else -1
 
 
-def _place(path: str, row: int, data: FeatureSet | None, asked: Mapping[str, Answer]) -> int:
-    """Return the code of the split that an image was used in; what was not used has none."""
-    if path in asked:
-        return PLACES.index("test")
+def _split(path: str, row: int, data: FeatureSet | None, tested: Mapping[str, Answer]) -> int:
+    """Return the index of the split that an image was used in."""
+    if path in tested:
+        return SPLITS.index("test")
     split = data.split[row] if data is not None and data.label[row] >= 0 else "test"
-    return PLACES.index({"": "train", "test": ""}.get(split, split))
+    return SPLITS.index({"": "train", "test": ""}.get(split, split))
 
 
 def _sheet(pixels: NDArray[np.uint8]) -> str:
@@ -139,7 +138,7 @@ def _sheet(pixels: NDArray[np.uint8]) -> str:
 
 
 def _thumbnails(data: FeatureSet, rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """Yield thumbnails, of the file where it still is what was embedded, else of the store."""
+    """Yield thumbnails: of the file if it is unchanged since it was embedded, else of the store."""
     for path, row in rows.items():
         pixels = thumbnail(data, row, SIDE)
         if pixels is not None:

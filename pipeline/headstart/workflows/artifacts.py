@@ -22,7 +22,8 @@ from headstart.core.artifacts import (
 )
 
 if TYPE_CHECKING:
-    from headstart.core.records import Comparison, FeatureSet
+    from headstart.core.records import FeatureSet
+    from headstart.core.results import Comparison
     from headstart.evaluation.compare import Outcome
 
 __all__ = [
@@ -95,14 +96,12 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
         "images": {"train": len(train), "test": len(rows.test)},
         "inputs": comparison.provenance["inputs"],
     }
+    reference = novelty.learn(take(data.features, train), data.label[train], rows.group[train])
     agreement = bundle.bundle(
         export.locate(data.extraction["backbone"], data.model, data.weights),
-        best.head.estimator,
-        data.classes,
+        bundle.TrainedHead(best.head.estimator, data.classes, summary, reference, head.name),
         take(data.features, rows.test),
-        summary,
         folder / MODEL,
-        novelty.learn(take(data.features, train), data.label[train], rows.group[train]),
     )
     bundle.write_companions(folder, comparison)
     return f"{MODEL}: {agreement}"

@@ -123,22 +123,8 @@ def advise_finetuning(
 ) -> dict[str, Any]:
     """Predict gain, time and risk of every mode of `finetune` on these images and this machine.
 
-    Args:
-        data: the source.
-        out: folder that keeps the frozen features for later; None computes them for this alone.
-        backbone: as for `finetune`, like the other arguments.
-        weights: a weights file.
-        boundary: the last frozen layer of ``top``.
-        views: cached views of each training image.
-        epochs: at most.
-        batch_size: images a step.
-        lr: peak learning rate of the base.
-        patience: epochs without a better validation.
-        class_weight: ``balanced`` or None.
-        device: one of `core.choices.TRAINING_DEVICES`.
-        workers: threads; None means one per core.
-        seed: of everything random.
-        hooks: receives notices and progress.
+    Takes the arguments of `finetune`. With ``out``, the features of the frozen backbone are kept
+    there for a later `finetune`.
 
     Returns:
         ``modes`` (for each ``gain``, ``gain_ci``, ``accuracy``, ``seconds``, ``risk``),
@@ -234,10 +220,8 @@ def _compare(
     }
     agreement = bundle.bundle(
         tuned.backbone,
-        estimator,
-        features.classes,
+        bundle.TrainedHead(estimator, features.classes, summary),
         features.features[tuned.division.test],
-        summary,
         folder / artifacts.MODEL,
     )
     hooks.notice(f"{artifacts.MODEL}: {agreement}")

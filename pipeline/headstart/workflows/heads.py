@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def head_names() -> list[str]:
     """Return the names of the heads that there are; `train_heads` trains them all by default."""
-    from headstart.heads import HEADS
+    from headstart.heads import default_heads
 
-    return list(HEADS)
+    return list(default_heads())
 
 
 def train_heads(

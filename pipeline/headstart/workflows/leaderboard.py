@@ -48,6 +48,13 @@ def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def summaries(results: dict[str, Any]) -> list[str]:
+    """Return a line about each insight that there is something to say of."""
+    from headstart.report import sections
+
+    return sections.summaries(results)
+
+
 def columns(results: dict[str, Any]) -> list[str]:
     """Return the keys of `TITLES` to show: the backbone only where there are several."""
     return [key for key in TITLES if key != "backbone" or len(results["backbones"]) > 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -50,16 +51,21 @@ class StatusLine:
         self._title = title
         self._stream = stream
         self._shown = ""
+        self._next = 0.0  # when it may be written again
 
     def notice(self, text: str) -> None:
         """Print a line that stays."""
         self.clear()
         print(text, file=self._stream, flush=True)
 
-    def progress(self, done: int, total: int) -> None:
-        """Show how many of the images are done."""
-        share = f" ({done / total:.0%})" if total else ""
-        text = f"{self._title}: {done:,} of {total:,}{share}"
+    def progress(self, count: int, total: int) -> None:
+        """Show how many of the images are done, ten times a second at most."""
+        now = time.monotonic()
+        if now < self._next and count < total:
+            return
+        self._next = now + 0.1
+        share = f" ({count / total:.0%})" if total else ""
+        text = f"{self._title}: {count:,} of {total:,}{share}"
         print(f"\r{text.ljust(len(self._shown))}", end="", file=self._stream, flush=True)
         self._shown = text
 

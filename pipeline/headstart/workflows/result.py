@@ -19,7 +19,8 @@ from headstart.workflows.progress import showing
 if TYPE_CHECKING:
     import pandas as pd
 
-    from headstart.core.records import Comparison, FeatureSet
+    from headstart.core.records import FeatureSet
+    from headstart.core.results import Comparison
     from headstart.evaluation.compare import CompareConfig, Outcome
     from headstart.features.embed import Hooks
     from headstart.models.predict import Prediction

@@ -6,9 +6,7 @@ import json
 import pytest
 from headstart.core.records import (
     Backbone,
-    Comparison,
     Extraction,
-    HeadResult,
     Part,
     Preprocess,
     digest_of,
@@ -150,13 +148,3 @@ def test_the_order_of_keys_does_not_count_but_values_do(document):
     assert digest_of(dict(reversed(document.items()))) == digest_of(document)
     key = next(iter(document))
     assert digest_of(document | {key: document[key] + 1}) != digest_of(document)
-
-
-def test_a_comparison_becomes_json():
-    head = HeadResult("knn", {"k": 5}, 0.9, 0.01, 0.8, (0.7, 0.9), 0.8, 0.5, 1.0, "best", [[1]])
-    comparison = Comparison({}, {}, {}, [head], [], "knn", ["few images"], {})
-    document = through_json(comparison.to_json())
-    assert document["schema"] == 1
-    assert document["heads"][0]["test_accuracy_ci"] == [0.7, 0.9]
-    assert document["best"] == "knn"
-    assert set(document) == {"schema"} | {f.name for f in dataclasses.fields(Comparison)}

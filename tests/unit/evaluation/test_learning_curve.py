@@ -103,29 +103,29 @@ def curve(images=(20, 40, 80, 160, 320), held_out=200, seed=0):
 def test_the_description_says_what_doubling_brings():
     told = describe(curve(), total=400, seed=1)
     assert told == describe(curve(), total=400, seed=1)
-    assert [point["images_per_class"] for point in told["points"]] == [5, 10, 20, 40, 80]
-    for point in told["points"]:
-        low, high = point["accuracy_ci"]
-        assert low < point["accuracy"] < high
-    doubling = told["doubling"]
-    assert doubling["images"] == 800
-    low, high = doubling["accuracy_ci"]
+    assert [point.images_per_class for point in told.points] == [5, 10, 20, 40, 80]
+    for point in told.points:
+        low, high = point.accuracy_ci
+        assert low < point.accuracy < high
+    doubling = told.doubling
+    assert doubling.images == 800
+    low, high = doubling.accuracy_ci
     assert low <= 0.9 - 2.0 * 800**-0.6 <= high
-    assert doubling["gain_ci"][0] <= doubling["gain"] <= doubling["gain_ci"][1]
-    assert doubling["gain"] >= 0
+    assert doubling.gain_ci[0] <= doubling.gain <= doubling.gain_ci[1]
+    assert doubling.gain >= 0
 
 
 def test_too_few_sizes_are_shown_and_not_fitted():
     told = describe(curve(images=(20, 40, 80)), total=100, seed=0)
-    assert len(told["points"]) == 3
-    assert told["fit"] is told["doubling"] is None
+    assert len(told.points) == 3
+    assert told.fit is told.doubling is None
 
 
 def test_the_intervals_hold_the_truth_about_as_often_as_they_say():
     accuracy = 0.9 - 2.0 * np.array([20, 40, 80, 160, 320]) ** -0.6
     held = []
     for seed in range(60):
-        for at, point in enumerate(describe(curve(seed=seed), 400, seed)["points"]):
-            low, high = point["accuracy_ci"]
+        for at, point in enumerate(describe(curve(seed=seed), 400, seed).points):
+            low, high = point.accuracy_ci
             held.append(low <= accuracy[at] <= high)
     assert np.mean(held) > 0.88

@@ -44,17 +44,17 @@ def test_the_top_is_the_last_stage_and_gives_the_networks_features(name, layer):
 
 
 def test_a_boundary_that_connections_go_around_is_refused():
-    with pytest.raises(BackboneError, match=r"go around layer layer4\.0\.conv1"):
+    with pytest.raises(BackboneError, match=r"bypasses layer layer4\.0\.conv1"):
         divide(build(), "layer4.0.conv1")
 
 
 def test_a_boundary_that_does_not_exist_names_those_near():
-    with pytest.raises(BackboneError, match=r"no layer 'layer33' .*did you mean layer3"):
+    with pytest.raises(BackboneError, match=r"no layer 'layer33'.*did you mean layer3"):
         divide(build(), "layer33")
 
 
 def test_a_boundary_with_nothing_behind_it_is_refused():
-    with pytest.raises(BackboneError, match="nothing can be trained behind layer layer4"):
+    with pytest.raises(BackboneError, match="trained behind layer layer4"):
         divide(build(), "layer4")
 
 

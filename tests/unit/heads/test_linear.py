@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from headstart.heads.linear import coefficients, estimator_of
 from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import TrainingSet
+from headstart.heads.training_set import TrainingSet
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from headstart.core.errors import InputError
 from headstart.heads import HEADS, ovo
+from headstart.heads.folds import stratified_folds
 from headstart.heads.knn import GROUP, smallest
 from headstart.heads.principal_axes import RowSpace
-from headstart.heads.search import TrainingSet, stratified_folds
 from headstart.heads.softmax import Problem
+from headstart.heads.training_set import TrainingSet
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

@@ -9,7 +9,7 @@ import pytest
 from headstart.heads import HEADS, sampling, svm
 from headstart.heads.folds import divisions, predefined
 from headstart.heads.sampling import tuning_part
-from headstart.heads.search import TrainingSet
+from headstart.heads.training_set import TrainingSet
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,7 +76,7 @@ def test_the_choice_is_said_to_be_approximate_and_everything_else_is_of_all_rows
     assert (name == "rbf-svm") == ("Nyström" in head.approximation)
     assert abs(head.cv_accuracy - whole.cv_accuracy) < 0.02
     # The chosen candidate's accuracy is that of all rows, as if the grid had no other.
-    changes = {"c_grid": (head.params["C"],)} if "C" in head.params else {}
+    changes = {"grid": {"C": (head.params["C"],)}} if "C" in head.params else {}
     if changes:
         monkeypatch.setattr(sampling, "ROWS", 900)
         alone = dataclasses.replace(family, **changes).search(data)

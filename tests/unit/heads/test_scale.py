@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 from headstart.heads import HEADS, ridge, svm
+from headstart.heads.folds import stratified_folds
 from headstart.heads.ridge import LeastSquares
-from headstart.heads.search import TrainingSet, stratified_folds
+from headstart.heads.training_set import TrainingSet
 from headstart.models import bundle
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.kernel_approximation import Nystroem
@@ -89,7 +90,12 @@ def test_what_stands_in_becomes_one_onnx_file(name, k, small_limits, tmp_path, t
     head = HEADS[name].search(data)
     classes = tuple(map(str, range(k)))
     out = tmp_path / "model.onnx"
-    agreement = bundle.bundle(tiny_backbone, head.estimator, classes, data.features, {}, out)
+    agreement = bundle.bundle(
+        tiny_backbone,
+        bundle.TrainedHead(head.estimator, classes, {}, family=name),
+        data.features,
+        out,
+    )
     assert agreement.labels >= bundle.MIN_AGREEMENT
     assert agreement.max_difference <= 1e-5
 
@@ -114,7 +120,7 @@ def test_thousands_of_classes_with_two_images_each(name, monkeypatch):
     data = training_set(n=2400, k=1200, d=40, spread=0.1, folds=2)
     family = HEADS[name]
     if name == "logistic-regression":
-        family = dataclasses.replace(family, c_grid=(100.0, 1000.0))
+        family = dataclasses.replace(family, grid={"C": (100.0, 1000.0)})
     head = family.search(data)
     assert head.out_of_fold.shape == (2400, 1200)
     assert head.cv_accuracy > 0.9

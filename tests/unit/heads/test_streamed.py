@@ -11,8 +11,10 @@ import pytest
 from headstart.core.rows import StoredRows, take
 from headstart.features.store.lazy_columns import RowsOnDisk
 from headstart.heads import HEADS, knn, ridge, sampling, softmax, svm
+from headstart.heads.folds import stratified_folds
 from headstart.heads.principal_axes import RowSpace
-from headstart.heads.search import TrainingSet, class_probabilities, stratified_folds
+from headstart.heads.search import class_probabilities
+from headstart.heads.training_set import TrainingSet
 
 N, D, K = 900, 24, 4
 

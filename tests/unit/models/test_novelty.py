@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from headstart.core.linalg import normalise
 from headstart.heads import HEADS
-from headstart.heads.search import TrainingSet, stratified_folds
+from headstart.heads.folds import stratified_folds
+from headstart.heads.training_set import TrainingSet
 from headstart.models import bundle, novelty
 from headstart.models.predict import Model
 
@@ -54,7 +55,9 @@ def test_the_graph_says_what_numpy_says(tiny_backbone, tmp_path):
     estimator = HEADS["knn"].search(data).estimator
     reference = novelty.learn(features, labels, np.arange(60))
     out = tmp_path / "model.onnx"
-    bundle.bundle(tiny_backbone, estimator, ("a", "b", "c"), features, {}, out, reference)
+    bundle.bundle(
+        tiny_backbone, estimator, ("a", "b", "c"), features, {}, out, reference, family="knn"
+    )
     model = Model(out)
     images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
     answers = model.answer(images)

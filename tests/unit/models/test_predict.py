@@ -15,7 +15,7 @@ from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, ImageError, InputError, RunnerError
 from headstart.datasets.images import decode
 from headstart.models import seal as modelfile
-from headstart.models.predict import Model, Prediction, predict
+from headstart.models.predict import Model, Prediction, load_model, predict
 
 
 @pytest.fixture(scope="module")
@@ -83,18 +83,18 @@ class TestModel:
                 Model(tmp_path / name)
 
     def test_a_backbone_alone_is_no_classifier(self, tiny_backbone):
-        with pytest.raises(BackboneError, match=r"tiny.onnx is no classifier that Headstart wrot"):
+        with pytest.raises(BackboneError, match=r"tiny.onnx is not a classifier"):
             Model(tiny_backbone)
 
     @pytest.mark.parametrize("key", [METADATA, MODEL_METADATA])
     @pytest.mark.parametrize("text", ["", "{", "null", "[]", "{}", '{"classes": null}'])
     def test_a_description_that_is_none(self, rewritten, key, text):
-        with pytest.raises(BackboneError, match=r"is no (classifier|file) that Headstart wrote"):
+        with pytest.raises(BackboneError, match=r"is not a (classifier|file) that Headstart wrote"):
             Model(rewritten(key, text))
 
     def test_a_file_that_is_no_onnx(self, tmp_path):
         (tmp_path / "foreign.onnx").write_bytes(b"not ONNX")
-        with pytest.raises(BackboneError, match=r"foreign.onnx is no classifier that Headstart wr"):
+        with pytest.raises(BackboneError, match=r"foreign.onnx is not a classifier"):
             Model(tmp_path / "foreign.onnx")
 
     def test_a_description_that_does_not_fit_the_graph(self, rewritten, tiny_classifier, image):
@@ -212,3 +212,15 @@ def test_predicting_needs_no_library_of_the_training(fresh_python, tiny_classifi
         print(json.dumps([len(found), sorted(heavy & set(sys.modules))]))
     """
     assert fresh_python(script, tiny_classifier, image_folder()) == [24, []]
+
+
+def test_a_model_predicts_one_file_or_several(tiny_classifier, image_folder):
+    model = load_model(str(tiny_classifier))
+    folder = image_folder(per_class=2)
+    paths = sorted(folder.rglob("*.png"))
+    several = model.predict_paths(paths)
+    assert [prediction.path for prediction in several] == list(map(str, paths))
+    assert model.predict_paths(paths[0]) == several[:1]
+    crops = np.stack([model.decode(path.read_bytes()) for path in paths])
+    scores = [prediction.probabilities for prediction in several]
+    np.testing.assert_allclose(scores, model.predict(crops), atol=1e-6)

@@ -12,15 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories import head_result, insights, learning_curve, results_document
 from headstart import report
-from headstart.core.records import (
-    Backbone,
-    Comparison,
-    Extraction,
-    FeatureSet,
-    HeadResult,
-    Preprocess,
-)
+from headstart.core.records import FeatureSet
+from headstart.report import formatting
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\">\u2028<b>'\"&"
 CLASSES = [HOSTILE, "pants", "shirt"]
@@ -53,66 +48,22 @@ def results() -> dict[str, Any]:
     confusion = np.zeros((3, 3), int)
     for true, predicted in TEST:
         confusion[true, predicted] += 1
-    head = HeadResult(
-        name="linear-svm",
-        params={"C": 1.0},
-        cv_accuracy=0.7,
-        cv_std=0.1,
-        test_accuracy=0.5,
-        test_accuracy_ci=(0.2, 0.8),
-        macro_f1=0.5,
-        log_loss=0.6,
-        seconds=0.1,
-        verdict="best",
-        confusion=confusion.tolist(),
-        grid=[{"params": {"C": 1.0}, "cv_accuracy": 0.7, "cv_std": 0.1}],
-        backbone="tiny",
-        ece=0.1,
+    head = dataclasses.replace(
+        head_result("linear-svm", confusion.tolist(), "best", C=1.0),
         reliability={"images": [0, 6], "confidence": [None, 0.8], "accuracy": [None, 0.5]},
     )
-    backbone = Backbone(
-        **dict.fromkeys(("source", "weights_sha256", "licence", "layer", "pool"), "x"),
-        name="tiny",
-        precision="fp32",
-        dim=12,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        preprocess=Preprocess(resize=32, crop=32),
-    )
-    split = dict.fromkeys(CLASSES, 8)
-    point = {"images_per_class": 3, "accuracy": 0.6, "accuracy_ci": [0.5, 0.7]}
-    curve = {
-        "head": "linear-svm",
-        "backbone": "tiny",
-        "points": [point | {"images": 8}, point | {"images": 16}],
-        "fit": None,
-        "doubling": None,
-    }
-    words = dict.fromkeys(("tuned_on", "scoring", "interval", "test_split"), "x")
-    comparison = Comparison(
-        dataset={
-            "name": HOSTILE,
-            "classes": CLASSES,
-            "images": {"train": split, "test": dict.fromkeys(CLASSES, 2)},
-            "n_images": 30,
-            "failures": 1,
-            "failure_reasons": {HOSTILE: 1},
-            "test_split": "predefined",
-        },
-        extraction={"digest": "d" * 64, "document": Extraction(backbone).to_json()},
-        protocol={"folds": 2, "repeats": 1, "seed": 0, "n_train": 24, "n_test": 6}
-        | words
-        | {"validation": "cv"},
+    document = results_document(
+        CLASSES,
+        confusion.tolist(),
         heads=[head],
         baselines=[],
-        best="linear-svm",
         warnings=[HOSTILE],
-        provenance={"command": HOSTILE},
-        best_backbone="tiny",
-        backbones=[{"backbone": "tiny", "scores": {}}],
-        insights={"learning_curve": curve},
+        insights=insights(learning_curve([8, 16])),
     )
-    return json.loads(json.dumps(comparison.to_json()))
+    document["extraction"]["digest"] = feature_set().digest
+    document["dataset"] |= {"name": HOSTILE, "failures": 1, "failure_reasons": {HOSTILE: 1}}
+    document["provenance"]["command"] = HOSTILE
+    return json.loads(json.dumps(document))
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +133,7 @@ def test_a_cell_of_the_matrix_opens_its_images(page, how):
     cell.focus()
     page.keyboard.press("Enter") if how == "keyboard" else cell.click()
     paths = page.locator("#gallery li .path").all_inner_texts()
-    shown = [str(report.words.printable(f"{HOSTILE}{N_TRAIN + i}.png")) for i in (1, 2)]
+    shown = [str(formatting.printable(f"{HOSTILE}{N_TRAIN + i}.png")) for i in (1, 2)]
     assert sorted(paths) == sorted(shown)
     greys = page.eval_on_selector_all(
         "#gallery li img",
@@ -207,7 +158,7 @@ def test_pointing_at_the_map_shows_the_image(page):
     assert page.locator("#seen img, #seen canvas").count() == 1
 
 
-@pytest.mark.parametrize(("colour", "groups"), [("split", 2), ("answer", 3), ("class", 3)])
+@pytest.mark.parametrize(("colour", "groups"), [("split", 2), ("prediction", 3), ("class", 3)])
 def test_the_map_is_coloured_by_what_was_chosen(page, colour, groups):
     page.check(f"input[name=colour][value={colour}]")
     assert page.locator("#plane .legend .traces").count() == groups
@@ -217,12 +168,12 @@ def test_hostile_texts_are_shown_and_not_run(page):
     assert page.evaluate("document.title").startswith(HOSTILE[:20])  # "owned" if it had run
     assert page.locator('img[src="x"]').count() == 0
     shown = page.locator("#labels .path").inner_text()
-    assert shown == report.words.printable(f"{HOSTILE}1.png")
+    assert shown == formatting.printable(f"{HOSTILE}1.png")
 
 
 def test_duplicates_across_the_test_are_marked(page):
-    assert page.locator("#copies .mark").all_inner_texts() == [
-        "training and test",
+    assert page.locator("#duplicates .mark").all_inner_texts() == [
+        "leakage: training and test",
         "different labels",
     ]
 
@@ -260,7 +211,7 @@ def test_without_its_store_the_page_says_so(browser, folder, tmp_path):
     opened = browser.new_page()
     opened.goto((tmp_path / "copy" / "report.html").as_uri())
     assert opened.locator("#plane").count() == 0
-    assert "was not at hand or has changed" in opened.inner_text("#data")
+    assert "is missing or has changed" in opened.inner_text("#data")
     opened.click('button[data-true="0"][data-predicted="2"]')
     assert opened.locator("#gallery li .path").count() == 2
     opened.close()

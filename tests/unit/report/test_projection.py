@@ -36,7 +36,7 @@ def test_the_first_axes_alone():
     rows = np.random.default_rng(5).normal(size=(40, 6)).astype(np.float32)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     centred = unit - unit.mean(axis=0)
-    points = project(rows, how="pca")
+    points = project(rows, method="pca")
     axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
     expected = centred @ axes.T
     for axis in range(2):
@@ -49,8 +49,8 @@ def test_umap_keeps_groups_together_and_repeats():
     rng = np.random.default_rng(6)
     label = np.repeat(np.arange(3), 30)
     rows = (rng.normal(size=(3, 16))[label] * 4 + rng.normal(size=(90, 16))).astype(np.float32)
-    points = project(rows, how="umap")
-    assert np.array_equal(points, project(rows, how="umap"))
+    points = project(rows, method="umap")
+    assert np.array_equal(points, project(rows, method="umap"))
     distance = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(distance, np.inf)
     assert (label[distance.argmin(axis=1)] == label).mean() > 0.95

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from headstart.core.records import Comparison
+from headstart.core.results import Comparison
 from headstart.report import write_plots, write_report
 from headstart.report.upgrade import upgrade
 

@@ -42,7 +42,7 @@ from headstart.core.records import ImageRef, Listing, Preprocess, digest_of
 from headstart.datasets import images
 from headstart.heads.folds import divisions
 from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import TrainingSet
+from headstart.heads.training_set import TrainingSet
 
 CALIBRATION = 64  # images
 MEASURED = 1000  # images, other ones where there are enough

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headstart.core.errors import InputError, one_line
 from headstart.evaluation.splits import Rules
-from headstart.heads import HEADS, by_name
+from headstart.heads import check_names, default_heads
 
 BALANCED = "balanced"
 
@@ -24,7 +24,7 @@ class CompareConfig(Rules):
         workers: number of threads, None for one a core; it does not change the results.
     """
 
-    heads: tuple[str, ...] = tuple(HEADS)
+    heads: tuple[str, ...] = field(default_factory=default_heads)
     class_weight: str | None = None
     near_duplicates: bool = True
     workers: int | None = None
@@ -36,7 +36,7 @@ class CompareConfig(Rules):
             InputError: a name is unknown or a number out of range.
         """
         super().__post_init__()
-        by_name(self.heads)
+        check_names(self.heads)
         if self.class_weight not in (None, BALANCED):
             raise InputError(
                 f"the class weight cannot be {one_line(self.class_weight)}; it is {BALANCED} or"

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.records import Comparison, FeatureSet
+from headstart.core.records import FeatureSet
+from headstart.core.results import Comparison
 from headstart.core.rows import take
 from headstart.evaluation.compare.alignment import align, backbone_names
 from headstart.evaluation.compare.config import CompareConfig
@@ -59,6 +60,7 @@ def compare_tuned(
     protocol = outcome.protocol
     head = FittedHead(
         name=NAME,
+        title="fine-tuned network",
         params=facts,
         cv_accuracy=validation,
         cv_std=0.0,
@@ -66,6 +68,7 @@ def compare_tuned(
         estimator=estimator,
         seconds=seconds,
         out_of_fold=np.empty((0, len(first.classes))),
+        n_rows=len(protocol.train),
     )
     answers: NDArray[np.float64] = class_probabilities(
         estimator, take(second.features, protocol.test), len(first.classes)

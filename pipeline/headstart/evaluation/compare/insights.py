@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import one_line
 from headstart.core.records import FeatureSet
+from headstart.core.results import DuplicateSummary, LabelErrorSummary, LearningCurve
 from headstart.evaluation import duplicates, label_errors, learning_curve, transferability
 from headstart.evaluation.compare.identity import is_streamed
 from headstart.evaluation.compare.scoring import Entry
@@ -21,7 +22,7 @@ from headstart.evaluation.splits import Protocol
 from headstart.evaluation.splits.wording import utf8
 from headstart.heads import HEADS, sampling
 from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import TrainingSet
+from headstart.heads.training_set import TrainingSet
 
 NEAR_DUPLICATES = "near-duplicates"
 HELD_OUT = 4_000  # images of features on disk that a draw of the learning curve is scored on
@@ -75,23 +76,25 @@ def about_duplicates(data: FeatureSet, found: Duplicates) -> list[str]:
     return warnings
 
 
-def describe_duplicates(data: FeatureSet, found: Duplicates, protocol: Protocol) -> dict[str, Any]:
+def describe_duplicates(
+    data: FeatureSet, found: Duplicates, protocol: Protocol
+) -> DuplicateSummary:
     """Return the ``insights.duplicates`` of ``results.json``."""
     rows = found.rows
     leaked = protocol.test[protocol.leaked & (found.closest[protocol.test] >= 0)]
-    return {
-        "images": len(rows),
-        "groups": len(np.unique(found.group[rows])),
-        "exact": int(found.exact.sum()),
-        "near": len(rows) - int(found.exact.sum()),
-        "rule": "the same bytes" if is_streamed(data) else duplicates.rule(data.pixels is not None),
-        "leaked_test_images": [utf8(data.path[row]) for row in leaked],
-        "label_conflicts": [
-            [utf8(data.path[a]), utf8(data.path[b])]
+    return DuplicateSummary(
+        images=len(rows),
+        groups=len(np.unique(found.group[rows])),
+        exact=int(found.exact.sum()),
+        near=len(rows) - int(found.exact.sum()),
+        rule="the same bytes" if is_streamed(data) else duplicates.rule(data.pixels is not None),
+        leaked_test_images=[utf8(data.path[row]) for row in leaked],
+        label_conflicts=[
+            (utf8(data.path[a]), utf8(data.path[b]))
             for exact in (True, False)
             for a, b in _contradictions(data, found, exact)
         ],
-    }
+    )
 
 
 def _contradictions(data: FeatureSet, found: Duplicates, exact: bool) -> list[tuple[int, int]]:
@@ -143,14 +146,14 @@ def find_label_errors(
     return Suspects(protocol.train[judged], label_errors.find(labels, second[judged]))
 
 
-def describe_label_errors(suspects: Suspects) -> dict[str, Any]:
+def describe_label_errors(suspects: Suspects) -> LabelErrorSummary:
     """Return the ``insights.label_errors`` of ``results.json``."""
-    return {
-        "images": len(suspects.rows),
-        "suspects": len(suspects.found.suspects),
-        "method": "confident learning on out-of-fold logistic regression"
+    return LabelErrorSummary(
+        images=len(suspects.rows),
+        suspects=len(suspects.found.suspects),
+        method="confident learning on out-of-fold logistic regression"
         + (", in one round" if suspects.rounds == 1 else ""),
-    }
+    )
 
 
 def _out_of_fold(
@@ -170,7 +173,7 @@ def _spared(
 # ---- more images, other backbones ----------------------------------------------------------------
 
 
-def learn_curve(training: TrainingSet, best: Entry) -> dict[str, Any]:
+def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
     """Return the ``insights.learning_curve`` of ``results.json``, for the best head."""
     family, params = HEADS[best.head.name], best.head.params
     division = np.atleast_2d(training.fold)[0]
@@ -196,8 +199,9 @@ def learn_curve(training: TrainingSet, best: Entry) -> dict[str, Any]:
     if training.streamed:
         draws = [_thinned(one, best, training.seed) for one in draws]
     curve = learning_curve.measure(draws, training.labels, answers, whole)
-    described = learning_curve.describe(curve, len(training.labels), training.seed)
-    return {"head": best.head.name, "backbone": best.backbone} | described
+    return learning_curve.describe(
+        curve, len(training.labels), training.seed, best.head.name, best.backbone
+    )
 
 
 def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:

@@ -13,7 +13,7 @@ import numpy as np
 
 from headstart.core import artifacts
 from headstart.core.files import write_text
-from headstart.core.records import Comparison
+from headstart.core.results import Comparison
 from headstart.evaluation.compare.stage import Outcome
 
 # A list of numbers, spread over lines; a text cannot look like it, since it holds no line break.

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.records import FeatureSet, HeadResult
+from headstart.core.records import FeatureSet
+from headstart.core.results import HeadResult
 from headstart.evaluation import metrics
+from headstart.heads import HEADS
 from headstart.heads.search import FittedHead
-from headstart.report import formatting
 
 LARGE_MODEL = 100  # MB that a head may add to a model file without a word
 DENSE_CLASSES = 100  # with more, a confusion matrix is written without its zeros
@@ -147,16 +148,16 @@ def rank(entry: Entry) -> float:
     return -entry.head.cv_accuracy
 
 
-def about_size(best: Entry, n_train: int) -> list[str]:
+def about_size(best: Entry) -> list[str]:
     """Return a warning if the best head keeps so many training rows that its file is large."""
-    dim = best.data.features.shape[1]
-    size = 4 * n_train * dim / 1e6
-    if best.head.name != "knn" or size < LARGE_MODEL:
+    rows, dim = best.head.n_rows, best.data.features.shape[1]
+    size = 4 * rows * dim / 1e6
+    if not HEADS[best.head.name].keeps_rows or size < LARGE_MODEL:
         return []
     return [
-        f"knn keeps every training image's features: {n_train:,} × {dim:,} values make model.onnx"
-        f" about {size:,.0f} MB larger and its predictions slower than those of any other head."
-        " Leave it out with --heads if that matters."
+        f"{best.head.name} keeps the features of its training images: {rows:,} × {dim:,} values"
+        f" make model.onnx about {size:,.0f} MB larger and predictions slower than with any other"
+        " head. Leave it out with --heads if that matters."
     ]
 
 
@@ -168,7 +169,7 @@ def _result(entry: Entry, test: HeldOut, **against: Any) -> HeadResult:  # noqa:
     without, without_ci = test.without_leakage(correct)
     return HeadResult(
         name=head.name,
-        title=formatting.title(head.name),
+        title=head.title,
         backbone=entry.backbone,
         approximation=head.approximation,
         params=head.params,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from headstart.core.errors import InputError, one_line
 from headstart.core.parallel import available_cores
 from headstart.core.parallel.blas import blas_threads
-from headstart.core.records import Comparison, FeatureSet, warning_about
+from headstart.core.records import FeatureSet, warning_about
+from headstart.core.results import Comparison, Insights, LearningCurve
 from headstart.core.rows import Features, Mapped, Pixels, StoredRows, take
 from headstart.evaluation import groups
 from headstart.evaluation.compare.alignment import align, backbone_names
@@ -55,7 +55,8 @@ from headstart.evaluation.splits.wording import class_names
 from headstart.heads import by_name
 from headstart.heads.baselines import MostFrequentClass, RawPixels
 from headstart.heads.folds import divisions, predefined
-from headstart.heads.search import FittedHead, TrainingSet, class_probabilities
+from headstart.heads.search import FittedHead, class_probabilities
+from headstart.heads.training_set import TrainingSet
 
 NAMED_GROUPS = "further images of the groups"
 
@@ -143,16 +144,16 @@ def compare(
         best=best.head.name,
         best_backbone=best.backbone,
         backbones=searched.backbones,
-        insights={
-            "duplicates": describe_duplicates(data, copies, protocol),
-            "label_errors": describe_label_errors(suspects),
-            "learning_curve": curve,
-        },
+        insights=Insights(
+            duplicates=describe_duplicates(data, copies, protocol),
+            label_errors=describe_label_errors(suspects),
+            learning_curve=curve,
+        ),
         warnings=[
             *warnings,
             *about_the_choice(heads),
             *about_perfection(heads, len(protocol.test)),
-            *about_size(best, len(protocol.train)),
+            *about_size(best),
         ],
         provenance=provenance(
             inputs_digest(stores, config, named_groups), dict(zip(names, stores, strict=True))
@@ -216,7 +217,7 @@ def _search(
     return _Searched(entries, backbones, best_training)
 
 
-def _look_closer(searched: _Searched, protocol: Protocol) -> tuple[Suspects, dict[str, Any]]:
+def _look_closer(searched: _Searched, protocol: Protocol) -> tuple[Suspects, LearningCurve]:
     """Return the labels in doubt and the learning curve, on the best head's features."""
     best = searched.entries[0]
     rivals = [entry for entry in searched.entries if entry.backbone == best.backbone]

@@ -73,9 +73,10 @@ def _tuning(data: FeatureSet, protocol: Protocol) -> str:
     splits = sorted({data.split[row] for row in protocol.train} - {""})
     origin = f" (splits {', '.join(splits)})" if len(splits) > 1 else ""
     apart = groups.sizes(protocol.group[protocol.train]).max() == 1
-    together = "" if apart else ", images that belong together in one fold,"
-    again = "" if protocol.repeats == 1 else f", repeated {protocol.repeats} times,"
+    together = "" if apart else ", images that belong together in one fold"
+    again = "" if protocol.repeats == 1 else f", repeated {protocol.repeats} times"
+    details = f"{again}{together}," if again or together else ""
     return (
-        f"{protocol.folds}-fold stratified cross-validation{again}{together} on {n_train:,}"
+        f"{protocol.folds}-fold stratified cross-validation{details} on {n_train:,}"
         f" training images{origin}"
     )

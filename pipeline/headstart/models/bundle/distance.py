@@ -14,9 +14,9 @@ _NAME = "novelty_"  # prefix of its names in the joined graph
 
 
 def add_distance(model: Any, reference: Reference) -> None:  # noqa: ANN401 - ModelProto
-    """Add ``distance``, ``(n,) float32``, as `Reference.distances` works it out from features.
+    """Add ``distance``, ``(n,) float32``, computed from features as `Reference.distances` does.
 
-    The reference stays in float16 in the file, half the bytes; the runtime widens it once.
+    The reference is stored in float16, which halves its size; the runtime casts it once.
     """
     from onnx import TensorProto, helper, numpy_helper
 

@@ -1,39 +1,66 @@
-"""Network, head and distance in one graph, in the oldest format that holds it."""
+"""Network, head and distance in one graph, in the oldest format that supports it."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 from typing import Any
 
-from headstart.backbones.inference.description import HEAD_INPUT, OUTPUT
+from headstart.backbones.inference.description import HEAD_INPUT, LABEL, OUTPUT, PROBABILITIES
 from headstart.models.bundle.distance import add_distance
 from headstart.models.novelty import Reference
 
+_HEAD = "head_"  # prefix of the head's names in the joined graph
 # The first onnxruntime that reads an opset (onnxruntime.ai/docs/reference/compatibility).
 _OLDEST_RUNTIME = {18: "1.14", 19: "1.15", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.22"}
 
 
+def finished_head(graph: Any, k: int) -> Any:  # noqa: ANN401 - ModelProto
+    """Return a head's graph with the outputs ``label`` and ``probabilities``, ``(n, k)``.
+
+    The label is the argmax for every head: scikit-learn's own label output breaks ties in ways
+    that differ from head to head.
+    """
+    from onnx import TensorProto, compose, helper
+
+    graph = compose.add_prefix(graph, _HEAD)
+    scores = graph.graph.output[-1].name
+    del graph.graph.output[:]
+    graph.graph.node.extend(
+        [
+            helper.make_node("Identity", [scores], [PROBABILITIES]),
+            helper.make_node("ArgMax", [scores], [LABEL], axis=1, keepdims=0),
+        ]
+    )
+    graph.graph.output.extend(
+        [
+            helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["n"]),
+            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", k]),
+        ]
+    )
+    return graph
+
+
 def joined(trunk: Any, head: Any, reference: Reference | None) -> Any:  # noqa: ANN401 - ModelProto
-    """Return backbone, head and distance in one graph, in the oldest format that holds it."""
+    """Return backbone, head and distance in one graph, in the oldest format that supports it."""
     from onnx import compose, helper
 
     head.ir_version = trunk.ir_version
     model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="headstart")
-    model.graph.output.append(trunk.graph.output[0])  # for embeddings, and the certificate
+    model.graph.output.append(trunk.graph.output[0])  # for embeddings and the parity check
     if reference is not None:
         add_distance(model, reference)
-    for node in model.graph.node:  # what the exporter noted for its own debugging
+    for node in model.graph.node:  # debugging notes of the exporter
         node.ClearField("doc_string")
         del node.metadata_props[:]
     del model.graph.value_info[:]
-    tell_operators(model)
+    declare_operators(model)
     oldest = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
     model.ir_version = head.ir_version = oldest
     return model
 
 
 def needs(model: Any) -> dict[str, Any]:  # noqa: ANN401 - ModelProto
-    """Say what wrote the file and what reads it."""
+    """Return the software that wrote the file, and the oldest runtime that reads it."""
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     oldest = _OLDEST_RUNTIME.get(max(18, opsets["ai.onnx"]), version("onnxruntime"))
     return {
@@ -44,8 +71,8 @@ def needs(model: Any) -> dict[str, Any]:  # noqa: ANN401 - ModelProto
     }
 
 
-def tell_operators(model: Any) -> None:  # noqa: ANN401
-    """Announce each set of operators that a graph uses once, or the quantiser refuses it."""
+def declare_operators(model: Any) -> None:  # noqa: ANN401
+    """Declare each operator set that a graph uses exactly once, as the quantiser requires."""
     versions = {entry.domain: entry.version for entry in model.opset_import}
     used = {node.domain for node in model.graph.node}
     del model.opset_import[:]

@@ -3,10 +3,10 @@
 (() => {
   const data = JSON.parse(document.getElementById("document").textContent);
   const { images, classes } = data;
-  const places = ["training", "validation", "test", "not used"];
+  const splits = ["training", "validation", "test", "not used"];
   const byId = (id) => document.getElementById(id);
   const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text ?? "" });
-  // Plotly reads a little HTML in labels.
+  // Plotly interprets some HTML in labels.
   const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const nameOf = (code) => (code < 0 ? "no label" : classes[code]);
 
@@ -31,9 +31,9 @@
     const words = make("div");
     const path = make("bdi", images.path[number]);
     path.className = "path";
-    words.append(path, make("small", `${nameOf(images.label[number])}, ${places[images.place[number]]}`));
-    if (images.answer[number] >= 0) {
-      words.append(make("small", `predicted ${nameOf(images.answer[number])}, probability ${images.sure[number]}`));
+    words.append(path, make("small", `${nameOf(images.label[number])}, ${splits[images.split[number]]}`));
+    if (images.prediction[number] >= 0) {
+      words.append(make("small", `predicted ${nameOf(images.prediction[number])}, probability ${images.probability[number]}`));
     }
     return words;
   }
@@ -42,17 +42,17 @@
     target.replaceChildren(...[thumbnail(number), describe(number)].filter(Boolean));
   }
 
-  function open(cell) {
-    const truth = Number(cell.dataset.true), answer = Number(cell.dataset.predicted);
-    const found = images.path.map((_, i) => i).filter((i) =>
-      places[images.place[i]] === "test" && images.label[i] === truth && images.answer[i] === answer);
-    found.sort((a, b) => images.sure[b] - images.sure[a]);
-    byId("gallery-title").textContent = `${nameOf(truth)} predicted as ${nameOf(answer)}`;
+  function openGallery(cell) {
+    const label = Number(cell.dataset.true), prediction = Number(cell.dataset.predicted);
+    const matches = images.path.map((_, i) => i).filter((i) =>
+      splits[images.split[i]] === "test" && images.label[i] === label && images.prediction[i] === prediction);
+    matches.sort((a, b) => images.probability[b] - images.probability[a]);
+    byId("gallery-title").textContent = `${nameOf(label)} predicted as ${nameOf(prediction)}`;
     const total = Number(cell.textContent.replaceAll(",", ""));
-    byId("gallery-note").textContent = found.length < total
-      ? `${found.length} of ${total} test images; the others are not in this page's sample.`
+    byId("gallery-note").textContent = matches.length < total
+      ? `${matches.length} of ${total} test images; the others are not in the sample on this page.`
       : total === 1 ? "1 test image." : `${total} test images, the most confident first.`;
-    byId("gallery-list").replaceChildren(...found.map((number) => {
+    byId("gallery-list").replaceChildren(...matches.map((number) => {
       const item = make("li");
       item.dataset.image = number;
       show(item, number);
@@ -63,13 +63,13 @@
   }
 
   for (const cell of document.querySelectorAll("button[data-true]")) {
-    cell.addEventListener("click", () => open(cell));
+    cell.addEventListener("click", () => openGallery(cell));
   }
 
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const printing = matchMedia("print");
 
-  function look() {
+  function readTheme() {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(name).trim();
     const axis = { gridcolor: colour("--rule"), zeroline: false, linecolor: colour("--rule"), automargin: true };
@@ -89,8 +89,8 @@
 
   const settings = { displaylogo: false, responsive: true, displayModeBar: false };
 
-  // On paper the figures are scaled as they are, which needs to know their size on the screen.
-  function fit(box) {
+  // In print the figures are scaled, which requires their size on the screen.
+  function keepShape(box) {
     for (const svg of box.querySelectorAll(".main-svg")) {
       svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
     }
@@ -103,12 +103,12 @@
     if (!box || !traces.length) return;
     const first = !box.dataset.drawn;
     Plotly.react(box, traces, layout, { ...settings, ...more });
-    fit(box);
-    if (first) box.on("plotly_afterplot", () => fit(box));
+    keepShape(box);
+    if (first) box.on("plotly_afterplot", () => keepShape(box));
     box.dataset.drawn = "yes";
   }
 
-  function reliability(theme) {
+  function drawReliability(theme) {
     const bins = data.reliability;
     const used = bins.images.map((n, i) => i).filter((i) => bins.images[i] && bins.confidence[i] !== null);
     const most = Math.max(1, ...bins.images);
@@ -116,16 +116,16 @@
       { x: [0, 1], y: [0, 1], mode: "lines", hoverinfo: "skip", line: { color: theme.muted, dash: "dot", width: 1 } },
       {
         x: used.map((i) => bins.confidence[i]), y: used.map((i) => bins.accuracy[i]), mode: "lines+markers",
-        text: used.map((i) => `${bins.images[i]} images`), hovertemplate: "given %{x:.2f}, right %{y:.2f}, %{text}<extra></extra>",
+        text: used.map((i) => `${bins.images[i]} images`), hovertemplate: "probability %{x:.2f}, accuracy %{y:.2f}, %{text}<extra></extra>",
         line: { color: theme.hit },
         marker: { color: theme.hit, size: used.map((i) => 6 + 14 * Math.sqrt(bins.images[i] / most)) },
       },
     ], theme.layout({
-      x: { title: { text: "Probability given" }, range: [-0.02, 1.04] }, y: { title: { text: "Share right" }, range: [-0.02, 1.04] },
+      x: { title: { text: "Predicted probability" }, range: [-0.02, 1.04] }, y: { title: { text: "Accuracy" }, range: [-0.02, 1.04] },
     }));
   }
 
-  function learning(theme) {
+  function drawLearningCurve(theme) {
     if (!data.curve) return;
     const { points, fit, doubling } = data.curve;
     const x = points.map((p) => p.images), y = points.map((p) => p.accuracy);
@@ -139,7 +139,7 @@
     if (fit && doubling) {
       const from = Math.max(...x), steps = [...Array(21).keys()].map((i) => from + (doubling.images - from) * i / 20);
       traces.push({
-        x: steps, y: steps.map((n) => fit.ceiling - fit.scale * n ** -fit.exponent), mode: "lines", name: "expected",
+        x: steps, y: steps.map((n) => fit.ceiling - fit.scale * n ** -fit.exponent), mode: "lines", name: "forecast",
         line: { color: theme.miss, dash: "dash" }, hovertemplate: "%{x:.0f} images: about %{y:.1%}<extra></extra>",
       });
     }
@@ -149,24 +149,24 @@
     }));
   }
 
-  function history(theme) {
-    for (const what of ["loss", "accuracy"]) {
+  function drawHistory(theme) {
+    for (const metric of ["loss", "accuracy"]) {
       const traces = [["train", theme.muted], ["validation", theme.accent]]
-        .filter(([part]) => data.history[`${part}_${what}`])
+        .filter(([part]) => data.history[`${part}_${metric}`])
         .map(([part, color]) => ({
-          x: data.history.epoch, y: data.history[`${part}_${what}`], name: part, mode: "lines+markers", line: { color },
+          x: data.history.epoch, y: data.history[`${part}_${metric}`], name: part, mode: "lines+markers", line: { color },
         }));
-      draw(what, traces, theme.layout({ x: { title: { text: "Epoch" } }, y: { title: { text: what[0].toUpperCase() + what.slice(1) } }, legend: true }));
+      draw(metric, traces, theme.layout({ x: { title: { text: "Epoch" } }, y: { title: { text: metric[0].toUpperCase() + metric.slice(1) } }, legend: true }));
     }
   }
 
-  function groups(theme) {
+  function colourGroups(theme) {
     const by = document.querySelector("input[name=colour]:checked").value;
     const hue = (i, n) => `hsl(${Math.round(360 * i / Math.max(n, 1))} ${dark.matches && !printing.matches ? "60% 62%" : "62% 42%"})`;
-    if (by === "split") return [places, images.place, (i) => [theme.hit, hue(1, 3), theme.miss, theme.muted][i]];
-    if (by === "answer") {
-      const state = images.answer.map((answer, i) => (answer < 0 ? 2 : answer === images.label[i] ? 0 : 1));
-      return [["right", "wrong", "not tested"], state, (i) => [theme.hit, theme.miss, theme.muted][i]];
+    if (by === "split") return [splits, images.split, (i) => [theme.hit, hue(1, 3), theme.miss, theme.muted][i]];
+    if (by === "prediction") {
+      const state = images.prediction.map((prediction, i) => (prediction < 0 ? 2 : prediction === images.label[i] ? 0 : 1));
+      return [["correct", "wrong", "not tested"], state, (i) => [theme.hit, theme.miss, theme.muted][i]];
     }
     const labels = images.label.map((code) => (code < 0 ? classes.length : code));
     return [[...classes, "no label"], labels, (i) => (i === classes.length ? theme.muted : hue(i, classes.length))];
@@ -174,32 +174,32 @@
 
   const symbols = ["circle", "square", "diamond", "triangle-up", "cross"];
 
-  let reached = -1;
+  let current = -1;
 
-  // The nearest image that lies more in the direction of an arrow than beside it.
-  function walk(box, event) {
+  // Selects the nearest image in the direction of an arrow key.
+  function moveByKey(box, event) {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
     if (!step || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
-    let best = reached < 0 ? 0 : reached, least = Infinity;
-    if (reached >= 0) {
+    let best = current < 0 ? 0 : current, least = Infinity;
+    if (current >= 0) {
       images.x.forEach((x, i) => {
-        const dx = x - images.x[reached], dy = images.y[i] - images.y[reached];
+        const dx = x - images.x[current], dy = images.y[i] - images.y[current];
         const ahead = dx * step[0] + dy * step[1], beside = Math.abs(dx * step[1]) + Math.abs(dy * step[0]);
-        if (i !== reached && ahead > 0 && ahead >= beside && ahead + 2 * beside < least) {
+        if (i !== current && ahead > 0 && ahead >= beside && ahead + 2 * beside < least) {
           [best, least] = [i, ahead + 2 * beside];
         }
       });
     }
-    reached = best;
+    current = best;
     Plotly.restyle(box, { x: [[images.x[best]]], y: [[images.y[best]]] }, [box.data.length - 1]);
     show(byId("seen"), best);
   }
 
-  function plane(theme) {
+  function drawMap(theme) {
     const box = byId("plane");
     if (!box || !images.x) return;
-    const [names, codes, colour] = groups(theme);
+    const [names, codes, colour] = colourGroups(theme);
     const members = names.map(() => []);
     codes.forEach((code, i) => members[code].push(i));
     const traces = names.map((name, i) => ({
@@ -207,7 +207,7 @@
       name: plain(name), mode: "markers", type: "scatter", hoverinfo: "none",
       marker: { color: colour(i), size: codes.length > 2000 ? 5 : 7, opacity: name === "not tested" ? 0.25 : 0.75, symbol: symbols[i % symbols.length] },
     })).filter((trace) => trace.x.length);
-    // A ring around the image that the keyboard has reached; none to begin with.
+    // A ring around the image selected with the keyboard; none at first.
     traces.push({ x: [], y: [], mode: "markers", type: "scatter", hoverinfo: "skip", showlegend: false,
       marker: { color: "rgba(0,0,0,0)", size: 16, line: { color: theme.ink, width: 3 } } });
     const bare = { showgrid: false, showline: false, showticklabels: false, title: { text: "" } };
@@ -219,23 +219,23 @@
       box.dataset.ready = "yes";
       box.on("plotly_hover", (event) => show(byId("seen"), event.points[0].customdata));
       box.on("plotly_click", (event) => show(byId("seen"), event.points[0].customdata));
-      box.addEventListener("keydown", (event) => walk(box, event));
+      box.addEventListener("keydown", (event) => moveByKey(box, event));
     }
   }
 
-  function everything() {
-    const theme = look();
-    reliability(theme);
-    learning(theme);
-    history(theme);
-    plane(theme);
+  function drawAll() {
+    const theme = readTheme();
+    drawReliability(theme);
+    drawLearningCurve(theme);
+    drawHistory(theme);
+    drawMap(theme);
   }
 
-  everything();
+  drawAll();
   document.body.dataset.drawn = "yes";
-  dark.addEventListener("change", everything);
-  printing.addEventListener("change", everything);
+  dark.addEventListener("change", drawAll);
+  printing.addEventListener("change", drawAll);
   for (const choice of document.querySelectorAll("input[name=colour]")) {
-    choice.addEventListener("change", () => plane(look()));
+    choice.addEventListener("change", () => drawMap(readTheme()));
   }
 })();

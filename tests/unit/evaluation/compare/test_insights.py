@@ -77,14 +77,14 @@ def test_copies_are_listed_with_their_splits_and_closest_duplicate(outcome):
     assert rows[0]["closest"] == rows[1]["path"]
     assert float(rows[0]["cosine"]) > 0.999
     assert float(rows[0]["correlation"]) == pytest.approx(1)
-    told = comparison.insights["duplicates"]
-    assert (told["images"], told["groups"], told["exact"], told["near"]) == (6, 3, 4, 2)
+    told = comparison.insights.duplicates
+    assert (told.images, told.groups, told.exact, told.near) == (6, 3, 4, 2)
 
 
 def test_leaked_test_images_are_named_and_left_out_of_a_second_accuracy(outcome):
     data, comparison, done, _ = outcome
-    told = comparison.insights["duplicates"]
-    assert told["leaked_test_images"] == ["test/image-3.jpg", "test/image-7.jpg"]
+    told = comparison.insights.duplicates
+    assert told.leaked_test_images == ["test/image-3.jpg", "test/image-7.jpg"]
     apart = [i for i, row in enumerate(done.protocol.test) if row not in (3, 7)]
     for head, entry in zip(comparison.heads, done.entries, strict=True):
         correct = entry.predicted == data.label[done.protocol.test]
@@ -130,7 +130,7 @@ def test_test_images_like_a_class_of_copies_count_as_leaked_though_it_is_divided
     comparison, done = compare([data], CompareConfig(heads=("knn",)))
     assert done.protocol.test[done.protocol.leaked].tolist() == [7, 19]
     assert comparison.protocol["n_leaked"] == 2
-    named = comparison.insights["duplicates"]["leaked_test_images"]
+    named = comparison.insights.duplicates.leaked_test_images
     assert named == ["test/image-7.jpg", "test/image-19.jpg"]
     correct = done.best.predicted == data.label[done.protocol.test]
     apart = ~done.protocol.leaked
@@ -140,8 +140,8 @@ def test_test_images_like_a_class_of_copies_count_as_leaked_though_it_is_divided
 
 def test_contradicting_labels_name_the_files(outcome):
     _, comparison, _, _ = outcome
-    pair = ["train/image-8.jpg", "train/image-9.jpg"]
-    assert comparison.insights["duplicates"]["label_conflicts"] == [pair]
+    pair = ("train/image-8.jpg", "train/image-9.jpg")
+    assert comparison.insights.duplicates.label_conflicts == [pair]
     (warning,) = [w for w in comparison.warnings if "different labels" in w]
     assert warning.startswith("Identical images have different labels: train/image-8.jpg (class-2)")
     assert "train/image-9.jpg (class-0)" in warning
@@ -157,7 +157,7 @@ def test_contradicting_labels_name_the_files(outcome):
 def test_clean_data_give_tables_with_a_header_alone(tmp_path):
     comparison, done = compare([photos(spread=0.2)], CompareConfig(heads=("knn",)))
     write_results(tmp_path, comparison, done)
-    assert comparison.insights["label_errors"]["suspects"] == 0
+    assert comparison.insights.label_errors.suspects == 0
     assert (tmp_path / "label_issues.csv").read_text() == "path,split,given,suggested,score\n"
     assert len((tmp_path / "duplicates.csv").read_text().splitlines()) == 1
 
@@ -179,7 +179,7 @@ def test_flipped_labels_are_in_the_table_whatever_head_was_asked_for(heads, tmp_
         assert row["split"] == "train"
     scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores)
-    assert comparison.insights["label_errors"]["images"] == 180
+    assert comparison.insights.label_errors.images == 180
 
 
 def test_a_predefined_validation_split_is_judged_alone():
@@ -189,21 +189,21 @@ def test_a_predefined_validation_split_is_judged_alone():
         [dataclasses.replace(data, split=split)],
         CompareConfig(heads=FAST, validation="predefined"),
     )
-    assert comparison.insights["label_errors"]["images"] == 60
+    assert comparison.insights.label_errors.images == 60
     assert {split[row] for row in done.suspects.rows} == {"validation"}
-    assert len(comparison.insights["learning_curve"]["points"]) >= 6
+    assert len(comparison.insights.learning_curve.points) >= 6
 
 
 @pytest.mark.parametrize("head", ["logistic-regression", "linear-svm", "rbf-svm", "knn"])
 def test_the_curve_rises_to_the_cross_validated_accuracy(head):
     comparison, _ = compare([photos(n=400, spread=1.5)], CompareConfig(heads=(head,)))
-    curve = comparison.insights["learning_curve"]
-    assert curve["head"] == head
-    assert len(curve["points"]) == 8
-    accuracies = [point["accuracy"] for point in curve["points"]]
+    curve = comparison.insights.learning_curve
+    assert curve.head == head
+    assert len(curve.points) == 8
+    accuracies = [point.accuracy for point in curve.points]
     assert accuracies[0] < accuracies[-1]
     assert accuracies[-1] == pytest.approx(comparison.heads[0].cv_accuracy, abs=0.01)
-    assert curve["doubling"]["images"] == 600
+    assert curve.doubling.images == 600
 
 
 def test_the_curve_does_not_see_the_test_split():
@@ -213,7 +213,7 @@ def test_the_curve_does_not_see_the_test_split():
     features = data.features.copy()
     features[test] = rng.normal(size=(test.sum(), 16))
     curves = [
-        compare([each], CompareConfig(heads=("knn",)))[0].insights["learning_curve"]
+        compare([each], CompareConfig(heads=("knn",)))[0].insights.learning_curve
         for each in (data, dataclasses.replace(data, features=features))
     ]
     assert curves[0] == curves[1]

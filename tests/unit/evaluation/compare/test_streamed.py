@@ -102,7 +102,7 @@ def test_the_largest_size_of_the_curve_is_what_was_fitted_on(stores, monkeypatch
     monkeypatch.setattr(svm, "SAMPLED", 60)
     data = store.read_layers(stores / "folder", stream_above=0)
     comparison, _ = compare(data, CompareConfig(heads=("rbf-svm",)))
-    sizes = [point["images"] for point in comparison.insights["learning_curve"]["points"]]
+    sizes = [point.images for point in comparison.insights.learning_curve.points]
     assert sizes[-1] == pytest.approx(48, abs=2)  # four of five folds
     assert comparison.heads[0].approximation.endswith("fitted on 60 of the rows")
 

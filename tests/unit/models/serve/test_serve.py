@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from headstart.models.classifier import Model
+from headstart.models.predict import Model
 
 BOUNDARY = "limit"
 
@@ -235,7 +235,7 @@ def test_a_model_that_is_none(tmp_path, tiny_classifier):
     data = bytearray(tiny_classifier.read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "altered.onnx").write_bytes(data)
-    assert "is not as Headstart wrote it" in fails(tmp_path / "altered.onnx", "--port", "0")
+    assert "damaged or was edited" in fails(tmp_path / "altered.onnx", "--port", "0")
     assert "no model at" in fails(tmp_path / "absent.onnx", "--port", "0")
 
 

@@ -1,4 +1,4 @@
-"""A fitted head becomes an ONNX graph, ``features`` to ``label`` and ``probabilities``."""
+"""skl2onnx's conversion of a head, and of Nyström's description of a kernel, which it lacks."""
 
 from __future__ import annotations
 
@@ -8,54 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.backbones.export import OPSET
-from headstart.backbones.inference.description import LABEL, PROBABILITIES
 from headstart.core.errors import HeadstartError
-from headstart.models.bundle.knn_graph import is_neighbours, neighbours_graph
-from headstart.models.bundle.svm_graph import is_machine, machine_graph
-
-ML_OPSET = 3
-_HEAD = "head_"  # prefix of the head's names in the joined graph
+from headstart.core.onnx_format import ML_OPSET, OPSET
 
 
-def head_graph(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-    """Convert a head to ``features`` → ``label``, ``probabilities``; the label is the argmax."""
-    from onnx import TensorProto, compose, helper
+def convert(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+    """Convert with skl2onnx; the scores are the graph's last output.
 
-    if is_machine(estimator):
-        graph = machine_graph(estimator, dim)
-    elif is_neighbours(estimator):
-        graph = neighbours_graph(estimator, dim)
-    else:
-        graph = _stock(estimator, dim)
-    graph = compose.add_prefix(graph, _HEAD)
-    # One rule for every head: scikit-learn's own label output breaks ties in its own ways.
-    scores = graph.graph.output[-1].name
-    del graph.graph.output[:]
-    graph.graph.node.extend(
-        [
-            helper.make_node("Identity", [scores], [PROBABILITIES]),
-            helper.make_node("ArgMax", [scores], [LABEL], axis=1, keepdims=0),
-        ]
-    )
-    k = len(estimator.classes_)
-    graph.graph.output.extend(
-        [
-            helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["n"]),
-            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", k]),
-        ]
-    )
-    return graph
-
-
-def _stock(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-    """Return what skl2onnx makes of a head; the scores are the last output."""
+    Raises:
+        HeadstartError: skl2onnx cannot convert the estimator.
+    """
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
     for _, step in getattr(estimator, "steps", []):
         if type(step).__name__ == "Nystroem":
-            _teach_nystroem(type(step))
+            _register_nystroem(type(step))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # skl2onnx reads attributes that scikit-learn retires
@@ -70,7 +38,7 @@ def _stock(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
     return graph
 
 
-def _teach_nystroem(kind: type) -> None:
+def _register_nystroem(kind: type) -> None:
     """Let skl2onnx convert Nyström's description of a Gaussian kernel, which it does not know.
 
     In float64, as it was fitted: it amplifies rounding errors.
@@ -87,7 +55,7 @@ def _teach_nystroem(kind: type) -> None:
     def convert(scope: Any, operator: Any, container: Any) -> None:  # noqa: ANN401
         model = operator.raw_operator
         if model.kernel != "rbf":
-            raise HeadstartError(f"Nyström's description of the kernel {model.kernel} is not known")
+            raise HeadstartError(f"a Nyström map of the kernel {model.kernel} cannot be converted")
         points = model.components_.astype(np.float64)
 
         def constant(name: str, value: NDArray[np.float64]) -> str:

@@ -1,4 +1,4 @@
-"""What graphs of heads are put together from: a builder, the normaliser and the calibration."""
+"""A builder of small graphs, and the two parts that graphs of heads share."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.backbones.export import OPSET
+from headstart.core.onnx_format import OPSET
 
 _TINY = np.array([1e-30])  # no norm and no sum of probabilities is 0
 
 
 class Nodes:
-    """A graph that grows: call it with an operator and its inputs to get the output's name."""
+    """A graph under construction; calling it with an operator and inputs adds a node."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -44,7 +44,7 @@ class Nodes:
         return name
 
     def model(self, dim: int, k: int) -> Any:  # noqa: ANN401 - ModelProto
-        """Return all of it, ``X``, ``(n, dim) float32``, to ``scores``, ``(n, k) float32``."""
+        """Return the graph from ``X``, ``(n, dim) float32``, to ``scores``, ``(n, k) float32``."""
         from onnx import TensorProto, helper
 
         graph = helper.make_graph(
@@ -65,21 +65,21 @@ def unit_rows(graph: Nodes) -> str:
 
 
 def calibrate(graph: Nodes, pair: Any, values: str) -> None:  # noqa: ANN401
-    """Make ``scores`` of a classifier's values, as ``CalibratedClassifierCV`` does.
+    """Add the sigmoids of ``CalibratedClassifierCV``, from values to ``scores``.
 
     Args:
-        graph: in which `unit_rows` has been.
+        graph: one that `unit_rows` was applied to.
         pair: of ``calibrated_classifiers_``, with sigmoids.
         values: ``(n, k)``; of two classes, ``(n, 1)``, the second's.
     """
-    slopes = graph.constant("slopes", np.array([[one.a_ for one in pair.calibrators]]))
-    offsets = graph.constant("offsets", np.array([[one.b_ for one in pair.calibrators]]))
-    one = graph.constant("one", np.ones((1, 1)))
+    slopes = graph.constant("slopes", np.array([[sigmoid.a_ for sigmoid in pair.calibrators]]))
+    offsets = graph.constant("offsets", np.array([[sigmoid.b_ for sigmoid in pair.calibrators]]))
+    unit = graph.constant("one", np.ones((1, 1)))
     # Not Sigmoid: onnxruntime's is off by 3e-8, which is much where all probabilities are small.
     exponent = graph("Add", graph("Mul", values, slopes), offsets)
-    shares = graph("Reciprocal", graph("Add", graph("Exp", exponent), one))
+    shares = graph("Reciprocal", graph("Add", graph("Exp", exponent), unit))
     if len(pair.classes) == 2:
-        other = graph("Sub", one, shares)
+        other = graph("Sub", unit, shares)
         graph("Concat", other, shares, out="scores", axis=1)
     else:
         shares = graph("Add", shares, "tiny")
@@ -87,8 +87,8 @@ def calibrate(graph: Nodes, pair: Any, values: str) -> None:  # noqa: ANN401
 
 
 def has_sigmoids(calibrated: Any) -> bool:  # noqa: ANN401
-    """Say whether this is one classifier behind sigmoids."""
+    """Return whether this is a single classifier calibrated by sigmoids."""
     pairs = calibrated.calibrated_classifiers_
     return len(pairs) == 1 and all(
-        type(one).__name__ == "_SigmoidCalibration" for one in pairs[0].calibrators
+        type(sigmoid).__name__ == "_SigmoidCalibration" for sigmoid in pairs[0].calibrators
     )

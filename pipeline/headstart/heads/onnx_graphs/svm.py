@@ -1,9 +1,9 @@
 """A calibrated support vector machine as an ONNX graph of a few matrix products.
 
-skl2onnx makes ``SVMClassifier`` of it, which adds kernel values up image by image and pair by pair,
-and a handful of nodes for each pair of classes: 4,950 pairs with a hundred classes. Here kernel
-values are one product, as are votes, and a class takes two nodes. What is worked out is what
-`headstart.heads.ovo` and ``CalibratedClassifierCV`` do.
+skl2onnx writes ``SVMClassifier``, which adds kernel values image by image and pair by pair, and a
+handful of nodes for each pair of classes: 4,950 pairs with a hundred classes. Here all kernel
+values are one product, as are the votes, and a class takes two nodes. The arithmetic is that of
+`headstart.heads.ovo` and ``CalibratedClassifierCV``.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from headstart.models.bundle.graph_builder import Nodes, calibrate, has_sigmoids, unit_rows
+from headstart.heads.onnx_graphs.builder import Nodes, calibrate, has_sigmoids, unit_rows
 
 
-def is_machine(estimator: Any) -> bool:  # noqa: ANN401
-    """Say whether this is a normaliser and a calibrated SVC with a kernel that is known here."""
+def supports(estimator: Any) -> bool:  # noqa: ANN401
+    """Return whether this is a normaliser and a calibrated SVC that `convert` can express."""
     steps = [type(step).__name__ for _, step in getattr(estimator, "steps", [])]
     if steps != ["Normalizer", "CalibratedClassifierCV"] or estimator[0].norm != "l2":
         return False
@@ -25,14 +25,18 @@ def is_machine(estimator: Any) -> bool:  # noqa: ANN401
     machine = estimator[1].calibrated_classifiers_[0].estimator
     return (
         type(machine).__name__ == "SVC"
-        and machine.kernel in ("linear", "rbf")
+        and (machine.kernel == "linear" or _has_number_for_gamma(machine))
         and machine.decision_function_shape == "ovr"
         and not machine.break_ties
     )
 
 
-def machine_graph(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-    """Convert such a machine to ``X``, ``(n, dim) float32``, → ``scores``, ``(n, k) float32``."""
+def _has_number_for_gamma(machine: Any) -> bool:  # noqa: ANN401
+    return machine.kernel == "rbf" and not isinstance(machine.gamma, str)
+
+
+def convert(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+    """Convert a machine that `supports` accepts."""
     pair = estimator[1].calibrated_classifiers_[0]
     graph, k = Nodes(), len(pair.classes)
     values = _between_pairs(graph, pair.estimator, unit_rows(graph))
@@ -71,7 +75,7 @@ def _kernel(graph: Nodes, machine: Any, rows: str) -> str:  # noqa: ANN401
     if machine.kernel == "linear":
         return graph("MatMul", rows, graph.constant("points", points.T))
     # exp(-gamma |x - s|²), with |x|² worked out, since a row of zeros has no norm 1.
-    gamma = float(machine._gamma)
+    gamma = float(machine.gamma)
     product = graph("MatMul", rows, graph.constant("points", 2 * gamma * points.T))
     own = graph("ReduceSumSquare", rows, "axis", keepdims=1)
     own = graph("Mul", own, graph.constant("gamma", np.array([[gamma]])))

@@ -1,0 +1,117 @@
+"""What a family of heads is, and how one that any scikit-learn classifier makes is searched."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.parallel.blas import one_thread_each, run_parallel
+from headstart.heads import sampling
+from headstart.heads.scoring import accuracy
+from headstart.heads.search import (
+    Candidate,
+    FittedHead,
+    class_probabilities,
+    finish,
+    forget_all_but_best,
+)
+from headstart.heads.training_set import Fold, TrainingSet
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+SAMPLED = 50_000  # rows of a store on disk that a family is fitted on, unless it says otherwise
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of head and its grid.
+
+    A subclass overrides `build` alone, and its grid is searched by plain cross-validation; or it
+    overrides `search` and `answers` with something faster. `headstart.heads.register` adds it.
+
+    Attributes:
+        name: how users spell it, for instance ``linear-svm``.
+        title: how reports spell it, for instance ``linear SVM``.
+        grid: for each hyper-parameter the values to try, simplest first.
+        keeps_rows: whether a fitted head holds the training rows; its model file then does too.
+    """
+
+    name: str
+    title: str
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    keeps_rows: bool = False
+
+    def build(self, params: dict[str, Any], data: TrainingSet) -> BaseEstimator:
+        """Return an unfitted classifier with ``predict_proba`` for rows of norm 1."""
+        raise NotImplementedError(f"the head {self.name} defines neither build nor search")
+
+    def search(self, data: TrainingSet) -> FittedHead:
+        """Cross-validate the grid, choose by mean accuracy and refit on all rows."""
+        started = time.perf_counter()
+        if data.streamed:
+            return sampling.on_part(self.search, data, SAMPLED)
+        candidates: list[Candidate] = []
+        for values in itertools.product(*self.grid.values()):
+            params = dict(zip(self.grid, values, strict=True))
+            parts = self.answers(params, data)
+            scores = tuple(
+                accuracy(data.labels[rows], part.argmax(axis=1))
+                for part, (_, rows) in zip(parts, data.folds, strict=True)
+            )
+            candidates.append(Candidate(params, scores, outputs=data.gather(parts)))
+            forget_all_but_best(candidates)
+
+        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+            assert best.outputs is not None
+            everything = np.arange(len(data.labels))
+            return self._fitted(best.params, data, everything), best.outputs.astype(np.float64)
+
+        return finish(self, candidates, fit, data, started)
+
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Fit these parameters on every fold and return what the models answer.
+
+        Args:
+            params: as `FittedHead.params` holds them.
+            data: its ``folds`` may be any parts, see `TrainingSet.divided`.
+
+        Returns:
+            For each fold ``(held out, n_classes)``; the largest value of a row is the answer.
+            Logistic regression gives probabilities.
+        """
+
+        def answer(fold: Fold) -> NDArray[np.floating]:
+            model = self._fitted(params, data, fold[0])
+            return class_probabilities(model, data.features[fold[1]], data.n_classes)
+
+        with one_thread_each():
+            return run_parallel(answer, data.folds, data.workers)
+
+    def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+        """Convert a fitted head to a graph from ``X``, ``(n, dim) float32``, to scores.
+
+        The graph's last output is the scores, ``(n, k) float32``. The default is skl2onnx's
+        conversion.
+
+        Raises:
+            HeadstartError: skl2onnx cannot convert the head.
+        """
+        from headstart.heads.onnx_graphs import stock
+
+        return stock.convert(estimator, dim)
+
+    def _fitted(
+        self, params: dict[str, Any], data: TrainingSet, rows: NDArray[np.intp]
+    ) -> BaseEstimator:
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import Normalizer
+
+        model = make_pipeline(Normalizer(), self.build(params, data))
+        return model.fit(data.features[rows], data.labels[rows])

@@ -1,0 +1,181 @@
+"""The rows that heads are trained on, their folds, and the matrices that families share.
+
+Rows are L2-normalised one by one, so nothing leaks from one fold to another, and one Gram matrix
+of the normalised rows holds every inner product and every distance that any fold, kernel or
+number of neighbours needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.errors import InputError
+from headstart.core.parallel.blas import run_parallel
+from headstart.core.rows import Features, Mapped, StoredRows
+from headstart.heads.principal_axes import RowSpace
+
+MAX_GRAM_ROWS = 10_000  # 0.4 GB; with more, no family computes the inner products of all pairs
+GRAM_BLOCK = 256  # rows
+
+# Squared distances below this are rounding errors of a float32 Gram matrix: the same image.
+SAME_IMAGE = 4e-6
+
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]  # rows to fit on, rows held out
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The images that heads are tuned and fitted on.
+
+    Attributes:
+        features: ``(n, d) float32``, finite, as extracted; they may stay on disk.
+        labels: ``(n,) int64`` codes.
+        fold: the fold that holds each image out, from 0, or -1 for an image that all folds train
+            on: ``(n,)``, or ``(r, n)`` for cross-validation repeated with ``r`` divisions. Every
+            division holds at least one image out, and trains every fold on two classes or more. A
+            fold without training images of a class cannot answer with it.
+        seed: for what is random in a family.
+        workers: number of threads, at least 1.
+        class_weight: None, or ``balanced`` for weights inverse to the classes' frequencies, as
+            scikit-learn computes them on each fold's training rows. kNN has no weights of classes.
+    """
+
+    features: Features
+    labels: NDArray[np.int64]
+    fold: NDArray[np.int64]
+    seed: int = 0
+    workers: int = 1
+    class_weight: str | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the features stay on disk, so that no family may ask for all of them at once."""
+        return isinstance(self.features, StoredRows)
+
+    @property
+    def n_classes(self) -> int:
+        """One more than the largest code."""
+        return int(self.labels.max()) + 1
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """The folds of each division, one division after the other."""
+        return [
+            (np.flatnonzero(division != i), np.flatnonzero(division == i))
+            for division in np.atleast_2d(self.fold)
+            for i in np.unique(division[division >= 0])
+        ]
+
+    def divided(self, parts: Sequence[Fold]) -> TrainingSet:
+        """Return the same images with other `folds`; matrices computed so far are shared."""
+        other = dataclasses.replace(self)
+        other.__dict__.update(self.__dict__ | {"folds": list(parts)})
+        return other
+
+    def part(self, rows: NDArray[np.intp]) -> TrainingSet:
+        """Return the images in some rows, with their features in memory."""
+        return dataclasses.replace(
+            self,
+            features=self.features[rows],
+            labels=self.labels[rows],
+            fold=self.fold[..., rows],
+        )
+
+    def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Combine the folds' answers for the rows held out, ``(rows held out, k)`` each.
+
+        Returns:
+            ``(n, k)``, means over the repeats; NaN in rows that no fold holds out.
+        """
+        total = np.zeros((len(self.labels), parts[0].shape[1]), np.float32)
+        times = np.zeros(len(self.labels), np.float32)
+        for (_, held_out), part in zip(self.folds, parts, strict=True):
+            total[held_out] += part
+            times[held_out] += 1
+        with np.errstate(invalid="ignore"):
+            return total / times[:, None]
+
+    @cached_property
+    def rows(self) -> Any:  # noqa: ANN401 - an array, or `Features` where nothing else is done
+        """The rows with Euclidean norm 1, ``(n, d)``; a row of zeros stays.
+
+        Rows that stay on disk are normalised when they are read.
+
+        Raises:
+            InputError: some features are not finite, or too large to be added up.
+        """
+        from sklearn.preprocessing import normalize
+
+        if isinstance(self.features, StoredRows):
+            unit = functools.partial(normalize, copy=False)  # blocks are nobody else's
+            return Mapped(self.features, unit, self.features.shape[1], np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            bad = np.flatnonzero(~np.isfinite(self.features.sum(axis=1)))
+        if len(bad):
+            raise InputError(
+                f"{len(bad):,} of {len(self.features):,} training images have features that are"
+                " NaN, infinite or too large; extract the features again"
+            )
+        return normalize(self.features)
+
+    @cached_property
+    def squared_norms(self) -> NDArray[np.float32]:
+        """The squared norms of `rows`, ``(n,)``: 1, or 0."""
+        norms: NDArray[np.float32] = np.einsum("ij,ij->i", self.rows, self.rows)
+        return norms
+
+    @cached_property
+    def row_space(self) -> RowSpace:
+        """The normalised rows on their principal axes."""
+        return RowSpace.of(self.rows)
+
+    def weights(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the weight of every row where only some are trained on, ``(n,)``: 0 for others."""
+        weights = np.zeros(len(self.labels), np.float32)
+        weights[rows] = 1.0
+        if self.class_weight == "balanced":
+            counts = np.bincount(self.labels[rows])
+            weights[rows] = len(rows) / np.count_nonzero(counts) / counts[self.labels[rows]]
+        return weights
+
+    @cached_property
+    def gram(self) -> NDArray[np.float32]:
+        """The inner products of all pairs of normalised rows, ``(n, n)``.
+
+        Ask for it before threads start: all workers compute it once, one half and its mirror
+        image. (BLAS with threads of its own took six times as long on busy cores.)
+        """
+        rows, n = self.rows, len(self.rows)
+        gram = np.empty((n, n), np.float32)
+
+        def fill(start: int) -> None:
+            here = slice(start, start + GRAM_BLOCK)
+            gram[here, : here.stop] = rows[here] @ rows[: here.stop].T
+            gram[:start, here] = gram[here, :start].T
+
+        run_parallel(fill, reversed(range(0, n, GRAM_BLOCK)), self.workers)
+        return gram
+
+
+def squared_distances(
+    gram: NDArray[np.float32], left: NDArray[np.intp], right: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Return the squared distances, ``(a, b)``, between rows ``left`` and rows ``right``.
+
+    They are exactly 0 for rows that are equal within float32's precision.
+    """
+    norms = np.diagonal(gram)
+    distances = gram[np.ix_(left, right)]
+    distances *= np.float32(-2)
+    distances += norms[left, None]
+    distances += norms[right]
+    distances[distances < SAME_IMAGE] = 0.0
+    return distances

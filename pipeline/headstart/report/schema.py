@@ -1,0 +1,66 @@
+"""The JSON Schema of ``results.json``: a file, completed by the records in `core.results`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import cache
+from importlib.resources import files
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from headstart.core.results import Insights
+
+_TYPES: dict[Any, dict[str, Any]] = {
+    int: {"type": "integer"},
+    float: {"$ref": "#/definitions/figure"},
+    str: {"type": "string"},
+    NoneType: {"type": "null"},
+}
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 7) of the present ``results.json``."""
+    text = files("headstart.report").joinpath("results.schema.json").read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
+    insights = of_record(Insights)
+    insights["additionalProperties"] = True  # later versions may have more
+    document["properties"]["insights"] = insights
+    return document
+
+
+def of_record(record: type) -> dict[str, Any]:
+    """Return the JSON Schema of a dataclass whose fields are records, lists, texts or numbers.
+
+    ``Annotated[float, "share"]`` refers to the definition of that name in ``results.schema.json``.
+    """
+    properties = {
+        name: _of(hint) for name, hint in get_type_hints(record, include_extras=True).items()
+    }
+    return {
+        "description": (record.__doc__ or "").partition("\n")[0],
+        "type": "object",
+        "required": [field.name for field in dataclasses.fields(record)],
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
+def _of(hint: Any) -> dict[str, Any]:  # noqa: ANN401 - any type hint of a record
+    origin, parts = get_origin(hint), get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return of_record(hint)  # type: ignore[arg-type]
+    if origin is Annotated:
+        return {"$ref": f"#/definitions/{parts[1]}"}
+    if origin in (Union, UnionType):
+        return {"anyOf": [_of(part) for part in parts]}
+    if origin is list:
+        return {"type": "array", "items": _of(parts[0])}
+    if origin is tuple:
+        return {
+            "type": "array",
+            "items": [_of(part) for part in parts],
+            "minItems": len(parts),
+        }
+    return _TYPES[hint]

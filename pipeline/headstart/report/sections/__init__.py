@@ -1,0 +1,123 @@
+"""The sections of the report: one row and one template, ``KEY.html.j2`` in this folder, each.
+
+A template sees what `headstart.report.page.context` returns, ``insights`` included, and shares the
+macros of ``macros.html.j2``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+
+def _always(_: Mapping[str, Any]) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of the page.
+
+    Attributes:
+        key: its anchor, and the name of its template.
+        title: its heading.
+        short: its name in the table of contents; empty for the title.
+        shown: whether the page has it, by the page's context.
+        insight: the field of `headstart.core.results.Insights` that ``summary`` takes.
+        summary: one line for the terminal about that insight; empty if there is nothing to say.
+        folder: where the template lies.
+    """
+
+    key: str
+    title: str
+    short: str = ""
+    shown: Callable[[Mapping[str, Any]], bool] = _always
+    insight: str = ""
+    summary: Callable[[Mapping[str, Any]], str] | None = None
+    folder: Path = FOLDER
+
+    @property
+    def template(self) -> str:
+        """The file name of the template."""
+        return f"{self.key}.html.j2"
+
+
+def _about_duplicates(duplicates: Mapping[str, Any]) -> str:
+    if not duplicates["images"]:
+        return ""
+    groups = "group" if duplicates["groups"] == 1 else "groups"
+    return (
+        f"duplicates.csv: {duplicates['images']:,} duplicate images in"
+        f" {duplicates['groups']:,} {groups}"
+    )
+
+
+def _about_labels(errors: Mapping[str, Any]) -> str:
+    if not errors["suspects"]:
+        return ""
+    return (
+        f"label_issues.csv: {errors['suspects']:,} of {errors['images']:,} training labels are"
+        " probably wrong, the most doubtful first"
+    )
+
+
+def _about_doubling(curve: Mapping[str, Any]) -> str:
+    doubling = curve["doubling"]
+    if not doubling:
+        return ""
+    low, high = doubling["gain_ci"]
+    return (
+        f"forecast for twice as many training images: {100 * doubling['gain']:+.1f} percentage"
+        f" points of accuracy ({100 * low:+.1f} to {100 * high:+.1f})"
+    )
+
+
+SECTIONS: tuple[Section, ...] = (
+    Section("results", "Comparison of heads", "Heads"),
+    Section("confusion", "Confusions"),
+    Section("classes", "Scores by class", "Classes"),
+    Section(
+        "curves",
+        "Calibration and learning curve",
+        "Curves",
+        insight="learning_curve",
+        summary=_about_doubling,
+    ),
+    Section("errors", "Most confident errors", "Errors", lambda page: page["mistakes"] is not None),
+    Section("map", "Map of the images", "Map", lambda page: page["album"].mapped),
+    Section(
+        "labels",
+        "Suspected label errors",
+        "Label errors",
+        lambda page: bool(page["suspects"]),
+        "label_errors",
+        _about_labels,
+    ),
+    Section(
+        "duplicates",
+        "Duplicates and leakage",
+        "Duplicates",
+        lambda page: bool(page["duplicates"]),
+        "duplicates",
+        _about_duplicates,
+    ),
+    Section("method", "Method"),
+    Section("search", "Hyper-parameter search", "Search"),
+    Section("data", "Data set", "Data"),
+    Section("provenance", "Provenance"),
+)
+
+
+def summaries(results: Mapping[str, Any]) -> list[str]:
+    """Return a line for the terminal about each insight that there is something to say of."""
+    insights = results["insights"]
+    lines = [
+        section.summary(insights[section.insight])
+        for section in sorted(SECTIONS, key=lambda section: section.insight)
+        if section.summary and insights.get(section.insight)
+    ]
+    return [line for line in lines if line]
