@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,25 +94,23 @@ def score_heads(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
     would be selecting on the test set; `about_the_choice` warns of it.
     """
     best = entries[0].predicted == test.true
-    results = []
-    for number, entry in enumerate(entries):
-        against: dict[str, Any] = {"verdict": "best"}
-        if number:
-            correct = entry.predicted == test.true
-            interval = metrics.paired_bootstrap(correct, best, test.seed, groups=test.group)
-            against = {
-                "verdict": "worse" if interval[1] < 0 else "tie",
-                "difference": float(correct.mean() - best.mean()),
-                "difference_ci": interval,
-                "mcnemar_p": metrics.mcnemar(correct, best),
-            }
-        results.append(_result(entry, test, **against))
+    results = [_result(entries[0], test, "best")]
+    for entry in entries[1:]:
+        correct = entry.predicted == test.true
+        interval = metrics.paired_bootstrap(correct, best, test.seed, groups=test.group)
+        compared = dataclasses.replace(
+            _result(entry, test, "worse" if interval[1] < 0 else "tie"),
+            difference=float(correct.mean() - best.mean()),
+            difference_ci=interval,
+            mcnemar_p=metrics.mcnemar(correct, best),
+        )
+        results.append(compared)
     return results
 
 
 def score_baselines(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
     """Score the baselines, which have no verdict."""
-    return [_result(entry, test, verdict="") for entry in entries]
+    return [_result(entry, test, "") for entry in entries]
 
 
 def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
@@ -166,7 +165,7 @@ def about_size(best: Entry) -> list[str]:
     ]
 
 
-def _result(entry: Entry, test: HeldOut, **against: Any) -> HeadResult:  # noqa: ANN401
+def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
     head, true, probabilities = entry.head, test.true, entry.probabilities
     predicted, confidence = entry.predicted, probabilities.max(axis=1)
     correct, k = predicted == true, probabilities.shape[1]
@@ -197,7 +196,7 @@ def _result(entry: Entry, test: HeldOut, **against: Any) -> HeadResult:  # noqa:
         grid=head.grid,
         test_accuracy_without_leakage=without,
         test_accuracy_without_leakage_ci=without_ci,
-        **against,
+        verdict=verdict,
     )
 
 

@@ -101,6 +101,7 @@ def compare(
     data = aligned[0]
     duplicates = find_duplicates(data, config.near_duplicates)
     protocol, about_division = divide(data, duplicates, named_groups or {}, config)
+    about_features = _about_other_features(named)
     test = HeldOut.of(data, protocol, config.seed)
     with blas_threads(available_cores()):
         trainer = Trainer.of(data, protocol, config, progress)
@@ -125,7 +126,7 @@ def compare(
             *about_disk,
             *about_alignment,
             *about_division,
-            *_about_other_features(named),
+            *about_features,
             *about_the_choice(heads),
             *about_perfection(heads, len(protocol.test)),
             *about_size(best),
