@@ -127,8 +127,8 @@ def _fill(model: Any, path: Path) -> dict[str, Path]:  # noqa: ANN401 - ModelPro
         total += length
         if offset < 0 or length < 0 or offset + length > size or total > MAX_BYTES:
             raise BackboneError(
-                f"{one_line(path)} refers to {length:,} bytes at {offset:,} of {one_line(name)}, which "
-                f"has {size:,}; fetch both again (weights of more than 2 GB cannot be taken)"
+                f"{one_line(path)} refers to {length:,} bytes at {offset:,} of {one_line(name)}, "
+                f"which has {size:,}; fetch both again (weights of more than 2 GB cannot be taken)"
             )
         with file.open("rb") as source:
             source.seek(offset)
