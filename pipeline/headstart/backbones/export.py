@@ -151,7 +151,7 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
         weights: the weights file that the user gave then; empty if none.
 
     Raises:
-        BackboneError: it is neither where it was nor to be had by its name.
+        BackboneError: the file is gone, and the backbone cannot be exported again.
     """
     backbone = Backbone.from_json(facts)
     if hint and is_file(Path(hint)):
@@ -169,7 +169,7 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
     except HeadstartError as error:
         cause = str(error)
     raise BackboneError(
-        f"the backbone {one_line(backbone.name)} that made these features is not at hand, so no "
+        f"the backbone {one_line(backbone.name)} that made these features was not found, so no "
         f"model can be written; put its file back at {one_line(hint) or 'its place'} ({cause})"
     )
 
@@ -228,7 +228,7 @@ def _too_large(backbone: Backbone, cause: object) -> BackboneError:
 
 
 def export_foreign(candidate: Foreign, path: Path) -> Parity:
-    """Write an ONNX graph by others as a backbone, made and checked by a process of its own.
+    """Write an ONNX file from elsewhere as a backbone, in a sandboxed process.
 
     Args:
         candidate: the file, and what is to be made of it.
@@ -292,7 +292,7 @@ def _write(
         backbone: the description.
         path: where to write.
         called: what the original is called.
-        notes: what else the user is told.
+        notes: further lines for the user.
     """
     import onnx
 
@@ -403,8 +403,8 @@ def _prove(
             layer = f", layer {described.layer}," if backbone.parts else ""
             raise BackboneError(
                 f"{one_line(backbone.name + layer)} was exported but is not equal ({parity}; "
-                f"allowed: {limit:.1e} and {MIN_COSINE}); no file was written: take another layer, "
-                "as features may hang neither on chance nor on the other images of a batch"
+                f"allowed: {limit:.1e} and {MIN_COSINE}); no file was written: choose another "
+                "layer, because features must not depend on randomness or on the rest of the batch"
             )
         figures.append(parity)
     return Parity(

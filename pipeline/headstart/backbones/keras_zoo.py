@@ -356,8 +356,8 @@ def _preparation(
     noise = np.random.default_rng(0).uniform(0, 255, (9, 3))
     if (scale == 0).any() or not np.allclose(run(noise)[:, ::turned], noise * scale + shift):
         raise BackboneError(
-            f"{one_line(function.__name__)} prepares its images in a way that Headstart has no "
-            "words for; choose another backbone"
+            f"{one_line(function.__name__)} uses preprocessing that Headstart does not "
+            "support; choose another backbone"
         )
     std = 1 / (255 * scale)
     mean = -shift * std + 0.0  # no negative zero

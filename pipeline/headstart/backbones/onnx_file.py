@@ -1,6 +1,6 @@
-"""ONNX files by others: ``onnx:PATH[#NODE]``.
+"""ONNX files from elsewhere: ``onnx:PATH[#NODE]``.
 
-What such a file is gets found out by a process of its own, see `headstart.backbones.onnx_import`.
+A sandboxed process reads them, see `headstart.backbones.onnx_import`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Foreign:
 
     Attributes:
         path: the file.
-        request: what is to be made of it.
+        request: how to import it.
         sha256: the hash of the file with its external data.
     """
 
@@ -50,7 +50,7 @@ def find(choice: Choice) -> Foreign:
     """Return the file that a user means, looked at but not loaded here.
 
     Raises:
-        BackboneError: there is no such file, it is broken, or ``--preprocess`` makes no sense.
+        BackboneError: there is no such file, it is broken, or ``--preprocess`` is invalid.
     """
     path, node = split(choice.name)
     if choice.weights:
@@ -60,7 +60,7 @@ def find(choice: Choice) -> Foreign:
             f"#{one_line(node)} and --layer {one_line(choice.layer)} name two places; give one"
         )
     if choice.layers:
-        raise BackboneError("an ONNX file by others is cut at one place; give one --layer")
+        raise BackboneError("an ONNX file has features of one layer; give one --layer")
     recipe = recipes.read(choice.preprocess) if choice.preprocess else None
     sha256 = str(sandbox.call(_IDENTITY, path, kind=FILE))
     name = f"{NAME}:{one_line(path.name)}"

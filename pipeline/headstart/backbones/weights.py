@@ -125,7 +125,7 @@ def read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _cause(error: Exception) -> str:
-    """Return what torch's unpickler met, out of the page that it writes for programmers."""
+    """Return the cause from the long message of torch's unpickler."""
     text = str(error)
     code = re.search(r"\bGLOBAL (\S+)", text)
     if code:
@@ -176,7 +176,7 @@ def fitting(
 
 @contextmanager
 def seeded(weights: Weights) -> Iterator[None]:
-    """Let what torch draws follow from the weights' seed, and leave its generator as it was."""
+    """Seed torch's generator for the weights, and restore it afterwards."""
     import torch
 
     with torch.random.fork_rng(devices=[]):

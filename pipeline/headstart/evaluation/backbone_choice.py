@@ -48,8 +48,8 @@ class ChooseConfig:
     """What to try.
 
     Attributes:
-        named: backbones to try whatever is at hand, their weights fetched if need be.
-        query: words that the names of those at hand must hold; see `headstart.backbones.available`.
+        named: backbones to try in any case; their weights are downloaded if necessary.
+        query: words in the names of the others; see `headstart.backbones.available`.
         at_hand: whether those whose weights are on this machine are tried besides.
         images: size of the sample.
         seed: of the sample, the folds and the resampling.
@@ -80,7 +80,7 @@ class Tried:
         features: length of a feature vector.
         licence: of the weights.
         efficient: whether no other one is both faster and at least as accurate.
-        warning: what nobody may overlook; empty if nothing.
+        warning: an important caveat; empty if there is none.
     """
 
     name: str
@@ -151,7 +151,7 @@ def choose(
 
     Raises:
         InputError: too few labelled images outside of the test split.
-        BackboneError: no backbone is at hand, or every one failed.
+        BackboneError: no weights are on this machine, or every backbone failed.
         OutputError: ``out`` cannot be written.
     """
     listing = datasets.open_source(data)
@@ -215,7 +215,7 @@ def _hash(text: str) -> bytes:
 def _candidates(
     config: ChooseConfig, notice: Callable[[str], None]
 ) -> tuple[list[Choice], list[str]]:
-    """Return what is tried, and the names of what is not because it is not at hand."""
+    """Return what is tried, and the names of backbones whose weights are not on this machine."""
     choices = [Choice(name) if isinstance(name, str) else name for name in config.named]
     named = {choice.name for choice in choices if not choice.weights}
     entries = backbones.available(config.query, notice) if config.at_hand else []

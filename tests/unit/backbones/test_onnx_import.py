@@ -405,9 +405,9 @@ BAD = {
     "inputs": (lambda: with_input(plain().model()), r"takes 2 inputs \(data"),
     "outputs": (
         lambda: plain().model(outputs=("conv0", "relu1")),
-        "2 outputs: conv0, relu1; choose one with #NAME",
+        "2 outputs: conv0, relu1; choose one by adding #NAME",
     ),
-    "domain": (with_domain, "operators that onnxruntime has not: evil.org.Relu"),
+    "domain": (with_domain, "operators that onnxruntime does not support: evil.org.Relu"),
     "grey": (lambda: plain(shape=("n", 1, 48, 48)).model(), "no three channels|refuses"),
     "vector": (lambda: plain(shape=("n", 3)).model(), "four dimensions|contradicts"),
     "gigantic": (gigantic, "refuses|damaged|does not run|claims"),
@@ -417,8 +417,8 @@ BAD = {
     "new": (lambda: plain(opset=999).model(), "opset 999; 7 to"),
     "batch": (fixed_for_good, "not a row an image|equal"),
     "twice": (twice, "two of its nodes make relu1"),
-    "chance": (of_chance, "not equal .*: take another layer"),
-    "neighbours": (of_neighbours, "not equal .*: take another layer"),
+    "chance": (of_chance, "not equal .*: choose another layer"),
+    "neighbours": (of_neighbours, "not equal .*: choose another layer"),
     "circular": (circular, "functions that cannot be written out"),
     "empty": (lambda: onnx.ModelProto(), "no ONNX file"),
 }

@@ -1,4 +1,4 @@
-"""ONNX sessions: images in, features out, on the device asked for. Sole user of onnxruntime."""
+"""ONNX sessions: images in, features out, on the requested device."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
     provider = provider_name(device)
     if provider not in ort.get_available_providers():
         raise RunnerError(
-            f"device {device} was asked for, but this onnxruntime has no {provider}; "
+            f"device {device} needs {provider}, which this onnxruntime lacks; "
             "install onnxruntime-gpu in place of onnxruntime, or use --device cpu"
         )
     if device != "cpu":
@@ -70,7 +70,7 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
         ) from error
     if session.get_providers()[0] != provider:
         raise RunnerError(
-            f"device {device} was asked for, but the model runs on {session.get_providers()[0]}; "
+            f"device {device} is not usable: the model would run on {session.get_providers()[0]}; "
             "check the driver and CUDA libraries, or use --device cpu"
         )
     return session

@@ -108,7 +108,7 @@ def choose(graph: Graph, node: str) -> Cut:
     if len(outputs) != 1:
         raise BackboneError(
             f"the file has {len(outputs)} outputs: {', '.join(map(one_line, outputs[:_SHOWN]))}"
-            f"{', …' if len(outputs) > _SHOWN else ''}; choose one with #NAME behind its path, as "
+            f"{', …' if len(outputs) > _SHOWN else ''}; choose one by adding #NAME to its path, as "
             "listed by: headstart backbones onnx:PATH --layers"
         )
     match = _before_classifier(graph, outputs[0])
@@ -191,13 +191,13 @@ def check_operators(nodes: Sequence[Any]) -> None:
     foreign = {f"{node.domain}.{node.op_type}" for node in every if node.domain not in DOMAINS}
     if foreign:
         raise BackboneError(
-            f"the file needs operators that onnxruntime has not: {_list(foreign)}; cut it before "
-            "them with #NODE, or export it with standard operators"
+            f"the file needs operators that onnxruntime does not support: {_list(foreign)}; cut it "
+            "before them with #NODE, or export it with standard operators"
         )
     loops = {node.op_type for node in every if node.op_type in _UNBOUNDED}
     if loops:
         raise BackboneError(
-            f"the file holds loops ({_list(loops)}), which may not come to an end; cut it before "
+            f"the file holds loops ({_list(loops)}), which may never end; cut it before "
             "them with #NODE, or export it without"
         )
 

@@ -1,4 +1,4 @@
-"""How a foreign network wants its images: written presets, or a user's JSON file.
+"""How images are prepared for a foreign network: presets, or a user's JSON file.
 
 An ONNX file does not say how images are prepared for it, so the user does, by the name of a
 preset or in a file of these keys, all of them optional:
@@ -168,7 +168,7 @@ def read(spec: str) -> Recipe:
             file, or JSON text in braces.
 
     Raises:
-        BackboneError: there is no such preset or file, or a value makes no sense.
+        BackboneError: there is no such preset or file, or a value is invalid.
     """
     if spec.lstrip().startswith("{"):
         return _parsed(spec, "--preprocess")

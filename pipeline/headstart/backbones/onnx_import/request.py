@@ -1,4 +1,4 @@
-"""What is to be made of an ONNX file by others, and what looking into it may cost."""
+"""What to import from an ONNX file, and what the sandbox that reads it may use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE = Kind("ONNX file", BackboneError, seconds=120, memory=6 << 30, copies=12)
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What is to be made of a file.
+    """What to import from a file.
 
     Attributes:
         name: of the backbone.

@@ -1,4 +1,4 @@
-"""Make a backbone of an ONNX file by others, step by step; for `headstart.core.sandbox` to call."""
+"""Make a backbone of an ONNX file from elsewhere, step by step; for `headstart.core.sandbox` to call."""
 
 from __future__ import annotations
 

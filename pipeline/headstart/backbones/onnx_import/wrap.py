@@ -258,7 +258,7 @@ def to_opset(part: Any, opset: int) -> Any:  # noqa: ANN401 - ModelProto
             part = onnx.version_converter.convert_version(part, opset)
         except Exception as error:  # the converter raises nearly anything
             raise BackboneError(
-                f"the file is of opset {version} and cannot be brought to {opset}: "
+                f"the file is of opset {version} and cannot be converted to {opset}: "
                 f"{one_line(error)[:160]}; cut it earlier with #NODE, or export it again"
             ) from error
     for entry in part.opset_import:
