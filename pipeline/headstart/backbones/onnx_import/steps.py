@@ -1,4 +1,4 @@
-"""Make a backbone of an ONNX file from elsewhere, step by step; for `headstart.core.sandbox` to call."""
+"""Make a backbone of an ONNX file from elsewhere; called in the process of `core.sandbox`."""
 
 from __future__ import annotations
 
