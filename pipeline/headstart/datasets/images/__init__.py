@@ -5,8 +5,8 @@ The written policy, version `POLICY`; whatever changes a pixel changes the versi
 - Only JPEG (with MPO), PNG, WebP, BMP, TIFF and GIF are opened, whatever the file is called.
 - The first frame of an animation or a multi-page file is used.
 - EXIF orientation is applied; unreadable EXIF counts as none.
-- Transparency (alpha, transparent palette entry, or colour key) is composited over white. A colour key
-  of 16-bit colour is compared by its high bytes, which are all that Pillow keeps.
+- Transparency (alpha, transparent palette entry, or colour key) is composited over white. A colour
+  key of 16-bit colour is compared by its high bytes, which are all that Pillow keeps.
 - 16-bit grey keeps its high byte, as decoders do with 16-bit colour; 1-bit, grey and palette
   images become RGB; CMYK and YCbCr are converted by Pillow's fixed formulas.
 - Embedded ICC profiles are ignored, as the reference pipelines of the pretrained networks do.
