@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headstart.models.classifier import Model
+from headstart.models.predict import Model
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Answers:
     """The output of a classifier for some images.
 
     Attributes:
-        probabilities: ``(n, k) float32``, in the order of `Model.classes`.
+        probabilities: ``(n, k) float32``, in the order of `Classifier.classes`.
         features: ``(n, d) float32``.
         distance: ``(n,) float32`` cosine distance to the training images; NaN if the file has
             none.
@@ -40,7 +41,7 @@ class Answers:
     distance: NDArray[np.float32]
 
 
-class Model:
+class Classifier:
     """A classifier file that Headstart wrote, ready to predict; threads may share an instance.
 
     Args:
@@ -60,7 +61,8 @@ class Model:
         RunnerError: the file cannot run on the device.
     """
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(self, path: str | os.PathLike[str], device: str = "cpu") -> None:
+        path = Path(path)
         if not is_file(path):
             raise BackboneError(
                 f"no model at {one_line(path)}; train one with: headstart train-heads"
@@ -115,8 +117,3 @@ class Model:
     def batch(self) -> int:
         """The batch size on this device."""
         return self._runner.batch
-
-
-def load_model(path: str | Path, device: str = "cpu") -> Model:
-    """Open a classifier file that Headstart wrote; see `Model`."""
-    return Model(Path(path), device)

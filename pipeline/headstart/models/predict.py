@@ -1,12 +1,13 @@
-"""Stage: a model file and images become predictions, as a stream in the order of the images.
+"""Stage: classify images with a model file, as a stream in the order of the images.
 
-Needs onnxruntime, numpy and Pillow; neither torch nor scikit-learn is loaded. Nothing is held but
-the images under way, however many there are.
+Needs onnxruntime, numpy and Pillow; neither torch nor scikit-learn is loaded. Memory holds only the
+images in work, however many there are in all.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,31 +20,28 @@ from headstart.backbones.inference.extract import batches
 from headstart.core.errors import ImageError, InputError
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import SourceImage, read, stream
-from headstart.models.classifier import Model
+from headstart.models.classifier import Classifier
 
-__all__ = ["UNKNOWN", "Model", "Prediction", "predict"]
-
-UNKNOWN = "unknown"  # the label of an image whose most probable class is not probable enough
+UNKNOWN = "unknown"  # the label of an image whose most probable class is below the minimum
 
 _CHUNK = 8
-_IDLE = -1  # the number of a chunk that is none
+_IDLE = -1  # the number of an empty chunk
 _PATIENCE = 1.0  # seconds
-_AHEAD = 4  # chunks a worker that are under way or wait for a slower one before them
+_AHEAD = 4  # chunks for each worker that are in work, or wait for an earlier one
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one image.
+    """The prediction for one image.
 
     Attributes:
-        path: the image.
         label: the most probable class, or `UNKNOWN`; empty if the image could not be used.
-        probabilities: one per class, in the order of `Model.classes`.
+        probabilities: one per class, in the order of the model's classes.
         error: why the image could not be used; empty if it could.
         distance: cosine distance to the training images; None if the image could not be used, or
-            the model does not know.
-        unlike: whether that is farther than nearly all training images are from one another; None
-            where ``distance`` is.
+            the model has none.
+        unlike: whether ``distance`` is larger than between nearly all training images; None if
+            ``distance`` is.
     """
 
     path: str
@@ -54,46 +52,67 @@ class Prediction:
     unlike: bool | None = None
 
 
+class Model(Classifier):
+    """A classifier file that Headstart wrote: `predict_paths` for files, ``predict`` for pixels."""
+
+    def predict_paths(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        workers: int | None = None,
+        min_confidence: float = 0.0,
+    ) -> list[Prediction]:
+        """Return a prediction for every image, in order; arguments as for `predict`."""
+        return list(predict(self, paths, workers, min_confidence))
+
+
+def load_model(path: str | os.PathLike[str], device: str = "cpu") -> Model:
+    """Open a classifier file that Headstart wrote; see `headstart.models.classifier.Classifier`."""
+    return Model(path, device)
+
+
 def predict(
-    model: Model,
-    paths: Sequence[str],
+    model: Classifier,
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     workers: int | None = None,
     min_confidence: float = 0.0,
 ) -> Iterator[Prediction]:
-    """Yield a prediction for every image, in order, as soon as it is known.
+    """Yield a prediction for every image, in order, as soon as it is computed.
 
     Args:
         model: the classifier.
-        paths: image files, and every source that features are extracted from; ``-`` for the
-            lines on stdin; see `headstart.datasets.inputs`.
+        data: image files, folders, patterns and every source that features are extracted from, one
+            or several; ``-`` for the lines on stdin; see `headstart.datasets.inputs`.
         workers: threads; None means one per core.
         min_confidence: the probability below which the label is `UNKNOWN`.
 
     Raises:
-        InputError: a path is missing, a folder holds no image, or the model has a class that is
-            called `UNKNOWN` and ``min_confidence`` is given.
+        InputError: a path is missing, a folder holds no image, or a minimum confidence is set for a
+            model with a class named `UNKNOWN`.
         RunnerError: inference failed.
     """
     if min_confidence > 0 and UNKNOWN in model.classes:
         raise InputError(
             f"the model has a class named {UNKNOWN}, so a minimum confidence would be ambiguous; "
-            "leave it out, and judge by the confidence of each row"
+            "omit it and use the confidence of each row"
         )
+    names = [data] if isinstance(data, str | os.PathLike) else data
+    paths = [os.fspath(name) for name in names]
     workers = workers or available_cores()
     work = partial(_predict_chunk, model, min_confidence)
     slots = threading.Semaphore(workers * _AHEAD)
     chunks = _throttled(_chunks(stream(paths), max(_CHUNK, model.batch)), slots)
     waiting: dict[int, list[Prediction]] = {}
-    following = 0
+    position = 0
     results = run_threads(work, chunks, workers)
     try:
-        for number, found in results:
+        for number, predictions in results:
             if number != _IDLE:
-                waiting[number] = found
-            while following in waiting:
-                yield from waiting.pop(following)
+                waiting[number] = predictions
+            while position in waiting:
+                yield from waiting.pop(position)
                 slots.release()
-                following += 1
+                position += 1
     finally:
         results.close()
 
@@ -101,10 +120,9 @@ def predict(
 def _throttled(
     chunks: Iterable[list[SourceImage]], slots: threading.Semaphore
 ) -> Iterator[tuple[int, list[SourceImage]]]:
-    """Number the chunks, and hand one out only when few enough are under way.
+    """Number the chunks, and yield each one only when few enough are in work.
 
-    While there is none to hand out, nothing is handed out now and then, so that a worker who waits
-    learns that the run is over.
+    Until then, yield an empty chunk now and then, so that a waiting worker sees the end of the run.
     """
     numbers = itertools.count()
     for chunk in chunks:
@@ -127,7 +145,7 @@ def _chunks(images: Iterable[SourceImage | None], size: int) -> Iterator[list[So
 
 
 def _predict_chunk(
-    model: Model, min_confidence: float, item: tuple[int, list[SourceImage]]
+    model: Classifier, min_confidence: float, item: tuple[int, list[SourceImage]]
 ) -> tuple[int, list[Prediction]]:
     number, images = item
     predictions: dict[int, Prediction] = {}

@@ -96,15 +96,12 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
         "images": {"train": len(train), "test": len(rows.test)},
         "inputs": comparison.provenance["inputs"],
     }
+    reference = novelty.learn(take(data.features, train), data.label[train], rows.group[train])
     agreement = bundle.bundle(
         export.locate(data.extraction["backbone"], data.model, data.weights),
-        best.head.estimator,
-        data.classes,
+        bundle.TrainedHead(best.head.estimator, data.classes, summary, reference, head.name),
         take(data.features, rows.test),
-        summary,
         folder / MODEL,
-        novelty.learn(take(data.features, train), data.label[train], rows.group[train]),
-        family=head.name,
     )
     bundle.write_companions(folder, comparison)
     return f"{MODEL}: {agreement}"

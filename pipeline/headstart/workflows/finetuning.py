@@ -220,10 +220,8 @@ def _compare(
     }
     agreement = bundle.bundle(
         tuned.backbone,
-        estimator,
-        features.classes,
+        bundle.TrainedHead(estimator, features.classes, summary),
         features.features[tuned.division.test],
-        summary,
         folder / artifacts.MODEL,
     )
     hooks.notice(f"{artifacts.MODEL}: {agreement}")

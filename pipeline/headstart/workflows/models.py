@@ -15,8 +15,7 @@ from headstart.workflows.progress import showing
 if TYPE_CHECKING:
     from headstart.features.embed import Hooks
     from headstart.models.bundle import Change
-    from headstart.models.classifier import Model
-    from headstart.models.predict import Prediction
+    from headstart.models.predict import Model, Prediction
 
 
 def load_model(path: StrPath, *, device: str = "cpu") -> Model:
@@ -35,9 +34,9 @@ def load_model(path: StrPath, *, device: str = "cpu") -> Model:
             features on this machine.
         RunnerError: it cannot run on the device.
     """
-    from headstart.models.classifier import Model
+    from headstart.models.predict import Model
 
-    return Model(Path(path), device)
+    return Model(path, device)
 
 
 def predict(

@@ -91,7 +91,10 @@ def test_what_stands_in_becomes_one_onnx_file(name, k, small_limits, tmp_path, t
     classes = tuple(map(str, range(k)))
     out = tmp_path / "model.onnx"
     agreement = bundle.bundle(
-        tiny_backbone, head.estimator, classes, data.features, {}, out, family=name
+        tiny_backbone,
+        bundle.TrainedHead(head.estimator, classes, {}, family=name),
+        data.features,
+        out,
     )
     assert agreement.labels >= bundle.MIN_AGREEMENT
     assert agreement.max_difference <= 1e-5

@@ -15,7 +15,7 @@ from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, ImageError, InputError, RunnerError
 from headstart.datasets.images import decode
 from headstart.models import seal as modelfile
-from headstart.models.predict import Model, Prediction, predict
+from headstart.models.predict import Model, Prediction, load_model, predict
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +212,15 @@ def test_predicting_needs_no_library_of_the_training(fresh_python, tiny_classifi
         print(json.dumps([len(found), sorted(heavy & set(sys.modules))]))
     """
     assert fresh_python(script, tiny_classifier, image_folder()) == [24, []]
+
+
+def test_a_model_predicts_one_file_or_several(tiny_classifier, image_folder):
+    model = load_model(str(tiny_classifier))
+    folder = image_folder(per_class=2)
+    paths = sorted(folder.rglob("*.png"))
+    several = model.predict_paths(paths)
+    assert [prediction.path for prediction in several] == list(map(str, paths))
+    assert model.predict_paths(paths[0]) == several[:1]
+    crops = np.stack([model.decode(path.read_bytes()) for path in paths])
+    scores = [prediction.probabilities for prediction in several]
+    np.testing.assert_allclose(scores, model.predict(crops), atol=1e-6)

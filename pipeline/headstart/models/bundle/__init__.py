@@ -1,10 +1,10 @@
-"""Stage: a backbone and a fitted head become one ONNX file, proved before it is published.
+"""Stage: join a backbone and a fitted head into one ONNX file, verified before it is published.
 
 The file takes the backbone's ``uint8`` images and returns ``label`` (index into the class names),
-``probabilities``, ``features`` and, if it was told of the training images, ``distance``: how far
-the image is from them. Class names, a summary of the training and what the file needs are in its
-metadata, beside what the backbone says of itself, and `headstart.models.seal` seals it all.
-Predicting with it needs no scikit-learn and unpickles nothing.
+``probabilities``, ``features`` and, with a reference to the training images, ``distance``: how far
+the image is from them. Its metadata hold the class names, a summary of the training, the software
+it needs and the backbone's description; `headstart.models.seal` seals the file. Predicting with it
+needs no scikit-learn and unpickles nothing.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ __all__ = [
     "MIN_AGREEMENT",
     "Agreement",
     "Change",
+    "TrainedHead",
     "bundle",
     "write_companions",
     "write_variant",
 ]
 
-MIN_AGREEMENT = 0.999  # of labels; what is missing are ties
+MIN_AGREEMENT = 0.999  # of labels; the rest are ties
 MAX_DIFFERENCE = 1e-4  # of probabilities
 _BLOCK = 4096  # rows compared at once
 
@@ -69,7 +70,7 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether the file may be published; labels differ in ties only, one is always allowed."""
+        """Whether the file may be published; labels differ only in ties, one is always allowed."""
         unequal = round((1 - self.labels) * self.rows)
         return (
             unequal <= max(1, (1 - MIN_AGREEMENT) * self.rows)
@@ -77,34 +78,40 @@ class Agreement:
         )
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Describe it in one line."""
         return (
             f"ONNX against scikit-learn on {self.rows:,} rows: {self.labels:.2%} equal labels, "
             f"probabilities within {self.max_difference:.1e}"
         )
 
 
-def bundle(
-    backbone: Path,
-    estimator: Any,  # noqa: ANN401 - a scikit-learn classifier
-    classes: tuple[str, ...],
-    features: Features,
-    summary: dict[str, Any],
-    out: Path,
-    reference: Reference | None = None,
-    family: str = "",
-) -> Agreement:
+@dataclasses.dataclass(frozen=True)
+class TrainedHead:
+    """A head and what its model file carries.
+
+    Attributes:
+        estimator: a fitted scikit-learn classifier of class codes on ``(n, d)`` features.
+        classes: the names that the codes index.
+        summary: facts about the training (JSON), kept in the metadata.
+        reference: to the training images; None leaves ``distance`` out.
+        family: the name of the head's family, which converts it; skl2onnx does if it is empty.
+    """
+
+    estimator: Any
+    classes: tuple[str, ...]
+    summary: dict[str, Any]
+    reference: Reference | None = None
+    family: str = ""
+
+
+def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> Agreement:
     """Write the model; one that does not agree with scikit-learn is not written.
 
     Args:
         backbone: the backbone's ONNX file.
-        estimator: a fitted classifier on ``(n, d)`` features, of class codes.
-        classes: the names that the codes index.
-        features: ``(n, d) float32``, rows on which the agreement is proved.
-        summary: facts about the training (JSON), kept in the metadata.
+        head: the head.
+        features: ``(n, d) float32``, rows on which the agreement is verified.
         out: the file to write.
-        reference: what is known of the training images; None leaves ``distance`` out.
-        family: the name of the head's family, which converts it; skl2onnx does if it has none.
 
     Raises:
         HeadstartError: the head cannot be converted, or does not agree.
@@ -112,18 +119,22 @@ def bundle(
     """
     import onnx
 
-    head = heads.to_onnx(family, estimator, features.shape[1])
-    head = finished_head(head, len(estimator.classes_))
+    estimator, reference = head.estimator, head.reference
+    graph = heads.to_onnx(head.family, estimator, features.shape[1])
+    graph = finished_head(graph, len(estimator.classes_))
     trunk = onnx.load(backbone)
-    model = joined(trunk, head, reference)
+    model = joined(trunk, graph, reference)
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}
     with replacing(out) as partial:
-        onnx.save(head, partial)
+        onnx.save(graph, partial)
         agreement = _agreement(partial, estimator, features)
         if not agreement.holds:
-            raise HeadstartError(f"{out.name} was not written: it does not agree ({agreement})")
-        known = [classes[code] for code in estimator.classes_]
-        facts = {"schema": seal.SCHEMA, "classes": known} | needs(model) | summary
+            raise HeadstartError(
+                f"{out.name} was not written: the ONNX head does not agree with scikit-learn's "
+                f"({agreement})"
+            )
+        classes = [head.classes[code] for code in estimator.classes_]
+        facts = {"schema": seal.SCHEMA, "classes": classes} | needs(model) | head.summary
         facts["licence"] = json.loads(metadata[METADATA])["licence"]
         facts["agreement"] = dataclasses.asdict(agreement)
         if reference is not None:
@@ -134,7 +145,7 @@ def bundle(
         onnx.checker.check_model(model)
         onnx.save(model, partial)
         seal.seal(partial)
-        _prove(partial, estimator, out.name)
+        _verify(partial, estimator, out.name)
     return agreement
 
 
@@ -161,12 +172,8 @@ def _agreement(path: Path, estimator: Any, features: Features) -> Agreement:  # 
     return Agreement(len(features), equal / max(1, len(features)), difference)
 
 
-def _prove(path: Path, estimator: Any, name: str) -> None:  # noqa: ANN401
-    """Hold the joined file to the certificate, and its answers to the head's, one by one and all.
-
-    Raises:
-        HeadstartError: it does not run, or answers something else.
-    """
+def _verify(path: Path, estimator: Any, name: str) -> None:  # noqa: ANN401
+    """Check the joined file's features against its parity record, and its answers to the head's."""
     runner = Runner(path)
     preprocess = runner.backbone.preprocess
     if parity.METADATA in runner.metadata:
@@ -180,6 +187,6 @@ def _prove(path: Path, estimator: Any, name: str) -> None:  # noqa: ANN401
         difference = np.abs(scores - estimator.predict_proba(features)).max()
         if not difference <= MAX_DIFFERENCE:
             raise HeadstartError(
-                f"{name} was not written: the joined graph does not run as its head does "
-                f"(probabilities differ by {difference:.1e})"
+                f"{name} was not written: the joined graph differs from its head (probabilities by "
+                f"{difference:.1e})"
             )

@@ -1,8 +1,8 @@
-"""A finished model in other arithmetic: the network converted, the head as it is, and measured.
+"""Convert a finished model to another precision, and measure the difference.
 
-The network is taken out of the model and converted as `features --precision` does; head and
-distance are sewn behind it again. Both models then answer labelled images, and what they differ
-in decides whether there is a file.
+The network is extracted from the model and converted as `features --precision` does; head and
+distance are joined to it again, unchanged. Both models then classify labelled images; if their
+answers differ too much, no file is written.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from headstart.core.parallel import available_cores
 from headstart.core.records import ImageRef, Listing
 from headstart.models import seal
 from headstart.models.bundle.joining import declare_operators, joined, needs
-from headstart.models.classifier import Answers, Model
+from headstart.models.classifier import Answers, Classifier
 
 KINDS = MODEL_PRECISIONS
 MEASURED = 1000  # images, at most
@@ -51,20 +51,20 @@ MEASURED = 1000  # images, at most
 
 @dataclass(frozen=True)
 class Change:
-    """How a variant's answers differ from the model's, on the same images.
+    """How the converted model's answers differ from the model's, on the same images.
 
     Attributes:
-        images: how many.
+        images: number of images.
         equal_labels: share of images that get the same label.
         max_difference: largest absolute difference of a probability.
         mean_difference: mean over the images of the largest difference of a probability.
         mean_cosine: mean cosine of the features.
         min_cosine: smallest cosine.
-        labelled: images whose class is known to the model.
-        accuracy_before: share of those that the model gets right; None if there are none.
-        accuracy: likewise the variant.
-        unlike_before: share of images marked as unlike the training set; None if not known.
-        unlike: likewise by the variant.
+        labelled: number of images whose label is a class of the model.
+        accuracy_before: of the model on those; None if there are none.
+        accuracy: of the converted model.
+        unlike_before: share of images marked as unlike the training set; None without a threshold.
+        unlike: the same by the converted model.
     """
 
     images: int
@@ -81,23 +81,20 @@ class Change:
 
     @property
     def loss(self) -> float:
-        """Percentage points of accuracy lost; without labels, of labels changed."""
+        """Percentage points of accuracy lost; without labels, of predictions changed."""
         if self.accuracy is None or self.accuracy_before is None:
             return round(100 * (1 - self.equal_labels), 3)
         return round(100 * (self.accuracy_before - self.accuracy), 3)
 
     def within(self, allowed: precision_choice.Budget) -> bool:
-        """Say whether drift and loss are inside a budget."""
+        """Return whether drift and loss are within a budget."""
         return 1 - self.mean_cosine <= allowed.drift and self.loss <= allowed.loss
 
     def __str__(self) -> str:
-        """Say it in one line."""
-        known = self.accuracy is not None and self.accuracy_before is not None
-        accuracy = (
-            f"accuracy {self.accuracy:.1%}, before {self.accuracy_before:.1%}"
-            if known
-            else "no labels, so accuracy is not known"
-        )
+        """Describe it in one line."""
+        accuracy = "accuracy not measured, as there are no labels"
+        if self.accuracy is not None and self.accuracy_before is not None:
+            accuracy = f"accuracy {self.accuracy:.1%}, before {self.accuracy_before:.1%}"
         return (
             f"{self.equal_labels:.2%} equal labels on {self.images:,} images, {accuracy}; "
             f"probabilities differ by up to {self.max_difference:.2g}, "
@@ -114,29 +111,29 @@ def write_variant(
     allowed: precision_choice.Budget | None = None,
     workers: int | None = None,
 ) -> Change:
-    """Write a model in other arithmetic; one outside the budget is not written.
+    """Convert a model to another precision; one outside the budget is not written.
 
     Args:
         path: a model file in fp32.
         kind: one of `KINDS`.
-        data: labelled images, as `headstart.datasets.open_source` takes them. Those of the test
-            split, if there is one, measure; the others calibrate int8.
+        data: labelled images, as for `headstart.datasets.open_source`. The test split, if there is
+            one, measures; the other images calibrate int8.
         out: the file to write.
-        allowed: how far answers may be from the model's; None for the defaults.
+        allowed: how far answers may differ from the model's; None for the defaults.
         workers: threads; None means one per core.
 
     Raises:
         InputError: there are no such images, or ``out`` is the model itself.
-        BackboneError: the model cannot be used or converted, or the variant is outside the budget;
-            the message gives the figures.
+        BackboneError: the model cannot be used or converted, or the difference is outside the
+            budget; the message gives the figures.
         OutputError: the file cannot be written.
     """
     if out.resolve() == path.resolve():
-        raise InputError(f"{one_line(out)} is the model itself; give another --out")
-    model, allowed = Model(path), allowed or precision_choice.Budget()
+        raise InputError(f"{one_line(out)} is the model itself; choose another --out")
+    model, allowed = Classifier(path), allowed or precision_choice.Budget()
     if model.backbone.precision != "fp32":
         raise BackboneError(
-            f"{one_line(path)} is in {model.backbone.precision} already; take the fp32 model"
+            f"{one_line(path)} is in {model.backbone.precision} already; convert the fp32 model"
         )
     listing = datasets.open_source(data)
     workers = workers or available_cores()
@@ -145,20 +142,20 @@ def write_variant(
         network, refs = _converted(trunk, kind, listing, workers)
     with replacing(out) as partial:
         _save(partial, network, head, dict(model.facts))
-        change = _compare(model, Model(partial), listing, refs, workers)
+        change = _compare(model, Classifier(partial), listing, refs, workers)
         if not change.within(allowed):
             raise BackboneError(
-                f"{out.name} was not written, {kind} is outside the budget: {change}; allowed: "
+                f"{out.name} was not written: {kind} is outside the budget: {change}; allowed: "
                 f"mean cosine {1 - allowed.drift:g} and {allowed.loss:g} points of accuracy lost; "
-                "allow more with --max-drift and --max-accuracy-loss"
+                "raise the budget with --max-drift and --max-accuracy-loss"
             )
-        told = {"kind": kind, "of": sha256_of(path)} | dataclasses.asdict(change)
-        _save(partial, network, head, model.facts | {"variant": told})
+        variant = {"kind": kind, "of": sha256_of(path)} | dataclasses.asdict(change)
+        _save(partial, network, head, model.facts | {"variant": variant})
     return change
 
 
 def _parts(path: Path, trunk: Path) -> tuple[Path, Any]:
-    """Take a model apart: the network as a file of its own, and head and distance as a graph."""
+    """Split a model: the network as a file of its own, and head and distance as a graph."""
     import onnx
     from onnx.utils import Extractor
 
@@ -169,12 +166,12 @@ def _parts(path: Path, trunk: Path) -> tuple[Path, Any]:
     try:
         network = extractor.extract_model([INPUT], [OUTPUT])
         head = extractor.extract_model([OUTPUT], rest)
-    except Exception as error:  # whatever a foreign graph does to the extractor
+    except Exception as error:  # of any kind, from a graph of another origin
         raise BackboneError(
-            f"{one_line(path)} cannot be taken apart: {one_line(error)[:200]}"
+            f"{one_line(path)} cannot be split into network and head: {one_line(error)[:200]}"
         ) from error
-    held = {prop.key: prop.value for prop in whole.metadata_props}
-    kept = {key: held[key] for key in (METADATA, parity.METADATA) if key in held}
+    metadata = {prop.key: prop.value for prop in whole.metadata_props}
+    kept = {key: metadata[key] for key in (METADATA, parity.METADATA) if key in metadata}
     declare_operators(network)
     del network.metadata_props[:]
     onnx.helper.set_model_props(network, kept)
@@ -190,7 +187,7 @@ def _parts(path: Path, trunk: Path) -> tuple[Path, Any]:
 def _converted(
     trunk: Path, kind: str, listing: Listing, workers: int
 ) -> tuple[Any, Sequence[ImageRef]]:
-    """Return the network in other arithmetic, and the images to measure it on."""
+    """Return the converted network, and the images to measure it on."""
     import onnx
 
     tested = [ref for ref in listing.images if ref.split == "test"]
@@ -198,12 +195,12 @@ def _converted(
     if kind == "fp16":
         return onnx.load(precision.variant(trunk, kind)), _drawn(listing, tested or others)
     calibrating = dataclasses.replace(listing, images=tuple(others))
-    made, _ = precision_choice.quantised(trunk, calibrating, workers)
-    if not tested:  # those that calibrated come first in this order; the last ones measure
+    quantised, _ = precision_choice.quantised(trunk, calibrating, workers)
+    if not tested:  # the first images of this order calibrated; the last ones measure
         tested = precision_choice.sample(calibrating)[precision_choice.CALIBRATION :] or list(
             others
         )
-    return onnx.load(made), _drawn(listing, tested)
+    return onnx.load(quantised), _drawn(listing, tested)
 
 
 def _drawn(listing: Listing, refs: Sequence[ImageRef]) -> Sequence[ImageRef]:
@@ -228,22 +225,22 @@ def _save(path: Path, network: Any, head: Any, facts: dict[str, Any]) -> None:  
 
 
 def _compare(
-    before: Model, after: Model, listing: Listing, refs: Sequence[ImageRef], workers: int
+    before: Classifier, after: Classifier, listing: Listing, refs: Sequence[ImageRef], workers: int
 ) -> Change:
     images = images_of(listing, refs)
     networks = [before.answer, after.answer]
     results = list(extract(images, before.backbone.preprocess, networks, workers))
-    results = sorted((one for one in results if one.numbers), key=lambda one: one.numbers)
+    results = sorted((r for r in results if r.numbers), key=lambda result: result.numbers)
     if not results:
-        raise InputError("none of the images that it would be measured on can be read")
+        raise InputError("none of the images to measure on can be read")
     numbers = [number for result in results for number in result.numbers]
     code = {name: number for number, name in enumerate(before.classes)}
     truth = np.array([code.get(refs[number].label or "", -1) for number in numbers])
     a, b = (_stacked([result.outputs[part] for result in results]) for part in (0, 1))
     labels = [part.probabilities.argmax(axis=1) for part in (a, b)]
-    known = truth >= 0
+    labelled = truth >= 0
     cosine = row_cosine(a.features, b.features)
-    right = [float((part == truth)[known].mean()) if known.any() else None for part in labels]
+    right = [float((part == truth)[labelled].mean()) if labelled.any() else None for part in labels]
     apart = np.abs(a.probabilities - b.probabilities).max(axis=1)
     limit = before.threshold
     unlike = [float((part.distance > limit).mean()) if limit else None for part in (a, b)]
@@ -254,7 +251,7 @@ def _compare(
         mean_difference=float(apart.mean()),
         mean_cosine=float(cosine.mean()),
         min_cosine=float(cosine.min()),
-        labelled=int(known.sum()),
+        labelled=int(labelled.sum()),
         accuracy_before=right[0],
         accuracy=right[1],
         unlike_before=unlike[0],

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.core.errors import InputError, missing_extra, one_line
 from headstart.core.parallel import available_cores
-from headstart.models.classifier import Model
+from headstart.models.classifier import Classifier
 
 if TYPE_CHECKING:
     import uvicorn
@@ -85,7 +85,7 @@ def serve(
     path = Path(path)
     listener = listen(config.host, config.port)
     try:
-        model = Model(path, config.device)
+        model = Classifier(path, config.device)
         batcher = Batcher(model, config.workers or available_cores())
         try:
             service = _service(model, path.name, batcher, config, notice)
@@ -104,7 +104,7 @@ def serve(
 
 
 def _service(
-    model: Model,
+    model: Classifier,
     name: str,
     batcher: Any,  # noqa: ANN401 - Batcher
     config: ServeConfig,

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headstart.core.errors import HeadstartError, ImageError, one_line
 from headstart.datasets import images
-from headstart.models.classifier import Model
+from headstart.models.classifier import Classifier
 from headstart.models.serve.batching import Answer, Batcher
 from headstart.models.serve.neighbours import TrainingImages
 from headstart.models.serve.upload import image_bytes
@@ -80,7 +80,7 @@ class Service:
         limits: of the server.
     """
 
-    model: Model
+    model: Classifier
     name: str
     batcher: Batcher
     training: TrainingImages | None = None

@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.models.classifier import Model
+from headstart.models.classifier import Classifier
 
 Result = TypeVar("Result")
 
@@ -31,7 +31,7 @@ class Answer:
     """The model's answer for one image.
 
     Attributes:
-        probabilities: ``(k,) float32``, in the order of `Model.classes`.
+        probabilities: ``(k,) float32``, in the order of `Classifier.classes`.
         features: ``(d,) float32``.
         distance: cosine distance to the training images; NaN if the model has none.
         batch: images that were inferred together.
@@ -54,7 +54,7 @@ class Batcher:
         batch: most images in one inference; None takes the default of model and device.
     """
 
-    def __init__(self, model: Model, workers: int, batch: int | None = None) -> None:
+    def __init__(self, model: Classifier, workers: int, batch: int | None = None) -> None:
         self._model = model
         self._batch = batch or model.batch
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="serve")

@@ -54,7 +54,10 @@ def test_every_head_agrees_with_scikit_learn(name, data, images, tiny_backbone, 
     head = HEADS[name].search(data)
     out = tmp_path / "model.onnx"
     agreement = bundle.bundle(
-        tiny_backbone, head.estimator, CLASSES, data.features, {}, out, family=name
+        tiny_backbone,
+        bundle.TrainedHead(head.estimator, CLASSES, {}, family=name),
+        data.features,
+        out,
     )
     assert agreement.rows == len(images)
     assert agreement.labels >= bundle.MIN_AGREEMENT
@@ -74,7 +77,9 @@ def test_every_vote_of_neighbours_agrees(weights, k, data, tiny_backbone, tmp_pa
     rng = np.random.default_rng(k)
     fresh = data.features + rng.normal(0, 0.01, data.features.shape).astype(np.float32)
     out = tmp_path / "model.onnx"
-    agreement = bundle.bundle(tiny_backbone, estimator, CLASSES, fresh, {}, out, family="knn")
+    agreement = bundle.bundle(
+        tiny_backbone, bundle.TrainedHead(estimator, CLASSES, {}, family="knn"), fresh, out
+    )
     assert agreement.max_difference <= 1e-4
     if weights == "distance" and k > 1:
         shares = estimator.predict_proba(fresh)
@@ -84,7 +89,12 @@ def test_every_vote_of_neighbours_agrees(weights, k, data, tiny_backbone, tmp_pa
 def test_the_file_says_what_it_is(data, tiny_backbone, tmp_path):
     estimator = votes(n_neighbors=3).fit(data.features, data.labels)
     out = tmp_path / "model.onnx"
-    bundle.bundle(tiny_backbone, estimator, CLASSES, data.features, {"test_accuracy": 0.5}, out)
+    bundle.bundle(
+        tiny_backbone,
+        bundle.TrainedHead(estimator, CLASSES, {"test_accuracy": 0.5}),
+        data.features,
+        out,
+    )
     model = Model(out)
     assert model.classes == CLASSES
     assert model.backbone == Runner(tiny_backbone).backbone
@@ -98,7 +108,7 @@ def test_a_class_never_trained_on_is_not_among_the_answers(data, tiny_backbone, 
     estimator = votes(n_neighbors=3)
     estimator.fit(data.features[kept], data.labels[kept])
     out = tmp_path / "model.onnx"
-    bundle.bundle(tiny_backbone, estimator, CLASSES, data.features, {}, out)
+    bundle.bundle(tiny_backbone, bundle.TrainedHead(estimator, CLASSES, {}), data.features, out)
     assert Model(out).classes == ("bark", "drain")
 
 
@@ -108,7 +118,7 @@ def test_a_model_that_does_not_agree_is_not_written(data, tiny_backbone, tmp_pat
     out.write_bytes(b"the former model")
     monkeypatch.setattr(bundle, "MAX_DIFFERENCE", -1.0)
     with pytest.raises(HeadstartError, match="does not agree"):
-        bundle.bundle(tiny_backbone, estimator, CLASSES, data.features, {}, out)
+        bundle.bundle(tiny_backbone, bundle.TrainedHead(estimator, CLASSES, {}), data.features, out)
     assert out.read_bytes() == b"the former model"
     assert list(tmp_path.iterdir()) == [out]
 
@@ -119,13 +129,13 @@ def test_what_cannot_be_converted_is_said(data, tiny_backbone, tmp_path):
 
     out = tmp_path / "model.onnx"
     with pytest.raises(HeadstartError, match="cannot be converted"):
-        bundle.bundle(tiny_backbone, Strange(), CLASSES, data.features, {}, out)
+        bundle.bundle(tiny_backbone, bundle.TrainedHead(Strange(), CLASSES, {}), data.features, out)
 
 
 def test_names_of_the_backbone_stay_apart_from_those_of_the_head(data, tiny_backbone, tmp_path):
     estimator = votes(n_neighbors=3).fit(data.features, data.labels)
     out = tmp_path / "model.onnx"
-    bundle.bundle(tiny_backbone, estimator, CLASSES, data.features, {}, out)
+    bundle.bundle(tiny_backbone, bundle.TrainedHead(estimator, CLASSES, {}), data.features, out)
     names = [output for node in onnx.load(out).graph.node for output in node.output]
     assert len(names) == len(set(names))
     assert OUTPUT in names

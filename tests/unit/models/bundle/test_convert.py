@@ -12,7 +12,7 @@ from headstart.backbones.inference.precision_choice import Budget
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, InputError
 from headstart.models import bundle
-from headstart.models.classifier import Model
+from headstart.models.predict import Model
 
 OPEN = Budget(drift=2.0, loss=100.0)
 
@@ -54,7 +54,7 @@ def test_it_is_the_model_with_another_network(kind, tiny_classifier, photos, tmp
 def test_over_the_budget_it_is_refused_with_the_figures(tiny_classifier, photos, tmp_path):
     out = tmp_path / "small.onnx"
     with pytest.raises(
-        BackboneError, match=r"^small.onnx was not written, int8 is outside the bud"
+        BackboneError, match=r"^small.onnx was not written: int8 is outside the bud"
     ):
         bundle.write_variant(tiny_classifier, "int8", photos, out, Budget(drift=0.0, loss=100.0))
     assert list(tmp_path.glob("*.onnx")) == []

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from headstart.core.errors import RunnerError
-from headstart.models.classifier import Model
+from headstart.models.predict import Model
 from headstart.models.serve.batching import Answer, Batcher
 
 

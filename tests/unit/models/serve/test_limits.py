@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from headstart.models import serve
-from headstart.models.classifier import Model
+from headstart.models.predict import Model
 from headstart.models.serve import app
 from headstart.models.serve.batching import Batcher
 

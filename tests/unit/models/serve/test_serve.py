@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from headstart.models.classifier import Model
+from headstart.models.predict import Model
 
 BOUNDARY = "limit"
 
