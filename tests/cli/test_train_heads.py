@@ -131,7 +131,7 @@ def test_train_heads_takes_each_store_once(headstart, features, tmp_path):
     assert "name each store once" in done.stderr
     (tmp_path / "copy.h5").write_bytes(features.read_bytes())
     done = headstart("train-heads", features, "copy.h5", "--out", "results", code=1)
-    assert "stores 1 and 2 hold features of the same extraction (tiny)" in done.stderr
+    assert "stores 1 and 2 have the same backbone and preprocessing (tiny)" in done.stderr
     assert not (tmp_path / "results").exists() or not any((tmp_path / "results").iterdir())
 
 

@@ -37,16 +37,7 @@ _MAPS = {"tsne": "PCA, then t-SNE", "umap": "PCA, then UMAP", "pca": "the first 
 
 @dataclass(frozen=True)
 class Companions:
-    """What lies beside the results; None or empty where there is no such file.
-
-    Attributes:
-        answers: what the best head says of the test images.
-        suspects: training images whose labels are in doubt.
-        duplicates: images that occur more than once, by group.
-        history: columns of the fine-tuning's history.
-        data: the features that the best head reads.
-        map_method: one of `headstart.core.choices.MAPS`.
-    """
+    """The files beside the results, None or empty if missing, and the best head's features."""
 
     answers: list[tables.Answer] | None = None
     suspects: list[tables.Suspect] = field(default_factory=list)
