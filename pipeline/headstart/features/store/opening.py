@@ -1,4 +1,4 @@
-"""Opening a store: it is there, what its seal says, and HDF5's complaints in one line."""
+"""Opening a store: its existence, its seal, and HDF5's errors in one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headstart.features.store.seal import Seal
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """Open a store for reading; what HDF5 says of a damaged file becomes one line.
+    """Open a store for reading; HDF5's errors become one line.
 
     Raises:
         StoreError: it is missing, is no HDF5 file, or reading fails on the way.
@@ -25,7 +25,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def seal_of(path: Path) -> Seal:
-    """Return what the seal says of a store's file; HDF5 is not asked.
+    """Check the seal of a store's file, without HDF5.
 
     Raises:
         StoreError: there is no such file, or it cannot be read.
@@ -36,11 +36,11 @@ def seal_of(path: Path) -> Seal:
 
 @contextmanager
 def in_one_line(path: Path) -> Iterator[None]:
-    """Make one line of what HDF5 says while a store is read."""
+    """Turn the errors of reading a store into one line."""
     try:
         if not path.is_file():
             raise StoreError(
-                f"no feature store at {one_line(path)}; make one with: headstart features"
+                f"no feature store at {one_line(path)}; create one with: headstart features"
             )
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:

@@ -380,7 +380,7 @@ class TestRefused:
         with pytest.raises(InputError, match="--on-error fail"):
             run(photos, engine=engine, on_error="fail")
         assert not (tmp_path / "folder/manifest.json").exists()
-        with pytest.raises(StoreError, match="is not finished; the same headstart features"):
+        with pytest.raises(StoreError, match="is not finished"):
             store.read(tmp_path / "folder")
 
 
