@@ -64,7 +64,7 @@ def other_backbone(tiny_backbone, tmp_path_factory) -> Path:
 def several_layers(tiny_backbone, tmp_path_factory) -> Path:
     """Write the tiny backbone with two layers as outputs, of which the second is the first."""
     parts = (Part("conv", "avg", 12), Part("again", "avg", 12))
-    backbone = Runner(tiny_backbone).backbone.together(parts)
+    backbone = Runner(tiny_backbone).backbone.with_layers(parts)
     model = onnx.load(tiny_backbone)
     del model.graph.output[:]
     for name in output_names(backbone):
