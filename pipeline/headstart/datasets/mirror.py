@@ -84,7 +84,7 @@ def _send(copy: Path, place: str) -> None:
 
 
 def _state(place: str) -> State | None:
-    """Return the state of what lies behind a URL; None if there is nothing."""
+    """Return the state of the file behind a URL; None if there is nothing."""
     system, _ = storage.file_system(place)
     system.invalidate_cache()
     try:

@@ -126,7 +126,7 @@ class RayEngine:
             fits = int(has.get("CPU", 0) // self.cpus)
             if self.gpus:
                 gpus = has.get("GPU", 0)
-                # A worker's part of a GPU never lies on two of them.
+                # A worker's share of a GPU is never spread over two.
                 share = int(gpus // self.gpus) if self.gpus >= 1 else int(1 / self.gpus) * int(gpus)
                 fits = min(fits, share)
             room += fits

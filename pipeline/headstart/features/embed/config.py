@@ -128,8 +128,8 @@ class Hooks:
 
     Attributes:
         notice: receives one line at a time.
-        progress: receives (images done, images in all).
+        progress: receives the number of finished images and of all images.
     """
 
     notice: Callable[[str], None] = field(default=lambda line: None)
-    progress: Callable[[int, int], None] = field(default=lambda done, total: None)
+    progress: Callable[[int, int], None] = field(default=lambda finished, total: None)

@@ -106,7 +106,6 @@ def _run(
     plan: Manifest,
     hooks: Hooks,
 ) -> list[ShardResult]:
-    """Let the workers embed all shards; returns their results in the order of the listing."""
     parts = list(divide(listing.images, plan.listing["shard_size"]))
     files = list(_files(parts, existing, plan.generation))
     hooks.notice(f"{len(files):,} shards for {engine.workers():,} workers")
@@ -122,7 +121,6 @@ def _run(
 
 @contextmanager
 def _writing(out: Path) -> Iterator[None]:
-    """Lock a folder for writing; it is made if it does not exist."""
     if out.exists() and not out.is_dir():
         raise StoreError(
             f"{one_line(out)} is a file, but --engine writes a folder; choose another --out"
@@ -176,7 +174,6 @@ def _plan(
     workers: int,
     hooks: Hooks,
 ) -> tuple[Manifest | None, Manifest]:
-    """Return the store that the folder has, if any, and the plan of the new one."""
     manifests = _manifests(out)
     for entry in manifests.values():
         if entry.digest != extraction.digest:
@@ -242,7 +239,6 @@ def _index(out: Path, plan: Manifest) -> bool:
 def _files(
     parts: Sequence[Part], existing: Manifest | None, generation: int
 ) -> Iterator[tuple[str, str]]:
-    """Yield each part's file, and the one that had it before."""
     shards = existing.shards if existing else ()
     before = {manifest.key_of(shard.file): shard.file for shard in shards}
     for part in parts:
@@ -267,11 +263,6 @@ def _largest_first(
 
 
 def _wait_for(out: Path, result: ShardResult) -> None:
-    """Make sure that this machine sees what a worker has written.
-
-    Raises:
-        HeadstartError: it does not, even after a while: network file systems may lag behind.
-    """
     deadline = time.monotonic() + _LAG
     while True:
         with suppress(OSError):
@@ -293,7 +284,6 @@ def _summary(
     provenance: Provenance,
     lost: int,
 ) -> EmbedSummary:
-    """Add up what the shards' runs did."""
     summaries = [result.summary for result in results]
     reasons: Counter[str] = Counter()
     spent: dict[str, float] = {}
@@ -368,7 +358,6 @@ def _tidy(out: Path, keep: set[str]) -> None:
 
 
 def _samples(listing: Listing) -> tuple[Listing, tuple[int, ...]]:
-    """Return some existing images and the sizes of their files."""
     count = len(listing.images)
     chosen = random.Random(count).sample(range(count), min(_SAMPLES, count))
     states = {number: datasets.state(listing, listing.images[number]) for number in chosen}

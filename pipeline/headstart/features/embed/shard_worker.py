@@ -238,8 +238,6 @@ class RunEnded(HeadstartError):
 
 
 class _ProgressLog:
-    """The images in progress, for a later worker if this one dies."""
-
     def __init__(self, path: Path, stopping: Callable[[], bool]) -> None:
         self._path, self._stopping = path, stopping
         log = ""

@@ -113,7 +113,6 @@ def _facts(
 def _note(
     listing: Listing, config: EmbedConfig, outcomes: Outcomes, chunk: Sequence[Outcome]
 ) -> None:
-    """Note what became of some images, or end the run at the first that failed."""
     for outcome in chunk:
         if outcome.error and config.on_error == "fail":
             path = listing.images[outcome.number].path

@@ -28,7 +28,11 @@ Stored = Callable[[bytes], Mapping[str, NDArray[Any]] | None]
 
 
 class Outcome(NamedTuple):
-    """What became of one image of the listing."""
+    """What became of one image of the listing.
+
+    ``sha256`` is empty if its file could not be read, ``embedded`` says whether it went through the
+    network in this run, and ``error`` why it could not be used.
+    """
 
     number: int
     sha256: bytes
@@ -38,8 +42,6 @@ class Outcome(NamedTuple):
 
 
 class _Decoded(NamedTuple):
-    """An image on its way to the network."""
-
     number: int
     sha256: bytes
     state: FileState

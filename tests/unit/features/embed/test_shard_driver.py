@@ -64,7 +64,7 @@ def other_backbone(tiny_backbone, tmp_path_factory) -> Path:
 def several_layers(tiny_backbone, tmp_path_factory) -> Path:
     """Write the tiny backbone with two layers as outputs, of which the second is the first."""
     parts = (Part("conv", "avg", 12), Part("again", "avg", 12))
-    backbone = Runner(tiny_backbone).backbone.together(parts)
+    backbone = Runner(tiny_backbone).backbone.with_layers(parts)
     model = onnx.load(tiny_backbone)
     del model.graph.output[:]
     for name in output_names(backbone):
@@ -380,7 +380,7 @@ class TestRefused:
         with pytest.raises(InputError, match="--on-error fail"):
             run(photos, engine=engine, on_error="fail")
         assert not (tmp_path / "folder/manifest.json").exists()
-        with pytest.raises(StoreError, match="is not finished; the same headstart features"):
+        with pytest.raises(StoreError, match="is not finished"):
             store.read(tmp_path / "folder")
 
 
