@@ -46,7 +46,7 @@ def test_a_signal_keeps_completed_work(
     assert "run the same command to resume" in stderr
     assert journal.stat().st_size >= 100_000
     assert not (tmp_path / "store.h5").exists()
-    assert "unfinished run" in headstart(*words).stderr
+    assert "interrupted run" in headstart(*words).stderr
     assert not journal.exists()
     headstart("verify", "store.h5")
 

@@ -169,7 +169,7 @@ class TestRay:
                 os.kill(os.getpid(), signal.SIGKILL)
             return item
 
-        with pytest.raises(HeadstartError, match=r"^item 2 of the work has ended 4 workers"):
+        with pytest.raises(HeadstartError, match=r"^4 workers died while working on item 2"):
             list(engine.run(starting(work), range(3)))
         assert (tmp_path / "deaths").read_text() == "xxxx"
 
@@ -204,7 +204,7 @@ def room(*nodes, **need) -> int:
         def nodes(self):
             return [{"Alive": alive, "Resources": has} for alive, has in nodes]
 
-    return RayEngine(**need)._room(Cluster())
+    return RayEngine(**need).room(Cluster())
 
 
 class TestRoom:
@@ -246,7 +246,7 @@ class TestNoCluster:
 
     @pytest.mark.parametrize("address", ["nonsense", "ray://", "host:", ":6379", "host:port"])
     def test_no_address(self, address):
-        with pytest.raises(HeadstartError, match="is no address of a Ray cluster; give auto"):
+        with pytest.raises(HeadstartError, match="is not an address of a Ray cluster; give auto"):
             RayEngine(address).workers()
 
 

@@ -367,6 +367,6 @@ def test_workers_that_run_another_headstart(photos, tiny_backbone, tmp_path, mon
         run.end(1)
     finally:
         made.shutdown()
-    assert "runs another Headstart (version 0.1.0, code " in run.errors.splitlines()[-1]
+    assert "runs a different Headstart (version 0.1.0, code " in run.errors.splitlines()[-1]
     assert run.errors.splitlines()[-1].endswith("install the same on every node")
     assert not (tmp_path / "s/manifest.json").exists()

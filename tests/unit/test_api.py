@@ -3,22 +3,17 @@
 import ast
 import csv
 import inspect
-import pickle
 from pathlib import Path
 
 import headstart as hs
 import numpy as np
 import pytest
-from headstart import FeatureStore, ImageEmbedder, export_features
+from headstart import FeatureStore, export_features
 from headstart.core.errors import HeadstartError, InputError
 from headstart.features.embed import EmbedConfig, embed
 from headstart.heads import HEADS, saving
 from headstart.heads.folds import stratified_folds
 from headstart.heads.training_set import TrainingSet
-from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")
@@ -109,50 +104,6 @@ def test_a_large_store_stays_on_disk(store, store_file):
     assert not isinstance(streamed.features, np.ndarray)
     np.testing.assert_array_equal(streamed.features[:], store.features)
     assert streamed.labels == store.labels
-
-
-def test_the_transformer_makes_the_store_s_features(store, tiny_backbone):
-    embedder = ImageEmbedder(str(tiny_backbone), workers=2)
-    again = pickle.loads(pickle.dumps(clone(embedder)))
-    np.testing.assert_array_equal(again.fit_transform(paths(store)), store.features)
-    assert again.get_params()["backbone"] == str(tiny_backbone)
-    assert len(again.get_feature_names_out()) == store.features.shape[1]
-    assert again.transform([]).shape == (0, store.features.shape[1])
-
-
-@pytest.mark.parametrize("bad", ["a.png", [1, 2], [["a", "b"]], 3])
-def test_the_transformer_takes_paths_only(bad, tiny_backbone):
-    with pytest.raises(InputError, match="list of image paths"):
-        ImageEmbedder(str(tiny_backbone)).fit(bad)
-
-
-def test_the_transformer_names_a_bad_image(tiny_backbone, tmp_path):
-    (tmp_path / "b.png").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"b.png: .*leave it out"):
-        ImageEmbedder(str(tiny_backbone)).transform([tmp_path / "b.png"])
-
-
-def test_in_a_grid_search_every_set_is_embedded_once(store, tiny_backbone, tmp_path):
-    steps = [("embed", ImageEmbedder(str(tiny_backbone))), ("head", LogisticRegression())]
-    search = GridSearchCV(Pipeline(steps, memory=str(tmp_path)), {"head__C": [0.1, 1, 10]}, cv=2)
-    search.fit(paths(store), store.labels)
-    # Two folds and all: three fits, however many candidates.
-    assert len(list(tmp_path.rglob("output.pkl"))) == 3
-    assert set(search.predict(paths(store))) <= {"bark", "cloth"}
-
-
-def test_check_estimator_as_far_as_paths_let_it(fresh_python):
-    script = """
-        import json, warnings
-        warnings.simplefilter("ignore")
-        from sklearn.utils.estimator_checks import check_estimator
-        from headstart import ImageEmbedder
-        done = check_estimator(ImageEmbedder(), on_fail=None, on_skip=None)
-        print(json.dumps([[r["check_name"], r["status"]] for r in done]))
-    """
-    done = fresh_python(script)
-    assert done
-    assert {status for _, status in done} == {"passed"}
 
 
 @pytest.mark.parametrize("to", ["parquet", "npy", "csv"])

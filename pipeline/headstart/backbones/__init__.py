@@ -1,4 +1,4 @@
-"""Pretrained networks by name: what there is, what a name means, and how to get one again.
+"""Pretrained networks by name: list them, find one, and recover one from its description.
 
 Networks come from providers (`headstart.backbones.provider.Provider`), one file each; `register`
 adds one. Looking a backbone up loads no library, once its provider was asked (`catalogue`).
@@ -154,7 +154,7 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
             )
         weights = weights_file
     if backbone.parts:
-        # Poolings differ only where none was asked for: each layer has its default then.
+        # Poolings differ only if the user chose none: then each layer has its default.
         pool = "" if OWN in pool or "," in pool else pool
         return Choice(name, weights, pool=pool, layers=tuple(part.layer for part in backbone.parts))
     return Choice(name, weights, layer, pool)

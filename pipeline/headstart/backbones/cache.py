@@ -79,7 +79,7 @@ def checked(entry: Entry, path: Path) -> str:
     Raises:
         BackboneError: it is not what the library's own records of that file say.
     """
-    found = sha256_of(path)
+    sha256 = sha256_of(path)
     if entry.md5 and md5_of(path) != entry.md5:
         raise BackboneError(
             f"the weights in {one_line(path)} have MD5 {md5_of(path)}, not {entry.md5}; delete the "
@@ -87,12 +87,12 @@ def checked(entry: Entry, path: Path) -> str:
         )
     blob = path.resolve().name  # the hub names large files by their hash
     expected = blob if entry.repo and _BLOB.fullmatch(blob) else entry.sha256
-    if not found.startswith(expected):
+    if not sha256.startswith(expected):
         raise BackboneError(
-            f"the weights in {one_line(path)} have SHA-256 {found}, which should begin with "
+            f"the weights in {one_line(path)} have SHA-256 {sha256}, which should begin with "
             f"{expected}; delete the file to fetch it again from {entry.url}"
         )
-    return found
+    return sha256
 
 
 def is_published(entry: Entry, path: Path, sha256: str) -> bool:

@@ -88,7 +88,7 @@ class Candidate:
             std=network.std,
             preprocess=network.preprocess,
             order=network.order,
-        ).together(parts)
+        ).with_layers(parts)
         return module, backbone
 
     def _cut(self, network: Network) -> tuple[torch.nn.Module, list[tuple[str, str]]]:

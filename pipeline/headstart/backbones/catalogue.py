@@ -2,7 +2,7 @@
 
 Asking torchvision and timm takes seconds, because they import torch, and asking Keras half a
 minute, because only its built networks tell. The answer depends on their version alone, so it is
-asked for once and kept in the user's cache; Keras' comes with the package for one version, in
+read once and kept in the user's cache; Keras' comes with the package for one version, in
 ``keras-VERSION.json``. What no library says (parameters, multiply-adds, features) is in
 ``facts.csv``. ``benchmarks/backbone_facts.py`` writes both files.
 """
@@ -18,8 +18,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from platformdirs import user_cache_path
-
 from headstart.core.errors import OutputError
 from headstart.core.files import replacing
 
@@ -28,7 +26,7 @@ VERSION = 1  # of the kept records
 
 @dataclass(frozen=True)
 class Entry:
-    """One network with one set of weights, or without any that were published.
+    """One network with one set of published weights, or with none.
 
     Attributes:
         name: as the user spells it.
@@ -70,14 +68,10 @@ class Entry:
 
 
 def kept(provider: str, version: str, ask: Callable[[], Sequence[Entry]]) -> list[Entry]:
-    """Return a provider's entries, asking the library only if this version never was.
-
-    Args:
-        provider: its name.
-        version: of the libraries that would be asked.
-        ask: returns the entries, however long it takes.
-    """
+    """Return a provider's entries, asking the library only if this version never was."""
     name = f"{provider}-{version}-{VERSION}.json".replace("/", "-")
+    from platformdirs import user_cache_path  # which predicting does without
+
     path = user_cache_path("headstart") / "catalogue" / name
     shipped = files("headstart.backbones") / f"{provider}-{version}.json"
     for place in (path, shipped):
@@ -109,7 +103,7 @@ def matching(entries: Sequence[Entry], query: str) -> list[Entry]:
 
 
 def with_facts(entry: Entry) -> Entry:
-    """Add what ``facts.csv`` knows of an entry's architecture at its size."""
+    """Add the figures in ``facts.csv`` for an entry's architecture at its size."""
     architecture = entry.base if ":" in entry.base else f"timm:{entry.architecture}"
     fact = _facts().get((architecture, *entry.size))
     if fact is None:

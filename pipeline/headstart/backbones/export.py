@@ -39,7 +39,7 @@ from headstart.backbones.inference.runner import Runner
 from headstart.backbones.inference.single_layer import one_layer
 from headstart.backbones.layers import PRE_LOGITS
 from headstart.backbones.onnx_file import Foreign
-from headstart.backbones.onnx_import.request import FILE, Order
+from headstart.backbones.onnx_import.request import FILE, ImportRequest
 from headstart.core import sandbox
 from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
 from headstart.core.files import replacing
@@ -151,32 +151,32 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
         weights: the weights file that the user gave then; empty if none.
 
     Raises:
-        BackboneError: it is neither where it was nor to be had by its name.
+        BackboneError: the file is gone, and the backbone cannot be exported again.
     """
-    wanted = Backbone.from_json(facts)
+    backbone = Backbone.from_json(facts)
     if hint and is_file(Path(hint)):
         with contextlib.suppress(HeadstartError):  # damaged, foreign, or older: not the one
             existing = describe(Path(hint))
-            if existing == wanted:
+            if existing == backbone:
                 return Path(hint)
-            if wanted in existing.alone():
-                return one_layer(Path(hint), existing.alone().index(wanted))
+            if backbone in existing.split_layers():
+                return one_layer(Path(hint), existing.split_layers().index(backbone))
     try:
-        path = model_file(backbones.choice_of(wanted, weights), wanted.precision)[0]
-        if _describes(path, wanted):
+        path = model_file(backbones.choice_of(backbone, weights), backbone.precision)[0]
+        if _describes(path, backbone):
             return path
         cause = "what has that name now is another one"
     except HeadstartError as error:
         cause = str(error)
     raise BackboneError(
-        f"the backbone {one_line(wanted.name)} that made these features is not at hand, so no "
+        f"the backbone {one_line(backbone.name)} that made these features was not found, so no "
         f"model can be written; put its file back at {one_line(hint) or 'its place'} ({cause})"
     )
 
 
-def _describes(path: Path, wanted: Backbone) -> bool:
+def _describes(path: Path, backbone: Backbone) -> bool:
     try:
-        return describe(path) == wanted
+        return describe(path) == backbone
     except HeadstartError:  # damaged, foreign, or of an older version: not the one
         return False
 
@@ -215,9 +215,9 @@ def _check_size(module: torch.nn.Module, backbone: Backbone) -> None:
     What is cut at a layer is left to `_save`, because the file then ends there.
     """
     tensors = itertools.chain(module.parameters(), module.buffers())
-    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    if backbone.layer == PRE_LOGITS and held > _LARGEST:
-        raise _too_large(backbone, f"its weights alone have {held / 2**30:.1f} GiB")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if backbone.layer == PRE_LOGITS and size > _LARGEST:
+        raise _too_large(backbone, f"its weights alone have {size / 2**30:.1f} GiB")
 
 
 def _too_large(backbone: Backbone, cause: object) -> BackboneError:
@@ -228,38 +228,39 @@ def _too_large(backbone: Backbone, cause: object) -> BackboneError:
 
 
 def export_foreign(candidate: Foreign, path: Path) -> Parity:
-    """Write an ONNX graph by others as a backbone, made and checked by a process of its own.
-
-    Args:
-        candidate: the file, and what is to be made of it.
-        path: where to write.
+    """Write an ONNX file from elsewhere as a backbone, in a sandboxed process.
 
     Raises:
-        BackboneError: the file is broken, hostile or no network of images, or what was made of it
+        BackboneError: the file is broken, hostile or not a network of images, or the exported graph
             is not equal to it.
         OutputError: the file cannot be written.
     """
     with replacing(path) as partial, TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        given = candidate.order.to_json()
-        told = sandbox.call(
-            f"{__name__}:graft_file", candidate.path, made, kind=FILE, options=given
+        target = Path(folder) / path.name
+        request = candidate.request.to_json()
+        document = sandbox.call(
+            f"{__name__}:import_file", candidate.path, target, kind=FILE, options=request
         )
-        made.replace(partial)
-    return Parity.from_json(told)
+        target.replace(partial)
+    return Parity.from_json(document)
 
 
-def graft_file(source: Path, target: Path, order: dict[str, Any]) -> dict[str, Any]:
+def import_file(source: Path, target: Path, request: dict[str, Any]) -> dict[str, Any]:
     """Be the process that `export_foreign` starts; returns the parity as JSON."""
     from headstart.backbones.onnx_import import steps
 
-    sewn = steps.sewn(source, target.parent, Order.from_json(order), OPSET)
-    samples = _samples(sewn.backbone.preprocess.size)
-    expected = sewn.original(samples)
-    called = "the file as it was"
+    imported = steps.import_network(source, target.parent, ImportRequest.from_json(request), OPSET)
+    samples = _samples(imported.backbone.preprocess.size)
+    expected = imported.original(samples)
     try:
         parity = _write(
-            sewn.model, sewn.original, expected, sewn.backbone, target, called, sewn.notes
+            imported.model,
+            imported.original,
+            expected,
+            imported.backbone,
+            target,
+            "the file as it was",
+            imported.notes,
         )
     except RunnerError as error:
         raise BackboneError(
@@ -278,16 +279,9 @@ def _write(
     called: str = "torch",
     notes: Sequence[str] = (),
 ) -> Parity:
-    """Write a graph with its description, if it gives what it should.
+    """Write a graph with its description, if it computes the expected features of `_samples`.
 
-    Args:
-        model: ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
-        original: what gives the true features.
-        expected: those of `_samples`.
-        backbone: the description.
-        path: where to write.
-        called: what the original is called.
-        notes: what else the user is told.
+    The certificate holds the features by the original, whose name is ``called``.
     """
     import onnx
 
@@ -371,9 +365,9 @@ def _forward(module: torch.nn.Module, images: NDArray[np.uint8]) -> NDArray[np.f
 
     with torch.inference_mode():
         # A copy, because torch wants memory that it may write to, and decoded images forbid it.
-        given = module(torch.from_numpy(images.copy()))
+        outputs = module(torch.from_numpy(images.copy()))
         features: NDArray[np.float32] = (
-            torch.cat(given, 1) if isinstance(given, tuple) else given
+            torch.cat(outputs, 1) if isinstance(outputs, tuple) else outputs
         ).numpy()
     return features
 
@@ -385,31 +379,27 @@ def _prove(
     called: str,
     notes: Sequence[str],
 ) -> Parity:
-    """Hold the graph's features to those of the original, each layer by itself.
-
-    Raises:
-        BackboneError: they differ.
-    """
+    """Hold the graph's features to those of the original, each layer by itself."""
     # One batch of one and one of the rest: a graph that only fits the example's batch fails here.
     features = np.concatenate([runner.embed(images[:1]), runner.embed(images[1:])])
     backbone = runner.backbone
-    found = []
-    got, wanted = (certificate.by_layer(rows, backbone.widths) for rows in (features, expected))
-    for ours, theirs, one in zip(got, wanted, backbone.alone(), strict=True):
+    figures = []
+    pairs = (certificate.by_layer(rows, backbone.widths) for rows in (features, expected))
+    for ours, theirs, described in zip(*pairs, backbone.split_layers(), strict=True):
         parity = dataclasses.replace(_compare(ours, theirs), original=called)
         limit = MAX_DIFFERENCE * float(np.abs(theirs).max())
         if not (parity.min_cosine >= MIN_COSINE and parity.max_difference <= limit):
-            layer = f", layer {one.layer}," if backbone.parts else ""
+            layer = f", layer {described.layer}," if backbone.parts else ""
             raise BackboneError(
                 f"{one_line(backbone.name + layer)} was exported but is not equal ({parity}; "
-                f"allowed: {limit:.1e} and {MIN_COSINE}); no file was written: take another layer, "
-                "as features may hang neither on chance nor on the other images of a batch"
+                f"allowed: {limit:.1e} and {MIN_COSINE}); no file was written: choose another "
+                "layer, because features must not depend on randomness or on the rest of the batch"
             )
-        found.append(parity)
+        figures.append(parity)
     return Parity(
         len(images),
-        max(parity.max_difference for parity in found),
-        min(parity.min_cosine for parity in found),
+        max(parity.max_difference for parity in figures),
+        min(parity.min_cosine for parity in figures),
         called,
         tuple(notes),
     )

@@ -150,23 +150,23 @@ class KerasNetwork(Network):
 
     def list_layers(self) -> list[Layer]:
         """Return every layer with one output, as Keras names it, in the order of computation."""
-        found = []
+        layers = []
         for layer in self.module.layers:  # type: ignore[union-attr]
             if type(layer).__name__ == "InputLayer" or len(layer._inbound_nodes) != 1:
                 continue
             shape = tuple(getattr(layer.output, "shape", ()))[1:]
             if 1 <= len(shape) <= 3 and all(shape):
-                found.append(Layer(layer.name, shape, _LAYOUTS[len(shape)]))
-        return found
+                layers.append(Layer(layer.name, shape, _LAYOUTS[len(shape)]))
+        return layers
 
-    def cut(self, at: Sequence[tuple[Layer, str] | None]) -> torch.nn.Module:
+    def cut(self, positions: Sequence[tuple[Layer, str] | None]) -> torch.nn.Module:
         """Return a module to the pooled features of layers; see `Network.cut`."""
         model: Any = self.module
         outputs: list[tuple[Any, Callable[[torch.Tensor], torch.Tensor]]] = [
             (_before_classifier(model), _averaged)
-            if one is None
-            else (model.get_layer(one[0].name).output, pooled(*one))
-            for one in at
+            if position is None
+            else (model.get_layer(position[0].name).output, pooled(*position))
+            for position in positions
         ]
         return _cut(import_keras(), model, outputs)
 
@@ -186,11 +186,6 @@ def _settled(keras: Any, get_file: Callable[..., str], load: bool = True) -> Ite
 
     Only a builder that is given published weights makes the layers that belong to them. Names that
     Keras counts begin anew, so that a layer is called the same in every process.
-
-    Args:
-        keras: the package.
-        get_file: in place of Keras' download, with ``fname`` and ``origin``; returns the path.
-        load: whether the weights are loaded.
     """
     from keras.src.utils import file_utils
 
@@ -201,7 +196,7 @@ def _settled(keras: Any, get_file: Callable[..., str], load: bool = True) -> Ite
 
     with _LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        held = config.image_data_format(), config.floatx(), config.dtype_policy()
+        settings = config.image_data_format(), config.floatx(), config.dtype_policy()
         drawn = random.getstate()  # what Keras draws its seeds from
         original, loads = file_utils.get_file, keras.Model.load_weights
         keras.utils.clear_session(free_memory=False)
@@ -216,9 +211,9 @@ def _settled(keras: Any, get_file: Callable[..., str], load: bool = True) -> Ite
         finally:
             file_utils.get_file, keras.Model.load_weights = original, loads
             random.setstate(drawn)
-            config.set_image_data_format(held[0])
-            config.set_floatx(held[1])
-            config.set_dtype_policy(held[2])
+            config.set_image_data_format(settings[0])
+            config.set_floatx(settings[1])
+            config.set_dtype_policy(settings[2])
 
 
 def _randomise(model: Any, seed: int) -> None:  # noqa: ANN401
@@ -271,25 +266,21 @@ def _with_classifier(
     with _settled(keras, lambda **_: "", load=False):
         model = function(input_shape=shape)
     before = keras.Model(model.input, _before_classifier(model))
-    held = [layer for layer in base.layers if layer.weights]
-    wanted = [layer for layer in before.layers if layer.weights]
-    missing = [layer.name for layer in wanted[len(held) :]]
+    trained = [layer for layer in base.layers if layer.weights]
+    layers = [layer for layer in before.layers if layer.weights]
+    missing = [layer.name for layer in layers[len(trained) :]]
     if missing:
         raise BackboneError(
             f"the weights in {one_line(path)} do not fit this network: they lack "
             f"{', '.join(missing[:3])}; give the file that has the classifier too, without _notop"
         )
-    for theirs, ours in zip(held, wanted, strict=True):
+    for theirs, ours in zip(trained, layers, strict=True):
         ours.set_weights(theirs.get_weights())
     return model
 
 
 def _before_classifier(model: Any) -> Any:  # noqa: ANN401 - a Keras tensor
-    """Return what the classifier gets.
-
-    Raises:
-        BackboneError: there is none at the end.
-    """
+    """Return what the classifier gets."""
     for layer in reversed(model.layers):
         if type(layer).__name__ in ("Dense", "Conv2D"):
             return layer.input
@@ -322,8 +313,8 @@ def _cut(
         def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
             with keras.device("cpu"):
                 out = self.network(image.permute(0, 2, 3, 1), training=False)
-            given = out if isinstance(out, list | tuple) else [out]
-            features = tuple(pool(one) for pool, one in zip(pools, given, strict=True))
+            outputs = out if isinstance(out, list | tuple) else [out]
+            features = tuple(pool(output) for pool, output in zip(pools, outputs, strict=True))
             return features if len(features) > 1 else features[0]
 
     return Cut().eval()
@@ -350,15 +341,12 @@ def _preparation(
 
     They are read off what the ``preprocess_input`` beside a network does to black, red, green and
     blue; noise proves that it does no more than that.
-
-    Raises:
-        BackboneError: it does.
     """
     prepare = sys.modules[function.__module__].preprocess_input
 
     def run(pixels: Any) -> Any:  # noqa: ANN401 - an array
-        given = np.asarray(pixels, np.float64).reshape(-1, 1, 1, 3)
-        return np.asarray(prepare(given.copy(), data_format="channels_last")).reshape(-1, 3)
+        array = np.asarray(pixels, np.float64).reshape(-1, 1, 1, 3)
+        return np.asarray(prepare(array.copy(), data_format="channels_last")).reshape(-1, 3)
 
     black, *primaries = run(np.vstack([np.zeros(3), 255 * np.eye(3)]))
     slopes = (np.array(primaries) - black) / 255  # of each output channel, by input channel
@@ -368,8 +356,8 @@ def _preparation(
     noise = np.random.default_rng(0).uniform(0, 255, (9, 3))
     if (scale == 0).any() or not np.allclose(run(noise)[:, ::turned], noise * scale + shift):
         raise BackboneError(
-            f"{one_line(function.__name__)} prepares its images in a way that Headstart has no "
-            "words for; choose another backbone"
+            f"{one_line(function.__name__)} uses preprocessing that Headstart does not "
+            "support; choose another backbone"
         )
     std = 1 / (255 * scale)
     mean = -shift * std + 0.0  # no negative zero

@@ -68,7 +68,7 @@ def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
     """
     import torch
 
-    found: list[Layer] = []
+    layers: list[Layer] = []
     calls: Counter[str] = Counter()
     handles = []
 
@@ -77,7 +77,7 @@ def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
         calls[name] += 1
         if isinstance(out, torch.Tensor) and out.dim() in (2, 3, 4) and len(out) == 1:
             shape = tuple(out.shape[1:])
-            found.append(_layer(network, f"{name}_{call}" if call else name, shape, size))
+            layers.append(_layer(network, f"{name}_{call}" if call else name, shape, size))
 
     for name, module in network.named_modules():
         if name:
@@ -90,7 +90,7 @@ def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return layers
 
 
 def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
@@ -113,12 +113,12 @@ def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
             )
         layer = by_name[name]
     else:
-        fitting = [one for one in layers if one.is_map and (pool != "cls" or one.classed)]
+        fitting = [layer for layer in layers if layer.is_map and (pool != "cls" or layer.classed)]
         if not fitting:
             raise BackboneError(f"this network has no layer for --pool {pool}; leave it out")
         # Several modules may give the same last maps: the outermost has the plainest name.
-        last = [one for one in fitting if one.shape == fitting[-1].shape]
-        layer = min(reversed(last), key=lambda one: one.name.count("."))
+        last = [layer for layer in fitting if layer.shape == fitting[-1].shape]
+        layer = min(reversed(last), key=lambda layer: layer.name.count("."))
     pool = pool or ("flatten" if layer.layout == "vector" else "avg")
     if pool not in POOLS:
         raise BackboneError(f"no pooling {one_line(pool)!r}; use one of: {', '.join(POOLS)}")
@@ -171,16 +171,16 @@ def cut(
 
     taken: list[list[torch.Tensor]] = [[] for _ in taps]
 
-    def listen(one: Tap, seen: list[torch.Tensor]) -> None:
-        module = network.get_submodule(one.module)
-        if one.entering:
-            module.register_forward_pre_hook(lambda _m, given: seen.append(given[0]))
+    def listen(tap_: Tap, seen: list[torch.Tensor]) -> None:
+        module = network.get_submodule(tap_.module)
+        if tap_.entering:
+            module.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
         else:
             module.register_forward_hook(lambda _m, _i, out: seen.append(out))
 
-    for one, seen in zip(taps, taken, strict=True):
-        if one.module:
-            listen(one, seen)
+    for tap_, seen in zip(taps, taken, strict=True):
+        if tap_.module:
+            listen(tap_, seen)
 
     class Cut(torch.nn.Module):
         def __init__(self) -> None:
@@ -192,8 +192,8 @@ def cut(
                 seen.clear()
             out = self.network(image)
             features = tuple(
-                one.pooling(seen[one.call] if one.module else out)
-                for one, seen in zip(taps, taken, strict=True)
+                tap_.pooling(seen[tap_.call] if tap_.module else out)
+                for tap_, seen in zip(taps, taken, strict=True)
             )
             for seen in taken:
                 seen.clear()
@@ -255,8 +255,8 @@ def before(network: torch.nn.Module, classifier: str) -> torch.nn.Module:
     return cut(network, [Tap(classifier, _averaged, entering=True)])
 
 
-def _averaged(given: torch.Tensor) -> torch.Tensor:
-    return given.mean((2, 3)) if given.dim() == 4 else given.flatten(1)
+def _averaged(features: torch.Tensor) -> torch.Tensor:
+    return features.mean((2, 3)) if features.dim() == 4 else features.flatten(1)
 
 
 def _layer(
@@ -295,8 +295,8 @@ def _is_square(number: int) -> bool:
 
 def _target(network: torch.nn.Module, name: str) -> tuple[str, int]:
     """Split ``NAME_2`` into the module and the number of its call."""
-    known = dict(network.named_modules())
-    if name in known:
+    modules = dict(network.named_modules())
+    if name in modules:
         return name, 0
     module, _, call = name.rpartition("_")
     return module, int(call)

@@ -1,6 +1,6 @@
-"""ONNX files by others: ``onnx:PATH[#NODE]``.
+"""ONNX files from elsewhere: ``onnx:PATH[#NODE]``.
 
-What such a file is gets found out by a process of its own, see `headstart.backbones.onnx_import`.
+A sandboxed process reads them, see `headstart.backbones.onnx_import`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 
 from headstart.backbones.layers import Layer
 from headstart.backbones.onnx_import import recipe as recipes
-from headstart.backbones.onnx_import.request import FILE, Order
+from headstart.backbones.onnx_import.request import FILE, ImportRequest
 from headstart.core import sandbox
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.records import Choice
 
 NAME = "onnx"
-_LAYERS = "headstart.backbones.onnx_import.steps:listed"
+_LAYERS = "headstart.backbones.onnx_import.steps:list_tensors"
 _IDENTITY = "headstart.backbones.onnx_import.steps:identify"
 
 
@@ -27,30 +27,30 @@ class Foreign:
 
     Attributes:
         path: the file.
-        order: what is to be made of it.
+        request: how to import it.
         sha256: the hash of the file with its external data.
     """
 
     path: Path
-    order: Order
+    request: ImportRequest
     sha256: str
 
     @property
     def name(self) -> str:
         """The backbone's name."""
-        return self.order.name
+        return self.request.name
 
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides what an export would give."""
-        return self.order.to_json() | {"weights": self.sha256}
+        return self.request.to_json() | {"weights": self.sha256}
 
 
 def find(choice: Choice) -> Foreign:
     """Return the file that a user means, looked at but not loaded here.
 
     Raises:
-        BackboneError: there is no such file, it is broken, or ``--preprocess`` makes no sense.
+        BackboneError: there is no such file, it is broken, or ``--preprocess`` is invalid.
     """
     path, node = split(choice.name)
     if choice.weights:
@@ -60,11 +60,11 @@ def find(choice: Choice) -> Foreign:
             f"#{one_line(node)} and --layer {one_line(choice.layer)} name two places; give one"
         )
     if choice.layers:
-        raise BackboneError("an ONNX file by others is cut at one place; give one --layer")
+        raise BackboneError("an ONNX file has features of one layer; give one --layer")
     recipe = recipes.read(choice.preprocess) if choice.preprocess else None
     sha256 = str(sandbox.call(_IDENTITY, path, kind=FILE))
     name = f"{NAME}:{one_line(path.name)}"
-    return Foreign(path, Order(name, node or choice.layer, choice.pool, recipe), sha256)
+    return Foreign(path, ImportRequest(name, node or choice.layer, choice.pool, recipe), sha256)
 
 
 def list_layers(name: str, preprocess: str = "") -> list[Layer]:
@@ -75,8 +75,8 @@ def list_layers(name: str, preprocess: str = "") -> list[Layer]:
     """
     path, _ = split(name)
     recipe = recipes.read(preprocess).to_json() if preprocess else ""
-    found = sandbox.call(_LAYERS, path, kind=FILE, options=recipe)
-    return [Layer(**one | {"shape": tuple(one["shape"])}) for one in found]
+    documents = sandbox.call(_LAYERS, path, kind=FILE, options=recipe)
+    return [Layer(**document | {"shape": tuple(document["shape"])}) for document in documents]
 
 
 def split(name: str) -> tuple[Path, str]:

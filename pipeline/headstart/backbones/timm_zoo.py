@@ -103,7 +103,7 @@ def preprocess(name: str, steps: Iterable[Any]) -> Preprocess:
     """Read the sizes and the interpolation off timm's own transforms.
 
     Raises:
-        BackboneError: they do something that `Preprocess` has no words for.
+        BackboneError: they do something that `Preprocess` cannot express.
     """
     by_kind = {type(step).__name__: step for step in steps}
     strange = by_kind.keys() - {"Resize", "CenterCrop", "Normalize", *_HARMLESS}

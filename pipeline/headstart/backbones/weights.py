@@ -110,7 +110,7 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     try:
         if path.name.endswith(".safetensors"):
             return load_file(path)
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:
         raise BackboneError(
             f"cannot read {one_line(path)} ({one_line(error)[:200]}); it is damaged or of "
@@ -121,17 +121,17 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             f"{one_line(path)} is no plain state dict of tensors ({_cause(error)}); save "
             "one with torch.save(model.state_dict(), FILE), or a safetensors file"
         ) from error
-    return _tensors(held, path)
+    return _tensors(state, path)
 
 
 def _cause(error: Exception) -> str:
-    """Return what torch's unpickler met, out of the page that it writes for programmers."""
+    """Return the cause from the long message of torch's unpickler."""
     text = str(error)
     code = re.search(r"\bGLOBAL (\S+)", text)
     if code:
         return f"it holds {one_line(code[1])}, and nothing but tensors is loaded"
-    said = text.rpartition("WeightsUnpickler error: ")[2].partition(". ")[0].strip()
-    return one_line((said.splitlines() or [type(error).__name__])[0])[:120]
+    cause = text.rpartition("WeightsUnpickler error: ")[2].partition(". ")[0].strip()
+    return one_line((cause.splitlines() or [type(error).__name__])[0])[:120]
 
 
 @contextmanager
@@ -176,7 +176,7 @@ def fitting(
 
 @contextmanager
 def seeded(weights: Weights) -> Iterator[None]:
-    """Let what torch draws follow from the weights' seed, and leave its generator as it was."""
+    """Seed torch's generator for the weights, and restore it afterwards."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -204,9 +204,9 @@ def _fit(
     fit._metadata = getattr(state, "_metadata", own._metadata)  # type: ignore[attr-defined]
     for key, value in own.items():
         if key.startswith(within):
-            given = state.get(key)
-            fits = given is not None and given.shape == value.shape
-            fit[key] = given if fits else value
+            tensor = state.get(key)
+            fits = tensor is not None and tensor.shape == value.shape
+            fit[key] = tensor if fits else value
         elif key.endswith(".num_batches_tracked"):
             fit.setdefault(key, value)  # of training alone, and unknown to old files
     other = [key for key in own if key in fit and fit[key].shape != own[key].shape]
@@ -216,33 +216,33 @@ def _fit(
         "the file has {} that it lacks": [key for key in fit if key not in own],
         "{} of its {:,} have another shape": shapes,
     }
-    told = [
+    lines = [
         f"{what.format(f'{len(keys):,}', len(own))}: {', '.join(keys[:_SHOWN])}"
         + (", …" if len(keys) > _SHOWN else "")
         for what, keys in problems.items()
         if keys
     ]
-    if told:
+    if lines:
         raise BackboneError(
             f"the weights in {one_line(path)} do not fit this network: "
-            f"{one_line('; '.join(told))}; name the network that they were made for"
+            f"{one_line('; '.join(lines))}; name the network that they were made for"
         )
     return fit
 
 
-def _tensors(held: object, path: Path) -> dict[str, torch.Tensor]:
+def _tensors(state: object, path: Path) -> dict[str, torch.Tensor]:
     import torch
 
     for wrapper in _WRAPPERS:
-        if isinstance(held, dict) and isinstance(held.get(wrapper), dict):
-            held = held[wrapper]
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
             break
-    if not isinstance(held, dict) or not held:
+    if not isinstance(state, dict) or not state:
         raise BackboneError(f"{one_line(path)} is no state dict: it holds no named tensors")
     tensors: OrderedDict[str, torch.Tensor] = OrderedDict()
-    if hasattr(held, "_metadata"):
-        tensors._metadata = held._metadata  # type: ignore[attr-defined]
-    for key, value in held.items():
+    if hasattr(state, "_metadata"):
+        tensors._metadata = state._metadata  # type: ignore[attr-defined]
+    for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise BackboneError(f"{one_line(path)} is no state dict: {one_line(key)} is no tensor")
         for prefix in _PREFIXES:

@@ -17,8 +17,10 @@ from headstart.workflows import backbones
 @click.command()
 @click.argument("query", nargs=-1)
 @click.option("--layers", is_flag=True, help="List the layers of the backbone named QUERY.")
-@click.option("--at-hand", is_flag=True, help="List only those whose weights are on this machine.")
-@click.option("--for", "data", metavar="DATA", help="Rank those at hand on a sample of DATA.")
+@click.option("--at-hand", is_flag=True, help="List only the downloaded ones.")
+@click.option(
+    "--for", "data", metavar="DATA", help="Rank the downloaded backbones on a sample of DATA."
+)
 @click.option(
     "--backbone", "named", multiple=True, help="With --for: an additional backbone; repeatable."
 )

@@ -23,6 +23,7 @@ from headstart.workflows.features import extract_features
 if TYPE_CHECKING:
     from headstart.features.embed import EmbedSummary
 
+_BOTTLENECKS = {"read": "reading", "decode": "decoding", "infer": "inference", "write": "writing"}
 _SHOWN = 5  # failures named on the terminal; the store has them all
 
 
@@ -143,7 +144,7 @@ def _print(summary: EmbedSummary, store: str) -> None:
             f"{'workers' if summary.shards else 'threads'})"
         )
         shares = ", ".join(f"{kind} {share:.0%}" for kind, share in summary.shares.items())
-        click.echo(f"time spent: {shares}; bottleneck: {summary.limit}")
+        click.echo(f"time spent: {shares}; bottleneck: {_BOTTLENECKS[summary.limit]}")
     failures = sum(summary.failures.values())
     if summary.failed:
         click.echo(f"{failures:,} images failed:")

@@ -50,7 +50,7 @@ _WRITTEN = "backbone.onnx, backbone.safetensors, model.onnx, history.json, curve
     help="Cached views of each training image; the first is not augmented.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(min=1), help="Maximum number.  [default: 12; head 30]"
+    "--epochs", type=click.IntRange(min=1), help="Maximum number of epochs.  [default: 12; head 30]"
 )
 @click.option(
     "--batch-size",
@@ -101,9 +101,9 @@ def command(
 ) -> None:
     """Fine-tune a backbone on the training images of DATA.
 
-    Mode head trains a new classifier on the frozen base, top also the layers behind a boundary, all
-    the whole network. Run the same command to resume after an interrupt. With --advise, predicts
-    which mode is worth its time.
+    Mode head trains a new classifier on the frozen base, top also trains the layers behind a
+    boundary, and all trains the whole network. Run the same command to resume after an interrupt.
+    --advise predicts which mode is worth its time.
     """
     settings: dict[str, Any] = {
         "backbone": backbone,

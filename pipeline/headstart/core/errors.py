@@ -1,7 +1,7 @@
-"""What can go wrong, in few kinds.
+"""The errors that Headstart raises on purpose.
 
-Every message is one line that says what happened and what to do next: the command line prints it
-as it is and exits with 1. Anything else that escapes is a bug.
+Every message is one line that says what happened and what to do next; the command line prints it
+and exits with 1. Any other exception is a bug.
 """
 
 from __future__ import annotations
@@ -50,24 +50,19 @@ class OutputError(HeadstartError):
 
 
 def missing_extra(package: str, extra: str) -> HeadstartError:
-    """Return the error for an optional package that is not installed.
-
-    Args:
-        package: what could not be imported, as it is called on the package index.
-        extra: the extra of Headstart that brings it.
-    """
+    """Return the error for a package, of an extra of Headstart, that is not installed."""
     return HeadstartError(
         f"{package} is not installed; install it with: pip install 'headstart[{extra}]'"
     )
 
 
-def near_matches(name: str, known: Iterable[str]) -> str:
+def near_matches(name: str, names: Iterable[str]) -> str:
     """Return ``did you mean A or B; `` for a misspelt name, or nothing if none is near.
 
     >>> near_matches("layer44", ["layer4", "stem"])
     'did you mean layer4; '
     """
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}; " if near else ""
 
 

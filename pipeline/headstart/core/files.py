@@ -1,4 +1,4 @@
-"""Writing files so that a name never shows half a file, and telling files apart."""
+"""Writing files so that no name ever leads to half a file; hashes of files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The temporary file is flushed to disk before the rename and the folder after it, so neither a
     crash nor a power cut leaves a damaged file under the final name. On any error the temporary
-    file is removed and what was at ``path`` stays.
+    file is removed and the file at ``path`` stays.
 
     Raises:
         OutputError: the file cannot be written; the message names it and the cause.
@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        with suppress(OSError):  # what could not be made cannot be removed either
+        with suppress(OSError):  # it may not exist
             partial.unlink(missing_ok=True)
 
 
@@ -50,10 +50,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder that can be written to, before hours of work depend on it.
+    """Make a folder and check that it is writable, before hours of work depend on it.
 
     Raises:
-        OutputError: it cannot be made, or nothing can be written in it.
+        OutputError: it cannot be made or written to.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -89,4 +89,6 @@ def write_all(handle: int, data: bytes | memoryview, offset: int) -> None:
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """Return the one-line error for a path that could not be written."""
     cause = os.strerror(error.errno) if error.errno else one_line(error)
-    return OutputError(f"cannot write {one_line(path)}: {cause}; choose another place or mend it")
+    return OutputError(
+        f"cannot write {one_line(path)}: {cause}; fix the problem or choose another location"
+    )

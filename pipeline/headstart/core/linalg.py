@@ -20,8 +20,8 @@ def row_cosine(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
 
     It is 0 where a row is all zeros, and -1 where one has a value that is not finite.
     """
-    one, other = rows.astype(np.float64), others.astype(np.float64)
+    left, right = rows.astype(np.float64), others.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-        cosine: NDArray[np.float64] = (one * other).sum(axis=1) / np.maximum(norms, 1e-30)
+        norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+        cosine: NDArray[np.float64] = (left * right).sum(axis=1) / np.maximum(norms, 1e-30)
     return np.asarray(np.nan_to_num(cosine, nan=-1.0), np.float64)

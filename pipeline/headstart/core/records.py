@@ -102,7 +102,7 @@ class Choice:
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
         layer: a layer as the library spells it; empty means the input of its own classifier.
         pool: ``avg``, ``max``, ``gem``, ``cls`` or ``flatten``; empty means the layer's default.
-        preprocess: how images are prepared for an ONNX file by others, see `graft.recipe.read`.
+        preprocess: for an ONNX file from elsewhere, see `backbones.onnx_import.recipe.read`.
         layers: several layers in one pass, in place of ``layer``; ``pool`` is for each of them.
     """
 
@@ -159,7 +159,7 @@ class Backbone:
     order: str = "RGB"
     parts: tuple[Part, ...] = ()
 
-    def together(self, parts: Sequence[Part]) -> Backbone:
+    def with_layers(self, parts: Sequence[Part]) -> Backbone:
         """Return the same network with these layers as outputs, one or several."""
         if len(parts) == 1:
             return dataclasses.replace(self, **dataclasses.asdict(parts[0]), parts=())
@@ -172,9 +172,9 @@ class Backbone:
             parts=tuple(parts),
         )
 
-    def alone(self) -> list[Backbone]:
+    def split_layers(self) -> list[Backbone]:
         """Return what each of several layers would be alone; a network with one is itself."""
-        return [self.together([part]) for part in self.parts] or [self]
+        return [self.with_layers([part]) for part in self.parts] or [self]
 
     @property
     def widths(self) -> tuple[int, ...]:

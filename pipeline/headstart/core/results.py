@@ -21,10 +21,8 @@ class HeadResult:
     """The scores of one head.
 
     Attributes:
-        name: the family, for instance ``linear-svm``.
-        title: its display name, for instance ``linear SVM``.
-        params: the hyper-parameters that the search chose.
-        cv_accuracy: mean accuracy over the folds, at the chosen parameters; with a predefined
+        name: the family, for instance ``linear-svm``; its ``title`` is ``linear SVM``.
+        cv_accuracy: mean accuracy over the folds at the chosen ``params``; with a predefined
             validation split, the accuracy on it.
         log_loss: mean negative log-probability of the true class, in nats.
         seconds: wall time of search and refit.
@@ -38,13 +36,12 @@ class HeadResult:
         roc_auc: mean area under the ROC curves of each class against the rest; None if the test
             images are of one class.
         ece: expected calibration error.
-        intervals: of ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``roc_auc`` and ``ece``.
         per_class: ``precision``, ``recall``, ``f1`` and ``support`` as lists in the order of the
             classes; None where a ratio divides by zero.
         reliability: ``images``, ``confidence`` and ``accuracy`` by bins of confidence.
         predict_seconds: wall time of the probabilities of all test images, from features.
-        difference: test accuracy minus the best head's; None for the best and for baselines.
-        difference_ci: its interval, from the same resampled images for both.
+        difference: test accuracy minus the best head's, with an interval from the same resampled
+            images for both; None for the best and for baselines.
         mcnemar_p: exact two-sided p-value of the hypothesis that both are right equally often.
         test_accuracy_without_leakage: accuracy on the test images that share no group with a
             training image; None if all do, or none.
@@ -171,14 +168,11 @@ class Comparison:
     """The record of `headstart.evaluation.compare`: the content of ``results.json``.
 
     Attributes:
-        dataset: name, classes, images by split and class, failures, how the test split was made.
+        dataset: name, classes, images by split and class, failures, origin of the test split.
         extraction: document and digest of the features that the best head reads.
         protocol: folds, seed, what was tuned on what, how often the test split was used.
-        heads: the trained heads, best first.
+        heads: the trained heads, by cross-validated accuracy; the first is the ``best``.
         baselines: most-frequent class, and raw pixels when a store has them.
-        best: the name of the head with the highest cross-validated accuracy, the first of
-            ``heads``.
-        best_backbone: whose features it reads.
         backbones: one entry a store, in the order of the stores: ``backbone``, ``digest``,
             ``document`` (the extraction), ``dim`` and ``scores``, by which a backbone can be
             chosen before any head is trained.

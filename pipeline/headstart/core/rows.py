@@ -1,7 +1,7 @@
-"""Rows of numbers that may be more than memory holds, with the indexing of an array.
+"""Rows of numbers that may not fit into memory, with the indexing of an array.
 
-Whoever asks for some rows gets an array of them, whether all of them are in memory or on disk; so
-what goes through rows in blocks need not know. What would take all of them at once says so.
+An index gives an array, whether all rows are in memory or on disk, so code that goes through rows
+in blocks is the same for both.
 """
 
 from __future__ import annotations
@@ -17,12 +17,7 @@ S = TypeVar("S", bound=np.generic)
 
 
 class StoredRows(ABC, Generic[S]):
-    """Rows that are somewhere else until somebody asks for some of them.
-
-    Attributes:
-        shape: as an array's, rows first.
-        dtype: of the arrays that it gives.
-    """
+    """Rows that are read when they are indexed."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[S]
@@ -39,12 +34,12 @@ class StoredRows(ABC, Generic[S]):
         """
 
     def __array__(self, *_: object, **__: object) -> NDArray[S]:
-        """Refuse: all rows at once are what nobody should have who holds this."""
-        raise TypeError(f"{self.shape[0]:,} rows stay where they are; ask for some of them")
+        """Refuse to read all rows at once."""
+        raise TypeError(f"{self.shape[0]:,} rows do not become one array; index some of them")
 
     @property
     def nbytes(self) -> int:
-        """What all rows would take in memory."""
+        """Bytes of all rows in memory."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
@@ -64,13 +59,13 @@ class _Taken(StoredRows[S]):
 
 
 class Mapped(StoredRows[S]):
-    """Rows that a function makes of others whenever they are asked for.
+    """Rows that a function computes from others when they are indexed.
 
     Args:
-        source: the others.
-        function: makes ``(b, m)`` of ``b`` of them.
-        width: ``m``.
-        dtype: of what it makes.
+        source: the other rows.
+        function: makes ``(b, width)`` of ``b`` of them.
+        width: columns of the result.
+        dtype: of the result.
     """
 
     def __init__(
@@ -96,17 +91,12 @@ def take(matrix: StoredRows[S], rows: NDArray[np.intp]) -> StoredRows[S]: ...
 
 
 def take(matrix: NDArray[S] | StoredRows[S], rows: NDArray[np.intp]) -> NDArray[S] | StoredRows[S]:
-    """Return some rows, in memory if all of them are.
-
-    Args:
-        matrix: ``(n, ...)``.
-        rows: ``(m,)`` their numbers.
-    """
+    """Return some rows by number, in memory if all of them are."""
     return _Taken(matrix, rows) if isinstance(matrix, StoredRows) else matrix[rows]
 
 
 def blocks(matrix: NDArray[S] | StoredRows[S], size: int) -> Iterator[tuple[slice, NDArray[S]]]:
-    """Yield which rows and the rows, so many at a time."""
+    """Yield slices of ``size`` rows, each with its rows."""
     for start in range(0, len(matrix), size):
-        at = slice(start, min(start + size, len(matrix)))
-        yield at, matrix[at]
+        rows = slice(start, min(start + size, len(matrix)))
+        yield rows, matrix[rows]

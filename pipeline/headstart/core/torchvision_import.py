@@ -1,10 +1,10 @@
-"""The door to torchvision and timm: importing them must not hinge on torchvision's compiled ops.
+"""Importing torchvision and timm, also where torchvision's compiled ops cannot be loaded.
 
 A torchvision whose compiled ops were built for another torch cannot load them, says nothing, and
 then fails with "operator torchvision::nms does not exist", because it registers a fake (shape-only)
 kernel for an op that is not there (pytorch/vision issues 8289 and 9085). Models, transforms and
 data sets need none of these ops, so those registrations are left out and the import succeeds. With
-ops that load, nothing is left out. timm imports torchvision and goes through the same door.
+ops that load, nothing is left out. timm imports torchvision, so it is imported here too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def import_torchvision(part: str = "") -> ModuleType:
     """Import torchvision, or return it when it is imported already.
 
     Args:
-        part: a module of it that is wanted instead, for instance ``transforms.v2``.
+        part: a module of it to return instead, for instance ``transforms.v2``.
 
     Raises:
         HeadstartError: torch or torchvision is not installed, or they do not fit each other.
@@ -43,7 +43,7 @@ def import_timm(part: str = "") -> ModuleType:
     """Import timm, after torchvision, which it needs.
 
     Args:
-        part: a module of it that is wanted instead, for instance ``optim``.
+        part: a module of it to return instead, for instance ``optim``.
 
     Raises:
         HeadstartError: timm, torch or torchvision is not installed, or they do not fit.
@@ -62,7 +62,7 @@ def _without_missing_ops(torch: ModuleType) -> Iterator[None]:
         missing = (
             isinstance(op, str)
             and op.startswith("torchvision::")
-            and not torch._C._dispatch_has_kernel(op)
+            and not torch._C._dispatch_has_kernel(op)  # there is no public way to ask
         )
         return _leave_out if missing else original(op, *args, **kwargs)
 

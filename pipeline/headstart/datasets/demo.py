@@ -1,8 +1,8 @@
 """The synthetic texture set: ten kinds of surface, drawn with numpy in a few seconds.
 
-It lets every command be tried without a download. The label is the surface alone: colours, scale,
-angle, perspective, light, wear and noise are drawn at random for every image, so raw pixels say
-next to nothing about the class.
+It lets you try every command without a download. The label is the surface alone: colours, scale,
+angle, perspective, light, wear and noise are random for every image, so raw pixels tell next to
+nothing about the class.
 
 Every image has a random generator of its own, seeded by (seed, class, index), and is computed
 with operations that IEEE 754 rounds correctly (no sine, no exponential, no sum whose order is
@@ -55,9 +55,9 @@ def _wave(t: Plane) -> Plane:
     return 1 - distance
 
 
-def _step(t: Plane, at: Real, width: Real) -> Plane:
-    """Rise smoothly from 0 to 1 where ``t`` passes ``at``."""
-    s: Plane = np.clip((t - at) / np.float32(width) + np.float32(0.5), 0, 1)
+def _step(t: Plane, edge: Real, width: Real) -> Plane:
+    """Rise smoothly from 0 to 1 where ``t`` passes ``edge``."""
+    s: Plane = np.clip((t - edge) / np.float32(width) + np.float32(0.5), 0, 1)
     return s * s * (3 - 2 * s)
 
 
@@ -71,8 +71,8 @@ def _noise(rng: np.random.Generator, size: int, cells: Real) -> Plane:
     """Smooth noise in −1…1 with ``cells`` features a side: a random uniform cubic B-spline."""
     knots = int(cells) + 5
     lattice = rng.random((knots, knots), dtype=np.float32) * 2 - 1
-    at = np.arange(size, dtype=np.float32) * np.float32(cells / size) + _between(rng, 0, 1)
-    first, t = at.astype(np.intp), _fraction(at)
+    x = np.arange(size, dtype=np.float32) * np.float32(cells / size) + _between(rng, 0, 1)
+    first, t = x.astype(np.intp), _fraction(x)
     u = 1 - t
     weights = (u * u * u, 4 - 3 * t * t * (1 + u), 4 - 3 * u * u * (1 + t), t * t * t)
     plane = lattice
@@ -149,8 +149,8 @@ def _zigzag(rng: np.random.Generator, x: Plane, y: Plane) -> Plane:
 
 def _grid(rng: np.random.Generator, x: Plane, y: Plane) -> Plane:
     f, aspect = _between(rng, 3, 16), _between(rng, 0.5, 2)
-    at, soft = _between(rng, 0.1, 0.45), _between(rng, 0.1, 0.45)
-    return np.minimum(_step(_wave(x * f), at, soft), _step(_wave(y * f * aspect), at, soft))
+    edge, soft = _between(rng, 0.1, 0.45), _between(rng, 0.1, 0.45)
+    return np.minimum(_step(_wave(x * f), edge, soft), _step(_wave(y * f * aspect), edge, soft))
 
 
 def _marbled(rng: np.random.Generator, x: Plane, y: Plane) -> Plane:
@@ -244,15 +244,9 @@ def _light(rng: np.random.Generator, height: Plane) -> Plane:
 
 
 def draw(name: str, rng: np.random.Generator, size: int = 256) -> npt.NDArray[np.uint8]:
-    """Draw one image.
+    """Draw one image of one of `CLASSES`: ``(size, size, 3) uint8`` RGB.
 
-    Args:
-        name: one of `CLASSES`.
-        rng: where every random choice comes from; equal states give equal images.
-        size: the side in pixels.
-
-    Returns:
-        ``(size, size, 3) uint8`` RGB.
+    Equal states of ``rng`` give equal images.
 
     Raises:
         InputError: the class is unknown.
@@ -276,20 +270,18 @@ def draw(name: str, rng: np.random.Generator, size: int = 256) -> npt.NDArray[np
 def write(out: Path, seed: int = 0, per_class: int = 80) -> int:
     """Write the set as ``out/train/CLASS/0000.jpg``…, the last quarter of each class in ``test``.
 
-    The folder appears under its name only when it is complete. Where the same set is already
-    there, nothing is done.
+    The folder appears under its name only when it is complete; an equal set is not written again.
 
     Args:
         out: a folder that is absent or empty.
         seed: 0 or more; another seed gives other images.
-        per_class: images a class, 4 or more; an image is the same in a larger set, though the
-            split may then begin later.
+        per_class: images a class, 4 or more; an image is the same in a larger set.
 
     Returns:
         The number of images written.
 
     Raises:
-        InputError: an argument is out of range, or ``out`` holds something else.
+        InputError: an argument is out of range, or ``out`` has other content.
         OutputError: the files cannot be written.
     """
     if seed < 0:
@@ -301,7 +293,7 @@ def write(out: Path, seed: int = 0, per_class: int = 80) -> int:
     out = out.resolve()
     try:
         if out.exists() and not (out.is_dir() and next(out.iterdir(), None) is None):
-            raise InputError(f"{one_line(out)} holds something else; choose another folder")
+            raise InputError(f"{one_line(out)} has other content; choose another folder")
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             prefix=f".{out.name}.", suffix=files.PARTIAL, dir=out.parent
@@ -317,7 +309,7 @@ def write(out: Path, seed: int = 0, per_class: int = 80) -> int:
 
 
 def is_written(out: Path, seed: int, per_class: int) -> bool:
-    """Say whether ``out`` holds the set that `write` would put there."""
+    """Tell whether ``out`` has the set that `write` would write."""
     try:
         document = json.loads((out / _MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -326,21 +318,15 @@ def is_written(out: Path, seed: int, per_class: int) -> bool:
 
 
 def _marker(seed: int, per_class: int) -> dict[str, Any]:
-    return {
-        "name": "headstart textures",
-        "seed": seed,
-        "per_class": per_class,
-        "version": VERSION,
-    }
+    name = "headstart textures"
+    return {"name": name, "seed": seed, "per_class": per_class, "version": VERSION}
 
 
 def _write_images(root: Path, seed: int, per_class: int) -> None:
     training = per_class - per_class // 4
     for code, name in enumerate(CLASSES):
-        for split, indices in (
-            ("train", range(training)),
-            ("test", range(training, per_class)),
-        ):
+        parts = {"train": range(training), "test": range(training, per_class)}
+        for split, indices in parts.items():
             folder = root / split / name
             folder.mkdir(parents=True)
             for index in indices:

@@ -2,13 +2,13 @@
 
 - ``class/…/image.jpg``, or the same below split folders (``train``; ``validation``, ``val``,
   ``valid`` or ``dev``; ``test``; in any case). The class is the first folder below the root or
-  the split, however deep the image lies. An image in no class folder has no label: it is listed
+  the split, however deep the image is. An image in no class folder has no label: it is listed
   and can be embedded, and nothing is trained on it.
-- Top-level folders are splits when all of those that hold images have a split's name. When only
-  some have, they are classes (a class may be called ``train``), unless two or more different
-  splits are among them: nobody can tell what the others are then, and it is an error.
-- Files count by their extension. One that lies about its content is still listed, so that it is
-  reported as a failure later, not lost.
+- Top-level folders are splits when all of those with images have a split's name. When only some
+  have, they are classes (a class may be called ``train``), unless two or more different splits are
+  among them: then the others are ambiguous, and it is an error.
+- Files count by their extension. One with other content is still listed, so that it is reported as
+  a failure later, not lost.
 - Links to files and folders are followed; a link back to a folder that holds it is not.
 - Hidden files and folders, clutter of operating systems, other files, broken links, pipes, sockets
   and devices are passed over and counted by reason. No file is ever opened.
@@ -131,12 +131,12 @@ def _containers(root: Path) -> dict[str, str]:
 def arrange(
     folders: Sequence[tuple[Parts, Sequence[str]]], shown: str, ignored: Mapping[str, int]
 ) -> list[ImageRef]:
-    """Return the images of folders, with the labels and splits that their places say.
+    """Return the images of folders, with the labels and splits of their folders.
 
     Args:
         folders: each folder's path below the root, and the names of the images in it.
-        shown: what messages call the root.
-        ignored: what was passed over.
+        shown: the root, for messages.
+        ignored: counts of what was passed over.
 
     Raises:
         NoImages: there are none.
@@ -156,7 +156,7 @@ def arrange(
 
 
 def by_folder(names: Iterable[str], ignored: Counter[str]) -> list[tuple[Parts, list[str]]]:
-    """Sort the names of images, with ``/``, into their folders; others are counted by reason."""
+    """Group the names of images, with ``/``, by folder; others are counted by reason."""
     folders: dict[Parts, list[str]] = {}
     for name in names:
         *parts, file = name.split("/")
@@ -252,7 +252,7 @@ def is_image_name(name: str) -> bool:
 
 
 def clutter(name: str) -> str:
-    """Return why a file or folder is passed over whatever is in it; empty if it is not."""
+    """Return why a file or folder is passed over, whatever its content; empty if it is not."""
     if name.startswith("."):
         return "hidden"
     return "system file" if name.lower() in _CLUTTER else ""

@@ -1,4 +1,4 @@
-"""What every source shares: the order of images, the names of splits, one line that sums up."""
+"""What every source shares: the order of images, the names of splits, the summary in one line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _REASONS_SHOWN = 5
 def make_listing(
     root: Path, images: Iterable[ImageRef], ignored: Mapping[str, int], name: str
 ) -> Listing:
-    """Put images in order (by split, then naturally by path) and collect their classes."""
+    """Sort images by split and natural path, and collect their classes."""
     ordered = tuple(sorted(images, key=_image_key))
     labels = {image.label for image in ordered if image.label is not None}
     classes = tuple(natural_order(labels))
@@ -62,7 +62,7 @@ def unique(rows: Iterable[tuple[str, ImageRef]], ignored: Counter[str]) -> dict[
 
 
 def natural_key(text: str) -> list[str | int]:
-    """Return a sort key by which numbers count as numbers; the same in every locale.
+    """Return a sort key that compares numbers as numbers, in every locale.
 
     >>> sorted(["b10", "b9", "a"], key=natural_key)
     ['a', 'b9', 'b10']
@@ -82,7 +82,7 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 
 def describe(listing: Listing) -> str:
-    """Sum a listing up in one line, for people."""
+    """Summarise a listing in one line."""
     images = listing.images
     line = count(len(images), "image")
     line += f", {count(len(listing.classes), 'class', 'classes')}" if listing.classes else ""
@@ -100,7 +100,7 @@ def describe(listing: Listing) -> str:
 
 
 def describe_ignored(ignored: Mapping[str, int]) -> str:
-    """Sum up what was passed over, most frequent reason first."""
+    """Summarise what was passed over, most frequent reason first."""
     ranked = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
     shown = [
         f"{number:,} {reason}" + (f" ({detail})" if detail else "")
@@ -113,7 +113,7 @@ def describe_ignored(ignored: Mapping[str, int]) -> str:
 
 
 def location(listing: Listing, ref: ImageRef) -> Path:
-    """Return where the file of an image lies."""
+    """Return the path of the file of an image."""
     return listing.root / ref.path
 
 

@@ -1,7 +1,7 @@
-"""Files behind URLs, copied here to be read, and written here to be sent there when they are whole.
+"""Local copies of stores behind URLs: to be read, or written and sent back when they are complete.
 
 HDF5 needs a file that it can seek in and a journal needs a disk, so a store behind a URL has a copy
-in the user's cache, and what is left of an interrupted run lies beside that copy.
+in the user's cache, and the journal of an interrupted run is beside that copy.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from headstart.core.files import PARTIAL, replacing, write_text
 from headstart.datasets import storage
 from headstart.datasets.storage import State
 
-_NOTE = ".origin.json"  # behind the copy's name: the states of both when they were the same
+_NOTE = ".origin.json"  # after the copy's name: the states of both when they were equal
 
 
 def read_here(place: str | Path) -> Path:
-    """Return a path here for reading what lies at a path or behind a URL.
+    """Return a local path for reading a path or URL.
 
     Raises:
-        StoreError: there is nothing there.
-        InputError: it cannot be reached, or what its URL needs is not installed.
+        StoreError: there is nothing at the URL.
+        InputError: it cannot be reached, or needs a package that is not installed.
         OutputError: the copy cannot be written.
     """
     if isinstance(place, Path):
         return place
     state = _state(place)
     if state is None:
-        raise StoreError(f"there is nothing at {one_line(place)}")
+        raise StoreError(f"there is nothing at {one_line(place)}; check the URL")
     return _copied(place, state)
 
 
 @contextmanager
 def written_here(place: str | Path) -> Iterator[Path]:
-    """Give a path here for a file that is to be written, or brought up to date, behind a URL.
+    """Give a local path for a file that is to be written, or brought up to date, behind a URL.
 
-    What is there is copied first. When the body ends, however it does, a file that has changed is
-    sent there, under another name until it is whole: a store has its name only when it is complete.
+    An existing file is copied first. When the body ends, also by an error, a file that has changed
+    is sent to the URL, under another name until it is complete.
 
     Raises:
-        InputError: the URL cannot be reached, or what it needs is not installed.
-        OutputError: it cannot be written; or somebody else has written it meanwhile.
+        InputError: the URL cannot be reached, or needs a package that is not installed.
+        OutputError: it cannot be written, or another process has written it meanwhile.
     """
     if isinstance(place, Path):
         yield place
@@ -56,11 +56,11 @@ def written_here(place: str | Path) -> Iterator[Path]:
     try:
         yield copy
     finally:
-        if copy.is_file() and not (before and _note(copy) == (before, _here(copy))):
+        if copy.is_file() and not (before and _states(copy) == (before, _local_state(copy))):
             if _state(place) != before:
                 raise OutputError(
-                    f"{one_line(place)} was written by somebody else meanwhile and is left as it "
-                    f"is; what was made here is in {one_line(copy)}: run the command again"
+                    f"{one_line(place)} was written by another process meanwhile and is left as it "
+                    f"is; your results are in {one_line(copy)}: run the command again"
                 )
             _send(copy, place)
 
@@ -72,19 +72,19 @@ def _send(copy: Path, place: str) -> None:
         system.put_file(str(copy), partial)
         system.mv(partial, path)
         system.invalidate_cache()
-        known = storage.state_of(place)
+        state = storage.state_of(place)
     except Exception as error:  # whatever a file system's library raises
         with suppress(OSError, FileNotFoundError):
             system.rm_file(partial)
         raise OutputError(
             f"cannot write {one_line(place)}: {storage.reason(error)}; the finished file is "
-            f"{one_line(copy)}, and the command, run again, sends it"
+            f"{one_line(copy)}; run the command again to send it"
         ) from error
-    _remember(copy, known)
+    _remember(copy, state)
 
 
 def _state(place: str) -> State | None:
-    """Return the state of what lies behind a URL; None if there is nothing."""
+    """Return the state of the file behind a URL; None if there is nothing."""
     system, _ = storage.file_system(place)
     system.invalidate_cache()
     try:
@@ -97,8 +97,8 @@ def _state(place: str) -> State | None:
 
 def _copied(place: str, state: State) -> Path:
     copy = _path(place)
-    if copy.is_file() and _note(copy)[0] == state:
-        return copy  # perhaps with what could not be sent last time
+    if copy.is_file() and _states(copy)[0] == state:
+        return copy  # perhaps with changes that could not be sent last time
     system, path = storage.file_system(place)
     with replacing(copy) as partial:
         try:
@@ -110,19 +110,19 @@ def _copied(place: str, state: State) -> Path:
 
 
 def _remember(copy: Path, state: State) -> None:
-    write_text(copy.with_name(copy.name + _NOTE), json.dumps([state, _here(copy)]))
+    write_text(copy.with_name(copy.name + _NOTE), json.dumps([state, _local_state(copy)]))
 
 
-def _note(copy: Path) -> tuple[State | None, State | None]:
-    """Return the states, there and here, when they were last the same."""
+def _states(copy: Path) -> tuple[State | None, State | None]:
+    """Return the states, remote and local, when they were last equal."""
     try:
-        there, here = json.loads(copy.with_name(copy.name + _NOTE).read_bytes())
-        return tuple(there), tuple(here)
+        remote, local = json.loads(copy.with_name(copy.name + _NOTE).read_bytes())
+        return tuple(remote), tuple(local)
     except (OSError, ValueError, TypeError):
         return None, None
 
 
-def _here(copy: Path) -> State:
+def _local_state(copy: Path) -> State:
     return storage.state_of(str(copy))
 
 

@@ -6,13 +6,14 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import Listing
 from headstart.datasets import registry
-from headstart.datasets.folder import file_image, stream_containers
+from headstart.datasets.folder import NoImages, file_image, stream_containers
 from headstart.datasets.listing import natural_order
 from headstart.datasets.registry import Options, Source, SourceImage
 
@@ -45,11 +46,17 @@ class PatternSource(Source):
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
         """Yield the images as they are matched, and those in files that hold many."""
+        empty = True
         for name in _matches(data):
+            images = iter([file_image(Path(name))])
             if registry.container_of(name):
-                yield from stream_containers([name], name)
-            else:
-                yield file_image(Path(name))
+                images = stream_containers([name], name)
+            with suppress(NoImages):  # one of several shards may have none
+                for image in images:
+                    empty = False
+                    yield image
+        if empty:
+            raise NoImages(f"no images in {one_line(data)}; check the pattern")
 
 
 def _matches(data: str, natural: bool = False) -> Iterator[str]:

@@ -1,8 +1,4 @@
-"""Bytes at a place: a file here, or one behind a URL that fsspec opens. Sole user of fsspec.
-
-Handles are kept by process, not by object, so whatever names a place can be pickled and sent to
-another machine.
-"""
+"""Bytes of local files, and of files behind URLs that fsspec opens. Sole user of fsspec."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from headstart.core.errors import ImageError, InputError, missing_extra, one_lin
 from headstart.datasets.images import check_size
 
 State = tuple[int, int]
-"""What tells cheaply that content is what was read before: a size, and a time or a stamp."""
+"""What changes whenever content does, known without reading it: a size, and a time or a stamp."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
@@ -41,34 +37,34 @@ def state_of(place: str) -> State:
 
     Raises:
         OSError: there is no such file, or it cannot be reached.
-        InputError: what its URL needs is not installed.
+        InputError: its URL needs a package that is not installed.
     """
     if is_url(place):
         system, path = file_system(place)
-        return state_of_entry(_asked(system.info, path)) or (-1, -1)
+        return state_of_entry(_call(system.info, path)) or (-1, -1)
     info = os.stat(place)  # noqa: PTH116 - places are strings
     if not stat.S_ISREG(info.st_mode):
         raise OSError("not a regular file")
     return info.st_size, info.st_mtime_ns
 
 
-def unchanged(place: str, known: State) -> bool:
-    """Tell whether a file is still what was listed; behind a URL, where asking costs, it is."""
+def unchanged(place: str, state: State) -> bool:
+    """Tell whether a file has this state; URLs are not asked, since it costs a request."""
     if is_url(place):
         return True
     try:
-        return state_of(place) == known
+        return state_of(place) == state
     except OSError:
         return False
 
 
 def state_of_entry(entry: Mapping[str, Any]) -> State | None:
-    """Return the state that a file system's entry tells; None if it tells nothing but a size."""
+    """Return the state in a file system's entry; None if it has only a size."""
     keys = ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified")
-    told = [entry[key] for key in (*keys, "updated", "created") if entry.get(key)]
-    if not told or entry.get("size") is None:
+    stamps = [entry[key] for key in (*keys, "updated", "created") if entry.get(key)]
+    if not stamps or entry.get("size") is None:
         return None
-    stamp = hashlib.sha256(str(told[0]).encode()).digest()[:7]
+    stamp = hashlib.sha256(str(stamps[0]).encode()).digest()[:7]
     return int(entry["size"]), int.from_bytes(stamp)
 
 
@@ -77,12 +73,12 @@ def open_file(place: str) -> BinaryIO:
 
     Raises:
         OSError: it cannot be opened.
-        InputError: what its URL needs is not installed.
+        InputError: its URL needs a package that is not installed.
     """
     if not is_url(place):
         return open(place, "rb")  # noqa: PTH123 - places are strings
     system, path = file_system(place)
-    opened: BinaryIO = _asked(system.open, path, "rb")
+    opened: BinaryIO = _call(system.open, path, "rb")
     return opened
 
 
@@ -142,7 +138,7 @@ def list_files(url: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     system.invalidate_cache()
     prefix = root.rstrip("/") + "/"
     try:
-        entries = _asked(system.find, root, detail=True)
+        entries = _call(system.find, root, detail=True)
     except OSError as error:
         raise InputError(f"cannot list {one_line(url)}: {reason(error)}") from error
     for path, entry in sorted(entries.items()):
@@ -160,7 +156,7 @@ def is_file(place: str) -> bool:
         return Path(place).is_file()
     system, path = file_system(place)
     try:
-        kind = _asked(system.info, path)["type"]
+        kind = _call(system.info, path)["type"]
     except FileNotFoundError:
         raise InputError(f"there is nothing at {one_line(place)}; check the URL") from None
     except OSError as error:
@@ -173,7 +169,7 @@ def file_system(url: str) -> tuple[Any, str]:
     """Return fsspec's file system of a URL, and the path in it.
 
     Raises:
-        InputError: nobody knows such URLs, or what they need is not installed.
+        InputError: the URL is of no supported kind, or needs a package that is not installed.
     """
     fsspec = importlib.import_module("fsspec")
     protocol = url.partition("://")[0].lower()
@@ -182,27 +178,29 @@ def file_system(url: str) -> tuple[Any, str]:
     except ImportError as error:
         if protocol in _EXTRAS:
             raise InputError(str(missing_extra(f"{protocol}://", _EXTRAS[protocol]))) from error
-        raise InputError(f"{protocol}:// needs another package: {one_line(error)}") from error
-    except Exception as error:  # what libraries make of a URL that they do not like
+        raise InputError(
+            f"{protocol}:// needs a package that is not installed: {one_line(error)}"
+        ) from error
+    except Exception as error:  # libraries raise anything for a malformed URL
         raise InputError(f"cannot use {one_line(url)}: {reason(error)}") from error
     return system, path
 
 
 def cannot_read(error: Exception) -> ImageError:
-    """Return what to say of bytes that could not be had."""
+    """Return the error for bytes that cannot be read."""
     return ImageError(f"cannot be read: {reason(error)}")
 
 
 def reason(error: Exception) -> str:
-    """Return why in one line, whatever a library raised."""
+    """Return the cause in one line, whatever a library raised."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split())
     return one_line(text).rstrip(".") or type(error).__name__
 
 
-def _asked(call: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - fsspec's
+def _call(function: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - fsspec's
     """Call a file system's library, whose errors are of any kind; they become `OSError`."""
     try:
-        return call(*arguments, **options)
+        return function(*arguments, **options)
     except OSError:
         raise
     except Exception as error:

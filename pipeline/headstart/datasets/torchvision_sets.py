@@ -1,8 +1,8 @@
 """Data sets by name, through torchvision: ``torchvision:NAME`` or ``torchvision:NAME@ROOT``.
 
 A set that is not in its folder is downloaded there first. Splits are the authors' own; of those
-that overlap (``train`` and ``trainval``) only one is taken. Original image files are listed where
-they lie. A set that keeps arrays, or files in a format that is not decoded here, is written once
+that overlap (``train`` and ``trainval``) only one is taken. Original image files are listed in
+place. A set that keeps arrays, or files in a format that is not decoded here, is written once
 as PNG files, to ``ROOT/NAME-images/SPLIT/CLASS/NNNNN.png`` with the number that the image has in
 its split, and that folder is listed from then on.
 """
@@ -191,8 +191,8 @@ def _fetchable(kind: type[Any]) -> bool:
 def _fetch(kind: type[Any], root: Path) -> None:
     """Download a set into a folder of its own, then move it to its root.
 
-    Most of torchvision's sets only look whether their folder exists: what an interrupted download
-    leaves in it would be taken for the whole set, with images missing.
+    Most of torchvision's sets only check whether their folder exists: the remains of an interrupted
+    download would be taken for the whole set.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -48,8 +48,8 @@ class ChooseConfig:
     """What to try.
 
     Attributes:
-        named: backbones to try whatever is at hand, their weights fetched if need be.
-        query: words that the names of those at hand must hold; see `headstart.backbones.available`.
+        named: backbones to try in any case; their weights are downloaded if necessary.
+        query: words in the names of the others; see `headstart.backbones.available`.
         at_hand: whether those whose weights are on this machine are tried besides.
         images: size of the sample.
         seed: of the sample, the folds and the resampling.
@@ -80,7 +80,7 @@ class Tried:
         features: length of a feature vector.
         licence: of the weights.
         efficient: whether no other one is both faster and at least as accurate.
-        warning: what nobody may overlook; empty if nothing.
+        warning: an important caveat; empty if there is none.
     """
 
     name: str
@@ -151,7 +151,7 @@ def choose(
 
     Raises:
         InputError: too few labelled images outside of the test split.
-        BackboneError: no backbone is at hand, or every one failed.
+        BackboneError: no weights are on this machine, or every backbone failed.
         OutputError: ``out`` cannot be written.
     """
     listing = datasets.open_source(data)
@@ -160,7 +160,7 @@ def choose(
     if out is not None:
         files.make_folder(out)
     workers = config.workers or available_cores()
-    held: dict[str, _Embedded] = {}
+    results: dict[str, _Embedded] = {}
     failed: dict[str, str] = {}
     for number, choice in enumerate(choices, 1):
         name = choice.name
@@ -168,14 +168,14 @@ def choose(
         try:
             embedded = _embed(listing, refs, choice, workers)
             name = embedded.backbone.name
-            held[_unique(name, held)] = embedded
+            results[_unique(name, results)] = embedded
         except (HeadstartError, MemoryError) as error:
             failed[_unique(name, failed)] = str(error) or "not enough memory"
             notice(f"{one_line(name)}: not tried further ({one_line(error)})")
-    if not held:
+    if not results:
         raise BackboneError(f"every backbone failed, {next(iter(failed.items()))[0]} because: "
                             f"{next(iter(failed.values()))}")  # fmt: skip
-    chosen = _compare(listing, refs, held, failed, not_tried, config.seed, workers)
+    chosen = _compare(listing, refs, results, failed, not_tried, config.seed, workers)
     if out is not None:
         files.write_text(out / TABLE, json.dumps(chosen.to_json(), indent=2))
         files.write_text(out / PLOT, costs.draw(chosen.to_json()))
@@ -203,8 +203,8 @@ def sample(listing: Listing, count: int, seed: int) -> list[ImageRef]:
     share = count / sum(map(len, usable.values()))
     drawn: list[ImageRef] = []
     for refs in usable.values():
-        wanted = min(len(refs), max(FOLDS, round(share * len(refs))))
-        drawn += sorted(refs, key=lambda ref: _hash(f"{seed}\0{ref.path}"))[:wanted]
+        size = min(len(refs), max(FOLDS, round(share * len(refs))))
+        drawn += sorted(refs, key=lambda ref: _hash(f"{seed}\0{ref.path}"))[:size]
     return drawn
 
 
@@ -215,17 +215,13 @@ def _hash(text: str) -> bytes:
 def _candidates(
     config: ChooseConfig, notice: Callable[[str], None]
 ) -> tuple[list[Choice], list[str]]:
-    """Return what is tried, and the names of what is not because it is not at hand.
-
-    Raises:
-        BackboneError: there is nothing to try.
-    """
-    choices = [Choice(one) if isinstance(one, str) else one for one in config.named]
+    """Return what is tried, and the names of backbones whose weights are not on this machine."""
+    choices = [Choice(name) if isinstance(name, str) else name for name in config.named]
     named = {choice.name for choice in choices if not choice.weights}
-    found = backbones.available(config.query, notice) if config.at_hand else []
-    here = [entry for entry in found if backbones.is_available(entry)]
+    entries = backbones.available(config.query, notice) if config.at_hand else []
+    here = [entry for entry in entries if backbones.is_available(entry)]
     choices += [Choice(entry.name) for entry in here if not {entry.name, entry.base} & named]
-    absent = {entry.name for entry in found} - {entry.name for entry in here}
+    absent = {entry.name for entry in entries} - {entry.name for entry in here}
     if not choices:
         raise BackboneError(
             f"no backbone that matches {one_line(config.query)!r} has its weights on this machine; "
@@ -260,7 +256,7 @@ def _embed(listing: Listing, refs: Sequence[ImageRef], choice: Choice, workers: 
 def _compare(
     listing: Listing,
     refs: Sequence[ImageRef],
-    held: dict[str, _Embedded],
+    embedded: dict[str, _Embedded],
     failed: dict[str, str],
     not_tried: list[str],
     seed: int,
@@ -268,23 +264,23 @@ def _compare(
 ) -> Chosen:
     """Score every backbone on the images that all of them have."""
     common = set(range(len(refs)))
-    for one in held.values():
-        common &= set(one.rows.tolist())
+    for sampled in embedded.values():
+        common &= set(sampled.rows.tolist())
     kept = _enough(sorted(common), refs)
     labels = np.unique([str(refs[row].label) for row in kept], return_inverse=True)[1]
     fold = divisions(labels, FOLDS, seed)
     right: dict[str, NDArray[np.bool_]] = {}
     scores: dict[str, float] = {}
-    for name, one in held.items():
-        features = one.features[np.searchsorted(one.rows, kept)]
+    for name, sampled in embedded.items():
+        features = sampled.features[np.searchsorted(sampled.rows, kept)]
         training = TrainingSet(features, labels.astype(np.int64), fold, seed, workers)
         fitted = LogisticRegressionHead().search(training)
         right[name] = fitted.out_of_fold.argmax(axis=1) == labels
         scores[name] = transferability.log_me(training.rows, labels)
-    order = sorted(held, key=lambda name: (-right[name].mean(), -scores[name], name))
-    tried = [_tried(name, order[0], held, right, scores, seed) for name in order]
-    usable = [one for one in tried if one.verdict != "worse" and not one.warning] or tried
-    fastest = max(usable, key=lambda one: one.images_per_second)
+    order = sorted(embedded, key=lambda name: (-right[name].mean(), -scores[name], name))
+    tried = [_tried(name, order[0], embedded, right, scores, seed) for name in order]
+    usable = [entry for entry in tried if entry.verdict != "worse" and not entry.warning] or tried
+    fastest = max(usable, key=lambda entry: entry.images_per_second)
     return Chosen(
         source=one_line(listing.name),
         images=len(kept),
@@ -297,11 +293,7 @@ def _compare(
 
 
 def _enough(rows: list[int], refs: Sequence[ImageRef]) -> list[int]:
-    """Leave out classes that have too few images for the folds.
-
-    Raises:
-        InputError: fewer than two are left.
-    """
+    """Leave out classes that have too few images for the folds."""
     labels = [refs[row].label for row in rows]
     counts = {label: labels.count(label) for label in set(labels)}
     kept = [row for row in rows if counts[refs[row].label] >= FOLDS]
@@ -313,20 +305,20 @@ def _enough(rows: list[int], refs: Sequence[ImageRef]) -> list[int]:
 def _tried(
     name: str,
     best: str,
-    held: dict[str, _Embedded],
+    embedded: dict[str, _Embedded],
     right: dict[str, NDArray[np.bool_]],
     scores: dict[str, float],
     seed: int,
 ) -> Tried:
-    one, backbone = held[name], held[name].backbone
+    own, backbone = embedded[name], embedded[name].backbone
     difference = None if name == best else paired_bootstrap(right[name], right[best], seed)
     verdict = "best" if difference is None else "worse" if difference[1] < 0 else "tie"
-    accuracy, speed = float(right[name].mean()), one.images_per_second
+    accuracy, speed = float(right[name].mean()), own.images_per_second
     beaten = any(
         right[other].mean() >= accuracy
-        and held[other].images_per_second >= speed
-        and (right[other].mean() > accuracy or held[other].images_per_second > speed)
-        for other in held
+        and embedded[other].images_per_second >= speed
+        and (right[other].mean() > accuracy or embedded[other].images_per_second > speed)
+        for other in embedded
     )
     return Tried(
         name=name,
@@ -336,7 +328,7 @@ def _tried(
         verdict=verdict,
         logme=scores[name],
         images_per_second=speed,
-        megabytes=one.megabytes,
+        megabytes=own.megabytes,
         features=backbone.dim,
         licence=backbone.licence,
         efficient=not beaten,
@@ -347,8 +339,8 @@ def _tried(
 def _unique(name: str, taken: dict[str, Any]) -> str:
     """Tell two of the same name apart, such as a network with two layers."""
     number = 2
-    found = name
-    while found in taken:
-        found = f"{name} ({number})"
+    unique = name
+    while unique in taken:
+        unique = f"{name} ({number})"
         number += 1
-    return found
+    return unique

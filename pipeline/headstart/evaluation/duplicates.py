@@ -1,13 +1,13 @@
 """Images that occur more than once: the same bytes, or the same photo saved again.
 
-Two images are near-duplicates if their features and their miniatures agree that they are. Features
-see through recompression, resizing, small crops and mirroring, but two pairs of jeans on the same
-hanger are as close to each other as a photo to its thumbnail; miniatures compare what lies where,
-but two white shirts on a white wall look alike at that size.
+Two images are near-duplicates if their features and their thumbnails agree. Features are robust to
+recompression, resizing, small crops and mirroring, but two pairs of jeans on the same hanger are as
+close to each other as a photo to its thumbnail. Thumbnails compare layout, but two white shirts on
+a white wall look alike at that size.
 
-Backbones differ in how close any two images are, so a cosine counts by how far it is on the way
-from the usual neighbour to identity: the *closeness* of a pair is 0 where its cosine is that of a
-typical image and its fifth neighbour, and 1 where the features are the same. The thresholds are
+Backbones differ in how close any two images are, so a cosine is scaled from the usual neighbour to
+identity: the *closeness* of a pair is 0 where its cosine is that of a typical image and its fifth
+neighbour, and 1 where the features are the same. The thresholds are
 chosen on copies made for the purpose; docs/decisions has the figures (44).
 """
 
@@ -25,18 +25,18 @@ from headstart.core.parallel.blas import run_parallel
 from headstart.core.rows import Features, Pixels
 from headstart.evaluation import groups
 
-MIN_CORRELATION = 0.98  # enough by itself, unless the features object
-MIN_AGREEMENT = 0.88  # of what both say together, with these weights
+MIN_CORRELATION = 0.98  # enough by itself, unless closeness is below 0
+MIN_AGREEMENT = 0.88  # of the weighted sum of both
 WEIGHTS = (0.4, 0.6)  # of closeness and correlation
-MIN_CLOSENESS = 0.999  # without miniatures: the same but for rounding
+MIN_CLOSENESS = 0.999  # without thumbnails: equal but for rounding
 # Closeness is 1 at most: with less correlation than this no pair can count.
 LEAST_CORRELATION = (MIN_AGREEMENT - WEIGHTS[0]) / WEIGHTS[1]
 MANY = 0.01  # of a tile's pairs; if more may count, one product gives the cosines of all
 
 BLOCK = 2048  # images; a tile of all pairs of two blocks takes 16 MB a matrix
-SAMPLE = 1000  # images whose neighbours say what is usual
-NEIGHBOUR = 5  # the one that is taken for usual: few images have so many copies
-_SIDE = 16  # pixels of the grey image that miniatures are compared by
+SAMPLE = 1000  # images whose neighbours define what is usual
+NEIGHBOUR = 5  # rank of the usual neighbour: few images have so many duplicates
+_SIDE = 16  # pixels of the grey image that thumbnails are compared by
 _FLAT = 1.0  # grey levels; an image that varies less has no pattern that could correlate
 
 
@@ -50,8 +50,8 @@ class Duplicates:
         closest: ``(n,)`` the most similar copy of each image, -1 without any.
         exact: ``(n,)`` whether that one has the same bytes.
         cosine: ``(n,)`` of the two images' features, NaN without a copy.
-        correlation: ``(n,)`` of the two images' miniatures, the mirrored one if that fits better;
-            NaN without a copy or without miniatures.
+        correlation: ``(n,)`` of the two images' thumbnails, the mirrored one if that fits better;
+            NaN without a copy or without thumbnails.
     """
 
     group: NDArray[np.intp]
@@ -63,8 +63,8 @@ class Duplicates:
     @property
     def rows(self) -> NDArray[np.intp]:
         """Images with copies, those of a group together."""
-        found = np.flatnonzero(self.closest >= 0)
-        return found[np.argsort(self.group[found], kind="stable")]
+        repeated = np.flatnonzero(self.closest >= 0)
+        return repeated[np.argsort(self.group[repeated], kind="stable")]
 
 
 def find(
@@ -75,13 +75,13 @@ def find(
 ) -> Duplicates:
     """Find the images that occur more than once.
 
-    All pairs are compared, in tiles, so that memory does not grow with their number. Miniatures
+    All pairs are compared, in tiles, so that memory does not grow with their number. Thumbnails
     come first, a fifth of the work of 1,280 features, which only pairs that may count need.
 
     Args:
         features: ``(n, d)``; a row that is not finite has no near-duplicates.
         sha256: ``(n, 32)`` hashes of the image files' bytes.
-        pixels: ``(n, 32, 32, 3)`` miniatures; without them only features that are the same but for
+        pixels: ``(n, 32, 32, 3)`` thumbnails; without them only features that are the same but for
             rounding make a near-duplicate, since those of images of one kind may be close.
         near: whether to look for near-duplicates too.
     """
@@ -113,18 +113,18 @@ def find(
 
 
 def rule(with_pixels: bool) -> str:
-    """Say when two images count as near-duplicates."""
+    """Return when two images count as near-duplicates, in words."""
     if not with_pixels:
         return f"closeness of the features at least {MIN_CLOSENESS}"
     a, b = WEIGHTS
     return (
-        f"{a} × closeness of the features + {b} × correlation of the miniatures at least"
+        f"{a} × closeness of the features + {b} × correlation of the thumbnails at least"
         f" {MIN_AGREEMENT}, or correlation at least {MIN_CORRELATION} and closeness at least 0"
     )
 
 
 class _Best:
-    """The most similar partner of each image, and what is connected, from pairs as they come."""
+    """The most similar partner of each image, and the connected images, from pairs in turn."""
 
     def __init__(self, n: int) -> None:
         self.partner = np.full(n, -1, np.intp)
@@ -139,17 +139,17 @@ class _Best:
         cosine: NDArray[np.float32],
         correlation: NDArray[np.float32],
     ) -> None:
-        one, other = np.r_[left, right], np.r_[right, left]
+        image, other = np.r_[left, right], np.r_[right, left]
         cosine, correlation = np.r_[cosine, cosine], np.r_[correlation, correlation]
         # The most similar pair of each image; among equals the first partner.
-        order = np.lexsort((other, -cosine, one))
-        first = np.unique(one[order], return_index=True)[1]
+        order = np.lexsort((other, -cosine, image))
+        first = np.unique(image[order], return_index=True)[1]
         chosen = order[first]
-        held = self.cosine[one[chosen]]
-        chosen = chosen[~(held >= cosine[chosen])]
-        self.partner[one[chosen]] = other[chosen]
-        self.cosine[one[chosen]] = cosine[chosen]
-        self.correlation[one[chosen]] = correlation[chosen]
+        closest = self.cosine[image[chosen]]
+        chosen = chosen[~(closest >= cosine[chosen])]
+        self.partner[image[chosen]] = other[chosen]
+        self.cosine[image[chosen]] = cosine[chosen]
+        self.correlation[image[chosen]] = correlation[chosen]
         members, local = np.unique(np.r_[left, right], return_inverse=True)
         part = _components(len(members), local[: len(left)], local[len(left) :])
         # Linking every member to the first of its part is enough, however many pairs there are.
@@ -177,7 +177,7 @@ def _near_pairs(
     """Yield pairs of places in ``rows``, tile by tile."""
     patterns = None if pixels is None else _patterns(pixels, rows)
     usual = _usual_cosine(features, rows)
-    # Where all features are the same, they tell no image from another.
+    # If all features are the same, they distinguish no images.
     room = np.float32(max(1.0 - usual, 1e-6))
     if patterns is None and room <= 1e-5:
         return
@@ -186,16 +186,16 @@ def _near_pairs(
         left, right = rows[top : top + BLOCK], rows[start : start + BLOCK]
         if patterns is None:
             cosine = _directions(features[left]) @ _directions(features[right]).T
-            found = _closeness(cosine, room) >= MIN_CLOSENESS
-            i, j = np.nonzero(np.triu(found, 1) if start == top else found)
+            near = _closeness(cosine, room) >= MIN_CLOSENESS
+            i, j = np.nonzero(np.triu(near, 1) if start == top else near)
             cosine = cosine[i, j]
             correlation = np.full_like(cosine, np.nan)
         else:
             correlation = _correlations(
                 patterns[top : top + BLOCK], patterns[start : start + BLOCK]
             )
-            found = correlation >= LEAST_CORRELATION
-            i, j = np.nonzero(np.triu(found, 1) if start == top else found)
+            near = correlation >= LEAST_CORRELATION
+            i, j = np.nonzero(np.triu(near, 1) if start == top else near)
             correlation = correlation[i, j]
             cosine = _cosines(features, left, right, i, j)
             closeness = _closeness(cosine, room)
@@ -207,11 +207,13 @@ def _near_pairs(
     workers = available_cores()
     tiles = [(i, j) for i in range(0, len(rows), BLOCK) for j in range(i, len(rows), BLOCK)]
     for first in range(0, len(tiles), workers):
-        yield from run_parallel(lambda at: tile(*at), tiles[first : first + workers], workers)
+        yield from run_parallel(
+            lambda corner: tile(*corner), tiles[first : first + workers], workers
+        )
 
 
 def _closeness(cosine: NDArray[np.float32], room: np.float32) -> NDArray[np.float32]:
-    """Return how far cosines are on the way from the usual neighbour's to identity."""
+    """Scale cosines from the usual neighbour's, 0, to identity, 1."""
     closeness: NDArray[np.float32] = np.minimum(1 - (1 - cosine) / room, np.float32(1))
     return closeness
 
@@ -230,8 +232,8 @@ def _cosines(
     cosine = np.empty(len(i), np.float32)
     for start in range(0, len(i), BLOCK):
         pairs = slice(start, start + BLOCK)
-        one, other = (_directions(features[r]) for r in (left[i[pairs]], right[j[pairs]]))
-        cosine[pairs] = np.einsum("ij,ij->i", one, other)
+        a, b = (_directions(features[r]) for r in (left[i[pairs]], right[j[pairs]]))
+        cosine[pairs] = np.einsum("ij,ij->i", a, b)
     return cosine
 
 

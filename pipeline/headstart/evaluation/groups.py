@@ -1,8 +1,8 @@
-"""Which images belong together, so that folds and splits keep them on one side.
+"""Groups of images that folds and splits keep together.
 
-A partition of n images is ``(n,) intp``: the same number for images that belong together. Copies,
-near-duplicates and what the user knows (one patient, one scene, one burst) are partitions each;
-`join` makes one of them all.
+A partition of n images is ``(n,) intp``: the same number for images of one group. Duplicates,
+near-duplicates and the user's groups (one patient, one scene, one burst) are a partition each;
+`join` combines them.
 """
 
 from __future__ import annotations
@@ -16,23 +16,14 @@ Partition = NDArray[np.intp]
 
 
 def by_content(sha256: NDArray[np.uint8]) -> Partition:
-    """Put together the images with the same bytes.
-
-    Args:
-        sha256: ``(n, 32)``, each file's hash.
-    """
+    """Group images with the same bytes, from their hashes ``(n, 32)``."""
     _, inverse = np.unique(sha256, axis=0, return_inverse=True)
     numbers: Partition = inverse.reshape(-1)
     return numbers
 
 
 def by_name(paths: Sequence[str], names: Mapping[str, str]) -> Partition:
-    """Put together the images whose groups have the same name; others stay alone.
-
-    Args:
-        paths: n names of images.
-        names: the group of each path, where it has one.
-    """
+    """Group paths by the names of their groups; a path without one is a group of its own."""
     numbers: dict[str, int] = {}
     codes = np.arange(len(paths), dtype=np.intp) + len(paths)
     for row, path in enumerate(paths):
@@ -42,13 +33,9 @@ def by_name(paths: Sequence[str], names: Mapping[str, str]) -> Partition:
 
 
 def join(*partitions: Partition) -> Partition:
-    """Put together what any of the partitions puts together, directly or through others.
+    """Return the finest partition whose groups contain those of all partitions.
 
-    Args:
-        partitions: one or more, of the same n images.
-
-    Returns:
-        The finest partition that holds them all; numbers from 0, in the order of first images.
+    Groups are numbered from 0 in the order of their first images.
     """
     joined = _ordered(partitions[0])
     for partition in partitions[1:]:
@@ -57,7 +44,7 @@ def join(*partitions: Partition) -> Partition:
 
 
 def sizes(partition: Partition) -> Partition:
-    """Return how many images each image's group has, itself included, ``(n,)``."""
+    """Return the size of each image's group, ``(n,)``."""
     _, inverse, counts = np.unique(partition, return_inverse=True, return_counts=True)
     of_each: Partition = counts[inverse]
     return of_each

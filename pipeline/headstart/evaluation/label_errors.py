@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """What the predictions say of the labels, for the same ``n`` images.
+    """Verdicts on the labels of ``n`` images.
 
     Attributes:
-        quality: ``(n,)`` 0 to 1, how far the given label can be right; small is suspicious.
+        quality: ``(n,)`` 0 to 1, the probability of the given label; small is suspicious.
         suggested: ``(n,)`` codes of the most probable other class.
         suspects: rows of the images that are probably mislabelled, most suspicious first.
     """
@@ -24,7 +24,7 @@ class LabelErrors:
 
 
 def find(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> LabelErrors:
-    """Rank images by how little their label agrees with predictions made without them.
+    """Rank images by how little their labels agree with predictions made without them.
 
     The ranking is cleanlab's self-confidence, the probability of the given label; how many of the
     ranked images are suspects is its estimate of the number of errors from the confident joint.
@@ -32,23 +32,23 @@ def find(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> La
     Labels*, JAIR 70, 2021.
 
     Args:
-        labels: ``(n,)`` given codes.
-        probabilities: ``(n, k)`` out-of-fold: each row from a model that has not seen the image.
+        labels: ``(n,)`` codes.
+        probabilities: ``(n, k)`` out-of-fold.
     """
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
     codes, label = np.unique(labels, return_inverse=True)
-    known = probabilities[:, codes].astype(np.float64)
-    known /= known.sum(axis=1, keepdims=True)
-    quality = get_label_quality_scores(label, known, method="self_confidence")
+    of_codes = probabilities[:, codes].astype(np.float64)
+    of_codes /= of_codes.sum(axis=1, keepdims=True)
+    quality = get_label_quality_scores(label, of_codes, method="self_confidence")
     suspects = find_label_issues(
         label,
-        known,
+        of_codes,
         filter_by="low_self_confidence",
         return_indices_ranked_by="self_confidence",
         n_jobs=1,
     )
-    others = known.copy()
+    others = of_codes.copy()
     others[np.arange(len(label)), label] = -1
     return LabelErrors(quality, codes[others.argmax(axis=1)].astype(np.int64), suspects)

@@ -1,7 +1,7 @@
-"""How accuracy grows with the number of images, and what doubling them would bring.
+"""How accuracy grows with the number of images, and the effect of doubling them.
 
 The curve is measured inside the training pool: each draw holds one fold out and fits on nested
-random parts of the others, so the test split is not touched and no choice can lean on it.
+random parts of the others, so the test split is not touched and no choice depends on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headstart.evaluation.metrics import LEVEL
 SIZES = 8
 DRAWS = 5
 STEP = 1.15  # smallest ratio of one size to the next
-MOST = 20_000  # images that are fitted on for the curve alone; the pool's own size costs nothing
+MOST = 20_000  # images that are fitted on for the curve alone; the full size costs nothing
 RESAMPLES = 1000
 EXPONENTS = np.geomspace(0.05, 2.0, 120)  # of the power law
 FEWEST_TO_FIT = 4  # sizes; three would fit any curve exactly
@@ -32,7 +32,7 @@ class Draw:
 
     Attributes:
         held_out: rows to score on, ascending.
-        fits: for each size, the rows to fit on, ascending; each holds the one before.
+        fits: for each size, the rows to fit on, ascending; each contains the smaller ones.
     """
 
     held_out: Rows
@@ -41,12 +41,12 @@ class Draw:
 
 @dataclass(frozen=True)
 class Curve:
-    """What was measured.
+    """Measured accuracies.
 
     Attributes:
         images: ``(s,)`` images that were fitted on, mean over the draws, ascending.
         classes: number of classes.
-        correct: for each draw, ``(s, held out) bool``: whether each image was classified right.
+        correct: for each draw, ``(s, held out) bool``: whether each image was classified correctly.
     """
 
     images: NDArray[np.float64]
@@ -67,7 +67,7 @@ class PowerLaw:
     scale: NDArray[np.float64]
     exponent: NDArray[np.float64]
 
-    def at(self, images: float) -> NDArray[np.float64]:
+    def accuracy(self, images: float) -> NDArray[np.float64]:
         """Return the accuracy at a number of images; it is never above the ceiling."""
         value: NDArray[np.float64] = self.ceiling - self.scale * images**-self.exponent
         return value
@@ -76,7 +76,7 @@ class PowerLaw:
 def draw(
     labels: NDArray[np.integer], fold: NDArray[np.integer], seed: int, draws: int = DRAWS
 ) -> list[Draw]:
-    """Draw what to fit on: every size has the classes in the proportions of the pool.
+    """Draw the rows to fit on: every size has the classes in the proportions of the pool.
 
     The largest size is everything outside the fold. Each smaller one is about half of the next,
     in small pools a larger part, so that there are up to eight sizes, from two images of an average
@@ -86,7 +86,7 @@ def draw(
         labels: ``(n,)`` codes of the pool.
         fold: ``(n,)`` the fold that holds each image out, from 0; -1 for none.
         seed: of the order.
-        draws: how many; beyond the number of folds they hold the same images out again.
+        draws: their number; with more draws than folds, folds are held out again.
     """
     rng = np.random.default_rng(seed)
     numbers = np.unique(fold[fold >= 0])
@@ -118,18 +118,18 @@ def measure(
     Args:
         draws: from `draw`.
         labels: ``(n,)`` codes of the pool.
-        answers: given pairs of rows to fit on and rows held out, returns for each pair the codes
-            that are predicted for the latter. All pairs come in one call, to share what they can.
-        whole: ``(n,)`` codes predicted by models fitted on everything outside the image's fold,
-            which cross-validation has: the largest size.
+        answers: takes pairs of rows to fit on and rows held out, and returns for each pair the
+            codes predicted for the latter. One call has all pairs, so that they can share work.
+        whole: ``(n,)`` codes predicted by models fitted on everything outside the image's fold, as
+            cross-validation has them: the largest size.
     """
-    pairs = [(fit, one.held_out) for one in draws for fit in one.fits[:-1]]
+    pairs = [(rows, draw.held_out) for draw in draws for rows in draw.fits[:-1]]
     predicted = iter(answers(pairs))
     correct = []
-    for one in draws:
-        rows = [*(next(predicted) for _ in one.fits[:-1]), whole[one.held_out]]
-        correct.append(np.stack(rows) == labels[one.held_out])
-    images = np.mean([[len(fit) for fit in one.fits] for one in draws], axis=0)
+    for draw in draws:
+        codes = [*(next(predicted) for _ in draw.fits[:-1]), whole[draw.held_out]]
+        correct.append(np.stack(codes) == labels[draw.held_out])
+    images = np.mean([[len(rows) for rows in draw.fits] for draw in draws], axis=0)
     return Curve(images, len(np.unique(labels)), correct)
 
 
@@ -164,8 +164,8 @@ def describe(
         return LearningCurve(head, backbone, points, None, None)
     law = fit(curve.images, accuracy[None])
     spread = fit(curve.images, resampled)
-    now, then = float(law.at(total)[0]), float(law.at(2 * total)[0])
-    low, high = _interval(spread.at(2 * total))
+    now, then = float(law.accuracy(total)[0]), float(law.accuracy(2 * total)[0])
+    low, high = _interval(spread.accuracy(2 * total))
     return LearningCurve(
         head,
         backbone,
@@ -210,11 +210,9 @@ def fit(images: NDArray[np.float64], accuracy: NDArray[np.float64]) -> PowerLaw:
 
 
 def _shares(outside: float, labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return the parts of what lies outside a fold to fit on, ascending to 1.
+    """Return the shares of the rows outside a fold to fit on, ascending to 1.
 
-    Args:
-        outside: the share of the pool outside a fold.
-        labels: ``(n,)`` codes of the pool.
+    ``outside`` is the share of the pool outside a fold.
     """
     n = outside * len(labels)
     smallest = min(1.0, 2 * len(np.unique(labels)) / n)

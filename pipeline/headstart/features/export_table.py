@@ -1,8 +1,7 @@
 """Stage: a feature store becomes a table that other tools read, with a map in two dimensions.
 
-The map's x and y are the first two principal components of the features with norm 1, by subspace
-iteration (Golub & Van Loan, *Matrix Computations*, 8.2.4), which reads the store block by block:
-nothing is ever held as a whole.
+The map's x and y are the first two principal components of the features with norm 1. The store is
+read block by block and never whole in memory.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from headstart.core.linalg import normalise
 from headstart.features import store
 
 KINDS = TABLE_FORMATS
-_VECTORS = 8  # that are iterated, for the sake of the first two
-_PASSES = 10
+_EXACT = 2048  # features; the covariance of wider rows is approximated
+_NOISE = 1e-10  # of the largest variance; directions below it are rounding errors
 
 Axes = tuple[NDArray[np.float64], NDArray[np.float64]]  # mean (d,), components (d, 2)
 
@@ -63,103 +62,103 @@ def export_features(
     out = Path(out) if out is not None else path.with_suffix(f".{to}")
     if out.resolve() == path.resolve():
         raise InputError(f"{one_line(out)} is the store itself; give another --out")
-    held = _Held(path, layer, *store.read_size(path, layer))
-    write: Callable[[_Held, Axes, Path], list[Path]] = {
+    source = _Layer(path, layer, *store.read_size(path, layer))
+    write: Callable[[_Layer, Axes, Path], list[Path]] = {
         "parquet": _parquet,
         "npy": _npy,
         "csv": _csv,
     }[to]
-    return write(held, _principal_axes(held), out)
+    return write(source, _principal_axes(source), out)
 
 
-class _Held(NamedTuple):
-    """One layer of a store.
-
-    Attributes:
-        path: the store.
-        layer: empty for its only one.
-        rows: how many it has.
-        dim: features a row.
-    """
+class _Layer(NamedTuple):
+    """One layer of a store; ``name`` is empty for its only one."""
 
     path: Path
-    layer: str
+    name: str
     rows: int
     dim: int
 
     def blocks(self) -> Iterator[store.Block]:
-        return store.read_blocks(self.path, self.layer)
+        return store.read_blocks(self.path, self.name)
 
 
-def _principal_axes(held: _Held, seed: int = 0) -> Axes:
+def _principal_axes(layer: _Layer, seed: int = 0) -> Axes:
     """Return the mean and the first two principal components of a store's features.
 
-    A component's largest loading is positive, so that the same store gives the same map. Where
-    there are fewer than two dimensions, the rest are zeros.
+    The store is read once, for its covariance, or where it is wide for the covariance's product
+    with random vectors (Nyström approximation; Tropp et al., Fixed-rank approximation of a
+    positive-semidefinite matrix from streaming data, 2017). A component's largest loading is
+    positive, so that the same store gives the same map. Where there are fewer than two dimensions,
+    the rest are zeros.
     """
-    dim = held.dim
-    total, rows = np.zeros(dim), 0
-    for block in held.blocks():
-        total += normalise(block.features).sum(axis=0, dtype=np.float64)
-        rows += len(block.features)
-    mean = total / max(1, rows)
-    basis = np.random.default_rng(seed).normal(size=(dim, min(_VECTORS, dim)))
-    for _ in range(_PASSES):
-        basis = np.linalg.qr(basis)[0]
-        image = np.zeros_like(basis)
-        for block in held.blocks():
-            centred = normalise(block.features) - mean
-            image += centred.T @ (centred @ basis)
-        _, turn = np.linalg.eigh(basis.T @ image)
-        basis = image @ turn[:, ::-1]
-    norms = np.linalg.norm(basis, axis=0)
+    dim, width = layer.dim, min(layer.dim, _EXACT)
+    probes = np.eye(dim)
+    if width < dim:
+        probes = np.linalg.qr(np.random.default_rng(seed).normal(size=(dim, width)))[0]
+    total, product = np.zeros(dim), np.zeros((dim, width))
+    for block in layer.blocks():
+        unit = normalise(block.features).astype(np.float64)
+        total += unit.sum(axis=0)
+        product += unit.T @ (unit if width == dim else unit @ probes)
+    mean = total / max(1, layer.rows)
+    product -= layer.rows * np.outer(mean, mean @ probes)
+    if width < dim:
+        variances, basis = np.linalg.eigh(probes.T @ product)
+        sound = variances > _NOISE * max(variances[-1], _NOISE)
+        # The covariance is nearly this matrix times its transpose.
+        root = product @ (basis[:, sound] / np.sqrt(variances[sound]))
+        vectors = root @ np.linalg.eigh(root.T @ root)[1][:, ::-1]
+    else:
+        vectors = np.linalg.eigh(product)[1][:, ::-1]
     axes = np.zeros((dim, 2))
-    kept = min(2, basis.shape[1])
-    axes[:, :kept] = (basis / np.where(norms > 0, norms, 1))[:, :kept]
+    kept = vectors[:, :2]
+    norms = np.linalg.norm(kept, axis=0)
+    axes[:, : kept.shape[1]] = kept / np.where(norms > 0, norms, 1)
     signs = np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
     return mean, axes * np.where(signs == 0, 1, signs)
 
 
-def _mapped(held: _Held, axes: Axes) -> Iterator[tuple[store.Block, NDArray[np.float64]]]:
+def _mapped(layer: _Layer, axes: Axes) -> Iterator[tuple[store.Block, NDArray[np.float64]]]:
     mean, components = axes
-    for block in held.blocks():
+    for block in layer.blocks():
         yield block, (normalise(block.features) - mean) @ components
 
 
-def _parquet(held: _Held, axes: Axes, out: Path) -> list[Path]:
+def _parquet(layer: _Layer, axes: Axes, out: Path) -> list[Path]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise missing_extra("pyarrow", "parquet") from None
     texts = [(name, pa.string()) for name in ("path", "label", "split")]
-    embedding = pa.list_(pa.float32(), held.dim)
+    embedding = pa.list_(pa.float32(), layer.dim)
     place = [("x", pa.float32()), ("y", pa.float32())]
     schema = pa.schema([*texts, *place, ("embedding", embedding)])
     with replacing(out) as partial, pq.ParquetWriter(partial, schema) as file:
-        for block, xy in _mapped(held, axes):
+        for block, xy in _mapped(layer, axes):
             flat = pa.array(block.features.ravel())
             columns = [
                 *(list(map(one_line, column)) for column in (block.path, block.label, block.split)),
                 *xy.T.astype(np.float32),
-                pa.FixedSizeListArray.from_arrays(flat, held.dim),
+                pa.FixedSizeListArray.from_arrays(flat, layer.dim),
             ]
             file.write_table(pa.table(columns, schema=schema))
     return [out]
 
 
-def _npy(held: _Held, axes: Axes, out: Path) -> list[Path]:
+def _npy(layer: _Layer, axes: Axes, out: Path) -> list[Path]:
     table = out.with_suffix(".csv")
     with ExitStack() as stack:
         rows = stack.enter_context(replacing(table))
         partial = stack.enter_context(replacing(out))
         memory = np.lib.format.open_memmap(
-            partial, mode="w+", dtype=np.float32, shape=(held.rows, held.dim)
+            partial, mode="w+", dtype=np.float32, shape=(layer.rows, layer.dim)
         )
         start = 0
         with rows.open("w", encoding="utf-8", newline="") as file:
             writer = _header(file, 0)
-            for block, xy in _mapped(held, axes):
+            for block, xy in _mapped(layer, axes):
                 memory[start : start + len(xy)] = block.features
                 start += len(xy)
                 _write(writer, block, xy, embeddings=False)
@@ -167,10 +166,10 @@ def _npy(held: _Held, axes: Axes, out: Path) -> list[Path]:
     return [out, table]
 
 
-def _csv(held: _Held, axes: Axes, out: Path) -> list[Path]:
+def _csv(layer: _Layer, axes: Axes, out: Path) -> list[Path]:
     with replacing(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = _header(file, held.dim)
-        for block, xy in _mapped(held, axes):
+        writer = _header(file, layer.dim)
+        for block, xy in _mapped(layer, axes):
             _write(writer, block, xy, embeddings=True)
     return [out]
 
@@ -188,7 +187,7 @@ def _write(
     *,
     embeddings: bool,
 ) -> None:
-    for at, (x, y) in enumerate(xy.tolist()):
-        numbers = map(repr, block.features[at].tolist()) if embeddings else ()
-        texts = map(one_line, (block.path[at], block.label[at], block.split[at]))
+    for row, (x, y) in enumerate(xy.tolist()):
+        numbers = map(repr, block.features[row].tolist()) if embeddings else ()
+        texts = map(one_line, (block.path[row], block.label[row], block.split[row]))
         writer.writerow([*texts, f"{x:.6f}", f"{y:.6f}", *numbers])

@@ -6,6 +6,7 @@ scikit-learn's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,117 +14,182 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import NotFittedError
 
 from headstart.backbones import export
-from headstart.backbones.inference import parity
+from headstart.backbones.inference import precision_choice
+from headstart.backbones.inference.description import describe
+from headstart.backbones.inference.extract import features_of, images_of
+from headstart.backbones.inference.lazy import LazyRunner
 from headstart.backbones.inference.runner import Runner
-from headstart.core.errors import ImageError, InputError, one_line
-from headstart.core.parallel import available_cores, run_threads
-from headstart.datasets import images
+from headstart.core.errors import InputError, one_line
+from headstart.core.parallel import available_cores
+from headstart.core.records import Choice, ImageRef, Listing
 
-_CHUNK = 8
+ON_ERROR = ("raise", "nan")
+_MEASURED = ("int8", "auto")  # precisions that are chosen by measuring images
 
 
-class ImageEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class ImageEmbedder(
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
     """Image files to the features that ``headstart features`` gives them.
 
-    Nothing is learnt from the images, so cross-validation leaks nothing through it. In a
-    `sklearn.pipeline.Pipeline` with ``memory`` every set of paths is embedded once; the paths are
-    the key, so a file that changes under its name is not noticed.
+    With ``precision="fp32"`` or ``"fp16"`` nothing is learnt from the images, so cross-validation
+    leaks nothing through it, and it need not be fitted. ``"int8"`` is calibrated, and ``"auto"``
+    chosen, on the images given to `fit`; their labels, if given, measure the loss of accuracy.
+
+    In a `sklearn.pipeline.Pipeline` with ``memory`` every set of paths is embedded once; the paths
+    are the key, so a file that changes under its name is not noticed.
 
     Args:
         backbone: a name from ``headstart backbones``, or an exported ONNX file.
-        device: one of `headstart.backbones.inference.runner.DEVICES`.
-        precision: one of `headstart.core.records.PRECISIONS`.
+        device: one of `headstart.core.choices.DEVICES`.
+        precision: one of `headstart.core.choices.PRECISIONS`.
         workers: threads; None means one per core.
+        layer: a layer by name; empty means what the network's own classifier reads.
+        pool: one of `headstart.core.choices.POOLS`; empty means the layer's default.
+        weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
+        batch_size: images in one inference; None means what suits the device.
+        on_error: ``raise`` refuses an image that cannot be used; ``nan`` gives it a row of NaN.
 
     Attributes:
+        precision_: the precision that was fitted, such as ``int8+0123456789abcdef``.
         n_features_out_: features per image.
     """
 
     def __init__(
         self,
-        backbone: str = "efficientnet-lite0",
+        backbone: str | os.PathLike[str] = "efficientnet-lite0",
         device: str = "cpu",
         precision: str = "fp32",
         workers: int | None = None,
+        *,
+        layer: str = "",
+        pool: str = "",
+        weights: str | os.PathLike[str] = "",
+        batch_size: int | None = None,
+        on_error: str = "raise",
     ) -> None:
         self.backbone = backbone
         self.device = device
         self.precision = precision
         self.workers = workers
+        self.layer = layer
+        self.pool = pool
+        self.weights = weights
+        self.batch_size = batch_size
+        self.on_error = on_error
 
-    def fit(self, X: Sequence[str | Path], y: object = None) -> ImageEmbedder:
-        """Open the network; no image is.
+    def fit(self, X: Sequence[str | os.PathLike[str]], y: Any = None) -> ImageEmbedder:  # noqa: ANN401
+        """Find the network's file; images are opened for precisions ``int8`` and ``auto`` only.
 
         Raises:
-            InputError: ``X`` is no sequence of paths.
-            BackboneError: the network is not at hand.
+            InputError: ``X`` is not a sequence of paths, or has no image to calibrate on.
+            BackboneError: the network cannot be found, or int8 drifts too far from fp32.
         """
-        _paths(X)
-        self.n_features_out_ = self._runner().backbone.dim
+        listing = _listing(X, y)
+        self._check_on_error()
+        self.precision_ = self.precision
+        if self.precision in _MEASURED:
+            self.precision_ = self._measured(listing)
+        self.n_features_out_ = self._n_features_out
         return self
 
-    def transform(self, X: Sequence[str | Path]) -> NDArray[np.float32]:
+    def transform(self, X: Sequence[str | os.PathLike[str]]) -> NDArray[np.float32]:
         """Return the ``(n, d) float32`` features of n image files.
 
         Raises:
-            InputError: ``X`` is no sequence of paths, or an image cannot be used.
+            InputError: ``X`` is not a sequence of paths, or an image cannot be used.
+            NotFittedError: the precision is ``int8`` or ``auto``, and `fit` was not called.
             RunnerError: inference failed.
         """
-        paths, runner = _paths(X), self._runner()
-        features = np.empty((len(paths), runner.backbone.dim), np.float32)
-
-        def work(start: int) -> tuple[int, NDArray[np.float32]]:
-            crops = [_crop(path, runner) for path in paths[start : start + _CHUNK]]
-            return start, runner.embed(np.stack(crops))
-
-        starts = range(0, len(paths), _CHUNK)
-        for start, rows in run_threads(work, starts, self.workers or available_cores()):
-            features[start : start + len(rows)] = rows
+        listing = _listing(X)
+        self._check_on_error()
+        runner, images = self._runner(), images_of(listing, listing.images)
+        embedded = features_of(images, [runner], self.workers or available_cores())
+        if embedded.failures and self.on_error == "raise":
+            row, reason = min(embedded.failures.items())
+            raise InputError(
+                f"{one_line(listing.images[row].path)}: {reason}; leave it out, or set "
+                "on_error='nan'"
+            )
+        features = np.full((len(images), runner.backbone.dim), np.nan, np.float32)
+        features[embedded.rows] = embedded.features[0]
         return features
 
-    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
-        """Return ``feature0``, ``feature1`` and so on."""
-        dim = self._runner().backbone.dim
-        return np.array([f"feature{number}" for number in range(dim)], dtype=object)
-
     def __sklearn_is_fitted__(self) -> bool:
-        return True
+        return self.precision not in _MEASURED or hasattr(self, "precision_")
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's Tags
         tags = super().__sklearn_tags__()
-        tags.requires_fit = False
+        tags.requires_fit = self.precision in _MEASURED
         tags.input_tags.one_d_array, tags.input_tags.two_d_array = True, False
         tags.input_tags.string = True
         return tags
 
+    @property
+    def _n_features_out(self) -> int:
+        return describe(self._model()).dim
+
+    def _check_on_error(self) -> None:
+        if self.on_error not in ON_ERROR:
+            raise InputError(
+                f"no on_error {one_line(self.on_error)!r}; use one of: {', '.join(ON_ERROR)}"
+            )
+
+    def _choice(self) -> Choice:
+        return Choice(os.fspath(self.backbone), os.fspath(self.weights), self.layer, self.pool)
+
+    def _measured(self, listing: Listing) -> str:
+        if not listing.images:
+            raise InputError(
+                f"precision {self.precision!r} is measured on images: give fit() a sample of "
+                "yours, or use fp32 or fp16"
+            )
+        model, _ = export.model_file(self._choice())
+        budget = precision_choice.Budget()
+        path, _ = precision_choice.fitting(
+            model, self.precision, listing, budget, workers=self.workers
+        )
+        return describe(path).precision
+
+    def _model(self) -> Path:
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(
+                f"precision {self.precision!r} is measured on images: call fit() with a sample of "
+                "yours first"
+            )
+        precision = self.precision_ if self.precision in _MEASURED else self.precision
+        return export.model_file(self._choice(), precision)[0]
+
     def _runner(self) -> Runner:
-        model, _ = export.model_file(self.backbone, self.precision)
-        return _opened(model, model.stat().st_mtime_ns, self.device)
+        model = self._model()
+        return _opened(model, model.stat().st_mtime_ns, self.device, self.batch_size)
 
 
 @lru_cache(maxsize=2)
-def _opened(model: Path, _modified: int, device: str) -> Runner:
-    runner = Runner(model, device, batch=None)
-    parity.check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
-    return runner
+def _opened(model: Path, _modified: int, device: str, batch: int | None) -> Runner:
+    network = LazyRunner(model, device, batch)
+    _ = network.drift  # refuses a machine that computes other features
+    return network.runner
 
 
-def _paths(given: Any) -> list[Path]:  # noqa: ANN401 - whatever scikit-learn hands on
-    if isinstance(given, str | bytes) or not hasattr(given, "__len__"):
+def _listing(paths: Any, labels: Any = None) -> Listing:  # noqa: ANN401 - as scikit-learn passes it
+    """Return image files, and their labels, as a listing."""
+    if isinstance(paths, str | bytes) or not hasattr(paths, "__len__"):
         raise InputError("an ImageEmbedder takes a list of image paths")
-    names = np.asarray(given, dtype=object)
+    names = np.asarray(paths, dtype=object)
     if names.ndim == 2 and names.shape[1] == 1:
         names = names[:, 0]  # one column of a data frame
-    if names.ndim != 1 or not all(isinstance(name, str | Path) for name in names):
+    if names.ndim != 1 or not all(isinstance(name, str | os.PathLike) for name in names):
         raise InputError("an ImageEmbedder takes a list of image paths, one a row")
-    return [Path(name) for name in names]
-
-
-def _crop(path: Path, runner: Runner) -> NDArray[np.uint8]:
-    try:
-        return images.decode(images.read_file(path)[0], runner.backbone.preprocess)
-    except ImageError as error:
-        raise InputError(f"{one_line(path)}: {error}; leave it out") from error
+    texts = [None] * len(names) if labels is None else [str(label) for label in labels]
+    images = tuple(
+        ImageRef(os.fspath(name), text, "") for name, text in zip(names, texts, strict=True)
+    )
+    classes = tuple(sorted({text for text in texts if text is not None}))
+    return Listing(Path(), images, classes, {}, "")

@@ -1,4 +1,4 @@
-"""A linear classifier on normalised rows between scikit-learn and other trainers of it."""
+"""Linear classifiers on normalised rows as coefficients, and as scikit-learn pipelines."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ from headstart.heads.logistic import MAX_ITER
 
 
 def coefficients(estimator: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # noqa: ANN401
-    """Return weight ``(k, d)`` and bias ``(k,)`` of a fitted logistic regression on unit rows.
-
-    Args:
-        estimator: what `LogisticRegressionHead` fits.
-    """
+    """Return weight ``(k, d)`` and bias ``(k,)`` of what `LogisticRegressionHead` fits."""
     model = estimator[-1]
     weight, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # one row, for the second class against the first
@@ -29,13 +25,7 @@ def coefficients(estimator: Any) -> tuple[NDArray[np.float32], NDArray[np.float3
 def estimator_of(
     weight: NDArray[np.float32], bias: NDArray[np.float32], classes: NDArray[np.int64]
 ) -> BaseEstimator:
-    """Return the stock pipeline that classifies unit rows with these coefficients.
-
-    Args:
-        weight: ``(k, d)``.
-        bias: ``(k,)``.
-        classes: ``(k,)`` codes, ascending.
-    """
+    """Return the stock pipeline with weight ``(k, d)``, bias ``(k,)`` and class codes ``(k,)``."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer

@@ -1,4 +1,4 @@
-"""What machines between pairs of classes decide, in one matrix product a class.
+"""Decisions of one-against-one machines, in one matrix product a class.
 
 libsvm adds up kernel values pair by pair; with a hundred classes that takes longer than training.
 """
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from sklearn.svm import SVC
 
-CELLS = 8_000_000  # triples of a row and two classes that are held at once
+CELLS = 8_000_000  # triples of a row and two classes in memory at once
 
 
 class Decision(NamedTuple):
-    """What the machines say of some rows.
+    """Decision values and predicted classes.
 
     Attributes:
         values: ``(m, k)``, as ``SVC.decision_function`` gives them, one column a class; for two
@@ -32,9 +32,7 @@ class Decision(NamedTuple):
 def decide(machine: SVC, kernel: NDArray[np.float64]) -> Decision:
     """Return the decisions of a machine fitted on a precomputed kernel.
 
-    Args:
-        machine: a fitted ``SVC``.
-        kernel: ``(m, n)`` between rows and the rows that it was fitted on.
+    The kernel is ``(m, n)``, between rows and the rows that the machine was fitted on.
     """
     columns = kernel[:, machine.support_]
     k = len(machine.classes_)

@@ -1,8 +1,8 @@
-"""Rows in the coordinates of their principal axes: no more of them than rows or features.
+"""Rows in the coordinates of their principal axes, at most as many as rows or features.
 
-A rotation changes neither inner products nor penalties, so whatever is solved in these coordinates
-is solved exactly; but here the covariance is diagonal, which makes a good preconditioner cheap, and
-where there are fewer rows than features, problems shrink to the number of rows.
+A rotation changes neither inner products nor penalties, so solutions in these coordinates are
+exact. The covariance is diagonal here, which makes a good preconditioner cheap, and with fewer rows
+than features a problem shrinks to the number of rows.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from headstart.core.parallel.blas import one_thread_each
 from headstart.core.rows import Features, StoredRows, blocks
 
-BLOCK = 8192  # rows of a pass through rows on disk
-NEGLIGIBLE = 1e-6  # of the largest variance: rounding errors of float32
+BLOCK = 8192  # rows on disk that are read at once
+NEGLIGIBLE = 1e-6  # share of the largest variance; less is rounding error of float32
 
 
 @dataclass(frozen=True)
 class RowSpace:
-    """Rows without their mean, on their principal axes.
+    """Centred rows on their principal axes.
 
     Attributes:
-        points: ``(n, r) float32``, the coordinates; of rows on disk, `StreamedSpace`, the rows.
+        points: ``(n, r) float32``, the coordinates; in a `StreamedSpace`, the rows themselves.
         mean: ``(d,) float32``.
         axes: ``(d, r) float32``, orthonormal columns; ``coordinates = (rows - mean) @ axes``.
         variances: ``(r,) float64``, the mean square of each coordinate.
@@ -37,13 +37,9 @@ class RowSpace:
 
     @classmethod
     def of(cls, rows: Features) -> RowSpace:
-        """Find it by the eigenvectors of the ``(d, d)`` or the ``(n, n)`` products of rows.
-
-        Args:
-            rows: ``(n, d)``.
-        """
+        """Return the space of rows ``(n, d)``, from the smaller of their two product matrices."""
         if isinstance(rows, StoredRows):
-            return StreamedSpace.found(rows)
+            return StreamedSpace.read(rows)
         n, d = rows.shape
         mean: NDArray[np.float32] = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         if n >= d:
@@ -63,45 +59,30 @@ class RowSpace:
     def on_points(
         self, coefficients: NDArray[np.float32], intercepts: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return linear functions of the coordinates as functions of `points`.
-
-        Args:
-            coefficients: ``(r, m)``.
-            intercepts: ``(m,)``.
-
-        Returns:
-            Coefficients and intercepts of the same values from what `points` holds.
-        """
+        """Convert linear functions of the coordinates, ``(r, m)`` and ``(m,)``, to `points`."""
         return coefficients, intercepts
 
     def on_axes(
         self, gradient: NDArray[np.float32], sums: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Return the products of the coordinates and something, from those of `points` and it.
+        """Return ``coordinates.T @ x``, ``(r, m)``.
 
         Args:
-            gradient: ``points.T @ something``.
-            sums: ``(m,)`` sums of something's columns.
-
-        Returns:
-            ``(r, m)``.
+            gradient: ``points.T @ x``.
+            sums: ``(m,)`` sums of the columns of ``x``.
         """
         return gradient
 
 
 class StreamedSpace(RowSpace):
-    """The same of rows on disk, which are read once for mean and covariance and stay as they are.
+    """The space of rows on disk, which are read once for mean and covariance.
 
-    Turning coefficients and gradients, which are small, does what turning the rows would do.
+    The rows stay as they are; coefficients and gradients, which are small, are rotated instead.
     """
 
     @classmethod
-    def found(cls, rows: StoredRows[np.float32]) -> StreamedSpace:
-        """Find it in one pass.
-
-        Args:
-            rows: ``(n, d)``.
-        """
+    def read(cls, rows: StoredRows[np.float32]) -> StreamedSpace:
+        """Compute the space of rows ``(n, d)`` in one pass."""
         n, d = rows.shape
         total, squares = np.zeros(d), np.zeros((d, d))
         for _, block in blocks(rows, BLOCK):
@@ -116,20 +97,20 @@ class StreamedSpace(RowSpace):
     def on_points(
         self, coefficients: NDArray[np.float32], intercepts: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Turn the coefficients to the rows' own axes; see `RowSpace.on_points`."""
+        """Rotate the coefficients to the rows' own axes; see `RowSpace.on_points`."""
         turned = self.axes @ coefficients
         return turned, intercepts - self.mean @ turned
 
     def on_axes(
         self, gradient: NDArray[np.float32], sums: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Turn the gradient to the principal axes; see `RowSpace.on_axes`."""
+        """Rotate the gradient to the principal axes; see `RowSpace.on_axes`."""
         turned: NDArray[np.float32] = self.axes.T @ (gradient - np.outer(self.mean, sums))
         return turned
 
 
 def _eigh(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return eigenvalues and eigenvectors; more threads of BLAS only get in each other's way."""
+    """Return eigenvalues and eigenvectors; further BLAS threads would only slow it down."""
     with one_thread_each():
         values, vectors = np.linalg.eigh(matrix)
     return values, vectors

@@ -1,4 +1,4 @@
-"""What stands in for the SVMs where all pairs of images, or of classes, would be too many.
+"""Least squares in place of the SVMs, for data with too many pairs of images or classes.
 
 The squared error in place of the hinge loss, one class against the rest (Suykens and Vandewalle,
 *Least Squares Support Vector Machine Classifiers*, 1999), has its solution in sums over rows, which
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LANDMARKS = 2000  # rows that the Gaussian kernel is described by
-BLOCK = 4096  # rows that a thread handles at once
+LANDMARKS = 2000  # rows that describe the Gaussian kernel
+BLOCK = 4096  # rows that a thread processes at once
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """Weighted sums over some rows, of which a ridge regression consists.
+    """Weighted sums over some rows, from which a ridge regression is solved.
 
     Attributes:
         weight: the sum of the weights.
@@ -51,7 +51,6 @@ class _Sums:
     products: NDArray[np.float64]
 
     def less(self, other: _Sums) -> _Sums:
-        """Return the sums over the other rows."""
         return _Sums(
             self.weight - other.weight,
             self.rows - other.rows,
@@ -61,7 +60,6 @@ class _Sums:
         )
 
     def plus(self, other: _Sums) -> _Sums:
-        """Return the sums over both."""
         return _Sums(
             self.weight + other.weight,
             self.rows + other.rows,
@@ -98,12 +96,7 @@ class LeastSquares:
     data: TrainingSet
 
     def search(self, alphas: Sequence[float], params: dict[str, Any]) -> Iterator[Candidate]:
-        """Yield a scored candidate for each strength of the penalty.
-
-        Args:
-            alphas: strengths of the penalty.
-            params: what else belongs to the parameters.
-        """
+        """Yield a scored candidate for each penalty; ``params`` are its further parameters."""
         scores = self._each_fold(self._accuracies, alphas)
         for alpha, of_folds in zip(alphas, zip(*scores, strict=True), strict=True):
             yield Candidate({"alpha": alpha} | params, of_folds)
@@ -117,7 +110,7 @@ class LeastSquares:
             lambda held_out, solutions: self._values(held_out, *next(solutions)), [alpha]
         )
         coefficients, intercepts = next(self._total.solve([alpha]))
-        # One row a class: enough for scikit-learn to make the object, whose coefficients follow.
+        # One row a class is enough for scikit-learn to build the object; coefficients follow.
         rows = np.unique(labels, return_index=True)[1]
         model = RidgeClassifier(alpha=alpha, class_weight=self.data.class_weight)
         model.fit(self.design[rows], labels[rows])
@@ -137,13 +130,8 @@ class LeastSquares:
         work: Callable[[NDArray[np.intp], Iterator[tuple[NDArray[Any], NDArray[Any]]]], T],
         alphas: Sequence[float],
     ) -> list[T]:
-        """Solve every fold for each penalty, and return what comes of its solutions.
-
-        Args:
-            work: takes the rows that a fold holds out and its solutions.
-            alphas: strengths of the penalty.
-        """
-        total, _ = self._total, self._known  # before there are threads
+        """Return ``work(rows held out, solutions for each penalty)`` for every fold."""
+        total, _ = self._total, self._codes  # before threads start
         tasks = [
             (rows, sums) for (_, rows), sums in zip(self.data.folds, self._held_out, strict=True)
         ]
@@ -166,20 +154,20 @@ class LeastSquares:
         return total
 
     @cached_property
-    def _known(self) -> NDArray[np.int64]:
-        """The codes of classes that there are images of."""
+    def _codes(self) -> NDArray[np.int64]:
+        """The codes of classes that have images."""
         return np.unique(self.data.labels)
 
     def _targets(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return 1 for the class and -1 for others: a column a class, or one for two classes."""
-        known = self._known
-        if len(known) == 2:
-            known = known[1:]
-        hits = self.data.labels[rows][:, None] == known
+        codes = self._codes
+        if len(codes) == 2:
+            codes = codes[1:]
+        hits = self.data.labels[rows][:, None] == codes
         return np.where(hits, np.float32(1), np.float32(-1))
 
     def _sums(self, rows: NDArray[np.intp]) -> _Sums:
-        """Add rows up; classes have the weights that they have among all rows."""
+        """Return the sums over rows; class weights are those among all rows."""
         weights = self.data.weights(np.arange(len(self.data.labels)))
 
         def of_block(start: int) -> list[NDArray[np.float32]]:
@@ -205,12 +193,12 @@ class LeastSquares:
     def _accuracies(
         self, rows: NDArray[np.intp], solutions: Iterator[tuple[NDArray[Any], NDArray[Any]]]
     ) -> list[float]:
-        """Return the accuracy of each solution on some rows, which are gone through once."""
+        """Return the accuracy of each solution on some rows, in one pass."""
         solved, right = list(solutions), []
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
             design, true = self.design[block], self.data.labels[block]
-            answers = (self._scores(design, *one).argmax(axis=1) for one in solved)
+            answers = (self._scores(design, *solution).argmax(axis=1) for solution in solved)
             right.append([np.count_nonzero(answer == true) for answer in answers])
         return [float(hits / len(rows)) for hits in np.sum(right, axis=0)]
 
@@ -220,21 +208,21 @@ class LeastSquares:
         """Return the decision values of all classes for some rows, ``(rows, n_classes)``."""
         values = np.empty((len(rows), self.data.n_classes), np.float32)
         for start in range(0, len(rows), BLOCK):
-            at = slice(start, start + BLOCK)
-            values[at] = self._scores(self.design[rows[at]], coefficients, intercepts)
+            block = slice(start, start + BLOCK)
+            values[block] = self._scores(self.design[rows[block]], coefficients, intercepts)
         return values
 
     def _scores(
         self, design: NDArray[np.float32], coefficients: NDArray[Any], intercepts: NDArray[Any]
     ) -> NDArray[np.float32]:
         """Return the decision values of all classes for described rows."""
-        known = self._known
-        found = design @ coefficients.astype(np.float32)
-        found += intercepts.astype(np.float32)
-        if len(known) == 2:
-            found = np.hstack([-found, found])
-        values = np.repeat(found.min(axis=1, keepdims=True), self.data.n_classes, axis=1)
-        values[:, known] = found
+        codes = self._codes
+        decisions = design @ coefficients.astype(np.float32)
+        decisions += intercepts.astype(np.float32)
+        if len(codes) == 2:
+            decisions = np.hstack([-decisions, decisions])
+        values = np.repeat(decisions.min(axis=1, keepdims=True), self.data.n_classes, axis=1)
+        values[:, codes] = decisions
         return values
 
 

@@ -21,11 +21,6 @@ def save(estimator: BaseEstimator, folder: Path, kind: str) -> Path:
     skops files hold data and names of types; whoever loads one says which types to trust. joblib
     files are pickles: loading one runs whatever code is in it.
 
-    Args:
-        estimator: a fitted scikit-learn estimator.
-        folder: where.
-        kind: one of `KINDS`.
-
     Raises:
         HeadstartError: the package that writes it is not installed.
         OutputError: the file cannot be written.

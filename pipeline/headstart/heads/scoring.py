@@ -9,19 +9,15 @@ Codes = NDArray[np.integer]
 
 
 def accuracy(true: Codes, predicted: Codes) -> float:
-    """Return the share of images, ``(n,)`` codes each, whose class is predicted right."""
+    """Return the share of images, ``(n,)`` codes each, whose class is predicted correctly."""
     return float(np.mean(true == predicted))
 
 
 def log_losses(true: Codes, probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return each image's negative log-probability of its true class, ``(n,)``, in nats.
 
-    Probabilities are clipped to ``[eps, 1 - eps]`` with the machine epsilon of float64, so that a
-    class that was ruled out costs 36 nats rather than infinity.
-
-    Args:
-        true: ``(n,)`` codes.
-        probabilities: ``(n, k)``, each row a distribution.
+    Probabilities, ``(n, k)``, are clipped to ``[eps, 1 - eps]`` with the machine epsilon of
+    float64, so that a class that was ruled out costs 36 nats rather than infinity.
     """
     eps = np.finfo(np.float64).eps
     of_true = probabilities[np.arange(len(true)), true].astype(np.float64)

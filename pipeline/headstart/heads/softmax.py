@@ -24,12 +24,12 @@ from headstart.heads.principal_axes import RowSpace
 
 Array = NDArray[np.float32]
 
-BLOCK = 1024  # rows that a thread handles at once, about
+BLOCK = 1024  # rows that a thread processes at once, about
 BLOCKS = 32  # at most so many blocks: each has a gradient of its own until they are added
 STREAMED = 8192  # rows of a block that is read from disk, about
-SHARES = 4  # their number is a multiple of this, so that two or four threads have the same to do
-# Nats a row that the objective may lie above its minimum, by Newton's estimate, for C from 1 on.
-# Below, scores shrink in proportion to C and what their errors cost with its square.
+SHARES = 4  # divides their number, so that two or four threads have equal work
+# Nats a row that the objective may exceed its minimum by, by Newton's estimate, for C of 1 or more.
+# Below, scores shrink in proportion to C, and the cost of their errors with its square.
 TOLERANCE = 1e-5
 LEAST_TOLERANCE = 1e-8
 MAX_NEWTON = 100
@@ -58,7 +58,7 @@ class Problem:
     offsets: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find out which classes a fold lacks."""
+        # The offset rules out classes that a fold lacks.
         totals = np.zeros((self.n_classes, self.weights.shape[1]))
         np.add.at(totals, self.labels, self.weights)
         object.__setattr__(self, "offsets", np.where(totals.T > 0, np.float32(0), OUT))
@@ -67,15 +67,11 @@ class Problem:
         """Minimise ``sum of weighted log losses + squared norm / (2 c)``, intercepts free.
 
         With two classes, scikit-learn penalises one vector, the difference of the two here; half
-        the ``c`` gives the same answer.
-
-        Args:
-            c: inverse strength of the penalty.
-            start: where to begin, for instance the solution for a smaller ``c``.
+        the ``c`` gives the same answer. ``start`` may be the solution for a smaller ``c``.
         """
         shape = (self.weights.shape[1], len(self.space.variances) + 1, self.n_classes)
-        known = (self.offsets == 0).sum(axis=1)
-        ridge = np.where(known == 2, 2.0 / c, 1.0 / c).astype(np.float32)
+        classes = (self.offsets == 0).sum(axis=1)
+        ridge = np.where(classes == 2, 2.0 / c, 1.0 / c).astype(np.float32)
         begin = np.zeros(shape, np.float32) if start is None else start.coefficients
         with one_thread_each(), ThreadPoolExecutor(self.workers) as pool:
             tolerance = max(LEAST_TOLERANCE, TOLERANCE * min(1.0, c) ** 2)
@@ -89,7 +85,7 @@ class Solution:
     Attributes:
         coefficients: ``(f, r + 1, k)``, the last row the intercepts.
         probabilities: ``(n, f, k)``, of all rows, those of weight 0 included.
-        passes: how often all rows were gone through.
+        passes: passes through all rows.
     """
 
     coefficients: Array
@@ -97,12 +93,12 @@ class Solution:
     passes: int
 
     def without_probabilities(self) -> Solution:
-        """Return what is enough to begin from."""
+        """Return a solution that is enough to start from."""
         return dataclasses.replace(self, probabilities=np.empty((0, 0, 0), np.float32))
 
 
 class _Newton:
-    """One minimisation; its methods go through the rows block by block in threads."""
+    """One minimisation; its methods pass through the rows block by block in threads."""
 
     def __init__(self, problem: Problem, ridge: Array, pool: ThreadPoolExecutor) -> None:
         self.problem = problem
@@ -169,7 +165,7 @@ class _Newton:
         return step
 
     def _evaluate(self, coefficients: Array) -> tuple[NDArray[np.float64], Array]:
-        """Return each fold's loss and gradient, and leave its probabilities behind."""
+        """Return each fold's loss and gradient, and keep its probabilities."""
         problem = self.problem
         folds, k = len(coefficients), problem.n_classes
         weights = problem.weights

@@ -35,8 +35,29 @@ MAX_CLASSES = 256
 SAMPLED = 50_000
 
 
+class _SVM(Family):
+    """What both kernels share."""
+
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Return decision values; see `Family`."""
+        gamma = params.get("gamma")
+        if "alpha" in params:
+            design = data.rows
+            if gamma is not None:
+                design = ridge.describe(ridge.landmarks(data, gamma), data)
+            return list(LeastSquares(design, data).answers(params["alpha"]))
+        paths = _paths(data, [(gamma, fold) for fold in data.folds], [params["C"]])
+        return [path[0].values for path in paths]
+
+    def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+        """Convert a machine to a few matrix products, least squares by skl2onnx; see `Family`."""
+        from headstart.heads.onnx_graphs import stock, svm
+
+        return (svm if svm.supports(estimator) else stock).convert(estimator, dim)
+
+
 @dataclass(frozen=True)
-class LinearSVMHead(Family):
+class LinearSVMHead(_SVM):
     """A linear support vector machine, one against one; least squares for large data.
 
     Attributes:
@@ -60,14 +81,6 @@ class LinearSVMHead(Family):
         ]
         return finish(self, candidates, lambda best: _fit(best, data), data, started)
 
-    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
-        """Return decision values; see `Family`."""
-        return _answers(params, data)
-
-    def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-        """Convert a machine to a few matrix products, least squares by skl2onnx; see `Family`."""
-        return _to_onnx(estimator, dim)
-
     def _least_squares(self, data: TrainingSet, started: float) -> FittedHead:
         machine = LeastSquares(data.rows, data)
         candidates = list(machine.search(self.alpha_grid, {}))
@@ -79,7 +92,7 @@ class LinearSVMHead(Family):
 
 
 @dataclass(frozen=True)
-class RbfSVMHead(Family):
+class RbfSVMHead(_SVM):
     """A support vector machine with the kernel ``exp(-gamma |a - b|^2)``, one against one.
 
     Backbones differ in how close their rows lie to each other, so gamma is tried as multiples of
@@ -121,14 +134,6 @@ class RbfSVMHead(Family):
             for j, gamma in enumerate(gammas)
         ]
         return finish(self, candidates, lambda best: _fit(best, data), data, started)
-
-    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
-        """Return decision values; see `Family`."""
-        return _answers(params, data)
-
-    def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-        """Convert a machine to a few matrix products, least squares by skl2onnx; see `Family`."""
-        return _to_onnx(estimator, dim)
 
     def _least_squares(
         self, data: TrainingSet, gammas: Sequence[float], started: float
@@ -172,23 +177,6 @@ class Step(NamedTuple):
     accuracy: float
     values: NDArray[np.float32]
     saturated: bool
-
-
-def _to_onnx(estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-    from headstart.heads.onnx_graphs import stock, svm
-
-    return (svm if svm.supports(estimator) else stock).convert(estimator, dim)
-
-
-def _answers(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
-    gamma = params.get("gamma")
-    if "alpha" in params:
-        design = data.rows
-        if gamma is not None:
-            design = ridge.describe(ridge.landmarks(data, gamma), data)
-        return list(LeastSquares(design, data).answers(params["alpha"]))
-    paths = _paths(data, [(gamma, fold) for fold in data.folds], [params["C"]])
-    return [path[0].values for path in paths]
 
 
 def _is_large(data: TrainingSet) -> bool:

@@ -35,7 +35,7 @@ class Axis(NamedTuple):
     high: float
     ticks: list[float]
 
-    def at(self, value: float) -> str:
+    def position(self, value: float) -> str:
         """Return the position of a value in the plot's width; outside the axis, at the edge."""
         share = 0.05 + 0.9 * (value - self.low) / (self.high - self.low)
         return f"{100 * min(max(share, 0.0), 1.0):.2f}%"

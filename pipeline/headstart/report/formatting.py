@@ -8,14 +8,6 @@ from datetime import datetime
 
 from headstart.core.errors import one_line
 
-_NAMES = {
-    "logistic-regression": "logistic regression",
-    "linear-svm": "linear SVM",
-    "rbf-svm": "RBF SVM",
-    "knn": "kNN",
-    "most-frequent": "most frequent class",
-    "raw-pixels": "raw pixels",
-}
 # Not printable by Python's rule, yet part of ordinary text: no-break spaces, and the joiners that
 # Persian, Indic scripts and emoji are spelled with.
 _SPACES_AND_JOINERS = "\u00a0\u202f\u200c\u200d"
@@ -48,11 +40,6 @@ def number(value: float | None, digits: int = 3) -> str:
 def value(value: object) -> str:
     """Return a parameter's value."""
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def title(name: str) -> str:
-    """Return the display name of a head in results that do not hold it."""
-    return _NAMES.get(name, name)
 
 
 def label(title: str) -> str:

@@ -37,16 +37,7 @@ _MAPS = {"tsne": "PCA, then t-SNE", "umap": "PCA, then UMAP", "pca": "the first 
 
 @dataclass(frozen=True)
 class Companions:
-    """What lies beside the results; None or empty where there is no such file.
-
-    Attributes:
-        answers: what the best head says of the test images.
-        suspects: training images whose labels are in doubt.
-        duplicates: images that occur more than once, by group.
-        history: columns of the fine-tuning's history.
-        data: the features that the best head reads.
-        map_method: one of `headstart.core.choices.MAPS`.
-    """
+    """The files beside the results, None or empty if missing, and the best head's features."""
 
     answers: list[tables.Answer] | None = None
     suspects: list[tables.Suspect] = field(default_factory=list)
@@ -101,23 +92,24 @@ def _head_view(
     """
     title = head["title"] + (f" on {head['backbone']}" if several else "")
     accuracy, (low, high) = head["test_accuracy"], head["test_accuracy_ci"]
-    columns = list(dict.fromkeys(key for tried in head["grid"] for key in tried["params"]))
+    visible = high > axis.low and low < axis.high
+    columns = list(dict.fromkeys(key for candidate in head["grid"] for key in candidate["params"]))
     grid = [
         {
-            "values": [formatting.value(tried["params"].get(key, "–")) for key in columns],
-            "cv_accuracy": tried["cv_accuracy"],
-            "cv_std": tried["cv_std"],
-            "chosen": tried["params"].items() <= head["params"].items(),
+            "values": [formatting.value(candidate["params"].get(key, "–")) for key in columns],
+            "cv_accuracy": candidate["cv_accuracy"],
+            "cv_std": candidate["cv_std"],
+            "chosen": candidate["params"].items() <= head["params"].items(),
         }
-        for tried in head["grid"]
+        for candidate in head["grid"]
     ]
     return {
         **head,
         "title": title,
         "label": formatting.label(title),
         "settings": [f"{key} = {formatting.value(value)}" for key, value in head["params"].items()],
-        "dot": axis.at(accuracy) if axis.low <= accuracy <= axis.high else "",
-        "whisker": (axis.at(low), axis.at(high)) if high > axis.low and low < axis.high else None,
+        "dot": axis.position(accuracy) if axis.low <= accuracy <= axis.high else "",
+        "whisker": (axis.position(low), axis.position(high)) if visible else None,
         "beyond": "below" if accuracy < axis.low else "above",
         "columns": columns,
         "grid": grid,

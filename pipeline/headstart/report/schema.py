@@ -1,4 +1,4 @@
-"""The JSON Schema of ``results.json``: a file, and the insights' records in `core.results`."""
+"""The JSON Schema of ``results.json``: a file, completed by the records in `core.results`."""
 
 from __future__ import annotations
 

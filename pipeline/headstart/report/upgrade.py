@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from headstart.core.results import Comparison
-from headstart.report import formatting
 
 _HEAD = {
     "test_accuracy_without_twins": "test_accuracy_without_leakage",
@@ -18,12 +17,21 @@ _DUPLICATES = {
     "contradicting": "label_conflicts",
 }
 
+_TITLES = {
+    "logistic-regression": "logistic regression",
+    "linear-svm": "linear SVM",
+    "rbf-svm": "RBF SVM",
+    "knn": "kNN",
+    "most-frequent": "most frequent class",
+    "raw-pixels": "raw pixels",
+}
+
 
 def upgrade(results: object) -> object:
     """Return the JSON document of ``results.json`` as the present schema has it.
 
-    The document is not checked: what is not of an earlier schema, or has not its shape, is returned
-    as it is, for `headstart.report.validation` to judge.
+    Nothing is checked here: a document that is not of an earlier schema is returned unchanged, and
+    `headstart.report.validation` judges the result.
     """
     if not isinstance(results, Mapping) or results.get("schema") != 1:
         return results
@@ -49,4 +57,4 @@ def _titled(head: Any) -> Any:  # noqa: ANN401 - unchecked JSON
     if not isinstance(head, Mapping):
         return head
     name = head.get("name", "")
-    return {**head, "title": formatting.title(name) if isinstance(name, str) else name}
+    return {**head, "title": _TITLES.get(name, name) if isinstance(name, str) else name}

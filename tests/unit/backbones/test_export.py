@@ -344,7 +344,7 @@ class TestLocate:
         self, facts, tiny_backbone, tmp_path
     ):
         hint = shutil.copy(tiny_backbone, tmp_path / "changed.onnx")
-        with pytest.raises(BackboneError, match=r"is not at hand, so no model .*changed.onnx"):
+        with pytest.raises(BackboneError, match=r"was not found, so no model .*changed.onnx"):
             export.locate(facts | {"weights_sha256": "0" * 64}, str(hint))
 
     @pytest.mark.slow

@@ -190,7 +190,9 @@ class TestCut:
         assert named is None or [(p.layer, p.pool) for p in backbone.parts] == named
         with torch.inference_mode():
             rows = module(image)
-            for row, part, described in zip(rows, backbone.parts, backbone.alone(), strict=True):
+            for row, part, described in zip(
+                rows, backbone.parts, backbone.split_layers(), strict=True
+            ):
                 own = part.layer == "pre-logits" or (part.layer, name) == (
                     "bn2",
                     "efficientnet-lite0",

@@ -19,6 +19,8 @@ from headstart.datasets import images
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageOps
 
+pytestmark = pytest.mark.usefixtures("fresh_cache_home")  # what an export says is tested
+
 
 class Maker:
     """Writes an ONNX graph step by step."""
@@ -403,9 +405,9 @@ BAD = {
     "inputs": (lambda: with_input(plain().model()), r"takes 2 inputs \(data"),
     "outputs": (
         lambda: plain().model(outputs=("conv0", "relu1")),
-        "2 outputs: conv0, relu1; choose one with #NAME",
+        "2 outputs: conv0, relu1; choose one by adding #NAME",
     ),
-    "domain": (with_domain, "operators that onnxruntime has not: evil.org.Relu"),
+    "domain": (with_domain, "operators that onnxruntime does not support: evil.org.Relu"),
     "grey": (lambda: plain(shape=("n", 1, 48, 48)).model(), "no three channels|refuses"),
     "vector": (lambda: plain(shape=("n", 3)).model(), "four dimensions|contradicts"),
     "gigantic": (gigantic, "refuses|damaged|does not run|claims"),
@@ -415,8 +417,8 @@ BAD = {
     "new": (lambda: plain(opset=999).model(), "opset 999; 7 to"),
     "batch": (fixed_for_good, "not a row an image|equal"),
     "twice": (twice, "two of its nodes make relu1"),
-    "chance": (of_chance, "not equal .*: take another layer"),
-    "neighbours": (of_neighbours, "not equal .*: take another layer"),
+    "chance": (of_chance, "not equal .*: choose another layer"),
+    "neighbours": (of_neighbours, "not equal .*: choose another layer"),
     "circular": (circular, "functions that cannot be written out"),
     "empty": (lambda: onnx.ModelProto(), "no ONNX file"),
 }
@@ -458,7 +460,7 @@ def test_options_that_do_not_belong(write):
         (Choice(name, layers=("conv0", "relu1")), "give one --layer"),
         (Choice(name + "#conv0", layer="relu1"), "two places"),
         (Choice(name, preprocess="imagenet:96"), "takes 48 × 48 alone"),
-        (Choice("efficientnet-lite0", preprocess="caffe"), "brings its own"),
+        (Choice("efficientnet-lite0", preprocess="caffe"), "is known"),
     ):
         with pytest.raises(BackboneError, match=said):
             export.model_file(choice)

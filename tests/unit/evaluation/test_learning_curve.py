@@ -81,7 +81,7 @@ def test_a_power_law_is_recovered(ceiling, scale, exponent):
     images = np.array([20.0, 40, 80, 160, 320, 640, 1280])
     accuracy = ceiling - scale * images**-exponent
     law = fit(images, accuracy[None])
-    assert law.at(2560)[0] == pytest.approx(ceiling - scale * 2560**-exponent, abs=5e-3)
+    assert law.accuracy(2560)[0] == pytest.approx(ceiling - scale * 2560**-exponent, abs=5e-3)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -90,7 +90,7 @@ def test_any_curve_gets_a_law_without_descent_or_more_than_all_right(seed):
     law = fit(np.array([2.0, 4, 9, 20, 41, 80]), accuracy)
     assert (law.ceiling <= 1).all()
     assert (law.scale >= 0).all()
-    assert (law.at(160) >= law.at(80) - 1e-12).all()
+    assert (law.accuracy(160) >= law.accuracy(80) - 1e-12).all()
 
 
 def curve(images=(20, 40, 80, 160, 320), held_out=200, seed=0):

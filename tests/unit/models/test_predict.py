@@ -89,7 +89,7 @@ class TestModel:
     @pytest.mark.parametrize("key", [METADATA, MODEL_METADATA])
     @pytest.mark.parametrize("text", ["", "{", "null", "[]", "{}", '{"classes": null}'])
     def test_a_description_that_is_none(self, rewritten, key, text):
-        with pytest.raises(BackboneError, match=r"is not a (classifier|file) that Headstart wrote"):
+        with pytest.raises(BackboneError, match=r"(classifier|not a file) that Headstart wrote"):
             Model(rewritten(key, text))
 
     def test_a_file_that_is_no_onnx(self, tmp_path):

@@ -16,7 +16,7 @@ def test_the_axis_holds_its_values_with_few_round_ticks(values: list[float]):
     assert (axis.low, axis.high) == pytest.approx((axis.ticks[0], axis.ticks[-1]))
     assert 2 <= len(axis.ticks) <= 6
     assert all(0 <= tick <= 1.0001 for tick in axis.ticks)
-    assert all(5 <= float(axis.at(value)[:-1]) <= 95 for value in values)
+    assert all(5 <= float(axis.position(value)[:-1]) <= 95 for value in values)
 
 
 @given(st.data())

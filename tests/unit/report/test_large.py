@@ -41,7 +41,7 @@ def test_the_page_is_small_and_says_that_it_shows_a_sample(folder, browser):
     page.goto((folder / "report.html").as_uri())
     page.wait_for_selector("body[data-drawn]", state="attached")
     told = page.inner_text("#map")
-    assert f"Of {IMAGES:,} images {thumbnails_sheet.SHOWN:,} are shown" in told
+    assert f"shows {thumbnails_sheet.SHOWN:,} of {IMAGES:,} images" in told
     assert page.locator("#plane .points path").count() == thumbnails_sheet.SHOWN
     assert said == []
     page.close()

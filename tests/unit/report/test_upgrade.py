@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import jsonschema
 import pytest
 from headstart.core.results import Comparison
 from headstart.report import write_plots, write_report
+from headstart.report.schema import schema
 from headstart.report.upgrade import upgrade
 
 FILES = Path(__file__).parents[2] / "files"
-SCHEMA = json.loads(files("headstart.report").joinpath("results.schema.json").read_text())
 
 
 def former() -> dict[str, Any]:
@@ -31,7 +30,7 @@ def leaves(value: Any) -> list[Any]:
 
 def test_former_results_become_results_of_the_present_schema():
     results: Any = upgrade(former())
-    jsonschema.Draft202012Validator(SCHEMA).validate(results)
+    jsonschema.validate(results, schema(), jsonschema.Draft7Validator)
     assert results["protocol"]["n_leaked"] == former()["protocol"]["n_twins"] == 4
     assert results["insights"]["duplicates"]["leaked_test_images"]
     assert [head["title"] for head in results["heads"]] == ["logistic regression", "kNN"]

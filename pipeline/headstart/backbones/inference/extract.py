@@ -95,7 +95,7 @@ def extract(
         return [*results, Batch([], [], failures)] if failures else results
 
     size = max(CHUNK, batch)
-    chunks = (range(at, min(at + size, len(images))) for at in range(0, len(images), size))
+    chunks = (range(start, min(start + size, len(images))) for start in range(0, len(images), size))
     for results in run_threads(work, chunks, workers):
         yield from results
 

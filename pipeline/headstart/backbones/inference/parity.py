@@ -2,8 +2,8 @@
 
 An exported backbone carries a few small image files, byte for byte, and the features that they had
 when it was exported. Decoding and embedding them again shows at once whether the decoder, the
-runtime, the device or the preprocessing at hand gives other vectors: the files cover JPEG with and
-without subsampled colour, one so large that it is decoded at half its size, grey, palette,
+runtime, the device or the preprocessing of this machine gives other vectors. The files cover JPEG
+with and without subsampled colour, one so large that it is decoded at half its size, grey, palette,
 transparency, 16 bits, CMYK and several sizes.
 """
 
@@ -76,7 +76,7 @@ class Certificate:
             values = np.frombuffer(base64.b64decode(document["features"]), "<f4")
             dim, widths = int(document["dim"]), tuple(map(int, document.get("widths", ())))
             if widths and (sum(widths) != dim or min(widths) < 1):
-                raise ValueError(f"layers of {widths} make no {dim} features")
+                raise ValueError(f"layers of {widths} features do not add up to {dim}")
             return Certificate(probes, values.reshape(len(probes), dim), widths)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BackboneError(
@@ -190,9 +190,9 @@ def _large_probe(pixels: NDArray[np.uint8], preprocess: Preprocess) -> dict[str,
     side = math.ceil(2 * images.KEPT * (max(resize) if isinstance(resize, tuple) else resize))
     if side > _LARGEST:
         return {}
-    at = np.linspace(0, len(pixels) - 1, side)
-    whole = np.minimum(at.astype(np.intp), len(pixels) - 2)
-    part = (at - whole)[:, None, None]
+    positions = np.linspace(0, len(pixels) - 1, side)
+    whole = np.minimum(positions.astype(np.intp), len(pixels) - 2)
+    part = (positions - whole)[:, None, None]
     rows = pixels[whole] * (1 - part) + pixels[whole + 1] * part
     rows = rows.transpose(1, 0, 2)
     both = rows[whole] * (1 - part) + rows[whole + 1] * part

@@ -50,6 +50,11 @@ def variant(model: Path, precision: str) -> Path:
             allows; the message gives both numbers.
         OutputError: the cache cannot be written.
     """
+    if precision in ("int8", "auto"):
+        raise BackboneError(
+            f"precision {precision} is measured on images, as headstart features and "
+            "ImageEmbedder.fit do; without images use fp32 or fp16"
+        )
     if precision not in ("fp32", "fp16") and not precision.startswith("int8+"):
         raise BackboneError(
             f"no precision {one_line(precision)!r}; use one of: {', '.join(PRECISIONS)}"

@@ -123,10 +123,10 @@ class Drift:
 
 def fitting(
     model: Path,
-    wanted: str,
+    requested: str,
     listing: Listing,
     budget: Budget,
-    held: str = "",
+    existing: str = "",
     workers: int | None = None,
     notice: Notice = lambda line: None,
 ) -> tuple[Path, dict[str, Any]]:
@@ -134,10 +134,10 @@ def fitting(
 
     Args:
         model: the fp32 file that `headstart.backbones.export` wrote.
-        wanted: ``int8`` or ``auto``.
+        requested: ``int8`` or ``auto``.
         listing: the images to calibrate and measure on.
         budget: what is allowed.
-        held: the precision of a store that is to be continued, which is kept, or refused if the
+        existing: the precision of a store that is to be continued, which is kept, or refused if the
             figures that it was measured with are outside the budget; empty if there is none.
         workers: threads; None means one per core.
         notice: receives one line at a time.
@@ -150,16 +150,16 @@ def fitting(
         InputError: no image of the sample can be read.
     """
     workers = workers or available_cores()
-    if held and (wanted == "auto" or held.startswith("int8+")):
-        path = _held(model, held)
+    if existing and (requested == "auto" or existing.startswith("int8+")):
+        path = _held(model, existing)
         if path is not None:
-            notice(f"continuing in the store's precision, {held}")
+            notice(f"continuing in the store's precision, {existing}")
             # Half precision is held to the certificate, whatever the budget.
-            drift = _figures(path) if held.startswith("int8+") else None
+            drift = _figures(path) if existing.startswith("int8+") else None
             if drift is not None:
                 _allow(drift, budget, "write another store with --out")
-            return path, {"precision": held} | _facts(drift)
-    if wanted == "int8":
+            return path, {"precision": existing} | _facts(drift)
+    if requested == "int8":
         path, drift = quantised(model, listing, workers)
         _allow(drift, budget, "use --precision fp32 or auto")
         notice(f"int8: {drift}")
@@ -198,9 +198,9 @@ def quantised(model: Path, listing: Listing, workers: int) -> tuple[Path, Drift]
         return proof | {parity.METADATA: issued.to_json()}
 
     precision.keep(quantization.quantise(model, crops), model, name, finish)
-    found = _figures(path)
-    assert found is not None
-    return path, found
+    drift = _figures(path)
+    assert drift is not None
+    return path, drift
 
 
 def sample(listing: Listing) -> list[ImageRef]:
@@ -269,16 +269,16 @@ def _accuracies(
     """Cross-validate logistic regression on several features of the same images and folds."""
     _, codes = np.unique([label or "" for label in labels], return_inverse=True)
     counts = np.bincount(codes)
-    known = np.array([label is not None for label in labels]) & (counts[codes] >= FOLDS)
-    if len(np.unique(codes[known])) < 2 or not all(np.isfinite(f).all() for f in features):
+    usable = np.array([label is not None for label in labels]) & (counts[codes] >= FOLDS)
+    if len(np.unique(codes[usable])) < 2 or not all(np.isfinite(f).all() for f in features):
         return 0, [None] * len(features)
-    kept = np.unique(codes[known], return_inverse=True)[1].astype(np.int64)
+    kept = np.unique(codes[usable], return_inverse=True)[1].astype(np.int64)
     fold = divisions(kept, FOLDS, _SEED, REPEATS)
-    found: list[float | None] = []
+    accuracies: list[float | None] = []
     for rows in features:
-        data = TrainingSet(rows[known], kept, fold, _SEED, workers)
-        found.append(LogisticRegressionHead().search(data).cv_accuracy)
-    return len(kept), found
+        data = TrainingSet(rows[usable], kept, fold, _SEED, workers)
+        accuracies.append(LogisticRegressionHead().search(data).cv_accuracy)
+    return len(kept), accuracies
 
 
 def _fastest(
@@ -305,9 +305,9 @@ def _fastest(
     best = max(allowed, key=lambda name: speeds[name])
     for name in files:
         verdict = "chosen" if name == best else "" if name in allowed else "outside the budget"
-        told = str(drifts[name]) if name in drifts else "the reference"
+        summary = str(drifts[name]) if name in drifts else "the reference"
         ratio = speeds[name] / speeds["fp32"]
-        notice(f"{name}: {speeds[name]:.1f} inferences/s a core, {ratio:.2f} × fp32; {told}"
+        notice(f"{name}: {speeds[name]:.1f} inferences/s a core, {ratio:.2f} × fp32; {summary}"
                + (f"; {verdict}" if verdict else ""))  # fmt: skip
     for name, reason in refused.items():
         notice(f"{name}: not available ({one_line(reason)})")
@@ -342,10 +342,10 @@ def _allow(drift: Drift, budget: Budget, instead: str) -> None:
     )
 
 
-def _held(model: Path, held: str) -> Path | None:
+def _held(model: Path, existing: str) -> Path | None:
     """Return the file of a store's precision if it can be had without calibrating."""
     try:
-        return precision.variant(model, held)
+        return precision.variant(model, existing)
     except BackboneError:
         return None
 

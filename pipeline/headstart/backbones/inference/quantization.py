@@ -89,7 +89,7 @@ def in_integers(
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    rounded, made = folder / "rounded.onnx", folder / "int8.onnx"
+    rounded, output = folder / "rounded.onnx", folder / "int8.onnx"
     convolutions = [node for node in find_convolutions(graph) if node.name not in in_float]
     means = _input_means(graph, convolutions, images, folder)
     if not corrected:
@@ -101,7 +101,7 @@ def in_integers(
     onnx.save(graph, rounded)
     quantize_static(
         rounded,
-        made,
+        output,
         _reader(images),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
@@ -111,7 +111,7 @@ def in_integers(
         nodes_to_exclude=list(in_float),
         extra_options={"TensorQuantOverrides": overrides, "MatMulConstBOnly": True},
     )
-    return onnx.load(made)
+    return onnx.load(output)
 
 
 def _better(plain: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - ModelProto
@@ -138,7 +138,9 @@ def _features(graph: Any, images: NDArray[np.uint8], folder: Path) -> NDArray[np
     path = folder / "tried.onnx"
     onnx.save(graph, path)
     session = open_session(path)
-    return np.concatenate([session.run([OUTPUT], {INPUT: one[np.newaxis]})[0] for one in images])
+    return np.concatenate(
+        [session.run([OUTPUT], {INPUT: image[np.newaxis]})[0] for image in images]
+    )
 
 
 def _drop_unused(graph: Any) -> None:  # noqa: ANN401
@@ -230,8 +232,8 @@ def _input_means(
     session = open_session(path)
     total = [np.zeros(1)] * len(outputs)
     for image in images:
-        found = session.run(outputs, {INPUT: image[np.newaxis]})
-        total = [a + b for a, b in zip(total, found, strict=True)]
+        means = session.run(outputs, {INPUT: image[np.newaxis]})
+        total = [a + b for a, b in zip(total, means, strict=True)]
     return {name: value / len(images) for name, value in zip(names, total, strict=True)}
 
 

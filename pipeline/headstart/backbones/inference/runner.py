@@ -1,4 +1,4 @@
-"""ONNX sessions: images in, features out, on the device asked for. Sole user of onnxruntime."""
+"""ONNX sessions: images in, features out, on the requested device."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
     provider = provider_name(device)
     if provider not in ort.get_available_providers():
         raise RunnerError(
-            f"device {device} was asked for, but this onnxruntime has no {provider}; "
+            f"device {device} needs {provider}, which this onnxruntime lacks; "
             "install onnxruntime-gpu in place of onnxruntime, or use --device cpu"
         )
     if device != "cpu":
@@ -70,7 +70,7 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
         ) from error
     if session.get_providers()[0] != provider:
         raise RunnerError(
-            f"device {device} was asked for, but the model runs on {session.get_providers()[0]}; "
+            f"device {device} is not usable: the model would run on {session.get_providers()[0]}; "
             "check the driver and CUDA libraries, or use --device cpu"
         )
     return session
@@ -113,8 +113,8 @@ def device_name(device: str) -> str:
         return _cpu_name()
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
-        return one_line(done.stdout.strip())
+        process = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+        return one_line(process.stdout.strip())
     except (OSError, subprocess.SubprocessError):  # the driver's tool is not everywhere
         return "GPU 0"
 
@@ -187,9 +187,6 @@ class Runner:
         """Return the most images, `GPU_BATCH` halved as often as need be, that fit at once.
 
         Found by trying: what a network needs depends on the kernels, and others may use the GPU.
-
-        Raises:
-            RunnerError: not even one image can be inferred.
         """
         batch = GPU_BATCH
         while True:
@@ -238,17 +235,17 @@ class Runner:
 
     def _run(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         several = OUTPUT in names and self._features != [OUTPUT]
-        wanted = [n for name in names for n in (self._features if name == OUTPUT else [name])]
+        outputs = [n for name in names for n in (self._features if name == OUTPUT else [name])]
         try:
             if self._turn is None:
-                values: list[NDArray[np.float32]] = self._session.run(wanted, {INPUT: images})
+                values: list[NDArray[np.float32]] = self._session.run(outputs, {INPUT: images})
             else:
                 with self._turn:
-                    values = self._session.run(wanted, {INPUT: images})
+                    values = self._session.run(outputs, {INPUT: images})
         except Exception as error:  # onnxruntime raises its own, unrelated, exception types
             raise RunnerError(f"inference failed: {one_line(error)}") from error
         if not several:
             return values
-        found = dict(zip(wanted, values, strict=True))
-        features = np.hstack([found[name] for name in self._features])
-        return [features if name == OUTPUT else found[name] for name in names]
+        by_name = dict(zip(outputs, values, strict=True))
+        features = np.hstack([by_name[name] for name in self._features])
+        return [features if name == OUTPUT else by_name[name] for name in names]

@@ -29,14 +29,10 @@ _PREFIX = "whole."  # of names in the graph that the layer is taken out of
 
 
 def one_layer(model: Path, number: int) -> Path:
-    """Return the file of one layer, making it if the cache lacks it.
+    """Return the file of one of `Backbone.parts`, by number, making it if the cache lacks it.
 
     It describes itself as what `backbones.export` writes for that layer alone, and carries that
     layer's part of the certificate.
-
-    Args:
-        model: a file with several layers as outputs.
-        number: which of `headstart.core.records.Backbone.parts`.
 
     Raises:
         BackboneError: the file cannot be cut, or what is left gives other features.
@@ -48,7 +44,7 @@ def one_layer(model: Path, number: int) -> Path:
 
     metadata = read_metadata(model)
     whole = read_backbone(metadata, model)
-    backbone = whole.alone()[number]
+    backbone = whole.split_layers()[number]
     key = hashlib.sha256(model.read_bytes() + f"layer {number} {VERSION}".encode()).hexdigest()
     path = user_cache_path("headstart") / "backbones" / f"layer-{key[:24]}.onnx"
     if path.is_file():

@@ -37,12 +37,12 @@ class Cut:
     Attributes:
         tensor: its name.
         node: as the user may name it.
-        said: how it was chosen, for the user; empty if they named it.
+        note: how it was chosen, for the user; empty if they named it.
     """
 
     tensor: str
     node: str
-    said: str
+    note: str
 
 
 class Graph:
@@ -51,40 +51,42 @@ class Graph:
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - ModelProto
         self.graph = model.graph
         self.maker = {name: node for node in self.graph.node for name in node.output if name}
-        self.constants: dict[str, Any] = {one.name: one for one in self.graph.initializer}
-        self.inputs = [one for one in self.graph.input if one.name not in self.constants]
-        self.outputs = [one.name for one in self.graph.output]
+        self.constants: dict[str, Any] = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.inputs = [tensor for tensor in self.graph.input if tensor.name not in self.constants]
+        self.outputs = [tensor.name for tensor in self.graph.output]
 
     def constant(self, name: str) -> Any:  # noqa: ANN401 - TensorProto or None
         """Return a tensor whose value does not depend on the image, or None."""
         node = self.maker.get(name)
         if node is not None and node.op_type == "Constant":
-            return next((one.t for one in node.attribute if one.name == "value"), None)
+            return next(
+                (attribute.t for attribute in node.attribute if attribute.name == "value"), None
+            )
         return self.constants.get(name)
 
     def needed(self, tensor: str) -> list[Any]:
         """Return the nodes that a tensor depends on, in the graph's order."""
-        found: set[int] = set()
+        reached: set[int] = set()
         waiting, seen = [tensor], {tensor}
         while waiting:
             node = self.maker.get(waiting.pop())
-            if node is None or id(node) in found:
+            if node is None or id(node) in reached:
                 continue
-            found.add(id(node))
-            fresh = set(wanted_by(node)) - seen
+            reached.add(id(node))
+            fresh = set(names_read_by(node)) - seen
             seen |= fresh
             waiting += fresh
-        return [node for node in self.graph.node if id(node) in found]
+        return [node for node in self.graph.node if id(node) in reached]
 
 
-def wanted_by(node: Any) -> Iterable[str]:  # noqa: ANN401 - NodeProto
+def names_read_by(node: Any) -> Iterable[str]:  # noqa: ANN401 - NodeProto
     """Yield the names that a node reads, those of its subgraphs included."""
     yield from filter(None, node.input)
     for attribute in node.attribute:
         for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
             for inner in graph.node:
-                yield from wanted_by(inner)
-            yield from (one.name for one in graph.output)
+                yield from names_read_by(inner)
+            yield from (output.name for output in graph.output)
 
 
 def choose(graph: Graph, node: str) -> Cut:
@@ -102,30 +104,32 @@ def choose(graph: Graph, node: str) -> Cut:
     """
     if node:
         return Cut(_named(graph, node), node, "")
-    made = [name for name in graph.outputs if name in graph.maker]
-    if len(made) != 1:
+    outputs = [name for name in graph.outputs if name in graph.maker]
+    if len(outputs) != 1:
         raise BackboneError(
-            f"the file has {len(made)} outputs: {', '.join(map(one_line, made[:_SHOWN]))}"
-            f"{', …' if len(made) > _SHOWN else ''}; choose one with #NAME behind its path, as "
+            f"the file has {len(outputs)} outputs: {', '.join(map(one_line, outputs[:_SHOWN]))}"
+            f"{', …' if len(outputs) > _SHOWN else ''}; choose one by adding #NAME to its path, as "
             "listed by: headstart backbones onnx:PATH --layers"
         )
-    found = _before_classifier(graph, made[0])
-    if found is None:
-        return Cut(made[0], made[0], f"its output {one_line(made[0])} was taken")
-    tensor, why = found
-    said = f"{one_line(tensor)} was taken, which goes into {why} (#{one_line(made[0])} takes that)"
-    return Cut(tensor, tensor, said)
+    match = _before_classifier(graph, outputs[0])
+    if match is None:
+        return Cut(outputs[0], outputs[0], f"its output {one_line(outputs[0])} was taken")
+    tensor, why = match
+    reason = (
+        f"{one_line(tensor)} was taken, which goes into {why} (#{one_line(outputs[0])} takes that)"
+    )
+    return Cut(tensor, tensor, reason)
 
 
 def _named(graph: Graph, node: str) -> str:
     if node in graph.maker:
         return node
-    for one in graph.graph.node:
-        if one.name == node and one.output:
-            return str(one.output[0])
-    known = {*graph.maker, *(one.name for one in graph.graph.node if one.name)}
+    for node_ in graph.graph.node:
+        if node_.name == node and node_.output:
+            return str(node_.output[0])
+    names = {*graph.maker, *(node_.name for node_ in graph.graph.node if node_.name)}
     raise BackboneError(
-        f"no node {one_line(node)!r} in the file; {near_matches(node, known)}"
+        f"no node {one_line(node)!r} in the file; {near_matches(node, names)}"
         "see: headstart backbones onnx:PATH --layers"
     )
 
@@ -139,13 +143,13 @@ def _before_classifier(graph: Graph, output: str) -> tuple[str, str] | None:
     linear = _linear(graph, name)
     if linear is None:
         return None
-    given, scores, is_map = linear
+    source, scores, is_map = linear
     if passed & _SCORES:
-        return given, f"its classifier of {scores:,} classes"
+        return source, f"its classifier of {scores:,} classes"
     if scores in IMAGENET_CLASSES:
-        return given, f"its classifier of {scores:,} classes, as many as ImageNet has"
+        return source, f"its classifier of {scores:,} classes, as many as ImageNet has"
     if is_map and not passed & {"Relu", "GlobalAveragePool", "AveragePool", "ReduceMean"}:
-        return given, f"maps of {scores:,} predictions"
+        return source, f"maps of {scores:,} predictions"
     return None
 
 
@@ -153,7 +157,7 @@ def _linear(graph: Graph, name: str) -> tuple[str, int, bool] | None:
     """Return what a linear step gets, how many values it gives, and whether for every place."""
     node = graph.maker.get(name)
     if node is not None and node.op_type in ("Add", "BatchNormalization"):
-        kept = [one for one in node.input if graph.constant(one) is None]
+        kept = [name_ for name_ in node.input if graph.constant(name_) is None]
         node = graph.maker.get(kept[0]) if len(kept) == 1 else None
     if node is None or len(node.input) < 2:
         return None
@@ -162,7 +166,7 @@ def _linear(graph: Graph, name: str) -> tuple[str, int, bool] | None:
         return None
     dims = list(weight.dims)
     if node.op_type == "Gemm" and len(dims) == 2:
-        turned = any(one.name == "transB" and one.i for one in node.attribute)
+        turned = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
         return node.input[0], dims[0 if turned else 1], False
     if node.op_type == "MatMul" and len(dims) == 2:
         return node.input[0], dims[1], False
@@ -174,9 +178,6 @@ def _linear(graph: Graph, name: str) -> tuple[str, int, bool] | None:
 def check_operators(nodes: Sequence[Any]) -> None:
     """Refuse what onnxruntime does not compute by itself, and what might never end.
 
-    Args:
-        nodes: those that are kept.
-
     Raises:
         BackboneError: names the operators.
     """
@@ -187,16 +188,16 @@ def check_operators(nodes: Sequence[Any]) -> None:
         for attribute in node.attribute:
             graphs = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
             waiting += [inner for graph in graphs for inner in graph.node]
-    foreign = {f"{one.domain}.{one.op_type}" for one in every if one.domain not in DOMAINS}
+    foreign = {f"{node.domain}.{node.op_type}" for node in every if node.domain not in DOMAINS}
     if foreign:
         raise BackboneError(
-            f"the file needs operators that onnxruntime has not: {_list(foreign)}; cut it before "
-            "them with #NODE, or export it with standard operators"
+            f"the file needs operators that onnxruntime does not support: {_list(foreign)}; cut it "
+            "before them with #NODE, or export it with standard operators"
         )
-    loops = {one.op_type for one in every if one.op_type in _UNBOUNDED}
+    loops = {node.op_type for node in every if node.op_type in _UNBOUNDED}
     if loops:
         raise BackboneError(
-            f"the file holds loops ({_list(loops)}), which may not come to an end; cut it before "
+            f"the file holds loops ({_list(loops)}), which may never end; cut it before "
             "them with #NODE, or export it without"
         )
 

@@ -1,4 +1,4 @@
-"""Read an ONNX file by a stranger: nothing outside its own folder, nothing that it only claims.
+"""Read an untrusted ONNX file: nothing outside its folder, and no size that it only claims.
 
 Runs in a process of its own (`core.sandbox`), because protobuf and ONNX are parsers in C++.
 """
@@ -16,15 +16,12 @@ from headstart.core.files import sha256_of
 
 MAX_BYTES = (1 << 31) - 1  # of a protobuf message, and so of all that an exported file can hold
 OLDEST = 7  # opset
-DOMAINS = ("", "ai.onnx", "com.microsoft")  # what onnxruntime computes without others' code
+DOMAINS = ("", "ai.onnx", "com.microsoft")  # what onnxruntime computes without custom operators
 _ELEMENTS = 1 << 29  # of one tensor
 
 
 def read(path: Path) -> tuple[Any, str]:
     """Return a model with all its data inside, and the hash of the file and that data.
-
-    Args:
-        path: the ``.onnx`` file.
 
     Returns:
         ``ModelProto`` and SHA-256 in hex: the file's own, or where its weights lie in further
@@ -78,7 +75,8 @@ def read(path: Path) -> tuple[Any, str]:
 def opset_of(model: Any) -> int:  # noqa: ANN401 - ModelProto
     """Return the version of ONNX's own operators; 0 if none is named."""
     return max(
-        (one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0
+        (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        default=0,
     )
 
 
@@ -129,8 +127,8 @@ def _fill(model: Any, path: Path) -> dict[str, Path]:  # noqa: ANN401 - ModelPro
         total += length
         if offset < 0 or length < 0 or offset + length > size or total > MAX_BYTES:
             raise BackboneError(
-                f"{one_line(path)} wants {length:,} bytes at {offset:,} of {one_line(name)}, which "
-                f"has {size:,}; fetch both again (weights of more than 2 GB cannot be taken)"
+                f"{one_line(path)} refers to {length:,} bytes at {offset:,} of {one_line(name)}, "
+                f"which has {size:,}; fetch both again (weights of more than 2 GB cannot be taken)"
             )
         with file.open("rb") as source:
             source.seek(offset)
@@ -155,7 +153,7 @@ def _inside(folder: Path, name: str, path: Path) -> Path:
         outside = True
     if outside:
         raise BackboneError(
-            f"{one_line(path)} wants weights from {one_line(name) or 'nowhere'}, outside of its "
+            f"{one_line(path)} refers to weights in {one_line(name) or 'nowhere'}, outside of its "
             "own folder, which is refused"
         )
     return file

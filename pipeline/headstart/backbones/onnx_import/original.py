@@ -1,4 +1,4 @@
-"""A foreign graph as it was, fed by plain numpy code: what its graft is compared with."""
+"""A foreign graph as it was, fed by plain numpy code, to compare the imported network with."""
 
 from __future__ import annotations
 
@@ -27,23 +27,19 @@ class Original:
     Attributes:
         part: ``ModelProto`` with the one output.
         folder: where a copy of it is put.
-        given: its input.
+        image_input: its input.
         recipe: how images are prepared for it.
     """
 
     part: dataclasses.InitVar[Any]
     folder: Path
-    given: Input
+    image_input: Input
     recipe: Recipe
     _layer: Layer | None = None
     _pool: str = ""
 
     def __post_init__(self, part: Any) -> None:  # noqa: ANN401 - ModelProto
-        """Open it.
-
-        Raises:
-            BackboneError: onnxruntime refuses it.
-        """
+        """Open it."""
         copy = self.folder / "original.onnx"
         try:
             copy.write_bytes(part.SerializeToString())
@@ -68,7 +64,7 @@ class Original:
         Raises:
             BackboneError: it cannot run, or gives no features for an image.
         """
-        size = self.recipe.preprocess(self.given.size).size
+        size = self.recipe.preprocess(self.image_input.size).size
         out = self._run(np.zeros((1, *size, 3), np.uint8))
         shape = out.shape[1:]
         if out.dtype.kind != "f" or not 2 <= out.ndim <= 4 or math.prod(shape) < 1:
@@ -78,7 +74,7 @@ class Original:
             )
         if math.prod(shape) > _MAX_FEATURES:
             raise BackboneError(f"{one_line(name)} gives more than {_MAX_FEATURES:,} values")
-        return layer_of(name, shape, size, self.given.layout)
+        return layer_of(name, shape, size, self.image_input.layout)
 
     def pooled(self, layer: Layer, pool: str) -> Original:
         """Let `__call__` pool so."""
@@ -93,11 +89,11 @@ class Original:
 
     def _run(self, image: NDArray[np.uint8]) -> NDArray[Any]:
         """Run it on one image, filled up to the batch that it demands."""
-        count = self.given.batch or 1
+        count = self.image_input.batch or 1
         batch = np.concatenate([image, *[np.zeros_like(image)] * (count - 1)])
-        prepared = self.recipe.apply(batch, self.given.layout, types()[self.given.kind])
+        prepared = self.recipe.apply(batch, self.image_input.layout, types()[self.image_input.kind])
         try:
-            out: NDArray[Any] = self._session.run(None, {self.given.name: prepared})[0]
+            out: NDArray[Any] = self._session.run(None, {self.image_input.name: prepared})[0]
         except Exception as error:  # onnxruntime raises its own, unrelated, exception types
             raise BackboneError(
                 f"the network does not run on an image of {image.shape[1]} × {image.shape[2]}: "

@@ -1,4 +1,4 @@
-"""How a foreign network wants its images: written presets, or a user's JSON file.
+"""How images are prepared for a foreign network: presets, or a user's JSON file.
 
 An ONNX file does not say how images are prepared for it, so the user does, by the name of a
 preset or in a file of these keys, all of them optional:
@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def read(spec: str) -> Recipe:
             file, or JSON text in braces.
 
     Raises:
-        BackboneError: there is no such preset or file, or a value makes no sense.
+        BackboneError: there is no such preset or file, or a value is invalid.
     """
     if spec.lstrip().startswith("{"):
         return _parsed(spec, "--preprocess")
@@ -222,91 +223,76 @@ def _varied(recipe: Recipe, word: str, spec: str) -> Recipe:
 
 
 def _parsed(text: str, where: str) -> Recipe:
+    import fastjsonschema
+
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise BackboneError(f"{where} is no JSON: {one_line(error)[:120]}") from None
+        raise BackboneError(f"{where} is not valid JSON: {one_line(error)[:120]}") from None
     if not isinstance(document, dict):
         raise BackboneError(f'{where} must hold one object, such as {{"size": 224}}')
-    wrong = [key for key in document if key not in _READERS]
-    if wrong:
-        hint = near_matches(wrong[0], _READERS)
+    unknown = [key for key in document if key not in _SCHEMAS]
+    if unknown:
+        hint = near_matches(unknown[0], _SCHEMAS)
         raise BackboneError(
-            f"{where}: no key {one_line(wrong[0])!r}; {hint}keys: {', '.join(_READERS)}"
+            f"{where}: no key {one_line(unknown[0])!r}; {hint}keys: {', '.join(_SCHEMAS)}"
         )
-    values: dict[str, Any] = {}
     for key, value in document.items():
         try:
-            values[key] = _READERS[key](value)
-        except ValueError as error:
-            raise BackboneError(f"{where}: {key} must be {error}") from None
+            fastjsonschema.validate(_SCHEMAS[key], value)
+        except fastjsonschema.JsonSchemaValueException:
+            must = _SCHEMAS[key]["description"]
+            raise BackboneError(f"{where}: {key} must be {must}") from None
+    values = {key: _typed(key, value) for key, value in document.items()}
     crop = values.pop("crop", None)
     if crop and values.setdefault("size", crop) != crop:
         raise BackboneError(f"{where}: size and crop are the same thing; leave one of them out")
     return Recipe(**values)
 
 
-def _is_number(value: object) -> bool:
-    finite = isinstance(value, int | float) and math.isfinite(value)
-    return finite and not isinstance(value, bool)
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
-def _side(value: Any) -> int:  # noqa: ANN401 - JSON
-    if not (_is_number(value) and value == int(value) and 1 <= value <= MAX_SIDE):
-        raise ValueError(f"a whole number of 1 to {MAX_SIDE}, or [height, width]")
-    return int(value)
+_SIDE = {"type": "integer", "minimum": 1, "maximum": MAX_SIDE}
+_SIZE = {
+    "description": f"a whole number of 1 to {MAX_SIDE}, or [height, width]",
+    "anyOf": [_SIDE, {"type": "array", "items": _SIDE, "minItems": 2, "maxItems": 2}],
+}
+_NUMBER = {"type": "number", "minimum": -1e30, "maximum": 1e30}
+_ABOVE_0 = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e30}
 
 
-def _size(value: Any) -> Pair:  # noqa: ANN401 - JSON
-    if isinstance(value, list) and len(value) == 2:
-        return _side(value[0]), _side(value[1])
-    return _side(value), _side(value)
+def _three(number: dict[str, Any], description: str) -> dict[str, Any]:
+    array = {"type": "array", "items": number, "minItems": 3, "maxItems": 3}
+    return {"description": description, "anyOf": [number, array]}
 
 
-def _resize(value: Any) -> int | Pair:  # noqa: ANN401 - JSON
-    return _size(value) if isinstance(value, list) else _side(value)
+def _word(words: tuple[str, ...]) -> dict[str, Any]:
+    return {"description": f"one of {', '.join(words)}", "enum": list(words)}
 
 
-def _three(value: Any) -> Three:  # noqa: ANN401 - JSON
-    values = value if isinstance(value, list) else [value] * 3
-    if len(values) != 3 or not all(map(_is_number, values)):
-        raise ValueError("one number or three")
-    return float(values[0]), float(values[1]), float(values[2])
-
-
-def _deviation(value: Any) -> Three:  # noqa: ANN401 - JSON
-    values = _three(value)
-    if not all(each > 0 for each in values):
-        raise ValueError("one number or three, above 0")
-    return values
-
-
-def _scale(value: Any) -> float:  # noqa: ANN401 - JSON
-    if not (_is_number(value) and value > 0):
-        raise ValueError("a number above 0")
-    return float(value)
-
-
-def _word(words: tuple[str, ...]) -> Any:  # noqa: ANN401 - a reader
-    def read_word(value: Any) -> str:  # noqa: ANN401 - JSON
-        if value not in words:
-            raise ValueError(f"one of {', '.join(words)}")
-        return str(value)
-
-    return read_word
-
-
-_READERS: dict[str, Any] = {
-    "size": _size,
-    "resize": _resize,
-    "crop": _size,
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    "size": _SIZE,
+    "resize": _SIZE,
+    "crop": _SIZE,
     "interpolation": _word(INTERPOLATIONS),
-    "scale": _scale,
-    "mean": _three,
-    "std": _deviation,
+    "scale": _ABOVE_0 | {"description": "a number above 0"},
+    "mean": _three(_NUMBER, "one number or three"),
+    "std": _three(_ABOVE_0, "one number or three, above 0"),
     "order": _word(ORDERS),
     "layout": _word(LAYOUTS),
 }
+
+
+def _typed(key: str, value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return a valid value as `Recipe` has it."""
+    if key in ("mean", "std"):
+        return tuple(map(float, value if isinstance(value, list) else [value] * 3))
+    if key in ("size", "crop") or isinstance(value, list):
+        return tuple(map(int, value if isinstance(value, list) else [value] * 2))
+    kinds: dict[str, Callable[[Any], Any]] = {"resize": int, "scale": float}
+    return kinds.get(key, str)(value)
 
 
 def _enlarged(side: int, share: float) -> int:

@@ -1,4 +1,4 @@
-"""What is to be made of an ONNX file by others, and what looking into it may cost."""
+"""What to import from an ONNX file, and what the sandbox that reads it may use."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FILE = Kind("ONNX file", BackboneError, seconds=120, memory=6 << 30, copies=12)
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is to be made of a file.
+class ImportRequest:
+    """What to import from a file.
 
     Attributes:
         name: of the backbone.
@@ -40,7 +40,7 @@ class Order:
         return dataclasses.asdict(self)
 
     @staticmethod
-    def from_json(document: dict[str, Any]) -> Order:
+    def from_json(document: dict[str, Any]) -> ImportRequest:
         """Rebuild what `to_json` gave."""
         recipe = document["recipe"]
-        return Order(**document | {"recipe": recipe and Recipe.from_json(recipe)})
+        return ImportRequest(**document | {"recipe": recipe and Recipe.from_json(recipe)})

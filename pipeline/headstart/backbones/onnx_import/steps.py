@@ -1,4 +1,4 @@
-"""Make a backbone of an ONNX file by others, step by step; for `headstart.core.sandbox` to call."""
+"""Make a backbone of an ONNX file from elsewhere; called in the process of `core.sandbox`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headstart.backbones.onnx_import import cut as cutting
 from headstart.backbones.onnx_import import load, wrap
 from headstart.backbones.onnx_import.original import Original
 from headstart.backbones.onnx_import.recipe import PRESETS, Recipe
-from headstart.backbones.onnx_import.request import Order
+from headstart.backbones.onnx_import.request import ImportRequest
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.records import Backbone
 
@@ -20,7 +20,7 @@ _ASSUMED = "imagenet"
 
 
 @dataclass(frozen=True)
-class Sewn:
+class Imported:
     """A backbone's graph and what it must be equal to.
 
     Attributes:
@@ -36,37 +36,31 @@ class Sewn:
     notes: tuple[str, ...]
 
 
-def sewn(path: Path, folder: Path, order: Order, opset: int) -> Sewn:
+def import_network(path: Path, folder: Path, request: ImportRequest, opset: int) -> Imported:
     """Make a backbone of a file.
-
-    Args:
-        path: the file.
-        folder: for a copy of what it computes.
-        order: what to make of it.
-        opset: version of ONNX's operators in the result.
 
     Raises:
         BackboneError: the file is broken, hostile, or no network of images.
     """
     model, sha256 = load.read(path)
     graph = cutting.Graph(model)
-    cut = cutting.choose(graph, order.node)
+    cut = cutting.choose(graph, request.node)
     cutting.check_operators(graph.needed(cut.tensor))
-    part = wrap.extract(model, graph, cut.tensor)
-    recipe, assumed = _recipe(part, order.recipe)
-    given = wrap.input_of(part, recipe)
-    original = Original(part, folder, given, recipe)
+    part = wrap.subgraph(model, graph, cut.tensor)
+    recipe, assumed = _recipe(part, request.recipe)
+    image_input = wrap.input_of(part, recipe)
+    original = Original(part, folder, image_input, recipe)
     layer = original.layer(cut.node)
-    _, pool = choose([layer], layer.name, order.pool)
-    wrap.any_batch(part, given)
-    grafted = wrap.sew(wrap.modern(part, opset), given, recipe, layer, pool)
-    preprocess = recipe.preprocess(given.size)
-    kind = wrap.types()[given.kind].__name__
+    _, pool = choose([layer], layer.name, request.pool)
+    wrap.any_batch(part, image_input)
+    wrapped = wrap.wrap(wrap.to_opset(part, opset), image_input, recipe, layer, pool)
+    preprocess = recipe.preprocess(image_input.size)
+    kind = wrap.types()[image_input.kind].__name__
     backbone = Backbone(
-        name=order.name,
-        source=f"{order.source}, fed {kind} {given.layout}",
-        weights_sha256=order.weights_sha256 or sha256,
-        licence=order.licence,
+        name=request.name,
+        source=f"{request.source}, fed {kind} {image_input.layout}",
+        weights_sha256=request.weights_sha256 or sha256,
+        licence=request.licence,
         layer=cut.node,
         pool=pool,
         precision="fp32",
@@ -76,9 +70,9 @@ def sewn(path: Path, folder: Path, order: Order, opset: int) -> Sewn:
         preprocess=preprocess,
         order=recipe.order,
     )
-    assumed = ", ".join(filter(None, [assumed, given.assumed]))
-    said = [cut.said, f"assumed, because the file does not say it: {assumed}" if assumed else ""]
-    return Sewn(grafted, original.pooled(layer, pool), backbone, tuple(filter(None, said)))
+    assumed = ", ".join(filter(None, [assumed, image_input.assumed]))
+    notes = [cut.note, f"assumed, because the file does not say it: {assumed}" if assumed else ""]
+    return Imported(wrapped, original.pooled(layer, pool), backbone, tuple(filter(None, notes)))
 
 
 def identify(path: Path) -> str:
@@ -86,7 +80,7 @@ def identify(path: Path) -> str:
     return load.read(path)[1]
 
 
-def listed(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any]]:
+def list_tensors(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any]]:
     """Return the tensors of a file that can be taken, in the order in which it computes them.
 
     Args:
@@ -95,14 +89,14 @@ def listed(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any]]:
     """
     model, _ = load.read(path)
     graph = cutting.Graph(model)
-    wanted = Recipe.from_json(recipe) if isinstance(recipe, dict) else Recipe()
-    return [dataclasses.asdict(one) for one in wrap.tensors_of(model, graph, wanted)]
+    settings = Recipe.from_json(recipe) if isinstance(recipe, dict) else Recipe()
+    return [dataclasses.asdict(layer) for layer in wrap.tensors_of(model, graph, settings)]
 
 
 def _recipe(part: Any, recipe: Recipe | None) -> tuple[Recipe, str]:  # noqa: ANN401 - ModelProto
     """Return how images are prepared, and what of it was assumed."""
     inputs = part.graph.input
-    takes_bytes = [one.type.tensor_type.elem_type for one in inputs] == [wrap.uint8()]
+    takes_bytes = [tensor.type.tensor_type.elem_type for tensor in inputs] == [wrap.uint8()]
     if recipe is None:
         if takes_bytes:
             return PRESETS["raw"], "RGB"

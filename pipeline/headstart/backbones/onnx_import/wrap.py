@@ -1,4 +1,4 @@
-"""Cut a foreign graph and sew on what makes it a backbone: ``uint8`` images in, features out."""
+"""Cut a foreign graph and add what a backbone needs: ``uint8`` images in, features out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from headstart.backbones.inference.description import INPUT, OUTPUT
 from headstart.backbones.layers import GEM_POWER, Layer
-from headstart.backbones.onnx_import.cut import Graph, wanted_by
+from headstart.backbones.onnx_import.cut import Graph, names_read_by
 from headstart.backbones.onnx_import.load import opset_of
 from headstart.backbones.onnx_import.recipe import Pair, Recipe
 from headstart.core.errors import BackboneError, one_line
@@ -61,21 +61,21 @@ def uint8() -> int:
     return int(TensorProto.UINT8)
 
 
-def extract(model: Any, graph: Graph, tensor: str) -> Any:  # noqa: ANN401 - ModelProto
+def subgraph(model: Any, graph: Graph, tensor: str) -> Any:  # noqa: ANN401 - ModelProto
     """Return the part of a model that computes one tensor, as it is otherwise."""
     import onnx
 
     nodes = graph.needed(tensor)
-    wanted = {name for node in nodes for name in wanted_by(node)} | {tensor}
+    needed = {name for node in nodes for name in names_read_by(node)} | {tensor}
     part = onnx.ModelProto()
     part.ir_version = max(model.ir_version, 4)  # from there constants need not be inputs
     domains = {"", *(node.domain for node in nodes)} | {"ai.onnx"}
-    part.opset_import.extend(one for one in model.opset_import if one.domain in domains)
+    part.opset_import.extend(entry for entry in model.opset_import if entry.domain in domains)
     part.graph.name = "foreign"
     part.graph.node.extend(nodes)
-    part.graph.initializer.extend(c for name, c in graph.constants.items() if name in wanted)
+    part.graph.initializer.extend(c for name, c in graph.constants.items() if name in needed)
     part.graph.sparse_initializer.extend(model.graph.sparse_initializer)
-    part.graph.input.extend(one for one in graph.inputs if one.name in wanted)
+    part.graph.input.extend(value for value in graph.inputs if value.name in needed)
     kind = _type_of(part, tensor)
     part.graph.output.append(onnx.helper.make_tensor_value_info(tensor, kind, None))
     return part
@@ -88,46 +88,46 @@ def input_of(part: Any, recipe: Recipe) -> Input:  # noqa: ANN401 - ModelProto
         BackboneError: there is none or several, or it is no image of three channels.
     """
     inputs = list(part.graph.input)
-    told = ", ".join(f"{one_line(one.name)} {describe(one)}" for one in inputs)
+    shown = ", ".join(f"{one_line(value.name)} {describe(value)}" for value in inputs)
     if len(inputs) != 1:
         raise BackboneError(
-            f"the network takes {len(inputs)} inputs ({told or 'none'}) where one image is needed; "
-            "choose a #NODE that needs the image alone, or export it with the others fixed"
+            f"the network takes {len(inputs)} inputs ({shown or 'none'}) where one image is "
+            "needed; choose a #NODE that needs the image alone, or export it with the others fixed"
         )
     tensor = inputs[0].type.tensor_type
-    sides = [one.dim_value if one.HasField("dim_value") else 0 for one in tensor.shape.dim]
+    sides = [side.dim_value if side.HasField("dim_value") else 0 for side in tensor.shape.dim]
     if tensor.elem_type not in types():
-        raise BackboneError(f"the input {told} is neither float nor uint8, so it is no image")
+        raise BackboneError(f"the input {shown} is neither float nor uint8, so it is no image")
     if len(sides) != 4 and tensor.HasField("shape"):
-        raise BackboneError(f"the input {told} is no batch of images, which has four dimensions")
+        raise BackboneError(f"the input {shown} is no batch of images, which has four dimensions")
     sides = [max(side, 0) for side in sides] or [0] * 4
-    layout, assumed = _layout(part, sides, recipe, told)
+    layout, assumed = _layout(part, sides, recipe, shown)
     height, width = (sides[2], sides[3]) if layout == "NCHW" else (sides[1], sides[2])
     if bool(height) != bool(width):  # the proportions are then the recipe's
         height = width = height or width
     if max(height, width) > 4096:
-        raise BackboneError(f"the input {told} is larger than 4096 pixels a side")
+        raise BackboneError(f"the input {shown} is larger than 4096 pixels a side")
     size = (height, width) if height else None
     return Input(inputs[0].name, tensor.elem_type, layout, assumed, sides[0] or None, size)
 
 
 def describe(value: Any) -> str:  # noqa: ANN401 - ValueInfoProto
     """Return the shape of an input as text."""
-    sides = (one.dim_value or one.dim_param or "?" for one in value.type.tensor_type.shape.dim)
+    sides = (side.dim_value or side.dim_param or "?" for side in value.type.tensor_type.shape.dim)
     return f"({', '.join(one_line(side) for side in sides)})"
 
 
-def _layout(part: Any, sides: list[int], recipe: Recipe, told: str) -> tuple[str, str]:  # noqa: ANN401
+def _layout(part: Any, sides: list[int], recipe: Recipe, shown: str) -> tuple[str, str]:  # noqa: ANN401
     first, last = sides[1] == 3, sides[3] == 3
     if recipe.layout and (first or not sides[1]) | (last or not sides[3]):
-        wanted = sides[1] if recipe.layout == "NCHW" else sides[3]
-        if wanted in (0, 3):
+        channels = sides[1] if recipe.layout == "NCHW" else sides[3]
+        if channels in (0, 3):
             return recipe.layout, ""
     if first != last and not recipe.layout:
         return ("NCHW" if first else "NHWC"), ""
     if recipe.layout or (sides[1] and sides[3] and not first):
         raise BackboneError(
-            f"the input {told} has no three channels {recipe.layout or 'anywhere'}; only networks "
+            f"the input {shown} has no three channels {recipe.layout or 'anywhere'}; only networks "
             "of colour images can be taken"
         )
     layout = "NHWC" if _turned(part) else "NCHW"
@@ -138,7 +138,7 @@ def _turned(part: Any) -> bool:  # noqa: ANN401 - ModelProto
     """Whether the channels come first only by a transposition, as TensorFlow's graphs do it."""
     for node in part.graph.node:
         if node.op_type == "Transpose":
-            return any(list(one.ints) == [0, 3, 1, 2] for one in node.attribute)
+            return any(list(attribute.ints) == [0, 3, 1, 2] for attribute in node.attribute)
         if node.op_type == "Conv":
             return False
     return False
@@ -147,36 +147,36 @@ def _turned(part: Any) -> bool:  # noqa: ANN401 - ModelProto
 def tensors_of(model: Any, graph: Graph, recipe: Recipe) -> list[Layer]:  # noqa: ANN401
     """Return every tensor that could be features, with the shape that it has for one image.
 
-    Shapes are inferred, nothing is computed; a tensor whose shape cannot be told is left out.
+    Shapes are inferred, nothing is computed; a tensor of unknown shape is left out.
     """
     import onnx
 
-    known = onnx.ModelProto()
-    known.CopyFrom(model)
+    typed = onnx.ModelProto()
+    typed.CopyFrom(model)
     layout, size = "NCHW", (1, 1)
-    for value in known.graph.input:
+    for value in typed.graph.input:
         sides = value.type.tensor_type.shape.dim
         if value.name in graph.constants or len(sides) != 4:
             continue
         part = onnx.ModelProto()
         part.graph.node.extend(model.graph.node)
         part.graph.input.append(value)
-        given = input_of(part, recipe)
-        layout, size = given.layout, recipe.preprocess(given.size).size
+        image_input = input_of(part, recipe)
+        layout, size = image_input.layout, recipe.preprocess(image_input.size).size
         shape = (1, 3, *size) if layout == "NCHW" else (1, *size, 3)
         for side, number in zip(sides, shape, strict=True):
             side.dim_value = number
-    for value in known.graph.output:
+    for value in typed.graph.output:
         value.type.tensor_type.ClearField("shape")
-    del known.graph.value_info[:]
+    del typed.graph.value_info[:]
     try:
-        inferred = onnx.shape_inference.infer_shapes(known, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(typed, data_prop=True)
     except Exception as error:  # inference's own kinds, on graphs that contradict themselves
         raise BackboneError(f"the file contradicts itself: {one_line(error)[:160]}") from error
-    found = {value.name: value for value in [*inferred.graph.value_info, *inferred.graph.output]}
+    values = {value.name: value for value in [*inferred.graph.value_info, *inferred.graph.output]}
     out = []
     for name in graph.maker:
-        tensor = found[name].type.tensor_type if name in found else None
+        tensor = values[name].type.tensor_type if name in values else None
         if tensor is None or tensor.elem_type not in (*types(), onnx.TensorProto.BFLOAT16):
             continue
         sides = tuple(side.dim_value for side in tensor.shape.dim)[1:]
@@ -211,7 +211,7 @@ def _fits(sides: tuple[int, ...], size: tuple[int, int]) -> bool:
     return abs(sides[0] * size[1] - sides[1] * size[0]) < max(size)
 
 
-def any_batch(part: Any, given: Input) -> None:  # noqa: ANN401 - ModelProto
+def any_batch(part: Any, image_input: Input) -> None:  # noqa: ANN401 - ModelProto
     """Let a part of a fixed batch take any number of images; whether that is right is proved later.
 
     Shapes that begin with the number of images then begin with "as it is".
@@ -219,12 +219,12 @@ def any_batch(part: Any, given: Input) -> None:  # noqa: ANN401 - ModelProto
     from onnx import numpy_helper
 
     part.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
-    if given.batch is None:
+    if image_input.batch is None:
         return
     graph = Graph(part)
-    moving = {given.name}
+    moving = {image_input.name}
     for node in part.graph.node:
-        if moving.isdisjoint(wanted_by(node)):
+        if moving.isdisjoint(names_read_by(node)):
             continue
         moving.update(node.output)
         if node.op_type != "Reshape":
@@ -233,7 +233,7 @@ def any_batch(part: Any, given: Input) -> None:  # noqa: ANN401 - ModelProto
         if shape is None:
             continue
         sides = numpy_helper.to_array(shape).copy()
-        if sides.ndim == 1 and len(sides) > 1 and sides[0] == given.batch and sides.all():
+        if sides.ndim == 1 and len(sides) > 1 and sides[0] == image_input.batch and sides.all():
             del node.attribute[:]  # ``allowzero``, which no zero needed so far
             sides[0] = 0
             name = f"{node.output[0]}/shape"
@@ -241,7 +241,7 @@ def any_batch(part: Any, given: Input) -> None:  # noqa: ANN401 - ModelProto
             node.input[1] = name
 
 
-def modern(part: Any, opset: int) -> Any:  # noqa: ANN401 - ModelProto
+def to_opset(part: Any, opset: int) -> Any:  # noqa: ANN401 - ModelProto
     """Return a part in one version of ONNX's operators, the rest of Headstart's.
 
     Newer operators whose version only admits more types keep their meaning; that this holds is
@@ -252,23 +252,23 @@ def modern(part: Any, opset: int) -> Any:  # noqa: ANN401 - ModelProto
     """
     import onnx
 
-    found = opset_of(part)
-    if found < opset and not _same(part, found, opset):
+    version = opset_of(part)
+    if version < opset and not _same(part, version, opset):
         try:
             part = onnx.version_converter.convert_version(part, opset)
         except Exception as error:  # the converter raises nearly anything
             raise BackboneError(
-                f"the file is of opset {found} and cannot be brought to {opset}: "
+                f"the file is of opset {version} and cannot be converted to {opset}: "
                 f"{one_line(error)[:160]}; cut it earlier with #NODE, or export it again"
             ) from error
-    for one in part.opset_import:
-        if one.domain in ("", "ai.onnx"):
-            one.domain, one.version = "", opset
+    for entry in part.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            entry.domain, entry.version = "", opset
     part.ir_version = _IR
     return part
 
 
-def _same(part: Any, one: int, other: int) -> bool:  # noqa: ANN401 - ModelProto
+def _same(part: Any, first: int, second: int) -> bool:  # noqa: ANN401 - ModelProto
     """Whether every operator is the same in two versions."""
     import onnx
 
@@ -279,18 +279,11 @@ def _same(part: Any, one: int, other: int) -> bool:  # noqa: ANN401 - ModelProto
             return -1
 
     kinds = {node.op_type for node in part.graph.node if node.domain in ("", "ai.onnx")}
-    return all(since(kind, one) == since(kind, other) != -1 for kind in kinds)
+    return all(since(kind, first) == since(kind, second) != -1 for kind in kinds)
 
 
-def sew(part: Any, given: Input, recipe: Recipe, layer: Layer, pool: str) -> Any:  # noqa: ANN401
+def wrap(part: Any, image_input: Input, recipe: Recipe, layer: Layer, pool: str) -> Any:  # noqa: ANN401
     """Put the normalisation before a part and the pooling behind it.
-
-    Args:
-        part: from `modern`.
-        given: its input.
-        recipe: how the input is to be made.
-        layer: its output.
-        pool: of `headstart.backbones.layers.POOLS`.
 
     Returns:
         ``ModelProto`` from ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
@@ -301,12 +294,12 @@ def sew(part: Any, given: Input, recipe: Recipe, layer: Layer, pool: str) -> Any
     import onnx
     from onnx import TensorProto, helper
 
-    size = recipe.preprocess(given.size).size
+    size = recipe.preprocess(image_input.size).size
     kind = part.graph.output[0].type.tensor_type.elem_type
     part = onnx.compose.add_prefix(part, _FOREIGN)
     part.ir_version = _IR
     steps = _Steps()
-    pixels = steps.front(given, recipe)
+    pixels = steps.front(image_input, recipe)
     steps.add("Identity", [pixels], part.graph.input[0].name)
     tail = _Steps()
     features = tail.back(part.graph.output[0].name, kind, layer, pool)
@@ -352,7 +345,7 @@ class _Steps:
         self.constants.append(numpy_helper.from_array(value, _OWN + name))
         return _OWN + name
 
-    def front(self, given: Input, recipe: Recipe) -> str:
+    def front(self, image_input: Input, recipe: Recipe) -> str:
         """From ``uint8`` images to what the network takes."""
         from onnx import TensorProto
 
@@ -366,10 +359,10 @@ class _Steps:
             std = np.asarray(recipe.std) / recipe.scale
             for kind, value in (("Sub", mean), ("Div", std)):
                 pixels = self.add(kind, [pixels, self.constant(kind, value.astype(np.float32))])
-        if given.layout == "NCHW":
+        if image_input.layout == "NCHW":
             pixels = self.add("Transpose", [pixels], perm=[0, 3, 1, 2])
-        if given.kind != (TensorProto.UINT8 if recipe.is_raw else TensorProto.FLOAT):
-            pixels = self.add("Cast", [pixels], to=given.kind)
+        if image_input.kind != (TensorProto.UINT8 if recipe.is_raw else TensorProto.FLOAT):
+            pixels = self.add("Cast", [pixels], to=image_input.kind)
         return pixels
 
     def back(self, out: str, kind: int, layer: Layer, pool: str) -> str:
@@ -384,7 +377,9 @@ class _Steps:
             return self.add("Gather", [out, self.constant("first", np.array(0, np.int64))], axis=1)
         if layer.prefix:
             bounds = {"from": layer.prefix, "to": layer.shape[0], "axis": 1}
-            ends = [self.constant(name, np.array([at], np.int64)) for name, at in bounds.items()]
+            ends = [
+                self.constant(name, np.array([value], np.int64)) for name, value in bounds.items()
+            ]
             out = self.add("Slice", [out, *ends])
         axes = self.constant("places", np.array(PLACES[layer.layout], np.int64))
         if pool == "max":

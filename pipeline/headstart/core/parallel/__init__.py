@@ -3,12 +3,12 @@
 One contract for every engine, held by one set of tests:
 
 - ``start`` is called once in every process that works, and returns the function that does it;
-- every item is worked on to its end once, and its result is yielded in order of completion;
+- every item is completed once, and results are yielded in order of completion;
 - a worker takes the next item when it is free;
 - the first exception of ``start``, of the function or of the iterable ends the run and is raised;
-- leaving the iterator early starts no other item, and has those in hand given up as soon as they
-  ask, or (another process) at once: work must bear to be cut off and begun again;
-- a worker that dies costs nobody else anything: its item is given to another one.
+- leaving the iterator early starts no other item, and cancels those under way as soon as they ask,
+  or (in another process) at once: work must tolerate being cut off and started again;
+- a worker that dies affects no other: its item is given to another worker.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Engine", "RayEngine", "Stopping", "ThreadEngine", "available_cores",
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Stopping = Callable[[], bool]
-"""Says whether whoever asks should give its work up."""
+"""Tells the work whether to give up."""
 Start = Callable[[Stopping], Callable[[Item], Result]]
 
 
@@ -35,29 +35,25 @@ class Engine(Protocol):
         """Return how many items are worked on at once.
 
         Raises:
-            HeadstartError: the engine is not there.
+            HeadstartError: the engine cannot be reached.
         """
 
     def run(
         self, start: Start[Item, Result], items: Iterable[Item]
     ) -> Generator[Result, None, None]:
-        """Yield the result of every item, as the module says.
+        """Yield the result of every item; see the module.
 
         Raises:
-            HeadstartError: the engine is not there, or an item's workers die again and again.
+            HeadstartError: the engine cannot be reached, or an item's workers keep dying.
         """
 
     def close(self) -> None:
-        """Give back what the engine holds; a second call does nothing."""
+        """Release resources; a second call does nothing."""
 
 
 @dataclass(frozen=True)
 class ThreadEngine:
-    """Threads of this process.
-
-    Attributes:
-        count: how many; None is one per core.
-    """
+    """Threads of this process: ``count`` of them, or one per core."""
 
     count: int | None = None
 
@@ -68,7 +64,7 @@ class ThreadEngine:
     def run(
         self, start: Start[Item, Result], items: Iterable[Item]
     ) -> Generator[Result, None, None]:
-        """Yield the result of every item, as the module says."""
+        """Yield the result of every item; see the module."""
         return stoppable(start, items, self.workers())
 
     def close(self) -> None:
@@ -76,7 +72,7 @@ class ThreadEngine:
 
 
 def __getattr__(name: str) -> type:
-    """Load what needs Ray when somebody asks for it."""
+    """Import Ray's engine on first use."""
     if name == "RayEngine":
         from headstart.core.parallel.ray_engine import RayEngine
 

@@ -1,4 +1,4 @@
-"""Threads for the searches: one of BLAS in each of ours, and warnings that ask nothing, hushed."""
+"""Threads for the searches, with one BLAS thread in each, and without scikit-learn's warnings."""
 
 from __future__ import annotations
 
@@ -19,14 +19,10 @@ Result = TypeVar("Result")
 def run_parallel(
     function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
 ) -> list[Result]:
-    """Return ``function(task)`` for each task, in order, worked out in threads.
+    """Return ``function(task)`` for each task, in order, computed in threads.
 
-    joblib's threads would be asked for results every 10 ms, which is longer than many a task.
-
-    Args:
-        function: spends its time outside the interpreter lock, as BLAS and libsvm do.
-        tasks: its arguments.
-        workers: number of threads.
+    joblib polls its threads every 10 ms, which is longer than many tasks. The function should spend
+    its time outside the interpreter lock, as BLAS and libsvm do.
     """
     with one_thread_each(), ThreadPoolExecutor(workers) as pool:
         return list(pool.map(function, tasks))

@@ -1,4 +1,4 @@
-"""Which code runs: what two processes of a cluster must have in common before they share work."""
+"""Which code runs: processes of a cluster share work only if they run the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import headstart
 def code_digest() -> str:
     """Return the SHA-256 of this package's source: two machines with the same do the same.
 
-    A version number would not do: it stays what it is while somebody works on the code.
+    A version number is not enough: it stays the same while the code is edited.
     """
     root = Path(headstart.__file__).parent
     total = hashlib.sha256()

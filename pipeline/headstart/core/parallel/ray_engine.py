@@ -1,9 +1,8 @@
-"""Run a function over work items on Ray: one actor a worker, one item in its hands at a time.
+"""Run a function over work items on Ray: one actor for each worker, one item at a time.
 
-Ray places, starts and watches processes. Which item goes where is decided here, because the item of
-a worker that died has to be done again, and the driver alone knows it. Items and results are all
-that crosses the cluster, so both should be small. A worker gets nothing before it has shown that it
-runs the same code as the driver.
+Ray places, starts and watches processes. Items are assigned here, because the item of a worker that
+died has to be done again, and only the driver knows it. Items and results alone cross the cluster,
+so both should be small. A worker gets its first item once it has proved that it runs the same code.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Actor:
     """The process that works, on the other side of the cluster."""
 
     def identity(self) -> dict[str, str]:
-        """Say which code runs here, and where that is."""
+        """Return which code runs here, and on which host."""
         return {
             "version": headstart.__version__,
             "code": code_digest(),
@@ -48,7 +47,7 @@ class Actor:
         }
 
     def begin(self, start: Callable[[Callable[[], bool]], Callable[[Any], Any]]) -> None:
-        """Get ready to work; nobody asks this process to stop, it is killed."""
+        """Get ready to work; this process is not asked to stop, it is killed."""
         self._work = start(lambda: False)
 
     def work(self, item: Any) -> Any:  # noqa: ANN401 - whatever the work takes and gives
@@ -65,11 +64,11 @@ class RayEngine:
             starts a cluster on this machine that ends with the run.
         count: workers; None is as many as the cluster's processors, or GPUs, allow, and changes
             as nodes come and go.
-        cpus: processors that a worker occupies.
-        gpus: GPUs that a worker occupies; a part of one lets several share it.
-        tries: how many workers an item may cost before the run is given up.
-        patience: seconds without any worker, after which the run is given up.
-        notice: receives what happens, a line at a time.
+        cpus: processors for each worker.
+        gpus: GPUs for each worker; a fraction lets several share one.
+        tries: workers that may die of one item before the run fails.
+        patience: seconds without any worker, after which the run fails.
+        notice: receives events, a line at a time.
     """
 
     address: str = ""
@@ -91,7 +90,7 @@ class RayEngine:
             HeadstartError: no cluster, Ray is not installed, or no node has what a worker needs.
         """
         ray = self._connected()
-        room = self._room(ray)
+        room = self.room(ray)
         if not room:
             need = f"{self.cpus} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
             raise HeadstartError(
@@ -119,7 +118,7 @@ class RayEngine:
             with _signals_kept():
                 ray.shutdown()
 
-    def _room(self, ray: Any) -> int:  # noqa: ANN401 - Ray's types are loaded late
+    def room(self, ray: Any) -> int:  # noqa: ANN401 - Ray's types are loaded late
         """Count the workers that fit, node by node: none can be spread over two."""
         room = 0
         for node in ray.nodes():
@@ -127,7 +126,7 @@ class RayEngine:
             fits = int(has.get("CPU", 0) // self.cpus)
             if self.gpus:
                 gpus = has.get("GPU", 0)
-                # A worker's part of a GPU never lies on two of them.
+                # A worker's share of a GPU is never spread over two.
                 share = int(gpus // self.gpus) if self.gpus >= 1 else int(1 / self.gpus) * int(gpus)
                 fits = min(fits, share)
             room += fits
@@ -165,6 +164,7 @@ class _Run:
         self._again: deque[tuple[int, Any]] = deque()  # items whose worker died
         self._tries: Counter[int] = Counter()
         self._next = 0
+        self._waiting: tuple[int, Any] | None = None  # the next item, with its number
         self._starting: dict[Any, Any] = {}  # what is waited for: the actor
         self._working: dict[Any, tuple[Any, int, Any]] = {}  # likewise: actor, number, item
         self._counted = self._alive = time.monotonic()
@@ -175,39 +175,39 @@ class _Run:
 
     def results(self) -> Iterator[Any]:
         """Yield results until no item is left."""
-        waiting = self._take()
-        while waiting is not None or self._working:
-            self._fill(waiting is not None)
+        self._waiting = self._take()
+        while self._waiting is not None or self._working:
+            self._start_workers()
             refs = [*self._working, *self._starting]
-            done, _ = self._ray.wait(refs, timeout=_TICK) if refs else ([], [])
-            for ref in done:
+            ready, _ = self._ray.wait(refs, timeout=_TICK) if refs else ([], [])
+            for ref in ready:
                 if ref in self._starting:
-                    actor = self._started(ref)
-                    if actor is not None and waiting is not None:
-                        self._give(actor, waiting)
-                        waiting = self._take()
-                    elif actor is not None:
-                        self._ray.kill(actor)
+                    self._give_or_kill(self._started(ref))
                     continue
                 actor, number, item = self._working.pop(ref)
-                ended, result = self._result(ref, number)
-                if not ended:
-                    self._again.append((number, item))
-                    waiting = self._take() if waiting is None else waiting
-                    continue
-                if waiting is not None:
-                    self._give(actor, waiting)
-                    waiting = self._take()
+                finished, result = self._result(ref, number)
+                if finished:
+                    self._give_or_kill(actor)
+                    yield result
                 else:
-                    self._ray.kill(actor)
-                yield result
-            self._watch(idle=not done)
+                    self._again.append((number, item))
+                    self._waiting = self._waiting or self._take()
+            self._watch(idle=not ready)
 
     def end(self) -> None:
         """Kill whatever still works: nobody waits for it any more."""
         with suppress(self._ray.exceptions.RayError, ConnectionError):
-            for actor in [*self._starting.values(), *(held[0] for held in self._working.values())]:
+            actors = [work[0] for work in self._working.values()]
+            for actor in [*self._starting.values(), *actors]:
                 self._ray.kill(actor)
+
+    def _give_or_kill(self, actor: Any) -> None:  # noqa: ANN401
+        """Give the next item to an actor that is free; None is not ready yet."""
+        if actor is not None and self._waiting is not None:
+            self._working[actor.work.remote(self._waiting[1])] = (actor, *self._waiting)
+            self._waiting = self._take()
+        elif actor is not None:
+            self._ray.kill(actor)
 
     def _take(self) -> tuple[int, Any] | None:
         if self._again:
@@ -217,27 +217,24 @@ class _Run:
             return self._next - 1, item
         return None
 
-    def _give(self, actor: Any, numbered: tuple[int, Any]) -> None:  # noqa: ANN401
-        self._working[actor.work.remote(numbered[1])] = (actor, *numbered)
-
-    def _fill(self, wanted: bool) -> None:
+    def _start_workers(self) -> None:
         """Start workers where there is room and work."""
         if time.monotonic() - self._counted > _LOOK:
-            self._counted, self._target = time.monotonic(), self._engine._room(self._ray)
-        if not wanted:
+            self._counted, self._target = time.monotonic(), self._engine.room(self._ray)
+        if self._waiting is None:
             return
         while len(self._starting) + len(self._working) < self._target:
             actor = self._actor.remote()
             self._starting[actor.identity.remote()] = actor
             if len(self._starting) > len(self._working) + 1:
-                break  # no more than can be given something soon; the next round goes on
+                break  # no more than soon get an item; the next round continues
 
     def _started(self, ref: Any) -> Any | None:  # noqa: ANN401
-        """Bring an actor one step on; returns it when it is ready to work."""
+        """Take an actor one step further; returns it when it is ready to work."""
         actor = self._starting.pop(ref)
         errors = self._ray.exceptions
         try:
-            told = self._ray.get(ref)
+            identity = self._ray.get(ref)
         except errors.RayTaskError as error:
             raise cause_of(error) from None
         except errors.RuntimeEnvSetupError as error:
@@ -249,15 +246,15 @@ class _Run:
                     "[ray] on every node"
                 ) from None
             return None  # it died, or its node did: another one is started
-        if told is None:
+        if identity is None:
             self._alive = time.monotonic()
             return actor
-        _check(told)
+        _check(identity)
         self._starting[actor.begin.remote(self._start)] = actor
         return None
 
     def _result(self, ref: Any, number: int) -> tuple[bool, Any]:  # noqa: ANN401
-        """Return whether a worker lived to the end of its item, and what it gave."""
+        """Return whether a worker finished its item, and the result."""
         errors = self._ray.exceptions
         try:
             result = self._ray.get(ref)
@@ -268,35 +265,31 @@ class _Run:
             self._tries[number] += 1
             if self._tries[number] >= self._engine.tries:
                 raise HeadstartError(
-                    f"item {number + 1} of the work has ended {self._tries[number]} workers, the "
-                    f"last one so: {one_line(error)[:300]}; look at its node's memory and logs"
+                    f"{self._tries[number]} workers died while working on item {number + 1}, the "
+                    f"last one with: {one_line(error)[:300]}; look at its node's memory and logs"
                 ) from None
-            self._engine.notice("a worker was lost; another one goes on with what it had")
+            self._engine.notice("a worker died; its item is given to another worker")
             return False, None
         self._alive = time.monotonic()
         return True, result
 
     def _watch(self, idle: bool) -> None:
-        """Give up when there is work and nobody to do it."""
+        """Give up when there is work and no worker."""
         if self._working or not idle:
             self._alive = max(self._alive, time.monotonic() if self._working else 0)
         elif time.monotonic() - self._alive > self._engine.patience:
             raise HeadstartError(
                 f"no worker could be started in {self._engine.patience:.0f} s; the cluster is busy "
-                "or its nodes are gone: what was finished is kept, the same command continues"
+                "or its nodes are gone; completed work is saved: run the same command to resume"
             )
 
 
-def _check(told: dict[str, str]) -> None:
-    """Refuse a worker that runs other code.
-
-    Raises:
-        HeadstartError: it does.
-    """
-    if told["code"] != code_digest():
+def _check(identity: dict[str, str]) -> None:
+    """Refuse a worker that runs other code."""
+    if identity["code"] != code_digest():
         raise HeadstartError(
-            f"the worker on {one_line(told['host'])} runs another Headstart (version "
-            f"{one_line(told['version'])}, code {told['code'][:12]}) than this one "
+            f"the worker on {one_line(identity['host'])} runs a different Headstart (version "
+            f"{one_line(identity['version'])}, code {identity['code'][:12]}) than this one "
             f"({headstart.__version__}, {code_digest()[:12]}); install the same on every node"
         )
 
@@ -310,46 +303,39 @@ def cause_of(error: Any) -> Exception:  # noqa: ANN401
 
 
 def _reach(address: str) -> None:
-    """Find out in seconds whether anybody is at an address; Ray itself would try for minutes.
-
-    Raises:
-        HeadstartError: nobody is, or it is no address.
-    """
+    """Find out in seconds whether a cluster answers; Ray itself would try for minutes."""
     if address in (LOCAL, "auto"):
         return
     host, colon, port = address.removeprefix(_CLIENT).rpartition(":")
     if not colon or not host or not port.isdigit():
         raise HeadstartError(
-            f"{one_line(address)} is no address of a Ray cluster; give auto, HOST:PORT or "
+            f"{one_line(address)} is not an address of a Ray cluster; give auto, HOST:PORT or "
             "ray://HOST:10001"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT).close()
     except (OSError, OverflowError) as error:
-        raise _nobody(address, error) from None
+        raise _unreachable(address, error) from None
 
 
 def _check_token(ray: Any, address: str) -> None:  # noqa: ANN401
-    """Find out whether a cluster asks for a token that it is not shown.
+    """Refuse a cluster that requires a token where none is configured.
 
-    Ray itself finds the token for a cluster of this machine. To an address that somebody gave it
-    shows one only if told to, and otherwise tries for twenty seconds, a line of warning in each.
-
-    Raises:
-        HeadstartError: it does.
+    Ray finds the token for a cluster of this machine itself. For any other address it uses one only
+    if configured to, and otherwise tries for twenty seconds, with a warning in each.
     """
     refused = getattr(ray.exceptions, "AuthenticationError", ())
     if address in (LOCAL, "auto") or address.startswith(_CLIENT) or not refused:
         return
     try:
         with _no_stderr():
-            ray._raylet.GcsClient(address=address)
+            ray._raylet.GcsClient(address=address)  # there is no public way to ask
     except refused:
         raise HeadstartError(
-            f"the Ray cluster at {one_line(address)} wants to see its token; set "
+            f"the Ray cluster at {one_line(address)} requires an authentication token; set "
             "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what this prints there: ray get-auth-token"
         ) from None
-    except Exception:  # no public function does this; joining it will say what is wrong
+    except Exception:  # joining the cluster will report it
         return
 
 
@@ -357,23 +343,19 @@ def _check_token(ray: Any, address: str) -> None:  # noqa: ANN401
 def _no_stderr() -> Iterator[None]:
     """Keep what native code prints off the terminal."""
     sys.stderr.flush()
-    held = os.dup(2)
+    stderr = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        os.dup2(held, 2)
-        os.close(held)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _connect(ray: Any, address: str, cpus: int) -> None:  # noqa: ANN401
-    """Join a cluster, or start one.
-
-    Raises:
-        HeadstartError: there is none, or it does not let us in.
-    """
-    _hush(ray)
+    """Join a cluster, or start one."""
+    _quieten(ray)
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         options |= {"include_dashboard": False, "object_store_memory": _OBJECTS}
@@ -384,34 +366,34 @@ def _connect(ray: Any, address: str, cpus: int) -> None:  # noqa: ANN401
         with _signals_kept():
             ray.init(address=address, namespace="headstart", **options)
     except Exception as error:  # Ray raises whatever it meets, and plain Exception for time-outs
-        raise _nobody(address, error) from None
+        raise _unreachable(address, error) from None
 
 
-def _hush(ray: Any) -> None:  # noqa: ANN401
-    """Keep Ray's remarks off the terminal: it prints the deaths of workers on stdout, even."""
+def _quieten(ray: Any) -> None:  # noqa: ANN401
+    """Keep Ray's messages off the terminal: it prints the deaths of workers even on stdout."""
     logging.getLogger("ray").setLevel(logging.ERROR)
-    with suppress(AttributeError):  # no public setting does this
+    with suppress(AttributeError):  # there is no public setting
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
-def _nobody(address: str, error: Exception) -> HeadstartError:
+def _unreachable(address: str, error: Exception) -> HeadstartError:
     why = getattr(error, "strerror", None) or str(error)
     what = "started" if address == LOCAL else "joined"
     return HeadstartError(
         f"no Ray cluster could be {what} at {one_line(address)}: {one_line(why)[:200]}; start one "
-        "with: ray start --head, or leave --address out to use this machine"
+        "with: ray start --head, or omit --address to use this machine"
     )
 
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Keep our own way of being interrupted, which Ray would replace by its own."""
+    """Keep our own handlers of signals, which Ray would replace."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in held.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -25,19 +25,18 @@ def run_threads(
 ) -> Generator[Result, None, None]:
     """Yield ``work(item)`` for every item, in order of completion.
 
-    Each worker takes the next item when it is free, so an expensive item holds nobody up.
-    Leaving the iterator early, by an exception or an interrupt, lets each worker finish the item
-    it has in hand and start no other.
+    Each worker takes the next item when it is free, so an expensive item delays no other. Leaving
+    the iterator early, by an exception or an interrupt, lets each worker finish its item and start
+    no other.
 
     Args:
         work: called from several threads at once.
         items: read from one thread at a time.
         workers: number of threads, at least 1.
-        stop: set when no other item is to be started, by the caller or here.
+        stop: set, by the caller or here, when no other item is to be started.
 
     Raises:
-        Exception: the first one that ``work`` or ``items`` raised, once the other workers have
-            stopped.
+        Exception: the first one that ``work`` or ``items`` raised, once all workers have stopped.
     """
     source = iter(items)
     taking = threading.Lock()
@@ -83,12 +82,9 @@ def stoppable(
     items: Iterable[Item],
     workers: int,
 ) -> Generator[Result, None, None]:
-    """Do what `run_threads` does with work that may ask whether it should give up.
+    """Do what `run_threads` does, with work that can ask whether to give up.
 
-    Args:
-        start: called once, with what the work may ask; returns the work.
-        items: read from one thread at a time.
-        workers: number of threads, at least 1.
+    ``start`` is called once, with the function to ask, and returns the work.
     """
     stop = threading.Event()
     work = start(stop.is_set)
@@ -99,7 +95,7 @@ def stoppable(
             return work(item)
         except Exception as error:
             if not stop.is_set():
-                first.append(error)  # what others raise now, they raise because they gave up
+                first.append(error)  # later errors come from giving up
                 stop.set()
             raise
 
@@ -110,7 +106,7 @@ def stoppable(
 
 
 class _Ended:
-    """A worker's last word: it has stopped, and why."""
+    """A worker has stopped, and why."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error

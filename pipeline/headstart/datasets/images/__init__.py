@@ -5,8 +5,8 @@ The written policy, version `POLICY`; whatever changes a pixel changes the versi
 - Only JPEG (with MPO), PNG, WebP, BMP, TIFF and GIF are opened, whatever the file is called.
 - The first frame of an animation or a multi-page file is used.
 - EXIF orientation is applied; unreadable EXIF counts as none.
-- Transparency (alpha, transparent palette entry, or colour key) is laid over white. A colour key
-  of 16-bit colour is compared by its high bytes, which are all that Pillow keeps.
+- Transparency (alpha, transparent palette entry, or colour key) is composited over white. A colour
+  key of 16-bit colour is compared by its high bytes, which are all that Pillow keeps.
 - 16-bit grey keeps its high byte, as decoders do with 16-bit colour; 1-bit, grey and palette
   images become RGB; CMYK and YCbCr are converted by Pillow's fixed formulas.
 - Embedded ICC profiles are ignored, as the reference pipelines of the pretrained networks do.
@@ -15,11 +15,11 @@ The written policy, version `POLICY`; whatever changes a pixel changes the versi
 - A truncated image is refused, not filled with grey.
 - An image of more than `MAX_PIXELS` is refused before it is decoded.
 - A colour JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which costs a
-  fraction of the time, as long as its shorter side keeps `scaled.KEPT` times the size that it is
-  resized to, the longer one of a fixed size (more where its colours are halved one way); the resize
-  makes up for it.
+  fraction of the time, as long as its shorter side keeps `KEPT` times the size that it is resized
+  to, the longer one of a fixed size (more where its colours are halved one way); the resize makes
+  up for it.
 - A file that is not certain to be decoded soon is decoded by a process with limits of time and
-  memory (`quarantine`), and refused when it reaches them.
+  memory (`isolated`), and refused when it reaches them.
 """
 
 from __future__ import annotations
@@ -63,19 +63,13 @@ MINIATURE = 32
 
 
 def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> NDArray[np.uint8]:
-    """Turn the bytes of an image file into the array that a backbone takes.
+    """Turn the bytes of an image file into ``(height, width, 3) uint8`` RGB of `Preprocess.size`.
 
-    Args:
-        data: the whole file.
-        preprocess: sizes and interpolation.
-        seconds: of processor time for a file that is not certain to be decoded soon
-            (`is_ordinary`); None means the usual limit.
-
-    Returns:
-        ``(height, width, 3) uint8``, RGB, of `Preprocess.size`.
+    ``seconds`` limits the processor time of a file that is not certain to be decoded soon
+    (`is_ordinary`); None means the usual limit.
 
     Raises:
-        ImageError: the bytes are no image, or one that the policy refuses.
+        ImageError: the bytes are not an image, or one that the policy refuses.
     """
     if not data:
         raise ImageError("empty file")
@@ -85,7 +79,7 @@ def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> N
 
 
 def decode_apart(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Do what `decode` does in a process of its own: for a file that may have ended another one.
+    """Do what `decode` does, always in a process of its own.
 
     Raises:
         ImageError: also if a limit of time or memory is reached, or the decoder crashes.
@@ -96,16 +90,10 @@ def decode_apart(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
 
 
 def decode_whole(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Turn the bytes of an image file into all of it, to take random crops from.
+    """Return the whole upright image, ``(h, w, 3) uint8`` RGB, to take random crops from.
 
-    A file that is not certain to be decoded soon gives the crop of `decode` instead.
-
-    Args:
-        data: the whole file.
-        preprocess: the shorter side is kept twice as long as the crop's, where the file has that.
-
-    Returns:
-        ``(h, w, 3) uint8``, RGB, upright.
+    Its shorter side is at least twice that of the crop, where the file has that. A file that is not
+    certain to be decoded soon gives the crop of `decode` instead.
 
     Raises:
         ImageError: as `decode`.

@@ -1,8 +1,8 @@
-"""Large JPEG files: decoded at a fraction of their size, resized as if they had not been.
+"""Large JPEG files: decoded at a fraction of their size, resized as from the full size.
 
 At 1/2, 1/4 and 1/8 libjpeg-turbo gives the means of blocks of 2, 4 and 8 pixels a side
 (``jidctred.c``), at a fraction of the cost. Resizing those as if they were pixels would blur a
-little, and features tell. So the weights are made for the full size, as Pillow makes them, and
+little and change the features. So the weights are made for the full size, as Pillow makes them, and
 applied to the image that the means describe when it is linear within a block, with the slope
 between the means of its neighbours. That is linear in the means: one small matrix an axis.
 """
@@ -56,13 +56,9 @@ class _Tile(NamedTuple):
 
 
 def divisor(width: int, height: int, preprocess: Preprocess, usual: bool = True) -> int:
-    """Return by what a JPEG's sides may be divided: 1, 2, 4 or 8.
+    """Return by what a JPEG's sides, in pixels, may be divided: 1, 2, 4 or 8.
 
-    Args:
-        width: of the full image, in pixels.
-        height: likewise.
-        preprocess: what it is resized to.
-        usual: its colours are kept whole or halved both ways.
+    ``usual``: its colours are kept whole, or halved both ways.
     """
     if preprocess.interpolation not in _KERNELS:
         return 1  # the nearest pixel is not in the reduced image
@@ -86,7 +82,7 @@ def resize(
     Args:
         image: RGB; each side is that of the full image over ``divisor``, rounded up.
         full: width and height of the full image.
-        divisor: as `divisor` gives it.
+        divisor: the result of `divisor`.
         box: the region, in pixels of the full image.
         size: height and width of the result.
         interpolation: one of `headstart.core.records.INTERPOLATIONS` but ``nearest``.
@@ -113,9 +109,9 @@ def _tiles(
     size: int, divisor: int, low: float, high: float, side: int, interpolation: str
 ) -> tuple[_Tile, ...]:
     """Return the weights of one axis, ``(side, ceil(size / divisor))``, in tiles."""
-    at, weights = _full_weights(size, low, high, side, interpolation)
+    pixel, weights = _full_weights(size, low, high, side, interpolation)
     count = -(-size // divisor)
-    block, within = np.divmod(at, divisor)
+    block, within = np.divmod(pixel, divisor)
     cell = (block + np.arange(side)[:, None] * count).ravel()
     lever = (within - (divisor - 1) / 2) / (2 * divisor)  # of the slope between the neighbours
 
@@ -150,9 +146,10 @@ def _full_weights(
     centre = (low + (np.arange(side) + 0.5) * scale)[:, None]
     first = np.maximum(np.trunc(centre - reach * stretch + 0.5), 0)
     end = np.minimum(np.trunc(centre + reach * stretch + 0.5), size)
-    at = first + np.arange(int((end - first).max()))
-    weights = np.where(at < end, kernel((at - centre + 0.5) / stretch), 0)
-    return np.minimum(at, size - 1).astype(np.intp), weights / weights.sum(axis=1, keepdims=True)
+    pixel = first + np.arange(int((end - first).max()))
+    weights = np.where(pixel < end, kernel((pixel - centre + 0.5) / stretch), 0)
+    pixel = np.minimum(pixel, size - 1)
+    return pixel.astype(np.intp), weights / weights.sum(axis=1, keepdims=True)
 
 
 def _reach(tiles: tuple[_Tile, ...]) -> tuple[int, int]:

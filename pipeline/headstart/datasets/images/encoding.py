@@ -1,4 +1,4 @@
-"""Arrays to image bytes: what the demo data, the certificate's probes and downloads are made of."""
+"""Arrays to image bytes, for the demo data, the certificate's probes and downloads."""
 
 from __future__ import annotations
 

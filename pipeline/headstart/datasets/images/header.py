@@ -1,9 +1,9 @@
-"""What the first bytes of a file tell before a decoder sees it.
+"""What the first bytes of a file show before it is decoded.
 
-`is_ordinary` decides where a file is decoded: in the worker's own thread, or by a process that
-can be stopped. It walks the file's structure as far as its first pixels, in a few microseconds
-for a photograph, and says yes only if everything that a decoder does with the file is bounded by
-the limits below. Whatever is unusual, incomplete or not understood is not ordinary.
+`is_ordinary` decides where a file is decoded: in the worker's own thread, or in a process that
+can be stopped. It walks the file's structure up to its first pixels, in a few microseconds for a
+photograph, and is true only if the limits below bound everything that a decoder does with the
+file. A file that is unusual, incomplete or not understood is not ordinary.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ _SCANS = 32  # of a progressive JPEG; encoders write about 10
 _CHUNKS = 8192  # of a PNG or WebP file
 _EXTRAS = 64  # chunks of a PNG that hold no pixels; each may unpack to a megabyte
 _METADATA = 64 << 10  # bytes of EXIF, and of a GIF's comments
+
+_JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
+_JPEG_SCAN = 0xDA
+# Without lossless, hierarchical and arithmetic coding, and markers that have no length.
+_JPEG_MARKERS = {*_JPEG_FRAMES, 0xC4, 0xCC, *range(0xDA, 0xFF)}
 
 _SIGNATURES = {  # as Pillow's plugins tell them
     b"\xff\xd8\xff": "JPEG",
@@ -59,13 +64,13 @@ def kind(data: bytes) -> str | None:
 def unknown(data: bytes) -> str:
     """Say that a file is none of the six formats, and what it is instead if that is known."""
     text = "not a JPEG, PNG, WebP, BMP, TIFF or GIF image"
-    found = next((name for start, name in _OTHERS.items() if data.startswith(start)), "")
+    match = next((name for start, name in _OTHERS.items() if data.startswith(start)), "")
     if data[4:8] == b"ftyp":
-        found = {b"avif": "AVIF", b"avis": "AVIF"}.get(data[8:12], "HEIC or video")
+        match = {b"avif": "AVIF", b"avis": "AVIF"}.get(data[8:12], "HEIC or video")
     start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<svg", b"<?xml", b"<!doctype", b"<html")):
-        found = "HTML, SVG or XML"
-    return f"{text}, but {found}" if found else text
+        match = "HTML, SVG or XML"
+    return f"{text}, but {match}" if match else text
 
 
 def is_ordinary(data: bytes) -> bool:
@@ -102,28 +107,26 @@ def _few_pixels(width: int, height: int) -> bool:
 
 
 def _ordinary_jpeg(data: bytes) -> bool:
-    at, frame, exif = 2, b"", 0
+    offset, frame, exif = 2, b"", 0
     for _ in range(_SEGMENTS):
-        mark, marker, length = struct.unpack_from(">BBH", data, at)
-        if mark != 0xFF or not 0xC0 <= marker <= 0xFE or 0xD0 <= marker <= 0xD9:
+        mark, marker, length = struct.unpack_from(">BBH", data, offset)
+        if mark != 0xFF or marker not in _JPEG_MARKERS or (frame and marker in _JPEG_FRAMES):
             return False
-        if marker in (0xC0, 0xC1, 0xC2):
-            if frame:
-                return False
-            frame = data[at + 1 : at + 12]
-        elif marker == 0xE1 and data[at + 4 : at + 8] == b"Exif":
-            exif += 1
-        elif marker == 0xDA:
-            break
-        elif 0xC3 <= marker <= 0xCF and marker not in (0xC4, 0xCC):
-            return False  # lossless, hierarchical and arithmetic coding
-        at += 2 + length
-    else:
-        return False
+        if marker == _JPEG_SCAN:
+            return exif <= 1 and _ordinary_frame(data, frame, offset)
+        if marker in _JPEG_FRAMES:
+            frame = data[offset + 1 : offset + 12]
+        exif += marker == 0xE1 and data[offset + 4 : offset + 8] == b"Exif"
+        offset += 2 + length
+    return False
+
+
+def _ordinary_frame(data: bytes, frame: bytes, scan: int) -> bool:
+    """Check what the frame's header says, with the first scan at an offset."""
     code, _, depth, height, width, components = struct.unpack_from(">BHBHHB", frame)
-    if depth != 8 or exif > 1 or not _few_pixels(width, height):
+    if depth != 8 or not _few_pixels(width, height):
         return False
-    all_at_once = code != 0xC2 and data[at + 4] == components
+    all_at_once = code != 0xC2 and data[scan + 4] == components
     return all_at_once or data.count(b"\xff\xda") <= _SCANS
 
 
@@ -131,16 +134,16 @@ def _ordinary_png(data: bytes) -> bool:
     width, height = struct.unpack_from(">II", data, 16)
     if data[12:16] != b"IHDR" or not _few_pixels(width, height):
         return False
-    at, extras = 8, 0
+    offset, extras = 8, 0
     for _ in range(_CHUNKS):
-        length, name = struct.unpack_from(">I4s", data, at)
+        length, name = struct.unpack_from(">I4s", data, offset)
         if name == b"IEND":
             return True
         if name not in (b"IDAT", b"fdAT"):
             extras += 1
         if extras > _EXTRAS or (name == b"eXIf" and length > _METADATA):
             return False
-        at += 12 + length
+        offset += 12 + length
     return False
 
 
@@ -158,28 +161,28 @@ def _ordinary_webp(data: bytes) -> bool:
             return False
     if not _few_pixels(width, height):
         return False
-    at = 12
+    offset = 12
     for _ in range(_CHUNKS):
-        if at >= len(data) - 1:
+        if offset >= len(data) - 1:
             return True
-        name, length = struct.unpack_from("<4sI", data, at)
+        name, length = struct.unpack_from("<4sI", data, offset)
         if name == b"EXIF" and length > _METADATA:
             return False
-        at += 8 + length + length % 2
+        offset += 8 + length + length % 2
     return False
 
 
 def _ordinary_gif(data: bytes) -> bool:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    while at < _METADATA and data[at] == 0x21:
-        at += 2
-        while at < _METADATA and data[at]:
-            at += 1 + data[at]
-        at += 1
-    if data[at] != 0x2C:
+    offset = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    while offset < _METADATA and data[offset] == 0x21:
+        offset += 2
+        while offset < _METADATA and data[offset]:
+            offset += 1 + data[offset]
+        offset += 1
+    if data[offset] != 0x2C:
         return False
-    left, top, wide, high = struct.unpack_from("<HHHH", data, at + 1)
+    left, top, wide, high = struct.unpack_from("<HHHH", data, offset + 1)
     return _few_pixels(max(width, left + wide), max(height, top + high))
 
 

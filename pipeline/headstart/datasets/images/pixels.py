@@ -1,4 +1,4 @@
-"""Bytes to pixels with Pillow, by the policy that the package's docstring states."""
+"""Bytes to pixels with Pillow, by the policy in the package's docstring."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _UPRIGHT = {  # EXIF orientation: the turn, and which axes of the upright image 
     7: (Image.Transpose.TRANSVERSE, (True, True)),
     8: (Image.Transpose.ROTATE_90, (False, True)),
 }
-_AS_IT_IS = (None, (False, False))
+_UNCHANGED = (None, (False, False))
 _SIDEWAYS = {
     Image.Transpose.TRANSPOSE,
     Image.Transpose.ROTATE_270,
@@ -54,7 +54,7 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
 
     Arguments, result and errors are those of `headstart.datasets.images.decode`.
     """
-    with _told(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _image_errors(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_size(image.size)
         full = image.size
         divisor = _decode_smaller(image, preprocess)
@@ -75,15 +75,9 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
 def whole(data: bytes, shorter: int) -> NDArray[np.uint8]:
     """Turn the bytes of an image file into all of the upright image, ``(h, w, 3) uint8``.
 
-    Args:
-        data: the whole file.
-        shorter: the shorter side that is needed, in pixels; a JPEG may be decoded at a fraction of
-            its size that leaves as much.
-
-    Raises:
-        ImageError: as `decode`.
+    A JPEG may be decoded at a fraction of its size that leaves the ``shorter`` side, in pixels.
     """
-    with _told(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _image_errors(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_size(image.size)
         share = shorter / min(image.size)
         if share < 1:
@@ -95,8 +89,8 @@ def whole(data: bytes, shorter: int) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _told(data: bytes) -> Iterator[None]:
-    """Turn what decoders raise into an `ImageError` that says what is wrong with the file."""
+def _image_errors(data: bytes) -> Iterator[None]:
+    """Turn the errors of decoders into an `ImageError` that names the defect of the file."""
     try:
         yield
     except ImageError:
@@ -124,9 +118,9 @@ def _orientation(
 ) -> tuple[Image.Transpose | None, tuple[bool, bool]]:
     """Return what turns the image upright, and which axes of the upright image that reverses."""
     try:
-        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1), _AS_IT_IS)
-    except Exception:  # damaged EXIF says nothing of the pixels
-        return _AS_IT_IS
+        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1), _UNCHANGED)
+    except Exception:  # the pixels may be sound though EXIF is damaged
+        return _UNCHANGED
 
 
 def _decode_smaller(image: ImageFile.ImageFile, preprocess: Preprocess) -> int:
@@ -162,8 +156,8 @@ def _stored_box(
 def _colour_key(image: ImageFile.ImageFile) -> int | tuple[int, ...] | None:
     """Return the transparent colour of a PNG of a depth at which Pillow does not apply it.
 
-    In the values that Pillow's pixels have, of 16-bit colour the high bytes. To be asked before
-    the image is loaded.
+    In the values of Pillow's pixels: of 16-bit colour, the high bytes. Call it before the image is
+    loaded.
     """
     key = image.info.get("transparency")
     if image.format != "PNG" or key is None or not image.tile:
@@ -209,7 +203,7 @@ def _fit(image: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:
 
 
 def _reason(error: Exception) -> str:
-    """Say what a decoder met, in words that files with the same defect share."""
+    """Return one text for all files with the same defect."""
     text = _LONG_NUMBER.sub("N", one_line(error))
     lower = text.lower()
     if "truncated" in lower:

@@ -1,4 +1,4 @@
-"""Files to bytes, whatever lies under the path."""
+"""Files to bytes, whatever kind of file the path leads to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small picture of an image in a store: of its file while that is what was embedded."""
+"""A small picture of an image in a store, from its file if that is unchanged."""
 
 from __future__ import annotations
 
@@ -16,13 +16,8 @@ from headstart.datasets import images
 def thumbnail(data: FeatureSet, row: int, side: int) -> NDArray[np.uint8] | None:
     """Return a ``(h, w, 3) uint8`` picture of one image of a store, or None where there is none.
 
-    It is made of the image file if that still has the hash that the store holds, so nothing that
-    has taken its place is shown; else it is the store's miniature.
-
-    Args:
-        data: the store.
-        row: which of its images.
-        side: height and width, in pixels, of what is made of a file.
+    It is made from the image file, with ``side`` pixels a side, if the file still has the hash in
+    the store; else it is the store's miniature.
     """
     source = Path(data.source) if data.source else None
     root = source if source is None or source.is_dir() else source.parent

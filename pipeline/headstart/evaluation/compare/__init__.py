@@ -1,7 +1,8 @@
 """The stage from features to a comparison of heads: tune on the training pool, test once.
 
-`stage` runs it, `alignment` lays several stores side by side, `scoring` turns probabilities into
-figures and verdicts, `identity` says what went in, and `results` writes it all down.
+`stage` runs it: `alignment` matches the images of several stores, `division` divides them,
+`training` fits the heads, `scoring` computes scores and verdicts, `insights` the other findings,
+`identity` the provenance; `results` writes the files.
 """
 
 from headstart.evaluation.compare.config import CompareConfig

@@ -1,4 +1,4 @@
-"""Several stores side by side: the images that all of them hold, in the same order."""
+"""Several stores side by side: the images that all of them share, in the same order."""
 
 from __future__ import annotations
 
@@ -18,21 +18,18 @@ Key = tuple[bytes, str | int]
 
 
 def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
-    """Cut stores down to the images that all of them hold.
+    """Reduce stores to the images that all of them share.
 
-    An image is the same where its bytes are; copies within a store are told apart by their paths,
-    as far as these agree. Order, paths, labels, splits and classes are those of the first store,
-    miniatures those of the first store that has them.
-
-    Args:
-        stores: one or more, of the same images with different backbones.
+    Images are matched by their bytes; duplicates within a store by their paths too, as far as
+    these agree. Order, paths, labels, splits and classes are those of the first store, thumbnails
+    those of the first store that has them.
 
     Returns:
-        The stores with the shared rows, and warnings about what was left out.
+        The stores with the shared rows, and warnings about images that were left out.
 
     Raises:
-        InputError: two stores hold features of the same extraction, they have no image in common,
-            or they disagree about a label or a split.
+        InputError: two stores have the same backbone and preprocessing, they share no image, or
+            they disagree about a label or a split.
     """
     if len(stores) == 1:
         return list(stores), []
@@ -41,8 +38,8 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
     first = stores[0]
     if not len(rows[0]):
         raise InputError(
-            "the stores have no image in common; give stores of the same images, made with"
-            " different backbones"
+            "the stores have no image in common; use stores of the same images with different"
+            " backbones"
         )
     _check_agreement(stores, rows)
     pixels = next(
@@ -59,19 +56,19 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
     aligned = [
         dataclasses.replace(
             shared,
-            features=take(store.features, at),
+            features=take(store.features, places),
             extraction=store.extraction,
             digest=store.digest,
             model=store.model,
             weights=store.weights,
         )
-        for store, at in zip(stores, rows, strict=True)
+        for store, places in zip(stores, rows, strict=True)
     ]
     return aligned, _about_left_out(stores, len(rows[0]))
 
 
 def backbone_names(stores: Sequence[FeatureSet]) -> list[str]:
-    """Name the stores by their backbones, and tell those of one name apart by what differs.
+    """Name the stores by their backbones, and those of the same name by what differs too.
 
     Two stores of ``tiny`` that differ in the layer are ``tiny (layer=conv1)`` and
     ``tiny (layer=conv2)``.
@@ -104,8 +101,8 @@ def _check_different(stores: Sequence[FeatureSet]) -> None:
     for (i, a), (j, b) in combinations(enumerate(stores, start=1), 2):
         if a.digest == b.digest:
             raise InputError(
-                f"stores {i} and {j} hold features of the same extraction"
-                f" ({one_line(backbone_names([a])[0])}), so there is nothing to compare; give each"
+                f"stores {i} and {j} have the same backbone and preprocessing"
+                f" ({one_line(backbone_names([a])[0])}), so there is nothing to compare; use each"
                 " backbone once"
             )
 
@@ -120,12 +117,12 @@ def _shared_rows(stores: Sequence[FeatureSet]) -> list[NDArray[np.intp]]:
     keyed: list[dict[Key, int]] = []
     for store, rows in zip(stores, named, strict=True):
         keys: dict[Key, int] = {key: rows[key] for key in same}
-        # What has other paths elsewhere: the copies of an image, one after the other.
+        # Images whose paths differ between stores: the duplicates of an image in turn.
         rest = sorted(row for key, row in rows.items() if key not in same)
-        copies: dict[bytes, int] = {}
+        counts: dict[bytes, int] = {}
         for row in sorted(rest, key=lambda row: store.path[row]):
             content = store.sha256[row].tobytes()
-            number = copies[content] = copies.get(content, -1) + 1
+            number = counts[content] = counts.get(content, -1) + 1
             keys[content, number] = row
         keyed.append(keys)
     shared = set(keyed[0]).intersection(*keyed[1:])
@@ -138,10 +135,10 @@ def _identities(store: FeatureSet) -> zip[tuple[NDArray[np.uint8], str]]:
 
 
 def _check_agreement(stores: Sequence[FeatureSet], rows: Sequence[NDArray[np.intp]]) -> None:
-    """Refuse stores that say different things of the same image."""
+    """Refuse stores that disagree about an image."""
     facts = [
-        [(_label(store, row), store.split[row]) for row in at]
-        for store, at in zip(stores, rows, strict=True)
+        [(_label(store, row), store.split[row]) for row in shared]
+        for store, shared in zip(stores, rows, strict=True)
     ]
     for number, other in enumerate(facts[1:], start=2):
         differ = [i for i, (a, b) in enumerate(zip(facts[0], other, strict=True)) if a != b]
@@ -152,9 +149,9 @@ def _check_agreement(stores: Sequence[FeatureSet], rows: Sequence[NDArray[np.int
             raise InputError(
                 f"stores 1 and {number} disagree about the {what} of {len(differ):,}"
                 f" image{'' if len(differ) == 1 else 's'}, for instance"
-                f" {one_line(stores[0].path[rows[0][differ[0]]])}: it is"
-                f" {one_line(here) or 'empty'} in one and {one_line(there) or 'empty'} in the"
-                " other; run headstart features again for both, on the same data"
+                f" {one_line(stores[0].path[rows[0][differ[0]]])}:"
+                f" {one_line(here) or 'empty'} and {one_line(there) or 'empty'}; run headstart"
+                " features again for both stores, on the same data"
             )
 
 
@@ -167,8 +164,8 @@ def _about_left_out(stores: Sequence[FeatureSet], shared: int) -> list[str]:
     left = [len(store.path) - shared for store in stores]
     if not any(left):
         return []
-    told = ", ".join(
+    counts = ", ".join(
         f"{number:,} of {one_line(name)}"
         for number, name in zip(left, backbone_names(stores), strict=True)
     )
-    return [f"Compared on the {shared:,} images that all stores hold; left out: {told}."]
+    return [f"Compared on the {shared:,} images that all stores share; left out: {counts}."]

@@ -13,15 +13,15 @@ BALANCED = "balanced"
 
 @dataclass(frozen=True)
 class CompareConfig(Rules):
-    """How heads are compared; what it has from `Rules` decides who trains and who tests.
+    """How heads are compared; the fields of `Rules` decide how images are divided.
 
     Attributes:
         heads: names of the families, out of `headstart.heads.HEADS`.
         class_weight: ``balanced`` to let every class count the same in training, however few
             images it has; None to let every image count the same.
-        near_duplicates: whether to look for photos that were saved again, too; files with the same
+        near_duplicates: whether to find photos that were saved again, too; files with the same
             bytes are always found.
-        workers: number of threads, None for one a core; it does not change the results.
+        workers: number of threads, None for one per core; it does not change the results.
     """
 
     heads: tuple[str, ...] = field(default_factory=default_heads)

@@ -1,4 +1,4 @@
-"""Set a fine-tuned network beside the heads on the frozen one, on the same test images."""
+"""A fine-tuned network compared with the heads on the frozen one, on the same test images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from headstart.evaluation.compare.scoring import (
     rank,
     score_heads,
 )
-from headstart.evaluation.compare.stage import Outcome, compare
+from headstart.evaluation.compare.stage import Outcome, compare, describe_backbone
 from headstart.heads.search import FittedHead, class_probabilities
 
 NAME = "fine-tuned"
@@ -40,8 +40,8 @@ def compare_tuned(
 ) -> tuple[Comparison, Outcome]:
     """Compare the heads on frozen features with a network that was trained on the same images.
 
-    The heads are fitted and chosen as always, but on the validation split, so that all have their
-    accuracy on the same images that none was trained on; the best of all is the best there.
+    The heads are chosen on the validation split, on which the network's accuracy is measured too;
+    the best of all is the best there.
 
     Args:
         frozen: features of the frozen network, with splits train, validation and test.
@@ -49,14 +49,14 @@ def compare_tuned(
         estimator: the fine-tuned classifier on these.
         validation: its accuracy on the validation split.
         facts: how it was trained.
-        seconds: how long.
+        seconds: training time.
         config: with ``validation="predefined"``.
-        progress: receives a line when a head is done.
+        progress: called with a line when a head is fitted.
     """
-    same = frozen.digest == tuned.digest  # of a frozen base: only the classifier is another
-    names = backbone_names([frozen] if same else [frozen, tuned]) * (2 if same else 1)
-    first, second = (frozen, frozen) if same else align([frozen, tuned])[0]
-    comparison, outcome = compare([first], config, progress=progress)
+    same = frozen.digest == tuned.digest  # only the classifier was trained
+    names = backbone_names([frozen] if same else [frozen, tuned])
+    stores = [frozen] if same else align([frozen, tuned])[0]
+    comparison, outcome = compare(stores[:1], config, progress=progress)
     protocol = outcome.protocol
     head = FittedHead(
         name=NAME,
@@ -67,38 +67,30 @@ def compare_tuned(
         grid=[],
         estimator=estimator,
         seconds=seconds,
-        out_of_fold=np.empty((0, len(first.classes))),
+        out_of_fold=np.empty((0, len(frozen.classes))),
         n_rows=len(protocol.train),
     )
     answers: NDArray[np.float64] = class_probabilities(
-        estimator, take(second.features, protocol.test), len(first.classes)
+        estimator, take(stores[-1].features, protocol.test), len(frozen.classes)
     )
     entries = [dataclasses.replace(entry, backbone=names[0]) for entry in outcome.entries]
-    entries.append(Entry(names[1], second, head, answers, 0.0))
+    entries.append(Entry(names[-1], stores[-1], head, answers, 0.0))
     entries.sort(key=rank)
-    held_out = HeldOut(
-        first.label[protocol.test], protocol.group[protocol.test], protocol.leaked, config.seed
-    )
-    heads = score_heads(entries, held_out)
-    best = entries[0]
-    stores = [
-        {
-            "backbone": name,
-            "digest": store.digest,
-            "document": store.extraction,
-            "dim": store.features.shape[1],
-            "scores": {},
-        }
-        for name, store in zip(names, (first, second), strict=True)
-    ][: 1 if same else 2]
-    about = [*about_the_choice(heads), *about_perfection(heads, len(protocol.test))]
-    comparison = dataclasses.replace(
+    comparison = _with_entries(comparison, entries, HeldOut.of(stores[0], protocol, config.seed))
+    backbones = [describe_backbone(*pair, {}) for pair in zip(names, stores, strict=True)]
+    comparison = dataclasses.replace(comparison, backbones=backbones)
+    return comparison, dataclasses.replace(outcome, entries=entries)
+
+
+def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -> Comparison:
+    """Return the comparison with other heads, scored anew."""
+    heads, best = score_heads(entries, test), entries[0]
+    about = [*about_the_choice(heads), *about_perfection(heads, len(test.true))]
+    return dataclasses.replace(
         comparison,
         heads=heads,
         best=best.head.name,
         best_backbone=best.backbone,
-        backbones=stores,
         extraction={"digest": best.data.digest, "document": best.data.extraction},
         warnings=list(dict.fromkeys([*comparison.warnings, *about])),
     )
-    return comparison, dataclasses.replace(outcome, entries=entries)

@@ -1,4 +1,4 @@
-"""What a comparison was made of: the digest of its inputs, and its provenance."""
+"""The digest of a comparison's inputs, and its provenance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from headstart.core.rows import StoredRows, blocks
 from headstart.evaluation.compare.config import CompareConfig
 
 RUN = ("embedded", "seconds", "device", "provider")  # facts of a store's last run
-BLOCK = 8192  # rows that are hashed at once
+BLOCK = 8192  # rows hashed at once
 PACKAGES = ("numpy", "scipy", "scikit-learn", "joblib")
 
 
@@ -47,12 +47,7 @@ def inputs_digest(
 
 
 def provenance(inputs: str, stores: Mapping[str, FeatureSet]) -> dict[str, Any]:
-    """Return the versions and the machine that a comparison ran with, and what made its features.
-
-    Args:
-        inputs: from `inputs_digest`.
-        stores: the features by the name of their backbone.
-    """
+    """Return the versions and the machine of a comparison, and the last runs of its stores."""
     software = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
         "software": {"headstart": headstart.__version__} | software,
@@ -70,7 +65,7 @@ def provenance(inputs: str, stores: Mapping[str, FeatureSet]) -> dict[str, Any]:
 
 
 def is_streamed(data: FeatureSet) -> bool:
-    """Say whether features stay on disk."""
+    """Return whether the features stay on disk."""
     return isinstance(data.features, StoredRows)
 
 

@@ -1,4 +1,4 @@
-"""What the features tell besides the comparison: copies, wrong labels, a learning curve, scores."""
+"""The insights: duplicates, doubtful labels, a learning curve; and scores of backbones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ from headstart.heads import HEADS, sampling
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.training_set import TrainingSet
 
-NEAR_DUPLICATES = "near-duplicates"
-HELD_OUT = 4_000  # images of features on disk that a draw of the learning curve is scored on
-NAMED = 3  # pairs of files that a warning names; the others are in duplicates.csv
-_USUAL_C = 3.0  # for label errors, where logistic regression was not asked for
+HELD_OUT = 4_000  # images that a draw of the learning curve is scored on, of features on disk
+NAMED = 3  # pairs of files that a warning names; duplicates.csv lists the others
+_USUAL_C = 3.0  # for label errors, if logistic regression is not among the heads
 
 
 @dataclass(frozen=True)
@@ -36,33 +35,33 @@ class Suspects:
 
     Attributes:
         rows: ``(m,)`` rows of the feature set that were judged, ascending.
-        found: what was found, for these rows.
+        errors: the verdicts on these rows.
         rounds: how often models judged them.
     """
 
     rows: NDArray[np.intp]
-    found: LabelErrors
+    errors: LabelErrors
     rounds: int = 2
 
 
-# ---- copies --------------------------------------------------------------------------------------
+# ---- duplicates ----------------------------------------------------------------------------------
 
 
 def find_duplicates(data: FeatureSet, near: bool) -> Duplicates:
-    """Find the copies among all images, labelled or not.
+    """Find the duplicates among all images, labelled or not.
 
-    Comparing all pairs grows with their number: of a store on disk, only images with the same
-    bytes are looked for.
+    Time grows with the number of pairs, so for a store on disk only images with the same bytes
+    count.
     """
     near = near and not is_streamed(data)
     return duplicates.find(data.features, data.sha256, data.pixels, near)
 
 
-def about_duplicates(data: FeatureSet, found: Duplicates) -> list[str]:
-    """Return a warning, naming the files, if copies have different labels."""
+def about_duplicates(data: FeatureSet, repeated: Duplicates) -> list[str]:
+    """Return a warning that names the files if duplicates have different labels."""
     warnings = []
     for exact, what in ((True, "Identical images"), (False, "Near-identical images")):
-        pairs = _contradictions(data, found, exact)
+        pairs = _label_conflicts(data, repeated, exact)
         if pairs:
             named = "; ".join(
                 f"{_labelled(data, a)} and {_labelled(data, b)}" for a, b in pairs[:NAMED]
@@ -77,32 +76,32 @@ def about_duplicates(data: FeatureSet, found: Duplicates) -> list[str]:
 
 
 def describe_duplicates(
-    data: FeatureSet, found: Duplicates, protocol: Protocol
+    data: FeatureSet, repeated: Duplicates, protocol: Protocol
 ) -> DuplicateSummary:
     """Return the ``insights.duplicates`` of ``results.json``."""
-    rows = found.rows
-    leaked = protocol.test[protocol.leaked & (found.closest[protocol.test] >= 0)]
+    rows = repeated.rows
+    leaked = protocol.test[protocol.leaked & (repeated.closest[protocol.test] >= 0)]
     return DuplicateSummary(
         images=len(rows),
-        groups=len(np.unique(found.group[rows])),
-        exact=int(found.exact.sum()),
-        near=len(rows) - int(found.exact.sum()),
+        groups=len(np.unique(repeated.group[rows])),
+        exact=int(repeated.exact.sum()),
+        near=len(rows) - int(repeated.exact.sum()),
         rule="the same bytes" if is_streamed(data) else duplicates.rule(data.pixels is not None),
         leaked_test_images=[utf8(data.path[row]) for row in leaked],
         label_conflicts=[
             (utf8(data.path[a]), utf8(data.path[b]))
             for exact in (True, False)
-            for a, b in _contradictions(data, found, exact)
+            for a, b in _label_conflicts(data, repeated, exact)
         ],
     )
 
 
-def _contradictions(data: FeatureSet, found: Duplicates, exact: bool) -> list[tuple[int, int]]:
-    """Return pairs of an image and its closest copy that have different labels, each once."""
-    rows = found.rows
-    rows = rows[(data.label[rows] >= 0) & (data.label[found.closest[rows]] >= 0)]
-    rows = rows[found.exact[rows] == exact]
-    pairs = np.sort(np.column_stack([rows, found.closest[rows]]), axis=1)
+def _label_conflicts(data: FeatureSet, repeated: Duplicates, exact: bool) -> list[tuple[int, int]]:
+    """Return the pairs of an image and its closest duplicate that have different labels."""
+    rows = repeated.rows
+    rows = rows[(data.label[rows] >= 0) & (data.label[repeated.closest[rows]] >= 0)]
+    rows = rows[repeated.exact[rows] == exact]
+    pairs = np.sort(np.column_stack([rows, repeated.closest[rows]]), axis=1)
     differ = data.label[pairs[:, 0]] != data.label[pairs[:, 1]]
     return [(int(a), int(b)) for a, b in np.unique(pairs[differ], axis=0)]
 
@@ -117,17 +116,17 @@ def _labelled(data: FeatureSet, row: int) -> str:
 def find_label_errors(
     training: TrainingSet, protocol: Protocol, entries: Sequence[Entry]
 ) -> Suspects:
-    """Judge the labels of the training images by models that have not seen them.
+    """Judge the labels of the training images by models that were not fitted on them.
 
-    Whatever the best head is, the probabilities are those of logistic regression: calibrated ones
-    of a support vector machine rank errors much worse (`benchmarks/label_errors.py`). They are
-    worked out twice, the second time by models that are spared the suspects of the first: errors
-    that repeat, as mistaking one class for another does, would else vouch for each other. Of
-    features on disk, which each round would read many times, they are worked out once.
+    The probabilities are those of logistic regression, whatever the best head is: calibrated ones
+    of a support vector machine rank errors much worse (`benchmarks/label_errors.py`). A second
+    round leaves the suspects of the first out of training, because repeated errors, such as one
+    class mistaken for another, would confirm each other. Features on disk get one round, since
+    each reads all rows many times.
 
     Args:
         training: the training images, with the features that the best head reads.
-        protocol: which rows they are.
+        protocol: the division of the images.
         entries: the heads on these features.
     """
     head = LogisticRegressionHead()
@@ -141,7 +140,9 @@ def find_label_errors(
         return Suspects(protocol.train[judged], first, rounds=1)
     suspect = np.zeros(len(training.labels), bool)
     suspect[judged[first.suspects]] = True
-    parts = [(_spared(fit, suspect, training.labels), held) for fit, held in training.folds]
+    parts = [
+        (_without(fit, suspect, training.labels), held_out) for fit, held_out in training.folds
+    ]
     second = _out_of_fold(head, params, training.divided(parts))
     return Suspects(protocol.train[judged], label_errors.find(labels, second[judged]))
 
@@ -150,7 +151,7 @@ def describe_label_errors(suspects: Suspects) -> LabelErrorSummary:
     """Return the ``insights.label_errors`` of ``results.json``."""
     return LabelErrorSummary(
         images=len(suspects.rows),
-        suspects=len(suspects.found.suspects),
+        suspects=len(suspects.errors.suspects),
         method="confident learning on out-of-fold logistic regression"
         + (", in one round" if suspects.rounds == 1 else ""),
     )
@@ -162,10 +163,10 @@ def _out_of_fold(
     return training.gather(head.answers(params, training))
 
 
-def _spared(
+def _without(
     fit: NDArray[np.intp], suspect: NDArray[np.bool_], labels: NDArray[np.int64]
 ) -> NDArray[np.intp]:
-    """Return the rows without suspects, or all of them if that would remove a class."""
+    """Return the rows without suspects, or all rows if that would remove a class."""
     kept = fit[~suspect[fit]]
     return kept if len(np.unique(labels[kept])) == len(np.unique(labels[fit])) else fit
 
@@ -184,20 +185,20 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
         if not parts:
             return []
         data = training
-        if training.streamed:  # what is fitted on and held out fits into memory
+        if training.streamed:  # the rows of all parts fit into memory
             used = np.unique(np.concatenate([rows for part in parts for rows in part]))
             data = training.part(used)
             parts = [(np.searchsorted(used, a), np.searchsorted(used, b)) for a, b in parts]
         return [a.argmax(axis=1) for a in family.answers(params, data.divided(parts))]
 
     whole: NDArray[np.intp] = best.head.out_of_fold.argmax(axis=1)
-    if len(np.atleast_2d(training.fold)) > 1:  # a mean over repeats is better than one model
+    if len(np.atleast_2d(training.fold)) > 1:  # a mean over repeats beats any single model
         for number in np.unique(division[division >= 0]):
             held_out = np.flatnonzero(division == number)
             whole[held_out] = answers([(np.flatnonzero(division != number), held_out)])[0]
     draws = learning_curve.draw(training.labels, division, training.seed)
     if training.streamed:
-        draws = [_thinned(one, best, training.seed) for one in draws]
+        draws = [_thinned(draw, best, training.seed) for draw in draws]
     curve = learning_curve.measure(draws, training.labels, answers, whole)
     return learning_curve.describe(
         curve, len(training.labels), training.seed, best.head.name, best.backbone
@@ -205,14 +206,14 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
 
 
 def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:
-    """Hold fewer images out, of those that the best head has an out-of-fold answer for.
+    """Hold fewer images out, and only those with an out-of-fold answer of the best head.
 
-    What it has none for, it was not fitted on either: the largest size is without them.
+    The head was not fitted on the others, so the largest size leaves them out too.
     """
     answered = np.isfinite(best.head.out_of_fold[:, 0])
-    known, whole = (rows[answered[rows]] for rows in (draw.held_out, draw.fits[-1]))
+    candidates, whole = (rows[answered[rows]] for rows in (draw.held_out, draw.fits[-1]))
     rng = np.random.default_rng(seed)
-    held_out = np.sort(rng.choice(known, min(HELD_OUT, len(known)), replace=False))
+    held_out = np.sort(rng.choice(candidates, min(HELD_OUT, len(candidates)), replace=False))
     return dataclasses.replace(draw, held_out=held_out, fits=[*draw.fits[:-1], whole])
 
 

@@ -1,4 +1,4 @@
-"""Writing a comparison down."""
+"""``results.json`` and the tables beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from headstart.core.files import write_text
 from headstart.core.results import Comparison
 from headstart.evaluation.compare.stage import Outcome
 
-# A list of numbers, spread over lines; a text cannot look like it, since it holds no line break.
+# A list of numbers, spread over lines; a text never matches, since it has no line break.
 _NUMBERS = re.compile(r"\[\n\s+(?:null|[-\d])[-+.\deE,\snul]*\n\s+\]")
 _ZERO = 5e-7  # what six decimals cannot show
 
@@ -30,7 +30,7 @@ def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tup
 
     ``label_issues.csv`` has a row for each training image whose label is in doubt, the most
     doubtful first: ``path``, ``split``, ``given`` and ``suggested`` label and ``score``, 0 to 1,
-    how probable the given label is to models that have not seen the image.
+    the probability of the given label by models that were not fitted on the image.
 
     ``duplicates.csv`` has a row for each image that occurs more than once, those of a ``group``
     together: ``path``, ``split``, ``label`` (empty if unknown), ``used`` for ``train`` or ``test``
@@ -39,11 +39,6 @@ def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tup
     the miniatures (empty without them).
 
     All are UTF-8; bytes of names that are not Unicode are written as backslash escapes.
-
-    Args:
-        folder: where; it is made if it is missing.
-        comparison: from `compare`.
-        outcome: from `compare`.
 
     Returns:
         The paths of the first two.
@@ -105,22 +100,22 @@ def _label_issues(outcome: Outcome) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "split", "given", "suggested", "score"])
-    for at in suspects.found.suspects:
-        row = suspects.rows[at]
+    for judged in suspects.errors.suspects:
+        row = suspects.rows[judged]
         table.writerow(
             [
                 data.path[row],
                 data.split[row],
                 data.classes[data.label[row]],
-                data.classes[suspects.found.suggested[at]],
-                f"{suspects.found.quality[at]:.6f}",
+                data.classes[suspects.errors.suggested[judged]],
+                f"{suspects.errors.quality[judged]:.6f}",
             ]
         )
     return text.getvalue()
 
 
 def _duplicates(outcome: Outcome) -> str:
-    data, copies = outcome.best.data, outcome.copies
+    data, duplicates = outcome.best.data, outcome.duplicates
     used = np.full(len(data.path), "", object)
     used[outcome.protocol.train], used[outcome.protocol.test] = "train", "test"
     text = io.StringIO()
@@ -129,21 +124,22 @@ def _duplicates(outcome: Outcome) -> str:
         ["group", "path", "split", "label", "used", "closest", "kind", "cosine", "correlation"]
     )
     groups = {
-        number: place for place, number in enumerate(dict.fromkeys(copies.group[copies.rows]))
+        number: place
+        for place, number in enumerate(dict.fromkeys(duplicates.group[duplicates.rows]))
     }
-    for row in copies.rows:
+    for row in duplicates.rows:
         label = int(data.label[row])
-        correlation = copies.correlation[row]
+        correlation = duplicates.correlation[row]
         table.writerow(
             [
-                groups[copies.group[row]],
+                groups[duplicates.group[row]],
                 data.path[row],
                 data.split[row],
                 data.classes[label] if label >= 0 else "",
                 used[row],
-                data.path[copies.closest[row]],
-                "exact" if copies.exact[row] else "near",
-                f"{copies.cosine[row]:.4f}",
+                data.path[duplicates.closest[row]],
+                "exact" if duplicates.exact[row] else "near",
+                f"{duplicates.cosine[row]:.4f}",
                 "" if np.isnan(correlation) else f"{correlation:.4f}",
             ]
         )

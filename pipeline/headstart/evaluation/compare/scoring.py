@@ -1,7 +1,8 @@
-"""From probabilities on the test images to the figures and the verdict of each head."""
+"""Scores and verdict of each head, from its probabilities on the test images."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,24 +14,25 @@ from numpy.typing import NDArray
 from headstart.core.records import FeatureSet
 from headstart.core.results import HeadResult
 from headstart.evaluation import metrics
+from headstart.evaluation.splits import Protocol
 from headstart.heads import HEADS
 from headstart.heads.search import FittedHead
 
-LARGE_MODEL = 100  # MB that a head may add to a model file without a word
+LARGE_MODEL = 100  # MB; a head that adds more to the model file gets a warning
 DENSE_CLASSES = 100  # with more, a confusion matrix is written without its zeros
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the leaderboard: a fitted head, and what it says of the test images.
+    """One row of the leaderboard: a fitted head and its probabilities on the test images.
 
     Attributes:
         backbone: whose features it reads; empty for a baseline.
         data: the feature set that it was fitted on.
-        head: the fitted head. Its estimator takes raw ``(n, d) float32`` features, and its
-            ``classes_`` are codes into ``FeatureSet.classes``, without those never trained on.
-        probabilities: ``(n_test, k) float64`` on the test images.
-        predict_seconds: wall time they took.
+        head: its estimator takes raw ``(n, d) float32`` features; its ``classes_`` are codes into
+            ``FeatureSet.classes``, without those of classes without training images.
+        probabilities: ``(n_test, k) float64``.
+        predict_seconds: wall time of the probabilities.
     """
 
     backbone: str
@@ -48,12 +50,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What the test split is scored against.
+    """The test split, as heads are scored on it.
 
     Attributes:
         true: ``(n_test,)`` codes.
-        group: ``(n_test,)`` which test images belong together; these are resampled together.
-        leaked: ``(n_test,)`` which ones belong together with a training image.
+        group: ``(n_test,)``; a group is resampled as a whole.
+        leaked: ``(n_test,)`` which images share a group with a training image.
         seed: of the resampling.
     """
 
@@ -61,6 +63,12 @@ class HeldOut:
     group: NDArray[np.intp]
     leaked: NDArray[np.bool_]
     seed: int
+
+    @classmethod
+    def of(cls, data: FeatureSet, protocol: Protocol, seed: int) -> HeldOut:
+        """Return the test split of a protocol."""
+        test = protocol.test
+        return cls(data.label[test], protocol.group[test], protocol.leaked, seed)
 
     def without_leakage(
         self, correct: NDArray[np.bool_]
@@ -78,52 +86,48 @@ class HeldOut:
 
 
 def score_heads(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
-    """Score every head, and set each against the first one on the same images.
+    """Score every head, and compare each with the first one on the same images.
 
     A head is ``worse`` where the 95 % interval of the difference in accuracy, from a paired
     bootstrap, lies below 0; otherwise it is a ``tie``: these images do not show that the best head
     is better. A head that does better than the best one is a tie too, because choosing it for that
-    would be choosing by the test; `about_the_choice` says so in words.
+    would be selecting on the test set; `about_the_choice` warns of it.
     """
     best = entries[0].predicted == test.true
-    results = []
-    for number, entry in enumerate(entries):
-        against: dict[str, Any] = {"verdict": "best"}
-        if number:
-            correct = entry.predicted == test.true
-            interval = metrics.paired_bootstrap(correct, best, test.seed, groups=test.group)
-            against = {
-                "verdict": "worse" if interval[1] < 0 else "tie",
-                "difference": float(correct.mean() - best.mean()),
-                "difference_ci": interval,
-                "mcnemar_p": metrics.mcnemar(correct, best),
-            }
-        results.append(_result(entry, test, **against))
+    results = [_result(entries[0], test, "best")]
+    for entry in entries[1:]:
+        correct = entry.predicted == test.true
+        interval = metrics.paired_bootstrap(correct, best, test.seed, groups=test.group)
+        compared = dataclasses.replace(
+            _result(entry, test, "worse" if interval[1] < 0 else "tie"),
+            difference=float(correct.mean() - best.mean()),
+            difference_ci=interval,
+            mcnemar_p=metrics.mcnemar(correct, best),
+        )
+        results.append(compared)
     return results
 
 
 def score_baselines(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
-    """Score what can be had without a backbone."""
-    return [_result(entry, test, verdict="") for entry in entries]
+    """Score the baselines, which have no verdict."""
+    return [_result(entry, test, "") for entry in entries]
 
 
 def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
-    """Return a warning if a head is measurably better on the test than the one chosen."""
+    """Return a warning if a head does measurably better on the test than the chosen one."""
     better = [
-        r
-        for r in results
-        if r.difference_ci is not None
-        and r.difference_ci[0] > 0
-        and r.cv_accuracy <= results[0].cv_accuracy  # else it could not be chosen
+        result
+        for result in results
+        if result.difference_ci is not None and result.difference_ci[0] > 0
     ]
     several = len({result.backbone for result in results}) > 1
-    names = [f"{r.name} on {r.backbone}" if several else r.name for r in better]
+    names = [f"{each.name} on {each.backbone}" if several else each.name for each in better]
     if not names:
         return []
     return [
         f"On these test images {', '.join(names)} {'is' if len(names) == 1 else 'are'} measurably"
-        f" better than {results[0].name}, which cross-validation chose. The choice stands, because"
-        " choosing by the test would spoil it; more data would tell."
+        f" better than {results[0].name}, which cross-validation chose. The choice is kept:"
+        " selecting on the test set would bias its score. More data would settle it."
     ]
 
 
@@ -137,9 +141,9 @@ def about_perfection(results: Sequence[HeadResult], n_test: int) -> list[str]:
     if not perfect:
         return []
     return [
-        f"No error on {n_test:,} test images ({', '.join(dict.fromkeys(perfect))}): an interval"
-        " without width shows no doubt, yet up to"
-        f" {min(1.0, 3 / n_test):.1%} of further images may be misclassified (rule of three)."
+        f"No error on {n_test:,} test images ({', '.join(dict.fromkeys(perfect))}): the bootstrap"
+        " interval has no width, yet the true error rate may be up to"
+        f" {min(1.0, 3 / n_test):.1%} (rule of three)."
     ]
 
 
@@ -161,10 +165,11 @@ def about_size(best: Entry) -> list[str]:
     ]
 
 
-def _result(entry: Entry, test: HeldOut, **against: Any) -> HeadResult:  # noqa: ANN401
+def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
     head, true, probabilities = entry.head, test.true, entry.probabilities
     predicted, confidence = entry.predicted, probabilities.max(axis=1)
     correct, k = predicted == true, probabilities.shape[1]
+    of_classes = metrics.class_scores(true, predicted, k)
     intervals = metrics.score_intervals(true, probabilities, test.seed, groups=test.group)
     without, without_ci = test.without_leakage(correct)
     return HeadResult(
@@ -177,13 +182,13 @@ def _result(entry: Entry, test: HeldOut, **against: Any) -> HeadResult:  # noqa:
         cv_std=head.cv_std,
         test_accuracy=metrics.accuracy(true, predicted),
         test_accuracy_ci=intervals.pop("accuracy") or (0.0, 1.0),
-        balanced_accuracy=metrics.balanced_accuracy(true, predicted),
-        macro_f1=metrics.macro_f1(true, predicted),
+        balanced_accuracy=of_classes.balanced_accuracy,
+        macro_f1=of_classes.macro_f1,
         log_loss=metrics.log_loss(true, probabilities),
         roc_auc=metrics.roc_auc(true, probabilities)[0],
         ece=metrics.expected_calibration_error(correct, confidence),
         intervals=intervals,
-        per_class=_columns(metrics.class_scores(true, predicted, k)),
+        per_class=_columns(of_classes),
         reliability=_columns(metrics.reliability(correct, confidence)),
         seconds=round(head.seconds, 3),
         predict_seconds=round(entry.predict_seconds, 4),
@@ -191,7 +196,7 @@ def _result(entry: Entry, test: HeldOut, **against: Any) -> HeadResult:  # noqa:
         grid=head.grid,
         test_accuracy_without_leakage=without,
         test_accuracy_without_leakage_ci=without_ci,
-        **against,
+        verdict=verdict,
     )
 
 
@@ -206,7 +211,7 @@ def _columns(table: metrics.ClassScores | metrics.Reliability) -> dict[str, list
 def _confusion(
     true: NDArray[np.int32], predicted: NDArray[np.intp], k: int
 ) -> list[list[int]] | dict[str, Any]:
-    """Count confusions as `HeadResult.confusion` holds them."""
+    """Count confusions in the form of `HeadResult.confusion`."""
     if k <= DENSE_CLASSES:
         dense: list[list[int]] = metrics.confusion(true, predicted, k).tolist()
         return dense

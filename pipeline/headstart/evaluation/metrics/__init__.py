@@ -1,8 +1,8 @@
-"""Scores of a classifier and how far they can be trusted: pure functions of arrays.
+"""Scores of a classifier and their uncertainty: pure functions of arrays.
 
 Class labels are integer codes from 0; ``n`` is the number of images and ``k`` the number of
-classes. Every function needs at least one image. `scores` holds the figures, `intervals` what
-another sample of images would do to them.
+classes. Every function needs at least one image. `scores` has the scores, `intervals` their
+bootstrap intervals and paired tests.
 """
 
 from headstart.evaluation.metrics.intervals import (
@@ -18,11 +18,9 @@ from headstart.evaluation.metrics.scores import (
     ECE_BINS,
     ClassScores,
     Reliability,
-    balanced_accuracy,
     class_scores,
     confusion,
     expected_calibration_error,
-    macro_f1,
     reliability,
     roc_auc,
 )
@@ -36,14 +34,12 @@ __all__ = [
     "Interval",
     "Reliability",
     "accuracy",
-    "balanced_accuracy",
     "bootstrap_interval",
     "class_scores",
     "confusion",
     "expected_calibration_error",
     "log_loss",
     "log_losses",
-    "macro_f1",
     "mcnemar",
     "paired_bootstrap",
     "reliability",

@@ -1,10 +1,10 @@
-"""What another sample of test images would do to the scores: bootstrap and paired tests.
+"""Uncertainty from the choice of test images: bootstrap intervals and paired tests.
 
 The bootstrap draws n test images with replacement, again and again, and scores each draw (Efron and
 Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13). A draw is a vector of weights:
 how often each image is in it. The same seed gives the same draws to every classifier, so that
-differences between two of them are paired. Where images come in groups that belong together,
-whole groups are drawn, because a group's images are not independent and would feign certainty
+differences between two of them are paired. Whole groups are drawn, because a group's images are
+not independent and would narrow the intervals
 (Davison and Hinkley, *Bootstrap Methods and their Application*, 1997, section 3.8).
 """
 
@@ -20,7 +20,7 @@ from headstart.heads.scoring import log_losses
 
 RESAMPLES = 2000
 LEVEL = 0.95
-BLOCK_CELLS = 4_000_000  # weights held at once; bounds memory
+BLOCK_CELLS = 4_000_000  # weights in memory at once
 
 Interval = tuple[float, float]
 Groups = NDArray[np.integer] | None
@@ -38,15 +38,15 @@ def bootstrap_interval(
     """Return the percentile bootstrap interval of an accuracy.
 
     Args:
-        correct: ``(n,)`` whether each image was classified right.
+        correct: ``(n,)`` whether each image was classified correctly.
         seed: of the resampling.
-        resamples: how many.
+        resamples: their number.
         level: the share of resamples inside the interval.
-        groups: ``(n,)`` numbers, the same for images that belong together; None for none.
+        groups: ``(n,)`` the group of each image; None if each image is a group of its own.
 
     Returns:
-        The interval's two ends, 0 to 1. Where all images are right, or all wrong, it has no width:
-        resampling cannot know of a case that never occurred.
+        The interval's two ends, 0 to 1. It has no width where all images are right, or all wrong:
+        resampling cannot produce a case that never occurred.
     """
     return _percentiles(_means(correct, seed, resamples, groups), level)
 
@@ -64,14 +64,6 @@ def paired_bootstrap(
     Both classifiers are resampled together, so what makes an image hard for both cancels. Source:
     Koehn, *Statistical Significance Tests for Machine Translation Evaluation*, 2004.
 
-    Args:
-        correct_a: ``(n,)`` whether A classified each image right.
-        correct_b: ``(n,)`` the same for B.
-        seed: of the resampling.
-        resamples: how many.
-        level: the share of resamples inside the interval.
-        groups: as in `bootstrap_interval`.
-
     Returns:
         The interval's two ends, -1 to 1; A is better where both are above 0.
     """
@@ -86,10 +78,6 @@ def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> float
     test. Source: McNemar, *Note on the Sampling Error of the Difference Between Correlated
     Proportions*, 1947; exact as in Dietterich, *Approximate Statistical Tests for Comparing
     Supervised Classification Learning Algorithms*, 1998. It takes the images as independent.
-
-    Args:
-        correct_a: ``(n,)`` whether A classified each image right.
-        correct_b: ``(n,)`` the same for B.
     """
     from scipy.special import bdtr
 
@@ -109,19 +97,11 @@ def score_intervals(
 ) -> dict[str, Interval | None]:
     """Return the percentile bootstrap interval of every score, from the same draws.
 
-    Args:
-        true: ``(n,)`` codes.
-        probabilities: ``(n, k)``, each row a distribution; the prediction is its argmax.
-        seed: of the resampling.
-        resamples: how many.
-        level: the share of resamples inside the interval.
-        groups: as in `bootstrap_interval`.
-
     Returns:
         By name: ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``roc_auc`` and
         ``ece``. A class without images in a draw does not count in it. The area under the curve is
-        drawn to first order in the weights, by the slopes of `scores.roc_auc`, and is None where
-        there is no curve.
+        resampled to first order in the weights, by the slopes of `scores.roc_auc`, and is None
+        where there is no curve.
     """
     resampled = _Resampled(true, probabilities)
     blocks = [resampled.scores(w) for w in _weights(len(true), seed, resamples, groups)]
@@ -133,12 +113,7 @@ def score_intervals(
 
 
 class _Resampled:
-    """The scores of weighted test images.
-
-    Args:
-        true: ``(n,)`` codes.
-        probabilities: ``(n, k)``.
-    """
+    """The scores of weighted test images."""
 
     def __init__(self, true: NDArray[np.integer], probabilities: NDArray[np.floating]) -> None:
         predicted = probabilities.argmax(axis=1)
@@ -177,14 +152,7 @@ class _Resampled:
 
 
 class _Sums:
-    """Sums the columns of a matrix by code.
-
-    Args:
-        codes: ``(n,)`` the code of each column.
-
-    Attributes:
-        codes: ``(m,)`` the codes that occur, ascending.
-    """
+    """Sums the columns of a matrix by code; ``codes`` has those that occur, ascending."""
 
     def __init__(self, codes: NDArray[np.integer]) -> None:
         self._order = np.argsort(codes, kind="stable")

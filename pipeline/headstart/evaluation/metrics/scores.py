@@ -1,4 +1,4 @@
-"""What one set of test images says about a classifier."""
+"""Scores of a classifier on one set of test images."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ Floats = NDArray[np.float64]
 
 
 class ClassScores(NamedTuple):
-    """How each class fares: four arrays ``(k,)``; a ratio with nothing below it is NaN.
-
-    Attributes:
-        precision: the share of the images taken for the class that are of it.
-        recall: the share of the images of the class that are taken for it.
-        f1: the harmonic mean of the two (van Rijsbergen, *Information Retrieval*, 1979), here as
-            ``2 hits / (true + predicted)``.
-        support: number of images of the class.
-    """
+    """Scores of each class, four arrays ``(k,)``; a ratio that divides by zero is NaN."""
 
     precision: Floats
     recall: Floats
     f1: Floats
     support: NDArray[np.int64]
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes that have images.
+
+        Source: Brodersen et al., *The Balanced Accuracy and Its Posterior Distribution*, 2010.
+        """
+        return float(self.recall[self.support > 0].mean())
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean F1 of the classes that occur among the true or the predicted labels."""
+        last = np.flatnonzero(~np.isnan(self.f1))[-1]
+        return float(np.nanmean(self.f1[: last + 1]))
 
 
 class Reliability(NamedTuple):
@@ -36,7 +42,7 @@ class Reliability(NamedTuple):
     Attributes:
         images: number of images whose highest probability lies in the bin.
         confidence: their mean highest probability; NaN in an empty bin.
-        accuracy: the share of them that is right; NaN in an empty bin.
+        accuracy: the share of them that is classified correctly; NaN in an empty bin.
     """
 
     images: NDArray[np.int64]
@@ -44,65 +50,23 @@ class Reliability(NamedTuple):
     accuracy: Floats
 
 
-def balanced_accuracy(true: Codes, predicted: Codes) -> float:
-    """Return the unweighted mean of the recalls of the classes that occur, 0 to 1.
-
-    Source: Brodersen et al., *The Balanced Accuracy and Its Posterior Distribution*, 2010.
-
-    Args:
-        true: ``(n,)`` codes.
-        predicted: ``(n,)`` codes.
-    """
-    support = np.bincount(true)
-    hits = np.bincount(true[true == predicted], minlength=len(support))
-    present = support > 0
-    return float(np.mean(hits[present] / support[present]))
-
-
-def confusion(true: Codes, predicted: Codes, n_classes: int) -> NDArray[np.int64]:
-    """Count how often each class is taken for each other one.
-
-    Args:
-        true: ``(n,)`` codes below ``n_classes``.
-        predicted: ``(n,)`` codes below ``n_classes``.
-        n_classes: ``k``.
-
-    Returns:
-        ``(k, k)`` counts, rows true, columns predicted.
-    """
-    cells = true.astype(np.int64) * n_classes + predicted
-    counts = np.bincount(cells, minlength=n_classes * n_classes)
-    return counts.reshape(n_classes, n_classes).astype(np.int64)
-
-
 def class_scores(true: Codes, predicted: Codes, n_classes: int) -> ClassScores:
-    """Return precision, recall, F1 and support of every class.
+    """Return precision, recall, F1 and support of every class."""
+    from sklearn.metrics import precision_recall_fscore_support
 
-    Args:
-        true: ``(n,)`` codes below ``n_classes``.
-        predicted: ``(n,)`` codes below ``n_classes``.
-        n_classes: ``k``.
-    """
-    hits = np.bincount(true[true == predicted], minlength=n_classes)
-    support = np.bincount(true, minlength=n_classes)
-    answers = np.bincount(predicted, minlength=n_classes)
     return ClassScores(
-        _ratio(hits, answers), _ratio(hits, support), _ratio(2 * hits, support + answers), support
+        *precision_recall_fscore_support(
+            true, predicted, labels=np.arange(n_classes), zero_division=np.nan
+        )
     )
 
 
-def macro_f1(true: Codes, predicted: Codes) -> float:
-    """Return the unweighted mean of the classes' F1 scores, 0 to 1.
+def confusion(true: Codes, predicted: Codes, n_classes: int) -> NDArray[np.int64]:
+    """Return ``(k, k)`` counts, rows true, columns predicted."""
+    from sklearn.metrics import confusion_matrix
 
-    A class counts if it occurs among the true or the predicted labels; a rare one counts as much
-    as a common one.
-
-    Args:
-        true: ``(n,)`` codes.
-        predicted: ``(n,)`` codes.
-    """
-    k = int(max(true.max(), predicted.max())) + 1
-    return float(np.nanmean(class_scores(true, predicted, k).f1))
+    counts: NDArray[np.int64] = confusion_matrix(true, predicted, labels=np.arange(n_classes))
+    return counts
 
 
 def roc_auc(true: Codes, probabilities: NDArray[np.floating]) -> tuple[float | None, Floats]:
@@ -111,15 +75,11 @@ def roc_auc(true: Codes, probabilities: NDArray[np.floating]) -> tuple[float | N
     The area of one class is the chance that a random image of it gets a higher probability for it
     than a random other image, ties counting half (Hanley and McNeil, *The Meaning and Use of the
     Area under a ROC Curve*, 1982). The mean is unweighted, over the classes that have images here
-    and are not alone.
-
-    Args:
-        true: ``(n,)`` codes.
-        probabilities: ``(n, k)``.
+    but not all of them.
 
     Returns:
-        The mean area, 0 to 1, or None if all images are of one class; and ``(n,)`` what it gains,
-        to first order, when an image gets one more unit of weight, by the placement values of
+        The mean area, 0 to 1, or None if all images are of one class; and ``(n,)`` the slopes, its
+        first-order gain when an image gets one more unit of weight, by the placement values of
         DeLong, DeLong and Clarke-Pearson, *Comparing the Areas under Two or More Correlated
         Receiver Operating Characteristic Curves*, 1988.
     """
@@ -143,19 +103,19 @@ def roc_auc(true: Codes, probabilities: NDArray[np.floating]) -> tuple[float | N
 def reliability(
     correct: NDArray[np.bool_], confidence: NDArray[np.floating], bins: int = ECE_BINS
 ) -> Reliability:
-    """Set accuracy against confidence, bin by bin.
+    """Compare accuracy with confidence in bins ``(0, 1/bins]`` and so on.
 
     Args:
-        correct: ``(n,)`` whether each image is classified right.
+        correct: ``(n,)`` whether each image is classified correctly.
         confidence: ``(n,)`` its highest probability.
-        bins: how many; the bins are open on the left, ``(0, 1/bins]`` and so on.
+        bins: their number.
     """
-    at = confidence_bins(confidence, bins)
-    count = np.bincount(at, minlength=bins)
+    bin_of = confidence_bins(confidence, bins)
+    count = np.bincount(bin_of, minlength=bins)
     return Reliability(
         count,
-        _ratio(np.bincount(at, confidence, minlength=bins), count),
-        _ratio(np.bincount(at, correct, minlength=bins), count),
+        _ratio(np.bincount(bin_of, confidence, minlength=bins), count),
+        _ratio(np.bincount(bin_of, correct, minlength=bins), count),
     )
 
 
@@ -166,26 +126,21 @@ def expected_calibration_error(
 
     Bins count by the images in them. Source: Naeini, Cooper and Hauskrecht, *Obtaining Well
     Calibrated Probabilities Using Bayesian Binning*, 2015; with 15 bins as in Guo et al., *On
-    Calibration of Modern Neural Networks*, 2017. A small test makes it larger than it is: within a
-    bin, chance alone keeps accuracy away from confidence.
-
-    Args:
-        correct: ``(n,)`` whether each image is classified right.
-        confidence: ``(n,)`` its highest probability.
-        bins: how many.
+    Calibration of Modern Neural Networks*, 2017. A small test set inflates it: within a bin,
+    chance alone keeps accuracy away from confidence.
     """
     surplus = np.bincount(confidence_bins(confidence, bins), confidence - correct)
     return float(np.abs(surplus).sum() / len(correct))
 
 
 def confidence_bins(confidence: NDArray[np.floating], bins: int = ECE_BINS) -> NDArray[np.intp]:
-    """Return the number of the bin that each confidence lies in, ``(n,)``, from 0."""
-    at: NDArray[np.intp] = np.clip(np.ceil(confidence * bins).astype(np.intp) - 1, 0, bins - 1)
-    return at
+    """Return the bin of each confidence, ``(n,)``, from 0."""
+    numbers: NDArray[np.intp] = np.ceil(confidence * bins).astype(np.intp) - 1
+    return numbers.clip(0, bins - 1)
 
 
 def _placements(values: NDArray[np.floating], others: NDArray[np.floating]) -> Floats:
-    """Return for each value the share of the others below it, equal ones counting half."""
+    """Return for each value the share of the others below it, ties counting half."""
     order = np.sort(others)
     left, right = (np.searchsorted(order, values, side) for side in ("left", "right"))
     placements: Floats = (left + right) / (2 * len(others))

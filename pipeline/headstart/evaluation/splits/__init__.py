@@ -1,7 +1,7 @@
-"""Which images are trained on, which are tested on, and what a reader must be told about it.
+"""The division of images into training, validation and test, and warnings about it.
 
-`rules` says how it is wanted, `division` divides the images by it, `classes` holds what small
-classes allow, `remarks` what must be said about the data, and `description` what the results say.
+`config` has the user's rules, `split` divides by them, `small_classes` checks the classes,
+`warnings` the data, and `description` writes the results' account of it.
 """
 
 from headstart.evaluation.splits.config import Rules

@@ -1,4 +1,4 @@
-"""How the user wants images to be divided and heads to be tuned."""
+"""The user's rules for dividing images and tuning heads."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ CROSS_VALIDATION, PREDEFINED = VALIDATION
 REDUCE, ERROR, DROP = SMALL_CLASSES
 
 TINY = 200  # training images; below, one division into folds decides too much
-WANTED_ANSWERS = 1000  # out-of-fold answers that repeats should bring
+MIN_ANSWERS = 1000  # out-of-fold answers that repeats should add up to
 MAX_REPEATS = 10
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What decides who trains and who tests.
+    """How images are divided and heads are tuned.
 
     Attributes:
         folds: number of folds of the cross-validation, at least 2.
@@ -45,26 +45,26 @@ class Rules:
             InputError: a value is out of range, or two of them contradict each other.
         """
         if self.folds < 2:
-            raise InputError(f"cross-validation with {self.folds} folds is none; use 2 or more")
+            raise InputError(f"folds must be at least 2, not {self.folds}")
         if not 0 <= self.seed <= MAX_SEED:
-            raise InputError(f"the seed {self.seed} is not between 0 and {MAX_SEED}")
+            raise InputError(f"the seed must be between 0 and {MAX_SEED}, not {self.seed}")
         if self.repeats is not None and self.repeats < 1:
-            raise InputError(f"cross-validation cannot be done {self.repeats} times; use 1 or more")
+            raise InputError(f"repeats must be at least 1, not {self.repeats}")
         _check_choice("validation", self.validation, VALIDATION)
         _check_choice("small classes", self.small_classes, SMALL_CLASSES)
         if self.repeats is not None and self.validation == PREDEFINED:
             raise InputError(
-                "a predefined validation split cannot be repeated; leave out either --repeats or"
+                "a predefined validation split cannot be repeated; remove either --repeats or"
                 " --validation predefined"
             )
 
     def repeats_for(self, n_train: int) -> int:
         """Return how often the cross-validation is done on so many training images.
 
-        If it was not said: once from 200 training images on. With fewer, the luck of one division
-        into folds may decide between heads, so it is repeated until there are 1,000 out-of-fold
-        answers, 10 times at most. Source: Kim, *Estimating Classification Error Rate: Repeated
-        Cross-Validation, Repeated Hold-Out and Bootstrap*, 2009.
+        Unless the user says: once from 200 training images on. With fewer, the luck of one
+        division into folds may decide between heads, so it is repeated until there are 1,000
+        out-of-fold answers, 10 times at most. Source: Kim, *Estimating Classification Error
+        Rate: Repeated Cross-Validation, Repeated Hold-Out and Bootstrap*, 2009.
 
         >>> [Rules().repeats_for(n) for n in (20, 150, 199, 200)]
         [10, 7, 6, 1]
@@ -73,7 +73,7 @@ class Rules:
             return 1
         if self.repeats is not None:
             return self.repeats
-        return 1 if n_train >= TINY else min(MAX_REPEATS, math.ceil(WANTED_ANSWERS / n_train))
+        return 1 if n_train >= TINY else min(MAX_REPEATS, math.ceil(MIN_ANSWERS / n_train))
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

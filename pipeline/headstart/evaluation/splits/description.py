@@ -1,4 +1,4 @@
-"""What the results say about the data and the protocol."""
+"""The ``dataset`` and ``protocol`` of ``results.json``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dic
     else:
         how = (
             f"No split is named test, so {100 * HELD_OUT_SHARE:.0f} % of each class was held out,"
-            f" drawn with seed {rules.seed}, images that belong together on one side:"
+            f" drawn with seed {rules.seed}, with groups kept on one side:"
             f" {count(n_test, 'image')}"
         )
     used = np.concatenate([protocol.train, protocol.test])
@@ -58,7 +58,7 @@ def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dic
         "n_leaked": int(protocol.leaked.sum()),
         "scoring": "accuracy",
         "interval": f"{100 * metrics.LEVEL:.0f} % bootstrap, {metrics.RESAMPLES} resamples",
-        "test_split": f"{how}, scored once for each head after every choice was made.",
+        "test_split": f"{how}, scored once per head after all choices were made.",
     }
 
 
@@ -73,9 +73,10 @@ def _tuning(data: FeatureSet, protocol: Protocol) -> str:
     splits = sorted({data.split[row] for row in protocol.train} - {""})
     origin = f" (splits {', '.join(splits)})" if len(splits) > 1 else ""
     apart = groups.sizes(protocol.group[protocol.train]).max() == 1
-    together = "" if apart else ", images that belong together in one fold,"
-    again = "" if protocol.repeats == 1 else f", repeated {protocol.repeats} times,"
+    together = "" if apart else ", groups kept in one fold"
+    again = "" if protocol.repeats == 1 else f", repeated {protocol.repeats} times"
+    details = f"{again}{together}," if again or together else ""
     return (
-        f"{protocol.folds}-fold stratified cross-validation{again}{together} on {n_train:,}"
+        f"{protocol.folds}-fold stratified cross-validation{details} on {n_train:,}"
         f" training images{origin}"
     )

@@ -1,4 +1,4 @@
-"""What the classes allow: every fold must have images of each class to fit on and to hold out."""
+"""Small classes: every fold needs images of each class to fit on and to hold out."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from headstart.evaluation.splits.wording import class_names, count
 
 
 class Allowed(NamedTuple):
-    """What is left to work with.
+    """The rows and folds that the classes allow.
 
     Attributes:
-        train: training rows without those of classes that were dropped.
-        test: test rows, the same.
+        train: training rows without those of dropped classes.
+        test: test rows without those of dropped classes.
         folds: the number of folds that the smallest class allows.
-        warnings: what a reader must know about classes.
+        warnings: about classes.
     """
 
     train: NDArray[np.intp]
@@ -37,16 +37,7 @@ def check_classes(
     group: Partition,
     rules: Rules,
 ) -> Allowed:
-    """Apply the rule for small classes.
-
-    Images that belong together are in one fold, so a class counts by its groups.
-
-    Args:
-        data: the features.
-        train: training rows.
-        test: test rows.
-        group: ``(n,)`` which rows of ``data`` belong together.
-        rules: the wanted folds, and what becomes of a class that has not enough images.
+    """Apply the rule for small classes; a group is in one fold, so a class counts by its groups.
 
     Raises:
         InputError: fewer than two classes can be trained on, or a class is too small and the rule
@@ -77,42 +68,42 @@ def check_classes(
 def _too_small(
     data: FeatureSet, train: NDArray[np.intp], group: Partition, folds: int
 ) -> NDArray[np.bool_]:
-    """Say which classes have training images, but too few for the folds, ``(k,)``."""
-    units = units_of(data, train, group)
-    return (units > 0) & (units < folds)
+    """Return which classes have training images, but too few for the folds, ``(k,)``."""
+    counts = groups_by_class(data, train, group)
+    return (counts > 0) & (counts < folds)
 
 
-def units_of(data: FeatureSet, rows: NDArray[np.intp], group: Partition) -> NDArray[np.intp]:
-    """Count the groups of images of each class, ``(k,)``."""
+def groups_by_class(data: FeatureSet, rows: NDArray[np.intp], group: Partition) -> NDArray[np.intp]:
+    """Count the groups of each class, ``(k,)``."""
     pairs = np.unique(np.column_stack([data.label[rows], group[rows]]), axis=0)
-    units: NDArray[np.intp] = np.bincount(pairs[:, 0], minlength=len(data.classes))
-    return units
+    counts: NDArray[np.intp] = np.bincount(pairs[:, 0], minlength=len(data.classes))
+    return counts
 
 
 def _check_each_class(
     data: FeatureSet, train: NDArray[np.intp], group: Partition, rules: Rules
 ) -> None:
     images = np.bincount(data.label[train], minlength=len(data.classes))
-    known = np.flatnonzero(images)
-    if len(known) == 1:
+    present = np.flatnonzero(images)
+    if len(present) == 1:
         raise InputError(
-            f"all training images are of the class {class_names(data, known)}; a classifier needs"
-            " two classes or more: add images of another class"
+            f"all training images are of the class {class_names(data, present)}; add images of"
+            " another class"
         )
     single = np.flatnonzero(images == 1)
     if len(single):
-        one = len(single) == 1
+        several = len(single) > 1
         raise InputError(
-            f"{class_names(data, single)} {'has' if one else 'have'} 1 training image"
-            f"{'' if one else ' each'}; add images or remove the class{'' if one else 'es'}"
-            " (--small-classes drop does)"
+            f"{class_names(data, single)} {'have' if several else 'has'} 1 training image"
+            f"{' each' if several else ''}; add images, or remove the class"
+            f"{'es' if several else ''} with --small-classes drop"
         )
-    together = np.flatnonzero(units_of(data, train, group) == 1)
-    if len(together):
+    grouped = np.flatnonzero(groups_by_class(data, train, group) == 1)
+    if len(grouped):
         raise InputError(
-            f"the training images of {class_names(data, together)} all belong together (copies, or"
-            " one group), so there is nothing to hold out; add images or remove the class"
-            f"{'' if len(together) == 1 else 'es'} (--small-classes drop does)"
+            f"the training images of {class_names(data, grouped)} are all in one group (or"
+            " duplicates), so none can be held out; add images, or remove the class"
+            f"{'' if len(grouped) == 1 else 'es'} with --small-classes drop"
         )
     small = np.flatnonzero(_too_small(data, train, group, rules.folds))
     if rules.small_classes == ERROR and len(small):
@@ -137,28 +128,32 @@ def _about_absent(
     unseen = np.flatnonzero((in_train == 0) & (in_test > 0))
     if len(unseen):
         warnings.append(
-            f"There is no training image of {class_names(data, unseen)}:"
-            f" {count(in_test[unseen].sum(), 'test image')} cannot be classified right."
+            f"{class_names(data, unseen)} {_has(unseen)} no training images:"
+            f" {count(in_test[unseen].sum(), 'test image')} cannot be classified correctly."
         )
     empty = np.setdiff1d(np.flatnonzero((in_train == 0) & (in_test == 0)), dropped)
     if len(empty):
         warnings.append(
-            f"There is no image of {class_names(data, empty)}: no head can answer with it."
+            f"{class_names(data, empty)} {_has(empty)} no images and can never be predicted."
         )
     return warnings
+
+
+def _has(codes: NDArray[np.intp]) -> str:
+    return "has" if len(codes) == 1 else "have"
 
 
 def _folds_allowed(
     data: FeatureSet, train: NDArray[np.intp], group: Partition, folds: int
 ) -> tuple[int, list[str]]:
-    units = units_of(data, train, group)
-    known = np.flatnonzero(units)
-    smallest = known[units[known].argmin()]
-    if units[smallest] >= folds:
+    counts = groups_by_class(data, train, group)
+    present = np.flatnonzero(counts)
+    smallest = present[counts[present].argmin()]
+    if counts[smallest] >= folds:
         return folds, []
-    folds = int(units[smallest])
+    folds = int(counts[smallest])
     images = int(np.sum(data.label[train] == smallest))
-    apart = "" if images == folds else f", of which {folds} do not belong together"
+    apart = "" if images == folds else f" in {folds} groups"
     return folds, [
         f"Cross-validation uses {folds} folds, because {class_names(data, [smallest])} has only"
         f" {images} training images{apart}."

@@ -15,14 +15,14 @@ from headstart.evaluation.groups import Partition
 from headstart.evaluation.splits.config import PREDEFINED, Rules
 from headstart.evaluation.splits.small_classes import check_classes
 from headstart.evaluation.splits.warnings import (
-    about_leaks,
+    about_leakage,
     about_rows,
     about_validation,
     check_features,
 )
 
 HELD_OUT_SHARE = 0.2
-COPIES = "byte-for-byte copies"
+DUPLICATES = "byte-for-byte duplicates"
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Protocol:
             on the others; None where they are chosen by cross-validation.
         folds: number of folds of the cross-validation on ``train``.
         repeats: how often it is done, each time with other folds.
-        group: ``(n,)`` which rows of the feature set belong together; these are in one fold.
-        leaked: ``(n_test,)`` which test images belong together with a training image.
+        group: ``(n,)`` the group of each row of the feature set; a group is in one fold.
+        leaked: ``(n_test,)`` which test images share a group with a training image.
         warnings: plain sentences about the data.
     """
 
@@ -56,38 +56,33 @@ class Protocol:
 def make_protocol(
     data: FeatureSet,
     rules: Rules,
-    related: Mapping[str, Partition] | None = None,
-    alike: Mapping[str, Partition] | None = None,
+    partitions: Mapping[str, Partition] | None = None,
+    leakage: Mapping[str, Partition] | None = None,
 ) -> Protocol:
     """Divide the labelled images into a training pool and a test split, and check both.
 
-    A split named test is taken as it is. Without one, 20 % of each class are held out, with images
-    that belong together kept on one side. Byte-identical images always belong together.
+    A split named test is taken as it is. Without one, 20 % of each class are held out, with groups
+    kept on one side. Byte-identical images are always in one group.
 
     Args:
         data: the features.
-        rules: how it is wanted.
-        related: further partitions ``(n,)`` of all rows into images that belong together, by what
-            a training image is to a test image, in the plural (``near-duplicates``).
-        alike: the same, for what is not kept together: images that it puts together may be divided
-            among folds, but a test image with such a companion in training counts as leaked.
-            Takes the place of what ``related`` says under the same name.
+        rules: how to divide.
+        partitions: further partitions ``(n,)`` of all rows into groups that stay together, by what
+            the images of a group are to each other, in the plural (``near-duplicates``).
+        leakage: partitions whose groups may be divided among folds, but whose test images count
+            as leaked where a training image is in the same group. Each replaces the partition of
+            the same name in ``partitions``.
 
     Raises:
         InputError: there are no labels, no training images, one class only, a class too small for
             the rules, features that are not finite, too few images to hold out a test, or no
-            validation split where one is wanted.
+            validation split where the rules ask for one.
     """
-    labelled = np.flatnonzero(data.label >= 0)
-    if not len(labelled):
-        raise InputError(
-            f"{one_line(data.name)} has no labelled images; put the images of each class into a"
-            " folder named after it, or give the labels in a CSV file"
-        )
+    labelled = _labelled(data)
     about_features = check_features(data)
-    relations = {COPIES: groups.by_content(data.sha256), **(related or {})}
+    relations = {DUPLICATES: groups.by_content(data.sha256), **(partitions or {})}
     group = groups.join(*relations.values())
-    relations |= alike or {}
+    relations |= leakage or {}
     connected = groups.join(*relations.values())
     train, test, predefined = _divide(data, labelled, group, rules.seed)
     train, test, folds, about_classes = check_classes(data, train, test, group, rules)
@@ -110,16 +105,26 @@ def make_protocol(
             *about_rows(data),
             *about_features,
             *about_classes,
-            *about_leaks(train, test, relations),
+            *about_leakage(train, test, relations),
             *([] if validation is None else about_validation(group[train], validation)),
         ],
     )
 
 
+def _labelled(data: FeatureSet) -> NDArray[np.intp]:
+    labelled = np.flatnonzero(data.label >= 0)
+    if not len(labelled):
+        raise InputError(
+            f"{one_line(data.name)} has no labelled images; put the images of each class into a"
+            " folder named after it, or provide the labels in a CSV file"
+        )
+    return labelled
+
+
 def _divide(
     data: FeatureSet, labelled: NDArray[np.intp], group: Partition, seed: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], bool]:
-    """Return the training and the test rows, and whether the data said which are which."""
+    """Return the training rows, the test rows, and whether the data has a split named test."""
     is_test = np.array([split == "test" for split in data.split])[labelled]
     predefined = bool(is_test.any())
     if not predefined:
@@ -159,22 +164,18 @@ def _hold_out(labels: NDArray[np.int32], group: Partition, seed: int) -> NDArray
 
     for label in np.unique(labels):
         own = rng.permutation(np.flatnonzero(labels[first] == label))
-        wanted = max(1, round(HELD_OUT_SHARE * int(sizes[own].sum())))
+        quota = max(1, round(HELD_OUT_SHARE * int(sizes[own].sum())))
         before = len(held_out)
-        for at in own:
-            if sizes[at] <= wanted and hold(int(numbers[at])):
-                wanted -= int(sizes[at])
+        for place in own:
+            if sizes[place] <= quota and hold(int(numbers[place])):
+                quota -= int(sizes[place])
         if len(held_out) == before and len(own):
             hold(int(numbers[own[sizes[own].argmin()]]))
     return np.isin(group, held_out)
 
 
 def _validation(data: FeatureSet, train: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Return which training rows are of the split named validation.
-
-    Raises:
-        InputError: there are none, or what is left cannot be fitted on.
-    """
+    """Return which training rows are of the split named validation."""
     held_out = np.array([data.split[row] == "validation" for row in train])
     if not held_out.any():
         raise InputError(

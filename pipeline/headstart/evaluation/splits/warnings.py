@@ -1,4 +1,4 @@
-"""Plain sentences about the data that a reader of the results must see."""
+"""Warnings about the data that a reader of the results must see."""
 
 from __future__ import annotations
 
@@ -12,27 +12,24 @@ from headstart.core.records import FeatureSet
 from headstart.evaluation.groups import Partition
 from headstart.evaluation.splits.wording import count
 
-BLOCK = 4096  # rows that are looked at together
+BLOCK = 4096  # rows that are checked at once
 
 
 def check_features(data: FeatureSet) -> list[str]:
-    """Look at the features of all labelled images.
-
-    Returns:
-        A warning if they say nothing.
+    """Check the features of all labelled images; a warning if they are all the same.
 
     Raises:
-        InputError: those of some image are NaN, infinite or too large; the message names it.
+        InputError: features are NaN, infinite or too large; the message names an image.
     """
     labelled = np.flatnonzero(data.label >= 0)
     bad: list[int] = []
     low, high = np.full((2, data.features.shape[1]), [[np.inf], [-np.inf]])
     for start in range(0, len(labelled), BLOCK):
-        at = labelled[start : start + BLOCK]
-        rows = data.features[at]
+        block = labelled[start : start + BLOCK]
+        rows = data.features[block]
         squared = _squared_norms(rows)
         finite = np.isfinite(squared)
-        bad += at[~finite].tolist()
+        bad += block[~finite].tolist()
         norms = np.sqrt(squared)[:, None]
         directions = np.divide(
             rows, norms, out=np.zeros_like(rows), where=finite[:, None] & (norms > 0)
@@ -42,22 +39,18 @@ def check_features(data: FeatureSet) -> list[str]:
             np.maximum(high, directions.max(axis=0)),
         )
     if bad:
-        others = f" and so have {len(bad) - 1:,} more images" if len(bad) > 1 else ""
+        others = f", and so have {len(bad) - 1:,} more images" if len(bad) > 1 else ""
         raise InputError(
             f"{one_line(data.path[bad[0]])} has features that are NaN, infinite or too large"
-            f"{others};"
-            " extract the features again"
+            f"{others}; extract the features again"
         )
     if (high - low).max() >= 1e-6:
         return []
-    return [
-        "All images have the same features once they are normalised, so no head can do better"
-        " than chance."
-    ]
+    return ["All images have the same normalised features, so no head can do better than chance."]
 
 
 def about_rows(data: FeatureSet) -> list[str]:
-    """Return warnings about images that take no part."""
+    """Return warnings about images that are left out."""
     warnings = []
     if missing := int(np.sum(data.label < 0)):
         warnings.append(f"Left out, because they have no label: {count(missing, 'image')}.")
@@ -70,41 +63,42 @@ def about_rows(data: FeatureSet) -> list[str]:
     return warnings
 
 
-def about_leaks(
-    train: NDArray[np.intp], test: NDArray[np.intp], related: Mapping[str, Partition]
+def about_leakage(
+    train: NDArray[np.intp], test: NDArray[np.intp], partitions: Mapping[str, Partition]
 ) -> list[str]:
-    """Return a warning for each kind of relation that leads from training to test images.
+    """Return a warning for each partition that connects training and test images.
 
-    A test image counts for the first kind that applies to it.
+    A test image counts for the first partition that connects it.
     """
     warnings = []
-    told = np.zeros(len(test), bool)
-    for kind, partition in related.items():
-        leaks = np.isin(partition[test], partition[train]) & ~told
-        told |= leaks
-        leaked = int(leaks.sum())
-        if leaked:
+    counted = np.zeros(len(test), bool)
+    for kind, partition in partitions.items():
+        leaked = np.isin(partition[test], partition[train]) & ~counted
+        counted |= leaked
+        number = int(leaked.sum())
+        if number:
             warnings.append(
-                f"The training images hold {kind} of {count(leaked, 'test image')} (of"
-                f" {len(test):,}): the test accuracy is too high by what they add. It is given"
-                " without them too."
+                f"Leakage: {count(number, 'test image')} (of {len(test):,})"
+                f" {'has' if number == 1 else 'have'} {kind} among the training images, which"
+                " inflates the test accuracy. The accuracy without them is reported too."
             )
     return warnings
 
 
 def about_validation(group: Partition, held_out: NDArray[np.bool_]) -> list[str]:
-    """Return a warning if heads are chosen on images that they have as good as seen.
+    """Return a warning if the validation split leaks.
 
     Args:
-        group: ``(n_train,)`` which training images belong together.
+        group: ``(n_train,)`` of the training images.
         held_out: ``(n_train,)`` which of them are the validation split.
     """
-    known = int(np.isin(group[held_out], group[~held_out]).sum())
-    if not known:
+    leaked = int(np.isin(group[held_out], group[~held_out]).sum())
+    if not leaked:
         return []
     return [
-        f"{count(known, 'validation image')} (of {int(held_out.sum()):,}) belong together with"
-        " images that heads are fitted on: the choice leans towards heads that remember."
+        f"Leakage: {count(leaked, 'validation image')} (of {int(held_out.sum()):,})"
+        f" {'shares' if leaked == 1 else 'share'} a group with images that heads are fitted on, so"
+        " the selection is biased towards heads that memorise."
     ]
 
 

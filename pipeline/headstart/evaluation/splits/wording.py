@@ -1,4 +1,4 @@
-"""How counts and names of classes read in warnings and errors."""
+"""Counts and names of classes in warnings and errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from headstart.core.errors import one_line
 from headstart.core.records import FeatureSet
 
-NAMED = 3  # classes named one by one; of more, the number is told
+NAMED = 3  # classes that a message names; the others are counted
 
 
 def class_names(data: FeatureSet, codes: Sequence[int] | NDArray[np.intp]) -> str:

@@ -6,9 +6,9 @@ which is why an interrupted run ends in the same rows as an undisturbed one. On 
 threads decode as many images as one inference takes there and hand them over together: while one
 batch is computed, the others decode the next.
 
-A store is one file (`filling`), or a folder of them (`sharded`): then the listing is divided
-(`plan`) and workers, threads here or processes on a cluster, fill one file each (`shard`), in the
-same way.
+A store is one file (`single_file`), or a folder of them (`shard_driver`): then the listing is
+divided (`partition`) and workers, threads here or processes on a cluster, fill one file each in the
+same way (`shard_worker`).
 """
 
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding

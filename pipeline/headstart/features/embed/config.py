@@ -1,4 +1,4 @@
-"""What a run of embedding is asked for, what it did, and how it tells."""
+"""The settings of an embedding run, its summary, and its hooks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ class Sharding:
     """How the work of a store that is a folder is divided, and who does it.
 
     Attributes:
-        engine: one of `ENGINES`.
         address: of a Ray cluster, see `headstart.core.parallel.ray_engine.RayEngine`.
-        shard_size: images a shard has about; None keeps what the store has, or fits the listing.
+        shard_size: approximate images a shard; None keeps the store's, or fits the listing.
         threads: threads in one worker, which all decode for one session; None is one, or with
             GPUs four.
-        gpus: GPUs a worker of Ray occupies; a part of one lets several share it.
+        gpus: GPUs that a worker of Ray occupies; a fraction lets several share one.
     """
 
     engine: str = "threads"
@@ -36,8 +35,8 @@ class EmbedConfig:
     """How to embed.
 
     Attributes:
-        backbone: which network, with which weights, cut where; see `core.records.Choice`. A
-            mere name, or the path of an exported ONNX file, will do.
+        backbone: network, weights and layer, see `core.records.Choice`; or only a name, or the
+            path of an exported ONNX file.
         workers: threads, or workers of the engine; None means one per core.
         on_error: ``skip`` turns a bad image into a failure row, ``fail`` ends the run.
         device: one of `headstart.backbones.inference.runner.DEVICES`.
@@ -45,9 +44,9 @@ class EmbedConfig:
         batch: images in one inference; None takes what suits the device, see `Runner`.
         rehash: read files again although their size and modification time are unchanged.
         max_failures: share of failed images above which the run counts as failed, once
-            everything good is saved.
+            the others are saved.
         budget: how far the features of ``int8`` and ``auto`` may be from float32's.
-        sharding: None writes one file; else a folder of them, by the workers that it says.
+        sharding: None writes one file; else a folder of files is written.
     """
 
     backbone: Choice | str
@@ -67,24 +66,22 @@ class EmbedSummary:
     """What a run did.
 
     Attributes:
-        store: the store's path.
-        changed: False if the store already said the same.
+        changed: False if the store was already up to date.
         rows: images in the store.
         embedded: images that went through the network in this run.
-        reused: rows whose features were at hand, from an earlier run or another file's bytes.
+        reused: rows whose features existed, from an earlier run or another file of the same bytes.
         failures: failed images by reason.
         failed: ``(path, reason)`` of each.
         seconds: wall time of reading, decoding, inference and writing.
-        shares: what part of the workers' time went into ``read`` (and hashing), ``decode`` (and
+        shares: fractions of the workers' time spent on ``read`` (and hashing), ``decode`` (and
             resizing), ``infer`` and ``write`` (to the journal); empty if nothing was embedded.
         provider: the onnxruntime provider that ran.
         device: the processor's name.
         batch: images in one inference.
-        workers: threads used.
         source: the listing in one line.
-        precision: what was measured where ``int8`` or ``auto`` was asked for; empty otherwise.
+        precision: the measurements behind ``int8`` or ``auto``; empty for others.
         shards: files of a store that is a folder; 0 if it is one file.
-        lost: workers that died on the way.
+        lost: workers that died during the run.
     """
 
     store: Path
@@ -116,23 +113,23 @@ class EmbedSummary:
 
     @property
     def limit(self) -> str:
-        """What the run spent most of its workers' time on; empty if nothing was embedded."""
+        """The bottleneck: what took most of the workers' time; empty if nothing was embedded."""
         return limit_of(self.shares)
 
 
 def limit_of(shares: dict[str, float]) -> str:
-    """Return the kind of work that took the largest part; empty if there is none."""
+    """Return the kind of work with the largest share; empty if there is none."""
     return max(shares, key=lambda part: shares[part]) if shares else ""
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """How a stage tells what it does; the default says nothing.
+    """How a stage reports; the default reports nothing.
 
     Attributes:
         notice: receives one line at a time.
-        progress: receives (images done, images in all).
+        progress: receives the number of finished images and of all images.
     """
 
     notice: Callable[[str], None] = field(default=lambda line: None)
-    progress: Callable[[int, int], None] = field(default=lambda done, total: None)
+    progress: Callable[[int, int], None] = field(default=lambda finished, total: None)

@@ -1,7 +1,7 @@
 """What became of every image of a listing, in some 60 bytes each, and the store's rows of it.
 
-A run over a million images must not hold a million tuples: the facts lie in one array, and rows
-are made from it and from the listing when they are written.
+A run over a million images must not keep a million tuples: the facts are in one array, and rows
+are created from it and from the listing when they are written.
 """
 
 from __future__ import annotations
@@ -30,11 +30,7 @@ _UNREAD = bytes(HASH_BYTES)
 
 
 class Outcomes:
-    """One outcome for each image of a listing, by its number there.
-
-    Args:
-        listing: the images.
-    """
+    """One outcome for each image of a listing, by its number there."""
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
@@ -44,15 +40,7 @@ class Outcomes:
     def put(
         self, number: int, sha256: bytes, state: FileState, embedded: bool, error: str = ""
     ) -> None:
-        """Note what became of an image.
-
-        Args:
-            number: its place in the listing.
-            sha256: hash of its file's bytes; empty if it could not be read.
-            state: its file's.
-            embedded: whether it went through the network in this run.
-            error: why it could not be used; empty if it could.
-        """
+        """Note what became of the image of a number, as in `worker.Outcome`."""
         reason = self._reasons.setdefault(error, len(self._reasons))
         content = np.frombuffer(sha256 or _UNREAD, np.uint8)
         self._facts[number] = (content, tuple(state), reason, True, embedded)
@@ -67,7 +55,7 @@ class Outcomes:
         return int(np.count_nonzero(self._facts["embedded"] & (self._facts["error"] == 0)))
 
     def split(self) -> tuple[Sequence[Row], list[Failure]]:
-        """Return the rows, made as they are asked for, and the failures, in listing order.
+        """Return the rows, created on demand, and the failures, in listing order.
 
         Images that share the bytes of one that failed have failed as well.
         """
@@ -94,25 +82,23 @@ class Outcomes:
 
 
 class _Rows(Sequence[Row]):
-    """Rows that are made when somebody asks for them."""
-
     def __init__(
         self, listing: Listing, facts: NDArray[np.void], numbers: NDArray[np.intp]
     ) -> None:
         self._listing, self._facts, self._numbers = listing, facts, numbers
-        self._code = {name: at for at, name in enumerate(listing.classes)}
+        self._code = {name: code for code, name in enumerate(listing.classes)}
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     @overload
-    def __getitem__(self, at: int) -> Row: ...
+    def __getitem__(self, index: int) -> Row: ...
     @overload
-    def __getitem__(self, at: slice) -> list[Row]: ...
-    def __getitem__(self, at: int | slice) -> Row | list[Row]:
-        if isinstance(at, slice):
-            return [self._row(number) for number in self._numbers[at].tolist()]
-        return self._row(int(self._numbers[at]))
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self._row(number) for number in self._numbers[index].tolist()]
+        return self._row(int(self._numbers[index]))
 
     def _row(self, number: int) -> Row:
         ref, fact = self._listing.images[number], self._facts[number]

@@ -1,4 +1,4 @@
-"""Dividing a listing into shards: runs of images that follow one another.
+"""Dividing a listing into shards: runs of consecutive images.
 
 Where one ends is decided by the paths around it and not by counting, as rsync and backup programs
 divide files (content-defined chunking; Muthitacharoen et al., A Low-bandwidth Network File System,
@@ -21,13 +21,7 @@ _DIGEST = 8
 
 @dataclass(frozen=True)
 class Part:
-    """Some images of a listing that follow one another.
-
-    Attributes:
-        key: its name, which stays the same while its first image does.
-        start: the number of its first image.
-        stop: the number behind its last.
-    """
+    """Consecutive images of a listing; ``key`` stays the same while the first image does."""
 
     key: str
     start: int
@@ -39,7 +33,7 @@ class Part:
 
 
 def shard_size(images: int, workers: int) -> int:
-    """Return how many images a shard should have about.
+    """Return how many images a shard should have, approximately.
 
     >>> shard_size(10_000_000, 100), shard_size(3781, 2), shard_size(90, 2)
     (4096, 256, 256)

@@ -1,9 +1,9 @@
-"""A store that is a folder: who does what is decided here, what is done in `shard`.
+"""A store that is a folder: this side distributes the work that `shard_worker` does.
 
 The plan is written first, each worker leaves a finished file, and the manifest that makes the files
-one store comes last, in one rename. Until then a folder holds the store that it held before. So a
-run that ends anywhere is continued by the same command: finished shards are recognised, unfinished
-ones go on from their journals.
+one store comes last, in one rename. Until then the folder has the store that it had before. So the
+same command continues a run that was interrupted anywhere: finished shards are recognised, others
+resume from their journals.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import secrets
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,17 +32,17 @@ from headstart.features.embed.shard_worker import (
     CONTENTS,
     PROBE,
     WORK,
-    Done,
-    Start,
+    ShardResult,
     Task,
+    WorkerSetup,
     threads_of,
 )
-from headstart.features.embed.single_file import Facts, software
+from headstart.features.embed.single_file import Provenance, no_usable_images, software
 from headstart.features.store import Manifest, Shard, manifest, recorded_hash, write_contents
 from headstart.features.store.columns import stored_name
 from headstart.features.store.lock import WriterLock, sweep
 
-_LAG = 60.0  # seconds until a file that another machine has written must be seen here
+_LAG = 60.0  # seconds in which a file written by another machine must become visible here
 _SAMPLES = 8  # images that a worker must be able to see
 
 
@@ -50,7 +50,7 @@ def embed_sharded(
     data: str,
     listing: Listing,
     model: Path,
-    facts: Facts,
+    provenance: Provenance,
     out: Path,
     config: EmbedConfig,
     hooks: Hooks,
@@ -59,76 +59,84 @@ def embed_sharded(
 
     Args:
         data: the source, to be listed again at the end.
-        listing: what it held when the run began.
+        listing: its images when the run began.
         model: the backbone's file.
-        facts: what the store says of it.
+        provenance: where the network comes from.
         out: the folder.
-        config: see `EmbedConfig`; ``sharding`` is there.
-        hooks: where to report.
+        config: with ``sharding``.
+        hooks: receive notices and progress.
 
     Raises:
-        HeadstartError: as `features.embed.embed` says; the engine is not there, its workers see
-            other files or run other code, or die again and again. What was finished is kept.
+        HeadstartError: as `features.embed.embed` says; or the engine is not available, its workers
+            see other files or run other code, or die again and again. Finished work is kept.
     """
-    described = read_metadata(model)
-    extraction = Extraction(read_backbone(described, model))
+    metadata = read_metadata(model)
+    extraction = Extraction(read_backbone(metadata, model))
     with _writing(out), _engine(config, hooks) as engine:
-        held, plan = _begin(out, listing, extraction, config, engine.workers(), hooks)
-        parts = list(divide(listing.images, plan.listing["shard_size"]))
-        contents = _prepare(out, model, plan)
-        manifest.write(out, plan, manifest.PLAN)
-        start = Start(
+        existing, plan = _plan(out, listing, extraction, config, engine.workers(), hooks)
+        setup = WorkerSetup(
             out.resolve(),
-            (out / WORK / PROBE).read_text(),
-            sha256_of(model),
-            facts,
-            config,
-            _samples(listing),
-            contents,
+            *_prepare(out, model),
+            provenance=provenance,
+            config=config,
+            samples=_samples(listing),
+            contents=_index(out, plan),
         )
-        tasks = list(_files(parts, held, plan.generation))
-        hooks.notice(f"{len(tasks):,} shards for {engine.workers():,} workers")
+        manifest.write(out, plan, manifest.PLAN)
         started = time.perf_counter()
-        done = _collect(
-            out, engine.run(start, _largest_first(listing, parts, tasks)), listing, hooks
-        )
+        results = _run(out, setup, engine, listing, existing, plan, hooks)
         seconds = round(time.perf_counter() - started, 3)
-        made = [done[file] for file, _ in tasks]
-        summary = _summary(out, listing, made, seconds, facts, getattr(engine, "lost", 0))
+        lost = getattr(engine, "lost", 0)
+        summary = _summary(out, listing, results, seconds, provenance, lost)
         if not summary.rows:
-            told = "; ".join(f"{n} × {why}" for why, n in list(summary.failures.items())[:5])
-            raise InputError(f"none of {len(listing.images):,} images could be used ({told})")
-        proof = described[parity.METADATA]
-        summary = _publish(out, held, plan, made, summary, facts, proof)
-    if told := _changed(data, plan):
-        hooks.notice(told)
+            raise InputError(no_usable_images(len(listing.images), summary.failures))
+        proof = metadata[parity.METADATA]
+        summary = _publish(out, existing, plan, results, summary, provenance, proof)
+    if warning := _changed(data, plan):
+        hooks.notice(warning)
     return summary
+
+
+def _run(
+    out: Path,
+    setup: WorkerSetup,
+    engine: Engine,
+    listing: Listing,
+    existing: Manifest | None,
+    plan: Manifest,
+    hooks: Hooks,
+) -> list[ShardResult]:
+    parts = list(divide(listing.images, plan.listing["shard_size"]))
+    files = list(_files(parts, existing, plan.generation))
+    hooks.notice(f"{len(files):,} shards for {engine.workers():,} workers")
+    results: dict[str, ShardResult] = {}
+    images = 0
+    for result in engine.run(setup, _largest_first(listing, parts, files)):
+        _wait_for(out, result)
+        results[result.task] = result
+        images += result.summary.rows + sum(result.summary.failures.values())
+        hooks.progress(images, len(listing.images))
+    return [results[file] for file, _ in files]
 
 
 @contextmanager
 def _writing(out: Path) -> Iterator[None]:
-    """Hold the right to write a folder, which is made if need be.
-
-    Raises:
-        StoreError: another process has it, or something else lies there.
-        OutputError: it cannot be written.
-    """
     if out.exists() and not out.is_dir():
         raise StoreError(
-            f"{one_line(out)} is a file; with --engine a store is a folder: choose another --out"
+            f"{one_line(out)} is a file, but --engine writes a folder; choose another --out"
         )
     if out.is_dir():
-        found = {path.name for path in out.iterdir()}
+        names = {path.name for path in out.iterdir()}
         ours = {manifest.NAME, manifest.PLAN, WORK, f"{manifest.NAME}.lock"}
-        if found and not found & ours:
+        if names and not names & ours:
             raise StoreError(
-                f"{one_line(out)} is a folder that holds other things, such as "
-                f"{one_line(min(found))}; choose a new one for the store"
+                f"{one_line(out)} is a folder with other files, such as {one_line(min(names))}; "
+                "choose a new folder for the store"
             )
     make_folder(out)
     lock = WriterLock(out / manifest.NAME)
     try:
-        with suppress(OSError):  # what a killed driver left half written is in nobody's way
+        with suppress(OSError):  # half-written files of a killed run do no harm
             for name in (manifest.NAME, manifest.PLAN):
                 sweep(out / name)
         yield
@@ -158,7 +166,7 @@ def _engine(config: EmbedConfig, hooks: Hooks) -> Iterator[Engine]:
         engine.close()
 
 
-def _begin(
+def _plan(
     out: Path,
     listing: Listing,
     extraction: Extraction,
@@ -166,68 +174,73 @@ def _begin(
     workers: int,
     hooks: Hooks,
 ) -> tuple[Manifest | None, Manifest]:
-    """Return the store that the folder holds, if any, and the plan of what it is to hold.
-
-    Raises:
-        StoreError: it holds another extraction, or is damaged.
-    """
-    found = {name: manifest.read(out, name) for name in _held_names(out)}
-    for one in found.values():
-        if one.digest != extraction.digest:
+    manifests = _manifests(out)
+    for entry in manifests.values():
+        if entry.digest != extraction.digest:
             raise StoreError(
-                f"{one_line(out)} holds features of another extraction "
-                f"({one_line(extraction.difference(one.extraction))}); choose another --out"
+                f"{one_line(out)} holds features of a different backbone or preprocessing "
+                f"({one_line(extraction.difference(entry.extraction))}); choose another --out"
             )
-    if manifest.PLAN in found:
-        hooks.notice("continuing a run that was not finished")
-    held = found.get(manifest.NAME)
-    last = found.get(manifest.PLAN) or held
+    if manifest.PLAN in manifests:
+        hooks.notice("resuming an interrupted run")
+    existing = manifests.get(manifest.NAME)
+    last = manifests.get(manifest.PLAN) or existing
     size = (config.sharding or Sharding()).shard_size
     if size is None:
         size = last.listing["shard_size"] if last else shard_size(len(listing.images), workers)
-    told = {
+    facts = {
         "images": len(listing.images),
         "digest": listing_digest(listing),
         "shard_size": size,
         "source": listing.name,
     }
     classes = tuple(stored_name(name) for name in listing.classes)
-    generation = held.generation + 1 if held else 1
-    return held, Manifest(
-        extraction.to_json(), extraction.digest, classes, (), told, generation=generation
+    generation = existing.generation + 1 if existing else 1
+    return existing, Manifest(
+        extraction.to_json(), extraction.digest, classes, (), facts, generation=generation
     )
 
 
-def _held_names(out: Path) -> list[str]:
-    return [name for name in (manifest.NAME, manifest.PLAN) if (out / name).exists()]
+def _manifests(out: Path) -> dict[str, Manifest]:
+    names = [name for name in (manifest.NAME, manifest.PLAN) if (out / name).exists()]
+    return {name: manifest.read(out, name) for name in names}
 
 
-def _prepare(out: Path, model: Path, plan: Manifest) -> bool:
-    """Lay out what workers need; says whether there is an index of what the store holds."""
-    work = out / WORK
+def _prepare(out: Path, model: Path) -> tuple[str, str]:
+    """Give workers the backbone and a probe; returns the probe's content and the file's hash."""
+    work, digest = out / WORK, sha256_of(model)
     try:
         work.mkdir(exist_ok=True)
         copy = work / BACKBONE
-        if not copy.exists() or sha256_of(copy) != sha256_of(model):
+        if not copy.exists() or sha256_of(copy) != digest:
             with replacing(copy) as partial:
                 shutil.copyfile(model, partial)
-        shutil.rmtree(work / CONTENTS, ignore_errors=True)
     except OSError as error:
         raise cannot_write(work, error) from error
-    write_text(work / PROBE, secrets.token_hex(16))
-    before = [manifest.read(out, name) for name in _held_names(out)]
-    if all(one.listing == plan.listing for one in before):
+    token = secrets.token_hex(16)
+    write_text(work / PROBE, token)
+    return token, digest
+
+
+def _index(out: Path, plan: Manifest) -> bool:
+    """Index the features that the folder has; says whether there is an index.
+
+    It is not needed if the listing is the same as before.
+    """
+    folder = out / WORK / CONTENTS
+    shutil.rmtree(folder, ignore_errors=True)
+    if all(entry.listing == plan.listing for entry in _manifests(out).values()):
         return False
     files = [path for path in manifest.shard_files(out) if recorded_hash(path)]
-    write_contents(work / CONTENTS, files)
+    write_contents(folder, files)
     return bool(files)
 
 
 def _files(
-    parts: Sequence[Part], held: Manifest | None, generation: int
+    parts: Sequence[Part], existing: Manifest | None, generation: int
 ) -> Iterator[tuple[str, str]]:
-    """Yield each part's file, and the one that held it before."""
-    before = {manifest.key_of(shard.file): shard.file for shard in held.shards} if held else {}
+    shards = existing.shards if existing else ()
+    before = {manifest.key_of(shard.file): shard.file for shard in shards}
     for part in parts:
         yield manifest.file_name(part.key, generation), before.get(part.key, "")
 
@@ -235,105 +248,89 @@ def _files(
 def _largest_first(
     listing: Listing, parts: Sequence[Part], tasks: Sequence[tuple[str, str]]
 ) -> Iterator[Task]:
-    """Yield the tasks so that workers end together: what is long begins early.
+    """Yield the largest tasks first, so that workers end at about the same time.
 
     Longest processing time first; Graham, Bounds on Multiprocessing Timing Anomalies, 1969.
     """
-    place = {name: at for at, name in enumerate(listing.classes)}
-    for at in sorted(range(len(parts)), key=lambda at: -len(parts[at])):
-        refs = listing.images[parts[at].start : parts[at].stop]
+    code = {name: number for number, name in enumerate(listing.classes)}
+    for number in sorted(range(len(parts)), key=lambda number: -len(parts[number])):
+        refs = listing.images[parts[number].start : parts[number].stop]
         images = tuple((ref.path, ref.label, ref.split) for ref in refs)
         used = {ref.label for ref in refs if ref.label is not None}
-        classes = tuple(sorted(used, key=place.__getitem__))
+        classes = tuple(sorted(used, key=code.__getitem__))
         reader = listing.reader and listing.reader.subset(ref.path for ref in refs)
-        yield Task(listing.root.absolute(), images, classes, listing.name, *tasks[at], reader)
+        yield Task(listing.root.absolute(), images, classes, listing.name, *tasks[number], reader)
 
 
-def _collect(out: Path, results: Iterable[Done], listing: Listing, hooks: Hooks) -> dict[str, Done]:
-    """Return what became of each shard, by its file's name in the plan."""
-    done: dict[str, Done] = {}
-    images = 0
-    for result in results:
-        _arrived(out, result)
-        done[result.task] = result
-        images += result.summary.rows + sum(result.summary.failures.values())
-        hooks.progress(images, len(listing.images))
-    return done
-
-
-def _arrived(out: Path, done: Done) -> None:
-    """Make sure that this machine sees what a worker has written.
-
-    Raises:
-        HeadstartError: it does not, even after a while: file systems of networks may lag behind.
-    """
+def _wait_for(out: Path, result: ShardResult) -> None:
     deadline = time.monotonic() + _LAG
     while True:
         with suppress(OSError):
-            if recorded_hash(out / done.file) == done.seal:
+            if recorded_hash(out / result.file) == result.seal:
                 return
         if time.monotonic() > deadline:
             raise HeadstartError(
-                f"the worker on {one_line(done.host)} has written {one_line(done.file)}, but it is "
-                f"not in {one_line(out)} here; give an --out that every node has mounted"
+                f"the worker on {one_line(result.host)} has written {one_line(result.file)}, but "
+                f"it is not in {one_line(out)} here; choose an --out that every node has mounted"
             )
         time.sleep(0.5)
 
 
 def _summary(
-    out: Path, listing: Listing, made: Sequence[Done], seconds: float, facts: Facts, lost: int
+    out: Path,
+    listing: Listing,
+    results: Sequence[ShardResult],
+    seconds: float,
+    provenance: Provenance,
+    lost: int,
 ) -> EmbedSummary:
-    """Add up what the shards' runs did."""
+    summaries = [result.summary for result in results]
     reasons: Counter[str] = Counter()
     spent: dict[str, float] = {}
-    for one in made:
-        reasons.update(one.summary.failures)
-        for kind, share in one.summary.shares.items():
-            spent[kind] = spent.get(kind, 0) + share * one.summary.seconds
+    for summary in summaries:
+        reasons.update(summary.failures)
+        for kind, share in summary.shares.items():
+            spent[kind] = spent.get(kind, 0) + share * summary.seconds
     total = sum(spent.values())
-    first = made[0].summary
     return EmbedSummary(
         store=out,
         changed=True,
-        rows=sum(one.summary.rows for one in made),
-        embedded=sum(one.summary.embedded for one in made),
-        reused=sum(one.summary.reused for one in made),
+        rows=sum(summary.rows for summary in summaries),
+        embedded=sum(summary.embedded for summary in summaries),
+        reused=sum(summary.reused for summary in summaries),
         failures=dict(reasons.most_common()),
-        failed=[failed for one in made for failed in one.summary.failed],
+        failed=[failed for summary in summaries for failed in summary.failed],
         seconds=seconds,
         shares={kind: round(value / total, 4) for kind, value in spent.items()},
-        provider=first.provider,
-        device=", ".join(sorted({one.summary.device for one in made})),
-        batch=first.batch,
-        workers=len({(one.host, one.worker) for one in made}),
+        provider=summaries[0].provider,
+        device=", ".join(sorted({summary.device for summary in summaries})),
+        batch=summaries[0].batch,
+        workers=len({(result.host, result.worker) for result in results}),
         source=datasets.describe(listing),
-        precision=facts.precision,
-        shards=len(made),
+        precision=provenance.precision,
+        shards=len(results),
         lost=lost,
     )
 
 
 def _publish(
     out: Path,
-    held: Manifest | None,
+    existing: Manifest | None,
     plan: Manifest,
-    made: Sequence[Done],
+    results: Sequence[ShardResult],
     summary: EmbedSummary,
-    facts: Facts,
+    provenance: Provenance,
     proof: str,
 ) -> EmbedSummary:
-    """Write the manifest, unless it says the same already, and remove what it does not name."""
+    """Write the manifest, unless it is up to date, and remove files that it does not name."""
     shards = tuple(
-        Shard(one.file, one.summary.rows, sum(one.summary.failures.values()), one.seal)
-        for one in made
+        Shard(result.file, result.summary.rows, sum(result.summary.failures.values()), result.seal)
+        for result in results
     )
-    same = held is not None and (held.shards, held.classes) == (shards, plan.classes)
+    same = existing is not None and (existing.shards, existing.classes) == (shards, plan.classes)
     if not same:
-        run = {
+        run = dataclasses.asdict(provenance) | {
             "source": plan.listing["source"],
-            "model": facts.model,
-            "weights": facts.weights,
-            "precision": facts.precision,
             "software": software(),
             "provider": summary.provider,
             "device": summary.device,
@@ -343,7 +340,7 @@ def _publish(
             "images_per_second": round(summary.images_per_second, 1),
             "failures": summary.failures,
             "lost": summary.lost,
-            "memory": max(one.memory for one in made),
+            "memory": max(result.memory for result in results),
         }
         manifest.write(out, dataclasses.replace(plan, shards=shards, run=run, certificate=proof))
     _tidy(out, {shard.file for shard in shards})
@@ -351,7 +348,7 @@ def _publish(
 
 
 def _tidy(out: Path, keep: set[str]) -> None:
-    """Remove what the finished store does not name; what cannot be removed is in nobody's way."""
+    """Remove files that the finished store does not name, as far as they can be removed."""
     with suppress(OSError):
         for path in manifest.leftovers(out):
             if path.name not in keep:
@@ -361,7 +358,6 @@ def _tidy(out: Path, keep: set[str]) -> None:
 
 
 def _samples(listing: Listing) -> tuple[Listing, tuple[int, ...]]:
-    """Return some images that are there, and the sizes that their states say."""
     count = len(listing.images)
     chosen = random.Random(count).sample(range(count), min(_SAMPLES, count))
     states = {number: datasets.state(listing, listing.images[number]) for number in chosen}
@@ -371,15 +367,15 @@ def _samples(listing: Listing) -> tuple[Listing, tuple[int, ...]]:
 
 
 def _changed(data: str, plan: Manifest) -> str:
-    """Say in a line whether the source lists other images than when the run began."""
+    """Return a warning if the source has other images than when the run began."""
     try:
         now = datasets.open_source(data)
     except InputError as error:
-        return f"WARNING: the source cannot be listed any more ({error}); the store is complete"
+        return f"WARNING: the source can no longer be listed ({error}); the store is complete"
     if listing_digest(now) == plan.listing["digest"]:
         return ""
     return (
         f"WARNING: the source changed during the run, from {plan.listing['images']:,} to "
-        f"{len(now.images):,} images or in their names; the store holds what was listed at the "
-        "beginning: run the same command again for the rest"
+        f"{len(now.images):,} images or in their names; the store has the images listed at the "
+        "start: run the same command again to update it"
     )

@@ -1,9 +1,9 @@
-"""One worker of a store that is a folder: it gets paths, and leaves a finished store file.
+"""One worker of a store that is a folder: it receives paths and leaves a finished store file.
 
-It may be a thread here or a process on another machine; it may be killed at any moment. What it had
-embedded by then lies in its file's journal. Beside it lies a note of the images that it had begun:
-whoever goes on has these decoded by a process of their own, so that an image that kills its process
-ends as one failure.
+It may be a thread here or a process on another machine, and may be killed at any moment. What it
+had embedded by then is in its file's journal. Beside it is a list of the images that were in
+progress: the next worker decodes these in a process of their own, so that an image that kills its
+process ends as one failure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from headstart import datasets
 from headstart.backbones.inference.lazy import LazyRunner
@@ -29,19 +29,17 @@ from headstart.core.files import cannot_write, replacing, sha256_of
 from headstart.core.reading import ImageReader
 from headstart.core.records import ImageRef, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
-from headstart.features.embed.single_file import Facts, fill
-from headstart.features.embed.worker import Care
+from headstart.features.embed.single_file import Provenance, fill
+from headstart.features.embed.worker import ShardHooks
 from headstart.features.store import Contents, recorded_hash
 
-Result = TypeVar("Result")
-
-WORK = ".run"  # the folder in the store for what a run needs and nobody else
+WORK = ".run"  # the folder in the store for temporary files of a run
 CONTENTS = "contents"
 PROBE = "probe"
-_BUSY = 90.0  # seconds to wait for a file whose writer may be about to notice that it is lost
+_BUSY = 90.0  # seconds to wait for a file whose writer may have lost its connection
 _STEP = 0.5
 GPU_THREADS = 4  # that decode for one worker with a GPU, unless the user says how many
-_SHOWN = 1000  # failures of a shard that are named to the driver; the file has them all
+_SHOWN = 1000  # failures of a shard that the driver receives; the file has them all
 
 
 class Task(NamedTuple):
@@ -54,7 +52,7 @@ class Task(NamedTuple):
         name: how the user named the source.
         file: its name in the folder.
         old: the name of the file that held these images before; empty if there was none.
-        reader: what holds their content, if they are no files of their own.
+        reader: reads the images where they are not files of their own.
     """
 
     root: Path
@@ -73,17 +71,17 @@ class Task(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Done:
+class ShardResult:
     """What became of a shard.
 
     Attributes:
         task: its file's name, as in the task.
-        file: the name of the file that holds it now.
+        file: the name of the file that has it now.
         seal: the SHA-256 in the file's seal.
         summary: as of a store that is this file.
         host: the machine that did it.
         worker: the process or thread there.
-        memory: the most bytes that the worker's process has held.
+        memory: peak memory of the worker's process, in bytes.
     """
 
     task: str
@@ -96,56 +94,51 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Start:
+class WorkerSetup:
     """What a worker needs to get ready; called once in every process.
 
     Attributes:
         folder: the store.
-        token: what lies in the probe file, to know the folder by.
+        token: the content of the probe file, by which a worker recognises the folder.
         model: SHA-256 of the backbone's file.
-        facts: what the store says of it.
-        config: what the user asked for.
-        samples: some images, and the sizes of their files, of which a worker must be able to see
-            one: others may have changed since.
-        contents: whether there is an index of what the store holds.
+        provenance: where the network comes from.
+        config: the user's settings.
+        samples: some images and the sizes of their files; a worker must see at least one
+            unchanged.
+        contents: whether there is an index of what the store has.
     """
 
     folder: Path
     token: str
     model: str
-    facts: Facts
+    provenance: Provenance
     config: EmbedConfig
     samples: tuple[Listing, tuple[int, ...]]
     contents: bool
 
-    def __call__(self, stopping: Callable[[], bool]) -> Callable[[Task], Done]:
-        """Check that this machine sees what the driver sees and computes what it should.
+    def __call__(self, stopping: Callable[[], bool]) -> Callable[[Task], ShardResult]:
+        """Check that this machine sees the driver's files and computes the same features.
 
         Raises:
             HeadstartError: it does not.
         """
         work = self.folder / WORK
-        self._see(work)
+        self._check_files(work)
         network = LazyRunner(work / BACKBONE, self.config.device, self.config.batch)
         _ = network.drift  # opened and checked before the first shard
         contents = Contents(work / CONTENTS, self.folder) if self.contents else None
         return _Shards(self, network, contents, stopping)
 
-    def _see(self, work: Path) -> None:
-        """Make sure that folder, images and backbone are the driver's.
-
-        Raises:
-            HeadstartError: one of them is not.
-        """
+    def _check_files(self, work: Path) -> None:
         host = one_line(socket.gethostname())
         try:
-            seen = (work / PROBE).read_text()
+            token = (work / PROBE).read_text()
         except OSError:
-            seen = ""
-        if seen != self.token:
+            token = ""
+        if token != self.token:
             raise HeadstartError(
-                f"the worker on {host} does not see the folder {one_line(self.folder)} that this "
-                "command writes to; give an --out that every node has mounted at the same path"
+                f"the worker on {host} cannot see the folder {one_line(self.folder)} that this "
+                "command writes to; choose an --out that every node has mounted at the same path"
             )
         try:
             mark = work / f"{PROBE}-{host}-{os.getpid()}-{threading.get_ident()}"
@@ -158,13 +151,13 @@ class Start:
         if states and not any(s and s[0] == n for s, n in zip(states, sizes, strict=True)):
             path = datasets.location(listing, listing.images[0])
             raise HeadstartError(
-                f"the worker on {host} does not see {one_line(path)} and others as this machine "
-                "does; every node needs the images at the same path"
+                f"the worker on {host} cannot see {one_line(path)} and other images, or sees "
+                "different ones; every node needs the images at the same path"
             )
         if sha256_of(work / BACKBONE) != self.model:
             raise HeadstartError(
-                f"the worker on {host} sees another backbone file in {one_line(work)}; is the "
-                "folder shared, and is no other run using it?"
+                f"the worker on {host} sees a different backbone file in {one_line(work)}; check "
+                "that the folder is shared and that no other run is using it"
             )
 
 
@@ -173,43 +166,32 @@ class _Shards:
 
     def __init__(
         self,
-        start: Start,
+        setup: WorkerSetup,
         network: LazyRunner,
         contents: Contents | None,
         stopping: Callable[[], bool],
     ) -> None:
-        self._start, self._network = start, network
+        self._setup, self._network = setup, network
         self._contents, self._stopping = contents, stopping
-        self._config = dataclasses.replace(start.config, workers=threads_of(start.config))
+        self._config = dataclasses.replace(setup.config, workers=threads_of(setup.config))
 
-    def __call__(self, task: Task) -> Done:
+    def __call__(self, task: Task) -> ShardResult:
         """Bring one shard up to date, and leave its file under its name."""
-        folder = self._start.folder
-        path = folder / task.file
-        begun = _Begun(folder / WORK / f"{task.file}.begun", self._stopping)
-        old = folder / task.old
-        linked = bool(task.old) and _begin_with(old, path)
-        care = Care(
-            held=self._contents.find if self._contents else lambda sha256: None,
-            suspects=begun.suspects,
-            note=begun.note,
-        )
-        given = (task.listing, path, self._network, self._start.facts, self._config, Hooks(), care)
+        folder = self._setup.folder
+        path, old = folder / task.file, folder / task.old
+        linked = bool(task.old) and _start_from(old, path)
         try:
-            summary = self._patiently(lambda: fill(*given))
-        except BaseException as error:
-            begun.close(done=False)
-            if linked and isinstance(error, StoreError) and path.samefile(old):
-                path.unlink()  # it is the old file that cannot be used: that one can be repaired
-                told = str(error).replace(one_line(path), one_line(old))
-                raise StoreError(told) from error
+            summary = self._fill(task, path)
+        except StoreError as error:
+            if linked and path.samefile(old):
+                path.unlink()  # the old file is the one that cannot be used and can be repaired
+                raise StoreError(str(error).replace(one_line(path), one_line(old))) from error
             raise
-        begun.close(done=True)
         file = task.file
         if linked and not summary.changed:
             path.unlink()
             file = task.old
-        return Done(
+        return ShardResult(
             task.file,
             file,
             recorded_hash(folder / file),
@@ -219,32 +201,50 @@ class _Shards:
             _peak_memory(),
         )
 
-    def _patiently(self, call: Callable[[], Result]) -> Result:
-        """Call, and wait while another process has the file: it may be one that is given up."""
+    def _fill(self, task: Task, path: Path) -> EmbedSummary:
+        log = _ProgressLog(self._setup.folder / WORK / f"{task.file}.begun", self._stopping)
+        shard = ShardHooks(
+            stored=self._contents.find if self._contents else lambda sha256: None,
+            suspects=log.suspects,
+            note=log.note,
+        )
+        finished = False
         deadline = time.monotonic() + _BUSY
-        while True:
-            try:
-                return call()
-            except StoreInUse:
-                if time.monotonic() > deadline or self._stopping():
-                    raise
-                time.sleep(_STEP)
+        try:
+            while True:
+                try:
+                    summary = fill(
+                        task.listing,
+                        path,
+                        self._network,
+                        self._setup.provenance,
+                        self._config,
+                        Hooks(),
+                        shard,
+                    )
+                except StoreInUse:  # its writer may have been given up as lost, and will stop
+                    if time.monotonic() > deadline or self._stopping():
+                        raise
+                    time.sleep(_STEP)
+                else:
+                    finished = True
+                    return summary
+        finally:
+            log.close(finished=finished)
 
 
-class GivenUp(HeadstartError):
-    """The run is over; nobody waits for this worker."""
+class RunEnded(HeadstartError):
+    """The run is over; this worker's result is not needed."""
 
 
-class _Begun:
-    """The note of the images that were begun, which a later worker reads if this one dies."""
-
+class _ProgressLog:
     def __init__(self, path: Path, stopping: Callable[[], bool]) -> None:
         self._path, self._stopping = path, stopping
-        found = ""
-        with suppress(OSError):  # none, or none that can be read: nobody is suspected
-            found = path.read_text()
-        # A line that was cut off was written by somebody who had not begun yet.
-        lines = found.split("\n")[:-1]
+        log = ""
+        with suppress(OSError):  # there is none, or none that can be read: no image is suspected
+            log = path.read_text()
+        # A last line without its end was written before work on its images started.
+        lines = log.split("\n")[:-1]
         self.suspects = frozenset(int(number) for line in lines for number in line.split())
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
@@ -253,29 +253,29 @@ class _Begun:
             raise cannot_write(path, error) from error
 
     def note(self, numbers: Sequence[int]) -> None:
-        """Write down that these are begun.
+        """Write down that work on these images starts.
 
         Raises:
-            GivenUp: nobody waits for them any more.
+            RunEnded: the result is not needed any more.
         """
         if self._stopping():
-            raise GivenUp("the run has ended")
+            raise RunEnded("the run has ended")
         try:
             os.write(self._handle, (" ".join(map(str, numbers)) + "\n").encode())
         except OSError as error:
             raise cannot_write(self._path, error) from error
 
-    def close(self, *, done: bool) -> None:
-        """Let the note go; it stays where something was left undone."""
+    def close(self, *, finished: bool) -> None:
+        """Close the log, and delete it if all images are finished."""
         os.close(self._handle)
-        if done:
+        if finished:
             self._path.unlink(missing_ok=True)
 
 
-def _begin_with(old: Path, path: Path) -> bool:
-    """Let a file begin with what an older one holds; says whether it is that file still.
+def _start_from(old: Path, path: Path) -> bool:
+    """Let a file start as an older one; says whether it still is that file.
 
-    Nothing is copied where the file system has links: whoever publishes puts a new file there.
+    Nothing is copied where the file system has links: publishing puts a new file there.
     """
     try:
         if not path.exists():
@@ -285,7 +285,7 @@ def _begin_with(old: Path, path: Path) -> bool:
                 with replacing(path) as partial:
                     shutil.copyfile(old, partial)
         return path.samefile(old)
-    except FileNotFoundError:  # the older one is gone: its images are embedded again
+    except FileNotFoundError:  # the older one was deleted: its images are embedded again
         return False
 
 

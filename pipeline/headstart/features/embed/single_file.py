@@ -1,4 +1,4 @@
-"""Bringing one store file up to date with a listing: what every run comes down to."""
+"""Bringing one store file up to date with a listing: the core of every run."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from headstart.core.parallel import available_cores, run_threads
 from headstart.core.records import Extraction, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, limit_of
 from headstart.features.embed.outcomes import Outcomes
-from headstart.features.embed.worker import CHUNK, Care, Clock, Worker
+from headstart.features.embed.worker import CHUNK, Clock, Outcome, ShardHooks, Worker
 from headstart.features.store import FileState, StoreWriter, state_key
 from headstart.features.store.columns import stored_name
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a store says of the network that made its features, besides what the network says.
+class Provenance:
+    """Where a store's network comes from, besides what its file says of itself.
 
     Attributes:
         model: the ONNX file.
-        weights: the user's own weights file; empty if none was given.
-        precision: what was measured where ``int8`` or ``auto`` was asked for.
+        weights: the user's own weights file; empty if there was none.
+        precision: the measurements behind ``int8`` or ``auto``; empty for others.
     """
 
     model: str
@@ -43,26 +43,26 @@ def fill(
     listing: Listing,
     out: Path,
     network: LazyRunner,
-    facts: Facts,
+    provenance: Provenance,
     config: EmbedConfig,
     hooks: Hooks,
-    care: Care | None = None,
+    shard: ShardHooks | None = None,
 ) -> EmbedSummary:
-    """Embed what is left to do of a listing, and publish the store.
+    """Embed the images of a listing that a store file lacks, and publish the file.
 
     Args:
         listing: the images.
         out: the store's file.
         network: opened, and checked against its certificate, only if there is an image to embed.
-        facts: what else the store says of it.
+        provenance: where the network comes from.
         config: ``workers``, ``rehash`` and ``on_error`` count here.
-        hooks: where to report.
-        care: for a store that is a part of another one: it may have no rows.
+        hooks: receive notices and progress.
+        shard: for one file of a folder, which may have no rows.
 
     Raises:
         BackboneError: this machine's features differ from the exporter's.
         InputError: an image failed under ``on_error="fail"``, or none could be embedded.
-        StoreError: the store is in use, damaged, or holds another extraction.
+        StoreError: the store is in use, damaged, or has features of a different backbone.
         OutputError: the store cannot be written; what was embedded before is kept.
     """
     with StoreWriter(out, Extraction(network.backbone)) as writer:
@@ -70,82 +70,82 @@ def fill(
         if not config.rehash:
             _recognise(listing, writer, outcomes)
         todo = outcomes.missing()
-        _say_plan(hooks, writer, config, len(listing.images), len(todo))
+        _announce(hooks, writer, config, len(listing.images), len(todo))
         drift = dataclasses.asdict(network.drift) if todo else None
-        started = time.perf_counter()
-        clock = Clock()
+        started, clock, finished = time.perf_counter(), Clock(), 0
         if todo:
-            worker = Worker(listing, network.runner, writer, care)
-            size = max(CHUNK, network.batch)
-            clock = _work(listing, worker, config, outcomes, todo, hooks, size)
+            worker = Worker(listing, network.runner, writer, shard)
+            chunks = _chunks(todo, max(CHUNK, network.batch))
+            for chunk, spent in run_threads(worker.embed, chunks, _workers(config)):
+                _note(listing, config, outcomes, chunk)
+                clock.add(spent)
+                finished += len(chunk)
+                hooks.progress(finished, len(todo))
         run = {
             "source": listing.name,
-            "model": facts.model,
-            "weights": facts.weights,
-            "provider": network.provider,
-            "device": network.device,
-            "batch": network.batch,
-            "workers": config.workers or available_cores(),
-            "shares": clock.shares(),
-            "limit": limit_of(clock.shares()),
             "seconds": round(time.perf_counter() - started, 3),
             "certificate": drift,
-            "precision": facts.precision,
-            "software": software(),
         }
+        run |= _facts(network, provenance, config, clock)
         proof = network.metadata.get(parity.METADATA, "")
-        return _publish(listing, outcomes, writer, out, run, proof, empty=care is not None)
+        return _publish(listing, outcomes, writer, out, run, proof, empty=shard is not None)
 
 
-def _work(
-    listing: Listing,
-    worker: Worker,
-    config: EmbedConfig,
-    outcomes: Outcomes,
-    todo: Sequence[int],
-    hooks: Hooks,
-    size: int,
-) -> Clock:
-    """Embed what is left to do and fill in its outcomes; returns where the time went."""
-    clock, done = Clock(), 0
-    workers = config.workers or available_cores()
-    for chunk, spent in run_threads(worker.embed, _chunks(todo, size), workers):
-        for outcome in chunk:
-            if outcome.error and config.on_error == "fail":
-                path = listing.images[outcome.number].path
-                raise InputError(
-                    f"{one_line(path)}: {outcome.error} (--on-error fail; what was embedded "
-                    "before it is kept, --on-error skip goes on)"
-                )
-            outcomes.put(*outcome)
-        clock.add(spent)
-        done += len(chunk)
-        hooks.progress(done, len(todo))
-    return clock
+def _workers(config: EmbedConfig) -> int:
+    return config.workers or available_cores()
+
+
+def _facts(
+    network: LazyRunner, provenance: Provenance, config: EmbedConfig, clock: Clock
+) -> dict[str, Any]:
+    shares = clock.shares()
+    return dataclasses.asdict(provenance) | {
+        "provider": network.provider,
+        "device": network.device,
+        "batch": network.batch,
+        "workers": _workers(config),
+        "shares": shares,
+        "limit": limit_of(shares),
+        "software": software(),
+    }
+
+
+def _note(
+    listing: Listing, config: EmbedConfig, outcomes: Outcomes, chunk: Sequence[Outcome]
+) -> None:
+    for outcome in chunk:
+        if outcome.error and config.on_error == "fail":
+            path = listing.images[outcome.number].path
+            raise InputError(
+                f"{one_line(path)}: {outcome.error} (--on-error fail; images embedded before it "
+                "are kept; --on-error skip continues past bad images)"
+            )
+        outcomes.put(*outcome)
 
 
 def _recognise(listing: Listing, writer: StoreWriter, outcomes: Outcomes) -> None:
     """Fill in the images whose file has not changed since it was embedded."""
     for number, ref in enumerate(listing.images):
-        known = datasets.state(listing, ref)
-        if known is None:
+        current = datasets.state(listing, ref)
+        if current is None:
             continue  # the worker will meet the same error and report it
-        state = FileState(*known)
+        state = FileState(*current)
         sha256 = writer.hash_of(state_key(ref.path, state))
         if sha256 is not None:
             outcomes.put(number, sha256, state, embedded=False)
 
 
-def _say_plan(
+def _announce(
     hooks: Hooks, writer: StoreWriter, config: EmbedConfig, listed: int, todo: int
 ) -> None:
     if writer.journalled_before:
-        kept = f"{writer.journalled_before:,} images"
-        hooks.notice(f"continuing: {kept} of an unfinished run are kept")
+        hooks.notice(
+            f"resuming: {writer.journalled_before:,} images of an interrupted run are kept"
+        )
     if config.rehash:
         hooks.notice(f"reading all {listed:,} files again")
     elif writer.published_before:
-        hooks.notice(f"{listed - todo:,} of {listed:,} images are in the store already")
+        hooks.notice(f"{listed - todo:,} of {listed:,} images are already in the store")
 
 
 def _chunks(todo: Sequence[int], size: int) -> Iterator[Sequence[int]]:
@@ -166,12 +166,11 @@ def _publish(
     rows, failures = outcomes.split()
     reasons = dict(Counter(failure.reason for failure in failures).most_common())
     if not rows and not empty:
-        told = "; ".join(f"{count} × {reason}" for reason, count in list(reasons.items())[:5])
-        raise InputError(f"none of {len(failures):,} images could be used ({told})")
+        raise InputError(no_usable_images(len(failures), reasons))
     classes = [stored_name(name) for name in listing.classes]
     speed = round(outcomes.embedded / run["seconds"], 1) if run["seconds"] else 0.0
-    known = {"embedded": outcomes.embedded, "images_per_second": speed, "failures": reasons}
-    published = writer.publish(rows, failures, classes, run | known, proof)
+    run |= {"embedded": outcomes.embedded, "images_per_second": speed, "failures": reasons}
+    published = writer.publish(rows, failures, classes, run, proof)
     return EmbedSummary(
         store=out,
         changed=published.changed,
@@ -189,6 +188,12 @@ def _publish(
         source=datasets.describe(listing),
         precision=run["precision"],
     )
+
+
+def no_usable_images(count: int, reasons: dict[str, int]) -> str:
+    """Say why not a single image of a listing could be used."""
+    listed = "; ".join(f"{times} × {reason}" for reason, times in list(reasons.items())[:5])
+    return f"none of {count:,} images could be used ({listed})"
 
 
 def software() -> dict[str, str]:

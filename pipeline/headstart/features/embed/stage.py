@@ -1,8 +1,7 @@
-"""The stage's one function: which images, which network, and into which kind of store."""
+"""The stage's one function: which images, which network, and which kind of store."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from headstart.core.errors import BackboneError, InputError, one_line
 from headstart.core.records import Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
 from headstart.features.embed.shard_driver import embed_sharded
-from headstart.features.embed.single_file import Facts, fill
+from headstart.features.embed.single_file import Provenance, fill
 from headstart.features.store import stored_extraction
 
 
@@ -26,13 +25,13 @@ def embed(
     config: EmbedConfig,
     hooks: Hooks | None = None,
 ) -> EmbedSummary:
-    """Embed every image of a source into a store, doing only what is left to do.
+    """Embed the images of a source that a store lacks.
 
     Args:
-        data: an image folder, a CSV manifest or ``torchvision:NAME``.
+        data: the source, see `headstart.datasets.open_source`.
         out: the store to write or to bring up to date.
         config: see `EmbedConfig`.
-        hooks: where to report.
+        hooks: receive notices and progress; None reports nothing.
 
     Raises:
         InputError: the source cannot be used, an image failed under ``on_error="fail"``, no image
@@ -40,24 +39,24 @@ def embed(
         BackboneError: see `backbones.export.model_file`; or this machine's features differ from
             the exporter's.
         RunnerError: the device is not available.
-        StoreError: the store is in use, damaged, or holds another extraction.
+        StoreError: the store is in use, damaged, or has features of a different backbone.
         OutputError: the store cannot be written; what was embedded before is kept.
     """
     data, out, hooks = os.fspath(data), Path(out), hooks or Hooks()
     listing = datasets.open_source(data)
     hooks.notice(datasets.describe(listing))
-    model, parity, chosen = _model(listing, out, config, hooks)
-    sharded = config.sharding is not None
+    model, parity, measured = _model(listing, out, config, hooks)
     network = LazyRunner(model, config.device, config.batch)
     if parity is not None:
         hooks.notice(f"exported {one_line(network.backbone.name)} ({parity})")
     if network.backbone.warning:
         hooks.notice(f"WARNING: {network.backbone.warning}")
-    facts = Facts(str(model.resolve()), backbones.users_file(config.backbone), chosen)
-    if sharded:
-        summary = embed_sharded(data, listing, model, facts, out, config, hooks)
+    weights = backbones.users_file(config.backbone)
+    provenance = Provenance(str(model.resolve()), weights, measured)
+    if config.sharding is not None:
+        summary = embed_sharded(data, listing, model, provenance, out, config, hooks)
     else:
-        summary = fill(listing, out, network, facts, config, hooks)
+        summary = fill(listing, out, network, provenance, config, hooks)
     _check_failures(summary, config.max_failures)
     return summary
 
@@ -65,24 +64,23 @@ def embed(
 def _model(
     listing: Listing, out: Path, config: EmbedConfig, hooks: Hooks
 ) -> tuple[Path, export.Parity | None, dict[str, Any]]:
-    """Return the backbone's file in the precision that was asked for, and what was measured."""
+    """Return the backbone's file in the requested precision, and the measurements behind it."""
     if config.precision not in ("int8", "auto"):
         return *export.model_file(config.backbone, config.precision), {}
     model, parity = export.model_file(config.backbone)
-    described = describe(model)
-    if described.parts:
+    fp32 = describe(model)
+    if fp32.parts:
         raise BackboneError(
-            f"--precision {config.precision} is for one layer; with several take fp32 or fp16"
+            f"--precision {config.precision} works with one layer; use fp32 or fp16 for several"
         )
-    told = (stored_extraction(out) or {}).get("backbone", {})
-    fp32 = dataclasses.asdict(described)
-    same = told.get("name") == fp32["name"] and told.get("layer") == fp32["layer"]
-    held = str(told.get("precision", "")) if same else ""
+    stored = (stored_extraction(out) or {}).get("backbone", {})
+    same = (stored.get("name"), stored.get("layer")) == (fp32.name, fp32.layer)
+    precision = str(stored.get("precision", "")) if same else ""
     workers = None if config.sharding else config.workers  # those may be other machines' threads
-    found, chosen = fitting(
-        model, config.precision, listing, config.budget, held, workers, hooks.notice
+    chosen, measured = fitting(
+        model, config.precision, listing, config.budget, precision, workers, hooks.notice
     )
-    return found, parity, chosen
+    return chosen, parity, measured
 
 
 def _check_failures(summary: EmbedSummary, limit: float) -> None:
@@ -92,6 +90,6 @@ def _check_failures(summary: EmbedSummary, limit: float) -> None:
         reasons = "; ".join(f"{n:,} × {why}" for why, n in list(summary.failures.items())[:3])
         raise InputError(
             f"{failed:,} of {failed + summary.rows:,} images failed, {share:.1%}, more than "
-            f"--max-failures {limit:g} allows ({reasons}); the good ones are saved in "
-            f"{one_line(summary.store)}, the others named in its group failures"
+            f"--max-failures {limit:g} allows ({reasons}); the others are saved in "
+            f"{one_line(summary.store)}, whose group failures lists those that failed"
         )

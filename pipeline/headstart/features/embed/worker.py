@@ -28,7 +28,11 @@ Stored = Callable[[bytes], Mapping[str, NDArray[Any]] | None]
 
 
 class Outcome(NamedTuple):
-    """What became of one image of the listing."""
+    """What became of one image of the listing.
+
+    ``sha256`` is empty if its file could not be read, ``embedded`` says whether it went through the
+    network in this run, and ``error`` why it could not be used.
+    """
 
     number: int
     sha256: bytes
@@ -38,8 +42,6 @@ class Outcome(NamedTuple):
 
 
 class _Decoded(NamedTuple):
-    """An image on its way to the network."""
-
     number: int
     sha256: bytes
     state: FileState
@@ -76,17 +78,17 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Care:
-    """What a worker minds besides the images that it is given.
+class ShardHooks:
+    """What the worker of one file of a folder needs to know and to report.
 
     Attributes:
-        held: finds features that need not be computed.
-        suspects: numbers of images that had been begun when a process died: each is decoded by a
+        stored: finds features that another file has.
+        suspects: numbers of images that were in progress when a process died: each is decoded in a
             process of its own.
-        note: told of the images that are begun, before anything is done to them.
+        note: receives the numbers of images before anything is done to them.
     """
 
-    held: Stored = field(default=lambda sha256: None)
+    stored: Stored = field(default=lambda sha256: None)
     suspects: Collection[int] = ()
     note: Callable[[Sequence[int]], None] = field(default=lambda numbers: None)
 
@@ -95,17 +97,17 @@ class Worker:
     """Reads, decodes and infers chunks of images; every thread uses the same one."""
 
     def __init__(
-        self, listing: Listing, runner: Runner, writer: StoreWriter, care: Care | None = None
+        self, listing: Listing, runner: Runner, writer: StoreWriter, shard: ShardHooks | None = None
     ) -> None:
         self._listing, self._runner, self._writer = listing, runner, writer
-        self._care = care or Care()
+        self._shard = shard or ShardHooks()
 
     def embed(self, chunk: Sequence[int]) -> tuple[list[Outcome], Clock]:
         """Embed images by number and put their features into the journal."""
         clock = Clock()
         outcomes: list[Outcome] = []
         records: list[Record] = []
-        self._care.note(chunk)
+        self._shard.note(chunk)
         decoded = self._decoded(chunk, outcomes, records, clock)
         for inferred, crops in batches(decoded, self._runner.batch):
             clock.start()
@@ -134,11 +136,13 @@ class Worker:
                 if not self._writer.claim(sha256):
                     outcomes.append(Outcome(number, sha256, state, embedded=False, error=""))
                     continue
-                if existing := self._care.held(sha256):
+                if existing := self._shard.stored(sha256):
                     records.append(Record(sha256, state_key(ref.path, state), existing))
                     outcomes.append(Outcome(number, sha256, state, embedded=False, error=""))
                     continue
-                decode = images.decode if number not in self._care.suspects else images.decode_apart
+                decode = (
+                    images.decode if number not in self._shard.suspects else images.decode_apart
+                )
                 crop = decode(data, self._runner.backbone.preprocess)
                 values = image_values(crop)
                 clock.stop("decode")

@@ -123,7 +123,6 @@ def _folder_defects(folder: Path, file_defects: Callable[[Path], Iterable[str]])
 
 
 def _misfits(path: Path, manifest: Manifest, shard: Shard, seen: HashIndex) -> Iterator[str]:
-    """Say where a sound file disagrees with its folder."""
     with opened(path) as file:
         if text(file.attrs["digest"]) != manifest.digest:
             yield "its backbone or preprocessing is not the folder's"
@@ -211,7 +210,6 @@ def _matches(parts: Iterator[NDArray[Any]], expected: object) -> bool:
 
 
 def _which_rows(file: h5py.File, name: str) -> str:
-    """Name the rows that do not match their own checksums."""
     names = [column.name for column in columns.of_version(file_version(file))]
     if name not in names or CHECKS not in file:
         return ""
@@ -229,7 +227,6 @@ def _good_rows(file: h5py.File, name: str, number: int) -> NDArray[np.bool_]:
 
 
 def _summed(file: h5py.File) -> dict[str, Iterator[NDArray[Any]]]:
-    """Return, by name, the blocks of everything that has a checksum."""
     version = file_version(file)
     table = (*columns.of_version(version), columns.checks(version))
     names = [expected.name for expected in table if expected.name in file]

@@ -54,17 +54,17 @@ class HashIndex:
         return number
 
     def _place(self, table: array[int], key: bytes) -> int:
-        """Return where a hash stands in a table, or the free place where it belongs."""
+        """Return the slot of a hash in a table, or the free slot where it belongs."""
         if len(key) != self._width:
-            raise ValueError(f"a hash of {self._width} bytes is wanted, not {len(key)}")
+            raise ValueError(f"expected a hash of {self._width} bytes, not of {len(key)}")
         mask = len(table) - 1
-        at = hash(key) & mask
-        while (number := table[at]) != _FREE:
+        slot = hash(key) & mask
+        while (number := table[slot]) != _FREE:
             start = number * self._width
             if self._hashes[start : start + self._width] == key:
                 break
-            at = (at + 1) & mask
-        return at
+            slot = (slot + 1) & mask
+        return slot
 
     def _grown(self) -> array[int]:
         table = array("q", [_FREE]) * (2 * len(self._table))

@@ -130,7 +130,6 @@ class JournalledWriter(ABC):
             yield file
 
     def _replace(self, write: Callable[[Path], None]) -> None:
-        """Put a new file in the store's place, in one rename; then the journal can go."""
         with replacing(self._path) as partial:
             write(partial)
         self._journal.remove()

@@ -1,4 +1,4 @@
-"""A column of a store that stays on disk: its rows are read when somebody asks for them."""
+"""A column of a store that stays on disk: its rows are read on demand."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.rows import S, StoredRows
-from headstart.features.store.opening import in_one_line
+from headstart.features.store.opening import OpenFiles, in_one_line
 
-SPAN = 8192  # rows that are read together, at most, if some of them are wanted
-_OPEN = 8  # files that are kept open
+SPAN = 8192  # at most so many rows are read to get some of them
 
 
 class RowsOnDisk(StoredRows[S]):
     """The rows of a dataset of a store's files, one file's after the other's. Threads may share it.
 
-    Of files that are opened again and again, a name has to stay the file that it was; that is so
-    of the shards of a folder, and a store in one file stays open.
+    Files are opened again by name, so a name must keep naming the same file: so do the shards of a
+    folder, and a store in one file stays open.
 
     Args:
         files: the files, in the order of their rows.
         counts: how many rows each has.
         name: the dataset.
         tail: the shape of a row.
-        dtype: of the arrays that it gives, whatever the files hold.
+        dtype: of the arrays returned, whatever the files hold.
     """
 
     def __init__(
@@ -40,11 +38,10 @@ class RowsOnDisk(StoredRows[S]):
         tail: tuple[int, ...],
         dtype: type[S],
     ) -> None:
-        self._files, self._name = list(files), name
+        self._files, self._name = OpenFiles(files), name
         self._ends = np.cumsum(counts)
         self.shape, self.dtype = (int(self._ends[-1]), *tail), np.dtype(dtype)
         self._reading = threading.Lock()
-        self._open: dict[int, h5py.File] = {}
         self._read(0, 0, 0)
 
     def __getitem__(self, rows: Any) -> NDArray[S]:  # noqa: ANN401 - as an array's
@@ -52,37 +49,32 @@ class RowsOnDisk(StoredRows[S]):
             return np.asarray(self[int(rows) : int(rows) + 1][0])
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
-            return self._wanted(np.arange(start, stop, step))
-        wanted = np.asarray(rows)
-        return self._wanted(np.flatnonzero(wanted) if wanted.dtype == bool else wanted)
+            return self._select(np.arange(start, stop, step))
+        numbers = np.asarray(rows)
+        return self._select(np.flatnonzero(numbers) if numbers.dtype == bool else numbers)
 
-    def _wanted(self, rows: NDArray[np.intp]) -> NDArray[S]:
+    def _select(self, rows: NDArray[np.intp]) -> NDArray[S]:
         """Return rows by their numbers, read in the order in which they lie."""
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         places = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
         rows = rows if places is None else rows[places]
-        at = 0
-        while at < len(rows):
-            first = int(rows[at])
+        position = 0
+        while position < len(rows):
+            first = int(rows[position])
             number = int(np.searchsorted(self._ends, first, "right"))
             end = int(np.searchsorted(rows, min(first + SPAN, int(self._ends[number]))))
             read = self._read(number, first, int(rows[end - 1]) + 1)
-            picked = read if len(read) == end - at else read[rows[at:end] - first]
+            picked = read if len(read) == end - position else read[rows[position:end] - first]
             if places is None:
-                out[at:end] = picked
+                out[position:end] = picked
             else:
-                out[places[at:end]] = picked
-            at = end
+                out[places[position:end]] = picked
+            position = end
         return out
 
     def _read(self, number: int, start: int, stop: int) -> NDArray[Any]:
         """Read rows of one file, as it holds them; the numbers are those of all files."""
         begin = int(self._ends[number - 1]) if number else 0
-        path = self._files[number]
-        with self._reading, in_one_line(path):
-            if number not in self._open:
-                if len(self._open) == _OPEN:
-                    self._open.pop(next(iter(self._open))).close()
-                self._open[number] = h5py.File(path, "r")
-            rows: NDArray[Any] = self._open[number][self._name][start - begin : stop - begin]
+        with self._reading, in_one_line(self._files.paths[number]):
+            rows: NDArray[Any] = self._files[number][self._name][start - begin : stop - begin]
             return rows

@@ -1,4 +1,4 @@
-"""One writer at a time: an advisory lock beside the store that says who holds it."""
+"""One writer at a time: an advisory lock beside the store, with the name of its holder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class WriterLock:
     def __init__(self, store: Path) -> None:
         try:
             if store.is_dir():
-                raise StoreError(f"{one_line(store)} is a folder; give a file's name, such as x.h5")
+                raise StoreError(f"{one_line(store)} is a folder; choose a file name, such as x.h5")
             self._path = store.with_name(store.name + ".lock")
             store.parent.mkdir(parents=True, exist_ok=True)
             self._handle = self._acquire()
@@ -58,22 +58,22 @@ class WriterLock:
             os.close(handle)
 
     def _sign(self, handle: int) -> None:
-        with suppress(OSError):  # on a full disk the lock holds all the same, without a name
+        with suppress(OSError):  # on a full disk the lock works as well, without a name
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
     def close(self) -> None:
-        """Give the lock back; a second call does nothing."""
+        """Release the lock; a second call does nothing."""
         handle, self._handle = self._handle, -1
         if handle >= 0:
-            with suppress(OSError):  # a lock file that stays is in nobody's way
+            with suppress(OSError):  # a lock file that stays does no harm
                 self._path.unlink(missing_ok=True)
             with suppress(OSError):
                 os.close(handle)
 
 
 def sweep(store: Path) -> None:
-    """Remove what a killed writer left half written; the caller's lock says that nobody is at it.
+    """Remove half-written files of a killed writer; the caller holds the lock.
 
     Raises:
         OSError: something cannot be removed.

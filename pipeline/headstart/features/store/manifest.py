@@ -1,9 +1,9 @@
 """The manifest that makes a folder of store files one store.
 
-Each shard is an ordinary store file, sealed and complete under its name. The manifest names them in
-the order of their rows, says how many rows each has, and repeats each one's seal; it is written
-last, in one rename, and no file that it names is ever written again. So a folder holds the old
-store until the new manifest is there, and files that no manifest names are work in progress.
+Each shard is an ordinary store file, sealed and complete under its name. The manifest lists them in
+the order of their rows, with the rows and the seal of each; it is written last, in one rename, and
+no file that it lists is ever written again. So a folder has the old store until the new manifest
+exists, and files that no manifest lists are work in progress.
 """
 
 from __future__ import annotations
@@ -30,14 +30,7 @@ _WRITTEN = re.compile(rf"\.?{_FILE.pattern}(\.journal|\.lock|\.[0-9]+\.partial)?
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of a folder that is a store.
-
-    Attributes:
-        file: its name in the folder.
-        rows: images in it.
-        failures: images that could not be embedded.
-        seal: the SHA-256 in its seal, in hex.
-    """
+    """One file of a folder that is a store; ``seal`` is the SHA-256 in its seal, in hex."""
 
     file: str
     rows: int
@@ -47,7 +40,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder of store files says of itself.
+    """The description of a folder of store files.
 
     Attributes:
         extraction: the identity document of the features.
@@ -57,7 +50,7 @@ class Manifest:
         listing: ``images`` and ``digest`` of what was listed, and ``shard_size``.
         run: facts about the run that made it.
         certificate: the backbone's parity certificate; may be empty.
-        generation: counts the manifests of this folder; in the names of the files it brought.
+        generation: counts the manifests of this folder; part of the names of its new files.
     """
 
     extraction: dict[str, Any]
@@ -76,7 +69,7 @@ class Manifest:
 
 
 def is_folder(path: Path) -> bool:
-    """Say whether a path is a folder; one that cannot be looked up is none."""
+    """Say whether a path is a folder; False if it cannot be looked up."""
     try:
         return path.is_dir()
     except OSError:  # no permission, or a name that is too long
@@ -111,19 +104,19 @@ def read(folder: Path, name: str = NAME) -> Manifest:
     path = folder / name
     try:
         document = json.loads(path.read_bytes())
-        held = document["store"]
+        stored = document["store"]
         if document["format"] != KIND or document["version"] != VERSION:
             raise StoreError(
                 f"{one_line(path)} is no manifest of version {VERSION} of a feature store"
             )
-        if document["sha256"] != _digest(held):
+        if document["sha256"] != _digest(stored):
             raise StoreError(
-                f"{one_line(path)} is not what was written (its checksum is wrong); run the same "
-                "headstart features again once it is moved away: the shards are kept"
+                f"{one_line(path)} changed after it was written (its checksum is wrong); move it "
+                "away and run the same headstart features again: the shards are kept"
             )
-        held["shards"] = tuple(Shard(**shard) for shard in held["shards"])
-        held["classes"] = tuple(held["classes"])
-        manifest = Manifest(**held)
+        stored["shards"] = tuple(Shard(**shard) for shard in stored["shards"])
+        stored["classes"] = tuple(stored["classes"])
+        manifest = Manifest(**stored)
     except FileNotFoundError:
         raise StoreError(_unfinished(folder)) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -140,8 +133,8 @@ def write(folder: Path, manifest: Manifest, name: str = NAME) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    held = dataclasses.asdict(manifest)
-    document = {"format": KIND, "version": VERSION, "sha256": _digest(held), "store": held}
+    stored = dataclasses.asdict(manifest)
+    document = {"format": KIND, "version": VERSION, "sha256": _digest(stored), "store": stored}
     write_text(folder / name, json.dumps(document, ensure_ascii=True) + "\n")
 
 
@@ -169,17 +162,16 @@ def leftovers(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if _WRITTEN.fullmatch(path.name)]
 
 
-def _digest(held: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(held, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+def _digest(stored: dict[str, Any]) -> str:
+    return hashlib.sha256(
+        json.dumps(stored, sort_keys=True, ensure_ascii=True).encode()
+    ).hexdigest()
 
 
 def _unfinished(folder: Path) -> str:
     if (folder / PLAN).exists():
-        return (
-            f"{one_line(folder)} is not finished; the same headstart features continues it, and "
-            "until then there is nothing to read"
-        )
+        return f"{one_line(folder)} is not finished; the same headstart features command resumes it"
     return (
-        f"no feature store in {one_line(folder)} (it has no {NAME}); make one with: headstart "
+        f"no feature store in {one_line(folder)} (it has no {NAME}); create one with: headstart "
         "features"
     )

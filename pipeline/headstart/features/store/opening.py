@@ -1,8 +1,8 @@
-"""Opening a store: it is there, what its seal says, and HDF5's complaints in one line."""
+"""Opening a store: its existence, its seal, and HDF5's errors in one line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,10 +12,34 @@ from headstart.core.errors import StoreError, one_line
 from headstart.features.store import seal
 from headstart.features.store.seal import Seal
 
+_OPEN = 8  # files that `OpenFiles` keeps open
+
+
+class OpenFiles:
+    """Store files that are read again and again, by number; a few of them stay open."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+        self._open: dict[int, h5py.File] = {}
+
+    def __getitem__(self, number: int) -> h5py.File:
+        """Return a file, open for reading."""
+        if number not in self._open:
+            if len(self._open) == _OPEN:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[number] = h5py.File(self.paths[number], "r")
+        return self._open[number]
+
+    def close(self) -> None:
+        """Close all files."""
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """Open a store for reading; what HDF5 says of a damaged file becomes one line.
+    """Open a store for reading; HDF5's errors become one line.
 
     Raises:
         StoreError: it is missing, is no HDF5 file, or reading fails on the way.
@@ -25,7 +49,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def seal_of(path: Path) -> Seal:
-    """Return what the seal says of a store's file; HDF5 is not asked.
+    """Check the seal of a store's file, without HDF5.
 
     Raises:
         StoreError: there is no such file, or it cannot be read.
@@ -36,11 +60,11 @@ def seal_of(path: Path) -> Seal:
 
 @contextmanager
 def in_one_line(path: Path) -> Iterator[None]:
-    """Make one line of what HDF5 says while a store is read."""
+    """Turn the errors of reading a store into one line."""
     try:
         if not path.is_file():
             raise StoreError(
-                f"no feature store at {one_line(path)}; make one with: headstart features"
+                f"no feature store at {one_line(path)}; create one with: headstart features"
             )
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:

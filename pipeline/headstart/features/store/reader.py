@@ -235,7 +235,7 @@ def _selected(
         datasets = layer_columns(file)
         stored = {
             part.layer: (name, json.loads(json.dumps(Extraction(part).to_json())))
-            for name, part in zip(datasets, backbone.alone(), strict=True)
+            for name, part in zip(datasets, backbone.split_layers(), strict=True)
         }
     for layer in layers:
         if layer not in stored:

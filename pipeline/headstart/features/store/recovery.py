@@ -104,8 +104,6 @@ def _extended(path: Path, out: Path) -> Path | None:
 
 
 class _Recovery:
-    """One damaged store, open, and the columns and rows of it that can be trusted."""
-
     def __init__(self, file: h5py.File, path: Path) -> None:
         self._file, self._path = file, path
         self._notes: list[str] = []
@@ -296,7 +294,6 @@ class _Recovery:
             self._keep &= ~rows
 
     def _rows(self, names: Iterable[str]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-        """Yield the trusted columns among these, some rows at a time."""
         for start in range(0, self._count, BLOCK):
             stop = min(start + BLOCK, self._count)
             yield (
@@ -309,7 +306,6 @@ class _Recovery:
             )
 
     def _blocks(self, table: tuple[Column, ...]) -> Iterator[Block]:
-        """Yield the kept rows of these columns, with defaults for what was lost."""
         for start, rows in self._rows([column.name for column in table]):
             keep = self._keep[start : start + BLOCK]
             if keep.any():

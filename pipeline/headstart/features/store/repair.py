@@ -87,7 +87,6 @@ def _repair_folder(folder: Path) -> Repair:
 
 
 def _described(file: Path, shard: manifest.Shard) -> manifest.Shard:
-    """Return the manifest's entry for a sound file."""
     with opened(file) as store:
         failures = sum(1 for _ in read_failures(store))
         rows = len(store["path"])
@@ -116,7 +115,6 @@ def _repair_file(path: Path) -> Repair:
 
 
 def _keep(path: Path) -> Path:
-    """Give a file a second, unused name."""
     for number in range(1, 1_000_000):
         backup = path.with_name(f"{path.name}.damaged" + (f"-{number}" if number > 1 else ""))
         try:

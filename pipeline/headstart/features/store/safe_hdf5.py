@@ -1,9 +1,9 @@
 """Creating an HDF5 file on a disk that may be full.
 
-HDF5 does not get over a write that fails: it keeps the file open, prints tracebacks, and crashes
-the interpreter at exit. So it writes through a Python file that keeps the first error to itself,
-drops everything after it, and raises the error when HDF5 has closed the file and is out of the way.
-It does so in a thread of its own, where no interrupt is raised.
+HDF5 does not recover from a failed write: it keeps the file open, prints tracebacks, and crashes
+the interpreter at exit. So it writes through a Python file that stores the first error, drops
+everything after it, and raises the error once HDF5 has closed the file. It does so in a thread of
+its own, where no interrupt is raised.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from headstart.core.parallel import run_threads
 
 
 def create(path: Path, fill: Callable[[h5py.File], None]) -> None:
-    """Create an HDF5 file, replacing what is there, let ``fill`` write into it, and close it.
+    """Create or replace an HDF5 file, let ``fill`` write into it, and close it.
 
     An interrupt takes effect when it is closed.
 
     Raises:
-        OSError: the first one that writing met; the file is worth nothing.
+        OSError: the first error of writing; the file is incomplete.
     """
 
     def work(sink: _Sink) -> None:
@@ -38,11 +38,11 @@ def create(path: Path, fill: Callable[[h5py.File], None]) -> None:
 
 
 class _Sink:
-    """What h5py asks of a file object, without a way to fail before `close`."""
+    """The file object that h5py needs; it never fails before `close`."""
 
     def __init__(self, path: Path) -> None:
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        self._at = 0
+        self._position = 0
         self._error: OSError | None = None
 
     def _try(self, change: Callable[[], None]) -> None:
@@ -54,19 +54,19 @@ class _Sink:
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = os.fstat(self._handle).st_size if whence == os.SEEK_END else 0
-        self._at = start + offset
-        return self._at
+        self._position = start + offset
+        return self._position
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def readinto(self, buffer: memoryview) -> int:
-        data = os.pread(self._handle, len(buffer), self._at)
+        data = os.pread(self._handle, len(buffer), self._position)
         buffer[:] = data.ljust(len(buffer), b"\0")  # what was dropped reads as zeros
         return len(buffer)
 
     def write(self, data: memoryview) -> int:
-        self._try(lambda: write_all(self._handle, data, self._at))
+        self._try(lambda: write_all(self._handle, data, self._position))
         return len(data)
 
     def truncate(self, size: int) -> int:

@@ -69,7 +69,7 @@ class StoreWriter(JournalledWriter):
 
     Raises:
         StoreError: another writer is active, or the existing store is damaged, no store, or of
-            another extraction.
+            a different backbone.
         OutputError: the location cannot be written.
     """
 
@@ -217,7 +217,6 @@ class StoreWriter(JournalledWriter):
 
 
 def _needed(file: h5py.File) -> Iterator[str]:
-    """Yield the columns that a store must have to be continued."""
     version = file_version(file)
     for column in columns.TABLE:
         if column.since <= version or column.default is None:
@@ -230,7 +229,6 @@ def _in_blocks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 
 def _files(file: h5py.File) -> Iterator[tuple[str, bytes, FileState]]:
-    """Yield path, content hash and state of every row's file."""
     path = texts(file["path"])
     for start in range(0, len(file["sha256"]), BLOCK):
         part = slice(start, start + BLOCK)

@@ -88,7 +88,7 @@ def test_rules_of_decoding_of_another_version_are_refused(tmp_path):
 def test_several_layers_are_outputs_of_their_own():
     single = factories.backbone()
     assert output_names(single) == ["features"]
-    several = single.together([Part("a", "avg", 2), Part("b", "max", 3)])
+    several = single.with_layers([Part("a", "avg", 2), Part("b", "max", 3)])
     assert output_names(several) == ["features/a", "features/b"]
 
 

@@ -32,7 +32,7 @@ def several(tiny_backbone, tmp_path_factory) -> Path:
     """The tiny backbone with its own layer and one behind it as outputs."""
     model = onnx.load(tiny_backbone)
     described = Runner(tiny_backbone)
-    backbone = described.backbone.together(PARTS)
+    backbone = described.backbone.with_layers(PARTS)
     kernel = np.random.default_rng(5).normal(0, 0.3, (5, 12, 3, 3)).astype(np.float32)
     model.graph.initializer.append(numpy_helper.from_array(kernel, "deep_kernel"))
     names = output_names(backbone)
@@ -152,13 +152,13 @@ def test_one_layer_is_cut_out_with_its_proof(several, tiny_backbone):
     assert np.allclose(Runner(second).embed(images), rows[:, 12:], atol=1e-6)
     assert not holds_the_deep_layer(first)
     assert holds_the_deep_layer(second)
-    assert Runner(first).backbone == runner.backbone.alone()[0]
+    assert Runner(first).backbone == runner.backbone.split_layers()[0]
     assert Runner(first).backbone.parts == ()
     for path in (first, second):
         cut = Runner(path)
         certificate.check_metadata(cut.metadata, cut.embed, cut.backbone.preprocess)
     for at, path in enumerate((first, second)):
-        facts = runner.backbone.alone()[at].to_json()
+        facts = runner.backbone.split_layers()[at].to_json()
         assert export.locate(json.loads(json.dumps(facts)), str(several)) == path
     assert export.locate(json.loads(json.dumps(runner.backbone.to_json())), str(several)) == several
 
@@ -229,7 +229,7 @@ def test_a_torch_network_of_several_layers_is_exported(tiny_backbone, tmp_path):
 
     torch.manual_seed(0)
     one = Runner(tiny_backbone).backbone
-    backbone = one.together((Part("first", "avg", 4), Part("second", "max", 6)))
+    backbone = one.with_layers((Part("first", "avg", 4), Part("second", "max", 6)))
     assert isinstance(backbone, Backbone)
     parity = export.export(Two().eval(), backbone, tmp_path / "two.onnx")
     runner = Runner(tmp_path / "two.onnx")

@@ -80,7 +80,7 @@ def test_what_is_left_out_is_told_by_store():
     (a, b), (warning,) = align([first, second])
     assert a.features[:, 0].tolist() == b.features[:, 0].tolist() == [2, 4]
     assert b.features.shape == (2, 5)
-    assert warning == ("Compared on the 2 images that all stores hold; left out: 2 of a, 1 of b.")
+    assert warning == ("Compared on the 2 images that all stores share; left out: 2 of a, 1 of b.")
 
 
 def test_images_are_the_same_by_their_bytes_not_by_their_paths():
@@ -112,12 +112,12 @@ def test_miniatures_are_those_of_the_first_store_that_has_them():
     ("change", "message"),
     [
         ({"label": np.array([0, 0, 0], np.int32)},
-         "stores 1 and 2 disagree about the label of 2 images, for instance 1.jpg: it is odd in one"
-         " and even in the other; run headstart features again"),
+         "stores 1 and 2 disagree about the label of 2 images, for instance 1.jpg: odd and even"
+         "; run headstart features again"),
         ({"label": np.array([1, 0, -1], np.int32)},
-         "the label of 1 image, for instance 3.jpg: it is odd in one and empty in the other"),
+         "the label of 1 image, for instance 3.jpg: odd and empty"),
         ({"split": ["train"] * 3},
-         "the split of 1 image, for instance 3.jpg: it is test in one and train in the other"),
+         "the split of 1 image, for instance 3.jpg: test and train"),
     ],
 )  # fmt: skip
 def test_stores_that_contradict_each_other_are_refused(change, message):
@@ -128,7 +128,7 @@ def test_stores_that_contradict_each_other_are_refused(change, message):
 
 def test_the_same_extraction_twice_is_refused():
     stores = [store_of(letters(1)), store_of(letters(1), "b"), store_of(letters(1, 2))]
-    message = r"stores 1 and 3 hold features of the same extraction \(a\).*give each backbone once"
+    message = r"stores 1 and 3 have the same backbone .* \(a\).*use each backbone once"
     with pytest.raises(InputError, match=message):
         align(stores)
 

@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import textwrap
-from importlib import resources
 
 import jsonschema
 import numpy as np
@@ -20,6 +19,7 @@ from headstart.core.errors import OutputError
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
 from headstart.evaluation.compare import CompareConfig, compare, write_results
 from headstart.evaluation.compare.results import document
+from headstart.report.schema import schema
 
 FAST = ("logistic-regression", "knn")
 NAMES = ("日本語", "سلام، می‌خواهم", 'a,"b"\n', "caf\udce9", "e\u0301 👩‍👩‍👧", "[\n 1,\n 2\n]")
@@ -63,10 +63,8 @@ def feature_set(k, n=160, d=16, names=None, split="train", backbone="gaussian", 
 
 def checked(folder):
     """Read ``results.json`` and hold it to the schema."""
-    schema = json.loads((resources.files(report) / "results.schema.json").read_text("utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    jsonschema.validate(results, schema, jsonschema.Draft202012Validator)
+    jsonschema.validate(results, schema(), jsonschema.Draft7Validator)
     return results
 
 

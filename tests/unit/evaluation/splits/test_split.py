@@ -71,10 +71,9 @@ def test_what_leads_from_training_to_test_is_told_by_its_kind():
     data.sha256[17] = data.sha256[1]
     found = make_protocol(data, Rules(), {"near-duplicates": scene})
     assert found.leaked.tolist() == [True, False, True, True, False, False]
-    assert [text.partition(" (of")[0] for text in found.warnings] == [
-        "The training images hold byte-for-byte copies of 1 test image",
-        "The training images hold near-duplicates of 2 test images",
-    ]
+    exact, near = found.warnings
+    assert exact.startswith("Leakage: 1 test image (of 6) has byte-for-byte duplicates")
+    assert near.startswith("Leakage: 2 test images (of 6) have near-duplicates")
     told = describe_protocol(data, found, Rules())
     assert told["n_leaked"] == 3
     assert told["n_grouped"] == 5
@@ -85,8 +84,7 @@ def test_groups_are_said_to_stay_in_one_fold():
     pairs = np.arange(400) // 4
     found = make_protocol(data, Rules(), {"near-duplicates": pairs})
     assert describe_protocol(data, found, Rules())["tuned_on"] == (
-        "5-fold stratified cross-validation, images that belong together in one fold, on 380"
-        " training images"
+        "5-fold stratified cross-validation, groups kept in one fold, on 380 training images"
     )
 
 
@@ -125,7 +123,7 @@ def test_a_validation_split_that_leaks_is_told():
     data = data_of([0, 1] * 10, ["train"] * 12 + ["validation"] * 4 + ["test"] * 4)
     data.sha256[[12, 13]] = data.sha256[[0, 1]]
     (warning,) = make_protocol(data, Rules(validation="predefined")).warnings
-    assert warning.startswith("2 validation images (of 4) belong together with images that heads")
+    assert warning.startswith("Leakage: 2 validation images (of 4) share a group")
     assert make_protocol(data, Rules()).warnings == []
 
 
@@ -200,11 +198,10 @@ def test_copies_do_not_make_a_class_large():
     found = make_protocol(data, Rules())
     assert found.folds == 3
     assert found.warnings == [
-        "Cross-validation uses 3 folds, because class-1 has only 10 training images, of which 3 do"
-        " not belong together."
+        "Cross-validation uses 3 folds, because class-1 has only 10 training images in 3 groups."
     ]
     data.sha256[10:20] = data.sha256[10]
-    with pytest.raises(InputError, match="images of class-1 all belong together"):
+    with pytest.raises(InputError, match="images of class-1 are all in one group"):
         make_protocol(data, Rules())
 
 

@@ -64,7 +64,7 @@ def other_backbone(tiny_backbone, tmp_path_factory) -> Path:
 def several_layers(tiny_backbone, tmp_path_factory) -> Path:
     """Write the tiny backbone with two layers as outputs, of which the second is the first."""
     parts = (Part("conv", "avg", 12), Part("again", "avg", 12))
-    backbone = Runner(tiny_backbone).backbone.together(parts)
+    backbone = Runner(tiny_backbone).backbone.with_layers(parts)
     model = onnx.load(tiny_backbone)
     del model.graph.output[:]
     for name in output_names(backbone):
@@ -344,11 +344,11 @@ class TestRefused:
 
     def test_a_file(self, run, photos, tmp_path):
         (tmp_path / "folder").write_text("x")
-        with pytest.raises(StoreError, match="is a file; with --engine a store is a folder"):
+        with pytest.raises(StoreError, match="is a file, but --engine writes a folder"):
             run(photos)
 
     def test_a_folder_of_something_else(self, run, photos):
-        with pytest.raises(StoreError, match="is a folder that holds other things, such as"):
+        with pytest.raises(StoreError, match="is a folder with other files"):
             run(photos, photos)
         assert not (photos / WORK).exists()
 
@@ -380,7 +380,7 @@ class TestRefused:
         with pytest.raises(InputError, match="--on-error fail"):
             run(photos, engine=engine, on_error="fail")
         assert not (tmp_path / "folder/manifest.json").exists()
-        with pytest.raises(StoreError, match="is not finished; the same headstart features"):
+        with pytest.raises(StoreError, match="is not finished"):
             store.read(tmp_path / "folder")
 
 
@@ -388,7 +388,7 @@ class TestSeeing:
     """What a worker must see before it works, and the driver after."""
 
     @pytest.fixture
-    def begun(self, run, photos, tmp_path, monkeypatch):
+    def setup(self, run, photos, tmp_path, monkeypatch):
         """Give a worker's start as the driver makes it, and stop before any worker begins."""
         starts = []
 
@@ -406,28 +406,28 @@ class TestSeeing:
         with pytest.raises(HeadstartError, match=told):
             start(lambda: False)
 
-    def test_another_folder_at_the_same_path(self, begun):
-        (begun.folder / WORK / "probe").write_text("the other machine's")
-        self.refused(begun, "does not see the folder .* every node has mounted at the same path$")
+    def test_another_folder_at_the_same_path(self, setup):
+        (setup.folder / WORK / "probe").write_text("the other machine's")
+        self.refused(setup, "cannot see the folder .* every node has mounted at the same path$")
 
-    def test_no_folder_there(self, begun):
-        self.refused(dataclasses.replace(begun, folder=Path("/nowhere")), "does not see the folder")
+    def test_no_folder_there(self, setup):
+        self.refused(dataclasses.replace(setup, folder=Path("/nowhere")), "cannot see the folder")
 
-    def test_no_images_there(self, begun):
-        listing, sizes = begun.samples
+    def test_no_images_there(self, setup):
+        listing, sizes = setup.samples
         elsewhere = dataclasses.replace(listing, root=Path("/nowhere")), sizes
         self.refused(
-            dataclasses.replace(begun, samples=elsewhere), "every node needs the images at the same"
+            dataclasses.replace(setup, samples=elsewhere), "every node needs the images at the same"
         )
 
-    def test_some_images_may_have_gone(self, begun):
-        listing, _ = begun.samples
+    def test_some_images_may_have_gone(self, setup):
+        listing, _ = setup.samples
         datasets.location(listing, listing.images[0]).unlink()
-        begun(lambda: False)
+        setup(lambda: False)
 
-    def test_another_backbone_file(self, begun, other_backbone):
-        shutil.copy(other_backbone, begun.folder / WORK / "backbone.onnx")
-        self.refused(begun, "sees another backbone file")
+    def test_another_backbone_file(self, setup, other_backbone):
+        shutil.copy(other_backbone, setup.folder / WORK / "backbone.onnx")
+        self.refused(setup, "different backbone file")
 
     def test_a_file_that_does_not_arrive(self, run, photos, tmp_path, monkeypatch):
         """The worker's folder is another one: what it says it has written is not here."""

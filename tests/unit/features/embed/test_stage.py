@@ -188,7 +188,7 @@ class TestWhatIsLeftToDo:
         assert summary.failed == [
             ("train/bark/damaged.jpg", "not a JPEG, PNG, WebP, BMP, TIFF or GIF image")
         ]
-        assert "24 of 25 images are in the store already" in heard
+        assert "24 of 25 images are already in the store" in heard
         after = (tmp_path / "store.h5").stat()
         assert (after.st_ino, after.st_mtime_ns) == (stamp.st_ino, stamp.st_mtime_ns)
         assert (tmp_path / "store.h5").read_bytes() == before
@@ -381,7 +381,7 @@ class TestFailures:
         heard: list[str] = []
         summary = run(root, hooks=Hooks(notice=heard.append))
         assert summary.embedded < summary.rows == 48
-        assert any(line.startswith("continuing: ") for line in heard)
+        assert any(line.startswith("resuming: ") for line in heard)
         run(root, "fresh.h5")
         assert_same(read(), read("fresh.h5"))
 
@@ -467,7 +467,7 @@ class TestInterruption:
         summary = run(root, hooks=Hooks(notice=heard.append), workers=workers)
         kept = summary.rows - summary.embedded
         assert kept >= calls[-1] - 1  # all that was reported, but for the damaged one
-        assert f"continuing: {kept} images of an unfinished run are kept" in heard
+        assert f"resuming: {kept} images of an interrupted run are kept" in heard
         run(root, "undisturbed.h5")
         assert_same(read(), read("undisturbed.h5"))
 

@@ -29,5 +29,5 @@ def test_it_grows():
 
 
 def test_a_hash_of_another_length_is_a_mistake():
-    with pytest.raises(ValueError, match="32 bytes is wanted, not 16"):
+    with pytest.raises(ValueError, match="32 bytes, not of 16"):
         HashIndex(32).find(bytes(16))

@@ -32,7 +32,7 @@ def here(monkeypatch):
 @pytest.fixture
 def of_layers(build):
     """Give what `Builder.run` changes for a network with both layers as outputs."""
-    both = build.extraction().backbone.together(PARTS)
+    both = build.extraction().backbone.with_layers(PARTS)
     return {name: getattr(both, name) for name in ("layer", "pool", "dim", "parts")}
 
 
@@ -108,7 +108,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path, build, of_layers):
 )
 def test_other_layers_are_refused(store, build, parts, said):
     before = store.read_bytes()
-    other = build.extraction().backbone.together(parts)
+    other = build.extraction().backbone.with_layers(parts)
     changes = {name: getattr(other, name) for name in ("layer", "pool", "parts")}
     with pytest.raises(StoreError, match=said):
         build.run(store, build.listing(), **changes)
@@ -213,6 +213,6 @@ def test_names_of_datasets_are_safe_and_different(tmp_path, layer):
 
 
 def test_order_is_that_of_the_network_and_part_of_the_identity(build):
-    one = Extraction(build.extraction().backbone.together(PARTS))
-    other = Extraction(build.extraction().backbone.together(PARTS[::-1]))
+    one = Extraction(build.extraction().backbone.with_layers(PARTS))
+    other = Extraction(build.extraction().backbone.with_layers(PARTS[::-1]))
     assert one.digest != other.digest

@@ -1,0 +1,153 @@
+"""Fitting heads and baselines on the training images, and their answers on the test images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.parallel import available_cores
+from headstart.core.records import FeatureSet
+from headstart.core.rows import Features, Mapped, Pixels, StoredRows, take
+from headstart.evaluation.compare.config import CompareConfig
+from headstart.evaluation.compare.insights import score_backbone
+from headstart.evaluation.compare.scoring import Entry, rank
+from headstart.evaluation.splits import Protocol
+from headstart.heads import by_name
+from headstart.heads.baselines import MostFrequentClass, RawPixels
+from headstart.heads.folds import divisions, predefined
+from headstart.heads.search import FittedHead, class_probabilities
+from headstart.heads.training_set import TrainingSet
+
+Progress = Callable[[str], None] | None
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Every head on every backbone.
+
+    Attributes:
+        entries: the fitted heads, best first.
+        scores: of each backbone, if there are several; see `score_backbone`.
+        training: the training set of the best head, whose matrices the insights share.
+    """
+
+    entries: list[Entry]
+    scores: dict[str, dict[str, float]]
+    training: TrainingSet
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Fits heads on the training images of a protocol.
+
+    Attributes:
+        protocol: the division of the images.
+        folds: ``(r, n_train)``, see `TrainingSet.fold`.
+        config: what to fit.
+        progress: called with one line when a head is fitted.
+    """
+
+    protocol: Protocol
+    folds: NDArray[np.int64]
+    config: CompareConfig
+    progress: Progress = None
+
+    @classmethod
+    def of(
+        cls, data: FeatureSet, protocol: Protocol, config: CompareConfig, progress: Progress
+    ) -> Trainer:
+        """Draw the folds that heads are chosen by."""
+        if protocol.validation is not None:
+            folds = predefined(protocol.validation)
+        else:
+            train = protocol.train
+            folds = divisions(
+                data.label[train],
+                protocol.folds,
+                config.seed,
+                protocol.repeats,
+                protocol.group[train],
+            )
+        return cls(protocol, folds, config, progress)
+
+    def search(self, stores: Mapping[str, FeatureSet]) -> Searched:
+        """Search all heads, backbone by backbone; only the best one's matrices are kept."""
+        entries: list[Entry] = []
+        scores: dict[str, dict[str, float]] = {}
+        best_training = None
+        several = len(stores) > 1
+        for name, store in stores.items():
+            training = self._training_set(take(store.features, self.protocol.train), store)
+            scores[name] = score_backbone(training) if several else {}
+            entries += self._fit(name, store, training, several)
+            entries.sort(key=rank)
+            if best_training is None or entries[0].backbone == name:
+                best_training = training
+        assert best_training is not None
+        return Searched(entries, scores, best_training)
+
+    def baselines(self, data: FeatureSet) -> list[Entry]:
+        """Fit the baselines, on the same images and the first folds."""
+        pixels = data.pixels
+
+        def fit(
+            family: MostFrequentClass | RawPixels, rows: Callable[[NDArray[np.intp]], Features]
+        ) -> Entry:
+            training = self._training_set(rows(self.protocol.train), data, self.folds[:1])
+            return _entry("", data, rows(self.protocol.test), family.search(training))
+
+        entries = [fit(MostFrequentClass(), lambda rows: take(data.features, rows))]
+        if pixels is not None:
+            entries.append(fit(RawPixels(), lambda rows: _as_numbers(take(pixels, rows))))
+        return entries
+
+    def _fit(
+        self, backbone: str, store: FeatureSet, training: TrainingSet, several: bool
+    ) -> Iterator[Entry]:
+        for family in by_name(self.config.heads):
+            head = family.search(training)
+            if self.progress:
+                self.progress(_summary(head, backbone if several else ""))
+            yield _entry(backbone, store, take(store.features, self.protocol.test), head)
+
+    def _training_set(
+        self, rows: Features, data: FeatureSet, folds: NDArray[np.int64] | None = None
+    ) -> TrainingSet:
+        return TrainingSet(
+            features=rows,
+            labels=data.label[self.protocol.train].astype(np.int64),
+            fold=self.folds if folds is None else folds,
+            seed=self.config.seed,
+            workers=self.config.workers or available_cores(),
+            class_weight=self.config.class_weight,
+        )
+
+
+def _entry(backbone: str, data: FeatureSet, rows: Features, head: FittedHead) -> Entry:
+    """Predict the test images once."""
+    started = time.perf_counter()
+    probabilities = class_probabilities(head.estimator, rows, len(data.classes))
+    return Entry(backbone, data, head, probabilities, time.perf_counter() - started)
+
+
+def _as_numbers(pixels: Pixels) -> Features:
+    """Return one row of numbers from 0 to 1 per image."""
+
+    def convert(block: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.divide(block.reshape(len(block), -1), 255, dtype=np.float32)
+
+    if isinstance(pixels, StoredRows):
+        return Mapped(pixels, convert, int(np.prod(pixels.shape[1:])), np.float32)
+    return convert(pixels)
+
+
+def _summary(head: FittedHead, backbone: str) -> str:
+    params = ", ".join(f"{name} = {value}" for name, value in head.params.items())
+    return (
+        f"{backbone}{', ' if backbone else ''}{head.name}: {head.cv_accuracy:.1%} ±"
+        f" {head.cv_std:.1%} in cross-validation with {params}, {head.seconds:.1f} s"
+    )

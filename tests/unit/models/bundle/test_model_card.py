@@ -1,0 +1,59 @@
+"""The model card and the example beside a model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from factories import comparison
+from headstart.core.errors import OutputError
+from headstart.models.bundle.model_card import CARD, CLASSES_SHOWN, EXAMPLE, card, write_companions
+
+
+def test_the_card_has_data_scores_limits_and_licence():
+    text = card(comparison())
+    for words in (
+        "# Model card: garments",
+        "- Head: linear SVM (C = 10.0), chosen by cross-validation.",
+        "3,600 for training, 30 for testing",
+        "- Classes (3): hat, pants, shirt.",
+        "| accuracy | 0.800 | 0.750 to 0.840 |",
+        "| macro F1 | 0.795 | – |",
+        "Accuracy of the baseline raw pixels: 33.3%.",
+        "- Lowest recalls: hat 80%, pants 80%, shirt 80%.",
+        "- “hat” has few images.",
+        "Weights of the backbone: Apache-2.0.",
+    ):
+        assert words in text
+
+
+def test_a_score_that_is_undefined_has_no_row():
+    described = comparison()
+    head = dataclasses.replace(described.heads[0], roc_auc=None, per_class={})
+    text = card(dataclasses.replace(described, heads=[head]))
+    assert "ROC AUC" not in text
+    assert "Lowest recalls" not in text
+
+
+def test_many_classes_are_counted():
+    names = [f"species {i}" for i in range(CLASSES_SHOWN + 7)]
+    k = len(names)
+    text = card(comparison(names, [[int(i == j) for j in range(k)] for i in range(k)]))
+    assert f"species {CLASSES_SHOWN - 1} and 7 more." in text
+    assert f"species {CLASSES_SHOWN}," not in text
+
+
+@pytest.mark.parametrize("name", ["*bold*", "a\n# heading", "[link](http://x)", "<b>", "`code`"])
+def test_names_are_text_and_not_markdown(name):
+    text = card(comparison([name, "pants", "shirt"]))
+    assert name not in text
+    assert text.count("\n#") == 5
+
+
+def test_card_and_example_are_written_or_the_reason_is_named(tmp_path):
+    write_companions(str(tmp_path), comparison())
+    assert (tmp_path / CARD).read_text(encoding="utf-8") == card(comparison())
+    compile((tmp_path / EXAMPLE).read_text(encoding="utf-8"), EXAMPLE, "exec")
+    (tmp_path / "folder" / CARD).mkdir(parents=True)
+    with pytest.raises(OutputError, match=CARD):
+        write_companions(tmp_path / "folder", comparison())
