@@ -68,7 +68,7 @@ def judge(training, protocol, head):
 
     entry = Fitted()
     entry.head = head
-    return find_label_errors(training, protocol, [entry]).found
+    return find_label_errors(training, protocol, [entry]).errors
 
 
 def report(name, bad, score, suspects=None):

@@ -143,7 +143,8 @@ def test_train_heads_keeps_groups_together(headstart, features, tmp_path):
     table.write_text("path,group\n" + "".join(f"{name},tree\n" for name in names))
     words = ["train-heads", features, "--out", "results", "--heads", "knn", "--groups", table]
     done = headstart(*words)
-    assert "hold further images of the groups of 1 test image" in done.stdout
+    assert "1 test image" in done.stdout
+    assert "groups" in done.stdout
     assert "nothing to do" in headstart(*words).stdout
     table.write_text("path,group\nelsewhere.jpg,tree\n")
     assert "the groups name none of the images" in headstart(*words, code=1).stderr
@@ -154,7 +155,7 @@ def test_train_heads_keeps_groups_together(headstart, features, tmp_path):
     [
         (["--validation", "predefined"], "no split named validation"),
         (["--small-classes", "error", "--folds", "7"], "bark, cloth have fewer than 7 training"),
-        (["--validation", "predefined", "--repeats", "2"], "leave out either --repeats or"),
+        (["--validation", "predefined", "--repeats", "2"], "either --repeats or"),
         (["--groups", "absent.csv"], "cannot read absent.csv"),
         (["--heads", "rfb-svm"], "did you mean rbf-svm"),
         (["--out", "store.h5"], "cannot write store.h5"),

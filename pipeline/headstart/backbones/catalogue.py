@@ -18,8 +18,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from platformdirs import user_cache_path
-
 from headstart.core.errors import OutputError
 from headstart.core.files import replacing
 
@@ -72,6 +70,8 @@ class Entry:
 def kept(provider: str, version: str, ask: Callable[[], Sequence[Entry]]) -> list[Entry]:
     """Return a provider's entries, asking the library only if this version never was."""
     name = f"{provider}-{version}-{VERSION}.json".replace("/", "-")
+    from platformdirs import user_cache_path  # which predicting does without
+
     path = user_cache_path("headstart") / "catalogue" / name
     shipped = files("headstart.backbones") / f"{provider}-{version}.json"
     for place in (path, shipped):

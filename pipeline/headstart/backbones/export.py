@@ -230,12 +230,8 @@ def _too_large(backbone: Backbone, cause: object) -> BackboneError:
 def export_foreign(candidate: Foreign, path: Path) -> Parity:
     """Write an ONNX file from elsewhere as a backbone, in a sandboxed process.
 
-    Args:
-        candidate: the file, and what is to be made of it.
-        path: where to write.
-
     Raises:
-        BackboneError: the file is broken, hostile or no network of images, or what was made of it
+        BackboneError: the file is broken, hostile or not a network of images, or the exported graph
             is not equal to it.
         OutputError: the file cannot be written.
     """
@@ -283,16 +279,9 @@ def _write(
     called: str = "torch",
     notes: Sequence[str] = (),
 ) -> Parity:
-    """Write a graph with its description, if it gives what it should.
+    """Write a graph with its description, if it computes the expected features of `_samples`.
 
-    Args:
-        model: ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
-        original: what gives the true features.
-        expected: those of `_samples`.
-        backbone: the description.
-        path: where to write.
-        called: what the original is called.
-        notes: further lines for the user.
+    The certificate holds the features by the original, whose name is ``called``.
     """
     import onnx
 

@@ -7,6 +7,7 @@ advice is in docs/benchmarks/advice.md); the time is measured on this machine.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
@@ -129,10 +130,12 @@ def _describe_frozen(head: FittedHead, training: TrainingSet) -> dict[str, Any]:
     fold = np.atleast_2d(training.fold)[0]
     draws = learning_curve.draw(training.labels, fold, training.seed)
     whole = head.out_of_fold.argmax(axis=1)
-    curve = learning_curve.measure(draws, training.labels, answers, whole)
+    measured = learning_curve.measure(draws, training.labels, answers, whole)
+    curve = learning_curve.describe(measured, len(training.labels), training.seed)
+    facts = dataclasses.asdict(curve)
     return {
         "accuracy": head.cv_accuracy,
-        "learning_curve": learning_curve.describe(curve, len(training.labels), training.seed),
+        "learning_curve": {name: facts[name] for name in ("points", "fit", "doubling")},
         "logme": transferability.log_me(training.rows, training.labels),
     }
 

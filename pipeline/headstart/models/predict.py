@@ -97,11 +97,10 @@ def predict(
             "omit it and use the confidence of each row"
         )
     names = [data] if isinstance(data, str | os.PathLike) else data
-    paths = [os.fspath(name) for name in names]
     workers = workers or available_cores()
     work = partial(_predict_chunk, model, min_confidence)
     slots = threading.Semaphore(workers * _AHEAD)
-    chunks = _throttled(_chunks(stream(paths), max(_CHUNK, model.batch)), slots)
+    chunks = _throttled(_chunks(stream(names), max(_CHUNK, model.batch)), slots)
     waiting: dict[int, list[Prediction]] = {}
     position = 0
     results = run_threads(work, chunks, workers)

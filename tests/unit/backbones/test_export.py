@@ -336,7 +336,7 @@ class TestLocate:
 
     @pytest.mark.parametrize("hint", ["", "missing.onnx", "n" * 300])
     def test_a_file_that_is_gone_is_named(self, facts, hint):
-        with pytest.raises(BackboneError, match=r"the backbone tiny .* is not at hand") as caught:
+        with pytest.raises(BackboneError, match=r"the backbone tiny .* was not found") as caught:
             export.locate(facts, hint)
         assert hint in str(caught.value)
 

@@ -137,7 +137,10 @@ class TestMirror:
         s3.pipe("photos/c/x.h5", b"old")
         with monkeypatch.context() as patch:
             patch.setattr(type(s3), "put_file", lambda *_: 1 / 0)
-            with pytest.raises(OutputError, match="run again"), mirror.written_here(url) as path:
+            with (
+                pytest.raises(OutputError, match="run the command again"),
+                mirror.written_here(url) as path,
+            ):
                 path.write_bytes(b"new")
         assert s3.cat("photos/c/x.h5") == b"old"
         with mirror.written_here(url) as path:
@@ -153,7 +156,7 @@ class TestMirror:
                 path.write_bytes(b"mine")
                 s3.pipe("photos/d/x.h5", b"theirs")
 
-        with pytest.raises(OutputError, match="somebody else"):
+        with pytest.raises(OutputError, match="another process"):
             run()
         assert s3.cat("photos/d/x.h5") == b"theirs"
 

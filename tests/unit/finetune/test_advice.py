@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from headstart.cli import cli
+from factories import feature_set
+from headstart.cli import advice_table, cli
 from headstart.core.choices import MODES
+from headstart.core.records import Choice
+from headstart.finetune import timing
 from headstart.finetune.advice import (
     NONE,
     REMOVED,
@@ -20,6 +23,7 @@ from headstart.finetune.advice import (
     predict_time,
     recommend,
 )
+from headstart.finetune.advice import advise as advise_on
 from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.timing import Pace
 from hypothesis import given
@@ -122,6 +126,16 @@ def test_the_lines_are_those_that_the_recorded_runs_support():
     slope, intercept = np.polyfit(x, shares, 1)
     assert REMOVED["top"].slope == pytest.approx(slope, rel=0.02)
     assert REMOVED["top"].intercept == pytest.approx(intercept, rel=0.02)
+
+
+def test_the_advice_is_one_json_document(monkeypatch):
+    monkeypatch.setattr(timing, "measure", lambda job, head: PACES)
+    data = feature_set(n=300, k=3, spread=4.0)
+    document = json.loads(json.dumps(advise_on("photos", data, Choice("tiny"), FinetuneConfig())))
+    assert document["frozen"]["learning_curve"]["points"]
+    assert [mode["mode"] for mode in document["modes"]] == list(MODES)
+    assert document["images"]["classes"] == 3
+    advice_table.show(document)
 
 
 @pytest.mark.parametrize(

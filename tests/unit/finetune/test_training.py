@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from headstart.core.errors import HeadstartError, InputError, RunnerError
+from headstart.core.errors import HeadstartError, RunnerError
 from headstart.core.records import ImageRef, Listing
 from headstart.features.store.activations import ActivationReader, ActivationWriter, View
 from headstart.finetune.batches import LabelledPhotos, StoredBatches
@@ -148,15 +148,7 @@ def test_a_gpu_that_is_not_there_is_an_error():
         choose_device("cuda")
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"mode": "some"}, {"mode": "all", "boundary": "x"}, {"views": 0}]
-)
-def test_a_wrong_choice_is_refused(wrong):
-    with pytest.raises(InputError):
-        FinetuneConfig(**wrong)
-
-
-def test_training_accuracy_that_runs_away_is_warned_of_once(batches, tmp_path):
+def test_overfitting_is_warned_of_once(batches, tmp_path):
     shuffled = StoredBatches(
         batches._store,
         batches._training,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import headstart as hs
 import numpy as np
@@ -48,10 +49,10 @@ def test_the_leaderboard_is_a_data_frame_or_rows(result, monkeypatch):
     assert isinstance(frame, pandas.DataFrame)
     assert list(frame["head"])[:2] == [head["name"] for head in result.results["heads"]]
     assert set(frame["kind"]) == {"head", "baseline"}
-    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
-    assert result.leaderboard() == frame.to_dict("records") or len(result.leaderboard()) == len(
-        frame
-    )
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    rows = result.leaderboard()
+    assert [row["head"] for row in rows] == list(frame["head"])
+    assert set(rows[0]) == set(frame.columns)
 
 
 def test_a_notebook_shows_a_table_with_escaped_names(result):

@@ -101,7 +101,8 @@ def compare(
     data = aligned[0]
     duplicates = find_duplicates(data, config.near_duplicates)
     protocol, about_division = divide(data, duplicates, named_groups or {}, config)
-    about_features = _about_other_features(named)
+    about_data = [*_about_weights(stores), *about_disk, *about_alignment, *about_division]
+    about_data += _about_other_features(named)
     test = HeldOut.of(data, protocol, config.seed)
     with blas_threads(available_cores()):
         trainer = Trainer.of(data, protocol, config, progress)
@@ -122,11 +123,7 @@ def compare(
         backbones=[describe_backbone(name, named[name], searched.scores[name]) for name in named],
         insights=insights,
         warnings=[
-            *_about_weights(stores),
-            *about_disk,
-            *about_alignment,
-            *about_division,
-            *about_features,
+            *about_data,
             *about_the_choice(heads),
             *about_perfection(heads, len(protocol.test)),
             *about_size(best),

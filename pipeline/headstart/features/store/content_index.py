@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,11 +20,10 @@ from headstart.core.files import cannot_write, replacing
 from headstart.features.store import columns
 from headstart.features.store.columns import HASH_BYTES
 from headstart.features.store.layout import column as dataset
-from headstart.features.store.opening import opened
+from headstart.features.store.opening import OpenFiles, opened
 
 _HASHES, _PLACES, _FILES = "hashes.npy", "places.npy", "files.json"
 _HASH = f"S{HASH_BYTES}"
-_OPEN = 8  # files that a reader keeps open
 
 
 def write_contents(folder: Path, files: Sequence[Path]) -> None:
@@ -63,11 +61,11 @@ class Contents:
     """
 
     def __init__(self, folder: Path, root: Path) -> None:
-        self._root, self._reading = root, threading.Lock()
+        self._reading = threading.Lock()
         self._hashes = np.load(folder / _HASHES, mmap_mode="r")
         self._places = np.load(folder / _PLACES, mmap_mode="r")
-        self._files = json.loads((folder / _FILES).read_text())
-        self._open: dict[int, h5py.File] = {}
+        names = json.loads((folder / _FILES).read_text())
+        self._files = OpenFiles([root / name for name in names])
         self._kinds = {column.name: column.dtype for column in columns.from_image()}
 
     def find(self, sha256: bytes) -> dict[str, NDArray[Any]] | None:
@@ -78,7 +76,7 @@ class Contents:
             return None
         number, row = self._places[index].tolist()
         with self._reading:
-            file = self._file(number)
+            file = self._files[number]
             return {
                 name: dataset(file, name)[row].astype(kind, copy=False)
                 for name, kind in self._kinds.items()
@@ -86,13 +84,4 @@ class Contents:
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
-
-    def _file(self, number: int) -> h5py.File:
-        if number not in self._open:
-            if len(self._open) == _OPEN:
-                self._open.pop(next(iter(self._open))).close()
-            self._open[number] = h5py.File(self._root / self._files[number], "r")
-        return self._open[number]
+        self._files.close()

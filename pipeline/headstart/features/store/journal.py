@@ -50,7 +50,7 @@ class Journal:
         fields: the values of a record.
 
     Raises:
-        StoreError: the file holds rows of another extraction.
+        StoreError: the file has rows of a different backbone or preprocessing.
         OutputError: it cannot be read or written.
     """
 

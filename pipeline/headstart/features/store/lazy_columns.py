@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.rows import S, StoredRows
-from headstart.features.store.opening import in_one_line
+from headstart.features.store.opening import OpenFiles, in_one_line
 
 SPAN = 8192  # at most so many rows are read to get some of them
-_OPEN = 8  # files that are kept open
 
 
 class RowsOnDisk(StoredRows[S]):
@@ -40,11 +38,10 @@ class RowsOnDisk(StoredRows[S]):
         tail: tuple[int, ...],
         dtype: type[S],
     ) -> None:
-        self._files, self._name = list(files), name
+        self._files, self._name = OpenFiles(files), name
         self._ends = np.cumsum(counts)
         self.shape, self.dtype = (int(self._ends[-1]), *tail), np.dtype(dtype)
         self._reading = threading.Lock()
-        self._open: dict[int, h5py.File] = {}
         self._read(0, 0, 0)
 
     def __getitem__(self, rows: Any) -> NDArray[S]:  # noqa: ANN401 - as an array's
@@ -78,11 +75,6 @@ class RowsOnDisk(StoredRows[S]):
     def _read(self, number: int, start: int, stop: int) -> NDArray[Any]:
         """Read rows of one file, as it holds them; the numbers are those of all files."""
         begin = int(self._ends[number - 1]) if number else 0
-        path = self._files[number]
-        with self._reading, in_one_line(path):
-            if number not in self._open:
-                if len(self._open) == _OPEN:
-                    self._open.pop(next(iter(self._open))).close()
-                self._open[number] = h5py.File(path, "r")
-            rows: NDArray[Any] = self._open[number][self._name][start - begin : stop - begin]
+        with self._reading, in_one_line(self._files.paths[number]):
+            rows: NDArray[Any] = self._files[number][self._name][start - begin : stop - begin]
             return rows

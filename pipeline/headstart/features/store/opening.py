@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,30 @@ import h5py
 from headstart.core.errors import StoreError, one_line
 from headstart.features.store import seal
 from headstart.features.store.seal import Seal
+
+_OPEN = 8  # files that `OpenFiles` keeps open
+
+
+class OpenFiles:
+    """Store files that are read again and again, by number; a few of them stay open."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = list(paths)
+        self._open: dict[int, h5py.File] = {}
+
+    def __getitem__(self, number: int) -> h5py.File:
+        """Return a file, open for reading."""
+        if number not in self._open:
+            if len(self._open) == _OPEN:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[number] = h5py.File(self.paths[number], "r")
+        return self._open[number]
+
+    def close(self) -> None:
+        """Close all files."""
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class StoreWriter(JournalledWriter):
 
     Raises:
         StoreError: another writer is active, or the existing store is damaged, no store, or of
-            another extraction.
+            a different backbone.
         OutputError: the location cannot be written.
     """
 
