@@ -78,9 +78,9 @@ def draw(
 
     The largest size is everything outside the fold. Each smaller one is about half of the next,
     more in small pools, so that there are up to eight sizes, from two images of an average class
-    on. Every size has at least one image of every class outside the fold. ``fold``, ``(n,)``, holds
-    each image out, from 0; -1 is never held out. With more draws than folds, folds are held out
-    again.
+    on. Every size has at least one image of every class outside the fold. ``fold``, ``(n,)``, is
+    the fold that holds each image out, from 0, or -1 for none. With more draws than folds, folds
+    are held out again.
     """
     rng = np.random.default_rng(seed)
     numbers = np.unique(fold[fold >= 0])
@@ -96,7 +96,7 @@ def draw(
             place[of_class] = (np.arange(len(of_class)) + rng.random()) / len(of_class)
             place[of_class[0]] = 0.0
         fits = [np.sort(pool[place < share]) for share in shares[:-1]]
-        fits.append(np.sort(pool))  # exact whatever the rounding
+        fits.append(np.sort(pool))  # all of them, whatever the rounding
         drawn.append(Draw(np.flatnonzero(held_out), fits))
     return drawn
 

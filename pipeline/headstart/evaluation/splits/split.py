@@ -66,8 +66,8 @@ def make_protocol(
     Args:
         data: the features.
         rules: how to divide.
-        partitions: further partitions ``(n,)`` of all rows into groups that stay together, by a
-            plural noun for the images of a group (``near-duplicates``).
+        partitions: further partitions ``(n,)`` of all rows into groups that stay together, with a
+            plural noun for the images of a group as key (``near-duplicates``).
         leakage: partitions whose groups may be divided among folds, but whose test images count as
             leaked if a training image is in the group. Each replaces the partition of that name.
 
