@@ -10,7 +10,8 @@ PYTEST := $(BIN)/python -m pytest
 DATA ?= data/textures
 BACKBONE ?= efficientnet-lite0
 OUT ?= out/$(notdir $(patsubst %/,%,$(DATA)))
-HEADS ?= logistic-regression,linear-svm,rbf-svm,knn
+# The command knows its heads; asked when a recipe needs them, for the environment comes first.
+HEADS ?= $(shell $(BIN)/headstart train-heads --list-heads)
 MODE ?= top
 MODEL ?= $(OUT)/model.onnx
 STORE := $(OUT)/$(subst /,-,$(subst :,-,$(BACKBONE))).h5
@@ -31,7 +32,7 @@ endif
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
-	@echo "Variables: DATA=$(DATA) BACKBONE=$(BACKBONE) OUT=$(OUT) HEADS=$(HEADS) MODE=$(MODE)"
+	@echo "Variables: DATA=$(DATA) BACKBONE=$(BACKBONE) OUT=$(OUT) HEADS=$(if $(wildcard $(BIN)/headstart),$(HEADS),all) MODE=$(MODE)"
 
 setup: $(VENV)/installed  ## make .venv with everything in it
 

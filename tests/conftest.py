@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for fixture, mark in FIXTURE_MARKS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)
-        for alone in ("ray", "browser"):  # one process of pytest-xdist starts the cluster
+        for alone in ("ray", "browser", "acceptance"):  # what they share is made once
             if item.get_closest_marker(alone):
                 item.add_marker(pytest.mark.xdist_group(alone))
         away = any(mark.name in left_out for mark in item.iter_markers())

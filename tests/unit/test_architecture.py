@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -78,6 +79,9 @@ NETWORKS = {
 }
 MAX_LINES = 450
 MAX_STATEMENTS = 20  # of a command
+
+# Names that say nothing of what they hold; write the noun (metadata, entry, row, matches, ...).
+VAGUE = set("told held found given wanted at one made known begun done said".split())
 
 ROOT = Path(headstart.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
@@ -219,3 +223,24 @@ def test_a_command_is_thin():
         assert ast.get_docstring(function), f"{name} needs what --help says"
         libraries = {item.split(".")[0] for item in imports(file)}
         assert libraries <= sys.stdlib_module_names | {"headstart", "click", "rich"}
+
+
+def names_defined(file: str) -> Iterator[tuple[str, int]]:
+    """Yield every name that a file binds: variables, parameters, functions, attributes."""
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.id if isinstance(node, ast.Name) else node.attr, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name, node.lineno
+
+
+def test_names_are_nouns_of_the_field():
+    vague = [
+        f"{file}:{line} {name}"
+        for file in FILES
+        for name, line in names_defined(file)
+        if name.strip("_").lower() in VAGUE
+    ]
+    assert not vague
