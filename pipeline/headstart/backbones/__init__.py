@@ -140,7 +140,7 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
             )
         weights = weights_file
     if backbone.parts:
-        # Poolings differ only if the user chose none: then each layer has its default.
+        # Poolings differ only if the user chose none, which gave each layer its default.
         pool = "" if OWN in pool or "," in pool else pool
         return Choice(name, weights, pool=pool, layers=tuple(part.layer for part in backbone.parts))
     return Choice(name, weights, layer, pool)

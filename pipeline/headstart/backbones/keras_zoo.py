@@ -49,7 +49,7 @@ class KerasProvider(Provider):
     prefix = NAME
     packages = ("keras",)
     extra = EXTRA
-    trainable = False  # its layers do not train as those of torch do
+    trainable = False  # its layers do not train as torch's do
 
     def entries(self) -> Iterator[Entry]:
         """Ask Keras for everything that it publishes and torch can run; loads Keras and torch.

@@ -111,7 +111,7 @@ def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
         fitting = [layer for layer in layers if layer.is_map and (pool != "cls" or layer.classed)]
         if not fitting:
             raise BackboneError(f"this network has no layer for --pool {pool}; leave it out")
-        # Several modules may give the same last maps: the outermost has the plainest name.
+        # Several modules may give the same last maps; the outermost has the simplest name.
         last = [layer for layer in fitting if layer.shape == fitting[-1].shape]
         layer = min(reversed(last), key=lambda layer: layer.name.count("."))
     pool = pool or ("flatten" if layer.layout == "vector" else "avg")
@@ -258,7 +258,7 @@ def _layer(
     )
     most = int(getattr(network, "num_prefix_tokens", 1 if classed else 0) or 0)
     tokens = shape[0]
-    # Some networks add their class token late: then the first layers hold a full square without it.
+    # Networks that add the class token late have a full square of patches in their first layers.
     prefix = most if _is_square(tokens - most) or not _is_square(tokens) else 0
     prefix = prefix if tokens > prefix else 0
     return Layer(name, shape, "tokens", prefix, classed and prefix > 0)

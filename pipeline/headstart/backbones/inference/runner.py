@@ -60,7 +60,7 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
     try:
         # As bytes, because onnxruntime takes only paths in UTF-8.
         session = ort.InferenceSession(model.read_bytes(), options, providers=_with_options(device))
-    except Exception as error:  # onnxruntime raises its own, unrelated, exception types
+    except Exception as error:  # onnxruntime has its own exception types
         raise RunnerError(
             f"{one_line(model)} cannot be loaded by onnxruntime: {one_line(error)}"
         ) from error
@@ -207,7 +207,7 @@ class Runner:
             else:
                 with self._turn:
                     values = self._session.run(outputs, {INPUT: images})
-        except Exception as error:  # onnxruntime raises its own, unrelated, exception types
+        except Exception as error:  # onnxruntime has its own exception types
             raise RunnerError(f"inference failed: {one_line(error)}") from error
         if not several:
             return values

@@ -85,7 +85,7 @@ class Original:
         prepared = self.recipe.apply(batch, self.image_input.layout, types()[self.image_input.kind])
         try:
             out: NDArray[Any] = self._session.run(None, {self.image_input.name: prepared})[0]
-        except Exception as error:  # onnxruntime raises its own, unrelated, exception types
+        except Exception as error:  # onnxruntime has its own exception types
             raise BackboneError(
                 f"the network does not run on an image of {image.shape[1]} × {image.shape[2]}: "
                 f"{one_line(error)[:200]}; give its size with --preprocess PRESET:SIZE"

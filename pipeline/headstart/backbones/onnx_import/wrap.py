@@ -170,7 +170,7 @@ def tensors_of(model: Any, graph: Graph, recipe: Recipe) -> list[Layer]:  # noqa
     del typed.graph.value_info[:]
     try:
         inferred = onnx.shape_inference.infer_shapes(typed, data_prop=True)
-    except Exception as error:  # inference's own kinds, on graphs that contradict themselves
+    except Exception as error:  # inference has its own error types
         raise BackboneError(f"the file contradicts itself: {one_line(error)[:160]}") from error
     values = {value.name: value for value in [*inferred.graph.value_info, *inferred.graph.output]}
     out = []
@@ -308,7 +308,7 @@ def wrap(part: Any, image_input: Input, recipe: Recipe, layer: Layer, pool: str)
     model = helper.make_model(graph, opset_imports=part.opset_import, ir_version=_IR)
     try:
         onnx.checker.check_model(model)
-    except Exception as error:  # the checker has its own types
+    except Exception as error:  # the checker has its own error types
         raise BackboneError(
             f"the network breaks ONNX's rules, or cannot be read as opset {opset_of(model)}: "
             f"{one_line(error)[:160]}; export it again"
@@ -389,7 +389,7 @@ def _type_of(part: Any, tensor: str) -> int:  # noqa: ANN401 - ModelProto
 
     try:
         inferred = onnx.shape_inference.infer_shapes(part)
-    except Exception as error:  # inference's own kinds, on graphs that contradict themselves
+    except Exception as error:  # inference has its own error types
         raise BackboneError(f"the file contradicts itself: {one_line(error)[:160]}") from error
     for value in inferred.graph.value_info:
         if value.name == tensor and value.type.tensor_type.elem_type:
