@@ -1,7 +1,7 @@
-"""Stage: a feature store becomes a table that other tools read, with a map in two dimensions.
+"""Stage: a feature store becomes a table that other tools read, with a two-dimensional map.
 
-The map's x and y are the first two principal components of the features with norm 1. The store is
-read block by block and never whole in memory.
+The map's x and y are the first two principal components of the L2-normalised features. The store is
+read block by block, so it is never whole in memory.
 """
 
 from __future__ import annotations
@@ -35,26 +35,18 @@ def export_features(
     out: str | os.PathLike[str] | None = None,
     layer: str = "",
 ) -> list[Path]:
-    """Write a store's embeddings, map, labels and paths.
+    """Write a store's embeddings, map, labels and paths; return the files.
 
     - ``parquet``: columns ``path``, ``label``, ``split``, ``x``, ``y`` and ``embedding``, a list;
     - ``csv``: the same, with columns ``f0``, ``f1`` and so on;
     - ``npy``: the ``(n, d) float32`` embeddings, and the other columns as CSV beside them.
 
-    Args:
-        path: the store.
-        to: one of `KINDS`.
-        out: the file; by default the store's name with the format's ending.
-        layer: which of the store's layers; empty means its only one.
-
-    Returns:
-        What was written.
+    ``out`` is by default the store's name with the format's ending. An empty ``layer`` means the
+    store's only one.
 
     Raises:
         InputError: ``to`` is none of `KINDS`.
-        StoreError: the store cannot be used, or has several layers or not this one.
-        HeadstartError: pyarrow is not installed and ``parquet`` was asked for.
-        OutputError: a file cannot be written.
+        HeadstartError: pyarrow is not installed and you asked for ``parquet``.
     """
     if to not in KINDS:
         raise InputError(f"no format {one_line(to)}; choose among {', '.join(KINDS)}")
@@ -84,13 +76,11 @@ class _Layer(NamedTuple):
 
 
 def _principal_axes(layer: _Layer, seed: int = 0) -> Axes:
-    """Return the mean and the first two principal components of a store's features.
+    """Return the mean and the first two principal components of a store's features, from one pass.
 
-    The store is read once, for its covariance, or where it is wide for the covariance's product
-    with random vectors (Nyström approximation; Tropp et al., Fixed-rank approximation of a
-    positive-semidefinite matrix from streaming data, 2017). A component's largest loading is
-    positive, so that the same store gives the same map. Where there are fewer than two dimensions,
-    the rest are zeros.
+    Where the store is wide, a Nyström approximation (Tropp et al., Fixed-rank approximation of a
+    positive-semidefinite matrix from streaming data, 2017). Signs are fixed, missing axes are
+    zeros.
     """
     dim, width = layer.dim, min(layer.dim, _EXACT)
     probes = np.eye(dim)
@@ -106,7 +96,7 @@ def _principal_axes(layer: _Layer, seed: int = 0) -> Axes:
     if width < dim:
         variances, basis = np.linalg.eigh(probes.T @ product)
         sound = variances > _NOISE * max(variances[-1], _NOISE)
-        # The covariance is nearly this matrix times its transpose.
+        # This matrix times its transpose approximates the covariance.
         root = product @ (basis[:, sound] / np.sqrt(variances[sound]))
         vectors = root @ np.linalg.eigh(root.T @ root)[1][:, ::-1]
     else:

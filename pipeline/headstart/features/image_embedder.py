@@ -1,7 +1,6 @@
 """Stage: a frozen network as a scikit-learn transformer, paths in, features out.
 
-The one module that loads scikit-learn when it is imported, since its class is one of
-scikit-learn's.
+Importing this module loads scikit-learn, because its class is one of scikit-learn's.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ class ImageEmbedder(
     """Image files to the features that ``headstart features`` gives them.
 
     With ``precision="fp32"`` or ``"fp16"`` nothing is learnt from the images, so cross-validation
-    leaks nothing through it, and it need not be fitted. ``"int8"`` is calibrated, and ``"auto"``
-    chosen, on the images given to `fit`; their labels, if given, measure the loss of accuracy.
+    leaks nothing through it, and you need not fit it. ``"int8"`` is calibrated, and ``"auto"``
+    chosen, on the images you give to `fit`; their labels, if given, measure the loss of accuracy.
 
-    In a `sklearn.pipeline.Pipeline` with ``memory`` every set of paths is embedded once; the paths
+    In a `sklearn.pipeline.Pipeline` with ``memory`` every set of paths is embedded once. The paths
     are the key, so a file that changes under its name is not noticed.
 
     Args:
@@ -174,12 +173,11 @@ class ImageEmbedder(
 @lru_cache(maxsize=2)
 def _opened(model: Path, _modified: int, device: str, batch: int | None) -> Runner:
     network = LazyRunner(model, device, batch)
-    _ = network.drift  # refuses a machine that computes other features
+    _ = network.drift  # raises on a machine that computes other features
     return network.runner
 
 
 def _listing(paths: Any, labels: Any = None) -> Listing:  # noqa: ANN401 - as scikit-learn passes it
-    """Return image files, and their labels, as a listing."""
     if isinstance(paths, str | bytes) or not hasattr(paths, "__len__"):
         raise InputError("an ImageEmbedder takes a list of image paths")
     names = np.asarray(paths, dtype=object)

@@ -1,4 +1,4 @@
-"""Train a backbone further on its images; what comes out is a backbone like any other.
+"""Fine-tune a backbone on your images; the result is a backbone like any other.
 
 `stage` runs a `job`: `division` says which images train, `boundary` divides the network,
 `activations` runs the frozen part once over all `views` of the images, `batches` feeds them to the

@@ -25,7 +25,7 @@ from headstart.finetune.photos import Photo, read_again
 from headstart.finetune.views import VERSION, Augment
 
 CHUNK = 4  # images a worker takes at once
-VIEWS_SEED = 0  # one for all trainings, so that another seed trains from the same store
+VIEWS_SEED = 0  # shared by all trainings, so that a run with another seed reuses the store
 
 
 def fill(
@@ -37,18 +37,11 @@ def fill(
 ) -> ActivationReader:
     """Bring an activation store up to date and open it.
 
-    Args:
-        out: the store.
-        model: the frozen part, as an exported backbone without pooling.
-        photos: images to hold, each with its number of views.
-        workers: threads; None means one per core.
-        progress: receives (images done, images to do).
+    Then ``out`` holds every view of ``photos``, computed by ``model``: the frozen part of a
+    network, exported without pooling. ``progress`` receives (images done, images to do).
 
     Raises:
-        InputError: an image has changed since it was embedded, or is gone.
-        BackboneError: this machine's activations differ from the exporter's, or do not fit into
-            float16.
-        StoreError: the store is in use, damaged, or of another backbone or boundary.
+        BackboneError: this machine's activations differ from the exporter's, or overflow float16.
         OutputError: the store cannot be written; finished views are kept.
     """
     runner = Runner(model, batch=None)
@@ -79,7 +72,7 @@ def _missing(photo: Photo, writer: ActivationWriter) -> Iterator[View]:
 
 
 class _one_thread:
-    """Limit torch to one thread in each worker, which has an image of its own."""
+    """Limits torch to one thread, because every worker has an image of its own."""
 
     def __enter__(self) -> None:
         self._threads = torch.get_num_threads()

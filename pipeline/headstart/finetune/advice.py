@@ -1,8 +1,8 @@
-"""Which mode of fine-tuning is worth its time, predicted before it is spent.
+"""Predict which mode of fine-tuning is worth its time, before you spend it.
 
-A mode removes a share of the errors that the classifier on frozen features makes. The share is
-predicted by a line that was fitted to recorded runs (``benchmarks/advice.csv``; the quality of the
-advice is in docs/benchmarks/advice.md); the time is measured on this machine.
+A mode removes a share of the errors of the classifier on frozen features. A line fitted to recorded
+runs (``benchmarks/advice.csv``) predicts that share; docs/benchmarks/advice.md says how well. The
+time is measured on this machine.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from headstart.finetune.timing import Pace
 
 NONE = "none"
-WORTH = 0.005  # of accuracy: less justifies neither fine-tuning nor the slower of two modes
+WORTH = 0.005  # smallest gain in accuracy that justifies fine-tuning, or the slower of two modes
 RISKY = 1 / 3  # a mode more likely than this to gain nothing is not recommended
-SLOWER = 1.3  # a busy machine
-VALIDATING = 1 / 3  # cost of validating an image, of training on it
-MOST = 0.6  # of the errors; no recorded run removed more
+SLOWER = 1.3  # factor for a busy machine
+VALIDATING = 1 / 3  # time to validate an image, relative to training on it
+MOST = 0.6  # share of the errors; no recorded run removed more
 RECORDED_IMAGES, RECORDED_ERRORS = (150, 2400), (0.06, 0.22)
 BASIS = (
     "13 recorded runs of efficientnet-lite0 on three data sets of 10 classes, with 150 to 2,400 "
@@ -44,12 +44,9 @@ BASIS = (
 
 
 class Line(NamedTuple):
-    """The share of errors that a mode removes, normally distributed around a line.
+    """A normal distribution of the share of errors that a mode removes.
 
-    Attributes:
-        intercept: where ``images / errors²`` is 1.
-        slope: per doubling of it.
-        deviation: standard deviation around the line.
+    Its mean is ``intercept + slope * log2(images / error²)``, its standard deviation ``deviation``.
     """
 
     intercept: float
@@ -57,7 +54,7 @@ class Line(NamedTuple):
     deviation: float
 
     def share(self, images: int, error: float) -> NormalDist:
-        """Return the distribution of the share, for images that train or validate."""
+        """Return the distribution for this many training and validation images."""
         mean = self.intercept + self.slope * math.log2(images / max(error, 1 / images) ** 2)
         return NormalDist(min(MOST, mean), self.deviation)
 
@@ -65,7 +62,7 @@ class Line(NamedTuple):
 REMOVED = {
     HEAD: Line(0.02, 0.0, 0.04),
     TOP: Line(-0.74, 0.0694, 0.184),
-    ALL: Line(-0.785, 0.0694, 0.22),  # as `top`, less what it lost to it in the same runs
+    ALL: Line(-0.785, 0.0694, 0.22),  # as `top`, minus its lead in the same runs
 }
 
 
@@ -78,20 +75,12 @@ def advise(
 ) -> dict[str, Any]:
     """Predict gain, time and risk of every mode on these images and this machine.
 
-    Args:
-        data: the source, as it was embedded.
-        frozen: its features by the frozen backbone.
-        choice: the backbone, by its name.
-        config: of ``top`` mode.
-        hooks: receives notices.
+    Arguments and errors are as in `headstart.finetune.finetune`; ``config`` is of ``top`` mode.
 
     Returns:
         ``images``, ``frozen`` (accuracy, learning curve, transferability), ``basis``, ``modes``
         (for each: ``gain``, ``gain_ci``, ``accuracy``, ``seconds``, ``seconds_range``, ``risk``,
         the probability that it gains nothing), ``recommended`` and ``why``.
-
-    Raises:
-        HeadstartError: as `headstart.finetune.finetune`.
     """
     from headstart.finetune import preparation, timing
 
@@ -151,10 +140,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Return gain and risk of every mode.
 
-    Args:
-        images: that train or validate.
-        error: of the classifier on frozen features, cross-validated.
-        removed: the line of each mode.
+    ``images`` counts training and validation images; ``error`` is the cross-validated error of the
+    classifier on frozen features.
     """
     tail = (1 - LEVEL) / 2
     modes = []
@@ -181,17 +168,13 @@ def predict_time(
 ) -> dict[str, Any]:
     """Return ``seconds`` and ``seconds_range``, from the earliest stop to a busy machine.
 
-    Args:
-        mode: one of `MODES`.
-        paces: of every mode, on this machine.
-        sizes: ``train``, ``validation`` and ``test`` images.
-        config: of ``top`` mode, not settled.
+    ``config`` is of ``top`` mode, not settled.
     """
     config = config.for_mode(mode)
     epochs = config.epochs or 1
     epoch = paces[mode].image * (sizes["train"] + VALIDATING * sizes["validation"])
     once = paces[mode].view * (config.views * sizes["train"] + sizes["validation"])
-    if mode != HEAD:  # whose features are those of the frozen network
+    if mode != HEAD:  # a tuned network has to embed all images again
         once += paces[HEAD].view * sum(sizes.values())
     seconds = once + epochs * epoch
     least = once + min(epochs, config.patience) * epoch

@@ -1,4 +1,4 @@
-"""Where batches come from: an activation store, or the image files themselves."""
+"""Batches of training inputs, from an activation store or from the image files."""
 
 from __future__ import annotations
 
@@ -31,13 +31,10 @@ class LabelledPhotos(NamedTuple):
 
 
 class Batches(ABC):
-    """Batches of inputs and ``(n,) int64`` classes: which images, and in which order.
+    """Batches of inputs and ``(n,) int64`` classes.
 
-    Args:
-        training: images that are shuffled in every epoch.
-        validation: images that are read in order.
-        seed: of the orders.
-        workers: threads that read; None means one per core.
+    Every epoch shuffles the training images, by ``seed``; validation images keep their order.
+    ``workers`` threads read; None means one per core.
     """
 
     def __init__(
@@ -55,7 +52,7 @@ class Batches(ABC):
         return -(-len(self._training.photos) // size)
 
     def train(self, epoch: int, size: int) -> Iterator[Batch]:
-        """Yield every training image once, in an order that seed and epoch decide."""
+        """Yield every training image once, in an order set by seed and epoch."""
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._training.photos))
         return self._ahead(self._training, epoch, order, size)
 
@@ -66,7 +63,7 @@ class Batches(ABC):
     def _ahead(
         self, part: LabelledPhotos, epoch: int, order: NDArray[np.intp], size: int
     ) -> Iterator[Batch]:
-        """Read batches on threads, a few ahead, and yield them in order."""
+        """Yield batches in order, read on threads a few ahead."""
         waiting: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(self._workers) as pool:
             try:
@@ -86,11 +83,11 @@ class Batches(ABC):
 
     @abstractmethod
     def _inputs(self, photos: Sequence[Photo], epoch: int) -> torch.Tensor:
-        """Return what the network sees of some images; epoch 0 is the validation's."""
+        """Return the network's inputs for some images; epoch 0 is validation."""
 
 
 class StoredBatches(Batches):
-    """Batches of ``(n, d) float16`` activations; every epoch shows every image in another view."""
+    """Batches of ``(n, d) float16`` activations; every epoch shows another view of each image."""
 
     def __init__(
         self,
@@ -107,7 +104,7 @@ class StoredBatches(Batches):
         return torch.from_numpy(self._store.read(rows))
 
     def _view(self, photo: Photo, epoch: int) -> int:
-        """Return the view of an epoch: all in turn, each image in an order of its own."""
+        """Return the view to show: an image cycles through its views in its own random order."""
         if not epoch:
             return 0
         turn, index = divmod(epoch - 1, photo.views)
@@ -116,7 +113,7 @@ class StoredBatches(Batches):
 
 
 class PhotoBatches(Batches):
-    """Batches of ``(n, 3, h, w) float32`` pixels from 0 to 1, drawn anew in every epoch."""
+    """Batches of ``(n, 3, h, w) float32`` pixels from 0 to 1, augmented anew in every epoch."""
 
     def __init__(
         self,

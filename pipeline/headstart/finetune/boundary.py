@@ -1,10 +1,9 @@
 """Divide a network at a layer, the boundary: the part before it is frozen, the top is trained.
 
-The top is the library's own network. Every module that has finished when the boundary is reached is
-replaced by a stand-in, which returns zeros of the right shape without memory behind them; the
-boundary itself returns the stored activation. So any network with named layers can be divided,
-whatever its ``forward`` does. The features of the top are compared with those of the whole network:
-they differ if a connection bypasses the boundary, and such a boundary is refused.
+The top is the library's own network. Every module that finishes before the boundary becomes a
+stand-in, which returns zeros of the right shape without allocating them; the boundary itself
+returns the stored activation. So you can divide any network with named layers. If a connection
+bypasses a boundary, the top's features differ from the network's, and the boundary is refused.
 """
 
 from __future__ import annotations
@@ -32,8 +31,6 @@ class _Activation:
 
 
 class _StandIn(torch.nn.Module):
-    """Replaces a module before the boundary."""
-
     def __init__(
         self, original: torch.nn.Module, outputs: list[Any], activation: _Activation
     ) -> None:
@@ -54,8 +51,6 @@ class _StandIn(torch.nn.Module):
 
 
 class _Boundary(torch.nn.Module):
-    """Replaces the boundary: returns the activation."""
-
     def __init__(self, activation: _Activation) -> None:
         super().__init__()
         self._activation = activation
@@ -66,13 +61,7 @@ class _Boundary(torch.nn.Module):
 
 
 class Top(torch.nn.Module):
-    """The part of a network behind a boundary.
-
-    Takes ``(n, d)`` activations, any floating type, and returns ``(n, features)``.
-
-    Attributes:
-        network: the library's network, with stand-ins; its state has the library's names.
-    """
+    """The part of a network behind a boundary; takes activations of any floating type."""
 
     def __init__(
         self,
@@ -86,7 +75,7 @@ class Top(torch.nn.Module):
         self._activation, self._shape, self._size = activation, shape, size
 
     def forward(self, activations: torch.Tensor) -> torch.Tensor:
-        """Return the features of ``(n, d)`` activations."""
+        """Return ``(n, features)`` for ``(n, d)`` activations."""
         n = len(activations)
         value = activations.reshape(n, *self._shape).float()
         if value.dim() == 4:
@@ -103,17 +92,15 @@ class Top(torch.nn.Module):
 def divide(build: Callable[[], Network], name: str = "") -> tuple[Layer, Top, torch.nn.Module]:
     """Find the boundary and build the top behind it.
 
-    Args:
-        build: returns a new network of the library.
-        name: the boundary, a name of `list_layers`; empty for the input of the last stage.
+    ``build`` returns a new network of the library. ``name`` is one of `list_layers`; an empty one
+    stands for the input of the last stage.
 
     Returns:
         The boundary; the top, whose parameters need gradients only where training reaches them; and
         the library's network within it, whose names its tensors are saved under.
 
     Raises:
-        BackboneError: there is no such layer, no parameter can be trained behind it, or a
-            connection bypasses it.
+        BackboneError: no such layer, a connection bypasses it, or it leaves nothing to train.
     """
     network = build()
     layers = list_layers(network.module, network.preprocess.size)
@@ -132,8 +119,8 @@ def divide(build: Callable[[], Network], name: str = "") -> tuple[Layer, Top, to
 def last_stage(layers: list[Layer]) -> list[Layer]:
     """Return candidates for the input of the last stage, the most likely first.
 
-    In a network with maps, these are the layers of the last resolution but one, those with the
-    fewest dots in their names first; in one without, numbered blocks, except the last sixth.
+    With feature maps, these are the layers of the last resolution but one, those with the fewest
+    dots in their names first; without, the numbered blocks before the last sixth.
     """
     maps = [layer for layer in layers if layer.is_map and layer.layout != "tokens"]
 

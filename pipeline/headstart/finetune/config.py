@@ -1,4 +1,4 @@
-"""What to fine-tune, and how."""
+"""The settings of fine-tuning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from headstart.core.choices import MODES
 from headstart.core.errors import InputError
 
 HEAD, TOP, ALL = MODES
-FROZEN_NORM_BELOW = 10_000  # training images: with fewer, statistics of batches are noise
+FROZEN_NORM_BELOW = 10_000  # training images; with fewer, batch statistics are too noisy
 
 _DEFAULTS = {
     HEAD: {"epochs": 30, "lr": 0.0, "head_lr": 1e-3, "depth_decay": 1.0},
@@ -20,17 +20,17 @@ _DEFAULTS = {
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """How to fine-tune. None stands for the mode's default, see `settled`.
+    """How to fine-tune; raises `InputError` for values out of range or in conflict.
+
+    None stands for the mode's default; see `settled`.
 
     Attributes:
-        mode: ``head`` trains a new classifier on the frozen base, ``top`` the layers behind a
-            boundary as well, ``all`` everything.
+        mode: ``head`` trains a new classifier on the frozen base, ``top`` also the layers behind a
+            boundary, ``all`` everything.
         boundary: the last frozen layer of ``top``; empty for the input of the last stage.
         views: cached views of every training image; view 0 is the plain crop.
         epochs: at most; early stopping may end sooner.
-        batch: images a step.
-        lr: peak learning rate of the base.
-        head_lr: peak learning rate of the classifier.
+        lr: peak learning rate of the base; ``head_lr`` is the classifier's.
         decay: the share of the distance to the pretrained weights that a step removes, per unit of
             learning rate (L2-SP); for the classifier, weight decay.
         depth_decay: the first trained layer learns at this share of ``lr``, the last at ``lr``.
@@ -41,7 +41,7 @@ class FinetuneConfig:
         class_weight: ``balanced`` or None.
         device: one of `headstart.core.choices.TRAINING_DEVICES`.
         workers: threads; None means one per core.
-        amp: whether products are computed in bfloat16 where the processor supports it.
+        amp: whether to compute products in bfloat16 where the processor supports it.
     """
 
     mode: str = TOP
@@ -64,11 +64,6 @@ class FinetuneConfig:
     amp: bool = True
 
     def __post_init__(self) -> None:
-        """Check values before any work.
-
-        Raises:
-            InputError: a value is out of range, or two contradict each other.
-        """
         if self.mode not in MODES:
             raise InputError(f"no mode {self.mode}; use one of: {', '.join(MODES)}")
         if self.boundary and self.mode != TOP:
@@ -90,7 +85,7 @@ class FinetuneConfig:
         )
 
     def for_mode(self, mode: str) -> FinetuneConfig:
-        """Return what another mode would use, settled; learning rates are that mode's own."""
+        """Return the settled configuration of another mode, with its own learning rates."""
         boundary = self.boundary if mode == TOP else ""
         return dataclasses.replace(
             self, mode=mode, boundary=boundary, lr=None, head_lr=None, depth_decay=None

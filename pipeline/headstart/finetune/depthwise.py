@@ -1,11 +1,10 @@
 """Fast gradients of depthwise convolutions in bfloat16 on a processor.
 
-An isolated work-around: training without it gives the same weights but for rounding, only slower.
-oneDNN has a fast kernel for the weight gradient of a depthwise 3 x 3 convolution in bfloat16, but
-slow ones for larger kernels, and with a stride the gradient of the input is slower still. So the
-weight gradient of a larger kernel is assembled from 3 x 3 parts, and the input gradient of a
-convolution with a stride is computed in float32. docs/decisions has the times (52); remove this
-module once oneDNN's own kernels are as fast.
+An isolated workaround: without it, training gives the same weights up to rounding, only slower.
+oneDNN computes the weight gradient of a 3 x 3 kernel fast, that of larger kernels slowly, and the
+input gradient of a convolution with a stride slower still. So larger weight gradients are assembled
+from 3 x 3 parts, and input gradients with a stride are computed in float32. docs/decisions has the
+times (52). Remove this module once oneDNN is as fast.
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ class QuickDepthwise(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
-        """Run a function; replace depthwise convolutions that can be made faster."""
         kwargs = kwargs or {}
         if func is torch.nn.functional.conv2d:
             call = _depthwise(*args, **kwargs)
@@ -142,7 +140,7 @@ def _to_weight(
     weight: torch.Tensor,
     context: Any,  # noqa: ANN401
 ) -> torch.Tensor:
-    """Return the gradient of the weight, assembled from its 3 x 3 parts."""
+    """Assemble the gradient of the weight from 3 x 3 parts."""
     down, across = context.padding
     padded = torch.nn.functional.pad(images, (across, across, down, down))
     size = [

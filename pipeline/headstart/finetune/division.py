@@ -1,4 +1,4 @@
-"""Which images train the network, which choose the best epoch, and which are only tested on."""
+"""Which images train the network, which choose the best epoch, and which only test it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ from headstart.evaluation.splits import Rules, make_protocol
 from headstart.evaluation.splits.wording import class_names
 from headstart.heads.folds import divisions
 
-VALIDATION_SHARE = 10  # one in so many training images, where the data name no validation split
+VALIDATION_SHARE = 10  # one in so many training images, if the data have no validation split
 
 
 @dataclass(frozen=True)
 class Division:
-    """Rows of a feature set.
+    """Rows of a feature set that train, choose the epoch (``validation``) and test, ascending.
 
     Attributes:
-        train: weights are fitted on these, ascending.
-        validation: these choose the epoch, ascending.
-        test: nothing is chosen on these, ascending.
         classes: ``(k,)`` codes of the classes that are trained.
         drawn: whether the validation split was drawn here, since the data name none.
         remarks: sentences for the user.
@@ -52,7 +49,7 @@ def divide(data: FeatureSet, seed: int) -> Division:
     validation split a stratified tenth of the training images; duplicates stay together.
 
     Raises:
-        InputError: the images cannot be divided; the message says why.
+        InputError: too few images, or all training images of a class are in the validation split.
     """
     protocol = make_protocol(data, Rules(seed=seed))
     rows = protocol.train

@@ -20,12 +20,8 @@ from headstart.finetune.photos import Photo
 class FinetuneJob:
     """Everything that decides a training.
 
-    Attributes:
-        data: the source, as it was embedded.
-        frozen: its features by the frozen backbone.
-        choice: the backbone, by its name.
-        division: which images train, validate and test.
-        config: settled, see `FinetuneConfig.settled`.
+    ``frozen`` holds the features of the source ``data`` by the backbone ``choice``, which is chosen
+    by its name; ``config`` is settled.
     """
 
     data: str
@@ -38,11 +34,7 @@ class FinetuneJob:
     def create(
         cls, data: str, frozen: FeatureSet, choice: Choice, config: FinetuneConfig
     ) -> FinetuneJob:
-        """Divide the images and settle the configuration.
-
-        Raises:
-            InputError: the images cannot be divided; the message says why.
-        """
+        """Divide the images and settle the configuration."""
         return cls(data, frozen, choice, divide(frozen, config.seed), config.settled())
 
     @property
@@ -84,7 +76,7 @@ class FinetuneJob:
         return weights
 
     def identity(self, boundary: str) -> str:
-        """Return a digest of all that decides the weights; a checkpoint continues only its own."""
+        """Return a digest of all that decides the weights, which a checkpoint has to match."""
         frozen, division = self.frozen, self.division
         return digest_of(
             {

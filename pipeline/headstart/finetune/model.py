@@ -15,11 +15,9 @@ _LEVELS = 5  # of learning rates, from the first trained layer to the last
 class Classifier(torch.nn.Module):
     """A base and a linear layer on its features at norm 1, as heads use them.
 
-    Args:
-        base: maps a batch's inputs to ``(n, d)`` features.
-        weight: ``(k, d)``, where the linear layer starts: the trained logistic regression
-            (LP-FT: Kumar et al., *Fine-Tuning can Distort Pretrained Features*, 2022).
-        bias: ``(k,)``.
+    The base maps inputs to ``(n, d)`` features. The linear layer starts from the trained logistic
+    regression, ``weight`` ``(k, d)`` and ``bias`` ``(k,)`` (LP-FT: Kumar et al., *Fine-Tuning can
+    Distort Pretrained Features*, 2022).
     """
 
     def __init__(
@@ -43,7 +41,7 @@ class Features(torch.nn.Module):
     """The base of ``head`` mode: stored features, unchanged."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return them in float32."""
+        """Return the features in float32."""
         return features.float()
 
 
@@ -80,13 +78,8 @@ def groups(
 ) -> list[dict[str, object]]:
     """Return parameter groups with learning rates that rise towards the end of the network.
 
-    Named parameters come in the order of the network's modules, which is that of its layers.
-
-    Args:
-        model: the classifier.
-        lr: of the last layer of the base.
-        head_lr: of the linear layer.
-        depth_decay: the first trained layer learns at this share of ``lr``.
+    They rise to ``lr`` in the base's last layer, from about ``depth_decay * lr`` in the first one
+    that is trained. Parameters are listed in the order of the layers.
     """
     base = [p for p in model.base.parameters() if p.requires_grad]
     levels: dict[int, list[torch.nn.Parameter]] = {}
@@ -122,7 +115,7 @@ class Anchor:
     @torch.no_grad()
     def pull(self) -> None:
         """Remove this step's share of the distance."""
-        # Loading a checkpoint replaces the groups.
+        # Read the groups in every step, because loading a checkpoint replaces them.
         for group, (weights, starts) in zip(self._optimizer.param_groups, self._pairs, strict=True):
             share = float(group["lr"]) * self._decay
             for weight, start in zip(weights, starts, strict=True):

@@ -1,4 +1,4 @@
-"""The images of a training: where each one is, and that its bytes are those that were embedded."""
+"""The images of a training: where to read each one, and a check that it has not changed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from headstart.core.records import ImageRef, Listing
 
 
 class Photo(NamedTuple):
-    """One image.
-
-    Attributes:
-        listing: the source that holds it.
-        ref: its entry there.
-        sha256: of its bytes, as they were embedded.
-        views: how many views of it are cached.
-    """
+    """An image, the SHA-256 of its bytes when it was embedded, and its number of cached views."""
 
     listing: Listing
     ref: ImageRef

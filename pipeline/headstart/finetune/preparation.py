@@ -1,4 +1,4 @@
-"""What a training needs: where the classifier starts, the model, and its batches."""
+"""What a training needs: the start of the classifier, the model and its batches."""
 
 from __future__ import annotations
 
@@ -33,13 +33,11 @@ ACTIVATIONS = "activations.h5"
 
 
 class Prepared(NamedTuple):
-    """What `prepare` returns.
+    """The classifier at its start, and what it is trained on.
 
     Attributes:
-        model: the classifier, at its start.
-        network: the library's network within it, whose names its tensors are saved under; None
-            where the base is frozen.
-        batches: what the model sees.
+        network: the library's network within the model, whose names its tensors are saved under;
+            None where the base is frozen.
         boundary: the last frozen layer, ``image`` or ``features``.
     """
 
@@ -52,7 +50,7 @@ class Prepared(NamedTuple):
 def trainable(choice: Choice) -> Candidate:
     """Return the network of a choice that is not a file."""
     candidate = backbones.find(choice)
-    assert isinstance(candidate, Candidate)  # files were refused
+    assert isinstance(candidate, Candidate)  # `check_trainable` refuses files
     return candidate
 
 
@@ -60,7 +58,7 @@ def start(job: FinetuneJob) -> tuple[FittedHead, TrainingSet]:
     """Train the logistic regression that the classifier starts from, on training images alone.
 
     Raises:
-        InputError: a class has fewer than two of them.
+        InputError: a class has fewer than two training images.
     """
     frozen, division, config = job.frozen, job.division, job.config
     labels = frozen.label[division.train].astype(np.int64)
@@ -82,16 +80,9 @@ def start(job: FinetuneJob) -> tuple[FittedHead, TrainingSet]:
 def prepare(
     job: FinetuneJob, head: FittedHead, out: Path, progress: Callable[[int, int], None]
 ) -> Prepared:
-    """Return everything that a training works with; activations are computed here.
+    """Prepare the model and its batches; computes activations into a store in the folder ``out``.
 
-    Args:
-        job: what is trained.
-        head: the logistic regression that the classifier starts from.
-        out: folder of the activation store.
-        progress: receives (images done, images to do).
-
-    Raises:
-        InputError, BackboneError, StoreError, OutputError: see `activations.fill`.
+    ``head`` is from `start`; ``progress`` receives (images done, images to do).
     """
     weights = coefficients(head.estimator)
     division = job.division

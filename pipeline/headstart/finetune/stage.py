@@ -1,4 +1,4 @@
-"""The stage: frozen features and their images become a fine-tuned backbone."""
+"""Stage: make a fine-tuned backbone from frozen features and their images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from headstart.finetune.training import Progress
 
-TUNED = "+tuned"  # ends the name of a fine-tuned backbone
+TUNED = "+tuned"  # suffix of the names of fine-tuned backbones
 CHECKPOINT = "training.checkpoint"
 FEATURES = "tuned.h5"  # of all images, by the fine-tuned network
 
@@ -41,9 +41,7 @@ class FinetuneResult:
 
     Attributes:
         backbone: the exported network, an ordinary backbone.
-        weight: ``(k, d)`` of the classifier on its features at norm 1.
-        bias: ``(k,)``.
-        division: which images train, validate and test.
+        weight: ``(k, d)`` of the classifier on features at norm 1; its ``bias`` is ``(k,)``.
         history: the document of ``history.json``.
     """
 
@@ -58,9 +56,7 @@ def check_trainable(choice: Choice, config: FinetuneConfig) -> None:
     """Check before any work that the backbone can be trained as asked, on the device.
 
     Raises:
-        BackboneError: the backbone is an ONNX file or a Keras network, or cannot be divided at the
-            boundary.
-        RunnerError: torch does not find the device.
+        BackboneError: it is an ONNX file or a Keras network, or cannot be divided at the boundary.
     """
     if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
         raise BackboneError(
@@ -92,23 +88,14 @@ def finetune(
 ) -> FinetuneResult:
     """Fine-tune a backbone on the training images of a source.
 
-    `check_trainable` tells beforehand what cannot work.
-
-    Args:
-        data: the source, as it was embedded.
-        frozen: its features by the frozen backbone.
-        choice: the backbone, by its name.
-        out: folder for ``backbone.onnx``, ``backbone.safetensors``, ``history.json``,
-            ``curves.svg`` and the files that an interrupted run continues from.
-        config: how to train.
-        hooks: receives notices, and progress while activations are computed.
+    Call `check_trainable` first to learn early what cannot work. ``frozen`` holds the features of
+    ``data`` by the frozen backbone ``choice``, chosen by its name. The folder ``out`` receives
+    ``backbone.onnx``, ``backbone.safetensors``, ``history.json``, ``curves.svg`` and the files that
+    an interrupted run continues from.
 
     Raises:
         InputError: the images cannot be divided, or have changed since they were embedded.
-        BackboneError: the backbone cannot be divided at the boundary.
-        RunnerError: torch does not find the device.
         HeadstartError: training failed; the message says what to do.
-        OutputError: a file cannot be written.
     """
     from headstart.finetune import preparation
     from headstart.finetune.training import Trainer, TrainingSetup

@@ -22,27 +22,14 @@ _VIEWS = 2
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of work.
-
-    Attributes:
-        view: to compute the activations of one view; 0 where none are cached.
-        image: of an epoch, for each training image.
-    """
+    """Seconds to compute a cached view (0 without a cache), and per training image and epoch."""
 
     view: float
     image: float
 
 
 def measure(job: FinetuneJob, head: FittedHead) -> dict[str, Pace]:
-    """Return the pace of every mode.
-
-    Args:
-        job: of any mode.
-        head: the logistic regression that the classifier starts from.
-
-    Raises:
-        HeadstartError: as `headstart.finetune.finetune`.
-    """
+    """Return the pace of every mode; ``head`` is from `preparation.start`."""
     few = job.config.batch * _BATCHES
     division = job.division
     part = dataclasses.replace(

@@ -22,7 +22,7 @@ from headstart.finetune.depthwise import QuickDepthwise
 from headstart.finetune.model import Anchor, Classifier, freeze_norms, groups
 
 CLIP = 5.0  # largest norm of a step's gradient
-OVERFITTING_GAP = 0.1  # training accuracy this far above validation's is worth a warning
+OVERFITTING_GAP = 0.1  # of training over validation accuracy; a larger one is worth a warning
 _OVERFITTING = "Overfitting"
 _MIX = 0.4  # alpha of MixUp; CutMix has 1
 
@@ -32,11 +32,10 @@ class Progress:
     """The state of a training that checkpoints keep.
 
     Attributes:
-        history: a record an epoch: ``epoch`` (0 is the start), ``train_loss``, ``train_accuracy``
+        history: a record per epoch: ``epoch`` (0 is the start), ``train_loss``, ``train_accuracy``
             (of augmented views), ``validation_loss``, ``validation_accuracy``, ``seconds``.
         best: the epoch with the best validation.
         batch: images a step, halved after running out of memory.
-        remarks: sentences for the user.
         stopped: why training ended before its last epoch; empty if it did not.
     """
 
@@ -48,11 +47,7 @@ class Progress:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the requested device.
-
-    Raises:
-        RunnerError: torch has none.
-    """
+    """Return the requested device; raise `RunnerError` if torch does not find it."""
     if name == "cuda" and not torch.cuda.is_available():
         raise RunnerError(
             "device cuda is not available: this torch finds no NVIDIA GPU; install a CUDA build of "
@@ -63,13 +58,12 @@ def choose_device(name: str) -> torch.device:
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """How to train, beside model and batches.
+    """How to train, besides model and batches.
 
     Attributes:
         config: settled.
-        checkpoint: the file that an interrupted run continues from.
-        identity: digest of everything that decides the training.
-        class_weights: ``(k,)`` of the loss, or None.
+        checkpoint: an interrupted run continues from this file if its ``identity`` matches.
+        class_weights: ``(k,)`` of the loss.
         frozen_norms: whether the statistics of batch normalisation stay as they are.
     """
 
@@ -81,14 +75,7 @@ class TrainingSetup:
 
 
 class Trainer:
-    """Trains a classifier, which ends with the weights of the best epoch.
-
-    Args:
-        model: the classifier.
-        batches: what it sees.
-        setup: how to train.
-        notice: receives one line at a time.
-    """
+    """Trains a classifier, which ends with the weights of the best epoch."""
 
     def __init__(
         self,
@@ -121,7 +108,7 @@ class Trainer:
         self._plan()
 
     def _plan(self) -> None:
-        """Make the schedule: warm-up, then half a cosine, over all steps."""
+        """Schedule the learning rate: warm-up, then half a cosine."""
         epochs = self._config.epochs or 1
         total = epochs * self._batches.steps(self.progress.batch)
         warm = min(total - 1, round(self._config.warmup * total))
@@ -138,9 +125,7 @@ class Trainer:
         """Train to the end, from the checkpoint if there is one.
 
         Raises:
-            HeadstartError: the loss was not finite in the first epoch, or there is not enough
-                memory for single images.
-            OutputError: a checkpoint cannot be written.
+            HeadstartError: the first epoch diverged, or single images need too much memory.
         """
         if not self._resume():
             self._record(0, 0.0, 0.0, time.perf_counter())
@@ -207,7 +192,7 @@ class Trainer:
         return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bool(enabled))
 
     def _record(self, epoch: int, loss: float, accuracy: float, started: float) -> None:
-        """Validate the average of weights and add the epoch to the history."""
+        """Validate the averaged weights and add the epoch to the history."""
         validation_loss, validation_accuracy = self._validate()
         record = {
             "epoch": epoch,
@@ -256,7 +241,7 @@ class Trainer:
         )
 
     def _halve(self, error: BaseException) -> None:
-        """Go back to the last complete epoch, with batches of half the size."""
+        """Return to the last complete epoch and halve the batch size."""
         if self.progress.batch == 1:
             raise HeadstartError(
                 "there is not enough memory to train on single images; use --mode head, or a "
@@ -302,7 +287,7 @@ class Trainer:
             torch.save(state, partial)
 
     def _resume(self) -> bool:
-        """Load the checkpoint, if it belongs to this training."""
+        """Load the checkpoint; return whether it belongs to this training."""
         try:
             state: dict[str, Any] = torch.load(
                 self._setup.checkpoint, map_location=self._device, weights_only=True
@@ -324,7 +309,7 @@ class Trainer:
 
 
 def _mixing(classes: int) -> Callable[[torch.Tensor, torch.Tensor], Any]:
-    """Return MixUp or CutMix, one or the other a batch."""
+    """Return a transform that applies MixUp or CutMix, drawn anew for each batch."""
     v2 = import_torchvision("transforms.v2")
     mixing: Callable[[torch.Tensor, torch.Tensor], Any] = v2.RandomChoice(
         [v2.MixUp(alpha=_MIX, num_classes=classes), v2.CutMix(alpha=1.0, num_classes=classes)]
@@ -333,7 +318,7 @@ def _mixing(classes: int) -> Callable[[torch.Tensor, torch.Tensor], Any]:
 
 
 def _rank(record: dict[str, float]) -> tuple[float, float]:
-    """Order epochs: the more accurate first, then the one with the lower loss."""
+    """Return a sort key: the most accurate epoch first, then the one with the lowest loss."""
     return -record["validation_accuracy"], record["validation_loss"]
 
 

@@ -1,4 +1,4 @@
-"""Augmented views of an image: torchvision's random crop, flip and colour, from a seed."""
+"""Augmented views of an image: torchvision's random crop, flip and colour jitter, from a seed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headstart.datasets import images
 
 SCALE = (0.5, 1.0)  # share of the image's area in a crop
 RATIO = (0.8, 1.25)
-COLOUR = 0.2  # of brightness, contrast and saturation, at most
+COLOUR = 0.2  # largest change of brightness, contrast and saturation
 VERSION = 1  # of this recipe; part of an activation store's identity
 
 _DRAWING = threading.Lock()  # torchvision draws from torch's one generator
@@ -24,9 +24,8 @@ _DRAWING = threading.Lock()  # torchvision draws from torch's one generator
 class Augment:
     """Computes views; threads may share an instance.
 
-    Args:
-        preprocess: of the backbone; views share its crop size and interpolation.
-        seed: equal seed, image bytes and view number give equal views.
+    Views have the crop size and interpolation of ``preprocess``. Equal seed, image bytes and view
+    number give equal views.
     """
 
     def __init__(self, preprocess: Preprocess, seed: int) -> None:
@@ -42,28 +41,17 @@ class Augment:
         self._colour = v2.ColorJitter(COLOUR, COLOUR, COLOUR)
 
     def plain(self, data: bytes) -> NDArray[np.uint8]:
-        """Return view 0: the crop that the backbone is evaluated on.
-
-        Raises:
-            ImageError: the image cannot be used.
-        """
+        """Return view 0: the crop that the backbone is evaluated on."""
         return images.decode(data, self._preprocess)
 
     def whole(self, data: bytes) -> NDArray[np.uint8]:
-        """Return the image that `view` takes crops of.
-
-        Raises:
-            ImageError: the image cannot be used.
-        """
+        """Return the image that `view` takes crops of."""
         return images.decode_whole(data, self._preprocess)
 
     def view(self, whole: NDArray[np.uint8], sha256: bytes, number: int) -> NDArray[np.uint8]:
-        """Return a random view, ``(h, w, 3) uint8``.
+        """Return a random view, ``(h, w, 3) uint8``, of an image from `whole`.
 
-        Args:
-            whole: from `whole`.
-            sha256: of the image's bytes.
-            number: which view; above 0.
+        ``sha256`` is of the image's bytes; ``number`` is above 0, since view 0 is `plain`.
         """
         # A copy, because torch needs writable memory, and some images are read-only.
         image = torch.from_numpy(whole.copy()).permute(2, 0, 1)

@@ -1,1 +1,1 @@
-"""The deliverable: one ONNX file with backbone and head, opened, served and predicted with."""
+"""The deliverable: one ONNX file with backbone and head. Write, open, serve and apply it."""

@@ -32,8 +32,7 @@ class Answers:
     Attributes:
         probabilities: ``(n, k) float32``, in the order of `Classifier.classes`.
         features: ``(n, d) float32``.
-        distance: ``(n,) float32`` cosine distance to the training images; NaN if the file has
-            none.
+        distance: ``(n,) float32`` cosine distance to the training images, or NaN.
     """
 
     probabilities: NDArray[np.float32]
@@ -44,13 +43,10 @@ class Answers:
 class Classifier:
     """A classifier file that Headstart wrote, ready to predict; threads may share an instance.
 
-    Args:
-        path: the ONNX file.
-        device: one of `headstart.backbones.inference.runner.DEVICES`.
+    ``device`` is one of `headstart.backbones.inference.runner.DEVICES`.
 
     Attributes:
         classes: the class names, in the order of the probabilities.
-        backbone: description of the backbone and its preprocessing.
         facts: about the training (JSON).
         threshold: the distance beyond which an image is unlike the training set; None if the file
             has none.
@@ -58,7 +54,6 @@ class Classifier:
     Raises:
         BackboneError: the file is missing, damaged, not a classifier that Headstart wrote or of a
             newer version, or its features on this machine differ from those at export.
-        RunnerError: the file cannot run on the device.
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str = "cpu") -> None:
@@ -83,31 +78,15 @@ class Classifier:
         parity.check_metadata(self._runner.metadata, self._runner.embed, self.backbone.preprocess)
 
     def decode(self, data: bytes, seconds: int | None = None) -> NDArray[np.uint8]:
-        """Decode an image file into the network's input, ``(h, w, 3) uint8``.
-
-        Args:
-            data: the whole file.
-            seconds: as for `headstart.datasets.images.decode`.
-
-        Raises:
-            ImageError: the image cannot be used.
-        """
+        """Decode an image file into ``(h, w, 3) uint8``; see `headstart.datasets.images.decode`."""
         return images.decode(data, self.backbone.preprocess, seconds)
 
     def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the ``(n, k)`` class probabilities of ``(n, h, w, 3) uint8`` images.
-
-        Raises:
-            RunnerError: inference failed.
-        """
+        """Return the ``(n, k)`` class probabilities of ``(n, h, w, 3) uint8`` images."""
         return self._runner.infer(PROBABILITIES, crops)
 
     def answer(self, crops: NDArray[np.uint8]) -> Answers:
-        """Return probabilities, features and distances of ``(n, h, w, 3) uint8`` images.
-
-        Raises:
-            RunnerError: inference failed.
-        """
+        """Return probabilities, features and distances of ``(n, h, w, 3) uint8`` images."""
         if self.threshold is None:
             scores, features = self._runner.outputs((PROBABILITIES, OUTPUT), crops)
             return Answers(scores, features, np.full(len(crops), np.nan, np.float32))

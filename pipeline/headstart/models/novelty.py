@@ -1,10 +1,9 @@
 """How far an image is from the training images of a classifier.
 
-The distance to the k-th nearest training image, of features with norm 1 (Sun et al.,
-*Out-of-Distribution Detection with Deep Nearest Neighbors*, ICML 2022), among a bounded number of
-training images, drawn evenly from all classes. An image beyond a threshold counts as unlike the
-training set. The threshold is a quantile of the training images' own distances, each to images
-outside its group.
+Measures the cosine distance to the k-th nearest training image (Sun et al., *Out-of-Distribution
+Detection with Deep Nearest Neighbors*, ICML 2022), among a bounded number drawn evenly from all
+classes. An image beyond a threshold is unlike the training set. The threshold is a quantile of the
+training images' own distances, each to images outside its group.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ class Reference:
 
     Attributes:
         rows: ``(m, d) float16`` features with norm 1; computations are in float32.
-        neighbours: k.
         threshold: the cosine distance beyond which an image is unlike the training set.
         quantile: the share of training images within it.
     """
@@ -52,16 +50,10 @@ def learn(
     group: NDArray[np.integer],
     seed: int = 0,
 ) -> Reference | None:
-    """Draw the images to keep and calibrate the threshold.
+    """Draw the images to keep and calibrate the threshold, from ``(n, d)`` features.
 
-    Args:
-        features: ``(n, d)`` of the training images.
-        labels: ``(n,)`` classes.
-        group: ``(n,)`` numbers, equal for images of a group, such as duplicates.
-        seed: of the draw.
-
-    Returns:
-        None if all images belong to one group, so that no distance can be measured.
+    Images with equal numbers in ``group``, such as duplicates, are not compared. Returns None if
+    all images belong to one group, so that no distance can be measured.
     """
     rng = np.random.default_rng(seed)
     kept = _draw(labels, max(MAX_REFERENCE, 2 * len(np.unique(labels))), rng)

@@ -1,7 +1,6 @@
 """Stage: classify images with a model file, as a stream in the order of the images.
 
-Needs onnxruntime, numpy and Pillow; neither torch nor scikit-learn is loaded. Memory holds only the
-images in work, however many there are in all.
+Loads neither torch nor scikit-learn, and keeps only the images in work in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ UNKNOWN = "unknown"  # the label of an image whose most probable class is below 
 _CHUNK = 8
 _IDLE = -1  # the number of an empty chunk
 _PATIENCE = 1.0  # seconds
-_AHEAD = 4  # chunks for each worker that are in work, or wait for an earlier one
+_AHEAD = 4  # chunks per worker that are in work, or wait for an earlier one
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,8 @@ class Prediction:
         label: the most probable class, or `UNKNOWN`; empty if the image could not be used.
         probabilities: one per class, in the order of the model's classes.
         error: why the image could not be used; empty if it could.
-        distance: cosine distance to the training images; None if the image could not be used, or
-            the model has none.
-        unlike: whether ``distance`` is larger than between nearly all training images; None if
-            ``distance`` is.
+        distance: cosine distance to the training images; None if it was not measured.
+        unlike: whether ``distance`` is beyond the model's threshold; None if ``distance`` is.
     """
 
     path: str
@@ -79,17 +76,13 @@ def predict(
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order, as soon as it is computed.
 
-    Args:
-        model: the classifier.
-        data: image files, folders, patterns and every source that features are extracted from, one
-            or several; ``-`` for the lines on stdin; see `headstart.datasets.inputs`.
-        workers: threads; None means one per core.
-        min_confidence: the probability below which the label is `UNKNOWN`.
+    ``data`` names image files, folders, patterns or any source that features are extracted from,
+    one or several; ``-`` reads lines from stdin (see `headstart.datasets.inputs`). An image whose
+    best probability is below ``min_confidence`` is labelled `UNKNOWN`.
 
     Raises:
         InputError: a path is missing, a folder holds no image, or a minimum confidence is set for a
             model with a class named `UNKNOWN`.
-        RunnerError: inference failed.
     """
     if min_confidence > 0 and UNKNOWN in model.classes:
         raise InputError(
@@ -119,14 +112,11 @@ def predict(
 def _throttled(
     chunks: Iterable[list[SourceImage]], slots: threading.Semaphore
 ) -> Iterator[tuple[int, list[SourceImage]]]:
-    """Number the chunks, and yield each one only when few enough are in work.
-
-    Until then, yield an empty chunk now and then, so that a waiting worker sees the end of the run.
-    """
+    """Number the chunks, and yield each one only when few enough are in work."""
     numbers = itertools.count()
     for chunk in chunks:
         while chunk and not slots.acquire(timeout=_PATIENCE):
-            yield _IDLE, []
+            yield _IDLE, []  # lets a waiting worker see the end of the run
         yield (next(numbers) if chunk else _IDLE), chunk
 
 

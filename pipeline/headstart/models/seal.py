@@ -27,12 +27,7 @@ def blank() -> str:
 
 
 def seal(path: Path) -> None:
-    """Fill in the digest of a file with a `blank` seal.
-
-    Raises:
-        ValueError: the file has no seal.
-        OSError: the file cannot be read or written.
-    """
+    """Fill in the digest of a file with a `blank` seal; raise ValueError if it has none."""
     data = path.read_bytes()
     match = _find(data)
     if match is None:

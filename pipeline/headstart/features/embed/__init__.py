@@ -1,14 +1,11 @@
 """Stage: a source of images and a backbone become a feature store.
 
-Every worker thread reads, decodes and infers a few images after the other, so pixels stay in one
-core's cache and never cross a process border; a feature vector does not depend on its neighbours,
-which is why an interrupted run ends in the same rows as an undisturbed one. On a GPU the same
-threads decode as many images as one inference takes there and hand them over together: while one
-batch is computed, the others decode the next.
+Each worker thread reads, decodes and infers a few images at a time, so pixels never cross a process
+border. On a GPU, threads decode the next batch while one is computed. A feature vector does not
+depend on the other images, so an interrupted run ends in the same rows as an undisturbed one.
 
-A store is one file (`single_file`), or a folder of them (`shard_driver`): then the listing is
-divided (`partition`) and workers, threads here or processes on a cluster, fill one file each in the
-same way (`shard_worker`).
+A store is one file (`single_file`) or a folder of them (`shard_driver`). For a folder, `partition`
+divides the listing, and workers on threads or a cluster fill one file each (`shard_worker`).
 """
 
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding

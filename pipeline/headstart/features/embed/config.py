@@ -18,8 +18,7 @@ class Sharding:
     Attributes:
         address: of a Ray cluster, see `headstart.core.parallel.ray_engine.RayEngine`.
         shard_size: approximate images a shard; None keeps the store's, or fits the listing.
-        threads: threads in one worker, which all decode for one session; None is one, or with
-            GPUs four.
+        threads: threads of one worker, which share a session; None means one, or four with GPUs.
         gpus: GPUs that a worker of Ray occupies; a fraction lets several share one.
     """
 
@@ -35,16 +34,13 @@ class EmbedConfig:
     """How to embed.
 
     Attributes:
-        backbone: network, weights and layer, see `core.records.Choice`; or only a name, or the
-            path of an exported ONNX file.
+        backbone: a choice of network, weights and layer; or a name, or the path of an ONNX file.
         workers: threads, or workers of the engine; None means one per core.
         on_error: ``skip`` turns a bad image into a failure row, ``fail`` ends the run.
-        device: one of `headstart.backbones.inference.runner.DEVICES`.
-        precision: one of `headstart.core.records.PRECISIONS`; it is part of the features' identity.
-        batch: images in one inference; None takes what suits the device, see `Runner`.
+        precision: one of `headstart.core.records.PRECISIONS`; part of the features' identity.
+        batch: images in one inference; None uses what suits the device.
         rehash: read files again although their size and modification time are unchanged.
-        max_failures: share of failed images above which the run counts as failed, once
-            the others are saved.
+        max_failures: share of failed images above which the run fails, once the others are saved.
         budget: how far the features of ``int8`` and ``auto`` may be from float32's.
         sharding: None writes one file; else a folder of files is written.
     """
@@ -67,7 +63,6 @@ class EmbedSummary:
 
     Attributes:
         changed: False if the store was already up to date.
-        rows: images in the store.
         embedded: images that went through the network in this run.
         reused: rows whose features existed, from an earlier run or another file of the same bytes.
         failures: failed images by reason.
@@ -76,8 +71,6 @@ class EmbedSummary:
         shares: fractions of the workers' time spent on ``read`` (and hashing), ``decode`` (and
             resizing), ``infer`` and ``write`` (to the journal); empty if nothing was embedded.
         provider: the onnxruntime provider that ran.
-        device: the processor's name.
-        batch: images in one inference.
         source: the listing in one line.
         precision: the measurements behind ``int8`` or ``auto``; empty for others.
         shards: files of a store that is a folder; 0 if it is one file.
@@ -103,7 +96,7 @@ class EmbedSummary:
     lost: int = 0
 
     def __fspath__(self) -> str:
-        """Return the store's path: a summary can be passed where a store is expected."""
+        """Return the store's path: you can pass a summary where a store is expected."""
         return str(self.store)
 
     @property
@@ -113,7 +106,7 @@ class EmbedSummary:
 
     @property
     def limit(self) -> str:
-        """The bottleneck: what took most of the workers' time; empty if nothing was embedded."""
+        """The kind of work that took most of the workers' time; empty if nothing was embedded."""
         return limit_of(self.shares)
 
 
@@ -128,7 +121,7 @@ class Hooks:
 
     Attributes:
         notice: receives one line at a time.
-        progress: receives the number of finished images and of all images.
+        progress: receives the numbers of finished images and of all images.
     """
 
     notice: Callable[[str], None] = field(default=lambda line: None)

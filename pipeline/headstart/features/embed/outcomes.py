@@ -1,7 +1,7 @@
-"""What became of every image of a listing, in some 60 bytes each, and the store's rows of it.
+"""The outcome of every image of a listing, in some 60 bytes each.
 
-A run over a million images must not keep a million tuples: the facts are in one array, and rows
-are created from it and from the listing when they are written.
+A run over a million images must not keep a million tuples. One array holds the facts, and rows are
+created from it and the listing when they are written.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _UNREAD = bytes(HASH_BYTES)
 
 
 class Outcomes:
-    """One outcome for each image of a listing, by its number there."""
+    """One outcome for each image, by its number in the listing."""
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
@@ -40,7 +40,7 @@ class Outcomes:
     def put(
         self, number: int, sha256: bytes, state: FileState, embedded: bool, error: str = ""
     ) -> None:
-        """Note what became of the image of a number, as in `worker.Outcome`."""
+        """Record the outcome of an image, see `worker.Outcome`."""
         reason = self._reasons.setdefault(error, len(self._reasons))
         content = np.frombuffer(sha256 or _UNREAD, np.uint8)
         self._facts[number] = (content, tuple(state), reason, True, embedded)
@@ -57,7 +57,7 @@ class Outcomes:
     def split(self) -> tuple[Sequence[Row], list[Failure]]:
         """Return the rows, created on demand, and the failures, in listing order.
 
-        Images that share the bytes of one that failed have failed as well.
+        An image with the same bytes as one that failed is a failure too.
         """
         if len(self.missing()):
             raise AssertionError("some images were never worked on")

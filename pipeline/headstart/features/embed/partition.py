@@ -1,8 +1,7 @@
 """Dividing a listing into shards: runs of consecutive images.
 
-Where one ends is decided by the paths around it and not by counting, as rsync and backup programs
-divide files (content-defined chunking; Muthitacharoen et al., A Low-bandwidth Network File System,
-2001). So an image more or less changes the shard that it is in, and no other one.
+The paths decide where a shard ends, not a count (content-defined chunking; Muthitacharoen et al., A
+Low-bandwidth Network File System, 2001). An added or removed image changes only its own shard.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from headstart.core.records import ImageRef, Listing
 
 SHARD_SIZE = 4096  # images: 18 MB of features at 1,280, some minutes of one core
 _SMALLEST = 256
-_SHARDS_EACH = 8  # of a small listing, so that workers end at about the same time
+_SHARDS_EACH = 8  # shards a worker of a small listing, so that all end at about the same time
 _DIGEST = 8
 
 
@@ -28,7 +27,6 @@ class Part:
     stop: int
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return self.stop - self.start
 
 
@@ -42,14 +40,10 @@ def shard_size(images: int, workers: int) -> int:
 
 
 def divide(images: Sequence[ImageRef], size: int) -> Iterator[Part]:
-    """Yield the shards of a listing, in order; each has half to twice the size, but for the last.
+    """Yield the shards of a listing, in order, with about ``size`` images each.
 
-    Beyond half the size, a shard ends before an image whose path has a hash that is divisible by
-    half the size, so that it has ``size`` images on average, nearly.
-
-    Args:
-        images: the images.
-        size: images a shard has about, at least 1.
+    Each has half to twice the size, except the last. Beyond half the size, a shard ends before an
+    image whose path has a hash that is divisible by half the size.
     """
     least, most = max(1, size // 2), max(1, 2 * size)
     start, key = 0, "first"
@@ -66,7 +60,7 @@ def divide(images: Sequence[ImageRef], size: int) -> Iterator[Part]:
 
 
 def listing_digest(listing: Listing) -> str:
-    """Return the SHA-256 of everything that a listing says of its images."""
+    """Return the SHA-256 of everything that a listing says about its images."""
     total = hashlib.sha256()
     for image in listing.images:
         label = "" if image.label is None else f"={image.label}"

@@ -1,9 +1,9 @@
-"""A store that is a folder: this side distributes the work that `shard_worker` does.
+"""Embedding into a folder: the driver that distributes the work of `shard_worker`.
 
 The plan is written first, each worker leaves a finished file, and the manifest that makes the files
-one store comes last, in one rename. Until then the folder has the store that it had before. So the
-same command continues a run that was interrupted anywhere: finished shards are recognised, others
-resume from their journals.
+one store comes last, in one rename. Until then the folder holds the previous store. The same
+command continues an interrupted run: it recognises finished shards and resumes others from their
+journals.
 """
 
 from __future__ import annotations
@@ -57,18 +57,11 @@ def embed_sharded(
 ) -> EmbedSummary:
     """Bring a store that is a folder up to date with a listing.
 
-    Args:
-        data: the source, to be listed again at the end.
-        listing: its images when the run began.
-        model: the backbone's file.
-        provenance: where the network comes from.
-        out: the folder.
-        config: with ``sharding``.
-        hooks: receive notices and progress.
+    The source, ``data``, is listed again at the end, to notice images that changed during the run.
 
     Raises:
-        HeadstartError: as `features.embed.embed` says; or the engine is not available, its workers
-            see other files or run other code, or die again and again. Finished work is kept.
+        HeadstartError: as for `features.embed.embed`; or the engine is not available, its workers
+            see other files or run other code, or die repeatedly. Finished work is kept.
     """
     metadata = read_metadata(model)
     extraction = Extraction(read_backbone(metadata, model))
@@ -207,7 +200,7 @@ def _manifests(out: Path) -> dict[str, Manifest]:
 
 
 def _prepare(out: Path, model: Path) -> tuple[str, str]:
-    """Give workers the backbone and a probe; returns the probe's content and the file's hash."""
+    """Give workers the backbone and a probe; return the probe's content and the file's hash."""
     work, digest = out / WORK, sha256_of(model)
     try:
         work.mkdir(exist_ok=True)
@@ -223,10 +216,7 @@ def _prepare(out: Path, model: Path) -> tuple[str, str]:
 
 
 def _index(out: Path, plan: Manifest) -> bool:
-    """Index the features that the folder has; says whether there is an index.
-
-    It is not needed if the listing is the same as before.
-    """
+    """Index the features that the folder has, unless the listing is unchanged; True if it did."""
     folder = out / WORK / CONTENTS
     shutil.rmtree(folder, ignore_errors=True)
     if all(entry.listing == plan.listing for entry in _manifests(out).values()):
@@ -348,7 +338,7 @@ def _publish(
 
 
 def _tidy(out: Path, keep: set[str]) -> None:
-    """Remove files that the finished store does not name, as far as they can be removed."""
+    """Remove files that the finished store does not name, where possible."""
     with suppress(OSError):
         for path in manifest.leftovers(out):
             if path.name not in keep:
@@ -367,7 +357,7 @@ def _samples(listing: Listing) -> tuple[Listing, tuple[int, ...]]:
 
 
 def _changed(data: str, plan: Manifest) -> str:
-    """Return a warning if the source has other images than when the run began."""
+    """Return a warning if the source's images changed during the run."""
     try:
         now = datasets.open_source(data)
     except InputError as error:

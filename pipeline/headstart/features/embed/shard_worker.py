@@ -1,9 +1,8 @@
-"""One worker of a store that is a folder: it receives paths and leaves a finished store file.
+"""Embedding into a folder: one worker, which receives paths and leaves a finished store file.
 
-It may be a thread here or a process on another machine, and may be killed at any moment. What it
-had embedded by then is in its file's journal. Beside it is a list of the images that were in
-progress: the next worker decodes these in a process of their own, so that an image that kills its
-process ends as one failure.
+A worker is a thread here or a process on another machine, and may be killed at any moment. The
+journal keeps what it had embedded, and a log names the images in progress. The next worker decodes
+those in a separate process, so an image that kills its process ends as one failure.
 """
 
 from __future__ import annotations
@@ -46,9 +45,7 @@ class Task(NamedTuple):
     """One shard to bring up to date, as plain tuples: these cross the cluster ten times as fast.
 
     Attributes:
-        root: the folder that paths are relative to.
         images: path, label and split of each image.
-        classes: the class names that occur.
         name: how the user named the source.
         file: its name in the folder.
         old: the name of the file that held these images before; empty if there was none.
@@ -72,15 +69,13 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of a shard.
+    """The outcome of one shard.
 
     Attributes:
-        task: its file's name, as in the task.
-        file: the name of the file that has it now.
+        task: the file's name in the task.
+        file: the name of the file that holds the shard now.
         seal: the SHA-256 in the file's seal.
-        summary: as of a store that is this file.
-        host: the machine that did it.
-        worker: the process or thread there.
+        worker: the process or thread on ``host``.
         memory: peak memory of the worker's process, in bytes.
     """
 
@@ -95,17 +90,13 @@ class ShardResult:
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What a worker needs to get ready; called once in every process.
+    """What a worker needs to start; called once in every process.
 
     Attributes:
-        folder: the store.
         token: the content of the probe file, by which a worker recognises the folder.
         model: SHA-256 of the backbone's file.
-        provenance: where the network comes from.
-        config: the user's settings.
-        samples: some images and the sizes of their files; a worker must see at least one
-            unchanged.
-        contents: whether there is an index of what the store has.
+        samples: some images and their file sizes; a worker must see at least one unchanged.
+        contents: whether there is an index of the store's contents.
     """
 
     folder: Path
@@ -117,11 +108,7 @@ class WorkerSetup:
     contents: bool
 
     def __call__(self, stopping: Callable[[], bool]) -> Callable[[Task], ShardResult]:
-        """Check that this machine sees the driver's files and computes the same features.
-
-        Raises:
-            HeadstartError: it does not.
-        """
+        """Check that this machine sees the driver's files and computes the same features."""
         work = self.folder / WORK
         self._check_files(work)
         network = LazyRunner(work / BACKBONE, self.config.device, self.config.batch)
@@ -176,7 +163,6 @@ class _Shards:
         self._config = dataclasses.replace(setup.config, workers=threads_of(setup.config))
 
     def __call__(self, task: Task) -> ShardResult:
-        """Bring one shard up to date, and leave its file under its name."""
         folder = self._setup.folder
         path, old = folder / task.file, folder / task.old
         linked = bool(task.old) and _start_from(old, path)
@@ -184,7 +170,7 @@ class _Shards:
             summary = self._fill(task, path)
         except StoreError as error:
             if linked and path.samefile(old):
-                path.unlink()  # the old file is the one that cannot be used and can be repaired
+                path.unlink()  # the old file is the one to repair
                 raise StoreError(str(error).replace(one_line(path), one_line(old))) from error
             raise
         file = task.file
@@ -222,7 +208,7 @@ class _Shards:
                         Hooks(),
                         shard,
                     )
-                except StoreInUse:  # its writer may have been given up as lost, and will stop
+                except StoreInUse:  # a writer that was given up as lost will stop
                     if time.monotonic() > deadline or self._stopping():
                         raise
                     time.sleep(_STEP)
@@ -241,9 +227,9 @@ class _ProgressLog:
     def __init__(self, path: Path, stopping: Callable[[], bool]) -> None:
         self._path, self._stopping = path, stopping
         log = ""
-        with suppress(OSError):  # there is none, or none that can be read: no image is suspected
+        with suppress(OSError):  # without a readable log, no image is suspected
             log = path.read_text()
-        # A last line without its end was written before work on its images started.
+        # Work had not started on the images of an incomplete last line.
         lines = log.split("\n")[:-1]
         self.suspects = frozenset(int(number) for line in lines for number in line.split())
         try:
@@ -273,9 +259,9 @@ class _ProgressLog:
 
 
 def _start_from(old: Path, path: Path) -> bool:
-    """Let a file start as an older one; says whether it still is that file.
+    """Let a file start as a link to, or a copy of, an older one; True if it still is that file.
 
-    Nothing is copied where the file system has links: publishing puts a new file there.
+    Links are safe: publishing replaces the file and never changes it.
     """
     try:
         if not path.exists():

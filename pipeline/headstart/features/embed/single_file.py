@@ -26,7 +26,7 @@ from headstart.features.store.columns import stored_name
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a store's network comes from, besides what its file says of itself.
+    """Where a store's network comes from, besides what its file says.
 
     Attributes:
         model: the ONNX file.
@@ -50,20 +50,11 @@ def fill(
 ) -> EmbedSummary:
     """Embed the images of a listing that a store file lacks, and publish the file.
 
-    Args:
-        listing: the images.
-        out: the store's file.
-        network: opened, and checked against its certificate, only if there is an image to embed.
-        provenance: where the network comes from.
-        config: ``workers``, ``rehash`` and ``on_error`` count here.
-        hooks: receive notices and progress.
-        shard: for one file of a folder, which may have no rows.
+    The network is opened, and checked against its certificate, only if there is an image to embed.
+    A file that is a shard may have no rows.
 
     Raises:
-        BackboneError: this machine's features differ from the exporter's.
         InputError: an image failed under ``on_error="fail"``, or none could be embedded.
-        StoreError: the store is in use, damaged, or has features of a different backbone.
-        OutputError: the store cannot be written; what was embedded before is kept.
     """
     with StoreWriter(out, Extraction(network.backbone)) as writer:
         outcomes = Outcomes(listing)
@@ -128,7 +119,7 @@ def _recognise(listing: Listing, writer: StoreWriter, outcomes: Outcomes) -> Non
     for number, ref in enumerate(listing.images):
         current = datasets.state(listing, ref)
         if current is None:
-            continue  # the worker will meet the same error and report it
+            continue  # the worker reports the same error
         state = FileState(*current)
         sha256 = writer.hash_of(state_key(ref.path, state))
         if sha256 is not None:
@@ -191,7 +182,7 @@ def _publish(
 
 
 def no_usable_images(count: int, reasons: dict[str, int]) -> str:
-    """Say why not a single image of a listing could be used."""
+    """Say why no image of a listing could be used."""
     listed = "; ".join(f"{times} × {reason}" for reason, times in list(reasons.items())[:5])
     return f"none of {count:,} images could be used ({listed})"
 

@@ -1,4 +1,4 @@
-"""The stage's one function: which images, which network, and which kind of store."""
+"""The stage's one function: it lists the images and chooses the network and the kind of store."""
 
 from __future__ import annotations
 
@@ -25,19 +25,13 @@ def embed(
     config: EmbedConfig,
     hooks: Hooks | None = None,
 ) -> EmbedSummary:
-    """Embed the images of a source that a store lacks.
-
-    Args:
-        data: the source, see `headstart.datasets.open_source`.
-        out: the store to write or to bring up to date.
-        config: see `EmbedConfig`.
-        hooks: receive notices and progress; None reports nothing.
+    """Embed the images of a source that a store lacks, and create the store if there is none.
 
     Raises:
         InputError: the source cannot be used, an image failed under ``on_error="fail"``, no image
             could be embedded, or more than ``max_failures`` failed (the others are saved).
-        BackboneError: see `backbones.export.model_file`; or this machine's features differ from
-            the exporter's.
+        BackboneError: see `backbones.export.model_file`; or this machine's features differ from the
+            exporter's.
         RunnerError: the device is not available.
         StoreError: the store is in use, damaged, or has features of a different backbone.
         OutputError: the store cannot be written; what was embedded before is kept.
@@ -76,7 +70,7 @@ def _model(
     stored = (stored_extraction(out) or {}).get("backbone", {})
     same = (stored.get("name"), stored.get("layer")) == (fp32.name, fp32.layer)
     precision = str(stored.get("precision", "")) if same else ""
-    workers = None if config.sharding else config.workers  # those may be other machines' threads
+    workers = None if config.sharding else config.workers  # shard workers may run on other machines
     chosen, measured = fitting(
         model, config.precision, listing, config.budget, precision, workers, hooks.notice
     )

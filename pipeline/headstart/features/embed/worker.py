@@ -1,4 +1,4 @@
-"""What one worker thread does: read, decode and infer some images, and keep their features."""
+"""One worker thread: it reads, decodes and infers images, and keeps their features."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Stored = Callable[[bytes], Mapping[str, NDArray[Any]] | None]
 
 
 class Outcome(NamedTuple):
-    """What became of one image of the listing.
+    """The outcome of one image of the listing.
 
     ``sha256`` is empty if its file could not be read, ``embedded`` says whether it went through the
     network in this run, and ``error`` why it could not be used.
@@ -49,29 +49,29 @@ class _Decoded(NamedTuple):
 
 
 class Clock:
-    """Seconds of workers' time by kind of work; each chunk fills its own and adds it in."""
+    """Seconds of workers' time by kind of work; chunks add theirs to the total."""
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(("read", "decode", "infer", "write"), 0.0)
         self._last = time.perf_counter()
 
     def start(self) -> None:
-        """Begin to count."""
+        """Start counting."""
         self._last = time.perf_counter()
 
     def stop(self, kind: str) -> None:
-        """Book the time since the last start or stop."""
+        """Add the time since the last start or stop to a kind of work."""
         now = time.perf_counter()
         self.seconds[kind] += now - self._last
         self._last = now
 
     def add(self, other: Clock) -> None:
-        """Add what another clock has counted."""
+        """Add the seconds of another clock."""
         for kind, seconds in other.seconds.items():
             self.seconds[kind] += seconds
 
     def shares(self) -> dict[str, float]:
-        """Return each kind's part of the whole; nothing if no image went through the network."""
+        """Return each kind's share of the total; empty if no image went through the network."""
         total = sum(self.seconds.values())
         embedded = self.seconds["infer"] > 0
         return {k: round(v / total, 4) for k, v in self.seconds.items()} if embedded else {}
@@ -82,10 +82,10 @@ class ShardHooks:
     """What the worker of one file of a folder needs to know and to report.
 
     Attributes:
-        stored: finds features that another file has.
-        suspects: numbers of images that were in progress when a process died: each is decoded in a
-            process of its own.
-        note: receives the numbers of images before anything is done to them.
+        stored: finds features in the folder's other files.
+        suspects: numbers of images that were in progress when a process died; each is decoded in a
+            separate process.
+        note: receives the numbers of images before work on them starts.
     """
 
     stored: Stored = field(default=lambda sha256: None)
@@ -94,7 +94,7 @@ class ShardHooks:
 
 
 class Worker:
-    """Reads, decodes and infers chunks of images; every thread uses the same one."""
+    """Reads, decodes and infers chunks of images; all threads share one."""
 
     def __init__(
         self, listing: Listing, runner: Runner, writer: StoreWriter, shard: ShardHooks | None = None
@@ -103,7 +103,7 @@ class Worker:
         self._shard = shard or ShardHooks()
 
     def embed(self, chunk: Sequence[int]) -> tuple[list[Outcome], Clock]:
-        """Embed images by number and put their features into the journal."""
+        """Embed images by number and append their features to the journal."""
         clock = Clock()
         outcomes: list[Outcome] = []
         records: list[Record] = []
@@ -123,7 +123,7 @@ class Worker:
     def _decoded(
         self, chunk: Sequence[int], outcomes: list[Outcome], records: list[Record], clock: Clock
     ) -> Iterator[tuple[_Decoded, NDArray[np.uint8]]]:
-        """Yield the images that must be inferred; what becomes of others is added to the lists."""
+        """Yield the images to infer; add the outcomes of all others to the lists."""
         for number in chunk:
             sha256, state = b"", FileState(-1, -1)
             ref = self._listing.images[number]

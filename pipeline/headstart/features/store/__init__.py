@@ -1,14 +1,10 @@
-"""Feature stores: one HDF5 file with a row an image, complete whenever it has its final name.
+"""Feature stores: HDF5 files with one row an image, complete whenever they have their final name.
 
-A store may also be a folder of such files, which a `manifest` makes one. Its datasets are those of
-the table in `columns`.
+A store is one file, or a folder of files that a `manifest` makes one. `columns` lists its datasets.
 
-Work in progress lies in a journal beside the store (`journal`), under a lock (`lock`); publishing
-(`writer`) writes a new file in listing order (`hdf5_writer`), through a file object that keeps a
-full disk from HDF5 (`safe_hdf5`), and renames it over the old one. A `seal` over the whole file is
-checked before HDF5 sees it; a file without one is first read by another process
-(`core.sandbox`). `check` names defects, `repair` keeps the rows that `recovery` trusts, `reader`
-reads.
+Work in progress is in a journal beside the store, under a lock. The writer publishes a new file by
+renaming it over the old one. A `seal` over the whole file is checked before HDF5 opens it; another
+process reads files without one first (`core.sandbox`).
 """
 
 from headstart.features.store.check import verify

@@ -1,8 +1,8 @@
 """Activation stores: what the frozen part of a network gives for every view of every image.
 
 One row a view, ``float16``, in one HDF5 file with the guarantees of a feature store: one writer at
-a time, a journal that outlives a killed run, one rename, a seal that is checked before HDF5 sees a
-byte. Rows are chunks of their own, because training reads them in random order.
+a time, a journal, one rename, and a seal. Each row is a chunk of its own, because training reads
+rows in random order.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from headstart.features.store.seal import Seal, seal
 
 FORMAT = "headstart-activations"
 VERSION = 1
-CHUNK_BYTES = 1 << 16  # of small rows, which share a chunk
+CHUNK_BYTES = 1 << 16  # of a chunk that small rows share
 _BLOCK_BYTES = 1 << 25  # of rows held in memory at once
 ROWS = "activations"
 
 
 class View(NamedTuple):
-    """One view of one image: the SHA-256 of its file, and which view; 0 is the plain one."""
+    """One view of one image: the SHA-256 of its file, and the view's number; 0 is the plain one."""
 
     sha256: bytes
     number: int
@@ -55,15 +55,8 @@ class View(NamedTuple):
 class ActivationWriter(JournalledWriter):
     """The right to write one activation store; see `JournalledWriter`.
 
-    Args:
-        path: the store.
-        document: what determines the activations (JSON, with ``backbone``); its hash is the
-            store's digest.
-        dim: numbers a row.
-
-    Raises:
-        StoreError: another writer is active, or the existing store is damaged or holds others.
-        OutputError: the location cannot be written.
+    ``document`` (JSON, with ``backbone``) determines the activations; its hash is the store's
+    digest. ``dim`` is the length of a row.
     """
 
     def __init__(self, path: Path, document: dict[str, Any], dim: int) -> None:
@@ -87,25 +80,17 @@ class ActivationWriter(JournalledWriter):
                 self.published_before = row + 1
 
     def holds(self, view: View) -> bool:
-        """Say whether a view's activation is stored."""
+        """Return whether a view's activation is stored."""
         return self._has(view.content)
 
     def append(self, activations: Sequence[tuple[View, NDArray[np.float16]]]) -> None:
-        """Keep activations: from here on a crash does not lose them. Threads may call it.
-
-        Raises:
-            OutputError: they cannot be written.
-        """
+        """Keep activations: a crash no longer loses them. Threads may call it."""
         self._append([Record(view.sha256, view.key, {ROWS: row}) for view, row in activations])
 
     def publish(self, views: Sequence[View]) -> None:
         """Write the store with these rows, in this order, under its final name.
 
-        Args:
-            views: each one that `holds` knows.
-
-        Raises:
-            OutputError: it cannot be written; the old store and the journal stay.
+        On an error the old store and the journal stay. `holds` must know each view.
         """
         places = [self._places[self._contents.find(view.content)] for view in views]
         if self.published_before == len(views) and places == list(range(len(views))):
@@ -139,11 +124,7 @@ class ActivationWriter(JournalledWriter):
 
 
 class ActivationReader:
-    """A published activation store, open for reading rows in any order.
-
-    Raises:
-        StoreError: it is missing, damaged, or no activation store.
-    """
+    """A published activation store, open for reading rows in any order."""
 
     def __init__(self, path: Path) -> None:
         self._stack = ExitStack()

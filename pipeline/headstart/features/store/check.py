@@ -1,7 +1,7 @@
-"""Checking a store completely: are its attributes true, and can its rows be used?
+"""Checking a store: are its attributes true, and can its rows be used?
 
-A file without an intact seal is read by another process (`core.sandbox`), so that no damage stops
-or crashes this one. A seal is no signature: it shows damage, not who wrote the file.
+Another process reads a file without an intact seal (`core.sandbox`), so damage cannot stop or crash
+this one. A seal is no signature: it shows damage, not who wrote the file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ROWS_NAMED = 10  # of those that do not match their checksum
 
 
 def verify(path: str | os.PathLike[str]) -> list[str]:
-    """Check a store completely and name every defect; an empty list means that it is sound.
+    """Check a store completely and return every defect; an empty list means that it is sound.
 
     Raises:
         StoreError: it cannot be opened at all.
@@ -68,11 +68,7 @@ def _file_defects(path: Path) -> list[str]:
 
 
 def inspect(path: Path) -> list[str]:
-    """Do what `verify` does, except for the seal, in this process.
-
-    Raises:
-        StoreError: it cannot be opened at all.
-    """
+    """Do what `verify` does, except for the seal, in this process."""
     with opened(path) as file:
         defects = list(_defects(file))
         if not defects:
@@ -84,11 +80,8 @@ def inspect(path: Path) -> list[str]:
 def first_defect(path: Path) -> str | None:
     """Return why a store cannot be used, or None.
 
-    Where the seal is intact, the data are those that were written and only their values are
-    checked. Data without a checksum are taken as they are: other tools may write stores too.
-
-    Raises:
-        StoreError: it cannot be opened at all.
+    Where the seal is intact, only the values are checked. Data without a checksum are accepted:
+    other tools may write stores too.
     """
     if is_folder(path):
         return next(_folder_defects(path, lambda file: filter(None, [first_defect(file)])), None)
@@ -103,7 +96,7 @@ def first_defect(path: Path) -> str | None:
 
 
 def _folder_defects(folder: Path, file_defects: Callable[[Path], Iterable[str]]) -> Iterator[str]:
-    """Name the defects of a folder of store files: those of each file, and where they disagree."""
+    """Yield the defects of each file of a folder, and where the files disagree."""
     manifest = read_manifest(folder)
     if digest_of(manifest.extraction) != manifest.digest:
         yield "the manifest's digest does not belong to its extraction"
@@ -137,11 +130,7 @@ def _misfits(path: Path, manifest: Manifest, shard: Shard, seen: HashIndex) -> I
 
 
 def first_unsealed_defect(path: Path) -> str | None:
-    """Return the first defect of a store without a seal, in this process.
-
-    Raises:
-        StoreError: it cannot be opened at all.
-    """
+    """Return the first defect of a store without a seal, in this process."""
     with opened(path) as file:
         return next(_defects(file), None)
 

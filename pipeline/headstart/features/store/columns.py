@@ -1,8 +1,8 @@
 """The columns of a feature store: the one table that writing, reading and checking derive from.
 
-A new column is one more entry of `TABLE`, with the version of the format that adds it, and a test
-that stores of the version before are still read. Its place is at the end: the column ``checks``
-has a CRC-32 of every other column in the order of this table.
+To add a column, append an entry to `TABLE` with the version of the format that adds it, and a test
+that stores of the version before can still be read. The column ``checks`` has a CRC-32 of every
+other column, in the order of the table.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Block = Mapping[str, NDArray[Any]]
 
 
 class FileState(NamedTuple):
-    """A file's size and modification time: while they stay, the file need not be read again."""
+    """A file's size and modification time; while they stay, the file need not be read again."""
 
     size: int
     mtime_ns: int
 
 
 class Row(NamedTuple):
-    """One image to be stored: its entry in the listing, and the SHA-256 of its bytes."""
+    """One image to store: its entry in the listing, and the SHA-256 of its bytes."""
 
     path: str
     label: int
@@ -59,9 +59,9 @@ class Column:
     """One dataset of a store.
 
     Attributes:
-        kinds: numpy types that are read, such as ``f4``, or `TEXT`; the first one is written.
+        kinds: accepted numpy types, such as ``f4``, or `TEXT`; the first one is written.
         tail: the shape of a row; None stands for any length.
-        default: the value where a row's own is unknown; None if nothing can stand in for it.
+        default: the value where a row's own is unknown; None if there can be no default.
         required: whether a file without it is no store.
         of_row: gets a row's value from its `Row`.
         of_image: computes a row's value from the decoded crop; such values are journalled. A column
@@ -82,7 +82,7 @@ class Column:
 
     @property
     def is_text(self) -> bool:
-        """Whether it holds texts."""
+        """Whether its values are text."""
         return self.kinds[0] == TEXT
 
     @property
@@ -91,7 +91,7 @@ class Column:
         return h5py.string_dtype("utf-8") if self.is_text else np.dtype(f"<{self.kinds[0]}")
 
     def shape(self, rows: int, width: int = 0) -> tuple[int, ...]:
-        """Return the shape of so many rows; ``width`` stands for a length that is not fixed."""
+        """Return the shape of this many rows; ``width`` replaces a length that is not fixed."""
         return (rows, *(width if length is None else length for length in self.tail))
 
     def unknown(self, rows: int) -> NDArray[Any]:
@@ -116,7 +116,7 @@ def _hash_bytes(row: Row) -> NDArray[np.uint8]:
     return np.frombuffer(row.sha256, np.uint8)
 
 
-LISTING, STATE = "listing", "state"  # groups: what a listing repeats, what a file system repeats
+LISTING, STATE = "listing", "state"  # groups: restored by a listing, by the file system
 
 TABLE: tuple[Column, ...] = (
     Column("features", ("f4", "f2"), (None,), required=True),
@@ -156,7 +156,7 @@ def from_image() -> tuple[Column, ...]:
 
 
 def rows_block(rows: Sequence[Row]) -> Block:
-    """Return what follows from rows."""
+    """Return the columns that follow from rows."""
     return {
         column.name: _array(column, [column.of_row(row) for row in rows])
         for column in TABLE
@@ -165,7 +165,7 @@ def rows_block(rows: Sequence[Row]) -> Block:
 
 
 def image_values(crop: NDArray[np.uint8]) -> dict[str, Any]:
-    """Return what is computed from an image's crop, ``(height, width, 3)``, besides features."""
+    """Return the columns, other than features, of an image's ``(height, width, 3)`` crop."""
     return {column.name: column.of_image(crop) for column in TABLE if column.of_image}
 
 

@@ -1,8 +1,8 @@
-"""The features that the files of a folder already hold, by content: none are computed twice.
+"""An index of the features in a folder's files, by content, so that none are computed twice.
 
-A run that divides a listing anew, or meets a file in another class than before, looks here before
-it infers. The index is two arrays beside the store for the time of a run: sorted content hashes,
-and where their rows are. Workers map them into memory, so its size costs them nothing.
+It helps a run that divides a listing anew, or finds a file in another class than before. The index
+is two arrays beside the store, for the time of a run: sorted content hashes, and where their rows
+are. Workers map them into memory.
 """
 
 from __future__ import annotations
@@ -27,12 +27,7 @@ _HASH = f"S{HASH_BYTES}"
 
 
 def write_contents(folder: Path, files: Sequence[Path]) -> None:
-    """Index the rows of sound store files of one folder; the index goes into ``folder``.
-
-    Raises:
-        StoreError: one of them cannot be read.
-        OutputError: the index cannot be written.
-    """
+    """Index the rows of sound store files of one folder; the index goes into ``folder``."""
     hashes, places = [np.empty(0, _HASH)], [np.empty((0, 2), np.int64)]
     for number, path in enumerate(files):
         with opened(path) as file:
@@ -55,10 +50,7 @@ def write_contents(folder: Path, files: Sequence[Path]) -> None:
 
 
 class Contents:
-    """The index that `write_contents` put into ``folder``, of store files in ``root``.
-
-    Threads may share it.
-    """
+    """The index that `write_contents` put into ``folder``, of files in ``root``; thread-safe."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         self._reading = threading.Lock()

@@ -26,8 +26,7 @@ class Head:
     """The attributes of a store.
 
     Attributes:
-        extraction: the identity document of the features.
-        digest: its hash.
+        extraction: the identity document of the features; ``digest`` is its hash.
         classes: class names; row labels index them.
         run: facts about the run that made it.
         certificate: the backbone's parity certificate; may be empty.
@@ -48,22 +47,14 @@ def write_file(
     failures: Sequence[Failure],
     absent: Collection[str] = (),
 ) -> None:
-    """Write a store file under a temporary name, sealed; flushing it is the caller's.
+    """Write a store file under a temporary name, sealed; the caller flushes it.
 
-    What is small and says what the rows are comes first, so that a file that is cut short, by a
-    copy that did not end, loses the features at its end and not all of them.
+    Small columns, which say what the rows are, come first: a file that was cut short loses the
+    features at its end and not all of them.
 
-    Args:
-        path: where to write; an existing file is replaced.
-        head: the attributes.
-        shape: rows, and features a row.
-        passes: all rows in order, twice: their columns from the listing, then those computed from
-            the image; never all of them in memory.
-        failures: images that could not be embedded.
-        absent: columns that the file does not have.
-
-    Raises:
-        OSError: it cannot be written; the file is incomplete then.
+    ``shape`` is the numbers of rows and of features. ``passes`` are two iterables over all rows in
+    order: the columns from the listing, then those computed from the image. The file has no columns
+    named in ``absent``.
     """
 
     def fill(file: h5py.File) -> None:
@@ -87,7 +78,7 @@ def _write_head(file: h5py.File, head: Head) -> None:
     file.attrs["software"] = json.dumps(head.run.get("software", {}), sort_keys=True)
     file.attrs["run"] = json.dumps(head.run, sort_keys=True)
     file.attrs["certificate"] = head.certificate
-    file.attrs["checksums"] = "{}"  # reserves its space at the front
+    file.attrs["checksums"] = "{}"  # reserves space at the front
 
 
 def _write_rows(
@@ -116,7 +107,7 @@ def _write_rows(
                 checks[start:stop, order[name]] = row_checks(block[name])
                 sums[name].update(row_bytes(block[name]))
             start = stop
-        # After the first pass to allocate its space, after the second with its final values.
+        # The first pass allocates its space, the second writes its final values.
         checks_dataset[...] = checks
     return {name: total.hexdigest() for name, total in sums.items()} | {CHECKS: _digest(checks)}
 

@@ -1,7 +1,7 @@
 """Numbers for hashes: what a dict of bytes does, in a quarter of the memory.
 
-A million images mean a million content hashes and a million file states. As Python objects they
-would take a few hundred bytes each; here they lie in one buffer behind a table of integers.
+A million images mean a million content hashes and file states. Python objects would take a few
+hundred bytes each; here they are in one buffer behind a table of integers.
 """
 
 from __future__ import annotations
@@ -9,18 +9,14 @@ from __future__ import annotations
 from array import array
 
 _FREE = -1
-_SMALLEST = 64  # places in the table; always a power of two
+_SMALLEST = 64  # slots in the table; always a power of two
 
 
 class HashIndex:
-    """Give every distinct hash a number, counting from 0 in the order in which they come.
+    """Numbers distinct hashes of ``width`` bytes, from 0, in the order in which they come.
 
-    An open-addressing table with linear probing. Python's own hash, which is seeded anew in every
-    process, says where to start, so no file can be made to slow it down. One thread may add
-    while others look up.
-
-    Args:
-        width: bytes of a hash.
+    An open-addressing table with linear probing. It starts at Python's own hash, which has a new
+    seed in every process, so no file can slow it down. One thread may add while others look up.
     """
 
     def __init__(self, width: int) -> None:
@@ -29,7 +25,6 @@ class HashIndex:
         self._table = array("q", [_FREE]) * _SMALLEST
 
     def __len__(self) -> int:
-        """Return how many hashes there are."""
         return len(self._hashes) // self._width
 
     def __getitem__(self, number: int) -> bytes:

@@ -1,8 +1,8 @@
 """The journal: embedded rows, appended as they are computed, that outlive a killed process.
 
-A header says which extraction the rows belong to; then come records of one fixed size, each with
-its own CRC-32. Reading stops at the first record that is short or damaged, so a crash in the
-middle of a write costs the records in flight and nothing before them.
+A header names the extraction. Records of one fixed size follow, each with its own CRC-32. Reading
+stops at the first record that is short or damaged, so a crash during a write loses only the records
+in flight.
 """
 
 from __future__ import annotations
@@ -41,17 +41,13 @@ class Record(NamedTuple):
 
 
 class Journal:
-    """An append-only file of `Record`, for one extraction. Its length is the number of records.
+    """An append-only file of `Record`, for one extraction; its length is the number of records.
 
-    Args:
-        path: the file, which is made if it does not exist.
-        extraction: identity document of the features.
-        digest: the document's hash.
-        fields: the values of a record.
+    The file is created if it does not exist. ``digest`` is the hash of the extraction document, and
+    ``fields`` are the values of a record.
 
     Raises:
         StoreError: the file has rows of a different backbone or preprocessing.
-        OutputError: it cannot be read or written.
     """
 
     def __init__(
@@ -69,7 +65,7 @@ class Journal:
             self._start = self._open_header(extraction, digest)
             self._recover()
         except BaseException as error:
-            if self._handle >= 0:  # the file stays, whatever it is: it may hold work
+            if self._handle >= 0:  # keep the file: it may hold work
                 os.close(self._handle)
             if isinstance(error, OSError):
                 raise cannot_write(path, error) from error
@@ -110,7 +106,6 @@ class Journal:
             return
 
     def __len__(self) -> int:
-        """Return the number of records."""
         return self._count
 
     def recovered(self) -> Iterator[tuple[bytes, bytes]]:
@@ -120,11 +115,7 @@ class Journal:
             yield ids[:HASH_BYTES], ids[HASH_BYTES:]
 
     def append(self, records: Sequence[Record]) -> None:
-        """Add records in one write.
-
-        Raises:
-            OutputError: the disk is full or broken; earlier records are kept.
-        """
+        """Add records in one write; if it fails, earlier records are kept."""
         rows = np.zeros(len(records), self._record)
         for row, record in zip(rows, records, strict=True):
             row["sha256"] = np.frombuffer(record.sha256, np.uint8)
@@ -149,20 +140,12 @@ class Journal:
         return out
 
     def remove(self) -> None:
-        """Delete the journal: its rows are in a published store.
-
-        Raises:
-            OutputError: it cannot be deleted.
-        """
+        """Delete the journal, once its rows are in a published store."""
         self._count = 0
         self.close()
 
     def close(self) -> None:
-        """Close the file and keep it; an empty journal is deleted.
-
-        Raises:
-            OutputError: that failed.
-        """
+        """Close the file and keep it; an empty journal is deleted."""
         handle, self._handle = self._handle, -1
         try:
             if handle >= 0:
@@ -185,11 +168,7 @@ def journal_of(store: Path) -> Path:
 
 
 def journalled_extraction(path: Path) -> dict[str, Any] | None:
-    """Return the extraction of a journal; None if its header is damaged.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Return the extraction of a journal; None if its header is damaged."""
     with path.open("rb") as file:
         header = _read_header(file.fileno())
     return dict(header.document["extraction"]) if header else None

@@ -1,4 +1,4 @@
-"""What all writers of a store share: a lock, a journal, and where each row's values are."""
+"""What all writers of a store share: a lock, a journal, and the location of each row's values."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from headstart.features.store.journal import Journal, Record, journal_of
 from headstart.features.store.layout import Dataset, column
 from headstart.features.store.lock import WriterLock, sweep
 
-CLAIMED = -(1 << 62)  # in place of a place: some thread is about to compute this content
+CLAIMED = -(1 << 62)  # instead of a location: a thread is about to compute this content
 
 
 class JournalledWriter(ABC):
-    """The right to write one store; use as a context manager.
+    """The right to write one store; use it as a context manager.
 
     Leaving it keeps the journal, so that the next writer continues, unless the store was published.
-    A content is the first ``width`` bytes of a record's hash and key.
 
     Args:
         path: the store.
-        width: bytes that identify a content.
+        width: bytes of a record's hash and key that identify a content.
 
     Attributes:
         published_before: rows of the store that already exists.
@@ -46,7 +45,7 @@ class JournalledWriter(ABC):
     def __init__(self, path: Path, width: int) -> None:
         self._path, self._width = path, width
         self._contents = HashIndex(width)
-        # By a content's number: its row in the old store, or -1 - its record in the journal.
+        # By content number: the row in the old store, or -1 - the record in the journal.
         self._places = array("q")
         self._indexing, self._appending = threading.Lock(), threading.Lock()
         self.published_before = 0
@@ -67,14 +66,14 @@ class JournalledWriter(ABC):
 
     @abstractmethod
     def _load_published(self) -> None:
-        """Note the contents of the existing store, and in ``published_before`` how many."""
+        """Record the contents of the existing store, and their number in ``published_before``."""
 
     @abstractmethod
     def _open_journal(self, path: Path) -> Journal:
         """Open the journal."""
 
     def _remember(self, content: bytes, place: int, key: bytes = b"") -> int:
-        """Remember where the values of a content are, the first time; returns its number."""
+        """Record where a content's values are, the first time; return its number."""
         number = self._contents.add(content)
         if number == len(self._places):
             self._places.append(place)
@@ -99,7 +98,7 @@ class JournalledWriter(ABC):
     ) -> dict[str, NDArray[Any]]:
         """Return the journalled columns of contents, from the journal and the old store.
 
-        Where the rows of the old store span no more than ``span``, all of that is read at once.
+        If the rows of the old store span no more than ``span``, they are read as one slice.
         """
         numbers = map(self._contents.find, contents)
         places = np.array([self._places[number] for number in numbers], np.int64)
@@ -122,7 +121,6 @@ class JournalledWriter(ABC):
 
     @contextmanager
     def _published(self) -> Iterator[h5py.File | None]:
-        """Open the existing store, if there is one."""
         if not self.published_before:
             yield None
             return
@@ -135,7 +133,7 @@ class JournalledWriter(ABC):
         self._journal.remove()
 
     def close(self) -> None:
-        """Give the store back; unpublished rows stay in the journal."""
+        """Release the store; unpublished rows stay in the journal."""
         try:
             self._journal.close()
         finally:
@@ -154,7 +152,7 @@ class JournalledWriter(ABC):
 
 
 def _take(dataset: Dataset, rows: NDArray[np.int64], span: int) -> NDArray[Any]:
-    """Read sorted rows: as one slice where they lie close together, which HDF5 does far faster."""
+    """Read sorted rows, as one slice if they are close together: HDF5 does that far faster."""
     first, last = int(rows[0]), int(rows[-1])
     if last - first < span:
         return np.asarray(dataset[first : last + 1])[rows - first]

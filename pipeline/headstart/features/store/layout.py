@@ -1,7 +1,7 @@
-"""Whether a file is laid out as a feature store, and access to what is.
+"""Whether a file has the layout of a feature store, and access to its parts.
 
-Everything here looks at names, types and sizes and reads no rows, so that nothing of a stranger's
-file is read before it is clear what reading it would do.
+The checks look at names, types and sizes and read no rows, so that it is known what reading an
+untrusted file would do before any of it is read.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ _CHECKSUM_FILTERS = (h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE)
 
 
 class Layers:
-    """The features of several layers, dataset by dataset, as one that has them side by side.
+    """The features of several layers, as one dataset with the layers side by side.
 
-    Args:
-        datasets: ``(n, d)`` each, in the order of the backbone's parts.
+    ``datasets`` are ``(n, d)`` each, in the order of the backbone's parts.
     """
 
     def __init__(self, datasets: Sequence[h5py.Dataset]) -> None:
@@ -42,7 +41,6 @@ class Layers:
         self.dtype = np.result_type(*(dataset.dtype for dataset in datasets))
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return self.shape[0]
 
     def __getitem__(self, rows: object) -> NDArray[Any]:
@@ -62,8 +60,8 @@ Dataset: TypeAlias = h5py.Dataset | Layers
 def dataset_name(layer: str) -> str:
     """Return the name of a layer's dataset in the group ``features``.
 
-    HDF5 divides names at ``/`` and reads ``.`` as the group itself, so what is not a letter, a
-    digit or one of ``-_.~`` is percent-encoded, as in addresses.
+    HDF5 splits names at ``/`` and reads ``.`` as the group itself, so everything except letters,
+    digits and ``-_.~`` is percent-encoded, as in URLs.
 
     >>> dataset_name("layer3"), dataset_name("/a/Relu 1"), dataset_name("..")
     ('layer3', '%2Fa%2FRelu%201', '%2E%2E')
@@ -80,9 +78,9 @@ def described(extraction: Mapping[str, Any]) -> Backbone | None:
 
 
 def layer_columns(file: h5py.File) -> dict[str, int]:
-    """Return the datasets of a backbone with several layers and their widths, in their order.
+    """Return the datasets of a backbone with several layers and their widths, in order.
 
-    There are none if the backbone has one output, or the file does not say which backbone it is.
+    Empty if the backbone has one output, or the file does not name its backbone.
     """
     backbone = None
     if "extraction" in file.attrs and is_json_object(file, "extraction"):
@@ -92,13 +90,13 @@ def layer_columns(file: h5py.File) -> dict[str, int]:
 
 
 def column(file: h5py.File, name: str) -> Dataset:
-    """Return a column of a store that is laid out like one, with the features of all layers."""
+    """Return a column of a file that has a store's layout, with the features of all layers."""
     layers = layer_columns(file) if name == "features" else []
     return Layers([file[layer] for layer in layers]) if layers else file[name]
 
 
 def blocks(dataset: Dataset) -> Iterator[NDArray[Any]]:
-    """Yield a dataset's rows, some at a time."""
+    """Yield a dataset's rows in blocks."""
     for start in range(0, len(dataset), BLOCK):
         yield dataset[start : start + BLOCK]
 
@@ -115,7 +113,7 @@ def text(value: object) -> str:
 
 
 def file_version(file: h5py.File) -> int:
-    """Return the version of a store's format; 0 if it is none that this release reads."""
+    """Return the version of a store's format; 0 if this release cannot read it."""
     version = text(file.attrs.get("version"))
     return int(version) if version in map(str, range(1, VERSION + 1)) else 0
 
@@ -160,7 +158,7 @@ def _encoded(value: str | bytes) -> bytes:
 
 
 def layout_defects(file: h5py.File) -> Iterator[str]:
-    """Name what keeps a file from being read as a store; none of its rows are read."""
+    """Yield what keeps a file from being read as a store; none of its rows are read."""
     if text(file.attrs.get("format", "")) != FORMAT:
         yield "it is an HDF5 file, but no feature store (attribute format is missing or different)"
         return
@@ -187,7 +185,7 @@ def _renamed(column: Column, name: str) -> Column:
 
 
 def layers_defect(file: h5py.File) -> str | None:
-    """Say what is wrong with the group of several layers' features, if anything is."""
+    """Return what is wrong with the group of several layers' features, or None."""
     if "features" not in file:
         return "group features is missing"
     if not isinstance(file.get("features", getlink=True), h5py.HardLink):
@@ -198,7 +196,7 @@ def layers_defect(file: h5py.File) -> str | None:
 
 
 def attribute_defects(file: h5py.File) -> Iterator[str]:
-    """Name what is missing or odd among the root attributes."""
+    """Yield what is missing or wrong in the root attributes."""
     for name in ("classes", "extraction", "digest"):
         if name not in file.attrs:
             yield f"attribute {name} is missing"
@@ -210,7 +208,7 @@ def attribute_defects(file: h5py.File) -> Iterator[str]:
 
 
 def classes_are_texts(file: h5py.File) -> bool:
-    """Say whether the attribute ``classes`` is a list of texts, of a plausible length."""
+    """Return whether the attribute ``classes`` is a list of texts, of a plausible length."""
     attribute = file.attrs.get_id("classes")
     shape = attribute.shape
     is_text = h5py.check_string_dtype(attribute.dtype) is not None
@@ -218,7 +216,7 @@ def classes_are_texts(file: h5py.File) -> bool:
 
 
 def is_json_object(file: h5py.File, name: str) -> bool:
-    """Say whether an attribute is one text that holds a JSON object."""
+    """Return whether an attribute is one text that holds a JSON object."""
     if file.attrs.get_id(name).shape != ():
         return False
     try:
@@ -228,7 +226,7 @@ def is_json_object(file: h5py.File, name: str) -> bool:
 
 
 def failures_defects(file: h5py.File) -> Iterator[str]:
-    """Name what keeps the group of failures from being read; a store need not have one."""
+    """Yield what keeps the group of failures from being read; a store need not have one."""
     if "failures" not in file:
         return
     if not isinstance(file.get("failures", getlink=True), h5py.HardLink):
@@ -258,7 +256,7 @@ def _group_defects(group: h5py.Group, table: Iterable[Column], prefix: str) -> I
 
 
 def column_defect(group: h5py.Group, name: str, expected: Column) -> str | None:
-    """Say what keeps a dataset, which exists, from being read as such a column."""
+    """Return what keeps an existing dataset from being read as the expected column, or None."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         return "is a link to elsewhere"
     dataset = group[name]
@@ -277,7 +275,7 @@ def _shape_defect(dataset: h5py.Dataset, expected: Column) -> str | None:
     kind = TEXT if h5py.check_string_dtype(dataset.dtype) else dataset.dtype.str[1:]
     if kind not in expected.kinds:
         return f"has type {dataset.dtype}, not {' or '.join(expected.kinds)}"
-    shape, tail = dataset.shape, expected.tail  # shape None: a dataset without any
+    shape, tail = dataset.shape, expected.tail  # shape is None for a dataset without one
     fits = (
         shape is not None
         and len(shape) == 1 + len(tail)
@@ -285,7 +283,7 @@ def _shape_defect(dataset: h5py.Dataset, expected: Column) -> str | None:
     )
     if not fits:
         return f"has shape {shape}"
-    # Nothing is compressed: a shape that the file cannot hold was never written.
+    # Stores are not compressed, so a shape larger than the file was never written.
     available = min(dataset.id.get_storage_size(), Path(dataset.file.filename).stat().st_size)
     if available < dataset.size * dataset.dtype.itemsize:
         return f"has shape {shape}, but the file holds less"

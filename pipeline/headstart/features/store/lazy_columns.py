@@ -13,21 +13,17 @@ from numpy.typing import NDArray
 from headstart.core.rows import S, StoredRows
 from headstart.features.store.opening import OpenFiles, in_one_line
 
-SPAN = 8192  # at most so many rows are read to get some of them
+SPAN = 8192  # rows that may be read at once to get some of them
 
 
 class RowsOnDisk(StoredRows[S]):
-    """The rows of a dataset of a store's files, one file's after the other's. Threads may share it.
+    """The rows of one dataset of a store's files, one file after the other. Threads may share it.
 
-    Files are opened again by name, so a name must keep naming the same file: so do the shards of a
-    folder, and a store in one file stays open.
+    Files are opened again by name, so a name must always mean the same file. That holds for the
+    shards of a folder, and a store in one file stays open.
 
-    Args:
-        files: the files, in the order of their rows.
-        counts: how many rows each has.
-        name: the dataset.
-        tail: the shape of a row.
-        dtype: of the arrays returned, whatever the files hold.
+    ``counts`` are the rows of each file, ``tail`` is the shape of a row, and ``dtype`` that of the
+    arrays returned, whatever the files hold.
     """
 
     def __init__(
@@ -54,7 +50,7 @@ class RowsOnDisk(StoredRows[S]):
         return self._select(np.flatnonzero(numbers) if numbers.dtype == bool else numbers)
 
     def _select(self, rows: NDArray[np.intp]) -> NDArray[S]:
-        """Return rows by their numbers, read in the order in which they lie."""
+        """Return rows by number, read in the order in which the files hold them."""
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         places = None if (rows[1:] >= rows[:-1]).all() else np.argsort(rows, kind="stable")
         rows = rows if places is None else rows[places]
@@ -73,7 +69,7 @@ class RowsOnDisk(StoredRows[S]):
         return out
 
     def _read(self, number: int, start: int, stop: int) -> NDArray[Any]:
-        """Read rows of one file, as it holds them; the numbers are those of all files."""
+        """Read rows of one file; the row numbers count over all files."""
         begin = int(self._ends[number - 1]) if number else 0
         with self._reading, in_one_line(self._files.paths[number]):
             rows: NDArray[Any] = self._files[number][self._name][start - begin : stop - begin]

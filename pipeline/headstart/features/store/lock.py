@@ -16,13 +16,12 @@ from headstart.core.files import PARTIAL, cannot_write
 class WriterLock:
     """Exclusive right to write a store, from construction to `close`.
 
-    The kernel drops the lock when its process ends, however it ends, so a lock file left behind
-    by a crash is never in the way.
+    The kernel releases the lock when its process ends, so a lock file that a crash left behind
+    blocks nobody.
 
     Raises:
         StoreInUse: another process is writing (the message names it).
         StoreError: it is a folder.
-        OutputError: the lock file cannot be made.
     """
 
     def __init__(self, store: Path) -> None:
@@ -58,7 +57,7 @@ class WriterLock:
             os.close(handle)
 
     def _sign(self, handle: int) -> None:
-        with suppress(OSError):  # on a full disk the lock works as well, without a name
+        with suppress(OSError):  # on a full disk the lock works without a name
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
@@ -73,10 +72,6 @@ class WriterLock:
 
 
 def sweep(store: Path) -> None:
-    """Remove half-written files of a killed writer; the caller holds the lock.
-
-    Raises:
-        OSError: something cannot be removed.
-    """
+    """Remove half-written files of a killed writer; the caller holds the lock."""
     for stale in store.parent.glob(f".{glob.escape(store.name)}.*{PARTIAL}"):
         stale.unlink(missing_ok=True)

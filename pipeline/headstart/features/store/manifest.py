@@ -1,9 +1,8 @@
 """The manifest that makes a folder of store files one store.
 
-Each shard is an ordinary store file, sealed and complete under its name. The manifest lists them in
-the order of their rows, with the rows and the seal of each; it is written last, in one rename, and
-no file that it lists is ever written again. So a folder has the old store until the new manifest
-exists, and files that no manifest lists are work in progress.
+Each shard is an ordinary, sealed store file. The manifest lists the shards in the order of their
+rows, with the rows and the seal of each. It is written last, in one rename, and no listed file is
+ever written again. Files that no manifest lists are work in progress.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from headstart.core.files import write_text
 from headstart.features.store.columns import FORMAT
 
 NAME = "manifest.json"
-PLAN = "plan.json"  # the manifest to be: the same document without files, while a run lasts
+PLAN = "plan.json"  # during a run: the next manifest, without its files
 KIND = f"{FORMAT}-folder"
 VERSION = 1
 _FILE = re.compile(r"shard-[0-9a-z]+\.[0-9]+\.h5")
@@ -43,8 +42,7 @@ class Manifest:
     """The description of a folder of store files.
 
     Attributes:
-        extraction: the identity document of the features.
-        digest: its hash.
+        extraction: the identity document of the features; ``digest`` is its hash.
         classes: class names of all shards.
         shards: the files, in the order of their rows.
         listing: ``images`` and ``digest`` of what was listed, and ``shard_size``.
@@ -69,7 +67,7 @@ class Manifest:
 
 
 def is_folder(path: Path) -> bool:
-    """Say whether a path is a folder; False if it cannot be looked up."""
+    """Return whether a path is a folder; False if it cannot be looked up."""
     try:
         return path.is_dir()
     except OSError:  # no permission, or a name that is too long
@@ -77,20 +75,12 @@ def is_folder(path: Path) -> bool:
 
 
 def of(path: Path) -> Manifest | None:
-    """Return the manifest of a store that is a folder, or None if it is one file.
-
-    Raises:
-        StoreError: it is a folder without a readable manifest.
-    """
+    """Return the manifest of a store that is a folder, or None if it is one file."""
     return read(path) if is_folder(path) else None
 
 
 def files(path: Path) -> list[Path]:
-    """Return the files that make up a store, in the order of their rows: itself, or its shards.
-
-    Raises:
-        StoreError: it is a folder without a readable manifest.
-    """
+    """Return the files that make up a store, in the order of their rows: itself, or its shards."""
     whole = of(path)
     return [path / shard.file for shard in whole.shards] if whole else [path]
 
@@ -128,11 +118,7 @@ def read(folder: Path, name: str = NAME) -> Manifest:
 
 
 def write(folder: Path, manifest: Manifest, name: str = NAME) -> None:
-    """Put a manifest into a folder, in one rename.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write a manifest into a folder, in one rename."""
     stored = dataclasses.asdict(manifest)
     document = {"format": KIND, "version": VERSION, "sha256": _digest(stored), "store": stored}
     write_text(folder / name, json.dumps(document, ensure_ascii=True) + "\n")

@@ -16,14 +16,13 @@ _OPEN = 8  # files that `OpenFiles` keeps open
 
 
 class OpenFiles:
-    """Store files that are read again and again, by number; a few of them stay open."""
+    """Store files that are read repeatedly, by number; a few of them stay open."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = list(paths)
         self._open: dict[int, h5py.File] = {}
 
     def __getitem__(self, number: int) -> h5py.File:
-        """Return a file, open for reading."""
         if number not in self._open:
             if len(self._open) == _OPEN:
                 self._open.pop(next(iter(self._open))).close()
@@ -39,28 +38,20 @@ class OpenFiles:
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """Open a store for reading; HDF5's errors become one line.
-
-    Raises:
-        StoreError: it is missing, is no HDF5 file, or reading fails on the way.
-    """
+    """Open a store for reading; HDF5's errors become a `StoreError` of one line."""
     with in_one_line(path), h5py.File(path, "r") as file:
         yield file
 
 
 def seal_of(path: Path) -> Seal:
-    """Check the seal of a store's file, without HDF5.
-
-    Raises:
-        StoreError: there is no such file, or it cannot be read.
-    """
+    """Check the seal of a store's file, without HDF5."""
     with in_one_line(path):
         return seal.check(path)
 
 
 @contextmanager
 def in_one_line(path: Path) -> Iterator[None]:
-    """Turn the errors of reading a store into one line."""
+    """Turn the errors of reading a store into a `StoreError` of one line."""
     try:
         if not path.is_file():
             raise StoreError(

@@ -18,7 +18,7 @@ from headstart.features.store.opening import opened
 def stored_extraction(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Return the extraction that a writer of this store would continue with, or None.
 
-    What is damaged counts as none: `StoreWriter` will say what is wrong with it.
+    A damaged one counts as none: `StoreWriter` reports what is wrong with it.
     """
     path = Path(path)
     try:

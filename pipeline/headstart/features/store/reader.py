@@ -1,4 +1,4 @@
-"""Reading a feature store, whoever wrote it: it is checked first."""
+"""Reading a feature store, whoever wrote it, after checking it."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def read(
 ) -> FeatureSet:
     """Read a feature store of one layer, or one layer of it.
 
-    Nothing is read before the store is checked. Data without a checksum are taken as they are:
-    other tools may write stores too.
+    The store is checked first. Data without a checksum are accepted: other tools may write stores
+    too.
 
     Args:
         path: the store: an HDF5 file, or a folder of them.
         layer: which of its layers; empty means its only one.
-        stream_above: bytes; features and miniatures that would take more memory than this, in
-            all, stay on disk and are read on demand (`headstart.core.rows`).
+        stream_above: bytes; features and miniatures that would take more memory than this in total
+            stay on disk and are read on demand (`headstart.core.rows`).
 
     Raises:
         StoreError: it is missing, no feature store, of a newer version, or damaged; or it holds
@@ -59,18 +59,10 @@ def read(
 def read_layers(
     path: str | os.PathLike[str], layers: Sequence[str] = (), stream_above: float = IN_MEMORY
 ) -> list[FeatureSet]:
-    """Read a store: a feature set for each of its layers, or of those that are requested.
+    """Read a store: a feature set for each of the given layers, in their order; none means all.
 
     Each set's extraction is that of its layer alone, as if nothing else had been computed with it.
-    What the sets have in common is in memory once.
-
-    Args:
-        path: the store.
-        layers: which of its layers, in this order; none means all.
-        stream_above: as for `read`.
-
-    Raises:
-        StoreError: as `read` does.
+    The sets share what they have in common. ``stream_above`` and errors are those of `read`.
     """
     path = Path(path)
     refuse_defects(path)
@@ -123,14 +115,7 @@ _FIELDS = {field.name for field in dataclasses.fields(FeatureSet)}
 
 
 class _Rows:
-    """The rows of a store's files, one file's after the other's: what a `FeatureSet` has of them.
-
-    Args:
-        total: rows in all.
-        file: the first of the files, open.
-        features: datasets of the requested features.
-        stream_above: bytes of computed columns that may be in memory; larger ones stay on disk.
-    """
+    """The rows of a store's files, one file after the other, for a `FeatureSet`."""
 
     def __init__(
         self, total: int, file: h5py.File, features: Sequence[str], stream_above: float
@@ -172,7 +157,7 @@ class _Rows:
             else:
                 values[rows] = file[name][:]
         for name in [name for name in self._tails if name not in file]:
-            del self._tails[name]  # a column that one file lacks is none of the store's
+            del self._tails[name]  # the store has only columns that all files have
         for name in () if self._streamed else self._tails:
             _read_into(file[name], self._memory[name][rows])
 
@@ -196,22 +181,17 @@ def _codes(file: h5py.File, classes: Sequence[str] | None) -> NDArray[np.int32]:
 
 
 def _read_into(dataset: h5py.Dataset, out: NDArray[Any]) -> None:
-    """Read all rows, block by block: a second copy, in another type, is never whole in memory."""
+    """Read all rows block by block, so that no copy in another type is ever whole in memory."""
     for start in range(0, len(out), BLOCK):
         rows = np.s_[start : start + BLOCK]
         out[rows] = dataset[rows]
 
 
 def only_column(path: Path, file: h5py.File, layer: str = "") -> str:
-    """Return the dataset of the features of one layer.
-
-    Args:
-        path: the store, sound.
-        file: one of its files, open.
-        layer: which of its layers; empty means its only one.
+    """Return the dataset of one layer's features in a file of a sound store.
 
     Raises:
-        StoreError: it holds several layers, or not this one.
+        StoreError: the store has several layers, or not this one.
     """
     selected = _selected(path, file, document(file, "extraction"), [layer] if layer else [])
     _check_single(path, [extraction["backbone"]["layer"] for _, extraction in selected])
@@ -263,11 +243,7 @@ class Origin(NamedTuple):
 
 
 def read_origin(path: str | os.PathLike[str]) -> Origin:
-    """Return where the features of a sound store come from, without reading its rows.
-
-    Raises:
-        StoreError: it cannot be opened, or does not say.
-    """
+    """Return where the features of a sound store come from, without reading its rows."""
     path = Path(path)
     whole = manifest.of(path)
     if whole:

@@ -1,10 +1,9 @@
 """Finding the rows of a damaged store that can be trusted, and writing those to another file.
 
-What is dropped: a row with a value that does not match its checksum, cannot be read or is out of
-range; and a whole column that no checksum confirms, if rows can do without it. Rows cannot do
-without features, paths and content hashes, nor the store without the document that says which
-network made the features. Nothing is invented: an unknown value becomes its column's default, and
-`headstart features` fills it in.
+A row is dropped if a value does not match its checksum, cannot be read or is out of range. A column
+is dropped if no checksum confirms it and rows can do without it; features, paths and content hashes
+are indispensable, and so is the document that says which network made the features. Nothing is
+invented: an unknown value becomes its column's default, and `headstart features` fills it in.
 """
 
 from __future__ import annotations
@@ -66,12 +65,10 @@ _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py 
 def recover(path: Path, out: Path) -> dict[str, Any]:
     """Write the trustworthy rows of a damaged store to another file, in this process.
 
-    Returns:
-        ``kept``, ``dropped`` and ``notes`` of `Repair`.
+    Returns ``kept``, ``dropped`` and ``notes`` of `Repair`.
 
     Raises:
-        StoreError: there are none.
-        OutputError: the other file cannot be written.
+        StoreError: no row can be trusted.
     """
     extended = _extended(path, out) or path
     try:
@@ -90,14 +87,14 @@ def _extended(path: Path, out: Path) -> Path | None:
         head = file.read(48)
     size = path.stat().st_size
     if not head.startswith(b"\x89HDF\r\n\x1a\n\x02\x08\x08") or len(head) < 36:
-        return None  # not the superblock that stores have
+        return None  # not the superblock of a store
     end = struct.unpack_from("<Q", head, 28)[0]
     if not size < end <= 100 * size:
         return None
     copy = out.with_name(out.name.removesuffix(PARTIAL) + f".extended{PARTIAL}")
     try:
         shutil.copyfile(path, copy)
-        os.truncate(copy, end)  # a hole: it takes no space
+        os.truncate(copy, end)  # sparse: it takes no space
     except OSError as error:
         raise cannot_write(copy, error) from error
     return copy
@@ -129,7 +126,6 @@ class _Recovery:
         self._keep = np.ones(self._count, bool)
 
     def write(self, out: Path) -> dict[str, Any]:
-        """Decide and write."""
         self._judge_columns()
         classes = self._judge_classes()
         self._judge_rows(classes)
@@ -192,8 +188,6 @@ class _Recovery:
             )
         return False
 
-    # Columns
-
     def _judge_columns(self) -> None:
         """Mark the rows that their checksums reject; remove the columns that none confirms."""
         for column in self._table:
@@ -216,7 +210,7 @@ class _Recovery:
             self._notes.append("sizes and times of the files are lost: the files are read again")
 
     def _lost(self, group: str) -> bool:
-        """Say whether a column of a group is lost; all others of the group are given up, too."""
+        """Return whether a column of a group is lost; the rest of the group is then dropped too."""
         names = [column.name for column in self._table if column.group == group]
         if all(name in self._columns for name in names):
             return False
@@ -254,7 +248,7 @@ class _Recovery:
         return good, ""
 
     def _judge_classes(self) -> tuple[str, ...]:
-        """Return the class names; without them labels mean nothing, and splits go with labels."""
+        """Return the class names. Without them labels mean nothing, and splits go with labels."""
         classes: tuple[str, ...] | None = None
         with suppress(*_DAMAGE):
             if "classes" in self._file.attrs and classes_are_texts(self._file):
@@ -266,8 +260,6 @@ class _Recovery:
             self._notes.append("labels, splits and classes are lost; headstart features adds them")
             return ()
         return classes
-
-    # Rows
 
     def _judge_rows(self, classes: tuple[str, ...]) -> None:
         finite, label_fits, split_fits = (np.ones(self._count, bool) for _ in range(3))
@@ -284,7 +276,7 @@ class _Recovery:
         self._drop(~label_fits, "unknown label code")
         self._drop(~split_fits, "unknown split")
         times = np.bincount(numbers[self._keep], minlength=len(seen))
-        # Which of the rows with the same path is right cannot be known.
+        # Of rows with the same path, nothing says which is right.
         self._drop(times[numbers] > 1, "repeated path")
 
     def _drop(self, rows: NDArray[np.bool_], why: str) -> None:
@@ -316,7 +308,7 @@ class _Recovery:
                 }
 
     def _failures(self) -> list[Failure]:
-        """Return the failures if nothing is wrong with them; the next run finds them again."""
+        """Return the failures if they are intact; otherwise none: the next run finds them again."""
         with suppress(*_DAMAGE):
             if "failures" not in self._file:
                 return []

@@ -1,6 +1,6 @@
-"""Repairing a store: keep the rows that can be trusted, drop the others, invent nothing.
+"""Repairing a store: keep the rows that can be trusted and drop the others.
 
-Another process decides which can be trusted (`recovery`); here they replace the store.
+Another process decides which can be trusted (`recovery`); this module replaces the store.
 """
 
 from __future__ import annotations
@@ -28,11 +28,9 @@ class Repair:
     """What `repair` did.
 
     Attributes:
-        kept: rows in the repaired store.
         dropped: rows left out, by reason.
         notes: what else was lost.
-        backup: the damaged file, or the folder of a store that is one; None if nothing needed
-            repair.
+        backup: the damaged file, or the folder; None if nothing needed repair.
     """
 
     kept: int
@@ -44,8 +42,8 @@ class Repair:
 def repair(path: str | os.PathLike[str]) -> Repair:
     """Replace a damaged store by its trustworthy rows; the damaged file is kept beside it.
 
-    Another process reads the file, under limits; the new file is checked and takes its place in
-    one rename. In a folder, each file is repaired, and the manifest then names what is left.
+    Another process reads the file, under limits. The new file is checked and replaces the old one
+    in one rename. In a folder, each file is repaired, and the manifest then names what is left.
 
     Raises:
         StoreError: it is no store, it is being written, or no row can be trusted.

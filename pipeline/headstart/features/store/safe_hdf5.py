@@ -21,10 +21,7 @@ from headstart.core.parallel import run_threads
 def create(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """Create or replace an HDF5 file, let ``fill`` write into it, and close it.
 
-    An interrupt takes effect when it is closed.
-
-    Raises:
-        OSError: the first error of writing; the file is incomplete.
+    An interrupt takes effect when it is closed. The first error of writing is raised as `OSError`.
     """
 
     def work(sink: _Sink) -> None:
@@ -62,7 +59,7 @@ class _Sink:
 
     def readinto(self, buffer: memoryview) -> int:
         data = os.pread(self._handle, len(buffer), self._position)
-        buffer[:] = data.ljust(len(buffer), b"\0")  # what was dropped reads as zeros
+        buffer[:] = data.ljust(len(buffer), b"\0")  # dropped bytes read as zeros
         return len(buffer)
 
     def write(self, data: memoryview) -> int:

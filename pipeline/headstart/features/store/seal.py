@@ -1,9 +1,9 @@
-"""The seal: a hash of the whole file, after its end, that is checked before HDF5 sees a byte.
+"""The seal: a hash of the whole file, after its end, that is checked before HDF5 opens the file.
 
-HDF5 trusts what it reads: a damaged length in a global heap can keep it busy forever. HDF5 also
-ignores what follows the end of its own data, and cuts it off when a tool opens the file for
-writing. So 48 bytes there distinguish three kinds of file: intact; damaged since it was written;
-and written or edited by another tool, whose bytes cannot be judged.
+HDF5 trusts what it reads: a damaged length in a global heap can keep it busy forever. It also
+ignores what follows its own data, and cuts it off when a tool opens the file for writing. So the 48
+bytes of the seal distinguish three kinds of file: intact; damaged since it was written; and written
+or edited by another tool, whose bytes cannot be judged.
 """
 
 from __future__ import annotations
@@ -30,11 +30,7 @@ class Seal(Enum):
 
 
 def seal(path: Path) -> None:
-    """Append the seal to a complete file.
-
-    Raises:
-        OSError: it cannot be read or written.
-    """
+    """Append the seal to a complete file."""
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         length = os.fstat(handle).st_size
@@ -44,11 +40,7 @@ def seal(path: Path) -> None:
 
 
 def check(path: Path) -> Seal:
-    """Compare a file with its seal.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Compare a file with its seal."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         length = os.fstat(handle).st_size - _SEAL.size
@@ -73,11 +65,7 @@ def _is_seal(tail: bytes) -> bool:
 
 
 def recorded_hash(path: Path) -> str:
-    """Return the SHA-256 in a file's seal, in hex, unchecked; empty if it has no seal.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Return the SHA-256 in a file's seal, in hex, unchecked; empty if it has no seal."""
     with path.open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - _SEAL.size))

@@ -1,4 +1,4 @@
-"""Reading a feature store some rows at a time."""
+"""Reading a feature store in blocks of rows."""
 
 from __future__ import annotations
 
@@ -27,11 +27,7 @@ class Block(NamedTuple):
 
 
 def read_size(path: str | os.PathLike[str], layer: str = "") -> tuple[int, int]:
-    """Check a store, and return how many rows it has, and features a row.
-
-    Raises:
-        StoreError: as `reader.read` does.
-    """
+    """Check a store, as `reader.read` does, and return its numbers of rows and of features."""
     path = Path(path)
     refuse_defects(path)
     rows, dim = 0, 0
@@ -43,11 +39,7 @@ def read_size(path: str | os.PathLike[str], layer: str = "") -> tuple[int, int]:
 
 
 def read_blocks(path: str | os.PathLike[str], layer: str = "") -> Iterator[Block]:
-    """Yield the rows of a store that `read_size` has checked.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
+    """Yield the rows of a store that `read_size` has checked."""
     path = Path(path)
     for part in files(path):
         with opened(part) as file:

@@ -1,4 +1,4 @@
-"""Writing a feature store: embed into the journal, then publish the whole in one rename."""
+"""Writing a feature store: append to the journal, then publish the whole in one rename."""
 
 from __future__ import annotations
 
@@ -58,18 +58,15 @@ def state_key(path: str, state: FileState) -> bytes:
 
 
 class StoreWriter(JournalledWriter):
-    """The right to write one store, with everything that is already known of its images.
+    """The right to write one store, with everything that is already known about its images.
 
     It continues from a published store and from the journal of an interrupted run. An image takes
-    some 150 bytes of memory; features are never all in memory.
-
-    Args:
-        path: the store.
-        extraction: what determines the features; a store of another one is refused.
+    some 150 bytes of memory; features are never all in memory. It refuses a store whose
+    ``extraction``, which is what determines the features, is another one.
 
     Raises:
-        StoreError: another writer is active, or the existing store is damaged, no store, or of
-            a different backbone.
+        StoreError: another writer is active, or the existing store is damaged, no store, or of a
+            different backbone.
         OutputError: the location cannot be written.
     """
 
@@ -77,7 +74,7 @@ class StoreWriter(JournalledWriter):
         self._extraction = extraction
         self._dim = extraction.backbone.dim
         self._states = HashIndex(KEY_BYTES)
-        self._content_of = array("q")  # by a state's number: the content's number
+        self._content_of = array("q")  # content number by state number
         super().__init__(path, HASH_BYTES)
 
     def _open_journal(self, path: Path) -> Journal:
@@ -124,13 +121,13 @@ class StoreWriter(JournalledWriter):
         return None if state < 0 else self._contents[self._content_of[state]]
 
     def holds(self, sha256: bytes) -> bool:
-        """Say whether features of this content are stored."""
+        """Return whether features of this content are stored."""
         return self._has(sha256)
 
     def claim(self, sha256: bytes) -> bool:
-        """Say whether the caller should embed this content: True once, to the first who asks.
+        """Return whether the caller should embed this content: True once, to the first who asks.
 
-        It is False, too, where features are stored. Threads may call it.
+        It is False if features are already stored. Threads may call it.
         """
         with self._indexing:
             fresh = self._contents.find(sha256) < 0
@@ -139,11 +136,7 @@ class StoreWriter(JournalledWriter):
             return fresh
 
     def append(self, records: Sequence[Record]) -> None:
-        """Keep embedded rows: from here on a crash does not lose them. Threads may call it.
-
-        Raises:
-            OutputError: they cannot be written.
-        """
+        """Keep embedded rows: a crash no longer loses them. Threads may call it."""
         self._append(records)
 
     def publish(
@@ -154,20 +147,15 @@ class StoreWriter(JournalledWriter):
         run: dict[str, Any],
         certificate: str = "",
     ) -> Published:
-        """Write the store with these rows, in this order, and put it under its final name.
+        """Write the store with these rows, in this order, under its final name; call it last.
 
-        A store that is already equal is not written again. On any error the old store is
-        untouched and the journal keeps the new rows. This is the last thing a writer does.
-
-        Args:
-            rows: each with a ``sha256`` that `holds` knows.
-            failures: images that could not be embedded.
-            classes: class names; row labels index them.
-            run: facts about the run (JSON), kept as attribute ``run``.
-            certificate: the backbone's parity certificate, kept as attribute ``certificate``.
+        An equal store is not written again. On an error the old store is untouched and the journal
+        keeps the new rows. `holds` must know each row's ``sha256``, and row labels index
+        ``classes``. ``run`` (JSON) and ``certificate`` (the backbone's parity certificate) become
+        attributes.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the store cannot be written.
         """
         if self._path.exists() and self._is_current(rows, failures, classes):
             self._journal.remove()

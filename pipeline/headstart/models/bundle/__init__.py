@@ -1,10 +1,9 @@
 """Stage: join a backbone and a fitted head into one ONNX file, verified before it is published.
 
-The file takes the backbone's ``uint8`` images and returns ``label`` (index into the class names),
-``probabilities``, ``features`` and, with a reference to the training images, ``distance``: how far
-the image is from them. Its metadata hold the class names, a summary of the training, the software
-it needs and the backbone's description; `headstart.models.seal` seals the file. Predicting with it
-needs no scikit-learn and unpickles nothing.
+The file takes the backbone's ``uint8`` images and returns ``label`` (an index into the class
+names), ``probabilities``, ``features`` and, with a `Reference`, the ``distance`` to the training
+images. Its metadata hold the class names, a summary of the training, the software it needs and the
+backbone's description. Predicting with it needs no scikit-learn and unpickles nothing.
 """
 
 from __future__ import annotations
@@ -58,10 +57,7 @@ _BLOCK = 4096  # rows compared at once
 class Agreement:
     """How the ONNX head compares with scikit-learn's on the same features.
 
-    Attributes:
-        rows: feature vectors compared.
-        labels: share of equal labels.
-        max_difference: largest absolute difference of a probability.
+    ``labels`` is the share of equal labels, and ``max_difference`` is of probabilities.
     """
 
     rows: int
@@ -70,7 +66,7 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether the file may be published; labels differ only in ties, one is always allowed."""
+        """Whether the file may be published; labels may differ in ties, one of them always."""
         unequal = round((1 - self.labels) * self.rows)
         return (
             unequal <= max(1, (1 - MIN_AGREEMENT) * self.rows)
@@ -78,7 +74,6 @@ class Agreement:
         )
 
     def __str__(self) -> str:
-        """Describe it in one line."""
         return (
             f"ONNX against scikit-learn on {self.rows:,} rows: {self.labels:.2%} equal labels, "
             f"probabilities within {self.max_difference:.1e}"
@@ -93,8 +88,8 @@ class TrainedHead:
         estimator: a fitted scikit-learn classifier of class codes on ``(n, d)`` features.
         classes: the names that the codes index.
         summary: facts about the training (JSON), kept in the metadata.
-        reference: to the training images; None leaves ``distance`` out.
-        family: the name of the head's family, which converts it; skl2onnx does if it is empty.
+        reference: None leaves ``distance`` out.
+        family: the name of the family that converts the head; skl2onnx does if it is empty.
     """
 
     estimator: Any
@@ -105,17 +100,10 @@ class TrainedHead:
 
 
 def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> Agreement:
-    """Write the model; one that does not agree with scikit-learn is not written.
-
-    Args:
-        backbone: the backbone's ONNX file.
-        head: the head.
-        features: ``(n, d) float32``, rows on which the agreement is verified.
-        out: the file to write.
+    """Write a model, if it agrees with scikit-learn on the ``(n, d) float32`` features.
 
     Raises:
         HeadstartError: the head cannot be converted, or does not agree.
-        OutputError: the file cannot be written.
     """
     import onnx
 

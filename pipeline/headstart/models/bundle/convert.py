@@ -1,8 +1,8 @@
 """Convert a finished model to another precision, and measure the difference.
 
 The network is extracted from the model and converted as `features --precision` does; head and
-distance are joined to it again, unchanged. Both models then classify labelled images; if their
-answers differ too much, no file is written.
+distance are joined to it unchanged. Both models then classify the same images. If their answers
+differ too much, no file is written.
 """
 
 from __future__ import annotations
@@ -54,17 +54,12 @@ class Change:
     """How the converted model's answers differ from the model's, on the same images.
 
     Attributes:
-        images: number of images.
-        equal_labels: share of images that get the same label.
         max_difference: largest absolute difference of a probability.
         mean_difference: mean over the images of the largest difference of a probability.
-        mean_cosine: mean cosine of the features.
-        min_cosine: smallest cosine.
+        mean_cosine: mean cosine of the features; ``min_cosine`` is the smallest.
         labelled: number of images whose label is a class of the model.
         accuracy_before: of the model on those; None if there are none.
-        accuracy: of the converted model.
         unlike_before: share of images marked as unlike the training set; None without a threshold.
-        unlike: the same by the converted model.
     """
 
     images: int
@@ -91,7 +86,6 @@ class Change:
         return 1 - self.mean_cosine <= allowed.drift and self.loss <= allowed.loss
 
     def __str__(self) -> str:
-        """Describe it in one line."""
         accuracy = "accuracy not measured, as there are no labels"
         if self.accuracy is not None and self.accuracy_before is not None:
             accuracy = f"accuracy {self.accuracy:.1%}, before {self.accuracy_before:.1%}"
@@ -111,22 +105,14 @@ def write_variant(
     allowed: precision_choice.Budget | None = None,
     workers: int | None = None,
 ) -> Change:
-    """Convert a model to another precision; one outside the budget is not written.
+    """Convert an fp32 model to one of `KINDS`; a model outside the budget is not written.
 
-    Args:
-        path: a model file in fp32.
-        kind: one of `KINDS`.
-        data: labelled images, as for `headstart.datasets.open_source`. The test split, if there is
-            one, measures; the other images calibrate int8.
-        out: the file to write.
-        allowed: how far answers may differ from the model's; None for the defaults.
-        workers: threads; None means one per core.
+    The labelled ``data`` measure the difference, on the test split if there is one. The other
+    images calibrate int8.
 
     Raises:
         InputError: there are no such images, or ``out`` is the model itself.
-        BackboneError: the model cannot be used or converted, or the difference is outside the
-            budget; the message gives the figures.
-        OutputError: the file cannot be written.
+        BackboneError: the model cannot be used or converted, or is outside the budget.
     """
     if out.resolve() == path.resolve():
         raise InputError(f"{one_line(out)} is the model itself; choose another --out")

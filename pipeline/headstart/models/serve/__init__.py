@@ -34,7 +34,6 @@ class ServeConfig:
     """Where to listen, and what to answer with.
 
     Attributes:
-        host: the address to listen on.
         port: 0 takes any free port.
         stores: feature stores that may hold the training images; missing ones are skipped.
         tested: paths of images of the stores that the model was not trained on.
@@ -61,16 +60,10 @@ def serve(
 ) -> None:
     """Serve a model until an interrupt, which is raised again once open requests are answered.
 
-    Args:
-        path: the model file.
-        config: None for the defaults.
-        notice: receives the address once the server is ready, and warnings.
+    ``notice`` receives the address once the server is ready, and warnings.
 
     Raises:
         HeadstartError: the extra ``serve`` is not installed.
-        InputError: the server cannot listen on the address.
-        BackboneError: the model cannot be used.
-        RunnerError: the model cannot run on the device.
     """
     try:
         import python_multipart  # noqa: F401 - starlette looks for it when a form comes
@@ -130,11 +123,7 @@ def _public_warning(address: str, service: Service) -> str:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind an address.
-
-    Raises:
-        InputError: the address is unknown, in use or forbidden.
-    """
+    """Bind an address; raise `InputError` if it is unknown, in use or forbidden."""
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError):
@@ -155,10 +144,8 @@ def listen(host: str, port: int) -> socket.socket:
 def server(application: Any, ready: Callable[[], None], silence: int = _SILENT) -> uvicorn.Server:  # noqa: ANN401
     """Return a server that runs until a signal, which it raises again at the end.
 
-    Args:
-        application: of `headstart.models.serve.app`.
-        ready: called once connections are answered.
-        silence: seconds in which the head of a request has to arrive.
+    It calls ``ready`` once it answers connections. The head of a request has to arrive within
+    ``silence`` seconds.
     """
     import uvicorn
 

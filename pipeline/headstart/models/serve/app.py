@@ -51,8 +51,7 @@ class Limits:
     """Limits of a server.
 
     Attributes:
-        body: bytes of a request's body.
-        seconds: in which a body has to arrive.
+        body: bytes of a request's body, which has to arrive within ``seconds``.
         requests: images in work, from the first byte to the answer; further ones are refused.
         doubtful: of these, images that may be slow to decode (`images.is_ordinary`).
         decoding: seconds of processor time that such an image may take.
@@ -69,16 +68,7 @@ class Limits:
 
 @dataclass
 class Service:
-    """What the endpoints share.
-
-    Attributes:
-        model: the classifier.
-        name: of its file.
-        batcher: the threads that decode and infer.
-        training: the images it was trained on, if their store was opened.
-        reason: why there are none.
-        limits: of the server.
-    """
+    """What the endpoints share; ``reason`` says why there are no training images."""
 
     model: Classifier
     name: str
@@ -89,12 +79,7 @@ class Service:
 
 
 def build(service: Service, hosts: Collection[str] | None = None) -> Starlette:
-    """Return the application.
-
-    Args:
-        service: what it answers with.
-        hosts: names that requests may address; None means any.
-    """
+    """Return the application; requests may address one of ``hosts``, or any host if None."""
     endpoints = _Endpoints(service)
     return Starlette(
         routes=[

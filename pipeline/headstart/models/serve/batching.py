@@ -34,8 +34,7 @@ class Answer:
         probabilities: ``(k,) float32``, in the order of `Classifier.classes`.
         features: ``(d,) float32``.
         distance: cosine distance to the training images; NaN if the model has none.
-        batch: images that were inferred together.
-        seconds: of the inference that this image was part of.
+        batch: images inferred together with this one, which took ``seconds``.
     """
 
     probabilities: NDArray[np.float32]
@@ -48,10 +47,7 @@ class Answer:
 class Batcher:
     """The threads that decode and infer for a server.
 
-    Args:
-        model: the classifier.
-        workers: threads.
-        batch: most images in one inference; None takes the default of model and device.
+    At most ``batch`` images are inferred at once; None takes the default of model and device.
     """
 
     def __init__(self, model: Classifier, workers: int, batch: int | None = None) -> None:
@@ -69,24 +65,14 @@ class Batcher:
     async def decode(self, data: bytes, seconds: int, doubtful: bool) -> NDArray[np.uint8]:
         """Return the network's input of an image file, ``(h, w, 3) uint8``.
 
-        Args:
-            data: the whole file.
-            seconds: of processor time that a doubtful file may take.
-            doubtful: whether it may be slow to decode.
-
-        Raises:
-            ImageError: the image cannot be used.
+        A ``doubtful`` file may be slow to decode; it gets ``seconds`` of processor time.
         """
         pool = self._doubtful if doubtful else self._pool
         work = partial(self._model.decode, data, seconds)
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     async def answer(self, crop: NDArray[np.uint8]) -> Answer:
-        """Return the model's answer for one ``(h, w, 3) uint8`` image.
-
-        Raises:
-            RunnerError: inference failed.
-        """
+        """Return the model's answer for one ``(h, w, 3) uint8`` image."""
         future: Future[Answer] = Future()
         with self._lock:
             self._waiting.append((crop, future))

@@ -10,8 +10,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class Connection(H11Protocol):
     """Closes a connection on which the head of a request does not arrive in time.
 
-    uvicorn limits only the silence between requests; a client that sends nothing, or one byte of a
-    head now and then, would stay connected for ever.
+    uvicorn limits only the silence between requests. A client that sends nothing, or a byte of a
+    head now and then, would stay connected forever.
     """
 
     _deadline: asyncio.TimerHandle | None = None

@@ -21,14 +21,7 @@ SIDE = 96  # of a thumbnail, in pixels
 
 @dataclass(frozen=True)
 class Neighbour:
-    """One training image.
-
-    Attributes:
-        row: its number in the store.
-        path: its name, relative to the source of the store.
-        label: its class.
-        distance: the cosine distance to the query image.
-    """
+    """A training image: its row in the store, path, class and cosine distance to the query."""
 
     row: int
     path: str
@@ -37,12 +30,7 @@ class Neighbour:
 
 
 class TrainingImages:
-    """The training images of a store.
-
-    Args:
-        data: the store.
-        tested: paths of images that were not trained on, whatever their split.
-    """
+    """The training images of a store, without those at the paths ``tested``."""
 
     def __init__(self, data: FeatureSet, tested: Collection[str] = ()) -> None:
         kept = [
@@ -53,7 +41,7 @@ class TrainingImages:
         self._index = np.array(kept, np.intp)
         self._rows = normalise(data.features[self._index])
         empty = np.empty((0, data.features.shape[1]), np.float32)
-        self._data = dataclasses.replace(data, features=empty)  # the rest is not needed
+        self._data = dataclasses.replace(data, features=empty)  # frees the other rows
 
     def __len__(self) -> int:
         return len(self._index)
@@ -87,11 +75,6 @@ def find(
     """Open the first store that holds features of a model's backbone; else return the reason.
 
     The precision may differ: features in fp16 or int8 have the same nearest images.
-
-    Args:
-        backbone: of the model.
-        paths: stores that may hold the training images; missing ones are skipped.
-        tested: as in `TrainingImages`.
     """
     causes = []
     for path in paths:

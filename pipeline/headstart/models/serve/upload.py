@@ -14,17 +14,12 @@ _FIELDS = 8  # of a form, beside the image
 
 
 async def image_bytes(request: Request, limit: int, seconds: float) -> bytes:
-    """Return the image of a request: its body, or the one file of a form.
+    """Return the image of a request: its body, or the one file of a ``multipart/form-data`` form.
 
-    Args:
-        request: its body is the image, or ``multipart/form-data`` with one file in it.
-        limit: largest body, in bytes.
-        seconds: in which the body has to arrive.
+    The body may have ``limit`` bytes, and has to arrive within ``seconds``.
 
     Raises:
-        HTTPException: 400 for a body without an image, 408 for one that does not arrive, 413 for
-            one that is too large.
-        ClientDisconnect: the client has closed the connection.
+        HTTPException: 400 without an image, 408 if it does not arrive, 413 if it is too large.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -39,7 +34,7 @@ async def image_bytes(request: Request, limit: int, seconds: float) -> bytes:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """Read the body; one that is too large is read to its end, or its sender sees no answer."""
+    """Read the body to its end, even one that is too large, so that its sender sees the answer."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
