@@ -1,7 +1,9 @@
-"""Pretrained networks by name: list them, find one, and recover one from its description.
+"""Find pretrained networks by name, list them, and recover one from its description.
 
-Networks come from providers (`headstart.backbones.provider.Provider`), one file each; `register`
-adds one. Looking a backbone up loads no library, once its provider was asked (`catalogue`).
+Networks come from providers (`headstart.backbones.provider.Provider`); `register` adds one. Once a
+provider's list of networks is cached, looking a backbone up loads no library (see `catalogue`).
+The functions of this package raise `headstart.core.errors.BackboneError` for a backbone, a file or
+weights that they cannot use; the message says what to do.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def register(provider: Provider) -> None:
     """Offer the networks of a provider under its prefix, in this process.
 
     Raises:
-        ValueError: the prefix is taken by a provider of another class, or cannot be one.
+        ValueError: the prefix is not valid, or belongs to a provider of another class.
     """
     prefix = provider.prefix
     existing = _PROVIDERS.get(prefix)
@@ -48,11 +50,7 @@ for _provider in (BundledProvider(), TorchvisionProvider(), TimmProvider(), Kera
 
 
 def provider_of(name: str) -> Provider:
-    """Return the provider of a backbone's name.
-
-    Raises:
-        BackboneError: no provider has its prefix.
-    """
+    """Return the provider that a backbone's name belongs to."""
     provider = _PROVIDERS.get(_prefix(name))
     if provider is None:
         raise _unknown(name)
@@ -60,12 +58,10 @@ def provider_of(name: str) -> Provider:
 
 
 def available(query: str = "", notice: Callable[[str], None] = lambda line: None) -> list[Entry]:
-    """Return every backbone whose name, architecture or licence holds the words of a query.
+    """Return every backbone whose name, architecture or licence contains all words of a query.
 
-    Args:
-        query: words; empty matches all.
-        notice: receives a line for each provider that offers nothing, because its library is not
-            installed or cannot be used in this process.
+    An empty query matches every backbone. ``notice`` receives a line for each provider that offers
+    nothing because its library is not installed or cannot be used in this process.
     """
     entries: list[Entry] = []
     for prefix, provider in _PROVIDERS.items():
@@ -84,12 +80,10 @@ def is_available(entry: Entry) -> bool:
 def find(choice: Choice | str) -> Candidate | Foreign:
     """Return the network that a user means, with its weights fetched but not loaded.
 
-    ``onnx:PATH`` is a `Foreign`, a graph already; everything else is a `Candidate`.
+    ``onnx:PATH`` gives a `Foreign`, which is a graph already; every other name gives a `Candidate`.
 
     Raises:
-        BackboneError: there is none of that name (near matches are named), or its weights are
-            missing, cannot be fetched, or are not what they should be.
-        HeadstartError: the provider's library is not installed.
+        BackboneError: no backbone has that name, or its weights are missing or not the right ones.
     """
     choice = Choice(choice) if isinstance(choice, str) else choice
     if _prefix(choice.name) == onnx_file.NAME:
@@ -113,14 +107,8 @@ def find(choice: Choice | str) -> Candidate | Foreign:
 def layers_of(name: str, preprocess: str = "") -> list[Layer]:
     """Return the layers of a backbone, in the order in which it computes them.
 
-    Needs no weights: shapes do not depend on them.
-
-    Args:
-        name: of the backbone.
-        preprocess: as in `headstart.core.records.Choice`, for the size of an ONNX file's images.
-
-    Raises:
-        BackboneError: there is none of that name, or its library cannot build it.
+    It needs no weights, because shapes do not depend on them. ``preprocess`` gives the image size
+    of an ONNX file that takes any size; see `headstart.core.records.Choice`.
     """
     if _prefix(name) == onnx_file.NAME:
         return onnx_file.list_layers(name, preprocess)
@@ -130,14 +118,12 @@ def layers_of(name: str, preprocess: str = "") -> list[Layer]:
 
 
 def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
-    """Return what a user would ask for to get a backbone again.
+    """Return the choice that gives a backbone again.
 
-    Args:
-        backbone: its description.
-        weights_file: where the user's weights, or ONNX file, were, if it had any.
+    ``weights_file`` is where the user's own weights or ONNX file were, if there were any.
 
     Raises:
-        BackboneError: its weights were the user's, and their location is unknown.
+        BackboneError: the weights or the file were the user's, and their location is unknown.
     """
     layer, pool = backbone.layer, backbone.pool
     if _prefix(backbone.name) == onnx_file.NAME:
@@ -154,14 +140,14 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
             )
         weights = weights_file
     if backbone.parts:
-        # Poolings differ only if the user chose none: then each layer has its default.
+        # Poolings differ only if the user chose none, which gave each layer its default.
         pool = "" if OWN in pool or "," in pool else pool
         return Choice(name, weights, pool=pool, layers=tuple(part.layer for part in backbone.parts))
     return Choice(name, weights, layer, pool)
 
 
 def users_file(choice: Choice | str) -> str:
-    """Return where the user's own weights or ONNX file is; empty if there is none."""
+    """Return the path of the user's own weights or ONNX file; empty if there is none."""
     if isinstance(choice, str):
         choice = Choice(choice)
     if _prefix(choice.name) == onnx_file.NAME:
@@ -184,7 +170,7 @@ def _pick(name: str, entries: list[Entry]) -> Entry:
 def _unknown(name: str) -> BackboneError:
     entries = available()
     names = {entry.name for entry in entries} | {entry.base for entry in entries}
-    last = name.rpartition(":")[2].lower()  # the same architecture elsewhere is what is nearest
+    last = name.rpartition(":")[2].lower()  # suggest other providers' first
     same = sorted(other for other in names if other.rpartition(":")[2].lower() == last)
     hint = f"did you mean {' or '.join(same)}; " if same else near_matches(name, names)
     return BackboneError(

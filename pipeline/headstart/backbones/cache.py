@@ -1,7 +1,6 @@
-"""Downloaded weights: where libraries and the Hugging Face hub keep them, and how they get there.
+"""Downloaded weights: where libraries and the Hugging Face hub store them, and how to get them.
 
-The hub's own variables are honoured: ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and
-``XDG_CACHE_HOME``.
+The hub's variables apply: ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE``, ``XDG_CACHE_HOME``.
 """
 
 from __future__ import annotations
@@ -18,16 +17,14 @@ from headstart.backbones.catalogue import Entry
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import sha256_of
 
-_SECONDS = 20  # without an answer from a server
+_SECONDS = 20  # to wait for a server's answer
 _BLOB = re.compile(r"[0-9a-f]{64}")
 
 
 def cached(entry: Entry, path: Path) -> Path | None:
-    """Return the file of an entry's weights if it is on this machine, or None.
+    """Return the cached file of an entry's weights, or None if it is not on this machine.
 
-    Args:
-        entry: the network.
-        path: where its library keeps the file, if it is in no repository of the hub.
+    ``path`` is where the library stores the file if it is in no repository of the hub.
     """
     if not entry.url:
         return None
@@ -46,14 +43,11 @@ def cached(entry: Entry, path: Path) -> Path | None:
 def fetch(entry: Entry, path: Path, download: Callable[[Entry, Path], None]) -> Path:
     """Return the file of an entry's weights, downloading it if it is not on this machine.
 
-    Args:
-        entry: the network.
-        path: where its library keeps the file, if it is in no repository of the hub.
-        download: puts the file there.
+    ``path`` is as in `cached`; ``download`` puts the file there.
 
     Raises:
-        BackboneError: none were published, there is no network, or the file is not the published
-            one; the message says what to fetch, from where, and where to put it.
+        BackboneError: no weights were published, or the download failed; the message says what to
+            fetch, from where, and where to put it.
     """
     if not entry.url:
         raise BackboneError(
@@ -69,16 +63,12 @@ def fetch(entry: Entry, path: Path, download: Callable[[Entry, Path], None]) -> 
                 return _from_hub(entry)
             download(entry, path)
             return path
-    except Exception as error:  # networks fail in many ways, each library with its own types
+    except Exception as error:  # each library has its own types of network errors
         raise BackboneError(_how_to_get(entry, path, error)) from error
 
 
 def checked(entry: Entry, path: Path) -> str:
-    """Return the SHA-256 of a file from the cache.
-
-    Raises:
-        BackboneError: it is not what the library's own records of that file say.
-    """
+    """Check a cached file against the hash that its library publishes, and return its SHA-256."""
     sha256 = sha256_of(path)
     if entry.md5 and md5_of(path) != entry.md5:
         raise BackboneError(
@@ -96,14 +86,14 @@ def checked(entry: Entry, path: Path) -> str:
 
 
 def is_published(entry: Entry, path: Path, sha256: str) -> bool:
-    """Say whether a file of that hash is the one that an entry's library publishes."""
+    """Say whether a file with that hash is the one that the entry's library publishes."""
     if entry.md5:
         return md5_of(path) == entry.md5
     return bool(entry.sha256) and sha256.startswith(entry.sha256)
 
 
 def md5_of(path: Path) -> str:
-    """Return a file's MD5 in hex, which is what Keras publishes; no proof against malice."""
+    """Return a file's MD5 in hex, as Keras publishes it; it is no protection against tampering."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -114,7 +104,7 @@ def _from_hub(entry: Entry) -> Path:
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    # Fails at once without a network, where the download would try for half a minute, aloud.
+    # Without a network this fails at once; the download would print retries for half a minute.
     get_hf_file_metadata(hf_hub_url(entry.repo, entry.file))
     return Path(hf_hub_download(entry.repo, entry.file))
 
@@ -149,7 +139,7 @@ def _hub_folder(entry: Entry) -> Path:
 
 @contextmanager
 def _server_timeout() -> Iterator[None]:
-    """Give up on a server that never answers, which torch's loader would wait for."""
+    """Give up on a server that never answers; torch's loader would wait forever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SECONDS)
     try:

@@ -24,13 +24,8 @@ SOFTWARE = ("torch", "torchvision", "timm", "onnx", "onnxscript")
 class Candidate:
     """A network with its weights, as the user chose it, on this machine but not loaded.
 
-    Attributes:
-        provider: what builds it.
-        entry: the network.
-        weights: its weights.
-        layer: the layer, as the user spelt it; empty is the default.
-        pool: the pooling, likewise.
-        layers: several layers in place of one; an empty one is the default.
+    ``layer`` and ``pool`` are as the user spelt them; ``layers`` are several layers in place of
+    one. An empty string means the default.
     """
 
     provider: Provider
@@ -42,12 +37,12 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """The backbone's name: the entry's, and whose weights it has if not the published."""
+        """The entry's name, with a suffix if the weights are not the published ones."""
         return self.entry.name + self.weights.suffix
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides what an export would give, known without loading the network."""
+        """Everything that determines the exported file, known without loading the network."""
         document: dict[str, Any] = {
             "name": self.name,
             "weights": self.weights.sha256,
@@ -60,13 +55,9 @@ class Candidate:
         return document | {name: version(name) for name in others}
 
     def load(self) -> tuple[torch.nn.Module, Backbone]:
-        """Build it: ``(n, 3, h, w)`` to ``(n, d)`` features, and its description.
+        """Return a module from ``(n, 3, h, w)`` to ``(n, d)`` features, and its description.
 
-        With several layers the module returns a tuple of features, in the order in which the
-        network computes them.
-
-        Raises:
-            BackboneError: the weights do not fit, or there is no such layer or pooling.
+        With several layers the module returns a tuple of features, in the order of computation.
         """
         network = self.build()
         size = network.preprocess.size
@@ -92,7 +83,7 @@ class Candidate:
         return module, backbone
 
     def _cut(self, network: Network) -> tuple[torch.nn.Module, list[tuple[str, str]]]:
-        """Return the module of the requested layers' features, and their names and poolings."""
+        """Return a module to the features of the requested layers, and their names and poolings."""
         every = network.list_layers()
         requested: dict[tuple[str, str], tuple[layers.Layer, str] | None] = {}
         for name in self.layers or (self.layer,):
@@ -109,16 +100,12 @@ class Candidate:
         return network.cut([requested[key] for key in named]), named
 
     def build(self) -> Network:
-        """Build the library's network with its weights.
-
-        Raises:
-            BackboneError: the library cannot, or the weights do not fit.
-        """
+        """Build the library's network with its weights; every failure is a `BackboneError`."""
         try:
             return self.provider.build(self.entry, self.weights)
         except HeadstartError:
             raise
-        except Exception as error:  # a library on a file that it does not expect, or without memory
+        except Exception as error:  # libraries raise anything on unexpected files
             file = "" if self.weights.path is None else f" with {one_line(self.weights.path)}"
             raise BackboneError(
                 f"{self.name} cannot be built{file}: {type(error).__name__}: "
@@ -141,7 +128,7 @@ class Candidate:
 
 
 def _features(module: torch.nn.Module, size: tuple[int, int]) -> list[int]:
-    """Return how many features each of a module's outputs has."""
+    """Return the number of features of each output."""
     import torch
 
     with torch.inference_mode():

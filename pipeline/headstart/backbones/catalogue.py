@@ -1,10 +1,10 @@
-"""What there is: one record a set of weights, kept on disk so that listing loads no library.
+"""The list of all networks, cached on disk so that listing them loads no library.
 
-Asking torchvision and timm takes seconds, because they import torch, and asking Keras half a
-minute, because only its built networks tell. The answer depends on their version alone, so it is
-read once and kept in the user's cache; Keras' comes with the package for one version, in
-``keras-VERSION.json``. What no library says (parameters, multiply-adds, features) is in
-``facts.csv``. ``benchmarks/backbone_facts.py`` writes both files.
+Listing takes seconds with torchvision and timm, which import torch, and half a minute with Keras,
+whose networks must be built. The answer depends on the library's version alone, so it is cached for
+each version. The package ships Keras' list for one version (``keras-VERSION.json``) and, in
+``facts.csv``, the figures that no library gives: parameters, multiply-adds and features.
+``benchmarks/backbone_facts.py`` writes both files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from headstart.core.errors import OutputError
 from headstart.core.files import replacing
 
-VERSION = 1  # of the kept records
+VERSION = 1  # of the cached records
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,18 @@ class Entry:
     """One network with one set of published weights, or with none.
 
     Attributes:
-        name: as the user spells it.
-        architecture: as the library spells it.
+        name: as the user spells it; ``architecture`` is the library's spelling.
         size: height and width of the input, in pixels.
-        licence: of the weights, as the library gives it; empty if it gives none.
-        url: where the weights officially are; empty if none were published.
-        file: their file's name in the library's cache.
-        repo: the Hugging Face repository that ``url`` lies in; empty if it is a plain address.
-        sha256: the hash of the file, or its first digits, where known beforehand.
-        md5: the hash of the file where the library publishes that one; empty if it does not.
-        accuracy: ImageNet-1k top-1 accuracy in percent, where the library knows it.
+        licence: of the weights; empty if the library gives none.
+        url: of the weights; empty if none were published.
+        file: name of the weights in the library's cache.
+        repo: Hugging Face repository that contains ``url``; empty for a plain address.
+        sha256: of the file, or its first digits; empty if unknown.
+        md5: of the file, if that is the hash that the library publishes.
+        accuracy: ImageNet-1k top-1 accuracy in percent, if the library gives it.
         default: whether the architecture without a tag means these weights.
-        parameters: how many, the classifier's included.
-        gmacs: 10⁹ multiply-adds for one image, the classifier's included.
-        features: length of the feature vector that the classifier gets.
+        gmacs: 10⁹ multiply-adds for one image; like ``parameters``, with the classifier.
+        features: length of the feature vector that the classifier reads.
     """
 
     name: str
@@ -62,15 +60,15 @@ class Entry:
 
     @property
     def base(self) -> str:
-        """The name without the weights' tag: what stands for the default weights."""
+        """The name without its tag, which stands for the default weights."""
         provider, colon, rest = self.name.partition(":")
         return f"{provider}:{rest.split('@')[0].split('.')[0]}" if colon else self.name
 
 
 def kept(provider: str, version: str, ask: Callable[[], Sequence[Entry]]) -> list[Entry]:
-    """Return a provider's entries, asking the library only if this version never was."""
+    """Return a provider's entries, asking the library only if no cache has this version."""
     name = f"{provider}-{version}-{VERSION}.json".replace("/", "-")
-    from platformdirs import user_cache_path  # which predicting does without
+    from platformdirs import user_cache_path  # imported here, because predicting works without it
 
     path = user_cache_path("headstart") / "catalogue" / name
     shipped = files("headstart.backbones") / f"{provider}-{version}.json"
@@ -91,7 +89,7 @@ def kept(provider: str, version: str, ask: Callable[[], Sequence[Entry]]) -> lis
 
 
 def matching(entries: Sequence[Entry], query: str) -> list[Entry]:
-    """Return the entries whose name, licence or architecture holds every word of a query."""
+    """Return the entries whose name, architecture or licence contains every word of a query."""
     words = query.lower().split()
     return [
         entry
@@ -103,7 +101,7 @@ def matching(entries: Sequence[Entry], query: str) -> list[Entry]:
 
 
 def with_facts(entry: Entry) -> Entry:
-    """Add the figures in ``facts.csv`` for an entry's architecture at its size."""
+    """Fill in the figures of ``facts.csv`` for an entry's architecture and size."""
     architecture = entry.base if ":" in entry.base else f"timm:{entry.architecture}"
     fact = _facts().get((architecture, *entry.size))
     if fact is None:

@@ -1,8 +1,8 @@
-"""A torch module becomes an ONNX file that describes itself and is proved equal before it exists.
+"""Export a torch module to an ONNX file that describes itself, and prove that both are equal.
 
-The graph takes ``(n, h, w, 3) uint8`` RGB and returns ``(n, d) float32``: the cast, the
-normalisation and the pooling are inside, so no caller can get them wrong. What happens before the
-graph (resize, crop, colour) is written into the file's metadata and read back from there.
+The graph takes ``(n, h, w, 3) uint8`` RGB and returns ``(n, d) float32``. It contains the cast, the
+normalisation and the pooling, so no caller can get them wrong. The file's metadata describe what
+happens before the graph: resize, crop and colour.
 """
 
 from __future__ import annotations
@@ -54,19 +54,17 @@ if TYPE_CHECKING:
 
 VERSION = 3  # of the file that this module builds; part of the cache key
 MIN_COSINE = 0.9999
-_LARGEST = 2**31  # bytes of a message of protobuf
+_LARGEST = 2**31  # bytes; the limit of a protobuf message
 MAX_DIFFERENCE = 1e-3  # relative to the largest feature
 
 
 @dataclasses.dataclass(frozen=True)
 class Parity:
-    """How far the ONNX graph is from the torch module on the same images.
+    """How far the ONNX graph is from the original on the same images.
 
     Attributes:
-        images: how many were compared.
         max_difference: largest absolute difference of a feature.
         min_cosine: smallest cosine between the two feature vectors of an image.
-        original: what it is compared with.
         notes: what was chosen or assumed, for the user.
     """
 
@@ -78,11 +76,10 @@ class Parity:
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Parity:
-        """Rebuild from JSON; a missing or unknown key is a ``TypeError``."""
+        """Rebuild the figures from their JSON document."""
         return Parity(**document | {"notes": tuple(document["notes"])})
 
     def __str__(self) -> str:
-        """Say it in one line."""
         figures = (
             f"ONNX against {self.original} on {self.images} images: largest difference "
             f"{self.max_difference:.1e}, smallest cosine {self.min_cosine:.7f}"
@@ -91,20 +88,11 @@ class Parity:
 
 
 def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Parity | None]:
-    """Return the ONNX file of a backbone, exporting it if the cache does not hold it.
+    """Return the ONNX file of a backbone, exporting it if the cache lacks it.
 
-    Args:
-        choice: the backbone; a mere name means its published weights and its own layer, and the
-            path of a file that `export` wrote means that file.
-        precision: one of `headstart.core.records.PRECISIONS`.
-
-    Returns:
-        the file, and the parity figures if it was exported just now.
-
-    Raises:
-        BackboneError: the name or file is unknown, its weights are missing or not what they
-            should be, there is no such layer, or the graph is not equal to the module.
-        OutputError: the cache cannot be written.
+    A name alone means the published weights and the network's own layer; the path of a file that
+    `export` wrote means that file. ``precision`` is one of `headstart.core.choices.PRECISIONS`. The
+    second value is the parity, if the backbone was exported just now.
     """
     model, parity = _exported(Choice(choice) if isinstance(choice, str) else choice)
     return (model if precision == "fp32" else variant(model, precision)), parity
@@ -143,19 +131,18 @@ def _own_file(choice: Choice) -> Path:
 
 
 def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
-    """Find the ONNX file of the backbone that made a store's features, or make it again.
+    """Find the ONNX file of the backbone that made a store's features, or export it again.
 
-    Args:
-        facts: the backbone's description in the store's extraction.
-        hint: the file that was used then; it counts only if it still describes the same backbone.
-        weights: the weights file that the user gave then; empty if none.
+    ``facts`` is the store's description of the backbone. ``hint`` is the file that was used then;
+    it counts only if it still describes that backbone. ``weights`` is the user's own weights file
+    then, if any.
 
     Raises:
         BackboneError: the file is gone, and the backbone cannot be exported again.
     """
     backbone = Backbone.from_json(facts)
     if hint and is_file(Path(hint)):
-        with contextlib.suppress(HeadstartError):  # damaged, foreign, or older: not the one
+        with contextlib.suppress(HeadstartError):  # damaged, foreign or older: no match
             existing = describe(Path(hint))
             if existing == backbone:
                 return Path(hint)
@@ -177,21 +164,18 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
 def _describes(path: Path, backbone: Backbone) -> bool:
     try:
         return describe(path) == backbone
-    except HeadstartError:  # damaged, foreign, or of an older version: not the one
+    except HeadstartError:  # damaged, foreign or older: no match
         return False
 
 
 def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
-    """Write a module as ONNX, checked against torch; a failed check writes no file.
+    """Write a module as ONNX, after checking the graph against torch.
 
-    Args:
-        module: ``(n, 3, h, w) float32``, normalised, to ``(n, d)`` pooled features.
-        backbone: what the file says of itself, mean and standard deviation included.
-        path: where to write.
+    ``module`` maps normalised ``(n, 3, h, w) float32`` to ``(n, d)``. The graph normalises with the
+    mean and the standard deviation of ``backbone``.
 
     Raises:
-        BackboneError: the graph cannot be made or differs from the module.
-        OutputError: the file cannot be written.
+        BackboneError: the graph cannot be made or differs from the module; no file is written.
     """
     _check_size(module, backbone)
     graph = _normalised(module, backbone)
@@ -199,8 +183,8 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
     try:
         model = _to_onnx(graph, samples[:2], output_names(backbone))
         expected = _forward(graph, samples)
-    except Exception as error:  # torch.export fails in many ways, none of them the user's doing
-        cause: BaseException = error  # what torch tells last is what happened first
+    except Exception as error:  # torch.export fails in many ways, none the user's fault
+        cause: BaseException = error  # the innermost exception names the cause
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise BackboneError(
@@ -210,10 +194,7 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
 
 
 def _check_size(module: torch.nn.Module, backbone: Backbone) -> None:
-    """Refuse at once what would be refused after minutes of tracing.
-
-    What is cut at a layer is left to `_save`, because the file then ends there.
-    """
+    """Refuse weights that are too large before minutes of tracing; `_save` checks what is cut."""
     tensors = itertools.chain(module.parameters(), module.buffers())
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     if backbone.layer == PRE_LOGITS and size > _LARGEST:
@@ -228,13 +209,7 @@ def _too_large(backbone: Backbone, cause: object) -> BackboneError:
 
 
 def export_foreign(candidate: Foreign, path: Path) -> Parity:
-    """Write an ONNX file from elsewhere as a backbone, in a sandboxed process.
-
-    Raises:
-        BackboneError: the file is broken, hostile or not a network of images, or the exported graph
-            is not equal to it.
-        OutputError: the file cannot be written.
-    """
+    """Write an ONNX file from elsewhere as a backbone, in a sandboxed process."""
     with replacing(path) as partial, TemporaryDirectory(dir=path.parent) as folder:
         target = Path(folder) / path.name
         request = candidate.request.to_json()
@@ -246,7 +221,7 @@ def export_foreign(candidate: Foreign, path: Path) -> Parity:
 
 
 def import_file(source: Path, target: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Be the process that `export_foreign` starts; returns the parity as JSON."""
+    """Import a file in the process that `export_foreign` starts, and return the parity as JSON."""
     from headstart.backbones.onnx_import import steps
 
     imported = steps.import_network(source, target.parent, ImportRequest.from_json(request), OPSET)
@@ -279,10 +254,7 @@ def _write(
     called: str = "torch",
     notes: Sequence[str] = (),
 ) -> Parity:
-    """Write a graph with its description, if it computes the expected features of `_samples`.
-
-    The certificate holds the features by the original, whose name is ``called``.
-    """
+    """Write a graph that gives the expected features; ``called`` names the original in messages."""
     import onnx
 
     samples = _samples(backbone.preprocess.size)
@@ -294,7 +266,7 @@ def _write(
     with replacing(path) as partial:
         _save(model, partial, backbone)
         parity = _prove(Runner(partial), samples, expected, called, notes)
-        # The figures belong to this very graph, so they are added without touching it.
+        # Only metadata change from here on, so the figures stay true of the graph.
         proof = certificate.issue(original, backbone.preprocess, backbone.widths)
         certificate.check(proof, Runner(partial).embed, backbone.preprocess)
         properties["headstart.parity"] = json.dumps(dataclasses.asdict(parity))
@@ -312,7 +284,7 @@ def _save(model: Any, path: Path, backbone: Backbone) -> None:  # noqa: ANN401 -
         onnx.save(model, path)
     except OSError:
         raise
-    except Exception as error:  # protobuf's own kind, which differs between its releases
+    except Exception as error:  # protobuf's error type differs between its releases
         raise _too_large(backbone, error) from error
 
 
@@ -364,7 +336,7 @@ def _forward(module: torch.nn.Module, images: NDArray[np.uint8]) -> NDArray[np.f
     import torch
 
     with torch.inference_mode():
-        # A copy, because torch wants memory that it may write to, and decoded images forbid it.
+        # A copy, because torch wants writable memory and decoded images are read-only.
         outputs = module(torch.from_numpy(images.copy()))
         features: NDArray[np.float32] = (
             torch.cat(outputs, 1) if isinstance(outputs, tuple) else outputs
@@ -379,8 +351,8 @@ def _prove(
     called: str,
     notes: Sequence[str],
 ) -> Parity:
-    """Hold the graph's features to those of the original, each layer by itself."""
-    # One batch of one and one of the rest: a graph that only fits the example's batch fails here.
+    """Compare the graph's features with those of the original, layer by layer."""
+    # A batch of one and one of the rest: a graph that only takes the example's batch fails here.
     features = np.concatenate([runner.embed(images[:1]), runner.embed(images[1:])])
     backbone = runner.backbone
     figures = []
@@ -411,7 +383,7 @@ def _compare(features: NDArray[np.float32], expected: NDArray[np.float32]) -> Pa
 
 
 def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Draw the images that parity is checked on: one of every texture, ``(n, h, w, 3)``."""
+    """Draw ``(n, h, w, 3)`` images to check parity on, one of every texture."""
     height, width = size
     return np.stack(
         [
@@ -426,15 +398,11 @@ def _software() -> dict[str, str]:
 
 
 def read_parity(model: Path) -> Parity:
-    """Return the figures that `export` stored in a file.
-
-    Raises:
-        BackboneError: the file holds none.
-    """
+    """Return the figures that `export` stored in a file."""
     import onnx
 
     try:
         properties = {p.key: p.value for p in onnx.load(model).metadata_props}
         return Parity.from_json(json.loads(properties["headstart.parity"]))
-    except Exception as error:  # whatever a foreign file does to the parsers
+    except Exception as error:  # parsers raise anything on foreign files
         raise BackboneError(f"{one_line(model)} is no backbone that Headstart exported") from error

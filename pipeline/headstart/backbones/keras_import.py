@@ -16,7 +16,7 @@ def import_keras() -> Any:  # noqa: ANN401 - the package
     """Import Keras on its torch backend, whatever the environment says.
 
     Raises:
-        HeadstartError: it is not installed, or this process has loaded it on another backend.
+        HeadstartError: Keras is not installed, or this process has loaded it on another backend.
     """
     before = os.environ.get("KERAS_BACKEND")
     os.environ["KERAS_BACKEND"] = "torch"  # read once, when Keras is imported
@@ -26,7 +26,7 @@ def import_keras() -> Any:  # noqa: ANN401 - the package
             keras = importlib.import_module("keras")
     except ModuleNotFoundError as error:
         raise missing_extra(one_line(error.name or "keras"), EXTRA) from None
-    except Exception as error:  # a Keras that does not fit the other packages fails in any way
+    except Exception as error:  # mismatched packages fail in any way
         raise HeadstartError(
             f"keras cannot be imported ({one_line(error)}); install it anew with: "
             f"pip install --force-reinstall 'headstart[{EXTRA}]'"

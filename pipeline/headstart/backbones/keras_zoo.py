@@ -1,8 +1,8 @@
 """Keras Applications on Keras' torch backend: ``keras:ARCHITECTURE``, as Keras spells them.
 
-Keras 3 builds its networks of torch modules, so they are exported like any other. Images go through
-Keras' own ``load_img`` (stretched; nearest pixel) and the ``preprocess_input`` of the network's own
-module, whose scale, mean and order of channels are read off what it does to pixels.
+Keras 3 builds its networks of torch modules, so they export like any other. Images are resized as
+Keras' own ``load_img`` does (stretched; nearest pixel). Scale, mean and channel order are derived
+from what the ``preprocess_input`` of a network's module does to pixels.
 """
 
 from __future__ import annotations
@@ -36,28 +36,25 @@ if TYPE_CHECKING:
 
 NAME = "keras"
 
-_ANY_SIZE = (224, 224)  # for the networks that take any, as their published weights were trained
+_ANY_SIZE = (224, 224)  # for networks that take any size; their weights were trained on this
 _LAYOUTS = {3: "hwc", 2: "tokens", 1: "vector"}
-_BEHIND = ("Activation", "Softmax", "Reshape", "Flatten", "Dropout")  # a classifier
+_BEHIND = ("Activation", "Softmax", "Reshape", "Flatten", "Dropout")  # what may follow a classifier
 _SHA256 = 64  # digits
 _LOCK = threading.Lock()
 
 
 class KerasProvider(Provider):
-    """Everything that ``keras.applications`` has and torch can run."""
+    """Everything in ``keras.applications`` that torch can run."""
 
     prefix = NAME
     packages = ("keras",)
     extra = EXTRA
-    trainable = False  # its layers do not train as those of torch do
+    trainable = False  # its layers do not train as torch's do
 
     def entries(self) -> Iterator[Entry]:
         """Ask Keras for everything that it publishes and torch can run; loads Keras and torch.
 
         Networks are built on torch's meta device, without memory or arithmetic.
-
-        Raises:
-            HeadstartError: Keras is not installed, or runs on another backend in this process.
         """
         keras = import_keras()
         for architecture in _functions(keras):
@@ -66,12 +63,7 @@ class KerasProvider(Provider):
                 yield entry
 
     def build(self, entry: Entry, weights: Weights) -> Network:
-        """Build a network as Keras does for its weights, which may lack the classifier.
-
-        Raises:
-            BackboneError: the weights do not fit.
-            HeadstartError: Keras is not installed, or runs on another backend in this process.
-        """
+        """Build a network as Keras does for its weights, which may lack the classifier."""
         keras = import_keras()
         function = _functions(keras)[entry.architecture]
         shape = (*entry.size, 3)
@@ -93,12 +85,12 @@ class KerasProvider(Provider):
         )
 
     def cache_path(self, entry: Entry) -> Path:
-        """Return where ``keras.utils.get_file`` puts a file."""
+        """Return where ``keras.utils.get_file`` stores a file."""
         home = os.environ.get("KERAS_HOME") or "~/.keras"
         return Path(home).expanduser() / "models" / entry.file
 
     def download(self, entry: Entry, path: Path) -> None:
-        """Download by ``keras.utils.get_file``, which checks the hash."""
+        """Download with ``keras.utils.get_file``, which checks the hash."""
         with contextlib.redirect_stdout(sys.stderr):  # its progress; stdout is for results
             import_keras().utils.get_file(
                 entry.file,
@@ -110,7 +102,7 @@ class KerasProvider(Provider):
 
 
 def entry_of(architecture: str) -> Entry | None:
-    """Describe one network, or return None if Keras has none for torch."""
+    """Describe one network, or return None if torch cannot run it."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -124,12 +116,12 @@ def entry_of(architecture: str) -> Entry | None:
     with _settled(keras, note, load=False), keras.device("meta"):
         try:
             network = _functions(keras)[architecture]()
-        except ValueError:  # as Keras says it of a network that torch cannot run
+        except ValueError:  # torch cannot run this network
             return None
         size, features = _size(network), int(_before_classifier(network).shape[-1])
         with counter, torch.inference_mode():
             network(torch.zeros(1, *size, 3, device="meta"))
-    digits = asked.get("file_hash") or ""  # of either kind
+    digits = asked.get("file_hash") or ""  # SHA-256 or MD5
     return Entry(
         name=f"{NAME}:{architecture}",
         architecture=architecture,
@@ -172,7 +164,7 @@ class KerasNetwork(Network):
 
 
 def _functions(keras: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return what builds the networks, by name."""
+    """Return the functions that build the networks, by name."""
     return {
         name: function
         for name, function in vars(keras.applications).items()
@@ -182,11 +174,7 @@ def _functions(keras: Any) -> dict[str, Any]:  # noqa: ANN401
 
 @contextmanager
 def _settled(keras: Any, get_file: Callable[..., str], load: bool = True) -> Iterator[None]:  # noqa: ANN401
-    """Let Keras' builders find its own default settings, and files where we say.
-
-    Only a builder that is given published weights makes the layers that belong to them. Names that
-    Keras counts begin anew, so that a layer is called the same in every process.
-    """
+    """Let Keras' builders run with its default settings, and get their files from ``get_file``."""
     from keras.src.utils import file_utils
 
     config = keras.config
@@ -199,10 +187,12 @@ def _settled(keras: Any, get_file: Callable[..., str], load: bool = True) -> Ite
         settings = config.image_data_format(), config.floatx(), config.dtype_policy()
         drawn = random.getstate()  # what Keras draws its seeds from
         original, loads = file_utils.get_file, keras.Model.load_weights
+        # Keras counts names; counting anew gives a layer the same name in every process.
         keras.utils.clear_session(free_memory=False)
         config.set_image_data_format("channels_last")
         config.set_floatx("float32")
         config.set_dtype_policy("float32")
+        # Only a builder that is given published weights makes exactly the layers that they need.
         file_utils.get_file = get
         if not load:
             keras.Model.load_weights = lambda *_, **__: None
@@ -217,11 +207,9 @@ def _settled(keras: Any, get_file: Callable[..., str], load: bool = True) -> Ite
 
 
 def _randomise(model: Any, seed: int) -> None:  # noqa: ANN401
-    """Draw every kernel anew, from He et al.'s normal distribution (ICCV 2015).
-
-    Keras' own initial weights lose the signal from layer to layer, of depthwise kernels above all,
-    until a deep network gives nothing but zeros before it has been trained.
-    """
+    """Draw every kernel anew, from He et al.'s normal distribution (ICCV 2015)."""
+    # With Keras' own initial weights the signal fades from layer to layer, above all in depthwise
+    # kernels, until a deep network gives nothing but zeros.
     rng = np.random.default_rng(seed)
     for layer in model.layers:
         for variable in layer.weights:
@@ -237,7 +225,7 @@ def _randomise(model: Any, seed: int) -> None:  # noqa: ANN401
 
 
 def _loaded(keras: Any, function: Any, shape: tuple[int, int, int], weights: Weights) -> Any:  # noqa: ANN401
-    """Return the network with a file's weights; a file without the classifier's will do."""
+    """Return the network with a file's weights, which may lack those of the classifier."""
     path = str(weights.path)
     failures = []
     for top in (True, False):
@@ -262,7 +250,7 @@ def _with_classifier(
     base: Any,  # noqa: ANN401
     path: str,
 ) -> Any:  # noqa: ANN401 - keras.Model
-    """Return the whole network with the weights of the part before the classifier."""
+    """Return the whole network, with weights for the part before the classifier."""
     with _settled(keras, lambda **_: "", load=False):
         model = function(input_shape=shape)
     before = keras.Model(model.input, _before_classifier(model))
@@ -280,7 +268,7 @@ def _with_classifier(
 
 
 def _before_classifier(model: Any) -> Any:  # noqa: ANN401 - a Keras tensor
-    """Return what the classifier gets."""
+    """Return the tensor that the classifier reads."""
     for layer in reversed(model.layers):
         if type(layer).__name__ in ("Dense", "Conv2D"):
             return layer.input
@@ -290,7 +278,7 @@ def _before_classifier(model: Any) -> Any:  # noqa: ANN401 - a Keras tensor
 
 
 def _averaged(out: torch.Tensor) -> torch.Tensor:
-    """Return ``(n, d)`` of what a dense, or a fully convolutional, classifier gets."""
+    """Return ``(n, d)`` from the input of a dense or a fully convolutional classifier."""
     return out.mean((1, 2)) if out.dim() == 4 else out
 
 
@@ -326,7 +314,7 @@ def _size(model: Any) -> tuple[int, int]:  # noqa: ANN401
 
 
 def _preprocess(keras: Any, size: tuple[int, int]) -> Preprocess:  # noqa: ANN401
-    """Read the resize off Keras' own ``load_img``, as the documentation of each network uses it."""
+    """Derive the resize from Keras' ``load_img``, which each network's documentation uses."""
     of_load = inspect.signature(keras.utils.load_img).parameters
     if of_load["keep_aspect_ratio"].default:
         raise BackboneError("this version of Keras resizes images in a way that is not known here")
@@ -337,17 +325,15 @@ def _preprocess(keras: Any, size: tuple[int, int]) -> Preprocess:  # noqa: ANN40
 def _preparation(
     function: Any,  # noqa: ANN401
 ) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:
-    """Return mean and deviation on the 0…1 scale, red first, and the order of channels.
-
-    They are read off what the ``preprocess_input`` beside a network does to black, red, green and
-    blue; noise proves that it does no more than that.
-    """
+    """Return mean and standard deviation on the 0…1 scale, red first, and the channel order."""
     prepare = sys.modules[function.__module__].preprocess_input
 
     def run(pixels: Any) -> Any:  # noqa: ANN401 - an array
         array = np.asarray(pixels, np.float64).reshape(-1, 1, 1, 3)
         return np.asarray(prepare(array.copy(), data_format="channels_last")).reshape(-1, 3)
 
+    # Black and the primary colours show what ``preprocess_input`` does to a pixel; the noise below
+    # proves that it does no more than that.
     black, *primaries = run(np.vstack([np.zeros(3), 255 * np.eye(3)]))
     slopes = (np.array(primaries) - black) / 255  # of each output channel, by input channel
     order = "BGR" if abs(slopes[0, 2]) > abs(slopes[0, 0]) else "RGB"

@@ -1,9 +1,9 @@
-"""Cut a torch network at one of its layers and pool what comes out.
+"""Cut a torch network at one of its layers, and pool the output.
 
-A layer is named by its module, as the library spells it (``layer3``, ``features.8``,
-``blocks.11``); the second call of a module that is used more than once is ``NAME_1``, and so on,
-as in torchvision's feature extraction. `PRE_LOGITS` stands for what the library's own classifier
-would get. Nothing behind the layer is left in the exported graph, because nothing needs it.
+A layer has the name of its module, as the library spells it (``layer3``, ``features.8``,
+``blocks.11``). Further calls of the same module are ``NAME_1`` and so on, as in torchvision's
+feature extraction. `PRE_LOGITS` stands for what the library's own classifier reads. The exported
+graph leaves out what is behind the layer.
 """
 
 from __future__ import annotations
@@ -27,13 +27,12 @@ GEM_POWER = 3.0
 
 @dataclass(frozen=True)
 class Layer:
-    """What one module gives for one image.
+    """The output of one module for one image.
 
     Attributes:
-        name: the module, as the library spells it.
-        shape: of its output without the batch.
+        shape: without the batch.
         layout: ``chw`` or ``hwc`` maps, ``tokens`` (t, c), or ``vector``.
-        prefix: leading tokens that are no patch: class and register tokens.
+        prefix: number of leading tokens that are not patches: class and register tokens.
         classed: whether the first of them is a class token.
     """
 
@@ -60,11 +59,9 @@ class Layer:
 
 
 def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
-    """Return every layer that can be named, in the order in which the network computes them.
+    """Return every layer that can be named, in the order of computation.
 
-    Args:
-        network: takes ``(n, 3, h, w)``.
-        size: height and width of its input.
+    ``network`` takes ``(n, 3, h, w)``; ``size`` is the height and width of its input.
     """
     import torch
 
@@ -96,13 +93,11 @@ def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
 def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
     """Return the layer and the pooling that a user means.
 
-    Args:
-        layers: what `list_layers` returned.
-        name: a layer; empty means the last one that `pool` has something to do on.
-        pool: one of `POOLS`; empty means the average, or nothing for a vector.
+    An empty ``name`` means the last layer that ``pool`` can work on. An empty ``pool`` means the
+    average, or none for a vector.
 
     Raises:
-        BackboneError: there is no such layer, or it cannot be pooled so.
+        BackboneError: there is no such layer, or it cannot be pooled that way.
     """
     by_name = {layer.name: layer for layer in layers}
     if name:
@@ -116,7 +111,7 @@ def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
         fitting = [layer for layer in layers if layer.is_map and (pool != "cls" or layer.classed)]
         if not fitting:
             raise BackboneError(f"this network has no layer for --pool {pool}; leave it out")
-        # Several modules may give the same last maps: the outermost has the plainest name.
+        # Several modules may give the same last maps; the outermost has the simplest name.
         last = [layer for layer in fitting if layer.shape == fitting[-1].shape]
         layer = min(reversed(last), key=lambda layer: layer.name.count("."))
     pool = pool or ("flatten" if layer.layout == "vector" else "avg")
@@ -134,10 +129,10 @@ class Tap:
     """Where features are taken, and how they become ``(n, d)``.
 
     Attributes:
-        module: the module's full name; empty means the network's own output.
+        module: full name; empty means the network's own output.
         pooling: from the tensor there to ``(n, d)``.
-        call: which of its calls, from 0.
-        entering: what the module is given, in place of what it gives.
+        call: which call of the module, from 0.
+        entering: whether to take the module's input in place of its output.
     """
 
     module: str
@@ -153,7 +148,7 @@ def tap(network: torch.nn.Module, layer: Layer, pool: str) -> Tap:
 
 
 def own_output() -> Tap:
-    """Return the tap of what a network without its classifier gives: ``(n, d)`` already."""
+    """Return the tap of a headless network's own output, which is ``(n, d)`` already."""
     return Tap("", lambda out: out)
 
 
@@ -162,10 +157,7 @@ def cut(
 ) -> torch.nn.Module:
     """Return a module from ``(n, 3, h, w)`` to the features of one tap, or a tuple of several.
 
-    Args:
-        network: its modules are those that the taps name.
-        taps: where.
-        run: what is run, if that is not the network itself but holds it.
+    ``run`` is the module to run if that is not ``network`` itself but contains it.
     """
     import torch
 
@@ -205,8 +197,8 @@ def cut(
 def pooled(layer: Layer, pool: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return the pooling of a layer's output ``(n, *shape)`` to ``(n, d)``.
 
-    ``gem`` is the generalised mean of Radenović et al. (2018) with power 3, of activations not
-    below 1e-6. ``avg``, ``max`` and ``gem`` of tokens leave class and register tokens out.
+    ``gem`` is the generalised mean of Radenović et al. (2018) with power 3, of activations raised
+    to at least 1e-6. For tokens, ``avg``, ``max`` and ``gem`` skip class and register tokens.
     """
 
     def places(out: torch.Tensor) -> torch.Tensor:  # (n, places, c)
@@ -231,11 +223,7 @@ def pooled(layer: Layer, pool: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def classifier_of(network: torch.nn.Module, classes: int) -> str:
-    """Return the name of the last linear or convolutional module that gives a score a class.
-
-    Raises:
-        BackboneError: there is none.
-    """
+    """Return the name of the last linear or convolutional module with one output per class."""
     names: list[str] = [
         name
         for name, module in network.named_modules()
@@ -247,10 +235,9 @@ def classifier_of(network: torch.nn.Module, classes: int) -> str:
 
 
 def before(network: torch.nn.Module, classifier: str) -> torch.nn.Module:
-    """Return a module from ``(n, 3, h, w)`` to what the classifier would get, as ``(n, d)``.
+    """Return a module from ``(n, 3, h, w)`` to what the classifier reads, as ``(n, d)``.
 
-    A fully convolutional classifier scores every place and averages the scores; what it gets is
-    averaged instead.
+    A fully convolutional classifier averages the scores of all places; its input is averaged here.
     """
     return cut(network, [Tap(classifier, _averaged, entering=True)])
 
@@ -271,7 +258,7 @@ def _layer(
     )
     most = int(getattr(network, "num_prefix_tokens", 1 if classed else 0) or 0)
     tokens = shape[0]
-    # Some networks add their class token late: then the first layers hold a full square without it.
+    # Networks that add the class token late have a full square of patches in their first layers.
     prefix = most if _is_square(tokens - most) or not _is_square(tokens) else 0
     prefix = prefix if tokens > prefix else 0
     return Layer(name, shape, "tokens", prefix, classed and prefix > 0)
@@ -294,7 +281,7 @@ def _is_square(number: int) -> bool:
 
 
 def _target(network: torch.nn.Module, name: str) -> tuple[str, int]:
-    """Split ``NAME_2`` into the module and the number of its call."""
+    """Split ``NAME_2`` into the name of the module and the number of its call."""
     modules = dict(network.named_modules())
     if name in modules:
         return name, 0

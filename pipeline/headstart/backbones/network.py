@@ -15,16 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Network:
-    """What a provider builds.
+    """A network that a provider built.
 
     Attributes:
-        module: the library's network, ``(n, 3, h, w)`` normalised; its modules name the layers.
-        headless: returns a module to the ``(n, d)`` features that the classifier gets.
+        module: takes normalised ``(n, 3, h, w)``; its submodules name the layers.
+        headless: returns a module to the ``(n, d)`` features that the classifier reads.
         preprocess: what comes before the normalisation.
-        mean: per-channel mean on the 0…1 scale.
-        std: per-channel standard deviation on the 0…1 scale.
-        order: the channels that the modules take, ``RGB`` or ``BGR``; turned after normalisation,
-            so mean and deviation are red first all the same.
+        mean: of each channel on the 0…1 scale, red first; ``std`` likewise.
+        order: the channels that the module takes, ``RGB`` or ``BGR``; they are reversed after the
+            normalisation, so ``mean`` and ``std`` are red first in both cases.
     """
 
     module: torch.nn.Module
@@ -35,14 +34,13 @@ class Network:
     order: str = "RGB"
 
     def list_layers(self) -> list[layers.Layer]:
-        """Return every layer that can be named, in the order in which the network computes them."""
+        """Return every layer that can be named, in the order of computation."""
         return layers.list_layers(self.module, self.preprocess.size)
 
     def cut(self, positions: Sequence[tuple[layers.Layer, str] | None]) -> torch.nn.Module:
         """Return a module to the features of layers: one matrix, or a tuple of several.
 
-        Args:
-            positions: layers with their poolings; None is what the classifier gets.
+        A position is a layer with its pooling, or None for what the classifier reads.
         """
         run = self.headless() if None in positions else None
         taps = [

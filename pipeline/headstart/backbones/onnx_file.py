@@ -1,7 +1,4 @@
-"""ONNX files from elsewhere: ``onnx:PATH[#NODE]``.
-
-A sandboxed process reads them, see `headstart.backbones.onnx_import`.
-"""
+"""ONNX files from elsewhere, ``onnx:PATH[#NODE]``, imported in a sandbox by `onnx_import`."""
 
 from __future__ import annotations
 
@@ -25,10 +22,7 @@ _IDENTITY = "headstart.backbones.onnx_import.steps:identify"
 class Foreign:
     """A network that is an ONNX graph already, as the user chose it.
 
-    Attributes:
-        path: the file.
-        request: how to import it.
-        sha256: the hash of the file with its external data.
+    ``sha256`` is the hash of the file with its external data.
     """
 
     path: Path
@@ -42,16 +36,12 @@ class Foreign:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides what an export would give."""
+        """Everything that determines the exported file."""
         return self.request.to_json() | {"weights": self.sha256}
 
 
 def find(choice: Choice) -> Foreign:
-    """Return the file that a user means, looked at but not loaded here.
-
-    Raises:
-        BackboneError: there is no such file, it is broken, or ``--preprocess`` is invalid.
-    """
+    """Return the file that a user means, hashed in the sandbox but not loaded here."""
     path, node = split(choice.name)
     if choice.weights:
         raise BackboneError("an ONNX file has its weights inside; leave --weights out")
@@ -68,11 +58,7 @@ def find(choice: Choice) -> Foreign:
 
 
 def list_layers(name: str, preprocess: str = "") -> list[Layer]:
-    """Return the tensors of a file that can be taken.
-
-    Raises:
-        BackboneError: there is no such file, or it is broken.
-    """
+    """Return the tensors of a file that can serve as features."""
     path, _ = split(name)
     recipe = recipes.read(preprocess).to_json() if preprocess else ""
     documents = sandbox.call(_LAYERS, path, kind=FILE, options=recipe)
@@ -80,11 +66,7 @@ def list_layers(name: str, preprocess: str = "") -> list[Layer]:
 
 
 def split(name: str) -> tuple[Path, str]:
-    """Return the file and the node of ``onnx:PATH#NODE``; both may hold a ``#``.
-
-    Raises:
-        BackboneError: there is no such file.
-    """
+    """Return the file and the node of ``onnx:PATH#NODE``; both may contain a ``#``."""
     whole = name.partition(":")[2]
     parts = whole.split("#")
     for count in range(len(parts), 0, -1):

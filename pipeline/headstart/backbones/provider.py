@@ -1,6 +1,6 @@
-"""What all sources of networks have in common: the base class of a provider.
+"""The base class of providers, the sources of networks.
 
-A new provider is one file: a subclass of `Provider`, and a call of `headstart.backbones.register`.
+To add a provider, write a subclass of `Provider` and call `headstart.backbones.register`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from headstart.core.errors import HeadstartError, missing_extra, one_line
 
 
 class Provider(ABC):
-    """A source of pretrained networks. Only `entries` and `build` must be written.
+    """A source of pretrained networks. A subclass must define `entries` and `build`.
 
     Attributes:
         prefix: what stands before the colon in the names of its backbones.
-        packages: the distributions whose versions decide what it offers, the library first. The
-            list of entries is kept on disk for each version; without packages it is made anew
-            every time.
+        packages: the distributions whose versions determine the list of entries, the library first.
+            The list is cached for each version; without packages it is made anew every time.
         library: what builds the networks, for descriptions; the first package by default.
         extra: the optional dependency of Headstart that installs the packages; empty if none.
         own_layer: layer and pooling that the networks' own classifiers read.
@@ -47,14 +46,10 @@ class Provider(ABC):
 
     @abstractmethod
     def build(self, entry: Entry, weights: Weights) -> Network:
-        """Build a network with its weights.
-
-        Raises:
-            BackboneError: the weights do not fit.
-        """
+        """Build a network with its weights, or raise `BackboneError` if they do not fit."""
 
     def list_entries(self) -> list[Entry]:
-        """Return everything that is offered, without loading the library if it was asked before.
+        """Return everything that is offered, without loading the library if the list is cached.
 
         Raises:
             HeadstartError: a package is not installed, or cannot be used in this process.
@@ -73,16 +68,7 @@ class Provider(ABC):
         return catalogue.kept(self.prefix, versions, lambda: list(self.entries()))
 
     def resolve(self, entry: Entry, spec: str, entries: Sequence[Entry]) -> Weights:
-        """Find the weights that a user means, fetching published ones; see `weights.resolve`.
-
-        Args:
-            entry: the network.
-            spec: as in `headstart.core.records.Choice.weights`.
-            entries: everything that is offered, among whose files the user's may be.
-
-        Raises:
-            BackboneError: they are missing, cannot be fetched, or are not what they should be.
-        """
+        """Find the weights that a user means, fetching published ones; see `weights.resolve`."""
         return weights.resolve(entry, spec, entries, self.fetch)
 
     def is_available(self, entry: Entry) -> bool:
@@ -90,7 +76,7 @@ class Provider(ABC):
         return cache.cached(entry, self.cache_path(entry)) is not None
 
     def cache_path(self, entry: Entry) -> Path:
-        """Return where the library keeps a downloaded file; torch's place, without loading torch.
+        """Return where the library stores a downloaded file; by default, torch's folder.
 
         Files in repositories of Hugging Face (`Entry.repo`) are in the hub's own cache instead.
         """
@@ -99,15 +85,11 @@ class Provider(ABC):
         return Path(home).expanduser() / "hub" / "checkpoints" / entry.file  # torch.hub.get_dir
 
     def fetch(self, entry: Entry) -> Path:
-        """Return the file of the published weights, downloading it if it is not on this machine.
-
-        Raises:
-            BackboneError: none were published, or the download failed.
-        """
+        """Return the file of the published weights, downloading it if it is not on this machine."""
         return cache.fetch(entry, self.cache_path(entry), self.download)
 
     def download(self, entry: Entry, path: Path) -> None:
-        """Download the published weights to `cache_path`, and check their hash."""
+        """Download the published weights to ``path``, and check their hash."""
         import torch
 
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """timm's networks: ``timm:ARCHITECTURE[.TAG]``, as timm spells them.
 
-Sizes, interpolation, mean and standard deviation are read off the transforms that timm itself
-makes of the weights' configuration (``timm/data/transforms_factory.py``).
+Sizes, interpolation, mean and standard deviation come from the transforms that timm makes of the
+weights' configuration (``timm/data/transforms_factory.py``).
 """
 
 from __future__ import annotations
@@ -28,17 +28,13 @@ _HARMLESS = {"MaybeToTensor", "ToTensor"}
 
 
 class TimmProvider(Provider):
-    """Everything that ``timm.create_model`` makes."""
+    """Everything that ``timm.create_model`` builds."""
 
     prefix = NAME
     packages = ("timm",)
 
     def entries(self) -> Iterator[Entry]:
-        """Ask timm for everything that it publishes, and for architectures without; loads torch.
-
-        Raises:
-            HeadstartError: timm is not installed, or does not fit torch and torchvision.
-        """
+        """Ask timm for all published weights, and for architectures without any; loads torch."""
         timm = import_timm()
         published = timm.list_models(pretrained=True)
         bare = set(timm.list_models()) - {name.partition(".")[0] for name in published}
@@ -68,15 +64,11 @@ class TimmProvider(Provider):
             )
 
     def build(self, entry: Entry, weights: Weights) -> Network:
-        """Build a network as timm does for its weights.
-
-        Raises:
-            BackboneError: the weights do not fit, or ask for preprocessing that there is not.
-        """
+        """Build a network as timm does for its weights."""
         timm = import_timm()
         name = entry.name.partition(":")[2]
         with fitting(weights, _classifiers) as tensors:
-            # Whatever file it was, these are tensors under names that timm knows or translates.
+            # Whatever the file was, timm knows or translates the names of these tensors.
             overlay = {"state_dict": tensors, "custom_load": False} if tensors else {}
             network = timm.create_model(
                 name, pretrained=bool(tensors), pretrained_cfg_overlay=overlay
@@ -100,11 +92,7 @@ def _classifiers(network: torch.nn.Module) -> Iterable[str]:
 
 
 def preprocess(name: str, steps: Iterable[Any]) -> Preprocess:
-    """Read the sizes and the interpolation off timm's own transforms.
-
-    Raises:
-        BackboneError: they do something that `Preprocess` cannot express.
-    """
+    """Convert timm's own transforms; a `BackboneError` if `Preprocess` cannot express them."""
     by_kind = {type(step).__name__: step for step in steps}
     strange = by_kind.keys() - {"Resize", "CenterCrop", "Normalize", *_HARMLESS}
     if strange or not {"Resize", "CenterCrop"} <= by_kind.keys():

@@ -1,8 +1,7 @@
 """torchvision's classification networks: ``torchvision:ARCHITECTURE[@WEIGHTS]``.
 
-Sizes, interpolation, mean and standard deviation are those of the weights' own transforms; see
-``torchvision/models/_api.py``. Licence: torchvision's own weights come with its BSD-3-Clause
-licence, some others name theirs.
+Sizes, interpolation, mean and standard deviation come from the weights' own transforms
+(``torchvision/models/_api.py``). Weights that name no licence have torchvision's, BSD-3-Clause.
 """
 
 from __future__ import annotations
@@ -29,17 +28,13 @@ _AUXILIARY = ("aux1", "aux2", "AuxLogits")  # classifiers that only training use
 
 
 class TorchvisionProvider(Provider):
-    """Everything that ``torchvision.models`` has for classification."""
+    """Everything in ``torchvision.models`` for classification."""
 
     prefix = NAME
     packages = ("torchvision",)
 
     def entries(self) -> Iterator[Entry]:
-        """Ask torchvision for everything that it publishes; loads torch.
-
-        Raises:
-            HeadstartError: torchvision is not installed, or does not fit torch.
-        """
+        """Ask torchvision for everything that it publishes; loads torch."""
         models = import_torchvision().models
         for name in models.list_models(module=models):
             published = models.get_model_weights(name)
@@ -62,11 +57,7 @@ class TorchvisionProvider(Provider):
                 )
 
     def build(self, entry: Entry, weights: Weights) -> Network:
-        """Build a network as torchvision does for its weights.
-
-        Raises:
-            BackboneError: the weights do not fit.
-        """
+        """Build a network as torchvision does for its weights."""
         models = import_torchvision().models
         enum = models.get_model_weights(entry.architecture)[entry.name.rpartition("@")[2]]
         classes = len(enum.meta["categories"])
@@ -87,7 +78,7 @@ class TorchvisionProvider(Provider):
 
 
 def preprocess(transform: Any) -> Preprocess:  # noqa: ANN401 - ImageClassification
-    """Read the sizes and the interpolation off the weights' own transforms."""
+    """Convert the weights' own transforms to a `Preprocess`."""
     return Preprocess(
         resize=_size(transform.resize_size),
         crop=_size(transform.crop_size),
@@ -97,11 +88,9 @@ def preprocess(transform: Any) -> Preprocess:  # noqa: ANN401 - ImageClassificat
 
 @contextmanager
 def _handing_out(models: Any, tensors: dict[str, torch.Tensor]) -> Iterator[None]:  # noqa: ANN401
-    """Let torchvision's builders get these tensors where they would fetch the published ones.
-
-    Only a builder that is given weights uses their number of classes, image size and input
-    transform, and translates the names of old files.
-    """
+    """Give torchvision's builders these tensors in place of the published ones."""
+    # Only a builder that is given weights uses their classes, image size and input transform, and
+    # translates the names of old files.
     base = models._api.WeightsEnum
     original = base.get_state_dict
     base.get_state_dict = lambda *_, **__: tensors
@@ -112,5 +101,5 @@ def _handing_out(models: Any, tensors: dict[str, torch.Tensor]) -> Iterator[None
 
 
 def _size(size: Sequence[int]) -> int | tuple[int, int]:
-    """Read a size as ``Resize`` and ``CenterCrop`` do: one number, or height and width."""
+    """Read one number, or height and width, as ``Resize`` and ``CenterCrop`` do."""
     return int(size[0]) if len(size) == 1 else (int(size[0]), int(size[1]))

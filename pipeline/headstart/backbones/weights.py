@@ -1,9 +1,8 @@
 """Weights: published, from a user's file, or random; read without running code, fitted strictly.
 
-torchvision and timm build a network with the arguments that belong to its weights, and translate
-the names of old files, while they load the weights themselves; both end in
-``Module.load_state_dict``. `fitting` takes that one call's place, so that strictness and messages
-are the same for every library and every source of weights.
+torchvision and timm choose a network's arguments by its weights and translate the names of old
+files while they load them, which ends in ``Module.load_state_dict``. `fitting` replaces that call,
+so strictness and messages are the same for every library and every source of weights.
 """
 
 from __future__ import annotations
@@ -34,12 +33,11 @@ _LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Weights:
-    """Which weights a network gets.
+    """The weights that a network gets.
 
     Attributes:
-        path: their file; None for random ones.
-        sha256: the file's hash; empty for random ones, whose hash is taken once they are made.
-        seed: of random weights.
+        path: None for random weights.
+        sha256: of the file; empty for random weights, which are hashed once they are made.
         published: whether the file is the one that the library publishes.
     """
 
@@ -50,7 +48,7 @@ class Weights:
 
     @property
     def suffix(self) -> str:
-        """What the backbone's name gets at its end."""
+        """What the weights add to the end of the backbone's name."""
         if self.path is None:
             return f"+random:{self.seed}" if self.seed else "+random"
         return "" if self.published else "+file"
@@ -59,16 +57,13 @@ class Weights:
 def resolve(
     entry: Entry, spec: str, entries: Sequence[Entry], fetch: Callable[[Entry], Path]
 ) -> Weights:
-    """Find the weights that a user means.
+    """Find the weights that a user means by `headstart.core.records.Choice.weights`.
 
-    Args:
-        entry: the network.
-        spec: as in `headstart.core.records.Choice.weights`.
-        entries: of the provider; the user's file may be that of another one of this architecture.
-        fetch: returns the file of the published weights.
+    ``entries`` are the provider's, because the file may be that of another entry of the
+    architecture. ``fetch`` returns the file of the published weights.
 
     Raises:
-        BackboneError: they are missing, cannot be fetched, or are others than they seem.
+        BackboneError: the file cannot be read, or holds the weights of another entry.
     """
     if not spec:
         path = fetch(entry)
@@ -98,11 +93,7 @@ def resolve(
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a safetensors file or a state dict; no code in it is run.
-
-    Raises:
-        BackboneError: it is neither.
-    """
+    """Return the tensors of a safetensors file or a state dict, without running code in it."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -138,17 +129,11 @@ def _cause(error: Exception) -> str:
 def fitting(
     weights: Weights, heads: Callable[[torch.nn.Module], Iterable[str]]
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Give the weights' tensors; while this is open, ``load_state_dict`` fits them strictly.
+    """Yield the weights' tensors; inside the context, ``load_state_dict`` fits them strictly.
 
-    Random weights leave the network as its library initialises it, with a seed.
-
-    Args:
-        weights: what to load.
-        heads: from the network to the names of its classifiers, which may be absent or of other
-            classes, because they are cut off.
-
-    Raises:
-        BackboneError: the file cannot be read, or does not fit the network.
+    Random weights leave the network as its library initialises it, with a seed. ``heads`` returns
+    the names of a network's classifiers. These are cut off, so their weights may be missing or of
+    other classes.
     """
     import torch
 
@@ -185,7 +170,7 @@ def seeded(weights: Weights) -> Iterator[None]:
 
 
 def fingerprint(network: torch.nn.Module) -> str:
-    """Return the SHA-256 of a network's tensors with their names."""
+    """Return the SHA-256 of a network's tensors and their names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -196,7 +181,7 @@ def fingerprint(network: torch.nn.Module) -> str:
 def _fit(
     module: torch.nn.Module, state: Mapping[str, Any], heads: Iterable[str], path: Path
 ) -> dict[str, torch.Tensor]:
-    """Return a state that fits the module exactly, or say how it differs."""
+    """Return a state that fits the module exactly; a `BackboneError` names the differences."""
     own = module.state_dict()
     within = tuple(f"{head}." for head in heads)
     fit = OrderedDict((key, value) for key, value in state.items() if not key.startswith(within))
@@ -208,7 +193,7 @@ def _fit(
             fits = tensor is not None and tensor.shape == value.shape
             fit[key] = tensor if fits else value
         elif key.endswith(".num_batches_tracked"):
-            fit.setdefault(key, value)  # of training alone, and unknown to old files
+            fit.setdefault(key, value)  # used in training only, and missing from old files
     other = [key for key in own if key in fit and fit[key].shape != own[key].shape]
     shapes = [f"{key} {tuple(fit[key].shape)} for {tuple(own[key].shape)}" for key in other]
     problems = {

@@ -1,1 +1,1 @@
-"""Facts, errors, files, rows, parallel work and sandboxes: what every other room builds on."""
+"""Records, errors, files, rows, parallel work and sandboxes, for all other packages."""

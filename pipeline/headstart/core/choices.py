@@ -1,23 +1,20 @@
-"""The values that options take, and their defaults.
-
-Plain text and numbers: ``headstart COMMAND --help`` reads them without loading any library.
-"""
+"""The values of options and their defaults, kept apart so that ``--help`` loads no library."""
 
 from __future__ import annotations
 
-BACKBONE = "efficientnet-lite0"  # whose weights come with the package
+BACKBONE = "efficientnet-lite0"  # its weights come with the package
 DEVICES = ("cpu", "cuda", "tensorrt")
 POOLS = ("avg", "max", "gem", "cls", "flatten")
 PRESETS = ("imagenet", "caffe", "inception", "unit", "raw", "darknet", "openface", "tfhub")
 PRECISIONS = ("fp32", "fp16", "int8", "auto")  # of features; auto is the fastest within a budget
-MODEL_PRECISIONS = ("fp16", "int8")  # that a finished model can be converted to
+MODEL_PRECISIONS = ("fp16", "int8")  # of a converted model
 MAX_DRIFT = 0.02  # mean of 1 - cosine to the features of fp32
 MAX_ACCURACY_LOSS = 0.5  # percentage points
 ENGINES = ("threads", "ray")
 
 VALIDATION = ("cross-validation", "predefined")
 SMALL_CLASSES = ("reduce", "error", "drop")
-IN_MEMORY = 2**30  # bytes of features and thumbnails; more than that stays on disk
+IN_MEMORY = 2**30  # bytes of features and thumbnails; larger stores stay on disk
 HEAD_FORMATS = ("skops", "joblib")  # of a head saved for scikit-learn
 MAPS = ("tsne", "umap", "pca")
 TABLE_FORMATS = ("parquet", "npy", "csv")

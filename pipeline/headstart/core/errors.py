@@ -1,7 +1,7 @@
-"""The errors that Headstart raises on purpose.
+"""The errors that Headstart raises on purpose. Any other exception is a bug.
 
-Every message is one line that says what happened and what to do next; the command line prints it
-and exits with 1. Any other exception is a bug.
+Each message is one line that says what happened and what to do. The command line prints it and
+exits with status 1.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class InputError(HeadstartError, ValueError):
 
 
 class UsageError(HeadstartError, ValueError):
-    """Arguments contradict each other, or one lacks another: on the command line, wrong usage."""
+    """Arguments contradict or require each other; a usage error on the command line."""
 
 
 class ImageError(HeadstartError):
-    """One image cannot be used; the run goes on and the image becomes a row in ``failures``."""
+    """An image cannot be used; the run continues and lists the image in ``failures``."""
 
 
 class BackboneError(HeadstartError):
@@ -34,7 +34,7 @@ class BackboneError(HeadstartError):
 
 
 class RunnerError(HeadstartError):
-    """The ONNX runtime cannot do what was asked, for instance run on an absent device."""
+    """ONNX Runtime cannot do what was asked, for instance run on a missing device."""
 
 
 class StoreError(HeadstartError):
@@ -50,7 +50,7 @@ class OutputError(HeadstartError):
 
 
 def missing_extra(package: str, extra: str) -> HeadstartError:
-    """Return the error for a package, of an extra of Headstart, that is not installed."""
+    """Return the error for a missing package that an extra of Headstart installs."""
     return HeadstartError(
         f"{package} is not installed; install it with: pip install 'headstart[{extra}]'"
     )
@@ -70,10 +70,10 @@ _JOINERS = "\u200c\u200d"
 
 
 def one_line(text: object) -> str:
-    r"""Return ``text`` as one printable line, for messages that quote names and foreign errors.
+    r"""Return ``text`` as one printable line, to quote names and other libraries' errors.
 
-    Line breaks, control characters and bytes that are not UTF-8 are escaped; the joiners that
-    Persian, Indic scripts and emoji are spelled with are not.
+    Line breaks, control characters and bytes that are not UTF-8 are escaped. The zero-width joiners
+    of Persian, Indic scripts and emoji are kept.
 
     >>> one_line("a\nb")
     'a\\nb'

@@ -1,4 +1,4 @@
-"""Writing files so that no name ever leads to half a file; hashes of files."""
+"""Writes files atomically, and hashes them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ PARTIAL = ".partial"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it becomes ``path``, whole and durable.
+    """Give a temporary path to write, which replaces ``path`` on success and is removed on error.
 
-    The temporary file is flushed to disk before the rename and the folder after it, so neither a
-    crash nor a power cut leaves a damaged file under the final name. On any error the temporary
-    file is removed and the file at ``path`` stays.
+    The file is flushed to disk before the rename, and the folder after it. So neither a crash nor a
+    power cut leaves a damaged file at ``path``.
 
     Raises:
-        OutputError: the file cannot be written; the message names it and the cause.
+        OutputError: the file cannot be written.
     """
     partial = path.parent / f".{path.name}.{os.getpid()}{PARTIAL}"
     try:
@@ -40,21 +39,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole; lone surrogates are escaped.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write a UTF-8 text file with `replacing`; lone surrogates are escaped."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and check that it is writable, before hours of work depend on it.
-
-    Raises:
-        OutputError: it cannot be made or written to.
-    """
+    """Make a folder; an `OutputError`, before any long work, if it is not writable."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=path):
@@ -70,7 +61,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Flush a file's, or a folder's, content to the disk."""
+    """Flush a file or folder to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -79,7 +70,7 @@ def sync(path: Path) -> None:
 
 
 def write_all(handle: int, data: bytes | memoryview, offset: int) -> None:
-    """Write all of ``data`` at ``offset`` of an open file, however few bytes a call takes."""
+    """Write all of ``data`` at ``offset`` of an open file, in several calls if necessary."""
     view = memoryview(data)
     while view:
         written = os.pwrite(handle, view, offset)
@@ -87,7 +78,7 @@ def write_all(handle: int, data: bytes | memoryview, offset: int) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
-    """Return the one-line error for a path that could not be written."""
+    """Return the error for a path that cannot be written."""
     cause = os.strerror(error.errno) if error.errno else one_line(error)
     return OutputError(
         f"cannot write {one_line(path)}: {cause}; fix the problem or choose another location"

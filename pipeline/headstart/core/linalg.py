@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def normalise(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows, ``(n, d)``, with Euclidean norm 1; a row of zeros stays."""
+    """Scale rows, ``(n, d)``, to Euclidean norm 1; rows of zeros stay."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: NDArray[np.float32] = (rows / np.where(norms > 0, norms, 1)).astype(np.float32)
     return unit
@@ -18,7 +18,7 @@ def normalise(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 def row_cosine(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
     """Return the cosine of each row with the same row of another matrix, ``(n,)``.
 
-    It is 0 where a row is all zeros, and -1 where one has a value that is not finite.
+    It is 0 for a row of zeros, and -1 for a row with a value that is not finite.
     """
     left, right = rows.astype(np.float64), others.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):

@@ -1,4 +1,4 @@
-"""What reads images that are not files of their own."""
+"""The interface of readers of images."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from typing import Protocol
 
 
 class ImageReader(Protocol):
-    """Reads images that are not files of their own, such as members of an archive."""
+    """Reads images that are not separate files, such as members of an archive."""
 
     def state(self, path: str) -> tuple[int, int] | None:
-        """Return what changes whenever the image does, without reading it; None if unknown."""
+        """Return a value that changes whenever the image does, without reading it, or None."""
 
     def read(self, path: str) -> tuple[bytes, tuple[int, int]]:
-        """Return the bytes of an image file, and its state.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
+        """Return the bytes of an image file, and its state; an `ImageError` if that fails."""
 
     def subset(self, paths: Iterable[str]) -> ImageReader:
-        """Return a reader of these images alone."""
+        """Return a reader of only these images."""

@@ -1,7 +1,7 @@
-"""The facts that stages hand to each other: frozen dataclasses, no behaviour beyond identity.
+"""Records that the stages pass to each other: frozen dataclasses without behaviour.
 
-Identity is one canonical JSON document hashed with SHA-256 (`Extraction.digest`): equal documents
-mean interchangeable features, and anything that changes a feature vector must be in it.
+Two sets of features are interchangeable if their `Extraction.digest` is equal: the SHA-256 of a
+canonical JSON document of everything that changes a feature vector.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from headstart.core.reading import ImageReader
 from headstart.core.rows import Features, Pixels
 
 SPLITS = ("train", "validation", "test", "")
-RANDOM = "+random"  # in the name of a backbone without training
+RANDOM = "+random"  # in the name of an untrained backbone
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
@@ -30,19 +30,16 @@ class ImageRef:
     """One image that a source lists."""
 
     path: str  # its name in stores and reports: relative to the source's root, with ``/``
-    label: str | None  # the class name; None when unknown
+    label: str | None  # None if unknown
     split: str  # train, validation, test or empty
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a source.
+    """The images of a source in natural order, with counts of ignored files by reason.
 
-    Attributes:
-        root: the folder that image paths are relative to.
-        classes: in natural order, as ``images`` are; a label's code is its index here.
-        ignored: how many files are not images, by reason.
-        reader: reads the images where they are not files of their own.
+    The code of a label is its index in ``classes``. ``reader`` reads images that are not separate
+    files below ``root``.
     """
 
     root: Path
@@ -58,11 +55,10 @@ class Preprocess:
     """How an image file becomes a ``(height, width, 3) uint8`` array.
 
     Attributes:
-        resize: the shorter side after resizing, in pixels, as torchvision's ``Resize`` takes it; a
-            pair ``(height, width)`` instead gives every image that size, whatever its proportions.
-        crop: the side of the central square that is kept, in pixels, or ``(height, width)``.
-        interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``; always antialiased.
-        policy: version of the rules of `datasets.images`; other pixels are another version.
+        resize: shorter side after resizing, in pixels, or ``(height, width)`` of any proportions.
+        crop: side of the central square, in pixels, or ``(height, width)``.
+        interpolation: one of `INTERPOLATIONS`, always antialiased.
+        policy: version of the decoding rules in `datasets.images`.
     """
 
     resize: int | tuple[int, int]
@@ -71,7 +67,7 @@ class Preprocess:
     policy: int = 3
 
     def __post_init__(self) -> None:
-        """Refuse impossible sizes and unknown interpolations with a ``ValueError``."""
+        """Raise a ``ValueError`` for impossible sizes and unknown interpolations."""
         for crop, resize in zip(self.size, _pair(self.resize), strict=True):
             if not 1 <= crop <= resize:
                 raise ValueError(f"crop {self.crop} must lie between 1 and resize {self.resize}")
@@ -85,7 +81,7 @@ class Preprocess:
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Preprocess:
-        """Rebuild from JSON; a missing or unknown key is a ``TypeError``."""
+        """Restore from JSON; a missing or unknown key is a ``TypeError``."""
         values = dict(document)
         for key in ("resize", "crop"):
             if isinstance(values.get(key), list):
@@ -95,15 +91,15 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Choice:
-    """The backbone that a user asks for, in the user's words.
+    """The backbone that a user asks for.
 
     Attributes:
-        name: a name from ``headstart backbones``, or an exported ONNX file.
-        weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
-        layer: a layer as the library spells it; empty means the input of its own classifier.
-        pool: ``avg``, ``max``, ``gem``, ``cls`` or ``flatten``; empty means the layer's default.
-        preprocess: for an ONNX file from elsewhere, see `backbones.onnx_import.recipe.read`.
-        layers: several layers in one pass, in place of ``layer``; ``pool`` is for each of them.
+        name: a name from ``headstart backbones``, or an ONNX file.
+        weights: a weights file, ``random`` or ``random:SEED``; empty for the published weights.
+        layer: a layer's name in its library; empty for the input of the network's classifier.
+        pool: one of `choices.POOLS`; empty for the layer's default.
+        preprocess: for an imported ONNX file, see `backbones.onnx_import.recipe.read`.
+        layers: several layers to extract in one pass instead of ``layer``, all with ``pool``.
     """
 
     name: str
@@ -116,7 +112,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Part:
-    """One of several layers whose features are computed together; see `Backbone`."""
+    """One of several layers that a `Backbone` extracts together."""
 
     layer: str
     pool: str
@@ -125,24 +121,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A pretrained network, cut at one layer, as the exported ONNX file describes itself.
+    """A pretrained network, cut at one or more layers, as described in its exported ONNX file.
 
     Attributes:
-        name: for instance ``efficientnet-lite0`` or ``timm:resnet50.a1_in1k``; a final ``+file``
-            means the user's own weights, ``+random`` no training at all.
-        source: where architecture and weights come from.
-        weights_sha256: hash of the weights file.
+        name: such as ``timm:resnet50.a1_in1k``; a final ``+file`` marks the user's own weights,
+            ``+random`` an untrained network.
         licence: SPDX identifier of the weights' licence.
-        layer: the layer whose output is pooled.
-        precision: the arithmetic of the exported graph: ``fp32``, ``fp16``, or ``int8+`` and the
-            digest of the images that it was calibrated on and of the recipe.
+        precision: ``fp32``, ``fp16``, or ``int8+`` and a digest of calibration images and recipe.
         dim: features per image.
-        mean: per-channel mean, red first, on the 0…1 scale; applied inside the graph.
-        std: per-channel standard deviation, likewise.
-        order: the channels' order in the network, ``RGB`` or ``BGR``; converted inside the graph.
-        parts: the layers of a network with several as outputs, in the order of computation; a row
-            of features is theirs side by side, ``layer`` and ``pool`` name them all and ``dim`` is
-            their sum. Empty for a network with one output.
+        mean: per channel, red first, on the 0…1 scale; applied inside the graph, like ``std``.
+        order: channel order of the network, ``RGB`` or ``BGR``; converted inside the graph.
+        parts: two or more layers in the order of computation, empty for a single layer. Their
+            features are concatenated, so ``layer`` and ``pool`` name all, and ``dim`` is the sum.
     """
 
     name: str
@@ -160,7 +150,7 @@ class Backbone:
     parts: tuple[Part, ...] = ()
 
     def with_layers(self, parts: Sequence[Part]) -> Backbone:
-        """Return the same network with these layers as outputs, one or several."""
+        """Return the same network with one or more other layers as outputs."""
         if len(parts) == 1:
             return dataclasses.replace(self, **dataclasses.asdict(parts[0]), parts=())
         pools = dict.fromkeys(part.pool for part in parts)
@@ -173,16 +163,16 @@ class Backbone:
         )
 
     def split_layers(self) -> list[Backbone]:
-        """Return what each of several layers would be alone; a network with one is itself."""
+        """Return one backbone per layer; a network with a single layer is returned itself."""
         return [self.with_layers([part]) for part in self.parts] or [self]
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Features of each of several layers; empty for a network with one."""
+        """Features of each part; empty for a network with a single layer."""
         return tuple(part.dim for part in self.parts)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON document: no ``parts`` without any, no order of channels but BGR."""
+        """Return a JSON document, without ``parts`` if there are none and without the order RGB."""
         document = dataclasses.asdict(self)
         if self.order == "RGB":
             del document["order"]
@@ -192,12 +182,12 @@ class Backbone:
 
     @property
     def warning(self) -> str:
-        """What every reader of its results must know; empty if nothing."""
+        """A warning to show with all results of this backbone; empty if there is none."""
         return warning_about(self.name)
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Backbone:
-        """Rebuild from `to_json`'s document; a bad one is a ``TypeError`` or ``ValueError``."""
+        """Restore from `to_json`; a bad document is a ``TypeError`` or ``ValueError``."""
         values = dict(document)
         values["preprocess"] = Preprocess.from_json(values["preprocess"])
         values["mean"] = tuple(values["mean"])
@@ -216,19 +206,19 @@ class Extraction:
     backbone: Backbone
 
     def to_json(self) -> dict[str, Any]:
-        """Return the identity as a JSON document."""
+        """Return the document that `digest` hashes."""
         return {"backbone": self.backbone.to_json()}
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical identity; the same digest means interchangeable features."""
+        """SHA-256 of the canonical document; equal digests mean interchangeable features."""
         return digest_of(self.to_json())
 
     def difference(self, other: dict[str, Any]) -> str:
-        """Say in one line how this extraction differs from another one's JSON document."""
+        """Describe in one line how this extraction differs from another's JSON document."""
         mine, theirs = flat(self.to_json()), flat(other)
         keys = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
-        if len(keys) > 1:  # the layers' names say enough
+        if len(keys) > 1:  # the names of the layers are enough
             keys = [key for key in keys if key != "backbone.parts"]
         return "; ".join(
             f"{key}: {theirs.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
@@ -238,20 +228,18 @@ class Extraction:
 
 @dataclass(frozen=True, repr=False)
 class FeatureSet:
-    """The rows of a feature store. Features and miniatures of a large one may stay on disk.
+    """The rows of a feature store. Large features and miniatures may stay on disk.
 
     Attributes:
         features: ``(n, d) float32``.
         label: ``(n,) int32`` codes into ``classes``, -1 where unknown.
-        split: ``train``, ``validation``, ``test`` or empty, for each of n images.
+        split: one of `SPLITS` for each image.
         sha256: ``(n, 32) uint8``, hash of each image file's bytes.
         extraction: the document of `Extraction.to_json`; ``digest`` is its hash.
-        pixels: ``(n, 32, 32, 3) uint8`` miniatures of the crops, or None if the store has none.
-        failures: ``(path, reason)`` of the images that could not be embedded.
-        model: the backbone's ONNX file that computed the features; it may no longer exist.
-        weights: the user's own weights file; empty if there was none.
-        source: as the user named it; it may no longer exist.
-        run: facts about the last run that embedded something (JSON).
+        pixels: ``(n, 32, 32, 3) uint8`` miniatures of the crops, or None.
+        failures: ``(path, reason)`` of images that could not be embedded.
+        model: the ONNX file that computed the features; it may be gone, like ``source``.
+        run: facts (JSON) about the last run that embedded images.
     """
 
     features: Features
@@ -282,7 +270,7 @@ class FeatureSet:
 
     @property
     def paths(self) -> list[str]:
-        """The images' names, relative to their source."""
+        """The images' paths, relative to their source."""
         return self.path
 
     @property
@@ -297,7 +285,7 @@ class FeatureSet:
 
 
 def warning_about(backbone: str) -> str:
-    """Return what everybody must be told of a backbone of that name; empty if nothing.
+    """Return the warning to show with results of this backbone; empty if there is none.
 
     >>> warning_about("timm:resnet18.a1_in1k")
     ''
@@ -325,7 +313,7 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def flat(document: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
-    """Return the values of a JSON document by their dotted keys.
+    """Return the values of a JSON document by dotted keys.
 
     >>> flat({"a": {"b": 1, "c": [2]}})
     {'a.b': 1, 'a.c': [2]}

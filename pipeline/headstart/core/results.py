@@ -1,8 +1,7 @@
-"""What ``results.json`` holds, as records; field names are those of the file.
+"""Records of the content of ``results.json``, with the field names of the file.
 
-Scores are of the test split, which is scored once. An interval is a 95 % bootstrap interval,
-``(low, high)``. The JSON Schema of the insights is derived from their records, see
-`headstart.report.schema`.
+Scores are of the test split, which is scored once. Intervals are 95 % bootstrap intervals, ``(low,
+high)``. `headstart.report.schema` derives the JSON Schema of the insights from their records.
 """
 
 from __future__ import annotations
@@ -21,30 +20,28 @@ class HeadResult:
     """The scores of one head.
 
     Attributes:
-        name: the family, for instance ``linear-svm``; its ``title`` is ``linear SVM``.
-        cv_accuracy: mean accuracy over the folds at the chosen ``params``; with a predefined
-            validation split, the accuracy on it.
-        log_loss: mean negative log-probability of the true class, in nats.
+        name: the family, such as ``linear-svm``; its ``title`` is ``linear SVM``.
+        cv_accuracy: mean over the folds for the best ``params``, or on a predefined validation
+            split.
+        log_loss: mean, in nats.
         seconds: wall time of search and refit.
-        verdict: ``best``; ``worse`` where the interval of ``difference`` lies below 0, else
-            ``tie``; empty for a baseline.
+        verdict: ``best``; ``worse`` if the interval of ``difference`` lies below 0; else ``tie``;
+            empty for a baseline.
         confusion: counts, rows true, columns predicted: ``(k, k)`` lists, or with many classes
             ``{"shape": [k, k], "cells": [[true, predicted, count], ...]}`` without the zeros.
-        grid: the candidates tried, each ``{"params", "cv_accuracy", "cv_std"}``.
-        backbone: whose features it reads; empty for a baseline.
-        approximation: what replaced the exact method; empty if nothing.
-        roc_auc: mean area under the ROC curves of each class against the rest; None if the test
-            images are of one class.
+        grid: the candidates, each ``{"params", "cv_accuracy", "cv_std"}``.
+        approximation: replacement of the exact method, or empty.
+        roc_auc: macro average, one class against the rest; None for test images of one class.
         ece: expected calibration error.
-        per_class: ``precision``, ``recall``, ``f1`` and ``support`` as lists in the order of the
-            classes; None where a ratio divides by zero.
+        per_class: ``precision``, ``recall``, ``f1`` and ``support``, each a list by class; None for
+            a division by zero.
         reliability: ``images``, ``confidence`` and ``accuracy`` by bins of confidence.
-        predict_seconds: wall time of the probabilities of all test images, from features.
-        difference: test accuracy minus the best head's, with an interval from the same resampled
-            images for both; None for the best and for baselines.
-        mcnemar_p: exact two-sided p-value of the hypothesis that both are right equally often.
-        test_accuracy_without_leakage: accuracy on the test images that share no group with a
-            training image; None if all do, or none.
+        predict_seconds: wall time to predict all test images from features.
+        difference: test accuracy minus the best head's, with a paired bootstrap interval; None for
+            the best head and for baselines.
+        mcnemar_p: exact two-sided p-value of McNemar's test against the best head.
+        test_accuracy_without_leakage: on the test images that share no group with a training
+            image; None if all do, or none.
     """
 
     name: str
@@ -80,11 +77,9 @@ class HeadResult:
 class DuplicateSummary:
     """Images that occur more than once; duplicates.csv lists them all.
 
-    Attributes:
-        exact: images whose closest duplicate has the same bytes.
-        rule: when two images count as near-duplicates.
-        leaked_test_images: paths of test images with a duplicate among the training images.
-        label_conflicts: pairs of paths of duplicates with different labels.
+    ``exact`` counts images whose closest duplicate has the same bytes, and ``rule`` defines
+    near-duplicates. Leaked test images have a duplicate among the training images, and label
+    conflicts are pairs of duplicates with different labels; both are paths.
     """
 
     images: Count
@@ -100,9 +95,7 @@ class DuplicateSummary:
 class LabelErrorSummary:
     """Training images whose labels are probably wrong; label_issues.csv lists them.
 
-    Attributes:
-        images: training images whose labels were judged.
-        suspects: those whose label is in doubt.
+    Of ``images`` with checked labels, ``suspects`` have a doubtful one.
     """
 
     images: Count
@@ -144,7 +137,7 @@ class Doubling:
 class LearningCurve:
     """Accuracy of the best head by number of training images, on folds of the training images.
 
-    ``fit`` and ``doubling`` are None where there are too few sizes to fit a law.
+    ``fit`` and ``doubling`` are None if there are too few sizes to fit a power law.
     """
 
     head: str
@@ -165,19 +158,17 @@ class Insights:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The record of `headstart.evaluation.compare`: the content of ``results.json``.
+    """The result of `headstart.evaluation.compare`, which is the content of ``results.json``.
 
     Attributes:
         dataset: name, classes, images by split and class, failures, origin of the test split.
-        extraction: document and digest of the features that the best head reads.
-        protocol: folds, seed, what was tuned on what, how often the test split was used.
-        heads: the trained heads, by cross-validated accuracy; the first is the ``best``.
-        baselines: most-frequent class, and raw pixels when a store has them.
-        backbones: one entry a store, in the order of the stores: ``backbone``, ``digest``,
-            ``document`` (the extraction), ``dim`` and ``scores``, by which a backbone can be
-            chosen before any head is trained.
-        warnings: plain sentences that a reader must see.
-        provenance: software versions, machine, time, the inputs' digest.
+        extraction: document and digest of the best head's features.
+        protocol: folds, seed, tuning, and how often the test split was used.
+        heads: in order of cross-validated accuracy; the first is the ``best``.
+        baselines: the most frequent class, and raw pixels if a store has them.
+        backbones: for each store ``backbone``, ``digest``, ``document`` (the extraction), ``dim``
+            and ``scores``, by which you can choose a backbone before training.
+        provenance: software versions, machine, time, digest of the inputs.
     """
 
     dataset: dict[str, Any]

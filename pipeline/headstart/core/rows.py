@@ -1,7 +1,6 @@
-"""Rows of numbers that may not fit into memory, with the indexing of an array.
+"""Rows of numbers that may not fit into memory.
 
-An index gives an array, whether all rows are in memory or on disk, so code that goes through rows
-in blocks is the same for both.
+Indexing returns an array, so the same code handles rows on disk and in memory, block by block.
 """
 
 from __future__ import annotations
@@ -27,19 +26,15 @@ class StoredRows(ABC, Generic[S]):
 
     @abstractmethod
     def __getitem__(self, rows: Any) -> NDArray[S]:  # noqa: ANN401 - as an array's
-        """Return rows: a number gives one, a slice without a step or an array of numbers several.
-
-        Raises:
-            StoreError: they cannot be read.
-        """
+        """Return rows by number, array of numbers, or slice without a step."""
 
     def __array__(self, *_: object, **__: object) -> NDArray[S]:
-        """Refuse to read all rows at once."""
+        """Raise an error instead of reading all rows at once."""
         raise TypeError(f"{self.shape[0]:,} rows do not become one array; index some of them")
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows in memory."""
+        """Bytes of memory that all rows would take."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
 
@@ -48,8 +43,6 @@ Pixels: TypeAlias = NDArray[np.uint8] | StoredRows[np.uint8]
 
 
 class _Taken(StoredRows[S]):
-    """Some rows of others, by their numbers."""
-
     def __init__(self, source: StoredRows[S], rows: NDArray[np.intp]) -> None:
         self._source, self._rows = source, rows
         self.shape, self.dtype = (len(rows), *source.shape[1:]), source.dtype
@@ -59,14 +52,7 @@ class _Taken(StoredRows[S]):
 
 
 class Mapped(StoredRows[S]):
-    """Rows that a function computes from others when they are indexed.
-
-    Args:
-        source: the other rows.
-        function: makes ``(b, width)`` of ``b`` of them.
-        width: columns of the result.
-        dtype: of the result.
-    """
+    """Rows of ``width`` columns that a function computes from ``source`` when they are indexed."""
 
     def __init__(
         self,
@@ -91,12 +77,12 @@ def take(matrix: StoredRows[S], rows: NDArray[np.intp]) -> StoredRows[S]: ...
 
 
 def take(matrix: NDArray[S] | StoredRows[S], rows: NDArray[np.intp]) -> NDArray[S] | StoredRows[S]:
-    """Return some rows by number, in memory if all of them are."""
+    """Return rows by number; they stay on disk if ``matrix`` is on disk."""
     return _Taken(matrix, rows) if isinstance(matrix, StoredRows) else matrix[rows]
 
 
 def blocks(matrix: NDArray[S] | StoredRows[S], size: int) -> Iterator[tuple[slice, NDArray[S]]]:
-    """Yield slices of ``size`` rows, each with its rows."""
+    """Yield blocks of ``size`` rows, each as its slice and its rows."""
     for start in range(0, len(matrix), size):
         rows = slice(start, min(start + size, len(matrix)))
         yield rows, matrix[rows]

@@ -1,11 +1,9 @@
-"""Child processes for files that cannot be trusted, with limits of time and memory.
+"""Child processes, with limits of time and memory, for files that cannot be trusted.
 
-HDF5, protobuf and image decoders are parsers in C, and an ONNX graph computes what it likes: a
-damaged or hostile file can loop, crash or take all memory. The kernel limits the child's processor
-time, so a slow disk or a busy machine refuses nothing, and its memory.
-
-`call` starts a process for one file; a `Worker` answers one request after another. Neither child
-looks for modules in the current folder unless its parent does.
+A damaged or hostile file can make a C parser (HDF5, protobuf, images) or an ONNX graph loop, crash
+or take all memory. The kernel limits the child's memory and processor time, so a slow disk or a
+busy machine does not matter. `call` starts a process for one file; a `Worker` answers many
+requests. Neither imports modules from the current folder unless its parent does.
 """
 
 from __future__ import annotations
@@ -28,29 +26,26 @@ from typing import Any, BinaryIO
 
 from headstart.core.errors import HeadstartError, StoreError, one_line
 
-SECONDS = 30  # of processor time, besides a second for each 10 MB
-BYTES = 4 << 30  # of memory, besides the file's size four times
+SECONDS = 30  # of processor time, plus a second per 10 MB
+BYTES = 4 << 30  # of memory, plus four times the file's size
 _SPEED = 10_000_000
 
 _CHILD = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from headstart.core import sandbox; sandbox.{}()"
 )
-_REQUEST = struct.Struct("<QI")  # bytes of the data, bytes of the options
-_ANSWER = struct.Struct("<?I")  # whether it is a result, not a message; its bytes
+_REQUEST = struct.Struct("<QI")  # sizes of the data and of the options, in bytes
+_ANSWER = struct.Struct("<?I")  # whether it is a result or a message, and its size in bytes
 _READY = b"\1"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file should be, and the limits for reading it.
+    """A kind of file: its name in messages, its class of errors, and the limits for reading it.
 
     Attributes:
-        name: what it is called in messages.
-        error: the class of errors.
-        seconds: of processor time, besides a second for each 10 MB; None takes `SECONDS`.
-        memory: bytes, besides ``copies`` times the file's size; None takes `BYTES`.
-        copies: how often the file's content may be in memory.
+        seconds: of processor time, plus a second per 10 MB; None for `SECONDS`.
+        memory: bytes, plus ``copies`` times the file's size; None for `BYTES`.
     """
 
     name: str
@@ -70,18 +65,12 @@ def call(
     kind: Kind = STORE,
     options: Any = None,  # noqa: ANN401 - JSON
 ) -> Any:  # noqa: ANN401 - what it returns, as JSON
-    """Call ``module:function`` with paths, in a process of its own.
+    """Call ``module:function`` with the paths and any JSON options, in a separate process.
 
-    Args:
-        function: returns what JSON can hold; raises `HeadstartError` with a line for the user.
-        path: the file to read; its size decides the limits.
-        rest: further paths for the function.
-        kind: what the file should be.
-        options: JSON that the function gets after the paths; nothing if None.
+    The function returns JSON or raises a `HeadstartError`. The size of ``path`` decides the limits.
 
     Raises:
-        HeadstartError: of the kind's own class: the function raised it, or the process died or
-            reached a limit.
+        HeadstartError: ``kind.error``, if the function failed, the process died or reached a limit.
     """
     size = path.stat().st_size
     seconds = SECONDS if kind.seconds is None else kind.seconds
@@ -107,7 +96,7 @@ def call(
 
 
 def main() -> None:
-    """Be the child of `call`: apply the limits, call the function, print one JSON document."""
+    """Run the child process of `call`: set the limits, call the function, print its result."""
     function, seconds, memory, *paths = sys.argv[2:]
     _limit(resource.RLIMIT_CPU, int(seconds))
     _limit(resource.RLIMIT_AS, int(memory))
@@ -124,7 +113,7 @@ def main() -> None:
 
 
 class Ended(Exception):
-    """A worker has ended instead of answering; its message is one of the reasons below."""
+    """A worker ended without an answer, for one of these reasons."""
 
     TIME = "the limit of processor time was reached"
     CRASH = "the process crashed"
@@ -133,18 +122,11 @@ class Ended(Exception):
 
 
 class Worker:
-    """A process that answers one request after another; it ends with this object.
+    """A child process that answers one request after another, and ends with this object.
 
-    What it prints to stderr is dropped, and interrupts of the terminal do not reach it.
-
-    Args:
-        function: ``module:function`` of (bytes, options as JSON) that returns bytes, or raises
-            `HeadstartError` with a message.
-        seconds: limit of processor time for each request.
-        memory: limit of address space, in bytes.
-
-    Raises:
-        OSError: no process can be started.
+    ``function`` is a ``module:function`` that takes bytes and JSON options, and returns bytes or
+    raises a `HeadstartError`. ``seconds`` limits the processor time of each request, ``memory`` the
+    address space in bytes. Stderr is dropped, and terminal interrupts do not reach the process.
     """
 
     def __init__(self, function: str, seconds: int, memory: int) -> None:
@@ -161,15 +143,12 @@ class Worker:
         self._ready = False
 
     def ask(self, data: bytes, options: Any, wait: float) -> tuple[bool, bytes]:  # noqa: ANN401
-        """Return whether the function has a result, and the result or its message.
+        """Call the function; return True and its result, or False and its message.
 
-        Args:
-            data: for the function.
-            options: JSON for the function.
-            wait: seconds of the clock, should the process be stopped or starved.
+        ``wait`` is a limit of wall time in seconds, in case the process is stopped or starved.
 
         Raises:
-            Ended: the process is gone; ask another one.
+            Ended: the process is gone; start another worker.
         """
         deadline = time.monotonic() + wait
         if not self._ready:
@@ -209,7 +188,7 @@ class Worker:
 
 
 def serve() -> None:
-    """Be the child of a `Worker`: answer until stdin closes."""
+    """Run the child process of a `Worker`: answer until stdin closes."""
     name, seconds, memory = sys.argv[2:]
     function = _function(name)
     _limit(resource.RLIMIT_CORE, 0)
@@ -236,12 +215,12 @@ def _answer(
 
 
 def _command(entry: str, *arguments: str) -> list[str]:
-    # -P: the current folder may have modules of the user's with any name.
+    # -P: the current folder may hold user modules of any name.
     return [sys.executable, "-P", "-c", _CHILD.format(entry), json.dumps(sys.path), *arguments]
 
 
 def _environment() -> dict[str, str]:
-    # One thread: others would each reserve memory that counts as used.
+    # One thread, because each thread reserves memory that counts towards the limit.
     return os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -261,7 +240,7 @@ def _ending(process: subprocess.CompletedProcess[bytes]) -> str:
 def _limit(resource_: int, value: int) -> None:
     hard = resource.getrlimit(resource_)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    # The soft limit alone: reaching a hard limit of processor time would be an anonymous SIGKILL.
+    # Only the soft limit: it sends SIGXCPU, the hard limit a SIGKILL that could mean anything.
     resource.setrlimit(resource_, (value, hard))
 
 
@@ -273,4 +252,4 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             try:
                 pipe.close()
             except BrokenPipeError:
-                continue  # it has bytes that nobody will read
+                continue  # unsent bytes are dropped

@@ -1,10 +1,9 @@
-"""Importing torchvision and timm, also where torchvision's compiled ops cannot be loaded.
+"""Imports torchvision and timm, even if torchvision's compiled ops cannot be loaded.
 
-A torchvision whose compiled ops were built for another torch cannot load them, says nothing, and
-then fails with "operator torchvision::nms does not exist", because it registers a fake (shape-only)
-kernel for an op that is not there (pytorch/vision issues 8289 and 9085). Models, transforms and
-data sets need none of these ops, so those registrations are left out and the import succeeds. With
-ops that load, nothing is left out. timm imports torchvision, so it is imported here too.
+If its ops were built for another torch, torchvision fails with "operator torchvision::nms does not
+exist", because it registers a fake (shape-only) kernel for a missing op (pytorch/vision issues 8289
+and 9085). Models, transforms and data sets do not need these ops, so such registrations are
+skipped. timm imports torchvision, so it is imported here too.
 """
 
 from __future__ import annotations
@@ -23,10 +22,7 @@ _LOCK = threading.Lock()
 
 
 def import_torchvision(part: str = "") -> ModuleType:
-    """Import torchvision, or return it when it is imported already.
-
-    Args:
-        part: a module of it to return instead, for instance ``transforms.v2``.
+    """Import torchvision and return it, or a part of it such as ``transforms.v2``.
 
     Raises:
         HeadstartError: torch or torchvision is not installed, or they do not fit each other.
@@ -40,24 +36,17 @@ def import_torchvision(part: str = "") -> ModuleType:
 
 
 def import_timm(part: str = "") -> ModuleType:
-    """Import timm, after torchvision, which it needs.
-
-    Args:
-        part: a module of it to return instead, for instance ``optim``.
-
-    Raises:
-        HeadstartError: timm, torch or torchvision is not installed, or they do not fit.
-    """
+    """Import timm (like `import_torchvision`) and return it, or a part of it such as ``optim``."""
     import_torchvision()
     return _import(f"timm.{part}" if part else "timm")
 
 
 @contextmanager
 def _without_missing_ops(torch: ModuleType) -> Iterator[None]:
-    """Make ``register_fake`` pass over torchvision's ops that the dispatcher does not know."""
+    """Make ``register_fake`` skip torchvision's ops that the dispatcher does not know."""
     original = torch.library.register_fake
 
-    # A stand-in for every release of torch: what else it takes differs from one to the next.
+    # The other parameters differ between releases of torch.
     def register_fake(op: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         missing = (
             isinstance(op, str)
@@ -78,7 +67,7 @@ def _leave_out(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _forget_half_import() -> None:
-    """Drop the submodules that a failed import left behind: their parent is gone."""
+    """Remove the submodules that a failed import left without their parent."""
     for name in [name for name in sys.modules if name.startswith("torchvision.")]:
         del sys.modules[name]
 
@@ -92,7 +81,7 @@ def _import(name: str) -> ModuleType:
         raise HeadstartError(
             f"{name} is not installed; install it with: pip install {name}"
         ) from error
-    except Exception as error:  # packages that do not fit each other fail in any way
+    except Exception as error:  # packages that do not fit each other raise anything
         raise _unfit(name, error) from error
 
 

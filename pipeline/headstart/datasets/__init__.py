@@ -1,7 +1,7 @@
-"""Image sources: whatever has labelled images becomes a `Listing`, and `read` returns their bytes.
+"""Image sources: list anything that holds labelled images, and read the bytes of its images.
 
-`open_source` and `stream` (for predicting, image by image) take any source. A kind of source is
-one class, see `registry`; those below are built in, and `register` adds others.
+`open_source` and `stream` (one image at a time, for prediction) accept any source. Each kind of
+source is one class, see `registry`. The kinds below are built in; `register` adds your own.
 """
 
 from __future__ import annotations
@@ -75,30 +75,25 @@ for _source in (  # the last one is asked first
 def open_source(
     data: str | os.PathLike[str], *, cache: Path | None = None, download: bool = True
 ) -> Listing:
-    """List the images of a source; no image is opened.
+    """List the images of a source without opening them.
 
-    Args:
-        data: a folder; a manifest (``.csv`` or ``.tsv``); archives, tables or arrays of images,
-            one, a folder of them or a pattern; a URL of a folder or of one of those; or
-            ``torchvision:NAME``, with ``@ROOT`` behind it when the set is not in the cache.
-        cache: folder of torchvision's data sets; by default in the user's cache folder.
-        download: whether a torchvision data set that is missing may be downloaded.
+    ``data`` is a folder; a manifest (``.csv`` or ``.tsv``); archives, tables or arrays of images
+    (a file, a folder of files or a pattern); the URL of a folder or of any of these; or
+    ``torchvision:NAME``. Missing torchvision data sets are downloaded to ``cache``, by default in
+    the user's cache folder; ``torchvision:NAME@ROOT`` names another folder.
 
     Raises:
         InputError: there is no such source, it cannot be read, or it has no images.
-        OutputError: a torchvision data set cannot be written to its folder.
-        HeadstartError: a library that the source needs cannot be imported.
     """
     text = os.fspath(data)
     return find(text).list(text, Options(cache, download))
 
 
 def read(listing: Listing, ref: ImageRef) -> tuple[bytes, State]:
-    """Return the bytes of an image file, and its state: what changes whenever the file does.
+    """Return the bytes of an image file, and its state, which changes whenever the file does.
 
     Raises:
-        ImageError: it is missing, unreadable, too large, not a regular file, or written to while
-            it is read.
+        ImageError: the image is missing, too large, or cannot be read.
     """
     if listing.reader is not None:
         return listing.reader.read(ref.path)
@@ -118,7 +113,7 @@ def state(listing: Listing, ref: ImageRef) -> State | None:
 
 
 def subset(listing: Listing, numbers: Iterable[int]) -> Listing:
-    """Return some images of a listing, by number, as a listing of the same classes."""
+    """Return the images with these numbers as a listing of the same classes."""
     images = tuple(listing.images[number] for number in numbers)
     reader = listing.reader and listing.reader.subset(image.path for image in images)
     return replace(listing, images=images, reader=reader)

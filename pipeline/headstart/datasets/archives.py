@@ -1,9 +1,8 @@
 """Members of tar and zip archives, read in place and never unpacked.
 
-An archive is refused as a whole if unpacking it could do harm: names that lead out of the folder,
-links and devices, entries that share bytes, and files that would unpack to far more than an image.
-An archive that is cut off, has data behind its end, or names a file twice is refused too: images
-would be missing without notice.
+An archive is refused if unpacking it could do harm: it has names outside its folder, links or
+devices, overlapping entries, or files that unpack to far more than an image. It is also refused if
+images would be lost silently: it is truncated, has data after its end, or repeats a name.
 """
 
 from __future__ import annotations
@@ -24,20 +23,17 @@ ZIP = ".zip"
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 """Tar archives that are compressed as a whole: single members cannot be read from them."""
 
-MAX_RATIO = 200  # of sizes unpacked and packed; images are compressed already
+MAX_RATIO = 200  # unpacked to packed size; images are compressed already
 MAX_KEPT = 1 << 20  # bytes
-_BOMB = 16 << 20  # bytes; files that unpack to less do no harm
+_BOMB = 16 << 20  # bytes; smaller files are harmless at any ratio
 _BLOCK = 512
 
 
 class Member(NamedTuple):
-    """A file in an archive.
+    """A file in an archive; ``size`` is in bytes, unpacked.
 
-    Attributes:
-        name: its path in the archive.
-        start: where its bytes begin in a tar; its place in the list of entries of a zip.
-        size: its bytes, unpacked.
-        content: its bytes, if they were read at once.
+    ``start`` is the offset of its bytes in a tar, or its number among the entries of a zip.
+    ``content`` is set if the file was read with the listing.
     """
 
     name: str
@@ -47,15 +43,13 @@ class Member(NamedTuple):
 
 
 def members(place: str, keep: Callable[[str], bool]) -> list[Member]:
-    """List the files of an archive in their order.
+    """List the files of a tar or zip, at a path or URL, in their order.
 
-    Args:
-        place: path or URL of a tar or zip.
-        keep: which files of a tar are read at once, by name, up to `MAX_KEPT` bytes: reading each
-            of them later would take a request of its own.
+    Files of a tar whose name ``keep`` accepts are read with the listing, up to `MAX_KEPT` bytes
+    each, which saves a request for each of them later.
 
     Raises:
-        InputError: it cannot be read, is damaged, or could do harm.
+        InputError: the archive cannot be read, is damaged, or could do harm.
     """
     shown = one_line(place)
     try:
@@ -115,7 +109,7 @@ def _tar_members(file: BinaryIO, shown: str, keep: Callable[[str], bool]) -> Ite
 
 
 def _check_end(file: BinaryIO, offset: int, shown: str) -> None:
-    """Check that the members end with the archive: tarfile stops at damage without an error."""
+    """Check that the archive ends after its members; tarfile stops at damage without an error."""
     file.seek(offset)
     mark = file.read(_BLOCK)
     if mark and mark.count(0) != len(mark):
@@ -165,7 +159,7 @@ def _check_overlap(entries: list[zipfile.ZipInfo], shown: str) -> None:
 
 @dataclass(frozen=True)
 class ArchiveReader(ContainerReader):
-    """Reads members of archives; an entry's position is `Member.start`."""
+    """Reads members of archives; the position of an `Entry` is `Member.start`."""
 
     @staticmethod
     def open(file: ContainerFile) -> Handle:
@@ -174,8 +168,6 @@ class ArchiveReader(ContainerReader):
 
 
 class _Tar:
-    """An open tar, read by offset."""
-
     def __init__(self, place: str) -> None:
         self._file = storage.RangeReader(place)
 
@@ -190,7 +182,7 @@ class _Tar:
 
 
 class _Zip:
-    """An open zip; zipfile lets one thread at a time read the file."""
+    """An open zip, which several threads can share: zipfile has a lock."""
 
     def __init__(self, place: str) -> None:
         self._file = storage.open_file(place)

@@ -1,9 +1,8 @@
-"""Folders and single images behind a URL that fsspec opens: ``s3://``, ``gs://``, ``https://``.
+"""Folders and images behind URLs that fsspec opens: ``s3://``, ``gs://``, ``https://`` and others.
 
-A folder is listed by the rules of `folder`, with one request for many files. Every image is one
-request, made by the thread that decodes it. Credentials and endpoints come from fsspec's
-configuration and from the library behind it (``AWS_…``, ``GOOGLE_APPLICATION_CREDENTIALS``,
-``HF_TOKEN``).
+A folder is listed by the rules of `folder`. Each image is one request by the thread that decodes
+it. Credentials and endpoints come from the configuration of fsspec and of its libraries
+(``AWS_…``, ``GOOGLE_APPLICATION_CREDENTIALS``, ``HF_TOKEN``).
 """
 
 from __future__ import annotations
@@ -24,27 +23,23 @@ from headstart.datasets.storage import State
 
 @dataclass(frozen=True)
 class RemoteReader(Reader):
-    """Reads files behind URLs: for each image its URL, and its state if the listing has it."""
+    """Reads images behind URLs; ``entries`` holds each URL, and its state if it is known."""
 
     entries: Mapping[str, tuple[str, State | None]]
 
     def state(self, path: str) -> State | None:
-        """Return the state in the listing."""
+        """Return the state from the listing."""
         return self.entries[path][1]
 
     def read(self, path: str) -> tuple[bytes, State]:
-        """Return the bytes of an image file.
-
-        Raises:
-            ImageError: it is gone or cannot be read.
-        """
+        """Return the bytes of an image file, and its state."""
         url, state = self.entries[path]
         data = storage.read_whole(url, state[0] if state else 0)
         return data, state or (len(data), -1)
 
 
 class BucketSource(Source):
-    """A folder behind a URL: of images, or of files that hold many."""
+    """A folder behind a URL, of images or else of archives and tables."""
 
     name = "URL of a folder"
 
@@ -76,13 +71,13 @@ class BucketSource(Source):
 
 
 def remote_image(url: str) -> SourceImage:
-    """Return the image that a URL names; it is requested when it is read."""
+    """Return the image at a URL without requesting it."""
     listing = Listing(Path(), (), (), {}, "", RemoteReader({url: (url, None)}))
     return SourceImage(listing, ImageRef(url, None, ""))
 
 
 def is_remote_image(data: str) -> bool:
-    """Tell whether this is the URL of an image, by its name."""
+    """Tell whether this is a URL with the extension of an image."""
     return storage.is_url(data) and is_image_name(data.partition("?")[0].rpartition("/")[2])
 
 

@@ -1,4 +1,4 @@
-"""What the columns of a table of images mean, by their common names."""
+"""The common names of columns in tables of images, and the values of their cells."""
 
 from __future__ import annotations
 
@@ -26,12 +26,7 @@ def find(names: Iterable[str], spellings: Sequence[str]) -> str | None:
 
 
 def hugging_face_names(features: Any, column: str) -> list[str]:  # noqa: ANN401 - a stranger's JSON
-    """Return the names of a column's classes in the Hugging Face format, if there are any.
-
-    Args:
-        features: the part ``features`` of the description.
-        column: the column of labels.
-    """
+    """Return the class names of a label column, from the ``features`` of a Hugging Face set."""
     feature = features.get(column) if isinstance(features, Mapping) else None
     names = feature.get("names") if isinstance(feature, Mapping) else None
     if isinstance(names, Mapping):  # older versions: {"0": name}
@@ -40,7 +35,7 @@ def hugging_face_names(features: Any, column: str) -> list[str]:  # noqa: ANN401
 
 
 def features_of(description: bytes | None) -> Any:  # noqa: ANN401 - a stranger's JSON
-    """Return the part ``features`` of the JSON that a Parquet or Arrow file carries."""
+    """Return ``features`` from the Hugging Face JSON in the metadata of a Parquet or Arrow file."""
     try:
         return json.loads(description or b"{}")["info"]["features"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -48,19 +43,16 @@ def features_of(description: bytes | None) -> Any:  # noqa: ANN401 - a stranger'
 
 
 def label(value: Any, names: Sequence[str], place: str) -> str | None:  # noqa: ANN401
-    """Return the class in a cell; None for an empty one.
+    """Return the class name in a cell; None for an empty cell.
 
-    Args:
-        value: text or a whole number.
-        names: of the classes that numbers stand for; empty if numbers are the names.
-        place: the row, for messages.
+    A number is an index into ``names``, or itself the name if there are none.
 
     Raises:
-        InputError: it is neither, or a number without a name.
+        InputError: the cell is neither text nor a whole number, or a number without a name.
     """
     if value is None or value == "":
         return None
-    if isinstance(value, float) and value != value:  # pandas writes a missing number so
+    if isinstance(value, float) and value != value:  # a missing number, as pandas writes it
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -76,11 +68,7 @@ def label(value: Any, names: Sequence[str], place: str) -> str | None:  # noqa: 
 
 
 def split(value: Any, default: str, place: str) -> str:  # noqa: ANN401
-    """Return the split in a cell, or the default for an empty one.
-
-    Raises:
-        InputError: it is not a split.
-    """
+    """Return the split in a cell, or the default for an empty cell."""
     text = str(value or "").strip()
     if text and text.lower() not in SPLIT_NAMES:
         raise InputError(

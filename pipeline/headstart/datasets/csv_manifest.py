@@ -1,11 +1,9 @@
-"""A CSV manifest: a header with ``path``, ``label`` and optionally ``split``; one image a row.
+"""CSV manifests: a header with ``path``, ``label`` and optionally ``split``, and one image a row.
 
-UTF-8, with or without a byte order mark; commas in ``.csv``, tabs in ``.tsv``; columns in any
-order, other columns are ignored. Paths are absolute or relative to the manifest's folder. An empty
-label means unlabelled, an empty split means none. Errors name the line.
-
-A file that does not exist is still listed, so that it is reported as a failure later. When none
-exists, the paths are relative to another folder, and that is an error.
+The file is UTF-8, with commas (``.csv``) or tabs (``.tsv``). Columns come in any order, and others
+are ignored. Paths are absolute or relative to the manifest's folder; labels and splits may be
+empty. A missing image is still listed, and reported as a failure later; if all are missing, it is
+an error.
 """
 
 from __future__ import annotations
@@ -39,16 +37,11 @@ class ManifestSource(Source):
     name = "manifest"
 
     def matches(self, data: str) -> bool:
-        """Tell whether this is such a file, by its name."""
+        """Tell whether this is a CSV or TSV file, by its name."""
         return data.lower().endswith(tuple(SUFFIXES)) and storage.is_file(data)
 
     def list(self, data: str, options: Options) -> Listing:
-        """List the images that the manifest names.
-
-        Raises:
-            InputError: the manifest is behind a URL, cannot be read or contradicts itself, or none
-                of its files exists.
-        """
+        """List the images that the manifest names."""
         manifest = _local(data)
         root, shown = manifest.parent, one_line(manifest)
         ignored: Counter[str] = Counter()
@@ -64,7 +57,7 @@ class ManifestSource(Source):
         return make_listing(root, images.values(), +ignored, data)
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
-        """Yield the images line by line; labels are not needed, nor are files looked at."""
+        """Yield the images line by line; labels may be missing, and files are not checked."""
         manifest = _local(data)
         empty = True
         for line, row in table_rows(manifest, ("path",), (), ragged=True):
@@ -83,16 +76,13 @@ def _local(data: str) -> Path:
 
 
 def read_groups(manifest: Path) -> dict[str, str]:
-    """Return which group each image belongs to: a table with the columns ``path`` and ``group``.
+    """Return the group of each path, from a CSV or TSV file with columns ``path`` and ``group``.
 
-    It may be the manifest that the images were listed from, with a column more. Images without a
-    group are not in the result.
-
-    Args:
-        manifest: ``.csv`` or ``.tsv``; paths as in the store, which are those of the listing.
+    The file may be the manifest of the images with an extra column. Its paths are those in the
+    store. Images without a group are left out.
 
     Raises:
-        InputError: it cannot be read, contradicts itself, or names no group.
+        InputError: the table cannot be read, contradicts itself, or names no group.
     """
     shown = one_line(manifest)
     if manifest.suffix.lower() not in SUFFIXES:
@@ -119,7 +109,7 @@ def _image(row: dict[str, str], root: Path, place: str) -> ImageRef:
 
 
 def _normalised(path: str, root: Path) -> str:
-    """Return a path with ``/`` and without ``./``; a backslash counts unless it is in a name."""
+    """Return a path with ``/`` and without ``./``; a backslash may be part of an existing name."""
     if "\\" in path and not _exists(root / path):
         path = path.replace("\\", "/")
     return str(PurePosixPath(path))
@@ -135,16 +125,12 @@ def _exists(path: Path) -> bool:
 def table_rows(
     manifest: Path, required: tuple[str, ...], optional: tuple[str, ...], ragged: bool = False
 ) -> Iterator[Row]:
-    """Yield the line number of each row, and its values in the columns that are asked for.
+    """Yield each row's line number and its values in the required and optional columns.
 
-    Args:
-        manifest: a ``.csv`` or ``.tsv`` file; it is never read as a whole.
-        required: columns that must be there.
-        optional: columns that are read if they are there.
-        ragged: whether other columns may be missing in a row, or added.
+    The file is read line by line. With ``ragged``, rows may be shorter or longer than the header.
 
     Raises:
-        InputError: the file cannot be read, or is not such a table.
+        InputError: the file cannot be read, is malformed, or lacks a required column.
     """
     shown = one_line(manifest)
     try:
@@ -155,7 +141,7 @@ def table_rows(
             indexes = _columns(header, manifest, required, optional)
             for fields in reader:
                 if not fields:
-                    continue  # an empty line
+                    continue
                 if len(fields) != len(header or ()) and not ragged:
                     raise InputError(
                         f"{shown}, line {reader.line_num}: {len(fields)} columns where the header "
@@ -170,7 +156,7 @@ def table_rows(
 
 
 def _checked(lines: Iterable[str], shown: str) -> Iterator[str]:
-    """Yield lines of text; bytes that are not UTF-8 arrive as lone surrogates."""
+    """Yield lines, and refuse bytes that are not UTF-8, which arrive as lone surrogates."""
     for number, line in enumerate(lines, 1):
         if _NOT_TEXT.search(line):
             problem = "a NUL character" if "\0" in line else "not UTF-8"
@@ -184,7 +170,6 @@ def _columns(
     required: tuple[str, ...],
     optional: tuple[str, ...],
 ) -> dict[str, int]:
-    """Return the index of each column that is there."""
     if header is None:
         raise InputError(
             f"{one_line(manifest)} is empty; expected a header with {','.join(required)}"

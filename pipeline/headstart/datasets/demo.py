@@ -1,12 +1,9 @@
-"""The synthetic texture set: ten kinds of surface, drawn with numpy in a few seconds.
+"""A synthetic texture set, ten kinds of surface, to try every command without a download.
 
-It lets you try every command without a download. The label is the surface alone: colours, scale,
-angle, perspective, light, wear and noise are random for every image, so raw pixels tell next to
-nothing about the class.
-
-Every image has a random generator of its own, seeded by (seed, class, index), and is computed
-with operations that IEEE 754 rounds correctly (no sine, no exponential, no sum whose order is
-free): the same pixels on every machine, whatever was drawn before.
+Only the surface tells the class: colours, scale, angle, perspective, light, wear and noise are
+random for every image. Each image has its own random generator, seeded by (seed, class, index),
+and uses only operations that IEEE 754 rounds correctly (no sine, no exponential, no sum of free
+order). So its pixels are the same on every machine.
 """
 
 from __future__ import annotations
@@ -28,7 +25,7 @@ Plane = npt.NDArray[np.float32]
 """One value for each pixel: ``(size, size) float32``."""
 Real = np.float32 | float
 
-VERSION = 1  # of the drawing; it changes whenever a seed would give other pixels
+VERSION = 1  # changes whenever a seed gives other pixels
 _MARKER = "dataset.json"
 _SIZES = (224, 256, 288)  # pixels; real folders hold images of several sizes
 
@@ -38,7 +35,7 @@ def _between(rng: np.random.Generator, low: Real, high: Real) -> np.float32:
 
 
 def _direction(rng: np.random.Generator) -> tuple[np.float32, np.float32]:
-    """Return a random unit vector: the rational parametrisation of the circle needs no sine."""
+    """Return a random unit vector, without a sine: by a rational parametrisation."""
     t = _between(rng, -1, 1)
     a, b = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
     return (a, b) if rng.random() < 0.5 else (-b, a)
@@ -62,13 +59,12 @@ def _step(t: Plane, edge: Real, width: Real) -> Plane:
 
 
 def _stretch(t: Plane) -> Plane:
-    """Map the range of values onto 0…1."""
     low, high = np.float32(t.min()), np.float32(t.max())
     return (t - low) / (high - low)
 
 
 def _noise(rng: np.random.Generator, size: int, cells: Real) -> Plane:
-    """Smooth noise in −1…1 with ``cells`` features a side: a random uniform cubic B-spline."""
+    """Return smooth noise in −1…1, ``cells`` features a side: a random uniform cubic B-spline."""
     knots = int(cells) + 5
     lattice = rng.random((knots, knots), dtype=np.float32) * 2 - 1
     x = np.arange(size, dtype=np.float32) * np.float32(cells / size) + _between(rng, 0, 1)
@@ -85,7 +81,7 @@ def _noise(rng: np.random.Generator, size: int, cells: Real) -> Plane:
 
 
 def _fractal(rng: np.random.Generator, size: int, cells: Real, octaves: int, gain: Real) -> Plane:
-    """Noise summed over octaves, each twice as fine and ``gain`` times as strong."""
+    """Return a sum of noise, each octave twice as fine and ``gain`` times as strong."""
     total = np.zeros((size, size), np.float32)
     strength = np.float32(1)
     for _ in range(octaves):
@@ -97,9 +93,9 @@ def _fractal(rng: np.random.Generator, size: int, cells: Real, octaves: int, gai
 def _cells(
     rng: np.random.Generator, x: Plane, y: Plane, jitter: Real, stagger: bool
 ) -> tuple[Plane, Plane]:
-    """Distances to the nearest and the second-nearest point of a jittered lattice.
+    """Return distances to the two nearest points of a jittered lattice; staggered: hexagons.
 
-    Worley, "A cellular texture basis function", SIGGRAPH 1996. Staggered rows give hexagons.
+    Source: Worley, "A cellular texture basis function", SIGGRAPH 1996.
     """
     height = np.float32(0.8660254) if stagger else np.float32(1)
     offset_x, offset_y = (rng.random((2, 64 * 64), dtype=np.float32) - np.float32(0.5)) * jitter
@@ -199,7 +195,7 @@ CLASSES: tuple[str, ...] = tuple(_PATTERNS)
 
 
 def _plane(rng: np.random.Generator, size: int) -> tuple[Plane, Plane]:
-    """Return the coordinates of a surface that is turned, tilted and slightly uneven."""
+    """Return the coordinates of a rotated, tilted and slightly uneven surface."""
     side = np.arange(size, dtype=np.float32) / np.float32(size) - np.float32(0.5)
     column, row = side[None, :], side[:, None]
     cos, sin = _direction(rng)
@@ -219,7 +215,7 @@ def _colour(hue: np.float32, saturation: np.float32, lightness: np.float32) -> P
 
 
 def _palette(rng: np.random.Generator) -> tuple[Plane, Plane]:
-    """Return two colours of any hue whose lightness differs by a little or a lot."""
+    """Return two random colours of different lightness."""
     contrast = _between(rng, 0.08, 0.6)
     dark = _between(rng, 0.12, 0.88 - contrast)
     hue = _between(rng, 0, 1)
@@ -231,7 +227,6 @@ def _palette(rng: np.random.Generator) -> tuple[Plane, Plane]:
 
 
 def _light(rng: np.random.Generator, height: Plane) -> Plane:
-    """Return how brightly each pixel of a relief is lit, around 1."""
     size = len(height)
     lx, ly = _direction(rng)
     side = np.arange(size, dtype=np.float32) / np.float32(size) - np.float32(0.5)
@@ -244,13 +239,7 @@ def _light(rng: np.random.Generator, height: Plane) -> Plane:
 
 
 def draw(name: str, rng: np.random.Generator, size: int = 256) -> npt.NDArray[np.uint8]:
-    """Draw one image of one of `CLASSES`: ``(size, size, 3) uint8`` RGB.
-
-    Equal states of ``rng`` give equal images.
-
-    Raises:
-        InputError: the class is unknown.
-    """
+    """Draw an image of one of `CLASSES`, ``(size, size, 3) uint8`` RGB; ``rng`` decides it."""
     if name not in _PATTERNS:
         raise InputError(f"no texture {one_line(name)}; choose one of: {', '.join(CLASSES)}")
     x, y = _plane(rng, size)
@@ -268,17 +257,10 @@ def draw(name: str, rng: np.random.Generator, size: int = 256) -> npt.NDArray[np
 
 
 def write(out: Path, seed: int = 0, per_class: int = 80) -> int:
-    """Write the set as ``out/train/CLASS/0000.jpg``…, the last quarter of each class in ``test``.
+    """Write the set as ``out/train/CLASS/0000.jpg``…, and return the number of images written.
 
-    The folder appears under its name only when it is complete; an equal set is not written again.
-
-    Args:
-        out: a folder that is absent or empty.
-        seed: 0 or more; another seed gives other images.
-        per_class: images a class, 4 or more; an image is the same in a larger set.
-
-    Returns:
-        The number of images written.
+    The last quarter of each class is in ``test``. A larger set begins with the same images. The
+    folder appears when it is complete; if it holds the same set already, nothing is written.
 
     Raises:
         InputError: an argument is out of range, or ``out`` has other content.
@@ -309,7 +291,7 @@ def write(out: Path, seed: int = 0, per_class: int = 80) -> int:
 
 
 def is_written(out: Path, seed: int, per_class: int) -> bool:
-    """Tell whether ``out`` has the set that `write` would write."""
+    """Tell whether ``out`` holds the set that `write` would write."""
     try:
         document = json.loads((out / _MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,17 +1,10 @@
-"""A folder of images, listed by these rules.
+"""Folders of images: ``CLASS/…/image.jpg``, or the same below ``train``, ``validation``, ``test``.
 
-- ``class/…/image.jpg``, or the same below split folders (``train``; ``validation``, ``val``,
-  ``valid`` or ``dev``; ``test``; in any case). The class is the first folder below the root or
-  the split, however deep the image is. An image in no class folder has no label: it is listed
-  and can be embedded, and nothing is trained on it.
-- Top-level folders are splits when all of those with images have a split's name. When only some
-  have, they are classes (a class may be called ``train``), unless two or more different splits are
-  among them: then the others are ambiguous, and it is an error.
-- Files count by their extension. One with other content is still listed, so that it is reported as
-  a failure later, not lost.
-- Links to files and folders are followed; a link back to a folder that holds it is not.
-- Hidden files and folders, clutter of operating systems, other files, broken links, pipes, sockets
-  and devices are passed over and counted by reason. No file is ever opened.
+The class is the first folder below the root or the split; an image outside of any has no label.
+Top-level folders are splits if all of them with images have the name of a split. Otherwise they are
+classes, or an error if two or more splits are among them. Image files are found by extension, and
+no file is opened, so damaged ones are reported as failures later. Links are followed, except in
+cycles. All other files (hidden, broken links, devices) are ignored and counted by reason.
 """
 
 from __future__ import annotations
@@ -34,7 +27,7 @@ EXTENSIONS = frozenset(
 """What the names of image files end in, in lower case."""
 
 _CLUTTER = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
-_LONGEST_EXTENSION = 10  # a longer one is part of a name; reasons must stay few
+_LONGEST_EXTENSION = 10  # anything longer is part of the name
 
 _FILES = Listing(Path(), (), (), {}, "")
 
@@ -46,7 +39,7 @@ class NoImages(InputError):
 
 
 class FolderSource(Source):
-    """A folder of images, or else of files that hold many."""
+    """A folder of images, or else of archives and tables."""
 
     name = "folder"
 
@@ -65,7 +58,7 @@ class FolderSource(Source):
         return registry.list_containers(containers, data)
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
-        """Yield the images folder by folder, in natural order, without listing all of them."""
+        """Yield the images folder by folder, in natural order, without listing the whole tree."""
         root, ignored = Path(data), Counter[str]()
         empty = True
         for parts, names in walk(root, ignored, ordered=True):
@@ -81,16 +74,12 @@ class FolderSource(Source):
 
 
 def file_image(path: Path) -> SourceImage:
-    """Return an image that is a file, whether or not it is there."""
+    """Return the image of a file, which need not exist."""
     return SourceImage(_FILES, ImageRef(str(path), None, ""))
 
 
 def stream_containers(places: Iterable[str], name: str) -> Iterator[SourceImage]:
-    """Yield the images of files that each hold many, file by file.
-
-    Raises:
-        InputError: a file cannot be used, or none has images.
-    """
+    """Yield the images of archives or tables, file by file; `NoImages` if all are empty."""
     empty = True
     for place in places:
         with suppress(NoImages):
@@ -102,15 +91,11 @@ def stream_containers(places: Iterable[str], name: str) -> Iterator[SourceImage]
 
 
 def list_folder(root: Path, name: str) -> Listing:
-    """List the images in a folder and in every folder below it.
-
-    Args:
-        root: the folder.
-        name: how the user named it.
+    """List the images in a folder and below it, as a listing called ``name``.
 
     Raises:
         NoImages: there are none.
-        InputError: a folder cannot be read, or splits cannot be told from classes.
+        InputError: a folder cannot be read, or splits and classes are ambiguous.
     """
     ignored: Counter[str] = Counter()
     images = arrange(list(walk(root, ignored)), str(root), ignored)
@@ -118,7 +103,7 @@ def list_folder(root: Path, name: str) -> Listing:
 
 
 def _containers(root: Path) -> dict[str, str]:
-    """Return the files below a folder that each hold many images: path there, and whole path."""
+    """Return the archives and tables below a folder: relative paths, and full paths."""
     files = {}
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if not clutter(name)]
@@ -131,16 +116,9 @@ def _containers(root: Path) -> dict[str, str]:
 def arrange(
     folders: Sequence[tuple[Parts, Sequence[str]]], shown: str, ignored: Mapping[str, int]
 ) -> list[ImageRef]:
-    """Return the images of folders, with the labels and splits of their folders.
+    """Return the images in ``folders``, paths below the root, with the labels and splits they tell.
 
-    Args:
-        folders: each folder's path below the root, and the names of the images in it.
-        shown: the root, for messages.
-        ignored: counts of what was passed over.
-
-    Raises:
-        NoImages: there are none.
-        InputError: splits cannot be told from classes.
+    Messages name the root as ``shown``, and the ``ignored`` files if there are no images.
     """
     if not folders:
         raise _no_images(shown, ignored)
@@ -156,7 +134,7 @@ def arrange(
 
 
 def by_folder(names: Iterable[str], ignored: Counter[str]) -> list[tuple[Parts, list[str]]]:
-    """Group the names of images, with ``/``, by folder; others are counted by reason."""
+    """Group paths of images, with ``/``, by folder; count other files by reason."""
     folders: dict[Parts, list[str]] = {}
     for name in names:
         *parts, file = name.split("/")
@@ -180,12 +158,9 @@ def _no_images(shown: str, ignored: Mapping[str, int]) -> NoImages:
 def walk(
     root: Path, ignored: Counter[str] | None = None, ordered: bool = False
 ) -> Iterator[tuple[Parts, list[str]]]:
-    """Yield each folder that has images, as its path below the root, with their names.
+    """Yield each folder with images, as its path below the root, and the names of its images.
 
-    Args:
-        root: where to begin.
-        ignored: counts what is passed over, by reason.
-        ordered: whether a folder's folders come in natural order.
+    Other files are counted in ``ignored``. If ``ordered``, subfolders come in natural order.
 
     Raises:
         InputError: a folder cannot be read.
@@ -209,14 +184,14 @@ def walk(
                 "it away"
             ) from error
         if ordered:
-            folders = natural_order(folders)[::-1]  # the last one is taken first
+            folders = natural_order(folders)[::-1]  # the stack yields the last one first
         pending += [((*parts, name), ancestors | {identity}) for name in folders]
         if images:
             yield parts, images
 
 
 def _scan(folder: Path, ignored: Counter[str]) -> tuple[list[str], list[str]]:
-    """Return the names of the images and of the folders in a folder; count everything else."""
+    """Return the names of a folder's images and subfolders; count everything else."""
     images: list[str] = []
     folders: list[str] = []
     with os.scandir(folder) as entries:
@@ -232,7 +207,7 @@ def _scan(folder: Path, ignored: Counter[str]) -> tuple[list[str], list[str]]:
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
-    """Return ``image``, ``folder``, or the reason to pass an entry over."""
+    """Return ``image``, ``folder``, or the reason to ignore an entry."""
     if reason := clutter(entry.name):
         return reason
     try:
@@ -247,19 +222,19 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def is_image_name(name: str) -> bool:
-    """Tell whether a file is called like an image."""
+    """Tell whether a name has the extension of an image."""
     return "." in name and name.rpartition(".")[2].lower() in EXTENSIONS
 
 
 def clutter(name: str) -> str:
-    """Return why a file or folder is passed over, whatever its content; empty if it is not."""
+    """Return why to ignore a file or folder with this name; empty if there is no reason."""
     if name.startswith("."):
         return "hidden"
     return "system file" if name.lower() in _CLUTTER else ""
 
 
 def kind_of_name(name: str) -> str:
-    """Return ``image`` for a file that is called like one, else the reason to pass it over."""
+    """Return ``image`` for a file with the extension of an image, else the reason to ignore it."""
     if reason := clutter(name):
         return reason
     if is_image_name(name):
@@ -271,7 +246,7 @@ def kind_of_name(name: str) -> str:
 
 
 def _split_folders(tops: Collection[str], shown: str) -> dict[str, str]:
-    """Return the split of each top-level folder, or nothing when they are classes."""
+    """Return the split of each top-level folder, or nothing if the folders are classes."""
     splits = {top: SPLIT_NAMES[top.lower()] for top in tops if top.lower() in SPLIT_NAMES}
     if len(splits) == len(tops):
         return splits

@@ -1,12 +1,10 @@
-"""An HDF5 file of images: an array of pixels, or of the bytes of image files, and their labels.
+"""HDF5 files of images: arrays of pixels or of encoded image files, with labels.
 
-Images are a data set called ``images`` (or ``image``, ``x``, ``data``, ``pixels``): (n, h, w),
-(n, h, w, 1), (n, h, w, 3) or (n, 3, h, w) of ``uint8``, or n texts or arrays of bytes. Labels are
-``labels`` (or ``label``, ``y``, ``targets``, ``classes``), n numbers or texts; names for numbers
-are an attribute ``classes``, ``class_names`` or ``names`` of the labels or of the file. ``split``
-has n texts. Images are named by their row.
-
-Pixels become the bytes of a BMP file, which depend on the pixels alone.
+The data set ``images`` (or ``image``, ``x``, ``data``, ``pixels``) holds ``uint8`` pixels, (n, h,
+w), (n, h, w, 1), (n, h, w, 3) or (n, 3, h, w), or the bytes of n image files. ``labels`` (or
+``label``, ``y``, ``targets``, ``classes``) holds n numbers or texts; an attribute ``classes``,
+``class_names`` or ``names`` names the numbers. ``split`` holds n texts. Images are named by row.
+Pixels are returned as BMP files, whose bytes depend on the pixels alone.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ _PIXELS = (3, 4)  # dimensions of an array of pixels
 
 @dataclass(frozen=True)
 class ArrayReader(ContainerReader):
-    """Reads images from rows of a data set, which is `ContainerFile.part`."""
+    """Reads images from rows of the data set `ContainerFile.part`."""
 
     @staticmethod
     def open(file: ContainerFile) -> Handle:
@@ -46,8 +44,6 @@ class ArrayReader(ContainerReader):
 
 
 class _Rows:
-    """An open data set of images."""
-
     def __init__(self, file: Any, dataset: str) -> None:  # noqa: ANN401 - h5py has no types
         self._file, self._dataset = file, file[dataset]
 
@@ -65,11 +61,7 @@ class ArraySource(Container):
     suffixes = (".h5", ".hdf5", ".hdf")
 
     def list_files(self, files: Sequence[str], names: Sequence[str], name: str) -> Listing:
-        """List the images of one HDF5 file.
-
-        Raises:
-            InputError: it is one of several, cannot be read, or has no data set of images.
-        """
+        """List the images of one HDF5 file; several are an `InputError`."""
         if len(files) > 1:
             raise InputError(f"{one_line(name)} has several HDF5 files; choose one of them")
         place, shown = files[0], one_line(files[0])

@@ -1,9 +1,9 @@
-"""An image folder with a metadata file, in the layout of Hugging Face's ``imagefolder``.
+"""Image folders with a metadata file, in the layout of Hugging Face's ``imagefolder``.
 
-``metadata.csv`` or ``metadata.jsonl`` is in the folder, or in its folders ``train``,
-``validation`` and ``test``, with a column ``file_name``, relative to it. The label is its column
-``label`` (or one of `headstart.datasets.columns.LABELS`), else the folder; the split its column
-``split``, else the folder. Images that the file does not name are passed over and counted.
+``metadata.csv`` or ``metadata.jsonl`` is in the folder, or in its ``train``, ``validation`` and
+``test`` folders. The column ``file_name`` is relative to the file. Labels are a column ``label``
+(or one of `headstart.datasets.columns.LABELS`), splits a column ``split``; the folder is used
+without one. Images that the file does not name are ignored and counted.
 """
 
 from __future__ import annotations
@@ -32,24 +32,19 @@ class DescribedFolderSource(Source):
     name = "folder with metadata"
 
     def matches(self, data: str) -> bool:
-        """Tell whether this is a folder with such a file.
-
-        Raises:
-            InputError: two files describe the same folder.
-        """
+        """Tell whether this is a folder with a metadata file; two of them are an `InputError`."""
         return Path(data).is_dir() and bool(_metadata_files(Path(data)))
 
     def list(self, data: str, options: Options) -> Listing:
-        """List the images that the files describe; others are counted."""
+        """List the images that the metadata files name."""
         return list_described(Path(data), _metadata_files(Path(data)), data)
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
-        """Yield all images of the folder: predicting needs no labels."""
+        """Yield all images of the folder, because prediction needs no labels."""
         return FolderSource().stream(data, options)
 
 
 def _metadata_files(root: Path) -> list[Path]:
-    """Return the files that describe the images of a folder; an empty list if there are none."""
     splits = [
         entry for entry in root.iterdir() if entry.name.lower() in SPLIT_NAMES and entry.is_dir()
     ]
@@ -65,11 +60,10 @@ def _metadata_files(root: Path) -> list[Path]:
 
 
 def list_described(root: Path, files: list[Path], name: str) -> Listing:
-    """List the images of a folder that metadata files describe.
+    """List the images of a folder that metadata files name.
 
     Raises:
-        InputError: a file cannot be read, contradicts itself or the folder, or names no image
-            that exists.
+        InputError: a file cannot be read, contradicts itself, or names only missing images.
     """
     ignored: Counter[str] = Counter()
     folder = arrange(list(walk(root, ignored)), str(root), ignored)
@@ -87,7 +81,7 @@ def list_described(root: Path, files: list[Path], name: str) -> Listing:
 def _described_images(
     root: Path, files: list[Path], existing: Mapping[str, ImageRef]
 ) -> Iterator[tuple[str, ImageRef]]:
-    """Yield the place of each row, and its image; label and split default to the folder's."""
+    """Yield each row's place and image; label and split default to the folder's."""
     for file in files:
         below = file.parent.relative_to(root).as_posix()
         for where, row in _rows(file):
@@ -100,7 +94,7 @@ def _described_images(
 
 
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the place of each row, and its columns by their names in lower case."""
+    """Yield each row's place and cells, by column names in lower case."""
     shown = one_line(file)
     if file.suffix == ".csv":
         for place, cells in table_rows(file, (_FILE,), (*columns.LABELS, columns.SPLIT)):

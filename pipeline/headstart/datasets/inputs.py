@@ -1,8 +1,8 @@
-"""Images to predict, one after the other: a source is listed as a whole only where it must be.
+"""The images to predict, one at a time. Sources are listed in full only where it is necessary.
 
-A name is whatever `headstart.datasets.open_source` takes, an image file, the URL of an image, or
-``-`` for the lines on stdin. A folder stands for the images in it and below it, in natural order
-folder by folder; a CSV or TSV file for its column ``path``; a pattern for the files it matches.
+A name is anything that `headstart.datasets.open_source` accepts, an image file, the URL of an
+image, or ``-`` to read names from stdin. A folder yields the images in and below it, folder by
+folder in natural order; a CSV or TSV file, those in its column ``path``.
 """
 
 from __future__ import annotations
@@ -19,18 +19,15 @@ from headstart.datasets.folder import file_image, is_image_name
 from headstart.datasets.registry import Options, Source, SourceImage
 
 STDIN = "-"
-_PATIENCE = 0.2  # seconds without a line, after which the caller is not kept waiting
+_PATIENCE = 0.2  # seconds to wait for a line before yielding None to the caller
 
 
 def stream(names: Sequence[str | os.PathLike[str]]) -> Iterator[SourceImage | None]:
-    """Yield every image that the names stand for; None where the next one may take a while.
-
-    Args:
-        names: see the module.
+    """Yield the images of all names, see the module; None where the next one may take a while.
 
     Raises:
-        InputError: a name stands for nothing, or a source cannot be read. Files in a list may be
-            missing.
+        InputError: a name matches nothing, or a source cannot be read. Files that a list names
+            may be missing.
     """
     for path in names:
         name = os.fspath(path)
@@ -43,17 +40,13 @@ def stream(names: Sequence[str | os.PathLike[str]]) -> Iterator[SourceImage | No
 
 
 def check(name: str) -> None:
-    """Refuse a name that stands for nothing, before any image is read.
-
-    Raises:
-        InputError: there is nothing of that name.
-    """
+    """Raise an `InputError`, before any image is read, if there is nothing of that name."""
     if name != STDIN:
         _source(name)
 
 
 def _source(name: str) -> Source | None:
-    """Return the kind of source of a name; None if it is a single image."""
+    """Return the source of a name; None for a single image."""
     if is_remote_image(name) or (is_image_name(name) and os.path.isfile(name)):  # noqa: PTH113
         return None
     source = registry.lookup(name)
@@ -67,7 +60,7 @@ def _image(name: str) -> SourceImage:
 
 
 def _lines() -> Iterator[SourceImage | None]:
-    """Yield the images on stdin as they come; bytes that are not UTF-8 are kept."""
+    """Yield the images named on stdin as lines arrive; names need not be UTF-8."""
     handle, rest = sys.stdin.fileno(), b""
     while True:
         if not select.select([handle], [], [], _PATIENCE)[0]:

@@ -1,4 +1,4 @@
-"""What every source shares: the order of images, the names of splits, the summary in one line."""
+"""What all sources share: the order of images, the names of splits, the one-line summary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPLIT_NAMES = {
 }
 """What users call the splits, in lower case."""
 
-# int() refuses more than 4,300 digits at once, so a longer run of digits is taken in pieces.
+# int() refuses more than 4,300 digits, so longer numbers are split.
 _DIGITS = re.compile("([0-9]{1,4000})")
 _SPLIT_RANK = {split: rank for rank, split in enumerate(SPLITS)}
 _REASONS_SHOWN = 5
@@ -40,14 +40,10 @@ def make_listing(
 
 
 def unique(rows: Iterable[tuple[str, ImageRef]], ignored: Counter[str]) -> dict[str, ImageRef]:
-    """Return the images that rows name, by path; a repeated row counts once.
+    """Return images by path, without repeated rows, which are counted in ``ignored``.
 
-    Args:
-        rows: the place of each row, for messages, and its image.
-        ignored: counts the repeated rows.
-
-    Raises:
-        InputError: two rows contradict each other.
+    Each row is its place (for messages) and its image. Two rows that contradict each other are an
+    `InputError`.
     """
     seen: dict[str, tuple[str, ImageRef]] = {}
     for place, image in rows:
@@ -62,7 +58,7 @@ def unique(rows: Iterable[tuple[str, ImageRef]], ignored: Counter[str]) -> dict[
 
 
 def natural_key(text: str) -> list[str | int]:
-    """Return a sort key that compares numbers as numbers, in every locale.
+    """Return a sort key that compares numbers by value, in every locale.
 
     >>> sorted(["b10", "b9", "a"], key=natural_key)
     ['a', 'b9', 'b10']
@@ -73,7 +69,7 @@ def natural_key(text: str) -> list[str | int]:
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
-    """Return names in natural order; of names with equal numbers, the text decides.
+    """Return names in natural order; names with equal numbers are sorted as text.
 
     >>> natural_order(["b10", "b9", "b09"])
     ['b09', 'b9', 'b10']
@@ -100,7 +96,7 @@ def describe(listing: Listing) -> str:
 
 
 def describe_ignored(ignored: Mapping[str, int]) -> str:
-    """Summarise what was passed over, most frequent reason first."""
+    """Summarise the ignored files, most frequent reason first."""
     ranked = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
     shown = [
         f"{number:,} {reason}" + (f" ({detail})" if detail else "")
@@ -113,7 +109,7 @@ def describe_ignored(ignored: Mapping[str, int]) -> str:
 
 
 def location(listing: Listing, ref: ImageRef) -> Path:
-    """Return the path of the file of an image."""
+    """Return the path of an image's file."""
     return listing.root / ref.path
 
 
@@ -128,7 +124,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 def _image_key(image: ImageRef) -> tuple[int, list[str | int], list[str | int], str]:
     folder, _, file = image.path.rpartition("/")
-    # The path itself decides between names that differ in leading zeros only.
+    # The path itself sorts names that differ only in leading zeros.
     return _SPLIT_RANK[image.split], _folder_key(folder), natural_key(file), image.path
 
 

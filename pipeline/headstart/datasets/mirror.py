@@ -1,7 +1,7 @@
-"""Local copies of stores behind URLs: to be read, or written and sent back when they are complete.
+"""Local copies of stores behind URLs, uploaded again when a run has changed them.
 
-HDF5 needs a file that it can seek in and a journal needs a disk, so a store behind a URL has a copy
-in the user's cache, and the journal of an interrupted run is beside that copy.
+HDF5 needs a seekable file and a journal needs a disk. So a store behind a URL has a copy in the
+user's cache folder, with the journal of an interrupted run beside it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ _NOTE = ".origin.json"  # after the copy's name: the states of both when they we
 
 
 def read_here(place: str | Path) -> Path:
-    """Return a local path for reading a path or URL.
+    """Return a local path from which to read the file at a path or URL.
 
     Raises:
         StoreError: there is nothing at the URL.
-        InputError: it cannot be reached, or needs a package that is not installed.
-        OutputError: the copy cannot be written.
     """
     if isinstance(place, Path):
         return place
@@ -39,14 +37,13 @@ def read_here(place: str | Path) -> Path:
 
 @contextmanager
 def written_here(place: str | Path) -> Iterator[Path]:
-    """Give a local path for a file that is to be written, or brought up to date, behind a URL.
+    """Give a local path at which to write or update the file at a path or URL.
 
-    An existing file is copied first. When the body ends, also by an error, a file that has changed
-    is sent to the URL, under another name until it is complete.
+    An existing file is copied first. When the body ends, even with an error, a changed file is
+    uploaded under a temporary name and then renamed.
 
     Raises:
-        InputError: the URL cannot be reached, or needs a package that is not installed.
-        OutputError: it cannot be written, or another process has written it meanwhile.
+        OutputError: the URL cannot be written, or another process has written to it meanwhile.
     """
     if isinstance(place, Path):
         yield place
@@ -84,7 +81,6 @@ def _send(copy: Path, place: str) -> None:
 
 
 def _state(place: str) -> State | None:
-    """Return the state of the file behind a URL; None if there is nothing."""
     system, _ = storage.file_system(place)
     system.invalidate_cache()
     try:
@@ -114,7 +110,7 @@ def _remember(copy: Path, state: State) -> None:
 
 
 def _states(copy: Path) -> tuple[State | None, State | None]:
-    """Return the states, remote and local, when they were last equal."""
+    """Return the remote and the local state at the time when both files were equal."""
     try:
         remote, local = json.loads(copy.with_name(copy.name + _NOTE).read_bytes())
         return tuple(remote), tuple(local)

@@ -1,12 +1,10 @@
-"""Tables of images: Parquet and Arrow files.
+"""Parquet and Arrow tables of images, read a few rows at a time.
 
-A row is an image: its bytes in a binary column, or in a column of records with ``bytes`` (and
-``path``), as Hugging Face's ``datasets`` writes them; or the path of a file in a text column,
-relative to the table. Labels are text, or numbers with names in the file (``ClassLabel``). The
-split is the column ``split``, or else that of the file's folder or name.
-
-Images are named by their row, ``FILE/ROW`` or ``FILE/ROW/NAME``, without ``FILE`` if there is only
-one. Rows are read in order, some at a time, and never a file as a whole.
+Each row is an image: bytes in a binary column or in records with ``bytes`` (and ``path``), as
+Hugging Face's ``datasets`` writes them, or a file's path, relative to the table. Labels are text,
+or numbers that the table names (``ClassLabel``). The split is the column ``split``, or else the
+table's folder or name. Images are named ``FILE/ROW`` or ``FILE/ROW/NAME``, without ``FILE`` if
+there is only one table.
 """
 
 from __future__ import annotations
@@ -33,14 +31,14 @@ from headstart.datasets.webdataset import split_of
 PARQUET = ".parquet"
 ARROW = ".arrow"
 
-_PATH = ".path"  # the field of a column of records that has the name of the file
-_ROWS = 32  # read at once
-_KEPT = 8  # of those, so that threads that go through the rows together share them
+_PATH = ".path"  # the field of a record that holds the name of the file
+_ROWS = 32  # rows of a batch
+_KEPT = 8  # batches kept for other threads that read nearby rows
 
 
 @dataclass(frozen=True)
 class TableReader(ContainerReader):
-    """Reads images from rows of a column, which is `ContainerFile.part`."""
+    """Reads images from rows of the column `ContainerFile.part`."""
 
     @staticmethod
     def open(file: ContainerFile) -> Handle:
@@ -56,12 +54,7 @@ class TableSource(Container):
     suffixes = (PARQUET, ARROW)
 
     def list_files(self, files: Sequence[str], names: Sequence[str], name: str) -> Listing:
-        """List the images of tables.
-
-        Raises:
-            InputError: one cannot be read, or has no column of images.
-            HeadstartError: pyarrow is not installed.
-        """
+        """List the images of tables; a `HeadstartError` without pyarrow."""
         containers: list[ContainerFile] = []
         entries: dict[str, Entry] = {}
         images: list[ImageRef] = []
@@ -98,12 +91,12 @@ class _PathColumn(NamedTuple):
 
 @dataclass(frozen=True)
 class _Table:
-    """A table that is being listed, and its columns except for the images."""
+    """A table during listing; ``batches`` yields the rows of some of its columns."""
 
     state: State
     schema: Any
     features: Any
-    batches: Callable[[Sequence[str]], Iterator[Any]]  # of some columns
+    batches: Callable[[Sequence[str]], Iterator[Any]]
     n_rows: int
 
 
@@ -156,7 +149,7 @@ def _image_column(table: _Table, place: str) -> str | _PathColumn:
 
 
 def _rows(table: _Table, column: str, place: str, split: str) -> Iterator[tuple[ImageRef, str]]:
-    """Yield label and split of each row, with the name of its file if it has one."""
+    """Yield the label and split of each row, and the name of its file, perhaps empty."""
     kind = table.schema.field(column).type
     inner = _pyarrow().types.is_struct(kind) and kind.get_field_index("path") >= 0
     for path, label, part in _cells(table, column, _PATH if inner else None, place, split):
@@ -165,7 +158,6 @@ def _rows(table: _Table, column: str, place: str, split: str) -> Iterator[tuple[
 
 
 def _list_paths(table: _Table, column: str, place: str, split: str, name: str) -> Listing:
-    """List files that a table names."""
     if storage.is_url(place):
         raise InputError(f"{one_line(place)} has paths; only a local table can have them; copy it")
     root, ignored = Path(place).parent, Counter[str]()
@@ -181,7 +173,6 @@ def _list_paths(table: _Table, column: str, place: str, split: str, name: str) -
 def _path_rows(
     table: _Table, column: str, place: str, split: str
 ) -> Iterator[tuple[str, ImageRef]]:
-    """Yield the place of each row, and the image whose path it has."""
     for row, (cell, label, part) in enumerate(_cells(table, column, "", place, split)):
         path = str(cell or "").strip().replace("\\", "/")
         if not path:
@@ -192,14 +183,9 @@ def _path_rows(
 def _cells(
     table: _Table, column: str, field: str | None, place: str, split: str
 ) -> Iterator[tuple[Any, str | None, str]]:
-    """Yield a cell, the label and the split of each row.
+    """Yield the cell in a column, the label and the split of each row.
 
-    Args:
-        table: the table.
-        column: the column that the cell is from.
-        field: the field of the column that is read, with a dot; None reads nothing.
-        place: the table, for messages.
-        split: of rows without one of their own.
+    ``field`` is the field of the cell to read, with a dot; empty reads the cell, None nothing.
     """
     others = [name for name in table.schema.names if name != column]
     label, own = columns.find(others, columns.LABELS), columns.find(others, (columns.SPLIT,))
@@ -226,7 +212,6 @@ def _cells(
 
 
 def _content(value: Any) -> bytes:  # noqa: ANN401
-    """Return the bytes of an image in a cell."""
     content = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(content, bytes):
         path = isinstance(value, dict) and value.get("path")
@@ -235,7 +220,7 @@ def _content(value: Any) -> bytes:  # noqa: ANN401
 
 
 class _ArrowRows:
-    """Rows of a file that is mapped into memory."""
+    """Rows of a memory-mapped file."""
 
     def __init__(self, place: str, column: str) -> None:
         self._values = _arrow(place).column(column)
@@ -248,10 +233,9 @@ class _ArrowRows:
 
 
 class _ParquetRows:
-    """Rows of a Parquet file, which can only be read forward from the start of a row group.
+    """Rows of a Parquet file, which is read forward from the start of a row group.
 
-    Threads that go through the rows together share the batches that were read last; for an earlier
-    row, its group is read again from the start.
+    Threads share the latest batches. For an earlier row, its group is read again from the start.
     """
 
     def __init__(self, place: str, column: str) -> None:
@@ -266,7 +250,7 @@ class _ParquetRows:
         self._column = column
         self._lock = threading.Lock()
         self._batches: Iterator[Any] = iter(())
-        self._next = -1  # the row that the next batch begins with
+        self._next = -1  # first row of the next batch
         self._kept: OrderedDict[int, Any] = OrderedDict()
 
     def get(self, entry: Entry) -> bytes:

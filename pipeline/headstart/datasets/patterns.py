@@ -19,24 +19,20 @@ from headstart.datasets.registry import Options, Source, SourceImage
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
-_MOST = 1_000_000  # names that a pattern may stand for
+_MOST = 1_000_000  # names that the braces of a pattern may expand to
 
 
 class PatternSource(Source):
-    """Files that a pattern matches: images (for predicting), or files that hold many."""
+    """The files that match a pattern: archives and tables, or (for prediction) images."""
 
     name = "pattern"
 
     def matches(self, data: str) -> bool:
-        """Tell whether this is a pattern, and not the name of a file with such characters."""
+        """Tell whether this is a pattern, and not an existing file with such a name."""
         return any(mark in data for mark in "*?[{") and not os.path.lexists(data)
 
     def list(self, data: str, options: Options) -> Listing:
-        """List the images of the archives or tables that the pattern matches.
-
-        Raises:
-            InputError: it matches nothing, a file is missing, or they cannot be used.
-        """
+        """List the images in the archives or tables that match the pattern."""
         files = list(dict.fromkeys(_matches(data, natural=True)))
         folders = [os.path.dirname(place) or "." for place in files]  # noqa: PTH120 - strings
         common = os.path.commonpath(folders)
@@ -45,7 +41,7 @@ class PatternSource(Source):
         )
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
-        """Yield the images as they are matched, and those in files that hold many."""
+        """Yield the images that match the pattern, and the images in archives and tables."""
         empty = True
         for name in _matches(data):
             images = iter([file_image(Path(name))])
@@ -60,7 +56,6 @@ class PatternSource(Source):
 
 
 def _matches(data: str, natural: bool = False) -> Iterator[str]:
-    """Yield the files that a pattern stands for, as they are found or in natural order."""
     empty = True
     for name in _expanded(data):
         if glob.has_magic(name):
@@ -79,7 +74,7 @@ def _matches(data: str, natural: bool = False) -> Iterator[str]:
 
 
 def _expanded(data: str) -> Iterator[str]:
-    """Yield what braces stand for: ``{000..117}`` numbers, ``{a,b}`` words.
+    """Expand braces: ``{000..117}`` is a range of numbers, ``{a,b}`` a list of words.
 
     >>> list(_expanded("{train,val}-{8..10}.tar"))[:4]
     ['train-8.tar', 'train-9.tar', 'train-10.tar', 'val-8.tar']

@@ -1,7 +1,7 @@
-"""Readers: the bytes of images that are not files of their own, such as members of an archive.
+"""Readers return the bytes of images that are not separate files, such as members of an archive.
 
-Readers are pickled and sent to other processes, so they name files and hold no handles. Open files
-are kept in one cache for each process.
+Readers are pickled and sent to other processes, so they hold names, not open files. Each process
+keeps its open files in one cache.
 """
 
 from __future__ import annotations
@@ -26,11 +26,7 @@ _HANDLES = 32  # files that a process keeps open
 
 @dataclass(frozen=True)
 class Reader(ABC):
-    """Reads images by their paths in the listing.
-
-    Attributes:
-        entries: where each image is, by path.
-    """
+    """Reads images by their paths in the listing; ``entries`` says where each image is."""
 
     entries: Mapping[str, Any]
 
@@ -40,24 +36,17 @@ class Reader(ABC):
 
     @abstractmethod
     def read(self, path: str) -> tuple[bytes, State]:
-        """Return the bytes of an image file, and its state.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
+        """Return the bytes of an image file, and its state; an `ImageError` if that fails."""
 
     def subset(self, paths: Iterable[str]) -> Self:
-        """Return a reader of these images alone."""
+        """Return a reader of only these images."""
         return replace(self, entries={path: self.entries[path] for path in paths})
 
 
 class ContainerFile(NamedTuple):
-    """A file that holds images, in the state in which it was listed.
+    """The path or URL of a file that holds images, with its state when it was listed.
 
-    Attributes:
-        place: its path or URL.
-        state: what its images' states are compared with.
-        part: its column or data set with the images, where it has several.
+    ``part`` is the column or data set with the images, where there are several.
     """
 
     place: str
@@ -66,7 +55,7 @@ class ContainerFile(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """Where an image is: the number of its file, and its position (a row, an offset) in there."""
+    """The location of an image: the number of its file, and a row or offset in that file."""
 
     file: int
     position: int
@@ -77,7 +66,7 @@ class Handle(Protocol):
     """An open file."""
 
     def get(self, entry: Entry) -> bytes:
-        """Return the bytes of an image; any exception means that it cannot be read."""
+        """Return the bytes of an image, from any thread; any exception marks it as unreadable."""
 
     def close(self) -> None:
         """Close the file."""
@@ -85,10 +74,7 @@ class Handle(Protocol):
 
 @dataclass(frozen=True)
 class ContainerReader(Reader):
-    """Reads images from files that hold many; a file that has changed is refused.
-
-    Subclasses define `open`. `Handle.get` is called from several threads at once.
-    """
+    """Reads images from files that hold many, if unchanged. Subclasses define `open`."""
 
     entries: Mapping[str, Entry]
     files: tuple[ContainerFile, ...]
@@ -104,11 +90,7 @@ class ContainerReader(Reader):
         return file.state if storage.unchanged(file.place, file.state) else None
 
     def read(self, path: str) -> tuple[bytes, State]:
-        """Return the bytes of an image file.
-
-        Raises:
-            ImageError: it cannot be read, or its file has changed since it was listed.
-        """
+        """Return the bytes of an image file, and the state of the file that holds it."""
         entry = self.entries[path]
         file = self.files[entry.file]
         check_size(entry.size)
@@ -124,7 +106,7 @@ class ContainerReader(Reader):
 
 
 class _Opened:
-    """A handle that is closed once no thread reads from it and the cache has dropped it."""
+    """Closes a handle when the cache has dropped it and no thread uses it any more."""
 
     def __init__(self, handle: Handle) -> None:
         self.handle = handle
@@ -140,14 +122,14 @@ atexit.register(_cache.clear)  # otherwise the interpreter warns of open files
 
 @contextmanager
 def _opened(kind: type[ContainerReader], file: ContainerFile) -> Iterator[Handle]:
-    """Give the open file; a forked process opens its own, since it would share the position."""
+    """Give the open file; a forked process opens its own, to not share the file position."""
     key = (kind, file, os.getpid())
     with _lock:
         opened = _cache.get(key)
         if opened is None:
             same = storage.state_of(file.place) == file.state
             opened = _Opened(kind.open(file)) if same else None
-            # Asked again once it is open: what replaces the file from now on is not read.
+            # Checked again after opening, in case the file was replaced in between.
             if opened is None or not storage.unchanged(file.place, file.state):
                 raise ImageError("its container has changed since it was listed")
             while len(_cache) >= _HANDLES:

@@ -1,7 +1,7 @@
-"""The kinds of image sources: one class each, asked in turn whether it fits what the user names.
+"""The registry of image sources. Each kind is a class that tells whether it opens a name.
 
-A new kind is one file: a `Source`, or a `Container` where it is a file that holds many images,
-and one call of `register`. Everything that takes images then takes it.
+To add a kind, write a `Source`, or a `Container` for a file that holds many images, and call
+`register`. Every command that takes images then accepts it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SourceImage(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Its file, or the path of its container and its own path in there."""
+        """Path of its file, or its path within a container, after the container's own."""
         if self.listing.reader is None:
             return str(location(*self))
         container = self.listing.name.rstrip("/")
@@ -36,11 +36,9 @@ class SourceImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """How to open sources that are downloaded.
+    """Whether to download torchvision data sets, and to which folder.
 
-    Attributes:
-        cache: folder of torchvision's data sets; None is the user's cache folder.
-        download: whether a data set that is missing may be downloaded.
+    For ``cache``, None is the user's cache folder.
     """
 
     cache: Path | None = None
@@ -55,31 +53,27 @@ class Source(ABC):
 
     @abstractmethod
     def matches(self, data: str) -> bool:
-        """Tell whether this kind opens what the user names."""
+        """Tell whether this kind of source opens ``data``, the user's name for the source."""
 
     @abstractmethod
     def list(self, data: str, options: Options) -> Listing:
-        """Return the images with their labels and splits; no image is opened.
+        """Return the images with their labels and splits, without opening them.
 
         Raises:
             InputError: the source cannot be read, contradicts itself, or has no images.
         """
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
-        """Yield the images one by one, for predicting; by default, those that `list` returns.
-
-        Raises:
-            InputError: as `list`.
-        """
+        """Yield the images one by one, for prediction; by default, those that `list` returns."""
         listing = self.list(data, options)
         for ref in listing.images:
             yield SourceImage(listing, ref)
 
 
 class Container(Source):
-    """A kind of file that holds many images. Subclasses define `suffixes` and `list_files`.
+    """A kind of file that holds many images, named by path, URL, folder or pattern.
 
-    Such files can be named by path, URL, folder or pattern.
+    Subclasses define `suffixes` and `list_files`.
     """
 
     suffixes: tuple[str, ...]
@@ -87,19 +81,14 @@ class Container(Source):
 
     @abstractmethod
     def list_files(self, files: Sequence[str], names: Sequence[str], name: str) -> Listing:
-        """Return the images of several files.
+        """Return the images in files, given as absolute paths or URLs.
 
-        Args:
-            files: absolute paths or URLs.
-            names: what each file is called in the paths of its images, if there are several.
-            name: how the user named them.
-
-        Raises:
-            InputError: a file cannot be read or used, or there are no images.
+        If there are several files, ``names`` are their names in the paths of their images. ``name``
+        is the user's name for all of them. Raises an `InputError` if there are no images.
         """
 
     def matches(self, data: str) -> bool:
-        """Tell whether this is such a file, by its name."""
+        """Tell whether this is a file with one of the suffixes."""
         return data.lower().endswith(self.suffixes) and storage.is_file(data)
 
     def list(self, data: str, options: Options) -> Listing:
@@ -111,20 +100,20 @@ _sources: list[Source] = []
 
 
 def register(source: Source) -> None:
-    """Add a kind of source; it is asked before those that were registered earlier."""
+    """Add a kind of source, which takes precedence over those registered earlier."""
     _sources.insert(0, source)
 
 
 def unregister(source: Source) -> None:
-    """Remove a kind of source that was registered."""
+    """Remove a registered kind of source."""
     _sources.remove(source)
 
 
 def lookup(data: str) -> Source | None:
-    """Return the kind that opens what the user names; None if there is none.
+    """Return the kind of source that opens ``data``; None if there is none.
 
     Raises:
-        InputError: it cannot be looked up: no permission, a name that is too long, no such URL.
+        InputError: the name cannot be checked: no permission, too long, or no such URL.
     """
     try:
         return next((source for source in _sources if data and source.matches(data)), None)
@@ -136,11 +125,7 @@ def lookup(data: str) -> Source | None:
 
 
 def find(data: str) -> Source:
-    """Return the kind that opens what the user names.
-
-    Raises:
-        InputError: there is none, or it cannot be looked up.
-    """
+    """Return the kind of source that opens ``data``; an `InputError` if there is none."""
     source = lookup(data)
     if source is not None:
         return source
@@ -153,7 +138,7 @@ def find(data: str) -> Source:
 
 
 def container_of(place: str) -> Container | None:
-    """Return the kind of file that holds many images, by its name; None if it is none."""
+    """Return the kind of container with the suffix of a file; None if there is none."""
     name = place.lower()
     for source in _sources:
         if isinstance(source, Container) and name.endswith(source.suffixes):
@@ -162,15 +147,12 @@ def container_of(place: str) -> Container | None:
 
 
 def list_containers(files: Mapping[str, str], name: str) -> Listing:
-    """List the images of files that each hold many.
+    """List the images of containers, which ``files`` maps from short names to paths or URLs.
 
-    Args:
-        files: what each is called in the paths of its images: its path or URL.
-        name: how the user named them.
+    The short names begin the paths of the images. ``name`` is the user's name for all containers.
 
     Raises:
-        InputError: a file is of no supported kind, they are of different kinds, or one cannot be
-            used.
+        InputError: a file is of no supported kind, or they are of different kinds.
     """
     kinds = {container_of(place) for place in files.values()}
     if len(kinds) > 1:
@@ -181,7 +163,7 @@ def list_containers(files: Mapping[str, str], name: str) -> Listing:
     kind = kinds.pop()
     if kind is None:
         raise unsupported(name, next(iter(files.values())))
-    # Absolute paths, since workers on other machines have other working folders.
+    # Workers on other machines have other working folders.
     places = [
         place if storage.is_url(place) else str(Path(place).absolute()) for place in files.values()
     ]
@@ -189,7 +171,7 @@ def list_containers(files: Mapping[str, str], name: str) -> Listing:
 
 
 def unsupported(name: str, place: str) -> InputError:
-    """Return the error for a file that is no source."""
+    """Return the error for a file that is not a source."""
     if place.lower().endswith(PACKED):
         return InputError(
             f"{one_line(name)} is compressed as a whole, so single images cannot be read from it; "

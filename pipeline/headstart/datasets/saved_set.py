@@ -27,18 +27,14 @@ class SavedSource(Source):
         )
 
     def list(self, data: str, options: Options) -> Listing:
-        """List the images of the set.
-
-        Raises:
-            InputError: it is incomplete, or its rows are in another order than its files.
-        """
-        # An absolute path, since workers on other machines have other working folders.
+        """List the images of the set; one with reordered rows is an `InputError`."""
+        # Workers on other machines have other working folders.
         files, names = _data_files(Path(data).absolute())
         return TableSource().list_files(files, names, data)
 
 
 def _data_files(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the data files of a saved set, and what each is called in the paths of its images."""
+    """Return the data files of a saved set, and the name of each in the paths of its images."""
     parts = [folder]
     if (folder / _SETS).is_file():
         splits = _json(folder / _SETS).get("splits")

@@ -1,4 +1,4 @@
-"""Bytes of local files, and of files behind URLs that fsspec opens. Sole user of fsspec."""
+"""Access to local files, and to files behind URLs through fsspec. Only this module uses fsspec."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 
 
 def is_url(data: str) -> bool:
-    """Tell whether a source is named by a URL.
+    """Tell whether a source is a URL.
 
     >>> is_url("s3://bucket/photos"), is_url("torchvision:CIFAR10"), is_url("C:/photos")
     (True, False, False)
@@ -33,12 +33,7 @@ def is_url(data: str) -> bool:
 
 
 def state_of(place: str) -> State:
-    """Return the state of the bytes at a path or URL.
-
-    Raises:
-        OSError: there is no such file, or it cannot be reached.
-        InputError: its URL needs a package that is not installed.
-    """
+    """Return the state of the file at a path or URL; an `OSError` if it cannot be reached."""
     if is_url(place):
         system, path = file_system(place)
         return state_of_entry(_call(system.info, path)) or (-1, -1)
@@ -49,7 +44,7 @@ def state_of(place: str) -> State:
 
 
 def unchanged(place: str, state: State) -> bool:
-    """Tell whether a file has this state; URLs are not asked, since it costs a request."""
+    """Tell whether a file has this state; True for every URL, because asking costs a request."""
     if is_url(place):
         return True
     try:
@@ -59,7 +54,7 @@ def unchanged(place: str, state: State) -> bool:
 
 
 def state_of_entry(entry: Mapping[str, Any]) -> State | None:
-    """Return the state in a file system's entry; None if it has only a size."""
+    """Return the state from fsspec's entry of a file; None if the entry has only a size."""
     keys = ("ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified")
     stamps = [entry[key] for key in (*keys, "updated", "created") if entry.get(key)]
     if not stamps or entry.get("size") is None:
@@ -69,12 +64,7 @@ def state_of_entry(entry: Mapping[str, Any]) -> State | None:
 
 
 def open_file(place: str) -> BinaryIO:
-    """Open a path or URL for reading; the caller closes it.
-
-    Raises:
-        OSError: it cannot be opened.
-        InputError: its URL needs a package that is not installed.
-    """
+    """Open a path or URL for reading; the caller closes it."""
     if not is_url(place):
         return open(place, "rb")  # noqa: PTH123 - places are strings
     system, path = file_system(place)
@@ -83,12 +73,7 @@ def open_file(place: str) -> BinaryIO:
 
 
 class RangeReader:
-    """Reads ranges of bytes of a file, from several threads at once.
-
-    Raises:
-        OSError: it cannot be opened.
-        InputError: its URL needs a package that is not installed.
-    """
+    """Reads ranges of bytes from the file at a path or URL; several threads can share it."""
 
     def __init__(self, place: str) -> None:
         self._system: Any = None
@@ -99,7 +84,7 @@ class RangeReader:
             self._handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def read(self, start: int, size: int) -> bytes:
-        """Return the bytes there; fewer where the file ends."""
+        """Return ``size`` bytes from ``start`` on, or fewer at the end of the file."""
         if self._system is None:
             return os.pread(self._handle, size, start)
         data: bytes = self._system.cat_file(self._path, start=start, end=start + size)
@@ -112,11 +97,7 @@ class RangeReader:
 
 
 def read_whole(place: str, size: int) -> bytes:
-    """Return all bytes behind a URL.
-
-    Raises:
-        ImageError: it is gone, too large, or cannot be read.
-    """
+    """Return all bytes of an image behind a URL; an `ImageError` if they cannot be read."""
     check_size(size)
     try:
         system, path = file_system(place)
@@ -129,11 +110,7 @@ def read_whole(place: str, size: int) -> bytes:
 
 
 def list_files(url: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Yield name below a URL, URL and entry of every file there.
-
-    Raises:
-        InputError: it cannot be listed.
-    """
+    """Yield the relative name, the URL and fsspec's entry of every file below a URL."""
     system, root = file_system(url)
     system.invalidate_cache()
     prefix = root.rstrip("/") + "/"
@@ -147,11 +124,7 @@ def list_files(url: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 
 
 def is_file(place: str) -> bool:
-    """Tell whether a path or URL names a file, not a folder.
-
-    Raises:
-        InputError: there is nothing at the URL, or it cannot be reached or used.
-    """
+    """Tell whether a path or URL names a file; an `InputError` if a URL leads nowhere."""
     if not is_url(place):
         return Path(place).is_file()
     system, path = file_system(place)
@@ -166,10 +139,10 @@ def is_file(place: str) -> bool:
 
 @lru_cache(maxsize=256)
 def file_system(url: str) -> tuple[Any, str]:
-    """Return fsspec's file system of a URL, and the path in it.
+    """Return fsspec's file system for a URL, and the path in it.
 
     Raises:
-        InputError: the URL is of no supported kind, or needs a package that is not installed.
+        InputError: the URL is malformed, or needs a package that is not installed.
     """
     fsspec = importlib.import_module("fsspec")
     protocol = url.partition("://")[0].lower()
@@ -192,13 +165,13 @@ def cannot_read(error: Exception) -> ImageError:
 
 
 def reason(error: Exception) -> str:
-    """Return the cause in one line, whatever a library raised."""
+    """Return the cause of any library's error in one line."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split())
     return one_line(text).rstrip(".") or type(error).__name__
 
 
 def _call(function: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - fsspec's
-    """Call a file system's library, whose errors are of any kind; they become `OSError`."""
+    """Call a file system's library and turn all of its errors into `OSError`."""
     try:
         return function(*arguments, **options)
     except OSError:
@@ -208,10 +181,6 @@ def _call(function: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN40
 
 
 def whole_file(place: str) -> io.BytesIO:
-    """Return a small file, read whole: tables of labels and the like.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Read a small file, such as a table of labels, into memory."""
     with open_file(place) as file:
         return io.BytesIO(file.read())

@@ -1,10 +1,9 @@
-"""Data sets by name, through torchvision: ``torchvision:NAME`` or ``torchvision:NAME@ROOT``.
+"""Data sets that torchvision downloads: ``torchvision:NAME`` or ``torchvision:NAME@ROOT``.
 
-A set that is not in its folder is downloaded there first. Splits are the authors' own; of those
-that overlap (``train`` and ``trainval``) only one is taken. Original image files are listed in
-place. A set that keeps arrays, or files in a format that is not decoded here, is written once
-as PNG files, to ``ROOT/NAME-images/SPLIT/CLASS/NNNNN.png`` with the number that the image has in
-its split, and that folder is listed from then on.
+Splits are the authors' own; of overlapping ones (``train`` and ``trainval``) only one is used.
+Image files are listed in place. A set of arrays, or of files that Headstart does not decode, is
+written once as ``ROOT/NAME-images/SPLIT/CLASS/NNNNN.png``, by number in the split, and is listed
+from there.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from headstart.datasets.registry import Options, Source
 
 PREFIX = "torchvision:"
 
-# Our name of a split: what the class calls it. A flag goes to the parameter `train`, a text to
-# `split`, and None means that the set comes in one piece.
+# Our name of each split, and torchvision's: a flag is for the parameter `train`, a text for
+# `split`; None is a set without splits.
 _Splits = Mapping[str, str | bool | None]
 _FLAG: _Splits = {"train": True, "test": False}
 _TWO: _Splits = {"train": "train", "test": "test"}
@@ -98,13 +97,11 @@ class TorchvisionSource(Source):
         return data.startswith(PREFIX)
 
     def list(self, data: str, options: Options) -> Listing:
-        """List the images of the set.
+        """List the images of the set, after a download if necessary.
 
         Raises:
             InputError: the set is unknown, not for classification, missing or damaged, or it
                 cannot be downloaded.
-            OutputError: its folder cannot be written.
-            HeadstartError: torchvision cannot be imported.
         """
         requested, _, place = data.removeprefix(PREFIX).partition("@")
         name = _spelled(requested)
@@ -131,7 +128,7 @@ class TorchvisionSource(Source):
 
 
 def _spelled(requested: str) -> str:
-    """Return the name of a set as torchvision spells it, whatever the case."""
+    """Return the name of a set as torchvision spells it; upper and lower case do not matter."""
     spelled = {name.lower(): name for name in (*SETS, *_OTHER_TASKS)}
     name = spelled.get(requested.lower())
     if name is not None and name in SETS:
@@ -150,20 +147,20 @@ def _spelled(requested: str) -> str:
 
 
 def _open(name: str, root: Path, download: bool) -> dict[str, Any]:
-    """Return torchvision's data set of each split, after a download if one is needed."""
+    """Return torchvision's data set of each split, after a download if necessary."""
     kind = getattr(import_torchvision().datasets, name, None)
     if kind is None:
         raise InputError(f"this release of torchvision has no {name}; upgrade torchvision")
     shown = one_line(root)
     try:
         return _construct(kind, root)
-    except (RuntimeError, OSError) as error:  # what torchvision raises when files are absent
+    except (RuntimeError, OSError) as error:  # torchvision raises these when files are missing
         if not (download and _fetchable(kind)):
             raise InputError(
                 f"torchvision's {name} is not in {shown} ({_reason(error)}); put it there"
                 + (" or allow the download" if _fetchable(kind) else "")
             ) from error
-    except Exception as error:  # files that are there and cannot be read fail in any way
+    except Exception as error:  # damaged files raise nearly anything
         raise _damaged(name, root, error) from error
     _fetch(kind, root)
     try:
@@ -175,7 +172,7 @@ def _open(name: str, root: Path, download: bool) -> dict[str, Any]:
 def _construct(kind: type[Any], root: Path, download: bool = False) -> dict[str, Any]:
     datasets = {}
     for split, theirs in SETS[kind.__name__].items():
-        # Said even when it is False, as some sets would download by default.
+        # Passed even if False: some sets download by default.
         arguments: dict[str, Any] = {"download": download} if _fetchable(kind) else {}
         if theirs is not None:
             arguments["train" if isinstance(theirs, bool) else "split"] = theirs
@@ -189,10 +186,9 @@ def _fetchable(kind: type[Any]) -> bool:
 
 
 def _fetch(kind: type[Any], root: Path) -> None:
-    """Download a set into a folder of its own, then move it to its root.
+    """Download a set into a temporary folder, then move it to its root.
 
-    Most of torchvision's sets only check whether their folder exists: the remains of an interrupted
-    download would be taken for the whole set.
+    Most sets only check that their folder exists, so an interrupted download would look complete.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -202,7 +198,7 @@ def _fetch(kind: type[Any], root: Path) -> None:
     with scratch as folder:
         try:
             _construct(kind, Path(folder), download=True)
-        except Exception as error:  # the network, the server, the archive: it fails in any way
+        except Exception as error:  # network, server or archive: anything may be raised
             raise InputError(
                 f"cannot download torchvision's {kind.__name__} into {one_line(root)}: "
                 f"{_reason(error)}; a network is needed on first use"
@@ -225,9 +221,9 @@ def _reason(error: Exception) -> str:
 
 
 def _files(dataset: Any) -> list[tuple[str, str | None]]:  # noqa: ANN401 - torchvision has no types
-    """Return path and label of each image file; nothing unless `datasets.images` decodes them."""
+    """Return path and label of each image file; nothing if Headstart cannot decode them all."""
     samples = getattr(dataset, "samples", None) or getattr(dataset, "_samples", None)
-    if hasattr(dataset, "categories"):  # Caltech's spell a file's name only when it is read
+    if hasattr(dataset, "categories"):  # Caltech's sets make the names of files on reading only
         folder = next(Path(dataset.root).glob("*_ObjectCategories"))
         samples = [
             (path, code)
@@ -245,7 +241,7 @@ def _files(dataset: Any) -> list[tuple[str, str | None]]:  # noqa: ANN401 - torc
 
 
 def _class_names(dataset: Any) -> list[str]:  # noqa: ANN401
-    """Return the class names; of several for one class the first, with the code if not unique."""
+    """Return the first name of each class, followed by its code if the name is not unique."""
     names = getattr(dataset, "classes", None) or getattr(dataset, "categories", None) or []
     first = [name if isinstance(name, str) else name[0] for name in names]
     times = Counter(first)
@@ -259,7 +255,7 @@ def _label(names: Sequence[str], code: Any) -> str | None:  # noqa: ANN401 - any
 
 
 def _export(datasets: Mapping[str, Any], exported: Path) -> None:
-    """Write the images of every split as PNG files; the folder appears when it is whole."""
+    """Write the images of every split as PNG files; the folder appears when it is complete."""
     try:
         with TemporaryDirectory(prefix=f".{exported.name}-", dir=exported.parent) as scratch:
             whole = Path(scratch) / "images"
@@ -267,7 +263,7 @@ def _export(datasets: Mapping[str, Any], exported: Path) -> None:
                 _write_pngs(dataset, whole / split)
             whole.rename(exported)
     except OSError as error:
-        if not exported.is_dir():  # unless another process was first
+        if not exported.is_dir():  # another process may have been faster
             raise cannot_write(exported, error) from error
 
 

@@ -1,18 +1,11 @@
 """Archives of images: zip and tar files, and the shards of a WebDataset.
 
-- An archive is listed by the rules of a folder (`folder`); one top folder that holds everything
-  else is not part of the paths. One archive's paths are those of the folder in it, so packing a
-  folder changes no row of its store; of several, each path begins with its archive's name.
-- A tar is read as a WebDataset when images have companions in it: files of the same *key*, which is
-  the path up to the first dot of the name. The label is the text of ``KEY.cls`` (or ``.class``,
-  ``.label``), or ``label``, ``class``, ``class_name`` or ``category`` in ``KEY.json``, else
-  the folder. A key's files are adjacent and have one image among them, else it is an error: a
-  reader that streams the archive would make several samples of them. Numbers are looked up in
-  ``classnames.txt`` or ``classes.txt`` beside the archives, one name a line.
-- The split is that of a folder in the archive, or else of the archive's folder or name
-  (``train/0.tar``, ``train-0000.tar``).
-
-The webdataset format: https://github.com/webdataset/webdataset.
+An archive is listed by the rules of `folder`, without a top folder that holds everything. A tar
+with labels beside its images is a WebDataset (https://github.com/webdataset/webdataset): the files
+of a *key*, the path up to the first dot of the name, are adjacent, and one of them is an image. The
+label is the text of ``KEY.cls`` (``.class``, ``.label``) or a field of ``KEY.json``, else the
+folder; ``classnames.txt`` beside the archives names numbers. The split is a folder in the archive,
+or else the archive's folder or name (``train/0.tar``, ``train-0000.tar``).
 """
 
 from __future__ import annotations
@@ -41,10 +34,10 @@ _WORD = re.compile(r"[a-z]+", re.IGNORECASE)
 
 
 class Sample(NamedTuple):
-    """The files of one key."""
+    """The files of one key, by extension in lower case."""
 
     key: str
-    files: dict[str, Member]  # by extension, in lower case
+    files: dict[str, Member]
 
 
 class ArchiveSource(Container):
@@ -54,12 +47,7 @@ class ArchiveSource(Container):
     suffixes = (archives.TAR, archives.ZIP)
 
     def list_files(self, files: Sequence[str], names: Sequence[str], name: str) -> Listing:
-        """List the images of archives.
-
-        Raises:
-            InputError: one cannot be read, is refused, or contradicts itself; or there are no
-                images.
-        """
+        """List the images of archives; of several, paths begin with the archive's name."""
         ignored: Counter[str] = Counter()
         containers: list[ContainerFile] = []
         entries: dict[str, Entry] = {}
@@ -83,7 +71,7 @@ class ArchiveSource(Container):
 
 
 def split_of(name: str) -> str:
-    """Return the split in the folder or name of a shard; empty if there is none.
+    """Return the split that the folder or name of a shard tells; empty if there is none.
 
     >>> split_of("data/train-00000-of-00004.parquet"), split_of("val/7.tar"), split_of("cats.zip")
     ('train', 'validation', '')
@@ -95,7 +83,7 @@ def split_of(name: str) -> str:
 
 
 def with_names(images: list[ImageRef], place: str) -> list[ImageRef]:
-    """Replace numbers as labels by the names in a file beside the archives, if there is one."""
+    """Replace numeric labels by the class names in a file beside the archives, if there is one."""
     codes = {image.label for image in images} - {None}
     if not codes or not all(code is not None and code.isdecimal() for code in codes):
         return images
@@ -119,7 +107,6 @@ def with_names(images: list[ImageRef], place: str) -> list[ImageRef]:
 
 
 def _images(place: str, split: str, ignored: Counter[str]) -> Iterator[tuple[ImageRef, Member]]:
-    """Yield the images of one archive."""
     members = archives.members(place, _is_companion)
     webdataset = not place.lower().endswith(archives.ZIP) and _has_companions(members)
     labels: dict[str, str] = {}
@@ -145,7 +132,7 @@ def _images(place: str, split: str, ignored: Counter[str]) -> Iterator[tuple[Ima
 
 
 def _common_folder(names: Sequence[str]) -> str:
-    """Return the folder that holds all folders with images, if there is one, with its ``/``."""
+    """Return the folder that holds all class folders, with its ``/``; empty if there is none."""
     stem = ""
     parts = [
         name.split("/")
@@ -171,14 +158,13 @@ def _is_companion(name: str) -> bool:
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    """Return key and extension: a name is divided at its first dot."""
+    """Return key and extension, divided at the first dot of the file's name."""
     folder, slash, file = name.rpartition("/")
     stem, _, extension = file.partition(".")
     return folder + slash + stem, extension.lower()
 
 
 def _samples(members: Sequence[Member], shown: str) -> Iterator[Sample]:
-    """Yield the samples of a WebDataset, whose files must be adjacent."""
     finished: set[str] = set()
     current = Sample("", {})
     for member in members:
@@ -203,7 +189,6 @@ def _samples(members: Sequence[Member], shown: str) -> Iterator[Sample]:
 
 
 def _image(sample: Sample, shown: str) -> Member | None:
-    """Return the image of a sample; None if it has none."""
     extensions = [extension for extension in sample.files if extension in EXTENSIONS]
     if len(extensions) > 1:
         raise InputError(
@@ -214,7 +199,6 @@ def _image(sample: Sample, shown: str) -> Member | None:
 
 
 def _label(sample: Sample, shown: str) -> str | None:
-    """Return the label in a sample's companions; None if there is none."""
     for extension in _LABELS:
         if extension in sample.files:
             text = _text(sample.files[extension], shown)

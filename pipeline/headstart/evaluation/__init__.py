@@ -1,1 +1,1 @@
-"""From rows to numbers one may believe: splits, metrics, comparisons, duplicates, label errors."""
+"""Splits, metrics, comparisons, duplicates and label errors."""

@@ -1,8 +1,8 @@
-"""Stage: which backbone suits a source, and at what cost, from a sample of its images.
+"""Stage: compare backbones on a sample of a source's images, by accuracy, speed and size.
 
-Every backbone embeds the same sample, which leaves the test split alone, because choosing by it
-would be testing by it. What is compared is the cross-validated accuracy of logistic regression,
-beside LogME (`headstart.evaluation.transferability`), the speed and the size.
+Every backbone embeds the same sample. It leaves the test split out, because choosing by the test
+split would bias the test. Accuracy is that of cross-validated logistic regression; LogME
+(`headstart.evaluation.transferability`) stands beside it.
 """
 
 from __future__ import annotations
@@ -50,10 +50,9 @@ class ChooseConfig:
     Attributes:
         named: backbones to try in any case; their weights are downloaded if necessary.
         query: words in the names of the others; see `headstart.backbones.available`.
-        at_hand: whether those whose weights are on this machine are tried besides.
+        at_hand: whether to try the others whose weights are on this machine.
         images: size of the sample.
         seed: of the sample, the folds and the resampling.
-        workers: threads; None means one per core.
     """
 
     named: tuple[Choice | str, ...] = ()
@@ -69,18 +68,15 @@ class Tried:
     """How one backbone did.
 
     Attributes:
-        name: the backbone, with ``+random`` or ``+file`` where its weights are.
-        accuracy: cross-validated accuracy of logistic regression, 0 to 1.
-        interval: its 95 % bootstrap interval.
-        difference_interval: that of the difference to the best, on the same images; None for it.
-        verdict: ``best``; ``worse`` where that interval lies below 0, else ``tie``.
+        name: with ``+random`` or ``+file`` if the weights are not the published ones.
+        accuracy: of cross-validated logistic regression, 0 to 1.
+        interval: 95 % bootstrap interval of the accuracy.
+        difference_interval: of the difference to the best on the same images; None for the best.
+        verdict: ``best``; ``worse`` if ``difference_interval`` lies below 0; else ``tie``.
         logme: log evidence per image and class; larger is better.
         images_per_second: read, decoded and embedded by all workers.
         megabytes: size of the exported file, 10⁶ bytes.
-        features: length of a feature vector.
-        licence: of the weights.
-        efficient: whether no other one is both faster and at least as accurate.
-        warning: an important caveat; empty if there is none.
+        efficient: whether no other backbone is at least as fast and as accurate, and better in one.
     """
 
     name: str
@@ -99,16 +95,13 @@ class Tried:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What `choose` returns.
+    """The result of `choose`.
 
     Attributes:
-        source: the source's name.
-        images: how many were compared.
-        classes: how many classes they have.
-        tried: the backbones, the most accurate one first.
-        failed: what could not be tried, by name, and why.
-        not_tried: names whose weights are not on this machine.
-        suggested: the fastest one that is not worse than the best.
+        tried: the most accurate backbone first.
+        failed: why backbones could not be tried, by name.
+        not_tried: names of backbones whose weights are not on this machine.
+        suggested: name of the fastest backbone that is not worse than the best.
     """
 
     source: str
@@ -126,7 +119,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class _Embedded:
-    """A backbone's features of the sample; ``rows`` are the numbers of the images it could read."""
+    """A backbone's features of the sample; ``rows`` are the numbers of the readable images."""
 
     backbone: Backbone
     megabytes: float
@@ -141,18 +134,14 @@ def choose(
     out: Path | None = None,
     notice: Callable[[str], None] = lambda line: None,
 ) -> Chosen:
-    """Try backbones on a sample of a source. One that fails is named and does not end the run.
+    """Compare backbones on a sample of a source.
 
-    Args:
-        data: the source, as `headstart.datasets.open_source` takes it.
-        config: what to try.
-        out: folder for ``choice.json`` and the plot ``accuracy_cost.svg``; None writes nothing.
-        notice: receives one line at a time.
+    A backbone that fails is reported and does not end the run. ``out`` is the folder for
+    ``choice.json`` and ``accuracy_cost.svg``; without it nothing is written. ``notice`` receives
+    one line at a time.
 
     Raises:
-        InputError: too few labelled images outside of the test split.
         BackboneError: no weights are on this machine, or every backbone failed.
-        OutputError: ``out`` cannot be written.
     """
     listing = datasets.open_source(data)
     refs = sample(listing, config.images, config.seed)
@@ -183,9 +172,10 @@ def choose(
 
 
 def sample(listing: Listing, count: int, seed: int) -> list[ImageRef]:
-    """Draw labelled images outside of the test split, of every class in proportion.
+    """Draw labelled images outside of the test split, with every class in proportion.
 
-    Every class with `FOLDS` images keeps that many at least, so the sample may be a little larger.
+    A class with fewer than `FOLDS` images is left out. The others keep that many at least, so the
+    sample may be a little larger than ``count``.
 
     Raises:
         InputError: fewer than two classes have enough images.
@@ -215,7 +205,7 @@ def _hash(text: str) -> bytes:
 def _candidates(
     config: ChooseConfig, notice: Callable[[str], None]
 ) -> tuple[list[Choice], list[str]]:
-    """Return what is tried, and the names of backbones whose weights are not on this machine."""
+    """Return what to try, and the names of backbones whose weights are not on this machine."""
     choices = [Choice(name) if isinstance(name, str) else name for name in config.named]
     named = {choice.name for choice in choices if not choice.weights}
     entries = backbones.available(config.query, notice) if config.at_hand else []
@@ -231,7 +221,7 @@ def _candidates(
 
 
 def _embed(listing: Listing, refs: Sequence[ImageRef], choice: Choice, workers: int) -> _Embedded:
-    """Embed the sample, as `headstart.features.embed` does, and time it."""
+    """Embed the sample and time it, reading and decoding included."""
     model, _ = export.model_file(choice)
     runner = Runner(model, batch=None)
     images = images_of(listing, refs)
@@ -262,7 +252,7 @@ def _compare(
     seed: int,
     workers: int,
 ) -> Chosen:
-    """Score every backbone on the images that all of them have."""
+    """Score every backbone on the images that all of them could read."""
     common = set(range(len(refs)))
     for sampled in embedded.values():
         common &= set(sampled.rows.tolist())
@@ -293,7 +283,7 @@ def _compare(
 
 
 def _enough(rows: list[int], refs: Sequence[ImageRef]) -> list[int]:
-    """Leave out classes that have too few images for the folds."""
+    """Keep the images of classes that have enough images for the folds."""
     labels = [refs[row].label for row in rows]
     counts = {label: labels.count(label) for label in set(labels)}
     kept = [row for row in rows if counts[refs[row].label] >= FOLDS]
@@ -337,7 +327,7 @@ def _tried(
 
 
 def _unique(name: str, taken: dict[str, Any]) -> str:
-    """Tell two of the same name apart, such as a network with two layers."""
+    """Number the second of two equal names, such as a network with two layers."""
     number = 2
     unique = name
     while unique in taken:

@@ -1,14 +1,10 @@
 """Images that occur more than once: the same bytes, or the same photo saved again.
 
-Two images are near-duplicates if their features and their thumbnails agree. Features are robust to
-recompression, resizing, small crops and mirroring, but two pairs of jeans on the same hanger are as
-close to each other as a photo to its thumbnail. Thumbnails compare layout, but two white shirts on
-a white wall look alike at that size.
-
-Backbones differ in how close any two images are, so a cosine is scaled from the usual neighbour to
-identity: the *closeness* of a pair is 0 where its cosine is that of a typical image and its fifth
-neighbour, and 1 where the features are the same. The thresholds are
-chosen on copies made for the purpose; docs/decisions has the figures (44).
+Near-duplicates agree in features and in thumbnails. Features survive recompression, resizing, small
+crops and mirroring, but confuse two pairs of jeans on one hanger. Thumbnails compare layout, but
+confuse two white shirts on a white wall. Backbones differ in how close any two images are, so
+cosines are scaled to a *closeness*: 0 for a typical image and its fifth neighbour, 1 for equal
+features. The thresholds were chosen on artificial copies; see docs/decisions (44) for the figures.
 """
 
 from __future__ import annotations
@@ -25,17 +21,17 @@ from headstart.core.parallel.blas import run_parallel
 from headstart.core.rows import Features, Pixels
 from headstart.evaluation import groups
 
-MIN_CORRELATION = 0.98  # enough by itself, unless closeness is below 0
+MIN_CORRELATION = 0.98  # sufficient by itself, unless closeness is below 0
 MIN_AGREEMENT = 0.88  # of the weighted sum of both
 WEIGHTS = (0.4, 0.6)  # of closeness and correlation
 MIN_CLOSENESS = 0.999  # without thumbnails: equal but for rounding
-# Closeness is 1 at most: with less correlation than this no pair can count.
+# Closeness is at most 1, so no pair with less correlation than this can count.
 LEAST_CORRELATION = (MIN_AGREEMENT - WEIGHTS[0]) / WEIGHTS[1]
-MANY = 0.01  # of a tile's pairs; if more may count, one product gives the cosines of all
+MANY = 0.01  # share of a tile's pairs above which one product computes all cosines
 
 BLOCK = 2048  # images; a tile of all pairs of two blocks takes 16 MB a matrix
-SAMPLE = 1000  # images whose neighbours define what is usual
-NEIGHBOUR = 5  # rank of the usual neighbour: few images have so many duplicates
+SAMPLE = 1000  # images whose neighbours define the typical cosine
+NEIGHBOUR = 5  # rank of the typical neighbour: few images have so many duplicates
 _SIDE = 16  # pixels of the grey image that thumbnails are compared by
 _FLAT = 1.0  # grey levels; an image that varies less has no pattern that could correlate
 
@@ -45,13 +41,13 @@ class Duplicates:
     """Which images are copies of which.
 
     Attributes:
-        group: ``(n,)`` numbers, the same for images that copies connect, directly or by way of
-            others; an image without copies is a group of its own. Numbered by first image.
+        group: ``(n,)`` numbers, the same for images that copies connect, directly or through
+            others; an image without copies is its own group. Numbered by first image.
         closest: ``(n,)`` the most similar copy of each image, -1 without any.
-        exact: ``(n,)`` whether that one has the same bytes.
+        exact: ``(n,)`` whether that copy has the same bytes.
         cosine: ``(n,)`` of the two images' features, NaN without a copy.
-        correlation: ``(n,)`` of the two images' thumbnails, the mirrored one if that fits better;
-            NaN without a copy or without thumbnails.
+        correlation: ``(n,)`` of the two thumbnails, mirrored if that fits better; NaN without a
+            copy or without thumbnails.
     """
 
     group: NDArray[np.intp]
@@ -62,7 +58,7 @@ class Duplicates:
 
     @property
     def rows(self) -> NDArray[np.intp]:
-        """Images with copies, those of a group together."""
+        """Images with copies, ordered by group."""
         repeated = np.flatnonzero(self.closest >= 0)
         return repeated[np.argsort(self.group[repeated], kind="stable")]
 
@@ -75,14 +71,14 @@ def find(
 ) -> Duplicates:
     """Find the images that occur more than once.
 
-    All pairs are compared, in tiles, so that memory does not grow with their number. Thumbnails
-    come first, a fifth of the work of 1,280 features, which only pairs that may count need.
+    All pairs are compared in tiles, so memory does not grow with their number. Thumbnails come
+    first: they cost a fifth of 1,280 features, which only the remaining pairs need.
 
     Args:
         features: ``(n, d)``; a row that is not finite has no near-duplicates.
         sha256: ``(n, 32)`` hashes of the image files' bytes.
-        pixels: ``(n, 32, 32, 3)`` thumbnails; without them only features that are the same but for
-            rounding make a near-duplicate, since those of images of one kind may be close.
+        pixels: ``(n, 32, 32, 3)`` thumbnails; without them, near-duplicates need features that are
+            equal but for rounding, since different images of one kind may be close.
         near: whether to look for near-duplicates too.
     """
     _, first, content = np.unique(sha256, axis=0, return_index=True, return_inverse=True)
@@ -124,7 +120,7 @@ def rule(with_pixels: bool) -> str:
 
 
 class _Best:
-    """The most similar partner of each image, and the connected images, from pairs in turn."""
+    """The most similar partner of each image, and the connected images, updated pair by pair."""
 
     def __init__(self, n: int) -> None:
         self.partner = np.full(n, -1, np.intp)
@@ -152,12 +148,11 @@ class _Best:
         self.correlation[image[chosen]] = correlation[chosen]
         members, local = np.unique(np.r_[left, right], return_inverse=True)
         part = _components(len(members), local[: len(left)], local[len(left) :])
-        # Linking every member to the first of its part is enough, however many pairs there are.
+        # Linking every member to the first of its part connects them all.
         heads = members[np.unique(part, return_index=True)[1]]
         self._links.append(np.stack([heads[part], members]))
 
     def components(self) -> NDArray[np.intp]:
-        """Number the connected images."""
         links = np.concatenate([np.zeros((2, 0), np.intp), *self._links], axis=1)
         return _components(len(self.partner), links[0], links[1])
 
@@ -213,7 +208,6 @@ def _near_pairs(
 
 
 def _closeness(cosine: NDArray[np.float32], room: np.float32) -> NDArray[np.float32]:
-    """Scale cosines from the usual neighbour's, 0, to identity, 1."""
     closeness: NDArray[np.float32] = np.minimum(1 - (1 - cosine) / room, np.float32(1))
     return closeness
 
@@ -225,7 +219,6 @@ def _cosines(
     i: NDArray[np.intp],
     j: NDArray[np.intp],
 ) -> NDArray[np.float32]:
-    """Return the cosines of some pairs out of two sets of rows."""
     if len(i) > MANY * len(left) * len(right):
         every: NDArray[np.float32] = _directions(features[left]) @ _directions(features[right]).T
         return every[i, j]
@@ -262,11 +255,9 @@ def _directions(features: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _patterns(pixels: Pixels, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return a ``(len(rows), 257)`` vector of norm 1 an image: its grey pattern without the mean.
+    """Return unit vectors, ``(len(rows), 257)``, of the grey images without their mean.
 
-    A pattern is the sum of one that equals its mirror image and one that is its own negative
-    mirrored: the odd part, of which half the pixels say all, comes first, then the even one. The
-    last element stands for flat images, which are alike without any pattern.
+    The part that mirroring negates comes first, then the symmetric part, then 1 for a flat image.
     """
     step, half = pixels.shape[1] // _SIDE, _SIDE // 2
     patterns = np.zeros((len(rows), _SIDE * _SIDE + 1), np.float32)
@@ -289,10 +280,7 @@ def _patterns(pixels: Pixels, rows: NDArray[np.intp]) -> NDArray[np.float32]:
 
 
 def _correlations(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the correlations of all pairs of patterns, mirrored if that fits better.
-
-    Mirroring changes the sign of what the odd parts contribute, and nothing else.
-    """
+    """Return the correlations of all pairs of patterns, mirrored if that fits better."""
     odd = _SIDE * _SIDE // 2
     mirrorable = left[:, :odd] @ right[:, :odd].T
     best: NDArray[np.float32] = left[:, odd:] @ right[:, odd:].T

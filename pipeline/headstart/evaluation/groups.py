@@ -1,8 +1,7 @@
 """Groups of images that folds and splits keep together.
 
 A partition of n images is ``(n,) intp``: the same number for images of one group. Duplicates,
-near-duplicates and the user's groups (one patient, one scene, one burst) are a partition each;
-`join` combines them.
+near-duplicates and the user's groups are one partition each; `join` combines them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ def by_content(sha256: NDArray[np.uint8]) -> Partition:
 
 
 def by_name(paths: Sequence[str], names: Mapping[str, str]) -> Partition:
-    """Group paths by the names of their groups; a path without one is a group of its own."""
+    """Group paths by the names of their groups; a path without one is its own group."""
     numbers: dict[str, int] = {}
     codes = np.arange(len(paths), dtype=np.intp) + len(paths)
     for row, path in enumerate(paths):

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong, by confident learning. Sole user of cleanlab."""
+"""Label errors, found by confident learning with cleanlab."""
 
 from __future__ import annotations
 
@@ -24,16 +24,11 @@ class LabelErrors:
 
 
 def find(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> LabelErrors:
-    """Rank images by how little their labels agree with predictions made without them.
+    """Rank images by how little their labels agree with out-of-fold probabilities, ``(n, k)``.
 
-    The ranking is cleanlab's self-confidence, the probability of the given label; how many of the
-    ranked images are suspects is its estimate of the number of errors from the confident joint.
-    Source: Northcutt, Jiang and Chuang, *Confident Learning: Estimating Uncertainty in Dataset
-    Labels*, JAIR 70, 2021.
-
-    Args:
-        labels: ``(n,)`` codes.
-        probabilities: ``(n, k)`` out-of-fold.
+    The ranking is cleanlab's self-confidence, the probability of the given label; its estimate of
+    the number of errors, from the confident joint, says how many are suspects. Source: Northcutt,
+    Jiang and Chuang, *Confident Learning: Estimating Uncertainty in Dataset Labels*, JAIR 70, 2021.
     """
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores

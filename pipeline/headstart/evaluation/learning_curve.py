@@ -1,7 +1,7 @@
 """How accuracy grows with the number of images, and the effect of doubling them.
 
-The curve is measured inside the training pool: each draw holds one fold out and fits on nested
-random parts of the others, so the test split is not touched and no choice depends on it.
+Each draw holds out one fold of the training pool and fits on nested random parts of the others, so
+the curve never reads the test split, and no choice depends on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headstart.evaluation.metrics import LEVEL
 SIZES = 8
 DRAWS = 5
 STEP = 1.15  # smallest ratio of one size to the next
-MOST = 20_000  # images that are fitted on for the curve alone; the full size costs nothing
+MOST = 20_000  # images fitted on for the curve; cross-validation already has the full size
 RESAMPLES = 1000
 EXPONENTS = np.geomspace(0.05, 2.0, 120)  # of the power law
 FEWEST_TO_FIT = 4  # sizes; three would fit any curve exactly
@@ -30,9 +30,8 @@ Rows = NDArray[np.intp]
 class Draw:
     """One random order of the images outside one fold.
 
-    Attributes:
-        held_out: rows to score on, ascending.
-        fits: for each size, the rows to fit on, ascending; each contains the smaller ones.
+    ``fits`` are the rows to fit on for each size; each contains the smaller ones. All are
+    ascending.
     """
 
     held_out: Rows
@@ -43,10 +42,9 @@ class Draw:
 class Curve:
     """Measured accuracies.
 
-    Attributes:
-        images: ``(s,)`` images that were fitted on, mean over the draws, ascending.
-        classes: number of classes.
-        correct: for each draw, ``(s, held out) bool``: whether each image was classified correctly.
+    ``images``, ``(s,)``, are the numbers of images that were fitted on, mean over the draws,
+    ascending; ``correct`` tells for each draw, ``(s, held out)``, which images were classified
+    correctly.
     """
 
     images: NDArray[np.float64]
@@ -59,8 +57,8 @@ class PowerLaw:
     """``accuracy(n) = ceiling - scale * n ** -exponent`` for one or many curves, as arrays.
 
     Source: Cortes, Jackel, Solla, Vapnik and Denker, *Learning Curves: Asymptotic Values and Rate
-    of Convergence*, NIPS 1993; that it holds over orders of magnitude in deep learning too:
-    Hestness et al., *Deep Learning Scaling is Predictable, Empirically*, 2017.
+    of Convergence*, NIPS 1993. It holds over orders of magnitude in deep learning too: Hestness et
+    al., *Deep Learning Scaling is Predictable, Empirically*, 2017.
     """
 
     ceiling: NDArray[np.float64]
@@ -68,7 +66,7 @@ class PowerLaw:
     exponent: NDArray[np.float64]
 
     def accuracy(self, images: float) -> NDArray[np.float64]:
-        """Return the accuracy at a number of images; it is never above the ceiling."""
+        """Return the accuracy at a number of images, never above the ceiling."""
         value: NDArray[np.float64] = self.ceiling - self.scale * images**-self.exponent
         return value
 
@@ -79,14 +77,10 @@ def draw(
     """Draw the rows to fit on: every size has the classes in the proportions of the pool.
 
     The largest size is everything outside the fold. Each smaller one is about half of the next,
-    in small pools a larger part, so that there are up to eight sizes, from two images of an average
-    class on. Every class outside the fold has at least one image in each.
-
-    Args:
-        labels: ``(n,)`` codes of the pool.
-        fold: ``(n,)`` the fold that holds each image out, from 0; -1 for none.
-        seed: of the order.
-        draws: their number; with more draws than folds, folds are held out again.
+    more in small pools, so that there are up to eight sizes, from two images of an average class
+    on. Every size has at least one image of every class outside the fold. ``fold``, ``(n,)``, is
+    the fold that holds each image out, from 0, or -1 for none. With more draws than folds, folds
+    are held out again.
     """
     rng = np.random.default_rng(seed)
     numbers = np.unique(fold[fold >= 0])
@@ -95,14 +89,14 @@ def draw(
     for index in range(draws):
         held_out = fold == numbers[index % len(numbers)]
         pool = rng.permutation(np.flatnonzero(~held_out))
-        # An image's place within its class, 0 to 1: one threshold then cuts all classes alike.
+        # An image's place within its class, 0 to 1, so one threshold cuts all classes alike.
         place = np.empty(len(pool))
         for code in np.unique(labels[pool]):
             of_class = np.flatnonzero(labels[pool] == code)
             place[of_class] = (np.arange(len(of_class)) + rng.random()) / len(of_class)
             place[of_class[0]] = 0.0
         fits = [np.sort(pool[place < share]) for share in shares[:-1]]
-        fits.append(np.sort(pool))  # whatever the rounding of places
+        fits.append(np.sort(pool))  # all of them, whatever the rounding
         drawn.append(Draw(np.flatnonzero(held_out), fits))
     return drawn
 
@@ -115,13 +109,9 @@ def measure(
 ) -> Curve:
     """Fit and score every draw at every size.
 
-    Args:
-        draws: from `draw`.
-        labels: ``(n,)`` codes of the pool.
-        answers: takes pairs of rows to fit on and rows held out, and returns for each pair the
-            codes predicted for the latter. One call has all pairs, so that they can share work.
-        whole: ``(n,)`` codes predicted by models fitted on everything outside the image's fold, as
-            cross-validation has them: the largest size.
+    ``answers`` returns the predicted codes for pairs of rows to fit on and rows held out. One call
+    gets all pairs, so that they can share work. ``whole``, ``(n,)``, are the codes predicted in
+    cross-validation, for the largest size.
     """
     pairs = [(rows, draw.held_out) for draw in draws for rows in draw.fits[:-1]]
     predicted = iter(answers(pairs))
@@ -136,18 +126,11 @@ def measure(
 def describe(
     curve: Curve, total: int, seed: int, head: str = "", backbone: str = ""
 ) -> LearningCurve:
-    """Return points, fitted law and the effect of twice as many images over ``total``.
+    """Return points, fitted law and the effect of twice the ``total`` images of the pool.
 
-    All intervals come from one bootstrap of two levels: draws are resampled, and in each of them
-    the images that it held out, the same for all sizes (Davison and Hinkley, *Bootstrap Methods
-    and their Application*, 1997, section 3.8).
-
-    Args:
-        curve: from `measure`.
-        total: number of images in the pool, all folds together.
-        seed: of the bootstrap.
-        head: whose curve it is.
-        backbone: whose features the head reads.
+    All intervals come from one two-level bootstrap: draws are resampled, and in each the images
+    that it held out, the same for all sizes (Davison and Hinkley, *Bootstrap Methods and their
+    Application*, 1997, section 3.8). ``seed`` is the bootstrap's.
     """
     accuracy = np.mean([correct.mean(axis=1) for correct in curve.correct], axis=0)
     resampled = _resample(curve.correct, seed)
@@ -176,7 +159,7 @@ def describe(
             accuracy=then,
             accuracy_ci=(low, high),
             gain=then - now,
-            # The laws' own gains spread less than the truth: docs/benchmarks/learning_curve.md.
+            # The laws' gains alone give too narrow intervals: docs/benchmarks/learning_curve.md.
             gain_ci=(low - now, high - now),
         ),
     )
@@ -185,11 +168,8 @@ def describe(
 def fit(images: NDArray[np.float64], accuracy: NDArray[np.float64]) -> PowerLaw:
     """Fit the power law to curves by least squares, with a ceiling of at most 1 and no descent.
 
-    For each exponent of a grid the other two have a closed form; the best exponent wins.
-
-    Args:
-        images: ``(s,)`` sizes, at least `FEWEST_TO_FIT`.
-        accuracy: ``(m, s)``, one curve a row.
+    For each exponent of a grid the other two parameters have a closed form; the best exponent wins.
+    There are ``(s,)`` sizes, at least `FEWEST_TO_FIT`, and accuracies ``(m, s)``, one curve a row.
     """
     best_error = np.full(len(accuracy), np.inf)
     best: NDArray[np.float64] = np.zeros((3, len(accuracy)))
@@ -210,17 +190,14 @@ def fit(images: NDArray[np.float64], accuracy: NDArray[np.float64]) -> PowerLaw:
 
 
 def _shares(outside: float, labels: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return the shares of the rows outside a fold to fit on, ascending to 1.
-
-    ``outside`` is the share of the pool outside a fold.
-    """
+    """Return the shares of the rows outside a fold to fit on, ascending to 1."""
     n = outside * len(labels)
     smallest = min(1.0, 2 * len(np.unique(labels)) / n)
     count = min(SIZES, 1 + int(np.log(1 / smallest) / np.log(STEP)))
     shares = np.geomspace(smallest, 1.0, max(count, 1))
     if len(shares) < 2:
         return shares
-    # No steps of more than 2, unless to get from what may be fitted on to the pool.
+    # Sizes at most double, except from the limit `MOST` to the pool.
     halves = min(0.5, MOST / n) * 0.5 ** np.arange(len(shares) - 2, -1, -1)
     shares[:-1] = np.maximum(np.minimum(shares[:-1], min(1.0, MOST / n)), halves)
     return np.unique(shares)
@@ -229,7 +206,7 @@ def _shares(outside: float, labels: NDArray[np.integer]) -> NDArray[np.float64]:
 def _resample(correct: list[NDArray[np.bool_]], seed: int) -> NDArray[np.float64]:
     """Return ``(RESAMPLES, s)`` mean accuracies of resampled draws and images."""
     rng = np.random.default_rng(seed)
-    # One image more or less often in a resample is one weight for all sizes.
+    # An image has the same weight at all sizes.
     by_draw = np.stack(
         [
             rng.multinomial(c.shape[1], np.full(c.shape[1], 1 / c.shape[1]), RESAMPLES)

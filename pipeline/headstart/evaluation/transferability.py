@@ -1,8 +1,7 @@
-"""How well features will serve a task, estimated without training any head.
+"""LogME, an estimate of how well features serve a task without training any head.
 
-Larger is better, and only comparisons on the same images and labels mean anything. Labels are
-integer codes; a code that does not occur takes no part. ``n`` is the number of images, ``d`` of
-features and ``k`` of classes that occur.
+Compare values on the same images and labels only; larger is better. ``n`` is the number of images,
+``d`` of features and ``k`` of classes that occur.
 """
 
 from __future__ import annotations
@@ -13,24 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 8192  # rows that are in memory as float64 at once
-_EPSILON = 1e-5  # keeps LogME's precisions finite where a fit is perfect, as its authors do
+_EPSILON = 1e-5  # as in the authors' code, keeps the precisions finite if a fit is perfect
 _MAX_STEPS = 100
 
 
 def log_me(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Return LogME, the log evidence of a Bayesian linear model of the labels, for each image.
+    """Return LogME, the log evidence of a Bayesian linear model of the labels, in nats.
 
-    Every class is regressed on the features, with a Gaussian prior on the weights; the precisions
-    of prior and noise are those that make the evidence largest. Source: You, Liu, Wang and Long,
+    Every class is regressed on the features, ``(n, d)``, with a Gaussian prior on the weights and
+    the precisions of prior and noise that maximise the evidence; the result is per image, averaged
+    over the classes. The scale of the features matters little. Source: You, Liu, Wang and Long,
     *LogME: Practical Assessment of Pre-trained Models for Transfer Learning*, ICML 2021, with the
     fixed-point iteration of its extended version (JMLR 23, 2022, algorithm 3).
-
-    Args:
-        features: ``(n, d)``, finite. Their scale matters little, since the prior adapts.
-        labels: ``(n,)`` codes.
-
-    Returns:
-        nats per image and class, averaged over the classes.
     """
     n = len(features)
     spectrum = _spectrum(features, labels)
@@ -42,17 +35,9 @@ def log_me(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float
 
 
 class _Spectrum(NamedTuple):
-    """A matrix of features and the class indicators, in the matrix's own coordinates.
-
-    Attributes:
-        squares: ``(r,)`` squared singular values that are not 0.
-        projections: ``(r, k)`` inner products of left singular vectors and class indicators.
-        shares: ``(k,)`` share of the images in each class.
-    """
-
-    squares: NDArray[np.float64]
-    projections: NDArray[np.float64]
-    shares: NDArray[np.float64]
+    squares: NDArray[np.float64]  # (r,) squared singular values that are not 0
+    projections: NDArray[np.float64]  # (r, k) class indicators on the left singular vectors
+    shares: NDArray[np.float64]  # (k,) of the images
 
 
 def _spectrum(features: NDArray[np.floating], labels: NDArray[np.integer]) -> _Spectrum:
@@ -83,13 +68,9 @@ def _spectrum(features: NDArray[np.floating], labels: NDArray[np.integer]) -> _S
 def _evidence(
     squares: NDArray[np.float64], of_label: NDArray[np.float64], rest: float, n: int
 ) -> float:
-    """Return the largest log evidence per image over both precisions, for one class.
+    """Return the largest log evidence per image for one class, over both precisions.
 
-    Args:
-        squares: ``(r,)`` squared singular values; features beyond ``r`` cancel out.
-        of_label: ``(r,)`` squared projections of the class indicator.
-        rest: the squared length of what no feature reaches of the indicator.
-        n: number of images.
+    ``rest`` is the squared length of the indicator outside the span of the features.
     """
     ratio, evidence = 1.0, -np.inf
     for _ in range(_MAX_STEPS):

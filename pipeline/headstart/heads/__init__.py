@@ -1,7 +1,6 @@
-"""The families of heads, by name.
+"""The registry of head families.
 
-`register` adds one. Families load when they are first asked for, so that their names and titles
-cost no import of numpy or scikit-learn.
+Families are imported on first use, so names and titles cost no import of numpy or scikit-learn.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from headstart.core.errors import InputError, one_line
 if TYPE_CHECKING:
     from headstart.heads.family import Family
 
-# Name, then module and class. Their order is that of ties: simple models first.
+# Module and class by name; ties go to the first, so simple models come first.
 _BUILT_IN = {
     "logistic-regression": ("logistic", "LogisticRegressionHead"),
     "linear-svm": ("svm", "LinearSVMHead"),
@@ -26,8 +25,6 @@ _BUILT_IN = {
 
 
 class _Registry(Mapping[str, "Family"]):
-    """The families by name; those of this package are imported on first use."""
-
     def __init__(self) -> None:
         self._loaded: dict[str, Family] = {}
         self._names = dict.fromkeys(_BUILT_IN)
@@ -59,7 +56,7 @@ def register(family: Family) -> None:
     """Add a family of heads, which `train-heads` and `CompareConfig` then know by its name.
 
     Raises:
-        InputError: there is a family of that name.
+        InputError: the name is taken.
     """
     if family.name in HEADS:
         raise InputError(f"a head named {one_line(family.name)} exists; choose another name")
@@ -72,22 +69,18 @@ def unregister(name: str) -> None:
 
 
 def default_heads() -> tuple[str, ...]:
-    """Return the names of the heads that are trained unless the user chooses."""
+    """Return the names of the heads that are trained by default."""
     return tuple(HEADS)
 
 
 def by_name(names: Iterable[str]) -> list[Family]:
-    """Return the families with these names, in this order, each once.
-
-    Raises:
-        InputError: a name is unknown, or there is none.
-    """
+    """Return the families with these names, in this order, without repeats."""
     check_names(names := list(names))
     return [HEADS[name] for name in dict.fromkeys(names)]
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Check the names of heads without loading any.
+    """Check the names of heads without importing any family.
 
     Raises:
         InputError: a name is unknown, or there is none.
@@ -103,14 +96,7 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def to_onnx(name: str, estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-    """Convert a fitted head as its family does; one without a family as skl2onnx does.
-
-    Returns:
-        A graph from ``X``, ``(n, dim) float32``, whose last output is the scores, ``(n, k)``.
-
-    Raises:
-        HeadstartError: the head cannot be converted.
-    """
+    """Convert a fitted head as its family does, or with skl2onnx if the name is no family's."""
     if name in HEADS:
         return HEADS[name].to_onnx(estimator, dim)
     from headstart.heads.onnx_graphs import stock

@@ -1,20 +1,13 @@
-"""Probabilities from scores: one sigmoid, fitted on out-of-fold scores.
+"""Calibrated probabilities: one sigmoid for all classes, fitted on out-of-fold scores.
 
 Each class gets ``sigmoid(slope * score - offset)``, normalised over the classes (Platt,
-*Probabilistic Outputs for Support Vector Machines*, 1999), with one slope and one offset for all
-classes, those of least log loss. Large offsets make it temperature scaling (Guo et al., *On
-Calibration of Modern Neural Networks*, 2017), small ones smooth the votes of neighbours, so that a
-class without votes is improbable, not impossible. A sigmoid that all classes share leaves their
-order as it is, so the calibrated label is the classifier's own.
+*Probabilistic Outputs for Support Vector Machines*, 1999). A large offset amounts to temperature
+scaling (Guo et al., *On Calibration of Modern Neural Networks*, 2017); a small one smooths the
+votes of neighbours. Because the classes share slope and offset, calibration never changes the
+predicted label; docs/decisions/0035 compares the alternatives.
 
-On the clothing photos' test split, log loss with the shared sigmoid, with a sigmoid for each class,
-and with a temperature alone: linear SVM 0.51, 0.53, 0.51; RBF SVM 0.46, 0.48, 0.46; kNN (5 to 20
-neighbours) 0.48 to 0.51, 0.45 to 0.50, 0.58 to 1.56. The sigmoids for each class changed up to 4 %
-of kNN's labels.
-
-The result is a stock `sklearn.calibration.CalibratedClassifierCV` with ``ensemble=False``. Its own
-``fit`` would compute the out-of-fold scores again, needs images of every class in every fold and
-fits a sigmoid for each class, so the fitted parts are set here.
+The result is a stock `sklearn.calibration.CalibratedClassifierCV` whose fitted parts are set here:
+its own ``fit`` would recompute the out-of-fold scores and fit a sigmoid for each class.
 """
 
 from __future__ import annotations
@@ -30,7 +23,10 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MAX_CELLS = 2_000_000  # pairs of image and class: plenty for a slope and an offset
-OFFSETS = (-4.0, 20.0)  # exp(-20) below a pure temperature; more would strain float32
+OFFSETS = (
+    -4.0,
+    20.0,
+)  # exp(-20) is close to pure temperature scaling; more exceeds float32 precision
 SLOPES = (-3.0, 6.0)  # logarithms
 
 
@@ -44,19 +40,13 @@ class Sigmoid(NamedTuple):
 def calibrate(
     classifier: BaseEstimator, scores: NDArray[np.float32], data: TrainingSet
 ) -> tuple[BaseEstimator, NDArray[np.float64]]:
-    """Wrap a fitted classifier so that it gives calibrated probabilities.
+    """Wrap a fitted classifier so that it returns calibrated probabilities.
 
-    Args:
-        classifier: fitted on all rows; has ``decision_function`` or ``predict_proba``.
-        scores: ``(n, n_classes)`` out-of-fold values of the same function; with two classes, two
-            columns too, of which the second is what the function returns. Rows may be NaN.
-        data: the training set.
-
-    Returns:
-        A stock ``CalibratedClassifierCV``, fitted, and the calibrated out-of-fold probabilities
-        ``(n, n_classes)``, NaN in rows where the scores are.
+    The scores, ``(n, n_classes)``, are out-of-fold values of the classifier's ``decision_function``
+    or ``predict_proba``; with two classes, the second column is what that function returns. NaN
+    rows are ignored here, and stay NaN in the calibrated probabilities that are returned too.
     """
-    # Between two classes, the score at which the classifier changes its answer must give 1/2.
+    # With two classes, the score at the decision boundary must map to 1/2.
     middle = 0.0 if hasattr(classifier, "decision_function") else 0.5
     codes = classifier.classes_
     seen = np.flatnonzero(np.isfinite(scores).all(axis=1))
@@ -71,11 +61,7 @@ def calibrate(
 def _fit(
     values: NDArray[np.float64], codes: NDArray[np.intp], middle: float
 ) -> tuple[float, float]:
-    """Return the slope and the offset of least log loss.
-
-    As with Platt, targets are drawn in a little, by what one more image of every class would do:
-    scores without an error give a finite slope.
-    """
+    """Return the slope and the offset of least log loss; as in Platt, targets are smoothed."""
     from scipy.optimize import minimize
     from scipy.special import expit
 
@@ -88,7 +74,6 @@ def _fit(
     targets[np.arange(n), codes] += 1.0
 
     def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """Return the mean log loss and its derivatives by log slope and offset at the mean."""
         slope = np.exp(x[0]) / scale
         offset = slope * mean + (0.0 if k == 2 else x[1])
         logs = _log_probabilities(values, slope, offset)
@@ -113,7 +98,6 @@ def _fit(
 def _log_probabilities(
     values: NDArray[np.float64], slope: float, offset: float
 ) -> NDArray[np.float64]:
-    """Return the logarithms of the probabilities that ``CalibratedClassifierCV`` gives."""
     from scipy.special import log_expit
 
     logits = slope * values - offset
@@ -127,7 +111,7 @@ def _log_probabilities(
 
 
 def _wrap(classifier: BaseEstimator, fitted: Sigmoid, data: TrainingSet) -> BaseEstimator:
-    """Return what ``CalibratedClassifierCV.fit`` would leave, around a classifier fitted before."""
+    """Return what ``CalibratedClassifierCV.fit`` would build around a classifier fitted before."""
     from sklearn.base import BaseEstimator as Base
     from sklearn.base import ClassifierMixin, clone
     from sklearn.calibration import CalibratedClassifierCV
@@ -136,7 +120,7 @@ def _wrap(classifier: BaseEstimator, fitted: Sigmoid, data: TrainingSet) -> Base
     codes = classifier.classes_
 
     class Scores(ClassifierMixin, Base):  # type: ignore[misc]
-        """A classifier whose input are its scores."""
+        """A classifier whose inputs are its scores."""
 
         def fit(self, values: NDArray[np.float64], labels: NDArray[np.int64]) -> Scores:
             self.classes_ = np.unique(labels)
@@ -145,12 +129,12 @@ def _wrap(classifier: BaseEstimator, fitted: Sigmoid, data: TrainingSet) -> Base
         def decision_function(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
             return values[:, -1] if len(self.classes_) == 2 else values
 
-        # Never called, but a classifier has it.
+        # Never called, but scikit-learn requires it.
         def predict(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
             labels: NDArray[np.int64] = self.classes_[values.argmax(axis=1)]
             return labels
 
-    # One row a class is enough for scikit-learn to build the object; its parts are then replaced.
+    # One row a class is enough to build the object, whose parts are then replaced.
     rows = np.arange(len(codes))
     shell = CalibratedClassifierCV(
         Scores(), method="sigmoid", ensemble=False, cv=[(rows, rows)], n_jobs=1

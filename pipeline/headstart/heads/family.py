@@ -1,4 +1,4 @@
-"""What a family of heads is, and how one that any scikit-learn classifier makes is searched."""
+"""The base class of head families, with a grid search for any scikit-learn classifier."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ SAMPLED = 50_000  # rows of a store on disk that a family is fitted on, unless i
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of head and its grid.
+    """One kind of head and its hyper-parameter grid.
 
-    A subclass overrides `build` alone, and its grid is searched by plain cross-validation; or it
-    overrides `search` and `answers` with something faster. `headstart.heads.register` adds it.
+    Override `build` alone to have the grid searched by plain cross-validation, or override `search`
+    and `answers` with something faster. Register the family with `headstart.heads.register`.
 
     Attributes:
-        name: how users spell it, for instance ``linear-svm``.
-        title: how reports spell it, for instance ``linear SVM``.
-        grid: for each hyper-parameter the values to try, simplest first.
-        keeps_rows: whether a fitted head holds the training rows; its model file then does too.
+        name: identifier on the command line, for instance ``linear-svm``.
+        title: name in reports, for instance ``linear SVM``.
+        grid: the values to try for each hyper-parameter, simplest first.
+        keeps_rows: whether a fitted head, and thus its model file, contains training rows.
     """
 
     name: str
@@ -76,15 +76,11 @@ class Family:
         return finish(self, candidates, fit, data, started)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
-        """Fit these parameters on every fold and return what the models answer.
+        """Fit the parameters on every fold and return the predictions for the rows held out.
 
-        Args:
-            params: as `FittedHead.params` holds them.
-            data: its ``folds`` may be any parts, see `TrainingSet.divided`.
-
-        Returns:
-            For each fold ``(held out, n_classes)``; the largest value of a row is the answer.
-            Logistic regression gives probabilities.
+        ``params`` are those of `FittedHead`; the folds may be any parts, see `TrainingSet.divided`.
+        Each prediction is ``(held out, n_classes)``, and the largest value of a row marks its
+        class. Logistic regression returns probabilities.
         """
 
         def answer(fold: Fold) -> NDArray[np.floating]:
@@ -97,11 +93,8 @@ class Family:
     def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
         """Convert a fitted head to a graph from ``X``, ``(n, dim) float32``, to scores.
 
-        The graph's last output is the scores, ``(n, k) float32``. The default is skl2onnx's
-        conversion.
-
-        Raises:
-            HeadstartError: skl2onnx cannot convert the head.
+        The graph's last output is the scores, ``(n, k) float32``. The default conversion is
+        skl2onnx's.
         """
         from headstart.heads.onnx_graphs import stock
 

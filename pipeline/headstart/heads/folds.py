@@ -1,4 +1,4 @@
-"""Stratified folds of the training images, once or several times: `TrainingSet.fold`."""
+"""Stratified folds of the training images, drawn once or several times: `TrainingSet.fold`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import hushed
 
-MANY_GROUPS = 200_000  # with more, folds are drawn by one image of each
-NEVER = -1  # the fold of an image that every fold trains on
+MANY_GROUPS = 200_000  # with more, one image of each decides its fold
+NEVER = -1  # marks an image that every fold trains on
 
 
 def stratified_folds(
@@ -19,13 +19,10 @@ def stratified_folds(
 ) -> NDArray[np.int64]:
     """Return the fold, 0 to ``folds - 1``, that holds each image out; classes are spread evenly.
 
-    Args:
-        labels: ``(n,)`` codes; every class needs at least ``folds`` images, or groups of images.
-        folds: at least 2.
-        seed: of the shuffling.
-        group: ``(n,)`` numbers, the same for images that must be in one fold; None for none. With
-            groups, classes are spread as evenly as the groups allow. scikit-learn takes minutes
-            for a million groups; with that many, each goes where its first image goes.
+    Every class needs at least ``folds`` images, or groups of images. Images with the same number in
+    ``group``, ``(n,)``, share a fold, and classes are spread as evenly as the groups allow.
+    scikit-learn takes minutes for a million groups; with that many, each group follows its first
+    image.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -51,14 +48,11 @@ def divisions(
     repeats: int = 1,
     group: NDArray[np.integer] | None = None,
 ) -> NDArray[np.int64]:
-    """Return `stratified_folds` for ``repeats`` seeds, ``(repeats, n)``.
-
-    The first seed is ``seed``; the others are drawn from it.
-    """
+    """Return `stratified_folds` for ``seed`` and others drawn from it, ``(repeats, n)``."""
     seeds = [seed, *np.random.SeedSequence([seed, folds]).generate_state(repeats - 1).tolist()]
     return np.stack([stratified_folds(labels, folds, each, group) for each in seeds])
 
 
 def predefined(held_out: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the division, ``(1, n)``, that holds these images out and trains on the others."""
+    """Return the division, ``(1, n)``, that holds out these images and trains on the others."""
     return np.where(held_out, 0, NEVER).astype(np.int64)[np.newaxis]

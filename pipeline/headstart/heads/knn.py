@@ -1,8 +1,8 @@
-"""The k nearest neighbours of normalised rows, for every k and weighting from one sorting.
+"""k-nearest-neighbour heads: one sort gives the neighbours for every k and weighting.
 
-Up to some thousands of rows, distances come from the Gram matrix that the SVMs use too. Beyond,
-they are computed block by block, so that no matrix of all pairs is in memory. Of a store on disk,
-a stratified sample of the rows stands for all of them.
+Up to some thousands of rows, distances come from the Gram matrix that the SVMs share. With more,
+they are computed block by block, so the full distance matrix never has to fit in memory. For a
+store on disk, a stratified sample of the rows is used.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 WEIGHTS = ("uniform", "distance")
 BLOCK = 512  # rows that a thread computes distances of at once
 REFERENCES = 50_000  # rows of a store on disk that can be neighbours; the model file holds them
-GROUP = 16  # columns behind one minimum when the smallest of many values are sought
-CELLS = 1 << 23  # votes are counted for so many pairs of image and class at once
+GROUP = 16  # columns a minimum bounds; see `smallest`
+CELLS = 1 << 23  # pairs of image and class whose votes are counted at once
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,15 @@ class Neighbours:
 
     Attributes:
         labels: ``(m, k)`` codes.
-        closeness: ``(m, k)`` one over the distance; where distances are 0, 1 for these and 0 else.
+        closeness: ``(m, k)``, 1 / distance; if some distances are 0, 1 for these and 0 for the
+            rest.
     """
 
     labels: NDArray[np.int64]
     closeness: NDArray[np.float64]
 
     def shares(self, k: int, weights: str, n_classes: int) -> Iterator[NDArray[np.float64]]:
-        """Yield each class's share of the votes of the nearest k, for blocks of rows, in order."""
+        """Yield each class's share of the votes of the k nearest, in blocks of rows."""
         step = max(1, CELLS // n_classes)
         for start in range(0, len(self.labels), step):
             labels = self.labels[start : start + step, :k]
@@ -63,12 +64,11 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class NearestNeighboursHead(Family):
-    """A vote of the k nearest training images; between rows of norm 1, Euclidean is cosine.
+    """A vote of the k nearest training images by cosine, the Euclidean order of rows of norm 1.
 
-    Among equals the largest k is chosen, and plain votes rather than votes weighted by one over
-    the distance. Source: Cover and Hart, *Nearest Neighbor Pattern Classification*, 1967. Votes
-    are smoothed to probabilities by a sigmoid: a class without votes is improbable, not impossible.
-    Numbers of neighbours that exceed the rows of a fold are left out.
+    Ties go to the largest k, and to plain votes over votes weighted by 1 / distance. Values of k
+    larger than a fold are skipped. A sigmoid smooths the votes, so that no class has probability 0.
+    Source: Cover and Hart, *Nearest Neighbor Pattern Classification*, 1967.
     """
 
     name: str = "knn"
@@ -108,7 +108,7 @@ class NearestNeighboursHead(Family):
         return list(answers)
 
     def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-        """Convert to a few matrix products; see `Family`."""
+        """Convert the vote to a few matrix products; see `Family`."""
         from headstart.heads.onnx_graphs import knn
 
         return knn.convert(estimator, dim)
@@ -116,7 +116,6 @@ class NearestNeighboursHead(Family):
     def _fit(
         self, params: dict[str, Any], votes: NDArray[np.float32], data: TrainingSet
     ) -> tuple[BaseEstimator, NDArray[np.float64]]:
-        """Fit the stock pipeline, calibrated on out-of-fold votes."""
         from sklearn.neighbors import KNeighborsClassifier
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import Normalizer
@@ -130,8 +129,6 @@ class NearestNeighboursHead(Family):
 def _scored(
     nearest: Sequence[Neighbours], tried: Sequence[tuple[int, str]], data: TrainingSet
 ) -> list[Candidate]:
-    """Score every k and weighting on the neighbours of the rows that each fold holds out."""
-
     def evaluate(candidate: tuple[int, str]) -> Candidate:
         k, weights = candidate
         scores = tuple(
@@ -144,18 +141,17 @@ def _scored(
 
 
 def _winners(shares: Iterator[NDArray[np.float64]]) -> NDArray[np.intp]:
-    """Return the class with the largest share in each row; the lowest code among equals."""
+    """Return the class with the largest share in each row; ties go to the lowest code."""
     return np.concatenate([block.argmax(axis=1) for block in shares])
 
 
 def _neighbours(
     data: TrainingSet, fit: NDArray[np.intp], held_out: NDArray[np.intp], k: int
 ) -> Neighbours:
-    """Return the k nearest of the rows ``fit`` for each of the rows ``held_out``."""
     rows, norms = data.rows, data.squared_norms
     few = len(rows) <= MAX_GRAM_ROWS and 2 * len(fit) > len(rows)
-    # Whole rows of the Gram matrix, with what is not fitted on put out of reach, are four times as
-    # fast as picking columns.
+    # Reading whole rows of the Gram matrix and masking the others is four times as fast as
+    # picking columns.
     columns = np.arange(len(rows)) if few else fit
     others = np.setdiff1d(columns, fit)
     inside = data.gram if few else rows[fit]
@@ -179,7 +175,6 @@ def _neighbours(
 def _as_neighbours(
     labels: NDArray[np.int64], order: NDArray[np.intp], distances: NDArray[np.float32]
 ) -> Neighbours:
-    """Return neighbours from their rows and squared distances, ascending."""
     squared = distances.astype(np.float64)
     squared[squared < SAME_IMAGE] = 0.0
     same = squared == 0.0
@@ -189,17 +184,10 @@ def _as_neighbours(
 
 
 def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Find the k smallest values of each row, ascending.
+    """Return the columns and values of the k smallest values of each row of ``(m, n)``, ascending.
 
-    In long rows, the k-th smallest of the minima of groups bounds the k-th smallest value from
-    above; one comparison selects the few values within the bound, and only they are sorted.
-
-    Args:
-        values: ``(m, n)``.
-        k: at most ``n``.
-
-    Returns:
-        Their columns and the values, both ``(m, k)``.
+    In long rows, the k-th smallest of the groups' minima is an upper bound on the k-th smallest
+    value, so only the few values within the bound are sorted.
     """
     m, n = values.shape
     groups = n // GROUP

@@ -1,4 +1,4 @@
-"""Linear classifiers on normalised rows as coefficients, and as scikit-learn pipelines."""
+"""Linear classifiers on normalised rows, as coefficients and as scikit-learn pipelines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headstart.heads.logistic import MAX_ITER
 
 
 def coefficients(estimator: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # noqa: ANN401
-    """Return weight ``(k, d)`` and bias ``(k,)`` of what `LogisticRegressionHead` fits."""
+    """Return weight ``(k, d)`` and bias ``(k,)`` of a fitted `LogisticRegressionHead`."""
     model = estimator[-1]
     weight, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # one row, for the second class against the first

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 C_GRID = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 4, 13))
 MAX_ITER = 2000
-FEW = 4  # a fold this many times smaller than all rows is solved by itself
+FEW = 4  # a fold this many times smaller than all rows is solved alone
 PROBABILITIES = 250_000_000  # in memory at once, 1 GB; folds are solved in turn beyond that
 
 
@@ -32,15 +32,10 @@ PROBABILITIES = 250_000_000  # in memory at once, 1 GB; folds are solved in turn
 class LogisticRegressionHead(Family):
     """Logistic regression with an L2 penalty.
 
-    Among values of C with the same accuracy, the one with the least out-of-fold log loss is
-    chosen, then the smallest. On easy data nearly every C gives the same accuracy, and the
-    smallest would give probabilities that hardly differ from a coin's.
-
-    Rows of norm 1 need larger C than standardised ones; accuracy peaks between 1 and 100 on the
-    features measured so far.
-
-    Attributes:
-        patience: see `headstart.heads.search.climb`.
+    Ties in accuracy go to the C with the least out-of-fold log loss, then to the smallest. On easy
+    data nearly every C is equally accurate, and the smallest would give probabilities close to
+    uniform. Rows of norm 1 need larger C than standardised ones: accuracy peaks between 1 and 100
+    on the features measured so far. For ``patience`` see `headstart.heads.search.climb`.
     """
 
     name: str = "logistic-regression"
@@ -49,7 +44,7 @@ class LogisticRegressionHead(Family):
     patience: int | None = 2
 
     def search(self, data: TrainingSet) -> FittedHead:
-        """Climb the C path over all folds, choose and refit; see `Family`."""
+        """Climb the C path over all folds, choose one and refit; see `Family`."""
         started = time.perf_counter()
 
         def tune(part: TrainingSet) -> list[Candidate]:
@@ -60,7 +55,7 @@ class LogisticRegressionHead(Family):
         def settle(params: dict[str, Any]) -> list[Candidate]:
             nonlocal start
             path = _Path(data)
-            if data.streamed:  # each pass reads all rows, so begin close to the solution
+            if data.streamed:  # each pass reads all rows, so start close to the solution
                 path.begin(_folds_of(sampling.tuning_part(data), params["C"], data.row_space))
             candidate = path.evaluate(params["C"])
             start = path.mean() if data.streamed else None
@@ -87,7 +82,7 @@ class LogisticRegressionHead(Family):
 
 
 class _Path:
-    """Regressions on all folds for one C after the other, each from where the last one ended."""
+    """Regressions on all folds for one C after the other, each started from the last solution."""
 
     def __init__(self, data: TrainingSet) -> None:
         self._data = data
@@ -107,7 +102,6 @@ class _Path:
         return mean
 
     def evaluate(self, c: float) -> Candidate:
-        """Score one C on every fold."""
         data = self._data
         parts: list[NDArray[np.float32]] = []
         for i, problem in enumerate(self._problems):
@@ -125,7 +119,7 @@ class _Path:
 
 
 def _solved_together(c: float, data: TrainingSet) -> Iterator[NDArray[np.float32]]:
-    """Yield the probabilities of the rows that each fold holds out, solved all at once."""
+    """Solve all folds at once and yield the probabilities of the rows that each holds out."""
     folds = iter(data.folds)
     for problem in _problems(data):
         solved = problem.solve(c)
@@ -136,7 +130,6 @@ def _solved_together(c: float, data: TrainingSet) -> Iterator[NDArray[np.float32
 def _solved_alone(
     c: float, data: TrainingSet, fit: NDArray[np.intp], held_out: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """Return the probabilities of the rows held out; only the rows to fit on are visited."""
     space = data.row_space
     part = dataclasses.replace(space, points=space.points[fit])
     weights = data.weights(fit)[fit, None]
@@ -177,8 +170,7 @@ def _folds_of(part: TrainingSet, c: float, space: RowSpace) -> NDArray[np.float3
 def _refit(data: TrainingSet, c: float, start: NDArray[np.float32] | None = None) -> BaseEstimator:
     """Fit the stock pipeline on all rows, starting from the shared solver's solution.
 
-    For rows on disk that solution stays: scikit-learn would read them all into memory. ``start``,
-    ``(1, r + 1, k)``, is where the shared solver begins; None for zeros.
+    For rows on disk that solution is final, since scikit-learn would read them all into memory.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -1,6 +1,6 @@
-"""Decisions of one-against-one machines, in one matrix product a class.
+"""Decisions of one-against-one SVMs, with one matrix product for each class.
 
-libsvm adds up kernel values pair by pair; with a hundred classes that takes longer than training.
+libsvm sums kernel values pair by pair, which with a hundred classes takes longer than training.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from sklearn.svm import SVC
 
-CELLS = 8_000_000  # triples of a row and two classes in memory at once
+CELLS = 8_000_000  # row × class × class values in memory at once
 
 
 class Decision(NamedTuple):
     """Decision values and predicted classes.
 
     Attributes:
-        values: ``(m, k)``, as ``SVC.decision_function`` gives them, one column a class; for two
-            classes the negative of its one value and the value.
-        winners: ``(m,)``, columns of the classes that ``SVC.predict`` gives.
+        values: ``(m, k)``, those of ``SVC.decision_function``, one column a class; for two classes
+            the negative of its single value, and the value.
+        winners: ``(m,)``, the columns of the classes that ``SVC.predict`` returns.
     """
 
     values: NDArray[np.float64]
@@ -30,10 +30,7 @@ class Decision(NamedTuple):
 
 
 def decide(machine: SVC, kernel: NDArray[np.float64]) -> Decision:
-    """Return the decisions of a machine fitted on a precomputed kernel.
-
-    The kernel is ``(m, n)``, between rows and the rows that the machine was fitted on.
-    """
+    """Return the decisions of an SVM for the rows of its precomputed kernel, ``(m, n fitted)``."""
     columns = kernel[:, machine.support_]
     k = len(machine.classes_)
     if k == 2:
@@ -44,7 +41,7 @@ def decide(machine: SVC, kernel: NDArray[np.float64]) -> Decision:
     for start in range(0, len(kernel), step):
         rows = slice(start, start + step)
         _add_pairs(machine, columns[rows], votes[rows], sums[rows])
-    # scikit-learn's rule: the votes, and between equals the sum of the pairs' values.
+    # scikit-learn's rule: votes first, then the sum of the pairs' values.
     return Decision(votes + sums / (3 * (np.abs(sums) + 1)), votes.argmax(axis=1))
 
 

@@ -1,8 +1,8 @@
-"""Rows in the coordinates of their principal axes, at most as many as rows or features.
+"""Rows in the coordinates of their principal axes.
 
-A rotation changes neither inner products nor penalties, so solutions in these coordinates are
-exact. The covariance is diagonal here, which makes a good preconditioner cheap, and with fewer rows
-than features a problem shrinks to the number of rows.
+A rotation preserves inner products and penalties, so solutions in these coordinates are exact. The
+covariance is diagonal, which gives a good and cheap preconditioner, and with fewer rows than
+features the problem shrinks to the number of rows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class RowSpace:
 
     @classmethod
     def of(cls, rows: Features) -> RowSpace:
-        """Return the space of rows ``(n, d)``, from the smaller of their two product matrices."""
+        """Compute the space of rows ``(n, d)`` from the smaller of their two Gram matrices."""
         if isinstance(rows, StoredRows):
             return StreamedSpace.read(rows)
         n, d = rows.shape
@@ -65,19 +65,14 @@ class RowSpace:
     def on_axes(
         self, gradient: NDArray[np.float32], sums: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Return ``coordinates.T @ x``, ``(r, m)``.
-
-        Args:
-            gradient: ``points.T @ x``.
-            sums: ``(m,)`` sums of the columns of ``x``.
-        """
+        """Convert ``points.T @ x`` to ``coordinates.T @ x``, ``(r, m)``, given the sums of x."""
         return gradient
 
 
 class StreamedSpace(RowSpace):
-    """The space of rows on disk, which are read once for mean and covariance.
+    """The space of rows on disk, which one pass reads for mean and covariance.
 
-    The rows stay as they are; coefficients and gradients, which are small, are rotated instead.
+    The rows stay as they are; the small coefficients and gradients are rotated instead.
     """
 
     @classmethod
@@ -110,7 +105,7 @@ class StreamedSpace(RowSpace):
 
 
 def _eigh(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return eigenvalues and eigenvectors; further BLAS threads would only slow it down."""
+    """Return eigenvalues and eigenvectors, on one BLAS thread: more would slow it down."""
     with one_thread_each():
         values, vectors = np.linalg.eigh(matrix)
     return values, vectors

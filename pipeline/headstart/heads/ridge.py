@@ -1,10 +1,9 @@
-"""Least squares in place of the SVMs, for data with too many pairs of images or classes.
+"""Least-squares classifiers that replace the SVMs on large data.
 
-The squared error in place of the hinge loss, one class against the rest (Suykens and Vandewalle,
-*Least Squares Support Vector Machine Classifiers*, 1999), has its solution in sums over rows, which
-are taken block by block: no matrix has more than rows times features. For the Gaussian kernel, rows
-are first described by their kernel with some of them, drawn at random (Williams and Seeger, *Using
-the Nyström Method to Speed Up Kernel Machines*, 2001).
+The squared error replaces the hinge loss, one class against the rest (Suykens and Vandewalle,
+*Least Squares Support Vector Machine Classifiers*, 1999). Its solution needs only sums over rows,
+so memory stays below rows times features. The Gaussian kernel is approximated from randomly drawn
+landmarks (Williams and Seeger, *Using the Nyström Method to Speed Up Kernel Machines*, 2001).
 """
 
 from __future__ import annotations
@@ -34,15 +33,7 @@ BLOCK = 4096  # rows that a thread processes at once
 
 @dataclass(frozen=True)
 class _Sums:
-    """Weighted sums over some rows, from which a ridge regression is solved.
-
-    Attributes:
-        weight: the sum of the weights.
-        rows: ``(m,)``, the sum of the rows.
-        targets: ``(t,)``, of their targets.
-        squares: ``(m, m)``, of the rows' outer products.
-        products: ``(m, t)``, of those of rows and targets.
-    """
+    """Weighted sums for a ridge regression of ``t`` targets on ``m`` features."""
 
     weight: float
     rows: NDArray[np.float64]
@@ -75,7 +66,7 @@ class _Sums:
         mean, target = self.rows / self.weight, self.targets / self.weight
         squares = self.squares - self.weight * np.outer(mean, mean)
         products = self.products - self.weight * np.outer(mean, target)
-        # Sums of float32 products: eigenvalues may be as far below 0 as this.
+        # Rounding in float32 products can push eigenvalues this far below 0.
         slack = 1e-7 * float(np.trace(squares))
         for alpha in alphas:
             penalised = squares + max(alpha, slack) * np.eye(len(squares))
@@ -85,18 +76,13 @@ class _Sums:
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """Ridge regressions of classes on some description of the rows, for all folds.
-
-    Attributes:
-        design: ``(n, m) float32``, the description.
-        data: the training set.
-    """
+    """Ridge regressions of the classes on ``design``, ``(n, m) float32``, for all folds."""
 
     design: Features
     data: TrainingSet
 
     def search(self, alphas: Sequence[float], params: dict[str, Any]) -> Iterator[Candidate]:
-        """Yield a scored candidate for each penalty; ``params`` are its further parameters."""
+        """Yield a scored candidate for each penalty; ``params`` are its other parameters."""
         scores = self._each_fold(self._accuracies, alphas)
         for alpha, of_folds in zip(alphas, zip(*scores, strict=True), strict=True):
             yield Candidate({"alpha": alpha} | params, of_folds)
@@ -110,7 +96,7 @@ class LeastSquares:
             lambda held_out, solutions: self._values(held_out, *next(solutions)), [alpha]
         )
         coefficients, intercepts = next(self._total.solve([alpha]))
-        # One row a class is enough for scikit-learn to build the object; coefficients follow.
+        # One row a class is enough to build the object, whose coefficients are then replaced.
         rows = np.unique(labels, return_index=True)[1]
         model = RidgeClassifier(alpha=alpha, class_weight=self.data.class_weight)
         model.fit(self.design[rows], labels[rows])
@@ -141,7 +127,6 @@ class LeastSquares:
 
     @cached_property
     def _held_out(self) -> list[_Sums]:
-        """The sums over the rows that each fold holds out."""
         return [self._sums(held_out) for _, held_out in self.data.folds]
 
     @cached_property
@@ -155,7 +140,6 @@ class LeastSquares:
 
     @cached_property
     def _codes(self) -> NDArray[np.int64]:
-        """The codes of classes that have images."""
         return np.unique(self.data.labels)
 
     def _targets(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -167,7 +151,7 @@ class LeastSquares:
         return np.where(hits, np.float32(1), np.float32(-1))
 
     def _sums(self, rows: NDArray[np.intp]) -> _Sums:
-        """Return the sums over rows; class weights are those among all rows."""
+        """Return the sums over rows, with class weights computed from all rows."""
         weights = self.data.weights(np.arange(len(self.data.labels)))
 
         def of_block(start: int) -> list[NDArray[np.float32]]:
@@ -193,7 +177,6 @@ class LeastSquares:
     def _accuracies(
         self, rows: NDArray[np.intp], solutions: Iterator[tuple[NDArray[Any], NDArray[Any]]]
     ) -> list[float]:
-        """Return the accuracy of each solution on some rows, in one pass."""
         solved, right = list(solutions), []
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
@@ -205,7 +188,6 @@ class LeastSquares:
     def _values(
         self, rows: NDArray[np.intp], coefficients: NDArray[Any], intercepts: NDArray[Any]
     ) -> NDArray[np.float32]:
-        """Return the decision values of all classes for some rows, ``(rows, n_classes)``."""
         values = np.empty((len(rows), self.data.n_classes), np.float32)
         for start in range(0, len(rows), BLOCK):
             block = slice(start, start + BLOCK)
@@ -215,7 +197,6 @@ class LeastSquares:
     def _scores(
         self, design: NDArray[np.float32], coefficients: NDArray[Any], intercepts: NDArray[Any]
     ) -> NDArray[np.float32]:
-        """Return the decision values of all classes for described rows."""
         codes = self._codes
         decisions = design @ coefficients.astype(np.float32)
         decisions += intercepts.astype(np.float32)
@@ -229,8 +210,8 @@ class LeastSquares:
 def landmarks(data: TrainingSet, gamma: float) -> BaseEstimator:
     """Return the stock ``Nystroem`` transformer of the normalised rows, fitted.
 
-    It is fitted on its landmarks alone, in float64: it divides by square roots of the eigenvalues
-    of their kernel, many of which are small.
+    It is fitted on its landmarks alone, in float64, because it divides by square roots of small
+    eigenvalues.
     """
     from sklearn.kernel_approximation import Nystroem
 
@@ -241,7 +222,7 @@ def landmarks(data: TrainingSet, gamma: float) -> BaseEstimator:
 
 
 def describe(transformer: BaseEstimator, data: TrainingSet) -> NDArray[np.float32]:
-    """Transform all normalised rows, block by block, ``(n, m) float32``."""
+    """Transform all normalised rows, block by block, to ``(n, m) float32``."""
     design = np.empty((len(data.rows), len(transformer.component_indices_)), np.float32)
 
     def fill(start: int) -> None:

@@ -1,8 +1,8 @@
-"""Hyper-parameters of large data, chosen on a sample of the rows and scored on all of them.
+"""Hyper-parameter search on a sample of large data.
 
-The penalty of logistic regression is weighed against a sum over rows, so the C that suits a sample
-suits all rows: it is the width of a prior, which does not depend on how much data there is. The
-penalty of least squares grows with the rows and is chosen on all of them.
+The C of logistic regression is the width of a prior, which does not depend on how much data there
+is, so the C that suits a sample suits all rows. The penalty of least squares grows with the number
+of rows and is chosen on all of them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ def search(
     Args:
         data: the training set.
         tune: returns the scored candidates of a sample, simplest first.
-        settle: given the parameters chosen there, returns candidates scored on all rows: these
-            parameters, and others that cost little once these are scored.
+        settle: returns candidates scored on all rows: the parameters chosen on the sample, and
+            others that cost little extra.
 
     Returns:
-        The candidates, the chosen one, and the approximation in words; empty if all rows were
-        used.
+        The candidates, the chosen one, and the approximation in words, empty if there was none.
     """
     part = tuning_part(data)
     tried = list(tune(part))
@@ -59,9 +58,9 @@ def search(
 def tuning_part(data: TrainingSet) -> TrainingSet:
     """Return all rows, or about `ROWS` of them, stratified by class and fold.
 
-    Every class keeps at least as many rows as there are folds, if it has them, so a fold that
-    trains on a class still does. Rows that are always trained on are sampled apart from those of a
-    predefined validation split: a small validation split is used whole.
+    Every class keeps at least as many rows as there are folds, if it has them. Rows that are always
+    trained on and those of a predefined validation split are sampled separately, so a small
+    validation split is used whole.
     """
     return data if len(data.labels) <= ROWS else data.part(sample(data, ROWS))
 
@@ -109,7 +108,7 @@ def _proportional(
     _, counts = np.unique(data.labels[rows], return_counts=True)
     fewest = int(fold.max()) + 1
     kept = np.minimum(counts, np.maximum(np.rint(counts * (count / len(rows))), max(fewest, 2)))
-    # Both ends are kept, so that a class with rows in two folds keeps both.
+    # Keep both ends, so that a class with rows in two folds keeps both folds.
     places = [
         start + np.rint(np.linspace(0, of_class - 1, int(keep))).astype(np.intp)
         for start, of_class, keep in zip(np.cumsum(counts) - counts, counts, kept, strict=True)

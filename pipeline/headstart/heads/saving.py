@@ -1,4 +1,4 @@
-"""Fitted heads as files for scikit-learn users. Headstart itself reads none of them."""
+"""Fitted heads as files for scikit-learn users; Headstart itself reads none of them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SAFE, UNSAFE = KINDS = HEAD_FORMATS
 def save(estimator: BaseEstimator, folder: Path, kind: str) -> Path:
     """Write a fitted head as ``head.skops`` or ``head.joblib``.
 
-    skops files hold data and names of types; whoever loads one says which types to trust. joblib
-    files are pickles: loading one runs whatever code is in it.
+    Loading a joblib file runs whatever code is in it. A skops file holds data and names of types,
+    and you say which types to trust.
 
     Raises:
-        HeadstartError: the package that writes it is not installed.
+        HeadstartError: skops is not installed.
         OutputError: the file cannot be written.
     """
     path = folder / f"head.{kind}"

@@ -1,4 +1,4 @@
-"""The two scores by which a search compares its candidates."""
+"""Accuracy and log loss, by which a search compares its candidates."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def accuracy(true: Codes, predicted: Codes) -> float:
 def log_losses(true: Codes, probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return each image's negative log-probability of its true class, ``(n,)``, in nats.
 
-    Probabilities, ``(n, k)``, are clipped to ``[eps, 1 - eps]`` with the machine epsilon of
-    float64, so that a class that was ruled out costs 36 nats rather than infinity.
+    Probabilities, ``(n, k)``, are clipped to ``[eps, 1 - eps]`` for float64, so an excluded class
+    costs 36 nats rather than infinity.
     """
     eps = np.finfo(np.float64).eps
     of_true = probabilities[np.arange(len(true)), true].astype(np.float64)
@@ -28,7 +28,7 @@ def log_losses(true: Codes, probabilities: NDArray[np.floating]) -> NDArray[np.f
 def log_loss(true: Codes, probabilities: NDArray[np.floating]) -> float:
     """Return the mean of `log_losses`, in nats.
 
-    A strictly proper score: it is least for the true probabilities (Good, *Rational Decisions*,
-    1952).
+    The score is strictly proper: only the true probabilities minimise it (Good, *Rational
+    Decisions*, 1952).
     """
     return float(np.mean(log_losses(true, probabilities)))

@@ -22,15 +22,15 @@ PREDICTED = 16_384  # rows that an estimator predicts at once
 
 
 class Named(Protocol):
-    """A family or a baseline, by its names."""
+    """The names of a family or a baseline."""
 
     @property
     def name(self) -> str:
-        """How users spell it."""
+        """The identifier on the command line."""
 
     @property
     def title(self) -> str:
-        """How reports spell it."""
+        """The name in reports."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Candidate:
 
     Attributes:
         scores: accuracy on each fold.
-        loss: mean out-of-fold log loss, if the family computes it; decides between equals.
-        outputs: ``(n, k) float32``, out-of-fold probabilities, or values that
-            `headstart.heads.calibration` turns into probabilities; the mean over repeats. NaN in
-            rows that no fold holds out. Only the best need keep it.
+        loss: mean out-of-fold log loss, if the family computes it; breaks ties.
+        outputs: ``(n, k) float32``, out-of-fold probabilities, or values for
+            `headstart.heads.calibration`; the mean over repeats. NaN in rows that no fold holds
+            out. Only the best candidates need keep it.
     """
 
     params: dict[str, Any]
@@ -52,7 +52,7 @@ class Candidate:
 
     @property
     def accuracy(self) -> float:
-        """The mean over the folds; rounded, so that equal means are equal numbers."""
+        """The mean over the folds, rounded so that equal means compare equal."""
         return round(float(np.mean(self.scores)), 12)
 
     @property
@@ -70,18 +70,16 @@ class FittedHead:
     """The result of a search.
 
     Attributes:
-        name: the family.
-        title: its name in reports.
         params: the chosen hyper-parameters, as JSON values.
-        cv_accuracy: mean accuracy over the folds, at the chosen parameters.
-        cv_std: its standard deviation over the folds.
+        cv_accuracy: mean accuracy over the folds; ``cv_std`` is its standard deviation.
         grid: every candidate tried, as ``{"params", "cv_accuracy", "cv_std"}``.
-        estimator: a stock scikit-learn estimator with ``predict_proba``, fitted on the raw
-            ``(n, d)`` rows of all training images; its ``classes_`` are label codes.
-        seconds: wall time of search and refit. What families share counts for the first of them.
-        out_of_fold: ``(n, k)``, for each training image the probabilities of all ``n_classes``
-            codes by models of the chosen parameters that were not fitted on it, calibrated as the
-            estimator's are; the mean over repeats. Rows that no fold holds out are NaN.
+        estimator: a stock scikit-learn estimator with
+            ``predict_proba``, fitted on the raw ``(n, d)`` rows of all training images; its
+            ``classes_`` are label codes.
+        seconds: wall time of search and refit; shared work counts for the first family.
+        out_of_fold: ``(n, k)``, each training image's calibrated probabilities by models that were
+            not fitted on it, for all ``n_classes`` codes; the mean over repeats. NaN in rows that
+            no fold holds out.
         n_rows: training images that the estimator was fitted on.
         approximation: what replaces the exact method, in a few words; empty if nothing does.
     """
@@ -102,10 +100,7 @@ class FittedHead:
 def class_probabilities(
     estimator: BaseEstimator, features: Features, n_classes: int
 ) -> NDArray[np.float64]:
-    """Return an estimator's probabilities, ``(n, n_classes)``, with a column for every class code.
-
-    A class that the estimator was not fitted on gets probability 0.
-    """
+    """Return probabilities, ``(n, n_classes)``; a class without training images gets 0."""
     probabilities = np.zeros((len(features), n_classes))
     for rows, block in blocks(features, PREDICTED):
         probabilities[rows, estimator.classes_] = estimator.predict_proba(block)
@@ -117,8 +112,8 @@ def climb(
 ) -> list[Candidate]:
     """Evaluate ascending values of C until the accuracy has passed its peak.
 
-    ``patience`` values in a row below the best so far end the climb (None: nothing does), since
-    beyond the peak each fit costs most and gains least.
+    The climb ends after ``patience`` values in a row below the best (never if None): beyond the
+    peak each fit costs most and gains least.
     """
     tried: list[Candidate] = []
     for value in grid:
@@ -149,15 +144,9 @@ def finish(
 ) -> FittedHead:
     """Choose among the candidates and fit the chosen one on all rows.
 
-    Args:
-        family: what was searched.
-        candidates: simplest first, since the first of equals is chosen.
-        fit: given the chosen candidate, returns the stock estimator, fitted on all rows, and the
-            out-of-fold probabilities, ``(n, k)``.
-        data: the training set.
-        started: `time.perf_counter` when the search began.
-        approximation: see `FittedHead`.
-        best: the chosen candidate, if the family has chosen already.
+    The first of equal candidates is chosen, so they come simplest first; ``best`` overrides the
+    choice. ``fit`` returns the stock estimator, fitted on all rows, and its out-of-fold
+    probabilities, ``(n, k)``. ``started`` is the `time.perf_counter` at which the search began.
     """
     best = best or min(candidates, key=preference)
     with one_thread_each(data.workers):

@@ -1,11 +1,10 @@
-"""Multinomial logistic regression for all folds at once, by a preconditioned Newton method.
+"""Multinomial logistic regression on all folds at once, by a preconditioned Newton method.
 
-All folds share the rows, so the products of rows and coefficients, which take nearly all the time,
-are matrix products for all folds and classes together; a weight of 0 takes a row out of a fold.
-Newton steps are solved by conjugate gradients (Dembo and Steihaug, *Truncated-Newton algorithms for
-large-scale unconstrained optimization*, 1983). On principal axes the Hessian is close to a
-diagonal (Böhning, *Multinomial logistic regression algorithm*, 1992, bounds it by the covariance),
-which makes a preconditioner that removes most of the growth of iterations with C.
+The folds share the rows, so products of rows and coefficients are computed for all folds and
+classes together; a weight of 0 takes a row out of a fold. Newton steps use conjugate gradients
+(Dembo and Steihaug, *Truncated-Newton algorithms for large-scale unconstrained optimization*,
+1983). On principal axes the Hessian is nearly diagonal (Böhning, *Multinomial logistic regression
+algorithm*, 1992), so its diagonal is the preconditioner and iterations hardly grow with C.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from headstart.heads.principal_axes import RowSpace
 
 Array = NDArray[np.float32]
 
-BLOCK = 1024  # rows that a thread processes at once, about
-BLOCKS = 32  # at most so many blocks: each has a gradient of its own until they are added
-STREAMED = 8192  # rows of a block that is read from disk, about
-SHARES = 4  # divides their number, so that two or four threads have equal work
-# Nats a row that the objective may exceed its minimum by, by Newton's estimate, for C of 1 or more.
-# Below, scores shrink in proportion to C, and the cost of their errors with its square.
+BLOCK = 1024  # approximate rows that a thread processes at once
+BLOCKS = 32  # upper limit: each block holds a gradient until they are added
+STREAMED = 8192  # approximate rows of a block read from disk
+SHARES = 4  # the number of blocks is a multiple, so two or four threads get equal work
+# Largest distance to the minimum, in nats a row by Newton's estimate, for C of 1 or more. Below,
+# scores shrink in proportion to C and the cost of their errors with its square.
 TOLERANCE = 1e-5
 LEAST_TOLERANCE = 1e-8
 MAX_NEWTON = 100
@@ -42,12 +41,8 @@ OUT = np.float32(-1e30)  # the score of a class without training rows
 class Problem:
     """The same regression on several weightings of the same rows.
 
-    Attributes:
-        space: the rows.
-        labels: ``(n,)`` codes.
-        weights: ``(n, f) float32``, the weight of each row in each fold.
-        n_classes: ``k``.
-        workers: number of threads; the result does not depend on it.
+    ``labels`` are ``(n,)`` codes, and ``weights``, ``(n, f) float32``, hold the weight of each row
+    in each fold. The result does not depend on ``workers``, the number of threads.
     """
 
     space: RowSpace
@@ -66,8 +61,8 @@ class Problem:
     def solve(self, c: float, start: Solution | None = None) -> Solution:
         """Minimise ``sum of weighted log losses + squared norm / (2 c)``, intercepts free.
 
-        With two classes, scikit-learn penalises one vector, the difference of the two here; half
-        the ``c`` gives the same answer. ``start`` may be the solution for a smaller ``c``.
+        With two classes, scikit-learn penalises the single difference of the two vectors here, so
+        the penalty is doubled to match it. ``start`` may be the solution for a smaller ``c``.
         """
         shape = (self.weights.shape[1], len(self.space.variances) + 1, self.n_classes)
         classes = (self.offsets == 0).sum(axis=1)
@@ -84,7 +79,7 @@ class Solution:
 
     Attributes:
         coefficients: ``(f, r + 1, k)``, the last row the intercepts.
-        probabilities: ``(n, f, k)``, of all rows, those of weight 0 included.
+        probabilities: ``(n, f, k)``, of all rows, including those of weight 0.
         passes: passes through all rows.
     """
 
@@ -93,7 +88,7 @@ class Solution:
     passes: int
 
     def without_probabilities(self) -> Solution:
-        """Return a solution that is enough to start from."""
+        """Return the solution without its large array, which a later start does not need."""
         return dataclasses.replace(self, probabilities=np.empty((0, 0, 0), np.float32))
 
 
@@ -129,13 +124,13 @@ class _Newton:
             while True:
                 tried = coefficients + scale[:, None, None] * step
                 tried_loss, tried_gradient = self._evaluate(tried)
-                # float32 knows the loss to about six digits.
+                # float32 resolves the loss to about six digits.
                 worse = tried_loss > loss + 1e-4 * scale * slope + 1e-6 * np.abs(loss)
                 if not worse.any():
                     break
                 scale[worse] *= np.float32(0.25)
                 scale[scale < 1e-6] = 0.0
-            # float32 sees no descent smaller than this.
+            # float32 resolves no smaller descent.
             stuck = loss - tried_loss < 1e-7 * np.abs(loss)
             coefficients, loss, gradient = tried, tried_loss, tried_gradient
             if stuck[active].all():
@@ -143,7 +138,6 @@ class _Newton:
         return Solution(coefficients, self.probabilities, self.passes)
 
     def _step(self, gradient: Array, diagonal: Array, active: NDArray[np.bool_]) -> Array:
-        """Return the Newton steps of active folds, nearly: conjugate gradients, a run for each."""
         step = np.zeros_like(gradient)
         residual = -gradient
         direction = residual / diagonal
@@ -165,7 +159,6 @@ class _Newton:
         return step
 
     def _evaluate(self, coefficients: Array) -> tuple[NDArray[np.float64], Array]:
-        """Return each fold's loss and gradient, and keep its probabilities."""
         problem = self.problem
         folds, k = len(coefficients), problem.n_classes
         weights = problem.weights
@@ -191,7 +184,6 @@ class _Newton:
         return losses + penalty, gradient
 
     def _hessian(self, direction: Array, active: NDArray[np.bool_]) -> Array:
-        """Return the product of each active fold's Hessian and a direction."""
         folds = slice(None) if active.all() else np.flatnonzero(active)
 
         def work(rows: slice, scores: Array) -> tuple[NDArray[np.float64], Array]:
@@ -246,7 +238,6 @@ class _Newton:
 
 
 def _dot(left: Array, right: Array) -> NDArray[np.float64]:
-    """Return the inner product in each fold."""
     folds = len(left)
     products: NDArray[np.float64] = np.einsum(
         "fi,fi->f", left.reshape(folds, -1), right.reshape(folds, -1)
@@ -257,6 +248,6 @@ def _dot(left: Array, right: Array) -> NDArray[np.float64]:
 def _ratio(
     over: NDArray[np.float64], under: NDArray[np.float64], where: NDArray[np.bool_]
 ) -> Array:
-    """Return the quotients that are asked for, and 0 for the others, to multiply arrays with."""
+    """Return ``over / under``, and 0 outside ``where``, shaped to scale ``(f, r + 1, k)``."""
     quotient = np.divide(over, under, out=np.zeros_like(over), where=where & (under > 0))
     return quotient.astype(np.float32)[:, None, None]

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 C_GRID = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 2, 9))
-# Beyond these, `headstart.heads.ridge` stands in. libsvm's time grows with the square of the
+# Beyond these, `headstart.heads.ridge` replaces libsvm, whose time grows with the square of the
 # rows: on 100 overlapping classes a fit on 3,200 rows takes 3.5 s of a core for a linear grid and
 # about 2 s a gamma; the linear search at 10,000 took 113 s on two cores, and that of the Gaussian
-# kernel was given up. 256 classes have 32,640 pairs, each with a machine of its own.
+# kernel was given up. 256 classes have 32,640 pairs, each with its own SVM.
 MAX_ROWS = 5000
 MAX_CLASSES = 256
 # Rows of a store on disk that the Gaussian kernel is fitted on: 2,000 kernel values a row take
@@ -36,8 +36,6 @@ SAMPLED = 50_000
 
 
 class _SVM(Family):
-    """What both kernels share."""
-
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Return decision values; see `Family`."""
         gamma = params.get("gamma")
@@ -50,7 +48,7 @@ class _SVM(Family):
         return [path[0].values for path in paths]
 
     def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-        """Convert a machine to a few matrix products, least squares by skl2onnx; see `Family`."""
+        """Convert an SVM to a few matrix products, least squares with skl2onnx; see `Family`."""
         from headstart.heads.onnx_graphs import stock, svm
 
         return (svm if svm.supports(estimator) else stock).convert(estimator, dim)
@@ -60,8 +58,7 @@ class _SVM(Family):
 class LinearSVMHead(_SVM):
     """A linear support vector machine, one against one; least squares for large data.
 
-    Attributes:
-        alpha_grid: strengths of the penalty of least squares, descending.
+    ``alpha_grid`` holds strengths of the least-squares penalty, descending.
     """
 
     name: str = "linear-svm"
@@ -70,7 +67,7 @@ class LinearSVMHead(_SVM):
     alpha_grid: tuple[float, ...] = tuple(float(f"{a:.3g}") for a in np.logspace(3, -2, 11))
 
     def search(self, data: TrainingSet) -> FittedHead:
-        """Score the whole grid on all folds, choose and refit; see `Family`."""
+        """Score the whole grid on all folds, choose one and refit; see `Family`."""
         started = time.perf_counter()
         if _is_large(data):
             return self._least_squares(data, started)
@@ -95,14 +92,10 @@ class LinearSVMHead(_SVM):
 class RbfSVMHead(_SVM):
     """A support vector machine with the kernel ``exp(-gamma |a - b|^2)``, one against one.
 
-    Backbones differ in how close their rows lie to each other, so gamma is tried as multiples of
-    one over the mean squared distance between two training rows, the scale on which the kernel
-    changes at all (the idea of scikit-learn's ``gamma="scale"``). For large data, least squares on
-    Nyström's description of the kernel.
-
-    Attributes:
-        grid: ``gamma`` in units of one over the mean squared distance.
-        alpha_grid: strengths of the penalty of least squares, descending.
+    Backbones differ in how close their rows lie, so the grid's ``gamma`` is in units of 1 / mean
+    squared distance between training rows (the idea of scikit-learn's ``gamma="scale"``). For large
+    data, least squares on the Nyström approximation; ``alpha_grid`` holds its penalties,
+    descending.
     """
 
     name: str = "rbf-svm"
@@ -113,7 +106,7 @@ class RbfSVMHead(_SVM):
     alpha_grid: tuple[float, ...] = (1024.0, 256.0, 64.0, 16.0, 4.0, 1.0, 0.25, 0.0625)
 
     def search(self, data: TrainingSet) -> FittedHead:
-        """Score the whole grid on all folds, choose and refit; see `Family`."""
+        """Score the whole grid on all folds, choose one and refit; see `Family`."""
         started = time.perf_counter()
         if data.streamed:
             return sampling.on_part(self.search, data, SAMPLED)
@@ -166,12 +159,9 @@ class RbfSVMHead(_SVM):
 
 
 class Step(NamedTuple):
-    """One C on one fold.
+    """The accuracy and decision values, ``(held out, n_classes)``, of one C on one fold.
 
-    Attributes:
-        accuracy: on the rows held out.
-        values: ``(held out, n_classes) float32``, the decision values, one against rest.
-        saturated: a larger C would change nothing.
+    ``saturated`` means that a larger C would change nothing.
     """
 
     accuracy: float
@@ -195,9 +185,7 @@ def _candidate(params: dict[str, Any], steps: Sequence[Step], data: TrainingSet)
 def _fit(best: Candidate, data: TrainingSet) -> tuple[BaseEstimator, NDArray[np.float64]]:
     """Fit the stock pipeline on all rows, and calibrate it on the out-of-fold decision values.
 
-    The shared kernel gives the support vectors quickly. All other rows have coefficient 0 and do
-    not change the solution, so the machine that computes its own kernel is fitted on the support
-    vectors alone; unless class weights depend on the other rows.
+    The shared kernel finds the support vectors; without class weights, they alone decide the fit.
     """
     from sklearn.svm import SVC
 
@@ -221,7 +209,6 @@ def _after_normaliser(
     out_of_fold: NDArray[np.float64],
     *before: BaseEstimator,
 ) -> tuple[BaseEstimator, NDArray[np.float64]]:
-    """Return the pipeline of these steps for raw features, and the probabilities."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
 
@@ -244,10 +231,9 @@ def _path(
     fold: Fold,
     costs: Sequence[float],
 ) -> list[Step]:
-    """Go through growing values of C on one fold.
+    """Try ascending values of C on one fold.
 
-    C only bounds the dual coefficients from above. Once none of them reaches its bound, the
-    solution is the same for every larger C and need not be computed again.
+    C only bounds the dual coefficients. Once none reaches its bound, a larger C changes nothing.
     """
     from sklearn import config_context
     from sklearn.svm import SVC
@@ -258,7 +244,7 @@ def _path(
     for c in costs:
         if not path or not path[-1].saturated:
             model = SVC(kernel="precomputed", C=c, class_weight=data.class_weight)
-            with config_context(assume_finite=True):  # looking takes a third of the time
+            with config_context(assume_finite=True):  # checking takes a third of the time
                 model.fit(kernel, data.labels[fit])
             # A class's coefficients are bounded by C times its weight.
             bound = c * float(model.class_weight_.min())
@@ -274,7 +260,7 @@ def _step(
     n_classes: int,
     bound: float,
 ) -> Step:
-    """Score a machine on rows held out; a class it was not fitted on gets the row's least value."""
+    """Score an SVM on held-out rows; a class it was not fitted on gets the row's least value."""
     decisions, winners = decide(model, kernel)
     right = model.classes_[winners] == true
     values = np.repeat(decisions.min(axis=1, keepdims=True), n_classes, axis=1)
@@ -289,7 +275,6 @@ def _kernel(
     right: NDArray[np.intp],
     gamma: float | None,
 ) -> NDArray[np.float64]:
-    """Return the kernel between two sets of rows; libsvm wants float64."""
     if gamma is None:
         return gram[np.ix_(left, right)].astype(np.float64)
     kernel = squared_distances(gram, left, right)

@@ -1,8 +1,7 @@
 """The rows that heads are trained on, their folds, and the matrices that families share.
 
-Rows are L2-normalised one by one, so nothing leaks from one fold to another, and one Gram matrix
-of the normalised rows holds every inner product and every distance that any fold, kernel or
-number of neighbours needs.
+Rows are L2-normalised one by one, so nothing leaks between folds. One Gram matrix of the normalised
+rows holds every inner product and distance that any fold, kernel or k needs.
 """
 
 from __future__ import annotations
@@ -38,14 +37,12 @@ class TrainingSet:
     Attributes:
         features: ``(n, d) float32``, finite, as extracted; they may stay on disk.
         labels: ``(n,) int64`` codes.
-        fold: the fold that holds each image out, from 0, or -1 for an image that all folds train
-            on: ``(n,)``, or ``(r, n)`` for cross-validation repeated with ``r`` divisions. Every
-            division holds at least one image out, and trains every fold on two classes or more. A
-            fold without training images of a class cannot answer with it.
-        seed: for what is random in a family.
-        workers: number of threads, at least 1.
-        class_weight: None, or ``balanced`` for weights inverse to the classes' frequencies, as
-            scikit-learn computes them on each fold's training rows. kNN has no weights of classes.
+        fold: the fold that holds each image out, from 0, or -1 for images that every fold trains
+            on: ``(n,)``, or ``(r, n)`` for ``r`` repeats. Every division holds images out, and
+            trains every fold on two classes or more. A fold cannot predict a class that it does not
+            train on.
+        class_weight: None, or ``balanced`` for scikit-learn's weights, inverse to the class
+            frequencies among each fold's training rows. kNN ignores it.
     """
 
     features: Features
@@ -57,7 +54,7 @@ class TrainingSet:
 
     @property
     def streamed(self) -> bool:
-        """Whether the features stay on disk, so that no family may ask for all of them at once."""
+        """Whether the features stay on disk, so that no family may load all of them at once."""
         return isinstance(self.features, StoredRows)
 
     @property
@@ -81,7 +78,7 @@ class TrainingSet:
         return other
 
     def part(self, rows: NDArray[np.intp]) -> TrainingSet:
-        """Return the images in some rows, with their features in memory."""
+        """Return a subset of the images, with their features in memory."""
         return dataclasses.replace(
             self,
             features=self.features[rows],
@@ -90,11 +87,7 @@ class TrainingSet:
         )
 
     def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Combine the folds' answers for the rows held out, ``(rows held out, k)`` each.
-
-        Returns:
-            ``(n, k)``, means over the repeats; NaN in rows that no fold holds out.
-        """
+        """Return the folds' values, ``(n, k)``, averaged over repeats; NaN where never held out."""
         total = np.zeros((len(self.labels), parts[0].shape[1]), np.float32)
         times = np.zeros(len(self.labels), np.float32)
         for (_, held_out), part in zip(self.folds, parts, strict=True):
@@ -105,17 +98,15 @@ class TrainingSet:
 
     @cached_property
     def rows(self) -> Any:  # noqa: ANN401 - an array, or `Features` where nothing else is done
-        """The rows with Euclidean norm 1, ``(n, d)``; a row of zeros stays.
-
-        Rows that stay on disk are normalised when they are read.
+        """The rows scaled to norm 1, ``(n, d)``; zeros stay, rows on disk are scaled when read.
 
         Raises:
-            InputError: some features are not finite, or too large to be added up.
+            InputError: a feature is not finite, or too large to be summed.
         """
         from sklearn.preprocessing import normalize
 
         if isinstance(self.features, StoredRows):
-            unit = functools.partial(normalize, copy=False)  # blocks are nobody else's
+            unit = functools.partial(normalize, copy=False)  # each block is a fresh copy
             return Mapped(self.features, unit, self.features.shape[1], np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             bad = np.flatnonzero(~np.isfinite(self.features.sum(axis=1)))
@@ -138,7 +129,7 @@ class TrainingSet:
         return RowSpace.of(self.rows)
 
     def weights(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the weight of every row where only some are trained on, ``(n,)``: 0 for others."""
+        """Return the weight of every row, ``(n,)``, when training on these; 0 for the others."""
         weights = np.zeros(len(self.labels), np.float32)
         weights[rows] = 1.0
         if self.class_weight == "balanced":
@@ -150,8 +141,8 @@ class TrainingSet:
     def gram(self) -> NDArray[np.float32]:
         """The inner products of all pairs of normalised rows, ``(n, n)``.
 
-        Ask for it before threads start: all workers compute it once, one half and its mirror
-        image. (BLAS with threads of its own took six times as long on busy cores.)
+        Read it before starting threads: all workers compute it once, as one half and its mirror
+        image. BLAS with its own threads took six times as long on busy cores.
         """
         rows, n = self.rows, len(self.rows)
         gram = np.empty((n, n), np.float32)
@@ -168,10 +159,7 @@ class TrainingSet:
 def squared_distances(
     gram: NDArray[np.float32], left: NDArray[np.intp], right: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """Return the squared distances, ``(a, b)``, between rows ``left`` and rows ``right``.
-
-    They are exactly 0 for rows that are equal within float32's precision.
-    """
+    """Return the squared distances, ``(a, b)``; exactly 0 for rows equal within float32."""
     norms = np.diagonal(gram)
     distances = gram[np.ix_(left, right)]
     distances *= np.float32(-2)

@@ -1,4 +1,7 @@
-"""The results of a comparison as one self-contained HTML page, and its figures as SVG files."""
+"""The results of a comparison as one self-contained HTML page, and its figures as SVG files.
+
+Every function raises `InputError` if a file is missing, damaged or of another program.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +32,11 @@ PLOT_FILES = tuple(f"{PLOTS}/{name}.svg" for name in plots.FIGURES)
 
 
 def render(results: dict[str, Any], predictions: list[dict[str, str]] | None = None) -> str:
-    """Return the report as one HTML page that needs nothing else.
+    """Return the report as one HTML page that loads nothing else.
 
-    Args:
-        results: the document of `Comparison.to_json`, of this schema or an earlier one.
-        predictions: the rows of ``predictions.csv`` for the best head, with the keys ``path``,
-            ``true``, ``predicted`` and one probability ``p:<class>`` a class; None leaves the list
-            of errors out.
-
-    Raises:
-        InputError: ``results`` or ``predictions`` are not what `evaluation.compare` makes.
+    ``results`` is the document of `Comparison.to_json`, of this schema or an earlier one.
+    ``predictions`` are the best head's rows of ``predictions.csv``, with the keys ``path``,
+    ``true``, ``predicted`` and ``p:<class>`` for each class; None leaves out the list of errors.
     """
     checked = validation.check(results, "the results")
     answers = None if predictions is None else tables.answers(predictions, "the predictions")
@@ -48,22 +46,11 @@ def render(results: dict[str, Any], predictions: list[dict[str, str]] | None = N
 def write_report(
     folder: str | PathLike[str], stores: Sequence[FeatureSet] = (), map_method: str = MAPS[0]
 ) -> Path:
-    """Write ``report.html`` from ``results.json`` and those tables beside it that exist.
+    """Write ``report.html`` from ``results.json`` and the tables beside it, and return its path.
 
-    The page appears whole or not at all; an older one stays until then.
-
-    Args:
-        folder: the folder that ``headstart train-heads`` wrote.
-        stores: what it was written from. The one that the best head reads gives thumbnails and
-            the map; without it the page says that they are missing.
-        map_method: one of `headstart.core.choices.MAPS`.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        InputError: one of the files is missing, damaged or of another program.
-        OutputError: the page cannot be written.
+    The page appears whole or not at all; an older one stays until then. The store in ``stores``
+    that the best head reads provides thumbnails and the map; without it the page says that they are
+    missing. ``map_method`` is one of `headstart.core.choices.MAPS`.
     """
     folder = Path(folder)
     results = validation.read_results(folder / artifacts.RESULTS)
@@ -82,25 +69,13 @@ def write_report(
 
 
 def store_paths(folder: str | PathLike[str]) -> list[Path]:
-    """Return the feature stores that ``results.json`` names, if any.
-
-    Raises:
-        InputError: ``results.json`` is missing, damaged or of another program.
-    """
+    """Return the feature stores that ``results.json`` names, if any."""
     provenance = validation.read_results(Path(folder) / artifacts.RESULTS)["provenance"]
     return [Path(path) for path in provenance.get("stores", ())]
 
 
 def write_plots(folder: str | PathLike[str]) -> list[Path]:
-    """Write the figures of ``results.json`` as SVG files into its folder ``plots``.
-
-    Returns:
-        The paths of the files.
-
-    Raises:
-        InputError: ``results.json`` is missing, damaged or of another program.
-        OutputError: a file cannot be written.
-    """
+    """Write the figures of ``results.json`` as SVG files to ``plots`` and return their paths."""
     results = validation.read_results(Path(folder) / artifacts.RESULTS)
     paths = [Path(folder) / name for name in PLOT_FILES]
     for path, draw in zip(paths, plots.FIGURES.values(), strict=True):

@@ -10,15 +10,14 @@ from headstart.report import figures
 from headstart.report.svg import HIT, MISS, MUTED, RULE, Drawing, Frame, shortened
 
 _LEGEND, _ROW = 540, 18
-_LONGEST = 54  # of a name, in letters as wide as capitals
-_STEPS = (1, 2, 5)  # of the logarithmic axis
+_LONGEST = 54  # largest width of a name, in capital letters
+_STEPS = (1, 2, 5)  # ticks of the logarithmic axis within a decade
 
 
 def draw(document: Mapping[str, Any]) -> str:
     """Draw a dot with its interval for every backbone, numbered as in the legend.
 
-    Args:
-        document: what `headstart.evaluation.backbone_choice.Chosen.to_json` returned.
+    ``document`` comes from `headstart.evaluation.backbone_choice.Chosen.to_json`.
     """
     tried = document["tried"]
     axis = figures.axis([bound for backbone in tried for bound in backbone["interval"]])

@@ -1,4 +1,4 @@
-"""The curves of a training as an SVG file."""
+"""Training curves as an SVG file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from headstart.report.svg import HIT, MISS, MUTED, Drawing, Frame
 
 
 def draw(epochs: Sequence[Mapping[str, float]], best: int) -> str:
-    """Draw training and validation accuracy by epoch; the best epoch is marked.
+    """Draw training and validation accuracy by epoch, and mark the best epoch, which was kept.
 
-    Args:
-        epochs: the records of ``history.json``, from epoch 0, which has no training accuracy.
-        best: the epoch whose weights were kept.
+    ``epochs`` are the records of ``history.json``, from epoch 0, which has no training accuracy.
     """
     training = [(epoch["epoch"], epoch["train_accuracy"]) for epoch in epochs if epoch["epoch"]]
     validation = [(epoch["epoch"], epoch["validation_accuracy"]) for epoch in epochs]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class ClassScore(NamedTuple):
-    """The scores of one class; one that divides by zero is None."""
+    """The scores of one class; a ratio that divides by zero is None."""
 
     name: str
     precision: float | None
@@ -36,7 +36,7 @@ class Axis(NamedTuple):
     ticks: list[float]
 
     def position(self, value: float) -> str:
-        """Return the position of a value in the plot's width; outside the axis, at the edge."""
+        """Return the position of a value as a share of the plot's width, clipped to the axis."""
         share = 0.05 + 0.9 * (value - self.low) / (self.high - self.low)
         return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
 
@@ -44,10 +44,8 @@ class Axis(NamedTuple):
 class Cells(NamedTuple):
     """The confusions that occurred.
 
-    Attributes:
-        counts: ``(true, predicted)`` codes to counts, without zeros.
-        support: images of each class by its code.
-        answers: how often each class was predicted, by its code.
+    ``counts`` are by ``(true, predicted)`` codes, ``support`` and ``answers`` by true and by
+    predicted code.
     """
 
     counts: dict[tuple[int, int], int]
@@ -114,7 +112,7 @@ def confusions(classes: Sequence[str], cells: Cells) -> list[Confusion]:
 
 
 def axis(values: Sequence[float]) -> Axis:
-    """Return the shortest axis with at most six round ticks that spans all values in 0…1."""
+    """Return the shortest axis with at most six round ticks that spans all values in 0–1."""
     low, high = min(values), max(values)
     for step in (0.01, 0.02, 0.05, 0.1, 0.2):
         first, last = math.floor(low / step), math.ceil(high / step)

@@ -1,4 +1,4 @@
-"""How the page writes numbers, names and other values."""
+"""Formatting of the page's numbers, names and other values."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import datetime
 
 from headstart.core.errors import one_line
 
-# Not printable by Python's rule, yet part of ordinary text: no-break spaces, and the joiners that
+# Ordinary text that Python calls not printable: no-break spaces, and the joiners that
 # Persian, Indic scripts and emoji are spelled with.
 _SPACES_AND_JOINERS = "\u00a0\u202f\u200c\u200d"
 
 
 def printable(value: object) -> object:
-    """Escape characters that are not printable; the templates call this on every expression."""
+    """Escape characters that are not printable; the templates apply this to every expression."""
     if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
         return value
     return "".join(char if char in _SPACES_AND_JOINERS else one_line(char) for char in value)
@@ -53,7 +53,7 @@ def conjunction(words: Sequence[str]) -> str:
 
 
 def moment(text: object) -> str:
-    """Return an ISO 8601 time without its seconds; any other text as it is."""
+    """Return an ISO 8601 time without its seconds; any other text unchanged."""
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError:

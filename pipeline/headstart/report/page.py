@@ -1,10 +1,9 @@
-"""From results and the files beside them to the page.
+"""The HTML page, from results and the files beside them.
 
-The page loads nothing: style, scripts (plotly's and ``assets/report.js``), data and thumbnails are
-inline, and its content security policy allows these scripts, by their hashes, and no network. Every
-text from outside (class names, paths, parameters) is made printable and then escaped on its way
-into the template, in one place: the environment of `_environment`; what the script reads is JSON
-that cannot end its element (`thumbnails_sheet.script_json`).
+Everything is inline: style, scripts, data and thumbnails. The content security policy allows these
+scripts by hash and no network. The environment of `_environment` escapes every text from outside
+(class names, paths, parameters) on its way into a template, and `thumbnails_sheet.script_json`
+makes the scripts' data safe.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ PAIRS_SHOWN = 30
 CONFUSIONS_IN_WORDS = 6
 SUSPECTS_SHOWN = 60
 GROUPS_SHOWN = 40
-DUPLICATES_SHOWN = 4  # of one group
+DUPLICATES_SHOWN = 4  # shown of one group
 FAILURES_SHOWN = 100
 _MAPS = {"tsne": "PCA, then t-SNE", "umap": "PCA, then UMAP", "pca": "the first two axes of PCA"}
 
@@ -57,7 +56,7 @@ def write(results: Mapping[str, Any], companions: Companions) -> str:
 
 
 def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any]:
-    """Return what the templates of the sections see."""
+    """Return the variables of the sections' templates."""
     heads = results["heads"]
     axis = figures.axis([x for h in heads for x in (h["test_accuracy"], *h["test_accuracy_ci"])])
     several = len(results["backbones"]) > 1
@@ -86,10 +85,7 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
 def _head_view(
     head: Mapping[str, Any], axis: figures.Axis, several: bool = False
 ) -> dict[str, Any]:
-    """Return a head with what its row and its search table show.
-
-    With ``several`` backbones, its title names its own.
-    """
+    """Return a head with what its rows show; among ``several`` backbones its title names one."""
     title = head["title"] + (f" on {head['backbone']}" if several else "")
     accuracy, (low, high) = head["test_accuracy"], head["test_accuracy_ci"]
     visible = high > axis.low and low < axis.high
@@ -117,20 +113,18 @@ def _head_view(
 
 
 def _frequent_class(results: Mapping[str, Any]) -> str:
-    """Return the class that the baseline of the most frequent class always predicts."""
+    """Return the class that the most-frequent baseline always predicts."""
     constant = [b["confusion"] for b in results["baselines"] if b["name"] == "most-frequent"]
     answers = figures.cells(constant[0]).answers if constant else Counter({0: 0})
     return str(results["dataset"]["classes"][answers.most_common(1)[0][0]])
 
 
 def _curve(results: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the learning curve with the title of its head, or None if none was measured."""
     curve = results["insights"]["learning_curve"]
     return {**curve, "title": figures.title(results, curve["head"])} if curve else None
 
 
 def _images(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the table of images by class and split."""
     images: Mapping[str, Mapping[str, int]] = dataset["images"]
     splits = [
         split for split in dict.fromkeys([*SPLITS, *images]) if sum(images.get(split, {}).values())
@@ -144,7 +138,6 @@ def _images(dataset: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_class(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page shows of the best head's confusions and classes."""
     classes = results["dataset"]["classes"]
     best = next(head for head in results["heads"] if head["name"] == results["best"])
     cells = figures.cells(best["confusion"])
@@ -163,7 +156,6 @@ def _by_class(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_image(results: Mapping[str, Any], companions: Companions) -> dict[str, Any]:
-    """Return what the page shows of single images."""
     answers = companions.answers or []
     mistakes = tables.mistakes(answers)
     suspects = companions.suspects[:SUSPECTS_SHOWN]
@@ -224,13 +216,13 @@ def _scripts(results: Mapping[str, Any], page: Mapping[str, Any]) -> dict[str, A
 
 @functools.cache
 def _asset(name: str) -> Markup:
-    """Return a file of ours that goes into the page as it is."""
+    """Return a packaged file, which needs no escaping."""
     return Markup((Path(__file__).parent / "assets" / name).read_text(encoding="utf-8"))
 
 
 @functools.cache
 def _plotly() -> Markup:
-    """Return plotly.js as the Python package holds it (MIT; its notice is its first lines)."""
+    """Return plotly.js from its Python package (MIT; its notice is its first lines)."""
     from plotly.offline import get_plotlyjs
 
     return Markup(get_plotlyjs().replace("</script", "<\\/script"))
@@ -238,7 +230,7 @@ def _plotly() -> Markup:
 
 @functools.cache
 def _environment(folders: tuple[Path, ...]) -> jinja2.Environment:
-    """Return the templates' environment; whatever they print is made printable, then escaped."""
+    """Return the templates' environment, which makes all output printable and escapes it."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([Path(__file__).parent, *folders]),
         autoescape=True,

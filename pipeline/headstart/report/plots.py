@@ -101,7 +101,7 @@ def reliability(results: Mapping[str, Any]) -> str:
 
 
 def learning_curve(results: Mapping[str, Any]) -> str:
-    """Draw accuracy by number of training images, the fitted law and the forecast for twice."""
+    """Draw accuracy by number of training images, the fitted law and the forecast for doubling."""
     curve = results["insights"]["learning_curve"]
     points = curve["points"] if curve else []
     if not points:

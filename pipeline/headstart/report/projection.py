@@ -1,4 +1,4 @@
-"""Features on a plane, for a map to look at: PCA, then t-SNE or UMAP, seeded."""
+"""A two-dimensional map of the features: PCA, then t-SNE or UMAP, seeded."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from headstart.core.choices import MAPS
 from headstart.core.errors import missing_extra
 
-COMPONENTS = 50  # of PCA, before t-SNE or UMAP
+COMPONENTS = 50  # kept by PCA for t-SNE or UMAP
 PERPLEXITY = 30.0
 ITERATIONS = 500
 UMAP_NEIGHBOURS = 15
 LEAST = 8  # images for t-SNE or UMAP; fewer are shown by their principal axes
-EXTENT = 1e-9  # below it, all rows are equal
+EXTENT = 1e-9  # below this, all rows are equal
 
 
 def check(method: str) -> None:
@@ -32,24 +32,15 @@ def check(method: str) -> None:
 def project(
     features: NDArray[np.float32], seed: int = 0, method: str = MAPS[0]
 ) -> NDArray[np.float64]:
-    """Return a point of the plane for each row; similar rows lie close together.
+    """Return a point for each row of ``(n, d)``; similar rows lie close together.
 
-    Rows are scaled to norm 1 and reduced by PCA, which is all of ``pca``. t-SNE (van der Maaten and
-    Hinton 2008) with the Barnes-Hut approximation (van der Maaten 2014), both by scikit-learn,
-    starts from the first two components; so does UMAP (McInnes, Healy and Melville 2018), by
-    umap-learn. Both run on one thread: the same rows give the same points. Large distances mean
-    little.
-
-    Args:
-        features: ``(n, d)``.
-        seed: of PCA and the map.
-        method: one of `headstart.core.choices.MAPS`.
+    Rows are scaled to norm 1 and reduced by PCA, which is all of ``pca``. scikit-learn's t-SNE (van
+    der Maaten and Hinton 2008; Barnes-Hut approximation, van der Maaten 2014) and umap-learn's UMAP
+    (McInnes, Healy and Melville 2018) start from the first two components and run on one thread, so
+    the same rows give the same points. Large distances mean little.
 
     Returns:
         ``(n, 2)``, centred, the larger extent from -1 to 1.
-
-    Raises:
-        HeadstartError: umap-learn is not installed and ``umap`` was asked for.
     """
     from threadpoolctl import threadpool_limits
 
@@ -96,7 +87,7 @@ def _neighbours(reduced: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 def _umap(reduced: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     check("umap")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of compilers, and of threads that a seed forbids
+        warnings.simplefilter("ignore")  # from compilers, and about threads that a seed rules out
         import umap
 
         scale = max(float(reduced[:, 0].std()), 1e-12)

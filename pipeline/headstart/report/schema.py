@@ -33,7 +33,7 @@ def schema() -> dict[str, Any]:
 def of_record(record: type) -> dict[str, Any]:
     """Return the JSON Schema of a dataclass whose fields are records, lists, texts or numbers.
 
-    ``Annotated[float, "share"]`` refers to the definition of that name in ``results.schema.json``.
+    ``Annotated[float, "share"]`` refers to that definition in ``results.schema.json``.
     """
     properties = {
         name: _of(hint) for name, hint in get_type_hints(record, include_extras=True).items()

@@ -1,4 +1,4 @@
-"""A drawing as an SVG file: texts, lines, dots and bars on white, by x and y in pixels."""
+"""An SVG drawing: texts, lines, dots and bars on white, by x and y in pixels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ INK, MUTED, RULE, HIT, MISS = "#1c2024", "#5a626b", "#dcddd8", "#2670a0", "#ce5c
 
 
 class Drawing:
-    """What is drawn so far; `svg` gives the file's text."""
+    """A drawing in progress; `svg` returns the file's text."""
 
     def __init__(self, title: str) -> None:
-        """Begin with a title, the name of the drawing for those who do not see it."""
+        """Start a drawing; screen readers announce the title."""
         self._title = title
         self._parts: list[str] = []
 
@@ -27,7 +27,7 @@ class Drawing:
         colour: str = INK,
         turned: bool = False,
     ) -> None:
-        """Write a text at its baseline; ``turned`` lets it rise to the right."""
+        """Write a text at its baseline; ``turned`` rotates it to rise to the right."""
         rotation = f' transform="rotate(-60 {x:.1f} {y:.1f})"' if turned else ""
         self._parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}"{rotation}>'
@@ -82,7 +82,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a chart of accuracies lies in its drawing, in pixels; accuracy runs upwards."""
+    """The position of a chart of accuracies in its drawing, in pixels; accuracy runs upwards."""
 
     left: float
     top: float
@@ -101,11 +101,11 @@ class Frame:
         return self.left + self.width
 
     def x(self, share: float) -> float:
-        """Return where a share of the width lies."""
+        """Return the position of a share of the width."""
         return self.left + self.width * share
 
     def y(self, accuracy: float) -> float:
-        """Return where an accuracy lies; outside the axis, at the edge."""
+        """Return the position of an accuracy, clipped to the axis."""
         share = (accuracy - self.axis.low) / (self.axis.high - self.axis.low)
         return self.top + self.height * (1 - min(max(share, 0.0), 1.0))
 
@@ -118,5 +118,5 @@ class Frame:
 
 
 def shortened(label: str, longest: int) -> str:
-    """Cut a label to so many characters."""
+    """Cut a label to at most ``longest`` characters."""
     return label if len(label) <= longest else f"{label[: longest - 1]}…"

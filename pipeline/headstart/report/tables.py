@@ -14,7 +14,7 @@ from headstart.core.errors import InputError, one_line
 
 ERRORS_SHOWN = 30
 HISTORY = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
-LARGEST = 1e300  # figure of a history
+LARGEST = 1e300  # upper limit of a value in a history
 _AGAIN = "run headstart train-heads again"
 
 Row = TypeVar("Row")
@@ -66,7 +66,7 @@ def answers(rows: Iterable[Mapping[str, str]], origin: str) -> list[Answer]:
 
 
 def mistakes(answers: Iterable[Answer]) -> list[Answer]:
-    """Return the most confident errors, the most confident first."""
+    """Return up to `ERRORS_SHOWN` errors, the most confident first."""
     wrong = (answer for answer in answers if answer.true != answer.predicted)
     return heapq.nlargest(ERRORS_SHOWN, wrong, key=lambda answer: answer.probability)
 
@@ -81,7 +81,7 @@ def read_answers(path: Path) -> list[Answer] | None:
 
 
 def read_suspects(path: Path) -> list[Suspect]:
-    """Read ``label_issues.csv``, the most doubtful first; none if there is no such file."""
+    """Read ``label_issues.csv``, the most doubtful first; empty if there is no such file."""
     return _read(
         path,
         ("path", "split", "given", "suggested", "score"),
@@ -104,20 +104,19 @@ def read_duplicates(path: Path) -> list[list[Duplicate]]:
 
 
 def leaks(group: Iterable[Duplicate]) -> bool:
-    """Say whether duplicates are in both the training and the test split."""
+    """Return whether duplicates are in both the training and the test split."""
     return {"train", "test"} <= {image.used for image in group}
 
 
 def contradict(group: Iterable[Duplicate]) -> bool:
-    """Say whether duplicates have different labels."""
+    """Return whether duplicates have different labels."""
     return len({image.label for image in group} - {""}) > 1
 
 
 def read_history(path: Path) -> dict[str, list[float | None]]:
-    """Read ``history.json``: a list of epochs, each an object; empty if there is no such file.
+    """Read the epochs of ``history.json`` as columns; empty if there is no such file.
 
-    Returns:
-        ``epoch`` and those of `HISTORY` that any epoch has, each as long as the list.
+    The columns are ``epoch`` and those of `HISTORY` that any epoch has.
     """
     try:
         epochs: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -142,7 +141,7 @@ def read_history(path: Path) -> dict[str, list[float | None]]:
 
 
 def _measured(epoch: Mapping[str, Any], key: str) -> bool:
-    """Say whether an epoch measures this: before the first one, nothing was trained."""
+    """Return whether an epoch measures this: before the first one, nothing was trained."""
     return epoch.get("epoch") != 0 or not key.startswith("train")
 
 
@@ -166,7 +165,7 @@ def _read(
 
 @contextmanager
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[Iterable[Mapping[str, str]] | None]:
-    """Open a table and look at its header; None if there is no such file."""
+    """Open a table and check its header; None if there is no such file."""
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             rows = csv.DictReader(file)

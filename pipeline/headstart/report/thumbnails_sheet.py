@@ -20,21 +20,18 @@ from headstart.report import formatting, projection
 from headstart.report.tables import Answer
 
 SHOWN = 5_000  # images on the page
-LARGE = 300  # of them with a thumbnail of the file itself
-SIDE = 80  # of such a thumbnail, in pixels
+LARGE = 300  # images with a thumbnail of the file itself
+SIDE = 80  # side of such a thumbnail, in pixels
 COLUMNS = 64  # tiles in a row of the sheet
 SPLITS = ("train", "validation", "test", "")
 
 
 @dataclass(frozen=True)
 class Album:
-    """What the page knows of single images.
+    """The page's data on single images.
 
-    Attributes:
-        document: for its script, see `make`.
-        thumbnails: data URIs by path, of the images that lists show.
-        n_shown: images on the page, of ``n_images``.
-        mapped: whether they have a position on the map.
+    ``document`` is for its script, see `make`. ``thumbnails`` are data URIs by path, of the images
+    in lists. The page shows ``n_shown`` of ``n_images``, on a map if ``mapped``.
     """
 
     document: dict[str, Any]
@@ -51,18 +48,12 @@ def make(
     classes: Sequence[str],
     map_method: str = MAPS[0],
 ) -> Album:
-    """Choose the images, beginning with errors and what lists name; then a random sample.
+    """Choose the images: first errors and ``listed`` paths, most interesting first, then a sample.
 
-    The document has, for each image, ``path``, ``label`` (code, -1 unknown), ``split`` (index
-    into `SPLITS`), ``prediction`` (code of the best head's, -1 for images not tested) and its
-    ``probability``; and, with features, ``x``, ``y`` and a tile of the ``sheet`` in the same order.
-
-    Args:
-        data: the features of the best head, or None if they are gone.
-        answers: the best head's predictions for the test images.
-        listed: paths that the page's lists name, the most interesting first.
-        classes: of the comparison.
-        map_method: one of `headstart.core.choices.MAPS`.
+    The document has, for each image, ``path``, ``label`` (code, -1 unknown), ``split`` (index into
+    `SPLITS`), ``prediction`` (code of the best head's, -1 for images not tested) and its
+    ``probability``; and, with the best head's features, ``x``, ``y`` and a tile of the ``sheet`` in
+    the same order.
     """
     code = {name: number for number, name in enumerate(classes)}
     tested = {answer.path: answer for answer in answers}
@@ -101,7 +92,7 @@ def script_json(document: Mapping[str, Any]) -> Markup:
 
 
 def _sample(first: Iterable[str], everything: list[str]) -> list[str]:
-    """Return at most `SHOWN` paths: the first ones, then random others, always the same."""
+    """Return at most `SHOWN` paths: the first ones, then a fixed random sample of the others."""
     existing = set(everything)
     chosen = dict.fromkeys([path for path in dict.fromkeys(first) if path in existing][:SHOWN])
     others = [path for path in everything if path not in chosen]
@@ -120,7 +111,6 @@ def _label(
 
 
 def _split(path: str, row: int, data: FeatureSet | None, tested: Mapping[str, Answer]) -> int:
-    """Return the index of the split that an image was used in."""
     if path in tested:
         return SPLITS.index("test")
     split = data.split[row] if data is not None and data.label[row] >= 0 else "test"

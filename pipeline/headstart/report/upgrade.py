@@ -1,4 +1,4 @@
-"""Results of earlier schemas, brought to the present one; the only place that knows their names."""
+"""Upgrades results of earlier schemas to the present one."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ _TITLES = {
 
 
 def upgrade(results: object) -> object:
-    """Return the JSON document of ``results.json`` as the present schema has it.
+    """Return the JSON document of ``results.json`` in the present schema.
 
-    Nothing is checked here: a document that is not of an earlier schema is returned unchanged, and
-    `headstart.report.validation` judges the result.
+    Other documents are returned unchanged; `headstart.report.validation` checks the result.
     """
     if not isinstance(results, Mapping) or results.get("schema") != 1:
         return results

@@ -1,4 +1,4 @@
-"""Reading and checking ``results.json``; other people's files included."""
+"""Reads and checks ``results.json``, including files of other programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AGAIN = "run headstart train-heads again"
 
 
 def check(document: object, origin: str) -> dict[str, Any]:
-    """Return the document of a comparison, brought to the present schema.
+    """Return the document of a comparison in the present schema.
 
     Raises:
         InputError: it is not the document of a comparison.
@@ -31,11 +31,7 @@ def check(document: object, origin: str) -> dict[str, Any]:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """Read and check ``results.json``; one of an earlier schema is brought to the present one.
-
-    Raises:
-        InputError: it is missing, damaged or of another program.
-    """
+    """Read and check ``results.json``, and upgrade it from an earlier schema."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -49,7 +45,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def _defects(results: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON document
-    """Yield what makes this no document of a comparison, in a few words each."""
+    """Yield the reasons why this is not the document of a comparison."""
     if isinstance(results, Mapping) and results.get("schema") != Comparison.SCHEMA:
         yield f"its schema is {results.get('schema')!r}, not {Comparison.SCHEMA}"
     mismatch = _mismatch(results)
@@ -74,7 +70,7 @@ def _validator() -> Callable[[object], object]:
 
 
 def _mismatch(results: object) -> str:
-    """Say where a document does not match the schema; empty if it does."""
+    """Describe where a document does not match the schema; empty if it does."""
     from fastjsonschema import JsonSchemaValueException
 
     try:

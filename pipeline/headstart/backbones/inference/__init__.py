@@ -1,1 +1,1 @@
-"""Exported backbones at work: ONNX sessions, precisions, and proof that they compute the same."""
+"""Run exported backbones: ONNX sessions, precisions, and proof that they compute the same."""

@@ -1,7 +1,7 @@
-"""What an exported file says of itself, read without opening a session or parsing the graph.
+"""Read the description inside an exported file, without a session and without parsing the graph.
 
-An ONNX file is a protobuf message; its metadata are short fields beside one long field with the
-graph, which is skipped.
+An ONNX file is a protobuf message: short fields with metadata, and one long field with the graph,
+which is skipped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from headstart.core.records import Backbone
 from headstart.datasets.images import POLICY
 
 INPUT = "image"
-OUTPUT = "features"  # of a network with several layers as outputs: ``features/LAYER`` each
+OUTPUT = "features"  # with several layers, each output is ``features/LAYER``
 METADATA = "headstart.backbone"
 HEAD_INPUT = "head_X"
 LABEL = "label"
@@ -27,12 +27,12 @@ MODEL_METADATA = "headstart.model"
 
 _METADATA_PROPS = 14  # field numbers in onnx.proto, of ModelProto and StringStringEntryProto
 _KEY, _VALUE = 1, 2
-_LENGTH_OF = {1: 8, 5: 4}  # bytes of protobuf's wire types of fixed length
+_LENGTH_OF = {1: 8, 5: 4}  # bytes of protobuf's fixed-length wire types
 _VARINT, _DELIMITED = 0, 2
 
 
 def is_file(path: Path) -> bool:
-    """Say whether a path is a file; one that cannot be looked up is none."""
+    """Say whether a path is a file; False if it cannot be looked up."""
     try:
         return path.is_file()
     except OSError:  # no permission, or a name that is too long
@@ -43,17 +43,17 @@ def describe(model: Path) -> Backbone:
     """Return the backbone that an exported file, or a classifier, describes.
 
     Raises:
-        BackboneError: there is no such file, it describes no backbone, or one made for other rules
-            of decoding than this version's.
+        BackboneError: the file is missing, describes no backbone, or follows the decoding rules of
+            another version.
     """
     return read_backbone(read_metadata(model), model)
 
 
 def read_metadata(model: Path) -> dict[str, str]:
-    """Return everything that an ONNX file says of itself, by key; nothing of a damaged file.
+    """Return the metadata of an ONNX file, by key; a damaged file has none.
 
     Raises:
-        BackboneError: there is no such file, or it cannot be read.
+        BackboneError: the file is missing or cannot be read.
     """
     if not is_file(model):
         raise BackboneError(f"no backbone file at {one_line(model)}; see: headstart export")
@@ -67,17 +67,13 @@ def read_metadata(model: Path) -> dict[str, str]:
         raise BackboneError(
             f"cannot read {one_line(model)}: {error.strerror or one_line(error)}"
         ) from error
-    except ValueError:  # no protobuf message, or one that is cut short
+    except ValueError:  # not a protobuf message, or a truncated one
         return {}
     return entries
 
 
 def read_backbone(metadata: Mapping[str, str], model: Path) -> Backbone:
-    """Return the backbone that the metadata of a file describe.
-
-    Raises:
-        BackboneError: see `describe`.
-    """
+    """Return the backbone that a file's metadata describe; see `describe`."""
     try:
         backbone = Backbone.from_json(json.loads(metadata[METADATA]))
     except (KeyError, TypeError, ValueError):
@@ -95,12 +91,12 @@ def read_backbone(metadata: Mapping[str, str], model: Path) -> Backbone:
 
 
 def output_names(backbone: Backbone) -> list[str]:
-    """Return the names of the graph's outputs that make up a row of features, in order."""
+    """Return the names of the graph's outputs that form a row of features, in order."""
     return [f"{OUTPUT}/{part.layer}" for part in backbone.parts] or [OUTPUT]
 
 
 def _fields(file: BinaryIO, end: int, number: int) -> list[bytes]:
-    """Return the content of the length-delimited fields of a number, seeking past all others."""
+    """Return the contents of the length-delimited fields with a number, seeking past all others."""
     contents = []
     while file.tell() < end:
         tag = _varint(file)

@@ -1,8 +1,8 @@
-"""The one loop from images to what a network says of them: read, decode, infer.
+"""Read, decode and embed images: the loop that all stages share.
 
-A worker thread reads and decodes some images and infers them in batches of the network's size, so
-pixels never cross from one thread to another. `batches` is the inside of the loop, for callers with
-bookkeeping of their own; `extract` is all of it.
+A worker thread reads, decodes and embeds its own images in batches, so pixels never move between
+threads. `extract` is the whole loop; `batches` is its inner part, for callers with bookkeeping of
+their own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Output = TypeVar("Output")
 def batches(
     decoded: Iterable[tuple[Item, NDArray[np.uint8]]], size: int
 ) -> Iterator[tuple[list[Item], NDArray[np.uint8]]]:
-    """Yield decoded images some at a time, as ``(n, h, w, 3)`` with what came with each."""
+    """Group decoded images into ``(n, h, w, 3)`` batches of up to ``size``, with their items."""
     items: list[Item] = []
     crops: list[NDArray[np.uint8]] = []
     for item, crop in decoded:
@@ -45,12 +45,10 @@ def batches(
 
 
 class Batch(NamedTuple, Generic[Output]):
-    """What the networks say of some images.
+    """The outputs of networks for some images.
 
-    Attributes:
-        numbers: of the images.
-        outputs: of each network in turn.
-        failures: why other images could not be used, by number.
+    ``outputs`` has one entry for each network. ``failures`` says by number why other images could
+    not be used.
     """
 
     numbers: list[int]
@@ -65,17 +63,10 @@ def extract(
     workers: int,
     batch: int = 1,
 ) -> Generator[Batch[Output], None, None]:
-    """Yield what networks of equal preprocessing say of images, in order of completion.
+    """Yield the outputs of networks with equal preprocessing, in order of completion.
 
-    Args:
-        images: numbered from 0; each is read and decoded once.
-        preprocess: what comes before the networks.
-        networks: from ``(n, h, w, 3) uint8`` to anything.
-        workers: threads.
-        batch: images in one inference.
-
-    Raises:
-        RunnerError: inference failed.
+    Images are numbered from 0; each is read and decoded once. A network takes
+    ``(n, h, w, 3) uint8``, ``batch`` images at a time.
     """
 
     def work(numbers: range) -> list[Batch[Output]]:
@@ -102,12 +93,12 @@ def extract(
 
 @dataclass(frozen=True)
 class Features:
-    """Features of those images that could be used.
+    """Features of the images that could be used.
 
     Attributes:
         rows: ``(n,)`` numbers of the images, ascending.
-        features: ``(n, d) float32`` of each network.
-        failures: why the others could not be used, by number.
+        features: ``(n, d) float32`` for each network.
+        failures: why the other images could not be used, by number.
     """
 
     rows: NDArray[np.intp]
@@ -116,11 +107,7 @@ class Features:
 
 
 def features_of(images: Sequence[SourceImage], runners: Sequence[Runner], workers: int) -> Features:
-    """Return the features of images by backbones of equal preprocessing, in memory.
-
-    Raises:
-        RunnerError: inference failed.
-    """
+    """Return the features of images by backbones with equal preprocessing, in memory."""
     first = runners[0]
     networks = [runner.embed for runner in runners]
     failures: dict[int, str] = {}
@@ -142,5 +129,5 @@ def features_of(images: Sequence[SourceImage], runners: Sequence[Runner], worker
 
 
 def images_of(listing: Listing, refs: Sequence[ImageRef]) -> list[SourceImage]:
-    """Return images of a listing as `extract` takes them."""
+    """Return images of a listing in the form that `extract` takes."""
     return [SourceImage(listing, ref) for ref in refs]

@@ -11,14 +11,9 @@ from headstart.backbones.inference.runner import Runner, device_name, provider_n
 
 
 class LazyRunner:
-    """What `Runner` is, without a session until `runner` or `drift` is read; threads may share it.
+    """A `Runner` that opens its session when `runner` or `drift` is first read.
 
-    Attributes:
-        backbone: what the file says of itself.
-        metadata: everything that the file says of itself, by key.
-
-    Raises:
-        BackboneError: see `headstart.backbones.inference.description.describe`.
+    The file's description is read at once. Threads may share the object.
     """
 
     def __init__(self, model: Path, device: str = "cpu", batch: int | None = None) -> None:
@@ -28,25 +23,17 @@ class LazyRunner:
 
     @cached_property
     def runner(self) -> Runner:
-        """The opened backbone.
-
-        Raises:
-            RunnerError: it cannot run on the device.
-        """
+        """The opened backbone."""
         return Runner(self._model, self._device, batch=self._batch)
 
     @cached_property
     def drift(self) -> parity.Drift:
-        """How far this machine's features are from the exporter's.
-
-        Raises:
-            BackboneError: too far; see `headstart.backbones.inference.parity.check_metadata`.
-        """
+        """How far this machine's features are from the exporter's; see `parity.check_metadata`."""
         return parity.check_metadata(self.metadata, self.runner.embed, self.backbone.preprocess)
 
     @property
     def provider(self) -> str:
-        """The onnxruntime provider that runs it, or would."""
+        """The onnxruntime provider that runs the backbone, or would run it."""
         return self.runner.provider if "runner" in vars(self) else provider_name(self._device)
 
     @property
@@ -56,5 +43,5 @@ class LazyRunner:
 
     @property
     def batch(self) -> int:
-        """Images in one inference; 0 if that is left to the session and none was opened."""
+        """Images in one inference; 0 if the session decides that and is not open yet."""
         return self.runner.batch if "runner" in vars(self) else self._batch or 0

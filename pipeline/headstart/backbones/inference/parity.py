@@ -1,10 +1,9 @@
-"""The parity certificate: proof that this machine makes the features that the exporter made.
+"""The parity certificate: proof that this machine makes the same features as the exporter.
 
-An exported backbone carries a few small image files, byte for byte, and the features that they had
-when it was exported. Decoding and embedding them again shows at once whether the decoder, the
-runtime, the device or the preprocessing of this machine gives other vectors. The files cover JPEG
-with and without subsampled colour, one so large that it is decoded at half its size, grey, palette,
-transparency, 16 bits, CMYK and several sizes.
+An exported backbone carries a few small image files and the features that they had at export.
+Embedding them again shows whether the decoder, the runtime, the device or the preprocessing of this
+machine changes features. The files cover JPEG with and without subsampled colour, JPEG decoded at
+half its size, grey, palette, transparency, 16 bits, CMYK and several sizes.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from headstart.core.records import Preprocess
 from headstart.datasets import demo, images
 
 METADATA = "headstart.certificate"
-MIN_COSINE = 0.999  # what parity with the reference pipelines is held to
-_LARGEST = 3100  # pixels a side: a probe travels in every file, and takes time at every start
+MIN_COSINE = 0.999  # the limit for parity with the reference pipelines
+_LARGEST = 3100  # pixels a side; every file carries the probes, and every start decodes them
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -38,8 +37,8 @@ class Certificate:
     Attributes:
         probes: encoded image files by name.
         features: ``(n, d) float32``, in the order of ``probes``.
-        widths: of several layers' features, that lie one after the other in a row; each layer is
-            proved by itself. Empty for one layer.
+        widths: of the layers whose features lie side by side in a row, each proved by itself;
+            empty for one layer.
     """
 
     probes: dict[str, bytes]
@@ -47,11 +46,11 @@ class Certificate:
     widths: tuple[int, ...] = ()
 
     def of_layer(self, number: int) -> Certificate:
-        """Return what proves one of several layers alone."""
+        """Return the certificate of one layer."""
         return Certificate(self.probes, by_layer(self.features, self.widths)[number])
 
     def to_json(self) -> str:
-        """Return the text that an exported file keeps under `METADATA`."""
+        """Return the text that an exported file stores under `METADATA`."""
         probes = {name: base64.b64encode(data).decode() for name, data in self.probes.items()}
         values = self.features.astype("<f4").tobytes()
         return json.dumps(
@@ -65,11 +64,7 @@ class Certificate:
 
     @staticmethod
     def from_json(text: str) -> Certificate:
-        """Read what `to_json` wrote.
-
-        Raises:
-            BackboneError: the text is damaged.
-        """
+        """Rebuild a certificate from `to_json`; damaged text is a `BackboneError`."""
         try:
             document = json.loads(text)
             probes = {str(k): base64.b64decode(v) for k, v in document["probes"].items()}
@@ -88,10 +83,7 @@ class Certificate:
 class Drift:
     """How far this machine's features are from the certificate's.
 
-    Attributes:
-        min_cosine: smallest cosine over the probes.
-        mean_cosine: mean cosine.
-        worst: name of the probe that is farthest.
+    ``worst`` is the name of the probe with the smallest cosine.
     """
 
     min_cosine: float
@@ -102,10 +94,7 @@ class Drift:
 def issue(embed: Embed, preprocess: Preprocess, widths: tuple[int, ...] = ()) -> Certificate:
     """Draw the probes and record their features.
 
-    Args:
-        embed: ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
-        preprocess: what comes before it.
-        widths: see `Certificate`.
+    ``embed`` maps ``(n, h, w, 3) uint8`` to ``(n, d) float32``; for ``widths`` see `Certificate`.
     """
     probes = draw_probes(preprocess)
     return Certificate(probes, _features(probes, embed, preprocess), widths)
@@ -115,8 +104,7 @@ def check(certificate: Certificate, embed: Embed, preprocess: Preprocess) -> Dri
     """Embed the probes again and compare.
 
     Raises:
-        BackboneError: a probe cannot be decoded here, or drifts more than `MIN_COSINE` allows; the
-            message gives both numbers.
+        BackboneError: a probe cannot be decoded here, or drifts more than `MIN_COSINE` allows.
     """
     try:
         features = _features(certificate.probes, embed, preprocess)
@@ -132,7 +120,7 @@ def check(certificate: Certificate, embed: Embed, preprocess: Preprocess) -> Dri
             f"{expected.shape[1]}; export the backbone again"
         )
     layers = (by_layer(rows, certificate.widths) for rows in (features, expected))
-    # Of every probe, the layer that is farthest.
+    # The worst layer of each probe.
     cosine = np.min([row_cosine(*pair) for pair in zip(*layers, strict=True)], axis=0)
     worst = int(cosine.argmin())
     drift = Drift(float(cosine[worst]), float(cosine.mean()), list(certificate.probes)[worst])
@@ -146,21 +134,16 @@ def check(certificate: Certificate, embed: Embed, preprocess: Preprocess) -> Dri
 
 
 def check_metadata(metadata: Mapping[str, str], embed: Embed, preprocess: Preprocess) -> Drift:
-    """Check the certificate that an ONNX file carries; see `check`.
-
-    Raises:
-        BackboneError: there is none, it is damaged, or this machine's features drift.
-    """
+    """Check the certificate that an ONNX file carries in its metadata; see `check`."""
     if METADATA not in metadata:
         raise BackboneError("the backbone carries no parity certificate; export it again")
     return check(Certificate.from_json(metadata[METADATA]), embed, preprocess)
 
 
 def draw_probes(preprocess: Preprocess) -> dict[str, bytes]:
-    """Draw the probe files: fixed surfaces in the sizes, modes and formats that users have.
+    """Draw the probe files: fixed textures in the sizes, modes and formats that users have.
 
-    Args:
-        preprocess: says from which size on a JPEG is decoded at a fraction of it.
+    ``preprocess`` determines from which size on a JPEG is decoded at half its size.
     """
 
     def surface(number: int, size: int) -> NDArray[np.uint8]:
@@ -201,14 +184,14 @@ def _large_probe(pixels: NDArray[np.uint8], preprocess: Preprocess) -> dict[str,
 
 
 def by_layer(rows: NDArray[Any], widths: Sequence[int]) -> list[NDArray[Any]]:
-    """Divide rows of features into those of each layer; without widths there is one."""
+    """Split rows of features into those of each layer; without widths there is one."""
     return np.split(rows, np.cumsum(widths)[:-1].astype(int), axis=1)
 
 
 def _features(
     probes: dict[str, bytes], embed: Embed, preprocess: Preprocess
 ) -> NDArray[np.float32]:
-    # One at a time, as extraction does.
+    # One at a time, so that features do not depend on a batch.
     return np.concatenate(
         [embed(images.decode(data, preprocess)[np.newaxis]) for data in probes.values()]
     )

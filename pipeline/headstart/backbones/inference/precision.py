@@ -1,7 +1,7 @@
-"""Exported backbones in other arithmetic: the same file, cheaper to run, proved close enough.
+"""Exported backbones in another precision: cheaper to run, and proved close enough.
 
-Half precision halves the memory traffic and is what the matrix units of a GPU are built for. A CPU
-without half-precision arithmetic runs such a file too, through float32, and gains nothing by it.
+Half precision halves memory traffic and suits the matrix units of GPUs. A CPU without
+half-precision arithmetic runs such a file through float32 and gains nothing.
 """
 
 from __future__ import annotations
@@ -32,23 +32,15 @@ VERSION = 1  # of what this module makes; part of the cache key
 
 
 def variant(model: Path, precision: str) -> Path:
-    """Return an exported backbone in another precision, converting it if the cache lacks it.
+    """Return an exported fp32 file in another precision, converting it if the cache lacks it.
 
-    The certificate stays the exporter's: the features of the variant are held to those that torch
-    gave in float32, here and on every machine.
-
-    Args:
-        model: a file that `headstart.backbones.export` wrote.
-        precision: ``fp32``, which is the file itself, ``fp16``, or an ``int8+`` with its digest,
-            which `headstart.backbones.inference.precision_choice` makes.
-
-    Returns:
-        The file; its description says the precision, so its features have another digest.
+    ``precision`` is ``fp32`` (the file itself), ``fp16``, or the ``int8+`` name of a file that
+    `headstart.backbones.inference.precision_choice` made. The description names the precision, so
+    the features have a digest of their own. An fp16 file keeps the exporter's certificate, so its
+    features are compared with torch's in float32 on every machine.
 
     Raises:
-        BackboneError: it cannot be converted, or its features drift further than the certificate
-            allows; the message gives both numbers.
-        OutputError: the cache cannot be written.
+        BackboneError: it cannot be converted, or drifts further than the certificate allows.
     """
     if precision in ("int8", "auto"):
         raise BackboneError(
@@ -85,7 +77,7 @@ def variant(model: Path, precision: str) -> Path:
 
 
 def place(model: Path, precision: str) -> Path:
-    """Return where the cache keeps an exported fp32 file in another precision."""
+    """Return where the cache stores an exported fp32 file in another precision."""
     key = hashlib.sha256(model.read_bytes() + f"{precision} {VERSION}".encode()).hexdigest()[:16]
     cache = user_cache_path("headstart") / "backbones"
     kind = precision.partition("+")[0]
@@ -98,16 +90,9 @@ def keep(
     precision: str,
     finish: Callable[[Path], dict[str, str]],
 ) -> Path:
-    """Put a converted graph into the cache, described as the file that it was made of.
+    """Store a converted graph in the cache, with the metadata of the fp32 file it was made of.
 
-    Args:
-        converted: the graph; its metadata are replaced.
-        model: the fp32 file that it was made of.
-        precision: what it is now.
-        finish: checks the file before it gets its name, and returns what its metadata lack.
-
-    Raises:
-        OutputError: the cache cannot be written.
+    ``finish`` checks the file before it gets its name, and returns the metadata to add.
     """
     import onnx
 
@@ -127,17 +112,14 @@ def keep(
 
 
 def _half(model: Path) -> Any:  # noqa: ANN401 - ModelProto
-    """Convert weights and arithmetic to float16; images stay ``uint8``, features float32.
-
-    The conversion is onnxruntime's own, which leaves operators without a half-precision form, and
-    values that float16 cannot hold, alone.
-    """
+    """Convert weights and arithmetic to float16; images stay ``uint8``, features float32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     logging.getLogger("onnxruntime.transformers.float16").setLevel(logging.ERROR)
     graph = onnx.load(model)
     try:
+        # Operators without a half-precision form, and values too large for it, stay in float32.
         half = convert_float_to_float16(graph, keep_io_types=True)
         onnx.checker.check_model(half, full_check=True)
     except Exception as error:  # the converter and the checker raise nearly anything

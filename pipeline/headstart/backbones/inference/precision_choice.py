@@ -1,10 +1,9 @@
-"""Which arithmetic a backbone may run in: speed and drift, measured on the user's own images.
+"""Choose a backbone's precision by its speed and its drift on the user's own images.
 
-The sample is the images whose paths have the smallest hashes, so it is the same in every run and
-hardly changes when images are added. The first of them calibrate, the others measure. The content
-of those that calibrate and the recipe's version make the number in the precision's name,
-``int8+0123456789abcdef``, which is part of the features' identity. A store that is continued keeps
-its number, whatever was added, as long as the cache holds the file.
+The sample is the images whose paths have the smallest hashes, so it hardly changes when images are
+added. The first of them calibrate, the others measure. The calibration images and the recipe's
+version make the digest in the precision's name (``int8+0123456789abcdef``), which is part of the
+features' identity. A store that you continue keeps its digest as long as the cache has the file.
 """
 
 from __future__ import annotations
@@ -45,13 +44,13 @@ from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.training_set import TrainingSet
 
 CALIBRATION = 64  # images
-MEASURED = 1000  # images, other ones where there are enough
-FP16_MEASURED = 250  # rounding to 11 bits needs no more to be seen
-FEWEST = 30  # other ones; with fewer, those of the calibration measure too
+MEASURED = 1000  # images, none of them for calibration if there are enough
+FP16_MEASURED = 250  # enough to see rounding to 11 bits
+FEWEST = 30  # images to measure; with fewer, the calibration images measure too
 FOLDS, REPEATS = 5, 3
 FIGURES = "headstart.int8"
 _SEED = 0
-_ROUNDS, _TIMED = 5, 4 * CPU_BATCH  # of the measurement of speed
+_ROUNDS, _TIMED = 5, 4 * CPU_BATCH  # rounds and images of the speed measurement
 
 Notice = Callable[[str], None]
 
@@ -60,9 +59,8 @@ Notice = Callable[[str], None]
 class Budget:
     """How far features may be from float32's.
 
-    Attributes:
-        drift: largest mean of 1 - cosine.
-        loss: largest loss of cross-validated accuracy, in percentage points.
+    ``drift`` limits the mean of 1 - cosine, and ``loss`` the loss of cross-validated accuracy in
+    percentage points.
     """
 
     drift: float = MAX_DRIFT
@@ -74,14 +72,11 @@ class Drift:
     """How far features are from float32's, on the same images.
 
     Attributes:
-        images: how many.
-        mean_cosine: mean cosine.
-        min_cosine: smallest cosine.
         labelled: images whose labels were cross-validated; 0 if there were too few labels.
-        accuracy_fp32: accuracy of logistic regression on float32 features, 0 to 1; None if not.
+        accuracy_fp32: of logistic regression on float32 features, 0 to 1; None without labels.
         accuracy: the same with these features and the same folds.
-        on_calibration: whether images that calibrated were measured too.
-        labels: digest of the images and labels that were to be measured.
+        on_calibration: whether calibration images were measured too.
+        labels: digest of the paths and labels of the images to measure.
     """
 
     images: int
@@ -95,19 +90,18 @@ class Drift:
 
     @property
     def loss(self) -> float | None:
-        """Percentage points of accuracy lost; negative if won; None if unknown."""
+        """Accuracy lost in percentage points, negative if gained; None if unknown."""
         if self.accuracy is None or self.accuracy_fp32 is None:
             return None
         return round(100 * (self.accuracy_fp32 - self.accuracy), 3)
 
     def within(self, budget: Budget) -> bool:
-        """Say whether both figures are inside the budget; an unknown loss is not counted."""
+        """Say whether drift and loss are inside the budget; an unknown loss is ignored."""
         if not 1 - self.mean_cosine <= budget.drift:
             return False
         return self.loss is None or self.loss <= budget.loss
 
     def __str__(self) -> str:
-        """Say it in one line."""
         text = (
             f"mean cosine {self.mean_cosine:.4f}, smallest {self.min_cosine:.4f} "
             f"on {self.images:,} images"
@@ -130,23 +124,14 @@ def fitting(
     workers: int | None = None,
     notice: Notice = lambda line: None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Return a backbone's file in int8 or in the fastest arithmetic inside a budget.
+    """Return a backbone's file in int8, or in the fastest precision inside a budget.
 
-    Args:
-        model: the fp32 file that `headstart.backbones.export` wrote.
-        requested: ``int8`` or ``auto``.
-        listing: the images to calibrate and measure on.
-        budget: what is allowed.
-        existing: the precision of a store that is to be continued, which is kept, or refused if the
-            figures that it was measured with are outside the budget; empty if there is none.
-        workers: threads; None means one per core.
-        notice: receives one line at a time.
-
-    Returns:
-        the file, and the figures to be kept beside its features.
+    ``model`` is an exported fp32 file, and ``requested`` is ``int8`` or ``auto``. ``existing`` is
+    the precision of a store that you continue: it is kept, or refused if its recorded figures are
+    outside the budget. The second value holds the figures to store beside the features.
 
     Raises:
-        BackboneError: int8 cannot be had, or is outside the budget; the message gives the figures.
+        BackboneError: int8 is impossible or outside the budget; the message gives the figures.
         InputError: no image of the sample can be read.
     """
     workers = workers or available_cores()
@@ -154,7 +139,7 @@ def fitting(
         path = _held(model, existing)
         if path is not None:
             notice(f"continuing in the store's precision, {existing}")
-            # Half precision is held to the certificate, whatever the budget.
+            # The certificate checks fp16, whatever the budget.
             drift = _figures(path) if existing.startswith("int8+") else None
             if drift is not None:
                 _allow(drift, budget, "write another store with --out")
@@ -168,12 +153,7 @@ def fitting(
 
 
 def quantised(model: Path, listing: Listing, workers: int) -> tuple[Path, Drift]:
-    """Return the int8 file calibrated on a sample of a listing, and its drift on another.
-
-    Raises:
-        BackboneError: it cannot be made.
-        InputError: no image of the sample can be read.
-    """
+    """Return the int8 file calibrated on a sample of a listing, and its drift on other images."""
     preprocess = describe(model).preprocess
     refs = sample(listing)
     crops, hashes, used = _calibration(listing, refs, preprocess)
@@ -192,7 +172,7 @@ def quantised(model: Path, listing: Listing, workers: int) -> tuple[Path, Drift]
     def finish(partial: Path) -> dict[str, str]:
         runner = Runner(partial)
         drift = _measure(model, partial, listing, measured, again, workers)
-        # Another machine is held to what this file gives here, not to float32.
+        # The certificate holds int8 features, so other machines compare int8 with int8.
         issued = parity.issue(runner.embed, runner.backbone.preprocess)
         proof[FIGURES] = json.dumps(dataclasses.asdict(drift) | {"calibrated_on": len(hashes)})
         return proof | {parity.METADATA: issued.to_json()}
@@ -216,7 +196,7 @@ def sample(listing: Listing) -> list[ImageRef]:
 def _calibration(
     listing: Listing, refs: Sequence[ImageRef], preprocess: Preprocess
 ) -> tuple[NDArray[np.uint8], list[str], int]:
-    """Decode the first readable images: crops, hashes of the files, how many were looked at."""
+    """Decode the first readable images: crops, hashes of the files, and how many were tried."""
     crops: list[NDArray[np.uint8]] = []
     hashes: list[str] = []
     looked = 0
@@ -229,7 +209,7 @@ def _calibration(
             crops.append(images.decode(data, preprocess))
             hashes.append(hashlib.sha256(data).hexdigest())
         except ImageError:
-            continue  # the run itself will tell which images fail, and why
+            continue  # the run reports which images fail, and why
     if not crops:
         raise InputError("none of the images that int8 would be calibrated on can be read")
     return np.stack(crops), hashes, looked
@@ -243,7 +223,7 @@ def _measure(
     on_calibration: bool,
     workers: int,
 ) -> Drift:
-    """Embed images with both files and compare: cosines, and accuracy where labels allow it."""
+    """Compare two files on the same images: cosines, and accuracy if there are enough labels."""
     runners = [Runner(model), Runner(other)]
     sampled = features_of(images_of(listing, refs), runners, workers)
     if not len(sampled.rows):
@@ -266,7 +246,7 @@ def _measure(
 def _accuracies(
     features: list[NDArray[np.float32]], labels: Sequence[str | None], workers: int
 ) -> tuple[int, list[float | None]]:
-    """Cross-validate logistic regression on several features of the same images and folds."""
+    """Cross-validate logistic regression on several feature sets of the same images and folds."""
     _, codes = np.unique([label or "" for label in labels], return_inverse=True)
     counts = np.bincount(codes)
     usable = np.array([label is not None for label in labels]) & (counts[codes] >= FOLDS)
@@ -318,7 +298,7 @@ def _fastest(
 
 
 def _speeds(files: dict[str, Path], crops: NDArray[np.uint8]) -> dict[str, float]:
-    """Return inferences a second of one core, the median of rounds in alternation."""
+    """Return inferences per second on one core: the median of alternating rounds."""
     runners = {name: Runner(path) for name, path in files.items()}
     batch = np.resize(crops, (CPU_BATCH, *crops.shape[1:]))
     seconds: dict[str, list[float]] = {name: [] for name in files}
@@ -332,7 +312,7 @@ def _speeds(files: dict[str, Path], crops: NDArray[np.uint8]) -> dict[str, float
 
 
 def _allow(drift: Drift, budget: Budget, instead: str) -> None:
-    """Refuse int8 with its figures if they are outside the budget."""
+    """Raise `BackboneError` with int8's figures if they are outside the budget."""
     if drift.within(budget):
         return
     lost = "" if drift.loss is None else f" and {budget.loss:g} points of accuracy lost"
@@ -343,7 +323,7 @@ def _allow(drift: Drift, budget: Budget, instead: str) -> None:
 
 
 def _held(model: Path, existing: str) -> Path | None:
-    """Return the file of a store's precision if it can be had without calibrating."""
+    """Return the file of a store's precision if no calibration is needed for it."""
     try:
         return precision.variant(model, existing)
     except BackboneError:

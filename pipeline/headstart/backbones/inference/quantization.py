@@ -1,14 +1,11 @@
-"""Static 8-bit quantisation of a backbone, calibrated on images, alike on every x86 processor.
+"""Quantise a backbone to 8-bit integers, calibrated on images, alike on every x86 processor.
 
-Weights and activations become 8-bit integers between pairs of QuantizeLinear and DequantizeLinear,
-which onnxruntime fuses into integer kernels. On x86 without VNNI those add two products in 16 bits
-and saturate where weights use all 8 bits; with 7 bits they cannot, so a file gives the same
-features with and without VNNI. Depthwise convolutions have kernels of their own, which do not
-saturate, and keep 8 bits. Convolutions of the image itself, to which features can be most
-sensitive, stay in float where that shows in the features. What the rounding of weights adds to a
-layer on average is taken off its bias (Nagel, van Baalen, Blankevoort and Welling, *Data-Free
-Quantization Through Weight Equalization and Bias Correction*, ICCV 2019, section 4.2, with the
-inputs' means measured).
+onnxruntime fuses pairs of QuantizeLinear and DequantizeLinear into integer kernels. On x86 without
+VNNI these add two products in 16 bits, which saturates with 8-bit weights, so dense weights use
+7 bits. Depthwise kernels do not saturate and keep 8. Convolutions of the image itself stay in float
+where that shows in the features. Biases are corrected for what rounding adds on average, with
+measured input means (Nagel, van Baalen, Blankevoort and Welling, *Data-Free Quantization Through
+Weight Equalization and Bias Correction*, ICCV 2019, section 4.2).
 """
 
 from __future__ import annotations
@@ -27,21 +24,16 @@ from headstart.backbones.inference.runner import open_session
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.linalg import row_cosine
 
-VERSION = 2  # of the recipe; part of the identity of what it makes
+VERSION = 2  # of the recipe; part of the identity of an int8 file
 EIGHT_BITS = 127
-LARGEST = (63, EIGHT_BITS)  # weight of a channel, in dense and in depthwise convolutions
-_WORTH = 1e-3  # of mean cosine, for which the convolutions of the image stay in float
+LARGEST = (63, EIGHT_BITS)  # a channel's weight, in dense and in depthwise convolutions
+_WORTH = 1e-3  # gain in mean cosine that keeps the image's convolutions in float
 
 
 def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - ModelProto
-    """Return the graph of an exported backbone in 8-bit integers; it carries no metadata.
+    """Return the graph of an exported backbone in 8-bit integers, without metadata.
 
-    Args:
-        model: a file that `headstart.backbones.export` wrote.
-        images: ``(n, h, w, 3)`` to calibrate on, as decoded for this backbone.
-
-    Raises:
-        BackboneError: the graph cannot be quantised.
+    ``images`` are ``(n, h, w, 3)`` crops to calibrate on, as decoded for this backbone.
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -60,7 +52,7 @@ def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - M
     finally:
         logger.setLevel(before)
     del quantised.metadata_props[:]
-    # The quantiser announces operators that it did not use, which keeps a head from being joined.
+    # The quantiser declares operator sets that it does not use, and no head could be joined then.
     domains = {node.domain for node in quantised.graph.node}
     used = [entry for entry in quantised.opset_import if entry.domain in domains]
     del quantised.opset_import[:]
@@ -76,15 +68,11 @@ def in_integers(
     largest: tuple[int, int] = LARGEST,
     corrected: bool = True,
 ) -> Any:  # noqa: ANN401 - ModelProto
-    """Return a graph in integers. What is not the recipe is for trials of other recipes.
+    """Return a graph in integers; the parameters with defaults let you try other recipes.
 
-    Args:
-        graph: in float, as onnxruntime's pre-processing leaves it; it is changed.
-        images: ``(n, h, w, 3)`` to calibrate on.
-        folder: for files in between.
-        in_float: names of nodes that stay in float.
-        largest: weight of a channel, in dense and in depthwise convolutions.
-        corrected: whether biases are corrected for the rounding of weights.
+    ``graph`` is in float, as onnxruntime's pre-processing leaves it, and is changed. ``images`` are
+    ``(n, h, w, 3)``. ``in_float`` names nodes that stay in float. ``largest`` is a channel's
+    largest weight, in dense and in depthwise convolutions. ``corrected`` corrects the biases.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -115,7 +103,7 @@ def in_integers(
 
 
 def _better(plain: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - ModelProto
-    """Return a graph in integers, the convolutions of the image in float if that is worth it."""
+    """Return a graph in integers, with the image's convolutions in float if that is worth it."""
     import onnx
 
     whole = in_integers(onnx.load(plain), images, plain.parent)
@@ -132,7 +120,7 @@ def _better(plain: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - Mo
 
 
 def _features(graph: Any, images: NDArray[np.uint8], folder: Path) -> NDArray[np.float32]:  # noqa: ANN401
-    """Return what a graph makes of images, one by one, ``(n, d)``."""
+    """Return a graph's ``(n, d)`` features of images, embedded one by one."""
     import onnx
 
     path = folder / "tried.onnx"
@@ -144,7 +132,7 @@ def _features(graph: Any, images: NDArray[np.uint8], folder: Path) -> NDArray[np
 
 
 def _drop_unused(graph: Any) -> None:  # noqa: ANN401
-    """Remove constants that no node reads any more, which onnxruntime would complain about."""
+    """Remove constants that no node reads; onnxruntime would complain about them."""
     used = {name for node in graph.graph.node for name in node.input}
     kept = [tensor for tensor in graph.graph.initializer if tensor.name in used]
     del graph.graph.initializer[:]
@@ -166,7 +154,7 @@ def _reader(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - CalibrationData
 
 
 def find_convolutions(graph: Any) -> list[Any]:  # noqa: ANN401
-    """Return the nodes that convolve with constant weights which no other node uses."""
+    """Return the convolutions whose weights are constant and used by no other node."""
     constant = {tensor.name for tensor in graph.graph.initializer}
     uses: dict[str, int] = {}
     for node in graph.graph.node:
@@ -183,14 +171,11 @@ def find_convolutions(graph: Any) -> list[Any]:  # noqa: ANN401
 
 
 def _name_those_in_float(graph: Any, convolutions: list[Any]) -> list[str]:  # noqa: ANN401
-    """Name the convolutions of the image and the clipping behind them, and return these names.
-
-    Clipping that is left in integers behind a convolution in float would have its range from before
-    the clipping, which is too wide.
-    """
+    """Name the image's convolutions and the clipping behind them, and return these names."""
     shapes = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
     of_image = [n for n in convolutions if shapes[n.input[1]][1] == 3 and groups_of(n) == 1]
     outputs = {node.output[0] for node in of_image}
+    # Clipping left in integers would get its range from before the clipping, which is too wide.
     behind = [
         node
         for node in graph.graph.node
@@ -202,7 +187,7 @@ def _name_those_in_float(graph: Any, convolutions: list[Any]) -> list[str]:  # n
 
 
 def groups_of(convolution: Any) -> int:  # noqa: ANN401
-    """Return into how many groups a convolution divides its channels."""
+    """Return the number of groups of a convolution."""
     return next((a.i for a in convolution.attribute if a.name == "group"), 1)
 
 
@@ -212,7 +197,7 @@ def _input_means(
     images: NDArray[np.uint8],
     folder: Path,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the mean of every channel that goes into a convolution, by the tensor's name."""
+    """Return the mean of each input channel of the convolutions, by the tensor's name."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -244,7 +229,7 @@ def _round_weights(
     kind: Any,  # noqa: ANN401 - QuantType
     most: tuple[int, int] = LARGEST,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Fix the scale of each channel's weights and correct the bias for what rounding adds."""
+    """Fix the scale of each channel's weights, and correct the bias for what rounding adds."""
     from onnx import numpy_helper
 
     tensors = {tensor.name: tensor for tensor in graph.graph.initializer}

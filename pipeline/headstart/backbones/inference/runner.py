@@ -35,16 +35,12 @@ _GPU_RUNS = 2  # inferences under way at once on a GPU: one computes while anoth
 
 
 def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.InferenceSession:
-    """Open an ONNX model and make sure that it runs where it should.
+    """Open an ONNX model, and make sure that it runs on the requested device.
 
-    Args:
-        model: the file.
-        device: one of `DEVICES`.
-        threads: threads inside one inference; with several sessions' worth of Python threads
-            calling `run`, 1 is fastest.
+    If several Python threads call `run`, one thread inside each inference is fastest.
 
     Raises:
-        RunnerError: the device is unknown or not active, or the model cannot be loaded.
+        RunnerError: the device is unknown or not usable, or the model cannot be loaded.
     """
     provider = provider_name(device)
     if provider not in ort.get_available_providers():
@@ -53,8 +49,8 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
             "install onnxruntime-gpu in place of onnxruntime, or use --device cpu"
         )
     if device != "cpu":
-        # CUDA and cuDNN as Python packages bring them, where they are installed. What is missing is
-        # printed on stdout, which belongs to results; the session will say it again.
+        # Load CUDA and cuDNN from their Python packages. What is missing is printed on stdout,
+        # which belongs to results; the session reports it again.
         with redirect_stdout(io.StringIO()):
             ort.preload_dlls()
     options = ort.SessionOptions()
@@ -62,9 +58,9 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        # As bytes, because onnxruntime takes no path that is not UTF-8.
+        # As bytes, because onnxruntime takes only paths in UTF-8.
         session = ort.InferenceSession(model.read_bytes(), options, providers=_with_options(device))
-    except Exception as error:  # onnxruntime raises its own, unrelated, exception types
+    except Exception as error:  # onnxruntime has its own exception types
         raise RunnerError(
             f"{one_line(model)} cannot be loaded by onnxruntime: {one_line(error)}"
         ) from error
@@ -77,23 +73,16 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
 
 
 def provider_name(device: str) -> str:
-    """Return onnxruntime's provider of a device.
-
-    Raises:
-        RunnerError: the device is unknown.
-    """
+    """Return onnxruntime's provider for a device; an unknown device is a `RunnerError`."""
     if device not in _PROVIDERS:
         raise RunnerError(f"no device {one_line(device)!r}; use one of: {', '.join(_PROVIDERS)}")
     return _PROVIDERS[device]
 
 
 def _with_options(device: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the providers of a device, the wanted one first, with their options.
-
-    Convolutions are chosen by rule rather than by timing them, and TF32, which rounds to ten bits,
-    stays off: the same image gets the same features in every run. ``--precision fp16`` is the way
-    to trade bits for speed, since it is written into the identity of the features.
-    """
+    """Return the providers of a device with their options, the requested one first."""
+    # Convolutions are not chosen by timing, and TF32 (10 bits) is off, so that an image gets the
+    # same features in every run. ``--precision fp16`` trades bits for speed openly.
     cuda = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})
     if device == "cuda":
         return [cuda]
@@ -108,14 +97,14 @@ def _with_options(device: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def device_name(device: str) -> str:
-    """Return the name of the processor that a device stands for, as its maker calls it."""
+    """Return the name of a device's processor, as its maker calls it."""
     if device == "cpu":
         return _cpu_name()
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
     try:
         process = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
         return one_line(process.stdout.strip())
-    except (OSError, subprocess.SubprocessError):  # the driver's tool is not everywhere
+    except (OSError, subprocess.SubprocessError):  # not every machine has the driver's tool
         return "GPU 0"
 
 
@@ -131,29 +120,17 @@ def _cpu_name() -> str:
 
 
 class Runner:
-    """A backbone ready to embed; many threads may share one.
+    """An exported backbone that embeds images; many threads may share it.
 
-    Args:
-        model: an ONNX file that `headstart.backbones.export` wrote.
-        device: one of `DEVICES`.
-        threads: threads inside one inference.
-        batch: images in one inference; None takes what suits the device: `GPU_BATCH` on a GPU, or
-            as many as fit into it; `CPU_BATCH` on a CPU where that gives the very bits that single
-            images give, else 1.
-            A number above 1, and a GPU, get exactly that many every time, the last ones filled up
-            with black, so that the arithmetic does not depend on how many images there were.
+    Without a ``batch``, a GPU takes `GPU_BATCH` images at once, or as many as fit. A CPU takes
+    `CPU_BATCH` if that does not change a bit of the features, else 1. Every batch on a GPU, and
+    every given batch above 1, is filled up with black images, so that the arithmetic does not
+    depend on the number of images.
 
     Attributes:
-        backbone: what the file says of itself.
-        provider: the onnxruntime provider that really runs it.
+        provider: the onnxruntime provider that actually runs the model.
         device: the processor's name.
-        batch: images in one inference.
-        metadata: everything that the file says of itself, by key.
-
-    Raises:
-        BackboneError: the file is missing, carries no description by Headstart, or was made for
-            other rules of decoding.
-        RunnerError: it cannot run on the device.
+        metadata: the file's metadata, by key.
     """
 
     def __init__(
@@ -172,11 +149,8 @@ class Runner:
         self.batch = batch
 
     def _cpu_batch(self) -> int:
-        """Return `CPU_BATCH` if an image's features do not depend on what shares its batch.
-
-        Convolutions are worked out image by image, so they do not; a product of matrices may add
-        up in another order when it has more rows.
-        """
+        """Return `CPU_BATCH` if features do not depend on the rest of the batch, else 1."""
+        # Matrix products of more rows may add up in another order; convolutions do not.
         shape = (CPU_BATCH, *self.backbone.preprocess.size, 3)
         images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         together = self._run([OUTPUT], images)[0]
@@ -184,10 +158,8 @@ class Runner:
         return CPU_BATCH if np.array_equal(together, single) else 1
 
     def _gpu_batch(self) -> int:
-        """Return the most images, `GPU_BATCH` halved as often as need be, that fit at once.
-
-        Found by trying: what a network needs depends on the kernels, and others may use the GPU.
-        """
+        """Return the largest batch that fits, halving `GPU_BATCH` as often as necessary."""
+        # Found by trying: memory depends on the kernels, and others may use the GPU.
         batch = GPU_BATCH
         while True:
             try:
@@ -201,10 +173,7 @@ class Runner:
     def embed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the ``(n, d) float32`` features of ``(n, h, w, 3) uint8`` RGB images.
 
-        Those of several layers lie one after the other, as `Backbone.parts` says.
-
-        Raises:
-            RunnerError: inference failed.
+        The features of several layers lie side by side, as `Backbone.parts` describes.
         """
         return self.infer(OUTPUT, images)
 
@@ -217,11 +186,7 @@ class Runner:
         return self.outputs((output,), images)[0]
 
     def outputs(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        """Return several outputs of the graph from one inference, see `infer`.
-
-        Raises:
-            RunnerError: inference failed, or there is no such output.
-        """
+        """Return several outputs of the graph from one inference; see `infer`."""
         if self.batch == 1 or not len(images):
             return self._run(names, images)
         parts = []
@@ -242,7 +207,7 @@ class Runner:
             else:
                 with self._turn:
                     values = self._session.run(outputs, {INPUT: images})
-        except Exception as error:  # onnxruntime raises its own, unrelated, exception types
+        except Exception as error:  # onnxruntime has its own exception types
             raise RunnerError(f"inference failed: {one_line(error)}") from error
         if not several:
             return values

@@ -1,6 +1,6 @@
-"""One layer of an exported backbone with several: a file of its own, without what is behind it.
+"""Cut one layer out of an exported backbone with several, without what is behind it.
 
-A head reads one layer, so the classifier that it becomes should compute no more than that.
+A head reads one layer, so its classifier should compute no more than that.
 """
 
 from __future__ import annotations
@@ -25,18 +25,17 @@ from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing
 
 VERSION = 1  # of what this module makes; part of the cache key
-_PREFIX = "whole."  # of names in the graph that the layer is taken out of
+_PREFIX = "whole."  # of names in the graph that the layer is cut out of
 
 
 def one_layer(model: Path, number: int) -> Path:
     """Return the file of one of `Backbone.parts`, by number, making it if the cache lacks it.
 
-    It describes itself as what `backbones.export` writes for that layer alone, and carries that
+    It has the description that `headstart.backbones.export` writes for that layer alone, and that
     layer's part of the certificate.
 
     Raises:
-        BackboneError: the file cannot be cut, or what is left gives other features.
-        OutputError: the cache cannot be written.
+        BackboneError: the layer cannot be cut out, or gives other features.
     """
     import onnx
     from onnx import compose
@@ -54,12 +53,12 @@ def one_layer(model: Path, number: int) -> Path:
     try:
         graph = onnx.load(model)
         part = Extractor(graph).extract_model([INPUT], [output])
-        # All its values get other names, so that none is called as the output is to be.
+        # A prefix for all values, so that none already has the name of the new output.
         part = compose.add_prefix(part, _PREFIX)
         part.graph.input[0].name, part.graph.output[0].name = INPUT, OUTPUT
         part.graph.node.insert(0, onnx.helper.make_node("Identity", [INPUT], [_PREFIX + INPUT]))
         part.graph.node.append(onnx.helper.make_node("Identity", [_PREFIX + output], [OUTPUT]))
-    except Exception as error:  # whatever a foreign graph does to the extractor
+    except Exception as error:  # the extractor raises anything on foreign graphs
         raise BackboneError(
             f"layer {one_line(backbone.layer)} cannot be taken out of {one_line(model)}: "
             f"{one_line(error)[:200]}"

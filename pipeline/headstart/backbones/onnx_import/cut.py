@@ -1,4 +1,4 @@
-"""Where a foreign graph is cut: the tensor that a user names, or what its classifier gets."""
+"""Choose where to cut a foreign graph: at a tensor that a user names, or before its classifier."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headstart.core.errors import BackboneError, near_matches, one_line
 
 IMAGENET_CLASSES = (1000, 1001, 11221, 21841, 21843)
 _SCORES = {"Softmax", "LogSoftmax"}
-_SHAPING = {  # what may stand between a classifier's scores and the end
+_SHAPING = {  # what may stand between a classifier's scores and the output
     *_SCORES,
     "Identity",
     "Cast",
@@ -26,7 +26,7 @@ _SHAPING = {  # what may stand between a classifier's scores and the end
     "ReduceMean",
     "Relu",
 }
-_UNBOUNDED = ("Loop", "Scan", "SequenceMap")  # may run for as long as an image tells them
+_UNBOUNDED = ("Loop", "Scan", "SequenceMap")  # an image can decide how long these run
 _SHOWN = 6
 
 
@@ -34,10 +34,8 @@ _SHOWN = 6
 class Cut:
     """A tensor to stop at.
 
-    Attributes:
-        tensor: its name.
-        node: as the user may name it.
-        note: how it was chosen, for the user; empty if they named it.
+    ``node`` is the name that a user may give it. ``note`` says how it was chosen, and is empty if
+    the user named it.
     """
 
     tensor: str
@@ -46,7 +44,7 @@ class Cut:
 
 
 class Graph:
-    """What makes which tensor out of what."""
+    """A graph with its nodes indexed by the tensors that they make."""
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - ModelProto
         self.graph = model.graph
@@ -80,7 +78,7 @@ class Graph:
 
 
 def names_read_by(node: Any) -> Iterable[str]:  # noqa: ANN401 - NodeProto
-    """Yield the names that a node reads, those of its subgraphs included."""
+    """Yield the names that a node reads, those in its subgraphs included."""
     yield from filter(None, node.input)
     for attribute in node.attribute:
         for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
@@ -90,17 +88,14 @@ def names_read_by(node: Any) -> Iterable[str]:  # noqa: ANN401 - NodeProto
 
 
 def choose(graph: Graph, node: str) -> Cut:
-    """Return where to cut.
+    """Return where to cut: at the tensor or node that a user names, or before the classifier.
 
-    Without a node it is what the classifier gets, if there is one: behind it a softmax, or scores
-    of as many classes as ImageNet has, or maps that a convolution of 1 × 1 predicts from.
-
-    Args:
-        graph: the whole.
-        node: a tensor or a node, as listed by ``--layers``; empty leaves the choice to the graph.
+    The last linear step is a classifier if a softmax follows, if it gives as many scores as
+    ImageNet has classes, or if it is a 1 × 1 convolution that predicts from maps. Without a
+    classifier the output itself is taken.
 
     Raises:
-        BackboneError: there is no such tensor, or several outputs to choose from.
+        BackboneError: there is no such tensor, or there are several outputs to choose from.
     """
     if node:
         return Cut(_named(graph, node), node, "")
@@ -135,7 +130,7 @@ def _named(graph: Graph, node: str) -> str:
 
 
 def _before_classifier(graph: Graph, output: str) -> tuple[str, str] | None:
-    """Return the tensor before the last linear step, if that is a classifier, and what it is."""
+    """Return the tensor that a classifier reads and what the classifier is, if there is one."""
     name, passed = output, set()
     while (node := graph.maker.get(name)) is not None and node.op_type in _SHAPING:
         passed.add(node.op_type)
@@ -154,7 +149,7 @@ def _before_classifier(graph: Graph, output: str) -> tuple[str, str] | None:
 
 
 def _linear(graph: Graph, name: str) -> tuple[str, int, bool] | None:
-    """Return what a linear step gets, how many values it gives, and whether for every place."""
+    """Return a linear step's input, how many values it gives, and whether for every place."""
     node = graph.maker.get(name)
     if node is not None and node.op_type in ("Add", "BatchNormalization"):
         kept = [name_ for name_ in node.input if graph.constant(name_) is None]
@@ -176,11 +171,7 @@ def _linear(graph: Graph, name: str) -> tuple[str, int, bool] | None:
 
 
 def check_operators(nodes: Sequence[Any]) -> None:
-    """Refuse what onnxruntime does not compute by itself, and what might never end.
-
-    Raises:
-        BackboneError: names the operators.
-    """
+    """Refuse operators that onnxruntime does not have, and loops, which may never end."""
     every, waiting = [], list(nodes)
     while waiting:
         node = waiting.pop()

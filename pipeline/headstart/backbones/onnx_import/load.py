@@ -1,6 +1,6 @@
-"""Read an untrusted ONNX file: nothing outside its folder, and no size that it only claims.
+"""Read an untrusted ONNX file: nothing outside its folder, and no size that it merely claims.
 
-Runs in a process of its own (`core.sandbox`), because protobuf and ONNX are parsers in C++.
+This runs in a process of its own (`core.sandbox`), because protobuf and ONNX parse in C++.
 """
 
 from __future__ import annotations
@@ -14,21 +14,19 @@ from typing import Any
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import sha256_of
 
-MAX_BYTES = (1 << 31) - 1  # of a protobuf message, and so of all that an exported file can hold
+MAX_BYTES = (1 << 31) - 1  # of a protobuf message, and so of an exported file
 OLDEST = 7  # opset
 DOMAINS = ("", "ai.onnx", "com.microsoft")  # what onnxruntime computes without custom operators
 _ELEMENTS = 1 << 29  # of one tensor
 
 
 def read(path: Path) -> tuple[Any, str]:
-    """Return a model with all its data inside, and the hash of the file and that data.
+    """Return a ``ModelProto`` with all its data inside, and the SHA-256 of the file in hex.
 
-    Returns:
-        ``ModelProto`` and SHA-256 in hex: the file's own, or where its weights lie in further
-        files, that of all their hashes.
+    If weights lie in further files, the hash is that of all files' hashes.
 
     Raises:
-        BackboneError: it is no ONNX file, damaged, too old or new, or reaches out of its folder.
+        BackboneError: the file is damaged, too old or too new, or refers to files elsewhere.
     """
     import onnx
     import onnx.inliner
@@ -40,7 +38,7 @@ def read(path: Path) -> tuple[Any, str]:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
-    except Exception:  # protobuf's own kind, which differs between its releases
+    except Exception:  # protobuf's error type differs between its releases
         raise BackboneError(f"{shown} is no ONNX file, or a damaged one") from None
     if not model.graph.node:
         raise BackboneError(f"{shown} is no ONNX file, or one without a graph")
@@ -61,7 +59,7 @@ def read(path: Path) -> tuple[Any, str]:
     if model.functions:
         try:
             model = onnx.inliner.inline_local_functions(model)
-        except Exception as error:  # the inliner's own kinds, in C++
+        except Exception as error:  # errors of the inliner, from C++
             raise BackboneError(
                 f"{shown} has functions that cannot be written out: {one_line(error)[:120]}"
             ) from None
@@ -73,7 +71,7 @@ def read(path: Path) -> tuple[Any, str]:
 
 
 def opset_of(model: Any) -> int:  # noqa: ANN401 - ModelProto
-    """Return the version of ONNX's own operators; 0 if none is named."""
+    """Return the version of ONNX's own operators; 0 if the model names none."""
     return max(
         (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         default=0,
@@ -105,7 +103,7 @@ def tensors(model: Any) -> Iterator[Any]:  # noqa: ANN401 - ModelProto, TensorPr
 
 
 def _fill(model: Any, path: Path) -> dict[str, Path]:  # noqa: ANN401 - ModelProto
-    """Put external data into the model; returns the files that it came from, by their names."""
+    """Put external data into the model, and return the files that it came from, by name."""
     import onnx
 
     folder = path.parent.resolve()
@@ -139,7 +137,7 @@ def _fill(model: Any, path: Path) -> dict[str, Path]:  # noqa: ANN401 - ModelPro
 
 
 def _inside(folder: Path, name: str, path: Path) -> Path:
-    """Return a file that lies in the model's own folder, whatever its name says."""
+    """Return a file of weights, refusing one outside of the model's own folder."""
     try:
         file = (folder / name).resolve()
         outside = not name or Path(name).is_absolute() or ".." in Path(name).parts
@@ -160,7 +158,7 @@ def _inside(folder: Path, name: str, path: Path) -> Path:
 
 
 def _check_claims(tensor: Any, shown: str) -> None:  # noqa: ANN401 - TensorProto
-    """Refuse a tensor whose shape and content cannot both be true."""
+    """Refuse a tensor that claims an impossible or an enormous shape."""
     elements = 1
     for side in tensor.dims:
         elements *= max(side, -1)

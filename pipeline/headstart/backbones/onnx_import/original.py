@@ -1,4 +1,4 @@
-"""A foreign graph as it was, fed by plain numpy code, to compare the imported network with."""
+"""A foreign graph as it was, run on plain numpy input, to compare the imported network with."""
 
 from __future__ import annotations
 
@@ -22,13 +22,9 @@ _MAX_FEATURES = 1 << 22  # of one image, before pooling
 
 @dataclass
 class Original:
-    """Runs the part of a foreign graph that is kept, in its own version, type, layout and batch.
+    """The kept part of a foreign graph, run in its own opset, type, layout and batch.
 
-    Attributes:
-        part: ``ModelProto`` with the one output.
-        folder: where a copy of it is put.
-        image_input: its input.
-        recipe: how images are prepared for it.
+    ``part`` is a ``ModelProto`` with one output; ``folder`` holds a copy of it while it is opened.
     """
 
     part: dataclasses.InitVar[Any]
@@ -39,13 +35,12 @@ class Original:
     _pool: str = ""
 
     def __post_init__(self, part: Any) -> None:  # noqa: ANN401 - ModelProto
-        """Open it."""
         copy = self.folder / "original.onnx"
         try:
             copy.write_bytes(part.SerializeToString())
         except OSError:
             raise
-        except Exception as error:  # protobuf's own kind, which differs between its releases
+        except Exception as error:  # protobuf's error type differs between its releases
             raise BackboneError(
                 f"the network does not fit into one ONNX file, which holds 2 GB at most "
                 f"({one_line(error)[:120]}); cut it earlier with #NODE"
@@ -59,11 +54,7 @@ class Original:
             copy.unlink()
 
     def layer(self, name: str) -> Layer:
-        """Return what it gives for an image, by running it on one.
-
-        Raises:
-            BackboneError: it cannot run, or gives no features for an image.
-        """
+        """Return the layer that the graph ends with, found by running it on one image."""
         size = self.recipe.preprocess(self.image_input.size).size
         out = self._run(np.zeros((1, *size, 3), np.uint8))
         shape = out.shape[1:]
@@ -77,7 +68,7 @@ class Original:
         return layer_of(name, shape, size, self.image_input.layout)
 
     def pooled(self, layer: Layer, pool: str) -> Original:
-        """Let `__call__` pool so."""
+        """Set the pooling of `__call__`, and return the object."""
         self._layer, self._pool = layer, pool
         return self
 
@@ -88,13 +79,13 @@ class Original:
         return pool_rows(np.concatenate(rows).astype(np.float32), self._layer, self._pool)
 
     def _run(self, image: NDArray[np.uint8]) -> NDArray[Any]:
-        """Run it on one image, filled up to the batch that it demands."""
+        """Run one image, filling up the batch that the graph demands."""
         count = self.image_input.batch or 1
         batch = np.concatenate([image, *[np.zeros_like(image)] * (count - 1)])
         prepared = self.recipe.apply(batch, self.image_input.layout, types()[self.image_input.kind])
         try:
             out: NDArray[Any] = self._session.run(None, {self.image_input.name: prepared})[0]
-        except Exception as error:  # onnxruntime raises its own, unrelated, exception types
+        except Exception as error:  # onnxruntime has its own exception types
             raise BackboneError(
                 f"the network does not run on an image of {image.shape[1]} × {image.shape[2]}: "
                 f"{one_line(error)[:200]}; give its size with --preprocess PRESET:SIZE"
@@ -108,7 +99,7 @@ class Original:
 
 
 def pool_rows(out: NDArray[np.float32], layer: Layer, pool: str) -> NDArray[np.float32]:
-    """Pool a layer's output ``(n, *shape)`` to ``(n, d)``, as `layers.pooled` does it."""
+    """Pool a layer's output ``(n, *shape)`` to ``(n, d)``, as `layers.pooled` does."""
     if pool == "flatten":
         return out.reshape(len(out), -1)
     if pool == "cls":

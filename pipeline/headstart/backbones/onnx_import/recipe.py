@@ -1,18 +1,16 @@
-"""How images are prepared for a foreign network: presets, or a user's JSON file.
+"""How images are prepared for a foreign network: a preset, or a user's JSON file.
 
-An ONNX file does not say how images are prepared for it, so the user does, by the name of a
-preset or in a file of these keys, all of them optional:
+An ONNX file does not say how to prepare images for it, so the user does. The keys of the JSON file
+are all optional:
 
-- ``size``: height and width that the network takes, one number or ``[height, width]``; left out, it
-  is the file's own, or 224.
-- ``resize``: the shorter side before the central crop, or ``[height, width]``; left out, images are
+- ``size``: the network's height and width, one number or two; by default the file's, or 224.
+- ``resize``: the shorter side before the central crop, or height and width; by default images are
   stretched to ``size``.
-- ``crop``: the central crop, where it is not called ``size``.
+- ``crop``: another name for ``size``.
 - ``interpolation``: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``.
 - ``scale``, ``mean``, ``std``: the network gets (pixel × scale - mean) / std, with pixels of 0 to
-  255; mean and std one number or three, in the network's order of channels.
-- ``order``: ``RGB`` or ``BGR``.
-- ``layout``: ``NCHW`` or ``NHWC``, where the file leaves it open.
+  255; mean and std are one number or three, in the network's channel order.
+- ``order``: ``RGB`` or ``BGR``; ``layout``: ``NCHW`` or ``NHWC``, if the file leaves it open.
 """
 
 from __future__ import annotations
@@ -43,20 +41,15 @@ _MAX_BYTES = 65536  # of a recipe's file
 
 @dataclass(frozen=True)
 class Recipe:
-    """From an image file to what a network takes.
+    """From an image file to what a network takes; see the keys of the JSON file above.
 
     Attributes:
-        scale: what pixels of 0 to 255 are multiplied by.
-        mean: then taken off, in the network's order of channels.
-        std: then divided by, likewise.
-        order: the network's order of channels.
-        layout: ``NCHW`` or ``NHWC``; empty takes what the file says.
-        interpolation: of the resize.
-        size: height and width that the network takes; None takes the file's, or ``default``.
-        resize: as in `headstart.core.records.Preprocess`; None works it out of ``crop``.
+        layout: empty takes what the file says.
+        size: None takes the file's, or ``default``.
+        resize: as in `headstart.core.records.Preprocess`; None derives it from ``crop``.
         crop: share of the shorter side that the central crop keeps; 1 without ``keep`` stretches.
-        keep: whether proportions are kept by the resize.
-        default: side of a network that takes any size.
+        keep: whether the resize keeps proportions.
+        default: side in pixels for a network that takes any size.
     """
 
     scale: float = 1.0
@@ -74,11 +67,10 @@ class Recipe:
     def preprocess(self, size: Pair | None) -> Preprocess:
         """Return what happens before the graph.
 
-        Args:
-            size: height and width that the file demands; None if it takes any.
+        ``size`` is the height and width that the file demands; None if it takes any.
 
         Raises:
-            BackboneError: it demands another size than the recipe.
+            BackboneError: the file demands another size than the recipe.
         """
         if self.size and size and self.size != size:
             raise BackboneError(
@@ -98,10 +90,9 @@ class Recipe:
             raise BackboneError(f"--preprocess: {error}") from error
 
     def apply(self, images: NDArray[np.uint8], layout: str, dtype: Any) -> NDArray[Any]:  # noqa: ANN401
-        """Prepare ``(n, h, w, 3) uint8`` RGB crops as plain numpy code does.
+        """Prepare ``(n, h, w, 3) uint8`` RGB crops in plain numpy code.
 
-        Returns:
-            ``(n, 3, h, w)`` or ``(n, h, w, 3)`` of a type, in the network's order of channels.
+        The result is ``(n, 3, h, w)`` or ``(n, h, w, 3)``, in the network's channel order.
         """
         pixels: NDArray[Any] = images[..., ::-1] if self.order == "BGR" else images
         if not self.is_raw:
@@ -113,7 +104,7 @@ class Recipe:
 
     @property
     def is_raw(self) -> bool:
-        """Whether pixels stay what they are."""
+        """Whether pixels stay unchanged."""
         return not any(self.mean) and all(self.scale / each == 1 for each in self.std)
 
     @property
@@ -131,12 +122,12 @@ class Recipe:
         return first, second, third
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` rebuilds it from."""
+        """Return the JSON document that `from_json` reads."""
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Recipe:
-        """Rebuild what `to_json` gave."""
+        """Rebuild a recipe from `to_json`."""
         lists = {key: tuple(value) for key, value in document.items() if isinstance(value, list)}
         return Recipe(**document | lists)
 
@@ -144,7 +135,7 @@ class Recipe:
 _IMAGENET = Recipe(
     1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), crop=0.875, keep=True
 )  # torchvision's and the ONNX model zoo's
-_CAFFE = Recipe(1.0, (103.939, 116.779, 123.68), order="BGR", crop=0.875)  # warped, as Caffe does
+_CAFFE = Recipe(1.0, (103.939, 116.779, 123.68), order="BGR", crop=0.875)  # stretched, as in Caffe
 _INCEPTION = Recipe(1 / 127.5, (1.0, 1.0, 1.0), crop=0.875, keep=True)  # -1…1, as TF-Slim
 _UNIT = Recipe(1 / 255)  # 0…1
 
@@ -163,12 +154,8 @@ PRESETS = {
 def read(spec: str) -> Recipe:
     """Return the recipe that a user means by ``--preprocess``.
 
-    Args:
-        spec: ``PRESET``, ``PRESET:SIZE``, ``PRESET:BGR``, ``PRESET:SIZE:RGB``, the path of a JSON
-            file, or JSON text in braces.
-
-    Raises:
-        BackboneError: there is no such preset or file, or a value is invalid.
+    ``spec`` is ``PRESET``, ``PRESET:SIZE``, ``PRESET:BGR``, ``PRESET:SIZE:RGB``, the path of a JSON
+    file, or JSON text in braces.
     """
     if spec.lstrip().startswith("{"):
         return _parsed(spec, "--preprocess")
@@ -193,7 +180,7 @@ def read(spec: str) -> Recipe:
 
 
 def of(backbone: Backbone) -> str:
-    """Return the JSON text of the recipe that a backbone was made by."""
+    """Return the recipe that a backbone was made with, as JSON text."""
     turned = -1 if backbone.order == "BGR" else 1
     preprocess = backbone.preprocess
     return json.dumps(
@@ -286,7 +273,7 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
 
 
 def _typed(key: str, value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return a valid value as `Recipe` has it."""
+    """Return a valid value in the type that `Recipe` has."""
     if key in ("mean", "std"):
         return tuple(map(float, value if isinstance(value, list) else [value] * 3))
     if key in ("size", "crop") or isinstance(value, list):
@@ -296,5 +283,5 @@ def _typed(key: str, value: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 def _enlarged(side: int, share: float) -> int:
-    """Return what a side is resized to; Caffe crops 227 and 224 out of 256 alike."""
+    """Return what a side is resized to; Caffe crops both 227 and 224 out of 256."""
     return 256 if side == 227 and share < 1 else math.floor(side / share + 0.5)

@@ -18,13 +18,10 @@ class ImportRequest:
     """What to import from a file.
 
     Attributes:
-        name: of the backbone.
         node: where to cut; empty leaves it to the graph.
-        pool: of `headstart.backbones.layers.POOLS`; empty takes the layer's default.
+        pool: one of `headstart.core.choices.POOLS`; empty takes the layer's default.
         recipe: how images are prepared; None takes what the input's type suggests.
-        licence: of the weights.
-        source: where the network comes from.
-        weights_sha256: their hash, where it is not the file's.
+        weights_sha256: hash of the weights; empty takes the file's.
     """
 
     name: str
@@ -36,11 +33,11 @@ class ImportRequest:
     weights_sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` rebuilds it from."""
+        """Return the JSON document that `from_json` reads."""
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> ImportRequest:
-        """Rebuild what `to_json` gave."""
+        """Rebuild a request from `to_json`."""
         recipe = document["recipe"]
         return ImportRequest(**document | {"recipe": recipe and Recipe.from_json(recipe)})

@@ -1,4 +1,4 @@
-"""Make a backbone of an ONNX file from elsewhere; called in the process of `core.sandbox`."""
+"""Make a backbone of an ONNX file from elsewhere, in the process that `core.sandbox` starts."""
 
 from __future__ import annotations
 
@@ -21,13 +21,10 @@ _ASSUMED = "imagenet"
 
 @dataclass(frozen=True)
 class Imported:
-    """A backbone's graph and what it must be equal to.
+    """A backbone's graph, and the original that it must equal.
 
-    Attributes:
-        model: ``ModelProto`` from ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
-        original: gives the same features by way of the graph as it was.
-        backbone: the description.
-        notes: what was chosen and assumed, a line each.
+    ``model`` is a ``ModelProto`` from ``(n, h, w, 3) uint8`` to ``(n, d) float32``. ``notes`` say
+    what was chosen and assumed, one line each.
     """
 
     model: Any
@@ -76,16 +73,14 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
 
 
 def identify(path: Path) -> str:
-    """Return the hash of a file with its external data; see `reading.read`."""
+    """Return the hash of a file with its external data; see `load.read`."""
     return load.read(path)[1]
 
 
 def list_tensors(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any]]:
-    """Return the tensors of a file that can be taken, in the order in which it computes them.
+    """Return the tensors of a file that can serve as features, in the order of computation.
 
-    Args:
-        path: the file.
-        recipe: JSON of a `Recipe`, whose size is taken where the file leaves it open; or empty.
+    ``recipe`` is the JSON of a `Recipe`, whose size counts if the file leaves it open, or empty.
     """
     model, _ = load.read(path)
     graph = cutting.Graph(model)
@@ -94,7 +89,7 @@ def list_tensors(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any
 
 
 def _recipe(part: Any, recipe: Recipe | None) -> tuple[Recipe, str]:  # noqa: ANN401 - ModelProto
-    """Return how images are prepared, and what of it was assumed."""
+    """Return how images are prepared, and what of that was assumed."""
     inputs = part.graph.input
     takes_bytes = [tensor.type.tensor_type.elem_type for tensor in inputs] == [wrap.uint8()]
     if recipe is None:

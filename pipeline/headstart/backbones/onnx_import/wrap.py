@@ -1,4 +1,4 @@
-"""Cut a foreign graph and add what a backbone needs: ``uint8`` images in, features out."""
+"""Cut a foreign graph, and add what a backbone needs: ``uint8`` images in, features out."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ _IR = 10
 
 @dataclass(frozen=True)
 class Input:
-    """What a foreign graph takes.
+    """The image input of a foreign graph.
 
     Attributes:
-        name: of the input.
-        kind: its type, an ONNX ``TensorProto`` number.
+        kind: its type, a number of ONNX's ``TensorProto``.
         layout: ``NCHW`` or ``NHWC``.
         assumed: what the file does not say; empty if it says all.
         batch: the number of images that it demands; None if it takes any.
@@ -43,7 +42,7 @@ class Input:
 
 
 def types() -> dict[int, Any]:
-    """Return the types of input that can be fed, with numpy's."""
+    """Return the ONNX types that an image input may have, with numpy's types."""
     from onnx import TensorProto
 
     return {
@@ -55,20 +54,20 @@ def types() -> dict[int, Any]:
 
 
 def uint8() -> int:
-    """Return the type of images as files hold them."""
+    """Return ONNX's number of the type ``uint8``."""
     from onnx import TensorProto
 
     return int(TensorProto.UINT8)
 
 
 def subgraph(model: Any, graph: Graph, tensor: str) -> Any:  # noqa: ANN401 - ModelProto
-    """Return the part of a model that computes one tensor, as it is otherwise."""
+    """Return the part of a model that computes one tensor, otherwise unchanged."""
     import onnx
 
     nodes = graph.needed(tensor)
     needed = {name for node in nodes for name in names_read_by(node)} | {tensor}
     part = onnx.ModelProto()
-    part.ir_version = max(model.ir_version, 4)  # from there constants need not be inputs
+    part.ir_version = max(model.ir_version, 4)  # since 4, constants need not be inputs
     domains = {"", *(node.domain for node in nodes)} | {"ai.onnx"}
     part.opset_import.extend(entry for entry in model.opset_import if entry.domain in domains)
     part.graph.name = "foreign"
@@ -85,7 +84,7 @@ def input_of(part: Any, recipe: Recipe) -> Input:  # noqa: ANN401 - ModelProto
     """Return the one image input of a part.
 
     Raises:
-        BackboneError: there is none or several, or it is no image of three channels.
+        BackboneError: there is not exactly one input, or it is not an image of three channels.
     """
     inputs = list(part.graph.input)
     shown = ", ".join(f"{one_line(value.name)} {describe(value)}" for value in inputs)
@@ -103,7 +102,7 @@ def input_of(part: Any, recipe: Recipe) -> Input:  # noqa: ANN401 - ModelProto
     sides = [max(side, 0) for side in sides] or [0] * 4
     layout, assumed = _layout(part, sides, recipe, shown)
     height, width = (sides[2], sides[3]) if layout == "NCHW" else (sides[1], sides[2])
-    if bool(height) != bool(width):  # the proportions are then the recipe's
+    if bool(height) != bool(width):  # one side is open: assume a square
         height = width = height or width
     if max(height, width) > 4096:
         raise BackboneError(f"the input {shown} is larger than 4096 pixels a side")
@@ -135,7 +134,7 @@ def _layout(part: Any, sides: list[int], recipe: Recipe, shown: str) -> tuple[st
 
 
 def _turned(part: Any) -> bool:  # noqa: ANN401 - ModelProto
-    """Whether the channels come first only by a transposition, as TensorFlow's graphs do it."""
+    """Whether a transposition puts the channels first, as in TensorFlow's graphs."""
     for node in part.graph.node:
         if node.op_type == "Transpose":
             return any(list(attribute.ints) == [0, 3, 1, 2] for attribute in node.attribute)
@@ -145,9 +144,9 @@ def _turned(part: Any) -> bool:  # noqa: ANN401 - ModelProto
 
 
 def tensors_of(model: Any, graph: Graph, recipe: Recipe) -> list[Layer]:  # noqa: ANN401
-    """Return every tensor that could be features, with the shape that it has for one image.
+    """Return every tensor that could serve as features, with its shape for one image.
 
-    Shapes are inferred, nothing is computed; a tensor of unknown shape is left out.
+    Shapes are inferred without computing anything; tensors of unknown shape are left out.
     """
     import onnx
 
@@ -171,7 +170,7 @@ def tensors_of(model: Any, graph: Graph, recipe: Recipe) -> list[Layer]:  # noqa
     del typed.graph.value_info[:]
     try:
         inferred = onnx.shape_inference.infer_shapes(typed, data_prop=True)
-    except Exception as error:  # inference's own kinds, on graphs that contradict themselves
+    except Exception as error:  # inference has its own error types
         raise BackboneError(f"the file contradicts itself: {one_line(error)[:160]}") from error
     values = {value.name: value for value in [*inferred.graph.value_info, *inferred.graph.output]}
     out = []
@@ -186,13 +185,9 @@ def tensors_of(model: Any, graph: Graph, recipe: Recipe) -> list[Layer]:  # noqa
 
 
 def layer_of(name: str, shape: tuple[int, ...], size: tuple[int, int], layout: str) -> Layer:
-    """Describe a tensor by its shape without the batch.
+    """Describe a tensor by its shape without the batch, which has one to three sides.
 
-    Args:
-        name: of the tensor.
-        shape: one to three sides.
-        size: height and width of the image.
-        layout: of the network's input, which decides where the shape does not.
+    ``size`` is the image's height and width. The input's ``layout`` decides if the shape does not.
     """
     if len(shape) == 1:
         return Layer(name, shape, "vector")
@@ -212,9 +207,9 @@ def _fits(sides: tuple[int, ...], size: tuple[int, int]) -> bool:
 
 
 def any_batch(part: Any, image_input: Input) -> None:  # noqa: ANN401 - ModelProto
-    """Let a part of a fixed batch take any number of images; whether that is right is proved later.
+    """Let a part with a fixed batch take any number of images; the parity check tests it later.
 
-    Shapes that begin with the number of images then begin with "as it is".
+    Constant shapes that begin with the batch begin with 0 then, which keeps the input's size.
     """
     from onnx import numpy_helper
 
@@ -234,7 +229,7 @@ def any_batch(part: Any, image_input: Input) -> None:  # noqa: ANN401 - ModelPro
             continue
         sides = numpy_helper.to_array(shape).copy()
         if sides.ndim == 1 and len(sides) > 1 and sides[0] == image_input.batch and sides.all():
-            del node.attribute[:]  # ``allowzero``, which no zero needed so far
+            del node.attribute[:]  # ``allowzero``, under which 0 would mean empty
             sides[0] = 0
             name = f"{node.output[0]}/shape"
             part.graph.initializer.append(numpy_helper.from_array(sides, name))
@@ -242,10 +237,10 @@ def any_batch(part: Any, image_input: Input) -> None:  # noqa: ANN401 - ModelPro
 
 
 def to_opset(part: Any, opset: int) -> Any:  # noqa: ANN401 - ModelProto
-    """Return a part in one version of ONNX's operators, the rest of Headstart's.
+    """Convert a part to the version of ONNX's operators that all of Headstart uses.
 
-    Newer operators whose version only admits more types keep their meaning; that this holds is
-    proved on images, like all the rest.
+    Operators whose newer versions only admit more types are left as they are; the parity check
+    tests that.
 
     Raises:
         BackboneError: it cannot be converted.
@@ -269,7 +264,7 @@ def to_opset(part: Any, opset: int) -> Any:  # noqa: ANN401 - ModelProto
 
 
 def _same(part: Any, first: int, second: int) -> bool:  # noqa: ANN401 - ModelProto
-    """Whether every operator is the same in two versions."""
+    """Whether every operator is the same in two opsets."""
     import onnx
 
     def since(kind: str, version: int) -> int:
@@ -285,11 +280,7 @@ def _same(part: Any, first: int, second: int) -> bool:  # noqa: ANN401 - ModelPr
 def wrap(part: Any, image_input: Input, recipe: Recipe, layer: Layer, pool: str) -> Any:  # noqa: ANN401
     """Put the normalisation before a part and the pooling behind it.
 
-    Returns:
-        ``ModelProto`` from ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
-
-    Raises:
-        BackboneError: ONNX's checker refuses it.
+    The result is a ``ModelProto`` from ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
     """
     import onnx
     from onnx import TensorProto, helper
@@ -317,7 +308,7 @@ def wrap(part: Any, image_input: Input, recipe: Recipe, layer: Layer, pool: str)
     model = helper.make_model(graph, opset_imports=part.opset_import, ir_version=_IR)
     try:
         onnx.checker.check_model(model)
-    except Exception as error:  # the checker's own kinds
+    except Exception as error:  # the checker has its own error types
         raise BackboneError(
             f"the network breaks ONNX's rules, or cannot be read as opset {opset_of(model)}: "
             f"{one_line(error)[:160]}; export it again"
@@ -326,7 +317,7 @@ def wrap(part: Any, image_input: Input, recipe: Recipe, layer: Layer, pool: str)
 
 
 class _Steps:
-    """Nodes with names that no foreign graph has."""
+    """Nodes and constants with names that no foreign graph has."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -346,7 +337,7 @@ class _Steps:
         return _OWN + name
 
     def front(self, image_input: Input, recipe: Recipe) -> str:
-        """From ``uint8`` images to what the network takes."""
+        """Add the steps from ``uint8`` images to what the network takes."""
         from onnx import TensorProto
 
         pixels = INPUT
@@ -366,7 +357,7 @@ class _Steps:
         return pixels
 
     def back(self, out: str, kind: int, layer: Layer, pool: str) -> str:
-        """From what the network gives to ``(n, d) float32``, as `layers.pooled` does it."""
+        """Add the steps from the network's output to ``(n, d) float32``; see `layers.pooled`."""
         from onnx import TensorProto
 
         if kind != TensorProto.FLOAT:
@@ -393,12 +384,12 @@ class _Steps:
 
 
 def _type_of(part: Any, tensor: str) -> int:  # noqa: ANN401 - ModelProto
-    """Return a tensor's type, as shape inference finds it; float if it does not."""
+    """Return a tensor's inferred type, or float if inference finds none."""
     import onnx
 
     try:
         inferred = onnx.shape_inference.infer_shapes(part)
-    except Exception as error:  # inference's own kinds, on graphs that contradict themselves
+    except Exception as error:  # inference has its own error types
         raise BackboneError(f"the file contradicts itself: {one_line(error)[:160]}") from error
     for value in inferred.graph.value_info:
         if value.name == tensor and value.type.tensor_type.elem_type:

@@ -1,14 +1,10 @@
-"""Run a function over work items on an engine: threads of this machine, or Ray. Knows no images.
+"""Run a function over work items on an engine: local threads, or Ray.
 
-One contract for every engine, held by one set of tests:
-
-- ``start`` is called once in every process that works, and returns the function that does it;
-- every item is completed once, and results are yielded in order of completion;
-- a worker takes the next item when it is free;
-- the first exception of ``start``, of the function or of the iterable ends the run and is raised;
-- leaving the iterator early starts no other item, and cancels those under way as soon as they ask,
-  or (in another process) at once: work must tolerate being cut off and started again;
-- a worker that dies affects no other: its item is given to another worker.
+All engines keep one contract. ``start`` is called once per process and returns the function. Each
+item is completed once, by the next free worker, and results come in order of completion. The first
+exception of ``start``, the function or the iterable ends the run and is raised. Leaving the
+iterator early cancels running items, so work must tolerate being stopped and started again. If a
+worker dies, another worker takes over its item.
 """
 
 from __future__ import annotations
@@ -29,23 +25,15 @@ Start = Callable[[Stopping], Callable[[Item], Result]]
 
 
 class Engine(Protocol):
-    """Something that can run work."""
+    """Runs work, or raises a `HeadstartError` if it cannot be reached."""
 
     def workers(self) -> int:
-        """Return how many items are worked on at once.
-
-        Raises:
-            HeadstartError: the engine cannot be reached.
-        """
+        """Return how many items run at once."""
 
     def run(
         self, start: Start[Item, Result], items: Iterable[Item]
     ) -> Generator[Result, None, None]:
-        """Yield the result of every item; see the module.
-
-        Raises:
-            HeadstartError: the engine cannot be reached, or an item's workers keep dying.
-        """
+        """Yield the result of every item; a `HeadstartError` if an item's workers keep dying."""
 
     def close(self) -> None:
         """Release resources; a second call does nothing."""
@@ -53,7 +41,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class ThreadEngine:
-    """Threads of this process: ``count`` of them, or one per core."""
+    """Runs work on ``count`` threads of this process, by default one per core."""
 
     count: int | None = None
 

@@ -1,4 +1,4 @@
-"""Threads for the searches, with one BLAS thread in each, and without scikit-learn's warnings."""
+"""Threads for scikit-learn's searches: one BLAS thread in each, and no irrelevant warnings."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def run_parallel(
 ) -> list[Result]:
     """Return ``function(task)`` for each task, in order, computed in threads.
 
-    joblib polls its threads every 10 ms, which is longer than many tasks. The function should spend
-    its time outside the interpreter lock, as BLAS and libsvm do.
+    The function should release the interpreter lock, as BLAS and libsvm do. joblib is not used,
+    because it polls its threads every 10 ms, which is longer than many tasks.
     """
     with one_thread_each(), ThreadPoolExecutor(workers) as pool:
         return list(pool.map(function, tasks))
@@ -30,11 +30,10 @@ def run_parallel(
 
 @contextmanager
 def one_thread_each(workers: int = 1) -> Iterator[None]:
-    """Let joblib use threads, and BLAS and OpenMP one thread in each of them; hush scikit-learn.
+    """Use threads in joblib, with one BLAS and OpenMP thread in each, and silence scikit-learn.
 
-    Threads of BLAS inside other threads fight for the cores: on two of them, logistic
-    regression took ten times as long. The filter of warnings is set here, once, because threads
-    share the list of filters.
+    Nested threads compete for the cores: on two cores, logistic regression took ten times as long.
+    Threads share the warning filters, so they are set here, once.
     """
     from joblib import parallel_config
 
@@ -45,7 +44,7 @@ def one_thread_each(workers: int = 1) -> Iterator[None]:
 
 @functools.cache
 def _thread_pools() -> ThreadpoolController:
-    """Find the libraries with threads of their own; once, because looking takes 10 ms."""
+    """Find the libraries with thread pools; cached, because the search takes 10 ms."""
     import scipy.linalg  # noqa: F401 - brings a BLAS
     import sklearn.svm  # noqa: F401 - brings OpenMP
     from threadpoolctl import ThreadpoolController
@@ -55,10 +54,9 @@ def _thread_pools() -> ThreadpoolController:
 
 @contextmanager
 def blas_threads(count: int) -> Iterator[None]:
-    """Let BLAS and OpenMP use so many threads, whatever the environment says.
+    """Fix the number of BLAS and OpenMP threads, whatever the environment says.
 
-    A matrix product is divided among its threads, and its last digits depend on the division:
-    with a fixed number the same inputs give the same bytes.
+    The last digits of a matrix product depend on it, so the same inputs give the same bytes.
     """
     from threadpoolctl import threadpool_limits
 
@@ -68,10 +66,10 @@ def blas_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Silence two warnings that would ask nothing of the user.
+    """Silence two warnings that users cannot act on.
 
-    That a solver stopped early: its score is measured like any other, so the choice stays honest.
-    That labels look like a regression's: few images of many classes do.
+    A solver that stops early is scored like any other. Few images of many classes look like
+    regression targets.
     """
     from sklearn.exceptions import ConvergenceWarning
 

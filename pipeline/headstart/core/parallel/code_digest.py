@@ -1,4 +1,4 @@
-"""Which code runs: processes of a cluster share work only if they run the same."""
+"""A digest of Headstart's code: processes of a cluster share work only if they run the same."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ import headstart
 
 @cache
 def code_digest() -> str:
-    """Return the SHA-256 of this package's source: two machines with the same do the same.
-
-    A version number is not enough: it stays the same while the code is edited.
-    """
+    """Return the SHA-256 of this package's source, because edits do not change the version."""
     root = Path(headstart.__file__).parent
     total = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

@@ -1,8 +1,8 @@
-"""Run a function over work items on Ray: one actor for each worker, one item at a time.
+"""Run a function over work items on Ray, with one actor per worker and one item at a time.
 
-Ray places, starts and watches processes. Items are assigned here, because the item of a worker that
-died has to be done again, and only the driver knows it. Items and results alone cross the cluster,
-so both should be small. A worker gets its first item once it has proved that it runs the same code.
+Ray starts and watches the processes. Items are assigned here, because only the driver knows which
+item to repeat when a worker dies. Items and results cross the network, so both should be small. A
+worker must run the same code as the driver before it gets an item.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ Result = TypeVar("Result")
 
 LOCAL = "local"
 _CLIENT = "ray://"
-_TICK = 0.5  # seconds between two looks at a cluster that says nothing
-_LOOK = 5.0  # seconds between two counts of its nodes
-_CONNECT = 5.0  # seconds that a cluster's port may take to answer
-_OBJECTS = 80 << 20  # bytes for Ray's object store, its least: nothing of size is put there
+_TICK = 0.5  # seconds to wait for a result before checking the workers
+_LOOK = 5.0  # seconds between counts of the nodes
+_CONNECT = 5.0  # seconds to wait for a connection
+_OBJECTS = 80 << 20  # bytes, Ray's minimum: the object store holds nothing large
 
 
 class Actor:
-    """The process that works, on the other side of the cluster."""
+    """A worker process on the cluster."""
 
     def identity(self) -> dict[str, str]:
-        """Return which code runs here, and on which host."""
+        """Return the version and digest of the code, and the host."""
         return {
             "version": headstart.__version__,
             "code": code_digest(),
@@ -47,7 +47,7 @@ class Actor:
         }
 
     def begin(self, start: Callable[[Callable[[], bool]], Callable[[Any], Any]]) -> None:
-        """Get ready to work; this process is not asked to stop, it is killed."""
+        """Prepare the work. This process is killed, not asked to stop."""
         self._work = start(lambda: False)
 
     def work(self, item: Any) -> Any:  # noqa: ANN401 - whatever the work takes and gives
@@ -57,18 +57,15 @@ class Actor:
 
 @dataclass
 class RayEngine:
-    """Workers on a Ray cluster.
+    """Runs work on a Ray cluster.
 
     Attributes:
-        address: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; empty takes ``RAY_ADDRESS``, or
-            starts a cluster on this machine that ends with the run.
-        count: workers; None is as many as the cluster's processors, or GPUs, allow, and changes
-            as nodes come and go.
-        cpus: processors for each worker.
-        gpus: GPUs for each worker; a fraction lets several share one.
-        tries: workers that may die of one item before the run fails.
-        patience: seconds without any worker, after which the run fails.
-        notice: receives events, a line at a time.
+        address: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``; if empty, ``RAY_ADDRESS`` or a
+            local cluster that ends with the run.
+        count: number of workers; None for as many as fit while nodes come and go.
+        gpus: GPUs per worker; workers can share one by fractions.
+        tries: how many workers may die on one item before the run fails.
+        patience: seconds without any worker before the run fails.
     """
 
     address: str = ""
@@ -84,11 +81,7 @@ class RayEngine:
     _ours: bool = field(default=False, init=False, repr=False)
 
     def workers(self) -> int:
-        """Return how many workers the cluster has room for now.
-
-        Raises:
-            HeadstartError: no cluster, Ray is not installed, or no node has what a worker needs.
-        """
+        """Return how many workers fit on the cluster now; a `HeadstartError` if none fits."""
         ray = self._connected()
         room = self.room(ray)
         if not room:
@@ -103,7 +96,7 @@ class RayEngine:
         start: Callable[[Callable[[], bool]], Callable[[Item], Result]],
         items: Iterable[Item],
     ) -> Generator[Result, None, None]:
-        """Yield the result of every item, as `headstart.core.parallel` says."""
+        """Yield the result of every item; see `headstart.core.parallel`."""
         self.workers()
         run = _Run(self, self._ray, start, iter(items))
         try:
@@ -112,21 +105,21 @@ class RayEngine:
             run.end()
 
     def close(self) -> None:
-        """Leave the cluster, and end it if it was started here."""
+        """Leave the cluster, and stop it if it was started here."""
         ray, self._ray = self._ray, None
         if ray is not None and self._ours:
             with _signals_kept():
                 ray.shutdown()
 
     def room(self, ray: Any) -> int:  # noqa: ANN401 - Ray's types are loaded late
-        """Count the workers that fit, node by node: none can be spread over two."""
+        """Count the workers that fit on each node, because no worker can span two."""
         room = 0
         for node in ray.nodes():
             has = node["Resources"] if node["Alive"] else {}
             fits = int(has.get("CPU", 0) // self.cpus)
             if self.gpus:
                 gpus = has.get("GPU", 0)
-                # A worker's share of a GPU is never spread over two.
+                # A share of a GPU cannot span two GPUs.
                 share = int(gpus // self.gpus) if self.gpus >= 1 else int(1 / self.gpus) * int(gpus)
                 fits = min(fits, share)
             room += fits
@@ -150,7 +143,7 @@ class RayEngine:
 
 
 class _Run:
-    """One run: actors that start, actors that work, items that wait."""
+    """The state of one run: starting actors, working actors and waiting items."""
 
     def __init__(
         self,
@@ -161,11 +154,11 @@ class _Run:
     ) -> None:
         self._engine, self._ray, self._start = engine, ray, start
         self._source = items
-        self._again: deque[tuple[int, Any]] = deque()  # items whose worker died
+        self._again: deque[tuple[int, Any]] = deque()  # items to repeat: their worker died
         self._tries: Counter[int] = Counter()
         self._next = 0
-        self._waiting: tuple[int, Any] | None = None  # the next item, with its number
-        self._starting: dict[Any, Any] = {}  # what is waited for: the actor
+        self._waiting: tuple[int, Any] | None = None  # number and next item
+        self._starting: dict[Any, Any] = {}  # actors by the reference to wait for
         self._working: dict[Any, tuple[Any, int, Any]] = {}  # likewise: actor, number, item
         self._counted = self._alive = time.monotonic()
         self._target = engine.workers()
@@ -174,7 +167,7 @@ class _Run:
         )
 
     def results(self) -> Iterator[Any]:
-        """Yield results until no item is left."""
+        """Yield the results of all items."""
         self._waiting = self._take()
         while self._waiting is not None or self._working:
             self._start_workers()
@@ -195,14 +188,14 @@ class _Run:
             self._watch(idle=not ready)
 
     def end(self) -> None:
-        """Kill whatever still works: nobody waits for it any more."""
+        """Kill the remaining actors."""
         with suppress(self._ray.exceptions.RayError, ConnectionError):
             actors = [work[0] for work in self._working.values()]
             for actor in [*self._starting.values(), *actors]:
                 self._ray.kill(actor)
 
     def _give_or_kill(self, actor: Any) -> None:  # noqa: ANN401
-        """Give the next item to an actor that is free; None is not ready yet."""
+        """Give a free actor the next item, or kill it if there is none; None is not ready yet."""
         if actor is not None and self._waiting is not None:
             self._working[actor.work.remote(self._waiting[1])] = (actor, *self._waiting)
             self._waiting = self._take()
@@ -218,7 +211,6 @@ class _Run:
         return None
 
     def _start_workers(self) -> None:
-        """Start workers where there is room and work."""
         if time.monotonic() - self._counted > _LOOK:
             self._counted, self._target = time.monotonic(), self._engine.room(self._ray)
         if self._waiting is None:
@@ -227,10 +219,10 @@ class _Run:
             actor = self._actor.remote()
             self._starting[actor.identity.remote()] = actor
             if len(self._starting) > len(self._working) + 1:
-                break  # no more than soon get an item; the next round continues
+                break  # start them gradually; the next round continues
 
     def _started(self, ref: Any) -> Any | None:  # noqa: ANN401
-        """Take an actor one step further; returns it when it is ready to work."""
+        """Advance a starting actor by a step; return it once it is ready to work."""
         actor = self._starting.pop(ref)
         errors = self._ray.exceptions
         try:
@@ -245,7 +237,7 @@ class _Run:
                     "a worker cannot import Headstart; install the same version with its extra "
                     "[ray] on every node"
                 ) from None
-            return None  # it died, or its node did: another one is started
+            return None  # it or its node died; another actor is started
         if identity is None:
             self._alive = time.monotonic()
             return actor
@@ -254,7 +246,7 @@ class _Run:
         return None
 
     def _result(self, ref: Any, number: int) -> tuple[bool, Any]:  # noqa: ANN401
-        """Return whether a worker finished its item, and the result."""
+        """Return whether the item is finished, and its result."""
         errors = self._ray.exceptions
         try:
             result = self._ray.get(ref)
@@ -274,7 +266,7 @@ class _Run:
         return True, result
 
     def _watch(self, idle: bool) -> None:
-        """Give up when there is work and no worker."""
+        """Raise an error after too long without any worker."""
         if self._working or not idle:
             self._alive = max(self._alive, time.monotonic() if self._working else 0)
         elif time.monotonic() - self._alive > self._engine.patience:
@@ -285,7 +277,7 @@ class _Run:
 
 
 def _check(identity: dict[str, str]) -> None:
-    """Refuse a worker that runs other code."""
+    """Raise an error for a worker that runs other code."""
     if identity["code"] != code_digest():
         raise HeadstartError(
             f"the worker on {one_line(identity['host'])} runs a different Headstart (version "
@@ -295,7 +287,7 @@ def _check(identity: dict[str, str]) -> None:
 
 
 def cause_of(error: Any) -> Exception:  # noqa: ANN401
-    """Return the exception that work raised, as if it had been raised here."""
+    """Return the error that the work raised in another process."""
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, HeadstartError):
         return cause
@@ -303,7 +295,7 @@ def cause_of(error: Any) -> Exception:  # noqa: ANN401
 
 
 def _reach(address: str) -> None:
-    """Find out in seconds whether a cluster answers; Ray itself would try for minutes."""
+    """Check within seconds that a cluster answers; Ray itself would try for minutes."""
     if address in (LOCAL, "auto"):
         return
     host, colon, port = address.removeprefix(_CLIENT).rpartition(":")
@@ -319,10 +311,9 @@ def _reach(address: str) -> None:
 
 
 def _check_token(ray: Any, address: str) -> None:  # noqa: ANN401
-    """Refuse a cluster that requires a token where none is configured.
+    """Raise an error for a cluster that requires a token if none is configured.
 
-    Ray finds the token for a cluster of this machine itself. For any other address it uses one only
-    if configured to, and otherwise tries for twenty seconds, with a warning in each.
+    Ray finds a local cluster's token itself; elsewhere it would warn for twenty seconds.
     """
     refused = getattr(ray.exceptions, "AuthenticationError", ())
     if address in (LOCAL, "auto") or address.startswith(_CLIENT) or not refused:
@@ -335,13 +326,13 @@ def _check_token(ray: Any, address: str) -> None:  # noqa: ANN401
             f"the Ray cluster at {one_line(address)} requires an authentication token; set "
             "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what this prints there: ray get-auth-token"
         ) from None
-    except Exception:  # joining the cluster will report it
+    except Exception:  # `_connect` will report it
         return
 
 
 @contextmanager
 def _no_stderr() -> Iterator[None]:
-    """Keep what native code prints off the terminal."""
+    """Hide what native code prints."""
     sys.stderr.flush()
     stderr = os.dup(2)
     try:
@@ -354,7 +345,6 @@ def _no_stderr() -> Iterator[None]:
 
 
 def _connect(ray: Any, address: str, cpus: int) -> None:  # noqa: ANN401
-    """Join a cluster, or start one."""
     _quieten(ray)
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
@@ -365,12 +355,12 @@ def _connect(ray: Any, address: str, cpus: int) -> None:  # noqa: ANN401
     try:
         with _signals_kept():
             ray.init(address=address, namespace="headstart", **options)
-    except Exception as error:  # Ray raises whatever it meets, and plain Exception for time-outs
+    except Exception as error:  # Ray raises nearly anything, and Exception itself for time-outs
         raise _unreachable(address, error) from None
 
 
 def _quieten(ray: Any) -> None:  # noqa: ANN401
-    """Keep Ray's messages off the terminal: it prints the deaths of workers even on stdout."""
+    """Hide Ray's messages, which it prints even on stdout when workers die."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     with suppress(AttributeError):  # there is no public setting
         ray._private.worker.print_to_stdstream = lambda *_, **__: None
@@ -387,7 +377,7 @@ def _unreachable(address: str, error: Exception) -> HeadstartError:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Keep our own handlers of signals, which Ray would replace."""
+    """Restore our signal handlers, which Ray replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Run a function over work items on the threads of this machine."""
+"""Run a function over work items on threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-    """Return how many processors this process may use (affinity is honoured)."""
+    """Return how many processors this process may use, according to its CPU affinity."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -25,18 +25,9 @@ def run_threads(
 ) -> Generator[Result, None, None]:
     """Yield ``work(item)`` for every item, in order of completion.
 
-    Each worker takes the next item when it is free, so an expensive item delays no other. Leaving
-    the iterator early, by an exception or an interrupt, lets each worker finish its item and start
-    no other.
-
-    Args:
-        work: called from several threads at once.
-        items: read from one thread at a time.
-        workers: number of threads, at least 1.
-        stop: set, by the caller or here, when no other item is to be started.
-
-    Raises:
-        Exception: the first one that ``work`` or ``items`` raised, once all workers have stopped.
+    Each thread takes the next item when it is free; ``items`` is read by one thread at a time. If
+    you leave the iterator early or set ``stop``, threads finish their items and start no others.
+    The first exception of ``work`` or ``items`` is raised when all threads have stopped.
     """
     source = iter(items)
     taking = threading.Lock()
@@ -52,7 +43,7 @@ def run_threads(
                 if item is _END:
                     break
                 results.put(work(item))  # type: ignore[arg-type]
-        except BaseException as caught:  # handed to the caller, below
+        except BaseException as caught:  # raised in the calling thread
             error = caught
         results.put(_Ended(error))
 
@@ -82,9 +73,9 @@ def stoppable(
     items: Iterable[Item],
     workers: int,
 ) -> Generator[Result, None, None]:
-    """Do what `run_threads` does, with work that can ask whether to give up.
+    """Run like `run_threads`, with work that can be stopped.
 
-    ``start`` is called once, with the function to ask, and returns the work.
+    ``start`` is called once, with a function that tells whether to stop, and returns the work.
     """
     stop = threading.Event()
     work = start(stop.is_set)
@@ -95,7 +86,7 @@ def stoppable(
             return work(item)
         except Exception as error:
             if not stop.is_set():
-                first.append(error)  # later errors come from giving up
+                first.append(error)  # later errors only come from stopping
                 stop.set()
             raise
 
@@ -106,7 +97,7 @@ def stoppable(
 
 
 class _Ended:
-    """A worker has stopped, and why."""
+    """The end of a thread, with its error if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error

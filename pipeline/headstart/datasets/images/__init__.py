@@ -1,25 +1,17 @@
-"""Image bytes to arrays: a pure function of (bytes, `Preprocess`). Sole user of Pillow.
+"""Images to arrays: a pure function of (bytes, `Preprocess`). Only this package uses Pillow.
 
-The written policy, version `POLICY`; whatever changes a pixel changes the version:
+These rules are version `POLICY`. Any change of a pixel needs a new version:
 
-- Only JPEG (with MPO), PNG, WebP, BMP, TIFF and GIF are opened, whatever the file is called.
-- The first frame of an animation or a multi-page file is used.
-- EXIF orientation is applied; unreadable EXIF counts as none.
-- Transparency (alpha, transparent palette entry, or colour key) is composited over white. A colour
-  key of 16-bit colour is compared by its high bytes, which are all that Pillow keeps.
-- 16-bit grey keeps its high byte, as decoders do with 16-bit colour; 1-bit, grey and palette
-  images become RGB; CMYK and YCbCr are converted by Pillow's fixed formulas.
-- Embedded ICC profiles are ignored, as the reference pipelines of the pretrained networks do.
-- 32-bit integer and floating-point pixels have no defined range and are refused, like every
-  colour space that Pillow cannot convert to RGB.
-- A truncated image is refused, not filled with grey.
-- An image of more than `MAX_PIXELS` is refused before it is decoded.
-- A colour JPEG much larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which costs a
-  fraction of the time, as long as its shorter side keeps `KEPT` times the size that it is resized
-  to, the longer one of a fixed size (more where its colours are halved one way); the resize makes
-  up for it.
-- A file that is not certain to be decoded soon is decoded by a process with limits of time and
-  memory (`isolated`), and refused when it reaches them.
+- JPEG (with MPO), PNG, WebP, BMP, TIFF and GIF are opened, whatever the name; the first frame only.
+- EXIF orientation is applied; unreadable EXIF is ignored, and so are ICC profiles, as by the
+  reference pipelines of the pretrained networks.
+- Transparency (alpha, palette entry or colour key) is composited over white. Pillow keeps only the
+  high bytes of 16-bit colour, so its colour keys are compared by them.
+- 16-bit grey keeps its high byte. CMYK and YCbCr are converted by Pillow's fixed formulas. Pixels
+  without a defined conversion to RGB, such as 32-bit integers and floats, are refused.
+- Truncated images, and images of more than `MAX_PIXELS`, are refused.
+- Large colour JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, see `dct_scaling`.
+- A file that might take long is decoded in a process with limits of time and memory (`isolated`).
 """
 
 from __future__ import annotations
@@ -63,13 +55,12 @@ MINIATURE = 32
 
 
 def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> NDArray[np.uint8]:
-    """Turn the bytes of an image file into ``(height, width, 3) uint8`` RGB of `Preprocess.size`.
+    """Decode an image file to ``(height, width, 3) uint8`` RGB of `Preprocess.size`.
 
-    ``seconds`` limits the processor time of a file that is not certain to be decoded soon
-    (`is_ordinary`); None means the usual limit.
+    ``seconds`` limits the processor time of a file that is not `is_ordinary`; None is the default.
 
     Raises:
-        ImageError: the bytes are not an image, or one that the policy refuses.
+        ImageError: the bytes are not an image, or an image that the policy refuses.
     """
     if not data:
         raise ImageError("empty file")
@@ -79,24 +70,17 @@ def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> N
 
 
 def decode_apart(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Do what `decode` does, always in a process of its own.
-
-    Raises:
-        ImageError: also if a limit of time or memory is reached, or the decoder crashes.
-    """
+    """Decode like `decode`, but always in a separate process."""
     if not data:
         raise ImageError("empty file")
     return isolated.decode(data, preprocess)
 
 
 def decode_whole(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Return the whole upright image, ``(h, w, 3) uint8`` RGB, to take random crops from.
+    """Decode the whole upright image, ``(h, w, 3) uint8`` RGB, for random crops.
 
-    Its shorter side is at least twice that of the crop, where the file has that. A file that is not
-    certain to be decoded soon gives the crop of `decode` instead.
-
-    Raises:
-        ImageError: as `decode`.
+    A large image is reduced, to at least twice the crop on its shorter side. A file that is not
+    `is_ordinary` gives the crop of `decode` instead.
     """
     if data and is_ordinary(data):
         return pixels.whole(data, 2 * min(preprocess.size))

@@ -1,10 +1,10 @@
-"""Large JPEG files: decoded at a fraction of their size, resized as from the full size.
+"""Large JPEG files, decoded at a fraction of their size but resized as if from the full size.
 
-At 1/2, 1/4 and 1/8 libjpeg-turbo gives the means of blocks of 2, 4 and 8 pixels a side
-(``jidctred.c``), at a fraction of the cost. Resizing those as if they were pixels would blur a
-little and change the features. So the weights are made for the full size, as Pillow makes them, and
-applied to the image that the means describe when it is linear within a block, with the slope
-between the means of its neighbours. That is linear in the means: one small matrix an axis.
+At 1/2, 1/4 and 1/8, libjpeg-turbo returns the means of blocks of 2, 4 or 8 pixels a side
+(``jidctred.c``) in a fraction of the time. Resizing the means as pixels would blur the image and
+change the features. Instead, the full image is modelled as linear within each block, with the slope
+between the neighbouring means, and resized with Pillow's weights for the full size. The result is
+linear in the means, so it needs one small matrix per axis.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from PIL import Image
 
 from headstart.core.records import Preprocess
 
-KEPT = 2.9  # measured: docs/decisions (11)
-STRICTER = 1.4  # times that, where colours are halved one way only: features move more
+KEPT = 2.9  # decoded size over target size, at least; measured: docs/decisions (11)
+STRICTER = 1.4  # times `KEPT` for colours subsampled along one axis, which move features more
 _ROWS = 16  # of a tile of weights
-_PRODUCT = 1 << 18  # OpenBLAS starts threads of its own above this; the workers are enough
+_PRODUCT = 1 << 18  # larger products would start OpenBLAS threads besides the workers
 
 
 def _triangle(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -40,7 +40,7 @@ def _lanczos(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 _Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-_KERNELS: dict[str, tuple[_Kernel, float]] = {  # of records.INTERPOLATIONS; with the reach
+_KERNELS: dict[str, tuple[_Kernel, float]] = {  # of records.INTERPOLATIONS, each with its radius
     "bilinear": (_triangle, 1),
     "bicubic": (_cubic, 2),
     "lanczos": (_lanczos, 3),
@@ -48,7 +48,7 @@ _KERNELS: dict[str, tuple[_Kernel, float]] = {  # of records.INTERPOLATIONS; wit
 
 
 class _Tile(NamedTuple):
-    """Some rows of a weight matrix, where they are not zero."""
+    """The non-zero part of some rows of a weight matrix."""
 
     row: int
     first: int
@@ -56,14 +56,14 @@ class _Tile(NamedTuple):
 
 
 def divisor(width: int, height: int, preprocess: Preprocess, usual: bool = True) -> int:
-    """Return by what a JPEG's sides, in pixels, may be divided: 1, 2, 4 or 8.
+    """Return by what to divide the sides of a JPEG, given in pixels: 1, 2, 4 or 8.
 
-    ``usual``: its colours are kept whole, or halved both ways.
+    ``usual`` means that its colours are not subsampled, or along both axes.
     """
     if preprocess.interpolation not in _KERNELS:
-        return 1  # the nearest pixel is not in the reduced image
+        return 1  # a reduced image lacks the nearest pixel
     target = preprocess.resize
-    # Of a fixed size no side may fall short, and which one is which EXIF tells later.
+    # With a fixed size, EXIF may still swap the sides, so the longer one decides.
     side = max(target) if isinstance(target, tuple) else target
     enough = KEPT * side * (1 if usual else STRICTER)
     return next((d for d in (8, 4, 2) if min(width, height) >= d * enough), 1)
@@ -77,18 +77,11 @@ def resize(
     size: tuple[int, int],
     interpolation: str,
 ) -> NDArray[np.uint8]:
-    """Resize a region of an image that was decoded at ``1 / divisor`` of its full size.
+    """Resize a region of an RGB image that was decoded at ``1 / divisor`` of its full size.
 
-    Args:
-        image: RGB; each side is that of the full image over ``divisor``, rounded up.
-        full: width and height of the full image.
-        divisor: the result of `divisor`.
-        box: the region, in pixels of the full image.
-        size: height and width of the result.
-        interpolation: one of `headstart.core.records.INTERPOLATIONS` but ``nearest``.
-
-    Returns:
-        ``(height, width, 3) uint8``, within rounding of what the full image would give.
+    ``full`` is the width and height of the full image, ``box`` the region in its pixels, ``size``
+    the height and width of the result, ``(height, width, 3) uint8``. Nearest-neighbour
+    interpolation is not supported.
     """
     height, width = size
     columns, rows = (
@@ -113,7 +106,7 @@ def _tiles(
     count = -(-size // divisor)
     block, within = np.divmod(pixel, divisor)
     cell = (block + np.arange(side)[:, None] * count).ravel()
-    lever = (within - (divisor - 1) / 2) / (2 * divisor)  # of the slope between the neighbours
+    lever = (within - (divisor - 1) / 2) / (2 * divisor)  # factor of the difference of neighbours
 
     def gather(values: NDArray[np.float64]) -> NDArray[np.float64]:
         sums = np.bincount(cell, values.ravel(), side * count).astype(np.float64)
@@ -136,7 +129,7 @@ def _tiles(
 def _full_weights(
     size: int, low: float, high: float, side: int, interpolation: str
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return, for each of ``side`` pixels, source pixels and their weights, as Pillow chooses them.
+    """Return source pixels and weights for each of ``side`` pixels.
 
     Source: ``precompute_coeffs`` in Pillow's ``Resample.c``.
     """
@@ -153,7 +146,6 @@ def _full_weights(
 
 
 def _reach(tiles: tuple[_Tile, ...]) -> tuple[int, int]:
-    """Return the range of means that an axis uses."""
     ends = [tile.first + tile.weights.shape[1] for tile in tiles]
     return min(tile.first for tile in tiles), max(ends)
 

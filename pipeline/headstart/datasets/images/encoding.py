@@ -1,4 +1,4 @@
-"""Arrays to image bytes, for the demo data, the certificate's probes and downloads."""
+"""Writes arrays as image files: the demo data, the certificate's probes and downloaded sets."""
 
 from __future__ import annotations
 
@@ -17,14 +17,11 @@ def encode(
     subsampling: int = 2,
     quality: int = 92,
 ) -> bytes:
-    """Return pixels as the bytes of an image file.
+    """Encode ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4) uint8``, or ``(h, w) uint16``, as a file.
 
-    Args:
-        pixels: ``(h, w)``, ``(h, w, 3)`` or ``(h, w, 4) uint8``, or ``(h, w) uint16``.
-        file_format: one of `headstart.datasets.images.FORMATS`.
-        mode: Pillow's name of the mode to convert to first, if any.
-        subsampling: of the colours of a JPEG: 0 none, 2 both ways.
-        quality: of a JPEG or WebP file, up to 100.
+    The format is one of `headstart.datasets.images.FORMATS`. ``mode`` is a Pillow mode to convert
+    to first. For JPEG, ``subsampling`` of colours is 0 (none) or 2 (along both axes); for JPEG and
+    WebP, ``quality`` is at most 100.
     """
     image = Image.fromarray(pixels)
     if mode is not None:

@@ -1,4 +1,4 @@
-"""Which part of an image the crop shows."""
+"""The region of an image that the crop shows."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from headstart.core.records import Preprocess
 
 
 def crop_box(width: int, height: int, preprocess: Preprocess) -> tuple[float, float, float, float]:
-    """Return the region of the source that the centre crop shows, in source pixels.
+    """Return the region of the image that the centre crop shows, in source pixels.
 
-    The reference (torchvision's ``Resize`` and ``CenterCrop``, which timm uses too) resizes to
-    whole pixels, truncating the longer side, and rounds the crop's offset. The box follows both
-    roundings: an unrounded box would shift the image by up to half a pixel, and the features
-    with it.
+    The box follows the roundings of torchvision's ``Resize`` and ``CenterCrop``, which timm uses
+    too: without them, the image would shift by up to half a pixel and change the features.
 
     >>> crop_box(512, 256, Preprocess(resize=256, crop=224))
     (144.0, 16.0, 368.0, 240.0)

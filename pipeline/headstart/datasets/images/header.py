@@ -1,32 +1,31 @@
-"""What the first bytes of a file show before it is decoded.
+"""Formats and limits of image files, checked from their headers before decoding.
 
-`is_ordinary` decides where a file is decoded: in the worker's own thread, or in a process that
-can be stopped. It walks the file's structure up to its first pixels, in a few microseconds for a
-photograph, and is true only if the limits below bound everything that a decoder does with the
-file. A file that is unusual, incomplete or not understood is not ordinary.
+`is_ordinary` decides where a file is decoded: in the calling thread, or in a child process. It
+reads the file's structure up to the first pixels, which takes microseconds for a photograph. Only a
+file within the limits below, which bound the decoder's work, is ordinary.
 """
 
 from __future__ import annotations
 
 import struct
 
-MAX_PIXELS = 178_956_970  # where Pillow itself refuses: half a gigabyte of RGB
+MAX_PIXELS = 178_956_970  # Pillow's own limit: half a gigabyte of RGB
 TOO_MANY_PIXELS = f"more than {MAX_PIXELS:,} pixels"
 
-_PIXELS = 50_000_000  # beyond these, decoding takes seconds
+_PIXELS = 50_000_000  # decoding more takes seconds
 _BYTES = 64 << 20
 _SEGMENTS = 512  # of a JPEG before its pixels; an ICC profile may take 255
 _SCANS = 32  # of a progressive JPEG; encoders write about 10
 _CHUNKS = 8192  # of a PNG or WebP file
 _EXTRAS = 64  # chunks of a PNG that hold no pixels; each may unpack to a megabyte
-_METADATA = 64 << 10  # bytes of EXIF, and of a GIF's comments
+_METADATA = 64 << 10  # bytes of EXIF, or of a GIF's comments
 
 _JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
 _JPEG_SCAN = 0xDA
 # Without lossless, hierarchical and arithmetic coding, and markers that have no length.
 _JPEG_MARKERS = {*_JPEG_FRAMES, 0xC4, 0xCC, *range(0xDA, 0xFF)}
 
-_SIGNATURES = {  # as Pillow's plugins tell them
+_SIGNATURES = {  # as Pillow's plugins check them
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"GIF87a": "GIF",
@@ -39,7 +38,7 @@ _SIGNATURES = {  # as Pillow's plugins tell them
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
-_OTHERS = {  # what users take for one of the six, or rename to it
+_OTHERS = {  # formats that users mistake for one of the six
     b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
     b"\xff\x4f\xff\x51": "JPEG 2000",
     b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL",
@@ -62,7 +61,7 @@ def kind(data: bytes) -> str | None:
 
 
 def unknown(data: bytes) -> str:
-    """Say that a file is none of the six formats, and what it is instead if that is known."""
+    """Return the message for a file of another format, which it names if it is known."""
     text = "not a JPEG, PNG, WebP, BMP, TIFF or GIF image"
     match = next((name for start, name in _OTHERS.items() if data.startswith(start)), "")
     if data[4:8] == b"ftyp":
@@ -74,7 +73,7 @@ def unknown(data: bytes) -> str:
 
 
 def is_ordinary(data: bytes) -> bool:
-    """Tell whether decoding a file in this thread is certain to end soon."""
+    """Tell whether a file is certain to be decoded quickly, so that no child process is needed."""
     if len(data) > _BYTES:
         return False
     walk = {
@@ -88,17 +87,17 @@ def is_ordinary(data: bytes) -> bool:
     }[kind(data)]
     try:
         return walk(data)
-    except (IndexError, struct.error):  # it ends too early
+    except (IndexError, struct.error):  # the file is truncated
         return False
 
 
 def _never(data: bytes) -> bool:
-    """Answer for TIFF: its tags may make a decoder read, copy and compute nearly anything."""
+    """Return False for TIFF, whose tags can make a decoder do almost anything."""
     return False
 
 
 def _always(data: bytes) -> bool:
-    """Answer for an unknown format: no decoder will touch it."""
+    """Return True for an unknown format, which no decoder will open."""
     return True
 
 
@@ -122,7 +121,7 @@ def _ordinary_jpeg(data: bytes) -> bool:
 
 
 def _ordinary_frame(data: bytes, frame: bytes, scan: int) -> bool:
-    """Check what the frame's header says, with the first scan at an offset."""
+    """Check a JPEG's frame header; ``scan`` is the offset of the first scan."""
     code, _, depth, height, width, components = struct.unpack_from(">BHBHHB", frame)
     if depth != 8 or not _few_pixels(width, height):
         return False

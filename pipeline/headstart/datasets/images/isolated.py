@@ -1,8 +1,7 @@
-"""Decoding in a process that can be stopped: for files that `header.is_ordinary` doubts.
+"""Decoding in a child process, for files that are not `header.is_ordinary`.
 
-Threads cannot be stopped, and a native decoder that crashes takes its process with it. So a
-doubtful file goes to a process of its own (one for each thread that meets any, started with the
-first file), which may compute for `MAX_SECONDS` a file and take `MAX_MEMORY`.
+A thread cannot be stopped, and a decoder that crashes takes its process with it. So each thread
+that meets such files has a child process, limited to `MAX_SECONDS` per file and to `MAX_MEMORY`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from headstart.datasets.images import pixels
 
 MAX_SECONDS = 30  # of processor time
 MAX_MEMORY = 6 << 30  # address space; 178 million pixels with alpha need 4 GiB
-MAX_WAIT = 20 * MAX_SECONDS  # of the clock
+MAX_WAIT = 20 * MAX_SECONDS  # of wall time
 
 _REASONS = {
     Ended.CRASH: "the decoder crashed on it",
@@ -33,15 +32,10 @@ _local = threading.local()
 
 
 def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> NDArray[np.uint8]:
-    """Do what `headstart.datasets.images.decode` does, within limits of time and memory.
-
-    Args:
-        data: the whole file.
-        preprocess: sizes and interpolation.
-        seconds: of processor time; None means `MAX_SECONDS`.
+    """Decode a file in a child process; ``seconds`` limits its processor time.
 
     Raises:
-        ImageError: also if a limit is reached or the decoder crashes.
+        ImageError: the file cannot be decoded, a limit is reached, or the decoder crashes.
     """
     seconds = MAX_SECONDS if seconds is None else seconds
     worker: sandbox.Worker | None = getattr(_local, "worker", None)
@@ -62,5 +56,5 @@ def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> N
 
 
 def answer(data: bytes, preprocess: dict[str, Any]) -> bytes:
-    """Return the pixels of a file: the other side of `decode`."""
+    """Return the pixels of a file, in the child process of `decode`."""
     return pixels.decode(data, Preprocess.from_json(preprocess)).tobytes()

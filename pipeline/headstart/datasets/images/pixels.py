@@ -1,4 +1,4 @@
-"""Bytes to pixels with Pillow, by the policy in the package's docstring."""
+"""Decodes images with Pillow, by the rules in the package's docstring."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RESAMPLE = {  # of records.INTERPOLATIONS
     "lanczos": Image.Resampling.LANCZOS,
 }
 _ORIENTATION = 0x0112  # EXIF tag
-_UPRIGHT = {  # EXIF orientation: the turn, and which axes of the upright image it reverses
+_UPRIGHT = {  # by EXIF orientation: the transpose, and which axes of the upright image it reverses
     2: (Image.Transpose.FLIP_LEFT_RIGHT, (True, False)),
     3: (Image.Transpose.ROTATE_180, (True, True)),
     4: (Image.Transpose.FLIP_TOP_BOTTOM, (False, True)),
@@ -45,15 +45,12 @@ _SIDEWAYS = {
 }
 _DIRECT = {"RGB", "RGBX", "L", "1", "P", "CMYK", "YCbCr", "HSV"}  # convert("RGB") is defined
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
-_KEY_SCALE = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey of few bits by
+_KEY_SCALE = {"L;2": 85, "L;4": 17}  # Pillow multiplies 2-bit and 4-bit grey by these
 _LONG_NUMBER = re.compile(r"-?\d[\d,]{3,}")
 
 
 def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Turn the bytes of an image file into an array, in this thread, however long it takes.
-
-    Arguments, result and errors are those of `headstart.datasets.images.decode`.
-    """
+    """Do the work of `headstart.datasets.images.decode` in this thread, however long it takes."""
     with _image_errors(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_size(image.size)
         full = image.size
@@ -73,9 +70,9 @@ def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
 
 
 def whole(data: bytes, shorter: int) -> NDArray[np.uint8]:
-    """Turn the bytes of an image file into all of the upright image, ``(h, w, 3) uint8``.
+    """Decode a whole image, upright, to ``(h, w, 3) uint8`` RGB.
 
-    A JPEG may be decoded at a fraction of its size that leaves the ``shorter`` side, in pixels.
+    A JPEG may be reduced, to no less than ``shorter`` pixels on its shorter side.
     """
     with _image_errors(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _check_size(image.size)
@@ -90,7 +87,7 @@ def whole(data: bytes, shorter: int) -> NDArray[np.uint8]:
 
 @contextmanager
 def _image_errors(data: bytes) -> Iterator[None]:
-    """Turn the errors of decoders into an `ImageError` that names the defect of the file."""
+    """Turn the errors of decoders into an `ImageError` that names the defect."""
     try:
         yield
     except ImageError:
@@ -116,19 +113,19 @@ def _check_size(size: tuple[int, int]) -> None:
 def _orientation(
     image: Image.Image,
 ) -> tuple[Image.Transpose | None, tuple[bool, bool]]:
-    """Return what turns the image upright, and which axes of the upright image that reverses."""
+    """Return the transpose to upright, and which axes of the upright image it reverses."""
     try:
         return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1), _UNCHANGED)
-    except Exception:  # the pixels may be sound though EXIF is damaged
+    except Exception:  # EXIF may be damaged while the pixels are sound
         return _UNCHANGED
 
 
 def _decode_smaller(image: ImageFile.ImageFile, preprocess: Preprocess) -> int:
-    """Let a JPEG be decoded at a fraction of its size, if it is large; returns the divisor."""
+    """Set a large JPEG to be decoded at a fraction of its size; return the divisor."""
     width, height = image.size
     layers = getattr(image, "layer", None)  # of a JPEG: name, sampling across and down, table
     if not layers or len(layers) != 3:
-        return 1  # rounding alone moves the features of grey, whose channels move together
+        return 1  # grey images: their channels share rounding errors, which moves the features
     usual = layers[0][1] == layers[0][2]
     divisor = dct_scaling.divisor(width, height, preprocess, usual)
     if divisor == 1:
@@ -143,7 +140,7 @@ def _stored_box(
     reverses: tuple[bool, bool],
     preprocess: Preprocess,
 ) -> tuple[float, float, float, float]:
-    """Return the region of the image as it is stored that the crop of the upright one shows."""
+    """Return the crop's region in the stored image, before it is turned upright."""
     width, height = full[::-1] if turn in _SIDEWAYS else full
     left, top, right, bottom = crop_box(width, height, preprocess)
     if reverses[0]:
@@ -154,10 +151,9 @@ def _stored_box(
 
 
 def _colour_key(image: ImageFile.ImageFile) -> int | tuple[int, ...] | None:
-    """Return the transparent colour of a PNG of a depth at which Pillow does not apply it.
+    """Return a PNG's transparent colour, in Pillow's pixel values, at depths Pillow ignores it.
 
-    In the values of Pillow's pixels: of 16-bit colour, the high bytes. Call it before the image is
-    loaded.
+    Call it before the image is loaded.
     """
     key = image.info.get("transparency")
     if image.format != "PNG" or key is None or not image.tile:
@@ -194,7 +190,6 @@ def _to_rgb(image: Image.Image, key: int | tuple[int, ...] | None) -> Image.Imag
 
 
 def _fit(image: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Resize the crop out of an upright RGB image."""
     height, width = preprocess.size
     box = crop_box(*image.size, preprocess)
     box = (box[0], box[1], min(box[2], image.width), min(box[3], image.height))
@@ -203,7 +198,7 @@ def _fit(image: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:
 
 
 def _reason(error: Exception) -> str:
-    """Return one text for all files with the same defect."""
+    """Return the same message for all files with the same defect."""
     text = _LONG_NUMBER.sub("N", one_line(error))
     lower = text.lower()
     if "truncated" in lower:

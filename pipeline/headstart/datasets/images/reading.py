@@ -1,4 +1,4 @@
-"""Files to bytes, whatever kind of file the path leads to."""
+"""Reads image files, and refuses paths to anything else."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MAX_FILE_BYTES = 1 << 30
 
 
 def read_file(path: Path) -> tuple[bytes, os.stat_result]:
-    """Read a regular file whole, with its state when it was opened.
+    """Return the bytes of a regular file, and its state when it was opened.
 
     Raises:
-        ImageError: it is missing, unreadable, too large, no regular file, or written to meanwhile.
+        ImageError: it is missing, unreadable, too large, not regular, or changes during reading.
     """
     try:
-        # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
+        # Without O_NONBLOCK, opening a FIFO would wait for a writer forever.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             info = os.fstat(handle)
@@ -36,20 +36,16 @@ def read_file(path: Path) -> tuple[bytes, os.stat_result]:
 
 
 def check_size(size: int) -> None:
-    """Refuse a file that is too large to be read whole.
-
-    Raises:
-        ImageError: it is.
-    """
+    """Raise an `ImageError` for a file of more than `MAX_FILE_BYTES`."""
     if size > MAX_FILE_BYTES:
         raise ImageError(f"the file is larger than {MAX_FILE_BYTES >> 20:,} MiB")
 
 
 def _read(handle: int, size: int) -> bytes:
-    """Read what the file held when it was opened; one that still grows is not read for ever."""
+    """Read a file of ``size`` bytes, and refuse it if it has another size by now."""
     with os.fdopen(handle, "rb", buffering=0, closefd=False) as file:
         parts = []
-        left = size + 1  # one byte more, to see whether it has grown
+        left = size + 1  # an extra byte shows whether the file has grown
         while left and (part := file.read(left)):
             parts.append(part)
             left -= len(part)

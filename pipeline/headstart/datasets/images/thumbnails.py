@@ -1,4 +1,4 @@
-"""A small picture of an image in a store, from its file if that is unchanged."""
+"""Thumbnails of images in a store."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from headstart.datasets import images
 
 
 def thumbnail(data: FeatureSet, row: int, side: int) -> NDArray[np.uint8] | None:
-    """Return a ``(h, w, 3) uint8`` picture of one image of a store, or None where there is none.
+    """Return a ``(h, w, 3) uint8`` picture of an image in a store, or None if there is none.
 
-    It is made from the image file, with ``side`` pixels a side, if the file still has the hash in
-    the store; else it is the store's miniature.
+    It has ``side`` pixels a side if the file still has the hash in the store. Otherwise it is the
+    store's miniature.
     """
     source = Path(data.source) if data.source else None
     root = source if source is None or source.is_dir() else source.parent
@@ -29,7 +29,7 @@ def thumbnail(data: FeatureSet, row: int, side: int) -> NDArray[np.uint8] | None
 
 
 def webp(pixels: NDArray[np.uint8]) -> bytes:
-    """Return a picture as a WebP file, small rather than exact."""
+    """Return a picture as a small WebP file of quality 70."""
     return images.encode(np.ascontiguousarray(pixels), "WEBP", quality=70)
 
 

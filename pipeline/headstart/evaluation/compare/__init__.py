@@ -1,8 +1,7 @@
 """The stage from features to a comparison of heads: tune on the training pool, test once.
 
-`stage` runs it: `alignment` matches the images of several stores, `division` divides them,
-`training` fits the heads, `scoring` computes scores and verdicts, `insights` the other findings,
-`identity` the provenance; `results` writes the files.
+`stage` runs it: `alignment` matches the images of several stores, `division` splits them,
+`training` fits the heads, `scoring` and `insights` evaluate them, and `results` writes the files.
 """
 
 from headstart.evaluation.compare.config import CompareConfig

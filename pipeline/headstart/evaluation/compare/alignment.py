@@ -1,4 +1,4 @@
-"""Several stores side by side: the images that all of them share, in the same order."""
+"""Alignment of several stores on the images that they share."""
 
 from __future__ import annotations
 
@@ -18,18 +18,15 @@ Key = tuple[bytes, str | int]
 
 
 def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
-    """Reduce stores to the images that all of them share.
+    """Reduce stores to the images that all of them share, and return warnings about the others.
 
-    Images are matched by their bytes; duplicates within a store by their paths too, as far as
-    these agree. Order, paths, labels, splits and classes are those of the first store, thumbnails
-    those of the first store that has them.
-
-    Returns:
-        The stores with the shared rows, and warnings about images that were left out.
+    Images are matched by their bytes; duplicates within a store also by their paths, as far as
+    these agree. Order, paths, labels, splits and classes come from the first store, thumbnails from
+    the first store that has them.
 
     Raises:
-        InputError: two stores have the same backbone and preprocessing, they share no image, or
-            they disagree about a label or a split.
+        InputError: two stores have the same backbone and preprocessing or disagree about a label or
+            a split, or they share no image.
     """
     if len(stores) == 1:
         return list(stores), []
@@ -68,9 +65,9 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
 
 
 def backbone_names(stores: Sequence[FeatureSet]) -> list[str]:
-    """Name the stores by their backbones, and those of the same name by what differs too.
+    """Name the stores by their backbones, and repeated names by what differs too.
 
-    Two stores of ``tiny`` that differ in the layer are ``tiny (layer=conv1)`` and
+    Two stores of ``tiny`` that differ in the layer become ``tiny (layer=conv1)`` and
     ``tiny (layer=conv2)``.
     """
     documents = [flat(store.extraction.get("backbone", {})) for store in stores]
@@ -117,7 +114,7 @@ def _shared_rows(stores: Sequence[FeatureSet]) -> list[NDArray[np.intp]]:
     keyed: list[dict[Key, int]] = []
     for store, rows in zip(stores, named, strict=True):
         keys: dict[Key, int] = {key: rows[key] for key in same}
-        # Images whose paths differ between stores: the duplicates of an image in turn.
+        # If paths differ between stores, match the duplicates of an image in order.
         rest = sorted(row for key, row in rows.items() if key not in same)
         counts: dict[bytes, int] = {}
         for row in sorted(rest, key=lambda row: store.path[row]):
@@ -135,7 +132,6 @@ def _identities(store: FeatureSet) -> zip[tuple[NDArray[np.uint8], str]]:
 
 
 def _check_agreement(stores: Sequence[FeatureSet], rows: Sequence[NDArray[np.intp]]) -> None:
-    """Refuse stores that disagree about an image."""
     facts = [
         [(_label(store, row), store.split[row]) for row in shared]
         for store, shared in zip(stores, rows, strict=True)

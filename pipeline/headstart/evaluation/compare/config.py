@@ -1,4 +1,4 @@
-"""How heads are compared."""
+"""The configuration of a comparison."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ class CompareConfig(Rules):
     """How heads are compared; the fields of `Rules` decide how images are divided.
 
     Attributes:
-        heads: names of the families, out of `headstart.heads.HEADS`.
-        class_weight: ``balanced`` to let every class count the same in training, however few
-            images it has; None to let every image count the same.
-        near_duplicates: whether to find photos that were saved again, too; files with the same
-            bytes are always found.
+        class_weight: ``balanced`` to give every class the same weight in training, however few
+            images it has; None to give every image the same.
+        near_duplicates: whether to find photos that were saved again; files with the same bytes are
+            always found.
         workers: number of threads, None for one per core; it does not change the results.
     """
 
@@ -30,11 +29,7 @@ class CompareConfig(Rules):
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the values, so that a wrong one is refused before any work.
-
-        Raises:
-            InputError: a name is unknown or a number out of range.
-        """
+        """Reject an unknown name or a number out of range before any work."""
         super().__post_init__()
         check_names(self.heads)
         if self.class_weight not in (None, BALANCED):

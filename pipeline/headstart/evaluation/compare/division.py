@@ -1,4 +1,4 @@
-"""How the images are divided, given the user's groups and the duplicates."""
+"""The division of images, given the user's groups and the duplicates."""
 
 from __future__ import annotations
 
@@ -29,11 +29,7 @@ def divide(
 ) -> tuple[Protocol, list[str]]:
     """Divide the images so that groups and duplicates stay together, and return warnings too.
 
-    Args:
-        data: the features.
-        duplicates: of all its images.
-        named_groups: the user's group of an image by its path.
-        config: the rules.
+    ``named_groups`` maps paths to the user's groups.
 
     Raises:
         InputError: the groups name no image, or the data cannot be divided.
@@ -64,11 +60,9 @@ def _named_partition(
 
 
 def _divisible(data: FeatureSet, near: Partition) -> tuple[Partition, list[str]]:
-    """Keep near-duplicates together, unless a class could then not be divided at all.
+    """Keep near-duplicates together unless, being a guess, they make a class indivisible.
 
-    That two images are near-duplicates is a guess. If it makes a single group of all training
-    images of a class, they are divided all the same, with a warning. Test images that they
-    duplicate still count as leaked.
+    Then the class is divided with a warning, and test images with a near-duplicate count as leaked.
     """
     pool = np.array([split != "test" for split in data.split], bool)
     rows = np.flatnonzero((data.label >= 0) & pool)

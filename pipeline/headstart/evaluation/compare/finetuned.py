@@ -1,4 +1,4 @@
-"""A fine-tuned network compared with the heads on the frozen one, on the same test images."""
+"""Comparison of a fine-tuned network with heads on the frozen one, on the same test images."""
 
 from __future__ import annotations
 
@@ -40,18 +40,10 @@ def compare_tuned(
 ) -> tuple[Comparison, Outcome]:
     """Compare the heads on frozen features with a network that was trained on the same images.
 
-    The heads are chosen on the validation split, on which the network's accuracy is measured too;
-    the best of all is the best there.
-
-    Args:
-        frozen: features of the frozen network, with splits train, validation and test.
-        tuned: features of the fine-tuned one.
-        estimator: the fine-tuned classifier on these.
-        validation: its accuracy on the validation split.
-        facts: how it was trained.
-        seconds: training time.
-        config: with ``validation="predefined"``.
-        progress: called with a line when a head is fitted.
+    All are ranked by accuracy on the validation split, so ``config`` needs
+    ``validation="predefined"``. ``estimator`` is the fine-tuned classifier on the features
+    ``tuned``, ``validation`` its accuracy, ``seconds`` its training time, and ``facts`` say how it
+    was trained.
     """
     same = frozen.digest == tuned.digest  # only the classifier was trained
     names = backbone_names([frozen] if same else [frozen, tuned])
@@ -83,7 +75,6 @@ def compare_tuned(
 
 
 def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -> Comparison:
-    """Return the comparison with other heads, scored anew."""
     heads, best = score_heads(entries, test), entries[0]
     about = [*about_the_choice(heads), *about_perfection(heads, len(test.true))]
     return dataclasses.replace(

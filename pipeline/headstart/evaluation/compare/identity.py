@@ -27,10 +27,9 @@ def inputs_digest(
     config: CompareConfig,
     named_groups: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the identity of a comparison, which its provenance keeps as ``inputs``.
+    """Return the digest of a comparison, which its provenance keeps as ``inputs``.
 
-    The same digest means the same results: data, what is compared and how, and the version of
-    Headstart are in it.
+    It covers data, configuration and version of Headstart: the same digest means the same results.
     """
     settings = dataclasses.asdict(config)
     del settings["workers"]  # does not change the results
@@ -70,7 +69,7 @@ def is_streamed(data: FeatureSet) -> bool:
 
 
 def _data_hash(data: FeatureSet) -> str:
-    """Return a SHA-256 over everything that the results depend on."""
+    """Return a SHA-256 over everything in the features that the results depend on."""
     names = {"path": data.path, "split": data.split, "classes": data.classes, "of": data.digest}
     content = hashlib.sha256(digest_of(names).encode())
     arrays: list[Any] = [data.features, data.label, data.sha256]

@@ -1,4 +1,4 @@
-"""The insights: duplicates, doubtful labels, a learning curve; and scores of backbones."""
+"""Insights: duplicates, label errors and a learning curve, and scores of backbones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from headstart.heads import HEADS, sampling
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.training_set import TrainingSet
 
-HELD_OUT = 4_000  # images that a draw of the learning curve is scored on, of features on disk
+HELD_OUT = 4_000  # images that score a draw of the learning curve, for features on disk
 NAMED = 3  # pairs of files that a warning names; duplicates.csv lists the others
 _USUAL_C = 3.0  # for label errors, if logistic regression is not among the heads
 
@@ -33,10 +33,8 @@ _USUAL_C = 3.0  # for label errors, if logistic regression is not among the head
 class Suspects:
     """Training images whose labels are in doubt.
 
-    Attributes:
-        rows: ``(m,)`` rows of the feature set that were judged, ascending.
-        errors: the verdicts on these rows.
-        rounds: how often models judged them.
+    ``rows``, ``(m,)``, were judged ``rounds`` times; they are rows of the feature set, ascending,
+    and ``errors`` are the verdicts on them.
     """
 
     rows: NDArray[np.intp]
@@ -44,21 +42,17 @@ class Suspects:
     rounds: int = 2
 
 
-# ---- duplicates ----------------------------------------------------------------------------------
-
-
 def find_duplicates(data: FeatureSet, near: bool) -> Duplicates:
     """Find the duplicates among all images, labelled or not.
 
-    Time grows with the number of pairs, so for a store on disk only images with the same bytes
-    count.
+    Comparing all pairs takes too long on disk, so there only images with the same bytes count.
     """
     near = near and not is_streamed(data)
     return duplicates.find(data.features, data.sha256, data.pixels, near)
 
 
 def about_duplicates(data: FeatureSet, repeated: Duplicates) -> list[str]:
-    """Return a warning that names the files if duplicates have different labels."""
+    """Return a warning for duplicates with different labels, with the names of the files."""
     warnings = []
     for exact, what in ((True, "Identical images"), (False, "Near-identical images")):
         pairs = _label_conflicts(data, repeated, exact)
@@ -110,24 +104,16 @@ def _labelled(data: FeatureSet, row: int) -> str:
     return f"{one_line(data.path[row])} ({one_line(data.classes[data.label[row]])})"
 
 
-# ---- labels --------------------------------------------------------------------------------------
-
-
 def find_label_errors(
     training: TrainingSet, protocol: Protocol, entries: Sequence[Entry]
 ) -> Suspects:
     """Judge the labels of the training images by models that were not fitted on them.
 
-    The probabilities are those of logistic regression, whatever the best head is: calibrated ones
-    of a support vector machine rank errors much worse (`benchmarks/label_errors.py`). A second
-    round leaves the suspects of the first out of training, because repeated errors, such as one
-    class mistaken for another, would confirm each other. Features on disk get one round, since
-    each reads all rows many times.
-
-    Args:
-        training: the training images, with the features that the best head reads.
-        protocol: the division of the images.
-        entries: the heads on these features.
+    The probabilities come from logistic regression whatever the best head is: calibrated SVMs rank
+    errors much worse (`benchmarks/label_errors.py`). A second round trains without the suspects of
+    the first, because repeated errors, such as one class mistaken for another, confirm each other.
+    Features on disk get one round, since each reads all rows many times. ``training`` and
+    ``entries`` use the features of the best head.
     """
     head = LogisticRegressionHead()
     fitted = [entry.head for entry in entries if entry.head.name == head.name]
@@ -171,9 +157,6 @@ def _without(
     return kept if len(np.unique(labels[kept])) == len(np.unique(labels[fit])) else fit
 
 
-# ---- more images, other backbones ----------------------------------------------------------------
-
-
 def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
     """Return the ``insights.learning_curve`` of ``results.json``, for the best head."""
     family, params = HEADS[best.head.name], best.head.params
@@ -206,10 +189,7 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
 
 
 def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:
-    """Hold fewer images out, and only those with an out-of-fold answer of the best head.
-
-    The head was not fitted on the others, so the largest size leaves them out too.
-    """
+    """Hold fewer images out, and use only those with an out-of-fold prediction of the best head."""
     answered = np.isfinite(best.head.out_of_fold[:, 0])
     candidates, whole = (rows[answered[rows]] for rows in (draw.held_out, draw.fits[-1]))
     rng = np.random.default_rng(seed)
@@ -218,10 +198,7 @@ def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curv
 
 
 def score_backbone(training: TrainingSet) -> dict[str, float]:
-    """Return the ``scores`` of a backbone, from its normalised training rows alone.
-
-    For features on disk, a sample of the rows is used.
-    """
+    """Return the ``scores`` of a backbone from its normalised training rows; on disk, a sample."""
     if training.streamed:
         training = sampling.tuning_part(training)
     return {"logme": transferability.log_me(training.rows, training.labels)}

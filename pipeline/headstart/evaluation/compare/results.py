@@ -16,35 +16,31 @@ from headstart.core.files import write_text
 from headstart.core.results import Comparison
 from headstart.evaluation.compare.stage import Outcome
 
-# A list of numbers, spread over lines; a text never matches, since it has no line break.
+# A list of numbers over several lines; strings never match, as JSON has no line breaks in them.
 _NUMBERS = re.compile(r"\[\n\s+(?:null|[-\d])[-+.\deE,\snul]*\n\s+\]")
-_ZERO = 5e-7  # what six decimals cannot show
+_ZERO = 5e-7  # smaller values round to 0 at six decimals
 
 
 def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tuple[Path, Path]:
     """Write ``results.json`` and the tables beside it, each whole or not at all.
 
     ``predictions.csv`` has a row for each test image: ``path``, ``true``, ``predicted``,
-    ``correct``, the best head's probability ``p:<class>`` of every class, and what each other head
-    predicts, ``by:<head>`` or, with several backbones, ``by:<backbone>/<head>``.
+    ``correct``, the best head's probability ``p:<class>`` of every class, and the predictions of
+    the other heads, ``by:<head>`` or, with several backbones, ``by:<backbone>/<head>``.
 
-    ``label_issues.csv`` has a row for each training image whose label is in doubt, the most
-    doubtful first: ``path``, ``split``, ``given`` and ``suggested`` label and ``score``, 0 to 1,
-    the probability of the given label by models that were not fitted on the image.
+    ``label_issues.csv`` has a row for each training image whose label is in doubt, most doubtful
+    first: ``path``, ``split``, ``given`` and ``suggested`` label and ``score``, 0 to 1, the
+    probability of the given label by models that were not fitted on the image.
 
-    ``duplicates.csv`` has a row for each image that occurs more than once, those of a ``group``
-    together: ``path``, ``split``, ``label`` (empty if unknown), ``used`` for ``train`` or ``test``
-    (empty if for neither), ``closest`` the path of its closest duplicate, ``kind`` of that one,
-    ``exact`` or ``near``, and how close it is, ``cosine`` of the features and ``correlation`` of
-    the miniatures (empty without them).
+    ``duplicates.csv`` has a row for each image that occurs more than once, ordered by ``group``:
+    ``path``, ``split``, ``label`` (empty if unknown), ``used`` for ``train`` or ``test`` (empty if
+    for neither), the path of the ``closest`` duplicate, its ``kind``, ``exact`` or ``near``, the
+    ``cosine`` of the features and the ``correlation`` of the thumbnails (empty without them).
 
-    All are UTF-8; bytes of names that are not Unicode are written as backslash escapes.
+    All are UTF-8; bytes that are not Unicode become backslash escapes.
 
     Returns:
         The paths of the first two.
-
-    Raises:
-        OutputError: a file cannot be written.
     """
     results, predictions = folder / artifacts.RESULTS, folder / artifacts.PREDICTIONS
     write_text(predictions, _predictions(outcome))

@@ -28,9 +28,8 @@ class Entry:
 
     Attributes:
         backbone: whose features it reads; empty for a baseline.
-        data: the feature set that it was fitted on.
         head: its estimator takes raw ``(n, d) float32`` features; its ``classes_`` are codes into
-            ``FeatureSet.classes``, without those of classes without training images.
+            ``FeatureSet.classes``, without classes that have no training images.
         probabilities: ``(n_test, k) float64``.
         predict_seconds: wall time of the probabilities.
     """
@@ -50,13 +49,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The test split, as heads are scored on it.
+    """The test split, as heads are scored on it; arrays are ``(n_test,)``.
 
-    Attributes:
-        true: ``(n_test,)`` codes.
-        group: ``(n_test,)``; a group is resampled as a whole.
-        leaked: ``(n_test,)`` which images share a group with a training image.
-        seed: of the resampling.
+    A group is resampled as a whole. ``leaked`` images share a group with a training image.
     """
 
     true: NDArray[np.int32]
@@ -75,7 +70,7 @@ class HeldOut:
     ) -> tuple[float | None, metrics.Interval | None]:
         """Return accuracy and interval on the images that share no group with a training image.
 
-        Both are None where that is every test image, or none.
+        Both are None if that is every test image, or none.
         """
         apart = ~self.leaked
         if apart.all() or not apart.any():
@@ -88,10 +83,9 @@ class HeldOut:
 def score_heads(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
     """Score every head, and compare each with the first one on the same images.
 
-    A head is ``worse`` where the 95 % interval of the difference in accuracy, from a paired
-    bootstrap, lies below 0; otherwise it is a ``tie``: these images do not show that the best head
-    is better. A head that does better than the best one is a tie too, because choosing it for that
-    would be selecting on the test set; `about_the_choice` warns of it.
+    A head is ``worse`` if the 95 % interval of the difference in accuracy, from a paired bootstrap,
+    lies below 0. Otherwise it is a ``tie``, even if it does better: choosing it for that would be
+    selecting on the test set. `about_the_choice` warns of such a head.
     """
     best = entries[0].predicted == test.true
     results = [_result(entries[0], test, "best")]
@@ -114,7 +108,7 @@ def score_baselines(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]
 
 
 def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
-    """Return a warning if a head does measurably better on the test than the chosen one."""
+    """Return a warning if a head is measurably better on the test images than the chosen one."""
     better = [
         result
         for result in results
@@ -153,7 +147,7 @@ def rank(entry: Entry) -> float:
 
 
 def about_size(best: Entry) -> list[str]:
-    """Return a warning if the best head keeps so many training rows that its file is large."""
+    """Return a warning if the best head keeps enough training rows to make its file large."""
     rows, dim = best.head.n_rows, best.data.features.shape[1]
     size = 4 * rows * dim / 1e6
     if not HEADS[best.head.name].keeps_rows or size < LARGE_MODEL:
@@ -211,7 +205,6 @@ def _columns(table: metrics.ClassScores | metrics.Reliability) -> dict[str, list
 def _confusion(
     true: NDArray[np.int32], predicted: NDArray[np.intp], k: int
 ) -> list[list[int]] | dict[str, Any]:
-    """Count confusions in the form of `HeadResult.confusion`."""
     if k <= DENSE_CLASSES:
         dense: list[list[int]] = metrics.confusion(true, predicted, k).tolist()
         return dense

@@ -44,14 +44,7 @@ from headstart.evaluation.splits import (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The fitted heads and the rows behind a `Comparison`.
-
-    Attributes:
-        entries: the heads, best first, in the order of `Comparison.heads`.
-        protocol: the division of the images; its rows are those of every entry's ``data``.
-        duplicates: the images that occur more than once.
-        suspects: training images whose labels are in doubt.
-    """
+    """The fitted heads, in the order of `Comparison.heads`, and the rows behind a `Comparison`."""
 
     entries: list[Entry]
     protocol: Protocol
@@ -72,25 +65,21 @@ def compare(
 ) -> tuple[Comparison, Outcome]:
     """Tune every head by cross-validation on the training images and score it once on the test.
 
-    With several stores, every backbone and every head are compared on the images that all stores
-    share, with the same folds and the same test split. The best head is the one with the highest
-    cross-validated accuracy, never the test's; each other head is compared with it by a paired
-    test on the same test images, see `score_heads`.
+    With several stores, all backbones and heads share images, folds and test split.
+    Cross-validation alone chooses the best head, never the test; a paired test compares each other
+    head with it, see `score_heads`. The same data and configuration give the same results, except
+    for times.
 
     Args:
-        stores: one or more feature sets, with labels, of different extractions.
+        stores: one or more labelled feature sets, of different extractions.
         config: what to compare and how.
         named_groups: the group of an image by its path, for images that must not be divided among
             folds or between training and test: one patient, one scene, one burst.
         progress: called with one line when a head is fitted.
 
     Returns:
-        The record of the comparison, and the fitted heads. The same data and configuration give
-        the same results, times apart. ``created`` and ``command`` are the caller's to add to
-        ``provenance``.
-
-    Raises:
-        InputError: the data cannot be used; the message says why.
+        The record of the comparison, to whose ``provenance`` the caller adds ``created`` and
+        ``command``, and the fitted heads.
     """
     aligned, about_alignment = align(stores)
     named = dict(zip(backbone_names(stores), aligned, strict=True))
@@ -167,7 +156,7 @@ def _about_weights(stores: Sequence[FeatureSet]) -> list[str]:
 
 
 def _about_disk(stores: Mapping[str, FeatureSet]) -> list[str]:
-    """Say which features stay on disk, and what that changes."""
+    """Warn of features that stay on disk, and say what that changes."""
     return [
         f"The features of {len(data.path):,} images by {name} would take"
         f" {data.features.nbytes / 2**20:,.0f} MiB of memory and stay on disk (--stream-above)."

@@ -1,4 +1,4 @@
-"""Fitting heads and baselines on the training images, and their answers on the test images."""
+"""Fits heads and baselines on the training images, and predicts the test images."""
 
 from __future__ import annotations
 
@@ -27,12 +27,9 @@ Progress = Callable[[str], None] | None
 
 @dataclass(frozen=True)
 class Searched:
-    """Every head on every backbone.
+    """Every head on every backbone, best first, and the training set of the best one.
 
-    Attributes:
-        entries: the fitted heads, best first.
-        scores: of each backbone, if there are several; see `score_backbone`.
-        training: the training set of the best head, whose matrices the insights share.
+    With several backbones, ``scores`` are those of each; see `score_backbone`.
     """
 
     entries: list[Entry]
@@ -42,13 +39,9 @@ class Searched:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Fits heads on the training images of a protocol.
+    """Fits heads on the training images of a protocol, with ``folds``, ``(r, n_train)``.
 
-    Attributes:
-        protocol: the division of the images.
-        folds: ``(r, n_train)``, see `TrainingSet.fold`.
-        config: what to fit.
-        progress: called with one line when a head is fitted.
+    ``progress`` is called with one line when a head is fitted.
     """
 
     protocol: Protocol
@@ -128,7 +121,6 @@ class Trainer:
 
 
 def _entry(backbone: str, data: FeatureSet, rows: Features, head: FittedHead) -> Entry:
-    """Predict the test images once."""
     started = time.perf_counter()
     probabilities = class_probabilities(head.estimator, rows, len(data.classes))
     return Entry(backbone, data, head, probabilities, time.perf_counter() - started)

@@ -1,8 +1,7 @@
 """Scores of a classifier and their uncertainty: pure functions of arrays.
 
-Class labels are integer codes from 0; ``n`` is the number of images and ``k`` the number of
-classes. Every function needs at least one image. `scores` has the scores, `intervals` their
-bootstrap intervals and paired tests.
+Labels are integer codes from 0, ``n`` is the number of images, at least 1, and ``k`` the number of
+classes. `scores` has the scores, `intervals` their bootstrap intervals and paired tests.
 """
 
 from headstart.evaluation.metrics.intervals import (

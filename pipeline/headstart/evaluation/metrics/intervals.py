@@ -1,11 +1,10 @@
 """Uncertainty from the choice of test images: bootstrap intervals and paired tests.
 
-The bootstrap draws n test images with replacement, again and again, and scores each draw (Efron and
-Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13). A draw is a vector of weights:
-how often each image is in it. The same seed gives the same draws to every classifier, so that
-differences between two of them are paired. Whole groups are drawn, because a group's images are
-not independent and would narrow the intervals
-(Davison and Hinkley, *Bootstrap Methods and their Application*, 1997, section 3.8).
+Each draw weights the n test images by how often it contains them (Efron and Tibshirani, *An
+Introduction to the Bootstrap*, 1993, chapter 13). The same seed gives the same draws to every
+classifier, so differences between two of them are paired. Whole groups are drawn, because images of
+a group are not independent and would narrow the intervals (Davison and Hinkley, *Bootstrap Methods
+and their Application*, 1997, section 3.8).
 """
 
 from __future__ import annotations
@@ -35,18 +34,11 @@ def bootstrap_interval(
     level: float = LEVEL,
     groups: Groups = None,
 ) -> Interval:
-    """Return the percentile bootstrap interval of an accuracy.
+    """Return the percentile bootstrap interval of an accuracy: two ends, 0 to 1.
 
-    Args:
-        correct: ``(n,)`` whether each image was classified correctly.
-        seed: of the resampling.
-        resamples: their number.
-        level: the share of resamples inside the interval.
-        groups: ``(n,)`` the group of each image; None if each image is a group of its own.
-
-    Returns:
-        The interval's two ends, 0 to 1. It has no width where all images are right, or all wrong:
-        resampling cannot produce a case that never occurred.
+    ``correct``, ``(n,)``, says whether each image was classified correctly, ``groups``, ``(n,)``,
+    which images are resampled together, and ``level`` the share of resamples inside the interval.
+    If all images are right, or all wrong, the interval has no width.
     """
     return _percentiles(_means(correct, seed, resamples, groups), level)
 
@@ -61,11 +53,9 @@ def paired_bootstrap(
 ) -> Interval:
     """Return the bootstrap interval of the accuracy of A minus that of B on the same images.
 
-    Both classifiers are resampled together, so what makes an image hard for both cancels. Source:
-    Koehn, *Statistical Significance Tests for Machine Translation Evaluation*, 2004.
-
-    Returns:
-        The interval's two ends, -1 to 1; A is better where both are above 0.
+    Both classifiers are resampled together, so what makes an image hard for both cancels. The ends
+    lie between -1 and 1; A is better if both are above 0. Source: Koehn, *Statistical Significance
+    Tests for Machine Translation Evaluation*, 2004.
     """
     difference = correct_a.astype(np.float32) - correct_b
     return _percentiles(_means(difference, seed, resamples, groups), level)
@@ -74,10 +64,10 @@ def paired_bootstrap(
 def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> float:
     """Return the exact p-value of McNemar's test that A and B are right equally often.
 
-    Of the images that only one of the two gets right, either should get half: a two-sided binomial
-    test. Source: McNemar, *Note on the Sampling Error of the Difference Between Correlated
+    It is a two-sided binomial test on the images that only one of the two gets right, taken as
+    independent. Source: McNemar, *Note on the Sampling Error of the Difference Between Correlated
     Proportions*, 1947; exact as in Dietterich, *Approximate Statistical Tests for Comparing
-    Supervised Classification Learning Algorithms*, 1998. It takes the images as independent.
+    Supervised Classification Learning Algorithms*, 1998.
     """
     from scipy.special import bdtr
 
@@ -97,11 +87,9 @@ def score_intervals(
 ) -> dict[str, Interval | None]:
     """Return the percentile bootstrap interval of every score, from the same draws.
 
-    Returns:
-        By name: ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``roc_auc`` and
-        ``ece``. A class without images in a draw does not count in it. The area under the curve is
-        resampled to first order in the weights, by the slopes of `scores.roc_auc`, and is None
-        where there is no curve.
+    The names are ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``roc_auc`` and
+    ``ece``. A class without images in a draw does not count in it. ``roc_auc`` is resampled to
+    first order in the weights, by the slopes of `scores.roc_auc`, and is None if there is no curve.
     """
     resampled = _Resampled(true, probabilities)
     blocks = [resampled.scores(w) for w in _weights(len(true), seed, resamples, groups)]
@@ -113,8 +101,6 @@ def score_intervals(
 
 
 class _Resampled:
-    """The scores of weighted test images."""
-
     def __init__(self, true: NDArray[np.integer], probabilities: NDArray[np.floating]) -> None:
         predicted = probabilities.argmax(axis=1)
         confidence = probabilities.max(axis=1)
@@ -122,7 +108,7 @@ class _Resampled:
         self.has_curve = area is not None
         self._area = area or 0.0
         self._correct = true == predicted
-        # One column a score that is linear in the weights.
+        # One column for each score that is linear in the weights.
         columns = (self._correct, log_losses(true, probabilities), slopes)
         self._linear = np.column_stack(columns).astype(np.float64)
         self._surplus = (confidence - self._correct).astype(np.float32)
@@ -159,20 +145,18 @@ class _Sums:
         self.codes, self._starts = np.unique(codes[self._order], return_index=True)
 
     def __call__(self, values: Weights) -> Weights:
-        """Return ``(b, m)`` sums for values ``(b, n)``."""
         sums: Weights = np.add.reduceat(values[:, self._order], self._starts, axis=1)
         return sums
 
 
 def _mean_ratio(part: Weights, whole: Weights) -> Samples:
-    """Return each row's mean of ``part / whole`` over the columns with anything in them."""
+    """Return each row's mean of ``part / whole`` over the columns that are not empty."""
     ratio = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
     mean: Samples = ratio.sum(axis=1, dtype=np.float64) / (whole > 0).sum(axis=1)
     return mean
 
 
 def _means(values: NDArray[np.generic], seed: int, resamples: int, groups: Groups) -> Samples:
-    """Return the weighted mean of ``(n,)`` values in each draw."""
     column = values.astype(np.float64)
     return np.concatenate(
         [

@@ -39,10 +39,8 @@ class ClassScores(NamedTuple):
 class Reliability(NamedTuple):
     """Confidence against accuracy, in bins of equal width over 0 to 1: three arrays ``(bins,)``.
 
-    Attributes:
-        images: number of images whose highest probability lies in the bin.
-        confidence: their mean highest probability; NaN in an empty bin.
-        accuracy: the share of them that is classified correctly; NaN in an empty bin.
+    Images are binned by their highest probability. ``confidence`` is its mean and ``accuracy`` the
+    share of correct predictions, NaN in an empty bin.
     """
 
     images: NDArray[np.int64]
@@ -72,16 +70,13 @@ def confusion(true: Codes, predicted: Codes, n_classes: int) -> NDArray[np.int64
 def roc_auc(true: Codes, probabilities: NDArray[np.floating]) -> tuple[float | None, Floats]:
     """Return the mean area under the ROC curves of each class against the rest, and its slopes.
 
-    The area of one class is the chance that a random image of it gets a higher probability for it
-    than a random other image, ties counting half (Hanley and McNeil, *The Meaning and Use of the
-    Area under a ROC Curve*, 1982). The mean is unweighted, over the classes that have images here
-    but not all of them.
-
-    Returns:
-        The mean area, 0 to 1, or None if all images are of one class; and ``(n,)`` the slopes, its
-        first-order gain when an image gets one more unit of weight, by the placement values of
-        DeLong, DeLong and Clarke-Pearson, *Comparing the Areas under Two or More Correlated
-        Receiver Operating Characteristic Curves*, 1988.
+    The area of a class is the chance that a random image of it gets a higher probability than a
+    random other image, ties counting half (Hanley and McNeil, *The Meaning and Use of the Area
+    under a ROC Curve*, 1982). The unweighted mean is over classes with some but not all of the
+    images, and None if there are none. The slopes, ``(n,)``, are its first-order gain per extra
+    unit of an image's weight, by the placement values of DeLong, DeLong and Clarke-Pearson,
+    *Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves*,
+    1988.
     """
     classes, support = np.unique(true, return_counts=True)
     slopes = np.zeros(len(true))
@@ -103,13 +98,7 @@ def roc_auc(true: Codes, probabilities: NDArray[np.floating]) -> tuple[float | N
 def reliability(
     correct: NDArray[np.bool_], confidence: NDArray[np.floating], bins: int = ECE_BINS
 ) -> Reliability:
-    """Compare accuracy with confidence in bins ``(0, 1/bins]`` and so on.
-
-    Args:
-        correct: ``(n,)`` whether each image is classified correctly.
-        confidence: ``(n,)`` its highest probability.
-        bins: their number.
-    """
+    """Compare accuracy with confidence, ``(n,)`` each, in bins ``(0, 1/bins]`` and so on."""
     bin_of = confidence_bins(confidence, bins)
     count = np.bincount(bin_of, minlength=bins)
     return Reliability(
@@ -124,10 +113,9 @@ def expected_calibration_error(
 ) -> float:
     """Return the mean distance between confidence and accuracy over the bins of `reliability`.
 
-    Bins count by the images in them. Source: Naeini, Cooper and Hauskrecht, *Obtaining Well
-    Calibrated Probabilities Using Bayesian Binning*, 2015; with 15 bins as in Guo et al., *On
-    Calibration of Modern Neural Networks*, 2017. A small test set inflates it: within a bin,
-    chance alone keeps accuracy away from confidence.
+    Bins are weighted by their images. Chance inflates it on a small test set. Source: Naeini,
+    Cooper and Hauskrecht, *Obtaining Well Calibrated Probabilities Using Bayesian Binning*, 2015;
+    15 bins as in Guo et al., *On Calibration of Modern Neural Networks*, 2017.
     """
     surplus = np.bincount(confidence_bins(confidence, bins), confidence - correct)
     return float(np.abs(surplus).sum() / len(correct))
@@ -148,7 +136,6 @@ def _placements(values: NDArray[np.floating], others: NDArray[np.floating]) -> F
 
 
 def _ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> Floats:
-    """Divide, with NaN where there is nothing to divide by."""
     ratio: Floats = np.full(len(whole), np.nan)
     np.divide(part, whole, out=ratio, where=whole > 0)
     return ratio

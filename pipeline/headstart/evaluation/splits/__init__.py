@@ -1,7 +1,7 @@
 """The division of images into training, validation and test, and warnings about it.
 
-`config` has the user's rules, `split` divides by them, `small_classes` checks the classes,
-`warnings` the data, and `description` writes the results' account of it.
+`config` has the user's rules, `split` divides by them, `small_classes` and `warnings` check classes
+and data, and `description` writes the result's account of it.
 """
 
 from headstart.evaluation.splits.config import Rules

@@ -12,8 +12,8 @@ MAX_SEED = 2**32 - 1
 CROSS_VALIDATION, PREDEFINED = VALIDATION
 REDUCE, ERROR, DROP = SMALL_CLASSES
 
-TINY = 200  # training images; below, one division into folds decides too much
-MIN_ANSWERS = 1000  # out-of-fold answers that repeats should add up to
+TINY = 200  # training images; below, a single division into folds decides too much
+MIN_ANSWERS = 1000  # out-of-fold predictions that repeats should add up to
 MAX_REPEATS = 10
 
 
@@ -24,12 +24,12 @@ class Rules:
     Attributes:
         folds: number of folds of the cross-validation, at least 2.
         seed: of the folds, the held-out test and the intervals, 0 to 2^32 - 1.
-        repeats: how often the cross-validation is repeated with other folds; None for as often as
-            `repeats_for` says.
+        repeats: how often the cross-validation is repeated with other folds; None for
+            `repeats_for`.
         validation: ``cross-validation``, where a predefined validation split joins the training
-            images; or ``predefined``, where heads are chosen on it.
-        small_classes: what becomes of a class with fewer training images than folds: ``reduce``
-            the folds, an ``error``, or ``drop`` the class.
+            images, or ``predefined``, where heads are chosen on that split.
+        small_classes: what to do if a class has fewer training images than folds: ``reduce`` the
+            folds, raise an ``error``, or ``drop`` the class.
     """
 
     folds: int = 5
@@ -39,11 +39,7 @@ class Rules:
     small_classes: str = REDUCE
 
     def __post_init__(self) -> None:
-        """Check the values, so that a wrong one is refused before any work.
-
-        Raises:
-            InputError: a value is out of range, or two of them contradict each other.
-        """
+        """Reject values that are out of range or contradict each other before any work."""
         if self.folds < 2:
             raise InputError(f"folds must be at least 2, not {self.folds}")
         if not 0 <= self.seed <= MAX_SEED:
@@ -59,12 +55,12 @@ class Rules:
             )
 
     def repeats_for(self, n_train: int) -> int:
-        """Return how often the cross-validation is done on so many training images.
+        """Return how often to repeat the cross-validation on this many training images.
 
-        Unless the user says: once from 200 training images on. With fewer, the luck of one
-        division into folds may decide between heads, so it is repeated until there are 1,000
-        out-of-fold answers, 10 times at most. Source: Kim, *Estimating Classification Error
-        Rate: Repeated Cross-Validation, Repeated Hold-Out and Bootstrap*, 2009.
+        The default is once from 200 training images on. With fewer, the luck of one division may
+        decide between heads, so it is repeated until there are 1,000 out-of-fold predictions, 10
+        times at most. Source: Kim, *Estimating Classification Error Rate: Repeated
+        Cross-Validation, Repeated Hold-Out and Bootstrap*, 2009.
 
         >>> [Rules().repeats_for(n) for n in (20, 150, 199, 200)]
         [10, 7, 6, 1]

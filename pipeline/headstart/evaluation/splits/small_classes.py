@@ -15,14 +15,7 @@ from headstart.evaluation.splits.wording import class_names, count
 
 
 class Allowed(NamedTuple):
-    """The rows and folds that the classes allow.
-
-    Attributes:
-        train: training rows without those of dropped classes.
-        test: test rows without those of dropped classes.
-        folds: the number of folds that the smallest class allows.
-        warnings: about classes.
-    """
+    """The training and test rows without dropped classes, and the folds that the classes allow."""
 
     train: NDArray[np.intp]
     test: NDArray[np.intp]
@@ -40,8 +33,7 @@ def check_classes(
     """Apply the rule for small classes; a group is in one fold, so a class counts by its groups.
 
     Raises:
-        InputError: fewer than two classes can be trained on, or a class is too small and the rule
-            does not allow for it.
+        InputError: fewer than two classes can be trained on, or the rule forbids a class so small.
     """
     warnings = []
     if rules.small_classes == DROP:

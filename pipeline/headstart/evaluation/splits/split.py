@@ -1,4 +1,4 @@
-"""Dividing the labelled images into training, validation and test."""
+"""Divides the labelled images into training, validation and test."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ class Protocol:
         train: rows for tuning and fitting, ascending.
         test: rows that are scored once, ascending.
         predefined: whether the test rows are the data's own split named test.
-        validation: ``(n_train,)`` which training rows heads are chosen on while they are fitted
-            on the others; None where they are chosen by cross-validation.
+        validation: ``(n_train,)``, the training rows that heads are chosen on; they are fitted on
+            the others. None for cross-validation.
         folds: number of folds of the cross-validation on ``train``.
         repeats: how often it is done, each time with other folds.
         group: ``(n,)`` the group of each row of the feature set; a group is in one fold.
-        leaked: ``(n_test,)`` which test images share a group with a training image.
-        warnings: plain sentences about the data.
+        leaked: ``(n_test,)``, whether a test image shares a group with a training image.
     """
 
     train: NDArray[np.intp]
@@ -61,22 +60,20 @@ def make_protocol(
 ) -> Protocol:
     """Divide the labelled images into a training pool and a test split, and check both.
 
-    A split named test is taken as it is. Without one, 20 % of each class are held out, with groups
-    kept on one side. Byte-identical images are always in one group.
+    A split named test is used as it is. Without one, 20 % of each class are held out, whole groups
+    at a time. Byte-identical images are always in one group.
 
     Args:
         data: the features.
         rules: how to divide.
-        partitions: further partitions ``(n,)`` of all rows into groups that stay together, by what
-            the images of a group are to each other, in the plural (``near-duplicates``).
-        leakage: partitions whose groups may be divided among folds, but whose test images count
-            as leaked where a training image is in the same group. Each replaces the partition of
-            the same name in ``partitions``.
+        partitions: further partitions ``(n,)`` of all rows into groups that stay together, with a
+            plural noun for the images of a group as key (``near-duplicates``).
+        leakage: partitions whose groups may be divided among folds, but whose test images count as
+            leaked if a training image is in the group. Each replaces the partition of that name.
 
     Raises:
-        InputError: there are no labels, no training images, one class only, a class too small for
-            the rules, features that are not finite, too few images to hold out a test, or no
-            validation split where the rules ask for one.
+        InputError: labels, training images, a second class, enough images for a test, or the
+            validation split that the rules name are missing.
     """
     labelled = _labelled(data)
     about_features = check_features(data)
@@ -139,10 +136,9 @@ def _divide(
 
 
 def _hold_out(labels: NDArray[np.int32], group: Partition, seed: int) -> NDArray[np.bool_]:
-    """Choose 20 % of each class, whole groups at a time, and leave two groups of each class.
+    """Choose 20 % of each class by whole groups, and leave at least two groups of each class.
 
-    A group counts for the class of its first image. Where every group of a class is larger than
-    its share, the smallest one is held out.
+    A group counts for the class of its first image.
     """
     rng = np.random.default_rng(seed)
     numbers, first, sizes = np.unique(group, return_index=True, return_counts=True)

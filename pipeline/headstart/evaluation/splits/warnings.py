@@ -86,12 +86,7 @@ def about_leakage(
 
 
 def about_validation(group: Partition, held_out: NDArray[np.bool_]) -> list[str]:
-    """Return a warning if the validation split leaks.
-
-    Args:
-        group: ``(n_train,)`` of the training images.
-        held_out: ``(n_train,)`` which of them are the validation split.
-    """
+    """Return a warning if the validation split, ``held_out`` of the training images, leaks."""
     leaked = int(np.isin(group[held_out], group[~held_out]).sum())
     if not leaked:
         return []

@@ -25,5 +25,5 @@ def count(number: int, noun: str) -> str:
 
 
 def utf8(text: str) -> str:
-    """Escape lone surrogates, which a JSON reader may choke on."""
+    """Escape lone surrogates, which a JSON reader may reject."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

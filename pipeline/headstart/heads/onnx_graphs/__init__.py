@@ -1,5 +1,4 @@
 """Fitted heads as ONNX graphs, from ``X``, ``(n, dim) float32``, to ``scores``, ``(n, k) float32``.
 
-`stock` is skl2onnx's conversion; `svm` and `knn` are graphs of a few matrix products in place of
-what it makes of these; `builder` is what they are built with.
+`stock` uses skl2onnx; `svm` and `knn` replace its graphs with a few matrix products.
 """

@@ -1,4 +1,4 @@
-"""A builder of small graphs, and the two parts that graphs of heads share."""
+"""A builder of small ONNX graphs, and the two parts that all heads share."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from headstart.core.onnx_format import OPSET
 
-_TINY = np.array([1e-30])  # no norm and no sum of probabilities is 0
+_TINY = np.array([1e-30])  # avoids division by a zero norm or sum
 
 
 class Nodes:
-    """A graph under construction; calling it with an operator and inputs adds a node."""
+    """A graph under construction; call it with an operator and inputs to add a node."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -36,7 +36,7 @@ class Nodes:
         return outputs
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        """Add a constant, in float32 if it is no integer, and return its name."""
+        """Add a constant, as float32 unless it holds integers, and return its name."""
         from onnx import numpy_helper
 
         value = value if value.dtype.kind == "i" else value.astype(np.float32, copy=False)
@@ -58,24 +58,22 @@ class Nodes:
 
 
 def unit_rows(graph: Nodes) -> str:
-    """Scale the rows of ``X`` to norm 1, as scikit-learn's ``Normalizer``; zeros stay zeros."""
+    """Scale the rows of ``X`` to norm 1 as scikit-learn's ``Normalizer`` does; zeros stay zeros."""
     axis = graph.constant("axis", np.array([1]))
     norm = graph("Sqrt", graph("ReduceSumSquare", "X", axis, keepdims=1))
     return graph("Div", "X", graph("Max", norm, graph.constant("tiny", _TINY)))
 
 
 def calibrate(graph: Nodes, pair: Any, values: str) -> None:  # noqa: ANN401
-    """Add the sigmoids of ``CalibratedClassifierCV``, from values to ``scores``.
+    """Add the sigmoids of ``CalibratedClassifierCV``, from values to ``scores``, after `unit_rows`.
 
-    Args:
-        graph: one that `unit_rows` was applied to.
-        pair: of ``calibrated_classifiers_``, with sigmoids.
-        values: ``(n, k)``; of two classes, ``(n, 1)``, the second's.
+    ``pair`` is one of ``calibrated_classifiers_``. The values are ``(n, k)``; for two classes ``(n,
+    1)``, those of the second.
     """
     slopes = graph.constant("slopes", np.array([[sigmoid.a_ for sigmoid in pair.calibrators]]))
     offsets = graph.constant("offsets", np.array([[sigmoid.b_ for sigmoid in pair.calibrators]]))
     unit = graph.constant("one", np.ones((1, 1)))
-    # Not Sigmoid: onnxruntime's is off by 3e-8, which is much where all probabilities are small.
+    # Not Sigmoid: onnxruntime's is off by 3e-8, which matters where all probabilities are small.
     exponent = graph("Add", graph("Mul", values, slopes), offsets)
     shares = graph("Reciprocal", graph("Add", graph("Exp", exponent), unit))
     if len(pair.classes) == 2:

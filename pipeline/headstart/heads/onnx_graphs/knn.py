@@ -1,8 +1,8 @@
-"""A vote of the nearest neighbours as an ONNX graph of a few matrix products.
+"""A nearest-neighbour vote as an ONNX graph of a few matrix products.
 
 skl2onnx writes a ``Scan`` over the images, which costs as much as the network, or an operator that
-onnxruntime alone implements. Here one product finds the nearest rows. Their distances, which may
-weight the votes, are computed from differences: a product would lose the digits of small ones.
+only onnxruntime implements. Here one product finds the nearest rows. The distances that weight the
+votes come from differences, because a product would lose the digits of small ones.
 """
 
 from __future__ import annotations
@@ -15,29 +15,26 @@ from headstart.heads.onnx_graphs.builder import Nodes, calibrate, unit_rows
 
 
 def convert(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-    """Convert a normaliser and a kNN of Euclidean distances, calibrated by sigmoids or not."""
+    """Convert a normaliser and a Euclidean kNN, calibrated by sigmoids or not."""
     voters, k = _classifier(estimator), len(estimator.classes_)
     graph = Nodes()
     shares = _shares(graph, voters, unit_rows(graph), k)
     if voters is estimator[1]:
         graph("Identity", shares, out="scores")
         return graph.model(dim, k)
-    if k == 2:  # the second class's, as scikit-learn calibrates
+    if k == 2:  # scikit-learn calibrates the second class
         shares = graph("Gather", shares, graph.constant("second", np.array([1])), axis=1)
     calibrate(graph, estimator[1].calibrated_classifiers_[0], shares)
     return graph.model(dim, k)
 
 
 def _classifier(estimator: Any) -> Any:  # noqa: ANN401
-    """Return the kNN: the last step, or the classifier that it calibrates."""
     pairs = getattr(estimator[1], "calibrated_classifiers_", None)
     return pairs[0].estimator if pairs else estimator[1]
 
 
 def _shares(graph: Nodes, voters: Any, rows: str, k: int) -> str:  # noqa: ANN401
-    """Return ``(n, k)``, each class's share of the votes."""
-    # scikit-learn has no public name for the rows and codes of the neighbours. The rows may fill
-    # most of memory, so they are not copied.
+    # scikit-learn has no public name for these. The rows may fill most of memory, so no copy.
     points, of_points = voters._fit_X, voters._y
     places = graph.constant("points", points)
     squares = np.einsum("ij,ij->i", points, points, dtype=np.float64)
@@ -56,7 +53,7 @@ def _shares(graph: Nodes, voters: Any, rows: str, k: int) -> str:  # noqa: ANN40
 
 
 def _weights(graph: Nodes, rows: str, places: str, which: str) -> str:
-    """Return ``(n, neighbours)``, 1 / distance; where there are some at 0, those count alone."""
+    """Return 1 / distance, ``(n, neighbours)``; if some are at distance 0, only those count."""
     two = graph.constant("two", np.array([2]))
     apart = graph("Sub", graph("Gather", places, which, axis=0), graph("Unsqueeze", rows, "axis"))
     distance = graph("Sqrt", graph("ReduceSumSquare", apart, two, keepdims=0))

@@ -1,4 +1,4 @@
-"""skl2onnx's conversion of a head, and of Nyström's description of a kernel, which it lacks."""
+"""Conversion with skl2onnx, extended by the Nyström approximation, which it lacks."""
 
 from __future__ import annotations
 
@@ -26,23 +26,22 @@ def convert(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
             _register_nystroem(type(step))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # skl2onnx reads attributes that scikit-learn retires
+            warnings.simplefilter(
+                "ignore"
+            )  # skl2onnx reads attributes that scikit-learn deprecates
             graph = to_onnx(
                 estimator,
                 initial_types=[("X", FloatTensorType([None, dim]))],
                 options={"zipmap": False},
                 target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
             )
-    except Exception as error:  # skl2onnx raises many kinds for what it cannot convert
+    except Exception as error:  # skl2onnx raises many kinds of errors
         raise HeadstartError(f"the head cannot be converted to ONNX: {error}") from error
     return graph
 
 
 def _register_nystroem(kind: type) -> None:
-    """Let skl2onnx convert Nyström's description of a Gaussian kernel, which it does not know.
-
-    In float64, as it was fitted: it amplifies rounding errors.
-    """
+    """Teach skl2onnx the Nyström approximation, in float64: it amplifies rounding errors."""
     from onnx import TensorProto
     from skl2onnx import update_registered_converter
     from skl2onnx.common.data_types import FloatTensorType

@@ -1,9 +1,9 @@
 """A calibrated support vector machine as an ONNX graph of a few matrix products.
 
-skl2onnx writes ``SVMClassifier``, which adds kernel values image by image and pair by pair, and a
-handful of nodes for each pair of classes: 4,950 pairs with a hundred classes. Here all kernel
-values are one product, as are the votes, and a class takes two nodes. The arithmetic is that of
-`headstart.heads.ovo` and ``CalibratedClassifierCV``.
+skl2onnx writes ``SVMClassifier``, which sums kernel values image by image and pair by pair, and
+several nodes for each of the 4,950 pairs of a hundred classes. Here one product gives all kernel
+values, one the votes, and a class takes two nodes. The arithmetic is that of `headstart.heads.ovo`
+and ``CalibratedClassifierCV``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from headstart.heads.onnx_graphs.builder import Nodes, calibrate, has_sigmoids, 
 
 
 def supports(estimator: Any) -> bool:  # noqa: ANN401
-    """Return whether this is a normaliser and a calibrated SVC that `convert` can express."""
+    """Return whether `convert` can express this estimator: a normaliser and a calibrated SVC."""
     steps = [type(step).__name__ for _, step in getattr(estimator, "steps", [])]
     if steps != ["Normalizer", "CalibratedClassifierCV"] or estimator[0].norm != "l2":
         return False
@@ -36,7 +36,7 @@ def _has_number_for_gamma(machine: Any) -> bool:  # noqa: ANN401
 
 
 def convert(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-    """Convert a machine that `supports` accepts."""
+    """Convert an estimator that `supports` accepts."""
     pair = estimator[1].calibrated_classifiers_[0]
     graph, k = Nodes(), len(pair.classes)
     values = _between_pairs(graph, pair.estimator, unit_rows(graph))
@@ -74,7 +74,7 @@ def _kernel(graph: Nodes, machine: Any, rows: str) -> str:  # noqa: ANN401
     points = np.asarray(machine.support_vectors_, np.float64)
     if machine.kernel == "linear":
         return graph("MatMul", rows, graph.constant("points", points.T))
-    # exp(-gamma |x - s|²), with |x|² worked out, since a row of zeros has no norm 1.
+    # exp(-gamma |x - s|²), with |x|² computed, since a row of zeros does not have norm 1.
     gamma = float(machine.gamma)
     product = graph("MatMul", rows, graph.constant("points", 2 * gamma * points.T))
     own = graph("ReduceSumSquare", rows, "axis", keepdims=1)
@@ -84,7 +84,7 @@ def _kernel(graph: Nodes, machine: Any, rows: str) -> str:  # noqa: ANN401
 
 
 def _votes(graph: Nodes, values: str, k: int) -> str:
-    """Return ``(n, k)``: a class's votes, and between equals the sum of its pairs' values."""
+    """Return each class's votes, ``(n, k)``; the sum of its pairs' values breaks ties."""
     first, second = np.triu_indices(k, 1)
     sides = np.zeros((len(first), k))
     sides[np.arange(len(first)), first] = 1

@@ -1,7 +1,7 @@
 """The files beside a model: an example that uses it, and a model card.
 
-The card has the sections of Mitchell et al., *Model Cards for Model Reporting* (2019), as far as a
-program can fill them in; the rest is for the people who trained the model.
+The card has the sections of Mitchell et al., *Model Cards for Model Reporting* (2019). A program
+can fill in some of them; the people who trained the model add the rest.
 """
 
 from __future__ import annotations
@@ -27,11 +27,7 @@ _SCORES = {
 
 
 def write_companions(folder: str | PathLike[str], comparison: Comparison) -> None:
-    """Write the card and the example beside ``model.onnx``.
-
-    Raises:
-        OutputError: they cannot be written.
-    """
+    """Write the card and the example beside ``model.onnx``."""
     write_text(Path(folder) / CARD, card(comparison))
     write_text(Path(folder) / EXAMPLE, example())
 
@@ -156,5 +152,5 @@ def _usage() -> str:
 
 
 def _plain(value: object) -> str:
-    """Return a text as one line without Markdown's marks."""
+    """Return a text as one line without Markdown syntax."""
     return one_line(value).translate(_SPECIAL)

@@ -1,7 +1,7 @@
-"""The sections of the report: one row and one template, ``KEY.html.j2`` in this folder, each.
+"""The sections of the report: each has an entry in `SECTIONS` and a template, ``KEY.html.j2``.
 
-A template sees what `headstart.report.page.context` returns, ``insights`` included, and shares the
-macros of ``macros.html.j2``.
+A template gets the variables of `headstart.report.page.context` and the macros of
+``macros.html.j2``.
 """
 
 from __future__ import annotations
@@ -24,12 +24,10 @@ class Section:
 
     Attributes:
         key: its anchor, and the name of its template.
-        title: its heading.
         short: its name in the table of contents; empty for the title.
-        shown: whether the page has it, by the page's context.
+        shown: whether the page has it, given the page's context.
         insight: the field of `headstart.core.results.Insights` that ``summary`` takes.
-        summary: one line for the terminal about that insight; empty if there is nothing to say.
-        folder: where the template lies.
+        summary: one line about that insight for the terminal; empty if there is nothing to say.
     """
 
     key: str
@@ -113,7 +111,7 @@ SECTIONS: tuple[Section, ...] = (
 
 
 def summaries(results: Mapping[str, Any]) -> list[str]:
-    """Return a line for the terminal about each insight that there is something to say of."""
+    """Return a line for the terminal about each insight that has something to report."""
     insights = results["insights"]
     lines = [
         section.summary(insights[section.insight])
