@@ -38,7 +38,7 @@ FILES = (RESULTS, *TABLES, MODEL, REPORT, *COMPANIONS)
 
 
 def is_complete(folder: Path, inputs: str, head_formats: Sequence[str]) -> bool:
-    """Whether a folder has every file that these inputs lead to."""
+    """Return whether a folder has every file that these inputs lead to."""
     from headstart.report import PLOT_FILES
 
     saved = [f"head.{kind}" for kind in head_formats]
@@ -68,7 +68,7 @@ def write_comparison(
     data: Sequence[FeatureSet],
     map_method: str,
 ) -> None:
-    """Write results, tables, report and plots; the results first, so that a failure spares them."""
+    """Write results, tables, report and plots; the results first, so that a failure keeps them."""
     from headstart import report
     from headstart.evaluation import compare
 
@@ -78,11 +78,7 @@ def write_comparison(
 
 
 def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
-    """Write the best head as ``model.onnx``, and card and example beside it.
-
-    Returns:
-        How well the file agrees with scikit-learn, in one line.
-    """
+    """Write the best head as ``model.onnx``, with companions; return how it agrees, in a line."""
     from headstart.backbones import export
     from headstart.core.rows import take
     from headstart.models import bundle, novelty

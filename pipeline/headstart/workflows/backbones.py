@@ -1,4 +1,4 @@
-"""Which backbones there are, which one suits the images, and a backbone as a file."""
+"""Listing backbones, ranking them on the images, and exporting one as a file."""
 
 from __future__ import annotations
 

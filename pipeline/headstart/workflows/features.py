@@ -116,11 +116,7 @@ def choice(
     pool: str = "",
     preprocess: StrPath = "",
 ) -> Choice:
-    """Return a backbone as the user asks for it.
-
-    Raises:
-        UsageError: a layer is repeated.
-    """
+    """Return a backbone as the user specified it; a repeated layer is a `UsageError`."""
     from headstart.core.records import Choice
 
     names = (layers,) if isinstance(layers, str) else tuple(layers)
@@ -141,7 +137,7 @@ def _sharding(
     threads: int | None,
     gpus: float,
 ) -> Sharding | None:
-    """Return how a store that is a folder is filled; None for a store of one file."""
+    """Return how to fill a store that is a folder; None for a store of one file."""
     from headstart.features.embed import Sharding
     from headstart.features.store.manifest import is_folder
 
@@ -189,8 +185,7 @@ class Verification:
     """What `verify` found.
 
     Attributes:
-        path: the file.
-        sound: whether it can be used.
+        sound: whether the file can be used.
         defects: what is wrong, a line each.
         certificate: how its features compare with those of this machine, in one line.
         min_cosine: smallest cosine between the two; None if they were not compared.
@@ -206,7 +201,7 @@ class Verification:
     repaired: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a JSON document, without what is not known."""
+        """Return a JSON document, without unknown values."""
         document = dataclasses.asdict(self)
         optional = {key: document.pop(key) for key in ("certificate", "min_cosine", "repaired")}
         return document | {key: value for key, value in optional.items() if value}
@@ -260,7 +255,7 @@ def _model_drift(path: Path) -> Drift:
 
 
 def _recheck(state: Verification, origin: Origin) -> Verification:
-    """Compare a store's certificate with this machine, where certificate and backbone exist."""
+    """Compare a store's certificate with this machine, if certificate and backbone exist."""
     from headstart.backbones import export
     from headstart.backbones.inference.parity import Certificate, check
     from headstart.backbones.inference.runner import Runner

@@ -1,4 +1,4 @@
-"""Images fine-tune a backbone, which is then compared with heads on the frozen one."""
+"""Fine-tuning a backbone, and comparing it with heads on the frozen one."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def _choice(backbone: str, weights: StrPath) -> Choice:
 def _embedded(
     data: StrPath, network: Choice, path: Path, workers: int | None, hooks: Hooks
 ) -> FeatureSet:
-    """Return the features of a source by a network, computed as far as the store lacks them."""
+    """Return the features of a source by a network; compute those that the store lacks."""
     from headstart.features import store
     from headstart.features.embed import EmbedConfig, embed
 
@@ -180,7 +180,7 @@ def _compare(
     config: FinetuneConfig,
     hooks: Hooks,
 ) -> None:
-    """Compare the classifier with heads on the frozen features, and write everything about it."""
+    """Compare the classifier with heads on the frozen features, and write the results."""
     from headstart.core.records import Choice
     from headstart.evaluation import compare
     from headstart.evaluation.compare.finetuned import compare_tuned

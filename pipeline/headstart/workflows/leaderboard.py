@@ -24,7 +24,7 @@ LEFT = ("backbone", "head", "verdict")  # columns of text
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each head, best first, and then each baseline: fractions and seconds."""
+    """Return a row for each head, best first, then each baseline: fractions and seconds."""
     return [
         {
             "backbone": head["backbone"],
@@ -49,14 +49,14 @@ def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def summaries(results: dict[str, Any]) -> list[str]:
-    """Return a line about each insight that there is something to say of."""
+    """Return one line for each insight that has something to report."""
     from headstart.report import sections
 
     return sections.summaries(results)
 
 
 def columns(results: dict[str, Any]) -> list[str]:
-    """Return the keys of `TITLES` to show: the backbone only where there are several."""
+    """Return the keys of `TITLES` to show: the backbone only if there are several."""
     return [key for key in TITLES if key != "backbone" or len(results["backbones"]) > 1]
 
 

@@ -9,7 +9,7 @@ StrPath = str | os.PathLike[str]
 
 
 def location(path: StrPath) -> Path | str:
-    """Return a path of this machine, or a URL as it is."""
+    """Return a local path, or a URL unchanged."""
     from headstart.datasets import storage
 
     text = os.fspath(path)
@@ -17,10 +17,10 @@ def location(path: StrPath) -> Path | str:
 
 
 def local(path: StrPath) -> Path:
-    """Return a path of this machine for reading: of a URL, that of its copy here.
+    """Return a local path for reading; for a URL, the path of its local copy.
 
     Raises:
-        StoreError: there is nothing behind the URL.
+        StoreError: there is nothing at the URL.
         InputError: the URL cannot be reached.
     """
     from headstart.datasets import mirror

@@ -72,7 +72,7 @@ def predict(
     classifier = load_model(model, device=device) if isinstance(model, str | os.PathLike) else model
     names = [images] if isinstance(images, str | os.PathLike) else list(images)
     paths = [os.fspath(name) for name in names]
-    for path in paths:  # a typo in the last one shows before the first prediction
+    for path in paths:  # report a typo before the first prediction
         check(path)
     return predicting.predict(classifier, paths, workers, min_confidence)
 

@@ -1,4 +1,4 @@
-"""What a workflow shows while it runs, where the caller passes no hooks of their own."""
+"""The progress that a workflow shows if the caller passes no hooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def hooks_of(notice: Callable[[str], None], progress: Callable[[int, int], None]) -> Hooks:
-    """Return hooks that pass notices, and (images done, images in all), to these functions."""
+    """Return hooks that pass notices, and (images done, total), to these functions."""
     from headstart.features.embed import Hooks
 
     return Hooks(notice, progress)
@@ -21,18 +21,16 @@ def hooks_of(notice: Callable[[str], None], progress: Callable[[int, int], None]
 
 @contextmanager
 def showing(title: str, hooks: Hooks | None) -> Iterator[Hooks]:
-    """Give the caller's hooks, or a display for a notebook or a terminal; nothing elsewhere.
+    """Give the caller's hooks; for None, a display with this title in a notebook or a terminal.
 
-    Args:
-        title: what is under way, in front of the figures.
-        hooks: the caller's; None takes the display. `Hooks()` is silent.
+    Elsewhere the display is silent, as `Hooks()` is.
     """
     from headstart.features.embed import Hooks
 
     if hooks is not None:
         yield hooks
         return
-    # Notebooks show stderr on a red ground, as if it were an error.
+    # Notebooks show stderr in red, as if it were an error.
     stream = sys.stdout if "ipykernel" in sys.modules else sys.stderr
     if stream is sys.stderr and not stream.isatty():
         yield Hooks()
@@ -45,13 +43,13 @@ def showing(title: str, hooks: Hooks | None) -> Iterator[Hooks]:
 
 
 class StatusLine:
-    """One line of text that is written over, which terminals and notebooks do alike."""
+    """One line of text that is overwritten, in a terminal or a notebook."""
 
     def __init__(self, title: str, stream: TextIO) -> None:
         self._title = title
         self._stream = stream
         self._shown = ""
-        self._next = 0.0  # when it may be written again
+        self._next = 0.0  # earliest time of the next update
 
     def notice(self, text: str) -> None:
         """Print a line that stays."""
@@ -59,7 +57,7 @@ class StatusLine:
         print(text, file=self._stream, flush=True)
 
     def progress(self, count: int, total: int) -> None:
-        """Show how many of the images are done, ten times a second at most."""
+        """Show how many images are done, at most ten times a second."""
         now = time.monotonic()
         if now < self._next and count < total:
             return

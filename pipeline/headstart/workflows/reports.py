@@ -1,4 +1,4 @@
-"""The report of a comparison, written again."""
+"""Writing the report of a comparison again."""
 
 from __future__ import annotations
 

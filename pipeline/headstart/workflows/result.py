@@ -99,7 +99,7 @@ class Result:
 
 @dataclass
 class Training:
-    """A comparison of heads that runs when its outcome is first asked for."""
+    """A comparison of heads that runs when you first ask for its outcome."""
 
     data: list[FeatureSet]
     config: CompareConfig
@@ -122,7 +122,7 @@ class HeadsResult(Result):
     """Trained and compared heads, as `headstart.train_heads` returns them.
 
     Attributes:
-        up_to_date: whether the results of these inputs were on disk already.
+        up_to_date: whether the results of these inputs were already on disk.
     """
 
     def __init__(
@@ -154,8 +154,8 @@ class HeadsResult(Result):
     def best_estimator_(self) -> Any:  # noqa: ANN401 - a scikit-learn classifier
         """The head that cross-validation chose: a fitted scikit-learn classifier.
 
-        It takes ``(n, d) float32`` features and returns codes that index `classes`. For results
-        that were up to date on disk, the heads are trained again when it is asked for.
+        It takes ``(n, d) float32`` features and returns codes that index `classes`. If the results
+        were already on disk, the heads are trained again when you first ask for it.
         """
         return self.outcome.best.head.estimator
 
@@ -207,7 +207,7 @@ class HeadsResult(Result):
         return out
 
     def _model_file(self) -> Path:
-        """Return the model; of a result that is not saved, a file that lasts as long as this."""
+        """Return the model; for an unsaved result, a file that lives as long as this object."""
         if self.folder is not None:
             return super()._model_file()
         if self._scratch is None:
