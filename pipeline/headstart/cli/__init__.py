@@ -79,7 +79,7 @@ def main() -> NoReturn:
         warnings.simplefilter("ignore")  # warnings of libraries are for developers
     try:
         code = run(sys.argv[1:])
-        _on_signals(_quit)  # an exception could no longer be caught
+        _on_signals(_quit)  # from here on nothing catches an exception
         sys.exit(code)
     except (KeyboardInterrupt, click.Abort) as error:  # click wraps one in the other
         terminated = isinstance(error.__cause__ or error, _Terminated)
@@ -90,7 +90,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command in this process, print as the command line does, and return its exit code."""
     token = COMMAND.set(shlex.join(["headstart", *arguments]))
     try:
-        # click prints and returns the right things, but exits in its own way.
+        # In standalone mode click would exit by itself, with its own handling of errors.
         code = cli.main(list(arguments), prog_name="headstart", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.UsageError as error:
@@ -111,7 +111,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _on_signals(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
-    """Set the handler of signals, except of those ignored, as nohup and scripts may want."""
+    """Set the handler of signals, except those that nohup or a script ignores."""
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
@@ -125,7 +125,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """End at an interrupt that came where no exception can pass, as in a weakref's callback."""
+    """Exit on an interrupt where no exception can propagate, such as in a weakref's callback."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         terminated = isinstance(unraisable.exc_value, _Terminated)
         _stop(signal.SIGTERM if terminated else signal.SIGINT)
@@ -133,7 +133,7 @@ def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def _quit(number: int, frame: FrameType | None) -> NoReturn:
-    """End at once on a second signal: a store survives a process that ends anywhere."""
+    """Exit at once on a second signal: a store survives a process that ends anywhere."""
     _stop(number)
 
 

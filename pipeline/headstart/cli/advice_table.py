@@ -12,7 +12,7 @@ _TITLES = ("gain in points", "95 % interval", "accuracy", "minutes", "risk")
 
 
 def show(advice: dict[str, Any]) -> None:
-    """Print the expected gain, time and risk of every mode, and which one to take."""
+    """Print the expected gain, time and risk of every mode, and the recommendation."""
     rows = []
     for mode in advice["modes"]:
         low, high = (100 * value for value in mode["gain_ci"])

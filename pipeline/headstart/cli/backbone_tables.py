@@ -19,7 +19,7 @@ _NAMED = 3  # of those that were not tried
 
 
 def show_list(rows: Sequence[dict[str, Any]], everything: bool) -> None:
-    """Print the backbones, those that can be used at once first."""
+    """Print the backbones, those with downloaded weights first."""
     rows = sorted(rows, key=lambda row: not row["at_hand"])
     shown = rows if everything else rows[:_SHOWN]
     figures = dict.fromkeys(("M params", "GMACs", "features", "input", "top-1"), "right")
@@ -59,7 +59,7 @@ def show_layers(layers: Sequence[Layer]) -> None:
 
 
 def show_ranking(chosen: Chosen) -> None:
-    """Print the backbones that were tried, the most accurate one first, and those that were not."""
+    """Print the backbones that were tried, the most accurate first, and those that were not."""
     figures = ("CV accuracy", "95 % interval", "LogME", "images/s", "MB", "features")
     rows = [
         [

@@ -14,7 +14,7 @@ _WIDTH = 160
 
 
 def show(results: dict[str, Any]) -> None:
-    """Print heads and baselines, the warnings, and what the figures rest on."""
+    """Print heads and baselines, the warnings, and the data behind the figures."""
     keys = leaderboard.columns(results)
     sections: dict[str, list[list[str]]] = {"head": [], "baseline": []}
     for row in leaderboard.rows(results):
@@ -42,7 +42,7 @@ def show(results: dict[str, Any]) -> None:
 
 
 def _show_scores(backbones: list[dict[str, Any]]) -> None:
-    """Print the scores by which a backbone can be chosen before any head is trained."""
+    """Print the scores that rank backbones before any head is trained."""
     names = list(backbones[0]["scores"])
     rows = []
     for backbone in backbones:

@@ -32,13 +32,9 @@ def table(
     *,
     width: int | None = None,
 ) -> None:
-    """Print a table on stdout.
+    """Print a table on stdout, with a line between sections; ``width`` None is the terminal's.
 
-    Args:
-        columns: titles, and how a column is set: ``left``, ``right``, or ``fold`` for names that
-            may be long.
-        sections: rows of texts, with a line between sections.
-        width: characters; None takes the terminal's.
+    ``columns`` maps titles to ``left``, ``right``, or ``fold`` for names that may be long.
     """
     from rich import box
     from rich.console import Console
@@ -62,7 +58,7 @@ def table(
 
 @contextmanager
 def hooks(title: str) -> Iterator[Hooks]:
-    """Show notices, and progress as a bar on a terminal or as a line at each tenth elsewhere."""
+    """Show notices, and progress: a bar on a terminal, elsewhere a line at each tenth."""
     from headstart.workflows.progress import hooks_of
 
     if not sys.stderr.isatty():

@@ -30,7 +30,6 @@ class Layout:
     """The columns of a row.
 
     Attributes:
-        classes: the class names.
         top_k: number of most probable classes; None for the probabilities of all.
         novelty: whether the model computes how far an image is from its training images.
     """
@@ -90,13 +89,8 @@ class Layout:
 def writer(layout: Layout, out: Path | None, kind: str) -> Iterator[Write]:
     """Give a function that writes one prediction.
 
-    Args:
-        layout: the columns.
-        out: a file, whose suffix names the format; None is stdout.
-        kind: the format on stdout: ``csv``, ``jsonl``, or ``json`` for one document at the end.
-
-    Raises:
-        OutputError: the file cannot be written.
+    The suffix of ``out`` names the format. If ``out`` is None, rows go to stdout as ``kind``:
+    ``csv``, ``jsonl``, or ``json`` for one document at the end.
     """
     if out is not None:
         with (
