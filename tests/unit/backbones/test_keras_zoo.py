@@ -16,7 +16,7 @@ from headstart.backbones import cache, keras_import, keras_zoo, provider
 from headstart.core.errors import BackboneError, HeadstartError
 from headstart.core.records import Choice
 from headstart.finetune.config import FinetuneConfig
-from headstart.finetune.stage import refuse
+from headstart.finetune.stage import check_trainable
 
 NAME = "keras:MobileNetV3Small"
 KERAS = backbones.provider_of(NAME)
@@ -151,7 +151,7 @@ class TestNetwork:
 
     def test_it_cannot_be_fine_tuned_and_says_what_can(self):
         with pytest.raises(BackboneError, match="take a network of torchvision or timm"):
-            refuse(Choice(NAME), FinetuneConfig())
+            check_trainable(Choice(NAME), FinetuneConfig())
 
 
 class TestWeights:
