@@ -146,11 +146,11 @@ class TestNetwork:
         function = module.VGG16
         source = __import__(function.__module__, fromlist=["preprocess_input"])
         monkeypatch.setattr(source, "preprocess_input", lambda x, data_format: np.sqrt(x))
-        with pytest.raises(BackboneError, match="VGG16 prepares its images in a way"):
+        with pytest.raises(BackboneError, match="VGG16 uses preprocessing"):
             keras_zoo._preparation(function)
 
     def test_it_cannot_be_fine_tuned_and_says_what_can(self):
-        with pytest.raises(BackboneError, match="take a network of torchvision or timm"):
+        with pytest.raises(BackboneError, match="choose a network of torchvision or timm"):
             check_trainable(Choice(NAME), FinetuneConfig())
 
 
