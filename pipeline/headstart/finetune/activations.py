@@ -33,7 +33,7 @@ def fill(
     model: Path,
     photos: Sequence[Photo],
     workers: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda finished, total: None,
 ) -> ActivationReader:
     """Bring an activation store up to date and open it.
 

@@ -16,7 +16,7 @@ from headstart.backbones import cache, keras_import, keras_zoo, provider
 from headstart.core.errors import BackboneError, HeadstartError
 from headstart.core.records import Choice
 from headstart.finetune.config import FinetuneConfig
-from headstart.finetune.stage import refuse
+from headstart.finetune.stage import check_trainable
 
 NAME = "keras:MobileNetV3Small"
 KERAS = backbones.provider_of(NAME)
@@ -146,12 +146,12 @@ class TestNetwork:
         function = module.VGG16
         source = __import__(function.__module__, fromlist=["preprocess_input"])
         monkeypatch.setattr(source, "preprocess_input", lambda x, data_format: np.sqrt(x))
-        with pytest.raises(BackboneError, match="VGG16 prepares its images in a way"):
+        with pytest.raises(BackboneError, match="VGG16 uses preprocessing"):
             keras_zoo._preparation(function)
 
     def test_it_cannot_be_fine_tuned_and_says_what_can(self):
-        with pytest.raises(BackboneError, match="take a network of torchvision or timm"):
-            refuse(Choice(NAME), FinetuneConfig())
+        with pytest.raises(BackboneError, match="choose a network of torchvision or timm"):
+            check_trainable(Choice(NAME), FinetuneConfig())
 
 
 class TestWeights:

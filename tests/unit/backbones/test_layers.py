@@ -211,7 +211,7 @@ class TestCut:
         with pytest.raises(BackboneError, match="layer fc is a vector already; leave --pool out"):
             backbones.find(Choice(RESNET, "random", pool="avg", layers=("layer2", "fc"))).load()
         layers = ("layer4", "pre-logits")
-        with pytest.raises(BackboneError, match="pre-logits is layer4 in this network; give each layer once"):
+        with pytest.raises(BackboneError, match="pre-logits is layer4 in this network"):
             backbones.find(Choice(RESNET, "random", pool="max", layers=layers)).load()
 
     def test_pooling_the_embedded_network_is_its_own_layer(self):

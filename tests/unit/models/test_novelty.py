@@ -55,9 +55,8 @@ def test_the_graph_says_what_numpy_says(tiny_backbone, tmp_path):
     estimator = HEADS["knn"].search(data).estimator
     reference = novelty.learn(features, labels, np.arange(60))
     out = tmp_path / "model.onnx"
-    bundle.bundle(
-        tiny_backbone, estimator, ("a", "b", "c"), features, {}, out, reference, family="knn"
-    )
+    head = bundle.TrainedHead(estimator, ("a", "b", "c"), {}, reference, family="knn")
+    bundle.bundle(tiny_backbone, head, features, out)
     model = Model(out)
     images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
     answers = model.answer(images)

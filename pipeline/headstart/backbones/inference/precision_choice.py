@@ -136,7 +136,7 @@ def fitting(
     """
     workers = workers or available_cores()
     if existing and (requested == "auto" or existing.startswith("int8+")):
-        path = _held(model, existing)
+        path = _stored_model(model, existing)
         if path is not None:
             notice(f"continuing in the store's precision, {existing}")
             # The certificate checks fp16, whatever the budget.
@@ -322,7 +322,7 @@ def _allow(drift: Drift, budget: Budget, instead: str) -> None:
     )
 
 
-def _held(model: Path, existing: str) -> Path | None:
+def _stored_model(model: Path, existing: str) -> Path | None:
     """Return the file of a store's precision if no calibration is needed for it."""
     try:
         return precision.variant(model, existing)

@@ -429,7 +429,7 @@ class TestFailures:
         self, run, image_folder, tmp_path
     ):
         root = image_folder()
-        with pytest.raises(InputError, match="no such folder or manifest"):
+        with pytest.raises(InputError, match="no such file or folder"):
             run(tmp_path / "missing")
         with pytest.raises(BackboneError, match="no backbone 'efficientnet-light0'; did you mean"):
             run(root, backbone="efficientnet-light0")

@@ -338,7 +338,8 @@ def test_features_are_exact(tmp_path, build):
     """Every float32 comes back bit for bit, by way of the journal and of the old store."""
     values = np.array([np.float32(2**-149), -0.0, np.finfo("f4").max, 1 / 3], "f4")
     path = tmp_path / "s.h5"
-    record = build.record(1)._replace(features=values)
+    record = build.record(1)
+    record = record._replace(values={**record.values, "features": values})
     row = Row("a.jpg", 0, "train", record.sha256, FileState(1, 2))
     for number in range(2):
         with StoreWriter(path, build.extraction()) as writer:
