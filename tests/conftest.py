@@ -53,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.meta_path.insert(0, _Refusal())
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     left_out = LEVELS[config.getoption("--level")]
     kept, dropped = [], []

@@ -111,6 +111,7 @@ def test_a_second_run_has_nothing_to_do(results, clothing):
     assert (results / "features.h5").stat().st_mtime_ns == before
 
 
+@pytest.mark.long
 def test_large_photos_keep_their_features_when_decoded_small(clothing, monkeypatch):
     """Photos enlarged to what phones make: at a fraction of the size, the same features.
 
@@ -140,10 +141,11 @@ def test_large_photos_keep_their_features_when_decoded_small(clothing, monkeypat
 # ---- what the features tell besides --------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def label_benchmark():
+@pytest.fixture
+def label_benchmark(monkeypatch):
     """Load the script that flips labels, so that the test and the figures are made alike."""
     path = Path(__file__).parents[2] / "benchmarks" / "label_errors.py"
+    monkeypatch.syspath_prepend(path.parent)
     spec = importlib.util.spec_from_file_location("label_errors_benchmark", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -163,6 +165,7 @@ def test_the_one_photo_with_two_labels_is_found_and_no_other(results):
     assert 0 < curve["doubling"]["gain"] < 0.05
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("harder", "floor"), [(False, 0.91), (True, 0.70)])
 def test_flipped_labels_are_found(results, label_benchmark, harder, floor):
     """Measured over five seeds: 0.924 for any class, 0.741 for the one most confused."""
@@ -182,6 +185,7 @@ def test_flipped_labels_are_found(results, label_benchmark, harder, floor):
     assert np.mean(figures) >= floor
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HEADS)
 def test_the_search_gives_what_a_plain_grid_search_gives(results, name):
     data = store.read(results / "features.h5")

@@ -17,7 +17,7 @@ from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.search import class_probabilities
 from headstart.heads.training_set import TrainingSet
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
 
 def cut(blocks):

@@ -73,7 +73,7 @@ def test_a_file_is_exported_already(headstart, tiny_backbone, image_folder):
     assert "is exported already" in said
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_random_weights_are_marked_from_features_to_predictions(
     headstart, image_folder, tmp_path, monkeypatch
 ):
