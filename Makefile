@@ -69,10 +69,10 @@ report: $(VENV)/installed  ## write OUT/report.html again
 	@$(BIN)/headstart report "$(OUT)"
 
 quick: $(VENV)/installed-dev  ## run the tests that need no torch, network export, browser or Ray
-	@$(PYTEST) --level quick -n 2 --dist loadgroup
+	@$(PYTEST) --level quick -n 2 --dist loadfile
 
 test: $(VENV)/installed-dev  ## run the tests, two at a time
-	@$(PYTEST) -n 2 --dist loadgroup
+	@$(PYTEST) -n 2 --dist loadfile
 
 test-all: $(VENV)/installed-dev  ## run every test, kills and breadth included (hours)
 	@$(PYTEST) --level all

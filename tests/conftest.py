@@ -53,7 +53,6 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.meta_path.insert(0, _Refusal())
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     left_out = LEVELS[config.getoption("--level")]
     kept, dropped = [], []
@@ -61,9 +60,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for fixture, mark in FIXTURE_MARKS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)
-        for alone in ("ray", "browser", "acceptance"):  # what they share is made once
-            if item.get_closest_marker(alone):
-                item.add_marker(pytest.mark.xdist_group(alone))
         away = any(mark.name in left_out for mark in item.iter_markers())
         (dropped if away else kept).append(item)
     if dropped:
