@@ -94,7 +94,8 @@ def ended(process: int) -> bool:
 
 
 def main() -> None:
-    for name in ("cli", "cli.features", "cli.verify"):
+    # Commands import what they need when they run; a fork should find it there.
+    for name in ("cli.features", "cli.verify", "workflows.features", "features.embed.single_file"):
         importlib.import_module(f"headstart.{name}")
     for line in sys.stdin:
         task = json.loads(line)
