@@ -37,8 +37,8 @@ NOT_QUICK = {"slow", "process", "browser", "ray", "faults", "long", "breadth", "
 LEVELS = {"quick": NOT_QUICK, "test": {"long", "breadth"}, "all": set()}
 NOT_IN_QUICK = ("torch", "ray", "keras", "playwright")  # libraries
 
-hypothesis.settings.register_profile("quick", max_examples=20, deadline=None)
-hypothesis.settings.register_profile("test", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("quick", max_examples=10, deadline=None)
+hypothesis.settings.register_profile("test", max_examples=20, deadline=None)
 hypothesis.settings.register_profile("all", max_examples=1000, deadline=None)
 
 

@@ -12,7 +12,7 @@ from headstart.backbones.onnx_import.recipe import PRESETS
 TEXT = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_example_runs(tmp_path):
     code = re.search(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)[1]
     door = (

@@ -54,7 +54,7 @@ def timms(name: str):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.acceptance
 @pytest.mark.parametrize(
     ("name", "layer"),
@@ -104,7 +104,7 @@ def cosines(left, right):
     return (left * right).sum(axis=1) / lengths
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.acceptance
 @pytest.mark.parametrize(
     "name",

@@ -43,7 +43,7 @@ def test_the_first_axes_alone():
         assert abs(np.corrcoef(points[:, axis], expected[:, axis])[0, 1]) > 0.9999
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_umap_keeps_groups_together_and_repeats():
     pytest.importorskip("umap", reason="umap-learn is not installed")
     rng = np.random.default_rng(6)
