@@ -40,6 +40,7 @@ def test_its_own_linter_finds_nothing(words):
     lint(*words)
 
 
+@pytest.mark.ray
 def test_the_cluster_is_one_for_ray():
     schema = json.loads(files("ray.autoscaler").joinpath("ray-schema.json").read_text())
     jsonschema.validate(yaml.safe_load((DEPLOY / "ray-cluster.yaml").read_text()), schema)
