@@ -37,6 +37,8 @@ from headstart.core.results import (
     LabelErrorSummary,
     LearningCurve,
 )
+from headstart.heads.folds import stratified_folds
+from headstart.heads.training_set import TrainingSet
 from headstart.models import seal
 from headstart.models.bundle.distance import add_distance
 from headstart.models.novelty import Reference
@@ -293,6 +295,18 @@ def learning_curve(sizes: Sequence[float], head: str = "linear-svm") -> Learning
         CurvePoint(images, images / 3, 0.6 + 0.05 * i, (0.5, 0.9)) for i, images in enumerate(sizes)
     ]
     return LearningCurve(head, "tiny-net", points, None, None)
+
+
+def training_set(
+    n: int = 600, d: int = 24, k: int = 5, spread: float = 1.0, folds: int = 5, seed: int = 0
+) -> TrainingSet:
+    """Return Gaussian classes with folds; a spread above 1 makes them overlap."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % k
+    features = rng.normal(size=(k, d))[labels] + spread * rng.normal(size=(n, d))
+    return TrainingSet(
+        features.astype(np.float32), labels, stratified_folds(labels, folds, seed), seed, workers=2
+    )
 
 
 def write_image(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> Path:

@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from factories import training_set
 from headstart import heads
 from headstart.cli import cli
 from headstart.core.errors import InputError
 from headstart.features.embed import EmbedConfig, embed
 from headstart.heads import HEADS
-from headstart.heads.folds import stratified_folds
 from headstart.heads.training_set import TrainingSet
 from PIL import Image
 from sklearn.base import clone
@@ -44,16 +44,6 @@ class NaiveBayes(Family):
 
 heads.register(NaiveBayes("naive-bayes", "naive Bayes", {"var_smoothing": (1e-2, 1e-4)}))
 """
-
-
-def training_set(n=600, d=24, k=5, spread=1.0, folds=5, seed=0):
-    """Return Gaussian classes; a spread above 1 makes them overlap."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(n) % k
-    features = rng.normal(size=(k, d))[labels] + spread * rng.normal(size=(n, d))
-    return TrainingSet(
-        features.astype(np.float32), labels, stratified_folds(labels, folds, seed), seed, workers=2
-    )
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from factories import training_set
 from headstart.core.errors import InputError
 from headstart.core.parallel.blas import run_parallel
 from headstart.heads import HEADS, by_name
@@ -29,16 +30,6 @@ PLAIN = {
     "rbf-svm": SVC(kernel="rbf"),
     "knn": KNeighborsClassifier(metric="euclidean"),
 }
-
-
-def training_set(n=600, d=24, k=5, spread=1.0, folds=5, seed=0):
-    """Return Gaussian classes; a spread above 1 makes them overlap."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(n) % k
-    features = rng.normal(size=(k, d))[labels] + spread * rng.normal(size=(n, d))
-    return TrainingSet(
-        features.astype(np.float32), labels, stratified_folds(labels, folds, seed), seed, workers=2
-    )
 
 
 @pytest.fixture(autouse=True, scope="module")

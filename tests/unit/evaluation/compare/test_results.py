@@ -11,12 +11,13 @@ import subprocess
 import sys
 import textwrap
 
+import factories
 import jsonschema
 import numpy as np
 import pytest
 from headstart import report
 from headstart.core.errors import OutputError
-from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
+from headstart.core.records import Extraction, FeatureSet, Preprocess
 from headstart.evaluation.compare import CompareConfig, compare, write_results
 from headstart.evaluation.compare.results import document
 from headstart.report.schema import schema
@@ -25,18 +26,12 @@ FAST = ("logistic-regression", "knn")
 NAMES = ("日本語", "سلام، می‌خواهم", 'a,"b"\n', "caf\udce9", "e\u0301 👩‍👩‍👧", "[\n 1,\n 2\n]")
 
 
-BACKBONE = Backbone(
+BACKBONE = factories.backbone(
     name="gaussian",
     source="a test",
-    weights_sha256="ab" * 32,
-    licence="Apache-2.0",
-    layer="top",
-    pool="average",
-    precision="fp32",
     dim=16,
-    mean=(0.5, 0.5, 0.5),
     std=(0.25, 0.25, 0.25),
-    preprocess=Preprocess(resize=256, crop=224),
+    preprocess=Preprocess(256, 224),
 )
 
 
