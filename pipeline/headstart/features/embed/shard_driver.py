@@ -39,9 +39,12 @@ from headstart.features.embed.shard_worker import (
     threads_of,
 )
 from headstart.features.embed.single_file import Provenance, no_usable_images, software
-from headstart.features.store import Manifest, Shard, manifest, recorded_hash, write_contents
+from headstart.features.store import manifest
 from headstart.features.store.columns import stored_name
+from headstart.features.store.content_index import write_contents
 from headstart.features.store.lock import WriterLock, sweep
+from headstart.features.store.manifest import Manifest, Shard
+from headstart.features.store.seal import recorded_hash
 
 _LAG = 60.0  # seconds in which a file written by another machine must become visible here
 _SAMPLES = 8  # images that a worker must be able to see

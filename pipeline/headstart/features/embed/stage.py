@@ -15,7 +15,7 @@ from headstart.core.errors import BackboneError, InputError, one_line
 from headstart.core.records import Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
 from headstart.features.embed.shard_driver import ShardedRun
-from headstart.features.embed.single_file import Provenance, fill
+from headstart.features.embed.single_file import Filling, Provenance
 from headstart.features.store import stored_extraction
 
 
@@ -51,7 +51,7 @@ def embed(
         run = ShardedRun(listing, model, provenance, out, config, hooks)
         summary = run.embed(data)
     else:
-        summary = fill(listing, out, network, provenance, config, hooks)
+        summary = Filling(network, provenance, config, hooks).fill(listing, out)
     _check_failures(summary, config.max_failures)
     return summary
 

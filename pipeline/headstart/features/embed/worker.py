@@ -18,8 +18,9 @@ from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import ImageError
 from headstart.core.records import Listing
 from headstart.datasets import images
-from headstart.features.store import FileState, Record, StoreWriter, state_key
-from headstart.features.store.columns import image_values
+from headstart.features.store.columns import FileState, image_values
+from headstart.features.store.journal import Record
+from headstart.features.store.writer import StoreWriter, state_key
 
 _WILD = "the network returned values that are not finite"
 
