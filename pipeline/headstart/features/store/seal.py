@@ -31,20 +31,26 @@ class Seal(Enum):
 
 def seal(path: Path) -> None:
     """Append the seal to a complete file."""
-    with path.open("r+b") as file:
-        length = os.fstat(file.fileno()).st_size
-        write_all(file.fileno(), _SEAL.pack(MAGIC, length, _hash(file.fileno(), length)), length)
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        length = os.fstat(handle).st_size
+        write_all(handle, _SEAL.pack(MAGIC, length, _hash(handle, length)), length)
+    finally:
+        os.close(handle)
 
 
 def check(path: Path) -> Seal:
     """Compare a file with its seal."""
-    with path.open("rb") as file:
-        length = os.fstat(file.fileno()).st_size - _SEAL.size
-        tail = os.pread(file.fileno(), _SEAL.size, max(0, length))
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        length = os.fstat(handle).st_size - _SEAL.size
+        tail = os.pread(handle, _SEAL.size, max(0, length))
         if not _is_seal(tail):
             return Seal.ABSENT
-        whole = tail == _SEAL.pack(MAGIC, length, _hash(file.fileno(), length))
+        whole = tail == _SEAL.pack(MAGIC, length, _hash(handle, length))
         return Seal.WHOLE if whole else Seal.BROKEN
+    finally:
+        os.close(handle)
 
 
 def _hash(handle: int, length: int) -> bytes:

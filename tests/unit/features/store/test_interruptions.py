@@ -13,13 +13,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from headstart.core.errors import HeadstartError, OutputError, StoreError
-from headstart.features.store import (
-    Failure,
-    StoreWriter,
-    read,
-    state_key,
-    verify,
-)
+from headstart.features.store import read, verify
+from headstart.features.store.columns import Failure
+from headstart.features.store.writer import StoreWriter, state_key
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -10,16 +10,9 @@ import h5py
 import numpy as np
 import pytest
 from headstart.core.errors import StoreError
-from headstart.features.store import (
-    Failure,
-    FileState,
-    Row,
-    StoreWriter,
-    read,
-    state_key,
-    verify,
-)
-from headstart.features.store.columns import stored_name
+from headstart.features.store import read, verify
+from headstart.features.store.columns import Failure, FileState, Row, stored_name
+from headstart.features.store.writer import StoreWriter, state_key
 from hypothesis import given
 from hypothesis import strategies as st
 
