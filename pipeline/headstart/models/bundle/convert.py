@@ -29,12 +29,7 @@ from headstart.backbones.inference.description import (
 )
 from headstart.backbones.inference.extract import extract, images_of
 from headstart.core.choices import MODEL_PRECISIONS
-from headstart.core.errors import (
-    BackboneError,
-    HeadstartError,
-    InputError,
-    one_line,
-)
+from headstart.core.errors import BackboneError, HeadstartError, InputError, one_line
 from headstart.core.files import replacing, sha256_of
 from headstart.core.linalg import row_cosine
 from headstart.core.onnx_format import ModelProto
