@@ -60,11 +60,7 @@ class KerasProvider(Provider):
 
         Networks are built on torch's meta device, without memory or arithmetic.
         """
-        keras = import_keras()
-        for architecture in _functions(keras):
-            entry = entry_of(architecture)
-            if entry is not None:
-                yield entry
+        yield from filter(None, map(entry_of, _functions(import_keras())))
 
     def build(self, entry: Entry, weights: Weights) -> Network:
         """Build a network as Keras does for its weights, which may lack the classifier."""
