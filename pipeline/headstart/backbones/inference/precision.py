@@ -96,13 +96,11 @@ def keep(
     metadata, path = read_metadata(model), place(model, precision)
     backbone = dataclasses.replace(read_backbone(metadata, model), precision=precision)
     properties = metadata | {METADATA: json.dumps(backbone.to_json())}
-    del converted.metadata_props[:]
     onnx.helper.set_model_props(converted, properties)
     with replacing(path) as partial:
         onnx.save(converted, partial)
         added = finish(partial)
         if added:
-            del converted.metadata_props[:]
             onnx.helper.set_model_props(converted, properties | added)
             onnx.save(converted, partial)
     return path

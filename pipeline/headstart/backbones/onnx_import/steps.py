@@ -56,9 +56,9 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
     kind = wrap.types()[image_input.kind].__name__
     backbone = Backbone(
         name=request.name,
-        source=f"{request.source}, fed {kind} {image_input.layout}",
-        weights_sha256=request.weights_sha256 or sha256,
-        licence=request.licence,
+        source=f"ONNX file of the user's, fed {kind} {image_input.layout}",
+        weights_sha256=sha256,
+        licence="unknown",
         layer=cut.node,
         pool=pool,
         precision="fp32",

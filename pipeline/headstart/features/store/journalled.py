@@ -81,12 +81,13 @@ class JournalledWriter(ABC):
             self._places[number] = place
         return number
 
-    def _has(self, content: bytes) -> bool:
+    def holds(self, content: bytes) -> bool:
         """Return whether values of this content are stored."""
         number = self._contents.find(content)
         return number >= 0 and self._places[number] != CLAIMED
 
-    def _append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[Record]) -> None:
+        """Keep computed values: a crash no longer loses them. Threads may call it."""
         with self._appending:
             first = len(self._journal)
             self._journal.append(records)

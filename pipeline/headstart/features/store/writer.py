@@ -28,7 +28,7 @@ from headstart.features.store.columns import (
 )
 from headstart.features.store.hdf5_writer import Head, write_file
 from headstart.features.store.index import HashIndex
-from headstart.features.store.journal import KEY_BYTES, Journal, Record
+from headstart.features.store.journal import KEY_BYTES, Journal
 from headstart.features.store.journalled import CLAIMED, JournalledWriter
 from headstart.features.store.opening import opened
 
@@ -102,10 +102,6 @@ class StoreWriter(JournalledWriter):
         state = self._states.find(key)
         return None if state < 0 else self._contents[self._content_of[state]]
 
-    def holds(self, sha256: bytes) -> bool:
-        """Return whether features of this content are stored."""
-        return self._has(sha256)
-
     def claim(self, sha256: bytes) -> bool:
         """Return whether the caller should embed this content: True once, to the first who asks.
 
@@ -116,10 +112,6 @@ class StoreWriter(JournalledWriter):
             if fresh:
                 self._remember(sha256, CLAIMED)
             return fresh
-
-    def append(self, records: Sequence[Record]) -> None:
-        """Keep embedded rows: a crash no longer loses them. Threads may call it."""
-        self._append(records)
 
     def publish(
         self,
