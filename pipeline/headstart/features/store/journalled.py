@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -82,11 +82,13 @@ class JournalledWriter(ABC):
             self._places[number] = place
         return number
 
-    def _has(self, content: bytes) -> bool:
+    def holds(self, content: bytes) -> bool:
+        """Return whether values of this content are stored."""
         number = self._contents.find(content)
         return number >= 0 and self._places[number] != CLAIMED
 
-    def _append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[Record]) -> None:
+        """Keep computed values: a crash no longer loses them. Threads may call it."""
         with self._appending:
             first = len(self._journal)
             self._journal.append(records)
@@ -128,9 +130,10 @@ class JournalledWriter(ABC):
         with open_file(self._path) as file:
             yield file
 
-    def _replace(self, write: Callable[[Path], None]) -> None:
+    @contextmanager
+    def _replacing(self) -> Iterator[Path]:
         with replacing(self._path) as partial:
-            write(partial)
+            yield partial
         self._journal.remove()
 
     def close(self) -> None:
