@@ -16,7 +16,6 @@ from headstart.datasets.bucket import BucketSource
 from headstart.datasets.csv_manifest import ManifestSource, read_groups
 from headstart.datasets.folder import FolderSource
 from headstart.datasets.hdf5 import ArraySource
-from headstart.datasets.imagefolder import DescribedFolderSource
 from headstart.datasets.images import read_file
 from headstart.datasets.inputs import STDIN, stream
 from headstart.datasets.listing import describe, location
@@ -65,7 +64,6 @@ for _source in (  # the last one is asked first
     TableSource(),
     ArchiveSource(),
     ManifestSource(),
-    DescribedFolderSource(),
     SavedSource(),
     TorchvisionSource(),
 ):
