@@ -107,10 +107,7 @@ def with_facts(entry: Entry) -> Entry:
     if fact is None:
         return entry
     return dataclasses.replace(
-        entry,
-        parameters=entry.parameters or fact["parameters"],
-        gmacs=entry.gmacs or fact["gmacs"],
-        features=entry.features or fact["features"],
+        entry, **{name: getattr(entry, name) or figure for name, figure in fact.items()}
     )
 
 

@@ -44,7 +44,7 @@ from headstart.core import sandbox
 from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
 from headstart.core.files import replacing
 from headstart.core.linalg import row_cosine
-from headstart.core.onnx_format import OPSET
+from headstart.core.onnx_format import OPSET, ModelProto
 from headstart.core.records import Backbone, Choice, digest_of
 from headstart.datasets import demo
 from headstart.datasets.images import POLICY
@@ -150,7 +150,7 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
                 return one_layer(Path(hint), existing.split_layers().index(backbone))
     try:
         path = model_file(backbones.choice_of(backbone, weights), backbone.precision)[0]
-        if _describes(path, backbone):
+        if describe(path) == backbone:
             return path
         cause = "what has that name now is another one"
     except HeadstartError as error:
@@ -159,13 +159,6 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
         f"the backbone {one_line(backbone.name)} that made these features was not found, so no "
         f"model can be written; put its file back at {one_line(hint) or 'its place'} ({cause})"
     )
-
-
-def _describes(path: Path, backbone: Backbone) -> bool:
-    try:
-        return describe(path) == backbone
-    except HeadstartError:  # damaged, foreign or older: no match
-        return False
 
 
 def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
@@ -246,7 +239,7 @@ def import_file(source: Path, target: Path, request: dict[str, Any]) -> dict[str
 
 
 def _write(
-    model: Any,  # noqa: ANN401 - ModelProto
+    model: ModelProto,
     original: certificate.Embed,
     expected: NDArray[np.float32],
     backbone: Backbone,
@@ -277,7 +270,7 @@ def _write(
     return parity
 
 
-def _save(model: Any, path: Path, backbone: Backbone) -> None:  # noqa: ANN401 - ModelProto
+def _save(model: ModelProto, path: Path, backbone: Backbone) -> None:
     import onnx
 
     try:
@@ -311,7 +304,7 @@ def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
     return Normalised().eval()
 
 
-def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8], outputs: list[str]) -> Any:  # noqa: ANN401 - ModelProto
+def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8], outputs: list[str]) -> ModelProto:
     import torch
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

@@ -104,7 +104,7 @@ def prepare(
     store = activations.fill(
         out / ACTIVATIONS, path, [*train, *validation], job.config.workers, progress
     )
-    batches = StoredBatches(store, *parts, job.config.seed)
+    batches = StoredBatches(*parts, job.config.seed, store)
     return Prepared(Classifier(base, *weights), network, batches, name)
 
 
@@ -116,5 +116,5 @@ def _from_images(
     built = trainable(job.choice).build()
     base = Pixels(built.headless(), built.mean, built.std)
     augment = Augment(built.preprocess, job.config.seed)
-    batches = PhotoBatches(augment, *parts, job.config.seed, job.config.workers)
+    batches = PhotoBatches(*parts, job.config.seed, job.config.workers, augment)
     return Prepared(Classifier(base, *weights), built.module, batches, "image")

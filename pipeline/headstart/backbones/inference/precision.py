@@ -12,7 +12,6 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from platformdirs import user_cache_path
 
@@ -27,6 +26,7 @@ from headstart.backbones.inference.runner import Runner
 from headstart.core.choices import PRECISIONS
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing
+from headstart.core.onnx_format import ModelProto
 
 VERSION = 1  # of what this module makes; part of the cache key
 
@@ -85,10 +85,7 @@ def place(model: Path, precision: str) -> Path:
 
 
 def keep(
-    converted: Any,  # noqa: ANN401 - ModelProto
-    model: Path,
-    precision: str,
-    finish: Callable[[Path], dict[str, str]],
+    converted: ModelProto, model: Path, precision: str, finish: Callable[[Path], dict[str, str]]
 ) -> Path:
     """Store a converted graph in the cache, with the metadata of the fp32 file it was made of.
 
@@ -111,7 +108,7 @@ def keep(
     return path
 
 
-def _half(model: Path) -> Any:  # noqa: ANN401 - ModelProto
+def _half(model: Path) -> ModelProto:
     """Convert weights and arithmetic to float16; images stay ``uint8``, features float32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16

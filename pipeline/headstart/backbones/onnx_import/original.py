@@ -16,6 +16,7 @@ from headstart.backbones.layers import GEM_POWER, Layer
 from headstart.backbones.onnx_import.recipe import Recipe
 from headstart.backbones.onnx_import.wrap import PLACES, Input, layer_of, types
 from headstart.core.errors import BackboneError, RunnerError, one_line
+from headstart.core.onnx_format import ModelProto
 
 _MAX_FEATURES = 1 << 22  # of one image, before pooling
 
@@ -34,7 +35,7 @@ class Original:
     _layer: Layer | None = None
     _pool: str = ""
 
-    def __post_init__(self, part: Any) -> None:  # noqa: ANN401 - ModelProto
+    def __post_init__(self, part: ModelProto) -> None:
         copy = self.folder / "original.onnx"
         try:
             copy.write_bytes(part.SerializeToString())

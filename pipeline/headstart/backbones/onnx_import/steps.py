@@ -14,6 +14,7 @@ from headstart.backbones.onnx_import.original import Original
 from headstart.backbones.onnx_import.recipe import PRESETS, Recipe
 from headstart.backbones.onnx_import.request import ImportRequest
 from headstart.core.errors import BackboneError, one_line
+from headstart.core.onnx_format import ModelProto
 from headstart.core.records import Backbone
 
 _ASSUMED = "imagenet"
@@ -88,7 +89,7 @@ def list_tensors(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any
     return [dataclasses.asdict(layer) for layer in wrap.tensors_of(model, graph, settings)]
 
 
-def _recipe(part: Any, recipe: Recipe | None) -> tuple[Recipe, str]:  # noqa: ANN401 - ModelProto
+def _recipe(part: ModelProto, recipe: Recipe | None) -> tuple[Recipe, str]:
     """Return how images are prepared, and what of that was assumed."""
     inputs = part.graph.input
     takes_bytes = [tensor.type.tensor_type.elem_type for tensor in inputs] == [wrap.uint8()]

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 from headstart.core.parallel.threads import available_cores, run_threads, stoppable
 
-__all__ = ["Engine", "RayEngine", "Stopping", "ThreadEngine", "available_cores", "run_threads"]
+__all__ = ["Engine", "Stopping", "ThreadEngine", "available_cores", "run_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,12 +57,3 @@ class ThreadEngine:
 
     def close(self) -> None:
         """Do nothing: threads end with the run."""
-
-
-def __getattr__(name: str) -> type:
-    """Import Ray's engine on first use."""
-    if name == "RayEngine":
-        from headstart.core.parallel.ray_engine import RayEngine
-
-        return RayEngine
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

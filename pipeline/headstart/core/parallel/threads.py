@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -96,11 +97,11 @@ def stoppable(
         raise (first or [error])[0] from None
 
 
+@dataclass
 class _Ended:
     """The end of a thread, with its error if any."""
 
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
+    error: BaseException | None
 
 
 _END = object()

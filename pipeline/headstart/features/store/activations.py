@@ -96,11 +96,9 @@ class ActivationWriter(JournalledWriter):
         if self.published_before == len(views) and places == list(range(len(views))):
             self._journal.remove()
             return
-        self._replace(lambda partial: self._write(partial, views))
-
-    def _write(self, path: Path, views: Sequence[View]) -> None:
-        create(path, lambda file: self._fill(file, views))
-        seal(path)
+        with self._replacing() as partial:
+            create(partial, lambda file: self._fill(file, views))
+            seal(partial)
 
     def _fill(self, file: h5py.File, views: Sequence[View]) -> None:
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION

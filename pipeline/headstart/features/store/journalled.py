@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -82,6 +82,7 @@ class JournalledWriter(ABC):
         return number
 
     def _has(self, content: bytes) -> bool:
+        """Return whether values of this content are stored."""
         number = self._contents.find(content)
         return number >= 0 and self._places[number] != CLAIMED
 
@@ -127,9 +128,10 @@ class JournalledWriter(ABC):
         with h5py.File(self._path, "r") as file:
             yield file
 
-    def _replace(self, write: Callable[[Path], None]) -> None:
+    @contextmanager
+    def _replacing(self) -> Iterator[Path]:
         with replacing(self._path) as partial:
-            write(partial)
+            yield partial
         self._journal.remove()
 
     def close(self) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones.inference.description import DISTANCE, OUTPUT
+from headstart.core.onnx_format import ModelProto
 from headstart.models.novelty import Reference
 
 _NAME = "novelty_"  # prefix of its names in the joined graph
 
 
-def add_distance(model: Any, reference: Reference) -> None:  # noqa: ANN401 - ModelProto
+def add_distance(model: ModelProto, reference: Reference) -> None:
     """Add ``distance``, ``(n,) float32``, computed from features as `Reference.distances` does.
 
     The reference is stored in float16, which halves its size; the runtime casts it once.

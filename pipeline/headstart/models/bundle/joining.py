@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from headstart.backbones.inference.description import HEAD_INPUT, LABEL, OUTPUT, PROBABILITIES
+from headstart.backbones.inference.description import (
+    HEAD_INPUT,
+    LABEL,
+    MODEL_METADATA,
+    OUTPUT,
+    PROBABILITIES,
+)
+from headstart.core.onnx_format import ModelProto
+from headstart.models import seal
 from headstart.models.bundle.distance import add_distance
 from headstart.models.novelty import Reference
 
@@ -14,7 +24,7 @@ _HEAD = "head_"  # prefix of the head's names in the joined graph
 _OLDEST_RUNTIME = {18: "1.14", 19: "1.15", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.22"}
 
 
-def finished_head(graph: Any, k: int) -> Any:  # noqa: ANN401 - ModelProto
+def finished_head(graph: ModelProto, k: int) -> ModelProto:
     """Return a head's graph with the outputs ``label`` and ``probabilities``, ``(n, k)``.
 
     The label is the argmax for every head: scikit-learn's own label output breaks ties in ways
@@ -40,7 +50,7 @@ def finished_head(graph: Any, k: int) -> Any:  # noqa: ANN401 - ModelProto
     return graph
 
 
-def joined(trunk: Any, head: Any, reference: Reference | None) -> Any:  # noqa: ANN401 - ModelProto
+def joined(trunk: ModelProto, head: ModelProto, reference: Reference | None) -> ModelProto:
     """Return backbone, head and distance in one graph, in the oldest format that supports it."""
     from onnx import compose, helper
 
@@ -59,7 +69,7 @@ def joined(trunk: Any, head: Any, reference: Reference | None) -> Any:  # noqa: 
     return model
 
 
-def needs(model: Any) -> dict[str, Any]:  # noqa: ANN401 - ModelProto
+def needs(model: ModelProto) -> dict[str, Any]:
     """Return the software that wrote the file, and the oldest runtime that reads it."""
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     oldest = _OLDEST_RUNTIME.get(max(18, opsets["ai.onnx"]), version("onnxruntime"))
@@ -71,7 +81,20 @@ def needs(model: Any) -> dict[str, Any]:  # noqa: ANN401 - ModelProto
     }
 
 
-def declare_operators(model: Any) -> None:  # noqa: ANN401
+def save_sealed(
+    model: ModelProto, metadata: dict[str, str], facts: dict[str, Any], path: Path
+) -> None:
+    """Check a model, and write it with its metadata and facts; the seal comes last."""
+    import onnx
+
+    properties = metadata | {MODEL_METADATA: json.dumps(facts), seal.KEY: seal.blank()}
+    onnx.helper.set_model_props(model, properties)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    seal.seal(path)
+
+
+def declare_operators(model: ModelProto) -> None:
     """Declare each operator set that a graph uses exactly once, as the quantiser requires."""
     versions = {entry.domain: entry.version for entry in model.opset_import}
     used = {node.domain for node in model.graph.node}
