@@ -38,6 +38,12 @@ def of_splits(tree: Tree, base: Parts, of_top: Mapping[str, str], shown: str) ->
                 f"{_list(names)}, but {_list(tops - {top})} does not; "
                 f"{_give(shown, (*base, top))}, or rename the folders to train, validation and test"
             )
+    if of_top and all(map(splits.is_part, others)):
+        return (
+            f"{_named(shown, base)}: {_list(of_top)} looks like a split, but {_list(others)} does "
+            f"not; {_give(shown, (*base, others[0]))}, or rename the folders to train, validation "
+            "and test, with the classes in them"
+        )
     if len(mentioned) == len(tops) and len(set(map(splits.mentioned, tops))) > 1:
         return (
             f"{_named(shown, base)}: the folders {_list(tops)} look like splits, not classes; name "
@@ -53,7 +59,7 @@ def of_class_first(tree: Tree, rules: Collection[Parts], base: Parts, shown: str
     ``rules`` has the folders of the splits in the classes.
     """
     depth = len(base)
-    for folder in rules:
+    for folder in sorted(rules):
         others = [other for other in rules if other[depth] != folder[depth]]
         if tree.holds_classes(folder) and any(tree.repeated((folder, other)) for other in others):
             return _several_sets(tree, base, shown, folder[depth])

@@ -139,8 +139,10 @@ def _encoding(start: bytes) -> str:
     for mark, encoding in _ENCODINGS.items():
         if start.startswith(mark):
             return encoding
-    zeros = [index for index, byte in enumerate(start) if not byte]
-    return {(1, 3): "utf-16-le", (0, 2): "utf-16-be"}.get(tuple(zeros), "utf-8")
+    zeros = [not byte for byte in start]
+    if zeros == [False, True, False, True]:
+        return "utf-16-le"
+    return "utf-16-be" if zeros == [True, False, True, False] else "utf-8"
 
 
 def _named_separator(line: str) -> str:

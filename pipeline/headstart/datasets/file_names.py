@@ -72,15 +72,19 @@ class Ignored(Counter[str]):
         """Return the counts that are not zero."""
         return {reason: number for reason, number in self.items() if number}
 
-    def remarks(self, read: Callable[[str, int], bytes]) -> list[str]:
-        """Say which of the examples begin like an image; ``read`` returns a file's first bytes."""
+    def remarks(self, read: Callable[[str, int], bytes], stem: str) -> list[str]:
+        """Say which of the examples begin like an image.
+
+        ``read`` returns a file's first bytes; ``stem`` is left out of names.
+        """
         hits = [path for path in self.examples if _is_image(path, read)]
         if not hits:
             return []
+        first = one_line(hits[0].removeprefix(stem))
         return [
             f"{len(hits):,} of {len(self.examples):,} ignored files that were looked into "
             f"{'is an image' if len(hits) == 1 else 'are images'} by the first bytes, such as "
-            f"{one_line(hits[0])}; give them the extension of an image, such as .jpg or .png."
+            f"{first}; give them the extension of an image, such as .jpg or .png."
         ]
 
 

@@ -88,7 +88,7 @@ def list_folder(root: Path, name: str, options: Options = registry.DEFAULTS) -> 
     layout = arrange(list(walk(root, ignored)), str(root), ignored)
     metadata.describe(layout, ignored, str(root), lambda path: (root / path).read_bytes(), options)
     hints.note_unlabelled(layout, ignored, root)
-    layout.remarks += ignored.remarks(lambda path, size: _start(root / path, size))
+    layout.remarks += ignored.remarks(lambda path, size: _start(root / path, size), layout.stem)
     return listing_of(layout, ignored, name, root / layout.stem)
 
 

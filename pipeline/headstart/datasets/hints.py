@@ -54,8 +54,8 @@ def _of_table(path: Path) -> str:
         next(csv_table.read(path, one_line(path), table), None)
     except InputError:
         return ""
-    command = shlex.quote(one_line(path))
-    return f"{one_line(path.name)} lists images with labels; run: headstart features {command}"
+    command = f"headstart features {shlex.quote(one_line(path))} --out STORE.h5"
+    return f"{one_line(path.name)} lists images with labels; run: {command}"
 
 
 def _of_splits(layout: Layout) -> str:

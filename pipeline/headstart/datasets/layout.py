@@ -35,7 +35,7 @@ class Layout:
     Attributes:
         base: the folder of the splits or classes.
         images: paths are relative to the root.
-        stem: the folder that holds all images, with a ``/``, if it is ``base``; else empty.
+        stem: the part of ``base`` that holds all images, with a ``/``; perhaps empty.
         remarks: what the user should know, a sentence each.
         problem: why the tree cannot be understood, and what to do; empty if it can.
         hint: see `Listing`.
@@ -70,13 +70,14 @@ def arrange(
     tree = Tree(folders)
     base = _inner(tree)
     layout = Layout(base)
+    depth = next(n for n in range(len(base), -1, -1) if all(p[:n] == base[:n] for p in tree.images))
+    layout.stem = "".join(f"{name}/" for name in base[:depth])
     rules = _rules(tree, base, shown, layout)
     kinds = {parts: _kind(parts, rules) for parts in tree.images}
     _drop_foreign_classes(kinds, tree, layout)
-    if base and all(parts[: len(base)] == base for parts in tree.images):
-        layout.stem = "/".join(base) + "/"
-    elif base and not layout.problem:
-        layout.remarks.append(f"Classes and splits are the folders in {one_line('/'.join(base))}.")
+    if depth < len(base) and not layout.problem:
+        folder = one_line("/".join(base[depth:]))
+        layout.remarks.append(f"Classes and splits are the folders in {folder}.")
     layout.images = [
         ImageRef("/".join((*parts, file)), *kinds[parts])
         for parts, names in folders
@@ -200,7 +201,8 @@ def _drop_foreign_classes(kinds: _Rules, tree: Tree, layout: Layout) -> None:
             continue
         parts = [parts for parts, (label, own) in kinds.items() if label and own == split]
         number = sum(len(tree.images[folder]) for folder in parts)
-        folders = ", ".join(sorted("/".join(folder) for folder in parts)[:3])
+        paths = sorted("/".join(folder).removeprefix(layout.stem) for folder in parts)
+        folders = ", ".join(paths[:3])
         layout.remarks.append(
             f"No class of the split {split} is among those of the split train, so its "
             f"{count(number, 'image')} in {one_line(folders)} "

@@ -128,13 +128,14 @@ def describe(listing: Listing) -> str:
 def describe_ignored(ignored: Mapping[str, int]) -> str:
     """Summarise the ignored files, most frequent reason first."""
     ranked = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
-    shown = [_reason(key, number) for key, number in ranked[:_REASONS_SHOWN]]
+    shown = [reason_of(key, number) for key, number in ranked[:_REASONS_SHOWN]]
     if rest := sum(number for _, number in ranked[_REASONS_SHOWN:]):
         shown.append(f"{rest:,} for other reasons")
     return ", ".join(shown)
 
 
-def _reason(key: str, number: int) -> str:
+def reason_of(key: str, number: int) -> str:
+    """Return a number of ignored files with the reason, in the plural if need be."""
     reason, _, detail = key.partition(": ")
     plural = "s" if number != 1 and reason.endswith(_PLURAL) else ""
     return f"{number:,} {reason}{plural}" + (f" ({detail})" if detail else "")

@@ -175,12 +175,14 @@ def _csv(content: bytes, shown: str, options: Options) -> Iterator[_Row]:
 
 
 def _jsonl(content: bytes, shown: str, options: Options) -> Iterator[_Row]:
-    for number, line in enumerate(text.decoded(content, shown, "the text").split("\n"), 1):
+    for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
             continue
         place = f"{shown}, line {number}"
         try:
-            document = json.loads(line)
+            document = json.loads(text.decoded(line, place, "the text"))
+        except InputError:
+            raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"{place}: not JSON ({one_line(error)})") from error
         spellings = (options.path_column,) if options.path_column else (_FILE, *columns.FILES)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import archives, columns, hints, metadata, splits, storage
+from headstart.datasets import archives, columns, hints, metadata, splits, storage, text
 from headstart.datasets.archives import ArchiveReader, Member
 from headstart.datasets.file_names import (
     EXTENSIONS,
@@ -153,7 +153,7 @@ def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[
         layout.images = [replace(i, label=labels.get(i.path)) for i in layout.images]
         layout.remarks, layout.problem = [], ""
     if not storage.is_url(place):
-        layout.remarks += own.remarks(partial(archives.start, place, by_path))
+        layout.remarks += own.remarks(partial(archives.start, place, by_path), layout.stem)
     layout.remarks += remarks
     ignored.update(own)
     return layout, by_path
@@ -232,14 +232,14 @@ def _label(sample: Sample, shown: str, options: Options) -> str | None:
     named = options.label_column
     for extension in (named.lower().lstrip("."),) if named else _LABELS:
         if extension in sample.files and extension != "json":
-            member = sample.files[extension]
-            return columns.label(_text(member, shown), (), f"{shown}: {one_line(member.name)}")
+            place = f"{shown}: {one_line(sample.files[extension].name)}"
+            return columns.label(_text(sample.files[extension], place), (), place)
     if "json" not in sample.files:
         return None
-    member = sample.files["json"]
-    place = f"{shown}: {one_line(member.name)}"
+    place = f"{shown}: {one_line(sample.files['json'].name)}"
+    content = _text(sample.files["json"], place)
     try:
-        document = json.loads(_text(member, shown))
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{place} is not JSON; correct it") from error
     if not isinstance(document, dict):
@@ -248,12 +248,7 @@ def _label(sample: Sample, shown: str, options: Options) -> str | None:
     return columns.label(label, (), place) if isinstance(label, str | int) else None
 
 
-def _text(member: Member, shown: str) -> str:
-    try:
-        if member.content is None:
-            raise ValueError(f"it has {member.size:,} bytes")
-        return member.content.decode("utf-8-sig")
-    except ValueError as error:
-        raise InputError(
-            f"{shown}: {one_line(member.name)} is not a label: {one_line(error)}"
-        ) from error
+def _text(member: Member, place: str) -> str:
+    if member.content is None:
+        raise InputError(f"{place} is not a label: it has {member.size:,} bytes")
+    return text.decoded(member.content, place, "the text")

@@ -163,7 +163,7 @@ def _embedded(
     from headstart.features import store
     from headstart.features.embed import EmbedConfig, embed
 
-    embed(os.fspath(data), path, EmbedConfig(network, workers=workers), hooks)
+    embed(os.fspath(data), path, EmbedConfig(network, workers=workers, replace=True), hooks)
     return store.read(path, stream_above=float("inf"))
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headstart import datasets
 from headstart.backbones.inference.precision_choice import Budget
-from headstart.core.records import Choice
+from headstart.core.records import Choice, Listing
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class EmbedConfig:
         max_failures: share of failed images above which the run fails, once the others are saved.
         budget: how far the features of ``int8`` and ``auto`` may be from float32's.
         sharding: None writes one file; else a folder of files is written.
+        labels: whether to read labels; without them, sources that seem to have some, or only one
+            class, are embedded all the same.
+        label_column: the column with the labels; empty to find it by its name.
+        path_column: the column with the images' paths, likewise.
+        replace: drop the rows of other images, however many there are.
     """
 
     backbone: Choice | str
@@ -55,6 +61,19 @@ class EmbedConfig:
     max_failures: float = 0.2
     budget: Budget = field(default_factory=Budget)
     sharding: Sharding | None = None
+    labels: bool = True
+    label_column: str = ""
+    path_column: str = ""
+    replace: bool = False
+
+    def listing(self, data: str) -> Listing:
+        """List the images of a source as these settings say, see `datasets.open_source`."""
+        return datasets.open_source(
+            data,
+            labels=self.labels,
+            label_column=self.label_column,
+            path_column=self.path_column,
+        )
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,7 @@ class EmbedSummary:
         precision: the measurements behind ``int8`` or ``auto``; empty for others.
         shards: files of a store that is a folder; 0 if it is one file.
         lost: workers that died during the run.
+        dropped: rows of the store before, whose images are not in the source any more.
     """
 
     store: Path
@@ -94,6 +114,7 @@ class EmbedSummary:
     precision: dict[str, Any] = field(default_factory=dict)
     shards: int = 0
     lost: int = 0
+    dropped: int = 0
 
     def __fspath__(self) -> str:
         """Return the store's path: you can pass a summary where a store is expected."""
