@@ -77,7 +77,8 @@ def extract_features(
         rehash: read files again although size and modification time are unchanged.
         replace: drop the rows of images that are not in the source, even if they are more than half
             of the store's; without it, such a run is refused.
-        labels: False embeds without labels, also where these are uncertain.
+        labels: False embeds without labels. With them, a source of only one class is refused, and
+            one without labels where some seem meant.
         label_column: the column with the labels; empty takes ``label``, ``class`` and the like.
         path_column: the column with the images' paths, likewise.
         engine: ``threads`` or ``ray`` writes a folder of files; None writes one file.
@@ -112,6 +113,7 @@ def extract_features(
         rehash=rehash,
         replace=replace,
         labels=labels,
+        trainable=labels,
         label_column=label_column,
         path_column=path_column,
         max_failures=max_failures,

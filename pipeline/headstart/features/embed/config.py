@@ -44,8 +44,9 @@ class EmbedConfig:
         max_failures: share of failed images above which the run fails, once the others are saved.
         budget: how far the features of ``int8`` and ``auto`` may be from float32's.
         sharding: None writes one file; else a folder of files is written.
-        labels: whether to read labels; without them, sources that seem to have some, or only one
-            class, are embedded all the same.
+        labels: whether to read labels.
+        trainable: refuse a source of only one class, or without labels where some seem meant, see
+            `datasets.check_labels`.
         label_column: the column with the labels; empty to find it by its name.
         path_column: the column with the images' paths, likewise.
         replace: drop the rows of other images, however many there are.
@@ -62,6 +63,7 @@ class EmbedConfig:
     budget: Budget = field(default_factory=Budget)
     sharding: Sharding | None = None
     labels: bool = True
+    trainable: bool = False
     label_column: str = ""
     path_column: str = ""
     replace: bool = False

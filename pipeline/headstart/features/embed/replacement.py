@@ -11,12 +11,14 @@ from pathlib import Path
 from headstart import datasets
 from headstart.core.errors import ImageError, InputError, one_line
 from headstart.core.records import ImageRef, Listing
+from headstart.datasets.images import header
 from headstart.features.store.columns import HASH_BYTES, FileState
 from headstart.features.store.index import HashIndex
 from headstart.features.store.journal import KEY_BYTES
 from headstart.features.store.opening import opened
 from headstart.features.store.writer import state_key, stored_files
 
+_LOOKED_INTO = 100  # new images, before a run is refused
 _SHARE = 2  # a run that meets fewer rows than one in so many is of another data set
 
 
@@ -62,7 +64,9 @@ class StoredRows:
             if _SHARE * self.missing <= self.total:
                 return
             self._read(listing, listing.images[number])
-        if _SHARE * self.missing <= self.total:
+        sample = unknown[:_LOOKED_INTO]
+        damaged = sample and not any(_is_image(listing, number) for number in sample)
+        if damaged or _SHARE * self.missing <= self.total:
             return
         raise InputError(
             f"{one_line(store)} has {self.total:,} rows, and {self.missing:,} of them are of other "
@@ -93,6 +97,15 @@ class StoredRows:
         for _, sha256, _ in _rows_of(files):
             self._meet(self._contents.find(sha256))
         return self.missing
+
+
+def _is_image(listing: Listing, number: int) -> bool:
+    """Tell whether a file begins like an image; damaged ones are for the run to report."""
+    try:
+        data, _ = datasets.read(listing, listing.images[number])
+    except ImageError:
+        return False
+    return header.kind(data) is not None
 
 
 def _rows_of(files: Sequence[Path]) -> Iterator[tuple[str, bytes, FileState]]:

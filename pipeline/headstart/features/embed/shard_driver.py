@@ -142,9 +142,16 @@ class ShardedRun:
 
     def _stored_rows(self, existing: Manifest | None, plan: Manifest) -> StoredRows | None:
         """Return the rows of a store of which some may go; `StoredRows.check` may refuse."""
-        if existing is None or existing.listing["digest"] == plan.listing["digest"]:
+        if existing is None or not existing.shards:
             return None
-        stored = StoredRows(manifest.files(self.out))
+        files = manifest.files(self.out)
+        if existing.listing["digest"] == plan.listing["digest"]:  # the same names in the same order
+            first = existing.shards[0]
+            images = datasets.subset(self.listing, range(first.rows + first.failures))
+            with suppress(InputError):
+                StoredRows(files[:1]).check(images, self.out)
+                return None
+        stored = StoredRows(files)
         if not self.config.replace:
             stored.check(self.listing, self.out)
         return stored

@@ -30,7 +30,7 @@ def embed(
     """Embed the images of a source that a store lacks, and create the store if there is none.
 
     Raises:
-        InputError: the source cannot be used or has no labels where some seem meant, the store is
+        InputError: the source cannot be used, or not for training if it should be, the store is
             of other images, an image failed under ``on_error="fail"``, no image
             could be embedded, or more than ``max_failures`` failed (the others are saved).
         BackboneError: see `backbones.export.model_file`; or this machine's features differ from the
@@ -44,7 +44,7 @@ def embed(
     _check_place(data, out)
     for line in datasets.summary(listing):
         hooks.notice(line)
-    if config.labels:
+    if config.trainable:
         datasets.check_labels(listing)
     model, parity, measured = _model(listing, out, config, hooks)
     network = LazyRunner(model, config.device, config.batch)
