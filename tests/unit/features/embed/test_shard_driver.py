@@ -101,11 +101,12 @@ def engine(request) -> str:
 
 
 @pytest.fixture
-def photos(image_folder) -> Path:
-    """Write 36 images of six classes, three files that are none, and two copies."""
+def photos(image_folder, write_image) -> Path:
+    """Write 36 images of six classes, three that are cut off, and two copies."""
     root = image_folder(classes=[f"class{n}" for n in range(6)], per_class=3)
     for number in range(3):
-        (root / f"train/class{number}/broken{number}.jpg").write_bytes(b"no image %d" % number)
+        path = write_image(root / f"train/class{number}/broken{number}.jpg", 100 + number)
+        path.write_bytes(path.read_bytes()[:-9])  # enough to be decoded in this process
     shutil.copy(root / "train/class0/0.jpg", root / "train/class5/copy.jpg")
     shutil.copy(root / "train/class0/0.jpg", root / "test/class0/copy.jpg")
     return root
