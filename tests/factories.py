@@ -43,7 +43,7 @@ from headstart.core.results import (
 from headstart.heads.folds import stratified_folds
 from headstart.heads.training_set import TrainingSet
 from headstart.models import seal
-from headstart.models.bundle.distance import add_distance
+from headstart.models.bundle.joining import add_distance
 from headstart.models.novelty import Reference
 from onnx import TensorProto, compose, helper, numpy_helper
 from PIL import Image

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from headstart import backbones
 from headstart.backbones.candidate import SOFTWARE
@@ -41,10 +40,11 @@ from headstart.backbones.layers import PRE_LOGITS
 from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import.request import FILE, ImportRequest
 from headstart.core import sandbox
+from headstart.core.cache import cached_file
 from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
 from headstart.core.files import replacing
 from headstart.core.linalg import row_cosine
-from headstart.core.onnx_format import OPSET
+from headstart.core.onnx_format import OPSET, ModelProto
 from headstart.core.records import Backbone, Choice, digest_of
 from headstart.datasets import demo
 from headstart.datasets.images import POLICY
@@ -109,8 +109,7 @@ def _exported(choice: Choice) -> tuple[Path, Parity | None]:
         "version": VERSION,
     }
     name = re.sub(r"[^\w.@+-]", "-", candidate.name)
-    cache = user_cache_path("headstart") / "backbones"
-    path = cache / f"{name}-{digest_of(identity)[:16]}.onnx"
+    path = cached_file("backbones", f"{name}-{digest_of(identity)[:16]}.onnx")
     if path.is_file():
         return path, None
     if isinstance(candidate, Foreign):
@@ -150,7 +149,7 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
                 return one_layer(Path(hint), existing.split_layers().index(backbone))
     try:
         path = model_file(backbones.choice_of(backbone, weights), backbone.precision)[0]
-        if _describes(path, backbone):
+        if describe(path) == backbone:
             return path
         cause = "what has that name now is another one"
     except HeadstartError as error:
@@ -159,13 +158,6 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
         f"the backbone {one_line(backbone.name)} that made these features was not found, so no "
         f"model can be written; put its file back at {one_line(hint) or 'its place'} ({cause})"
     )
-
-
-def _describes(path: Path, backbone: Backbone) -> bool:
-    try:
-        return describe(path) == backbone
-    except HeadstartError:  # damaged, foreign or older: no match
-        return False
 
 
 def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
@@ -246,7 +238,7 @@ def import_file(source: Path, target: Path, request: dict[str, Any]) -> dict[str
 
 
 def _write(
-    model: Any,  # noqa: ANN401 - ModelProto
+    model: ModelProto,
     original: certificate.Embed,
     expected: NDArray[np.float32],
     backbone: Backbone,
@@ -277,7 +269,7 @@ def _write(
     return parity
 
 
-def _save(model: Any, path: Path, backbone: Backbone) -> None:  # noqa: ANN401 - ModelProto
+def _save(model: ModelProto, path: Path, backbone: Backbone) -> None:
     import onnx
 
     try:
@@ -311,7 +303,7 @@ def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
     return Normalised().eval()
 
 
-def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8], outputs: list[str]) -> Any:  # noqa: ANN401 - ModelProto
+def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8], outputs: list[str]) -> ModelProto:
     import torch
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

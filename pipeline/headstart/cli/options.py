@@ -29,8 +29,7 @@ map_method = click.option(
     "--map",
     "map_method",
     type=click.Choice(choices.MAPS),
-    help="Method of the report's map; umap needs pip install 'headstart[umap]'."
-    f"  [default: {choices.MAPS[0]}]",
+    help=f"Method of the report's map; umap needs the extra [umap].  [default: {choices.MAPS[0]}]",
 )
 seed = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."

@@ -63,11 +63,6 @@ class Model(Classifier):
         return list(predict(self, paths, workers, min_confidence))
 
 
-def load_model(path: str | os.PathLike[str], device: str = "cpu") -> Model:
-    """Open a classifier file that Headstart wrote; see `headstart.models.classifier.Classifier`."""
-    return Model(path, device)
-
-
 def predict(
     model: Classifier,
     data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.core import choices
 from headstart.workflows import artifacts
+from headstart.workflows.features import choice
 from headstart.workflows.locations import StrPath
 from headstart.workflows.progress import showing
 from headstart.workflows.result import Result
@@ -93,7 +94,7 @@ def finetune(
         workers=workers,
         seed=seed,
     )
-    network, folder = _choice(backbone, weights), Path(out)
+    network, folder = choice(backbone, weights), Path(out)
     check_trainable(network, config)
     make_folder(folder)
     with showing("fine-tuning", hooks) as shown:
@@ -145,7 +146,7 @@ def advise_finetuning(
         workers=workers,
         seed=seed,
     )
-    network = _choice(backbone, weights)
+    network = choice(backbone, weights)
     check_trainable(network, config)
     with ExitStack() as stack:
         shown = stack.enter_context(showing("advice", hooks))
@@ -153,12 +154,6 @@ def advise_finetuning(
         make_folder(folder)
         frozen = _embedded(data, network, folder / FROZEN, workers, shown)
         return advise(os.fspath(data), frozen, network, config, shown)
-
-
-def _choice(backbone: str, weights: StrPath) -> Choice:
-    from headstart.core.records import Choice
-
-    return Choice(backbone, os.fspath(weights))
 
 
 def _embedded(

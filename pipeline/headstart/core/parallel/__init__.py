@@ -13,9 +13,10 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from headstart.core.parallel.threads import available_cores, run_threads, stoppable
+from headstart.core.parallel.cores import available_cores, limited
+from headstart.core.parallel.threads import run_threads, stoppable
 
-__all__ = ["Engine", "RayEngine", "Stopping", "ThreadEngine", "available_cores", "run_threads"]
+__all__ = ["Engine", "Stopping", "ThreadEngine", "available_cores", "limited", "run_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,12 +58,3 @@ class ThreadEngine:
 
     def close(self) -> None:
         """Do nothing: threads end with the run."""
-
-
-def __getattr__(name: str) -> type:
-    """Import Ray's engine on first use."""
-    if name == "RayEngine":
-        from headstart.core.parallel.ray_engine import RayEngine
-
-        return RayEngine
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,8 +14,8 @@ from headstart.backbones.inference.precision_choice import fitting
 from headstart.core.errors import BackboneError, InputError, one_line
 from headstart.core.records import Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
-from headstart.features.embed.shard_driver import embed_sharded
-from headstart.features.embed.single_file import Provenance, fill
+from headstart.features.embed.shard_driver import ShardedRun
+from headstart.features.embed.single_file import Filling, Provenance
 from headstart.features.store import stored_extraction
 
 
@@ -48,9 +48,10 @@ def embed(
     weights = backbones.users_file(config.backbone)
     provenance = Provenance(str(model.resolve()), weights, measured)
     if config.sharding is not None:
-        summary = embed_sharded(data, listing, model, provenance, out, config, hooks)
+        run = ShardedRun(listing, model, provenance, out, config, hooks)
+        summary = run.embed(data)
     else:
-        summary = fill(listing, out, network, provenance, config, hooks)
+        summary = Filling(network, provenance, config, hooks).fill(listing, out)
     _check_failures(summary, config.max_failures)
     return summary
 

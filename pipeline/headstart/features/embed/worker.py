@@ -18,8 +18,9 @@ from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import ImageError
 from headstart.core.records import Listing
 from headstart.datasets import images
-from headstart.features.store import FileState, Record, StoreWriter, state_key
-from headstart.features.store.columns import image_values
+from headstart.features.store.columns import FileState, image_values
+from headstart.features.store.journal import Record
+from headstart.features.store.writer import StoreWriter, state_key
 
 _WILD = "the network returned values that are not finite"
 
@@ -41,11 +42,7 @@ class Outcome(NamedTuple):
     error: str
 
 
-class _Decoded(NamedTuple):
-    number: int
-    sha256: bytes
-    state: FileState
-    values: dict[str, Any]
+_Decoded = tuple[Outcome, dict[str, Any]]  # the outcome to expect, and columns of the image
 
 
 class Clock:
@@ -149,7 +146,7 @@ class Worker:
             except ImageError as error:
                 outcomes.append(Outcome(number, sha256, state, embedded=False, error=str(error)))
                 continue
-            yield _Decoded(number, sha256, state, values), crop
+            yield (Outcome(number, sha256, state, embedded=True, error=""), values), crop
 
     def _keep(
         self,
@@ -158,11 +155,10 @@ class Worker:
         outcomes: list[Outcome],
         records: list[Record],
     ) -> None:
-        for image, row in zip(decoded, features, strict=True):
-            usable = bool(np.isfinite(row).all())
-            outcomes.append(
-                Outcome(image.number, image.sha256, image.state, usable, "" if usable else _WILD)
-            )
-            if usable:
-                key = state_key(self._listing.images[image.number].path, image.state)
-                records.append(Record(image.sha256, key, {"features": row} | image.values))
+        for (image, values), row in zip(decoded, features, strict=True):
+            if not np.isfinite(row).all():
+                outcomes.append(image._replace(embedded=False, error=_WILD))
+                continue
+            outcomes.append(image)
+            key = state_key(self._listing.images[image.number].path, image.state)
+            records.append(Record(image.sha256, key, {"features": row} | values))

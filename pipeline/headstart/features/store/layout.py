@@ -6,6 +6,7 @@ untrusted file would do before any of it is read.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -171,17 +172,12 @@ def layout_defects(file: h5py.File) -> Iterator[str]:
     table = [*columns.of_version(version), columns.checks(version)]
     if layers := layer_columns(file):
         features, *table = table
-        defect = layers_defect(file)
-        if defect:
+        if defect := layers_defect(file):
             yield defect
         else:
-            table += [_renamed(features, name) for name in layers]
+            table += [dataclasses.replace(features, name=name) for name in layers]
     yield from _group_defects(file, table, "")
     yield from failures_defects(file)
-
-
-def _renamed(column: Column, name: str) -> Column:
-    return Column(name, column.kinds, column.tail, required=column.required)
 
 
 def layers_defect(file: h5py.File) -> str | None:

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from headstart.core import sandbox
 from headstart.core.errors import OutputError, StoreError
-from headstart.features.store import Failure, StoreWriter, read, repair, verify
+from headstart.features.store import read, repair, verify
+from headstart.features.store.columns import Failure
 from headstart.features.store.layout import row_checks
 from headstart.features.store.seal import seal
+from headstart.features.store.writer import StoreWriter
 from hypothesis import given
 from hypothesis import strategies as st
 
