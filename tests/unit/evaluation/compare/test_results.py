@@ -205,7 +205,7 @@ SCRIPT = """
         for d in (120, 40)
     ]
     groups = {f"{i}.jpg": str(i // 3) for i in range(60)}
-    comparison, outcome = compare(stores, CompareConfig(folds=3), groups)
+    comparison, outcome = compare(stores, CompareConfig(folds=3, repeats=2), groups)
     write_results(pathlib.Path(sys.argv[1]), comparison, outcome)
 """
 
