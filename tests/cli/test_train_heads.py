@@ -21,6 +21,7 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     words = ["train-heads", features, "--out", "results", "--folds", "3"]
     first = headstart(*words)

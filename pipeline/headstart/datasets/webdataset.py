@@ -251,4 +251,4 @@ def _label(sample: Sample, shown: str, options: Options) -> str | None:
 def _text(member: Member, place: str) -> str:
     if member.content is None:
         raise InputError(f"{place} is not a label: it has {member.size:,} bytes")
-    return text.decoded(member.content, f"{place} is not a label", "it has")
+    return text.decoded(member.content, f"{place} is not a label", "its text")

@@ -63,7 +63,7 @@ def fill(
 def _missing(photo: Photo, writer: ActivationWriter) -> Iterator[View]:
     for number in range(photo.views):
         view = View(photo.sha256, number)
-        if not writer.holds(view):
+        if not writer.holds(view.content):
             yield view
 
 
@@ -92,7 +92,7 @@ class _Worker:
                     "the activations at this boundary do not fit into float16; choose another "
                     "--from"
                 )
-            self._writer.append(list(zip(views, rows, strict=True)))
+            self._writer.append([v.record(row) for v, row in zip(views, rows, strict=True)])
         return len(photos)
 
     def _decoded(self, photo: Photo) -> Iterator[tuple[View, NDArray[np.uint8]]]:

@@ -33,7 +33,7 @@ def batches(tmp_path_factory):
         views = [View(p.sha256, v) for p in photos for v in range(p.views)]
         for view in views:
             row = centres[classes[view.sha256[0]]] + rng.normal(size=DIM)
-            writer.append([(view, row.astype(np.float16))])
+            writer.append([view.record(row.astype(np.float16))])
         writer.publish(views)
     parts = [LabelledPhotos(photos[part], classes[part]) for part in (slice(45), slice(45, 60))]
     return StoredBatches(*parts, 0, ActivationReader(path))

@@ -32,8 +32,6 @@ class Original:
     folder: Path
     image_input: Input
     recipe: Recipe
-    _layer: Layer | None = None
-    _pool: str = ""
 
     def __post_init__(self, part: ModelProto) -> None:
         copy = self.folder / "original.onnx"
@@ -68,16 +66,10 @@ class Original:
             raise BackboneError(f"{one_line(name)} gives more than {_MAX_FEATURES:,} values")
         return layer_of(name, shape, size, self.image_input.layout)
 
-    def pooled(self, layer: Layer, pool: str) -> Original:
-        """Set the pooling of `__call__`, and return the object."""
-        self._layer, self._pool = layer, pool
-        return self
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def features(self, layer: Layer, pool: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return ``(n, d) float32`` features of ``(n, h, w, 3) uint8`` crops."""
-        assert self._layer is not None
         rows = [self._run(image[np.newaxis]) for image in images]
-        return pool_rows(np.concatenate(rows).astype(np.float32), self._layer, self._pool)
+        return pool_rows(np.concatenate(rows).astype(np.float32), layer, pool)
 
     def _run(self, image: NDArray[np.uint8]) -> NDArray[Any]:
         """Run one image, filling up the batch that the graph demands."""

@@ -107,19 +107,10 @@ class Recipe:
         """Whether pixels stay unchanged."""
         return not any(self.mean) and all(self.scale / each == 1 for each in self.std)
 
-    @property
-    def rgb_mean(self) -> Three:
-        """The mean on the 0…1 scale, red first."""
-        return self._red_first([mean / (self.scale * 255) for mean in self.mean])
-
-    @property
-    def rgb_std(self) -> Three:
-        """The standard deviation on the 0…1 scale, red first."""
-        return self._red_first([std / (self.scale * 255) for std in self.std])
-
-    def _red_first(self, values: list[float]) -> Three:
-        first, second, third = values[::-1] if self.order == "BGR" else values
-        return first, second, third
+    def red_first(self, values: Three) -> Three:
+        """Return ``mean`` or ``std`` on the 0…1 scale, red first."""
+        first, second, third = (value / (self.scale * 255) for value in values)
+        return (third, second, first) if self.order == "BGR" else (first, second, third)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `from_json` reads."""

@@ -54,13 +54,6 @@ def types() -> dict[int, Any]:
     }
 
 
-def uint8() -> int:
-    """Return ONNX's number of the type ``uint8``."""
-    from onnx import TensorProto
-
-    return int(TensorProto.UINT8)
-
-
 def subgraph(model: ModelProto, graph: Graph, tensor: str) -> ModelProto:
     """Return the part of a model that computes one tensor, otherwise unchanged."""
     import onnx

@@ -7,6 +7,7 @@ worker must run the same code as the driver before it gets an item.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import signal
@@ -18,11 +19,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import headstart
 from headstart.core.errors import HeadstartError, missing_extra, one_line
-from headstart.core.parallel.code_digest import code_digest
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,6 +35,17 @@ _TICK = 0.5  # seconds to wait for a result before checking the workers
 _LOOK = 5.0  # seconds between counts of the nodes
 _CONNECT = 5.0  # seconds to wait for a connection
 _OBJECTS = 80 << 20  # bytes, Ray's minimum: the object store holds nothing large
+
+
+@cache
+def code_digest() -> str:
+    """Return the SHA-256 of this package's source, because edits do not change the version."""
+    root = Path(headstart.__file__).parent
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        total.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
 
 
 class Actor:
@@ -345,7 +358,10 @@ def _no_stderr() -> Iterator[None]:
 
 
 def _connect(ray: Any, address: str, cpus: int) -> None:  # noqa: ANN401
-    _quieten(ray)
+    # Ray prints messages even on stdout when workers die.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    with suppress(AttributeError):  # there is no public setting
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         options |= {"include_dashboard": False, "object_store_memory": _OBJECTS}
@@ -357,13 +373,6 @@ def _connect(ray: Any, address: str, cpus: int) -> None:  # noqa: ANN401
             ray.init(address=address, namespace="headstart", **options)
     except Exception as error:  # Ray raises nearly anything, and Exception itself for time-outs
         raise _unreachable(address, error) from None
-
-
-def _quieten(ray: Any) -> None:  # noqa: ANN401
-    """Hide Ray's messages, which it prints even on stdout when workers die."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    with suppress(AttributeError):  # there is no public setting
-        ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _unreachable(address: str, error: Exception) -> HeadstartError:

@@ -14,13 +14,10 @@ from headstart.core.records import Choice, Listing
 
 @dataclass(frozen=True)
 class Sharding:
-    """How the work of a store that is a folder is divided, and who does it.
+    """How the work of a store that is a folder is divided; see `headstart.extract_features`.
 
-    Attributes:
-        address: of a Ray cluster, see `headstart.core.parallel.ray_engine.RayEngine`.
-        shard_size: approximate images a shard; None keeps the store's, or fits the listing.
-        threads: threads of one worker, which share a session; None means one, or four with GPUs.
-        gpus: GPUs that a worker of Ray occupies; a fraction lets several share one.
+    A ``shard_size`` of None keeps the store's, or fits the listing. The ``threads`` of a worker
+    share a session.
     """
 
     engine: str = "threads"
@@ -32,24 +29,11 @@ class Sharding:
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    """How to embed.
+    """How to embed; see `headstart.extract_features`.
 
-    Attributes:
-        backbone: a choice of network, weights and layer; or a name, or the path of an ONNX file.
-        workers: threads, or workers of the engine; None means one per core.
-        on_error: ``skip`` turns a bad image into a failure row, ``fail`` ends the run.
-        precision: one of `headstart.core.records.PRECISIONS`; part of the features' identity.
-        batch: images in one inference; None uses what suits the device.
-        rehash: read files again although their size and modification time are unchanged.
-        max_failures: share of failed images above which the run fails, once the others are saved.
-        budget: how far the features of ``int8`` and ``auto`` may be from float32's.
-        sharding: None writes one file; else a folder of files is written.
-        labels: whether to read labels.
-        trainable: refuse a source of only one class, or without labels where some seem meant, see
-            `datasets.check_labels`.
-        label_column: the column with the labels; empty to find it by its name.
-        path_column: the column with the images' paths, likewise.
-        replace: drop the rows of other images, however many there are.
+    ``backbone`` may be a name or the path of an ONNX file, and ``budget`` limits how far features
+    of ``int8`` and ``auto`` are from float32's. Without ``sharding`` the store is one file.
+    ``trainable`` refuses sources that `datasets.check_labels` does.
     """
 
     backbone: Choice | str
@@ -145,7 +129,9 @@ class Hooks:
     Attributes:
         notice: receives one line at a time.
         progress: receives the numbers of finished images and of all images.
+        step: receives the name of the step that begins, its number from 1, and how many there are.
     """
 
     notice: Callable[[str], None] = field(default=lambda line: None)
     progress: Callable[[int, int], None] = field(default=lambda finished, total: None)
+    step: Callable[[str, int, int], None] = field(default=lambda name, number, total: None)

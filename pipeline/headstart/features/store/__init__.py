@@ -8,10 +8,17 @@ process reads files without one first (`core.sandbox`).
 """
 
 from headstart.features.store.check import verify
-from headstart.features.store.peek import stored_extraction
-from headstart.features.store.reader import Origin, read, read_layers, read_origin
+from headstart.features.store.reader import (
+    Block,
+    Origin,
+    read,
+    read_blocks,
+    read_layers,
+    read_origin,
+    read_size,
+)
 from headstart.features.store.repair import repair
-from headstart.features.store.streaming import Block, read_blocks, read_size
+from headstart.features.store.writer import stored_extraction
 
 FeatureStore = read  # the name in the public API
 

@@ -46,6 +46,10 @@ class View(NamedTuple):
         """The journal's key of it."""
         return self.number.to_bytes(KEY_BYTES, "little")
 
+    def record(self, activation: NDArray[np.float16]) -> Record:
+        """Return what the journal keeps of its ``(d,)`` activation."""
+        return Record(self.sha256, self.key, {ROWS: activation})
+
     @property
     def content(self) -> bytes:
         """What identifies it among all views of all images."""
@@ -78,14 +82,6 @@ class ActivationWriter(JournalledWriter):
             for row, view in enumerate(_views(file)):
                 self._remember(view.content, row)
                 self.published_before = row + 1
-
-    def holds(self, view: View) -> bool:
-        """Return whether a view's activation is stored."""
-        return self._has(view.content)
-
-    def append(self, activations: Sequence[tuple[View, NDArray[np.float16]]]) -> None:
-        """Keep activations: a crash no longer loses them. Threads may call it."""
-        self._append([Record(view.sha256, view.key, {ROWS: row}) for view, row in activations])
 
     def publish(self, views: Sequence[View]) -> None:
         """Write the store with these rows, in this order, under its final name.

@@ -20,6 +20,7 @@ from headstart.features.store.index import HashIndex
 from headstart.features.store.journal import Journal, Record, journal_of
 from headstart.features.store.layout import Dataset, column
 from headstart.features.store.lock import WriterLock, sweep
+from headstart.features.store.opening import open_file
 
 CLAIMED = -(1 << 62)  # instead of a location: a thread is about to compute this content
 
@@ -81,12 +82,13 @@ class JournalledWriter(ABC):
             self._places[number] = place
         return number
 
-    def _has(self, content: bytes) -> bool:
+    def holds(self, content: bytes) -> bool:
         """Return whether values of this content are stored."""
         number = self._contents.find(content)
         return number >= 0 and self._places[number] != CLAIMED
 
-    def _append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[Record]) -> None:
+        """Keep computed values: a crash no longer loses them. Threads may call it."""
         with self._appending:
             first = len(self._journal)
             self._journal.append(records)
@@ -125,7 +127,7 @@ class JournalledWriter(ABC):
         if not self.published_before:
             yield None
             return
-        with h5py.File(self._path, "r") as file:
+        with open_file(self._path) as file:
             yield file
 
     @contextmanager

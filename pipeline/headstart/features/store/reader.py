@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -246,4 +246,45 @@ def read_origin(path: str | os.PathLike[str]) -> Origin:
             str(run.get("model", "")),
             str(run.get("weights", "")),
             layout.text(file.attrs.get("certificate", "")),
+        )
+
+
+class Block(NamedTuple):
+    """Consecutive rows; ``label`` has class names, and ``features`` is ``(b, d) float32``."""
+
+    path: list[str]
+    label: list[str]
+    split: list[str]
+    features: NDArray[np.float32]
+
+
+def read_size(path: str | os.PathLike[str], layer: str = "") -> tuple[int, int]:
+    """Check a store, as `read` does, and return its numbers of rows and of features."""
+    path = Path(path)
+    refuse_defects(path)
+    rows, dim = 0, 0
+    for part in manifest.files(path):
+        with opened(part) as file:
+            count, dim = file[only_column(path, file, layer)].shape
+        rows += int(count)
+    return rows, int(dim)
+
+
+def read_blocks(path: str | os.PathLike[str], layer: str = "") -> Iterator[Block]:
+    """Yield the rows of a store that `read_size` has checked."""
+    path = Path(path)
+    for part in manifest.files(path):
+        with opened(part) as file:
+            yield from _blocks(file, only_column(path, file, layer))
+
+
+def _blocks(file: h5py.File, name: str) -> Iterator[Block]:
+    classes = layout.read_classes(file)
+    for start in range(0, len(file[name]), layout.BLOCK):
+        rows = np.s_[start : start + layout.BLOCK]
+        yield Block(
+            list(map(layout.text, file["path"][rows])),
+            [classes[code] if code >= 0 else "" for code in file["label"][rows].tolist()],
+            list(map(layout.text, file["split"][rows])),
+            file[name][rows].astype(np.float32),
         )

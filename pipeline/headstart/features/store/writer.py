@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import chain, zip_longest
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import StoreError, one_line
 from headstart.core.records import Extraction
-from headstart.features.store import columns, layout
+from headstart.features.store import columns, layout, manifest
 from headstart.features.store.check import first_defect
 from headstart.features.store.columns import (
     HASH_BYTES,
@@ -28,7 +29,7 @@ from headstart.features.store.columns import (
 )
 from headstart.features.store.hdf5_writer import Head, write_file
 from headstart.features.store.index import HashIndex
-from headstart.features.store.journal import KEY_BYTES, Journal, Record
+from headstart.features.store.journal import KEY_BYTES, Journal, journal_of, journalled_extraction
 from headstart.features.store.journalled import CLAIMED, JournalledWriter
 from headstart.features.store.opening import opened
 
@@ -37,6 +38,26 @@ def state_key(path: str, state: FileState) -> bytes:
     """Return 16 bytes that identify a file's name, size and modification time."""
     text = f"{stored_name(path)}\0{state.size}\0{state.mtime_ns}"
     return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest()
+
+
+def stored_extraction(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return the extraction that a writer of this store would continue with, or None.
+
+    A damaged one counts as none: `StoreWriter` reports what is wrong with it.
+    """
+    path = Path(path)
+    try:
+        if manifest.is_folder(path):
+            name = manifest.NAME if (path / manifest.NAME).exists() else manifest.PLAN
+            return manifest.read(path, name).extraction
+        if not path.exists():
+            return journalled_extraction(journal_of(path))
+        if first_defect(path):
+            return None
+        with opened(path) as file:
+            return layout.document(file, "extraction")
+    except (OSError, StoreError, ValueError, KeyError, TypeError):
+        return None
 
 
 class StoreWriter(JournalledWriter):
@@ -102,10 +123,6 @@ class StoreWriter(JournalledWriter):
         state = self._states.find(key)
         return None if state < 0 else self._contents[self._content_of[state]]
 
-    def holds(self, sha256: bytes) -> bool:
-        """Return whether features of this content are stored."""
-        return self._has(sha256)
-
     def claim(self, sha256: bytes) -> bool:
         """Return whether the caller should embed this content: True once, to the first who asks.
 
@@ -116,10 +133,6 @@ class StoreWriter(JournalledWriter):
             if fresh:
                 self._remember(sha256, CLAIMED)
             return fresh
-
-    def append(self, records: Sequence[Record]) -> None:
-        """Keep embedded rows: a crash no longer loses them. Threads may call it."""
-        self._append(records)
 
     def publish(
         self,

@@ -152,7 +152,6 @@ def _parts(path: Path, trunk: Path) -> tuple[Path, Any]:
     metadata = {prop.key: prop.value for prop in whole.metadata_props}
     kept = {key: metadata[key] for key in (METADATA, parity.METADATA) if key in metadata}
     declare_operators(network)
-    del network.metadata_props[:]
     onnx.helper.set_model_props(network, kept)
     onnx.save(network, trunk)
     for node in head.graph.node:

@@ -7,7 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headstart.backbones.inference.description import (
+    DISTANCE,
     HEAD_INPUT,
     LABEL,
     MODEL_METADATA,
@@ -16,9 +20,9 @@ from headstart.backbones.inference.description import (
 )
 from headstart.core.onnx_format import ModelProto
 from headstart.models import seal
-from headstart.models.bundle.distance import add_distance
 from headstart.models.novelty import Reference
 
+_NOVELTY = "novelty_"  # prefix of the distance's names in the joined graph
 _HEAD = "head_"  # prefix of the head's names in the joined graph
 # The first onnxruntime that reads an opset (onnxruntime.ai/docs/reference/compatibility).
 _OLDEST_RUNTIME = {18: "1.14", 19: "1.15", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.22"}
@@ -67,6 +71,41 @@ def joined(trunk: ModelProto, head: ModelProto, reference: Reference | None) -> 
     oldest = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
     model.ir_version = head.ir_version = oldest
     return model
+
+
+def add_distance(model: ModelProto, reference: Reference) -> None:
+    """Add ``distance``, ``(n,) float32``, computed from features as `Reference.distances` does.
+
+    The reference is stored in float16, which halves its size; the runtime casts it once.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    def name(part: str) -> str:
+        return _NOVELTY + part
+
+    constants: dict[str, NDArray[Any]] = {
+        "reference": np.ascontiguousarray(reference.rows.T),
+        "neighbours": np.array([reference.neighbours], np.int64),
+        "last": np.array([reference.neighbours - 1], np.int64),
+        "one": np.array(1, np.float32),
+        "axis": np.array([1], np.int64),
+    }
+    graph = model.graph
+    graph.initializer.extend(
+        numpy_helper.from_array(value, name(part)) for part, value in constants.items()
+    )
+    steps: list[tuple[str, list[str], list[str], dict[str, Any]]] = [
+        ("LpNormalization", [OUTPUT], ["unit"], {"axis": 1, "p": 2}),
+        ("Cast", [name("reference")], ["columns"], {"to": TensorProto.FLOAT}),
+        ("MatMul", [name("unit"), name("columns")], ["cosine"], {}),
+        ("TopK", [name("cosine"), name("neighbours")], ["nearest", "which"], {"axis": 1}),
+        ("Gather", [name("nearest"), name("last")], ["kth"], {"axis": 1}),
+        ("Squeeze", [name("kth"), name("axis")], ["flat"], {}),
+    ]
+    for kind, inputs, outputs, attributes in steps:
+        graph.node.append(helper.make_node(kind, inputs, list(map(name, outputs)), **attributes))
+    graph.node.append(helper.make_node("Sub", [name("one"), name("flat")], [DISTANCE]))
+    graph.output.append(helper.make_tensor_value_info(DISTANCE, TensorProto.FLOAT, ["n"]))
 
 
 def needs(model: ModelProto) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def test_only_new_content_is_embedded(tmp_path, build, name):
 
 
 def test_old_features_are_taken_from_the_store_wherever_they_lie(tmp_path, build, monkeypatch):
-    monkeypatch.setattr("headstart.features.store.writer.BLOCK", 2)  # so that 30 rows lie far apart
+    monkeypatch.setattr("headstart.features.store.layout.BLOCK", 2)  # so that 30 rows lie far apart
     path = tmp_path / "s.h5"
     images = [build.image(f"{at:02}.jpg", at) for at in range(30)]
     build.run(path, images)
