@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from headstart import backbones
 from headstart.backbones.candidate import SOFTWARE
@@ -41,6 +40,7 @@ from headstart.backbones.layers import PRE_LOGITS
 from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import.request import FILE, ImportRequest
 from headstart.core import sandbox
+from headstart.core.cache import cached_file
 from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
 from headstart.core.files import replacing
 from headstart.core.linalg import row_cosine
@@ -109,8 +109,7 @@ def _exported(choice: Choice) -> tuple[Path, Parity | None]:
         "version": VERSION,
     }
     name = re.sub(r"[^\w.@+-]", "-", candidate.name)
-    cache = user_cache_path("headstart") / "backbones"
-    path = cache / f"{name}-{digest_of(identity)[:16]}.onnx"
+    path = cached_file("backbones", f"{name}-{digest_of(identity)[:16]}.onnx")
     if path.is_file():
         return path, None
     if isinstance(candidate, Foreign):

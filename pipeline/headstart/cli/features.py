@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headstart.cli.help import Command
 from headstart.cli.options import (
     as_json,
     backbone_options,
@@ -27,7 +28,14 @@ _BOTTLENECKS = {"read": "reading", "decode": "decoding", "infer": "inference", "
 _SHOWN = 5  # failures named on the terminal; the store has them all
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples="""
+features photos --out photos.h5
+features photos.csv --backbone timm:resnet50.a1_in1k --out photos.h5
+features /share/photos --engine ray --address auto --out /share/store
+""",
+)
 @click.argument("data")
 @click.option("--backbone", default=BACKBONE, show_default=True, help="Name or ONNX file.")
 @backbone_options

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from headstart.cli import advice_table, leaderboard
+from headstart.cli.help import Command
 from headstart.cli.options import FILE, as_json, class_weight, seed, weights, workers
 from headstart.cli.output import hooks, print_json
 from headstart.core.choices import BACKBONE, MODES, TRAINING_DEVICES
@@ -17,7 +18,13 @@ from headstart.workflows import finetuning
 _WRITTEN = "backbone.onnx, backbone.safetensors, model.onnx, history.json, curves.svg, results.json"
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples="""
+finetune photos --advise
+finetune photos --backbone timm:resnet50.a1_in1k --out tuned
+""",
+)
 @click.argument("data")
 @click.option("--backbone", default=BACKBONE, show_default=True, help="Name of the backbone.")
 @weights

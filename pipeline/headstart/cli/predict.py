@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headstart.cli.console import notice
+from headstart.cli.help import Command
 from headstart.cli.options import FILE, as_json, device, workers
-from headstart.cli.output import notice
 from headstart.cli.rows import FORMATS, Layout, writer
 from headstart.core.errors import one_line
 from headstart.workflows import models
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from headstart.models.predict import Prediction
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples="""
+predict results photos/new --out labels.csv
+predict results - < list-of-paths.txt
+""",
+)
 @click.argument("model", type=FILE)
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--out", type=FILE, help="CSV or JSON Lines file to write (.csv, .jsonl).")

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import click
 
+from headstart.cli.help import Command
 from headstart.cli.options import as_json
 from headstart.cli.output import print_json
 from headstart.core.errors import StoreError, one_line
 from headstart.workflows.features import Verification, verify
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples="""
+verify photos.h5
+verify photos.h5 --repair
+""",
+)
 @click.argument("path", metavar="STORE|MODEL.onnx")
 @click.option(
     "--repair",

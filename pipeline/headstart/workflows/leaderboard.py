@@ -20,6 +20,7 @@ TITLES = {
     "verdict": "verdict",
     "mcnemar_p": "p",
 }
+OPTIONAL = ("seconds", "ece", "log_loss", "macro_f1", "mcnemar_p", "cv_accuracy")
 LEFT = ("backbone", "head", "verdict")  # columns of text
 
 
@@ -74,7 +75,7 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
         "ece": f"{row['ece']:.3f}",
         "seconds": f"{row['seconds']:.1f}",
         "verdict": row["verdict"] or "–",
-        "mcnemar_p": "–" if p is None else f"{p:.3f}",
+        "mcnemar_p": "–" if p is None else "<0.001" if p < 0.0005 else f"{p:.3f}",
     }
 
 

@@ -155,7 +155,7 @@ class TestStream:
         found = list(predict(model, [str(tmp_path / name) for name in given], workers=2))
         assert [prediction.error for prediction in found] == [
             "empty file",
-            "not a JPEG, PNG, WebP, BMP, TIFF or GIF image",
+            "not a JPEG, PNG, WebP, AVIF, BMP, TIFF or GIF image, but text",
             "not a regular file",
             "",
             "file not found",

@@ -13,8 +13,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.description import (
     METADATA,
@@ -23,6 +21,7 @@ from headstart.backbones.inference.description import (
     read_metadata,
 )
 from headstart.backbones.inference.runner import Runner
+from headstart.core.cache import cached_file
 from headstart.core.choices import PRECISIONS
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing
@@ -79,9 +78,8 @@ def variant(model: Path, precision: str) -> Path:
 def place(model: Path, precision: str) -> Path:
     """Return where the cache stores an exported fp32 file in another precision."""
     key = hashlib.sha256(model.read_bytes() + f"{precision} {VERSION}".encode()).hexdigest()[:16]
-    cache = user_cache_path("headstart") / "backbones"
     kind = precision.partition("+")[0]
-    return cache / f"{_plain(describe(model).name)}-{kind}-{key}.onnx"
+    return cached_file("backbones", f"{_plain(describe(model).name)}-{kind}-{key}.onnx")
 
 
 def keep(

@@ -14,9 +14,10 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from headstart.core.parallel.threads import available_cores, run_threads
+from headstart.core.parallel.cores import available_cores, limited
+from headstart.core.parallel.threads import run_threads
 
-__all__ = ["Engine", "Stopping", "ThreadEngine", "available_cores", "run_threads"]
+__all__ = ["Engine", "Stopping", "ThreadEngine", "available_cores", "limited", "run_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -41,17 +41,24 @@ class Searched:
 class Trainer:
     """Fits heads on the training images of a protocol, with ``folds``, ``(r, n_train)``.
 
-    ``progress`` is called with one line when a head is fitted.
+    ``progress`` is called with one line when a head is fitted, ``step`` with the name of each head
+    before.
     """
 
     protocol: Protocol
     folds: NDArray[np.int64]
     config: CompareConfig
     progress: Progress = None
+    step: Callable[[str], None] = lambda name: None
 
     @classmethod
     def of(
-        cls, data: FeatureSet, protocol: Protocol, config: CompareConfig, progress: Progress
+        cls,
+        data: FeatureSet,
+        protocol: Protocol,
+        config: CompareConfig,
+        progress: Progress,
+        step: Callable[[str], None],
     ) -> Trainer:
         """Draw the folds that heads are chosen by."""
         if protocol.validation is not None:
@@ -65,7 +72,7 @@ class Trainer:
                 protocol.repeats,
                 protocol.group[train],
             )
-        return cls(protocol, folds, config, progress)
+        return cls(protocol, folds, config, progress, step)
 
     def search(self, stores: Mapping[str, FeatureSet]) -> Searched:
         """Search all heads, backbone by backbone; only the best one's matrices are kept."""
@@ -102,6 +109,7 @@ class Trainer:
         self, backbone: str, store: FeatureSet, training: TrainingSet, several: bool
     ) -> Iterator[Entry]:
         for family in by_name(self.config.heads):
+            self.step(family.name)
             head = family.search(training)
             if self.progress:
                 self.progress(_summary(head, backbone if several else ""))

@@ -111,7 +111,9 @@ class Hooks:
     Attributes:
         notice: receives one line at a time.
         progress: receives the numbers of finished images and of all images.
+        step: receives the name of the step that begins, its number from 1, and how many there are.
     """
 
     notice: Callable[[str], None] = field(default=lambda line: None)
     progress: Callable[[int, int], None] = field(default=lambda finished, total: None)
+    step: Callable[[str, int, int], None] = field(default=lambda name, number, total: None)

@@ -19,6 +19,7 @@ from headstart.features.store.index import HashIndex
 from headstart.features.store.journal import Journal, Record, journal_of
 from headstart.features.store.layout import Dataset, column
 from headstart.features.store.lock import WriterLock, sweep
+from headstart.features.store.opening import open_file
 
 CLAIMED = -(1 << 62)  # instead of a location: a thread is about to compute this content
 
@@ -125,7 +126,7 @@ class JournalledWriter(ABC):
         if not self.published_before:
             yield None
             return
-        with h5py.File(self._path, "r") as file:
+        with open_file(self._path) as file:
             yield file
 
     @contextmanager

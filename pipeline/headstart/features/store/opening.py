@@ -26,7 +26,7 @@ class OpenFiles:
         if number not in self._open:
             if len(self._open) == _OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            self._open[number] = h5py.File(self.paths[number], "r")
+            self._open[number] = open_file(self.paths[number])
         return self._open[number]
 
     def close(self) -> None:
@@ -36,10 +36,18 @@ class OpenFiles:
         self._open.clear()
 
 
+def open_file(path: Path) -> h5py.File:
+    """Open a store for reading, without a lock: a published file never changes.
+
+    Some network and cluster file systems have no locks, and HDF5 would refuse files on them.
+    """
+    return h5py.File(path, "r", locking=False)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
     """Open a store for reading; HDF5's errors become a `StoreError` of one line."""
-    with in_one_line(path), h5py.File(path, "r") as file:
+    with in_one_line(path), open_file(path) as file:
         yield file
 
 
