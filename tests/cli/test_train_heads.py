@@ -88,6 +88,7 @@ def test_train_heads_compares_backbones(headstart, two_stores, tmp_path):
     assert "nothing to do" in headstart(*words, "--folds", "3").stdout
 
 
+@pytest.mark.slow
 def test_labels_of_any_script_are_the_same_everywhere(
     headstart, image_folder, tiny_backbone, tmp_path
 ):
