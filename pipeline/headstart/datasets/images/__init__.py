@@ -83,7 +83,7 @@ def decode_whole(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
     `is_ordinary` gives the crop of `decode` instead.
     """
     if data and is_ordinary(data):
-        return pixels.whole(data, 2 * min(preprocess.size))
+        return pixels.whole(data, preprocess, 2 * min(preprocess.size))
     return decode(data, preprocess)
 
 

@@ -6,7 +6,6 @@ that meets such files has a child process, limited to `MAX_SECONDS` per file and
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from typing import Any
 
@@ -45,7 +44,7 @@ def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> N
         except OSError as error:
             raise ImageError(f"{_REASONS[Ended.START]}: {one_line(error.strerror)}") from None
     try:
-        success, answer = worker.ask(data, dataclasses.asdict(preprocess), MAX_WAIT)
+        success, answer = worker.ask(data, preprocess.to_json(), MAX_WAIT)
     except Ended as ended:
         _local.worker = None
         late = f"takes longer than {seconds} s to decode"
