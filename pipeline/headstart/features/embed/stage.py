@@ -14,6 +14,7 @@ from headstart.backbones.inference.precision_choice import fitting
 from headstart.core.errors import BackboneError, InputError, one_line
 from headstart.core.records import Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
+from headstart.features.embed.set_range import with_measured_range
 from headstart.features.embed.shard_driver import ShardedRun
 from headstart.features.embed.single_file import Filling, Provenance
 from headstart.features.store import stored_extraction
@@ -39,6 +40,7 @@ def embed(
     data, out, hooks = os.fspath(data), Path(out), hooks or Hooks()
     listing = datasets.open_source(data)
     hooks.notice(datasets.describe(listing))
+    config = with_measured_range(listing, out, config, hooks.notice)
     model, parity, measured = _model(listing, out, config, hooks)
     network = LazyRunner(model, config.device, config.batch)
     if parity is not None:
