@@ -14,6 +14,7 @@ from headstart.cli.options import (
     budget_options,
     device,
     sharding_options,
+    source_options,
     workers,
 )
 from headstart.cli.output import hooks, print_json
@@ -37,6 +38,7 @@ features /share/photos --engine ray --address auto --out /share/store
 """,
 )
 @click.argument("data")
+@source_options
 @click.option("--backbone", default=BACKBONE, show_default=True, help="Name or ONNX file.")
 @backbone_options
 @click.option(
@@ -60,6 +62,11 @@ features /share/photos --engine ray --address auto --out /share/store
     help="Share of failed images above which the exit code is 1; all good images are saved.",
 )
 @click.option("--rehash", is_flag=True, help="Read unchanged files again as well.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Drop the rows of images that are not in DATA, even if they are more than half.",
+)
 @device
 @click.option(
     "--precision",
@@ -92,6 +99,9 @@ features /share/photos --engine ray --address auto --out /share/store
 @as_json
 def command(
     data: str,
+    label_column: str,
+    path_column: str,
+    no_labels: bool,
     backbone: str,
     weights: str,
     layers: tuple[str, ...],
@@ -104,6 +114,7 @@ def command(
     on_error: str,
     max_failures: float,
     rehash: bool,
+    replace: bool,
     device: str,
     precision: str,
     max_drift: float,
@@ -145,6 +156,10 @@ def command(
             on_error=on_error,
             max_failures=max_failures,
             rehash=rehash,
+            replace=replace,
+            labels=not no_labels,
+            label_column=label_column,
+            path_column=path_column,
             engine=engine,
             address=address,
             shard_size=shard_size,
@@ -183,6 +198,8 @@ def _print(summary: EmbedSummary, store: str) -> None:
         click.echo(line)
     if summary.lost:
         click.echo(f"{summary.lost:,} workers died; their work was redone by others")
+    if summary.dropped:
+        click.echo(f"{summary.dropped:,} rows of images that are not in the source were dropped")
     state = "written" if summary.changed else "up to date, nothing to do"
     files = f" in {summary.shards:,} files" if summary.shards else ""
     click.echo(f"{one_line(store)}: {summary.rows:,} rows{files}, {state}")

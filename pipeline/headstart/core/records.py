@@ -41,6 +41,11 @@ class Listing:
 
     The code of a label is its index in ``classes``. ``reader`` reads images that are not separate
     files below ``root``.
+
+    Attributes:
+        remarks: what the user should know about how the source was read, a sentence each.
+        problem: why labels and splits are uncertain, and what to do; empty if they are not.
+        hint: where labels seem to be, if no image has one; empty if there is no sign of them.
     """
 
     root: Path
@@ -49,6 +54,9 @@ class Listing:
     ignored: dict[str, int]
     name: str
     reader: ImageReader | None = None
+    remarks: tuple[str, ...] = ()
+    problem: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,10 @@ def extract_features(
     on_error: str = "skip",
     max_failures: float = 0.2,
     rehash: bool = False,
+    replace: bool = False,
+    labels: bool = True,
+    label_column: str = "",
+    path_column: str = "",
     engine: str | None = None,
     address: str = "",
     shard_size: int | None = None,
@@ -77,6 +81,12 @@ def extract_features(
         max_failures: share of failed images, 0 to 1, above which the run counts as failed; what
             was embedded is saved all the same.
         rehash: read files again although size and modification time are unchanged.
+        replace: drop the rows of images that are not in the source, even if they are more than half
+            of the store's; without it, such a run is refused.
+        labels: False embeds without labels. With them, a source of only one class is refused, and
+            one without labels where some seem meant.
+        label_column: the column with the labels; empty takes ``label``, ``class`` and the like.
+        path_column: the column with the images' paths, likewise.
         engine: ``threads`` or ``ray`` writes a folder of files; None writes one file.
         address: a Ray cluster; empty takes ``RAY_ADDRESS`` or this machine.
         shard_size: images in one file of a folder, about; None means 4096, fewer if there are few.
@@ -109,6 +119,11 @@ def extract_features(
         precision=precision,
         batch=batch_size,
         rehash=rehash,
+        replace=replace,
+        labels=labels,
+        trainable=labels,
+        label_column=label_column,
+        path_column=path_column,
         max_failures=max_failures,
         budget=Budget(max_drift, max_accuracy_loss),
         sharding=_sharding(store, engine, address, shard_size, threads_per_worker, gpus_per_worker),

@@ -40,7 +40,7 @@ def test_patterns_and_folders(tmp_path, write_image):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file\na.png\n", "no column path"),
+        ("shot\na.png\n", "no column path"),
         ("path\n", "lists no images"),
         ("path,x\n ,1\n", "line 2: the path is empty"),
         ('path\n"a', "malformed CSV"),
@@ -70,6 +70,13 @@ def test_a_pattern_has_braces_and_matches_containers(tmp_path, write_image):
 def test_rows_of_a_list_may_differ_in_other_columns(tmp_path):
     (tmp_path / "l.csv").write_text("path,note\na.png,1,2\nb.png\n")
     assert found(tmp_path, "l.csv") == ["a.png", "b.png"]
+
+
+def test_lists_as_programs_write_them(tmp_path):
+    plain = "note;image\n1;a.png \n;\n2; b.png\n"
+    for text in (plain.encode(), plain.encode("utf-16"), b"sep=;\r\n" + plain.encode()):
+        (tmp_path / "l.csv").write_bytes(text)
+        assert found(tmp_path, "l.csv") == ["a.png", "b.png"]
 
 
 def test_no_more_is_read_than_is_under_way(model, tmp_path, write_image):

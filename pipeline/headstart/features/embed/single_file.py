@@ -18,6 +18,7 @@ from headstart.core.parallel import available_cores, run_threads
 from headstart.core.records import Extraction, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, limit_of
 from headstart.features.embed.outcomes import Outcomes
+from headstart.features.embed.replacement import StoredRows
 from headstart.features.embed.worker import CHUNK, Clock, ShardHooks, Worker
 from headstart.features.store.columns import FileState, stored_name
 from headstart.features.store.writer import StoreWriter, state_key
@@ -57,13 +58,15 @@ class Filling:
         """Embed the images of a listing that a file lacks, and publish it; a shard may be empty.
 
         Raises:
-            InputError: an image failed under ``on_error="fail"``, or none could be embedded.
+            InputError: an image failed under ``on_error="fail"``, none could be embedded, or more
+                than half of the rows would go.
         """
         with StoreWriter(out, Extraction(self.network.backbone)) as writer:
             outcomes = Outcomes(listing)
             if not self.config.rehash:
                 _recognise(listing, writer, outcomes)
             todo = outcomes.missing()
+            before = self._stored_rows(listing, writer, out, len(todo))
             self._announce(writer, len(listing.images), len(todo))
             drift = dataclasses.asdict(self.network.drift) if todo else None
             started, clock = time.perf_counter(), Clock()
@@ -75,7 +78,20 @@ class Filling:
             seconds = round(time.perf_counter() - started, 3)
             run = {"source": listing.name, "seconds": seconds, "certificate": drift}
             summary = self._publish(listing, outcomes, writer, out, run | self._facts(clock))
-            return dataclasses.replace(summary, remarks=remarks)
+        dropped = before.dropped([out]) if before else 0
+        return dataclasses.replace(summary, dropped=dropped, remarks=remarks)
+
+    def _stored_rows(
+        self, listing: Listing, writer: StoreWriter, out: Path, todo: int
+    ) -> StoredRows | None:
+        """Return the rows of a store of which some may go; `StoredRows.check` may refuse."""
+        recognised = len(listing.images) - todo
+        if self.shard is not None or recognised >= writer.published_before:
+            return None
+        stored = StoredRows([out])
+        if not self.config.replace:
+            stored.check(listing, out)
+        return stored
 
     def _embed(
         self, listing: Listing, writer: StoreWriter, outcomes: Outcomes, clock: Clock

@@ -209,18 +209,19 @@ class _Recovery:
         number = [column.name for column in self._table].index(name)
         if checks is not None and len(checks) < self._count:
             checks = None
-        total = _Sum()
+        total, complete = hashlib.sha256(), True
         dataset = self._columns[name]
         for start in range(0, len(dataset), layout.BLOCK):
             block, read = _read(dataset, start, min(start + layout.BLOCK, len(dataset)))
-            total.update(block, bool(read.all()))
+            total.update(layout.row_bytes(block))
+            complete &= bool(read.all())
             stop = min(start + len(block), self._count)
             if start < stop:
                 good[start:stop] = read[: stop - start]
                 if checks is not None:
                     crcs = layout.row_checks(block[: stop - start])
                     good[start:stop] &= crcs == checks[start:stop, number]
-        if name in self._sums and total.matches(self._sums[name]):
+        if complete and total.hexdigest() == self._sums.get(name):
             fits = len(self._columns[name]) >= self._count
             return np.ones(self._count, bool), "" if fits else "are fewer than there are rows"
         if checks is not None:
@@ -273,14 +274,8 @@ class _Recovery:
     def _rows(self, names: Iterable[str]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         for start in range(0, self._count, layout.BLOCK):
             stop = min(start + layout.BLOCK, self._count)
-            yield (
-                start,
-                {
-                    name: _read(self._columns[name], start, stop)[0]
-                    for name in names
-                    if name in self._columns
-                },
-            )
+            readable = [name for name in names if name in self._columns]
+            yield start, {name: _read(self._columns[name], start, stop)[0] for name in readable}
 
     def _blocks(self, table: tuple[Column, ...]) -> Iterator[Block]:
         for start, rows in self._rows([column.name for column in table]):
@@ -309,24 +304,8 @@ class _Recovery:
         return []
 
     def _confirmed(self, name: str, values: NDArray[Any]) -> bool:
-        total = _Sum()
-        total.update(values, True)
-        return name not in self._sums or total.matches(self._sums[name])
-
-
-class _Sum:
-    """The SHA-256 of a column, if all of it could be read."""
-
-    def __init__(self) -> None:
-        self._total = hashlib.sha256()
-        self._complete = True
-
-    def update(self, rows: NDArray[Any], complete: bool) -> None:
-        self._total.update(layout.row_bytes(rows))
-        self._complete &= complete
-
-    def matches(self, expected: object) -> bool:
-        return self._complete and self._total.hexdigest() == expected
+        digest = hashlib.sha256(layout.row_bytes(values)).hexdigest()
+        return bool(self._sums.get(name, digest) == digest)
 
 
 def _read(dataset: layout.Dataset, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -114,7 +114,7 @@ class StoreWriter(JournalledWriter):
                     f"{one_line(self._path)} cannot be continued: it has no {missing[0]}; "
                     "choose another --out"
                 )
-            for row, (path, sha256, state) in enumerate(_files(file)):
+            for row, (path, sha256, state) in enumerate(stored_files(file)):
                 self._remember(sha256, row, state_key(path, state))
             self.published_before = len(file["sha256"])
 
@@ -179,7 +179,7 @@ class StoreWriter(JournalledWriter):
                     == (*stored, label, split)
                     for row, (stored, label, split) in zip(
                         chain.from_iterable(_in_blocks(rows)),
-                        zip(_files(file), labels, splits, strict=True),
+                        zip(stored_files(file), labels, splits, strict=True),
                         strict=True,
                     )
                 )
@@ -210,7 +210,8 @@ def _in_blocks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         yield rows[start : start + layout.BLOCK]
 
 
-def _files(file: h5py.File) -> Iterator[tuple[str, bytes, FileState]]:
+def stored_files(file: h5py.File) -> Iterator[tuple[str, bytes, FileState]]:
+    """Yield each row's path, content hash, and the state that its file had."""
     path = layout.texts(file["path"])
     for start in range(0, len(file["sha256"]), layout.BLOCK):
         part = slice(start, start + layout.BLOCK)

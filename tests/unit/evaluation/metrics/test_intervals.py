@@ -83,6 +83,7 @@ def literal_scores(true, probabilities, rows):
     }
 
 
+@pytest.mark.slow
 def test_the_intervals_of_all_scores_are_those_of_literal_resampling():
     rng = np.random.default_rng(6)
     true = rng.integers(3, size=150)

@@ -542,7 +542,8 @@ class TestTelling:
         assert (summary.provider, summary.batch) == ("CPUExecutionProvider", 4)
         assert summary.device == device_name("cpu")
         assert summary.source == "24 images, 2 classes (train 12, test 12)"
-        assert heard == [summary.source]
+        assert heard[0].endswith("24 images in 2 classes")
+        assert all(len(line) <= 80 for line in heard[1:])
         assert summary.images_per_second == pytest.approx(24 / summary.seconds)
 
     def test_neither_torch_nor_scikit_learn_is_loaded(
