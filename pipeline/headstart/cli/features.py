@@ -18,7 +18,7 @@ from headstart.cli.options import (
     workers,
 )
 from headstart.cli.output import hooks, print_json
-from headstart.core.choices import BACKBONE, COLOURS, PRECISIONS
+from headstart.core.choices import BACKBONE, COLOURS, MAX_FAILURES, PRECISIONS
 from headstart.core.errors import one_line
 from headstart.workflows.features import extract_features
 
@@ -57,7 +57,7 @@ features /share/photos --engine ray --address auto --out /share/store
 @click.option(
     "--max-failures",
     type=click.FloatRange(0, 1),
-    default=0.2,
+    default=MAX_FAILURES,
     show_default=True,
     help="Share of failed images above which the exit code is 1; all good images are saved.",
 )

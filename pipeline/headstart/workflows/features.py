@@ -39,7 +39,7 @@ def extract_features(
     workers: int | None = None,
     batch_size: int | None = None,
     on_error: str = "skip",
-    max_failures: float = 0.2,
+    max_failures: float = choices.MAX_FAILURES,
     rehash: bool = False,
     replace: bool = False,
     labels: bool = True,
@@ -210,6 +210,7 @@ class Verification:
     Attributes:
         sound: whether the file can be used.
         defects: what is wrong, a line each.
+        remedy: what to do about it; empty if it is sound.
         certificate: how its features compare with those of this machine, in one line.
         min_cosine: smallest cosine between the two; None if they were not compared.
         repaired: rows ``kept``, ``dropped`` by reason, the ``backup`` and ``notes``; empty if
@@ -219,6 +220,7 @@ class Verification:
     path: str
     sound: bool
     defects: list[str] = field(default_factory=list)
+    remedy: str = ""
     certificate: str = ""
     min_cosine: float | None = None
     repaired: dict[str, Any] = field(default_factory=dict)
@@ -226,7 +228,8 @@ class Verification:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON document, without unknown values."""
         document = dataclasses.asdict(self)
-        optional = {key: document.pop(key) for key in ("certificate", "min_cosine", "repaired")}
+        keys = ("remedy", "certificate", "min_cosine", "repaired")
+        optional = {key: document.pop(key) for key in keys}
         return document | {key: value for key, value in optional.items() if value}
 
 
@@ -261,7 +264,8 @@ def verify(path: StrPath, *, repair: bool = False) -> Verification:
             backup = str(repair_summary.backup)
             repaired = dataclasses.asdict(repair_summary) | {"backup": backup}
     defects = store.verify(here)
-    state = Verification(name, not defects, defects, repaired=repaired)
+    remedy = store.remedy(here, defects[0]) if defects else ""
+    state = Verification(name, not defects, defects, remedy, repaired=repaired)
     return state if defects else _recheck(state, store.read_origin(here))
 
 
