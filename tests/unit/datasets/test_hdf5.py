@@ -96,7 +96,7 @@ class TestArrays:
     def test_a_column_of_labels_can_be_named(self, tmp_path: Path):
         pixels = np.zeros((2, 8, 8), np.uint8)
         path = self.write(tmp_path / "x.h5", images=pixels, fine_label=[1, 2], coarse_label=[0, 0])
-        with pytest.raises(InputError, match="coarse_label, fine_label.*--label-column"):
+        with pytest.raises(InputError, match=r"coarse_label, fine_label.*--label-column"):
             check_labels(open_source(str(path)))
         assert open_source(str(path), label_column="fine_label").classes == ("1", "2")
 

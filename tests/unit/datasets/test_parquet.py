@@ -114,4 +114,4 @@ class TestParquet:
             table = pa.table({"image": [photo(n) for n in range(3)], "label": labels})
             pq.write_table(table, tmp_path / f"{name}.parquet")
         assert open_source(str(tmp_path / "x.parquet")).classes == ("0", "1")
-        assert open_source(str(tmp_path / "y.parquet")).classes == ("-1", "0", "1")
+        assert open_source(str(tmp_path / "y.parquet")).classes == ("0", "1", "-1")
