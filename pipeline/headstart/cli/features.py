@@ -18,7 +18,7 @@ from headstart.cli.options import (
     workers,
 )
 from headstart.cli.output import hooks, print_json
-from headstart.core.choices import BACKBONE, MAX_FAILURES, PRECISIONS
+from headstart.core.choices import BACKBONE, COLOURS, MAX_FAILURES, PRECISIONS
 from headstart.core.errors import one_line
 from headstart.workflows.features import extract_features
 
@@ -78,6 +78,19 @@ features /share/photos --engine ray --address auto --out /share/store
 )
 @budget_options
 @click.option(
+    "--range",
+    "value_range",
+    default="",
+    metavar="LOW:HIGH|dtype|percentile",
+    help="Values that are black and white in all images, for 12-bit, signed or floating-point "
+    "samples; percentile measures them on the set.",
+)
+@click.option(
+    "--colour",
+    type=click.Choice(COLOURS),
+    help="Conversion by colour profiles.  [default: profiles are ignored]",
+)
+@click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     help="Images in one inference.  [default: 4 on a CPU, 64 on a GPU]",
@@ -94,6 +107,8 @@ def command(
     layers: tuple[str, ...],
     pool: str | None,
     preprocess: str,
+    value_range: str,
+    colour: str | None,
     out: str,
     workers: int | None,
     on_error: str,
@@ -130,6 +145,8 @@ def command(
             layers=layers,
             pool=pool or "",
             preprocess=preprocess,
+            value_range=value_range,
+            colour=colour or "",
             precision=precision,
             max_drift=max_drift,
             max_accuracy_loss=max_accuracy_loss,
@@ -177,6 +194,8 @@ def _print(summary: EmbedSummary, store: str) -> None:
             click.echo(f"    {one_line(path)}: {reason}")
         if failures > _SHOWN:
             click.echo("    … the store's group failures lists all of them")
+    for line in summary.remark_lines:
+        click.echo(line)
     if summary.lost:
         click.echo(f"{summary.lost:,} workers died; their work was redone by others")
     if summary.dropped:

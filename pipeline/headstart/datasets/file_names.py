@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 from headstart.core.errors import one_line
 from headstart.datasets.images import header
 
-EXTENSIONS = frozenset("jpg jpeg jpe jfif pjpeg pjp mpo png apng webp bmp dib tif tiff gif".split())
+EXTENSIONS = frozenset(
+    "jpg jpeg jpe jfif pjpeg pjp mpo png apng webp bmp dib tif tiff gif avif heic heif hif".split()
+)
 """What the names of image files end in, in lower case."""
 
 METADATA = ("metadata.csv", "metadata.jsonl")

@@ -43,7 +43,7 @@ def of_files(ignored: Mapping[str, int], images: int) -> str:
                 f"{count(number, 'file')} .{extension} beside the images "
                 f"{'was' if number == 1 else 'were'} passed over: labels are the folders of the "
                 "images, a CSV of path,label, or KEY.cls beside KEY.jpg in a tar, where KEY ends "
-                "at the first dot of the name"
+                "at the first dot of the name (--label-column reads another extension)"
             )
     return ""
 

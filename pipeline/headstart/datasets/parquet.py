@@ -85,11 +85,14 @@ class TableSource(Container):
             containers.append(ContainerFile(place, table.state, column))
             prefix = f"{title}/" if len(files) > 1 else ""
             split = split_of(title, several=len(files) > 1)
-            rows = _rows(table, column, place, split, self._options)
+            rows = list(_rows(table, column, place, split, self._options))
+            labels = [image.label for image, _ in rows]
+            if _has_numbers(table, column, self._options):
+                labels = columns.without_marks(labels)
             for row, (image, file) in enumerate(rows):
                 path = f"{prefix}{row:06d}{f'/{file}' if file else ''}"
                 entries[path] = Entry(number, row)
-                images.append(ImageRef(path, image.label, image.split))
+                images.append(ImageRef(path, labels[row], image.split))
             hint = _hint(table, column, images)
         if not images:
             raise NoImages(f"{one_line(name)} has no rows; choose another table")
@@ -134,6 +137,18 @@ def _open_table(place: str) -> _Table:
         raise InputError(f"{one_line(place)} is damaged: {storage.reason(error)}") from error
     description = (schema.metadata or {}).get(b"huggingface")
     return _Table(state, schema, columns.features_of(description), batches, n_rows)
+
+
+def _has_numbers(table: _Table, column: str, options: Options) -> bool:
+    """Tell whether labels are numbers."""
+    name = _label_column(table, column, options)
+    return name is not None and _pyarrow().types.is_integer(table.schema.field(name).type)
+
+
+def _label_column(table: _Table, column: str, options: Options) -> str | None:
+    others = [name for name in table.schema.names if name != column]
+    named = options.label_column
+    return columns.find(others, (named,) if named else columns.LABELS)
 
 
 def _hint(table: _Table, column: str, images: Sequence[ImageRef]) -> str:
@@ -213,11 +228,10 @@ def _cells(
     ``field`` is the field of the cell to read, with a dot; empty reads the cell, None nothing.
     """
     others = [name for name in table.schema.names if name != column]
-    named = options.label_column
-    label = columns.find(others, (named,) if named else columns.LABELS)
+    label, named = _label_column(table, column, options), one_line(options.label_column)
     if named and label is None:
         present = one_line(", ".join(others))
-        raise InputError(f"{one_line(place)} has no column {one_line(named)}; it has: {present}")
+        raise InputError(f"{one_line(place)} has no column {named}; it has: {present}")
     own = columns.find(others, (columns.SPLIT,))
     classes = columns.hugging_face_names(table.features, label) if label else []
     requested = [name for name in (label, own) if name]

@@ -25,15 +25,18 @@ from headstart.datasets.file_names import (
     METADATA,
     Ignored,
     clutter,
+    is_image_name,
     kind_of_name,
     sorted_out,
 )
 from headstart.datasets.layout import Layout, arrange, by_parts, listing_of, no_images
+from headstart.datasets.listing import count
 from headstart.datasets.reader import ContainerFile, Entry
 from headstart.datasets.registry import DEFAULTS, Container, Options
 
 _LABELS = ("cls", "class", "label")
 _COMPANIONS = frozenset((*_LABELS, "json", "txt"))
+_NO_IMAGE, _SECOND_IMAGE = "in samples without an image", "beside the image of a sample"
 _NAMES = ("classnames.txt", "classes.txt")
 
 
@@ -138,7 +141,9 @@ def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[
     )
     labels: dict[str, str | None] = {}
     if webdataset:
-        members = list(_sample_images(members, shown, ignored, labels, options))
+        everything = members
+        members = list(_sample_images(everything, shown, ignored, labels, options))
+        remarks += _about_samples(everything, ignored)
     by_path = {member.name: member for member in members}
     own = Ignored()  # of this archive alone
     images = sorted_out(by_path, own)
@@ -170,11 +175,31 @@ def _sample_images(
     for sample in _samples(members, shown):
         image = _image(sample, shown)
         for extension, member in sample.files.items():
-            if member is not image and extension not in _COMPANIONS:
-                ignored[kind_of_name(member.name.rpartition("/")[2])] += 1
+            if member is image or (image and extension in _COMPANIONS):
+                continue
+            kind = kind_of_name(member.name.rpartition("/")[2])
+            if image is None:
+                kind = _NO_IMAGE
+            ignored[_SECOND_IMAGE if kind == "image" else kind] += 1
         if image is not None:
             labels[image.name] = _label(sample, shown, options)
             yield image
+
+
+def _about_samples(members: Sequence[Member], ignored: Ignored) -> Iterator[str]:
+    """Say why samples have no image, if there are images with further dots in their names."""
+    dotted = [
+        member.name
+        for member in members
+        if "." in _split_name(member.name)[1] and is_image_name(member.name)
+    ]
+    if ignored[_NO_IMAGE] and dotted:
+        yield (
+            f"{count(ignored[_NO_IMAGE], 'file')} of samples without an image "
+            f"{'was' if ignored[_NO_IMAGE] == 1 else 'were'} ignored: the key of a sample ends at "
+            "the first dot of the name, and its image is KEY.jpg, not as in "
+            f"{one_line(dotted[0])}; rename the files."
+        )
 
 
 def _is_kept(name: str, options: Options) -> bool:

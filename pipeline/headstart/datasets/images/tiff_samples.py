@@ -32,8 +32,8 @@ def read(data: bytes, tiff: Directory) -> NDArray[np.generic]:
     Raises:
         ImageError: the file is truncated or damaged, or of a kind that is not read.
     """
-    known = tiff.kind in (UNSIGNED, SIGNED, FLOAT) and 1 <= tiff.bits <= 64
-    if tiff.compression not in COMPRESSIONS or not known:
+    numeric = tiff.kind in (UNSIGNED, SIGNED, FLOAT) and 1 <= tiff.bits <= 64
+    if tiff.compression not in COMPRESSIONS or not numeric:
         raise tiff.refusal
     if tiff.tile is not None and min(tiff.tile) < 1:
         raise ImageError("damaged image: a TIFF with tiles of no size")
