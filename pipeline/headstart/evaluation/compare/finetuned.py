@@ -17,6 +17,7 @@ from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.scoring import (
     Entry,
     HeldOut,
+    about_leakage,
     about_perfection,
     about_the_choice,
     rank,
@@ -76,7 +77,11 @@ def compare_tuned(
 
 def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -> Comparison:
     heads, best = score_heads(entries, test), entries[0]
-    about = [*about_the_choice(heads), *about_perfection(heads, len(test.true))]
+    about = [
+        *about_the_choice(heads),
+        *about_leakage(heads, test),
+        *about_perfection(heads, test),
+    ]
     return dataclasses.replace(
         comparison,
         heads=heads,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.errors import count
 from headstart.core.records import FeatureSet
 from headstart.core.results import HeadResult
 from headstart.evaluation import metrics
@@ -125,18 +126,41 @@ def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
     ]
 
 
-def about_perfection(results: Sequence[HeadResult], n_test: int) -> list[str]:
+def about_leakage(results: Sequence[HeadResult], test: HeldOut) -> list[str]:
+    """Return what the test split says of the chosen head where images of it leaked."""
+    best, apart = results[0], int((~test.leaked).sum())
+    if not test.leaked.any():
+        return []
+    if not apart:
+        return [
+            "No test image is independent of the training images, so no test accuracy says how the"
+            f" model does on new images. In cross-validation {best.title} has"
+            f" {best.cv_accuracy:.1%} ± {best.cv_std:.1%}. Take other images for the test split, or"
+            " leave it out: Headstart then holds out images that share no group with the others."
+        ]
+    accuracy, interval = best.test_accuracy_without_leakage, best.test_accuracy_without_leakage_ci
+    if accuracy is None or interval is None:
+        return []
+    return [
+        f"Without leakage {best.title} has {accuracy:.1%} test accuracy"
+        f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f}), on {count(apart, 'test image')}."
+    ]
+
+
+def about_perfection(results: Sequence[HeadResult], test: HeldOut) -> list[str]:
     """Return a warning if a head made no error, since its interval then has no width.
 
+    Only images that share no group with a training image count.
     The bound is the rule of three: Hanley and Lippman-Hand, *If Nothing Goes Wrong, Is Everything
     All Right?*, 1983.
     """
+    n_test = int((~test.leaked).sum())
     perfect = [result.name for result in results if result.test_accuracy == 1]
-    if not perfect:
+    if not perfect or not n_test:
         return []
     return [
-        f"No error on {n_test:,} test images ({', '.join(dict.fromkeys(perfect))}): the bootstrap"
-        " interval has no width, yet the true error rate may be up to"
+        f"No error on {count(n_test, 'test image')} ({', '.join(dict.fromkeys(perfect))}): the"
+        " bootstrap interval has no width, yet the true error rate may be up to"
         f" {min(1.0, 3 / n_test):.1%} (rule of three)."
     ]
 

@@ -26,6 +26,7 @@ from headstart.evaluation.compare.insights import (
 from headstart.evaluation.compare.scoring import (
     Entry,
     HeldOut,
+    about_leakage,
     about_perfection,
     about_size,
     about_the_choice,
@@ -134,7 +135,8 @@ def _compare(
         warnings=[
             *about_data,
             *about_the_choice(heads),
-            *about_perfection(heads, len(protocol.test)),
+            *about_leakage(heads, test),
+            *about_perfection(heads, test),
             *about_size(best),
         ],
         provenance=provenance(

@@ -57,6 +57,7 @@ def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dic
         "n_test": n_test,
         "n_grouped": int(np.sum(groups.sizes(protocol.group[used]) > 1)),
         "n_leaked": int(protocol.leaked.sum()),
+        "n_classes": len(np.unique(data.label[protocol.train])),
         "scoring": "accuracy",
         "interval": f"{100 * metrics.LEVEL:.0f} % bootstrap, {metrics.RESAMPLES} resamples",
         "test_split": f"{how}, scored once per head after all choices were made.",
