@@ -12,13 +12,14 @@ from headstart.cli.options import (
     as_json,
     backbone_options,
     budget_options,
+    decoding_options,
     device,
     sharding_options,
     source_options,
     workers,
 )
 from headstart.cli.output import hooks, print_json
-from headstart.core.choices import BACKBONE, COLOURS, MAX_FAILURES, PRECISIONS
+from headstart.core.choices import BACKBONE, MAX_FAILURES, PRECISIONS
 from headstart.core.errors import one_line
 from headstart.workflows.features import extract_features
 
@@ -77,19 +78,7 @@ features /share/photos --engine ray --address auto --out /share/store
     "chooses the fastest within the limits below.",
 )
 @budget_options
-@click.option(
-    "--range",
-    "value_range",
-    default="",
-    metavar="LOW:HIGH|dtype|percentile",
-    help="Values that are black and white in all images, for 12-bit, signed or floating-point "
-    "samples; percentile measures them on the set.",
-)
-@click.option(
-    "--colour",
-    type=click.Choice(COLOURS),
-    help="Conversion by colour profiles.  [default: profiles are ignored]",
-)
+@decoding_options
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),

@@ -75,7 +75,8 @@ def channels(tiff: Directory) -> tuple[int, int | None]:
         colours = 3 if tiff.photometric == _RGB else 4
     else:
         colours = 1 if tiff.samples <= 2 or alpha == 1 else 3
-    if tiff.samples < colours or (alpha is not None and alpha < colours):
+    inverted_bands = tiff.photometric == _WHITE_IS_ZERO and colours == 3
+    if inverted_bands or tiff.samples < colours or (alpha is not None and alpha < colours):
         raise tiff.refusal
     if tiff.photometric in _GREY and colours == 3 and tiff.samples > 3 + (alpha == 3):
         raise ImageError(f"a TIFF of {tiff.samples} bands ({tiff}); save three of them as RGB")
