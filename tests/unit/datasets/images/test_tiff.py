@@ -134,6 +134,13 @@ class TestByHand:
         data = tiff([packed(index, bits)], SIZE, bits, 3, 1, order, codec, t320=entries)
         assert (pixels.decode(data, exact()) == table.T[index]).all()
 
+    def test_a_palette_of_16_bits(self, order, codec):
+        index = GREY.astype(np.uint16) * 257
+        table = np.random.default_rng(3).integers(0, 1 << 16, (3, 1 << 16))
+        rows = index.astype(order + "u2").tobytes()
+        data = tiff([rows], SIZE, 16, 3, 1, order, codec, t320=table.ravel().tolist())
+        assert (pixels.decode(data, exact()) == table.T[index] >> 8).all()
+
     def test_bits_in_reverse(self, order, codec):
         strip = np.frombuffer(CODECS[codec](GREY.tobytes()), np.uint8)[:, None]
         flipped = np.packbits(np.unpackbits(strip, axis=1)[:, ::-1], axis=1).tobytes()
