@@ -16,6 +16,8 @@ class ClassScore(NamedTuple):
     recall: float | None
     f1: float | None
     support: int
+    precision_ci: Sequence[float] | None = None
+    recall_ci: Sequence[float] | None = None
 
 
 class Confusion(NamedTuple):
@@ -81,8 +83,12 @@ def column_sums(rows: Iterable[Sequence[int]]) -> list[int]:
     return [sum(column) for column in zip(*rows, strict=True)]
 
 
-def class_scores(classes: Sequence[str], cells: Cells) -> list[ClassScore]:
-    """Return precision, recall and F1 of each class."""
+def class_scores(
+    classes: Sequence[str], cells: Cells, per_class: Mapping[str, Sequence[Any]] | None = None
+) -> list[ClassScore]:
+    """Return precision, recall and F1 of each class, with the intervals in ``per_class``."""
+    unknown = [None] * len(classes)
+    ends = {key: (per_class or {}).get(key, unknown) for key in ("precision_ci", "recall_ci")}
     return [
         ClassScore(
             name,
@@ -90,6 +96,7 @@ def class_scores(classes: Sequence[str], cells: Cells) -> list[ClassScore]:
             recall=_ratio(cells.counts.get((i, i), 0), cells.support[i]),
             f1=_ratio(2 * cells.counts.get((i, i), 0), cells.support[i] + cells.answers[i]),
             support=cells.support[i],
+            **{key: column[i] for key, column in ends.items()},
         )
         for i, name in enumerate(classes)
     ]

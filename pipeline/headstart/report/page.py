@@ -66,6 +66,8 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         **{key: results[key] for key in ("dataset", "protocol", "warnings", "insights")},
         **{key: results[key] for key in ("backbones", "provenance")},
         "axis": axis,
+        "scored": _scored(results["protocol"]),
+        "conclusion": results["conclusion"],
         "heads": views,
         "baselines": [_head_view(baseline, axis) for baseline in results["baselines"]],
         "best": next(view for view in views if view["name"] == results["best"]),
@@ -112,6 +114,14 @@ def _head_view(
     }
 
 
+def _scored(protocol: Mapping[str, Any]) -> str:
+    """Return what the scores are of, after its number."""
+    n = protocol["n_test"]
+    if protocol["scored_on"] == "out of fold":
+        return f"{n:,} images, out of fold"
+    return f"{n:,} test image{'' if n == 1 else 's'}"
+
+
 def _frequent_class(results: Mapping[str, Any]) -> str:
     """Return the class that the most-frequent baseline always predicts."""
     constant = [b["confusion"] for b in results["baselines"] if b["name"] == "most-frequent"]
@@ -142,7 +152,7 @@ def _by_class(results: Mapping[str, Any]) -> dict[str, Any]:
     best = next(head for head in results["heads"] if head["name"] == results["best"])
     cells = figures.cells(best["confusion"])
     confusions = figures.confusions(classes, cells)
-    scores = figures.class_scores(classes, cells)
+    scores = figures.class_scores(classes, cells, best["per_class"])
     return {
         "n_wrong": sum(pair.times for pair in confusions),
         "matrix": figures.matrix(classes, cells) if len(classes) <= MATRIX_CLASSES else None,

@@ -26,9 +26,9 @@ from headstart.evaluation.compare.insights import (
 from headstart.evaluation.compare.scoring import (
     Entry,
     HeldOut,
-    about_perfection,
     about_size,
     about_the_choice,
+    conclude,
     score_baselines,
     score_heads,
 )
@@ -134,12 +134,12 @@ def _compare(
         warnings=[
             *about_data,
             *about_the_choice(heads),
-            *about_perfection(heads, len(protocol.test)),
             *about_size(best),
         ],
         provenance=provenance(
             inputs_digest(stores, config, named_groups), dict(zip(named, stores, strict=True))
         ),
+        conclusion=conclude(heads),
     )
     return comparison, Outcome(searched.entries, protocol, duplicates, suspects)
 

@@ -148,6 +148,6 @@ def _as_numbers(pixels: Pixels) -> Features:
 def _summary(head: FittedHead, backbone: str) -> str:
     params = ", ".join(f"{name} = {value}" for name, value in head.params.items())
     return (
-        f"{backbone}{', ' if backbone else ''}{head.name}: {head.cv_accuracy:.1%} ±"
-        f" {head.cv_std:.1%} in cross-validation with {params}, {head.seconds:.1f} s"
+        f"{backbone}{', ' if backbone else ''}{head.name}: {head.cv_accuracy:.1%}"
+        f" in cross-validation with {params}, {head.seconds:.1f} s"
     )

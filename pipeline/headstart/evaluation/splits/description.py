@@ -56,8 +56,9 @@ def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dic
         "n_test": n_test,
         "n_grouped": int(np.sum(groups.sizes(protocol.group[used]) > 1)),
         "n_leaked": int(protocol.leaked.sum()),
+        "scored_on": "test split",
         "scoring": "accuracy",
-        "interval": f"{100 * metrics.LEVEL:.0f} % bootstrap, {metrics.RESAMPLES} resamples",
+        "interval": f"{100 * metrics.LEVEL:.0f} %, Wilson's for accuracy, recall and precision",
         "test_split": f"{how}, scored once per head after all choices were made.",
     }
 

@@ -117,7 +117,8 @@ def test_the_record_has_the_published_shape(everything):
         "n_leaked": 0,
         "class_weight": "none",
         "scoring": "accuracy",
-        "interval": "95 % bootstrap, 2000 resamples",
+        "scored_on": "test split",
+        "interval": "95 %, Wilson's for accuracy, recall and precision",
     }
     provenance = document["provenance"]
     assert {"headstart", "numpy", "scikit-learn"} <= set(provenance["software"])
@@ -136,7 +137,7 @@ def test_scores_are_those_of_the_probabilities(data, everything):
         assert probabilities.shape == (30, 3)
         predicted = probabilities.argmax(axis=1)
         assert head.test_accuracy == np.mean(predicted == true)
-        assert head.test_accuracy_ci == metrics.bootstrap_interval(predicted == true, 0)
+        assert head.test_accuracy_ci == metrics.accuracy_interval(predicted == true)
         assert head.log_loss == metrics.log_loss(true, probabilities)
         assert np.trace(head.confusion) == np.sum(predicted == true)
         assert np.sum(head.confusion) == 30
@@ -152,7 +153,7 @@ def test_scores_are_those_of_the_probabilities(data, everything):
             "macro_f1",
             "log_loss",
             "roc_auc",
-            "ece",
+            "calibration_error",
         ]
         for name in ("balanced_accuracy", "macro_f1", "log_loss", "roc_auc"):
             assert head.intervals[name][0] <= getattr(head, name) <= head.intervals[name][1]
@@ -171,23 +172,25 @@ def one_direction(gap, d):
     return changed(data, features=features)
 
 
-def test_verdicts_come_from_a_paired_bootstrap_against_the_best():
+def test_verdicts_come_from_one_test_against_the_best():
     data = one_direction(gap=0.7, d=100)
     comparison, outcome = compare([data], CompareConfig(heads=("linear-svm", *FAST)))
     true = data.label[outcome.protocol.test]
     correct = {entry.head.name: entry.predicted == true for entry in outcome.entries}
-    rng = np.random.default_rng(7)
-    rows = rng.integers(len(true), size=(4000, len(true)))
-    for head in comparison.heads[1:]:
-        own, best = correct[head.name][rows], correct[comparison.best][rows]
-        low, high = np.quantile(own.mean(axis=1) - best.mean(axis=1), [0.025, 0.975])
-        assert head.verdict == ("worse" if high < 0 else "tie")
+    rivals = comparison.heads[1:]
+    exact = [metrics.mcnemar(correct[h.name], correct[comparison.best]) for h in rivals]
+    assert [head.mcnemar_p for head in rivals] == exact
+    assert [head.p for head in rivals] == metrics.holm(exact)
+    for head in rivals:
+        assert head.verdict == ("worse" if head.p <= 0.05 and head.difference < 0 else "tie")
+        assert (head.difference_ci[1] < 0) == (head.verdict == "worse")
         assert head.difference == np.mean(correct[head.name]) - np.mean(correct[comparison.best])
-        assert head.difference_ci == pytest.approx((low, high), abs=1.01 / len(true))
-        assert head.mcnemar_p == metrics.mcnemar(correct[head.name], correct[comparison.best])
-        assert head.mcnemar_p > 0.05 or head.verdict == "worse"
     assert [head.verdict for head in comparison.heads] == ["best", "tie", "worse"]
     assert comparison.heads[2].name == "knn"  # the noise of 99 directions outweighs the signal
+    words = comparison.conclusion
+    assert comparison.best in words
+    assert rivals[0].name in words
+    assert "Avoid knn" in words
 
 
 def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
@@ -207,7 +210,7 @@ def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
     assert comparison.heads[1].difference_ci[0] > 0
     (warning,) = [text for text in comparison.warnings if "measurably better" in text]
     assert warning.startswith(
-        "On these test images logistic-regression is measurably better than knn, which"
+        "On the scored images logistic-regression is measurably better than knn, which"
     )
 
 
@@ -509,9 +512,10 @@ def test_a_class_without_images_is_named():
 
 
 def test_a_test_without_errors_is_no_proof():
-    (warning,) = warnings_of(feature_set(spread=0.01))
-    assert warning.startswith("No error on 30 test images (knn):")
-    assert "up to 10.0%" in warning
+    data = feature_set(n=120, spread=0.01, test=0.25)
+    best = compare([data], CompareConfig(heads=("logistic-regression",)))[0].heads[0]
+    assert best.test_accuracy == 1
+    assert best.test_accuracy_ci[0] < 0.95
 
 
 def test_the_rows_that_a_model_of_neighbours_keeps_are_told(monkeypatch):
