@@ -6,6 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
+# Two processes take one file of tests after another, those that took longest last time first.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Without compiled files, each run and each process that a test starts compiles everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 DATA ?= data/textures
 BACKBONE ?= efficientnet-lite0
@@ -69,10 +73,10 @@ report: $(VENV)/installed  ## write OUT/report.html again
 	@$(BIN)/headstart report "$(OUT)"
 
 quick: $(VENV)/installed-dev  ## run the tests that need no torch, network export, browser or Ray
-	@$(PYTEST) --level quick -n 2 --dist loadfile
+	@$(PYTEST) --level quick $(SIDE_BY_SIDE)
 
 test: $(VENV)/installed-dev  ## run the tests, two at a time
-	@$(PYTEST) -n 2 --dist loadfile
+	@$(PYTEST) $(SIDE_BY_SIDE)
 
 test-all: $(VENV)/installed-dev  ## run every test, kills and breadth included (hours)
 	@$(PYTEST) --level all

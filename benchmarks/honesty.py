@@ -11,8 +11,6 @@ by a hold-out and out of fold; the images that were not drawn tell its accuracy.
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 import page
 from headstart.evaluation import metrics

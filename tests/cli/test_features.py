@@ -34,7 +34,7 @@ def test_features_names_bad_images(headstart, image_folder, tiny_backbone, tmp_p
     failures = dict(store.read(tmp_path / "store.h5").failures)
     assert sorted(failures.values()) == [
         "empty file",
-        "not a JPEG, PNG, WebP, BMP, TIFF or GIF image",
+        "not a JPEG, PNG, WebP, AVIF, BMP, TIFF or GIF image, but text",
     ]
     failed = headstart(*words[:-1], "other.h5", "--on-error", "fail", code=1)
     assert "--on-error" in failed.stderr

@@ -21,6 +21,7 @@ def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     words = ["train-heads", features, "--out", "results", "--folds", "3"]
     first = headstart(*words)
@@ -87,6 +88,7 @@ def test_train_heads_compares_backbones(headstart, two_stores, tmp_path):
     assert "nothing to do" in headstart(*words, "--folds", "3").stdout
 
 
+@pytest.mark.slow
 def test_labels_of_any_script_are_the_same_everywhere(
     headstart, image_folder, tiny_backbone, tmp_path
 ):

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from headstart import backbones
 from headstart.backbones.candidate import SOFTWARE
+from headstart.backbones.inference import decoding
 from headstart.backbones.inference import parity as certificate
 from headstart.backbones.inference.description import (
     INPUT,
@@ -94,7 +95,9 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
     `export` wrote means that file. ``precision`` is one of `headstart.core.choices.PRECISIONS`. The
     second value is the parity, if the backbone was exported just now.
     """
-    model, parity = _exported(Choice(choice) if isinstance(choice, str) else choice)
+    choice = Choice(choice) if isinstance(choice, str) else choice
+    model, parity = _exported(dataclasses.replace(choice, value_range="", colour=""))
+    model = decoding.with_rules(model, choice.value_range, choice.colour)
     return (model if precision == "fp32" else variant(model, precision)), parity
 
 
@@ -350,7 +353,8 @@ def _prove(
     figures = []
     pairs = (certificate.by_layer(rows, backbone.widths) for rows in (features, expected))
     for ours, theirs, described in zip(*pairs, backbone.split_layers(), strict=True):
-        parity = dataclasses.replace(_compare(ours, theirs), original=called)
+        difference = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max())
+        parity = Parity(len(images), difference, float(row_cosine(ours, theirs).min()), called)
         limit = MAX_DIFFERENCE * float(np.abs(theirs).max())
         if not (parity.min_cosine >= MIN_COSINE and parity.max_difference <= limit):
             layer = f", layer {described.layer}," if backbone.parts else ""
@@ -367,11 +371,6 @@ def _prove(
         called,
         tuple(notes),
     )
-
-
-def _compare(features: NDArray[np.float32], expected: NDArray[np.float32]) -> Parity:
-    difference = np.abs(features.astype(np.float64) - expected.astype(np.float64)).max()
-    return Parity(len(features), float(difference), float(row_cosine(features, expected).min()))
 
 
 def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:

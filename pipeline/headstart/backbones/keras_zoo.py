@@ -118,7 +118,9 @@ def entry_of(architecture: str) -> Entry | None:
             network = _functions(keras)[architecture]()
         except ValueError:  # torch cannot run this network
             return None
-        size, features = _size(network), int(_before_classifier(network).shape[-1])
+        height, width = network.input_shape[1:3]
+        size = (height, width) if height and width else _ANY_SIZE
+        features = int(_before_classifier(network).shape[-1])
         with counter, torch.inference_mode():
             network(torch.zeros(1, *size, 3, device="meta"))
     digits = asked.get("file_hash") or ""  # SHA-256 or MD5
@@ -304,11 +306,6 @@ def _cut(
             return features if len(features) > 1 else features[0]
 
     return Cut().eval()
-
-
-def _size(model: Model) -> tuple[int, int]:
-    height, width = model.input_shape[1:3]
-    return (height, width) if height and width else _ANY_SIZE
 
 
 def _preprocess(keras: Keras, size: tuple[int, int]) -> Preprocess:

@@ -14,10 +14,11 @@ from headstart.cli.options import (
     budget_options,
     device,
     sharding_options,
+    source_options,
     workers,
 )
 from headstart.cli.output import hooks, print_json
-from headstart.core.choices import BACKBONE, PRECISIONS
+from headstart.core.choices import BACKBONE, COLOURS, MAX_FAILURES, PRECISIONS
 from headstart.core.errors import one_line
 from headstart.workflows.features import extract_features
 
@@ -37,6 +38,7 @@ features /share/photos --engine ray --address auto --out /share/store
 """,
 )
 @click.argument("data")
+@source_options
 @click.option("--backbone", default=BACKBONE, show_default=True, help="Name or ONNX file.")
 @backbone_options
 @click.option(
@@ -55,11 +57,16 @@ features /share/photos --engine ray --address auto --out /share/store
 @click.option(
     "--max-failures",
     type=click.FloatRange(0, 1),
-    default=0.2,
+    default=MAX_FAILURES,
     show_default=True,
     help="Share of failed images above which the exit code is 1; all good images are saved.",
 )
 @click.option("--rehash", is_flag=True, help="Read unchanged files again as well.")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Drop the rows of images that are not in DATA, even if they are more than half.",
+)
 @device
 @click.option(
     "--precision",
@@ -71,6 +78,19 @@ features /share/photos --engine ray --address auto --out /share/store
 )
 @budget_options
 @click.option(
+    "--range",
+    "value_range",
+    default="",
+    metavar="LOW:HIGH|dtype|percentile",
+    help="Values that are black and white in all images, for 12-bit, signed or floating-point "
+    "samples; percentile measures them on the set.",
+)
+@click.option(
+    "--colour",
+    type=click.Choice(COLOURS),
+    help="Conversion by colour profiles.  [default: profiles are ignored]",
+)
+@click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     help="Images in one inference.  [default: 4 on a CPU, 64 on a GPU]",
@@ -79,16 +99,22 @@ features /share/photos --engine ray --address auto --out /share/store
 @as_json
 def command(
     data: str,
+    label_column: str,
+    path_column: str,
+    no_labels: bool,
     backbone: str,
     weights: str,
     layers: tuple[str, ...],
     pool: str | None,
     preprocess: str,
+    value_range: str,
+    colour: str | None,
     out: str,
     workers: int | None,
     on_error: str,
     max_failures: float,
     rehash: bool,
+    replace: bool,
     device: str,
     precision: str,
     max_drift: float,
@@ -119,6 +145,8 @@ def command(
             layers=layers,
             pool=pool or "",
             preprocess=preprocess,
+            value_range=value_range,
+            colour=colour or "",
             precision=precision,
             max_drift=max_drift,
             max_accuracy_loss=max_accuracy_loss,
@@ -128,6 +156,10 @@ def command(
             on_error=on_error,
             max_failures=max_failures,
             rehash=rehash,
+            replace=replace,
+            labels=not no_labels,
+            label_column=label_column,
+            path_column=path_column,
             engine=engine,
             address=address,
             shard_size=shard_size,
@@ -162,8 +194,12 @@ def _print(summary: EmbedSummary, store: str) -> None:
             click.echo(f"    {one_line(path)}: {reason}")
         if failures > _SHOWN:
             click.echo("    … the store's group failures lists all of them")
+    for line in summary.remark_lines:
+        click.echo(line)
     if summary.lost:
         click.echo(f"{summary.lost:,} workers died; their work was redone by others")
+    if summary.dropped:
+        click.echo(f"{summary.dropped:,} rows of images that are not in the source were dropped")
     state = "written" if summary.changed else "up to date, nothing to do"
     files = f" in {summary.shards:,} files" if summary.shards else ""
     click.echo(f"{one_line(store)}: {summary.rows:,} rows{files}, {state}")

@@ -18,7 +18,7 @@ _GROUPS = {  # title: parameters of any command; all others are simply options
         *("small_classes", "near_duplicates"),
     ),
     "Training": ("views", "epochs", "batch_size", "lr", "patience"),
-    "Images": ("on_error", "max_failures", "rehash", "images"),
+    "Images": ("value_range", "colour", "on_error", "max_failures", "rehash", "images"),
     "Speed and memory": ("workers", "device", "stream_above"),
     "Several files or machines": (
         *("engine", "address", "shard_size", "gpus_per_worker", "threads_per_worker"),

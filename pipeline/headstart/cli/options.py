@@ -96,6 +96,22 @@ budget_options = options(
         "predictions).",
     ),
 )
+source_options = options(
+    click.option(
+        "--label-column",
+        default="",
+        metavar="NAME",
+        help="Column with the labels, in a CSV, a table or HDF5; in a WebDataset a field of "
+        "KEY.json or an extension.  [default: label, class, category …]",
+    ),
+    click.option(
+        "--path-column",
+        default="",
+        metavar="NAME",
+        help="Column with the images' paths.  [default: path, file_name, image …]",
+    ),
+    click.option("--no-labels", is_flag=True, help="Embed the images without labels."),
+)
 address = click.option(
     "--address",
     default="",

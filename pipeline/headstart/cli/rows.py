@@ -27,7 +27,7 @@ Write = Callable[["Prediction"], None]
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a row.
+    """The columns of a row; ``confidence`` of a CSV row is the ``probability`` of its label.
 
     Attributes:
         top_k: number of most probable classes; None for the probabilities of all.
@@ -73,7 +73,11 @@ class Layout:
         path = one_line(prediction.path)
         if prediction.error:
             return {"path": path, "error": prediction.error}
-        document: dict[str, Any] = {"path": path, "label": prediction.label}
+        document: dict[str, Any] = {
+            "path": path,
+            "label": prediction.label,
+            "probability": max(prediction.probabilities),
+        }
         if self.top_k is None:
             pairs = zip(self.classes, prediction.probabilities, strict=True)
             document["probabilities"] = dict(pairs)
@@ -118,8 +122,10 @@ def _rows(layout: Layout, kind: str, file: TextIO) -> Write:
 
     def write(cells: list[str]) -> None:
         line = io.StringIO()
-        csv.writer(line).writerow(cells)
-        file.write(line.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        # Exactly, unlike messages: what the stream cannot encode is escaped.
+        encoding = getattr(file, "encoding", None) or "utf-8"
+        file.write(line.getvalue().encode(encoding, "backslashreplace").decode(encoding))
 
     write(layout.header())
     return lambda prediction: write(layout.cells(prediction))

@@ -163,7 +163,8 @@ def _embedded(
     from headstart.features import store
     from headstart.features.embed import EmbedConfig, embed
 
-    embed(os.fspath(data), path, EmbedConfig(network, workers=workers), hooks)
+    config = EmbedConfig(network, workers=workers, trainable=True, replace=True)
+    embed(os.fspath(data), path, config, hooks)
     return store.read(path, stream_above=float("inf"))
 
 

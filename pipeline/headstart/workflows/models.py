@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.core import artifacts, choices
-from headstart.core.errors import InputError
+from headstart.core.errors import InputError, count
 from headstart.workflows.locations import StrPath
 from headstart.workflows.progress import showing
 
@@ -22,7 +22,7 @@ def load_model(path: StrPath, *, device: str = "cpu") -> Model:
     """Open a classifier file that Headstart wrote.
 
     Args:
-        path: ``model.onnx``.
+        path: ``model.onnx``, or the folder of results that holds it.
         device: one of `core.choices.DEVICES`.
 
     Returns:
@@ -36,7 +36,13 @@ def load_model(path: StrPath, *, device: str = "cpu") -> Model:
     """
     from headstart.models.predict import Model
 
-    return Model(path, device)
+    return Model(_file(path), device)
+
+
+def _file(model: StrPath) -> Path:
+    """Return a model file; in a folder of results, the one that `train_heads` writes."""
+    path = Path(model)
+    return path / artifacts.MODEL if path.is_dir() else path
 
 
 def predict(
@@ -77,6 +83,22 @@ def predict(
     return predicting.predict(classifier, paths, workers, min_confidence)
 
 
+def check_failures(
+    failed: int, total: int, max_failures: float, notice: Callable[[str], None]
+) -> None:
+    """Report how many images of a prediction could not be used.
+
+    Raises:
+        InputError: more than ``max_failures`` of them, a share from 0 to 1.
+    """
+    line = f"{failed:,} of {count(total, 'image')} could not be used"
+    if failed > max_failures * total:
+        raise InputError(
+            f"{line}, more than --max-failures {max_failures:g} allows; the column error says why"
+        )
+    notice(line)
+
+
 def export_model(
     model: StrPath,
     data: StrPath,
@@ -112,7 +134,9 @@ def export_model(
     from headstart.models import bundle
 
     budget = Budget(max_drift, max_accuracy_loss)
-    return bundle.write_variant(Path(model), precision, os.fspath(data), Path(out), budget, workers)
+    return bundle.write_variant(
+        _file(model), precision, os.fspath(data), Path(out), budget, workers
+    )
 
 
 def serve(
@@ -148,8 +172,9 @@ def serve(
     """
     from headstart.models.serve import ServeConfig, serve
 
+    path = _file(model)
     with showing("serve", hooks) as shown:
-        recorded, tested = _training_images(Path(model).parent, shown) if nearest else ([], set())
+        recorded, tested = _training_images(path.parent, shown) if nearest else ([], set())
         config = ServeConfig(
             host=host,
             port=port,
@@ -160,7 +185,7 @@ def serve(
             workers=workers,
             device=device,
         )
-        serve(model, config, shown.notice)
+        serve(path, config, shown.notice)
 
 
 def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:

@@ -81,7 +81,7 @@ def input_of(part: ModelProto, recipe: Recipe) -> Input:
         BackboneError: there is not exactly one input, or it is not an image of three channels.
     """
     inputs = list(part.graph.input)
-    shown = ", ".join(f"{one_line(value.name)} {describe(value)}" for value in inputs)
+    shown = ", ".join(map(_described, inputs))
     if len(inputs) != 1:
         raise BackboneError(
             f"the network takes {len(inputs)} inputs ({shown or 'none'}) where one image is "
@@ -104,10 +104,9 @@ def input_of(part: ModelProto, recipe: Recipe) -> Input:
     return Input(inputs[0].name, tensor.elem_type, layout, assumed, sides[0] or None, size)
 
 
-def describe(value: Any) -> str:  # noqa: ANN401 - ValueInfoProto
-    """Return the shape of an input as text."""
+def _described(value: Any) -> str:  # noqa: ANN401 - ValueInfoProto
     sides = (side.dim_value or side.dim_param or "?" for side in value.type.tensor_type.shape.dim)
-    return f"({', '.join(one_line(side) for side in sides)})"
+    return f"{one_line(value.name)} ({', '.join(one_line(side) for side in sides)})"
 
 
 def _layout(part: ModelProto, sides: list[int], recipe: Recipe, shown: str) -> tuple[str, str]:

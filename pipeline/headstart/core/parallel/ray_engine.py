@@ -21,13 +21,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import headstart
 from headstart.core.errors import HeadstartError, missing_extra, one_line
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from headstart.core.parallel import Item, Result, Start
 
 LOCAL = "local"
 _CLIENT = "ray://"
@@ -59,7 +57,7 @@ class Actor:
             "host": socket.gethostname(),
         }
 
-    def begin(self, start: Callable[[Callable[[], bool]], Callable[[Any], Any]]) -> None:
+    def begin(self, start: Start[Any, Any]) -> None:
         """Prepare the work. This process is killed, not asked to stop."""
         self._work = start(lambda: False)
 
@@ -105,9 +103,7 @@ class RayEngine:
         return room
 
     def run(
-        self,
-        start: Callable[[Callable[[], bool]], Callable[[Item], Result]],
-        items: Iterable[Item],
+        self, start: Start[Item, Result], items: Iterable[Item]
     ) -> Generator[Result, None, None]:
         """Yield the result of every item; see `headstart.core.parallel`."""
         self.workers()
@@ -162,7 +158,7 @@ class _Run:
         self,
         engine: RayEngine,
         ray: Any,  # noqa: ANN401
-        start: Callable[[Callable[[], bool]], Callable[[Any], Any]],
+        start: Start[Any, Any],
         items: Iterator[Any],
     ) -> None:
         self._engine, self._ray, self._start = engine, ray, start

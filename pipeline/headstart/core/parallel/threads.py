@@ -63,34 +63,6 @@ def run_threads(
             thread.join()
 
 
-def stoppable(
-    start: Callable[[Callable[[], bool]], Callable[[Item], Result]],
-    items: Iterable[Item],
-    workers: int,
-) -> Generator[Result, None, None]:
-    """Run like `run_threads`, with work that can be stopped.
-
-    ``start`` is called once, with a function that tells whether to stop, and returns the work.
-    """
-    stop = threading.Event()
-    work = start(stop.is_set)
-    first: list[Exception] = []
-
-    def guarded(item: Item) -> Result:
-        try:
-            return work(item)
-        except Exception as error:
-            if not stop.is_set():
-                first.append(error)  # later errors only come from stopping
-                stop.set()
-            raise
-
-    try:
-        yield from run_threads(guarded, items, workers, stop)
-    except Exception as error:
-        raise (first or [error])[0] from None
-
-
 @dataclass
 class _Ended:
     """The end of a thread, with its error if any."""

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from headstart.core.errors import count
 from headstart.core.records import FeatureSet
 from headstart.evaluation import groups, metrics
 from headstart.evaluation.splits.config import Rules
 from headstart.evaluation.splits.split import HELD_OUT_SHARE, Protocol
-from headstart.evaluation.splits.wording import count, utf8
+from headstart.evaluation.splits.wording import utf8
 
 
 def describe_dataset(data: FeatureSet, protocol: Protocol) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.errors import InputError
+from headstart.core.errors import InputError, count
 from headstart.core.records import FeatureSet
 from headstart.evaluation.groups import Partition
 from headstart.evaluation.splits.config import DROP, ERROR, Rules
-from headstart.evaluation.splits.wording import class_names, count
+from headstart.evaluation.splits.wording import class_names
 
 
 class Allowed(NamedTuple):

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import FeatureSet
 from headstart.evaluation.groups import Partition
-from headstart.evaluation.splits.wording import count
 
 BLOCK = 4096  # rows that are checked at once
 

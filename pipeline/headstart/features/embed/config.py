@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headstart import datasets
 from headstart.backbones.inference.precision_choice import Budget
-from headstart.core.records import Choice
+from headstart.core.errors import one_line
+from headstart.core.records import Choice, Listing
+from headstart.datasets.images import REMARKS
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class EmbedConfig:
 
     ``backbone`` may be a name or the path of an ONNX file, and ``budget`` limits how far features
     of ``int8`` and ``auto`` are from float32's. Without ``sharding`` the store is one file.
+    ``trainable`` refuses sources that `datasets.check_labels` does.
     """
 
     backbone: Choice | str
@@ -44,6 +48,20 @@ class EmbedConfig:
     max_failures: float = 0.2
     budget: Budget = field(default_factory=Budget)
     sharding: Sharding | None = None
+    labels: bool = True
+    trainable: bool = False
+    label_column: str = ""
+    path_column: str = ""
+    replace: bool = False
+
+    def listing(self, data: str) -> Listing:
+        """List the images of a source as these settings say, see `datasets.open_source`."""
+        return datasets.open_source(
+            data,
+            labels=self.labels,
+            label_column=self.label_column,
+            path_column=self.path_column,
+        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,9 @@ class EmbedSummary:
         precision: the measurements behind ``int8`` or ``auto``; empty for others.
         shards: files of a store that is a folder; 0 if it is one file.
         lost: workers that died during the run.
+        dropped: rows of the store before, whose images are not in the source any more.
+        remarks: by one of the keys of `datasets.images.REMARKS`, how many images embedded in this
+            run it is true of, and the path of the first.
     """
 
     store: Path
@@ -83,6 +104,8 @@ class EmbedSummary:
     precision: dict[str, Any] = field(default_factory=dict)
     shards: int = 0
     lost: int = 0
+    dropped: int = 0
+    remarks: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def __fspath__(self) -> str:
         """Return the store's path: you can pass a summary where a store is expected."""
@@ -92,6 +115,15 @@ class EmbedSummary:
     def images_per_second(self) -> float:
         """Images embedded per second of wall time; 0 if none was."""
         return self.embedded / self.seconds if self.seconds and self.embedded else 0.0
+
+    @property
+    def remark_lines(self) -> list[str]:
+        """The remarks as sentences."""
+        return [
+            f"images {what}: {count:,}, such as {one_line(path)}{'; ' if advice else ''}{advice}"
+            for remark, (count, path) in self.remarks.items()
+            for what, advice in [REMARKS[remark]]
+        ]
 
     @property
     def limit(self) -> str:

@@ -29,6 +29,7 @@ from headstart.core.parallel import Engine, ThreadEngine
 from headstart.core.records import Extraction, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
 from headstart.features.embed.partition import Part, divide, listing_digest, shard_size
+from headstart.features.embed.replacement import StoredRows
 from headstart.features.embed.shard_worker import (
     CONTENTS,
     PROBE,
@@ -74,6 +75,7 @@ class ShardedRun:
         with _writing(out), closing(self._engine()) as engine:
             extraction = Extraction(read_backbone(metadata, self.model))
             existing, plan = self._plan(extraction, engine.workers())
+            before = self._stored_rows(existing, plan)
             setup = WorkerSetup(
                 out.resolve(),
                 *_prepare(out, self.model),
@@ -91,7 +93,9 @@ class ShardedRun:
                 raise InputError(no_usable_images(len(listing.images), summary.failures))
             plan = dataclasses.replace(plan, certificate=metadata[parity.METADATA])
             summary = self._publish(existing, plan, results, summary)
-        if warning := _changed(data, plan):
+            dropped = before.dropped(manifest.files(out)) if before else 0
+            summary = dataclasses.replace(summary, dropped=dropped)
+        if warning := _changed(data, self.config, plan):
             self.hooks.notice(warning)
         return summary
 
@@ -136,6 +140,22 @@ class ShardedRun:
             extraction.to_json(), extraction.digest, classes, (), facts, generation=generation
         )
 
+    def _stored_rows(self, existing: Manifest | None, plan: Manifest) -> StoredRows | None:
+        """Return the rows of a store of which some may go; `StoredRows.check` may refuse."""
+        if existing is None or not existing.shards:
+            return None
+        files = manifest.files(self.out)
+        if existing.listing["digest"] == plan.listing["digest"]:  # the same names in the same order
+            first = existing.shards[0]
+            images = datasets.subset(self.listing, range(first.rows + first.failures))
+            with suppress(InputError):
+                StoredRows(files[:1]).check(images, self.out)
+                return None
+        stored = StoredRows(files)
+        if not self.config.replace:
+            stored.check(self.listing, self.out)
+        return stored
+
     def _results(
         self, setup: WorkerSetup, engine: Engine, existing: Manifest | None, plan: Manifest
     ) -> list[ShardResult]:
@@ -177,6 +197,7 @@ class ShardedRun:
             source=datasets.describe(self.listing),
             shards=len(results),
             lost=lost,
+            remarks=_joined_remarks(summaries),
         )
 
     def _publish(
@@ -326,10 +347,10 @@ def _samples(listing: Listing) -> tuple[Listing, tuple[int, ...]]:
     return dataclasses.replace(some, root=some.root.absolute()), tuple(there.values())
 
 
-def _changed(data: str, plan: Manifest) -> str:
+def _changed(data: str, config: EmbedConfig, plan: Manifest) -> str:
     """Return a warning if the source's images changed during the run."""
     try:
-        now = datasets.open_source(data)
+        now = config.listing(data)
     except InputError as error:
         return f"WARNING: the source can no longer be listed ({error}); the store is complete"
     if listing_digest(now) == plan.listing["digest"]:
@@ -339,3 +360,12 @@ def _changed(data: str, plan: Manifest) -> str:
         f"{len(now.images):,} images or in their names; the store has the images listed at the "
         "start: run the same command again to update it"
     )
+
+
+def _joined_remarks(summaries: Sequence[EmbedSummary]) -> dict[str, tuple[int, str]]:
+    joined: dict[str, tuple[int, str]] = {}
+    for summary in summaries:
+        for remark, (count, path) in summary.remarks.items():
+            before, first = joined.get(remark, (0, path))
+            joined[remark] = before + count, first
+    return joined

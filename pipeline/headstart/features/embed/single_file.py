@@ -18,6 +18,7 @@ from headstart.core.parallel import available_cores, run_threads
 from headstart.core.records import Extraction, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, limit_of
 from headstart.features.embed.outcomes import Outcomes
+from headstart.features.embed.replacement import StoredRows
 from headstart.features.embed.worker import CHUNK, Clock, ShardHooks, Worker
 from headstart.features.store.columns import FileState, stored_name
 from headstart.features.store.writer import StoreWriter, state_key
@@ -57,26 +58,49 @@ class Filling:
         """Embed the images of a listing that a file lacks, and publish it; a shard may be empty.
 
         Raises:
-            InputError: an image failed under ``on_error="fail"``, or none could be embedded.
+            InputError: an image failed under ``on_error="fail"``, none could be embedded, or more
+                than half of the rows would go.
         """
         with StoreWriter(out, Extraction(self.network.backbone)) as writer:
             outcomes = Outcomes(listing)
             if not self.config.rehash:
                 _recognise(listing, writer, outcomes)
             todo = outcomes.missing()
+            before = self._stored_rows(listing, writer, out, len(todo))
             self._announce(writer, len(listing.images), len(todo))
             drift = dataclasses.asdict(self.network.drift) if todo else None
             started, clock = time.perf_counter(), Clock()
-            if todo:
-                self._embed(listing, writer, outcomes, clock)
+            numbers = self._embed(listing, writer, outcomes, clock) if todo else {}
+            remarks = {
+                remark: (len(those), listing.images[min(those)].path)
+                for remark, those in sorted(numbers.items())
+            }
             seconds = round(time.perf_counter() - started, 3)
             run = {"source": listing.name, "seconds": seconds, "certificate": drift}
-            return self._publish(listing, outcomes, writer, out, run | self._facts(clock))
+            summary = self._publish(listing, outcomes, writer, out, run | self._facts(clock))
+        dropped = before.dropped([out]) if before else 0
+        return dataclasses.replace(summary, dropped=dropped, remarks=remarks)
+
+    def _stored_rows(
+        self, listing: Listing, writer: StoreWriter, out: Path, todo: int
+    ) -> StoredRows | None:
+        """Return the rows of a store of which some may go; `StoredRows.check` may refuse."""
+        recognised = len(listing.images) - todo
+        if self.shard is not None or recognised >= writer.published_before:
+            return None
+        stored = StoredRows([out])
+        if not self.config.replace:
+            stored.check(listing, out)
+        return stored
 
     def _embed(
         self, listing: Listing, writer: StoreWriter, outcomes: Outcomes, clock: Clock
-    ) -> None:
-        """Embed the images without an outcome, and add the workers' time to the clock."""
+    ) -> dict[str, list[int]]:
+        """Embed the images without an outcome, and add the workers' time to the clock.
+
+        Returns the numbers of the images to remark on, by remark.
+        """
+        remarks: dict[str, list[int]] = {}
         worker, todo = Worker(listing, self.network.runner, writer, self.shard), outcomes.missing()
         size, finished = max(CHUNK, self.network.batch), 0
         chunks = (todo[start : start + size] for start in range(0, len(todo), size))
@@ -88,10 +112,13 @@ class Filling:
                         f"{one_line(path)}: {outcome.error} (--on-error fail; images embedded "
                         "before it are kept; --on-error skip continues past bad images)"
                     )
-                outcomes.put(*outcome)
+                outcomes.put(*outcome[:5])
+                if outcome.remark:
+                    remarks.setdefault(outcome.remark, []).append(outcome.number)
             clock.add(spent)
             finished += len(chunk)
             self.hooks.progress(finished, len(todo))
+        return remarks
 
     @property
     def _workers(self) -> int:

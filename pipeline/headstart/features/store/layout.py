@@ -7,6 +7,7 @@ untrusted file would do before any of it is read.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ from headstart.features.store import columns
 from headstart.features.store.columns import FAILURES, FORMAT, TEXT, VERSION, Column
 
 BLOCK = 1024  # rows handled at once; bounds memory
+
+OTHER_VERSION = "its format has version"  # how this defect begins
+RECORDS = ("certificate", "run")  # attributes of one text with a checksum, except in older stores
 
 _MAX_CLASSES = 1_000_000
 _CHECKSUM_FILTERS = (h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE)
@@ -136,6 +140,14 @@ def document(file: h5py.File, name: str) -> dict[str, Any]:
     return dict(json.loads(text(file.attrs.get(name, "{}"))))
 
 
+def record_checksum(file: h5py.File, name: str) -> str:
+    """Return the SHA-256 of an attribute of one text; empty if it is missing or no text."""
+    try:
+        return hashlib.sha256(file.attrs[name].encode()).hexdigest()
+    except (AttributeError, KeyError, OSError, RuntimeError, UnicodeError):
+        return ""
+
+
 def row_bytes(rows: NDArray[Any]) -> bytes:
     """Return the bytes that a checksum hashes: little-endian numbers, or texts with NULs."""
     if rows.dtype == object:
@@ -166,7 +178,7 @@ def layout_defects(file: h5py.File) -> Iterator[str]:
     version = file_version(file)
     if not version:
         theirs = one_line(text(file.attrs.get("version")))
-        yield f"its format has version {theirs}; this Headstart reads version {VERSION}"
+        yield f"{OTHER_VERSION} {theirs}; this Headstart reads version {VERSION}"
         return
     yield from attribute_defects(file)
     table = [*columns.of_version(version), columns.checks(version)]

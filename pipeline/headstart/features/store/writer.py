@@ -31,7 +31,7 @@ from headstart.features.store.hdf5_writer import Head, write_file
 from headstart.features.store.index import HashIndex
 from headstart.features.store.journal import KEY_BYTES, Journal, journal_of, journalled_extraction
 from headstart.features.store.journalled import CLAIMED, JournalledWriter
-from headstart.features.store.opening import opened
+from headstart.features.store.opening import opened, remedy
 
 
 def state_key(path: str, state: FileState) -> bytes:
@@ -98,8 +98,8 @@ class StoreWriter(JournalledWriter):
         defect = first_defect(self._path)
         if defect:
             raise StoreError(
-                f"{one_line(self._path)} cannot be continued: {defect}; recover its sound rows "
-                "with: headstart verify --repair, or choose another --out"
+                f"{one_line(self._path)} cannot be continued: {defect}; "
+                f"{remedy(self._path, defect)}, or choose another --out"
             )
         with opened(self._path) as file:
             if layout.text(file.attrs["digest"]) != self._extraction.digest:
@@ -114,7 +114,7 @@ class StoreWriter(JournalledWriter):
                     f"{one_line(self._path)} cannot be continued: it has no {missing[0]}; "
                     "choose another --out"
                 )
-            for row, (path, sha256, state) in enumerate(_files(file)):
+            for row, (path, sha256, state) in enumerate(stored_files(file)):
                 self._remember(sha256, row, state_key(path, state))
             self.published_before = len(file["sha256"])
 
@@ -179,7 +179,7 @@ class StoreWriter(JournalledWriter):
                     == (*stored, label, split)
                     for row, (stored, label, split) in zip(
                         chain.from_iterable(_in_blocks(rows)),
-                        zip(_files(file), labels, splits, strict=True),
+                        zip(stored_files(file), labels, splits, strict=True),
                         strict=True,
                     )
                 )
@@ -210,7 +210,8 @@ def _in_blocks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         yield rows[start : start + layout.BLOCK]
 
 
-def _files(file: h5py.File) -> Iterator[tuple[str, bytes, FileState]]:
+def stored_files(file: h5py.File) -> Iterator[tuple[str, bytes, FileState]]:
+    """Yield each row's path, content hash, and the state that its file had."""
     path = layout.texts(file["path"])
     for start in range(0, len(file["sha256"]), layout.BLOCK):
         part = slice(start, start + layout.BLOCK)

@@ -6,7 +6,6 @@ can fill in some of them; the people who trained the model add the rest.
 
 from __future__ import annotations
 
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from headstart.core.artifacts import CARD, EXAMPLE
 from headstart.core.errors import one_line
 from headstart.core.files import write_text
 from headstart.core.results import Comparison
+from headstart.models.bundle.example import example
 
 CLASSES_SHOWN = 50
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]<>#|~"})
@@ -30,11 +30,6 @@ def write_companions(folder: str | PathLike[str], comparison: Comparison) -> Non
     """Write the card and the example beside ``model.onnx``."""
     write_text(Path(folder) / CARD, card(comparison))
     write_text(Path(folder) / EXAMPLE, example())
-
-
-def example() -> str:
-    """Return a program that predicts with onnxruntime, numpy and Pillow alone."""
-    return files("headstart.models.bundle").joinpath("example.txt").read_text(encoding="utf-8")
 
 
 def card(comparison: Comparison) -> str:

@@ -258,6 +258,7 @@ def test_provenance_changes_with_every_option_but_the_workers(data, values):
 # ---- the protocol --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_test_split_has_no_say_in_tuning(data, everything):
     rng = np.random.default_rng(3)
     test = everything[1].protocol.test
@@ -491,6 +492,7 @@ def test_a_small_class_reduces_the_folds():
     )
 
 
+@pytest.mark.slow
 def test_a_class_only_in_the_test_counts_as_errors():
     data = changed(feature_set(), rows=range(90), label=np.arange(90) % 2)
     comparison, outcome = compare([data], CompareConfig())
@@ -628,12 +630,14 @@ def test_constant_features_change_nothing_that_matters():
     assert comparison.heads[0].test_accuracy > 0.9
 
 
+@pytest.mark.slow
 def test_some_images_without_any_feature():
     data = changed(feature_set(spread=0.3), rows=[0, 1, 95], features=0)
     comparison, _ = compare([data], CompareConfig())
     assert comparison.heads[0].test_accuracy > 0.8
 
 
+@pytest.mark.slow
 def test_many_classes():
     data = feature_set(n=900, k=300, d=64, spread=0.1, test=1 / 3)
     comparison, _ = compare([data], CompareConfig(heads=FAST))

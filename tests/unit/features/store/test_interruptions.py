@@ -153,8 +153,15 @@ def settled(path: Path, before: bytes, build) -> None:
     assert names(path.parent) == ["s.h5"]
 
 
+@pytest.fixture
+def step(level) -> int:
+    """Of how many calls one is tried: of each at the level ``all``."""
+    return 1 if level == "all" else 4
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child runs no thread
-def test_a_kill_at_any_call_loses_nothing(old, build, monkeypatch):
+def test_a_kill_at_any_call_loses_nothing(old, build, monkeypatch, step):
     files = {path.name: path.read_bytes() for path in old.parent.iterdir()}
 
     def run_until(kill_at: int) -> int:
@@ -178,25 +185,26 @@ def test_a_kill_at_any_call_loses_nothing(old, build, monkeypatch):
                 os._exit(code)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-    kills = 0
-    while (code := run_until(kills + 1)) != 0:
+    kill_at = 1
+    while (code := run_until(kill_at)) != 0:
         assert code == -signal.SIGKILL
-        kills += 1
         settled(old, files["s.h5"], build)
         restore(old, files)
-    assert kills > 30
+        kill_at += step
+    assert kill_at > 30
     assert build.matches(read(old), grown(build))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "lasting"), [(errno.ENOSPC, True), (errno.EIO, False)], ids=["for good", "once"]
 )
 def test_a_failing_disk_at_any_call_is_one_line_and_loses_nothing(
-    old, build, monkeypatch, code, lasting
+    old, build, monkeypatch, code, lasting, step
 ):
     files = {path.name: path.read_bytes() for path in old.parent.iterdir()}
     told = 0
-    for at in range(1, 1000):
+    for at in range(1, 1000, step):
 
         def react(number, call, real, args, at=at):
             if number == at or (lasting and number > at):
@@ -218,7 +226,7 @@ def test_a_failing_disk_at_any_call_is_one_line_and_loses_nothing(
             break
         settled(old, files["s.h5"], build)
         restore(old, files)
-    assert told > 30
+    assert told * step > 30
 
 
 @pytest.fixture

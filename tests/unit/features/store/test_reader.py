@@ -3,14 +3,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from headstart.core import sandbox
 from headstart.core.errors import StoreError
 from headstart.features.store import read, verify
 from headstart.features.store.opening import opened
@@ -21,17 +18,7 @@ SEAL = 48  # bytes
 FAILURES = ("failures/path", "failures/reason", "failures/sha256")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def here() -> Iterator[None]:
-    """Do what another process would do in this one: these are hundreds of files, and tame ones."""
-
-    def call(function, path, *rest):
-        module, _, name = function.partition(":")
-        return getattr(import_module(module), name)(path, *rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sandbox, "call", call)
-        yield
+pytestmark = pytest.mark.usefixtures("no_sandbox")
 
 
 def edit(store: Path, change) -> Path:
