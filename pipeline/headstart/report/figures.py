@@ -55,6 +55,14 @@ class Cells(NamedTuple):
     answers: Counter[int]
 
 
+def scored(protocol: Mapping[str, Any]) -> str:
+    """Return what the scores are of, after its number."""
+    n = protocol["n_test"]
+    if protocol["scored_on"] == "out of fold":
+        return f"{n:,} images, out of fold"
+    return f"{n:,} test image{'' if n == 1 else 's'}"
+
+
 def title(results: Mapping[str, Any], name: str) -> str:
     """Return the display name of the head with this name."""
     return next((str(head["title"]) for head in results["heads"] if head["name"] == name), name)

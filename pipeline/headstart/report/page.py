@@ -66,7 +66,7 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         **{key: results[key] for key in ("dataset", "protocol", "warnings", "insights")},
         **{key: results[key] for key in ("backbones", "provenance")},
         "axis": axis,
-        "scored": _scored(results["protocol"]),
+        "scored": figures.scored(results["protocol"]),
         "conclusion": results["conclusion"],
         "heads": views,
         "baselines": [_head_view(baseline, axis) for baseline in results["baselines"]],
@@ -112,14 +112,6 @@ def _head_view(
         "columns": columns,
         "grid": grid,
     }
-
-
-def _scored(protocol: Mapping[str, Any]) -> str:
-    """Return what the scores are of, after its number."""
-    n = protocol["n_test"]
-    if protocol["scored_on"] == "out of fold":
-        return f"{n:,} images, out of fold"
-    return f"{n:,} test image{'' if n == 1 else 's'}"
 
 
 def _frequent_class(results: Mapping[str, Any]) -> str:

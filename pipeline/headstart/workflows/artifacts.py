@@ -89,7 +89,8 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
         "head": {"name": head.name, "params": head.params},
         "test_accuracy": head.test_accuracy,
         "test_accuracy_ci": head.test_accuracy_ci,
-        "images": {"train": len(train), "test": len(rows.test)},
+        "images": {"train": len(train), "test": 0 if rows.out_of_fold else len(rows.test)},
+        "scored_on": comparison.protocol["scored_on"],
         "inputs": comparison.provenance["inputs"],
     }
     reference = novelty.learn(take(data.features, train), data.label[train], rows.group[train])

@@ -52,19 +52,22 @@ class Entry:
 class HeldOut:
     """The images that heads are scored on; arrays are ``(n_test,)``.
 
-    A group is resampled as a whole. ``leaked`` images share a group with a training image.
+    ``leaked`` images share a group with a training image. If answers are ``out_of_fold``, heads
+    were chosen on the images that they are scored on.
     """
 
     true: NDArray[np.int32]
     group: NDArray[np.intp]
     leaked: NDArray[np.bool_]
     seed: int
+    out_of_fold: bool = False
 
     @classmethod
     def of(cls, data: FeatureSet, protocol: Protocol, seed: int) -> HeldOut:
-        """Return the test split of a protocol."""
+        """Return the scored images of a protocol."""
         test = protocol.test
-        return cls(data.label[test], protocol.group[test], protocol.leaked, seed)
+        group, leaked = protocol.group[test], protocol.leaked
+        return cls(data.label[test], group, leaked, seed, protocol.out_of_fold)
 
     def without_leakage(
         self, correct: NDArray[np.bool_]
@@ -90,7 +93,7 @@ def score_heads(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
     best = entries[0].predicted == test.true
     others = [entry.predicted == test.true for entry in entries[1:]]
     results = [_result(entries[0], test, "best")]
-    comparisons = metrics.compare_with(best, others, test.group)
+    comparisons = metrics.compare_with(best, others, test.group, test.out_of_fold)
     for entry, correct, compared in zip(entries[1:], others, comparisons, strict=True):
         worse = compared.decided and compared.difference < 0
         results.append(

@@ -98,7 +98,8 @@ class Trainer:
             family: MostFrequentClass | RawPixels, rows: Callable[[NDArray[np.intp]], Features]
         ) -> Entry:
             training = self._training_set(rows(self.protocol.train), data, self.folds[:1])
-            return _entry("", data, rows(self.protocol.test), family.search(training))
+            head = family.search(training)
+            return _entry("", data, rows(self.protocol.test), head, self.protocol.out_of_fold)
 
         entries = [fit(MostFrequentClass(), lambda rows: take(data.features, rows))]
         if pixels is not None:
@@ -113,7 +114,8 @@ class Trainer:
             head = family.search(training)
             if self.progress:
                 self.progress(_summary(head, backbone if several else ""))
-            yield _entry(backbone, store, take(store.features, self.protocol.test), head)
+            rows = take(store.features, self.protocol.test)
+            yield _entry(backbone, store, rows, head, self.protocol.out_of_fold)
 
     def _training_set(
         self, rows: Features, data: FeatureSet, folds: NDArray[np.int64] | None = None
@@ -128,10 +130,18 @@ class Trainer:
         )
 
 
-def _entry(backbone: str, data: FeatureSet, rows: Features, head: FittedHead) -> Entry:
+def _entry(
+    backbone: str, data: FeatureSet, rows: Features, head: FittedHead, out_of_fold: bool
+) -> Entry:
+    """Predict the rows; out of fold, that is only timed, and the search's answers are scored."""
     started = time.perf_counter()
     probabilities = class_probabilities(head.estimator, rows, len(data.classes))
-    return Entry(backbone, data, head, probabilities, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    if out_of_fold:
+        answers = head.out_of_fold
+        probabilities = np.zeros_like(probabilities)
+        probabilities[:, : answers.shape[1]] = answers
+    return Entry(backbone, data, head, probabilities, seconds)
 
 
 def _as_numbers(pixels: Pixels) -> Features:

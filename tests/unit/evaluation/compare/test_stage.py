@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 
 import numpy as np
@@ -9,7 +10,13 @@ import pytest
 from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
 from headstart.evaluation import metrics
-from headstart.evaluation.compare import CompareConfig, compare, inputs_digest, scoring
+from headstart.evaluation.compare import (
+    CompareConfig,
+    compare,
+    inputs_digest,
+    scoring,
+    write_results,
+)
 from headstart.evaluation.splits import Rules, make_protocol
 from headstart.evaluation.splits import warnings as remarks
 from hypothesis import given
@@ -293,7 +300,7 @@ def test_a_test_is_held_out_by_class_with_duplicates_on_one_side(counts, seed, n
     sha256[rng.integers(n, size=n_duplicates)] = sha256[rng.integers(n, size=n_duplicates)]
     data = changed(data, sha256=sha256)
     try:
-        protocol = make_protocol(data, Rules(folds=2, seed=seed))
+        protocol = make_protocol(data, Rules(folds=2, seed=seed, holdout=True))
     except InputError:
         assert n_duplicates  # copies may leave a class with a single image
         return
@@ -305,18 +312,45 @@ def test_a_test_is_held_out_by_class_with_duplicates_on_one_side(counts, seed, n
         assert held_out.tolist() == [max(1, round(count / 5)) for count in counts]
     sides = [{sha256[row].tobytes() for row in side} for side in (protocol.train, protocol.test)]
     assert not sides[0] & sides[1]
-    again = make_protocol(data, Rules(folds=2, seed=seed))
+    again = make_protocol(data, Rules(folds=2, seed=seed, holdout=True))
     assert np.array_equal(protocol.test, again.test)
 
 
 def test_a_held_out_test_is_stated():
     data = changed(feature_set(spread=2), split=[""] * 120)
-    comparison, outcome = compare([data], CompareConfig(heads=("knn",), seed=4))
+    comparison, outcome = compare([data], CompareConfig(heads=("knn",), seed=4, holdout=True))
     assert comparison.dataset["test_split"] == "held out"
     assert len(outcome.protocol.test) == 24
     assert "20 % of each class was held out, drawn with seed 4" in comparison.protocol["test_split"]
     assert comparison.warnings == []
     assert comparison.dataset["images"].keys() == {""}
+
+
+def test_few_images_without_a_test_split_are_all_trained_on_and_scored_out_of_fold(tmp_path):
+    data = changed(feature_set(spread=2), split=[""] * 120)
+    comparison, outcome = compare([data], CompareConfig(heads=FAST))
+    assert comparison.protocol["scored_on"] == comparison.dataset["test_split"] == "out of fold"
+    assert comparison.protocol["n_train"] == comparison.protocol["n_test"] == 120
+    assert comparison.protocol["repeats"] == 10
+    assert "fitted on all" in comparison.protocol["test_split"]
+    best = outcome.best
+    right = best.head.out_of_fold.argmax(axis=1) == data.label
+    assert comparison.heads[0].test_accuracy == right.mean() < 1
+    assert comparison.heads[0].test_accuracy_ci == metrics.accuracy_interval(right)
+    assert best.head.n_rows == 120
+    write_results(tmp_path, comparison, outcome)
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    assert [row["path"] for row in rows] == data.path
+    assert np.mean([row["correct"] == "true" for row in rows]) == right.mean()
+
+
+def test_out_of_fold_scores_are_those_of_an_honest_model():
+    """Pure noise: a model scored on its own training images would look good."""
+    data = feature_set(n=90, d=60, split="")
+    noise = np.random.default_rng(0).normal(size=(90, 60)).astype(np.float32)
+    comparison, _ = compare([changed(data, features=noise)], CompareConfig(heads=FAST))
+    assert comparison.heads[0].test_accuracy_ci[0] <= 1 / 3 + 0.05
+    assert comparison.heads[0].test_accuracy < 0.5
 
 
 def test_a_predefined_validation_split_chooses(data):
