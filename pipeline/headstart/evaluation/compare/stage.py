@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from headstart.evaluation.compare.insights import (
     find_label_errors,
     learn_curve,
 )
+from headstart.evaluation.compare.remarks import remark
 from headstart.evaluation.compare.scoring import (
     Entry,
     HeldOut,
@@ -118,7 +120,9 @@ def _compare(
         suspects, insights = _insights(searched, protocol, duplicates, step)
         step("baselines")
         heads = score_heads(searched.entries, test)
-        baselines = score_baselines(trainer.baselines(data), test)
+        simple = trainer.baselines(data)
+        baselines = score_baselines(simple, test)
+        remarks = remark(searched.entries, simple, test, protocol, named_groups or {})
     best = searched.entries[0]
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
@@ -130,7 +134,7 @@ def _compare(
         best=best.head.name,
         best_backbone=best.backbone,
         backbones=[describe_backbone(name, named[name], searched.scores[name]) for name in named],
-        insights=insights,
+        insights=dataclasses.replace(insights, remarks=remarks),
         warnings=[
             *about_data,
             *about_the_choice(heads),

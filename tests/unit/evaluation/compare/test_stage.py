@@ -339,7 +339,7 @@ def test_few_images_without_a_test_split_are_all_trained_on_and_scored_out_of_fo
     assert comparison.heads[0].test_accuracy_ci == metrics.accuracy_interval(right)
     assert best.head.n_rows == 120
     write_results(tmp_path, comparison, outcome)
-    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines()))
     assert [row["path"] for row in rows] == data.path
     assert np.mean([row["correct"] == "true" for row in rows]) == right.mean()
 
