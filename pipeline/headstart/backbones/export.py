@@ -396,4 +396,6 @@ def read_parity(model: Path) -> Parity:
         properties = {p.key: p.value for p in onnx.load(model).metadata_props}
         return Parity.from_json(json.loads(properties["headstart.parity"]))
     except Exception as error:  # parsers raise anything on foreign files
-        raise BackboneError(f"{one_line(model)} is no backbone that Headstart exported") from error
+        raise BackboneError(
+            f"{one_line(model)} is not a backbone that Headstart exported"
+        ) from error

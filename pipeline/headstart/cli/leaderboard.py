@@ -26,11 +26,7 @@ def show(results: dict[str, Any]) -> None:
         click.echo(f"* {name} is approximate: {method}")
     for warning in results["warnings"]:
         click.echo(f"note: {one_line(warning)}")
-    data = results["dataset"]
-    click.echo(
-        f"{data['n_images']:,} images, {len(data['classes'])} classes; "
-        f"{leaderboard.scored(results)}"
-    )
+    click.echo(leaderboard.provenance(results))
     if results["conclusion"]:
         click.echo(one_line(results["conclusion"]))
     for line in leaderboard.summaries(results):

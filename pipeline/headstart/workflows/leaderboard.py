@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from headstart.core.errors import one_line
+from headstart.core.errors import count, one_line
 
 TITLES = {
     "backbone": "backbone",
@@ -60,8 +60,35 @@ def summaries(results: dict[str, Any]) -> list[str]:
 
 
 def columns(results: dict[str, Any]) -> list[str]:
-    """Return the keys of `TITLES` to show: the backbone only if there are several."""
-    return [key for key in TITLES if key != "backbone" or len(results["backbones"]) > 1]
+    """Return the keys of `TITLES` to show.
+
+    The backbone only if there are several; scores on the test images only if one of them is
+    independent of the training images.
+    """
+    hidden = set() if len(results["backbones"]) > 1 else {"backbone"}
+    if not is_tested(results):
+        hidden |= TITLES.keys() - {"backbone", "head", "cv_accuracy", "seconds"}
+    return [key for key in TITLES if key not in hidden]
+
+
+def is_tested(results: dict[str, Any]) -> bool:
+    """Return whether a test image shares no group with any training image."""
+    return bool(results["protocol"]["n_leaked"] < results["protocol"]["n_test"])
+
+
+def provenance(results: dict[str, Any]) -> str:
+    """Return what the figures rest on: images, classes, and the test split."""
+    data, protocol = results["dataset"], results["protocol"]
+    classes = protocol.get("n_classes", len(data["classes"]))
+    images = f"{count(data['n_images'], 'image')}, {count(classes, 'class')}"
+    if protocol["scored_on"] == "out of fold":
+        return f"{images}; trained on all {protocol['n_train']:,}, scored out of fold"
+    tested = count(protocol["n_test"], "test image")
+    return (
+        f"{images}; tuned on {protocol['n_train']:,}, "
+        + (f"scored once on {tested}" if is_tested(results) else f"none of {tested} independent")
+        + f" ({data['test_split']})"
+    )
 
 
 def cells(row: dict[str, Any]) -> dict[str, str]:
@@ -89,16 +116,6 @@ def _calibration(row: dict[str, Any]) -> str:
     return f"{row['calibration_error']:.3f} ({row['calibration_chance']:.3f})"
 
 
-def scored(results: dict[str, Any]) -> str:
-    """Return what the scores are of, in words."""
-    protocol = results["protocol"]
-    n, trained = protocol["n_test"], protocol["n_train"]
-    if protocol["scored_on"] == "out of fold":
-        return f"trained on all {trained:,}, scored out of fold"
-    origin = results["dataset"]["test_split"]
-    return f"tuned on {trained:,}, scored once on {n:,} test images ({origin})"
-
-
 def as_html(results: dict[str, Any]) -> str:
     """Return the leaderboard as an HTML table, for notebooks."""
     keys = columns(results)
@@ -108,11 +125,7 @@ def as_html(results: dict[str, Any]) -> str:
         texts = cells(row)
         style = ' style="opacity:.6"' if row["kind"] == "baseline" else ""
         body += f"<tr{style}>{''.join(f'<td>{html.escape(texts[key])}</td>' for key in keys)}</tr>"
-    data = results["dataset"]
-    caption = (
-        f"{one_line(data['name'])}: {data['n_images']:,} images, {len(data['classes'])} classes; "
-        f"{scored(results)}"
-    )
+    caption = f"{one_line(results['dataset']['name'])}: {provenance(results)}"
     if results["conclusion"]:
         caption += f". {one_line(results['conclusion'])}"
     notes = "".join(f"<li>{html.escape(one_line(text))}</li>" for text in results["warnings"])

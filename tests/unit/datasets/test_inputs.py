@@ -100,6 +100,7 @@ def test_no_more_is_read_than_is_under_way(model, tmp_path, write_image):
 def test_rows_appear_as_they_are_made(tiny_classifier, tmp_path, write_image):
     image = write_image(tmp_path / "a.png", 1)
     words = [*HEADSTART, "predict", tiny_classifier, "-", "--format", "jsonl", "--top-k", "2"]
+    words += ["--max-failures", "1"]
     with subprocess.Popen(words, stdin=-1, stdout=-1, stderr=-1) as process:
         for name in (image, tmp_path / "missing.png", image):
             process.stdin.write(os.fsencode(name) + b"\n")

@@ -77,6 +77,15 @@ def test_the_accuracy_without_leakage_is_shown_where_images_leaked():
     assert "75.0 % 60.0–86.0" in Page(render(results)).row("RBF SVM", "−1.2 −3.0 to 0.4")
 
 
+def test_a_test_split_without_independent_images_is_no_headline():
+    results = results_document()
+    assert "No test image is independent" not in Page(render(results)).text
+    results["protocol"]["n_leaked"] = results["protocol"]["n_test"]
+    text = Page(render(results)).text
+    assert "No test image is independent" in text
+    assert "accuracy on" not in text.partition("No test image")[0]
+
+
 def test_an_approximate_head_says_so():
     results = results_document()
     assert "approximate" not in Page(render(results)).text

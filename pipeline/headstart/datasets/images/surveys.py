@@ -15,7 +15,7 @@ from headstart.datasets.images.opening import ends_in_zeros, open_image
 VALUES = 4096  # of an image
 NARROW, PLAIN, CLEAR, ZEROS = "narrow", "plain", "clear", "zeros"
 _LEAST = 32  # values of 256: an eighth
-_STEP = 8
+_STEP = 16
 _GREY_OR_RGB = (0, 1, 2)
 
 
@@ -59,8 +59,7 @@ def emptiness(data: bytes, crop: NDArray[np.uint8]) -> str:
 
 
 def _spans(crop: NDArray[np.uint8]) -> int:
-    flat = crop.reshape(-1, 3)
-    return int((flat.max(axis=0) - flat.min(axis=0)).max())
+    return max(int(crop[..., k].max()) - int(crop[..., k].min()) for k in range(3))
 
 
 def _samples(data: bytes) -> tuple[bool, NDArray[np.generic]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.errors import count
 from headstart.core.records import FeatureSet
 from headstart.core.results import HeadResult
 from headstart.evaluation import metrics
@@ -131,8 +132,10 @@ def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
     ]
 
 
-def conclude(results: Sequence[HeadResult]) -> str:
-    """Return what to do with the verdicts, in a sentence or two."""
+def conclude(results: Sequence[HeadResult], test: HeldOut) -> str:
+    """Return what to do with the verdicts, in a sentence or two; empty if every image leaked."""
+    if test.leaked.all():
+        return ""
     best, *others = results
     ties = [head for head in others if head.verdict == "tie"]
     worse = [head for head in others if head.verdict == "worse"]
@@ -164,6 +167,27 @@ def _count(heads: Sequence[HeadResult], table: Sequence[HeadResult]) -> str:
     if len(names) > NAMED:
         return f"{len(names)} other heads"
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def about_leakage(results: Sequence[HeadResult], test: HeldOut) -> list[str]:
+    """Return what the test split says of the chosen head where images of it leaked."""
+    best, apart = results[0], int((~test.leaked).sum())
+    if not test.leaked.any():
+        return []
+    if not apart:
+        return [
+            "No test image is independent of the training images, so no test accuracy says how the"
+            f" model does on new images. In cross-validation {best.title} has"
+            f" {best.cv_accuracy:.1%}. Take other images for the test split, or"
+            " leave it out: Headstart then holds out images that share no group with the others."
+        ]
+    accuracy, interval = best.test_accuracy_without_leakage, best.test_accuracy_without_leakage_ci
+    if accuracy is None or interval is None:
+        return []
+    return [
+        f"Without leakage {best.title} has {accuracy:.1%} test accuracy"
+        f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f}), on {count(apart, 'test image')}."
+    ]
 
 
 def rank(entry: Entry) -> float:

@@ -28,6 +28,7 @@ from headstart.evaluation.compare.remarks import remark
 from headstart.evaluation.compare.scoring import (
     Entry,
     HeldOut,
+    about_leakage,
     about_size,
     about_the_choice,
     conclude,
@@ -138,12 +139,13 @@ def _compare(
         warnings=[
             *about_data,
             *about_the_choice(heads),
+            *about_leakage(heads, test),
             *about_size(best),
         ],
         provenance=provenance(
             inputs_digest(stores, config, named_groups), dict(zip(named, stores, strict=True))
         ),
-        conclusion=conclude(heads),
+        conclusion=conclude(heads, test),
     )
     return comparison, Outcome(searched.entries, protocol, duplicates, suspects)
 

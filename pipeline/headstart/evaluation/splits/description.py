@@ -52,6 +52,7 @@ def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dic
         "n_grouped": int(np.sum(groups.sizes(protocol.group[used]) > 1)),
         "n_leaked": int(protocol.leaked.sum()),
         "scored_on": "out of fold" if protocol.out_of_fold else "test split",
+        "n_classes": len(np.unique(data.label[protocol.train])),
         "scoring": "accuracy",
         "interval": f"{100 * metrics.LEVEL:.0f} %, Wilson's for accuracy, recall and precision",
         "test_split": _test_split(protocol, rules, n_test),

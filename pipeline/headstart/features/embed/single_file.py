@@ -13,7 +13,7 @@ from typing import Any
 from headstart import datasets
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.lazy import LazyRunner
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.core.parallel import available_cores, run_threads
 from headstart.core.records import Extraction, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, limit_of
@@ -139,11 +139,13 @@ class Filling:
     def _announce(self, writer: StoreWriter, listed: int, todo: int) -> None:
         notice = self.hooks.notice
         if writer.journalled_before:
-            notice(f"resuming: {writer.journalled_before:,} images of an interrupted run are kept")
+            kept = count(writer.journalled_before, "image")
+            notice(f"resuming: {kept} of an interrupted run kept")
         if self.config.rehash:
-            notice(f"reading all {listed:,} files again")
+            notice(f"reading {count(listed, 'file')} again")
         elif writer.published_before:
-            notice(f"{listed - todo:,} of {listed:,} images are already in the store")
+            total = count(listed, "image")
+            notice(f"already in the store under the same path: {listed - todo:,} of {total}")
 
     def _publish(
         self,

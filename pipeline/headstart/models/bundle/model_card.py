@@ -57,7 +57,9 @@ def card(comparison: Comparison) -> str:
         shown=CLASSES_SHOWN,
         scores=_SCORES.items(),
         baselines=comparison.baselines,
-        weakest=sorted((recall, name) for recall, name in recalls if recall is not None)[:3],
+        weakest=sorted(
+            (recall, name) for recall, name in recalls if recall is not None and recall < 1
+        )[:3],
         warnings=comparison.warnings,
         example=EXAMPLE,
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+from headstart import backbones
 from headstart.backbones import export
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.decoding import with_rules
@@ -36,3 +39,12 @@ def test_a_store_finds_its_file_again(tiny_backbone):
     path, _ = export.model_file(choice)
     assert export.locate(describe(path).to_json(), str(path)) == path
     assert export.model_file(choice) == (path, None)
+
+
+def test_rules_survive_the_way_from_choice_to_network_and_back(tiny_backbone):
+    described = describe(with_rules(tiny_backbone, "-1:1", "srgb"))
+    named = dataclasses.replace(described, name="efficientnet-lite0")
+    choice = backbones.choice_of(named)
+    assert (choice.value_range, choice.colour) == ("-1:1", "srgb")
+    candidate = backbones.find(choice)
+    assert (candidate.value_range, candidate.colour) == ("-1:1", "srgb")

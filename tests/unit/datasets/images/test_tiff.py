@@ -134,6 +134,13 @@ class TestByHand:
         data = tiff([packed(index, bits)], SIZE, bits, 3, 1, order, codec, t320=entries)
         assert (pixels.decode(data, exact()) == table.T[index]).all()
 
+    def test_a_palette_of_16_bits(self, order, codec):
+        index = GREY.astype(np.uint16) * 257
+        table = np.random.default_rng(3).integers(0, 1 << 16, (3, 1 << 16))
+        rows = index.astype(order + "u2").tobytes()
+        data = tiff([rows], SIZE, 16, 3, 1, order, codec, t320=table.ravel().tolist())
+        assert (pixels.decode(data, exact()) == table.T[index] >> 8).all()
+
     def test_bits_in_reverse(self, order, codec):
         strip = np.frombuffer(CODECS[codec](GREY.tobytes()), np.uint8)[:, None]
         flipped = np.packbits(np.unpackbits(strip, axis=1)[:, ::-1], axis=1).tobytes()
@@ -240,6 +247,7 @@ def of(bits, photometric, samples, codec=1, **tags) -> bytes:
         (of(16, 34892, 1), "linear raw"),
         (of(64, 1, 1, t339=[6]), "complex"),
         (of(8, 2, 2), "2 samples"),
+        (of(8, 0, 3), "white-is-zero"),
         (of(8, 7, 3), "photometric 7"),
         (of([5, 6, 5], 2, 3), "5, 6"),
         (of(16, 1, 1, codec=8, t317=[9]), "deflate"),
@@ -259,6 +267,14 @@ def test_so_are_other_compressions(codec, name):
     data[entry + 8 : entry + 10] = struct.pack("<H", codec)
     with pytest.raises(ImageError, match=name):
         pixels.decode(bytes(data), exact())
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_sizes_of_strips_may_be_missing(codec):
+    data = bytearray(tiff([GREY.tobytes()], SIZE, 8, 1, codec=codec))
+    entry = data.rindex(struct.pack("<HHI", 279, 4, 1))
+    data[entry : entry + 2] = struct.pack("<H", 279 + 1)  # another tag
+    assert (pixels.decode(bytes(data), exact()) == THRICE).all()
 
 
 def test_a_jpeg_inside_of_12_bits_is_refused():

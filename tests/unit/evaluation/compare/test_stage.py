@@ -19,6 +19,7 @@ from headstart.evaluation.compare import (
 )
 from headstart.evaluation.splits import Rules, make_protocol
 from headstart.evaluation.splits import warnings as remarks
+from headstart.workflows import leaderboard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -401,10 +402,34 @@ def test_duplicates_of_training_images_are_left_out_of_a_second_figure():
         assert head.test_accuracy_without_leakage == right[apart].mean()
         low, high = head.test_accuracy_without_leakage_ci
         assert low <= right[apart].mean() <= high
-    ungrouped, exact, grouped = comparison.warnings
+    ungrouped, exact, grouped, without = comparison.warnings
     assert ungrouped.startswith("117 of ")
     assert "byte-for-byte duplicates" in exact
     assert "other images of their groups" in grouped
+    best = comparison.heads[0]
+    assert f"has {best.test_accuracy_without_leakage:.1%} test accuracy" in without
+    assert f"on {apart.sum()} test images" in without
+
+
+def test_a_test_split_of_copies_is_no_score():
+    """Every test image is a copy: no number, no rule of three, no promise of a number."""
+    data = feature_set(spread=0.2)
+    test = np.flatnonzero(np.array(data.split) == "test")
+    train = np.flatnonzero(np.array(data.split) != "test")
+    sha256 = data.sha256.copy()
+    sha256[test] = sha256[train[: len(test)]]
+    comparison, _ = compare([changed(data, sha256=sha256)], CompareConfig(heads=FAST, repeats=1))
+    assert comparison.protocol["n_leaked"] == comparison.protocol["n_test"] == len(test)
+    assert comparison.heads[0].test_accuracy == 1
+    text = " ".join(comparison.warnings)
+    assert "No test image is independent" in text
+    assert f"{comparison.heads[0].cv_accuracy:.1%}" in text
+    assert "rule of three" not in text
+    assert "Without leakage" not in text
+    results = comparison.to_json()
+    shown = leaderboard.as_html(results)
+    assert "<th>test</th>" not in shown
+    assert f"none of {len(test)} test images independent" in shown
 
 
 def test_groups_that_name_no_image_are_refused():
@@ -497,7 +522,8 @@ def test_copies_across_the_splits_are_counted_not_removed():
     data = feature_set()
     data = changed(data, rows=[90, 91], sha256=data.sha256[:2])
     comparison, outcome = compare([data], CompareConfig(heads=("knn",)))
-    (warning,) = comparison.warnings
+    warning, without = comparison.warnings
+    assert without.startswith("Without leakage")
     assert warning.startswith("Leakage: 2 test images (of 30) have byte-for-byte duplicates")
     assert len(outcome.protocol.test) == 30
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from headstart.core.errors import InputError
@@ -193,6 +195,32 @@ def test_small_classes_can_be_dropped():
     ]
     with pytest.raises(InputError, match="fewer than two classes have 21 training images or more"):
         small(Rules(small_classes="drop", folds=21))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "folds", "rule"),
+    [
+        ((1, 2, 3, 80), 5, "reduce"),
+        ((1, 2, 3, 80), 5, "drop"),
+        ((1, 1, 40, 40), 5, "reduce"),
+        ((1, 4, 4, 30), 10, "reduce"),
+        ((1, 6, 30), 7, "drop"),
+        ((1, 1, 1), 5, "reduce"),
+        ((1, 40), 5, "drop"),
+    ],
+)
+def test_the_way_out_that_a_message_names_is_one(sizes, folds, rule):
+    """What it advises is done; if it advises only more images, nothing else would help."""
+    label = np.repeat(np.arange(len(sizes)), sizes).tolist()
+    data = data_of([*label, *range(len(sizes))], ["train"] * sum(sizes) + ["test"] * len(sizes))
+    with pytest.raises(InputError) as caught:
+        make_protocol(data, Rules(folds=folds, small_classes=rule))
+    advice = re.search(r"--small-classes drop(?: --folds (\d+))?$", str(caught.value))
+    if advice is None:
+        assert sorted(sizes)[-2] < 2
+        return
+    protocol = make_protocol(data, Rules(folds=int(advice[1] or folds), small_classes="drop"))
+    assert len(np.unique(data.label[protocol.train])) >= 2
 
 
 def test_copies_do_not_make_a_class_large():
