@@ -66,8 +66,8 @@ def _about_pixels(best: Entry, baselines: Sequence[Entry], test: HeldOut) -> Ite
                 "baseline",
                 f"Raw pixels are as accurate as {best.head.name}: {own.mean():.1%} and"
                 f" {right.mean():.1%}. The backbone adds nothing that these images show. Try"
-                " another backbone or layer, or look for something trivial that tells the classes apart,"
-                " such as brightness or a border.",
+                " another backbone or layer, or look for something trivial that tells the classes"
+                " apart, such as brightness or a border.",
             )
 
 

@@ -123,6 +123,7 @@ def test_the_record_has_the_published_shape(everything):
         "n_test": 30,
         "n_grouped": 0,
         "n_leaked": 0,
+        "n_classes": 3,
         "class_weight": "none",
         "scoring": "accuracy",
         "scored_on": "test split",
@@ -347,7 +348,7 @@ def test_few_images_without_a_test_split_are_all_trained_on_and_scored_out_of_fo
 
 def test_out_of_fold_scores_are_those_of_an_honest_model():
     """Pure noise: a model scored on its own training images would look good."""
-    data = feature_set(n=90, d=60, split="")
+    data = changed(feature_set(n=90), split=[""] * 90)
     noise = np.random.default_rng(0).normal(size=(90, 60)).astype(np.float32)
     comparison, _ = compare([changed(data, features=noise)], CompareConfig(heads=FAST))
     assert comparison.heads[0].test_accuracy_ci[0] <= 1 / 3 + 0.05
