@@ -15,6 +15,9 @@ from headstart.datasets.listing import count
 
 _LABELS = ("cls", "class", "label", "labels", "id")
 _COMPANIONS = ("txt", "json", "xml", "csv")  # labels if there is one for most images
+_LIKE_LABELS = (
+    *("label", "class", "categor", "target", "species", "breed", "diagnos", "annotation"),
+)
 _TABLES = 10  # that are looked into
 
 
@@ -68,11 +71,20 @@ def _of_splits(layout: Layout) -> str:
     )
 
 
-def of_columns(names: Sequence[str]) -> str:
-    """Return what columns may mean of which none is known to have labels; empty if nothing."""
+def of_columns(names: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the hint and the remarks about columns of which none is known to have labels.
+
+    There is a hint if a name sounds like labels.
+
+    >>> of_columns(["fine_label"])[0] != "", of_columns(["caption"])[0]
+    (True, '')
+    """
     if not names:
-        return ""
-    return (
+        return "", []
+    text = (
         f"no column is called label; the columns are {one_line(', '.join(names))}: choose one "
         "with --label-column NAME"
     )
+    if any(word in name.lower() for name in names for word in _LIKE_LABELS):
+        return text, []
+    return "", [f"No image has a label: {text}."]

@@ -66,7 +66,7 @@ class TableSource(Container):
         containers: list[ContainerFile] = []
         entries: dict[str, Entry] = {}
         images: list[ImageRef] = []
-        hint = ""
+        hint, remarks = "", list[str]()
         for number, (place, title) in enumerate(zip(files, names, strict=True)):
             try:
                 table = _open_table(place)
@@ -93,11 +93,12 @@ class TableSource(Container):
                 path = f"{prefix}{row:06d}{f'/{file}' if file else ''}"
                 entries[path] = Entry(number, row)
                 images.append(ImageRef(path, labels[row], image.split))
-            hint = _hint(table, column, images)
+            hint, remarks = _hint(table, column, images)
         if not images:
             raise NoImages(f"{one_line(name)} has no rows; choose another table")
         reader = TableReader(entries, tuple(containers))
-        return replace(make_listing(Path(), images, {}, name, hint=hint), reader=reader)
+        listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint)
+        return replace(listing, reader=reader)
 
 
 class _PathColumn(NamedTuple):
@@ -151,11 +152,11 @@ def _label_column(table: _Table, column: str, options: Options) -> str | None:
     return columns.find(others, (named,) if named else columns.LABELS)
 
 
-def _hint(table: _Table, column: str, images: Sequence[ImageRef]) -> str:
-    """Return where labels may be, if no image has one."""
-    if any(image.label is not None for image in images):
-        return ""
-    return hints.of_columns([name for name in table.schema.names if name != column])
+def _hint(table: _Table, column: str, images: Sequence[ImageRef]) -> tuple[str, list[str]]:
+    """Return the hint and the remarks about a table in which no image has a label."""
+    labelled = any(image.label is not None for image in images)
+    others = [name for name in table.schema.names if name != column]
+    return hints.of_columns([] if labelled else others)
 
 
 def _image_column(table: _Table, place: str, named: str) -> str | _PathColumn:
@@ -207,8 +208,8 @@ def _list_paths(
     if not images:
         raise NoImages(f"{one_line(name)} has no rows; choose another table")
     listed_paths.check(images, Path(place))
-    hint = _hint(table, column, list(images.values()))
-    return make_listing(root, images.values(), +ignored, name, hint=hint)
+    hint, remarks = _hint(table, column, list(images.values()))
+    return make_listing(root, images.values(), +ignored, name, remarks=remarks, hint=hint)
 
 
 def _path_rows(

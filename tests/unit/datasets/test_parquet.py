@@ -115,3 +115,10 @@ class TestParquet:
             pq.write_table(table, tmp_path / f"{name}.parquet")
         assert open_source(str(tmp_path / "x.parquet")).classes == ("0", "1")
         assert open_source(str(tmp_path / "y.parquet")).classes == ("0", "1", "-1")
+
+    def test_columns_that_are_no_labels_are_only_mentioned(self, tmp_path: Path):
+        table = pa.table({"image": [photo(n) for n in range(2)], "caption": ["a", "b"]})
+        pq.write_table(table, tmp_path / "x.parquet")
+        listing = open_source(str(tmp_path / "x.parquet"))
+        check_labels(listing)
+        assert "caption" in listing.remarks[0]

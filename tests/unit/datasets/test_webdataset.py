@@ -95,3 +95,12 @@ class TestWebDataset:
         assert open_source(place).classes == ("3", "4")
         assert open_source(place, label_column="fine").classes == ("pug", "tabby")
         assert open_source(place, label_column="txt").classes == ("cat", "dog")
+
+    def test_fields_that_sound_like_labels_are_named(self, tmp_path: Path):
+        files = {"1.png": photo(1), "1.json": b'{"fine_label": 3}'}
+        listing = open_source(str(tar(tmp_path / "x.tar", files)))
+        with pytest.raises(InputError, match=r"fine_label: .*--label-column"):
+            check_labels(listing)
+        check_labels(
+            open_source(str(tar(tmp_path / "y.tar", files | {"1.json": b'{"text": "?"}'})))
+        )

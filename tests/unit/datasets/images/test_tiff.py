@@ -56,15 +56,13 @@ KINDS = {  # samples of 8 bits, tifffile's words for them, and the right pixels
     "CMYK": (INKS, "separated", None, cmyk_as_rgb(INKS)),
     "CMYK, alpha": (np.dstack([INKS, OPAQUE]), "separated", ["unassalpha"], cmyk_as_rgb(INKS)),
 }
-LAYOUTS = list(
-    itertools.product(
-        "<>", [None, "deflate", "lzma"], [None, (16, 32)], ["contig", "separate"], [False, True]
-    )
-)
+PACKED = [(None, False), ("deflate", False), ("deflate", True)]  # codec, predictor
+LAYOUTS = list(itertools.product("<>", PACKED, [None, (16, 32)], ["contig", "separate"]))
+LAYOUTS.append(("<", ("lzma", False), None, "contig"))
 
 
 def written(samples: np.ndarray, photometric: str, extras, layout) -> bytes:
-    order, codec, tile, planar, predictor = layout
+    order, (codec, predictor), tile, planar = layout
     data: np.ndarray = samples
     if samples.shape[2] == 1:
         data, planar = samples[..., 0], None
@@ -80,7 +78,7 @@ def written(samples: np.ndarray, photometric: str, extras, layout) -> bytes:
         byteorder=order,
         compression=codec,
         tile=tile,
-        predictor=predictor and codec is not None,
+        predictor=predictor,
         bigtiff=bool(len(extras or ()) % 2),
         metadata=None,
     )
@@ -345,7 +343,7 @@ def test_a_tiff_that_ends_too_early_is_truncated(cut, compression):
     data = encoded(PHOTO, "TIFF", compression=compression)
     with pytest.raises(ImageError, match=r"truncated|damaged"):
         pixels.decode(data[:cut], exact())
-    by_tifffile = written(PHOTO, "rgb", None, (">", None, (16, 32), "separate", False))
+    by_tifffile = written(PHOTO, "rgb", None, (">", PACKED[0], (16, 32), "separate"))
     with pytest.raises(ImageError, match="truncated"):
         pixels.decode(by_tifffile[: -2 * cut], exact())
 
