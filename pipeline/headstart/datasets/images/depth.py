@@ -67,7 +67,8 @@ def scale(samples: NDArray[np.generic], low: float, high: float) -> NDArray[np.u
     if kind.kind in "iu" and kind.itemsize <= 2 and samples.size > _TABLE:
         index = np.dtype(f"u{kind.itemsize}")
         table = scale(np.arange(_TABLE).astype(index).view(kind), low, high)
-        return table[np.ascontiguousarray(samples).view(index)]
+        scaled: NDArray[np.uint8] = table[np.ascontiguousarray(samples).view(index)]
+        return scaled
     values: NDArray[np.float64] = samples.astype(np.float64)
     values -= low
     values *= 255
