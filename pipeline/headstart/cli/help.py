@@ -14,8 +14,8 @@ _GROUPS = {  # title: parameters of any command; all others are simply options
         *("max_accuracy_loss", "named", "only_named", "at_hand", "mode", "boundary"),
     ),
     "Comparison": (
-        *("heads", "list_heads", "folds", "repeats", "validation", "groups", "class_weight"),
-        *("small_classes", "near_duplicates"),
+        *("heads", "list_heads", "folds", "repeats", "validation", "holdout", "groups"),
+        *("class_weight", "small_classes", "near_duplicates"),
     ),
     "Training": ("views", "epochs", "lr", "patience"),
     "Images": (

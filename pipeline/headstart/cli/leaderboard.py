@@ -26,7 +26,9 @@ def show(results: dict[str, Any]) -> None:
         click.echo(f"* {name} is approximate: {method}")
     for warning in results["warnings"]:
         click.echo(f"note: {one_line(warning)}")
-    click.echo(f"{leaderboard.provenance(results)} ({results['dataset']['test_split']})")
+    click.echo(leaderboard.provenance(results))
+    if results["conclusion"]:
+        click.echo(one_line(results["conclusion"]))
     for line in leaderboard.summaries(results):
         click.echo(line)
     backbones = results["backbones"]

@@ -66,6 +66,8 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         **{key: results[key] for key in ("dataset", "protocol", "warnings", "insights")},
         **{key: results[key] for key in ("backbones", "provenance")},
         "axis": axis,
+        "scored": figures.scored(results["protocol"]),
+        "conclusion": results["conclusion"],
         "heads": views,
         "baselines": [_head_view(baseline, axis) for baseline in results["baselines"]],
         "best": next(view for view in views if view["name"] == results["best"]),
@@ -142,7 +144,7 @@ def _by_class(results: Mapping[str, Any]) -> dict[str, Any]:
     best = next(head for head in results["heads"] if head["name"] == results["best"])
     cells = figures.cells(best["confusion"])
     confusions = figures.confusions(classes, cells)
-    scores = figures.class_scores(classes, cells)
+    scores = figures.class_scores(classes, cells, best["per_class"])
     return {
         "n_wrong": sum(pair.times for pair in confusions),
         "matrix": figures.matrix(classes, cells) if len(classes) <= MATRIX_CLASSES else None,

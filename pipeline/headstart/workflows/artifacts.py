@@ -110,7 +110,8 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
     summary: dict[str, Any] = {
         "head": {"name": head.name, "params": head.params},
         **_tested(comparison, head),
-        "images": {"train": len(train), "test": len(rows.test)},
+        "images": {"train": len(train), "test": 0 if rows.out_of_fold else len(rows.test)},
+        "scored_on": comparison.protocol["scored_on"],
         "inputs": comparison.provenance["inputs"],
     }
     reference = novelty.learn(take(data.features, train), data.label[train], rows.group[train])

@@ -22,7 +22,7 @@ _SCORES = {
     "macro F1": "macro_f1",
     "ROC AUC": "roc_auc",
     "log loss": "log_loss",
-    "expected calibration error": "ece",
+    "calibration error beyond chance": "calibration_error",
 }
 
 

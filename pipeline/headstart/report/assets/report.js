@@ -50,8 +50,8 @@
     byId("gallery-title").textContent = `${nameOf(label)} predicted as ${nameOf(prediction)}`;
     const total = Number(cell.textContent.replaceAll(",", ""));
     byId("gallery-note").textContent = matches.length < total
-      ? `${matches.length} of ${total} test images; the others are not in the sample on this page.`
-      : total === 1 ? "1 test image." : `${total} test images, the most confident first.`;
+      ? `${matches.length} of ${total} images; the others are not in the sample on this page.`
+      : total === 1 ? "1 image." : `${total} images, the most confident first.`;
     byId("gallery-list").replaceChildren(...matches.map((number) => {
       const item = make("li");
       item.dataset.image = number;
