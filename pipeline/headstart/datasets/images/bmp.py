@@ -1,7 +1,9 @@
-"""BMP files that Pillow has no mode for: colour masks of any order, and palettes of 2 bits."""
+"""BMP files that Pillow does not read: masks of any order, palettes of 2 bits, short run lengths."""
 
 from __future__ import annotations
 
+import io
+import math
 import struct
 
 import numpy as np
@@ -14,6 +16,7 @@ from headstart.datasets.images.header import MAX_PIXELS
 
 _HEADER = 40  # bytes of the shortest header with masks
 _MASKED = (3, 6)  # compressions
+_RUN_LENGTHS = {1: 8, 2: 4}  # bits of a pixel, by compression
 _OF_PILLOW = {  # the masks of red, green, blue and alpha that Pillow knows, by bits of a pixel
     16: {(0xF800, 0x7E0, 0x1F, 0), (0x7C00, 0x3E0, 0x1F, 0)},
     32: {
@@ -42,6 +45,8 @@ def open_unusual(data: bytes) -> Image.Image | None:
         return None
     if bits == 2 and compression == 0:
         return Image.fromarray(_from_palette(data, size, width, height))
+    if _RUN_LENGTHS.get(compression) == bits:
+        return _from_run_lengths(data, height, bits)
     if compression not in _MASKED or bits not in (16, 32):
         return None
     *masks, alpha = struct.unpack_from("<4I", data, 14 + _HEADER)
@@ -73,6 +78,26 @@ def _from_palette(data: bytes, size: int, width: int, height: int) -> NDArray[np
     rows = _rows(data, width, height, 2)
     index = (rows[..., np.newaxis] >> np.array([6, 4, 2, 0], np.uint8)) & 3
     return np.ascontiguousarray(table[index.reshape(len(rows), -1)[:, :width], 2::-1])
+
+
+def _from_run_lengths(data: bytes, height: int, bits: int) -> Image.Image | None:
+    """Let Pillow fill what follows the code "end of bitmap" with the first colour, as viewers do.
+
+    Writers may end early; the code is replaced by jumps of 255 rows, which Pillow stops at the end.
+    """
+    (offset,) = struct.unpack_from("<I", data, 10)
+    while offset + 1 < len(data):
+        count, code = data[offset : offset + 2]
+        if (count, code) == (0, 1):
+            jumps = b"\0\2\0\xff" * (abs(height) // 255 + 1)
+            return Image.open(io.BytesIO(data[:offset] + jumps), formats=["BMP"])
+        offset += 2
+        if not count and code == 2:
+            offset += 2
+        elif not count and code:
+            size = math.ceil(code * bits / 8)
+            offset += size + size % 2
+    return None
 
 
 def _rows(data: bytes, width: int, height: int, bits: int) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@
 | RGB | 1 to 16, 24, 32, 64 | 3, alpha, others dropped | numpy |
 | palette | 1 to 16 | 1, and alpha | numpy |
 | CMYK | 8, 16 | 4, alpha, others dropped | numpy, Pillow's formula |
-| YCbCr, JPEG, WebP, CCITT | 1, 8 | 1 to 4 | libtiff |
+| YCbCr, JPEG, CCITT | 1, 8 | 1 to 4 | libtiff |
 
 Each in either byte order, in strips or tiles, side by side or planar, uncompressed or as LZW,
 deflate, PackBits, LZMA or Zstandard. Signed integers, floating point and more than 16 bits need a
@@ -31,7 +31,7 @@ from headstart.datasets.images.tiff_directory import Directory, read
 _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = (0, 1), 2, 3, 5, 6
 _WHITE_IS_ZERO = 0
 _PREMULTIPLIED, _ALPHA, _COREL = 1, 2, 999  # Corel Draw 10 writes 999 for alpha
-_OF_PILLOW = {2: 1, 3: 1, 4: 1, 6: 8, 7: 8, 32809: 4, 50001: 8}  # bits of a sample, by codec
+_OF_PILLOW = {2: 1, 3: 1, 4: 1, 6: 8, 7: 8, 32809: 4}  # bits of a sample, by codec
 _ORIENTATION = 0x0112
 
 

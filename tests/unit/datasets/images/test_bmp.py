@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from headstart.core.errors import ImageError
@@ -101,3 +103,29 @@ def test_a_file_that_ends_too_early_is_truncated():
     )
     with pytest.raises(ImageError, match="truncated"):
         pixels.decode(data[:-200], EXACT)
+
+
+def run_lengths(codes: bytes, bits: int) -> bytes:
+    palette = bytes((0, 0, 0, 0, 10, 20, 30, 0, 40, 50, 60, 0))
+    offset = 54 + len(palette)
+    header = struct.pack("<IiiHHIIiiII", 40, 4, 3, 1, bits, 1 if bits == 8 else 2, 0, 0, 0, 3, 0)
+    return struct.pack("<2sIHHI", b"BM", offset + len(codes), 0, 0, offset) + header + palette + codes
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("end", [b"\0\1", b"\0\0\0\1", b"\0\0\0\2\2\0\0\1"])
+def test_run_lengths_may_end_early(bits, end):
+    three = b"\0\3\x01\x20" if bits == 4 else b"\0\3\1\2\0\0"  # as they are, then padding
+    colours = pixels.decode(run_lengths(three + end, bits), Preprocess((3, 4), (3, 4), "nearest"))
+    expected = np.zeros((3, 4, 3))
+    if bits == 8:
+        expected[2, :2] = (30, 20, 10), (60, 50, 40)
+    else:
+        expected[2, 1:3] = (30, 20, 10), (60, 50, 40)
+    assert (colours == expected).all()
+
+
+def test_run_lengths_without_an_end_are_refused():
+    data = run_lengths(b"\4\1\0\0\2\1", 8)
+    with pytest.raises(ImageError):
+        pixels.decode(data, EXACT)
