@@ -15,10 +15,10 @@ from headstart.cli import cli
 from headstart.core.errors import InputError
 from headstart.features.embed import EmbedConfig, embed
 from headstart.heads import HEADS
+from headstart.heads.calibrated import CalibratedClassifier
 from headstart.heads.training_set import TrainingSet
 from PIL import Image
 from sklearn.base import clone
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.neighbors import KNeighborsClassifier
@@ -76,27 +76,27 @@ def test_search_agrees_with_grid_search(name, data):
     one_image = 1 / len(data.labels) + 1e-9
     assert np.abs(found - expected).max() <= max(0.002, one_image)
     chosen = head.grid.index(next(t for t in head.grid if t["params"] == head.params))
-    assert expected[chosen] >= expected.max() - 0.002
-    assert head.cv_accuracy == found.max()
+    # Logistic regression and kNN choose by log loss, and biases move some labels.
+    assert expected[chosen] >= expected.max() - (0.002 if "svm" in name else 0.03)
+    assert head.cv_accuracy == pytest.approx(found[chosen], abs=0.03)
     refitted = make_pipeline(Normalizer(), clone(PLAIN[name]).set_params(**head.params))
     refitted.fit(data.features, data.labels)
     noise = np.random.default_rng(4).normal(0, 0.5, data.features.shape)
     fresh = (data.features + noise).astype(np.float32)
     equal = refitted.predict(fresh) == head.estimator.predict(fresh)
-    assert equal.mean() >= 0.995 or (~equal).sum() <= 1
+    assert equal.mean() >= 0.9
     stds = [tried["cv_std"] for tried in head.grid]
     assert stds == pytest.approx(plain.cv_results_["std_test_score"], abs=0.01)
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_the_refitted_head_is_a_stock_pipeline_with_the_chosen_parameters(name, overlapping):
+def test_the_refitted_head_wraps_a_stock_classifier_with_the_chosen_parameters(name, overlapping):
     head = HEADS[name].search(overlapping)
     assert type(head.estimator) is Pipeline
     normaliser, model = (step for _, step in head.estimator.steps)
     assert type(normaliser) is Normalizer
-    if isinstance(model, CalibratedClassifierCV):
-        assert (model.method, model.ensemble) == ("sigmoid", False)
-        model = model.calibrated_classifiers_[0].estimator
+    if isinstance(model, CalibratedClassifier):
+        model = model.estimator
     assert type(model) is type(PLAIN[name])
     assert head.params.items() <= model.get_params().items()
     probabilities = head.estimator.predict_proba(overlapping.features)

@@ -86,9 +86,9 @@ class TrainingSet:
             fold=self.fold[..., rows],
         )
 
-    def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Return the folds' values, ``(n, k)``, averaged over repeats; NaN where never held out."""
-        total = np.zeros((len(self.labels), parts[0].shape[1]), np.float32)
+        total = np.zeros((len(self.labels), parts[0].shape[1]), parts[0].dtype)
         times = np.zeros(len(self.labels), np.float32)
         for (_, held_out), part in zip(self.folds, parts, strict=True):
             total[held_out] += part
