@@ -21,9 +21,11 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     Args:
         estimator: a fitted ``SVC`` for the link ``pairs``, a classifier with ``predict_proba`` for
-            ``shares``, or with ``decision_function`` for ``scores``.
+            ``shares``, or with ``decision_function`` for ``scores``; for these also a regression
+            on a target for each class.
         link: see `headstart.heads.calibration.Calibration`, like ``slope``, ``bias`` and
             ``smoothing``.
+        classes: the labels, for a regression, which has none of its own.
     """
 
     def __init__(
@@ -33,22 +35,30 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         slope: float = 1.0,
         bias: Any = 0.0,  # noqa: ANN401 - (k,) or a number
         smoothing: float = 0.0,
+        classes: Any = None,  # noqa: ANN401 - (k,)
     ) -> None:
         self.estimator = estimator
         self.link = link
         self.slope = slope
         self.bias = bias
         self.smoothing = smoothing
+        self.classes = classes
 
     @classmethod
-    def of(cls, estimator: Any, fitted: Calibration) -> CalibratedClassifier:  # noqa: ANN401
+    def of(
+        cls,
+        estimator: Any,  # noqa: ANN401
+        fitted: Calibration,
+        classes: NDArray[Any] | None = None,
+    ) -> CalibratedClassifier:
         """Return a fitted classifier with its calibration."""
-        return cls(estimator, fitted.link, fitted.slope, fitted.bias, fitted.smoothing)
+        return cls(estimator, fitted.link, fitted.slope, fitted.bias, fitted.smoothing, classes)
 
     @property
     def classes_(self) -> NDArray[Any]:
         """The labels, in the order of the probabilities."""
-        classes: NDArray[Any] = self.estimator.classes_
+        own = self.estimator.classes_ if self.classes is None else self.classes
+        classes: NDArray[Any] = np.asarray(own)
         return classes
 
     @property
@@ -58,12 +68,15 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def fit(self, X: Any, y: Any) -> CalibratedClassifier:  # noqa: ANN401
         """Fit the wrapped classifier again; the calibration stays."""
+        if self.classes is not None:
+            self.classes, codes = np.unique(y, return_inverse=True)
+            y = (codes[:, None] == np.arange(len(self.classes))).astype(np.float64)
         self.estimator = clone(self.estimator).fit(X, y)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether the wrapped classifier is fitted."""
-        return hasattr(self.estimator, "classes_")
+        return self.classes is not None or hasattr(self.estimator, "classes_")
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401
         """Return the calibrated probabilities, ``(n, k)``."""
@@ -86,5 +99,7 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             if model.kernel == "linear":
                 return pairs(model, linear_kernel(rows, points))
             return pairs(model, rbf_kernel(rows, points, gamma=model.gamma))
+        if self.classes is not None:
+            return np.asarray(model.predict(rows))
         scores = np.asarray(model.decision_function(rows))
         return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores

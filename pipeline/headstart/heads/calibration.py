@@ -82,16 +82,16 @@ def calibrate(
     true = np.searchsorted(codes, data.labels[rows])
     division = _division(data)[rows]
 
-    def fitted(chosen: NDArray[np.bool_]) -> Calibration:
+    def fitted(chosen: NDArray[np.bool_], near: Calibration | None = None) -> Calibration:
         some = np.flatnonzero(chosen)
         some = some[:: -(-len(some) * values.shape[1] // MAX_CELLS)]
-        return fit(link, values[some], true[some], len(codes), weights[rows[some]])
+        return fit(link, values[some], true[some], len(codes), weights[rows[some]], near)
 
     final = fitted(np.ones(len(rows), bool))
     probabilities = np.zeros((len(rows), data.n_classes))
     for number in np.unique(division):
         own = division == number
-        other = final if own.all() else fitted(~own)
+        other = final if own.all() else fitted(~own, final)
         probabilities[np.ix_(own, codes)] = other.probabilities(values[own])
     return final, np.split(probabilities, np.cumsum([len(part) for part in parts])[:-1])
 
@@ -129,18 +129,38 @@ def _smoothing(link: str, k: int) -> list[float]:
 
 
 def fit(
-    link: str, values: Values, true: NDArray[np.intp], k: int, weights: NDArray[np.floating]
+    link: str,
+    values: Values,
+    true: NDArray[np.intp],
+    k: int,
+    weights: NDArray[np.floating],
+    near: Calibration | None = None,
 ) -> Calibration:
     """Return the calibration of least log loss for ``(n, m)`` values and columns ``(n,)``.
 
-    Rows whose class their fold was not trained on do not count.
+    Rows whose class their fold was not trained on do not count. If ``near`` is the calibration of
+    almost the same rows, its smoothing is taken.
     """
-    bias = np.zeros(k)
+    bias, slope, best = np.zeros(k), 0.0, 0.0
+    smoothing = _smoothing(link, k) if near is None else [near.smoothing]
+    bounds = SLOPES
     for _ in range(ROUNDS):
-        tried = [_scaled(link, values, true, bias, weights, each) for each in _smoothing(link, k)]
+        tried = [_scaled(link, values, true, bias, weights, each, bounds) for each in smoothing]
         _, slope, best = min(tried)
         bias = _bias(_linked(link, values, slope, best, k), true, weights)
+        smoothing, bounds = [best], _around(slope * _unit(link, values))
     return Calibration(link, slope, bias, best)
+
+
+def _around(slope: float) -> tuple[float, float]:
+    centre = float(np.log(slope))
+    return centre - 0.4, centre + 0.4
+
+
+def _unit(link: str, values: Values) -> float:
+    """Return the deviation of scores, which have no unit of their own, or 1."""
+    finite = values[np.isfinite(values)] if link == SCORES else values[:0]
+    return max(float(finite.std()), 1e-6) if finite.size else 1.0
 
 
 def _division(data: TrainingSet) -> NDArray[np.int64]:
@@ -159,23 +179,23 @@ def _scaled(
     bias: NDArray[np.float64],
     weights: NDArray[np.floating],
     smoothing: float,
+    bounds: tuple[float, float] = SLOPES,
 ) -> tuple[float, float, float]:
     """Return least log loss, slope and smoothing, given the biases."""
-    finite = values[np.isfinite(values)]
-    unit = 1.0 if link != SCORES else max(float(finite.std()) if len(finite) else 0.0, 1e-6)
+    unit = _unit(link, values)
 
     def loss(x: float) -> float:
         logs = _linked(link, values, float(np.exp(x)) / unit, smoothing, len(bias))
         return _losses(logs + bias, true, weights)[0]
 
-    x, value = _least(loss, SLOPES)
+    x, value = _least(loss, bounds)
     return value, float(np.exp(x)) / unit, smoothing
 
 
 def _least(loss: Callable[[float], float], bounds: tuple[float, float]) -> tuple[float, float]:
     from scipy.optimize import minimize_scalar
 
-    result = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.02})
+    result = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.03})
     return float(result.x), float(result.fun)
 
 

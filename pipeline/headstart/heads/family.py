@@ -105,7 +105,6 @@ class Family:
         self, params: dict[str, Any], data: TrainingSet, rows: NDArray[np.intp]
     ) -> BaseEstimator:
         from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import Normalizer
 
-        model = make_pipeline(Normalizer(), self.build(params, data))
+        model = make_pipeline(*data.steps(), self.build(params, data))
         return model.fit(data.features[rows], data.labels[rows])

@@ -122,7 +122,6 @@ class NearestNeighboursHead(Family):
     ) -> Refit:
         from sklearn.neighbors import KNeighborsClassifier
         from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import Normalizer
 
         from headstart.heads.calibrated import CalibratedClassifier
 
@@ -130,7 +129,7 @@ class NearestNeighboursHead(Family):
         classifier.fit(data.rows, data.labels)
         fitted, probabilities = calibrate(SHARES, parts, data)
         calibrated = CalibratedClassifier.of(classifier, fitted)
-        return make_pipeline(Normalizer().fit(data.features[:1]), calibrated), probabilities
+        return make_pipeline(*data.steps(), calibrated), probabilities
 
 
 def _scored(

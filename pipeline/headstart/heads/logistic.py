@@ -186,7 +186,6 @@ def _refit(data: TrainingSet, c: float, start: NDArray[np.float32] | None = None
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer
 
     space = data.row_space
     everything = data.weights(np.arange(len(data.labels)))[:, None]
@@ -210,4 +209,4 @@ def _refit(data: TrainingSet, c: float, start: NDArray[np.float32] | None = None
     else:
         model.fit(data.rows, data.labels)
     model.set_params(warm_start=False)
-    return make_pipeline(Normalizer().fit(data.features[:1]), model)
+    return make_pipeline(*data.steps(), model)

@@ -16,7 +16,12 @@ from headstart.heads import calibration, ovo, ridge, sampling
 from headstart.heads.family import Family
 from headstart.heads.ridge import LeastSquares
 from headstart.heads.search import Candidate, FittedHead, Refit, finish
-from headstart.heads.training_set import Fold, TrainingSet, squared_distances
+from headstart.heads.training_set import (
+    Fold,
+    TrainingSet,
+    mean_squared_distance,
+    squared_distances,
+)
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -110,7 +115,7 @@ class RbfSVMHead(_SVM):
         started = time.perf_counter()
         if data.streamed:
             return sampling.on_part(self.search, data, SAMPLED)
-        unit = 1.0 / _mean_squared_distance(data.rows)
+        unit = 1.0 / mean_squared_distance(data.rows)
         gammas = [float(f"{multiple * unit:.3g}") for multiple in self.grid["gamma"]]
         if _is_large(data):
             return self._least_squares(data, gammas, started)
@@ -227,10 +232,8 @@ def _after_normaliser(
     *before: BaseEstimator,
 ) -> Refit:
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer
 
-    normaliser = Normalizer().fit(data.features[:1])
-    return make_pipeline(normaliser, *before, classifier), parts
+    return make_pipeline(*data.steps(), *before, classifier), parts
 
 
 def _paths(
@@ -299,11 +302,3 @@ def _kernel(
     kernel = squared_distances(gram, left, right)
     kernel *= np.float32(-gamma)
     return np.exp(kernel, out=kernel).astype(np.float64)
-
-
-def _mean_squared_distance(rows: NDArray[np.float32]) -> float:
-    """Return the mean over all pairs of rows, or 1 if all rows are equal."""
-    norms = np.einsum("ij,ij->i", rows, rows).mean(dtype=np.float64)
-    centre = rows.mean(axis=0, dtype=np.float64)
-    mean = 2.0 * float(norms - centre @ centre)
-    return mean if mean > 1e-6 else 1.0

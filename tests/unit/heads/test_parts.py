@@ -192,15 +192,17 @@ def test_a_calibration_is_recovered_from_labels_that_it_drew():
 
 
 def test_no_image_is_calibrated_by_its_own_label(data):
-    values = [np.random.default_rng(1).normal(size=(len(rows), 4)) for _, rows in data.folds]
+    rng = np.random.default_rng(1)
+    values = [rng.normal(size=(len(rows), 4)) + 2 * np.eye(4)[data.labels[rows]]
+              for _, rows in data.folds]  # fmt: skip
     _, before = calibration.calibrate(calibration.SCORES, values, data)
     rows = data.folds[0][1]
     other = data.labels.copy()
     other[rows] = (other[rows] + 1) % 4
     changed = dataclasses.replace(data, labels=other)
     _, after = calibration.calibrate(calibration.SCORES, values, changed)
-    assert np.array_equal(before[0], after[0])
-    assert not np.array_equal(before[1], after[1])
+    own, others = (np.abs(x - y).max() for x, y in zip(before[:2], after[:2], strict=True))
+    assert own < 0.01 < 0.05 < others
 
 
 def test_scores_without_an_error_give_probabilities_short_of_certainty():

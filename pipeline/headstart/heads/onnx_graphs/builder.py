@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from headstart.core.onnx_format import OPSET
 from headstart.heads.calibration import PAIRS, SHARES
 from headstart.heads.ovo import LARGEST
+from headstart.heads.training_set import signed_root
 
 FLOAT, DOUBLE = 1, 11  # types in ONNX
 _TINY = np.array([1e-30])  # avoids division by a zero norm
@@ -65,11 +66,23 @@ class Nodes:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
 
 
-def unit_rows(graph: Nodes) -> str:
-    """Scale the rows of ``X`` to norm 1 as scikit-learn's ``Normalizer`` does; zeros stay zeros."""
+def unit_rows(graph: Nodes, estimator: Any) -> str:  # noqa: ANN401
+    """Add `TrainingSet.steps`: perhaps a square root, then norm 1; zeros stay zeros."""
+    rows = root(graph, "X") if has_root(estimator) else "X"
     axis = graph.constant("axis", np.array([1]))
-    norm = graph("Sqrt", graph("ReduceSumSquare", "X", axis, keepdims=1))
-    return graph("Div", "X", graph("Max", norm, graph.constant("tiny", _TINY)))
+    norm = graph("Sqrt", graph("ReduceSumSquare", rows, axis, keepdims=1))
+    return graph("Div", rows, graph("Max", norm, graph.constant("tiny", _TINY)))
+
+
+def has_root(estimator: Any) -> bool:  # noqa: ANN401
+    """Return whether a pipeline begins with `signed_root`."""
+    first = next(iter(getattr(estimator, "steps", [("", None)])))[1]
+    return getattr(first, "func", None) is signed_root
+
+
+def root(graph: Nodes, rows: str, out: str = "") -> str:
+    """Add `signed_root`."""
+    return graph("Mul", graph("Sign", rows), graph("Sqrt", graph("Abs", rows)), out=out)
 
 
 def gaussian(

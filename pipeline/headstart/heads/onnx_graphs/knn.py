@@ -18,7 +18,7 @@ def convert(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
     """Convert a normaliser and a calibrated Euclidean kNN."""
     graph, classifier = Nodes(), estimator[-1]
     k = len(classifier.classes_)
-    softmax(graph, classifier, _shares(graph, classifier.estimator, unit_rows(graph), k))
+    softmax(graph, classifier, _shares(graph, classifier.estimator, unit_rows(graph, estimator), k))
     return graph.model(dim, k)
 
 

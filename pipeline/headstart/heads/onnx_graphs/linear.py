@@ -15,9 +15,10 @@ from headstart.heads.onnx_graphs.builder import DOUBLE, FLOAT, Nodes, gaussian, 
 def convert(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
     """Convert a normaliser, perhaps a ``Nystroem``, and calibrated least squares."""
     graph, classifier = Nodes(), estimator[-1]
-    rows = unit_rows(graph)
-    for step in estimator[1:-1]:
-        rows = _nystroem(graph, step, rows)
+    rows = unit_rows(graph, estimator)
+    for _, step in estimator.steps[:-1]:
+        if type(step).__name__ == "Nystroem":
+            rows = _nystroem(graph, step, rows)
     model = classifier.estimator
     weights, intercepts = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
     if len(classifier.classes_) == 2:

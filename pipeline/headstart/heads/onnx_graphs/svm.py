@@ -18,7 +18,7 @@ from headstart.heads.onnx_graphs.builder import DOUBLE, FLOAT, Nodes, gaussian, 
 def convert(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
     """Convert a normaliser and a calibrated SVC."""
     graph, classifier = Nodes(), estimator[-1]
-    softmax(graph, classifier, _pairs(graph, classifier.estimator, unit_rows(graph)))
+    softmax(graph, classifier, _pairs(graph, classifier.estimator, unit_rows(graph, estimator)))
     return graph.model(dim, len(classifier.classes_))
 
 
