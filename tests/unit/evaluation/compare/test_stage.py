@@ -608,7 +608,7 @@ def test_one_feature_is_enough_to_run(sign):
     features = np.where(data.label == 0, sign, 1)[:, None] * np.linspace(1, 9, 60)[:, None]
     data = changed(data, features=features.astype(np.float32))
     comparison, _ = compare([data], CompareConfig(repeats=1))
-    assert len(comparison.heads) == 4
+    assert len(comparison.heads) == 5
     for head in comparison.heads:
         assert head.test_accuracy == 1 if sign == -1 else head.test_accuracy <= 0.6
     told = any("same normalised features" in text for text in comparison.warnings)
