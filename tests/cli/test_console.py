@@ -102,6 +102,7 @@ def test_a_terminal_of_another_encoding_gets_readable_text(process, monkeypatch,
     assert (done.returncode, done.stderr) == (0, b"")
     text = done.stdout.decode(encoding)
     assert "torchvision:resnet18" in text
+    assert len({len(line) for line in text.splitlines() if "resnet18" in line}) == 1  # aligned
     assert "\\u" not in text
 
 

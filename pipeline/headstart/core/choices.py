@@ -4,6 +4,8 @@ from __future__ import annotations
 
 BACKBONE = "efficientnet-lite0"  # its weights come with the package
 DEVICES = ("cpu", "cuda", "tensorrt")
+PERCENTILE = "percentile"  # the range of a set, measured on it
+COLOURS = ("srgb",)
 POOLS = ("avg", "max", "gem", "cls", "flatten")
 PRESETS = ("imagenet", "caffe", "inception", "unit", "raw", "darknet", "openface", "tfhub")
 PRECISIONS = ("fp32", "fp16", "int8", "auto")  # of features; auto is the fastest within a budget

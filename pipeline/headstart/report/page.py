@@ -71,6 +71,8 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         **{key: results[key] for key in ("dataset", "protocol", "warnings", "insights")},
         **{key: results[key] for key in ("backbones", "provenance")},
         "axis": axis,
+        "scored": figures.scored(results["protocol"]),
+        "conclusion": results["conclusion"],
         "heads": views,
         "baselines": [_head_view(baseline, axis) for baseline in results["baselines"]],
         "best": next(view for view in views if view["name"] == results["best"]),
@@ -145,7 +147,7 @@ def _images(dataset: Mapping[str, Any]) -> dict[str, Any]:
 def _by_class(results: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     classes = results["dataset"]["classes"]
     best, *others = views
-    scores = figures.class_scores(classes, figures.cells(best["confusion"]))
+    scores = figures.class_scores(classes, figures.cells(best["confusion"]), best["per_class"])
     return {
         **_confusions(classes, best),
         "matrix_limit": MATRIX_CLASSES,
@@ -258,6 +260,7 @@ def _document(results: Mapping[str, Any], page: Mapping[str, Any]) -> dict[str, 
         ],
         "images": album.document | {"doubts": doubts},
         "folder": page["file_folder"],
+        "outOfFold": results["protocol"]["scored_on"] == "out of fold",
         "complete": album.mapped and album.n_shown == album.n_images,
         "exact": {"path": _exact(album.number), "classes": _exact(code)},
         "curve": curve,

@@ -30,7 +30,7 @@ def heads(results: Mapping[str, Any]) -> str:
 
     bottom = 40 + _ROW * len(rows)
     drawing = Drawing("Test accuracy of the heads")
-    title = f"Accuracy on {results['protocol']['n_test']:,} test images, with 95 % intervals"
+    title = f"Accuracy on {figures.scored(results['protocol'])}, with 95 % intervals"
     drawing.text(_LABELS, 20, title)
     for tick in axis.ticks:
         drawing.line((x(tick), 32), (x(tick), bottom), RULE)
@@ -54,7 +54,7 @@ def confusion(results: Mapping[str, Any]) -> str:
     if len(classes) > MATRIX_CLASSES:
         return _pairs(figures.confusions(classes, cells)[:PAIRS], best["title"])
     drawing = Drawing(f"Confusion matrix, {best['title']}")
-    drawing.text(12, 22, f"Confusion matrix, {best['title']}: counts of test images")
+    drawing.text(12, 22, f"Confusion matrix, {best['title']}: counts of images")
     side, top = 30, 150
     for i, (name, row) in enumerate(figures.matrix(classes, cells)):
         x, y = _LABELS + side * i, top + side * i
@@ -153,7 +153,7 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def _pairs(pairs: Sequence[figures.Confusion], head: str) -> str:
     most = max((pair.times for pair in pairs), default=1)
     drawing = Drawing(f"Most confused classes, {head}")
-    drawing.text(12, 22, f"Most confused classes, {head}: counts of test images")
+    drawing.text(12, 22, f"Most confused classes, {head}: counts of images")
     left = 2 * _LABELS
     for number, pair in enumerate(pairs):
         y = 40 + _ROW * number

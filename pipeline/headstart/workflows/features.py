@@ -30,6 +30,8 @@ def extract_features(
     layers: str | Sequence[str] = (),
     pool: str = "",
     preprocess: StrPath = "",
+    value_range: str = "",
+    colour: str = "",
     precision: str = "fp32",
     max_drift: float = choices.MAX_DRIFT,
     max_accuracy_loss: float = choices.MAX_ACCURACY_LOSS,
@@ -64,6 +66,10 @@ def extract_features(
         layers: where to cut the network, one layer or several; empty takes its own features.
         pool: how a layer's output is pooled, one of `core.choices.POOLS`; empty takes its default.
         preprocess: how images are prepared for ``onnx:PATH``: a preset or a JSON file.
+        value_range: which values are black and white in all images: ``LOW:HIGH``, ``dtype`` for
+            the limits of each type of samples, or ``percentile`` to measure it on the set. Empty
+            keeps the high byte of 16 bits, and refuses samples without a range of their own.
+        colour: ``srgb`` converts images by their colour profiles; empty ignores these.
         precision: arithmetic of the network, one of `core.choices.PRECISIONS`.
         max_drift: for ``int8`` and ``auto``: largest allowed mean (1 - cosine) to fp32 features.
         max_accuracy_loss: for ``int8`` and ``auto``: largest allowed loss of accuracy, in
@@ -100,11 +106,13 @@ def extract_features(
     """
     from headstart.backbones.inference.precision_choice import Budget
     from headstart.datasets import mirror
-    from headstart.features.embed import EmbedConfig, embed
+    from headstart.features.embed import EmbedConfig, decoded_by, embed
 
     store = location(out)
     config = EmbedConfig(
-        backbone=choice(backbone, weights, layers, pool, preprocess),
+        backbone=decoded_by(
+            choice(backbone, weights, layers, pool, preprocess), value_range, colour
+        ),
         workers=workers,
         on_error=on_error,
         device=device,

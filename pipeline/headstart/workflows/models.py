@@ -192,12 +192,15 @@ def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:
     """Return the stores that the results beside a model name, and the images it was tested on."""
     from headstart import report
     from headstart.report.tables import read_answers
+    from headstart.report.validation import read_results
 
     if not (folder / artifacts.RESULTS).is_file():
         return [], set()
     try:
         answers = read_answers(folder / artifacts.PREDICTIONS) or []
-        return report.store_paths(folder), {answer.path for answer in answers}
+        results = read_results(folder / artifacts.RESULTS)
+        tested = results["protocol"]["scored_on"] == "test split"
+        return report.store_paths(folder), {answer.path for answer in answers if tested}
     except InputError as error:
         hooks.notice(f"nearest training images are not available: {error}")
         return [], set()

@@ -79,7 +79,7 @@ def about_leakage(
             warnings.append(
                 f"Leakage: {count(number, 'test image')} (of {len(test):,})"
                 f" {'has' if number == 1 else 'have'} {kind} among the training images, which"
-                " inflates the test accuracy. The accuracy without them is reported too."
+                " inflates the test accuracy."
             )
     return warnings
 

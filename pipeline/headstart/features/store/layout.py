@@ -199,7 +199,7 @@ def layers_defect(file: h5py.File) -> str | None:
     if not isinstance(file.get("features", getlink=True), h5py.HardLink):
         return "features is a link to elsewhere"
     if not isinstance(file["features"], h5py.Group):
-        return "features is no group, but the backbone gives several layers"
+        return "features is not a group, but the backbone gives several layers"
     return None
 
 
@@ -209,10 +209,10 @@ def attribute_defects(file: h5py.File) -> Iterator[str]:
         if name not in file.attrs:
             yield f"attribute {name} is missing"
     if "classes" in file.attrs and not classes_are_texts(file):
-        yield "attribute classes is no list of texts"
+        yield "attribute classes is not a list of texts"
     for name in ("extraction", "checksums", "run"):
         if name in file.attrs and not is_json_object(file, name):
-            yield f"attribute {name} is no JSON object"
+            yield f"attribute {name} is not a JSON object"
 
 
 def classes_are_texts(file: h5py.File) -> bool:
@@ -240,7 +240,7 @@ def failures_defects(file: h5py.File) -> Iterator[str]:
     if not isinstance(file.get("failures", getlink=True), h5py.HardLink):
         yield "failures is a link to elsewhere"
     elif not isinstance(file["failures"], h5py.Group):
-        yield "failures is no group"
+        yield "failures is not a group"
     else:
         yield from _group_defects(file["failures"], FAILURES, "failures/")
 
@@ -269,7 +269,7 @@ def column_defect(group: h5py.Group, name: str, expected: Column) -> str | None:
         return "is a link to elsewhere"
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset):
-        return "is no dataset"
+        return "is not a dataset"
     if dataset.is_virtual or dataset.external:
         return "keeps its data in other files"
     plist = dataset.id.get_create_plist()

@@ -72,7 +72,7 @@ def in_one_line(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise StoreError(
-            f"{one_line(path)} is no readable feature store: {one_line(error)}; {remedy(path)}"
+            f"{one_line(path)} is not a readable feature store: {one_line(error)}; {remedy(path)}"
         ) from error
 
 

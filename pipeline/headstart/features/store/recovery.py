@@ -145,7 +145,7 @@ class _Recovery:
         except _DAMAGE as error:
             raise self._hopeless(f"its attributes cannot be read ({one_line(error)})") from error
         if kind != FORMAT or not layout.file_version(self._file):
-            raise self._hopeless(f"it is no feature store of version {VERSION}")
+            raise self._hopeless(f"it is not a feature store of version {VERSION}")
         backbone = layout.described(extraction)
         if backbone is None or digest_of(extraction) != digest:
             raise self._hopeless("it does not say reliably which network made its features")

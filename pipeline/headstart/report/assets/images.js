@@ -4,7 +4,7 @@
 const headstart = (() => {
   const data = JSON.parse(document.getElementById("document").textContent);
   const { images, classes, heads } = data;
-  const splits = ["training", "validation", "test", "not used"];
+  const splits = ["training", "validation", data.outOfFold ? "out of fold" : "test", "not used"];
   const byId = (id) => document.getElementById(id);
   const make = (tag, text, more) => Object.assign(document.createElement(tag), { textContent: text ?? "" }, more);
   const nameOf = (code) => (code < 0 ? "no label" : classes[code]);
@@ -62,14 +62,14 @@ const headstart = (() => {
     const label = Number(cell.dataset.true), prediction = Number(cell.dataset.predicted);
     const head = Number(cell.dataset.head ?? 0), answers = answersOf(head);
     const matches = all.filter((i) =>
-      splits[images.split[i]] === "test" && images.label[i] === label && answers[i] === prediction);
+      images.split[i] === 2 && images.label[i] === label && answers[i] === prediction);
     matches.sort((a, b) => images.probability[b] - images.probability[a]);
     byId("gallery-title").textContent = `${nameOf(label)} predicted as ${nameOf(prediction)}`;
     const total = Number(cell.textContent.replaceAll(",", ""));
     const by = head ? ` Predictions of ${heads[head].title}; the probabilities are the best head’s.` : "";
     byId("gallery-note").textContent = (matches.length < total
-      ? `${matches.length} of ${total} test images; the others are not in the sample on this page.`
-      : total === 1 ? "1 test image." : `${total} test images, the most confident first.`) + by;
+      ? `${matches.length} of ${total} images; the others are not in the sample on this page.`
+      : total === 1 ? "1 image." : `${total} images, the most confident first.`) + by;
     byId("gallery-list").replaceChildren(...matches.map((number) => {
       const item = make("li");
       item.dataset.image = number;
@@ -230,7 +230,7 @@ const headstart = (() => {
     });
     byId("save").addEventListener("click", () => save(inOrder(selected), "selection.csv", false));
     byId("save-all").addEventListener("click", () => (data.complete
-      ? save(all.filter((i) => labelOf(i) >= 0), "labels.csv", true)
+      ? save(all.filter((i) => labelOf(i) >= 0), "labels.csv", !data.outOfFold)
       : save(inOrder(corrected.keys()), "corrections.csv", false)));
     filter();
     for (const link of document.querySelectorAll("[data-errors-of]")) {
