@@ -87,6 +87,10 @@ def command(
             counts.update(_kinds(prediction))
     if out is not None:
         click.echo(f"{one_line(out)}: {count(counts['all'], 'prediction')}")
+    _summarise(counts, max_failures)
+
+
+def _summarise(counts: Counter[str], max_failures: float) -> None:
     if counts["unlike"]:
         notice(
             f"{counts['unlike']:,} of {count(counts['all'], 'image')} are not like any training "

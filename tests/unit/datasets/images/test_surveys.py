@@ -124,3 +124,12 @@ def test_photos_of_8_bits_stay_as_they_are_beside_deeper_ones():
     expected = np.rint(np.clip((PHOTO - 50.0) * 255 / 100, 0, 255))
     assert (images.decode(encoded(PHOTO, "PNG"), eight) == expected).all()
     assert (images.decode(encoded(PHOTO, "TIFF"), eight) == expected).all()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])
+def test_large_images_are_scaled_by_a_table_to_the_same(dtype):
+    every = np.arange(1 << 8 * np.dtype(dtype).itemsize).astype(f"u{dtype[1]}").view(dtype)
+    large = np.resize(every, (300, 400))
+    expected = np.rint(np.clip((large.astype(float) + 20) * 255 / 120, 0, 255))
+    assert (depth.scale(large, -20, 100) == expected).all()
+    assert (depth.scale(large[:2, :2], -20, 100) == expected[:2, :2]).all()
