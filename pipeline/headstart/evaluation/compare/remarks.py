@@ -181,8 +181,9 @@ def _about_sources(
             yield Remark(
                 "groups",
                 f"The {what} tell the label: an image's label is that of most others of its source"
-                f" in {known:.0%} of cases; the most frequent label is that of {guessed:.0%}. A model"
-                " may learn the source instead of the class. Collect every class from several sources.",
+                f" in {known:.0%} of cases; the most frequent label is that of {guessed:.0%}. A"
+                " model may learn the source instead of the class. Collect every class from several"
+                " sources.",
             )
 
 
