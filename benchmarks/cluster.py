@@ -26,7 +26,8 @@ import numpy as np
 import page
 from headstart.core.records import ImageRef, Listing
 from headstart.features.embed.partition import divide, listing_digest
-from headstart.features.store import Manifest, Shard, manifest
+from headstart.features.store import manifest
+from headstart.features.store.manifest import Manifest, Shard
 
 COSTS = Path(__file__).with_name("costs.json")
 SAMPLE = 1_000_000  # images of the listing that is really made, divided and measured

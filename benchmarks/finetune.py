@@ -75,8 +75,8 @@ def benchmark(folder: str, images: int, rounds: int) -> None:
         filling = time.perf_counter()
         store = activations.fill(Path(place) / "a.h5", model, photos)
         filling = time.perf_counter() - filling
-        stored = StoredBatches(store, *parts, seed=0)
-        read = PhotoBatches(views.Augment(built.preprocess, 0), *parts, 0, None)
+        stored = StoredBatches(*parts, 0, store)
+        read = PhotoBatches(*parts, 0, None, views.Augment(built.preprocess, 0))
         one = next(stored.train(1, BATCH))
         times: dict[str, list[float]] = {"cached": [], "ordinary": [], "bound": []}
         for number in range(rounds + 1):

@@ -39,7 +39,7 @@ def photo_batches(job, augment, training, validation):
         LabelledPhotos(photos, job.targets(part))
         for photos, part in zip(job.photos(*((part, 1) for part in rows)), rows, strict=True)
     ]
-    return PhotoBatches(augment, *parts, job.config.seed, job.config.workers)
+    return PhotoBatches(*parts, job.config.seed, job.config.workers, augment)
 
 
 def ordinary(candidate, prepared, head):

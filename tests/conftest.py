@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from typing import Any
 import factories
 import hypothesis
 import pytest
+from headstart.core import sandbox
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-IMAGE_SUFFIXES = ("jpg", "png", "webp", "bmp", "tif", "gif")
+# Not TIFF: each thread that meets one starts a process to decode it in.
+IMAGE_SUFFIXES = ("jpg", "png", "webp", "bmp", "jpeg", "gif")
 
 
 # What a fixture costs is a mark of every test that uses it.
@@ -35,6 +38,8 @@ FIXTURE_MARKS = {
 }
 NOT_QUICK = {"slow", "process", "browser", "ray", "faults", "long", "breadth", "acceptance"}
 LEVELS = {"quick": NOT_QUICK, "test": {"long", "breadth"}, "all": set()}
+TESTS = Path(__file__).parent
+NOT_QUICK_FOLDERS = {TESTS / "acceptance", TESTS / "faults"}
 NOT_IN_QUICK = ("torch", "ray", "keras", "playwright")  # libraries
 
 hypothesis.settings.register_profile("quick", max_examples=10, deadline=None)
@@ -51,6 +56,25 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile(level)
     if level == "quick":
         sys.meta_path.insert(0, _Refusal())
+        if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+            sys.addaudithook(_refuse_processes)
+    if not hasattr(config, "workerinput"):  # pytest-xdist's workers report to this process
+        config.pluginmanager.register(_Seconds(config))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave whole folders out at the level ``quick``: their imports alone take seconds."""
+    quick = config.getoption("--level") == "quick"
+    return True if quick and collection_path in NOT_QUICK_FOLDERS else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path) -> Iterator[Any]:
+    """Look for doctests in the package alone."""
+    collectors = yield
+    if file_path.is_relative_to(TESTS):
+        return [collector for collector in collectors if type(collector) is pytest.Module]
+    return collectors
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -64,7 +88,39 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (dropped if away else kept).append(item)
     if dropped:
         config.hook.pytest_deselected(items=dropped)
-        items[:] = kept
+    # Two processes end together if the files that took longest last time start first.
+    seconds = config.cache.get(seconds_key(config), {})
+    items[:] = sorted(kept, key=lambda item: -seconds.get(file_of(item.nodeid), 0))
+
+
+def seconds_key(config: pytest.Config) -> str:
+    return f"headstart/seconds/{config.getoption('--level')}"
+
+
+def file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+class _Seconds:
+    """Keeps how long the tests of each file took, for the order of the next run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.cache, self.key = config.cache, seconds_key(config)
+        self.seconds: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[file_of(report.nodeid)] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        known = self.cache.get(self.key, {})
+        rounded = {file: round(spent, 1) for file, spent in self.seconds.items()}
+        self.cache.set(self.key, known | rounded)
+
+
+def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
+    """Skip whatever starts an interpreter at the level ``quick``."""
+    if event == "subprocess.Popen" and os.fspath(arguments[0]) == sys.executable:
+        raise pytest.skip.Exception("a process of its own is left out", allow_module_level=True)
 
 
 class _Refusal:
@@ -128,6 +184,14 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(scope="module")
+def no_sandbox() -> Iterator[None]:
+    """Do in this process what `sandbox.call` does in another: for many files, and tame ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox, "call", factories.call_here)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory) -> Path:
     """Give `factories.write_tiny_backbone`'s file."""
@@ -149,7 +213,7 @@ def write_image() -> Callable[..., Path]:
 
 @pytest.fixture
 def image_folder(tmp_path, write_image) -> Callable[..., Path]:
-    """Give ``image_folder(name, classes, splits, per_class)``: images in every format we open.
+    """Give ``image_folder(name, classes, splits, per_class)``: images in five formats.
 
     No two images are equal, and those of one class are not alike.
     """

@@ -7,11 +7,13 @@
     result.leaderboard()
 
 Importing this package loads no library: each function imports what it needs when it runs.
-docs/tutorial.md shows the names below in use.
+docs/tutorial.md shows the names below in use. The import also turns off the reports that libraries
+would send about you, unless you have set their variables yourself.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -41,6 +43,15 @@ if TYPE_CHECKING:
     from headstart.workflows.result import Result
 
 __version__ = "0.1.0"
+
+# Read when the libraries are imported or started, by child processes and Ray's workers too.
+_NO_TELEMETRY = {
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime: device id, event database, look-ups by the import
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+for _variable, _value in _NO_TELEMETRY.items():
+    os.environ.setdefault(_variable, _value)
 
 _MODULES = {  # module: the public names that come from it
     "core.errors": ("HeadstartError",),

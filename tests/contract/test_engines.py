@@ -252,7 +252,7 @@ class TestNoCluster:
 
 def test_ray_is_not_installed(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(HeadstartError, match=r"pip install 'headstart\[ray\]'$"):
+    with pytest.raises(HeadstartError, match=r"extra \[ray\] with: pip install"):
         RayEngine().workers()
 
 

@@ -72,6 +72,7 @@ def overlapping():
     return training_set(n=300, spread=2.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize("data", [{"spread": 2.0}, {"spread": 0.5, "n": 200}, {"n": 90, "d": 400}])
 def test_search_agrees_with_grid_search(name, data):

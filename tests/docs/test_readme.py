@@ -13,11 +13,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_the_commands_run_in_order(tmp_path):
+def test_the_commands_run_in_order(tmp_path, level):
+    """As they stand, but on fewer images than at the level ``all``."""
     commands = re.findall(r"^\$ (headstart .*)$", README, flags=re.MULTILINE)
     assert len(commands) >= 8
     for line in commands:
         words = shlex.split(line)[1:]
+        if words[0] == "demo-data" and level != "all":
+            words += ["--per-class", "24"]
         done = subprocess.run(
             [sys.executable, "-c", "from headstart.cli import main; main()", *words],
             capture_output=True,
@@ -41,6 +44,20 @@ def test_the_make_targets_exist():
     for target in targets:
         done = subprocess.run(["make", "-n", target], capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "data", ["/data/My Photos/cats & dogs", "it's here/", "plain", 'a "b" $$HOME;x/y z']
+)
+def test_a_folder_may_have_any_name(data):
+    words = ["make", "-n", "train-heads", f"DATA={data}"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
+    lines = [shlex.split(line) for line in done.stdout.splitlines() if "bin/headstart " in line]
+    (features,) = (words for words in lines if "features" in words)
+    (heads,) = (words for words in lines if "train-heads" in words)
+    folder = data.replace("$$", "$")
+    assert features[features.index("features") + 1] == folder
+    assert heads[heads.index("--out") + 1] == f"out/{Path(folder).name}"
 
 
 def test_every_make_target_is_in_its_help():

@@ -200,6 +200,7 @@ class TestKilled:
         assert summary["embedded"] < IMAGES
         assert_whole(tmp_path / "s", calm)
 
+    @long
     def test_by_an_image(self, photos, calm, tiny_backbone, tmp_path):
         """It kills the worker, and then the process that decodes it apart; the rest are rows."""
         poison = photos / "class1/100.png"

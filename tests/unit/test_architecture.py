@@ -57,7 +57,7 @@ OWNERS = {
     "fsspec": ["datasets/storage"],
     "pandas": ["workflows/result"],  # optional: cleanlab brings it
     "h5py": ["features/store", "datasets/hdf5"],
-    "jinja2": ["report"],
+    "jinja2": ["report", "models/bundle/model_card"],
     "plotly": ["report"],
     "umap": ["report/projection"],
     "starlette": ["models/serve"],

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -107,11 +108,18 @@ def with_facts(entry: Entry) -> Entry:
     if fact is None:
         return entry
     return dataclasses.replace(
-        entry,
-        parameters=entry.parameters or fact["parameters"],
-        gmacs=entry.gmacs or fact["gmacs"],
-        features=entry.features or fact["features"],
+        entry, **{name: getattr(entry, name) or figure for name, figure in fact.items()}
     )
+
+
+def hash_in(file: str) -> str:
+    """Return the first digits of the SHA-256 that torch's files have in their names, or nothing.
+
+    >>> hash_in("resnet18-f37072fd.pth")
+    'f37072fd'
+    """
+    digits = re.search(r"-([0-9a-f]{8,64})\.", file)
+    return digits[1] if digits else ""
 
 
 @cache

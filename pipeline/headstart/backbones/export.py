@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from headstart import backbones
 from headstart.backbones.candidate import SOFTWARE
+from headstart.backbones.inference import decoding
 from headstart.backbones.inference import parity as certificate
 from headstart.backbones.inference.description import (
     INPUT,
@@ -41,10 +41,11 @@ from headstart.backbones.layers import PRE_LOGITS
 from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import.request import FILE, ImportRequest
 from headstart.core import sandbox
+from headstart.core.cache import cached_file
 from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
 from headstart.core.files import replacing
 from headstart.core.linalg import row_cosine
-from headstart.core.onnx_format import OPSET
+from headstart.core.onnx_format import OPSET, ModelProto
 from headstart.core.records import Backbone, Choice, digest_of
 from headstart.datasets import demo
 from headstart.datasets.images import POLICY
@@ -94,7 +95,9 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
     `export` wrote means that file. ``precision`` is one of `headstart.core.choices.PRECISIONS`. The
     second value is the parity, if the backbone was exported just now.
     """
-    model, parity = _exported(Choice(choice) if isinstance(choice, str) else choice)
+    choice = Choice(choice) if isinstance(choice, str) else choice
+    model, parity = _exported(dataclasses.replace(choice, value_range="", colour=""))
+    model = decoding.with_rules(model, choice.value_range, choice.colour)
     return (model if precision == "fp32" else variant(model, precision)), parity
 
 
@@ -109,8 +112,7 @@ def _exported(choice: Choice) -> tuple[Path, Parity | None]:
         "version": VERSION,
     }
     name = re.sub(r"[^\w.@+-]", "-", candidate.name)
-    cache = user_cache_path("headstart") / "backbones"
-    path = cache / f"{name}-{digest_of(identity)[:16]}.onnx"
+    path = cached_file("backbones", f"{name}-{digest_of(identity)[:16]}.onnx")
     if path.is_file():
         return path, None
     if isinstance(candidate, Foreign):
@@ -150,7 +152,7 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
                 return one_layer(Path(hint), existing.split_layers().index(backbone))
     try:
         path = model_file(backbones.choice_of(backbone, weights), backbone.precision)[0]
-        if _describes(path, backbone):
+        if describe(path) == backbone:
             return path
         cause = "what has that name now is another one"
     except HeadstartError as error:
@@ -159,13 +161,6 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
         f"the backbone {one_line(backbone.name)} that made these features was not found, so no "
         f"model can be written; put its file back at {one_line(hint) or 'its place'} ({cause})"
     )
-
-
-def _describes(path: Path, backbone: Backbone) -> bool:
-    try:
-        return describe(path) == backbone
-    except HeadstartError:  # damaged, foreign or older: no match
-        return False
 
 
 def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
@@ -246,7 +241,7 @@ def import_file(source: Path, target: Path, request: dict[str, Any]) -> dict[str
 
 
 def _write(
-    model: Any,  # noqa: ANN401 - ModelProto
+    model: ModelProto,
     original: certificate.Embed,
     expected: NDArray[np.float32],
     backbone: Backbone,
@@ -277,7 +272,7 @@ def _write(
     return parity
 
 
-def _save(model: Any, path: Path, backbone: Backbone) -> None:  # noqa: ANN401 - ModelProto
+def _save(model: ModelProto, path: Path, backbone: Backbone) -> None:
     import onnx
 
     try:
@@ -311,7 +306,7 @@ def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
     return Normalised().eval()
 
 
-def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8], outputs: list[str]) -> Any:  # noqa: ANN401 - ModelProto
+def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8], outputs: list[str]) -> ModelProto:
     import torch
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -358,7 +353,8 @@ def _prove(
     figures = []
     pairs = (certificate.by_layer(rows, backbone.widths) for rows in (features, expected))
     for ours, theirs, described in zip(*pairs, backbone.split_layers(), strict=True):
-        parity = dataclasses.replace(_compare(ours, theirs), original=called)
+        difference = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max())
+        parity = Parity(len(images), difference, float(row_cosine(ours, theirs).min()), called)
         limit = MAX_DIFFERENCE * float(np.abs(theirs).max())
         if not (parity.min_cosine >= MIN_COSINE and parity.max_difference <= limit):
             layer = f", layer {described.layer}," if backbone.parts else ""
@@ -375,11 +371,6 @@ def _prove(
         called,
         tuple(notes),
     )
-
-
-def _compare(features: NDArray[np.float32], expected: NDArray[np.float32]) -> Parity:
-    difference = np.abs(features.astype(np.float64) - expected.astype(np.float64)).max()
-    return Parity(len(features), float(difference), float(row_cosine(features, expected).min()))
 
 
 def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -405,4 +396,6 @@ def read_parity(model: Path) -> Parity:
         properties = {p.key: p.value for p in onnx.load(model).metadata_props}
         return Parity.from_json(json.loads(properties["headstart.parity"]))
     except Exception as error:  # parsers raise anything on foreign files
-        raise BackboneError(f"{one_line(model)} is no backbone that Headstart exported") from error
+        raise BackboneError(
+            f"{one_line(model)} is not a backbone that Headstart exported"
+        ) from error

@@ -7,7 +7,7 @@ import os
 import warnings
 from typing import Any
 
-from headstart.core.errors import HeadstartError, missing_extra, one_line
+from headstart.core.errors import HeadstartError, how_to_install, missing_extra, one_line
 
 EXTRA = "keras"
 
@@ -28,8 +28,8 @@ def import_keras() -> Any:  # noqa: ANN401 - the package
         raise missing_extra(one_line(error.name or "keras"), EXTRA) from None
     except Exception as error:  # mismatched packages fail in any way
         raise HeadstartError(
-            f"keras cannot be imported ({one_line(error)}); install it anew with: "
-            f"pip install --force-reinstall 'headstart[{EXTRA}]'"
+            f"keras cannot be imported ({one_line(error)}); if it does not fit "
+            f"the other packages, {how_to_install(EXTRA)}"
         ) from error
     finally:
         if before is None:

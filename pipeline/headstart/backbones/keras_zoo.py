@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "keras"
+
+Keras: TypeAlias = Any  # the package, which is loaded late
+Model: TypeAlias = Any  # keras.Model
+Builder: TypeAlias = Callable[..., Model]  # of keras.applications
 
 _ANY_SIZE = (224, 224)  # for networks that take any size; their weights were trained on this
 _LAYOUTS = {3: "hwc", 2: "tokens", 1: "vector"}
@@ -56,11 +60,7 @@ class KerasProvider(Provider):
 
         Networks are built on torch's meta device, without memory or arithmetic.
         """
-        keras = import_keras()
-        for architecture in _functions(keras):
-            entry = entry_of(architecture)
-            if entry is not None:
-                yield entry
+        yield from filter(None, map(entry_of, _functions(import_keras())))
 
     def build(self, entry: Entry, weights: Weights) -> Network:
         """Build a network as Keras does for its weights, which may lack the classifier."""
@@ -118,7 +118,9 @@ def entry_of(architecture: str) -> Entry | None:
             network = _functions(keras)[architecture]()
         except ValueError:  # torch cannot run this network
             return None
-        size, features = _size(network), int(_before_classifier(network).shape[-1])
+        height, width = network.input_shape[1:3]
+        size = (height, width) if height and width else _ANY_SIZE
+        features = int(_before_classifier(network).shape[-1])
         with counter, torch.inference_mode():
             network(torch.zeros(1, *size, 3, device="meta"))
     digits = asked.get("file_hash") or ""  # SHA-256 or MD5
@@ -153,7 +155,7 @@ class KerasNetwork(Network):
 
     def cut(self, positions: Sequence[tuple[Layer, str] | None]) -> torch.nn.Module:
         """Return a module to the pooled features of layers; see `Network.cut`."""
-        model: Any = self.module
+        model: Model = self.module
         outputs: list[tuple[Any, Callable[[torch.Tensor], torch.Tensor]]] = [
             (_before_classifier(model), _averaged)
             if position is None
@@ -163,7 +165,7 @@ class KerasNetwork(Network):
         return _cut(import_keras(), model, outputs)
 
 
-def _functions(keras: Any) -> dict[str, Any]:  # noqa: ANN401
+def _functions(keras: Keras) -> dict[str, Any]:
     """Return the functions that build the networks, by name."""
     return {
         name: function
@@ -173,7 +175,7 @@ def _functions(keras: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 @contextmanager
-def _settled(keras: Any, get_file: Callable[..., str], load: bool = True) -> Iterator[None]:  # noqa: ANN401
+def _settled(keras: Keras, get_file: Callable[..., str], load: bool = True) -> Iterator[None]:
     """Let Keras' builders run with its default settings, and get their files from ``get_file``."""
     from keras.src.utils import file_utils
 
@@ -206,7 +208,7 @@ def _settled(keras: Any, get_file: Callable[..., str], load: bool = True) -> Ite
             config.set_dtype_policy(settings[2])
 
 
-def _randomise(model: Any, seed: int) -> None:  # noqa: ANN401
+def _randomise(model: Model, seed: int) -> None:
     """Draw every kernel anew, from He et al.'s normal distribution (ICCV 2015)."""
     # With Keras' own initial weights the signal fades from layer to layer, above all in depthwise
     # kernels, until a deep network gives nothing but zeros.
@@ -224,7 +226,9 @@ def _randomise(model: Any, seed: int) -> None:  # noqa: ANN401
             variable.assign(rng.normal(0, spread, variable.shape).astype(np.float32))
 
 
-def _loaded(keras: Any, function: Any, shape: tuple[int, int, int], weights: Weights) -> Any:  # noqa: ANN401
+def _loaded(
+    keras: Keras, function: Builder, shape: tuple[int, int, int], weights: Weights
+) -> Model:
     """Return the network with a file's weights, which may lack those of the classifier."""
     path = str(weights.path)
     failures = []
@@ -244,12 +248,8 @@ def _loaded(keras: Any, function: Any, shape: tuple[int, int, int], weights: Wei
 
 
 def _with_classifier(
-    keras: Any,  # noqa: ANN401
-    function: Any,  # noqa: ANN401
-    shape: tuple[int, int, int],
-    base: Any,  # noqa: ANN401
-    path: str,
-) -> Any:  # noqa: ANN401 - keras.Model
+    keras: Keras, function: Builder, shape: tuple[int, int, int], base: Model, path: str
+) -> Model:
     """Return the whole network, with weights for the part before the classifier."""
     with _settled(keras, lambda **_: "", load=False):
         model = function(input_shape=shape)
@@ -267,7 +267,7 @@ def _with_classifier(
     return model
 
 
-def _before_classifier(model: Any) -> Any:  # noqa: ANN401 - a Keras tensor
+def _before_classifier(model: Model) -> Any:  # noqa: ANN401 - a Keras tensor
     """Return the tensor that the classifier reads."""
     for layer in reversed(model.layers):
         if type(layer).__name__ in ("Dense", "Conv2D"):
@@ -283,8 +283,8 @@ def _averaged(out: torch.Tensor) -> torch.Tensor:
 
 
 def _cut(
-    keras: Any,  # noqa: ANN401
-    model: Any,  # noqa: ANN401
+    keras: Keras,
+    model: Model,
     outputs: Sequence[tuple[Any, Callable[[torch.Tensor], torch.Tensor]]],
 ) -> torch.nn.Module:
     """Return a module from ``(n, 3, h, w)`` to the pooled tensors; the rest is left out."""
@@ -308,12 +308,7 @@ def _cut(
     return Cut().eval()
 
 
-def _size(model: Any) -> tuple[int, int]:  # noqa: ANN401
-    height, width = model.input_shape[1:3]
-    return (height, width) if height and width else _ANY_SIZE
-
-
-def _preprocess(keras: Any, size: tuple[int, int]) -> Preprocess:  # noqa: ANN401
+def _preprocess(keras: Keras, size: tuple[int, int]) -> Preprocess:
     """Derive the resize from Keras' ``load_img``, which each network's documentation uses."""
     of_load = inspect.signature(keras.utils.load_img).parameters
     if of_load["keep_aspect_ratio"].default:
@@ -323,7 +318,7 @@ def _preprocess(keras: Any, size: tuple[int, int]) -> Preprocess:  # noqa: ANN40
 
 
 def _preparation(
-    function: Any,  # noqa: ANN401
+    function: Builder,
 ) -> tuple[tuple[float, float, float], tuple[float, float, float], str]:
     """Return mean and standard deviation on the 0…1 scale, red first, and the channel order."""
     prepare = sys.modules[function.__module__].preprocess_input

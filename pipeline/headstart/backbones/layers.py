@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,6 @@ def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
 
     layers: list[Layer] = []
     calls: Counter[str] = Counter()
-    handles = []
 
     def note(name: str, out: object) -> None:
         call = calls[name]
@@ -77,18 +77,24 @@ def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
             shape = tuple(out.shape[1:])
             layers.append(_layer(network, f"{name}_{call}" if call else name, shape, size))
 
-    for name, module in network.named_modules():
-        if name:
-            handles.append(
-                module.register_forward_hook(lambda _m, _i, out, name=name: note(name, out))
-            )
+    with watched(network, note), torch.inference_mode():
+        network(torch.zeros(1, 3, *size))
+    return layers
+
+
+@contextmanager
+def watched(network: torch.nn.Module, note: Callable[[str, object], None]) -> Iterator[None]:
+    """Call ``note`` with the name and the output of every module that finishes."""
+    handles = [
+        module.register_forward_hook(lambda _m, _i, out, name=name: note(name, out))
+        for name, module in network.named_modules()
+        if name
+    ]
     try:
-        with torch.inference_mode():
-            network(torch.zeros(1, 3, *size))
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    return layers
 
 
 def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
@@ -100,14 +106,8 @@ def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
     Raises:
         BackboneError: there is no such layer, or it cannot be pooled that way.
     """
-    by_name = {layer.name: layer for layer in layers}
     if name:
-        if name not in by_name:
-            raise BackboneError(
-                f"no layer {one_line(name)!r}; {near_matches(name, by_name)}"
-                "see: headstart backbones NAME --layers"
-            )
-        layer = by_name[name]
+        layer = named(layers, name)
     else:
         fitting = [layer for layer in layers if layer.is_map and (pool != "cls" or layer.classed)]
         if not fitting:
@@ -123,6 +123,17 @@ def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
     if pool == "cls" and not layer.classed:
         raise BackboneError(f"layer {layer.name} has no class token; use --pool avg")
     return layer, pool
+
+
+def named(layers: list[Layer], name: str) -> Layer:
+    """Return the layer of that name; a `BackboneError` if there is none."""
+    by_name = {layer.name: layer for layer in layers}
+    if name not in by_name:
+        raise BackboneError(
+            f"no layer {one_line(name)!r}; {near_matches(name, by_name)}"
+            "see: headstart backbones NAME --layers"
+        )
+    return by_name[name]
 
 
 @dataclass(frozen=True)
@@ -146,11 +157,6 @@ def tap(network: torch.nn.Module, layer: Layer, pool: str) -> Tap:
     """Return the tap of a layer that `choose` returned."""
     name, call = _target(network, layer.name)
     return Tap(name, pooled(layer, pool), call)
-
-
-def own_output() -> Tap:
-    """Return the tap of a headless network's own output, which is ``(n, d)`` already."""
-    return Tap("", lambda out: out)
 
 
 def cut(
@@ -267,7 +273,8 @@ def _layer(
     network: torch.nn.Module, name: str, shape: tuple[int, ...], size: tuple[int, int]
 ) -> Layer:
     if len(shape) == 3:
-        return Layer(name, shape, _layout(network, shape, size))
+        channels_last = getattr(network, "output_fmt", "") == "NHWC"
+        return Layer(name, shape, map_layout(shape, size, "hwc" if channels_last else "chw"))
     if len(shape) == 1:
         return Layer(name, shape, "vector")
     classed = any(
@@ -281,15 +288,18 @@ def _layer(
     return Layer(name, shape, "tokens", prefix, classed and prefix > 0)
 
 
-def _layout(network: torch.nn.Module, shape: tuple[int, ...], size: tuple[int, int]) -> str:
-    """Tell ``(c, h, w)`` from ``(h, w, c)``: maps keep the proportions of the input."""
+def map_layout(shape: tuple[int, ...], size: tuple[int, int], otherwise: str) -> str:
+    """Tell ``chw`` from ``hwc``: maps keep the proportions of the input, ``size``.
+
+    ``otherwise`` is the answer where that does not decide, as with as many channels as pixels.
+    """
 
     def fits(height: int, width: int) -> bool:
         return abs(height * size[1] - width * size[0]) < max(size)
 
     first, last = fits(shape[1], shape[2]), fits(shape[0], shape[1])
-    if first == last:  # as many channels as pixels
-        return "hwc" if getattr(network, "output_fmt", "") == "NHWC" else "chw"
+    if first == last:
+        return otherwise
     return "chw" if first else "hwc"
 
 

@@ -43,8 +43,6 @@ class Network:
         A position is a layer with its pooling, or None for what the classifier reads.
         """
         run = self.headless() if None in positions else None
-        taps = [
-            layers.tap(self.module, *position) if position else layers.own_output()
-            for position in positions
-        ]
+        own = layers.Tap("", lambda out: out)  # a headless network's output is (n, d) already
+        taps = [layers.tap(self.module, *where) if where else own for where in positions]
         return layers.cut(self.module, taps, run)

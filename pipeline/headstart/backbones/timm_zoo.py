@@ -6,11 +6,10 @@ weights' configuration (``timm/data/transforms_factory.py``).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from headstart.backbones.catalogue import Entry
+from headstart.backbones.catalogue import Entry, hash_in
 from headstart.backbones.network import Network
 from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights, fitting
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 NAME = "timm"
 _FILE = "model.safetensors"  # in the repositories of timm's authors
-_HASH = re.compile(r"-([0-9a-f]{8,64})\.")  # in the name of a file
 _HARMLESS = {"MaybeToTensor", "ToTensor"}
 
 
@@ -43,14 +41,14 @@ class TimmProvider(Provider):
             architecture = name.partition(".")[0]
             size = timm.data.resolve_data_config(pretrained_cfg=config.to_dict())["input_size"]
             repo = config.hf_hub_id or "" if name in published else ""
-            file, url, digits = "", "", None
+            file, url, sha256 = "", "", ""
             if repo:
                 file = config.hf_hub_filename or _FILE
                 url = f"https://huggingface.co/{repo}/resolve/main/{file}"
             elif name in published:
                 url = config.url
                 file = url.rpartition("/")[2]
-                digits = _HASH.search(file)
+                sha256 = hash_in(file)
             yield Entry(
                 name=f"{NAME}:{name}",
                 architecture=architecture,
@@ -59,7 +57,7 @@ class TimmProvider(Provider):
                 url=url,
                 file=file,
                 repo=repo,
-                sha256=digits[1] if digits else "",
+                sha256=sha256,
                 default=config.tag == timm.get_pretrained_cfg(architecture).tag,
             )
 

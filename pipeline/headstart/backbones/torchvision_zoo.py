@@ -6,12 +6,11 @@ Sizes, interpolation, mean and standard deviation come from the weights' own tra
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from headstart.backbones.catalogue import Entry
+from headstart.backbones.catalogue import Entry, hash_in
 from headstart.backbones.layers import before, classifier_of
 from headstart.backbones.network import Network
 from headstart.backbones.provider import Provider
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "torchvision"
-_HASH = re.compile(r"-([0-9a-f]{8,64})\.")  # in the name of a file
 _AUXILIARY = ("aux1", "aux2", "AuxLogits")  # classifiers that only training uses
 
 
@@ -40,7 +38,6 @@ class TorchvisionProvider(Provider):
             published = models.get_model_weights(name)
             for weights in published:
                 transform, file = weights.transforms(), weights.url.rpartition("/")[2]
-                digits = _HASH.search(file)
                 accuracy = weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
                 yield Entry(
                     name=f"{NAME}:{name}@{weights.name}",
@@ -49,7 +46,7 @@ class TorchvisionProvider(Provider):
                     licence=weights.meta.get("license", "BSD-3-Clause"),
                     url=weights.url,
                     file=file,
-                    sha256=digits[1] if digits else "",
+                    sha256=hash_in(file),
                     accuracy=accuracy,
                     default=weights is published.DEFAULT,
                     parameters=weights.meta.get("num_params"),

@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shlex
-import signal
 import sys
-import warnings
-from collections.abc import Callable, Sequence
-from types import FrameType
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
 
 from headstart import __version__
-from headstart.core.errors import HeadstartError, UsageError, one_line
+from headstart.cli import console, interrupts
+from headstart.core.errors import HeadstartError, UsageError, near_matches, one_line
 from headstart.workflows.artifacts import COMMAND
 
-_SIGNALS: dict[int, tuple[str, int]] = {
-    signal.SIGINT: ("interrupted", 130),
-    signal.SIGTERM: ("terminated", 143),
+_COMMANDS = {  # command: module of this package, and its line in the list
+    "demo-data": ("demo_data", "Draw a data set of textures to try things on."),
+    "backbones": ("backbones", "List and search networks, or rank them on your images."),
+    "export": ("export", "Write a network as one ONNX file."),
+    "features": ("features", "Embed images into a feature store."),
+    "verify": ("verify", "Check a store or an ONNX file, and repair a store."),
+    "train-heads": ("train_heads", "Train and compare classifiers on the features."),
+    "finetune": ("finetune", "Train a network further on your images."),
+    "predict": ("predict", "Classify images with a model."),
+    "serve": ("serve", "Serve a model as a local page and JSON endpoint."),
+    "report": ("report", "Write the report of a comparison again."),
+    "export-features": ("export_features", "Write a store as a table for other tools."),
+    "export-model": ("export_model", "Write a model in smaller or faster arithmetic."),
 }
-
-_COMMANDS = {  # command: module of this package
-    "demo-data": "demo_data",
-    "backbones": "backbones",
-    "export": "export",
-    "features": "features",
-    "verify": "verify",
-    "train-heads": "train_heads",
-    "finetune": "finetune",
-    "predict": "predict",
-    "serve": "serve",
-    "report": "report",
-    "export-features": "export_features",
-    "export-model": "export_model",
-}
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, raised like an interrupt so that files are closed on the way out."""
 
 
 class _LazyGroup(click.Group):
@@ -52,9 +40,23 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"headstart.cli.{_COMMANDS[cmd_name]}")
+        module = importlib.import_module(f"headstart.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            hint = near_matches(name, _COMMANDS) or "see: headstart --help"
+            ctx.fail(f"no command {one_line(name)!r}; {hint.rstrip('; ')}")
+        interrupts.begin(args)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -65,7 +67,17 @@ class _LazyGroup(click.Group):
             raise click.UsageError(str(error), click.Context(command, ctx, name)) from error
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_LazyGroup,
+    params=console.options(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  headstart features photos --out photos.h5
+  headstart train-heads photos.h5 --out results
+  headstart predict results more-photos --out labels.csv
+""",
+)
 @click.version_option(__version__, prog_name="headstart")
 def cli() -> None:
     """From a folder of labelled images to an honest classifier in minutes."""
@@ -73,78 +85,68 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130/143 interrupted."""
-    _on_signals(_interrupt)
+    interrupts.prepare()
     sys.unraisablehook = _unraisable
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # warnings of libraries are for developers
+    console.prepare_process()
     try:
         code = run(sys.argv[1:])
-        _on_signals(_quit)  # from here on nothing catches an exception
+        interrupts.finish()
         sys.exit(code)
     except (KeyboardInterrupt, click.Abort) as error:  # click wraps one in the other
-        terminated = isinstance(error.__cause__ or error, _Terminated)
-        _stop(signal.SIGTERM if terminated else signal.SIGINT)
+        interrupts.stop(error.__cause__ or error)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command in this process, print as the command line does, and return its exit code."""
     token = COMMAND.set(shlex.join(["headstart", *arguments]))
     try:
-        # In standalone mode click would exit by itself, with its own handling of errors.
-        code = cli.main(list(arguments), prog_name="headstart", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.UsageError as error:
-        error.show()
-        return error.exit_code
-    except HeadstartError as error:
-        return _fail(str(error))
-    except BrokenPipeError:
-        # The reader of our output is gone (``headstart … | head``).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except click.ClickException as error:
-        return _fail(error.format_message())
-    except MemoryError:
-        return _fail("out of memory; close other programs or use a machine with more memory")
+        with console.session():
+            return _run(arguments)
     finally:
         COMMAND.reset(token)
 
 
-def _on_signals(handler: Callable[[int, FrameType | None], NoReturn]) -> None:
-    """Set the handler of signals, except those that nohup or a script ignores."""
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        # In standalone mode click would exit by itself, with its own handling of errors.
+        code = cli.main(list(arguments), prog_name="headstart", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # while its errors can still be reported
+        return code if isinstance(code, int) else 0
+    except click.Abort:
+        raise
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output is gone (``headstart … | head``)
+        console.drop_output()
+        return 1
+    except MemoryError as error:
+        line = "out of memory; close other programs or use a machine with more memory"
+        return console.fail(line, error)
+    except Exception as error:
+        return _fail(error)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """Raise the first signal as an exception, so that files are closed."""
-    for later in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(later, _quit)
-    raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+def _fail(error: Exception) -> int:
+    """Print one line for any error: what a user can mend, or what a developer has to."""
+    if isinstance(error, console.StreamError):
+        console.drop_output()
+    if isinstance(error, click.ClickException):
+        return console.fail(error.format_message(), error)
+    if isinstance(error, HeadstartError):
+        return console.fail(str(error), error)
+    what = f"{type(error).__name__}: {one_line(error)}"
+    if isinstance(error, OSError):
+        return console.fail(f"the system refused: {what}; --debug shows where", error)
+    return console.fail(
+        f"unexpected {what}; this is a fault of Headstart: --debug shows where, please report it",
+        error,
+    )
 
 
 def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """Exit on an interrupt where no exception can propagate, such as in a weakref's callback."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
-        terminated = isinstance(unraisable.exc_value, _Terminated)
-        _stop(signal.SIGTERM if terminated else signal.SIGINT)
+        interrupts.stop(unraisable.exc_value)
     sys.__unraisablehook__(unraisable)
-
-
-def _quit(number: int, frame: FrameType | None) -> NoReturn:
-    """Exit at once on a second signal: a store survives a process that ends anywhere."""
-    _stop(number)
-
-
-def _fail(message: str) -> int:
-    click.echo(f"headstart: {one_line(message)}", err=True)
-    return 1
-
-
-def _stop(number: int) -> NoReturn:
-    word, code = _SIGNALS[number]
-    cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a progress bar hides it
-    line = f"headstart: {word}; completed work is saved, run the same command to resume\n"
-    os.write(2, cursor + line.encode())
-    os._exit(code)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from headstart.cli.output import table
+from headstart.cli.output import Alignment, table
 
 _TITLES = ("gain in points", "95 % interval", "accuracy", "minutes", "risk")
 
@@ -27,7 +27,8 @@ def show(advice: dict[str, Any]) -> None:
                 f"{100 * mode['risk']:.0f} %",
             ]
         )
-    table({"mode": "left"} | dict.fromkeys(_TITLES, "right"), [rows])
+    columns: dict[str, Alignment] = dict.fromkeys(("mode", *_TITLES), "right")
+    table(columns, [rows], optional=("accuracy",))
     images, frozen, basis = advice["images"], advice["frozen"], advice["basis"]
     click.echo(
         f"{images['train']:,} training images, {images['classes']} classes; gain is over logistic "

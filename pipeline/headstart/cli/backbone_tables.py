@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headstart.cli.output import notice, table
+from headstart.cli.console import notice
+from headstart.cli.output import Alignment, table
 from headstart.core.errors import one_line
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def show_list(rows: Sequence[dict[str, Any]], everything: bool) -> None:
     """Print the backbones, those with downloaded weights first."""
     rows = sorted(rows, key=lambda row: not row["at_hand"])
     shown = rows if everything else rows[:_SHOWN]
-    figures = dict.fromkeys(("M params", "GMACs", "features", "input", "top-1"), "right")
+    figures = ("M params", "GMACs", "features", "input", "top-1")
     cells = [
         [
             one_line(row["name"]),
@@ -36,13 +37,24 @@ def show_list(rows: Sequence[dict[str, Any]], everything: bool) -> None:
         ]
         for row in shown
     ]
-    table({"backbone": "fold"} | figures | {"licence": "fold", "weights": "left"}, [cells])
+    table(
+        _aligned("backbone", figures, "licence", "weights"),
+        [cells],
+        optional=("input", "GMACs", "features", "licence", "top-1", "M params"),
+    )
     if len(shown) < len(rows):
         click.echo(f"… and {len(rows) - len(shown):,} more; search with: headstart backbones QUERY")
 
 
 def _figure(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
+
+
+def _aligned(name: str, figures: Sequence[str], *texts: str) -> dict[str, Alignment]:
+    """Return the columns of a table: a name, figures, and texts."""
+    columns: dict[str, Alignment] = dict.fromkeys((name, *figures, *texts), "left")
+    columns.update((title, "right") for title in figures)
+    return columns
 
 
 def show_layers(layers: Sequence[Layer]) -> None:
@@ -55,7 +67,7 @@ def show_layers(layers: Sequence[Layer]) -> None:
         ]
         for layer in layers
     ]
-    table({"layer": "fold", "shape": "right", "layout": "left"}, [rows])
+    table(_aligned("layer", ["shape"], "layout"), [rows], optional=["layout"])
 
 
 def show_ranking(chosen: Chosen) -> None:
@@ -74,7 +86,11 @@ def show_ranking(chosen: Chosen) -> None:
         ]
         for tried in chosen.tried
     ]
-    table({"backbone": "fold"} | dict.fromkeys(figures, "right") | {"verdict": "left"}, [rows])
+    table(
+        _aligned("backbone", figures, "verdict"),
+        [rows],
+        optional=("features", "MB", "LogME", "95 % interval", "images/s"),
+    )
     click.echo(
         f"{chosen.images:,} images of {chosen.classes:,} classes, none of the test split; "
         f"suggested: {one_line(chosen.suggested)}, the fastest that is not worse than the best"

@@ -8,13 +8,21 @@ from pathlib import Path
 import click
 
 from headstart.cli import backbone_tables
+from headstart.cli.help import Command
 from headstart.cli.options import FILE, as_json, preprocess, seed, weights, workers
 from headstart.cli.output import hooks, print_json
 from headstart.core.errors import one_line
 from headstart.workflows import backbones
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples="""
+backbones convnext tiny
+backbones torchvision:resnet18 --layers
+backbones --for photos --out choice
+""",
+)
 @click.argument("query", nargs=-1)
 @click.option("--layers", is_flag=True, help="List the layers of the backbone named QUERY.")
 @click.option("--at-hand", is_flag=True, help="List only the downloaded ones.")

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from headstart.cli.help import Command
 from headstart.cli.options import FILE, seed
 from headstart.core.errors import one_line
 from headstart.workflows.features import write_demo_data
 
 
-@click.command()
+@click.command(cls=Command, examples="demo-data textures")
 @click.argument("out", type=FILE)
 @seed
 @click.option(

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import click
 
+from headstart.cli.help import Command
 from headstart.cli.options import FILE, backbone_options
 from headstart.cli.output import hooks
 from headstart.workflows.backbones import export_backbone
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples="""
+export efficientnet-lite0 --out backbone.onnx
+export onnx:network.onnx --preprocess imagenet --out backbone.onnx
+""",
+)
 @click.argument("backbone")
 @backbone_options
 @click.option("--out", type=FILE, required=True, help="ONNX file to write.")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from headstart.cli.help import Command
 from headstart.cli.options import FILE
 from headstart.core.choices import TABLE_FORMATS
 from headstart.core.errors import one_line
 from headstart.workflows.features import export_features
 
 
-@click.command()
+@click.command(cls=Command, examples="export-features photos.h5 --to parquet")
 @click.argument("store")
 @click.option("--to", type=click.Choice(TABLE_FORMATS), required=True, help="Format of the table.")
 @click.option("--out", type=FILE, help="File to write.  [default: STORE with the format's ending]")

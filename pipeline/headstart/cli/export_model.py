@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from headstart.cli.help import Command
 from headstart.cli.options import FILE, as_json, budget_options, workers
 from headstart.cli.output import print_json
 from headstart.core.choices import MODEL_PRECISIONS
@@ -14,8 +15,10 @@ from headstart.core.errors import one_line
 from headstart.workflows.models import export_model
 
 
-@click.command()
-@click.argument("model", type=FILE)
+@click.command(
+    cls=Command, examples="export-model results/model.onnx photos --precision int8 --out small.onnx"
+)
+@click.argument("model", type=FILE, metavar="MODEL|RESULTS_DIR")
 @click.argument("data")
 @click.option(
     "--precision",

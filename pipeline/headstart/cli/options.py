@@ -29,8 +29,7 @@ map_method = click.option(
     "--map",
     "map_method",
     type=click.Choice(choices.MAPS),
-    help="Method of the report's map; umap needs pip install 'headstart[umap]'."
-    f"  [default: {choices.MAPS[0]}]",
+    help=f"Method of the report's map; umap needs the extra [umap].  [default: {choices.MAPS[0]}]",
 )
 seed = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."
@@ -81,6 +80,21 @@ backbone_options = options(
     click.option("--pool", type=click.Choice(choices.POOLS), help="Pooling of a layer's output."),
     preprocess,
 )
+decoding_options = options(
+    click.option(
+        "--range",
+        "value_range",
+        default="",
+        metavar="LOW:HIGH|dtype|percentile",
+        help="Values that are black and white in all images, for 12-bit, signed or floating-point "
+        "samples; percentile measures them on the set.",
+    ),
+    click.option(
+        "--colour",
+        type=click.Choice(choices.COLOURS),
+        help="Conversion by colour profiles.  [default: profiles are ignored]",
+    ),
+)
 budget_options = options(
     click.option(
         "--max-drift",
@@ -97,6 +111,22 @@ budget_options = options(
         help="Largest allowed accuracy loss in percentage points (without labels: share of changed "
         "predictions).",
     ),
+)
+source_options = options(
+    click.option(
+        "--label-column",
+        default="",
+        metavar="NAME",
+        help="Column with the labels, in a CSV, a table or HDF5; in a WebDataset a field of "
+        "KEY.json or an extension.  [default: label, class, category …]",
+    ),
+    click.option(
+        "--path-column",
+        default="",
+        metavar="NAME",
+        help="Column with the images' paths.  [default: path, file_name, image …]",
+    ),
+    click.option("--no-labels", is_flag=True, help="Embed the images without labels."),
 )
 address = click.option(
     "--address",

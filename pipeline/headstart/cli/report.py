@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from headstart.cli.help import Command
 from headstart.cli.options import FILE, map_method
 from headstart.cli.output import hooks
 from headstart.core.choices import MAPS
 from headstart.workflows.reports import write_report
 
 
-@click.command()
+@click.command(cls=Command, examples="report results --map pca")
 @click.argument("folder", metavar="DIR", type=FILE)
 @map_method
 def command(folder: Path, map_method: str | None) -> None:

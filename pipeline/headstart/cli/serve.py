@@ -6,13 +6,20 @@ from pathlib import Path
 
 import click
 
+from headstart.cli.help import Command
 from headstart.cli.options import FILE, device, workers
 from headstart.cli.output import hooks
 from headstart.workflows import models
 
 
-@click.command()
-@click.argument("model", type=FILE)
+@click.command(
+    cls=Command,
+    examples="""
+serve results
+serve results/model.onnx --host 0.0.0.0 --port 80
+""",
+)
+@click.argument("model", type=FILE, metavar="MODEL|RESULTS_DIR")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from headstart.cli import leaderboard
-from headstart.cli.options import FILE, as_json, class_weight, map_method, seed
+from headstart.cli.help import Command
+from headstart.cli.options import FILE, as_json, class_weight, map_method, seed, workers
 from headstart.cli.output import hooks, print_json
 from headstart.core.choices import HEAD_FORMATS, IN_MEMORY, SMALL_CLASSES, VALIDATION
 from headstart.core.errors import one_line
@@ -21,7 +22,13 @@ def _list_heads(ctx: click.Context, param: click.Parameter, value: bool) -> None
         ctx.exit()
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples="""
+train-heads photos.h5 --out results
+train-heads a.h5 b.h5 --heads knn,linear-svm --out results
+""",
+)
 @click.argument("stores", metavar="STORE...", nargs=-1, required=True)
 @click.option("--out", type=FILE, required=True, help="Folder for the results.")
 @click.option(
@@ -51,8 +58,7 @@ def _list_heads(ctx: click.Context, param: click.Parameter, value: bool) -> None
 @click.option(
     "--repeats",
     type=click.IntRange(min=1),
-    help="Repetitions of the cross-validation with other folds.  [default: 1; more below 200 "
-    "images]",
+    help="Repetitions of the cross-validation with other folds.  [default: 1; more for few images]",
 )
 @click.option(
     "--validation",
@@ -60,6 +66,12 @@ def _list_heads(ctx: click.Context, param: click.Parameter, value: bool) -> None
     default=VALIDATION[0],
     show_default=True,
     help="Basis of model selection: cross-validation, or the data's own split named validation.",
+)
+@click.option(
+    "--holdout/--no-holdout",
+    default=None,
+    help="Without a test split, hold out 20 % of the images as one, or fit on all and score "
+    "out-of-fold answers.  [default: hold out from 1,000 images on]",
 )
 @click.option(
     "--groups", type=FILE, help="CSV of path,group: images of a group stay on one side of a split."
@@ -99,6 +111,7 @@ def _list_heads(ctx: click.Context, param: click.Parameter, value: bool) -> None
 )
 @map_method
 @seed
+@workers
 @click.option("--force", is_flag=True, help="Train again even if the results are up to date.")
 @as_json
 def command(
@@ -109,6 +122,7 @@ def command(
     folds: int,
     repeats: int | None,
     validation: str,
+    holdout: bool | None,
     groups: Path | None,
     class_weight: str,
     small_classes: str,
@@ -118,6 +132,7 @@ def command(
     allow_pickle: bool,
     map_method: str | None,
     seed: int,
+    workers: int | None,
     force: bool,
     json_: bool,
 ) -> None:
@@ -142,6 +157,7 @@ def command(
             folds=folds,
             repeats=repeats,
             validation=validation,
+            holdout=holdout,
             groups=groups,
             class_weight=None if class_weight == "none" else class_weight,
             small_classes=small_classes,
@@ -150,6 +166,7 @@ def command(
             map_method=map_method,
             head_formats=save_head,
             seed=seed,
+            workers=workers,
             force=force,
             hooks=shown,
         )
@@ -159,4 +176,4 @@ def command(
     leaderboard.show(result.results)
     state = "up to date, nothing to do" if result.up_to_date else "written"
     click.echo(f"{one_line(out)}: {', '.join(FILES)}, plots {state}")
-    click.echo(f"open {one_line(out / REPORT)}")
+    click.echo(f"the report is {one_line(out / REPORT)}: open it in a browser")

@@ -7,6 +7,7 @@ exits with status 1.
 from __future__ import annotations
 
 import difflib
+import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -51,9 +52,36 @@ class OutputError(HeadstartError):
 
 def missing_extra(package: str, extra: str) -> HeadstartError:
     """Return the error for a missing package that an extra of Headstart installs."""
-    return HeadstartError(
-        f"{package} is not installed; install it with: pip install 'headstart[{extra}]'"
+    return HeadstartError(f"{package} is not installed; {how_to_install(extra)}")
+
+
+def how_to_install(extra: str) -> str:
+    """Return the end of a message: how to install the packages of an extra.
+
+    The packages are named, never Headstart itself: it is not on the public package index, so
+    anybody could offer something under its name there.
+    """
+    from importlib import metadata
+
+    try:
+        lines = metadata.requires("headstart") or []
+    except metadata.PackageNotFoundError:  # run from the source, without an installation
+        lines = []
+    parts = [line.replace("'", '"').partition(";") for line in lines]
+    names = [name.strip() for name, _, marker in parts if f'"{extra}"' in marker]
+    return f"install the extra [{extra}] with: pip install " + (
+        shlex.join(names) or f"'.[{extra}]' in the folder of Headstart's source"
     )
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "image"), count(1200, "image"), count(2, "class")
+    ('1 image', '1,200 images', '2 classes')
+    """
+    plural = "" if number == 1 else "es" if noun.endswith(("s", "ch", "sh", "x")) else "s"
+    return f"{number:,} {noun}{plural}"
 
 
 def near_matches(name: str, names: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,11 @@ class Listing:
 
     The code of a label is its index in ``classes``. ``reader`` reads images that are not separate
     files below ``root``.
+
+    Attributes:
+        remarks: what the user should know about how the source was read, a sentence each.
+        problem: why labels and splits are uncertain, and what to do; empty if they are not.
+        hint: where labels seem to be, if no image has one; empty if there is no sign of them.
     """
 
     root: Path
@@ -48,6 +54,9 @@ class Listing:
     ignored: dict[str, int]
     name: str
     reader: ImageReader | None = None
+    remarks: tuple[str, ...] = ()
+    problem: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,12 +68,17 @@ class Preprocess:
         crop: side of the central square, in pixels, or ``(height, width)``.
         interpolation: one of `INTERPOLATIONS`, always antialiased.
         policy: version of the decoding rules in `datasets.images`.
+        value_range: what is black and white in images of the whole set: ``LOW:HIGH``, ``dtype``,
+            or empty for the policy's own rules; see `datasets.images.depth`.
+        colour: ``srgb`` converts colour profiles; empty ignores them.
     """
 
     resize: int | tuple[int, int]
     crop: int | tuple[int, int]
     interpolation: str = "bicubic"
     policy: int = 3
+    value_range: str = ""
+    colour: str = ""
 
     def __post_init__(self) -> None:
         """Raise a ``ValueError`` for impossible sizes and unknown interpolations."""
@@ -73,6 +87,16 @@ class Preprocess:
                 raise ValueError(f"crop {self.crop} must lie between 1 and resize {self.resize}")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation {self.interpolation!r} is none of {INTERPOLATIONS}")
+        if self.value_range != canonical_range(self.value_range):
+            raise ValueError(f"{self.value_range!r} is no range of values")
+        if self.colour not in ("", "srgb"):
+            raise ValueError(f"colour {self.colour!r} is not srgb")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON document, without range and colour if they are the policy's own."""
+        document = dataclasses.asdict(self)
+        optional = {key: document.pop(key) for key in ("value_range", "colour")}
+        return document | {key: value for key, value in optional.items() if value}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -100,6 +124,7 @@ class Choice:
         pool: one of `choices.POOLS`; empty for the layer's default.
         preprocess: for an imported ONNX file, see `backbones.onnx_import.recipe.read`.
         layers: several layers to extract in one pass instead of ``layer``, all with ``pool``.
+        value_range: see `Preprocess`; like ``colour``.
     """
 
     name: str
@@ -108,6 +133,8 @@ class Choice:
     pool: str = ""
     preprocess: str = ""
     layers: tuple[str, ...] = ()
+    value_range: str = ""
+    colour: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,7 +200,7 @@ class Backbone:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON document, without ``parts`` if there are none and without the order RGB."""
-        document = dataclasses.asdict(self)
+        document = dataclasses.asdict(self) | {"preprocess": self.preprocess.to_json()}
         if self.order == "RGB":
             del document["order"]
         if not self.parts:
@@ -306,6 +333,20 @@ def digest_of(document: Any) -> str:  # noqa: ANN401 - any JSON document
     """
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def canonical_range(text: str) -> str:
+    """Return a range of values in its one spelling; a bad one is a ``ValueError``.
+
+    >>> canonical_range("0:4095.0")
+    '0:4095'
+    """
+    if text in ("", "dtype"):
+        return text
+    low, high = (float(end) for end in text.split(":"))
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"{low:g} is not below {high:g}")
+    return ":".join(str(int(end)) if end.is_integer() else repr(end) for end in (low, high))
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from headstart.core.errors import HeadstartError, StoreError, one_line
 
@@ -199,19 +199,14 @@ def serve() -> None:
     while header := source.read(_REQUEST.size):
         used = resource.getrusage(resource.RUSAGE_SELF)
         _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + int(seconds))
-        success, answer = _answer(function, source, *_REQUEST.unpack(header))
+        size, rules = _REQUEST.unpack(header)
+        options = json.loads(source.read(rules))
+        try:
+            success, answer = True, function(source.read(size), options)
+        except HeadstartError as error:
+            success, answer = False, str(error).encode()
         sink.write(_ANSWER.pack(success, len(answer)) + answer)
         sink.flush()
-
-
-def _answer(
-    function: Callable[[bytes, Any], bytes], source: BinaryIO, size: int, rules: int
-) -> tuple[bool, bytes]:
-    options = json.loads(source.read(rules))
-    try:
-        return True, function(source.read(size), options)
-    except HeadstartError as error:
-        return False, str(error).encode()
 
 
 def _command(entry: str, *arguments: str) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -28,8 +28,9 @@ def import_torchvision(part: str = "") -> ModuleType:
         HeadstartError: torch or torchvision is not installed, or they do not fit each other.
     """
     with _LOCK:
-        if "torchvision" not in sys.modules:
-            _forget_half_import()
+        if "torchvision" not in sys.modules:  # a failed import may have left submodules
+            for name in [name for name in sys.modules if name.startswith("torchvision.")]:
+                del sys.modules[name]
         with _without_missing_ops(_import("torch")):
             whole = _import("torchvision")
             return _import(f"torchvision.{part}") if part else whole
@@ -53,23 +54,13 @@ def _without_missing_ops(torch: ModuleType) -> Iterator[None]:
             and op.startswith("torchvision::")
             and not torch._C._dispatch_has_kernel(op)  # there is no public way to ask
         )
-        return _leave_out if missing else original(op, *args, **kwargs)
+        return (lambda kernel: kernel) if missing else original(op, *args, **kwargs)
 
     torch.library.register_fake = register_fake
     try:
         yield
     finally:
         torch.library.register_fake = original
-
-
-def _leave_out(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    return kernel
-
-
-def _forget_half_import() -> None:
-    """Remove the submodules that a failed import left without their parent."""
-    for name in [name for name in sys.modules if name.startswith("torchvision.")]:
-        del sys.modules[name]
 
 
 def _import(name: str) -> ModuleType:

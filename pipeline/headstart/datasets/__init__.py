@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from headstart.core.errors import InputError
 from headstart.core.records import ImageRef, Listing
 from headstart.datasets.bucket import BucketSource
 from headstart.datasets.csv_manifest import ManifestSource, read_groups
 from headstart.datasets.folder import FolderSource
 from headstart.datasets.hdf5 import ArraySource
-from headstart.datasets.imagefolder import DescribedFolderSource
 from headstart.datasets.images import read_file
 from headstart.datasets.inputs import STDIN, stream
 from headstart.datasets.listing import describe, location
@@ -29,11 +29,13 @@ from headstart.datasets.registry import (
     Source,
     SourceImage,
     find,
+    refuse_columns,
     register,
     unregister,
 )
 from headstart.datasets.saved_set import SavedSource
 from headstart.datasets.storage import State
+from headstart.datasets.summary import check_labels, summary
 from headstart.datasets.torchvision_sets import TorchvisionSource
 from headstart.datasets.webdataset import ArchiveSource
 
@@ -45,6 +47,7 @@ __all__ = [
     "Reader",
     "Source",
     "SourceImage",
+    "check_labels",
     "describe",
     "location",
     "open_source",
@@ -54,6 +57,7 @@ __all__ = [
     "state",
     "stream",
     "subset",
+    "summary",
     "unregister",
 ]
 
@@ -65,7 +69,6 @@ for _source in (  # the last one is asked first
     TableSource(),
     ArchiveSource(),
     ManifestSource(),
-    DescribedFolderSource(),
     SavedSource(),
     TorchvisionSource(),
 ):
@@ -73,20 +76,38 @@ for _source in (  # the last one is asked first
 
 
 def open_source(
-    data: str | os.PathLike[str], *, cache: Path | None = None, download: bool = True
+    data: str | os.PathLike[str],
+    *,
+    cache: Path | None = None,
+    download: bool = True,
+    labels: bool = True,
+    label_column: str = "",
+    path_column: str = "",
 ) -> Listing:
     """List the images of a source without opening them.
 
     ``data`` is a folder; a manifest (``.csv`` or ``.tsv``); archives, tables or arrays of images
     (a file, a folder of files or a pattern); the URL of a folder or of any of these; or
     ``torchvision:NAME``. Missing torchvision data sets are downloaded to ``cache``, by default in
-    the user's cache folder; ``torchvision:NAME@ROOT`` names another folder.
+    the user's cache folder; ``torchvision:NAME@ROOT`` names another folder. Without ``labels`` no
+    image has one. ``label_column`` and ``path_column`` name columns of tables.
 
     Raises:
-        InputError: there is no such source, it cannot be read, or it has no images.
+        InputError: there is no such source, it cannot be read, has no images, or can be read in two
+            ways.
     """
     text = os.fspath(data)
-    return find(text).list(text, Options(cache, download))
+    options = Options(cache, download, label_column, path_column, labels)
+    source = find(text)
+    if not isinstance(source, Container | FolderSource | BucketSource | PatternSource):
+        refuse_columns(source, text, options)
+    listing = source.list(text, options)
+    if not labels:
+        images = tuple(replace(image, label=None) for image in listing.images)
+        return replace(listing, images=images, classes=(), problem="", hint="")
+    if listing.problem:
+        raise InputError(listing.problem)
+    return listing
 
 
 def read(listing: Listing, ref: ImageRef) -> tuple[bytes, State]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from headstart.core.errors import ImageError, InputError, one_line
-from headstart.datasets import storage
+from headstart.datasets import storage, text, zip_names
 from headstart.datasets.reader import ContainerFile, ContainerReader, Entry, Handle
 
 TAR = ".tar"
@@ -27,6 +28,7 @@ MAX_RATIO = 200  # unpacked to packed size; images are compressed already
 MAX_KEPT = 1 << 20  # bytes
 _BOMB = 16 << 20  # bytes; smaller files are harmless at any ratio
 _BLOCK = 512
+_ENCRYPTED = 1  # a bit of a zip member's flags
 
 
 class Member(NamedTuple):
@@ -42,27 +44,33 @@ class Member(NamedTuple):
     content: bytes | None = None
 
 
-def members(place: str, keep: Callable[[str], bool]) -> list[Member]:
-    """List the files of a tar or zip, at a path or URL, in their order.
+def members(place: str, keep: Callable[[str], bool]) -> tuple[list[Member], list[str]]:
+    """List the files of a tar or zip, at a path or URL, in their order, and remarks about them.
 
-    Files of a tar whose name ``keep`` accepts are read with the listing, up to `MAX_KEPT` bytes
-    each, which saves a request for each of them later.
+    Files whose name ``keep`` accepts are read with the listing, up to `MAX_KEPT` bytes each, which
+    saves a request for each of them later.
 
     Raises:
         InputError: the archive cannot be read, is damaged, or could do harm.
     """
     shown = one_line(place)
+    remarks: list[str] = []
     try:
         with storage.open_file(place) as file:
             if place.lower().endswith(ZIP):
-                entries = list(_zip_members(file, shown))
+                entries = list(_zip_members(file, shown, keep, remarks))
             else:
                 entries = list(_tar_members(file, shown, keep))
     except InputError:
         raise
     except (OSError, EOFError) as error:
         raise InputError(f"cannot read {shown}: {storage.reason(error)}") from error
-    except (tarfile.TarError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{shown}: the name {error.object[:60]!r} is marked as UTF-8, but is not; write the "
+            "archive again with UTF-8 names"
+        ) from error
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError) as error:
         raise InputError(
             f"{shown} is damaged or not an archive: {storage.reason(error)}"
         ) from error
@@ -75,12 +83,13 @@ def members(place: str, keep: Callable[[str], bool]) -> list[Member]:
                 "them"
             )
         seen.add(member.name)
-    return entries
+    return entries, remarks
 
 
 def _check_name(name: str, shown: str) -> None:
+    text.checked_file_name(name, shown)
     parts = name.replace("\\", "/").split("/")
-    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
         raise InputError(
             f"{shown} is refused: {one_line(name)} would be unpacked outside of its folder; write "
             "the archive with relative paths"
@@ -124,26 +133,34 @@ def _check_end(file: BinaryIO, offset: int, shown: str) -> None:
             )
 
 
-def _zip_members(file: BinaryIO, shown: str) -> Iterator[Member]:
+def _zip_members(
+    file: BinaryIO, shown: str, keep: Callable[[str], bool], remarks: list[str]
+) -> Iterator[Member]:
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         _check_overlap(entries, shown)
-        for number, entry in enumerate(entries):
+        names, doubts = zip_names.read(entries, shown)
+        remarks += doubts
+        for number, (entry, name) in enumerate(zip(entries, names, strict=True)):
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if stat.S_ISLNK(kind) or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise InputError(
-                    f"{shown} is refused: {one_line(entry.filename)} is a link or a device; write "
+                    f"{shown} is refused: {one_line(name)} is a link or a device; write "
                     "the archive with plain files"
                 )
-            if entry.is_dir():
+            if name.endswith("/"):
                 continue
             packed = max(entry.compress_size, 1)
             if entry.file_size > _BOMB and entry.file_size > MAX_RATIO * packed:
                 raise InputError(
-                    f"{shown} is refused: {one_line(entry.filename)} would unpack from "
+                    f"{shown} is refused: {one_line(name)} would unpack from "
                     f"{packed:,} to {entry.file_size:,} bytes, as no image does; leave it out"
                 )
-            yield Member(entry.filename.removeprefix("./"), number, entry.file_size)
+            name = name.removeprefix("./")
+            content = None
+            if entry.file_size <= MAX_KEPT and not entry.flag_bits & _ENCRYPTED and keep(name):
+                content = archive.read(entry)
+            yield Member(name, number, entry.file_size, content)
 
 
 def _check_overlap(entries: list[zipfile.ZipInfo], shown: str) -> None:
@@ -155,6 +172,17 @@ def _check_overlap(entries: list[zipfile.ZipInfo], shown: str) -> None:
                 "bytes, so it may unpack to far more than its size; write it again"
             )
         end, before = entry.header_offset + 30 + entry.compress_size, entry.filename
+
+
+def start(place: str, by_name: Mapping[str, Member], name: str, size: int) -> bytes:
+    """Return the first bytes of a member of a local archive; none if it cannot be read."""
+    opened = (_Zip if place.lower().endswith(ZIP) else _Tar)(place)
+    try:
+        return opened.start(by_name[name], size)
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError):
+        return b""
+    finally:
+        opened.close()
 
 
 @dataclass(frozen=True)
@@ -177,6 +205,9 @@ class _Tar:
             raise ImageError("the archive ends within it")
         return data
 
+    def start(self, member: Member, size: int) -> bytes:
+        return self._file.read(member.start, min(size, member.size))
+
     def close(self) -> None:
         self._file.close()
 
@@ -191,13 +222,17 @@ class _Zip:
 
     def get(self, entry: Entry) -> bytes:
         member = self._members[entry.position]
-        if member.flag_bits & 1:
+        if member.flag_bits & _ENCRYPTED:
             raise ImageError("is encrypted")
         with self._archive.open(member) as file:
             data = file.read(entry.size)
             if len(data) != entry.size or file.read(1):
                 raise ImageError("is not as long as its archive says")
         return data
+
+    def start(self, member: Member, size: int) -> bytes:
+        with self._archive.open(self._members[member.start]) as file:
+            return file.read(size)
 
     def close(self) -> None:
         self._file.close()

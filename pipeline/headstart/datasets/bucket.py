@@ -7,15 +7,16 @@ it. Credentials and endpoints come from the configuration of fsspec and of its l
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import registry, storage
-from headstart.datasets.folder import NoImages, arrange, by_folder, is_image_name, stream_containers
-from headstart.datasets.listing import make_listing, natural_order
+from headstart.datasets import hints, metadata, registry, storage
+from headstart.datasets.file_names import Ignored, is_image_name, sorted_out
+from headstart.datasets.folder import stream_containers
+from headstart.datasets.layout import NoImages, arrange, by_parts, listing_of
+from headstart.datasets.listing import natural_order
 from headstart.datasets.reader import Reader
 from headstart.datasets.registry import Options, Source, SourceImage
 from headstart.datasets.storage import State
@@ -50,17 +51,17 @@ class BucketSource(Source):
     def list(self, data: str, options: Options) -> Listing:
         """List the images of the folder, or else of the archives and tables in it."""
         try:
-            return _list_images(data)
+            return _list_images(data, options)
         except NoImages:
             containers = _containers(data)
             if not containers:
                 raise
-        return registry.list_containers(containers, data)
+        return registry.list_containers(containers, data, options)
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
         """Yield the images of the folder, or else of the archives and tables in it."""
         try:
-            listing = _list_images(data)
+            listing = _list_images(data, options)
         except NoImages:
             containers = _containers(data)
             if not containers:
@@ -81,15 +82,21 @@ def is_remote_image(data: str) -> bool:
     return storage.is_url(data) and is_image_name(data.partition("?")[0].rpartition("/")[2])
 
 
-def _list_images(url: str) -> Listing:
-    ignored: Counter[str] = Counter()
+def _list_images(url: str, options: Options) -> Listing:
+    ignored = Ignored()
     files = {name: (place, entry) for name, place, entry in storage.list_files(url)}
-    images = arrange(by_folder(files, ignored), url, ignored)
-    entries = {}
-    for ref in images:
-        place, entry = files[ref.path]
+    layout = arrange(by_parts(sorted_out(files, ignored)), url, ignored)
+
+    def content(name: str) -> bytes:
+        return storage.whole_file(files[name][0]).read()
+
+    metadata.describe(layout, ignored, url.rstrip("/"), content, options, missing=False)
+    hints.note_unlabelled(layout, ignored)
+    listing, entries = listing_of(layout, ignored, url), {}
+    for ref in listing.images:
+        place, entry = files[layout.stem + ref.path]
         entries[ref.path] = (place, storage.state_of_entry(entry))
-    return replace(make_listing(Path(), images, ignored, url), reader=RemoteReader(entries))
+    return replace(listing, reader=RemoteReader(entries))
 
 
 def _containers(url: str) -> dict[str, str]:

@@ -7,12 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from headstart.core.errors import InputError, one_line
-from headstart.datasets.listing import SPLIT_NAMES
+from headstart.datasets import splits, text
 
 IMAGES = ("image", "img", "images", "picture", "photo", "image_bytes", "bytes", "jpg", "png")
-PATHS = ("file_name", "path", "filename", "file", "filepath", "file_path", "image_path")
+PATHS = (
+    *("file_name", "path", "filename", "file", "filepath", "file_path", "image_path"),
+    *("image_name", "image_file", "img_path", "img_name", "img_file"),
+)
 LABELS = ("label", "labels", "class", "class_name", "category", "target", "cls", "label_name", "y")
 SPLIT = "split"
+FILES = ("path", *PATHS, "image", "img")
+"""The columns of a table in a text file, which cannot hold images themselves."""
 
 
 def find(names: Iterable[str], spellings: Sequence[str]) -> str | None:
@@ -31,7 +36,9 @@ def hugging_face_names(features: Any, column: str) -> list[str]:  # noqa: ANN401
     names = feature.get("names") if isinstance(feature, Mapping) else None
     if isinstance(names, Mapping):  # older versions: {"0": name}
         names = list(names.values())
-    return [str(name) for name in names] if isinstance(names, list) else []
+    if not isinstance(names, list):
+        return []
+    return [text.checked(str(name), column, "the class") for name in names]
 
 
 def features_of(description: bytes | None) -> Any:  # noqa: ANN401 - a stranger's JSON
@@ -50,16 +57,20 @@ def label(value: Any, names: Sequence[str], place: str) -> str | None:  # noqa: 
     Raises:
         InputError: the cell is neither text nor a whole number, or a number without a name.
     """
-    if value is None or value == "":
+    if value is None or value != value:  # a missing number is one that does not equal itself
         return None
-    if isinstance(value, float) and value != value:  # a missing number, as pandas writes it
-        return None
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, bytes):
+        value = text.decoded(value, place, "the label")
+    elif isinstance(value, bool):
+        value = str(value).lower()  # as JSON writes it
+    elif isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if not isinstance(value, str | int):
         raise InputError(f"{place}: the label {one_line(value)} is neither text nor a whole number")
-    if isinstance(value, str) or not names:
-        return str(value).strip() or None
+    if isinstance(value, str):
+        return text.class_name(text.checked(value, place, "the label").strip()) or None
+    if not names:
+        return str(value)
     if value == -1:
         return None  # how sets mark unlabelled test images
     if not 0 <= value < len(names):
@@ -67,11 +78,27 @@ def label(value: Any, names: Sequence[str], place: str) -> str | None:  # noqa: 
     return names[value]
 
 
+def without_marks(labels: Sequence[str | None]) -> list[str | None]:
+    """Return the labels of a column of numbers without -1, where it marks unlabelled images.
+
+    It does beside two or more classes; -1 and 1 alone are classes.
+
+    >>> without_marks(["0", "1", "-1"]), without_marks(["-1", "1"])
+    (['0', '1', None], ['-1', '1'])
+    """
+    if len(set(labels) - {None, "-1"}) < 2:
+        return list(labels)
+    return [None if label == "-1" else label for label in labels]
+
+
 def split(value: Any, default: str, place: str) -> str:  # noqa: ANN401
-    """Return the split in a cell, or the default for an empty cell."""
-    text = str(value or "").strip()
-    if text and text.lower() not in SPLIT_NAMES:
+    """Return the split that a cell means, or the default for an empty cell."""
+    if isinstance(value, bytes):
+        value = text.decoded(value, place, "the split")
+    cell = str(value or "").strip()
+    meaning = splits.split_of(cell)
+    if cell and not meaning:
         raise InputError(
-            f"{place}: {one_line(text)} is not a split; write train, validation, test or nothing"
+            f"{place}: {one_line(cell)} is not a split; write train, validation, test or nothing"
         )
-    return SPLIT_NAMES[text.lower()] if text else default
+    return meaning or default

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import columns, storage
-from headstart.datasets.folder import NoImages
+from headstart.datasets import columns, hints, storage
 from headstart.datasets.images import check_size, encode
+from headstart.datasets.layout import NoImages
 from headstart.datasets.listing import make_listing
 from headstart.datasets.reader import ContainerFile, ContainerReader, Entry, Handle
-from headstart.datasets.registry import Container
+from headstart.datasets.registry import DEFAULTS, Container, Options
 
 _IMAGES = ("images", "image", "x", "data", "pixels", "imgs")
 _LABELS = ("labels", "label", "y", "targets", "target", "classes", "class")
@@ -59,6 +59,14 @@ class ArraySource(Container):
 
     name = "HDF5 file"
     suffixes = (".h5", ".hdf5", ".hdf")
+    has_columns = True
+
+    def __init__(self, options: Options = DEFAULTS) -> None:
+        self._options = options
+
+    def configured(self, options: Options) -> ArraySource:
+        """Return a source that reads the labels from the named data set."""
+        return ArraySource(options)
 
     def list_files(self, files: Sequence[str], names: Sequence[str], name: str) -> Listing:
         """List the images of one HDF5 file; several are an `InputError`."""
@@ -74,27 +82,41 @@ class ArraySource(Container):
             if str(file.attrs.get("format", "")).startswith("headstart-"):
                 raise InputError(f"{shown} is a feature store, not images; use it with train-heads")
             dataset = _images(file, shown)
-            images = _refs(file, dataset, shown)
+            images = _refs(file, dataset, shown, self._options.label_column)
             part = dataset.name
+            others = [key for key in file if f"/{key}" != part]
         if not images:
             raise NoImages(f"{shown} has no rows; choose another file")
         entries = {image.path: Entry(0, row) for row, image in enumerate(images)}
         reader = ArrayReader(entries, (ContainerFile(place, state, part),))
-        return replace(make_listing(Path(), images, {}, name), reader=reader)
+        unlabelled = all(image.label is None for image in images)
+        hint, remarks = hints.of_columns(others if unlabelled else ())
+        listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint)
+        return replace(listing, reader=reader)
 
 
-def _refs(file: Any, dataset: Any, shown: str) -> list[ImageRef]:  # noqa: ANN401
-    labels = _column(file, _LABELS, dataset, shown)
+def _refs(file: Any, dataset: Any, shown: str, label: str) -> list[ImageRef]:  # noqa: ANN401
+    cells = _column(file, [label] if label else _LABELS, dataset, shown)
+    if label and cells is None:
+        raise InputError(f"{shown} has no data set {one_line(label)} beside the images")
     splits = _column(file, ["split"], dataset, shown)
-    names = _names(file) if labels is not None else []
+    names = _names(file, shown) if cells is not None else []
+    rows = range(len(dataset))
+    places = [f"{shown}, row {row}" for row in rows]
+    labels: list[str | None] = [None] * len(rows)
+    if cells is not None:
+        labels = [columns.label(cells[row], names, places[row]) for row in rows]
+        if not names and all(isinstance(cell, int | float) for cell in cells):
+            labels = columns.without_marks(labels)
     width = len(str(len(dataset) - 1))
-    images = []
-    for row in range(len(dataset)):
-        place = f"{shown}, row {row}"
-        label = columns.label(labels[row], names, place) if labels is not None else None
-        split = columns.split(splits[row] if splits is not None else "", "", place)
-        images.append(ImageRef(f"{row:0{width}d}", label, split))
-    return images
+    return [
+        ImageRef(
+            f"{row:0{width}d}",
+            labels[row],
+            columns.split(splits[row] if splits is not None else "", "", places[row]),
+        )
+        for row in rows
+    ]
 
 
 def _images(file: Any, shown: str) -> Any:  # noqa: ANN401 - h5py has no types
@@ -110,9 +132,18 @@ def _images(file: Any, shown: str) -> Any:  # noqa: ANN401 - h5py has no types
     if name is None:
         raise InputError(
             f"{shown} has no data set that is clearly the images; call it images: (n, h, w, 3) "
-            f"uint8, or the bytes of n image files; it has: {one_line(', '.join(file)) or 'none'}"
+            f"uint8, or the bytes of n image files; it has: {_present(file, h5py) or 'none'}"
         )
     return datasets[name]
+
+
+def _present(file: Any, h5py: Any) -> str:  # noqa: ANN401
+    """Return the names, shapes and types of the data sets, and the names of the groups."""
+    parts = [
+        f"{key} {value.shape} {value.dtype}" if isinstance(value, h5py.Dataset) else f"{key}/"
+        for key, value in file.items()
+    ]
+    return one_line(", ".join(parts))
 
 
 def _is_pixels(dataset: Any) -> bool:  # noqa: ANN401
@@ -157,24 +188,21 @@ def _column(file: Any, names: Sequence[str], images: Any, shown: str) -> list[An
         return None
     dataset = file[name]
     if dataset.shape in {(len(images),), (len(images), 1)}:
-        texts = h5py.check_string_dtype(dataset.dtype) is not None
-        values = dataset.asstr(errors="replace")[...] if texts else dataset[...]
-        return list(np.asarray(values).reshape(-1).tolist())
+        return list(np.asarray(dataset[...]).reshape(-1).tolist())
     raise InputError(
         f"{shown}: {one_line(name)} has the shape {dataset.shape} where {len(images):,} images "
         "need one value each"
     )
 
 
-def _names(file: Any) -> list[str]:  # noqa: ANN401
+def _names(file: Any, shown: str) -> list[str]:  # noqa: ANN401
     label = columns.find(list(file), _LABELS)
     for owner in (file[label] if label else file, file):
         for key in _NAMES:
             if key in owner.attrs:
                 names = np.asarray(owner.attrs[key]).reshape(-1).tolist()
-                return [
-                    n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names
-                ]
+                place = f"{shown}, attribute {key}"
+                return [columns.label(name, (), place) or "" for name in names]
     return []
 
 

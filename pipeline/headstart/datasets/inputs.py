@@ -15,7 +15,8 @@ from pathlib import Path
 
 from headstart.datasets import registry, storage
 from headstart.datasets.bucket import is_remote_image, remote_image
-from headstart.datasets.folder import file_image, is_image_name
+from headstart.datasets.file_names import is_image_name
+from headstart.datasets.folder import file_image
 from headstart.datasets.registry import Options, Source, SourceImage
 
 STDIN = "-"

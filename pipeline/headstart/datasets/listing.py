@@ -1,42 +1,72 @@
-"""What all sources share: the order of images, the names of splits, the one-line summary."""
+"""What all sources share: the order of images, the classes, the one-line summary."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import SPLITS, ImageRef, Listing
-
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-"""What users call the splits, in lower case."""
+from headstart.datasets import text
 
 # int() refuses more than 4,300 digits, so longer numbers are split.
 _DIGITS = re.compile("([0-9]{1,4000})")
 _SPLIT_RANK = {split: rank for rank, split in enumerate(SPLITS)}
 _REASONS_SHOWN = 5
+_PLURAL = ("file", "link", "cycle")  # nouns that reasons to ignore a file end in
 
 
 def make_listing(
-    root: Path, images: Iterable[ImageRef], ignored: Mapping[str, int], name: str
+    root: Path,
+    images: Iterable[ImageRef],
+    ignored: Mapping[str, int],
+    name: str,
+    *,
+    remarks: Iterable[str] = (),
+    problem: str = "",
+    hint: str = "",
 ) -> Listing:
-    """Sort images by split and natural path, and collect their classes."""
-    ordered = tuple(sorted(images, key=_image_key))
+    """Sort images by split and natural path, and collect their classes.
+
+    Every source ends here, and so does its text: names that no store can hold are an `InputError`,
+    and labels get one form. For the other arguments see `Listing`.
+    """
+    shown = one_line(name)
+    ordered = tuple(sorted((_clean(image, shown) for image in images), key=_image_key))
     labels = {image.label for image in ordered if image.label is not None}
     classes = tuple(natural_order(labels))
-    return Listing(root, ordered, classes, dict(sorted(ignored.items())), name)
+    remarks = (*remarks, *_similar(classes))
+    counts = dict(sorted(ignored.items()))
+    hint = "" if classes else hint
+    return Listing(root, ordered, classes, counts, name, None, remarks, problem, hint)
+
+
+def _clean(image: ImageRef, shown: str) -> ImageRef:
+    text.checked_file_name(image.path, shown)
+    if image.label is None or image.label.isascii():
+        if image.label is not None and "\0" in image.label:
+            text.checked(image.label, f"{shown}: {one_line(image.path)}", "the label")
+        return image
+    text.checked_file_name(image.label, f"{shown}: {one_line(image.path)}")
+    return replace(image, label=text.class_name(image.label))
+
+
+def _similar(classes: Sequence[str]) -> Iterator[str]:
+    """Say which classes have names that only differ in what readers overlook."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(text.lookalike(name), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            quoted = " and ".join(f"'{one_line(name)}'" for name in names)
+            yield (
+                f"The classes {quoted} differ only in "
+                f"case or blanks, and count as {len(names)} classes; if they are one, rename them."
+            )
 
 
 def unique(rows: Iterable[tuple[str, ImageRef]], ignored: Counter[str]) -> dict[str, ImageRef]:
@@ -98,14 +128,17 @@ def describe(listing: Listing) -> str:
 def describe_ignored(ignored: Mapping[str, int]) -> str:
     """Summarise the ignored files, most frequent reason first."""
     ranked = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
-    shown = [
-        f"{number:,} {reason}" + (f" ({detail})" if detail else "")
-        for key, number in ranked[:_REASONS_SHOWN]
-        for reason, _, detail in [key.partition(": ")]
-    ]
+    shown = [reason_of(key, number) for key, number in ranked[:_REASONS_SHOWN]]
     if rest := sum(number for _, number in ranked[_REASONS_SHOWN:]):
         shown.append(f"{rest:,} for other reasons")
     return ", ".join(shown)
+
+
+def reason_of(key: str, number: int) -> str:
+    """Return a number of ignored files with the reason, in the plural if need be."""
+    reason, _, detail = key.partition(": ")
+    plural = "s" if number != 1 and reason.endswith(_PLURAL) else ""
+    return f"{number:,} {reason}{plural}" + (f" ({detail})" if detail else "")
 
 
 def location(listing: Listing, ref: ImageRef) -> Path:

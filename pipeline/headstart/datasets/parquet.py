@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 from headstart.core.errors import ImageError, InputError, missing_extra, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import columns, storage
-from headstart.datasets.folder import NoImages
+from headstart.datasets import columns, hints, listed_paths, storage
+from headstart.datasets.layout import NoImages
 from headstart.datasets.listing import make_listing, unique
 from headstart.datasets.reader import ContainerFile, ContainerReader, Entry, Handle
-from headstart.datasets.registry import Container
+from headstart.datasets.registry import DEFAULTS, Container, Options
 from headstart.datasets.storage import State
 from headstart.datasets.webdataset import split_of
 
@@ -52,12 +52,21 @@ class TableSource(Container):
 
     name = "table"
     suffixes = (PARQUET, ARROW)
+    has_columns = True
+
+    def __init__(self, options: Options = DEFAULTS) -> None:
+        self._options = options
+
+    def configured(self, options: Options) -> TableSource:
+        """Return a source that reads labels and images from the named columns."""
+        return TableSource(options)
 
     def list_files(self, files: Sequence[str], names: Sequence[str], name: str) -> Listing:
         """List the images of tables; a `HeadstartError` without pyarrow."""
         containers: list[ContainerFile] = []
         entries: dict[str, Entry] = {}
         images: list[ImageRef] = []
+        hint, remarks = "", list[str]()
         for number, (place, title) in enumerate(zip(files, names, strict=True)):
             try:
                 table = _open_table(place)
@@ -65,24 +74,31 @@ class TableSource(Container):
                 raise InputError(
                     f"cannot read {one_line(place)}: {storage.reason(error)}"
                 ) from error
-            column = _image_column(table, place)
+            column = _image_column(table, place, self._options.path_column)
             if isinstance(column, _PathColumn):
                 if len(files) > 1:
                     raise InputError(
                         f"{one_line(place)} has paths, not images; with several tables the images "
                         "must be in them"
                     )
-                return _list_paths(table, column.name, place, split_of(title), name)
+                return _list_paths(table, column.name, place, split_of(title), name, self._options)
             containers.append(ContainerFile(place, table.state, column))
             prefix = f"{title}/" if len(files) > 1 else ""
-            for row, (image, file) in enumerate(_rows(table, column, place, split_of(title))):
+            split = split_of(title, several=len(files) > 1)
+            rows = list(_rows(table, column, place, split, self._options))
+            labels = [image.label for image, _ in rows]
+            if _has_numbers(table, column, self._options):
+                labels = columns.without_marks(labels)
+            for row, (image, file) in enumerate(rows):
                 path = f"{prefix}{row:06d}{f'/{file}' if file else ''}"
                 entries[path] = Entry(number, row)
-                images.append(ImageRef(path, image.label, image.split))
+                images.append(ImageRef(path, labels[row], image.split))
+            hint, remarks = _hint(table, column, images)
         if not images:
             raise NoImages(f"{one_line(name)} has no rows; choose another table")
         reader = TableReader(entries, tuple(containers))
-        return replace(make_listing(Path(), images, {}, name), reader=reader)
+        listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint)
+        return replace(listing, reader=reader)
 
 
 class _PathColumn(NamedTuple):
@@ -124,7 +140,27 @@ def _open_table(place: str) -> _Table:
     return _Table(state, schema, columns.features_of(description), batches, n_rows)
 
 
-def _image_column(table: _Table, place: str) -> str | _PathColumn:
+def _has_numbers(table: _Table, column: str, options: Options) -> bool:
+    """Tell whether labels are numbers."""
+    name = _label_column(table, column, options)
+    return name is not None and _pyarrow().types.is_integer(table.schema.field(name).type)
+
+
+def _label_column(table: _Table, column: str, options: Options) -> str | None:
+    others = [name for name in table.schema.names if name != column]
+    named = options.label_column
+    return columns.find(others, (named,) if named else columns.LABELS)
+
+
+def _hint(table: _Table, column: str, images: Sequence[ImageRef]) -> tuple[str, list[str]]:
+    """Return the hint and the remarks about a table in which no image has a label."""
+    labelled = any(image.label is not None for image in images)
+    others = [name for name in table.schema.names if name != column]
+    return hints.of_columns([] if labelled else others)
+
+
+def _image_column(table: _Table, place: str, named: str) -> str | _PathColumn:
+    """Return the column of images or paths: the ``named`` one, or that with a usual name."""
     types = _pyarrow().types
     binary: list[str] = []
     texts: list[str] = []
@@ -136,59 +172,68 @@ def _image_column(table: _Table, place: str) -> str | _PathColumn:
             binary.append(field.name)
         elif types.is_string(kind) or types.is_large_string(kind):
             texts.append(field.name)
-    column = columns.find(binary, columns.IMAGES) or (binary[0] if len(binary) == 1 else None)
+    usual = columns.find(binary, (named,) if named else columns.IMAGES)
+    column = usual or (binary[0] if len(binary) == 1 and not named else None)
     if column is not None:
         return column
-    path = columns.find(texts, (*columns.PATHS, *columns.IMAGES))
-    if path is not None and not binary:
+    path = columns.find(texts, (named,) if named else (*columns.PATHS, *columns.IMAGES))
+    if path is not None and (named or not binary):
         return _PathColumn(path)
     raise InputError(
-        f"{one_line(place)} has no column that is clearly the images; call it image (bytes) or "
-        f"path; it has: {one_line(', '.join(table.schema.names))}"
+        f"{one_line(place)} has no column {named or 'that is clearly the images'}; call it image "
+        "(bytes) or path, or name it with --path-column; it has: "
+        f"{one_line(', '.join(table.schema.names))}"
     )
 
 
-def _rows(table: _Table, column: str, place: str, split: str) -> Iterator[tuple[ImageRef, str]]:
+def _rows(
+    table: _Table, column: str, place: str, split: str, options: Options
+) -> Iterator[tuple[ImageRef, str]]:
     """Yield the label and split of each row, and the name of its file, perhaps empty."""
     kind = table.schema.field(column).type
     inner = _pyarrow().types.is_struct(kind) and kind.get_field_index("path") >= 0
-    for path, label, part in _cells(table, column, _PATH if inner else None, place, split):
+    field = _PATH if inner else None
+    for path, label, part in _cells(table, column, field, place, split, options):
         name = str(path or "").replace("\\", "/").rpartition("/")[2].replace("\0", "")
         yield ImageRef("", label, part), name
 
 
-def _list_paths(table: _Table, column: str, place: str, split: str, name: str) -> Listing:
+def _list_paths(
+    table: _Table, column: str, place: str, split: str, name: str, options: Options
+) -> Listing:
     if storage.is_url(place):
         raise InputError(f"{one_line(place)} has paths; only a local table can have them; copy it")
     root, ignored = Path(place).parent, Counter[str]()
-    images = unique(_path_rows(table, column, place, split), ignored)
-    if not any((root / path).exists() for path in images):
-        raise InputError(
-            f"none of the {len(images):,} files that {one_line(place)} lists exists; paths must be "
-            f"relative to its folder, {one_line(root)}"
-        )
-    return make_listing(root, images.values(), +ignored, name)
+    images = unique(_path_rows(table, column, place, split, options), ignored)
+    if not images:
+        raise NoImages(f"{one_line(name)} has no rows; choose another table")
+    listed_paths.check(images, Path(place))
+    hint, remarks = _hint(table, column, list(images.values()))
+    return make_listing(root, images.values(), +ignored, name, remarks=remarks, hint=hint)
 
 
 def _path_rows(
-    table: _Table, column: str, place: str, split: str
+    table: _Table, column: str, place: str, split: str, options: Options
 ) -> Iterator[tuple[str, ImageRef]]:
-    for row, (cell, label, part) in enumerate(_cells(table, column, "", place, split)):
-        path = str(cell or "").strip().replace("\\", "/")
-        if not path:
-            raise InputError(f"{one_line(place)}, row {row}: the path is empty")
-        yield f"{one_line(place)}, row {row}", ImageRef(path, label, part)
+    root, shown = Path(place).parent, one_line(place)
+    for row, (cell, label, part) in enumerate(_cells(table, column, "", place, split, options)):
+        path = listed_paths.name(str(cell or ""), root, f"{shown}, row {row}")
+        yield f"{shown}, row {row}", ImageRef(path, label, part)
 
 
 def _cells(
-    table: _Table, column: str, field: str | None, place: str, split: str
+    table: _Table, column: str, field: str | None, place: str, split: str, options: Options
 ) -> Iterator[tuple[Any, str | None, str]]:
     """Yield the cell in a column, the label and the split of each row.
 
     ``field`` is the field of the cell to read, with a dot; empty reads the cell, None nothing.
     """
     others = [name for name in table.schema.names if name != column]
-    label, own = columns.find(others, columns.LABELS), columns.find(others, (columns.SPLIT,))
+    label, named = _label_column(table, column, options), one_line(options.label_column)
+    if named and label is None:
+        present = one_line(", ".join(others))
+        raise InputError(f"{one_line(place)} has no column {named}; it has: {present}")
+    own = columns.find(others, (columns.SPLIT,))
     classes = columns.hugging_face_names(table.features, label) if label else []
     requested = [name for name in (label, own) if name]
     requested += [] if field is None else [column + field]
@@ -196,11 +241,12 @@ def _cells(
         yield from ((None, None, split) for _ in range(table.n_rows))
     row = 0
     for batch in table.batches(requested) if requested else ():
-        cells = {name: batch.column(name).to_pylist() for name in (label, own) if name}
+        where = f"{one_line(place)}, rows {row} to {row + len(batch) - 1}"
+        cells = {name: _values(batch.column(name), where) for name in (label, own) if name}
         values: list[Any] = [None] * len(batch)
         if field is not None:
             array = batch.column(column)
-            values = (array.field(field[1:]) if field else array).to_pylist()
+            values = _values(array.field(field[1:]) if field else array, where)
         for index, value in enumerate(values):
             where = f"{one_line(place)}, row {row}"
             row += 1
@@ -209,6 +255,13 @@ def _cells(
                 columns.label(cells[label][index], classes, where) if label else None,
                 columns.split(cells[own][index] if own else "", split, where),
             )
+
+
+def _values(array: Any, where: str) -> list[Any]:  # noqa: ANN401
+    try:
+        return list(array.to_pylist())
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: a text is not UTF-8; write the table again") from None
 
 
 def _content(value: Any) -> bytes:  # noqa: ANN401

@@ -13,7 +13,8 @@ from pathlib import Path
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import Listing
 from headstart.datasets import registry
-from headstart.datasets.folder import NoImages, file_image, stream_containers
+from headstart.datasets.folder import file_image, stream_containers
+from headstart.datasets.layout import NoImages
 from headstart.datasets.listing import natural_order
 from headstart.datasets.registry import Options, Source, SourceImage
 
@@ -37,7 +38,7 @@ class PatternSource(Source):
         folders = [os.path.dirname(place) or "." for place in files]  # noqa: PTH120 - strings
         common = os.path.commonpath(folders)
         return registry.list_containers(
-            {os.path.relpath(place, common): place for place in files}, data
+            {os.path.relpath(place, common): place for place in files}, data, options
         )
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:

@@ -36,13 +36,30 @@ class SourceImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """Whether to download torchvision data sets, and to which folder.
+    """What a user may say about a source.
 
-    For ``cache``, None is the user's cache folder.
+    Attributes:
+        cache: folder of torchvision's data sets; None is in the user's cache folder.
+        download: whether missing ones are downloaded.
+        label_column: the column with the labels; empty to find it by its name.
+        path_column: the column with the images' paths, likewise.
+        labels: whether labels are needed; without them, tables need no column of labels.
     """
 
     cache: Path | None = None
     download: bool = True
+    label_column: str = ""
+    path_column: str = ""
+    labels: bool = True
+
+    @property
+    def columns(self) -> str:
+        """The command line's option that names a column; empty if none does."""
+        named = {"--label-column": self.label_column, "--path-column": self.path_column}
+        return next((option for option, value in named.items() if value), "")
+
+
+DEFAULTS = Options()
 
 
 class Source(ABC):
@@ -50,6 +67,9 @@ class Source(ABC):
 
     name: str
     """What the kind is called in messages."""
+
+    has_columns = False
+    """Whether the user can name the columns with labels and paths."""
 
     @abstractmethod
     def matches(self, data: str) -> bool:
@@ -93,7 +113,12 @@ class Container(Source):
 
     def list(self, data: str, options: Options) -> Listing:
         """Return the images of one file."""
-        return list_containers({data.replace("\\", "/").rpartition("/")[2]: data}, data)
+        name = data.replace("\\", "/").rpartition("/")[2]
+        return list_containers({name: data}, data, options)
+
+    def configured(self, options: Options) -> Container:
+        """Return this kind of container with the user's options, if it has any."""
+        return self
 
 
 _sources: list[Source] = []
@@ -146,7 +171,7 @@ def container_of(place: str) -> Container | None:
     return None
 
 
-def list_containers(files: Mapping[str, str], name: str) -> Listing:
+def list_containers(files: Mapping[str, str], name: str, options: Options = DEFAULTS) -> Listing:
     """List the images of containers, which ``files`` maps from short names to paths or URLs.
 
     The short names begin the paths of the images. ``name`` is the user's name for all containers.
@@ -163,11 +188,21 @@ def list_containers(files: Mapping[str, str], name: str) -> Listing:
     kind = kinds.pop()
     if kind is None:
         raise unsupported(name, next(iter(files.values())))
+    refuse_columns(kind, name, options)
     # Workers on other machines have other working folders.
     places = [
         place if storage.is_url(place) else str(Path(place).absolute()) for place in files.values()
     ]
-    return kind.list_files(places, list(files), name)
+    return kind.configured(options).list_files(places, list(files), name)
+
+
+def refuse_columns(source: Source, name: str, options: Options) -> None:
+    """Raise an `InputError` if a column is named, but this kind of source has none."""
+    if options.columns and not source.has_columns:
+        raise InputError(
+            f"{one_line(name)}, a {source.name}, has no columns; leave out {options.columns}, or "
+            "list the images in a CSV"
+        )
 
 
 def unsupported(name: str, place: str) -> InputError:

@@ -18,6 +18,7 @@ class SavedSource(Source):
     """A saved ``Dataset`` or ``DatasetDict``."""
 
     name = "saved Hugging Face data set"
+    has_columns = True
 
     def matches(self, data: str) -> bool:
         """Tell whether ``datasets`` wrote this folder."""
@@ -30,7 +31,7 @@ class SavedSource(Source):
         """List the images of the set; one with reordered rows is an `InputError`."""
         # Workers on other machines have other working folders.
         files, names = _data_files(Path(data).absolute())
-        return TableSource().list_files(files, names, data)
+        return TableSource(options).list_files(files, names, data)
 
 
 def _data_files(folder: Path) -> tuple[list[str], list[str]]:

@@ -25,7 +25,8 @@ from headstart.core.errors import InputError, one_line
 from headstart.core.files import cannot_write
 from headstart.core.records import ImageRef, Listing
 from headstart.core.torchvision_import import import_torchvision
-from headstart.datasets.folder import EXTENSIONS, list_folder
+from headstart.datasets.file_names import EXTENSIONS
+from headstart.datasets.folder import list_folder
 from headstart.datasets.images import save_png
 from headstart.datasets.listing import make_listing
 from headstart.datasets.registry import Options, Source

@@ -11,26 +11,33 @@ or else the archive's folder or name (``train/0.tar``, ``train-0000.tar``).
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import archives, columns, storage
+from headstart.datasets import archives, columns, hints, metadata, splits, storage, text
 from headstart.datasets.archives import ArchiveReader, Member
-from headstart.datasets.folder import EXTENSIONS, arrange, by_folder, clutter, kind_of_name
-from headstart.datasets.listing import SPLIT_NAMES, make_listing
+from headstart.datasets.file_names import (
+    EXTENSIONS,
+    METADATA,
+    Ignored,
+    clutter,
+    is_image_name,
+    kind_of_name,
+    sorted_out,
+)
+from headstart.datasets.layout import Layout, arrange, by_parts, listing_of, no_images
+from headstart.datasets.listing import count, natural_order
 from headstart.datasets.reader import ContainerFile, Entry
-from headstart.datasets.registry import Container
+from headstart.datasets.registry import DEFAULTS, Container, Options
 
 _LABELS = ("cls", "class", "label")
 _COMPANIONS = frozenset((*_LABELS, "json", "txt"))
+_NO_IMAGE, _SECOND_IMAGE = "in samples without an image", "beside the image of a sample"
 _NAMES = ("classnames.txt", "classes.txt")
-_WORD = re.compile(r"[a-z]+", re.IGNORECASE)
 
 
 class Sample(NamedTuple):
@@ -45,13 +52,20 @@ class ArchiveSource(Container):
 
     name = "archive"
     suffixes = (archives.TAR, archives.ZIP)
+    has_columns = True
+
+    def __init__(self, options: Options = DEFAULTS) -> None:
+        self._options = options
+
+    def configured(self, options: Options) -> ArchiveSource:
+        """Return a source that reads the labels from the named field or companion."""
+        return ArchiveSource(options)
 
     def list_files(self, files: Sequence[str], names: Sequence[str], name: str) -> Listing:
         """List the images of archives; of several, paths begin with the archive's name."""
-        ignored: Counter[str] = Counter()
+        ignored, whole = Ignored(), Layout()
         containers: list[ContainerFile] = []
         entries: dict[str, Entry] = {}
-        images: list[ImageRef] = []
         for number, (place, title) in enumerate(zip(files, names, strict=True)):
             try:
                 containers.append(ContainerFile(place, storage.state_of(place)))
@@ -59,27 +73,40 @@ class ArchiveSource(Container):
                 raise InputError(
                     f"cannot read {one_line(place)}: {storage.reason(error)}"
                 ) from error
-            prefix = f"{title}/" if len(files) > 1 else ""
-            for ref, member in _images(place, split_of(title), ignored):
-                path = prefix + ref.path
-                images.append(ImageRef(path, ref.label, ref.split))
+            layout, by_path = _read(place, ignored, self._options)
+            several = len(files) > 1
+            prefix = f"{title}/" if several else ""
+            own = any(image.split for image in layout.images)
+            split = "" if own else split_of(title, several=several)
+            for image in layout.stripped:
+                member = by_path[layout.stem + image.path]
+                path = prefix + image.path
+                whole.images.append(ImageRef(path, image.label, image.split or split))
                 entries[path] = Entry(number, member.start, member.size)
-        if not images:
-            arrange([], name, ignored)  # raises NoImages
-        listing = make_listing(Path(), with_names(images, files[0]), +ignored, name)
-        return replace(listing, reader=ArchiveReader(entries, tuple(containers)))
+            whole.problem = whole.problem or layout.problem
+            whole.hint = whole.hint or layout.hint
+            whole.remarks += [r for r in layout.remarks if r not in whole.remarks]
+        if not whole.images:
+            raise no_images(name, ignored)
+        whole.images = with_names(whole.images, files[0])
+        hints.note_unlabelled(whole, ignored)
+        reader = ArchiveReader(entries, tuple(containers))
+        return replace(listing_of(whole, ignored, name), reader=reader)
 
 
-def split_of(name: str) -> str:
+def split_of(name: str, *, several: bool = False) -> str:
     """Return the split that the folder or name of a shard tells; empty if there is none.
+
+    Of one among ``several`` shards the last word of its name counts as well as the first.
 
     >>> split_of("data/train-00000-of-00004.parquet"), split_of("val/7.tar"), split_of("cats.zip")
     ('train', 'validation', '')
     """
     *folders, file = name.replace("\\", "/").split("/")
-    word = _WORD.match(file)
-    parts = [*folders[::-1], word.group() if word else ""]
-    return next((SPLIT_NAMES[part.lower()] for part in parts if part.lower() in SPLIT_NAMES), "")
+    stem = file.rpartition(".")[0] or file
+    words = splits.words_of(stem) or ("",)
+    ends = (words[0], words[-1]) if several else (words[0],)
+    return next(filter(None, map(splits.split_of, (*folders[::-1], stem, *ends))), "")
 
 
 def with_names(images: list[ImageRef], place: str) -> list[ImageRef]:
@@ -106,55 +133,91 @@ def with_names(images: list[ImageRef], place: str) -> list[ImageRef]:
     return images
 
 
-def _images(place: str, split: str, ignored: Counter[str]) -> Iterator[tuple[ImageRef, Member]]:
-    members = archives.members(place, _is_companion)
-    webdataset = not place.lower().endswith(archives.ZIP) and _has_companions(members)
-    labels: dict[str, str] = {}
+def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[str, Member]]:
+    """Return the layout of an archive's images, and the members by path; count the others."""
+    shown = one_line(place)
+    members, remarks = archives.members(place, partial(_is_kept, options=options))
+    webdataset = not place.lower().endswith(archives.ZIP) and any(
+        _is_companion(member.name, options) for member in members
+    )
+    labels: dict[str, str | None] = {}
+    fields: set[str] = set()
     if webdataset:
-        samples = list(_samples(members, one_line(place)))
-        members = []
-        for sample in samples:
-            image = _image(sample, one_line(place))
-            for extension, member in sample.files.items():
-                if member is not image and extension not in _COMPANIONS:
-                    ignored[kind_of_name(member.name.rpartition("/")[2])] += 1
-            if image is not None:
-                members.append(image)
-                label = _label(sample, one_line(place))
-                if label is not None:
-                    labels[image.name] = label
-    stem = _common_folder([m.name for m in members])
-    by_path = {member.name[len(stem) :]: member for member in members}
-    folders = by_folder(by_path, ignored)
-    for ref in arrange(folders, place, ignored) if folders else []:
-        label = labels.get(stem + ref.path) if labels else ref.label
-        yield ImageRef(ref.path, label, ref.split or split), by_path[ref.path]
+        everything = members
+        members = list(_sample_images(everything, shown, ignored, labels, fields, options))
+        remarks += _about_samples(everything, ignored)
+    by_path = {member.name: member for member in members}
+    own = Ignored()  # of this archive alone
+    images = sorted_out(by_path, own)
+    layout = arrange(by_parts(images), place, own) if images else Layout()
+
+    def content(name: str) -> bytes:
+        return by_path[name].content or b""
+
+    if not webdataset and images:
+        metadata.describe(layout, own, place, content, options, missing=False)
+    if any(labels.values()):
+        layout.images = [replace(i, label=labels.get(i.path)) for i in layout.images]
+        layout.remarks, layout.problem = [], ""
+    elif fields:
+        layout.hint = hints.of_columns(natural_order(fields))[0]
+    if not storage.is_url(place):
+        layout.remarks += own.remarks(partial(archives.start, place, by_path), layout.stem)
+    layout.remarks += remarks
+    ignored.update(own)
+    return layout, by_path
 
 
-def _common_folder(names: Sequence[str]) -> str:
-    """Return the folder that holds all class folders, with its ``/``; empty if there is none."""
-    stem = ""
-    parts = [
-        name.split("/")
-        for name in names
-        if kind_of_name(name.rpartition("/")[2]) == "image"
-        and not any(map(clutter, name.split("/")))
+def _sample_images(
+    members: Sequence[Member],
+    shown: str,
+    ignored: Ignored,
+    labels: dict[str, str | None],
+    fields: set[str],
+    options: Options,
+) -> Iterator[Member]:
+    """Yield the images of a WebDataset's samples, and put their labels into ``labels``.
+
+    ``fields`` collects the fields of JSON files without a label.
+    """
+    for sample in _samples(members, shown):
+        image = _image(sample, shown)
+        for extension, member in sample.files.items():
+            if member is image or (image and extension in _COMPANIONS):
+                continue
+            kind = kind_of_name(member.name.rpartition("/")[2])
+            if image is None:
+                kind = _NO_IMAGE
+            ignored[_SECOND_IMAGE if kind == "image" else kind] += 1
+        if image is not None:
+            labels[image.name] = _label(sample, shown, options, fields)
+            yield image
+
+
+def _about_samples(members: Sequence[Member], ignored: Ignored) -> Iterator[str]:
+    """Say why samples have no image, if there are images with further dots in their names."""
+    dotted = [
+        member.name
+        for member in members
+        if "." in _split_name(member.name)[1] and is_image_name(member.name)
     ]
-    while parts and len({part[0] for part in parts}) == 1 and min(map(len, parts)) > 2:
-        if parts[0][0].lower() in SPLIT_NAMES:
-            break
-        stem += f"{parts[0][0]}/"
-        parts = [part[1:] for part in parts]
-    return stem
+    if ignored[_NO_IMAGE] and dotted:
+        yield (
+            f"{count(ignored[_NO_IMAGE], 'file')} of samples without an image "
+            f"{'was' if ignored[_NO_IMAGE] == 1 else 'were'} ignored: the key of a sample ends at "
+            "the first dot of the name, and its image is KEY.jpg, not as in "
+            f"{one_line(dotted[0])}; rename the files."
+        )
 
 
-def _has_companions(members: Sequence[Member]) -> bool:
-    return any(_is_companion(member.name) for member in members)
+def _is_kept(name: str, options: Options) -> bool:
+    return _is_companion(name, options) or name.rpartition("/")[2] in METADATA
 
 
-def _is_companion(name: str) -> bool:
+def _is_companion(name: str, options: Options) -> bool:
     """Tell whether a file may hold a label."""
-    return _split_name(name)[1] in {*_LABELS, "json"} and not clutter(name.rpartition("/")[2])
+    extensions = {*_LABELS, "json", options.label_column.lower().lstrip(".")} - {""}
+    return _split_name(name)[1] in extensions and not clutter(name.rpartition("/")[2])
 
 
 def _split_name(name: str) -> tuple[str, str]:
@@ -198,34 +261,31 @@ def _image(sample: Sample, shown: str) -> Member | None:
     return sample.files[extensions[0]] if extensions else None
 
 
-def _label(sample: Sample, shown: str) -> str | None:
-    for extension in _LABELS:
-        if extension in sample.files:
-            text = _text(sample.files[extension], shown)
-            return text.strip() or None
+def _label(sample: Sample, shown: str, options: Options, fields: set[str]) -> str | None:
+    """Return the label of a sample; if it has none, add the fields of its JSON to ``fields``."""
+    named = options.label_column
+    for extension in (named.lower().lstrip("."),) if named else _LABELS:
+        if extension in sample.files and extension != "json":
+            place = f"{shown}: {one_line(sample.files[extension].name)}"
+            return columns.label(_text(sample.files[extension], place), (), place)
     if "json" not in sample.files:
         return None
-    text = _text(sample.files["json"], shown)
+    place = f"{shown}: {one_line(sample.files['json'].name)}"
+    content = _text(sample.files["json"], place)
     try:
-        document = json.loads(text)
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{shown}: {one_line(sample.files['json'].name)} is not JSON; correct it"
-        ) from error
+        raise InputError(f"{place} is not JSON; correct it") from error
     if not isinstance(document, dict):
         return None
-    label = document.get(columns.find(document, columns.LABELS) or "")
-    if isinstance(label, str | int) and not isinstance(label, bool):
-        return str(label).strip() or None
-    return None
+    field = columns.find(document, (named,) if named else columns.LABELS)
+    if field is None:
+        fields.update(document)
+    label = document.get(field or "")
+    return columns.label(label, (), place) if isinstance(label, str | int) else None
 
 
-def _text(member: Member, shown: str) -> str:
-    try:
-        if member.content is None:
-            raise ValueError(f"it has {member.size:,} bytes")
-        return member.content.decode("utf-8-sig")
-    except ValueError as error:
-        raise InputError(
-            f"{shown}: {one_line(member.name)} is not a label: {one_line(error)}"
-        ) from error
+def _text(member: Member, place: str) -> str:
+    if member.content is None:
+        raise InputError(f"{place} is not a label: it has {member.size:,} bytes")
+    return text.decoded(member.content, f"{place} is not a label", "its text")

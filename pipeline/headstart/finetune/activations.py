@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,7 @@ from numpy.typing import NDArray
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.extract import batches
 from headstart.backbones.inference.runner import Runner
-from headstart.core.errors import (
-    BackboneError,
-    ImageError,
-    InputError,
-    one_line,
-)
+from headstart.core.errors import BackboneError, ImageError, InputError, one_line
 from headstart.core.parallel import available_cores, run_threads
 from headstart.features.store.activations import ActivationReader, ActivationWriter, View
 from headstart.finetune.photos import Photo, read_again
@@ -67,19 +63,19 @@ def fill(
 def _missing(photo: Photo, writer: ActivationWriter) -> Iterator[View]:
     for number in range(photo.views):
         view = View(photo.sha256, number)
-        if not writer.holds(view):
+        if not writer.holds(view.content):
             yield view
 
 
-class _one_thread:
-    """Limits torch to one thread, because every worker has an image of its own."""
-
-    def __enter__(self) -> None:
-        self._threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_num_threads(self._threads)
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Limit torch to one thread, because every worker has an image of its own."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Worker:
@@ -96,7 +92,7 @@ class _Worker:
                     "the activations at this boundary do not fit into float16; choose another "
                     "--from"
                 )
-            self._writer.append(list(zip(views, rows, strict=True)))
+            self._writer.append([v.record(row) for v, row in zip(views, rows, strict=True)])
         return len(photos)
 
     def _decoded(self, photo: Photo) -> Iterator[tuple[View, NDArray[np.uint8]]]:

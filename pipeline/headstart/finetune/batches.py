@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ class LabelledPhotos(NamedTuple):
     classes: NDArray[np.int64]
 
 
+@dataclass
 class Batches(ABC):
     """Batches of inputs and ``(n,) int64`` classes.
 
@@ -37,35 +39,30 @@ class Batches(ABC):
     ``workers`` threads read; None means one per core.
     """
 
-    def __init__(
-        self,
-        training: LabelledPhotos,
-        validation: LabelledPhotos,
-        seed: int,
-        workers: int | None,
-    ) -> None:
-        self._training, self._validation, self._seed = training, validation, seed
-        self._workers = workers or available_cores()
+    training: LabelledPhotos
+    validating: LabelledPhotos
+    seed: int
+    workers: int | None
 
     def steps(self, size: int) -> int:
         """Return how many batches an epoch has."""
-        return -(-len(self._training.photos) // size)
+        return -(-len(self.training.photos) // size)
 
     def train(self, epoch: int, size: int) -> Iterator[Batch]:
         """Yield every training image once, in an order set by seed and epoch."""
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._training.photos))
-        return self._ahead(self._training, epoch, order, size)
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.training.photos))
+        return self._ahead(self.training, epoch, order, size)
 
     def validation(self, size: int) -> Iterator[Batch]:
         """Yield the validation images, in order."""
-        return self._ahead(self._validation, 0, np.arange(len(self._validation.photos)), size)
+        return self._ahead(self.validating, 0, np.arange(len(self.validating.photos)), size)
 
     def _ahead(
         self, part: LabelledPhotos, epoch: int, order: NDArray[np.intp], size: int
     ) -> Iterator[Batch]:
         """Yield batches in order, read on threads a few ahead."""
         waiting: deque[Future[Batch]] = deque()
-        with ThreadPoolExecutor(self._workers) as pool:
+        with ThreadPoolExecutor(self.workers or available_cores()) as pool:
             try:
                 for start in range(0, len(order), size):
                     rows = order[start : start + size]
@@ -86,45 +83,34 @@ class Batches(ABC):
         """Return the network's inputs for some images; epoch 0 is validation."""
 
 
+@dataclass
 class StoredBatches(Batches):
-    """Batches of ``(n, d) float16`` activations; every epoch shows another view of each image."""
+    """Batches of ``(n, d) float16`` activations; every epoch shows another view of each image.
 
-    def __init__(
-        self,
-        store: ActivationReader,
-        training: LabelledPhotos,
-        validation: LabelledPhotos,
-        seed: int,
-    ) -> None:
-        super().__init__(training, validation, seed, workers=1)  # HDF5 takes one thread at a time
-        self._store = store
+    HDF5 takes one thread at a time.
+    """
+
+    store: ActivationReader
+    workers: int | None = field(default=1, init=False)
 
     def _inputs(self, photos: Sequence[Photo], epoch: int) -> torch.Tensor:
-        rows = [self._store.index[View(photo.sha256, self._view(photo, epoch))] for photo in photos]
-        return torch.from_numpy(self._store.read(rows))
+        rows = [self.store.index[View(photo.sha256, self._view(photo, epoch))] for photo in photos]
+        return torch.from_numpy(self.store.read(rows))
 
     def _view(self, photo: Photo, epoch: int) -> int:
         """Return the view to show: an image cycles through its views in its own random order."""
         if not epoch:
             return 0
         turn, index = divmod(epoch - 1, photo.views)
-        word = [self._seed, turn, *np.frombuffer(photo.sha256[:8], np.uint32).tolist()]
+        word = [self.seed, turn, *np.frombuffer(photo.sha256[:8], np.uint32).tolist()]
         return int(np.random.default_rng(word).permutation(photo.views)[index])
 
 
+@dataclass
 class PhotoBatches(Batches):
     """Batches of ``(n, 3, h, w) float32`` pixels from 0 to 1, augmented anew in every epoch."""
 
-    def __init__(
-        self,
-        augment: Augment,
-        training: LabelledPhotos,
-        validation: LabelledPhotos,
-        seed: int,
-        workers: int | None,
-    ) -> None:
-        super().__init__(training, validation, seed, workers)
-        self._augment = augment
+    augment: Augment
 
     def _inputs(self, photos: Sequence[Photo], epoch: int) -> torch.Tensor:
         crops = np.stack([self._crop(photo, epoch) for photo in photos])
@@ -134,7 +120,7 @@ class PhotoBatches(Batches):
         data = read_again(photo)
         try:
             if not epoch:
-                return self._augment.plain(data)
-            return self._augment.view(self._augment.whole(data), photo.sha256, epoch)
+                return self.augment.plain(data)
+            return self.augment.view(self.augment.whole(data), photo.sha256, epoch)
         except ImageError as error:
             raise InputError(f"{one_line(photo.ref.path)}: {error}") from error

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from headstart.backbones.layers import Layer, list_layers
+from headstart.backbones.layers import Layer, list_layers, named, watched
 from headstart.backbones.network import Network
-from headstart.core.errors import BackboneError, near_matches, one_line
+from headstart.core.errors import BackboneError
 
 MAX_ERROR = 1e-3  # of the largest feature, in float32
 _ATTEMPTS = 8  # boundaries to try, if the user names none
@@ -105,7 +105,7 @@ def divide(build: Callable[[], Network], name: str = "") -> tuple[Layer, Top, to
     network = build()
     layers = list_layers(network.module, network.preprocess.size)
     if name:
-        return _divide(build, _find(layers, name))
+        return _divide(build, named(layers, name))
     errors = []
     for layer in last_stage(layers)[:_ATTEMPTS]:
         try:
@@ -137,16 +137,6 @@ def last_stage(layers: list[Layer]) -> list[Layer]:
         blocks = [layer for layer in blocks if layer.name.count(".") == fewest]
         stage = blocks[: len(blocks) - max(1, len(blocks) // _LAST_BLOCKS)]
     return sorted(reversed(stage), key=lambda layer: layer.name.count("."))
-
-
-def _find(layers: list[Layer], name: str) -> Layer:
-    by_name = {layer.name: layer for layer in layers}
-    if name not in by_name:
-        raise BackboneError(
-            f"no layer {one_line(name)!r}; {near_matches(name, by_name)}"
-            "see: headstart backbones NAME --layers"
-        )
-    return by_name[name]
 
 
 def _divide(build: Callable[[], Network], layer: Layer) -> tuple[Layer, Top, torch.nn.Module]:
@@ -185,15 +175,8 @@ def _trace(
         trace.ends[name] = len(trace.ends) + sum(map(len, trace.outputs.values()))
         trace.outputs.setdefault(name, []).append(out)
 
-    handles = [
-        module.register_forward_hook(lambda _m, _i, out, name=name: record(name, out))
-        for name, module in network.named_modules()
-        if name
-    ]
-    with torch.no_grad():
+    with watched(network, record), torch.no_grad():
         expected = features.eval()(images)
-    for handle in handles:
-        handle.remove()
     return trace, expected
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from headstart.core.choices import MODES
 from headstart.core.errors import InputError
@@ -11,7 +12,7 @@ from headstart.core.errors import InputError
 HEAD, TOP, ALL = MODES
 FROZEN_NORM_BELOW = 10_000  # training images; with fewer, batch statistics are too noisy
 
-_DEFAULTS = {
+_DEFAULTS: dict[str, dict[str, Any]] = {
     HEAD: {"epochs": 30, "lr": 0.0, "head_lr": 1e-3, "depth_decay": 1.0},
     TOP: {"epochs": 12, "lr": 1e-3, "head_lr": 5e-4, "depth_decay": 0.3},
     ALL: {"epochs": 12, "lr": 2e-4, "head_lr": 1e-3, "depth_decay": 0.1},
@@ -22,25 +23,16 @@ _DEFAULTS = {
 class FinetuneConfig:
     """How to fine-tune; raises `InputError` for values out of range or in conflict.
 
-    None stands for the mode's default; see `settled`.
+    None stands for the mode's default; see `settled`, and `headstart.finetune` for what you choose.
 
     Attributes:
-        mode: ``head`` trains a new classifier on the frozen base, ``top`` also the layers behind a
-            boundary, ``all`` everything.
-        boundary: the last frozen layer of ``top``; empty for the input of the last stage.
-        views: cached views of every training image; view 0 is the plain crop.
-        epochs: at most; early stopping may end sooner.
-        lr: peak learning rate of the base; ``head_lr`` is the classifier's.
+        head_lr: peak learning rate of the classifier; ``lr`` is the base's.
         decay: the share of the distance to the pretrained weights that a step removes, per unit of
             learning rate (L2-SP); for the classifier, weight decay.
         depth_decay: the first trained layer learns at this share of ``lr``, the last at ``lr``.
         smoothing: of labels.
         ema: decay of the moving average of weights.
         warmup: share of the steps.
-        patience: epochs without a better validation before training stops.
-        class_weight: ``balanced`` or None.
-        device: one of `headstart.core.choices.TRAINING_DEVICES`.
-        workers: threads; None means one per core.
         amp: whether to compute products in bfloat16 where the processor supports it.
     """
 
@@ -75,14 +67,9 @@ class FinetuneConfig:
 
     def settled(self) -> FinetuneConfig:
         """Return the same with the mode's default in place of every None."""
-        defaults = _DEFAULTS[self.mode]
-        return dataclasses.replace(
-            self,
-            epochs=self.epochs or int(defaults["epochs"]),
-            lr=defaults["lr"] if self.lr is None else self.lr,
-            head_lr=defaults["head_lr"] if self.head_lr is None else self.head_lr,
-            depth_decay=defaults["depth_decay"] if self.depth_decay is None else self.depth_decay,
-        )
+        defaults = _DEFAULTS[self.mode].items()
+        missing = {name: value for name, value in defaults if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing)
 
     def for_mode(self, mode: str) -> FinetuneConfig:
         """Return the settled configuration of another mode, with its own learning rates."""

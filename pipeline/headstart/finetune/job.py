@@ -54,7 +54,7 @@ class FinetuneJob:
 
     def photos(self, *parts: tuple[NDArray[np.intp], int]) -> list[list[Photo]]:
         """Return the images of each ``(rows, views)``."""
-        listing = datasets.open_source(self.data)
+        listing = datasets.open_source(self.data, labels=False)
         refs = {stored_name(ref.path): ref for ref in listing.images}
         path, sha256 = self.frozen.path, self.frozen.sha256
         return [

@@ -37,14 +37,6 @@ class Classifier(torch.nn.Module):
         return logits
 
 
-class Features(torch.nn.Module):
-    """The base of ``head`` mode: stored features, unchanged."""
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return the features in float32."""
-        return features.float()
-
-
 class Pixels(torch.nn.Module):
     """The base of ``all`` mode: normalises pixels from 0 to 1, then runs the whole network."""
 

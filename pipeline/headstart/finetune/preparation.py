@@ -21,7 +21,7 @@ from headstart.finetune import activations, boundary
 from headstart.finetune.batches import Batches, LabelledPhotos, PhotoBatches, StoredBatches
 from headstart.finetune.config import ALL, HEAD
 from headstart.finetune.job import FinetuneJob
-from headstart.finetune.model import Classifier, Features, Pixels
+from headstart.finetune.model import Classifier, Pixels
 from headstart.finetune.views import Augment
 from headstart.heads.folds import divisions
 from headstart.heads.linear import coefficients
@@ -95,7 +95,7 @@ def prepare(
         return _from_images(job, weights, parts)
     network: torch.nn.Module | None = None
     if job.config.mode == HEAD:
-        base: torch.nn.Module = Features()
+        base: torch.nn.Module = torch.nn.Identity()
         name, cut = "features", job.choice
     else:
         layer, base, network = boundary.divide(trainable(job.choice).build, job.config.boundary)
@@ -104,7 +104,7 @@ def prepare(
     store = activations.fill(
         out / ACTIVATIONS, path, [*train, *validation], job.config.workers, progress
     )
-    batches = StoredBatches(store, *parts, job.config.seed)
+    batches = StoredBatches(*parts, job.config.seed, store)
     return Prepared(Classifier(base, *weights), network, batches, name)
 
 
@@ -116,5 +116,5 @@ def _from_images(
     built = trainable(job.choice).build()
     base = Pixels(built.headless(), built.mean, built.std)
     augment = Augment(built.preprocess, job.config.seed)
-    batches = PhotoBatches(augment, *parts, job.config.seed, job.config.workers)
+    batches = PhotoBatches(*parts, job.config.seed, job.config.workers, augment)
     return Prepared(Classifier(base, *weights), built.module, batches, "image")

@@ -140,7 +140,11 @@ class Trainer:
                     raise
                 self._halve(error)
         self._model.load_state_dict(self._best)
-        self._conclude()
+        if not self.progress.best:
+            self._remark(
+                "No epoch improved on the frozen network with its logistic regression, judged by "
+                "the validation images, so the frozen weights were kept."
+            )
         return self.progress
 
     def _epoch(self, epoch: int) -> None:
@@ -261,13 +265,6 @@ class Trainer:
                 f"{_OVERFITTING}: {record['train_accuracy']:.1%} on training images, "
                 f"{record['validation_accuracy']:.1%} on validation images in epoch "
                 f"{record['epoch']:.0f}; more images, more --views or fewer --epochs may help."
-            )
-
-    def _conclude(self) -> None:
-        if not self.progress.best:
-            self._remark(
-                "No epoch improved on the frozen network with its logistic regression, judged by "
-                "the validation images, so the frozen weights were kept."
             )
 
     def _remark(self, sentence: str) -> None:

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from headstart.features.embed import Hooks as Hooks
 
 
-def hooks_of(notice: Callable[[str], None], progress: Callable[[int, int], None]) -> Hooks:
-    """Return hooks that pass notices, and (images done, total), to these functions."""
+def hooks_of(
+    notice: Callable[[str], None],
+    progress: Callable[[int, int], None],
+    step: Callable[[str, int, int], None] = lambda name, number, total: None,
+) -> Hooks:
+    """Return hooks that pass notices, (images done, total) and steps to these functions."""
     from headstart.features.embed import Hooks
 
-    return Hooks(notice, progress)
+    return Hooks(notice, progress, step)
 
 
 @contextmanager
@@ -37,9 +41,23 @@ def showing(title: str, hooks: Hooks | None) -> Iterator[Hooks]:
         return
     line = StatusLine(title, stream)
     try:
-        yield Hooks(notice=line.notice, progress=line.progress)
+        yield Hooks(line.notice, line.progress, line.step)
     finally:
         line.clear()
+
+
+class Steps:
+    """Counts the steps of a piece of work, and reports each to hooks when it begins."""
+
+    def __init__(self, hooks: Hooks, total: int, finished: int = 0) -> None:
+        self._hooks = hooks
+        self._total = total
+        self._finished = finished
+
+    def begin(self, name: str) -> None:
+        """Report the next step."""
+        self._finished += 1
+        self._hooks.step(name, self._finished, self._total)
 
 
 class StatusLine:
@@ -64,6 +82,12 @@ class StatusLine:
         self._next = now + 0.1
         share = f" ({count / total:.0%})" if total else ""
         text = f"{self._title}: {count:,} of {total:,}{share}"
+        print(f"\r{text.ljust(len(self._shown))}", end="", file=self._stream, flush=True)
+        self._shown = text
+
+    def step(self, name: str, number: int, total: int) -> None:
+        """Show which step of the work has begun."""
+        text = f"{self._title}: {name} ({number} of {total})"
         print(f"\r{text.ljust(len(self._shown))}", end="", file=self._stream, flush=True)
         self._shown = text
 

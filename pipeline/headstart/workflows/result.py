@@ -14,7 +14,7 @@ from headstart.core.choices import MAPS
 from headstart.core.errors import InputError
 from headstart.workflows import artifacts, leaderboard
 from headstart.workflows.locations import StrPath
-from headstart.workflows.progress import showing
+from headstart.workflows.progress import Steps, showing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from headstart.evaluation.compare import CompareConfig, Outcome
     from headstart.features.embed import Hooks
     from headstart.models.predict import Prediction
+
+AFTER = 2  # steps after the comparison: the report and the model
 
 
 class Result:
@@ -50,10 +52,11 @@ class Result:
         return self._results or {}
 
     def __repr__(self) -> str:
-        best = self.results["heads"][0]
+        best, tested = self.results["heads"][0], leaderboard.is_tested(self.results)
+        score, kind = ("test_accuracy", "test") if tested else ("cv_accuracy", "CV")
         return (
             f"<{type(self).__name__} of {len(self.results['heads'])} heads: {best['name']} has "
-            f"{best['test_accuracy']:.1%} test accuracy>"
+            f"{best[score]:.1%} {kind} accuracy>"
         )
 
     def _repr_html_(self) -> str:
@@ -110,10 +113,13 @@ class Training:
     def run(self, hooks: Hooks | None = None) -> tuple[Comparison, Outcome]:
         """Train and compare the heads, once."""
         if self._fitted is None:
-            from headstart.evaluation.compare import compare
+            from headstart.evaluation.compare import compare, count_steps
 
             with showing("training", hooks) as shown:
-                comparison, outcome = compare(self.data, self.config, self.groups, shown.notice)
+                steps = Steps(shown, count_steps(self.data, self.config) + AFTER)
+                comparison, outcome = compare(
+                    self.data, self.config, self.groups, shown.notice, steps.begin
+                )
             self._fitted = artifacts.stamped(comparison, self.stores), outcome
         return self._fitted
 
@@ -189,18 +195,22 @@ class HeadsResult(Result):
             HeadstartError: a package for ``map_method`` or ``head_formats`` is not installed.
         """
         from headstart.core.files import make_folder
+        from headstart.evaluation.compare import count_steps
         from headstart.heads import saving
         from headstart.report import projection
 
         out = Path(folder)
         projection.check(map_method)
         make_folder(out)
-        comparison, outcome = self._training.run(hooks)
-        data = self._training.data
-        artifacts.write_comparison(out, comparison, outcome, data, map_method)
-        agreement = artifacts.write_model(out, comparison, outcome)
         with showing("training", hooks) as shown:
-            shown.notice(agreement)
+            comparison, outcome = self._training.run(shown)
+            data = self._training.data
+            finished = count_steps(data, self._training.config)
+            steps = Steps(shown, finished + AFTER, finished)
+            steps.begin("report")
+            artifacts.write_comparison(out, comparison, outcome, data, map_method)
+            steps.begin("model")
+            shown.notice(artifacts.write_model(out, comparison, outcome))
         for kind in head_formats:
             saving.save(outcome.best.head.estimator, out, kind)
         self.folder = out

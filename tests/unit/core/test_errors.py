@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import re
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 from headstart.core import errors
@@ -8,6 +11,7 @@ from headstart.core.errors import HeadstartError, missing_extra, one_line
 from hypothesis import given
 from hypothesis import strategies as st
 
+ROOT = Path(__file__).parents[3]
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type)]
 ANY_TEXT = st.text(st.characters(exclude_categories=[]))  # lone surrogates too
 
@@ -19,9 +23,23 @@ def test_every_kind_has_the_one_root_and_says_what_it_is_for(kind):
     assert str(kind("said")) == "said"
 
 
-def test_a_missing_extra_is_told_with_the_command_that_brings_it():
-    message = str(missing_extra("ray", "cluster"))
-    assert message == "ray is not installed; install it with: pip install 'headstart[cluster]'"
+def test_a_missing_extra_names_packages_and_never_the_name_of_headstart(monkeypatch):
+    lines = ["click>=8.1", "starlette>=0.46; extra == 'serve'", 'uvicorn>=0.34; extra == "serve"']
+    monkeypatch.setattr(metadata, "requires", lambda name: lines)
+    message = str(missing_extra("uvicorn", "serve"))
+    assert message.endswith("pip install 'starlette>=0.46' 'uvicorn>=0.34'")
+    assert "pip install '.[umap]'" in str(missing_extra("umap-learn", "umap"))
+
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", absent)
+    assert "pip install '.[serve]'" in str(missing_extra("uvicorn", "serve"))
+
+
+def test_nothing_advises_the_name_of_headstart_on_the_public_index():
+    for path in [*ROOT.glob("pipeline/**/*.py"), ROOT / "README.md", *ROOT.glob("docs/*.md")]:
+        assert not re.search(r"pip install[^\n]*headstart|headstart\[", path.read_text()), path
 
 
 @pytest.mark.parametrize(

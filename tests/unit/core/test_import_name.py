@@ -14,6 +14,7 @@ from headstart.core.parallel.ray_engine import RayEngine
 from headstart.core.records import Preprocess
 from PIL import Image
 
+pytestmark = pytest.mark.process
 NAMES = (
     "artifacts backbones cli core datasets errors evaluation features files finetune heads images"
     " models pipeline records report sandbox workflows"

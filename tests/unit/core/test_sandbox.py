@@ -10,6 +10,8 @@ import pytest
 from headstart.core import sandbox
 from headstart.core.errors import StoreError
 
+pytestmark = pytest.mark.process
+
 
 def answer(path: Path, other: Path) -> list[object]:
     return [path.name, other.name, os.getpid()]

@@ -84,34 +84,40 @@ def facts(tmp_path_factory):
     return run(script, str(broken))
 
 
+@pytest.mark.slow
 def test_an_unfit_torchvision_is_one_clear_error(facts):
     assert "torchvision cannot be imported (unfit)" in facts["broken"]
     assert "pip install" in facts["broken"]
     assert "\n" not in facts["broken"]
 
 
+@pytest.mark.slow
 def test_nothing_of_a_failed_import_stays(facts):
     assert facts["left behind"] is True  # as Python does it: the door has something to clean
     assert facts["stale"] is False
     assert facts["restored after failure"] is True
 
 
+@pytest.mark.slow
 def test_models_transforms_and_data_sets_work(facts):
     assert facts["logits"] == [1, 1000]
     assert facts["sets"] == "CIFAR10"
     assert facts["same"] is True
 
 
+@pytest.mark.slow
 def test_timm_comes_through_the_same_door(facts):
     assert facts["timm"] is True
 
 
+@pytest.mark.slow
 def test_torch_is_left_as_it_was(facts):
     assert facts["restored"] is True
     assert facts["fake"] == [2, 3]
     assert facts["real"] == 2.0
 
 
+@pytest.mark.slow
 def test_ops_that_are_there_keep_their_fake_kernels_and_threads_share_one_module():
     facts = run("""
         import json, sys

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,10 @@ def test_an_image_listed_twice_counts_once(photos):
     [
         ("", ["empty"]),
         ("path,label\n", ["no images"]),
-        ("file,label\nx,y\n", ["no column path", "file, label"]),
-        ("path;label\nx;y\n", ["no column path and no column label", "path;label", "commas"]),
+        ("img_id,label\nx,y\n", ["no column path", "img_id, label", "--path-column"]),
+        ("img_id;fine\nx;y\n", ["no column path and no column label", "img_id, fine", "semi"]),
+        ("cat/1.jpg,cat\ncat/2.jpg,cat\n", ["the first row must name the columns"]),
+        ("path,fine_label\nx,y\n", ["no column label", "did you mean", "--label-column"]),
         ("path,label,Path\nx,y,z\n", ["column path is there twice"]),
         ("path,label\ncat/1.jpg,cat\n ,cat\n", ["line 3", "path is empty"]),
         ("path,label\n\ncat/1.jpg,cat,x\n", ["line 3", "3 columns where the header has 2"]),
@@ -115,8 +118,8 @@ def test_an_image_listed_twice_counts_once(photos):
         ('path,label\n"cat/1.jpg"x,cat\n', ["line 2", "malformed"]),
         ("path,label\ncat/1.jpg,cat\ncat/2.jpg,c\0t\n", ["line 3", "NUL"]),
         (b"\xef\xbb\xbfpath,label\ncat/1.jpg,caf\xe9\n", ["line 2", "UTF-8"]),
-        ("path,label\nnone/1.jpg,cat\nnone/2.jpg,cat\n", ["none of the files", "relative to"]),
-        ("path,label\n" + "x" * 5000 + ",cat\n", ["none of the files"]),
+        ("path,label\nnone/1.jpg,cat\nnone/2.jpg,cat\n", ["none of the 2 files", "relative to"]),
+        ("path,label\n" + "x" * 5000 + ",cat\n", ["none of the 1 files"]),
     ],
 )
 def test_manifests_that_cannot_be_used(text, parts, photos):
@@ -124,6 +127,107 @@ def test_manifests_that_cannot_be_used(text, parts, photos):
     assert "list.csv" in message
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "path;label\ncat/1.jpg;cat\n"),
+        ("a.csv", "path\tlabel\ncat/1.jpg\tcat\n"),
+        ("a.csv", "path|label\ncat/1.jpg|cat\n"),
+        ("a.tsv", "path,label\ncat/1.jpg,cat\n"),
+        ("a.csv", "sep=;\npath;label\ncat/1.jpg;cat\n"),
+        ("a.csv", "path;label\n\n;\n  ; \ncat/1.jpg;cat\n;\n"),
+        ("a.csv", "path,label\n,,\n \ncat/1.jpg,cat\n,\n"),
+        ("a.csv", "path,label\n  cat/1.jpg , cat \n"),
+        ("a.csv", "Image , CLASS\ncat/1.jpg,cat\n"),
+        ("a.csv", "file,category\ncat/1.jpg,cat\n"),
+        ("a.csv", "File Name,target\ncat/1.jpg,cat\n"),
+        ("a.csv", "filename,label\ncat\\1.jpg,cat\n"),
+        ("a.csv", b"\xff\xfe" + "path,label\ncat/1.jpg,cat\n".encode("utf-16-le")),
+        ("a.csv", b"\xfe\xff" + "path;label\ncat/1.jpg;cat\n".encode("utf-16-be")),
+        ("a.csv", "path,label\ncat/1.jpg,cat\n".encode("utf-16-le")),
+        ("a.csv", 'id;path;label;note\n1;cat/1.jpg;cat;"a;b, c"\n'),
+    ],
+)
+def test_tables_as_programs_write_them(name, text, photos):
+    listing = open_source(str(manifest(photos, text, name)))
+    assert rows(listing) == [("cat/1.jpg", "cat", "")]
+
+
+def test_commas_stay_what_separates_where_they_do(photos):
+    file = manifest(photos, "path,label,a;b|c\ncat/1.jpg,x;y|z,1\n")
+    assert rows(open_source(str(file))) == [("cat/1.jpg", "x;y|z", "")]
+
+
+def test_columns_can_be_named(photos):
+    file = manifest(photos, "path,shot,fine,coarse\nx,cat/1.jpg,tabby,cat\n")
+    listing = open_source(str(file), label_column="FINE", path_column="shot")
+    assert rows(listing) == [("cat/1.jpg", "tabby", "")]
+    message = refused_with(file, label_column="finest")
+    assert "no column label" in message
+    assert "did you mean fine" in message
+
+
+def test_columns_cannot_be_named_for_folders(photos):
+    assert "--label-column" in refused_with(photos, label_column="x")
+    assert "--path-column" in refused_with(photos, path_column="x")
+
+
+def test_no_labels_needs_no_column_of_labels(photos):
+    file = manifest(photos, "path,fine\ncat/1.jpg,x\n")
+    assert rows(open_source(str(file), labels=False)) == [("cat/1.jpg", None, "")]
+    file = manifest(photos, "path,label,split\ncat/1.jpg,x,test\n")
+    listing = open_source(str(file), labels=False)
+    assert (rows(listing), listing.classes) == ([("cat/1.jpg", None, "test")], ())
+
+
+def refused_with(data: Path, **options: str) -> str:
+    with pytest.raises(InputError) as caught:
+        open_source(str(data), **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("cat/1.JPG", ["cat/1.JPG", "there is 1.jpg", "case"]),
+        ("Cat/1.jpg", ["there is cat", "case"]),
+        ("cat/1", ["there is 1.jpg"]),
+        ("cat/1.png", ["there is 1.jpg"]),
+        ("photos/cat/1.jpg", ["there is cat/1.jpg", "leave the first folder out"]),
+        (r"C:\Users\x\1.jpg", [r"C:\Users\x\1.jpg", "Windows"]),
+        (r"\\server\share\1.jpg", ["Windows"]),
+        ("https://example.com/a/1.jpg", ["https://example.com/a/1.jpg", "is a URL"]),
+        ("/nowhere/1.jpg", ["/nowhere/1.jpg"]),
+    ],
+)
+def test_missing_files_are_explained_by_the_first(path, parts, photos):
+    message = refused(manifest(photos, f"path,label\n{path},x\n"))
+    for part in parts:
+        assert part in message
+
+
+def test_a_path_that_is_right_elsewhere_is_explained(photos):
+    (photos / "lists").mkdir()
+    message = refused(manifest(photos / "lists", "path,label\ncat/1.jpg,x\n"))
+    assert f"it is in {photos}" in message
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_are_found_in_either_form(forms, tmp_path):
+    written, listed = (unicodedata.normalize(form, "Café") for form in forms)
+    plant(tmp_path, f"{written}/1.jpg", "dog/2.jpg")
+    text = f"path,label\n{listed}/1.jpg,{listed}\ndog/2.jpg,{written}\n"
+    listing = open_source(str(manifest(tmp_path, text)))
+    assert all(location(listing, image).exists() for image in listing.images)
+    assert listing.classes == (unicodedata.normalize("NFC", "Café"),)
+
+
+def test_blanks_at_the_end_of_a_name_stay(photos):
+    plant(photos, "cat/9.jpg ")
+    listing = open_source(str(manifest(photos, "path,label\ncat/9.jpg ,cat\n")))
+    assert rows(listing) == [("cat/9.jpg ", "cat", "")]
 
 
 def test_groups_are_read_from_the_manifest_or_a_table_of_their_own(photos):
@@ -177,5 +281,9 @@ def test_what_a_csv_writer_writes_is_read_back_or_refused(pairs):
         if isinstance(listing, str):
             assert "line" in listing
             return
-        labels = {label.strip() or None for path, label in pairs} | {"x"}
+        labels = {_class(label) for path, label in pairs if path.strip() or label.strip()} | {"x"}
         assert {image.label for image in listing.images} == labels
+
+
+def _class(label: str) -> str | None:
+    return unicodedata.normalize("NFC", label.strip()) or None

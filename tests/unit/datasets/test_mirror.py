@@ -16,6 +16,7 @@ from headstart.datasets import mirror, storage
 from headstart.features import store
 from headstart.features.embed import EmbedConfig, embed
 
+pytestmark = pytest.mark.process
 BUCKET = "s3://photos"
 
 

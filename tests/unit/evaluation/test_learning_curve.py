@@ -121,10 +121,11 @@ def test_too_few_sizes_are_shown_and_not_fitted():
     assert told.fit is told.doubling is None
 
 
-def test_the_intervals_hold_the_truth_about_as_often_as_they_say():
+@pytest.mark.slow
+def test_the_intervals_hold_the_truth_about_as_often_as_they_say(level):
     accuracy = 0.9 - 2.0 * np.array([20, 40, 80, 160, 320]) ** -0.6
     held = []
-    for seed in range(60):
+    for seed in range(60 if level == "all" else 20):
         for at, point in enumerate(describe(curve(seed=seed), 400, seed).points):
             low, high = point.accuracy_ci
             held.append(low <= accuracy[at] <= high)

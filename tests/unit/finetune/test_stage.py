@@ -20,18 +20,28 @@ def test_an_onnx_file_is_refused_at_once_with_what_does_work():
         check_trainable(Choice("b.onnx"), FinetuneConfig())
 
 
+# One of 360,000 parameters by default: each of three exports takes half a minute otherwise.
+SMALL = ("timm:test_efficientnet", "random")
+NETWORKS = {
+    "test": (SMALL, "blocks.3", "timm:test_efficientnet.r160_in1k+random+tuned"),
+    "all": (("efficientnet-lite0", ""), "blocks.4", "efficientnet-lite0+tuned"),
+}
+
+
 @pytest.mark.slow
-def test_what_comes_out_of_top_goes_through_the_same_door(image_folder, tmp_path):
+def test_what_comes_out_of_top_goes_through_the_same_door(image_folder, tmp_path, level):
+    (network, weights), boundary, tuned_name = NETWORKS[level]
     folder, out = image_folder(splits=("train", "validation", "test")), tmp_path / "out"
     words = ["--views", "2", "--epochs", "1", "--batch-size", "6", "--lr", "1e-4"]
     words = ["finetune", str(folder), "--out", str(out), *words]
+    words += ["--backbone", network, *(["--weights", weights] if weights else [])]
     done = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert done.exit_code == 0
     history = json.loads((out / "history.json").read_text())
-    assert (history["boundary"], history["images"]["validation"]) == ("blocks.4", 12)
+    assert (history["boundary"], history["images"]["validation"]) == (boundary, 12)
     results = json.loads((out / "results.json").read_text())
     tuned = next(head for head in results["heads"] if head["name"] == "fine-tuned")
-    assert tuned["backbone"] == "efficientnet-lite0+tuned"
+    assert tuned["backbone"] == tuned_name
     assert (out / "backbone.safetensors").is_file()
     test = read(out / "tuned.h5")
     rows = [row for row, split in enumerate(test.split) if split == "test"]

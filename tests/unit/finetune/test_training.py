@@ -33,10 +33,10 @@ def batches(tmp_path_factory):
         views = [View(p.sha256, v) for p in photos for v in range(p.views)]
         for view in views:
             row = centres[classes[view.sha256[0]]] + rng.normal(size=DIM)
-            writer.append([(view, row.astype(np.float16))])
+            writer.append([view.record(row.astype(np.float16))])
         writer.publish(views)
     parts = [LabelledPhotos(photos[part], classes[part]) for part in (slice(45), slice(45, 60))]
-    return StoredBatches(ActivationReader(path), *parts, seed=0)
+    return StoredBatches(*parts, 0, ActivationReader(path))
 
 
 class Base(torch.nn.Module):
@@ -149,12 +149,8 @@ def test_a_gpu_that_is_not_there_is_an_error():
 
 
 def test_overfitting_is_warned_of_once(batches, tmp_path):
-    shuffled = StoredBatches(
-        batches._store,
-        batches._training,
-        batches._validation._replace(classes=(batches._validation.classes + 1) % CLASSES),
-        seed=0,
-    )
+    validating = batches.validating._replace(classes=(batches.validating.classes + 1) % CLASSES)
+    shuffled = dataclasses.replace(batches, validating=validating)
     said: list[str] = []
     config = dataclasses.replace(CONFIG, lr=0.05, head_lr=0.05, epochs=6)
     done = trainer(shuffled, tmp_path / "c", config, said=said)[0].run()

@@ -62,10 +62,11 @@ def test_a_small_validation_split_is_used_whole(monkeypatch):
     assert (part.fold < 0).sum() == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic-regression", "rbf-svm"])
 def test_the_choice_is_said_to_be_approximate_and_everything_else_is_of_all_rows(name, monkeypatch):
     monkeypatch.setattr(svm, "MAX_ROWS", 100)
-    labels = np.arange(900) % 3
+    labels = np.arange(600) % 3
     data = training_set(labels, divisions(labels, 3, 0))
     family = HEADS[name]
     whole = family.search(data)
@@ -78,11 +79,11 @@ def test_the_choice_is_said_to_be_approximate_and_everything_else_is_of_all_rows
     # The chosen candidate's accuracy is that of all rows, as if the grid had no other.
     changes = {"grid": {"C": (head.params["C"],)}} if "C" in head.params else {}
     if changes:
-        monkeypatch.setattr(sampling, "ROWS", 900)
+        monkeypatch.setattr(sampling, "ROWS", 600)
         alone = dataclasses.replace(family, **changes).search(data)
         assert head.cv_accuracy == alone.cv_accuracy
         assert head.out_of_fold == pytest.approx(alone.out_of_fold, abs=1e-6)
-    assert head.out_of_fold.shape == (900, 3)
+    assert head.out_of_fold.shape == (600, 3)
     right = head.out_of_fold.argmax(axis=1) == labels
     assert right.mean() == pytest.approx(head.cv_accuracy, abs=0.01)
     chosen = [one for one in head.grid if one["params"] == head.params]

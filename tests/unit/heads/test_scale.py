@@ -114,6 +114,7 @@ def test_degenerate_features_give_a_head(name, change, small_limits):
     assert head.cv_accuracy >= 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_thousands_of_classes_with_two_images_each(name, monkeypatch):
     monkeypatch.setattr(ridge, "LANDMARKS", 300)

@@ -199,6 +199,7 @@ def test_figures_fit_on_paper(page):
     page.emulate_media(media="screen")
 
 
+@pytest.mark.slow
 def test_the_same_inputs_make_the_same_page(folder):
     before = (folder / "report.html").read_bytes()
     report.write_report(folder, [feature_set()])

@@ -12,9 +12,6 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from platformdirs import user_cache_path
 
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.description import (
@@ -24,9 +21,11 @@ from headstart.backbones.inference.description import (
     read_metadata,
 )
 from headstart.backbones.inference.runner import Runner
+from headstart.core.cache import cached_file
 from headstart.core.choices import PRECISIONS
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing
+from headstart.core.onnx_format import ModelProto
 
 VERSION = 1  # of what this module makes; part of the cache key
 
@@ -79,16 +78,12 @@ def variant(model: Path, precision: str) -> Path:
 def place(model: Path, precision: str) -> Path:
     """Return where the cache stores an exported fp32 file in another precision."""
     key = hashlib.sha256(model.read_bytes() + f"{precision} {VERSION}".encode()).hexdigest()[:16]
-    cache = user_cache_path("headstart") / "backbones"
     kind = precision.partition("+")[0]
-    return cache / f"{_plain(describe(model).name)}-{kind}-{key}.onnx"
+    return cached_file("backbones", f"{_plain(describe(model).name)}-{kind}-{key}.onnx")
 
 
 def keep(
-    converted: Any,  # noqa: ANN401 - ModelProto
-    model: Path,
-    precision: str,
-    finish: Callable[[Path], dict[str, str]],
+    converted: ModelProto, model: Path, precision: str, finish: Callable[[Path], dict[str, str]]
 ) -> Path:
     """Store a converted graph in the cache, with the metadata of the fp32 file it was made of.
 
@@ -99,19 +94,17 @@ def keep(
     metadata, path = read_metadata(model), place(model, precision)
     backbone = dataclasses.replace(read_backbone(metadata, model), precision=precision)
     properties = metadata | {METADATA: json.dumps(backbone.to_json())}
-    del converted.metadata_props[:]
     onnx.helper.set_model_props(converted, properties)
     with replacing(path) as partial:
         onnx.save(converted, partial)
         added = finish(partial)
         if added:
-            del converted.metadata_props[:]
             onnx.helper.set_model_props(converted, properties | added)
             onnx.save(converted, partial)
     return path
 
 
-def _half(model: Path) -> Any:  # noqa: ANN401 - ModelProto
+def _half(model: Path) -> ModelProto:
     """Convert weights and arithmetic to float16; images stay ``uint8``, features float32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16

@@ -28,13 +28,7 @@ from headstart.backbones.inference.description import describe, read_metadata
 from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.runner import CPU_BATCH, Runner
 from headstart.core.choices import MAX_ACCURACY_LOSS, MAX_DRIFT
-from headstart.core.errors import (
-    BackboneError,
-    HeadstartError,
-    ImageError,
-    InputError,
-    one_line,
-)
+from headstart.core.errors import BackboneError, HeadstartError, ImageError, InputError, one_line
 from headstart.core.linalg import row_cosine
 from headstart.core.parallel import available_cores
 from headstart.core.records import ImageRef, Listing, Preprocess, digest_of

@@ -23,6 +23,7 @@ from headstart.backbones.inference.description import INPUT, OUTPUT
 from headstart.backbones.inference.runner import open_session
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.linalg import row_cosine
+from headstart.core.onnx_format import ModelProto, NodeProto
 
 VERSION = 2  # of the recipe; part of the identity of an int8 file
 EIGHT_BITS = 127
@@ -30,7 +31,7 @@ LARGEST = (63, EIGHT_BITS)  # a channel's weight, in dense and in depthwise conv
 _WORTH = 1e-3  # gain in mean cosine that keeps the image's convolutions in float
 
 
-def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - ModelProto
+def quantise(model: Path, images: NDArray[np.uint8]) -> ModelProto:
     """Return the graph of an exported backbone in 8-bit integers, without metadata.
 
     ``images`` are ``(n, h, w, 3)`` crops to calibrate on, as decoded for this backbone.
@@ -61,13 +62,13 @@ def quantise(model: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - M
 
 
 def in_integers(
-    graph: Any,  # noqa: ANN401 - ModelProto
+    graph: ModelProto,
     images: NDArray[np.uint8],
     folder: Path,
     in_float: Sequence[str] = (),
     largest: tuple[int, int] = LARGEST,
     corrected: bool = True,
-) -> Any:  # noqa: ANN401 - ModelProto
+) -> ModelProto:
     """Return a graph in integers; the parameters with defaults let you try other recipes.
 
     ``graph`` is in float, as onnxruntime's pre-processing leaves it, and is changed. ``images`` are
@@ -102,7 +103,7 @@ def in_integers(
     return onnx.load(output)
 
 
-def _better(plain: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - ModelProto
+def _better(plain: Path, images: NDArray[np.uint8]) -> ModelProto:
     """Return a graph in integers, with the image's convolutions in float if that is worth it."""
     import onnx
 
@@ -119,7 +120,7 @@ def _better(plain: Path, images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - Mo
     return spared if now - before > _WORTH else whole
 
 
-def _features(graph: Any, images: NDArray[np.uint8], folder: Path) -> NDArray[np.float32]:  # noqa: ANN401
+def _features(graph: ModelProto, images: NDArray[np.uint8], folder: Path) -> NDArray[np.float32]:
     """Return a graph's ``(n, d)`` features of images, embedded one by one."""
     import onnx
 
@@ -131,7 +132,7 @@ def _features(graph: Any, images: NDArray[np.uint8], folder: Path) -> NDArray[np
     )
 
 
-def _drop_unused(graph: Any) -> None:  # noqa: ANN401
+def _drop_unused(graph: ModelProto) -> None:
     """Remove constants that no node reads; onnxruntime would complain about them."""
     used = {name for node in graph.graph.node for name in node.input}
     kept = [tensor for tensor in graph.graph.initializer if tensor.name in used]
@@ -153,7 +154,7 @@ def _reader(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - CalibrationData
     return Reader()
 
 
-def find_convolutions(graph: Any) -> list[Any]:  # noqa: ANN401
+def find_convolutions(graph: ModelProto) -> list[Any]:
     """Return the convolutions whose weights are constant and used by no other node."""
     constant = {tensor.name for tensor in graph.graph.initializer}
     uses: dict[str, int] = {}
@@ -170,7 +171,7 @@ def find_convolutions(graph: Any) -> list[Any]:  # noqa: ANN401
     ]
 
 
-def _name_those_in_float(graph: Any, convolutions: list[Any]) -> list[str]:  # noqa: ANN401
+def _name_those_in_float(graph: ModelProto, convolutions: list[Any]) -> list[str]:
     """Name the image's convolutions and the clipping behind them, and return these names."""
     shapes = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
     of_image = [n for n in convolutions if shapes[n.input[1]][1] == 3 and groups_of(n) == 1]
@@ -186,16 +187,13 @@ def _name_those_in_float(graph: Any, convolutions: list[Any]) -> list[str]:  # n
     return [node.name for node in [*of_image, *behind]]
 
 
-def groups_of(convolution: Any) -> int:  # noqa: ANN401
+def groups_of(convolution: NodeProto) -> int:
     """Return the number of groups of a convolution."""
     return next((a.i for a in convolution.attribute if a.name == "group"), 1)
 
 
 def _input_means(
-    graph: Any,  # noqa: ANN401
-    convolutions: list[Any],
-    images: NDArray[np.uint8],
-    folder: Path,
+    graph: ModelProto, convolutions: list[Any], images: NDArray[np.uint8], folder: Path
 ) -> dict[str, NDArray[np.float64]]:
     """Return the mean of each input channel of the convolutions, by the tensor's name."""
     import onnx
@@ -223,8 +221,8 @@ def _input_means(
 
 
 def _round_weights(
-    graph: Any,  # noqa: ANN401
-    node: Any,  # noqa: ANN401
+    graph: ModelProto,
+    node: NodeProto,
     means: dict[str, NDArray[np.float64]],
     kind: Any,  # noqa: ANN401 - QuantType
     most: tuple[int, int] = LARGEST,

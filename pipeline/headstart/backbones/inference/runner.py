@@ -22,6 +22,7 @@ from headstart.backbones.inference.description import (
     read_backbone,
     read_metadata,
 )
+from headstart.core.cache import cached_file
 from headstart.core.errors import RunnerError, one_line
 
 _PROVIDERS = {
@@ -87,10 +88,7 @@ def _with_options(device: str) -> list[tuple[str, dict[str, Any]]]:
     if device == "cuda":
         return [cuda]
     if device == "tensorrt":
-        from platformdirs import user_cache_path
-
-        cache = user_cache_path("headstart") / "tensorrt"
-        cache.mkdir(parents=True, exist_ok=True)
+        cache = cached_file("tensorrt", "engines").parent
         options = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
         return [("TensorrtExecutionProvider", options), cuda]
     return [("CPUExecutionProvider", {})]

@@ -9,8 +9,6 @@ import hashlib
 import json
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.description import (
     INPUT,
@@ -21,6 +19,7 @@ from headstart.backbones.inference.description import (
     read_metadata,
 )
 from headstart.backbones.inference.runner import Runner
+from headstart.core.cache import cached_file
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing
 
@@ -45,7 +44,7 @@ def one_layer(model: Path, number: int) -> Path:
     whole = read_backbone(metadata, model)
     backbone = whole.split_layers()[number]
     key = hashlib.sha256(model.read_bytes() + f"layer {number} {VERSION}".encode()).hexdigest()
-    path = user_cache_path("headstart") / "backbones" / f"layer-{key[:24]}.onnx"
+    path = cached_file("backbones", f"layer-{key[:24]}.onnx")
     if path.is_file():
         return path
     proof = parity.Certificate.from_json(metadata[parity.METADATA]).of_layer(number)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headstart.backbones.onnx_import.load import DOMAINS
+from headstart.backbones.onnx_import.load import DOMAINS, subgraphs, walk
 from headstart.core.errors import BackboneError, near_matches, one_line
+from headstart.core.onnx_format import ModelProto, NodeProto
 
 IMAGENET_CLASSES = (1000, 1001, 11221, 21841, 21843)
 _SCORES = {"Softmax", "LogSoftmax"}
@@ -46,7 +47,7 @@ class Cut:
 class Graph:
     """A graph with its nodes indexed by the tensors that they make."""
 
-    def __init__(self, model: Any) -> None:  # noqa: ANN401 - ModelProto
+    def __init__(self, model: ModelProto) -> None:
         self.graph = model.graph
         self.maker = {name: node for node in self.graph.node for name in node.output if name}
         self.constants: dict[str, Any] = {tensor.name: tensor for tensor in self.graph.initializer}
@@ -77,14 +78,11 @@ class Graph:
         return [node for node in self.graph.node if id(node) in reached]
 
 
-def names_read_by(node: Any) -> Iterable[str]:  # noqa: ANN401 - NodeProto
+def names_read_by(node: NodeProto) -> Iterable[str]:
     """Yield the names that a node reads, those in its subgraphs included."""
-    yield from filter(None, node.input)
-    for attribute in node.attribute:
-        for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
-            for inner in graph.node:
-                yield from names_read_by(inner)
-            yield from (output.name for output in graph.output)
+    for inner in walk([node]):
+        yield from filter(None, inner.input)
+        yield from (output.name for graph in subgraphs(inner) for output in graph.output)
 
 
 def choose(graph: Graph, node: str) -> Cut:
@@ -172,13 +170,7 @@ def _linear(graph: Graph, name: str) -> tuple[str, int, bool] | None:
 
 def check_operators(nodes: Sequence[Any]) -> None:
     """Refuse operators that onnxruntime does not have, and loops, which may never end."""
-    every, waiting = [], list(nodes)
-    while waiting:
-        node = waiting.pop()
-        every.append(node)
-        for attribute in node.attribute:
-            graphs = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
-            waiting += [inner for graph in graphs for inner in graph.node]
+    every = list(walk(nodes))
     foreign = {f"{node.domain}.{node.op_type}" for node in every if node.domain not in DOMAINS}
     if foreign:
         raise BackboneError(

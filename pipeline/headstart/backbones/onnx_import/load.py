@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import sha256_of
+from headstart.core.onnx_format import ModelProto, NodeProto
 
 MAX_BYTES = (1 << 31) - 1  # of a protobuf message, and so of an exported file
 OLDEST = 7  # opset
@@ -39,9 +40,9 @@ def read(path: Path) -> tuple[Any, str]:
     try:
         model.ParseFromString(data)
     except Exception:  # protobuf's error type differs between its releases
-        raise BackboneError(f"{shown} is no ONNX file, or a damaged one") from None
+        raise BackboneError(f"{shown} is not an ONNX file, or a damaged one") from None
     if not model.graph.node:
-        raise BackboneError(f"{shown} is no ONNX file, or one without a graph")
+        raise BackboneError(f"{shown} is not an ONNX file, or one without a graph")
     opset = opset_of(model)
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST <= opset <= newest:
@@ -70,7 +71,7 @@ def read(path: Path) -> tuple[Any, str]:
     return model, sha256
 
 
-def opset_of(model: Any) -> int:  # noqa: ANN401 - ModelProto
+def opset_of(model: ModelProto) -> int:
     """Return the version of ONNX's own operators; 0 if the model names none."""
     return max(
         (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
@@ -78,31 +79,40 @@ def opset_of(model: Any) -> int:  # noqa: ANN401 - ModelProto
     )
 
 
-def tensors(model: Any) -> Iterator[Any]:  # noqa: ANN401 - ModelProto, TensorProto
+def tensors(model: ModelProto) -> Iterator[Any]:
     """Yield every constant of a model, in subgraphs and functions too."""
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
     graphs = [model.graph]
-    nodes = [node for function in model.functions for node in function.node]
-    while graphs or nodes:
-        if graphs:
-            graph = graphs.pop()
-            yield from graph.initializer
-            for sparse in graph.sparse_initializer:
-                yield from (sparse.values, sparse.indices)
-            nodes.extend(graph.node)
-        for node in nodes:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                if attribute.HasField("sparse_tensor"):
-                    yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
-                yield from attribute.tensors
-                graphs.extend(attribute.graphs)
-                if attribute.HasField("g"):
-                    graphs.append(attribute.g)
-        nodes.clear()
+    for node in walk(nodes):
+        graphs += subgraphs(node)
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            if attribute.HasField("sparse_tensor"):
+                yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+            yield from attribute.tensors
+    for graph in graphs:
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
 
 
-def _fill(model: Any, path: Path) -> dict[str, Path]:  # noqa: ANN401 - ModelProto
+def walk(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Yield nodes and those of their subgraphs, however deep."""
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += [inner for graph in subgraphs(node) for inner in graph.node]
+
+
+def subgraphs(node: NodeProto) -> list[Any]:
+    """Return the graphs in a node's attributes."""
+    single = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    return single + [graph for attribute in node.attribute for graph in attribute.graphs]
+
+
+def _fill(model: ModelProto, path: Path) -> dict[str, Path]:
     """Put external data into the model, and return the files that it came from, by name."""
     import onnx
 
@@ -144,8 +154,8 @@ def _inside(folder: Path, name: str, path: Path) -> Path:
         outside = outside or not file.is_relative_to(folder)
         if not outside and not file.is_file():
             raise BackboneError(
-                f"{one_line(path)} keeps its weights in {one_line(name)}, which is no file beside "
-                "it; fetch that too"
+                f"{one_line(path)} keeps its weights in {one_line(name)}, which is not a file "
+                "beside it; fetch that too"
             )
     except (OSError, ValueError):
         outside = True

@@ -16,6 +16,7 @@ from headstart.backbones.layers import GEM_POWER, Layer
 from headstart.backbones.onnx_import.recipe import Recipe
 from headstart.backbones.onnx_import.wrap import PLACES, Input, layer_of, types
 from headstart.core.errors import BackboneError, RunnerError, one_line
+from headstart.core.onnx_format import ModelProto
 
 _MAX_FEATURES = 1 << 22  # of one image, before pooling
 
@@ -31,10 +32,8 @@ class Original:
     folder: Path
     image_input: Input
     recipe: Recipe
-    _layer: Layer | None = None
-    _pool: str = ""
 
-    def __post_init__(self, part: Any) -> None:  # noqa: ANN401 - ModelProto
+    def __post_init__(self, part: ModelProto) -> None:
         copy = self.folder / "original.onnx"
         try:
             copy.write_bytes(part.SerializeToString())
@@ -67,16 +66,10 @@ class Original:
             raise BackboneError(f"{one_line(name)} gives more than {_MAX_FEATURES:,} values")
         return layer_of(name, shape, size, self.image_input.layout)
 
-    def pooled(self, layer: Layer, pool: str) -> Original:
-        """Set the pooling of `__call__`, and return the object."""
-        self._layer, self._pool = layer, pool
-        return self
-
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def features(self, layer: Layer, pool: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return ``(n, d) float32`` features of ``(n, h, w, 3) uint8`` crops."""
-        assert self._layer is not None
         rows = [self._run(image[np.newaxis]) for image in images]
-        return pool_rows(np.concatenate(rows).astype(np.float32), self._layer, self._pool)
+        return pool_rows(np.concatenate(rows).astype(np.float32), layer, pool)
 
     def _run(self, image: NDArray[np.uint8]) -> NDArray[Any]:
         """Run one image, filling up the batch that the graph demands."""

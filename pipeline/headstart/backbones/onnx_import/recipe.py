@@ -107,19 +107,10 @@ class Recipe:
         """Whether pixels stay unchanged."""
         return not any(self.mean) and all(self.scale / each == 1 for each in self.std)
 
-    @property
-    def rgb_mean(self) -> Three:
-        """The mean on the 0…1 scale, red first."""
-        return self._red_first([mean / (self.scale * 255) for mean in self.mean])
-
-    @property
-    def rgb_std(self) -> Three:
-        """The standard deviation on the 0…1 scale, red first."""
-        return self._red_first([std / (self.scale * 255) for std in self.std])
-
-    def _red_first(self, values: list[float]) -> Three:
-        first, second, third = values[::-1] if self.order == "BGR" else values
-        return first, second, third
+    def red_first(self, values: Three) -> Three:
+        """Return ``mean`` or ``std`` on the 0…1 scale, red first."""
+        first, second, third = (value / (self.scale * 255) for value in values)
+        return (third, second, first) if self.order == "BGR" else (first, second, third)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `from_json` reads."""
@@ -171,7 +162,7 @@ def read(spec: str) -> Recipe:
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or one_line(error)
         raise BackboneError(
-            f"--preprocess {one_line(spec)} is no preset, and no file ({cause}); "
+            f"--preprocess {one_line(spec)} is not a preset and not a file ({cause}); "
             f"{near_matches(name, PRESETS)}presets: {', '.join(PRESETS)}"
         ) from None
     if len(text) > _MAX_BYTES:
@@ -238,7 +229,7 @@ def _parsed(text: str, where: str) -> Recipe:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")
 
 
 _SIDE = {"type": "integer", "minimum": 1, "maximum": MAX_SIDE}

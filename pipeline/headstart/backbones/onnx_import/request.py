@@ -21,16 +21,12 @@ class ImportRequest:
         node: where to cut; empty leaves it to the graph.
         pool: one of `headstart.core.choices.POOLS`; empty takes the layer's default.
         recipe: how images are prepared; None takes what the input's type suggests.
-        weights_sha256: hash of the weights; empty takes the file's.
     """
 
     name: str
     node: str = ""
     pool: str = ""
     recipe: Recipe | None = None
-    licence: str = "unknown"
-    source: str = "ONNX file of the user's"
-    weights_sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `from_json` reads."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from headstart.backbones.inference.parity import Embed
 from headstart.backbones.layers import choose
 from headstart.backbones.onnx_import import cut as cutting
 from headstart.backbones.onnx_import import load, wrap
@@ -14,6 +18,7 @@ from headstart.backbones.onnx_import.original import Original
 from headstart.backbones.onnx_import.recipe import PRESETS, Recipe
 from headstart.backbones.onnx_import.request import ImportRequest
 from headstart.core.errors import BackboneError, one_line
+from headstart.core.onnx_format import ModelProto
 from headstart.core.records import Backbone
 
 _ASSUMED = "imagenet"
@@ -28,7 +33,7 @@ class Imported:
     """
 
     model: Any
-    original: Original
+    original: Embed
     backbone: Backbone
     notes: tuple[str, ...]
 
@@ -55,21 +60,22 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
     kind = wrap.types()[image_input.kind].__name__
     backbone = Backbone(
         name=request.name,
-        source=f"{request.source}, fed {kind} {image_input.layout}",
-        weights_sha256=request.weights_sha256 or sha256,
-        licence=request.licence,
+        source=f"ONNX file of the user's, fed {kind} {image_input.layout}",
+        weights_sha256=sha256,
+        licence="unknown",
         layer=cut.node,
         pool=pool,
         precision="fp32",
         dim=layer.dim(pool),
-        mean=recipe.rgb_mean,
-        std=recipe.rgb_std,
+        mean=recipe.red_first(recipe.mean),
+        std=recipe.red_first(recipe.std),
         preprocess=preprocess,
         order=recipe.order,
     )
     assumed = ", ".join(filter(None, [assumed, image_input.assumed]))
     notes = [cut.note, f"assumed, because the file does not say it: {assumed}" if assumed else ""]
-    return Imported(wrapped, original.pooled(layer, pool), backbone, tuple(filter(None, notes)))
+    features = partial(original.features, layer, pool)
+    return Imported(wrapped, features, backbone, tuple(filter(None, notes)))
 
 
 def identify(path: Path) -> str:
@@ -88,10 +94,12 @@ def list_tensors(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any
     return [dataclasses.asdict(layer) for layer in wrap.tensors_of(model, graph, settings)]
 
 
-def _recipe(part: Any, recipe: Recipe | None) -> tuple[Recipe, str]:  # noqa: ANN401 - ModelProto
+def _recipe(part: ModelProto, recipe: Recipe | None) -> tuple[Recipe, str]:
     """Return how images are prepared, and what of that was assumed."""
     inputs = part.graph.input
-    takes_bytes = [tensor.type.tensor_type.elem_type for tensor in inputs] == [wrap.uint8()]
+    takes_bytes = [wrap.types().get(value.type.tensor_type.elem_type) for value in inputs] == [
+        np.uint8
+    ]
     if recipe is None:
         if takes_bytes:
             return PRESETS["raw"], "RGB"

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from headstart.backbones.inference.description import INPUT, OUTPUT
-from headstart.backbones.layers import GEM_POWER, Layer
+from headstart.backbones.layers import GEM_POWER, Layer, map_layout
 from headstart.backbones.onnx_import.cut import Graph, names_read_by
 from headstart.backbones.onnx_import.load import opset_of
 from headstart.backbones.onnx_import.recipe import Pair, Recipe
 from headstart.core.errors import BackboneError, one_line
+from headstart.core.onnx_format import ModelProto
 
 PLACES = {"chw": (2, 3), "hwc": (1, 2), "tokens": (1,)}  # the axes to pool over, by layout
 _OWN = "headstart/"
@@ -53,14 +54,7 @@ def types() -> dict[int, Any]:
     }
 
 
-def uint8() -> int:
-    """Return ONNX's number of the type ``uint8``."""
-    from onnx import TensorProto
-
-    return int(TensorProto.UINT8)
-
-
-def subgraph(model: Any, graph: Graph, tensor: str) -> Any:  # noqa: ANN401 - ModelProto
+def subgraph(model: ModelProto, graph: Graph, tensor: str) -> ModelProto:
     """Return the part of a model that computes one tensor, otherwise unchanged."""
     import onnx
 
@@ -80,14 +74,14 @@ def subgraph(model: Any, graph: Graph, tensor: str) -> Any:  # noqa: ANN401 - Mo
     return part
 
 
-def input_of(part: Any, recipe: Recipe) -> Input:  # noqa: ANN401 - ModelProto
+def input_of(part: ModelProto, recipe: Recipe) -> Input:
     """Return the one image input of a part.
 
     Raises:
         BackboneError: there is not exactly one input, or it is not an image of three channels.
     """
     inputs = list(part.graph.input)
-    shown = ", ".join(f"{one_line(value.name)} {describe(value)}" for value in inputs)
+    shown = ", ".join(map(_described, inputs))
     if len(inputs) != 1:
         raise BackboneError(
             f"the network takes {len(inputs)} inputs ({shown or 'none'}) where one image is "
@@ -96,9 +90,11 @@ def input_of(part: Any, recipe: Recipe) -> Input:  # noqa: ANN401 - ModelProto
     tensor = inputs[0].type.tensor_type
     sides = [side.dim_value if side.HasField("dim_value") else 0 for side in tensor.shape.dim]
     if tensor.elem_type not in types():
-        raise BackboneError(f"the input {shown} is neither float nor uint8, so it is no image")
+        raise BackboneError(f"the input {shown} is neither float nor uint8, so it is not an image")
     if len(sides) != 4 and tensor.HasField("shape"):
-        raise BackboneError(f"the input {shown} is no batch of images, which has four dimensions")
+        raise BackboneError(
+            f"the input {shown} is not a batch of images, which has four dimensions"
+        )
     sides = [max(side, 0) for side in sides] or [0] * 4
     layout, assumed = _layout(part, sides, recipe, shown)
     height, width = (sides[2], sides[3]) if layout == "NCHW" else (sides[1], sides[2])
@@ -110,13 +106,12 @@ def input_of(part: Any, recipe: Recipe) -> Input:  # noqa: ANN401 - ModelProto
     return Input(inputs[0].name, tensor.elem_type, layout, assumed, sides[0] or None, size)
 
 
-def describe(value: Any) -> str:  # noqa: ANN401 - ValueInfoProto
-    """Return the shape of an input as text."""
+def _described(value: Any) -> str:  # noqa: ANN401 - ValueInfoProto
     sides = (side.dim_value or side.dim_param or "?" for side in value.type.tensor_type.shape.dim)
-    return f"({', '.join(one_line(side) for side in sides)})"
+    return f"{one_line(value.name)} ({', '.join(one_line(side) for side in sides)})"
 
 
-def _layout(part: Any, sides: list[int], recipe: Recipe, shown: str) -> tuple[str, str]:  # noqa: ANN401
+def _layout(part: ModelProto, sides: list[int], recipe: Recipe, shown: str) -> tuple[str, str]:
     first, last = sides[1] == 3, sides[3] == 3
     if recipe.layout and (first or not sides[1]) | (last or not sides[3]):
         channels = sides[1] if recipe.layout == "NCHW" else sides[3]
@@ -133,7 +128,7 @@ def _layout(part: Any, sides: list[int], recipe: Recipe, shown: str) -> tuple[st
     return layout, f"the layout {layout}"
 
 
-def _turned(part: Any) -> bool:  # noqa: ANN401 - ModelProto
+def _turned(part: ModelProto) -> bool:
     """Whether a transposition puts the channels first, as in TensorFlow's graphs."""
     for node in part.graph.node:
         if node.op_type == "Transpose":
@@ -143,7 +138,7 @@ def _turned(part: Any) -> bool:  # noqa: ANN401 - ModelProto
     return False
 
 
-def tensors_of(model: Any, graph: Graph, recipe: Recipe) -> list[Layer]:  # noqa: ANN401
+def tensors_of(model: ModelProto, graph: Graph, recipe: Recipe) -> list[Layer]:
     """Return every tensor that could serve as features, with its shape for one image.
 
     Shapes are inferred without computing anything; tensors of unknown shape are left out.
@@ -168,10 +163,7 @@ def tensors_of(model: Any, graph: Graph, recipe: Recipe) -> list[Layer]:  # noqa
     for value in typed.graph.output:
         value.type.tensor_type.ClearField("shape")
     del typed.graph.value_info[:]
-    try:
-        inferred = onnx.shape_inference.infer_shapes(typed, data_prop=True)
-    except Exception as error:  # inference has its own error types
-        raise BackboneError(f"the file contradicts itself: {one_line(error)[:160]}") from error
+    inferred = _inferred(typed, data_prop=True)
     values = {value.name: value for value in [*inferred.graph.value_info, *inferred.graph.output]}
     out = []
     for name in graph.maker:
@@ -195,18 +187,10 @@ def layer_of(name: str, shape: tuple[int, ...], size: tuple[int, int], layout: s
         tokens = shape[0]
         classed = math.isqrt(tokens - 1) ** 2 == tokens - 1 and tokens > 2
         return Layer(name, shape, "tokens", int(classed), classed)
-    first, last = _fits(shape[1:], size), _fits(shape[:2], size)
-    if first == last:
-        return Layer(name, shape, "chw" if layout == "NCHW" else "hwc")
-    return Layer(name, shape, "chw" if first else "hwc")
+    return Layer(name, shape, map_layout(shape, size, "chw" if layout == "NCHW" else "hwc"))
 
 
-def _fits(sides: tuple[int, ...], size: tuple[int, int]) -> bool:
-    """Whether maps have the proportions of the image."""
-    return abs(sides[0] * size[1] - sides[1] * size[0]) < max(size)
-
-
-def any_batch(part: Any, image_input: Input) -> None:  # noqa: ANN401 - ModelProto
+def any_batch(part: ModelProto, image_input: Input) -> None:
     """Let a part with a fixed batch take any number of images; the parity check tests it later.
 
     Constant shapes that begin with the batch begin with 0 then, which keeps the input's size.
@@ -236,7 +220,7 @@ def any_batch(part: Any, image_input: Input) -> None:  # noqa: ANN401 - ModelPro
             node.input[1] = name
 
 
-def to_opset(part: Any, opset: int) -> Any:  # noqa: ANN401 - ModelProto
+def to_opset(part: ModelProto, opset: int) -> ModelProto:
     """Convert a part to the version of ONNX's operators that all of Headstart uses.
 
     Operators whose newer versions only admit more types are left as they are; the parity check
@@ -263,7 +247,7 @@ def to_opset(part: Any, opset: int) -> Any:  # noqa: ANN401 - ModelProto
     return part
 
 
-def _same(part: Any, first: int, second: int) -> bool:  # noqa: ANN401 - ModelProto
+def _same(part: ModelProto, first: int, second: int) -> bool:
     """Whether every operator is the same in two opsets."""
     import onnx
 
@@ -277,7 +261,9 @@ def _same(part: Any, first: int, second: int) -> bool:  # noqa: ANN401 - ModelPr
     return all(since(kind, first) == since(kind, second) != -1 for kind in kinds)
 
 
-def wrap(part: Any, image_input: Input, recipe: Recipe, layer: Layer, pool: str) -> Any:  # noqa: ANN401
+def wrap(
+    part: ModelProto, image_input: Input, recipe: Recipe, layer: Layer, pool: str
+) -> ModelProto:
     """Put the normalisation before a part and the pooling behind it.
 
     The result is a ``ModelProto`` from ``(n, h, w, 3) uint8`` to ``(n, d) float32``.
@@ -383,15 +369,20 @@ class _Steps:
         return self.add("Pow", [out, self.constant("root", np.array(1 / GEM_POWER, np.float32))])
 
 
-def _type_of(part: Any, tensor: str) -> int:  # noqa: ANN401 - ModelProto
-    """Return a tensor's inferred type, or float if inference finds none."""
+def _inferred(model: ModelProto, *, data_prop: bool = False) -> ModelProto:
     import onnx
 
     try:
-        inferred = onnx.shape_inference.infer_shapes(part)
+        return onnx.shape_inference.infer_shapes(model, data_prop=data_prop)
     except Exception as error:  # inference has its own error types
         raise BackboneError(f"the file contradicts itself: {one_line(error)[:160]}") from error
-    for value in inferred.graph.value_info:
+
+
+def _type_of(part: ModelProto, tensor: str) -> int:
+    """Return a tensor's inferred type, or float if inference finds none."""
+    import onnx
+
+    for value in _inferred(part).graph.value_info:
         if value.name == tensor and value.type.tensor_type.elem_type:
             return int(value.type.tensor_type.elem_type)
     return int(onnx.TensorProto.FLOAT)

@@ -9,13 +9,15 @@ worker dies, another worker takes over its item.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from headstart.core.parallel.threads import available_cores, run_threads, stoppable
+from headstart.core.parallel.cores import available_cores, limited
+from headstart.core.parallel.threads import run_threads
 
-__all__ = ["Engine", "RayEngine", "Stopping", "ThreadEngine", "available_cores", "run_threads"]
+__all__ = ["Engine", "Stopping", "ThreadEngine", "available_cores", "limited", "run_threads"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,16 +55,23 @@ class ThreadEngine:
         self, start: Start[Item, Result], items: Iterable[Item]
     ) -> Generator[Result, None, None]:
         """Yield the result of every item; see the module."""
-        return stoppable(start, items, self.workers())
+        stop = threading.Event()
+        work = start(stop.is_set)
+        first: list[Exception] = []
+
+        def guarded(item: Item) -> Result:
+            try:
+                return work(item)
+            except Exception as error:
+                if not stop.is_set():
+                    first.append(error)  # later errors only come from stopping
+                    stop.set()
+                raise
+
+        try:
+            yield from run_threads(guarded, items, self.workers(), stop)
+        except Exception as error:
+            raise (first or [error])[0] from None
 
     def close(self) -> None:
         """Do nothing: threads end with the run."""
-
-
-def __getattr__(name: str) -> type:
-    """Import Ray's engine on first use."""
-    if name == "RayEngine":
-        from headstart.core.parallel.ray_engine import RayEngine
-
-        return RayEngine
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

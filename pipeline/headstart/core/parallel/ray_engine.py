@@ -7,6 +7,7 @@ worker must run the same code as the driver before it gets an item.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import signal
@@ -18,14 +19,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import headstart
 from headstart.core.errors import HeadstartError, missing_extra, one_line
-from headstart.core.parallel.code_digest import code_digest
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from headstart.core.parallel import Item, Result, Start
 
 LOCAL = "local"
 _CLIENT = "ray://"
@@ -33,6 +33,17 @@ _TICK = 0.5  # seconds to wait for a result before checking the workers
 _LOOK = 5.0  # seconds between counts of the nodes
 _CONNECT = 5.0  # seconds to wait for a connection
 _OBJECTS = 80 << 20  # bytes, Ray's minimum: the object store holds nothing large
+
+
+@cache
+def code_digest() -> str:
+    """Return the SHA-256 of this package's source, because edits do not change the version."""
+    root = Path(headstart.__file__).parent
+    total = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        total.update(f"{path.relative_to(root).as_posix()}\0".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
 
 
 class Actor:
@@ -46,7 +57,7 @@ class Actor:
             "host": socket.gethostname(),
         }
 
-    def begin(self, start: Callable[[Callable[[], bool]], Callable[[Any], Any]]) -> None:
+    def begin(self, start: Start[Any, Any]) -> None:
         """Prepare the work. This process is killed, not asked to stop."""
         self._work = start(lambda: False)
 
@@ -92,9 +103,7 @@ class RayEngine:
         return room
 
     def run(
-        self,
-        start: Callable[[Callable[[], bool]], Callable[[Item], Result]],
-        items: Iterable[Item],
+        self, start: Start[Item, Result], items: Iterable[Item]
     ) -> Generator[Result, None, None]:
         """Yield the result of every item; see `headstart.core.parallel`."""
         self.workers()
@@ -149,7 +158,7 @@ class _Run:
         self,
         engine: RayEngine,
         ray: Any,  # noqa: ANN401
-        start: Callable[[Callable[[], bool]], Callable[[Any], Any]],
+        start: Start[Any, Any],
         items: Iterator[Any],
     ) -> None:
         self._engine, self._ray, self._start = engine, ray, start
@@ -345,7 +354,10 @@ def _no_stderr() -> Iterator[None]:
 
 
 def _connect(ray: Any, address: str, cpus: int) -> None:  # noqa: ANN401
-    _quieten(ray)
+    # Ray prints messages even on stdout when workers die.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    with suppress(AttributeError):  # there is no public setting
+        ray._private.worker.print_to_stdstream = lambda *_, **__: None
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         options |= {"include_dashboard": False, "object_store_memory": _OBJECTS}
@@ -357,13 +369,6 @@ def _connect(ray: Any, address: str, cpus: int) -> None:  # noqa: ANN401
             ray.init(address=address, namespace="headstart", **options)
     except Exception as error:  # Ray raises nearly anything, and Exception itself for time-outs
         raise _unreachable(address, error) from None
-
-
-def _quieten(ray: Any) -> None:  # noqa: ANN401
-    """Hide Ray's messages, which it prints even on stdout when workers die."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    with suppress(AttributeError):  # there is no public setting
-        ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _unreachable(address: str, error: Exception) -> HeadstartError:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def available_cores() -> int:
-    """Return how many processors this process may use, according to its CPU affinity."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_threads(
@@ -68,39 +63,11 @@ def run_threads(
             thread.join()
 
 
-def stoppable(
-    start: Callable[[Callable[[], bool]], Callable[[Item], Result]],
-    items: Iterable[Item],
-    workers: int,
-) -> Generator[Result, None, None]:
-    """Run like `run_threads`, with work that can be stopped.
-
-    ``start`` is called once, with a function that tells whether to stop, and returns the work.
-    """
-    stop = threading.Event()
-    work = start(stop.is_set)
-    first: list[Exception] = []
-
-    def guarded(item: Item) -> Result:
-        try:
-            return work(item)
-        except Exception as error:
-            if not stop.is_set():
-                first.append(error)  # later errors only come from stopping
-                stop.set()
-            raise
-
-    try:
-        yield from run_threads(guarded, items, workers, stop)
-    except Exception as error:
-        raise (first or [error])[0] from None
-
-
+@dataclass
 class _Ended:
     """The end of a thread, with its error if any."""
 
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
+    error: BaseException | None
 
 
 _END = object()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import struct
 
+from headstart.datasets.images.content import is_avif, is_heif
+
 MAX_PIXELS = 178_956_970  # Pillow's own limit: half a gigabyte of RGB
 TOO_MANY_PIXELS = f"more than {MAX_PIXELS:,} pixels"
 
@@ -38,38 +40,15 @@ _SIGNATURES = {  # as Pillow's plugins check them
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
-_OTHERS = {  # formats that users mistake for one of the six
-    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
-    b"\xff\x4f\xff\x51": "JPEG 2000",
-    b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL",
-    b"\xff\x0a": "JPEG XL",
-    b"8BPS": "Photoshop",
-    b"%!PS": "PostScript",
-    b"\xc5\xd0\xd3\xc6": "PostScript",
-    b"%PDF": "PDF",
-    b"\0\0\1\0": "an icon",
-    b"PK\3\4": "a zip archive",
-    b"\x1f\x8b": "gzip",
-}
 
 
 def kind(data: bytes) -> str | None:
-    """Return which of the six formats a file claims to be, or None."""
+    """Return which of the formats that are read a file claims to be, or None."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    return next((name for start, name in _SIGNATURES.items() if data.startswith(start)), None)
-
-
-def unknown(data: bytes) -> str:
-    """Return the message for a file of another format, which it names if it is known."""
-    text = "not a JPEG, PNG, WebP, BMP, TIFF or GIF image"
-    match = next((name for start, name in _OTHERS.items() if data.startswith(start)), "")
     if data[4:8] == b"ftyp":
-        match = {b"avif": "AVIF", b"avis": "AVIF"}.get(data[8:12], "HEIC or video")
-    start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<svg", b"<?xml", b"<!doctype", b"<html")):
-        match = "HTML, SVG or XML"
-    return f"{text}, but {match}" if match else text
+        return "AVIF" if is_avif(data) else "HEIF" if is_heif(data) else None
+    return next((name for start, name in _SIGNATURES.items() if data.startswith(start)), None)
 
 
 def is_ordinary(data: bytes) -> bool:
@@ -83,6 +62,8 @@ def is_ordinary(data: bytes) -> bool:
         "GIF": _ordinary_gif,
         "BMP": _ordinary_bmp,
         "TIFF": _never,
+        "AVIF": _never,
+        "HEIF": _never,
         None: _always,
     }[kind(data)]
     try:
@@ -92,7 +73,7 @@ def is_ordinary(data: bytes) -> bool:
 
 
 def _never(data: bytes) -> bool:
-    """Return False for TIFF, whose tags can make a decoder do almost anything."""
+    """Return False for formats whose files can make a decoder do almost anything."""
     return False
 
 

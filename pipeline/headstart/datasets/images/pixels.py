@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,13 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from headstart.core.errors import ImageError, one_line
 from headstart.core.records import Preprocess
-from headstart.datasets.images import dct_scaling
+from headstart.datasets.images import colour, dct_scaling, header, jpeg, png
+from headstart.datasets.images.depth import applies, bounds, scale
 from headstart.datasets.images.geometry import crop_box
-from headstart.datasets.images.header import MAX_PIXELS, TOO_MANY_PIXELS, unknown
+from headstart.datasets.images.header import MAX_PIXELS, TOO_MANY_PIXELS
+from headstart.datasets.images.opening import SCALED, check_whole, open_image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "TIFF", "GIF")
 
 _RESAMPLE = {  # of records.INTERPOLATIONS
     "nearest": Image.Resampling.NEAREST,
@@ -46,60 +47,91 @@ _SIDEWAYS = {
 _DIRECT = {"RGB", "RGBX", "L", "1", "P", "CMYK", "YCbCr", "HSV"}  # convert("RGB") is defined
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
 _KEY_SCALE = {"L;2": 85, "L;4": 17}  # Pillow multiplies 2-bit and 4-bit grey by these
+_JPEG = ("JPEG", "MPO")
+_ESSENTIALS = {"JPEG": jpeg.essentials, "PNG": png.essentials}
+_VAGUE = ("cannot load this image", "broken data stream when reading image file")
+_DEFECTS = {"JPEG": jpeg.defect, "PNG": png.defect}
 _LONG_NUMBER = re.compile(r"-?\d[\d,]{3,}")
+
+
+Result = TypeVar("Result")
 
 
 def decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
     """Do the work of `headstart.datasets.images.decode` in this thread, however long it takes."""
-    with _image_errors(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    return attempt(data, lambda content: _decode(content, preprocess))
+
+
+def whole(data: bytes, preprocess: Preprocess, shorter: int) -> NDArray[np.uint8]:
+    """Decode a whole image, upright, to ``(h, w, 3) uint8`` RGB.
+
+    A JPEG may be reduced, to no less than ``shorter`` pixels on its shorter side.
+    """
+    return attempt(data, lambda content: _whole(content, preprocess, shorter))
+
+
+def attempt(data: bytes, work: Callable[[bytes], Result]) -> Result:
+    """Do something with a file, and again without its metadata if these are damaged.
+
+    Raises:
+        ImageError: names the defect.
+    """
+    try:
+        check_whole(data)
+        try:
+            return work(data)
+        except (ImageError, Image.DecompressionBombError, MemoryError):
+            raise
+        except Exception as error:  # decoders raise nearly anything on damaged bytes
+            kind = header.kind(data) or ""
+            rest = _ESSENTIALS[kind](data) if kind in _ESSENTIALS else b""
+            if header.kind(rest) != kind:
+                raise ImageError(_reason(error, data)) from None
+            try:
+                return work(rest)
+            except (ImageError, Image.DecompressionBombError, MemoryError):
+                raise
+            except Exception as second:
+                raise ImageError(_reason(second, data)) from None
+    except Image.DecompressionBombError:
+        raise ImageError(TOO_MANY_PIXELS) from None
+    except MemoryError:
+        raise ImageError("not enough memory to decode it") from None
+
+
+def _decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
+    with open_image(data, preprocess.value_range) as image:
         _check_size(image.size)
         full = image.size
         divisor = _decode_smaller(image, preprocess)
         key = _colour_key(image)
         image.load()
+        if image.format in _JPEG:
+            jpeg.check_rows(data, image)
         turn, reverses = _orientation(image)
         if divisor == 1:
-            upright = _to_rgb(image if turn is None else image.transpose(turn), key)
-            return _fit(upright, preprocess)
+            upright = image if turn is None else image.transpose(turn)
+            return _fit(_to_rgb(upright, key, preprocess), preprocess)
         box = _stored_box(full, turn, reverses, preprocess)
         size = preprocess.size[::-1] if turn in _SIDEWAYS else preprocess.size
-        crop = dct_scaling.resize(
-            _to_rgb(image, key), full, divisor, box, size, preprocess.interpolation
-        )
+        rgb = _to_rgb(image, key, preprocess)
+        crop = dct_scaling.resize(rgb, full, divisor, box, size, preprocess.interpolation)
         return crop if turn is None else np.asarray(Image.fromarray(crop).transpose(turn))
 
 
-def whole(data: bytes, shorter: int) -> NDArray[np.uint8]:
-    """Decode a whole image, upright, to ``(h, w, 3) uint8`` RGB.
-
-    A JPEG may be reduced, to no less than ``shorter`` pixels on its shorter side.
-    """
-    with _image_errors(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+def _whole(data: bytes, preprocess: Preprocess, shorter: int) -> NDArray[np.uint8]:
+    with open_image(data, preprocess.value_range) as image:
         _check_size(image.size)
         share = shorter / min(image.size)
-        if share < 1:
+        if share < 1 and isinstance(image, ImageFile.ImageFile):
             image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
         key = _colour_key(image)
         image.load()
+        if image.format in _JPEG:
+            jpeg.check_rows(data, image)
         turn, _ = _orientation(image)
-        return np.array(_to_rgb(image if turn is None else image.transpose(turn), key))
-
-
-@contextmanager
-def _image_errors(data: bytes) -> Iterator[None]:
-    """Turn the errors of decoders into an `ImageError` that names the defect."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError(unknown(data)) from None
-    except Image.DecompressionBombError:
-        raise ImageError(TOO_MANY_PIXELS) from None
-    except MemoryError:
-        raise ImageError("not enough memory to decode it") from None
-    except Exception as error:  # decoders raise nearly anything on damaged bytes
-        raise ImageError(_reason(error)) from None
+        upright = image if turn is None else image.transpose(turn)
+        return np.array(_to_rgb(upright, key, preprocess))
 
 
 def _check_size(size: tuple[int, int]) -> None:
@@ -115,16 +147,21 @@ def _orientation(
 ) -> tuple[Image.Transpose | None, tuple[bool, bool]]:
     """Return the transpose to upright, and which axes of the upright image it reverses."""
     try:
-        return _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1), _UNCHANGED)
+        value = image.getexif().get(_ORIENTATION, 1)
+        if isinstance(value, bytes):  # stored as BYTE
+            value = int.from_bytes(value[:2].rstrip(b"\0"), "little")
+        if isinstance(value, tuple):
+            value = value[0]
+        return _UPRIGHT.get(value, _UNCHANGED)
     except Exception:  # EXIF may be damaged while the pixels are sound
         return _UNCHANGED
 
 
-def _decode_smaller(image: ImageFile.ImageFile, preprocess: Preprocess) -> int:
+def _decode_smaller(image: Image.Image, preprocess: Preprocess) -> int:
     """Set a large JPEG to be decoded at a fraction of its size; return the divisor."""
     width, height = image.size
     layers = getattr(image, "layer", None)  # of a JPEG: name, sampling across and down, table
-    if not layers or len(layers) != 3:
+    if not layers or len(layers) != 3 or not isinstance(image, ImageFile.ImageFile):
         return 1  # grey images: their channels share rounding errors, which moves the features
     usual = layers[0][1] == layers[0][2]
     divisor = dct_scaling.divisor(width, height, preprocess, usual)
@@ -150,13 +187,15 @@ def _stored_box(
     return (top, left, bottom, right) if turn in _SIDEWAYS else (left, top, right, bottom)
 
 
-def _colour_key(image: ImageFile.ImageFile) -> int | tuple[int, ...] | None:
+def _colour_key(image: Image.Image) -> int | tuple[int, ...] | None:
     """Return a PNG's transparent colour, in Pillow's pixel values, at depths Pillow ignores it.
 
     Call it before the image is loaded.
     """
     key = image.info.get("transparency")
-    if image.format != "PNG" or key is None or not image.tile:
+    if image.format != "PNG" or key is None or not isinstance(image, ImageFile.ImageFile):
+        return None
+    if not image.tile:
         return None
     raw_mode = image.tile[0].args
     if image.mode in _SIXTEEN_BIT or raw_mode in _KEY_SCALE:
@@ -166,7 +205,26 @@ def _colour_key(image: ImageFile.ImageFile) -> int | tuple[int, ...] | None:
     return None
 
 
-def _to_rgb(image: Image.Image, key: int | tuple[int, ...] | None) -> Image.Image:
+def _to_rgb(
+    image: Image.Image, key: int | tuple[int, ...] | None, preprocess: Preprocess
+) -> Image.Image:
+    image = colour.manage(image, preprocess.colour)
+    if applies(preprocess.value_range, 8) and SCALED not in image.info:
+        image = _scaled(image, preprocess.value_range)
+    return _flattened(image, key)
+
+
+def _scaled(image: Image.Image, value_range: str) -> Image.Image:
+    """Apply a range to samples of 8 bits; palettes and inks have none."""
+    if image.mode not in ("L", "LA", "RGB", "RGBA"):
+        return image
+    table = scale(np.arange(256, dtype=np.uint8), *(bounds(value_range) or (0, 255))).tolist()
+    colours = len(image.mode.removesuffix("A"))
+    return image.point(table * colours + list(range(256)) * (len(image.mode) - colours))
+
+
+def _flattened(image: Image.Image, key: int | tuple[int, ...] | None) -> Image.Image:
+    """Return an image as RGB, over white where it is transparent."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if key is not None:
@@ -174,12 +232,18 @@ def _to_rgb(image: Image.Image, key: int | tuple[int, ...] | None) -> Image.Imag
         hidden = pixels == np.array(key)
         hidden = hidden.all(axis=2) if hidden.ndim == 3 else hidden
         image.info.pop("transparency", None)
-        rgb = np.array(_to_rgb(image, None))
+        rgb = np.array(_flattened(image, None))
         rgb[hidden] = 255
         return Image.fromarray(rgb)
     if image.mode in _SIXTEEN_BIT:
         high_byte = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         return Image.fromarray(high_byte).convert("RGB")
+    if (
+        image.format == "BMP"
+        and image.mode == "RGBA"
+        and image.getchannel("A").getextrema()[1] == 0
+    ):
+        return image.convert("RGB")  # a mask of alpha without alpha
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -197,14 +261,22 @@ def _fit(image: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:
     return np.asarray(image.resize((width, height), resample, box=box))
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, data: bytes) -> str:
     """Return the same message for all files with the same defect."""
-    text = _LONG_NUMBER.sub("N", one_line(error))
+    kind = header.kind(data) or "file"
+    text = _LONG_NUMBER.sub("N", one_line(str(error).strip()))
+    if isinstance(error, UnidentifiedImageError) or text in _VAGUE:
+        defect = _DEFECTS.get(kind)
+        return defect(data) if defect else f"damaged image: {kind} that cannot be decoded"
     lower = text.lower()
-    if "truncated" in lower:
+    if "truncated" in lower or "end of file" in lower or _is_short(data, kind):
         return "truncated image"
     if lower.startswith("unsupported "):
         return f"not supported: {text[len('unsupported ') :]}"
-    if lower.startswith("decoder error"):
-        return "damaged image: its data cannot be decoded"
+    if lower.startswith("decoder error") or "decoder object" in lower:
+        return f"damaged image: the data of this {kind} cannot be decoded"
     return f"damaged image: {text}" if text else f"damaged image ({type(error).__name__})"
+
+
+def _is_short(data: bytes, kind: str) -> bool:
+    return kind == "WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data)

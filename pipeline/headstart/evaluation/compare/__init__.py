@@ -8,6 +8,14 @@ from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.identity import inputs_digest
 from headstart.evaluation.compare.results import write_results
 from headstart.evaluation.compare.scoring import Entry
-from headstart.evaluation.compare.stage import Outcome, compare
+from headstart.evaluation.compare.stage import Outcome, compare, count_steps
 
-__all__ = ["CompareConfig", "Entry", "Outcome", "compare", "inputs_digest", "write_results"]
+__all__ = [
+    "CompareConfig",
+    "Entry",
+    "Outcome",
+    "compare",
+    "count_steps",
+    "inputs_digest",
+    "write_results",
+]

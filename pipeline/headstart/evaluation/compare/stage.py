@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headstart.core.parallel import available_cores
+from headstart.core.parallel import available_cores, limited
 from headstart.core.parallel.blas import blas_threads
 from headstart.core.records import FeatureSet, warning_about
 from headstart.core.results import Comparison, Insights
@@ -23,12 +24,14 @@ from headstart.evaluation.compare.insights import (
     find_label_errors,
     learn_curve,
 )
+from headstart.evaluation.compare.remarks import remark
 from headstart.evaluation.compare.scoring import (
     Entry,
     HeldOut,
-    about_perfection,
+    about_leakage,
     about_size,
     about_the_choice,
+    conclude,
     score_baselines,
     score_heads,
 )
@@ -62,6 +65,7 @@ def compare(
     config: CompareConfig,
     named_groups: Mapping[str, str] | None = None,
     progress: Callable[[str], None] | None = None,
+    step: Callable[[str], None] = lambda name: None,
 ) -> tuple[Comparison, Outcome]:
     """Tune every head by cross-validation on the training images and score it once on the test.
 
@@ -76,11 +80,28 @@ def compare(
         named_groups: the group of an image by its path, for images that must not be divided among
             folds or between training and test: one patient, one scene, one burst.
         progress: called with one line when a head is fitted.
+        step: called with the name of each step when it begins; `count_steps` says how many.
 
     Returns:
         The record of the comparison, to whose ``provenance`` the caller adds ``created`` and
         ``command``, and the fitted heads.
     """
+    with limited(config.workers):
+        return _compare(stores, config, named_groups or {}, progress, step)
+
+
+def count_steps(stores: Sequence[FeatureSet], config: CompareConfig) -> int:
+    """Return how many steps `compare` has: one a head, and four more."""
+    return 4 + len(config.heads) * len(stores)
+
+
+def _compare(
+    stores: Sequence[FeatureSet],
+    config: CompareConfig,
+    named_groups: Mapping[str, str],
+    progress: Callable[[str], None] | None,
+    step: Callable[[str], None],
+) -> tuple[Comparison, Outcome]:
     aligned, about_alignment = align(stores)
     named = dict(zip(backbone_names(stores), aligned, strict=True))
     about_disk = _about_disk(named)
@@ -88,17 +109,21 @@ def compare(
         for line in about_disk:
             progress(line)
     data = aligned[0]
+    step("duplicates")
     duplicates = find_duplicates(data, config.near_duplicates)
-    protocol, about_division = divide(data, duplicates, named_groups or {}, config)
+    protocol, about_division = divide(data, duplicates, named_groups, config)
     about_data = [*_about_weights(stores), *about_disk, *about_alignment, *about_division]
     about_data += _about_other_features(named)
     test = HeldOut.of(data, protocol, config.seed)
     with blas_threads(available_cores()):
-        trainer = Trainer.of(data, protocol, config, progress)
+        trainer = Trainer.of(data, protocol, config, progress, step)
         searched = trainer.search(named)
-        suspects, insights = _insights(searched, protocol, duplicates)
+        suspects, insights = _insights(searched, protocol, duplicates, step)
+        step("baselines")
         heads = score_heads(searched.entries, test)
-        baselines = score_baselines(trainer.baselines(data), test)
+        simple = trainer.baselines(data)
+        baselines = score_baselines(simple, test)
+        remarks = remark(searched.entries, simple, test, protocol, named_groups or {})
     best = searched.entries[0]
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
@@ -110,16 +135,17 @@ def compare(
         best=best.head.name,
         best_backbone=best.backbone,
         backbones=[describe_backbone(name, named[name], searched.scores[name]) for name in named],
-        insights=insights,
+        insights=dataclasses.replace(insights, remarks=remarks),
         warnings=[
             *about_data,
             *about_the_choice(heads),
-            *about_perfection(heads, len(protocol.test)),
+            *about_leakage(heads, test),
             *about_size(best),
         ],
         provenance=provenance(
             inputs_digest(stores, config, named_groups), dict(zip(named, stores, strict=True))
         ),
+        conclusion=conclude(heads, test),
     )
     return comparison, Outcome(searched.entries, protocol, duplicates, suspects)
 
@@ -136,12 +162,17 @@ def describe_backbone(name: str, store: FeatureSet, scores: dict[str, float]) ->
 
 
 def _insights(
-    searched: Searched, protocol: Protocol, duplicates: Duplicates
+    searched: Searched,
+    protocol: Protocol,
+    duplicates: Duplicates,
+    step: Callable[[str], None],
 ) -> tuple[Suspects, Insights]:
     """Return the labels in doubt, and all insights, on the best head's features."""
     best = searched.entries[0]
     rivals = [entry for entry in searched.entries if entry.backbone == best.backbone]
+    step("doubtful labels")
     suspects = find_label_errors(searched.training, protocol, rivals)
+    step("learning curve")
     return suspects, Insights(
         duplicates=describe_duplicates(best.data, duplicates, protocol),
         label_errors=describe_label_errors(suspects),

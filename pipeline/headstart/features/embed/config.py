@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headstart import datasets
 from headstart.backbones.inference.precision_choice import Budget
-from headstart.core.records import Choice
+from headstart.core.errors import one_line
+from headstart.core.records import Choice, Listing
+from headstart.datasets.images import REMARKS
 
 
 @dataclass(frozen=True)
 class Sharding:
-    """How the work of a store that is a folder is divided, and who does it.
+    """How the work of a store that is a folder is divided; see `headstart.extract_features`.
 
-    Attributes:
-        address: of a Ray cluster, see `headstart.core.parallel.ray_engine.RayEngine`.
-        shard_size: approximate images a shard; None keeps the store's, or fits the listing.
-        threads: threads of one worker, which share a session; None means one, or four with GPUs.
-        gpus: GPUs that a worker of Ray occupies; a fraction lets several share one.
+    A ``shard_size`` of None keeps the store's, or fits the listing. The ``threads`` of a worker
+    share a session.
     """
 
     engine: str = "threads"
@@ -31,18 +31,11 @@ class Sharding:
 
 @dataclass(frozen=True)
 class EmbedConfig:
-    """How to embed.
+    """How to embed; see `headstart.extract_features`.
 
-    Attributes:
-        backbone: a choice of network, weights and layer; or a name, or the path of an ONNX file.
-        workers: threads, or workers of the engine; None means one per core.
-        on_error: ``skip`` turns a bad image into a failure row, ``fail`` ends the run.
-        precision: one of `headstart.core.records.PRECISIONS`; part of the features' identity.
-        batch: images in one inference; None uses what suits the device.
-        rehash: read files again although their size and modification time are unchanged.
-        max_failures: share of failed images above which the run fails, once the others are saved.
-        budget: how far the features of ``int8`` and ``auto`` may be from float32's.
-        sharding: None writes one file; else a folder of files is written.
+    ``backbone`` may be a name or the path of an ONNX file, and ``budget`` limits how far features
+    of ``int8`` and ``auto`` are from float32's. Without ``sharding`` the store is one file.
+    ``trainable`` refuses sources that `datasets.check_labels` does.
     """
 
     backbone: Choice | str
@@ -55,6 +48,20 @@ class EmbedConfig:
     max_failures: float = 0.2
     budget: Budget = field(default_factory=Budget)
     sharding: Sharding | None = None
+    labels: bool = True
+    trainable: bool = False
+    label_column: str = ""
+    path_column: str = ""
+    replace: bool = False
+
+    def listing(self, data: str) -> Listing:
+        """List the images of a source as these settings say, see `datasets.open_source`."""
+        return datasets.open_source(
+            data,
+            labels=self.labels,
+            label_column=self.label_column,
+            path_column=self.path_column,
+        )
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,9 @@ class EmbedSummary:
         precision: the measurements behind ``int8`` or ``auto``; empty for others.
         shards: files of a store that is a folder; 0 if it is one file.
         lost: workers that died during the run.
+        dropped: rows of the store before, whose images are not in the source any more.
+        remarks: by one of the keys of `datasets.images.REMARKS`, how many images embedded in this
+            run it is true of, and the path of the first.
     """
 
     store: Path
@@ -94,6 +104,8 @@ class EmbedSummary:
     precision: dict[str, Any] = field(default_factory=dict)
     shards: int = 0
     lost: int = 0
+    dropped: int = 0
+    remarks: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def __fspath__(self) -> str:
         """Return the store's path: you can pass a summary where a store is expected."""
@@ -103,6 +115,15 @@ class EmbedSummary:
     def images_per_second(self) -> float:
         """Images embedded per second of wall time; 0 if none was."""
         return self.embedded / self.seconds if self.seconds and self.embedded else 0.0
+
+    @property
+    def remark_lines(self) -> list[str]:
+        """The remarks as sentences."""
+        return [
+            f"images {what}: {count:,}, such as {one_line(path)}{'; ' if advice else ''}{advice}"
+            for remark, (count, path) in self.remarks.items()
+            for what, advice in [REMARKS[remark]]
+        ]
 
     @property
     def limit(self) -> str:
@@ -122,7 +143,9 @@ class Hooks:
     Attributes:
         notice: receives one line at a time.
         progress: receives the numbers of finished images and of all images.
+        step: receives the name of the step that begins, its number from 1, and how many there are.
     """
 
     notice: Callable[[str], None] = field(default=lambda line: None)
     progress: Callable[[int, int], None] = field(default=lambda finished, total: None)
+    step: Callable[[str, int, int], None] = field(default=lambda name, number, total: None)

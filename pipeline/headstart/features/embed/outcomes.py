@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.records import Listing
-from headstart.features.store import Failure, FileState, Row
-from headstart.features.store.columns import HASH_BYTES
+from headstart.features.store.columns import HASH_BYTES, Failure, FileState, Row
 
 _DTYPE = np.dtype(
     [

@@ -13,9 +13,10 @@ import random
 import secrets
 import shutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from headstart import datasets
@@ -28,6 +29,7 @@ from headstart.core.parallel import Engine, ThreadEngine
 from headstart.core.records import Extraction, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
 from headstart.features.embed.partition import Part, divide, listing_digest, shard_size
+from headstart.features.embed.replacement import StoredRows
 from headstart.features.embed.shard_worker import (
     CONTENTS,
     PROBE,
@@ -38,78 +40,198 @@ from headstart.features.embed.shard_worker import (
     threads_of,
 )
 from headstart.features.embed.single_file import Provenance, no_usable_images, software
-from headstart.features.store import Manifest, Shard, manifest, recorded_hash, write_contents
+from headstart.features.store import manifest
 from headstart.features.store.columns import stored_name
+from headstart.features.store.content_index import write_contents
 from headstart.features.store.lock import WriterLock, sweep
+from headstart.features.store.manifest import Manifest, Shard
+from headstart.features.store.seal import recorded_hash
 
 _LAG = 60.0  # seconds in which a file written by another machine must become visible here
 _SAMPLES = 8  # images that a worker must be able to see
 
 
-def embed_sharded(
-    data: str,
-    listing: Listing,
-    model: Path,
-    provenance: Provenance,
-    out: Path,
-    config: EmbedConfig,
-    hooks: Hooks,
-) -> EmbedSummary:
-    """Bring a store that is a folder up to date with a listing.
+@dataclass(frozen=True)
+class ShardedRun:
+    """A run that brings a store that is a folder, ``out``, up to date with a listing."""
 
-    The source, ``data``, is listed again at the end, to notice images that changed during the run.
+    listing: Listing
+    model: Path
+    provenance: Provenance
+    out: Path
+    config: EmbedConfig
+    hooks: Hooks
 
-    Raises:
-        HeadstartError: as for `features.embed.embed`; or the engine is not available, its workers
-            see other files or run other code, or die repeatedly. Finished work is kept.
-    """
-    metadata = read_metadata(model)
-    extraction = Extraction(read_backbone(metadata, model))
-    with _writing(out), _engine(config, hooks) as engine:
-        existing, plan = _plan(out, listing, extraction, config, engine.workers(), hooks)
-        setup = WorkerSetup(
-            out.resolve(),
-            *_prepare(out, model),
-            provenance=provenance,
-            config=config,
-            samples=_samples(listing),
-            contents=_index(out, plan),
+    def embed(self, data: str) -> EmbedSummary:
+        """Embed what the folder lacks.
+
+        The source, ``data``, is listed again at the end, to notice images that changed meanwhile.
+
+        Raises:
+            HeadstartError: as for `features.embed.embed`; or the engine is not available, its
+                workers see other files or run other code, or die repeatedly. Finished work is kept.
+        """
+        out, listing, metadata = self.out, self.listing, read_metadata(self.model)
+        with _writing(out), closing(self._engine()) as engine:
+            extraction = Extraction(read_backbone(metadata, self.model))
+            existing, plan = self._plan(extraction, engine.workers())
+            before = self._stored_rows(existing, plan)
+            setup = WorkerSetup(
+                out.resolve(),
+                *_prepare(out, self.model),
+                provenance=self.provenance,
+                config=self.config,
+                samples=_samples(listing),
+                contents=_index(out, plan),
+            )
+            manifest.write(out, plan, manifest.PLAN)
+            started = time.perf_counter()
+            results = self._results(setup, engine, existing, plan)
+            seconds = round(time.perf_counter() - started, 3)
+            summary = self._summary(results, seconds, getattr(engine, "lost", 0))
+            if not summary.rows:
+                raise InputError(no_usable_images(len(listing.images), summary.failures))
+            plan = dataclasses.replace(plan, certificate=metadata[parity.METADATA])
+            summary = self._publish(existing, plan, results, summary)
+            dropped = before.dropped(manifest.files(out)) if before else 0
+            summary = dataclasses.replace(summary, dropped=dropped)
+        if warning := _changed(data, self.config, plan):
+            self.hooks.notice(warning)
+        return summary
+
+    def _engine(self) -> Engine:
+        sharding = self.config.sharding or Sharding()
+        if sharding.engine != "ray":
+            return ThreadEngine(self.config.workers)
+        from headstart.core.parallel.ray_engine import RayEngine
+
+        return RayEngine(
+            address=sharding.address,
+            count=self.config.workers,
+            cpus=threads_of(self.config),
+            gpus=sharding.gpus,
+            notice=self.hooks.notice,
         )
-        manifest.write(out, plan, manifest.PLAN)
-        started = time.perf_counter()
-        results = _run(out, setup, engine, listing, existing, plan, hooks)
-        seconds = round(time.perf_counter() - started, 3)
-        lost = getattr(engine, "lost", 0)
-        summary = _summary(out, listing, results, seconds, provenance, lost)
-        if not summary.rows:
-            raise InputError(no_usable_images(len(listing.images), summary.failures))
-        proof = metadata[parity.METADATA]
-        summary = _publish(out, existing, plan, results, summary, provenance, proof)
-    if warning := _changed(data, plan):
-        hooks.notice(warning)
-    return summary
 
+    def _plan(self, extraction: Extraction, workers: int) -> tuple[Manifest | None, Manifest]:
+        listing, manifests = self.listing, _manifests(self.out)
+        for entry in manifests.values():
+            if entry.digest != extraction.digest:
+                raise StoreError(
+                    f"{one_line(self.out)} holds features of a different backbone or preprocessing "
+                    f"({one_line(extraction.difference(entry.extraction))}); choose another --out"
+                )
+        if manifest.PLAN in manifests:
+            self.hooks.notice("resuming an interrupted run")
+        existing = manifests.get(manifest.NAME)
+        last = manifests.get(manifest.PLAN) or existing
+        size = (self.config.sharding or Sharding()).shard_size
+        if size is None:
+            size = last.listing["shard_size"] if last else shard_size(len(listing.images), workers)
+        facts = {
+            "images": len(listing.images),
+            "digest": listing_digest(listing),
+            "shard_size": size,
+            "source": listing.name,
+        }
+        classes = tuple(stored_name(name) for name in listing.classes)
+        generation = existing.generation + 1 if existing else 1
+        return existing, Manifest(
+            extraction.to_json(), extraction.digest, classes, (), facts, generation=generation
+        )
 
-def _run(
-    out: Path,
-    setup: WorkerSetup,
-    engine: Engine,
-    listing: Listing,
-    existing: Manifest | None,
-    plan: Manifest,
-    hooks: Hooks,
-) -> list[ShardResult]:
-    parts = list(divide(listing.images, plan.listing["shard_size"]))
-    files = list(_files(parts, existing, plan.generation))
-    hooks.notice(f"{len(files):,} shards for {engine.workers():,} workers")
-    results: dict[str, ShardResult] = {}
-    images = 0
-    for result in engine.run(setup, _largest_first(listing, parts, files)):
-        _wait_for(out, result)
-        results[result.task] = result
-        images += result.summary.rows + sum(result.summary.failures.values())
-        hooks.progress(images, len(listing.images))
-    return [results[file] for file, _ in files]
+    def _stored_rows(self, existing: Manifest | None, plan: Manifest) -> StoredRows | None:
+        """Return the rows of a store of which some may go; `StoredRows.check` may refuse."""
+        if existing is None or not existing.shards:
+            return None
+        files = manifest.files(self.out)
+        if existing.listing["digest"] == plan.listing["digest"]:  # the same names in the same order
+            first = existing.shards[0]
+            images = datasets.subset(self.listing, range(first.rows + first.failures))
+            with suppress(InputError):
+                StoredRows(files[:1]).check(images, self.out)
+                return None
+        stored = StoredRows(files)
+        if not self.config.replace:
+            stored.check(self.listing, self.out)
+        return stored
+
+    def _results(
+        self, setup: WorkerSetup, engine: Engine, existing: Manifest | None, plan: Manifest
+    ) -> list[ShardResult]:
+        images = self.listing.images
+        parts = list(divide(images, plan.listing["shard_size"]))
+        files = list(_files(parts, existing, plan.generation))
+        self.hooks.notice(f"{len(files):,} shards for {engine.workers():,} workers")
+        results: dict[str, ShardResult] = {}
+        finished = 0
+        for result in engine.run(setup, _largest_first(self.listing, parts, files)):
+            _wait_for(self.out, result)
+            results[result.task] = result
+            finished += result.summary.rows + sum(result.summary.failures.values())
+            self.hooks.progress(finished, len(images))
+        return [results[file] for file, _ in files]
+
+    def _summary(self, results: Sequence[ShardResult], seconds: float, lost: int) -> EmbedSummary:
+        summaries = [result.summary for result in results]
+        reasons: Counter[str] = Counter()
+        spent: defaultdict[str, float] = defaultdict(float)
+        for summary in summaries:
+            reasons.update(summary.failures)
+            for kind, share in summary.shares.items():
+                spent[kind] += share * summary.seconds
+        total = sum(spent.values())
+        return dataclasses.replace(
+            summaries[0],
+            store=self.out,
+            changed=True,
+            rows=sum(summary.rows for summary in summaries),
+            embedded=sum(summary.embedded for summary in summaries),
+            reused=sum(summary.reused for summary in summaries),
+            failures=dict(reasons.most_common()),
+            failed=[failed for summary in summaries for failed in summary.failed],
+            seconds=seconds,
+            shares={kind: round(value / total, 4) for kind, value in spent.items()},
+            device=", ".join(sorted({summary.device for summary in summaries})),
+            workers=len({(result.host, result.worker) for result in results}),
+            source=datasets.describe(self.listing),
+            shards=len(results),
+            lost=lost,
+            remarks=_joined_remarks(summaries),
+        )
+
+    def _publish(
+        self,
+        existing: Manifest | None,
+        plan: Manifest,
+        results: Sequence[ShardResult],
+        summary: EmbedSummary,
+    ) -> EmbedSummary:
+        """Write the manifest, unless it is up to date, and remove files that it does not name."""
+        shards = tuple(
+            Shard(result.file, each.rows, sum(each.failures.values()), result.seal)
+            for result in results
+            for each in [result.summary]
+        )
+        before = existing and (existing.shards, existing.classes)
+        same = before == (shards, plan.classes)
+        if not same:
+            run = dataclasses.asdict(self.provenance) | {
+                "source": plan.listing["source"],
+                "software": software(),
+                "provider": summary.provider,
+                "device": summary.device,
+                "workers": summary.workers,
+                "embedded": summary.embedded,
+                "seconds": summary.seconds,
+                "images_per_second": round(summary.images_per_second, 1),
+                "failures": summary.failures,
+                "lost": summary.lost,
+                "memory": max(result.memory for result in results),
+            }
+            manifest.write(self.out, dataclasses.replace(plan, shards=shards, run=run))
+        _tidy(self.out, {shard.file for shard in shards})
+        return dataclasses.replace(summary, changed=not same)
 
 
 @contextmanager
@@ -127,71 +249,11 @@ def _writing(out: Path) -> Iterator[None]:
                 "choose a new folder for the store"
             )
     make_folder(out)
-    lock = WriterLock(out / manifest.NAME)
-    try:
+    with closing(WriterLock(out / manifest.NAME)):
         with suppress(OSError):  # half-written files of a killed run do no harm
             for name in (manifest.NAME, manifest.PLAN):
                 sweep(out / name)
         yield
-    finally:
-        lock.close()
-
-
-@contextmanager
-def _engine(config: EmbedConfig, hooks: Hooks) -> Iterator[Engine]:
-    sharding = config.sharding or Sharding()
-    engine: Engine
-    if sharding.engine == "ray":
-        from headstart.core.parallel.ray_engine import RayEngine
-
-        engine = RayEngine(
-            address=sharding.address,
-            count=config.workers,
-            cpus=threads_of(config),
-            gpus=sharding.gpus,
-            notice=hooks.notice,
-        )
-    else:
-        engine = ThreadEngine(config.workers)
-    try:
-        yield engine
-    finally:
-        engine.close()
-
-
-def _plan(
-    out: Path,
-    listing: Listing,
-    extraction: Extraction,
-    config: EmbedConfig,
-    workers: int,
-    hooks: Hooks,
-) -> tuple[Manifest | None, Manifest]:
-    manifests = _manifests(out)
-    for entry in manifests.values():
-        if entry.digest != extraction.digest:
-            raise StoreError(
-                f"{one_line(out)} holds features of a different backbone or preprocessing "
-                f"({one_line(extraction.difference(entry.extraction))}); choose another --out"
-            )
-    if manifest.PLAN in manifests:
-        hooks.notice("resuming an interrupted run")
-    existing = manifests.get(manifest.NAME)
-    last = manifests.get(manifest.PLAN) or existing
-    size = (config.sharding or Sharding()).shard_size
-    if size is None:
-        size = last.listing["shard_size"] if last else shard_size(len(listing.images), workers)
-    facts = {
-        "images": len(listing.images),
-        "digest": listing_digest(listing),
-        "shard_size": size,
-        "source": listing.name,
-    }
-    classes = tuple(stored_name(name) for name in listing.classes)
-    generation = existing.generation + 1 if existing else 1
-    return existing, Manifest(
-        extraction.to_json(), extraction.digest, classes, (), facts, generation=generation
-    )
 
 
 def _manifests(out: Path) -> dict[str, Manifest]:
@@ -266,77 +328,6 @@ def _wait_for(out: Path, result: ShardResult) -> None:
         time.sleep(0.5)
 
 
-def _summary(
-    out: Path,
-    listing: Listing,
-    results: Sequence[ShardResult],
-    seconds: float,
-    provenance: Provenance,
-    lost: int,
-) -> EmbedSummary:
-    summaries = [result.summary for result in results]
-    reasons: Counter[str] = Counter()
-    spent: dict[str, float] = {}
-    for summary in summaries:
-        reasons.update(summary.failures)
-        for kind, share in summary.shares.items():
-            spent[kind] = spent.get(kind, 0) + share * summary.seconds
-    total = sum(spent.values())
-    return EmbedSummary(
-        store=out,
-        changed=True,
-        rows=sum(summary.rows for summary in summaries),
-        embedded=sum(summary.embedded for summary in summaries),
-        reused=sum(summary.reused for summary in summaries),
-        failures=dict(reasons.most_common()),
-        failed=[failed for summary in summaries for failed in summary.failed],
-        seconds=seconds,
-        shares={kind: round(value / total, 4) for kind, value in spent.items()},
-        provider=summaries[0].provider,
-        device=", ".join(sorted({summary.device for summary in summaries})),
-        batch=summaries[0].batch,
-        workers=len({(result.host, result.worker) for result in results}),
-        source=datasets.describe(listing),
-        precision=provenance.precision,
-        shards=len(results),
-        lost=lost,
-    )
-
-
-def _publish(
-    out: Path,
-    existing: Manifest | None,
-    plan: Manifest,
-    results: Sequence[ShardResult],
-    summary: EmbedSummary,
-    provenance: Provenance,
-    proof: str,
-) -> EmbedSummary:
-    """Write the manifest, unless it is up to date, and remove files that it does not name."""
-    shards = tuple(
-        Shard(result.file, result.summary.rows, sum(result.summary.failures.values()), result.seal)
-        for result in results
-    )
-    same = existing is not None and (existing.shards, existing.classes) == (shards, plan.classes)
-    if not same:
-        run = dataclasses.asdict(provenance) | {
-            "source": plan.listing["source"],
-            "software": software(),
-            "provider": summary.provider,
-            "device": summary.device,
-            "workers": summary.workers,
-            "embedded": summary.embedded,
-            "seconds": summary.seconds,
-            "images_per_second": round(summary.images_per_second, 1),
-            "failures": summary.failures,
-            "lost": summary.lost,
-            "memory": max(result.memory for result in results),
-        }
-        manifest.write(out, dataclasses.replace(plan, shards=shards, run=run, certificate=proof))
-    _tidy(out, {shard.file for shard in shards})
-    return dataclasses.replace(summary, changed=not same)
-
-
 def _tidy(out: Path, keep: set[str]) -> None:
     """Remove files that the finished store does not name, where possible."""
     with suppress(OSError):
@@ -356,10 +347,10 @@ def _samples(listing: Listing) -> tuple[Listing, tuple[int, ...]]:
     return dataclasses.replace(some, root=some.root.absolute()), tuple(there.values())
 
 
-def _changed(data: str, plan: Manifest) -> str:
+def _changed(data: str, config: EmbedConfig, plan: Manifest) -> str:
     """Return a warning if the source's images changed during the run."""
     try:
-        now = datasets.open_source(data)
+        now = config.listing(data)
     except InputError as error:
         return f"WARNING: the source can no longer be listed ({error}); the store is complete"
     if listing_digest(now) == plan.listing["digest"]:
@@ -369,3 +360,12 @@ def _changed(data: str, plan: Manifest) -> str:
         f"{len(now.images):,} images or in their names; the store has the images listed at the "
         "start: run the same command again to update it"
     )
+
+
+def _joined_remarks(summaries: Sequence[EmbedSummary]) -> dict[str, tuple[int, str]]:
+    joined: dict[str, tuple[int, str]] = {}
+    for summary in summaries:
+        for remark, (count, path) in summary.remarks.items():
+            before, first = joined.get(remark, (0, path))
+            joined[remark] = before + count, first
+    return joined

@@ -28,9 +28,10 @@ from headstart.core.files import cannot_write, replacing, sha256_of
 from headstart.core.reading import ImageReader
 from headstart.core.records import ImageRef, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
-from headstart.features.embed.single_file import Provenance, fill
+from headstart.features.embed.single_file import Filling, Provenance
 from headstart.features.embed.worker import ShardHooks
-from headstart.features.store import Contents, recorded_hash
+from headstart.features.store.content_index import Contents
+from headstart.features.store.seal import recorded_hash
 
 WORK = ".run"  # the folder in the store for temporary files of a run
 CONTENTS = "contents"
@@ -148,22 +149,17 @@ class WorkerSetup:
             )
 
 
+@dataclass(frozen=True)
 class _Shards:
     """Embeds shards, one after the other; threads may share it."""
 
-    def __init__(
-        self,
-        setup: WorkerSetup,
-        network: LazyRunner,
-        contents: Contents | None,
-        stopping: Callable[[], bool],
-    ) -> None:
-        self._setup, self._network = setup, network
-        self._contents, self._stopping = contents, stopping
-        self._config = dataclasses.replace(setup.config, workers=threads_of(setup.config))
+    setup: WorkerSetup
+    network: LazyRunner
+    contents: Contents | None
+    stopping: Callable[[], bool]
 
     def __call__(self, task: Task) -> ShardResult:
-        folder = self._setup.folder
+        folder = self.setup.folder
         path, old = folder / task.file, folder / task.old
         linked = bool(task.old) and _start_from(old, path)
         try:
@@ -184,32 +180,26 @@ class _Shards:
             dataclasses.replace(summary, failed=summary.failed[:_SHOWN]),
             socket.gethostname(),
             threading.get_native_id(),
-            _peak_memory(),
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         )
 
     def _fill(self, task: Task, path: Path) -> EmbedSummary:
-        log = _ProgressLog(self._setup.folder / WORK / f"{task.file}.begun", self._stopping)
+        log = _ProgressLog(self.setup.folder / WORK / f"{task.file}.begun", self.stopping)
         shard = ShardHooks(
-            stored=self._contents.find if self._contents else lambda sha256: None,
+            stored=self.contents.find if self.contents else lambda sha256: None,
             suspects=log.suspects,
             note=log.note,
         )
+        config = dataclasses.replace(self.setup.config, workers=threads_of(self.setup.config))
+        filling = Filling(self.network, self.setup.provenance, config, Hooks(), shard)
         finished = False
         deadline = time.monotonic() + _BUSY
         try:
             while True:
                 try:
-                    summary = fill(
-                        task.listing,
-                        path,
-                        self._network,
-                        self._setup.provenance,
-                        self._config,
-                        Hooks(),
-                        shard,
-                    )
+                    summary = filling.fill(task.listing, path)
                 except StoreInUse:  # a writer that was given up as lost will stop
-                    if time.monotonic() > deadline or self._stopping():
+                    if time.monotonic() > deadline or self.stopping():
                         raise
                     time.sleep(_STEP)
                 else:
@@ -279,7 +269,3 @@ def threads_of(config: EmbedConfig) -> int:
     """Return how many threads one worker has."""
     sharding = config.sharding or Sharding()
     return sharding.threads or (GPU_THREADS if sharding.gpus else 1)
-
-
-def _peak_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

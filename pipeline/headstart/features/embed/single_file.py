@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,14 +13,17 @@ from typing import Any
 from headstart import datasets
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.lazy import LazyRunner
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.core.parallel import available_cores, run_threads
 from headstart.core.records import Extraction, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, limit_of
 from headstart.features.embed.outcomes import Outcomes
-from headstart.features.embed.worker import CHUNK, Clock, Outcome, ShardHooks, Worker
-from headstart.features.store import FileState, StoreWriter, state_key
-from headstart.features.store.columns import stored_name
+from headstart.features.embed.replacement import StoredRows
+from headstart.features.embed.worker import CHUNK, Clock, ShardHooks, Worker
+from headstart.features.store.columns import FileState, stored_name
+from headstart.features.store.writer import StoreWriter, state_key
+
+_OF_RUN = ("seconds", "shares", "provider", "device", "batch", "workers", "precision")
 
 
 @dataclass(frozen=True)
@@ -39,79 +41,139 @@ class Provenance:
     precision: dict[str, Any] = field(default_factory=dict)
 
 
-def fill(
-    listing: Listing,
-    out: Path,
-    network: LazyRunner,
-    provenance: Provenance,
-    config: EmbedConfig,
-    hooks: Hooks,
-    shard: ShardHooks | None = None,
-) -> EmbedSummary:
-    """Embed the images of a listing that a store file lacks, and publish the file.
+@dataclass(frozen=True)
+class Filling:
+    """How files are filled; ``shard`` is None for a store that is one file.
 
     The network is opened, and checked against its certificate, only if there is an image to embed.
-    A file that is a shard may have no rows.
-
-    Raises:
-        InputError: an image failed under ``on_error="fail"``, or none could be embedded.
     """
-    with StoreWriter(out, Extraction(network.backbone)) as writer:
-        outcomes = Outcomes(listing)
-        if not config.rehash:
-            _recognise(listing, writer, outcomes)
-        todo = outcomes.missing()
-        _announce(hooks, writer, config, len(listing.images), len(todo))
-        drift = dataclasses.asdict(network.drift) if todo else None
-        started, clock, finished = time.perf_counter(), Clock(), 0
-        if todo:
-            worker = Worker(listing, network.runner, writer, shard)
-            chunks = _chunks(todo, max(CHUNK, network.batch))
-            for chunk, spent in run_threads(worker.embed, chunks, _workers(config)):
-                _note(listing, config, outcomes, chunk)
-                clock.add(spent)
-                finished += len(chunk)
-                hooks.progress(finished, len(todo))
-        run = {
-            "source": listing.name,
-            "seconds": round(time.perf_counter() - started, 3),
-            "certificate": drift,
+
+    network: LazyRunner
+    provenance: Provenance
+    config: EmbedConfig
+    hooks: Hooks
+    shard: ShardHooks | None = None
+
+    def fill(self, listing: Listing, out: Path) -> EmbedSummary:
+        """Embed the images of a listing that a file lacks, and publish it; a shard may be empty.
+
+        Raises:
+            InputError: an image failed under ``on_error="fail"``, none could be embedded, or more
+                than half of the rows would go.
+        """
+        with StoreWriter(out, Extraction(self.network.backbone)) as writer:
+            outcomes = Outcomes(listing)
+            if not self.config.rehash:
+                _recognise(listing, writer, outcomes)
+            todo = outcomes.missing()
+            before = self._stored_rows(listing, writer, out, len(todo))
+            self._announce(writer, len(listing.images), len(todo))
+            drift = dataclasses.asdict(self.network.drift) if todo else None
+            started, clock = time.perf_counter(), Clock()
+            numbers = self._embed(listing, writer, outcomes, clock) if todo else {}
+            remarks = {
+                remark: (len(those), listing.images[min(those)].path)
+                for remark, those in sorted(numbers.items())
+            }
+            seconds = round(time.perf_counter() - started, 3)
+            run = {"source": listing.name, "seconds": seconds, "certificate": drift}
+            summary = self._publish(listing, outcomes, writer, out, run | self._facts(clock))
+        dropped = before.dropped([out]) if before else 0
+        return dataclasses.replace(summary, dropped=dropped, remarks=remarks)
+
+    def _stored_rows(
+        self, listing: Listing, writer: StoreWriter, out: Path, todo: int
+    ) -> StoredRows | None:
+        """Return the rows of a store of which some may go; `StoredRows.check` may refuse."""
+        recognised = len(listing.images) - todo
+        if self.shard is not None or recognised >= writer.published_before:
+            return None
+        stored = StoredRows([out])
+        if not self.config.replace:
+            stored.check(listing, out)
+        return stored
+
+    def _embed(
+        self, listing: Listing, writer: StoreWriter, outcomes: Outcomes, clock: Clock
+    ) -> dict[str, list[int]]:
+        """Embed the images without an outcome, and add the workers' time to the clock.
+
+        Returns the numbers of the images to remark on, by remark.
+        """
+        remarks: dict[str, list[int]] = {}
+        worker, todo = Worker(listing, self.network.runner, writer, self.shard), outcomes.missing()
+        size, finished = max(CHUNK, self.network.batch), 0
+        chunks = (todo[start : start + size] for start in range(0, len(todo), size))
+        for chunk, spent in run_threads(worker.embed, chunks, self._workers):
+            for outcome in chunk:
+                if outcome.error and self.config.on_error == "fail":
+                    path = listing.images[outcome.number].path
+                    raise InputError(
+                        f"{one_line(path)}: {outcome.error} (--on-error fail; images embedded "
+                        "before it are kept; --on-error skip continues past bad images)"
+                    )
+                outcomes.put(*outcome[:5])
+                if outcome.remark:
+                    remarks.setdefault(outcome.remark, []).append(outcome.number)
+            clock.add(spent)
+            finished += len(chunk)
+            self.hooks.progress(finished, len(todo))
+        return remarks
+
+    @property
+    def _workers(self) -> int:
+        return self.config.workers or available_cores()
+
+    def _facts(self, clock: Clock) -> dict[str, Any]:
+        shares = clock.shares()
+        return dataclasses.asdict(self.provenance) | {
+            "provider": self.network.provider,
+            "device": self.network.device,
+            "batch": self.network.batch,
+            "workers": self._workers,
+            "shares": shares,
+            "limit": limit_of(shares),
+            "software": software(),
         }
-        run |= _facts(network, provenance, config, clock)
-        proof = network.metadata.get(parity.METADATA, "")
-        return _publish(listing, outcomes, writer, out, run, proof, empty=shard is not None)
 
+    def _announce(self, writer: StoreWriter, listed: int, todo: int) -> None:
+        notice = self.hooks.notice
+        if writer.journalled_before:
+            kept = count(writer.journalled_before, "image")
+            notice(f"resuming: {kept} of an interrupted run kept")
+        if self.config.rehash:
+            notice(f"reading {count(listed, 'file')} again")
+        elif writer.published_before:
+            total = count(listed, "image")
+            notice(f"already in the store under the same path: {listed - todo:,} of {total}")
 
-def _workers(config: EmbedConfig) -> int:
-    return config.workers or available_cores()
-
-
-def _facts(
-    network: LazyRunner, provenance: Provenance, config: EmbedConfig, clock: Clock
-) -> dict[str, Any]:
-    shares = clock.shares()
-    return dataclasses.asdict(provenance) | {
-        "provider": network.provider,
-        "device": network.device,
-        "batch": network.batch,
-        "workers": _workers(config),
-        "shares": shares,
-        "limit": limit_of(shares),
-        "software": software(),
-    }
-
-
-def _note(
-    listing: Listing, config: EmbedConfig, outcomes: Outcomes, chunk: Sequence[Outcome]
-) -> None:
-    for outcome in chunk:
-        if outcome.error and config.on_error == "fail":
-            path = listing.images[outcome.number].path
-            raise InputError(
-                f"{one_line(path)}: {outcome.error} (--on-error fail; images embedded before it "
-                "are kept; --on-error skip continues past bad images)"
-            )
-        outcomes.put(*outcome)
+    def _publish(
+        self,
+        listing: Listing,
+        outcomes: Outcomes,
+        writer: StoreWriter,
+        out: Path,
+        run: dict[str, Any],
+    ) -> EmbedSummary:
+        rows, failures = outcomes.split()
+        reasons = dict(Counter(failure.reason for failure in failures).most_common())
+        if not rows and self.shard is None:
+            raise InputError(no_usable_images(len(failures), reasons))
+        classes = [stored_name(name) for name in listing.classes]
+        speed = round(outcomes.embedded / run["seconds"], 1) if run["seconds"] else 0.0
+        run |= {"embedded": outcomes.embedded, "images_per_second": speed, "failures": reasons}
+        proof = self.network.metadata.get(parity.METADATA, "")
+        return EmbedSummary(
+            store=out,
+            changed=writer.publish(rows, failures, classes, run, proof),
+            rows=len(rows),
+            embedded=outcomes.embedded,
+            reused=len(rows) - outcomes.embedded,
+            failures=reasons,
+            failed=[(failure.path, failure.reason) for failure in failures],
+            source=datasets.describe(listing),
+            **{name: run[name] for name in _OF_RUN},
+        )
 
 
 def _recognise(listing: Listing, writer: StoreWriter, outcomes: Outcomes) -> None:
@@ -124,61 +186,6 @@ def _recognise(listing: Listing, writer: StoreWriter, outcomes: Outcomes) -> Non
         sha256 = writer.hash_of(state_key(ref.path, state))
         if sha256 is not None:
             outcomes.put(number, sha256, state, embedded=False)
-
-
-def _announce(
-    hooks: Hooks, writer: StoreWriter, config: EmbedConfig, listed: int, todo: int
-) -> None:
-    if writer.journalled_before:
-        hooks.notice(
-            f"resuming: {writer.journalled_before:,} images of an interrupted run are kept"
-        )
-    if config.rehash:
-        hooks.notice(f"reading all {listed:,} files again")
-    elif writer.published_before:
-        hooks.notice(f"{listed - todo:,} of {listed:,} images are already in the store")
-
-
-def _chunks(todo: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(todo), size):
-        yield todo[start : start + size]
-
-
-def _publish(
-    listing: Listing,
-    outcomes: Outcomes,
-    writer: StoreWriter,
-    out: Path,
-    run: dict[str, Any],
-    proof: str,
-    *,
-    empty: bool,
-) -> EmbedSummary:
-    rows, failures = outcomes.split()
-    reasons = dict(Counter(failure.reason for failure in failures).most_common())
-    if not rows and not empty:
-        raise InputError(no_usable_images(len(failures), reasons))
-    classes = [stored_name(name) for name in listing.classes]
-    speed = round(outcomes.embedded / run["seconds"], 1) if run["seconds"] else 0.0
-    run |= {"embedded": outcomes.embedded, "images_per_second": speed, "failures": reasons}
-    published = writer.publish(rows, failures, classes, run, proof)
-    return EmbedSummary(
-        store=out,
-        changed=published.changed,
-        rows=len(rows),
-        embedded=outcomes.embedded,
-        reused=len(rows) - outcomes.embedded,
-        failures=reasons,
-        failed=[(failure.path, failure.reason) for failure in failures],
-        seconds=run["seconds"],
-        shares=run["shares"],
-        provider=run["provider"],
-        device=run["device"],
-        batch=run["batch"],
-        workers=run["workers"],
-        source=datasets.describe(listing),
-        precision=run["precision"],
-    )
 
 
 def no_usable_images(count: int, reasons: dict[str, int]) -> str:

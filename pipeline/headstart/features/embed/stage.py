@@ -11,11 +11,14 @@ from headstart.backbones import export
 from headstart.backbones.inference.description import describe
 from headstart.backbones.inference.lazy import LazyRunner
 from headstart.backbones.inference.precision_choice import fitting
-from headstart.core.errors import BackboneError, InputError, one_line
+from headstart.core.errors import BackboneError, InputError, OutputError, one_line
 from headstart.core.records import Listing
+from headstart.datasets import storage
+from headstart.datasets.file_names import is_image_name
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
-from headstart.features.embed.shard_driver import embed_sharded
-from headstart.features.embed.single_file import Provenance, fill
+from headstart.features.embed.set_range import with_measured_range
+from headstart.features.embed.shard_driver import ShardedRun
+from headstart.features.embed.single_file import Filling, Provenance
 from headstart.features.store import stored_extraction
 
 
@@ -28,7 +31,8 @@ def embed(
     """Embed the images of a source that a store lacks, and create the store if there is none.
 
     Raises:
-        InputError: the source cannot be used, an image failed under ``on_error="fail"``, no image
+        InputError: the source cannot be used, or not for training if it should be, the store is
+            of other images, an image failed under ``on_error="fail"``, no image
             could be embedded, or more than ``max_failures`` failed (the others are saved).
         BackboneError: see `backbones.export.model_file`; or this machine's features differ from the
             exporter's.
@@ -37,8 +41,13 @@ def embed(
         OutputError: the store cannot be written; what was embedded before is kept.
     """
     data, out, hooks = os.fspath(data), Path(out), hooks or Hooks()
-    listing = datasets.open_source(data)
-    hooks.notice(datasets.describe(listing))
+    listing = config.listing(data)
+    _check_place(data, out)
+    for line in datasets.summary(listing):
+        hooks.notice(line)
+    if config.trainable:
+        datasets.check_labels(listing)
+    config = with_measured_range(listing, out, config, hooks.notice)
     model, parity, measured = _model(listing, out, config, hooks)
     network = LazyRunner(model, config.device, config.batch)
     if parity is not None:
@@ -48,9 +57,10 @@ def embed(
     weights = backbones.users_file(config.backbone)
     provenance = Provenance(str(model.resolve()), weights, measured)
     if config.sharding is not None:
-        summary = embed_sharded(data, listing, model, provenance, out, config, hooks)
+        run = ShardedRun(listing, model, provenance, out, config, hooks)
+        summary = run.embed(data)
     else:
-        summary = fill(listing, out, network, provenance, config, hooks)
+        summary = Filling(network, provenance, config, hooks).fill(listing, out)
     _check_failures(summary, config.max_failures)
     return summary
 
@@ -75,6 +85,20 @@ def _model(
         model, config.precision, listing, config.budget, precision, workers, hooks.notice
     )
     return chosen, parity, measured
+
+
+def _check_place(data: str, out: Path) -> None:
+    """Refuse a store in the place of the images, or under the name of one."""
+    if not storage.is_url(data):
+        source, place = Path(data).resolve(), out.resolve()
+        if place == source or place in source.parents:
+            raise OutputError(
+                f"--out {one_line(out)} is where the images are; choose another place for the store"
+            )
+    if is_image_name(out.name):
+        raise OutputError(
+            f"--out {one_line(out)} has the name of an image; call the store {out.stem}.h5"
+        )
 
 
 def _check_failures(summary: EmbedSummary, limit: float) -> None:

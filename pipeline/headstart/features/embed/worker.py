@@ -18,8 +18,9 @@ from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import ImageError
 from headstart.core.records import Listing
 from headstart.datasets import images
-from headstart.features.store import FileState, Record, StoreWriter, state_key
-from headstart.features.store.columns import image_values
+from headstart.features.store.columns import FileState, image_values
+from headstart.features.store.journal import Record
+from headstart.features.store.writer import StoreWriter, state_key
 
 _WILD = "the network returned values that are not finite"
 
@@ -31,7 +32,8 @@ class Outcome(NamedTuple):
     """The outcome of one image of the listing.
 
     ``sha256`` is empty if its file could not be read, ``embedded`` says whether it went through the
-    network in this run, and ``error`` why it could not be used.
+    network in this run, and ``error`` why it could not be used. ``remark`` is one of
+    `images.REMARKS`.
     """
 
     number: int
@@ -39,13 +41,10 @@ class Outcome(NamedTuple):
     state: FileState
     embedded: bool
     error: str
+    remark: str = ""
 
 
-class _Decoded(NamedTuple):
-    number: int
-    sha256: bytes
-    state: FileState
-    values: dict[str, Any]
+_Decoded = tuple[Outcome, dict[str, Any]]  # the outcome to expect, and columns of the image
 
 
 class Clock:
@@ -145,11 +144,12 @@ class Worker:
                 )
                 crop = decode(data, self._runner.backbone.preprocess)
                 values = image_values(crop)
+                remark = images.remark(data, crop)
                 clock.stop("decode")
             except ImageError as error:
                 outcomes.append(Outcome(number, sha256, state, embedded=False, error=str(error)))
                 continue
-            yield _Decoded(number, sha256, state, values), crop
+            yield (Outcome(number, sha256, state, True, "", remark), values), crop
 
     def _keep(
         self,
@@ -158,11 +158,10 @@ class Worker:
         outcomes: list[Outcome],
         records: list[Record],
     ) -> None:
-        for image, row in zip(decoded, features, strict=True):
-            usable = bool(np.isfinite(row).all())
-            outcomes.append(
-                Outcome(image.number, image.sha256, image.state, usable, "" if usable else _WILD)
-            )
-            if usable:
-                key = state_key(self._listing.images[image.number].path, image.state)
-                records.append(Record(image.sha256, key, {"features": row} | image.values))
+        for (image, values), row in zip(decoded, features, strict=True):
+            if not np.isfinite(row).all():
+                outcomes.append(image._replace(embedded=False, error=_WILD))
+                continue
+            outcomes.append(image)
+            key = state_key(self._listing.images[image.number].path, image.state)
+            records.append(Record(image.sha256, key, {"features": row} | values))

@@ -8,43 +8,32 @@ process reads files without one first (`core.sandbox`).
 """
 
 from headstart.features.store.check import verify
-from headstart.features.store.columns import FORMAT, VERSION, Failure, FileState, Row
-from headstart.features.store.content_index import Contents, write_contents
-from headstart.features.store.journal import Record
-from headstart.features.store.manifest import Manifest, Shard
-from headstart.features.store.peek import stored_extraction
-from headstart.features.store.reader import Origin, read, read_layers, read_origin
-from headstart.features.store.repair import Repair, repair
-from headstart.features.store.seal import recorded_hash
-from headstart.features.store.streaming import Block, read_blocks, read_size
-from headstart.features.store.writer import StoreWriter, state_key
+from headstart.features.store.opening import remedy
+from headstart.features.store.reader import (
+    Block,
+    Origin,
+    read,
+    read_blocks,
+    read_layers,
+    read_origin,
+    read_size,
+)
+from headstart.features.store.repair import repair
+from headstart.features.store.writer import stored_extraction
 
 FeatureStore = read  # the name in the public API
 
 __all__ = [
-    "FORMAT",
-    "VERSION",
     "Block",
-    "Contents",
-    "Failure",
     "FeatureStore",
-    "FileState",
-    "Manifest",
     "Origin",
-    "Record",
-    "Repair",
-    "Row",
-    "Shard",
-    "StoreWriter",
     "read",
     "read_blocks",
     "read_layers",
     "read_origin",
     "read_size",
-    "recorded_hash",
+    "remedy",
     "repair",
-    "state_key",
     "stored_extraction",
     "verify",
-    "write_contents",
 ]

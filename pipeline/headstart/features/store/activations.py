@@ -46,6 +46,10 @@ class View(NamedTuple):
         """The journal's key of it."""
         return self.number.to_bytes(KEY_BYTES, "little")
 
+    def record(self, activation: NDArray[np.float16]) -> Record:
+        """Return what the journal keeps of its ``(d,)`` activation."""
+        return Record(self.sha256, self.key, {ROWS: activation})
+
     @property
     def content(self) -> bytes:
         """What identifies it among all views of all images."""
@@ -79,14 +83,6 @@ class ActivationWriter(JournalledWriter):
                 self._remember(view.content, row)
                 self.published_before = row + 1
 
-    def holds(self, view: View) -> bool:
-        """Return whether a view's activation is stored."""
-        return self._has(view.content)
-
-    def append(self, activations: Sequence[tuple[View, NDArray[np.float16]]]) -> None:
-        """Keep activations: a crash no longer loses them. Threads may call it."""
-        self._append([Record(view.sha256, view.key, {ROWS: row}) for view, row in activations])
-
     def publish(self, views: Sequence[View]) -> None:
         """Write the store with these rows, in this order, under its final name.
 
@@ -96,11 +92,9 @@ class ActivationWriter(JournalledWriter):
         if self.published_before == len(views) and places == list(range(len(views))):
             self._journal.remove()
             return
-        self._replace(lambda partial: self._write(partial, views))
-
-    def _write(self, path: Path, views: Sequence[View]) -> None:
-        create(path, lambda file: self._fill(file, views))
-        seal(path)
+        with self._replacing() as partial:
+            create(partial, lambda file: self._fill(file, views))
+            seal(partial)
 
     def _fill(self, file: h5py.File, views: Sequence[View]) -> None:
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
@@ -161,8 +155,8 @@ def opened_activations(path: Path) -> Iterator[h5py.File]:
     with opened(path) as file:
         if (text(file.attrs.get("format")), file.attrs.get("version")) != (FORMAT, VERSION):
             raise StoreError(
-                f"{one_line(path)} is no activation store of this version; delete it, or choose "
-                "another --out"
+                f"{one_line(path)} is not an activation store of this version; delete it, or "
+                "choose another --out"
             )
         yield file
 

@@ -19,24 +19,9 @@ from numpy.typing import NDArray
 from headstart.core import sandbox
 from headstart.core.errors import one_line
 from headstart.core.records import SPLITS, digest_of
-from headstart.features.store import columns
+from headstart.features.store import columns, layout
 from headstart.features.store.columns import CHECKS, FAILURES
 from headstart.features.store.index import HashIndex
-from headstart.features.store.layout import (
-    BLOCK,
-    blocks,
-    column,
-    described,
-    document,
-    file_version,
-    layer_columns,
-    layout_defects,
-    read_classes,
-    row_bytes,
-    row_checks,
-    text,
-    texts,
-)
 from headstart.features.store.manifest import Manifest, Shard, is_folder
 from headstart.features.store.manifest import read as read_manifest
 from headstart.features.store.opening import opened, seal_of
@@ -72,8 +57,9 @@ def inspect(path: Path) -> list[str]:
     with opened(path) as file:
         defects = list(_defects(file))
         if not defects:
-            sums = document(file, "checksums")
+            sums = layout.document(file, "checksums")
             defects = [f"{name} has no checksum" for name in _summed(file) if name not in sums]
+            defects += _record_defects(file, sums)
     return defects
 
 
@@ -117,16 +103,13 @@ def _folder_defects(folder: Path, file_defects: Callable[[Path], Iterable[str]])
 
 def _misfits(path: Path, manifest: Manifest, shard: Shard, seen: HashIndex) -> Iterator[str]:
     with opened(path) as file:
-        if text(file.attrs["digest"]) != manifest.digest:
+        if layout.text(file.attrs["digest"]) != manifest.digest:
             yield "its backbone or preprocessing is not the folder's"
-        if strange := set(read_classes(file)) - set(manifest.classes):
+        if strange := set(layout.read_classes(file)) - set(manifest.classes):
             yield f"it has the class {one_line(min(strange))!r}, which the manifest does not list"
         if len(file["path"]) != shard.rows:
             yield f"it has {len(file['path'])} rows, the manifest says {shard.rows}"
-        for row, name in enumerate(texts(file["path"])):
-            fresh = len(seen)
-            if seen.add(path_hash(name)) != fresh:
-                yield f"row {row} repeats the path {one_line(name)} of another shard"
+        yield from (f"{repeated} of another shard" for repeated in _repeated(file, seen))
 
 
 def first_unsealed_defect(path: Path) -> str | None:
@@ -137,24 +120,27 @@ def first_unsealed_defect(path: Path) -> str | None:
 
 def _defects(file: h5py.File, *, checksums: bool = True) -> Iterator[str]:
     # Content is read only where the layout is sound.
-    yield from list(layout_defects(file)) or _content_defects(file, checksums)
+    yield from list(layout.layout_defects(file)) or _content_defects(file, checksums)
 
 
 def _content_defects(file: h5py.File, checksums: bool) -> Iterator[str]:
     yield from _identity_defects(file)
     if checksums:
         yield from _checksum_defects(file)
-    for number, block in enumerate(blocks(column(file, "features"))):
+    for number, block in enumerate(layout.blocks(layout.column(file, "features"))):
         for row in np.flatnonzero(~np.isfinite(block).all(axis=1)).tolist():
-            yield f"row {number * BLOCK + row} has features that are not finite"
+            yield f"row {number * layout.BLOCK + row} has features that are not finite"
     label, classes = file["label"][:], len(file.attrs["classes"])
     for row in np.flatnonzero((label < -1) | (label >= classes)).tolist():
         yield f"row {row} has label code {int(label[row])}, but there are {classes} classes"
-    for row, split in enumerate(texts(file["split"])):
+    for row, split in enumerate(layout.texts(file["split"])):
         if split not in SPLITS:
             yield f"row {row} has the unknown split {one_line(split)!r}"
-    seen = HashIndex(PATH_HASH)
-    for row, name in enumerate(texts(file["path"])):
+    yield from _repeated(file, HashIndex(PATH_HASH))
+
+
+def _repeated(file: h5py.File, seen: HashIndex) -> Iterator[str]:
+    for row, name in enumerate(layout.texts(file["path"])):
         fresh = len(seen)
         if seen.add(path_hash(name)) != fresh:
             yield f"row {row} repeats the path {one_line(name)}"
@@ -166,40 +152,30 @@ def path_hash(path: str) -> bytes:
 
 
 def _identity_defects(file: h5py.File) -> Iterator[str]:
-    extraction = document(file, "extraction")
-    if digest_of(extraction) != text(file.attrs["digest"]):
+    extraction = layout.document(file, "extraction")
+    if digest_of(extraction) != layout.text(file.attrs["digest"]):
         yield "attribute digest does not belong to attribute extraction"
-    backbone = described(extraction)
+    backbone = layout.described(extraction)
     if backbone is None:
         yield "attribute extraction describes no backbone"
         return
-    for name, width in (layer_columns(file) or {"features": backbone.dim}).items():
+    for name, width in (layout.layer_columns(file) or {"features": backbone.dim}).items():
         if width != file[name].shape[1]:
             yield f"{name} has shape {file[name].shape}, but the backbone gives {width} a row"
 
 
-def dimension(extraction: dict[str, Any]) -> int | None:
-    """Return how many features a row has, or None if the document describes no backbone."""
-    backbone = described(extraction)
-    return backbone.dim if backbone else None
-
-
 def _checksum_defects(file: h5py.File) -> Iterator[str]:
-    expected = document(file, "checksums")
+    expected = layout.document(file, "checksums")
     for name, parts in _summed(file).items():
-        if name in expected and not _matches(parts, expected[name]):
+        total = hashlib.sha256()
+        for part in parts if name in expected else ():
+            total.update(layout.row_bytes(part))
+        if name in expected and total.hexdigest() != expected[name]:
             yield f"the data of {name} do not match their checksum{_which_rows(file, name)}"
 
 
-def _matches(parts: Iterator[NDArray[Any]], expected: object) -> bool:
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(row_bytes(part))
-    return total.hexdigest() == expected
-
-
 def _which_rows(file: h5py.File, name: str) -> str:
-    names = [column.name for column in columns.of_version(file_version(file))]
+    names = [column.name for column in columns.of_version(layout.file_version(file))]
     if name not in names or CHECKS not in file:
         return ""
     rows = np.flatnonzero(~_good_rows(file, name, names.index(name))).tolist()
@@ -210,15 +186,24 @@ def _which_rows(file: h5py.File, name: str) -> str:
 
 def _good_rows(file: h5py.File, name: str, number: int) -> NDArray[np.bool_]:
     """Return which rows of a column match their own checksums, in the column ``number`` of them."""
-    crcs = [np.empty(0, np.uint32), *map(row_checks, blocks(column(file, name)))]
+    blocks = layout.blocks(layout.column(file, name))
+    crcs = [np.empty(0, np.uint32), *map(layout.row_checks, blocks)]
     good: NDArray[np.bool_] = np.concatenate(crcs) == file[CHECKS][:, number]
     return good
 
 
+def _record_defects(file: h5py.File, sums: dict[str, Any]) -> Iterator[str]:
+    for name in layout.RECORDS:
+        if name in sums and layout.record_checksum(file, name) != sums[name]:
+            yield f"attribute {name} does not match its checksum"
+
+
 def _summed(file: h5py.File) -> dict[str, Iterator[NDArray[Any]]]:
-    version = file_version(file)
+    version = layout.file_version(file)
     table = (*columns.of_version(version), columns.checks(version))
     names = [expected.name for expected in table if expected.name in file]
     names += [f"failures/{part.name}" for part in FAILURES if f"failures/{part.name}" in file]
-    classes = np.array(read_classes(file), object)
-    return {"classes": iter([classes])} | {name: blocks(column(file, name)) for name in names}
+    classes = np.array(layout.read_classes(file), object)
+    return {"classes": iter([classes])} | {
+        name: layout.blocks(layout.column(file, name)) for name in names
+    }

@@ -108,22 +108,20 @@ def stored_name(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _stored_path(row: Row) -> str:
-    return stored_name(row.path)
-
-
-def _hash_bytes(row: Row) -> NDArray[np.uint8]:
-    return np.frombuffer(row.sha256, np.uint8)
-
-
 LISTING, STATE = "listing", "state"  # groups: restored by a listing, by the file system
 
 TABLE: tuple[Column, ...] = (
     Column("features", ("f4", "f2"), (None,), required=True),
-    Column("path", (TEXT,), required=True, of_row=_stored_path),
+    Column("path", (TEXT,), required=True, of_row=lambda row: stored_name(row.path)),
     Column("label", ("i4",), (), -1, required=True, of_row=attrgetter("label"), group=LISTING),
     Column("split", (TEXT,), (), "", required=True, of_row=attrgetter("split"), group=LISTING),
-    Column("sha256", ("u1",), (HASH_BYTES,), required=True, of_row=_hash_bytes),
+    Column(
+        "sha256",
+        ("u1",),
+        (HASH_BYTES,),
+        required=True,
+        of_row=lambda row: np.frombuffer(row.sha256, np.uint8),
+    ),
     Column("size", ("i8",), (), -1, of_row=attrgetter("state.size"), group=STATE),
     Column("mtime_ns", ("i8",), (), -1, of_row=attrgetter("state.mtime_ns"), group=STATE),
     Column("pixels", ("u1",), (MINIATURE, MINIATURE, 3), of_image=miniature),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import h5py
@@ -20,6 +19,7 @@ from headstart.features.store.index import HashIndex
 from headstart.features.store.journal import Journal, Record, journal_of
 from headstart.features.store.layout import Dataset, column
 from headstart.features.store.lock import WriterLock, sweep
+from headstart.features.store.opening import open_file
 
 CLAIMED = -(1 << 62)  # instead of a location: a thread is about to compute this content
 
@@ -81,11 +81,13 @@ class JournalledWriter(ABC):
             self._places[number] = place
         return number
 
-    def _has(self, content: bytes) -> bool:
+    def holds(self, content: bytes) -> bool:
+        """Return whether values of this content are stored."""
         number = self._contents.find(content)
         return number >= 0 and self._places[number] != CLAIMED
 
-    def _append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[Record]) -> None:
+        """Keep computed values: a crash no longer loses them. Threads may call it."""
         with self._appending:
             first = len(self._journal)
             self._journal.append(records)
@@ -124,12 +126,13 @@ class JournalledWriter(ABC):
         if not self.published_before:
             yield None
             return
-        with h5py.File(self._path, "r") as file:
+        with open_file(self._path) as file:
             yield file
 
-    def _replace(self, write: Callable[[Path], None]) -> None:
+    @contextmanager
+    def _replacing(self) -> Iterator[Path]:
         with replacing(self._path) as partial:
-            write(partial)
+            yield partial
         self._journal.remove()
 
     def close(self) -> None:
@@ -142,12 +145,7 @@ class JournalledWriter(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import os
+import re
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -12,12 +14,16 @@ from pathlib import Path
 from headstart.core.errors import StoreError, StoreInUse, one_line
 from headstart.core.files import PARTIAL, cannot_write
 
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
 
 class WriterLock:
     """Exclusive right to write a store, from construction to `close`.
 
     The kernel releases the lock when its process ends, so a lock file that a crash left behind
-    blocks nobody.
+    blocks nobody. On a file system without locks a file stands for the lock; if its process is not
+    on this machine, nobody can know whether it still runs, so the user must remove the file.
 
     Raises:
         StoreInUse: another process is writing (the message names it).
@@ -40,12 +46,16 @@ class WriterLock:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = one_line(os.pread(handle, 200, 0).decode("utf-8", "replace"))
+                holder = _holder(handle)
                 os.close(handle)
-                raise StoreInUse(
-                    f"{one_line(self._path.with_suffix(''))} is being written by "
-                    f"{holder or 'another process'}; wait for it or choose another --out"
-                ) from None
+                raise self._in_use(holder, "wait for it or choose another --out") from None
+            except OSError as error:
+                os.close(handle)
+                if error.errno not in _NO_LOCKS:
+                    raise
+                self._path.unlink(missing_ok=True)
+                self._path = self._path.with_suffix(".lock-file")
+                return self._create()
             # The former holder may have removed the file between our open and our lock.
             try:
                 current = self._path.stat().st_ino == os.fstat(handle).st_ino
@@ -55,6 +65,42 @@ class WriterLock:
                 self._sign(handle)
                 return handle
             os.close(handle)
+
+    def _create(self) -> int:
+        """Take the lock where the file system has none: by creating a file."""
+        while True:
+            try:
+                handle = os.open(self._path, _CREATE, 0o644)
+            except FileExistsError:
+                with suppress(FileNotFoundError):
+                    self._remove_stale()
+                continue
+            self._sign(handle)
+            return handle
+
+    def _remove_stale(self) -> None:
+        """Remove the file of a process of this machine that has ended.
+
+        Raises:
+            StoreInUse: it still runs, or may run on another machine.
+        """
+        handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        holder = _holder(handle)
+        os.close(handle)
+        match = re.fullmatch(r"process (\d+) on (.*)", holder)
+        if match is None or match[2] != socket.gethostname() or _runs(int(match[1])):
+            raise self._in_use(
+                holder,
+                "the file system has no locks: wait, choose another --out, or if that process has "
+                f"ended, delete {one_line(self._path)}",
+            )
+        self._path.unlink()
+
+    def _in_use(self, holder: str, remedy: str) -> StoreInUse:
+        return StoreInUse(
+            f"{one_line(self._path.with_suffix(''))} is being written by "
+            f"{holder or 'another process'}; {remedy}"
+        )
 
     def _sign(self, handle: int) -> None:
         with suppress(OSError):  # on a full disk the lock works without a name
@@ -69,6 +115,20 @@ class WriterLock:
                 self._path.unlink(missing_ok=True)
             with suppress(OSError):
                 os.close(handle)
+
+
+def _holder(handle: int) -> str:
+    return one_line(os.pread(handle, 200, 0).decode("utf-8", "replace"))
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def sweep(store: Path) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,20 +17,10 @@ from numpy.typing import NDArray
 from headstart.core.choices import IN_MEMORY
 from headstart.core.errors import StoreError, near_matches, one_line
 from headstart.core.records import Extraction, FeatureSet, digest_of
-from headstart.features.store import columns, manifest
+from headstart.features.store import columns, layout, manifest
 from headstart.features.store.check import first_defect
-from headstart.features.store.layout import (
-    BLOCK,
-    described,
-    document,
-    layer_columns,
-    read_classes,
-    read_failures,
-    text,
-    texts,
-)
 from headstart.features.store.lazy_columns import RowsOnDisk
-from headstart.features.store.opening import opened
+from headstart.features.store.opening import opened, remedy
 
 
 def read(
@@ -68,10 +58,10 @@ def read_layers(
     refuse_defects(path)
     whole, parts = manifest.of(path), manifest.files(path)
     with opened(parts[0]) as file:
-        extraction, digest = document(file, "extraction"), text(file.attrs["digest"])
+        extraction, digest = layout.document(file, "extraction"), layout.text(file.attrs["digest"])
         selected = _selected(path, file, extraction, layers)
-        run = whole.run if whole else document(file, "run")
-        classes = whole.classes if whole else read_classes(file)
+        run = whole.run if whole else layout.document(file, "run")
+        classes = whole.classes if whole else layout.read_classes(file)
         total = whole.rows if whole else len(file["path"])
         rows = _Rows(total, file, [name for name, _ in selected], stream_above)
     for part in parts:
@@ -107,7 +97,7 @@ def refuse_defects(path: Path) -> None:
     """
     defect = first_defect(path)
     if defect:
-        raise StoreError(f"{one_line(path)} cannot be used: {defect}; see: headstart verify")
+        raise StoreError(f"{one_line(path)} cannot be used: {defect}; {remedy(path, defect)}")
 
 
 _SHARED = {"split": sys.intern}  # texts that repeat from row to row
@@ -148,12 +138,12 @@ class _Rows:
         """Add all rows of a file; its labels become codes into ``classes``, if there are any."""
         rows = slice(sum(self._counts), sum(self._counts) + len(file["path"]))
         self._counts.append(rows.stop - rows.start)
-        self.failures += read_failures(file)
+        self.failures += layout.read_failures(file)
         for name, values in self.listed.items():
             if name == "label":
                 values[rows] = _codes(file, classes)
             elif isinstance(values, list):
-                values += map(_SHARED.get(name, str), texts(file[name]))
+                values += map(_SHARED.get(name, str), layout.texts(file[name]))
             else:
                 values[rows] = file[name][:]
         for name in [name for name in self._tails if name not in file]:
@@ -177,13 +167,13 @@ def _codes(file: h5py.File, classes: Sequence[str] | None) -> NDArray[np.int32]:
         return labels
     code = {name: number for number, name in enumerate(classes)}
     # Label -1, unknown, is the last entry of the table.
-    return np.array([*(code[name] for name in read_classes(file)), -1], np.int32)[labels]
+    return np.array([*(code[name] for name in layout.read_classes(file)), -1], np.int32)[labels]
 
 
 def _read_into(dataset: h5py.Dataset, out: NDArray[Any]) -> None:
     """Read all rows block by block, so that no copy in another type is ever whole in memory."""
-    for start in range(0, len(out), BLOCK):
-        rows = np.s_[start : start + BLOCK]
+    for start in range(0, len(out), layout.BLOCK):
+        rows = np.s_[start : start + layout.BLOCK]
         out[rows] = dataset[rows]
 
 
@@ -193,7 +183,7 @@ def only_column(path: Path, file: h5py.File, layer: str = "") -> str:
     Raises:
         StoreError: the store has several layers, or not this one.
     """
-    selected = _selected(path, file, document(file, "extraction"), [layer] if layer else [])
+    selected = _selected(path, file, layout.document(file, "extraction"), [layer] if layer else [])
     _check_single(path, [extraction["backbone"]["layer"] for _, extraction in selected])
     return selected[0][0]
 
@@ -208,11 +198,11 @@ def _selected(
     path: Path, file: h5py.File, extraction: dict[str, Any], layers: Sequence[str]
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return the requested layers' datasets, each with the extraction of that layer alone."""
-    backbone = described(extraction)
+    backbone = layout.described(extraction)
     assert backbone is not None  # the store is sound
     stored = {backbone.layer: ("features", extraction)}
     if backbone.parts:
-        datasets = layer_columns(file)
+        datasets = layout.layer_columns(file)
         stored = {
             part.layer: (name, json.loads(json.dumps(Extraction(part).to_json())))
             for name, part in zip(datasets, backbone.split_layers(), strict=True)
@@ -250,10 +240,51 @@ def read_origin(path: str | os.PathLike[str]) -> Origin:
         model, weights = (str(whole.run.get(name, "")) for name in ("model", "weights"))
         return Origin(whole.extraction["backbone"], model, weights, whole.certificate)
     with opened(path) as file:
-        run = document(file, "run")
+        run = layout.document(file, "run")
         return Origin(
-            document(file, "extraction")["backbone"],
+            layout.document(file, "extraction")["backbone"],
             str(run.get("model", "")),
             str(run.get("weights", "")),
-            text(file.attrs.get("certificate", "")),
+            layout.text(file.attrs.get("certificate", "")),
+        )
+
+
+class Block(NamedTuple):
+    """Consecutive rows; ``label`` has class names, and ``features`` is ``(b, d) float32``."""
+
+    path: list[str]
+    label: list[str]
+    split: list[str]
+    features: NDArray[np.float32]
+
+
+def read_size(path: str | os.PathLike[str], layer: str = "") -> tuple[int, int]:
+    """Check a store, as `read` does, and return its numbers of rows and of features."""
+    path = Path(path)
+    refuse_defects(path)
+    rows, dim = 0, 0
+    for part in manifest.files(path):
+        with opened(part) as file:
+            count, dim = file[only_column(path, file, layer)].shape
+        rows += int(count)
+    return rows, int(dim)
+
+
+def read_blocks(path: str | os.PathLike[str], layer: str = "") -> Iterator[Block]:
+    """Yield the rows of a store that `read_size` has checked."""
+    path = Path(path)
+    for part in manifest.files(path):
+        with opened(part) as file:
+            yield from _blocks(file, only_column(path, file, layer))
+
+
+def _blocks(file: h5py.File, name: str) -> Iterator[Block]:
+    classes = layout.read_classes(file)
+    for start in range(0, len(file[name]), layout.BLOCK):
+        rows = np.s_[start : start + layout.BLOCK]
+        yield Block(
+            list(map(layout.text, file["path"][rows])),
+            [classes[code] if code >= 0 else "" for code in file["label"][rows].tolist()],
+            list(map(layout.text, file["split"][rows])),
+            file[name][rows].astype(np.float32),
         )

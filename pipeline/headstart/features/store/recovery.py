@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import struct
 from collections.abc import Iterable, Iterator
@@ -22,11 +21,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.errors import StoreError, one_line
+from headstart.core.errors import HeadstartError, StoreError, one_line
 from headstart.core.files import PARTIAL, cannot_write
-from headstart.core.records import SPLITS, digest_of
-from headstart.features.store import columns
-from headstart.features.store.check import dimension, path_hash
+from headstart.core.records import SPLITS, Backbone, digest_of
+from headstart.features.store import columns, layout
+from headstart.features.store.check import path_hash
 from headstart.features.store.columns import (
     CHECKS,
     FORMAT,
@@ -40,25 +39,9 @@ from headstart.features.store.columns import (
 )
 from headstart.features.store.hdf5_writer import Head, write_file
 from headstart.features.store.index import HashIndex
-from headstart.features.store.layout import (
-    BLOCK,
-    Dataset,
-    classes_are_texts,
-    column_defect,
-    document,
-    failures_defects,
-    file_version,
-    is_json_object,
-    layer_columns,
-    layers_defect,
-    read_classes,
-    row_bytes,
-    row_checks,
-    text,
-)
-from headstart.features.store.layout import column as dataset_of
-from headstart.features.store.opening import opened
+from headstart.features.store.opening import looks_like_store, opened
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n\x02\x08\x08"  # of a store's superblock
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises for it
 
 
@@ -82,19 +65,23 @@ def recover(path: Path, out: Path) -> dict[str, Any]:
 
 
 def _extended(path: Path, out: Path) -> Path | None:
-    """Copy a file that was cut short and append zeros, because HDF5 refuses it otherwise."""
+    """Copy a file that HDF5 would refuse, with its signature, and zeros where it was cut short."""
     with path.open("rb") as file:
         head = file.read(48)
     size = path.stat().st_size
-    if not head.startswith(b"\x89HDF\r\n\x1a\n\x02\x08\x08") or len(head) < 36:
-        return None  # not the superblock of a store
+    if len(head) < 36 or not looks_like_store(path):
+        return None
     end = struct.unpack_from("<Q", head, 28)[0]
     if not size < end <= 100 * size:
+        end = size
+    if end == size and head.startswith(_SIGNATURE):
         return None
     copy = out.with_name(out.name.removesuffix(PARTIAL) + f".extended{PARTIAL}")
     try:
         shutil.copyfile(path, copy)
-        os.truncate(copy, end)  # sparse: it takes no space
+        with copy.open("r+b") as file:
+            file.write(_SIGNATURE)
+            file.truncate(end)  # sparse: it takes no space
     except OSError as error:
         raise cannot_write(copy, error) from error
     return copy
@@ -105,12 +92,12 @@ class _Recovery:
         self._file, self._path = file, path
         self._notes: list[str] = []
         self._dropped: dict[str, int] = {}
-        self._extraction = self._identity()
+        self._extraction, self._backbone = self._identity()
         self._sums = self._document("checksums")
-        self._version = file_version(file)
+        self._version = layout.file_version(file)
         self._table = columns.of_version(self._version)
-        self._columns: dict[str, Dataset] = {
-            column.name: dataset_of(file, column.name)
+        self._columns: dict[str, layout.Dataset] = {
+            column.name: layout.column(file, column.name)
             for column in (*self._table, columns.checks(self._version))
             if self._readable(column)
         }
@@ -119,8 +106,7 @@ class _Recovery:
             if name not in self._columns:
                 raise self._hopeless(f"dataset {name} is missing or cannot be read")
         self._count = min(len(self._columns[name]) for name in essential)
-        dim = dimension(self._extraction)
-        widths: dict[str, int | None] = {**layer_columns(file)} or {"features": dim}
+        widths = layout.layer_columns(file) or {"features": self._backbone.dim}
         if any(file[name].shape[1] != width for name, width in widths.items()):
             raise self._hopeless("features has another width than the backbone gives")
         self._keep = np.ones(self._count, bool)
@@ -134,8 +120,8 @@ class _Recovery:
             raise self._hopeless("no row of it can be trusted")
         dim = self._columns["features"].shape[1]
         lost = [c.name for c in columns.TABLE if c.name not in self._columns and c.default is None]
-        digest, run = digest_of(self._extraction), self._document("run")
-        head = Head(self._extraction, digest, classes, run, self._certificate())
+        digest, run = digest_of(self._extraction), self._run()
+        head = Head(self._extraction, digest, classes, run, self._certificate(run))
         passes = [self._blocks(columns.from_listing()), self._blocks(columns.from_image())]
         failures = self._failures()
         head.run["repaired"] = {"dropped": self._dropped, "lost": self._notes}
@@ -151,39 +137,77 @@ class _Recovery:
             "again"
         )
 
-    def _identity(self) -> dict[str, Any]:
+    def _identity(self) -> tuple[dict[str, Any], Backbone]:
         try:
-            kind = text(self._file.attrs.get("format"))
-            extraction, digest = self._document("extraction"), text(self._file.attrs["digest"])
+            kind = layout.text(self._file.attrs.get("format"))
+            digest = layout.text(self._file.attrs["digest"])
+            extraction = self._document("extraction")
         except _DAMAGE as error:
             raise self._hopeless(f"its attributes cannot be read ({one_line(error)})") from error
-        if kind != FORMAT or not file_version(self._file):
-            raise self._hopeless(f"it is no feature store of version {VERSION}")
-        if dimension(extraction) is None or digest_of(extraction) != digest:
+        if kind != FORMAT or not layout.file_version(self._file):
+            raise self._hopeless(f"it is not a feature store of version {VERSION}")
+        backbone = layout.described(extraction)
+        if backbone is None or digest_of(extraction) != digest:
             raise self._hopeless("it does not say reliably which network made its features")
-        return extraction
+        return extraction, backbone
 
     def _document(self, name: str) -> dict[str, Any]:
         with suppress(*_DAMAGE):
-            if name in self._file.attrs and is_json_object(self._file, name):
-                return document(self._file, name)
+            if name in self._file.attrs and layout.is_json_object(self._file, name):
+                return layout.document(self._file, name)
         return {}
 
-    def _certificate(self) -> str:
+    def _run(self) -> dict[str, Any]:
+        """Return the record of the run; older stores have no checksum of it.
+
+        What it says of the network's files is checked by their own hashes when they are used.
+        """
+        intact = self._is_intact("run")
+        run = {} if intact is False else self._document("run")
+        if "\\udc" in json.dumps(run):  # bytes that are no text
+            run = {}
+        if "run" in self._file.attrs and not run:
+            self._notes.append("the record of the run that made it is lost")
+        return run
+
+    def _certificate(self, run: dict[str, Any]) -> str:
+        """Return the certificate that its checksum confirms, or else that of the same network."""
         with suppress(*_DAMAGE):
-            certificate = text(self._file.attrs.get("certificate", ""))
-            if not certificate or isinstance(json.loads(certificate), dict):
-                return certificate
-        self._notes.append("its certificate is lost")
+            if not self._file.attrs.get("certificate", ""):
+                return ""
+            if self._is_intact("certificate"):
+                return layout.text(self._file.attrs["certificate"])
+        certificate = self._certificate_of_backbone(str(run.get("model", "")))
+        self._notes.append(
+            "its certificate could not be confirmed and was replaced by the network's own"
+            if certificate
+            else "its certificate could not be confirmed and is left out"
+        )
+        return certificate
+
+    def _certificate_of_backbone(self, model: str) -> str:
+        from headstart.backbones.inference.description import read_backbone, read_metadata
+        from headstart.backbones.inference.parity import METADATA
+
+        with suppress(HeadstartError, OSError):  # the file is gone, damaged or another one
+            metadata = read_metadata(Path(model))
+            if read_backbone(metadata, Path(model)) == self._backbone:
+                return metadata.get(METADATA, "")
         return ""
+
+    def _is_intact(self, name: str) -> bool | None:
+        """Return whether an attribute's text has its checksum; None if there is none to compare."""
+        if name in self._sums:
+            return bool(layout.record_checksum(self._file, name) == self._sums[name])
+        return None
 
     def _readable(self, column: Column) -> bool:
         with suppress(*_DAMAGE):
-            names = list(layer_columns(self._file)) if column.name == "features" else []
-            if names and layers_defect(self._file):
+            names = list(layout.layer_columns(self._file)) if column.name == "features" else []
+            if names and layout.layers_defect(self._file):
                 return False
             return all(
-                name in self._file and not column_defect(self._file, name, column)
+                name in self._file and not layout.column_defect(self._file, name, column)
                 for name in names or [column.name]
             )
         return False
@@ -225,18 +249,19 @@ class _Recovery:
         number = [column.name for column in self._table].index(name)
         if checks is not None and len(checks) < self._count:
             checks = None
-        total = _Sum()
+        total, complete = hashlib.sha256(), True
         dataset = self._columns[name]
-        for start in range(0, len(dataset), BLOCK):
-            block, read = _read(dataset, start, min(start + BLOCK, len(dataset)))
-            total.update(block, bool(read.all()))
+        for start in range(0, len(dataset), layout.BLOCK):
+            block, read = _read(dataset, start, min(start + layout.BLOCK, len(dataset)))
+            total.update(layout.row_bytes(block))
+            complete &= bool(read.all())
             stop = min(start + len(block), self._count)
             if start < stop:
                 good[start:stop] = read[: stop - start]
                 if checks is not None:
-                    crcs = row_checks(block[: stop - start])
+                    crcs = layout.row_checks(block[: stop - start])
                     good[start:stop] &= crcs == checks[start:stop, number]
-        if name in self._sums and total.matches(self._sums[name]):
+        if complete and total.hexdigest() == self._sums.get(name):
             fits = len(self._columns[name]) >= self._count
             return np.ones(self._count, bool), "" if fits else "are fewer than there are rows"
         if checks is not None:
@@ -251,8 +276,8 @@ class _Recovery:
         """Return the class names. Without them labels mean nothing, and splits go with labels."""
         classes: tuple[str, ...] | None = None
         with suppress(*_DAMAGE):
-            if "classes" in self._file.attrs and classes_are_texts(self._file):
-                classes = read_classes(self._file)
+            if "classes" in self._file.attrs and layout.classes_are_texts(self._file):
+                classes = layout.read_classes(self._file)
         if classes is None or not self._confirmed("classes", np.array(classes, object)):
             classes = None
             self._columns.pop("label", None)
@@ -270,8 +295,9 @@ class _Recovery:
             finite[start:stop] = np.isfinite(rows["features"]).all(axis=1)
             if "label" in rows:
                 label_fits[start:stop] = (rows["label"] >= -1) & (rows["label"] < len(classes))
-                split_fits[start:stop] = [text(value) in SPLITS for value in rows["split"]]
-            numbers[start:stop] = [seen.add(path_hash(text(value))) for value in rows["path"]]
+                split_fits[start:stop] = [layout.text(value) in SPLITS for value in rows["split"]]
+            paths = map(layout.text, rows["path"])
+            numbers[start:stop] = [seen.add(path_hash(path)) for path in paths]
         self._drop(~finite, "features are not finite")
         self._drop(~label_fits, "unknown label code")
         self._drop(~split_fits, "unknown split")
@@ -286,20 +312,14 @@ class _Recovery:
             self._keep &= ~rows
 
     def _rows(self, names: Iterable[str]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
-        for start in range(0, self._count, BLOCK):
-            stop = min(start + BLOCK, self._count)
-            yield (
-                start,
-                {
-                    name: _read(self._columns[name], start, stop)[0]
-                    for name in names
-                    if name in self._columns
-                },
-            )
+        for start in range(0, self._count, layout.BLOCK):
+            stop = min(start + layout.BLOCK, self._count)
+            readable = [name for name in names if name in self._columns]
+            yield start, {name: _read(self._columns[name], start, stop)[0] for name in readable}
 
     def _blocks(self, table: tuple[Column, ...]) -> Iterator[Block]:
         for start, rows in self._rows([column.name for column in table]):
-            keep = self._keep[start : start + BLOCK]
+            keep = self._keep[start : start + layout.BLOCK]
             if keep.any():
                 yield {
                     column.name: _as_written(column, rows, keep)
@@ -312,38 +332,25 @@ class _Recovery:
         with suppress(*_DAMAGE):
             if "failures" not in self._file:
                 return []
-            if not list(failures_defects(self._file)):
+            if not list(layout.failures_defects(self._file)):
                 group = self._file["failures"]
                 block = {c.name: group[c.name][:] for c in columns.FAILURES if c.name in group}
                 if all(self._confirmed(f"failures/{name}", rows) for name, rows in block.items()):
                     hashes = block.get("sha256", np.zeros((len(block["path"]), HASH_BYTES), "u1"))
-                    rows = zip(block["path"], block["reason"], hashes, strict=True)
-                    return [Failure(text(p), text(r), h.tobytes()) for p, r, h in rows]
+                    texts = (map(layout.text, block[name]) for name in ("path", "reason"))
+                    rows = zip(*texts, map(bytes, hashes), strict=True)
+                    return [Failure(*row) for row in rows]
         self._notes.append("the list of failures is lost; headstart features tries those again")
         return []
 
     def _confirmed(self, name: str, values: NDArray[Any]) -> bool:
-        total = _Sum()
-        total.update(values, True)
-        return name not in self._sums or total.matches(self._sums[name])
+        with suppress(UnicodeError):  # a damaged text
+            digest = hashlib.sha256(layout.row_bytes(values)).hexdigest()
+            return bool(self._sums.get(name, digest) == digest)
+        return False
 
 
-class _Sum:
-    """The SHA-256 of a column, if all of it could be read."""
-
-    def __init__(self) -> None:
-        self._total = hashlib.sha256()
-        self._complete = True
-
-    def update(self, rows: NDArray[Any], complete: bool) -> None:
-        self._total.update(row_bytes(rows))
-        self._complete &= complete
-
-    def matches(self, expected: object) -> bool:
-        return self._complete and self._total.hexdigest() == expected
-
-
-def _read(dataset: Dataset, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _read(dataset: layout.Dataset, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return rows and which of them could be read; the others are empty."""
     count = stop - start
     with suppress(*_DAMAGE):
@@ -369,5 +376,5 @@ def _as_written(
         return column.unknown(int(np.count_nonzero(keep)))
     values = rows[column.name][keep]
     if column.is_text:
-        return np.array([text(value) for value in values], object)
+        return np.array([layout.text(value) for value in values], object)
     return values.astype(column.dtype, copy=False)

@@ -9,7 +9,7 @@ import dataclasses
 import os
 import shutil
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +54,7 @@ def repair(path: str | os.PathLike[str]) -> Repair:
 
 
 def _repair_folder(folder: Path) -> Repair:
-    lock = WriterLock(folder / manifest.NAME)
-    try:
+    with closing(WriterLock(folder / manifest.NAME)):
         existing = manifest.read(folder)
         if not verify(folder):
             return Repair(0, {}, [], None)
@@ -80,8 +79,6 @@ def _repair_folder(folder: Path) -> Repair:
             )
         manifest.write(folder, dataclasses.replace(existing, shards=tuple(shards)))
         return Repair(sum(shard.rows for shard in shards), dict(dropped), notes, folder)
-    finally:
-        lock.close()
 
 
 def _described(file: Path, shard: manifest.Shard) -> manifest.Shard:
@@ -93,23 +90,21 @@ def _described(file: Path, shard: manifest.Shard) -> manifest.Shard:
 
 def _repair_file(path: Path) -> Repair:
     seal_of(path)  # raises if there is no such file
-    lock = WriterLock(path)
     try:
-        sweep(path)
-        with suppress(StoreError):
-            if not verify(path):
-                return Repair(0, {}, [], None)
-        with replacing(path) as partial:
-            outcome = sandbox.call("headstart.features.store.recovery:recover", path, partial)
-            defects = inspect(partial)
-            if defects:
-                raise StoreError(f"{one_line(path)} cannot be repaired: {defects[0]}")
-            backup = _keep(path)
-        return Repair(outcome["kept"], outcome["dropped"], outcome["notes"], backup)
+        with closing(WriterLock(path)):
+            sweep(path)
+            with suppress(StoreError):
+                if not verify(path):
+                    return Repair(0, {}, [], None)
+            with replacing(path) as partial:
+                outcome = sandbox.call("headstart.features.store.recovery:recover", path, partial)
+                defects = inspect(partial)
+                if defects:
+                    raise StoreError(f"{one_line(path)} cannot be repaired: {defects[0]}")
+                backup = _keep(path)
+            return Repair(**outcome, backup=backup)
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        lock.close()
 
 
 def _keep(path: Path) -> Path:

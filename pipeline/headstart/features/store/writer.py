@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import StoreError, one_line
 from headstart.core.records import Extraction
-from headstart.features.store import columns
+from headstart.features.store import columns, layout, manifest
 from headstart.features.store.check import first_defect
 from headstart.features.store.columns import (
     HASH_BYTES,
@@ -29,32 +29,35 @@ from headstart.features.store.columns import (
 )
 from headstart.features.store.hdf5_writer import Head, write_file
 from headstart.features.store.index import HashIndex
-from headstart.features.store.journal import KEY_BYTES, Journal, Record
+from headstart.features.store.journal import KEY_BYTES, Journal, journal_of, journalled_extraction
 from headstart.features.store.journalled import CLAIMED, JournalledWriter
-from headstart.features.store.layout import (
-    BLOCK,
-    document,
-    file_version,
-    read_classes,
-    read_failures,
-    text,
-    texts,
-)
-from headstart.features.store.opening import opened
-
-
-@dataclass(frozen=True)
-class Published:
-    """What `StoreWriter.publish` did: whether the file changed, and how many rows it has."""
-
-    changed: bool
-    rows: int
+from headstart.features.store.opening import opened, remedy
 
 
 def state_key(path: str, state: FileState) -> bytes:
     """Return 16 bytes that identify a file's name, size and modification time."""
     text = f"{stored_name(path)}\0{state.size}\0{state.mtime_ns}"
     return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest()
+
+
+def stored_extraction(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return the extraction that a writer of this store would continue with, or None.
+
+    A damaged one counts as none: `StoreWriter` reports what is wrong with it.
+    """
+    path = Path(path)
+    try:
+        if manifest.is_folder(path):
+            name = manifest.NAME if (path / manifest.NAME).exists() else manifest.PLAN
+            return manifest.read(path, name).extraction
+        if not path.exists():
+            return journalled_extraction(journal_of(path))
+        if first_defect(path):
+            return None
+        with opened(path) as file:
+            return layout.document(file, "extraction")
+    except (OSError, StoreError, ValueError, KeyError, TypeError):
+        return None
 
 
 class StoreWriter(JournalledWriter):
@@ -95,12 +98,12 @@ class StoreWriter(JournalledWriter):
         defect = first_defect(self._path)
         if defect:
             raise StoreError(
-                f"{one_line(self._path)} cannot be continued: {defect}; recover its sound rows "
-                "with: headstart verify --repair, or choose another --out"
+                f"{one_line(self._path)} cannot be continued: {defect}; "
+                f"{remedy(self._path, defect)}, or choose another --out"
             )
         with opened(self._path) as file:
-            if text(file.attrs["digest"]) != self._extraction.digest:
-                difference = self._extraction.difference(document(file, "extraction"))
+            if layout.text(file.attrs["digest"]) != self._extraction.digest:
+                difference = self._extraction.difference(layout.document(file, "extraction"))
                 raise StoreError(
                     f"{one_line(self._path)} holds features of a different backbone or "
                     f"preprocessing ({one_line(difference)}); choose another --out"
@@ -111,7 +114,7 @@ class StoreWriter(JournalledWriter):
                     f"{one_line(self._path)} cannot be continued: it has no {missing[0]}; "
                     "choose another --out"
                 )
-            for row, (path, sha256, state) in enumerate(_files(file)):
+            for row, (path, sha256, state) in enumerate(stored_files(file)):
                 self._remember(sha256, row, state_key(path, state))
             self.published_before = len(file["sha256"])
 
@@ -119,10 +122,6 @@ class StoreWriter(JournalledWriter):
         """Return the content hash of a file in a known state, so that it need not be read."""
         state = self._states.find(key)
         return None if state < 0 else self._contents[self._content_of[state]]
-
-    def holds(self, sha256: bytes) -> bool:
-        """Return whether features of this content are stored."""
-        return self._has(sha256)
 
     def claim(self, sha256: bytes) -> bool:
         """Return whether the caller should embed this content: True once, to the first who asks.
@@ -135,10 +134,6 @@ class StoreWriter(JournalledWriter):
                 self._remember(sha256, CLAIMED)
             return fresh
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Keep embedded rows: a crash no longer loses them. Threads may call it."""
-        self._append(records)
-
     def publish(
         self,
         rows: Sequence[Row],
@@ -146,27 +141,26 @@ class StoreWriter(JournalledWriter):
         classes: Sequence[str],
         run: dict[str, Any],
         certificate: str = "",
-    ) -> Published:
+    ) -> bool:
         """Write the store with these rows, in this order, under its final name; call it last.
 
-        An equal store is not written again. On an error the old store is untouched and the journal
-        keeps the new rows. `holds` must know each row's ``sha256``, and row labels index
-        ``classes``. ``run`` (JSON) and ``certificate`` (the backbone's parity certificate) become
-        attributes.
+        Returns whether the file changed: an equal store is not written again. On an error the old
+        store is untouched and the journal keeps the new rows. `holds` must know each row's
+        ``sha256``, and row labels index ``classes``. ``run`` (JSON) and ``certificate`` (the
+        backbone's parity certificate) become attributes.
 
         Raises:
             OutputError: the store cannot be written.
         """
         if self._path.exists() and self._is_current(rows, failures, classes):
             self._journal.remove()
-            return Published(changed=False, rows=len(rows))
+            return False
         extraction = self._extraction
         head = Head(extraction.to_json(), extraction.digest, classes, run, certificate)
         passes = map(columns.rows_block, _in_blocks(rows)), self._image_blocks(rows)
-        self._replace(
-            lambda partial: write_file(partial, head, (len(rows), self._dim), passes, failures)
-        )
-        return Published(changed=True, rows=len(rows))
+        with self._replacing() as partial:
+            write_file(partial, head, (len(rows), self._dim), passes, failures)
+        return True
 
     def _is_current(
         self, rows: Sequence[Row], failures: Sequence[Failure], classes: Sequence[str]
@@ -175,17 +169,17 @@ class StoreWriter(JournalledWriter):
             return False
         with opened(self._path) as file:
             failed = ((stored_name(failure.path), failure.reason) for failure in failures)
-            labels, splits = file["label"][:].tolist(), texts(file["split"])
+            labels, splits = file["label"][:].tolist(), layout.texts(file["split"])
             return (
-                file_version(file) == VERSION
-                and read_classes(file) == tuple(classes)
-                and all(a == b for a, b in zip_longest(read_failures(file), failed))
+                layout.file_version(file) == VERSION
+                and layout.read_classes(file) == tuple(classes)
+                and all(a == b for a, b in zip_longest(layout.read_failures(file), failed))
                 and all(
                     (stored_name(row.path), row.sha256, row.state, row.label, row.split)
                     == (*stored, label, split)
                     for row, (stored, label, split) in zip(
                         chain.from_iterable(_in_blocks(rows)),
-                        zip(_files(file), labels, splits, strict=True),
+                        zip(stored_files(file), labels, splits, strict=True),
                         strict=True,
                     )
                 )
@@ -194,7 +188,7 @@ class StoreWriter(JournalledWriter):
     def _image_blocks(self, rows: Sequence[Row]) -> Iterator[Block]:
         with self._published() as source:
             for block in _in_blocks(rows):
-                yield self._gather(source, [row.sha256 for row in block], 4 * BLOCK)
+                yield self._gather(source, [row.sha256 for row in block], 4 * layout.BLOCK)
 
     def _stored(
         self, source: h5py.File, name: str, rows: NDArray[np.int64], span: int
@@ -205,21 +199,22 @@ class StoreWriter(JournalledWriter):
 
 
 def _needed(file: h5py.File) -> Iterator[str]:
-    version = file_version(file)
+    version = layout.file_version(file)
     for column in columns.TABLE:
         if column.since <= version or column.default is None:
             yield column.name
 
 
 def _in_blocks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    for start in range(0, len(rows), BLOCK):
-        yield rows[start : start + BLOCK]
+    for start in range(0, len(rows), layout.BLOCK):
+        yield rows[start : start + layout.BLOCK]
 
 
-def _files(file: h5py.File) -> Iterator[tuple[str, bytes, FileState]]:
-    path = texts(file["path"])
-    for start in range(0, len(file["sha256"]), BLOCK):
-        part = slice(start, start + BLOCK)
+def stored_files(file: h5py.File) -> Iterator[tuple[str, bytes, FileState]]:
+    """Yield each row's path, content hash, and the state that its file had."""
+    path = layout.texts(file["path"])
+    for start in range(0, len(file["sha256"]), layout.BLOCK):
+        part = slice(start, start + layout.BLOCK)
         sizes, mtimes = file["size"][part].tolist(), file["mtime_ns"][part].tolist()
         for sha256, size, mtime_ns in zip(file["sha256"][part], sizes, mtimes, strict=True):
             yield next(path), sha256.tobytes(), FileState(size, mtime_ns)

@@ -21,7 +21,6 @@ from headstart.backbones.inference.description import (
     HEAD_INPUT,
     LABEL,
     METADATA,
-    MODEL_METADATA,
     OUTPUT,
     PROBABILITIES,
 )
@@ -32,7 +31,7 @@ from headstart.core.rows import Features
 from headstart.datasets.images import decode
 from headstart.models import seal
 from headstart.models.bundle.convert import KINDS, Change, write_variant
-from headstart.models.bundle.joining import finished_head, joined, needs
+from headstart.models.bundle.joining import finished_head, joined, needs, save_sealed
 from headstart.models.bundle.model_card import write_companions
 from headstart.models.novelty import METHOD, Reference
 
@@ -126,25 +125,17 @@ def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> 
         facts["licence"] = json.loads(metadata[METADATA])["licence"]
         facts["agreement"] = dataclasses.asdict(agreement)
         if reference is not None:
-            facts["novelty"] = _describe(reference)
-        metadata[MODEL_METADATA] = json.dumps(facts)
-        metadata[seal.KEY] = seal.blank()
-        onnx.helper.set_model_props(model, metadata)
-        onnx.checker.check_model(model)
-        onnx.save(model, partial)
-        seal.seal(partial)
+            facts["novelty"] = {
+                "method": METHOD,
+                "neighbours": reference.neighbours,
+                "images": len(reference.rows),
+                "quantile": reference.quantile,
+                "threshold": reference.threshold,
+                "unusual": reference.unusual and dataclasses.asdict(reference.unusual),
+            }
+        save_sealed(model, metadata, facts, partial)
         _verify(partial, estimator, out.name)
     return agreement
-
-
-def _describe(reference: Reference) -> dict[str, Any]:
-    return {
-        "method": METHOD,
-        "neighbours": reference.neighbours,
-        "images": len(reference.rows),
-        "quantile": reference.quantile,
-        "threshold": reference.threshold,
-    }
 
 
 def _agreement(path: Path, estimator: Any, features: Features) -> Agreement:  # noqa: ANN401

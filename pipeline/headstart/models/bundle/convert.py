@@ -8,7 +8,6 @@ differ too much, no file is written.
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,24 +24,18 @@ from headstart.backbones.inference.description import (
     INPUT,
     LABEL,
     METADATA,
-    MODEL_METADATA,
     OUTPUT,
     PROBABILITIES,
 )
 from headstart.backbones.inference.extract import extract, images_of
 from headstart.core.choices import MODEL_PRECISIONS
-from headstart.core.errors import (
-    BackboneError,
-    HeadstartError,
-    InputError,
-    one_line,
-)
+from headstart.core.errors import BackboneError, HeadstartError, InputError, one_line
 from headstart.core.files import replacing, sha256_of
 from headstart.core.linalg import row_cosine
+from headstart.core.onnx_format import ModelProto
 from headstart.core.parallel import available_cores
 from headstart.core.records import ImageRef, Listing
-from headstart.models import seal
-from headstart.models.bundle.joining import declare_operators, joined, needs
+from headstart.models.bundle.joining import declare_operators, joined, needs, save_sealed
 from headstart.models.classifier import Answers, Classifier
 
 KINDS = MODEL_PRECISIONS
@@ -159,7 +152,6 @@ def _parts(path: Path, trunk: Path) -> tuple[Path, Any]:
     metadata = {prop.key: prop.value for prop in whole.metadata_props}
     kept = {key: metadata[key] for key in (METADATA, parity.METADATA) if key in metadata}
     declare_operators(network)
-    del network.metadata_props[:]
     onnx.helper.set_model_props(network, kept)
     onnx.save(network, trunk)
     for node in head.graph.node:
@@ -193,21 +185,16 @@ def _drawn(listing: Listing, refs: Sequence[ImageRef]) -> Sequence[ImageRef]:
     return precision_choice.sample(dataclasses.replace(listing, images=tuple(refs)))[:MEASURED]
 
 
-def _save(path: Path, network: Any, head: Any, facts: dict[str, Any]) -> None:  # noqa: ANN401
+def _save(path: Path, network: ModelProto, head: ModelProto, facts: dict[str, Any]) -> None:
     """Write network and head as one sealed file."""
     import onnx
 
     model = joined(network, head, None)
     metadata = {prop.key: prop.value for prop in network.metadata_props}
-    metadata[MODEL_METADATA] = json.dumps(facts | needs(model))
-    metadata[seal.KEY] = seal.blank()
-    onnx.helper.set_model_props(model, metadata)
     try:
-        onnx.checker.check_model(model)
+        save_sealed(model, metadata, facts | needs(model), path)
     except onnx.checker.ValidationError as error:
         raise HeadstartError(f"the joined graph is not valid: {one_line(error)[:200]}") from error
-    onnx.save(model, path)
-    seal.seal(path)
 
 
 def _compare(
@@ -222,7 +209,7 @@ def _compare(
     numbers = [number for result in results for number in result.numbers]
     code = {name: number for number, name in enumerate(before.classes)}
     truth = np.array([code.get(refs[number].label or "", -1) for number in numbers])
-    a, b = (_stacked([result.outputs[part] for result in results]) for part in (0, 1))
+    a, b = map(_stacked, zip(*(result.outputs for result in results), strict=True))
     labels = [part.probabilities.argmax(axis=1) for part in (a, b)]
     labelled = truth >= 0
     cosine = row_cosine(a.features, b.features)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from headstart.backbones.inference.description import HEAD_INPUT, LABEL, OUTPUT, PROBABILITIES
-from headstart.models.bundle.distance import add_distance
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.backbones.inference.description import (
+    DISTANCE,
+    HEAD_INPUT,
+    LABEL,
+    MODEL_METADATA,
+    OUTPUT,
+    PROBABILITIES,
+)
+from headstart.core.onnx_format import ModelProto
+from headstart.models import seal
 from headstart.models.novelty import Reference
 
+_NOVELTY = "novelty_"  # prefix of the distance's names in the joined graph
 _HEAD = "head_"  # prefix of the head's names in the joined graph
 # The first onnxruntime that reads an opset (onnxruntime.ai/docs/reference/compatibility).
 _OLDEST_RUNTIME = {18: "1.14", 19: "1.15", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.22"}
 
 
-def finished_head(graph: Any, k: int) -> Any:  # noqa: ANN401 - ModelProto
+def finished_head(graph: ModelProto, k: int) -> ModelProto:
     """Return a head's graph with the outputs ``label`` and ``probabilities``, ``(n, k)``.
 
     The label is the argmax for every head: scikit-learn's own label output breaks ties in ways
@@ -40,7 +54,7 @@ def finished_head(graph: Any, k: int) -> Any:  # noqa: ANN401 - ModelProto
     return graph
 
 
-def joined(trunk: Any, head: Any, reference: Reference | None) -> Any:  # noqa: ANN401 - ModelProto
+def joined(trunk: ModelProto, head: ModelProto, reference: Reference | None) -> ModelProto:
     """Return backbone, head and distance in one graph, in the oldest format that supports it."""
     from onnx import compose, helper
 
@@ -59,7 +73,42 @@ def joined(trunk: Any, head: Any, reference: Reference | None) -> Any:  # noqa: 
     return model
 
 
-def needs(model: Any) -> dict[str, Any]:  # noqa: ANN401 - ModelProto
+def add_distance(model: ModelProto, reference: Reference) -> None:
+    """Add ``distance``, ``(n,) float32``, computed from features as `Reference.distances` does.
+
+    The reference is stored in float16, which halves its size; the runtime casts it once.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    def name(part: str) -> str:
+        return _NOVELTY + part
+
+    constants: dict[str, NDArray[Any]] = {
+        "reference": np.ascontiguousarray(reference.rows.T),
+        "neighbours": np.array([reference.neighbours], np.int64),
+        "last": np.array([reference.neighbours - 1], np.int64),
+        "one": np.array(1, np.float32),
+        "axis": np.array([1], np.int64),
+    }
+    graph = model.graph
+    graph.initializer.extend(
+        numpy_helper.from_array(value, name(part)) for part, value in constants.items()
+    )
+    steps: list[tuple[str, list[str], list[str], dict[str, Any]]] = [
+        ("LpNormalization", [OUTPUT], ["unit"], {"axis": 1, "p": 2}),
+        ("Cast", [name("reference")], ["columns"], {"to": TensorProto.FLOAT}),
+        ("MatMul", [name("unit"), name("columns")], ["cosine"], {}),
+        ("TopK", [name("cosine"), name("neighbours")], ["nearest", "which"], {"axis": 1}),
+        ("Gather", [name("nearest"), name("last")], ["kth"], {"axis": 1}),
+        ("Squeeze", [name("kth"), name("axis")], ["flat"], {}),
+    ]
+    for kind, inputs, outputs, attributes in steps:
+        graph.node.append(helper.make_node(kind, inputs, list(map(name, outputs)), **attributes))
+    graph.node.append(helper.make_node("Sub", [name("one"), name("flat")], [DISTANCE]))
+    graph.output.append(helper.make_tensor_value_info(DISTANCE, TensorProto.FLOAT, ["n"]))
+
+
+def needs(model: ModelProto) -> dict[str, Any]:
     """Return the software that wrote the file, and the oldest runtime that reads it."""
     opsets = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     oldest = _OLDEST_RUNTIME.get(max(18, opsets["ai.onnx"]), version("onnxruntime"))
@@ -71,7 +120,20 @@ def needs(model: Any) -> dict[str, Any]:  # noqa: ANN401 - ModelProto
     }
 
 
-def declare_operators(model: Any) -> None:  # noqa: ANN401
+def save_sealed(
+    model: ModelProto, metadata: dict[str, str], facts: dict[str, Any], path: Path
+) -> None:
+    """Check a model, and write it with its metadata and facts; the seal comes last."""
+    import onnx
+
+    properties = metadata | {MODEL_METADATA: json.dumps(facts), seal.KEY: seal.blank()}
+    onnx.helper.set_model_props(model, properties)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    seal.seal(path)
+
+
+def declare_operators(model: ModelProto) -> None:
     """Declare each operator set that a graph uses exactly once, as the quantiser requires."""
     versions = {entry.domain: entry.version for entry in model.opset_import}
     used = {node.domain for node in model.graph.node}

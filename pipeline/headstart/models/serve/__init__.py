@@ -31,16 +31,9 @@ _CONNECTIONS = 256
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """Where to listen, and what to answer with.
+    """Where to listen, and what to answer with; see `headstart.serve`.
 
-    Attributes:
-        port: 0 takes any free port.
-        stores: feature stores that may hold the training images; missing ones are skipped.
-        tested: paths of images of the stores that the model was not trained on.
-        nearest: training images shown in an answer; 0 disables them.
-        max_bytes: largest upload.
-        workers: threads; None means one per core.
-        device: one of `headstart.backbones.inference.runner.DEVICES`.
+    Missing ``stores`` are skipped. The model was not trained on the images at the paths ``tested``.
     """
 
     host: str = "127.0.0.1"

@@ -91,10 +91,10 @@ def build(service: Service, hosts: Collection[str] | None = None) -> Starlette:
         middleware=[Middleware(_Guard, hosts=hosts)],
         exception_handlers={
             HTTPException: _refusal,
-            ImageError: _unusable,
-            HeadstartError: _failure,
-            ClientDisconnect: _hung_up,
-            Exception: _bug,
+            ImageError: partial(_answer, 422, "the image cannot be used: {}"),
+            HeadstartError: partial(_answer, 500, "{}"),
+            ClientDisconnect: partial(_answer, 400, "the client closed the connection"),
+            Exception: partial(_answer, 500, "internal error; see the server's log"),
         },
     )
 
@@ -174,8 +174,16 @@ class _Endpoints:
             "probabilities": scores,
             "distance": answer.distance if measured else None,
             "unlike": answer.distance > limit if measured and limit is not None else None,
+            "unusual": self._unusual(answer),
             "batch": answer.batch,
         }
+
+    def _unusual(self, answer: Answer) -> bool | None:
+        mark = self._model.unusual
+        if mark is None:
+            return None
+        distance, scores = np.array([answer.distance]), answer.probabilities[np.newaxis]
+        return bool(mark.marks(distance, scores)[0])
 
     async def _nearest(self, answer: Answer) -> list[dict[str, Any]] | None:
         training = self._service.training
@@ -226,20 +234,8 @@ async def _refusal(request: Request, error: Exception) -> Response:
     return _error(error.status_code, error.detail, dict(error.headers or {}))
 
 
-async def _unusable(request: Request, error: Exception) -> Response:
-    return _error(422, f"the image cannot be used: {error}")
-
-
-async def _failure(request: Request, error: Exception) -> Response:
-    return _error(500, error)
-
-
-async def _hung_up(request: Request, error: Exception) -> Response:
-    return _error(400, "the client closed the connection")
-
-
-async def _bug(request: Request, error: Exception) -> Response:
-    return _error(500, "internal error; see the server's log")
+async def _answer(status: int, message: str, request: Request, error: Exception) -> Response:
+    return _error(status, message.format(error))
 
 
 class _Guard:

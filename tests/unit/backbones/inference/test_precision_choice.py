@@ -98,6 +98,7 @@ def test_without_labels_the_cosine_decides_and_it_says_so(tiny_backbone, listing
     assert "too few labels to measure accuracy, so the cosine alone decides" in told[-1]
 
 
+@pytest.mark.slow
 def test_auto_takes_the_fastest_inside_the_budget_and_tells_all(tiny_backbone, listing):
     told: list[str] = []
     _, facts = fitting(tiny_backbone, "auto", listing, OPEN, notice=told.append)

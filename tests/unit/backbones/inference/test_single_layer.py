@@ -85,6 +85,7 @@ def test_one_inference_gives_every_layer(several, tiny_backbone, image_folder, t
     headstart("verify", tmp_path / "both.h5")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_in_the_same_file(several, image_folder, tmp_path):
     data = image_folder(per_class=12)
 
@@ -172,6 +173,7 @@ def test_half_precision_keeps_the_layers(several):
     assert np.allclose(rows, Runner(several).embed(images), atol=1e-2)
 
 
+@pytest.mark.slow
 def test_heads_on_every_layer_and_a_model_of_the_best(several, image_folder, tmp_path):
     data = image_folder(per_class=12)
     headstart("features", data, "--backbone", several, "--out", tmp_path / "s.h5")
@@ -202,6 +204,7 @@ def test_a_layer_given_twice_is_refused(several, tmp_path):
     assert "layer a is repeated" in str(done.exception)
 
 
+@pytest.mark.slow
 def test_a_damaged_layer_is_repaired(several, image_folder, tmp_path):
     data = image_folder()
     made(data, tmp_path / "s.h5", several)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -8,7 +7,7 @@ import time
 from collections import Counter
 
 import pytest
-from headstart.core.parallel.threads import available_cores, run_threads
+from headstart.core.parallel.threads import run_threads
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -164,13 +163,3 @@ def test_threads_that_cannot_be_started_leave_none_behind(monkeypatch):
     with pytest.raises(RuntimeError, match="can't start"):
         next(run_threads(lambda item: item, iter(int, 1), 4))
     assert settled(before)
-
-
-def test_cores_honour_affinity():
-    allowed = os.sched_getaffinity(0)
-    assert available_cores() == len(allowed)
-    try:
-        os.sched_setaffinity(0, {min(allowed)})
-        assert available_cores() == 1
-    finally:
-        os.sched_setaffinity(0, allowed)

@@ -148,22 +148,3 @@ def test_any_bytes_get_an_answer(start, rest):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF"])
 def test_signatures_are_pillows(kind):
     assert header.kind(encode(kind)) == kind.upper()
-
-
-@pytest.mark.parametrize(
-    ("data", "what"),
-    [
-        (encode("JPEG2000"), ", but JPEG 2000"),
-        (encode("AVIF"), ", but AVIF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", ", but HEIC or video"),
-        (encode("ICO"), ", but an icon"),
-        (encode("PDF"), ", but PDF"),
-        (encode("EPS"), ", but PostScript"),
-        (b"8BPS\0\1", ", but Photoshop"),
-        (b"\xef\xbb\xbf  <!DOCTYPE html>", ", but HTML, SVG or XML"),
-        (b"PK\3\4", ", but a zip archive"),
-        (b"hello", ""),
-    ],
-)
-def test_what_is_no_image_is_named(data, what):
-    assert header.unknown(data) == f"not a JPEG, PNG, WebP, BMP, TIFF or GIF image{what}"

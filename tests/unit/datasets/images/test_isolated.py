@@ -21,6 +21,7 @@ from headstart.core.records import Preprocess
 from headstart.datasets.images import decode, is_ordinary, isolated, pixels
 from PIL import Image
 
+pytestmark = pytest.mark.process
 SMALL = Preprocess(40, 32)
 SLOW = "takes longer than 1 s to decode"
 

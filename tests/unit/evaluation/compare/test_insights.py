@@ -10,6 +10,8 @@ import pytest
 from headstart.core.records import FeatureSet
 from headstart.evaluation.compare import CompareConfig, compare, write_results
 
+pytestmark = pytest.mark.slow
+
 FAST = ("logistic-regression", "knn")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from headstart.core.records import ImageRef, Listing
 from headstart.features.embed.outcomes import Outcomes
-from headstart.features.store import Failure, FileState, Row
+from headstart.features.store.columns import Failure, FileState, Row
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from headstart.core.errors import (
     OutputError,
     RunnerError,
     StoreError,
+    count,
 )
 from headstart.core.records import Extraction, FeatureSet
 from headstart.datasets import images
@@ -186,9 +187,12 @@ class TestWhatIsLeftToDo:
         assert (summary.changed, summary.embedded, summary.reused) == (False, 0, 24)
         assert summary.images_per_second == 0
         assert summary.failed == [
-            ("train/bark/damaged.jpg", "not a JPEG, PNG, WebP, BMP, TIFF or GIF image")
+            (
+                "train/bark/damaged.jpg",
+                "not a JPEG, PNG, WebP, AVIF, BMP, TIFF or GIF image, but text",
+            )
         ]
-        assert "24 of 25 images are already in the store" in heard
+        assert "already in the store under the same path: 24 of 25 images" in heard
         after = (tmp_path / "store.h5").stat()
         assert (after.st_ino, after.st_mtime_ns) == (stamp.st_ino, stamp.st_mtime_ns)
         assert (tmp_path / "store.h5").read_bytes() == before
@@ -297,22 +301,26 @@ class TestFailures:
         Image.new("RGB", (40, 40)).save(bark / "vector.pdf")
         (bark / "vector.pdf").rename(bark / "vector.jpg")
         summary = run(root)
-        other = "not a JPEG, PNG, WebP, BMP, TIFF or GIF image"
+        other = "not a JPEG, PNG, WebP, AVIF, BMP, TIFF or GIF image"
+        unranged = (
+            "samples of 32 bits, floating point, have no range; say which values are black and "
+            "white with --range LOW:HIGH"
+        )
         expected = {
             "train/bark/empty.jpg": "empty file",
-            "train/bark/float.tif": "pixels of mode F have no defined conversion to RGB",
-            "train/bark/text.jpg": other,
+            "train/bark/float.tif": unranged,
+            "train/bark/text.jpg": f"{other}, but text",
             "train/bark/truncated.png": "truncated image",
             "train/bark/vector.jpg": f"{other}, but PDF",
         }
         assert dict(read().failures) == dict(summary.failed) == expected
         assert summary.rows == len(read().path) == 24
         assert summary.failures == {
-            other: 1,
+            f"{other}, but text": 1,
             f"{other}, but PDF": 1,
             "empty file": 1,
             "truncated image": 1,
-            "pixels of mode F have no defined conversion to RGB": 1,
+            unranged: 1,
         }
 
     def test_what_a_manifest_lists_may_be_anything(self, run, read, tmp_path, write_image):
@@ -467,7 +475,7 @@ class TestInterruption:
         summary = run(root, hooks=Hooks(notice=heard.append), workers=workers)
         kept = summary.rows - summary.embedded
         assert kept >= calls[-1] - 1  # all that was reported, but for the damaged one
-        assert f"resuming: {kept} images of an interrupted run are kept" in heard
+        assert f"resuming: {count(kept, 'image')} of an interrupted run kept" in heard
         run(root, "undisturbed.h5")
         assert_same(read(), read("undisturbed.h5"))
 
@@ -535,7 +543,8 @@ class TestTelling:
         assert (summary.provider, summary.batch) == ("CPUExecutionProvider", 4)
         assert summary.device == device_name("cpu")
         assert summary.source == "24 images, 2 classes (train 12, test 12)"
-        assert heard == [summary.source]
+        assert heard[0].endswith("24 images in 2 classes")
+        assert all(len(line) <= 80 for line in heard[1:])
         assert summary.images_per_second == pytest.approx(24 / summary.seconds)
 
     def test_neither_torch_nor_scikit_learn_is_loaded(

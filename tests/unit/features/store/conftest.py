@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
 from headstart.datasets.images import MINIATURE
-from headstart.features.store import Failure, FileState, Record, Row, StoreWriter, state_key
-from headstart.features.store.columns import from_image
-from headstart.features.store.journal import Journal
-from headstart.features.store.writer import Published
+from headstart.features.store.columns import Failure, FileState, Row, from_image
+from headstart.features.store.journal import Journal, Record
+from headstart.features.store.writer import StoreWriter, state_key
 
 
 class Image(NamedTuple):
@@ -35,7 +34,7 @@ class Ran(NamedTuple):
     """What a run did: how many images it embedded, and what it published, if it came to that."""
 
     embedded: int
-    published: Published | None
+    published: bool | None
 
 
 class Builder:

@@ -14,8 +14,8 @@ ROWS = np.random.default_rng(0).normal(size=(10, 6)).astype(np.float16)
 
 def write(path, views=VIEWS, document=DOCUMENT):
     with ActivationWriter(path, document, 6) as writer:
-        todo = [view for view in views if not writer.holds(view)]
-        writer.append([(view, ROWS[VIEWS.index(view)]) for view in todo])
+        todo = [view for view in views if not writer.holds(view.content)]
+        writer.append([view.record(ROWS[VIEWS.index(view)]) for view in todo])
         writer.publish(views)
     return len(todo)
 
@@ -32,7 +32,7 @@ def test_rows_come_back_in_any_order(tmp_path):
 
 def test_a_killed_run_continues_from_its_journal(tmp_path):
     with ActivationWriter(tmp_path / "a.h5", DOCUMENT, 6) as writer:
-        writer.append([(VIEWS[4], ROWS[4])])
+        writer.append([VIEWS[4].record(ROWS[4])])
     assert not (tmp_path / "a.h5").exists()
     assert write(tmp_path / "a.h5") == 9
     assert write(tmp_path / "a.h5") == 0

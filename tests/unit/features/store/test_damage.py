@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from headstart.core import sandbox
 from headstart.core.errors import StoreError
 from headstart.features.store import read, verify
 from headstart.features.store.seal import Seal, check
@@ -20,17 +17,7 @@ from hypothesis import strategies as st
 SEAL = 48  # bytes
 
 
-@pytest.fixture(scope="module", autouse=True)
-def here() -> Iterator[None]:
-    """Do what another process would do in this one: these are hundreds of files, and tame ones."""
-
-    def call(function, path, *rest):
-        module, _, name = function.partition(":")
-        return getattr(import_module(module), name)(path, *rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sandbox, "call", call)
-        yield
+pytestmark = pytest.mark.usefixtures("no_sandbox")
 
 
 def refused(path: Path) -> str:

@@ -13,13 +13,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from headstart.core.errors import HeadstartError, OutputError, StoreError
-from headstart.features.store import (
-    Failure,
-    StoreWriter,
-    read,
-    state_key,
-    verify,
-)
+from headstart.features.store import read, verify
+from headstart.features.store.columns import Failure
+from headstart.features.store.writer import StoreWriter, state_key
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -157,8 +153,15 @@ def settled(path: Path, before: bytes, build) -> None:
     assert names(path.parent) == ["s.h5"]
 
 
+@pytest.fixture
+def step(level) -> int:
+    """Of how many calls one is tried: of each at the level ``all``."""
+    return 1 if level == "all" else 4
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child runs no thread
-def test_a_kill_at_any_call_loses_nothing(old, build, monkeypatch):
+def test_a_kill_at_any_call_loses_nothing(old, build, monkeypatch, step):
     files = {path.name: path.read_bytes() for path in old.parent.iterdir()}
 
     def run_until(kill_at: int) -> int:
@@ -182,25 +185,26 @@ def test_a_kill_at_any_call_loses_nothing(old, build, monkeypatch):
                 os._exit(code)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-    kills = 0
-    while (code := run_until(kills + 1)) != 0:
+    kill_at = 1
+    while (code := run_until(kill_at)) != 0:
         assert code == -signal.SIGKILL
-        kills += 1
         settled(old, files["s.h5"], build)
         restore(old, files)
-    assert kills > 30
+        kill_at += step
+    assert kill_at > 30
     assert build.matches(read(old), grown(build))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "lasting"), [(errno.ENOSPC, True), (errno.EIO, False)], ids=["for good", "once"]
 )
 def test_a_failing_disk_at_any_call_is_one_line_and_loses_nothing(
-    old, build, monkeypatch, code, lasting
+    old, build, monkeypatch, code, lasting, step
 ):
     files = {path.name: path.read_bytes() for path in old.parent.iterdir()}
     told = 0
-    for at in range(1, 1000):
+    for at in range(1, 1000, step):
 
         def react(number, call, real, args, at=at):
             if number == at or (lasting and number > at):
@@ -222,7 +226,7 @@ def test_a_failing_disk_at_any_call_is_one_line_and_loses_nothing(
             break
         settled(old, files["s.h5"], build)
         restore(old, files)
-    assert told > 30
+    assert told * step > 30
 
 
 @pytest.fixture
@@ -264,5 +268,5 @@ def test_a_disk_that_is_really_full(small_disk, build):
     assert all("No space left on device" in message for message in failed)
     assert build.matches(read(path), grown(build))
     filler.unlink()
-    assert build.run(path, grown(build)).published.changed is False
+    assert build.run(path, grown(build)).published is False
     assert names(small_disk) == ["s.h5"]

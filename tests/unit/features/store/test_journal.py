@@ -92,6 +92,7 @@ def test_an_empty_journal_is_deleted_and_a_used_one_is_kept(path, build):
 # Damage
 
 
+@pytest.mark.slow
 def test_a_journal_cut_at_any_length_keeps_the_whole_records(path, build, written, geometry):
     start, stride = geometry
     for length in range(start + 2 * stride + 1):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 
 import h5py
 import numpy as np
 import pytest
-from headstart.core import sandbox
 from headstart.core.errors import StoreError
 from headstart.core.records import Extraction, Part, digest_of
 from headstart.features.store import read, read_layers, repair, verify
@@ -18,15 +16,7 @@ PARTS = (Part("a/b", "avg", 3), Part("..", "max", 1))
 NAMES = ["features/a%2Fb", "features/%2E%2E"]
 
 
-@pytest.fixture(autouse=True)
-def here(monkeypatch):
-    """Do what another process would do in this one."""
-
-    def call(function, path, *rest):
-        module, _, name = function.partition(":")
-        return getattr(import_module(module), name)(path, *rest)
-
-    monkeypatch.setattr(sandbox, "call", call)
+pytestmark = pytest.mark.usefixtures("no_sandbox")
 
 
 @pytest.fixture
@@ -171,11 +161,14 @@ def sums_differ(file):
 DEFECTS = {
     "a layer is missing": (without(NAMES[0]), f"dataset {NAMES[0]} is missing"),
     "all are missing": (without("features"), "group features is missing"),
-    "one dataset": (in_place_of_features, "features is no group, but the backbone gives several"),
+    "one dataset": (
+        in_place_of_features,
+        "features is not a group, but the backbone gives several",
+    ),
     "another width": (narrower, f"{NAMES[0]} has shape (6, 2), but the backbone gives 3 a row"),
     "another length": (shorter, "the datasets differ in length"),
     "a link": (linked, "features is a link to elsewhere"),
-    "sums": (sums_differ, "features is no dataset"),
+    "sums": (sums_differ, "features is not a dataset"),
 }
 
 

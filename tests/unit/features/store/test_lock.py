@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -11,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from headstart.core.errors import OutputError, StoreError
+from headstart.core.errors import OutputError, StoreError, StoreInUse
 from headstart.features.store.lock import WriterLock
 
 HOLD = """
@@ -134,3 +135,35 @@ def test_an_impossible_place_is_one_line(tmp_path, name):
     with pytest.raises(OutputError) as caught:
         WriterLock(tmp_path / name)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+class TestAFileSystemWithoutLocks:
+    @pytest.fixture(autouse=True)
+    def no_locks(self, monkeypatch, number):
+        def refuse(handle, flags):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+
+    def test_a_file_stands_for_the_lock(self, store):
+        lock = WriterLock(store)
+        with pytest.raises(StoreInUse, match=r"no locks.*delete .*s\.h5\.lock-file"):
+            WriterLock(store)
+        lock.close()
+        WriterLock(store).close()
+        assert not list(store.parent.glob("s.h5.lock*"))
+
+    def test_a_process_of_this_machine_that_has_ended_blocks_nobody(self, store):
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        file = store.with_name("s.h5.lock-file")
+        file.write_text(f"process {ended.pid} on {socket.gethostname()}")
+        WriterLock(store).close()
+
+    def test_a_process_elsewhere_may_still_run(self, store):
+        file = store.with_name("s.h5.lock-file")
+        file.write_text(f"process {os.getpid()} on another-machine")
+        with pytest.raises(StoreInUse, match="on another-machine"):
+            WriterLock(store)
+        assert file.exists()

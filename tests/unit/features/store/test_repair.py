@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from importlib import import_module
 from pathlib import Path
 
 import h5py
@@ -12,26 +11,18 @@ import numpy as np
 import pytest
 from headstart.core import sandbox
 from headstart.core.errors import OutputError, StoreError
-from headstart.features.store import Failure, StoreWriter, read, repair, verify
+from headstart.features.store import read, repair, verify
+from headstart.features.store.columns import Failure
 from headstart.features.store.layout import row_checks
 from headstart.features.store.seal import seal
+from headstart.features.store.writer import StoreWriter
 from hypothesis import given
 from hypothesis import strategies as st
 
 SEAL = 48
 
 
-@pytest.fixture(scope="module", autouse=True)
-def here():
-    """Do what another process would do in this one; `test_by_way_of_another_process` does not."""
-
-    def call(function, path, *rest):
-        module, _, name = function.partition(":")
-        return getattr(import_module(module), name)(path, *rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sandbox, "call", call)
-        yield
+pytestmark = pytest.mark.usefixtures("no_sandbox")
 
 
 def edit(store: Path, change) -> None:

@@ -118,6 +118,7 @@ def posted(address: tuple[str, int], body: bytes) -> tuple[int, dict[str, str]]:
     return status, document
 
 
+@pytest.mark.process
 def test_images_that_take_long_hold_up_nobody_else(tiny_classifier, tmp_path, write_image):
     large, photo = large_png(), write_image(tmp_path / "a.png", 1).read_bytes()
     limits = app.Limits(doubtful=2)

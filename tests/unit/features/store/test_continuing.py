@@ -1,6 +1,7 @@
 """What a writer would go on with, without opening anything for writing."""
 
-from headstart.features.store import StoreWriter, stored_extraction
+from headstart.features.store import stored_extraction
+from headstart.features.store.writer import StoreWriter
 
 
 def test_nothing_is_held_where_there_is_nothing(tmp_path):

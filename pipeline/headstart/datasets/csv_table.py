@@ -1,0 +1,223 @@
+"""Tables in text files, however a spreadsheet or a program wrote them: the only reader of CSV.
+
+The text is UTF-8, or UTF-16 by its byte order mark or its zeros. Columns are separated by commas
+(tabs in a ``.tsv``) if the columns that the caller needs are there; else by whichever of ``, ; tab
+|`` shows them, or by what a first line ``sep=;`` says. Names of columns may have synonyms. Empty
+rows are skipped.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from headstart.core.errors import InputError, near_matches, one_line
+from headstart.datasets import text
+from headstart.datasets.file_names import is_image_name
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_DEFAULTS = {".csv": ",", ".tsv": "\t"}
+SUFFIXES = tuple(_DEFAULTS)
+"""The extensions of tables."""
+
+_SEP = "sep="  # the line in which spreadsheets name the separator
+_ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_LINE = 1 << 22  # characters of the longest line; a file without line ends is no table
+
+
+class Column(NamedTuple):
+    """A column to read: its ``name``, the ``spellings`` in headers, whether it is ``required``.
+
+    ``option`` names the command line's option that names it; empty if there is none.
+    """
+
+    name: str
+    spellings: tuple[str, ...]
+    required: bool = True
+    option: str = ""
+
+
+class Row(NamedTuple):
+    """A row: the number of its last line, and its cells by the names of `Column`."""
+
+    line: int
+    cells: dict[str, str]
+
+
+def read(
+    source: Path | bytes, shown: str, columns: Sequence[Column], *, ragged: bool = False
+) -> Iterator[Row]:
+    """Yield the rows of a table, a file or its content, which messages call ``shown``.
+
+    Cells are as they are in the file, with blanks. With ``ragged``, rows may be shorter or longer
+    than the header.
+
+    Raises:
+        InputError: the file cannot be read, is malformed, or lacks a required column.
+    """
+    default = "," if isinstance(source, bytes) else _DEFAULTS.get(source.suffix.lower(), ",")
+    try:
+        raw = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with closing(raw), closing(_Lines(raw, shown)) as lines:
+            yield from _rows(lines, shown, columns, default, ragged)
+    except OSError as error:
+        raise InputError(f"cannot read {shown}: {error.strerror}") from error
+
+
+def _rows(
+    lines: _Lines, shown: str, columns: Sequence[Column], default: str, ragged: bool
+) -> Iterator[Row]:
+    first = next(lines, "")
+    if separator := _named_separator(first):
+        first = next(lines, "")
+    while first and not first.strip().strip("".join(DELIMITERS)):
+        first = next(lines, "")
+    if not first:
+        expected = ",".join(column.name for column in columns if column.required)
+        raise InputError(f"{shown} is empty; expected a header with {expected}")
+    delimiter = separator or _delimiter(first, columns, default)
+    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    try:
+        header = next(reader)
+        indexes = _indexes(header, columns, shown, delimiter)
+        for fields in reader:
+            if not any(map(str.strip, fields)):
+                continue
+            if len(fields) != len(header) and not ragged:
+                raise InputError(
+                    f"{shown}, line {lines.number}: {len(fields)} columns where the header has "
+                    f"{len(header)}; quote a value that has a separator in it"
+                )
+            cells = dict(enumerate(fields))
+            yield Row(lines.number, {name: cells.get(i, "") for name, i in indexes.items()})
+    except csv.Error as error:
+        raise InputError(f"{shown}, line {lines.number}: malformed CSV ({error})") from error
+
+
+class _Lines(Iterator[str]):
+    """The lines of a text file, whose text is checked; ``number`` is that of the last."""
+
+    def __init__(self, raw: BinaryIO, shown: str) -> None:
+        start = raw.read(4)
+        raw.seek(0)
+        self._file = io.TextIOWrapper(
+            raw, encoding=_encoding(start), errors="surrogateescape", newline=""
+        )
+        self._shown = shown
+        self.number = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __next__(self) -> str:
+        try:
+            line = self._file.readline(_LINE)
+        except UnicodeError as error:
+            raise InputError(
+                f"{self._shown}, line {self.number + 1}: not {self._file.encoding.upper()}; save "
+                "it as CSV in UTF-8"
+            ) from error
+        if not line:
+            raise StopIteration
+        self.number += 1
+        where = f"{self._shown}, line {self.number}"
+        if len(line) == _LINE:
+            raise InputError(f"{where}: the line has no end; save it as CSV in UTF-8")
+        if "\0" in line:
+            raise InputError(f"{where}: a NUL character; save it as CSV in UTF-8")
+        if not line.isascii() and text.has_surrogates(line):
+            raise InputError(f"{where}: not UTF-8; save it as CSV in UTF-8")
+        return line
+
+
+def _encoding(start: bytes) -> str:
+    for mark, encoding in _ENCODINGS.items():
+        if start.startswith(mark):
+            return encoding
+    zeros = [not byte for byte in start]
+    if zeros == [False, True, False, True]:
+        return "utf-16-le"
+    return "utf-16-be" if zeros == [True, False, True, False] else "utf-8"
+
+
+def _named_separator(line: str) -> str:
+    """Return the separator that a first line such as ``sep=;`` names; else nothing."""
+    content = line.rstrip("\r\n").strip('"')
+    if not content.lower().startswith(_SEP):
+        return ""
+    separator = content[len(_SEP) :]
+    return separator if separator in DELIMITERS else ""
+
+
+def _delimiter(line: str, columns: Sequence[Column], default: str) -> str:
+    """Return what separates the columns: the first candidate by which all required ones are there.
+
+    Without one, it is that by which the header has most columns, for the message.
+    """
+    candidates = sorted(DELIMITERS, key=lambda delimiter: delimiter != default)
+    headers = {delimiter: _split(line, delimiter) for delimiter in candidates}
+    for delimiter, header in headers.items():
+        names = [_plain(name) for name in header]
+        if all(_place(names, column) >= 0 for column in columns if column.required):
+            return delimiter
+    return max(candidates, key=lambda delimiter: len(headers[delimiter]))
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _plain(name: str) -> str:
+    """Return the name of a column for comparison.
+
+    >>> _plain(" File Name ")
+    'file_name'
+    """
+    return "_".join(name.strip().casefold().replace("-", " ").split())
+
+
+def _place(names: Sequence[str], column: Column) -> int:
+    """Return the number of a column, by its most usual spelling; -1 if it is not there."""
+    spellings = [_plain(spelling) for spelling in column.spellings]
+    return next((names.index(spelling) for spelling in spellings if spelling in names), -1)
+
+
+def _indexes(
+    header: Sequence[str], columns: Sequence[Column], shown: str, delimiter: str
+) -> dict[str, int]:
+    names = [_plain(name) for name in header]
+    present = one_line(", ".join(name.strip() for name in header))
+    indexes = {column.name: _place(names, column) for column in columns}
+    for column in columns:
+        place = indexes[column.name]
+        if place >= 0 and names.count(names[place]) > 1:
+            raise InputError(f"{shown}: the column {names[place]} is there twice: {present}")
+    missing = [column for column in columns if column.required and indexes[column.name] < 0]
+    if missing:
+        raise InputError(
+            f"{shown} has no column {' and no column '.join(column.name for column in missing)}; "
+            f"its header, separated by {DELIMITERS[delimiter]}, has: {present}; "
+            f"{_remedy(missing, names)}"
+        )
+    return {name: place for name, place in indexes.items() if place >= 0}
+
+
+def _remedy(missing: Iterable[Column], names: Sequence[str]) -> str:
+    if any(map(is_image_name, names)):
+        return "the first row must name the columns, such as path,label"
+    options = [f"{column.option} NAME" for column in missing if column.option]
+    guesses = "".join(near_matches(column.spellings[0], names) for column in missing)
+    rename = "rename columns to these names"
+    if not options:
+        return guesses + rename
+    them = "it" if len(options) == 1 else "them"
+    return f"{guesses}name {them} with {' and '.join(options)}, or {rename}"

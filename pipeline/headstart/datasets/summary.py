@@ -1,0 +1,126 @@
+"""What a listing was understood to be, in lines for a terminal of 80 columns, and a check of it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+
+from headstart.core.errors import InputError, one_line
+from headstart.core.records import SPLITS, Listing
+from headstart.datasets.file_names import NOT_IMAGE
+from headstart.datasets.listing import count, natural_order, reason_of
+
+_WIDTH = 80
+_CLASSES = 12  # that are listed; of more, the rest are summed up
+_NAME = 32  # columns of the longest name of a class
+_EXAMPLES = 5
+_UNLABELLED = "(no label)"
+
+
+def summary(listing: Listing) -> list[str]:
+    """Return a readable block: classes with counts by split, what was ignored, remarks.
+
+    Lines fit `_WIDTH` columns, except for paths that are longer.
+    """
+    total = count(len(listing.images), "image")
+    classes = f" in {count(len(listing.classes), 'class', 'classes')}" if listing.classes else ""
+    name = f"{one_line(listing.name)}:"
+    short = len(f"{name} {total}{classes}") <= _WIDTH
+    lines = [f"{name} {total}{classes}"] if short else [name, f"  {total}{classes}"]
+    lines += _table(listing)
+    if listing.ignored:
+        reasons = sorted(listing.ignored.items(), key=lambda item: (-item[1], item[0]))
+        text = ", ".join(_plain(*reason) for reason in reasons)
+        lines += _wrapped(f"ignored: {text}", "  ")
+    for remark in (*listing.remarks, *_about_test(listing)):
+        lines += _wrapped(one_line(remark), "  ", "note: ")
+    return lines
+
+
+def check_labels(listing: Listing) -> None:
+    """Raise an `InputError` if nothing could be trained on a listing, though labels seem meant.
+
+    That is if only one class is there, or no label is read where there are signs of labels.
+    """
+    name = one_line(listing.name)
+    if len(listing.classes) == 1:
+        raise InputError(
+            f"all labels in {name} are {one_line(listing.classes[0])}, but training needs two "
+            "classes or more; name the source that holds all classes, or add --no-labels to embed "
+            "the images without labels"
+        )
+    if not listing.classes and listing.hint:
+        raise InputError(
+            f"no image in {name} has a label: {listing.hint}; or add --no-labels to embed the "
+            "images without labels"
+        )
+
+
+def _wrapped(text: str, indent: str, mark: str = "") -> list[str]:
+    return textwrap.wrap(
+        mark + text,
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + " " * 2,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _table(listing: Listing) -> Iterator[str]:
+    """Yield a table of classes and splits; nothing for images without both."""
+    counts = Counter((image.label, image.split) for image in listing.images)
+    present = {split for _, split in counts}
+    splits = [split for split in SPLITS if split in present]
+    if not listing.classes and splits == [""]:
+        return
+    labels: list[str | None] = [*listing.classes[:_CLASSES]]
+    rest = listing.classes[_CLASSES:]
+    rows = [(_short(label or ""), [counts[label, s] for s in splits]) for label in labels]
+    if rest:
+        sums = [sum(counts[label, split] for label in rest) for split in splits]
+        rows.append((f"({count(len(rest), 'more class', 'more classes')})", sums))
+    if any(counts[None, split] for split in splits):
+        rows.append((_UNLABELLED, [counts[None, split] for split in splits]))
+    heads = ["images"] if splits == [""] else [split or "no split" for split in splits]
+    width = max(len(name) for name, _ in rows)
+    yield "  " + " " * width + "".join(f"  {head:>10}" for head in heads)
+    for name, numbers in rows:
+        yield f"  {name:<{width}}" + "".join(f"  {number or '-':>10}" for number in numbers)
+
+
+def _short(name: str) -> str:
+    text = one_line(name)
+    return text if len(text) <= _NAME else f"{text[: _NAME - 1]}…"
+
+
+def _plain(reason: str, number: int) -> str:
+    """Return a number of ignored files with the reason.
+
+    >>> _plain("not an image: .txt", 2), _plain("system file", 1)
+    ('2 files .txt', '1 system file')
+    """
+    kind, _, extension = reason.partition(": ")
+    if kind != NOT_IMAGE:
+        return reason_of(reason, number)
+    return count(number, "file") + (f" {extension}" if extension else " without an extension")
+
+
+def _about_test(listing: Listing) -> Iterator[str]:
+    """Yield what becomes of a test split without labels, or with classes unknown in training."""
+    test = [image.label for image in listing.images if image.split == "test"]
+    labels = {label for label in test if label is not None}
+    train = {image.label for image in listing.images if image.split == "train"} - {None}
+    if test and listing.classes and not labels:
+        yield (
+            f"{count(len(test), 'image')} of the split test "
+            f"{'has' if len(test) == 1 else 'have'} no label, so train-heads will hold out 20 % of "
+            "the others as a test."
+        )
+    if train and (unseen := natural_order(labels - train)):
+        names = ", ".join(unseen[:_EXAMPLES]) + (", …" if len(unseen) > _EXAMPLES else "")
+        yield (
+            f"{count(len(unseen), 'class', 'classes')} of the split test "
+            f"{'has' if len(unseen) == 1 else 'have'} no image in the split train: {names}."
+        )

@@ -1,0 +1,103 @@
+"""BMP with colour masks of any layout, and with an alpha mask that nothing uses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from headstart.core.errors import ImageError
+from headstart.core.records import Preprocess
+from headstart.datasets.images import pixels
+from odd_images import bmp, picture
+
+PHOTO = picture(33, 20)
+SIZE = 33, 20
+EXACT = Preprocess((20, 33), (20, 33), "nearest")
+
+
+def rows(values: np.ndarray, dtype: str) -> bytes:
+    """Rows from the last to the first, each padded to four bytes."""
+    wide = values.astype(dtype)[::-1]
+    if wide.dtype.itemsize == 2:
+        wide = np.pad(wide, [(0, 0), (0, wide.shape[1] % 2)])
+    return wide.tobytes()
+
+
+def joined(depths: tuple[int, ...], shifts: tuple[int, ...]) -> np.ndarray:
+    parts = PHOTO.astype(np.uint32)
+    return sum(
+        (parts[..., k] >> (8 - depth) if depth <= 8 else parts[..., k] << (depth - 8)) << shift
+        for k, (depth, shift) in enumerate(zip(depths, shifts, strict=True))
+    )
+
+
+@pytest.mark.parametrize("header", [40, 56, 108, 124])
+@pytest.mark.parametrize(
+    ("bits", "depths", "shifts"),
+    [
+        (32, (8, 8, 8), (0, 8, 16)),
+        (32, (8, 8, 8), (8, 0, 24)),
+        (32, (10, 10, 10), (22, 12, 2)),
+        (32, (8, 8, 8), (16, 8, 0)),
+        (32, (7, 18, 7), (25, 7, 0)),
+        (32, (11, 11, 10), (21, 10, 0)),
+        (16, (4, 4, 4), (8, 4, 0)),
+        (16, (2, 3, 1), (4, 1, 0)),
+        (16, (5, 6, 5), (0, 5, 11)),
+        (16, (5, 6, 5), (11, 5, 0)),
+    ],
+)
+def test_masks_of_any_order(header, bits, depths, shifts):
+    masks = tuple(((1 << d) - 1) << s for d, s in zip(depths, shifts, strict=True))
+    data = bmp(rows(joined(depths, shifts), f"<u{bits // 8}"), SIZE, bits, (*masks, 0), header)
+    kept = np.array([min(depth, 8) for depth in depths])
+    expected = np.rint((PHOTO >> (8 - kept)) * 255.0 / ((1 << kept) - 1))
+    assert np.abs(pixels.decode(data, EXACT) - expected).max() <= 1  # Pillow rounds down
+
+
+@pytest.mark.parametrize("header", [56, 108, 124])
+@pytest.mark.parametrize("shift", [0, 16])
+def test_an_alpha_mask_without_alpha_is_opaque(header, shift):
+    masks = (0xFF << shift, 0xFF00, 0xFF << (16 - shift), 0xFF000000)
+    values = joined((8, 8, 8), (shift, 8, 16 - shift))
+    empty = bmp(rows(values, "<u4"), SIZE, 32, masks, header)
+    assert (pixels.decode(empty, EXACT) == PHOTO).all()
+    half = values.copy()
+    half[10:] |= 0xFF000000
+    pixels_of = pixels.decode(bmp(rows(half, "<u4"), SIZE, 32, masks, header), EXACT)
+    assert (pixels_of[:10] == 255).all()
+    assert (pixels_of[10:] == PHOTO[10:]).all()
+
+
+def test_16_bits_with_alpha_are_laid_over_white():
+    values = joined((4, 4, 4), (8, 4, 0))
+    values[10:] |= 0xF000
+    data = bmp(rows(values, "<u2"), SIZE, 16, (0xF00, 0xF0, 0xF, 0xF000), 124)
+    assert (pixels.decode(data, EXACT)[:10] == 255).all()
+    assert (pixels.decode(data, EXACT)[10:] == (PHOTO[10:] >> 4) * 17).all()
+
+
+def test_a_palette_of_2_bits():
+    index = (PHOTO[..., 0] >> 6).astype(np.uint8)
+    table = np.array([[9, 8, 7], [50, 60, 70], [200, 100, 0], [255, 254, 253]], np.uint8)
+    padded = np.pad(index, [(0, 0), (0, 15)])[:, :48].reshape(20, 12, 4)
+    packed_rows = (padded << np.array([6, 4, 2, 0], np.uint8)).sum(2).astype(np.uint8)
+    palette = b"".join(bytes([*colour[::-1], 0]) for colour in table)
+    plain = bytearray(bmp(palette + packed_rows[::-1].tobytes(), SIZE, 2, (), 40))
+    plain[30] = 0  # not compressed
+    plain[10:14] = (14 + 40 + 16).to_bytes(4, "little")
+    assert (pixels.decode(bytes(plain), EXACT) == table[index]).all()
+
+
+@pytest.mark.parametrize("mask", [0, 0b1011])
+def test_a_mask_that_makes_no_colour_is_refused(mask):
+    data = bmp(rows(joined((8, 8, 8), (0, 8, 16)), "<u4"), SIZE, 32, (mask, 0xFF00, 0xFF, 0), 124)
+    with pytest.raises(ImageError, match="mask"):
+        pixels.decode(data, EXACT)
+
+
+def test_a_file_that_ends_too_early_is_truncated():
+    data = bmp(
+        rows(joined((8, 8, 8), (0, 8, 16)), "<u4"), SIZE, 32, (0xFF, 0xFF00, 0xFF0000, 0), 124
+    )
+    with pytest.raises(ImageError, match="truncated"):
+        pixels.decode(data[:-200], EXACT)

@@ -1,0 +1,116 @@
+"""A file whose tail was never written is refused; what is merely unusual is not."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from headstart.core.errors import ImageError
+from headstart.core.records import Preprocess
+from headstart.datasets.images import jpeg, pixels
+from odd_images import (
+    encoded,
+    exif_orientation,
+    jpeg_with,
+    picture,
+    png_chunks,
+    png_in_one_piece,
+    png_of,
+    zero_tail,
+)
+from PIL import Image
+
+SMALL = Preprocess(40, 32)
+PHOTO = picture(640, 480)
+THUMBNAIL = encoded(picture(64, 48), "JPEG")
+FILES = {
+    "JPEG": encoded(PHOTO, "JPEG", quality=92),
+    "progressive JPEG": encoded(PHOTO, "JPEG", quality=92, progressive=True),
+    "optimised JPEG": encoded(PHOTO, "JPEG", quality=70, optimize=True),
+    "grey JPEG": encoded(PHOTO[..., 0], "JPEG"),
+    "JPEG with a thumbnail": jpeg_with(
+        encoded(PHOTO, "JPEG"), 0xE1, exif_orientation(1, 3) + THUMBNAIL
+    ),
+    "JPEG with restarts": encoded(PHOTO, "JPEG", restart_marker_rows=1),
+    "PNG": encoded(PHOTO, "PNG"),
+    "PNG in one piece": png_in_one_piece(encoded(PHOTO, "PNG")),
+    "WebP": encoded(PHOTO, "WEBP", quality=90),
+    "lossless WebP": encoded(PHOTO, "WEBP", lossless=True),
+    "AVIF": encoded(PHOTO, "AVIF", quality=90),
+}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.89])
+@pytest.mark.parametrize("name", FILES)
+def test_a_tail_of_zeros_is_refused(name, share):
+    with pytest.raises(ImageError, match=r"(copy it again|truncated image)$"):
+        pixels.decode(zero_tail(FILES[name], share), SMALL)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_tail_that_is_missing_is_refused(name):
+    data = FILES[name]
+    with pytest.raises(ImageError, match=r"truncated|damaged"):
+        pixels.decode(data[: len(data) // 2], SMALL)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_zeros_behind_the_image_are_harmless(name):
+    whole = pixels.decode(FILES[name], SMALL)
+    assert (pixels.decode(FILES[name] + bytes(160), SMALL) == whole).all()
+
+
+def test_and_so_is_what_phones_append():
+    data = FILES["JPEG"] + b"MotionPhoto" + bytes(4096) + b"\xff\xd9"
+    assert (pixels.decode(data, SMALL) == pixels.decode(FILES["JPEG"], SMALL)).all()
+
+
+@pytest.mark.parametrize("name", ["JPEG", "grey JPEG", "JPEG with a thumbnail"])
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_a_hole_of_zeros_in_a_jpeg_is_refused(name, share):
+    data = FILES[name]
+    start = int(len(data) * share)
+    hole = data[:start] + bytes(4096) + data[start + 4096 :]
+    with pytest.raises(ImageError, match="zeros"):
+        pixels.decode(hole, SMALL)
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("value", [0, 128, 255])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_surface_of_one_colour_is_no_hole(value, optimize, mode):
+    flat = Image.new("RGB", (3000, 2000), (value,) * 3).convert(mode)
+    out = io.BytesIO()
+    flat.save(out, "JPEG", optimize=optimize)
+    data = out.getvalue()
+    assert pixels.decode(data, SMALL).shape == (32, 32, 3)
+
+
+def test_rows_that_libjpeg_made_up_are_refused_but_grey_ones_are_not():
+    data = FILES["JPEG"]
+    short = data[: len(data) // 2] + b"\xff\xd9"  # damaged inside: its data end too early
+    assert (np.asarray(Image.open(io.BytesIO(short)))[-8:] == 128).all()
+    with pytest.raises(ImageError, match="last rows"):
+        pixels.decode(short, SMALL)
+    grey = PHOTO.copy()
+    grey[-64:] = 128
+    assert pixels.decode(encoded(grey, "JPEG"), SMALL).shape == (32, 32, 3)
+    with pytest.raises(ImageError, match="last rows"):
+        pixels.decode(short, Preprocess(480, 480))  # not reduced
+
+
+def test_a_wrong_checksum_of_pixels_is_refused_and_of_others_is_not():
+    chunks = list(png_chunks(FILES["PNG"]))
+    with pytest.raises(ImageError, match="checksum"):
+        pixels.decode(png_of(chunks, b"IDAT"), SMALL)
+    text = [chunks[0], (b"tEXt", b"Comment\0hello"), *chunks[1:]]
+    assert (
+        pixels.decode(png_of(text, b"tEXt"), SMALL) == pixels.decode(png_of(chunks), SMALL)
+    ).all()
+
+
+def test_segments_stop_where_the_structure_breaks():
+    assert list(jpeg.segments(b"\xff\xd8")) == []
+    assert list(jpeg.segments(b"\xff\xd8\xff\xe0")) == []
+    assert [marker for marker, _, _ in jpeg.segments(FILES["JPEG"])][-1] == 0xDA
