@@ -115,7 +115,12 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
         "scored_on": comparison.protocol["scored_on"],
         "inputs": comparison.provenance["inputs"],
     }
-    reference = novelty.learn(take(data.features, train), data.label[train], rows.group[train])
+    reference = novelty.learn(
+        take(data.features, train),
+        data.label[train],
+        rows.group[train],
+        out_of_fold=best.head.out_of_fold,
+    )
     agreement = bundle.bundle(
         export.locate(data.extraction["backbone"], data.model, data.weights),
         bundle.TrainedHead(best.head.estimator, data.classes, summary, reference, head.name),
