@@ -78,7 +78,8 @@ def command(
     predictions = models.predict(classifier, paths, min_confidence=min_confidence, workers=workers)
     if classifier.backbone.warning:
         notice(f"WARNING: {one_line(classifier.backbone.warning)}")
-    layout = Layout(classifier.classes, top_k, classifier.threshold is not None)
+    has_distance, has_second = classifier.threshold is not None, classifier.unusual is not None
+    layout = Layout(classifier.classes, top_k, has_distance, has_second)
     counts: Counter[str] = Counter()
     with writer(layout, out, "json" if json_ else format_ or "csv") as write:
         for prediction in predictions:
@@ -86,6 +87,10 @@ def command(
             counts.update(_kinds(prediction))
     if out is not None:
         click.echo(f"{one_line(out)}: {count(counts['all'], 'prediction')}")
+    _summarise(counts, max_failures)
+
+
+def _summarise(counts: Counter[str], max_failures: float) -> None:
     if counts["unlike"]:
         notice(
             f"{counts['unlike']:,} of {count(counts['all'], 'image')} are not like any training "

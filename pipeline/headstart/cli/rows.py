@@ -31,12 +31,14 @@ class Layout:
 
     Attributes:
         top_k: number of most probable classes; None for the probabilities of all.
-        novelty: whether the model computes how far an image is from its training images.
+        novelty: whether the model computes how far an image is from its training images, and
+            ``unusual`` whether it has the second mark.
     """
 
     classes: tuple[str, ...]
     top_k: int | None
     novelty: bool
+    unusual: bool = False
 
     def ranked(self, prediction: Prediction) -> list[tuple[str, float]]:
         """Return the most probable classes with their probabilities, the best first."""
@@ -52,7 +54,8 @@ class Layout:
             ranks = range(1, min(self.top_k, len(self.classes)) + 1)
             names = [f"{kind}_{rank}" for rank in ranks for kind in ("class", "probability")]
         novelty = ["distance", "unlike"] if self.novelty else []
-        return ["path", "label", "confidence", *names, *novelty, "error"]
+        second = ["unusual"] if self.unusual else []
+        return ["path", "label", "confidence", *names, *novelty, *second, "error"]
 
     def cells(self, prediction: Prediction) -> list[str]:
         """Return a CSV row."""
@@ -66,6 +69,8 @@ class Layout:
             cells = [text for c, p in self.ranked(prediction) for text in (c, f"{p:.6f}")]
         if self.novelty:
             cells += [f"{prediction.distance:.6f}", "true" if prediction.unlike else "false"]
+        if self.unusual:
+            cells.append("true" if prediction.unusual else "false")
         return [prediction.path, prediction.label, f"{max(scores):.6f}", *cells, ""]
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
@@ -86,6 +91,8 @@ class Layout:
             document["top"] = [{"class": name, "probability": p} for name, p in top]
         if self.novelty:
             document |= {"distance": prediction.distance, "unlike": prediction.unlike}
+        if self.unusual:
+            document["unusual"] = prediction.unusual
         return document
 
 

@@ -108,13 +108,19 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
     head, best, rows = comparison.heads[0], outcome.best, outcome.protocol
     data, train = best.data, rows.train
     summary: dict[str, Any] = {
+        "dataset": comparison.dataset["name"],
         "head": {"name": head.name, "params": head.params},
         **_tested(comparison, head),
         "images": {"train": len(train), "test": 0 if rows.out_of_fold else len(rows.test)},
         "scored_on": comparison.protocol["scored_on"],
         "inputs": comparison.provenance["inputs"],
     }
-    reference = novelty.learn(take(data.features, train), data.label[train], rows.group[train])
+    reference = novelty.learn(
+        take(data.features, train),
+        data.label[train],
+        rows.group[train],
+        out_of_fold=best.head.out_of_fold,
+    )
     agreement = bundle.bundle(
         export.locate(data.extraction["backbone"], data.model, data.weights),
         bundle.TrainedHead(best.head.estimator, data.classes, summary, reference, head.name),

@@ -56,8 +56,9 @@ def predict(
     """Yield a prediction for every image, in order, as soon as it is computed.
 
     A prediction has ``path``, ``label``, ``probabilities`` in the order of the model's classes,
-    ``error`` (why the image cannot be used), ``distance`` to the training images and ``unlike``,
-    whether that is farther than nearly all training images are from one another.
+    ``error`` (why the image cannot be used), ``distance`` to the training images, ``unlike``,
+    whether that is farther than 99 % of the training images are from one another, and ``unusual``,
+    whether distance and doubt together exceed those of 95 % of them.
 
     Args:
         model: a model file, or what `load_model` returns.

@@ -50,6 +50,7 @@ __all__ = [
     "is_ordinary",
     "miniature",
     "read_file",
+    "reduced",
     "remark",
     "save_jpeg",
     "save_png",
@@ -125,3 +126,13 @@ def miniature(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the ``(32, 32, 3) uint8`` miniature of a crop, by box averaging."""
     small = Image.fromarray(crop).resize((MINIATURE, MINIATURE), Image.Resampling.BOX)
     return np.asarray(small)
+
+
+def reduced(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Return a picture with at most ``longest`` pixels on its longer side, uncropped."""
+    height, width = pixels.shape[:2]
+    share = longest / max(height, width)
+    if share >= 1:
+        return pixels
+    size = max(1, round(share * width)), max(1, round(share * height))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))

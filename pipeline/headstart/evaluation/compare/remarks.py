@@ -181,8 +181,9 @@ def _about_sources(
             yield Remark(
                 "groups",
                 f"The {what} tell the label: an image's label is that of most others of its source"
-                f" in {known:.0%} of cases, of most images in {guessed:.0%}. A model may learn the"
-                " source instead of the class. Collect every class from several sources.",
+                f" in {known:.0%} of cases; the most frequent label is that of {guessed:.0%}. A"
+                " model may learn the source instead of the class. Collect every class from several"
+                " sources.",
             )
 
 
@@ -195,18 +196,12 @@ def _folder(path: str, classes: Sequence[str]) -> str:
 def _agreement(source: NDArray[np.intp], labels: NDArray[np.integer]) -> tuple[float, float]:
     """Return how often an image has the most frequent label of its source's other images.
 
-    The second figure is how often it has that of all other images.
+    The second figure is the share of the most frequent label.
     """
     codes = np.unique(labels, return_inverse=True)[1]
     table = np.zeros((int(source.max()) + 1, int(codes.max()) + 1))
     np.add.at(table, (source, codes), 1)
-
-    def hits(counts: NDArray[np.float64]) -> NDArray[np.bool_]:
-        others = counts.copy()
-        others[np.arange(len(codes)), codes] -= 1
-        winners: NDArray[np.bool_] = others.argmax(axis=1) == codes
-        agree: NDArray[np.bool_] = winners & (others.max(axis=1) > 0)
-        return agree
-
-    everywhere = np.tile(table.sum(axis=0), (len(codes), 1))
-    return float(hits(table[source]).mean()), float(hits(everywhere).mean())
+    others = table[source]
+    others[np.arange(len(codes)), codes] -= 1
+    same = (others.argmax(axis=1) == codes) & (others.max(axis=1) > 0)
+    return float(same.mean()), float(table.sum(axis=0).max() / len(codes))

@@ -110,6 +110,10 @@ class _Endpoints:
     def __init__(self, service: Service) -> None:
         self._service, self._model, self._limits = service, service.model, service.limits
         self._requests = self._doubtful = 0  # in work
+        training = service.training if service.limits.nearest else None
+        rows = training.examples() if training else {}
+        self._examples = {label: f"/thumbnail/{row}" for label, row in rows.items()}
+        self._dataset = self._model.facts.get("dataset") or (training.name if training else "")
 
     async def describe(self, request: Request) -> Response:
         """``GET /model``: what the page shows before an image is chosen."""
@@ -117,6 +121,8 @@ class _Endpoints:
         return _Json(
             {
                 "name": self._service.name,
+                "dataset": self._dataset,
+                "examples": self._examples,
                 "classes": self._model.classes,
                 "backbone": self._model.backbone.name,
                 "warning": self._model.backbone.warning,
@@ -174,8 +180,16 @@ class _Endpoints:
             "probabilities": scores,
             "distance": answer.distance if measured else None,
             "unlike": answer.distance > limit if measured and limit is not None else None,
+            "unusual": self._unusual(answer),
             "batch": answer.batch,
         }
+
+    def _unusual(self, answer: Answer) -> bool | None:
+        mark = self._model.unusual
+        if mark is None:
+            return None
+        distance, scores = np.array([answer.distance]), answer.probabilities[np.newaxis]
+        return bool(mark.marks(distance, scores)[0])
 
     async def _nearest(self, answer: Answer) -> list[dict[str, Any]] | None:
         training = self._service.training

@@ -16,7 +16,7 @@ from headstart.core.records import Backbone, FeatureSet
 from headstart.datasets.images.thumbnails import thumbnail, webp
 from headstart.features import store
 
-SIDE = 96  # of a thumbnail, in pixels
+SIDE = 256  # of a thumbnail's longer side, in pixels
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,21 @@ class TrainingImages:
     def __contains__(self, row: int) -> bool:
         place = int(np.searchsorted(self._index, row))
         return place < len(self._index) and int(self._index[place]) == row
+
+    @property
+    def name(self) -> str:
+        """The name of the data set."""
+        return self._data.name
+
+    def examples(self) -> dict[str, int]:
+        """Return the row of an image of each class, the one closest to the mean of its class."""
+        codes = self._data.label[self._index]
+        examples = {}
+        for code in np.unique(codes):
+            places = np.flatnonzero(codes == code)
+            similarity = self._rows[places] @ self._rows[places].mean(axis=0)
+            examples[self._data.classes[code]] = int(self._index[places[similarity.argmax()]])
+        return examples
 
     def nearest(self, features: NDArray[np.float32], count: int) -> list[Neighbour]:
         """Return the nearest images to ``(d,)`` features, the nearest first."""

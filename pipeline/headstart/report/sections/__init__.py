@@ -97,6 +97,7 @@ SECTIONS: tuple[Section, ...] = (
         summary=_about_doubling,
     ),
     Section("errors", "Most confident errors", "Errors", lambda page: page["mistakes"] is not None),
+    Section("explore", "Images", shown=lambda page: bool(page["album"].n_shown)),
     Section("map", "Map of the images", "Map", lambda page: page["album"].mapped),
     Section(
         "labels",
