@@ -109,7 +109,8 @@ def run_lengths(codes: bytes, bits: int) -> bytes:
     palette = bytes((0, 0, 0, 0, 10, 20, 30, 0, 40, 50, 60, 0))
     offset = 54 + len(palette)
     header = struct.pack("<IiiHHIIiiII", 40, 4, 3, 1, bits, 1 if bits == 8 else 2, 0, 0, 0, 3, 0)
-    return struct.pack("<2sIHHI", b"BM", offset + len(codes), 0, 0, offset) + header + palette + codes
+    start = struct.pack("<2sIHHI", b"BM", offset + len(codes), 0, 0, offset)
+    return start + header + palette + codes
 
 
 @pytest.mark.parametrize("bits", [4, 8])

@@ -249,7 +249,7 @@ def of(bits, photometric, samples, codec=1, **tags) -> bytes:
         (of(8, 7, 3), "photometric 7"),
         (of([5, 6, 5], 2, 3), "5, 6"),
         (of(16, 1, 1, codec=8, t317=[9]), "deflate"),
-        (of(8, 2, 3, codec=50001), "WebP"),
+        (of(8, 2, 3, t259=[50001]), "WebP"),
     ],
 )
 def test_other_kinds_are_refused_by_name(data, word):
