@@ -19,6 +19,7 @@ from headstart.core.artifacts import (
     PREDICTIONS,
     REPORT,
     RESULTS,
+    SESSIONS,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ __all__ = [
 
 COMMAND: ContextVar[str] = ContextVar("COMMAND", default="import headstart")  # for provenance
 
-TABLES = (PREDICTIONS, LABEL_ISSUES, DUPLICATES)
+TABLES = (PREDICTIONS, LABEL_ISSUES, DUPLICATES, SESSIONS)
 COMPANIONS = (CARD, EXAMPLE)
 FILES = (RESULTS, *TABLES, MODEL, REPORT, *COMPANIONS)
 
