@@ -13,7 +13,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 DATA ?= data/textures
 BACKBONE ?= efficientnet-lite0
-OUT ?= out/$(notdir $(patsubst %/,%,$(DATA)))
+# Text in single quotes for the shell: folders may have blanks, & and quotes.
+quote = '$(subst ','\'',$(1))'
+OUT ?= out/$(shell basename -- $(call quote,$(DATA)))
 # The command knows its heads; asked when a recipe needs them, for the environment comes first.
 HEADS ?= $(shell $(BIN)/headstart train-heads --list-heads)
 MODE ?= top
@@ -21,12 +23,17 @@ MODEL ?= $(OUT)/model.onnx
 STORE := $(OUT)/$(subst /,-,$(subst :,-,$(BACKBONE))).h5
 
 # Without an NVIDIA GPU, gigabytes of CUDA libraries would be dead weight: take PyTorch's CPU
-# build, from an index that is configured already or else from PyTorch's own.
+# build, from an index that is configured already or else from PyTorch's own. torchvision has to come
+# from the same one: with another build, "operator torchvision::nms does not exist". Where no index
+# has it, Headstart itself makes do (core/torchvision_import).
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+TORCHVISION := $(shell sed -n 's/^torchvision==//p' constraints.txt)
+CPU_BUILDS := "torch==$(TORCH)+cpu" "torchvision==$(TORCHVISION)+cpu" -c constraints.txt
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 ifeq ($(shell uname -s)-$(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu),Linux-)
-INSTALL_TORCH = $(PIP) install -q "torch==$(TORCH)+cpu" -c constraints.txt 2>/dev/null || \
-	$(PIP) install -q --extra-index-url $(TORCH_INDEX) "torch==$(TORCH)+cpu" -c constraints.txt
+INSTALL_TORCH = $(PIP) install -q $(CPU_BUILDS) 2>/dev/null || \
+	$(PIP) install -q --retries 1 --extra-index-url $(TORCH_INDEX) $(CPU_BUILDS) 2>/dev/null || \
+	$(PIP) install -q "torch==$(TORCH)+cpu" -c constraints.txt
 else
 INSTALL_TORCH = $(PIP) install -q "torch==$(TORCH)" -c constraints.txt
 endif
@@ -55,22 +62,23 @@ $(VENV)/installed-dev: $(VENV)/installed
 	@touch $@
 
 demo-data: $(VENV)/installed
-	@if [ "$(DATA)" = data/textures ]; then $(BIN)/headstart demo-data data/textures; fi
+	@if [ $(call quote,$(DATA)) = data/textures ]; then $(BIN)/headstart demo-data data/textures; fi
 
 features: demo-data  ## embed DATA with BACKBONE into a feature store under OUT
-	@$(BIN)/headstart features "$(DATA)" --backbone "$(BACKBONE)" --out "$(STORE)"
+	@$(BIN)/headstart features $(call quote,$(DATA)) --backbone $(call quote,$(BACKBONE)) --out $(call quote,$(STORE))
 
 train-heads: features  ## train and compare HEADS on the features; results under OUT
-	@$(BIN)/headstart train-heads "$(STORE)" --heads "$(HEADS)" --out "$(OUT)"
+	@$(BIN)/headstart train-heads $(call quote,$(STORE)) --heads $(call quote,$(HEADS)) --out $(call quote,$(OUT))
 
 finetune: demo-data  ## fine-tune BACKBONE on DATA in MODE (head, top, all); results under OUT-MODE
-	@$(BIN)/headstart finetune "$(DATA)" --backbone "$(BACKBONE)" --mode "$(MODE)" --out "$(OUT)-$(MODE)"
+	@$(BIN)/headstart finetune $(call quote,$(DATA)) --backbone $(call quote,$(BACKBONE)) --mode $(call quote,$(MODE)) \
+		--out $(call quote,$(OUT)-$(MODE))
 
 predict: $(VENV)/installed  ## predict DATA with MODEL (default OUT/model.onnx)
-	@$(BIN)/headstart predict "$(MODEL)" "$(DATA)"
+	@$(BIN)/headstart predict $(call quote,$(MODEL)) $(call quote,$(DATA))
 
 report: $(VENV)/installed  ## write OUT/report.html again
-	@$(BIN)/headstart report "$(OUT)"
+	@$(BIN)/headstart report $(call quote,$(OUT))
 
 quick: $(VENV)/installed-dev  ## run the tests that need no torch, network export, browser or Ray
 	@$(PYTEST) --level quick $(SIDE_BY_SIDE)
@@ -89,7 +97,7 @@ check: $(VENV)/installed-dev  ## lint, format, types, layers, documents
 	@$(PYTEST) -q --level quick tests/docs
 
 bench: $(VENV)/installed-dev  ## measure embedding speed against its bound and three rivals
-	@$(BIN)/python benchmarks/extraction.py "$(DATA)"
+	@$(BIN)/python benchmarks/extraction.py $(call quote,$(DATA))
 
 clean:  ## remove what was generated, except .venv
 	rm -rf out data/textures .mypy_cache .ruff_cache .pytest_cache

@@ -122,7 +122,7 @@ def packbits(data: bytes) -> bytes:
     return b"".join(bytes([len(part) - 1]) + part for part in parts)
 
 
-CODECS = {1: bytes, 5: lzw, 8: zlib.compress, 32773: packbits, 32946: zlib.compress}
+CODECS = {1: bytes, 5: lzw, 8: zlib.compress, 32773: packbits}
 
 
 def tiff(

@@ -152,3 +152,22 @@ def test_growth_is_drawn_where_it_was_measured(bench):
     assert {"knn", "from disk", "in memory"} <= set(texts)
     assert "rbf-svm" not in texts
     assert sum(one.tag.endswith("circle") for one in svg.iter()) == 6
+
+
+@pytest.mark.parametrize(
+    ("k", "accuracy", "sharpness", "unequal"),
+    [(2, 0.97, 1.0, False), (5, 0.9, 2.5, True), (3, 0.995, 0.4, False)],
+)
+def test_intervals_cover_the_truth_of_simulated_classifiers(bench, k, accuracy, sharpness, unequal):
+    """A small version of benchmarks/honesty.py, which has the figures."""
+    honesty = bench("honesty")
+    drawn = honesty.population(k, accuracy, sharpness, unequal, seed=1, size=8000)
+    assert honesty.truth(*drawn)["accuracy"] == pytest.approx(accuracy, abs=0.005)
+    for score, share in honesty.coverage(*drawn, 60, simulations=60).items():
+        assert share >= 0.85, score  # three standard errors below 95 %
+
+
+def test_simulated_tables_hardly_ever_have_a_false_verdict(bench):
+    honesty = bench("honesty")
+    assert honesty.false_verdicts(12, 100, 0.5, simulations=60) <= 0.08
+    assert honesty.grouped(20, 5, 0.9, 0.5, simulations=60) >= 0.87

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from headstart.cli import cli, console, help, interrupts
 from headstart.cli.output import table
+from headstart.features.store import read_origin
 from rich.console import Console
 
 COMMANDS = cli.list_commands(None)
@@ -60,20 +61,14 @@ def test_a_log_file_that_cannot_be_written_is_named(headstart, tmp_path):
 
 
 def test_verbosity(headstart, features, tmp_path):
-    words = ["features", tmp_path / "photos", "--backbone", features, "--out", "s.h5"]
-    words[3] = _backbone_of(features)
+    backbone = read_origin(features).model
+    words = ["features", tmp_path / "photos", "--backbone", backbone, "--out", "s.h5"]
     assert "24 images" in headstart(*words).stderr
     assert headstart(*words, "-q").stderr == ""
-    assert re.search(r"^\[ +[\d.]+ s\] 24 images", headstart(*words, "-v").stderr)
+    assert re.search(r"^\[ +[\d.]+ s\] .*24 images", headstart(*words, "-v").stderr)
     verbose = headstart("train-heads", "s.h5", "--out", "r", "--heads", "knn", "--folds", "3", "-v")
     assert "step 1 of 7: duplicates" in verbose.stderr
     assert "step 7 of 7: model" in verbose.stderr
-
-
-def _backbone_of(store):
-    from headstart.features.store import read_origin
-
-    return read_origin(store).model
 
 
 @pytest.mark.process
@@ -102,6 +97,7 @@ def test_a_terminal_of_another_encoding_gets_readable_text(process, monkeypatch,
     assert (done.returncode, done.stderr) == (0, b"")
     text = done.stdout.decode(encoding)
     assert "torchvision:resnet18" in text
+    assert len({len(line) for line in text.splitlines() if "resnet18" in line}) == 1  # aligned
     assert "\\u" not in text
 
 

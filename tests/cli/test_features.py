@@ -51,3 +51,36 @@ def test_features_refuses_another_backbone(headstart, features, tiny_backbone, t
     words = ["features", tmp_path / "photos", "--backbone", "other.onnx", "--out", features]
     assert "backbone.weights_sha256" in headstart(*words, code=1).stderr
     assert features.read_bytes() == before
+
+
+def test_features_says_what_it_read_and_asks_when_in_doubt(
+    headstart, image_folder, tiny_backbone, tmp_path
+):
+    root = image_folder(tmp_path / "photos")
+    words = ["--backbone", tiny_backbone, "--out", "store.h5"]
+    said = headstart("features", root, *words).stderr
+    assert "24 images in 2 classes" in said
+    assert all(len(line) <= 80 for line in said.splitlines()[1:])
+    one = root / "train"
+    for folder in sorted(one.iterdir())[1:]:
+        folder.rename(tmp_path / folder.name)
+    failed = headstart("features", one, "--backbone", tiny_backbone, "--out", "one.h5", code=1)
+    assert "--no-labels" in failed.stderr
+    assert not (tmp_path / "one.h5").exists()
+    done = headstart("features", one, "--backbone", tiny_backbone, "--out", "one.h5", "--no-labels")
+    assert "rows, written" in done.stdout
+    refused = headstart("features", one, *words, "--no-labels", code=1)
+    assert "--replace" in refused.stderr
+    done = headstart("features", one, *words, "--no-labels", "--replace")
+    assert "18 rows of images that are not in the source were dropped" in done.stdout
+
+
+def test_columns_of_a_table_can_be_named(headstart, image_folder, tiny_backbone, tmp_path):
+    root = image_folder(tmp_path / "photos")
+    files = sorted(path.relative_to(root) for path in root.rglob("*.*"))
+    lines = [f"{path};{path.parent.name}" for path in files]
+    (root / "shots.csv").write_text("\n".join(["shot;species", *lines]))
+    words = ["features", root / "shots.csv", "--backbone", tiny_backbone, "--out", "store.h5"]
+    assert "--path-column" in headstart(*words, code=1).stderr
+    headstart(*words, "--path-column", "shot", "--label-column", "species")
+    assert len(store.read(tmp_path / "store.h5").classes) == 2

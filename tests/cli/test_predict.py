@@ -4,6 +4,8 @@ import csv
 import io
 import json
 
+import pytest
+
 
 def test_a_path_that_is_missing_is_told_before_the_first_row(
     headstart, tiny_classifier, image_folder
@@ -35,3 +37,39 @@ def test_predict_writes_what_is_asked_for(headstart, tiny_classifier, image_fold
     document = json.loads(headstart(*words, "--json").stdout)
     assert document["predictions"] == lines
     assert [line.get("label", "") for line in lines] == [row["label"] for row in rows]
+    for line, row in zip(lines, rows, strict=True):
+        assert row["error"] or f"{line['probability']:.6f}" == row["confidence"]
+
+
+def test_lines_end_as_on_every_unix_stream(headstart, tiny_classifier, image_folder):
+    done = headstart("predict", tiny_classifier, image_folder())
+    assert "\r" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("bad", "limit", "code"),
+    [(1, None, 0), (3, None, 1), (12, None, 1), (3, "0.5", 0), (1, "0", 1)],
+)
+def test_too_many_failures_are_an_error_after_all_rows(
+    headstart, tiny_classifier, image_folder, tmp_path, bad, limit, code
+):
+    root = image_folder(splits=["test"])
+    for path in sorted(path for path in root.rglob("*") if path.is_file())[:bad]:
+        path.write_bytes(b"no image")
+    words = ["predict", tiny_classifier, root, "--out", "p.csv"]
+    done = headstart(*words, *(["--max-failures", limit] if limit else []), code=code)
+    assert f"{bad} of 12 images could not be used" in done.stderr
+    assert ("--max-failures" in done.stderr) == (code == 1)
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 13
+
+
+def test_the_folder_of_results_stands_for_its_model(
+    headstart, tiny_classifier, image_folder, tmp_path
+):
+    results = tmp_path / "results"
+    results.mkdir()
+    assert "no model at results/model.onnx" in headstart("predict", "results", ".", code=1).stderr
+    (results / "model.onnx").write_bytes(tiny_classifier.read_bytes())
+    root = image_folder()
+    words = ["predict", "results", root]
+    assert headstart(*words).stdout == headstart("predict", tiny_classifier, root).stdout

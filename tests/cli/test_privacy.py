@@ -6,9 +6,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-from importlib.resources import files
 
 import pytest
+from headstart.models.bundle.example import example as program
 
 COMMAND = [sys.executable, "-c", "from headstart.cli import main; main()"]
 VARIABLES = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "RAY_USAGE_STATS_ENABLED")
@@ -45,8 +45,7 @@ def test_no_command_looks_up_a_host_or_writes_elsewhere(
 ):
     photos, out = image_folder(per_class=2), tmp_path / "out"
     example = tmp_path / "predict_example.py"
-    text = files("headstart.models.bundle").joinpath("example.txt").read_text()
-    example.write_text(text)
+    example.write_text(program())
     image = next(photos.rglob("*.png"))
     runs = [
         [*COMMAND, "features", photos, "--backbone", tiny_backbone, "--out", out / "s.h5"],

@@ -46,6 +46,20 @@ def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     assert str(Path("results", "report.html")) in headstart("report", "results").stdout
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "report.html", "plots/heads.svg", "duplicates.csv"])
+def test_a_result_that_was_cut_short_is_not_up_to_date(headstart, features, tmp_path, name):
+    """The message about a damaged model advises this command, so it has to help."""
+    words = ["train-heads", features, "--out", "r", "--folds", "3", "--heads", "knn"]
+    headstart(*words)
+    path = tmp_path / "r" / name
+    path.write_bytes(path.read_bytes()[:-20])
+    if name == "model.onnx":
+        assert "headstart train-heads" in headstart("predict", "r", "photos", code=1).stderr
+    assert "up to date" not in headstart(*words).stdout
+    headstart("predict", "r", "photos")
+    assert "up to date" in headstart(*words).stdout
+
+
 def test_the_names_of_all_heads_are_printed(headstart):
     assert headstart("train-heads", "--list-heads").stdout == ",".join(HEADS) + "\n"
 
@@ -94,6 +108,7 @@ def test_labels_of_any_script_are_the_same_everywhere(
 ):
     names = ["كلب", "שלום", "猫と犬", "🦄🏳️‍🌈", "e\u0301te\u0301", "=1+1"]
     root = image_folder("photos", classes=names, per_class=4)
+    names[4] = "\u00e9t\u00e9"  # the form of all class names
     headstart("features", root, "--backbone", tiny_backbone, "--out", "s.h5")
     words = ["train-heads", "s.h5", "--out", "r", "--heads", "knn", "--folds", "2"]
     done = headstart(*words)

@@ -2,10 +2,14 @@
 
 import base64
 import json
+import re
+import shlex
 
 import h5py
 import numpy as np
+import pytest
 from headstart.features import store
+from headstart.features.store.layout import RECORDS
 
 
 def test_verify_names_defects(headstart, features):
@@ -27,7 +31,7 @@ def test_verify_repairs_and_features_brings_back_what_was_dropped(
     assert document["sound"] is False
     assert "row 3 has features that are not finite" in document["defects"]
     done = headstart("verify", features, "--repair")
-    assert "removed 1 rows: features" in done.stdout
+    assert "removed 1 row: features" in done.stdout
     assert "sound" in done.stdout
     assert (tmp_path / "store.h5.damaged").exists()
     document = json.loads(headstart("verify", features, "--repair", "--json").stdout)
@@ -38,17 +42,110 @@ def test_verify_repairs_and_features_brings_back_what_was_dropped(
     assert "--repair is for stores" in headstart("verify", "x.onnx", "--repair", code=2).stderr
 
 
+def change_certificate(path, value, *, older=False):
+    """Put another certificate into a store; ``older``: as if the store had no checksum of it."""
+    with h5py.File(path, "r+") as file:
+        if older:
+            sums = json.loads(file.attrs["checksums"])
+            file.attrs["checksums"] = json.dumps(
+                {name: total for name, total in sums.items() if name not in RECORDS}
+            )
+        file.attrs["certificate"] = value
+
+
+def other_features(path):
+    with h5py.File(path) as file:
+        document = json.loads(file.attrs["certificate"])
+    values = np.frombuffer(base64.b64decode(document["features"]), "<f4")
+    return json.dumps(document | {"features": base64.b64encode(values[::-1].tobytes()).decode()})
+
+
 def test_verify_makes_the_certificate_s_features_again(headstart, features, tmp_path):
     assert "the same features" in headstart("verify", features).stdout
-    with h5py.File(features, "r+") as file:
-        held = json.loads(file.attrs["certificate"])
-        values = np.frombuffer(base64.b64decode(held["features"]), "<f4")
-        held["features"] = base64.b64encode(values[::-1].tobytes()).decode()
-        file.attrs["certificate"] = json.dumps(held)
+    change_certificate(features, other_features(features), older=True)
     assert "differ from the exporter's" in headstart("verify", features, code=1).stderr
-    with h5py.File(features, "r+") as file:
-        file.attrs["certificate"] = ""
+    change_certificate(features, "", older=True)
     assert "no certificate" in headstart("verify", features).stdout
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("value", ["other", "{}", "no JSON", "\udcff"], ids=ascii)
+def test_repair_never_keeps_a_certificate_that_nothing_confirms(headstart, features, value, older):
+    changed = other_features(features) if value == "other" else value
+    if value == "\udcff":
+        changed = np.bytes_(b"{\xff}")
+    change_certificate(features, changed, older=older)
+    with features.open("ab") as file:  # so that there is something to repair
+        file.write(b"HSSEAL01" + bytes(40))
+    done = headstart("verify", features, "--repair")
+    assert "replaced by the network's own" in done.stdout
+    assert "the same features" in headstart("verify", features).stdout
+
+
+def test_repair_leaves_a_certificate_out_where_the_network_is_gone(
+    headstart, image_folder, tiny_backbone, tmp_path
+):
+    backbone = tmp_path / "gone.onnx"
+    backbone.write_bytes(tiny_backbone.read_bytes())
+    headstart("features", image_folder(), "--backbone", backbone, "--out", "s.h5")
+    backbone.unlink()
+    change_certificate(tmp_path / "s.h5", "{}")
+    assert "certificate does not match" in headstart("verify", "s.h5", code=1).stdout
+    assert "is left out" in headstart("verify", "s.h5", "--repair").stdout
+    assert "no certificate" in headstart("verify", "s.h5").stdout
+
+
+def test_a_flipped_bit_in_the_record_of_the_run_is_not_sealed_again(headstart, features):
+    data = bytearray(features.read_bytes())
+    place = data.find(b'"created_by"') if b'"created_by"' in data else data.find(b'"model": "')
+    data[place + 12] ^= 0x02
+    features.write_bytes(data)
+    done = headstart("verify", features, "--repair")
+    assert "record of the run" in done.stdout
+    headstart("verify", features)
+
+
+class TestAdviceIsNoCircle:
+    """Every command that a message advises is run in that very state."""
+
+    def advised(self, headstart, *words):
+        """Return what the advised command does."""
+        line = headstart(*words, code=1).stderr.splitlines()[-1]
+        command = re.search(r"with: headstart (verify --repair \S+?)(,|;|$)", line)
+        return shlex.split(command[1]) if command else None
+
+    def test_a_store_that_was_cut_short_is_repaired(self, headstart, features, tmp_path):
+        whole = features.read_bytes()
+        for words in (["verify"], ["train-heads", "--out", "r"]):
+            features.write_bytes(whole[: int(0.97 * len(whole))])
+            words.insert(1, str(features))
+            headstart(*self.advised(headstart, *words))
+            headstart("verify", features)
+
+    def test_a_store_without_its_first_byte_is_repaired(self, headstart, features):
+        features.write_bytes(b"X" + features.read_bytes()[1:])
+        headstart(*self.advised(headstart, "verify", features))
+        headstart("verify", features)
+
+    @pytest.mark.parametrize("kind", ["text", "empty", "another HDF5 file"])
+    def test_what_is_no_store_gets_no_such_advice(self, headstart, tmp_path, image_folder, kind):
+        path = tmp_path / "x.h5"
+        path.write_bytes(b"" if kind == "empty" else b"a text\n" * 100)
+        if kind == "another HDF5 file":
+            path.unlink()
+            with h5py.File(path, "w") as file:
+                file["weights"] = np.zeros(10)
+        before = path.read_bytes()
+        for words in (["verify", path], ["train-heads", path, "--out", "r"]):
+            assert self.advised(headstart, *words) is None
+        line = headstart("features", image_folder(), "--out", path, code=1).stderr.splitlines()[-1]
+        assert "--repair" not in line
+        assert path.read_bytes() == before
+
+    def test_a_store_of_another_version_is_not_repaired(self, headstart, features):
+        with h5py.File(features, "r+") as file:
+            file.attrs["version"] = 99
+        assert self.advised(headstart, "verify", features) is None
 
 
 def test_verify_checks_models_too(headstart, tiny_backbone, tiny_classifier, tmp_path):

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import factories
 import numpy as np
 import pytest
+from headstart.backbones.inference.decoding import with_rules
 from headstart.models.predict import Model
 from PIL import Image
 
@@ -78,3 +80,28 @@ def test_the_page_answers_as_headstart_does(browser, site, photos, tiny_classifi
         assert float(share) == pytest.approx(scores.max(), abs=0.01)
     assert said == []
     page.close()
+
+
+def test_a_file_that_the_browser_cannot_read_is_a_line_and_the_next_is_answered(
+    browser, site, photos, tmp_path
+):
+    bad = tmp_path / "scan.tif"
+    Image.open(photos[0]).convert("CMYK").save(bad)
+    page = browser.new_page()
+    page.goto(site)
+    page.wait_for_selector("input:enabled")
+    page.set_input_files("input", [bad, photos[0]])
+    page.wait_for_function("document.querySelectorAll('li').length === 2")
+    first, second = page.locator("li").all_inner_texts()
+    assert "scan.tif: cannot be shown" in first
+    assert "cannot" not in second
+
+
+def test_a_model_with_a_range_of_its_own_is_refused(browser, site, tmp_path, tiny_backbone):
+    ranged = with_rules(tiny_backbone, "0:4095", "")
+    factories.write_tiny_classifier(tmp_path / "site" / "model.onnx", ranged)
+    page = browser.new_page()
+    page.goto(site)
+    page.wait_for_selector("li")
+    assert "headstart predict" in page.locator("li").inner_text()
+    assert page.locator("input").is_disabled()

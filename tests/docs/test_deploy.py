@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 import yaml
 from headstart import __version__
+from headstart.cli import serve
 from headstart.cli.features import command
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -31,10 +32,11 @@ def lint(tool: str, *words: object) -> None:
     "words",
     [
         ("hadolint", DEPLOY / "Dockerfile"),
+        ("hadolint", DEPLOY / "serve.Dockerfile"),
         ("shellcheck", DEPLOY / "slurm.sh"),
         ("kubernetes-validate", "--strict", DEPLOY / "kubernetes-job.yaml"),
     ],
-    ids=lambda words: words[0],
+    ids=lambda words: words[-1].name,
 )
 def test_its_own_linter_finds_nothing(words):
     lint(*words)
@@ -63,6 +65,27 @@ def test_its_command_is_one_that_there_is(name):
     assert words[:2] == ["headstart", "features"]
     with command.make_context("features", list(words[2:])) as context:
         assert context.params["engine"] == "ray"
+
+
+def test_the_server_s_command_is_one_that_there_is():
+    lines = dict(
+        line.split(maxsplit=1)
+        for line in (DEPLOY / "serve.Dockerfile").read_text().splitlines()
+        if line.startswith(("ENTRYPOINT", "CMD"))
+    )
+    words = [*json.loads(lines["ENTRYPOINT"]), *json.loads(lines["CMD"])]
+    assert words[:2] == ["headstart", "serve"]
+    with serve.command.make_context("serve", words[2:]) as context:
+        assert context.params["host"] == "0.0.0.0"
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "serve.Dockerfile"])
+def test_what_an_image_copies_is_not_ignored(name):
+    kept = re.findall(r"^!(.+)$", (DEPLOY.parent / ".dockerignore").read_text(), flags=re.M)
+    copied = re.findall(r"^COPY (.+) \./\S*$", (DEPLOY / name).read_text(), flags=re.M)
+    names = [word for line in copied for word in line.split()]
+    assert set(names) == set(kept)
+    assert all((DEPLOY.parent / word).exists() for word in names)
 
 
 def test_the_image_is_of_this_version():

@@ -15,10 +15,6 @@ TEXT = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-
 @pytest.mark.long
 def test_the_example_runs(tmp_path):
     code = re.search(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)[1]
-    door = (
-        "import torch\nfrom headstart.core.torchvision_import import import_timm as at\ntimm = at()"
-    )
-    code = code.replace("import timm, torch", door)
     lines = re.findall(r"^\$ (headstart .*)$", TEXT, flags=re.MULTILINE)
     assert len(lines) == 4
     start = "from headstart.cli import main; main()"

@@ -46,6 +46,20 @@ def test_the_make_targets_exist():
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    "data", ["/data/My Photos/cats & dogs", "it's here/", "plain", 'a "b" $$HOME;x/y z']
+)
+def test_a_folder_may_have_any_name(data):
+    words = ["make", "-n", "train-heads", f"DATA={data}"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=True)
+    lines = [shlex.split(line) for line in done.stdout.splitlines() if "bin/headstart " in line]
+    (features,) = (words for words in lines if "features" in words)
+    (heads,) = (words for words in lines if "train-heads" in words)
+    folder = data.replace("$$", "$")
+    assert features[features.index("features") + 1] == folder
+    assert heads[heads.index("--out") + 1] == f"out/{Path(folder).name}"
+
+
 def test_every_make_target_is_in_its_help():
     makefile = (ROOT / "Makefile").read_text()
     said = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT).stdout

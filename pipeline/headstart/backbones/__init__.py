@@ -8,6 +8,7 @@ weights that they cannot use; the message says what to do.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,7 +102,8 @@ def find(choice: Choice | str) -> Candidate | Foreign:
         "" if name == PRE_LOGITS else name for name in (choice.layer, *choice.layers)
     ]
     pool = "" if choice.pool == OWN else choice.pool
-    return Candidate(provider, entry, weights, layer, pool, tuple(several))
+    rules = choice.value_range, choice.colour
+    return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules)
 
 
 def layers_of(name: str, preprocess: str = "") -> list[Layer]:
@@ -125,6 +127,12 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
     Raises:
         BackboneError: the weights or the file were the user's, and their location is unknown.
     """
+    choice = _network_of(backbone, weights_file)
+    rules = backbone.preprocess
+    return dataclasses.replace(choice, value_range=rules.value_range, colour=rules.colour)
+
+
+def _network_of(backbone: Backbone, weights_file: str) -> Choice:
     layer, pool = backbone.layer, backbone.pool
     if _prefix(backbone.name) == onnx_file.NAME:
         if not weights_file:

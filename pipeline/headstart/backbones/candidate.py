@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ class Candidate:
     layer: str = ""
     pool: str = ""
     layers: tuple[str, ...] = ()
+    value_range: str = ""
+    colour: str = ""
 
     @property
     def name(self) -> str:
@@ -102,7 +105,11 @@ class Candidate:
     def build(self) -> Network:
         """Build the library's network with its weights; every failure is a `BackboneError`."""
         try:
-            return self.provider.build(self.entry, self.weights)
+            network = self.provider.build(self.entry, self.weights)
+            preprocess = dataclasses.replace(
+                network.preprocess, value_range=self.value_range, colour=self.colour
+            )
+            return dataclasses.replace(network, preprocess=preprocess)
         except HeadstartError:
             raise
         except Exception as error:  # libraries raise anything on unexpected files

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from headstart import backbones
 from headstart.backbones.candidate import SOFTWARE
+from headstart.backbones.inference import decoding
 from headstart.backbones.inference import parity as certificate
 from headstart.backbones.inference.description import (
     INPUT,
@@ -94,7 +95,9 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
     `export` wrote means that file. ``precision`` is one of `headstart.core.choices.PRECISIONS`. The
     second value is the parity, if the backbone was exported just now.
     """
-    model, parity = _exported(Choice(choice) if isinstance(choice, str) else choice)
+    choice = Choice(choice) if isinstance(choice, str) else choice
+    model, parity = _exported(dataclasses.replace(choice, value_range="", colour=""))
+    model = decoding.with_rules(model, choice.value_range, choice.colour)
     return (model if precision == "fp32" else variant(model, precision)), parity
 
 
@@ -393,4 +396,6 @@ def read_parity(model: Path) -> Parity:
         properties = {p.key: p.value for p in onnx.load(model).metadata_props}
         return Parity.from_json(json.loads(properties["headstart.parity"]))
     except Exception as error:  # parsers raise anything on foreign files
-        raise BackboneError(f"{one_line(model)} is no backbone that Headstart exported") from error
+        raise BackboneError(
+            f"{one_line(model)} is not a backbone that Headstart exported"
+        ) from error

@@ -109,7 +109,7 @@ def read(path: Path) -> dict[str, torch.Tensor]:
         ) from error
     except Exception as error:  # torch's unpickler raises nearly anything on other files
         raise BackboneError(
-            f"{one_line(path)} is no plain state dict of tensors ({_cause(error)}); save "
+            f"{one_line(path)} is not a plain state dict of tensors ({_cause(error)}); save "
             "one with torch.save(model.state_dict(), FILE), or a safetensors file"
         ) from error
     return _tensors(state, path)
@@ -223,13 +223,15 @@ def _tensors(state: object, path: Path) -> dict[str, torch.Tensor]:
             state = state[wrapper]
             break
     if not isinstance(state, dict) or not state:
-        raise BackboneError(f"{one_line(path)} is no state dict: it holds no named tensors")
+        raise BackboneError(f"{one_line(path)} is not a state dict: it holds no named tensors")
     tensors: OrderedDict[str, torch.Tensor] = OrderedDict()
     if hasattr(state, "_metadata"):
         tensors._metadata = state._metadata  # type: ignore[attr-defined]
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
-            raise BackboneError(f"{one_line(path)} is no state dict: {one_line(key)} is no tensor")
+            raise BackboneError(
+                f"{one_line(path)} is not a state dict: {one_line(key)} is not a tensor"
+            )
         for prefix in _PREFIXES:
             key = key.removeprefix(prefix)
         tensors[key] = value

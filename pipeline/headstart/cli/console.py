@@ -22,6 +22,7 @@ from headstart.core.errors import OutputError, one_line
 from headstart.core.files import cannot_write
 
 QUIET, NORMAL, VERBOSE = -1, 0, 1
+ENCODING_ERRORS = "headstart-typography"  # name of the handler for what an encoding lacks
 _PLAIN = {"–": "-", "−": "-", "×": "x", "±": "+/-", "…": "...", "→": "->"}
 
 
@@ -133,16 +134,15 @@ def drop_output() -> None:
 
 def prepare_process() -> None:
     """Let no encoding of the terminal and no library's warning disturb what a command prints."""
-    codecs.register_error("headstart", _without_characters)
     if sys.stdout is not None:
         sys.stdout = io.TextIOWrapper(
             io.BufferedWriter(_Output(sys.stdout.fileno(), "w", closefd=False)),
             encoding=sys.stdout.encoding,
-            errors="headstart",
+            errors=ENCODING_ERRORS,
             line_buffering=sys.stdout.isatty(),
         )
     if isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(errors="headstart")
+        sys.stderr.reconfigure(errors=ENCODING_ERRORS)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # warnings of libraries are for developers
         warnings.filterwarnings("always", category=CacheWarning)
@@ -156,6 +156,9 @@ def _without_characters(error: UnicodeError) -> tuple[str, int]:
     text = error.object[error.start : error.end]
     escaped = (_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in text)
     return "".join(escaped), error.end
+
+
+codecs.register_error(ENCODING_ERRORS, _without_characters)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:  # noqa: ANN401

@@ -12,14 +12,15 @@ from headstart.cli.options import (
     as_json,
     backbone_options,
     budget_options,
+    decoding_options,
     device,
     sharding_options,
     source_options,
     workers,
 )
 from headstart.cli.output import hooks, print_json
-from headstart.core.choices import BACKBONE, PRECISIONS
-from headstart.core.errors import one_line
+from headstart.core.choices import BACKBONE, MAX_FAILURES, PRECISIONS
+from headstart.core.errors import count, one_line
 from headstart.workflows.features import extract_features
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ features /share/photos --engine ray --address auto --out /share/store
 @click.option(
     "--max-failures",
     type=click.FloatRange(0, 1),
-    default=0.2,
+    default=MAX_FAILURES,
     show_default=True,
     help="Share of failed images above which the exit code is 1; all good images are saved.",
 )
@@ -77,6 +78,7 @@ features /share/photos --engine ray --address auto --out /share/store
     "chooses the fastest within the limits below.",
 )
 @budget_options
+@decoding_options
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -94,6 +96,8 @@ def command(
     layers: tuple[str, ...],
     pool: str | None,
     preprocess: str,
+    value_range: str,
+    colour: str | None,
     out: str,
     workers: int | None,
     on_error: str,
@@ -130,6 +134,8 @@ def command(
             layers=layers,
             pool=pool or "",
             preprocess=preprocess,
+            value_range=value_range,
+            colour=colour or "",
             precision=precision,
             max_drift=max_drift,
             max_accuracy_loss=max_accuracy_loss,
@@ -161,26 +167,28 @@ def command(
 def _print(summary: EmbedSummary, store: str) -> None:
     if summary.embedded:
         click.echo(
-            f"embedded {summary.embedded:,} images in {summary.seconds:.1f} s: "
+            f"embedded {count(summary.embedded, 'image')} in {summary.seconds:.1f} s: "
             f"{summary.images_per_second:.0f} images/s "
-            f"({summary.provider} on {summary.device}, {summary.workers} "
-            f"{'workers' if summary.shards else 'threads'})"
+            f"({summary.provider} on {summary.device}, "
+            f"{count(summary.workers, 'worker' if summary.shards else 'thread')})"
         )
         shares = ", ".join(f"{kind} {share:.0%}" for kind, share in summary.shares.items())
         click.echo(f"time spent: {shares}; bottleneck: {_BOTTLENECKS[summary.limit]}")
     failures = sum(summary.failures.values())
     if summary.failed:
-        click.echo(f"{failures:,} images failed:")
-        for reason, count in summary.failures.items():
-            click.echo(f"  {count:,} × {reason}")
+        click.echo(f"{count(failures, 'image')} failed:")
+        for reason, number in summary.failures.items():
+            click.echo(f"  {number:,} × {reason}")
         for path, reason in summary.failed[:_SHOWN]:
             click.echo(f"    {one_line(path)}: {reason}")
         if failures > _SHOWN:
             click.echo("    … the store's group failures lists all of them")
+    for line in summary.remark_lines:
+        click.echo(line)
     if summary.lost:
-        click.echo(f"{summary.lost:,} workers died; their work was redone by others")
+        click.echo(f"{count(summary.lost, 'worker')} died; the work was done again by others")
     if summary.dropped:
         click.echo(f"{summary.dropped:,} rows of images that are not in the source were dropped")
     state = "written" if summary.changed else "up to date, nothing to do"
-    files = f" in {summary.shards:,} files" if summary.shards else ""
-    click.echo(f"{one_line(store)}: {summary.rows:,} rows{files}, {state}")
+    files = f" in {count(summary.shards, 'file')}" if summary.shards else ""
+    click.echo(f"{one_line(store)}: {count(summary.rows, 'row')}{files}, {state}")

@@ -9,7 +9,15 @@ import click
 
 from headstart.cli import advice_table, leaderboard
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, class_weight, seed, weights, workers
+from headstart.cli.options import (
+    FILE,
+    as_json,
+    class_weight,
+    decoding_options,
+    seed,
+    weights,
+    workers,
+)
 from headstart.cli.output import hooks, print_json
 from headstart.core.choices import BACKBONE, MODES, TRAINING_DEVICES
 from headstart.core.errors import InputError, one_line
@@ -28,6 +36,7 @@ finetune photos --backbone timm:resnet50.a1_in1k --out tuned
 @click.argument("data")
 @click.option("--backbone", default=BACKBONE, show_default=True, help="Name of the backbone.")
 @weights
+@decoding_options
 @click.option(
     "--mode",
     type=click.Choice(MODES),
@@ -91,6 +100,8 @@ def command(
     data: str,
     backbone: str,
     weights: str,
+    value_range: str,
+    colour: str | None,
     mode: str,
     boundary: str,
     out: Path | None,
@@ -115,6 +126,8 @@ def command(
     settings: dict[str, Any] = {
         "backbone": backbone,
         "weights": weights,
+        "value_range": value_range,
+        "colour": colour or "",
         "boundary": boundary,
         "views": views,
         "epochs": epochs,

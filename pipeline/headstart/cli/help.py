@@ -14,12 +14,15 @@ _GROUPS = {  # title: parameters of any command; all others are simply options
         *("max_accuracy_loss", "named", "only_named", "at_hand", "mode", "boundary"),
     ),
     "Comparison": (
-        *("heads", "list_heads", "folds", "repeats", "validation", "groups", "class_weight"),
-        *("small_classes", "near_duplicates"),
+        *("heads", "list_heads", "folds", "repeats", "validation", "holdout", "groups"),
+        *("class_weight", "small_classes", "near_duplicates"),
     ),
-    "Training": ("views", "epochs", "batch_size", "lr", "patience"),
-    "Images": ("on_error", "max_failures", "rehash", "images"),
-    "Speed and memory": ("workers", "device", "stream_above"),
+    "Training": ("views", "epochs", "lr", "patience"),
+    "Images": (
+        *("label_column", "path_column", "no_labels", "replace", "value_range"),
+        *("colour", "on_error", "max_failures", "rehash", "images"),
+    ),
+    "Speed and memory": ("workers", "device", "batch_size", "stream_above"),
     "Several files or machines": (
         *("engine", "address", "shard_size", "gpus_per_worker", "threads_per_worker"),
     ),

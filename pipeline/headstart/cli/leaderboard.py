@@ -26,12 +26,9 @@ def show(results: dict[str, Any]) -> None:
         click.echo(f"* {name} is approximate: {method}")
     for warning in results["warnings"]:
         click.echo(f"note: {one_line(warning)}")
-    data, protocol = results["dataset"], results["protocol"]
-    click.echo(
-        f"{data['n_images']:,} images, {len(data['classes'])} classes; tuned on "
-        f"{protocol['n_train']:,}, scored once on {protocol['n_test']:,} test images "
-        f"({data['test_split']})"
-    )
+    click.echo(leaderboard.provenance(results))
+    if results["conclusion"]:
+        click.echo(one_line(results["conclusion"]))
     for line in leaderboard.summaries(results):
         click.echo(line)
     backbones = results["backbones"]

@@ -79,6 +79,21 @@ backbone_options = options(
     click.option("--pool", type=click.Choice(choices.POOLS), help="Pooling of a layer's output."),
     preprocess,
 )
+decoding_options = options(
+    click.option(
+        "--range",
+        "value_range",
+        default="",
+        metavar="LOW:HIGH|dtype|percentile",
+        help="Values that are black and white in all images, for 12-bit, signed or floating-point "
+        "samples; percentile measures them on the set.",
+    ),
+    click.option(
+        "--colour",
+        type=click.Choice(choices.COLOURS),
+        help="Conversion by colour profiles.  [default: profiles are ignored]",
+    ),
+)
 budget_options = options(
     click.option(
         "--max-drift",

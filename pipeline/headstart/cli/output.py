@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from headstart.cli.console import QUIET, current, detail, notice, record
+from headstart.cli.console import ENCODING_ERRORS, QUIET, current, detail, notice, record
 
 if TYPE_CHECKING:
     from headstart.workflows.progress import Hooks
@@ -46,12 +46,14 @@ def table(
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False, markup=False, emoji=False)
+    # What the terminal cannot show is replaced before it is measured.
+    sections = [[[_shown(cell, console.encoding) for cell in row] for row in s] for s in sections]
     rows = [row for section in sections for row in section]
     widths = {
         title: max(map(cell_len, [title, *(row[number] for row in rows)]))
         for number, title in enumerate(columns)
     }
-    console = Console(highlight=False, markup=False, emoji=False)
     kept, hidden = dict(columns), []
     for title in optional if console.is_terminal else ():
         if _needed(widths, kept) > console.width and title in kept:
@@ -69,6 +71,10 @@ def table(
     console.print(grid, crop=False)
     if hidden:
         notice(f"without {', '.join(hidden)}, for which the terminal is too narrow")
+
+
+def _shown(text: str, encoding: str) -> str:
+    return text.encode(encoding, ENCODING_ERRORS).decode(encoding)
 
 
 def _needed(widths: dict[str, int], columns: Iterable[str]) -> int:
@@ -98,7 +104,6 @@ def _bar(title: str) -> Iterator[Hooks]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         ProgressColumn,
         Task,
@@ -109,6 +114,10 @@ def _bar(title: str) -> Iterator[Hooks]:
 
     from headstart.workflows.progress import hooks_of
 
+    class Count(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.completed:,.0f}/{task.total:,.0f}" if task.total else "")
+
     class Speed(ProgressColumn):
         def render(self, task: Task) -> Text:
             return Text(
@@ -117,7 +126,7 @@ def _bar(title: str) -> Iterator[Hooks]:
 
     out = Console(stderr=True, highlight=False, soft_wrap=True)
     text = TextColumn("{task.description}")
-    columns = text, BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn()
+    columns = text, BarColumn(), Count(), Speed(), TimeRemainingColumn()
     with Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task(title, total=None, images=False)
 

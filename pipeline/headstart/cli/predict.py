@@ -13,7 +13,8 @@ from headstart.cli.console import notice
 from headstart.cli.help import Command
 from headstart.cli.options import FILE, as_json, device, workers
 from headstart.cli.rows import FORMATS, Layout, writer
-from headstart.core.errors import one_line
+from headstart.core.choices import MAX_FAILURES
+from headstart.core.errors import count, one_line
 from headstart.workflows import models
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ predict results photos/new --out labels.csv
 predict results - < list-of-paths.txt
 """,
 )
-@click.argument("model", type=FILE)
+@click.argument("model", type=FILE, metavar="MODEL|RESULTS_DIR")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--out", type=FILE, help="CSV or JSON Lines file to write (.csv, .jsonl).")
 @click.option(
@@ -41,6 +42,13 @@ predict results - < list-of-paths.txt
     metavar="P",
     help="Probability of the best class below which an image is labelled unknown.",
 )
+@click.option(
+    "--max-failures",
+    type=click.FloatRange(0, 1),
+    default=MAX_FAILURES,
+    show_default=True,
+    help="Share of failed images above which the exit code is 1; all rows are written.",
+)
 @workers
 @device
 @as_json
@@ -51,6 +59,7 @@ def command(
     format_: str | None,
     top_k: int | None,
     min_confidence: float,
+    max_failures: float,
     workers: int | None,
     device: str,
     json_: bool,
@@ -58,7 +67,8 @@ def command(
     """Classify images: files, any source that features takes, or - for a list on stdin.
 
     Rows are in the order of the images and printed as soon as they are computed. An image that
-    cannot be used is a row with an error; one unlike all training images is marked.
+    cannot be used is a row with an error; one that is not like any training image is marked.
+    MODEL is a model file, or the folder of results that holds it.
     """
     if out is not None and out.suffix not in (".csv", ".jsonl"):
         raise click.UsageError("--out must end in .csv or .jsonl")
@@ -68,15 +78,26 @@ def command(
     predictions = models.predict(classifier, paths, min_confidence=min_confidence, workers=workers)
     if classifier.backbone.warning:
         notice(f"WARNING: {one_line(classifier.backbone.warning)}")
-    layout = Layout(classifier.classes, top_k, classifier.threshold is not None)
+    has_distance, has_second = classifier.threshold is not None, classifier.unusual is not None
+    layout = Layout(classifier.classes, top_k, has_distance, has_second)
     counts: Counter[str] = Counter()
     with writer(layout, out, "json" if json_ else format_ or "csv") as write:
         for prediction in predictions:
             write(prediction)
             counts.update(_kinds(prediction))
     if out is not None:
-        click.echo(f"{one_line(out)}: {counts['all']:,} predictions")
-    _summarise(counts)
+        click.echo(f"{one_line(out)}: {count(counts['all'], 'prediction')}")
+    _summarise(counts, max_failures)
+
+
+def _summarise(counts: Counter[str], max_failures: float) -> None:
+    if counts["unlike"]:
+        notice(
+            f"{counts['unlike']:,} of {count(counts['all'], 'image')} are not like any training "
+            "image; do not rely on their labels"
+        )
+    if counts["failed"]:
+        models.check_failures(counts["failed"], counts["all"], max_failures, notice)
 
 
 def _kinds(prediction: Prediction) -> Iterator[str]:
@@ -85,13 +106,3 @@ def _kinds(prediction: Prediction) -> Iterator[str]:
         yield "failed"
     if prediction.unlike:
         yield "unlike"
-
-
-def _summarise(counts: Counter[str]) -> None:
-    if counts["failed"]:
-        notice(f"{counts['failed']:,} of {counts['all']:,} images could not be used")
-    if counts["unlike"]:
-        notice(
-            f"{counts['unlike']:,} of {counts['all']:,} images are unlike all training images; do "
-            "not rely on their labels"
-        )

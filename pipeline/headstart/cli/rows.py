@@ -27,16 +27,18 @@ Write = Callable[["Prediction"], None]
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of a row.
+    """The columns of a row; ``confidence`` of a CSV row is the ``probability`` of its label.
 
     Attributes:
         top_k: number of most probable classes; None for the probabilities of all.
-        novelty: whether the model computes how far an image is from its training images.
+        novelty: whether the model computes how far an image is from its training images, and
+            ``unusual`` whether it has the second mark.
     """
 
     classes: tuple[str, ...]
     top_k: int | None
     novelty: bool
+    unusual: bool = False
 
     def ranked(self, prediction: Prediction) -> list[tuple[str, float]]:
         """Return the most probable classes with their probabilities, the best first."""
@@ -52,7 +54,8 @@ class Layout:
             ranks = range(1, min(self.top_k, len(self.classes)) + 1)
             names = [f"{kind}_{rank}" for rank in ranks for kind in ("class", "probability")]
         novelty = ["distance", "unlike"] if self.novelty else []
-        return ["path", "label", "confidence", *names, *novelty, "error"]
+        second = ["unusual"] if self.unusual else []
+        return ["path", "label", "confidence", *names, *novelty, *second, "error"]
 
     def cells(self, prediction: Prediction) -> list[str]:
         """Return a CSV row."""
@@ -66,6 +69,8 @@ class Layout:
             cells = [text for c, p in self.ranked(prediction) for text in (c, f"{p:.6f}")]
         if self.novelty:
             cells += [f"{prediction.distance:.6f}", "true" if prediction.unlike else "false"]
+        if self.unusual:
+            cells.append("true" if prediction.unusual else "false")
         return [prediction.path, prediction.label, f"{max(scores):.6f}", *cells, ""]
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
@@ -73,7 +78,11 @@ class Layout:
         path = one_line(prediction.path)
         if prediction.error:
             return {"path": path, "error": prediction.error}
-        document: dict[str, Any] = {"path": path, "label": prediction.label}
+        document: dict[str, Any] = {
+            "path": path,
+            "label": prediction.label,
+            "probability": max(prediction.probabilities),
+        }
         if self.top_k is None:
             pairs = zip(self.classes, prediction.probabilities, strict=True)
             document["probabilities"] = dict(pairs)
@@ -82,6 +91,8 @@ class Layout:
             document["top"] = [{"class": name, "probability": p} for name, p in top]
         if self.novelty:
             document |= {"distance": prediction.distance, "unlike": prediction.unlike}
+        if self.unusual:
+            document["unusual"] = prediction.unusual
         return document
 
 
@@ -118,8 +129,10 @@ def _rows(layout: Layout, kind: str, file: TextIO) -> Write:
 
     def write(cells: list[str]) -> None:
         line = io.StringIO()
-        csv.writer(line).writerow(cells)
-        file.write(line.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"))
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        # Exactly, unlike messages: what the stream cannot encode is escaped.
+        encoding = getattr(file, "encoding", None) or "utf-8"
+        file.write(line.getvalue().encode(encoding, "backslashreplace").decode(encoding))
 
     write(layout.header())
     return lambda prediction: write(layout.cells(prediction))

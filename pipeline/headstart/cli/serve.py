@@ -19,7 +19,7 @@ serve results
 serve results/model.onnx --host 0.0.0.0 --port 80
 """,
 )
-@click.argument("model", type=FILE)
+@click.argument("model", type=FILE, metavar="MODEL|RESULTS_DIR")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",

@@ -58,8 +58,7 @@ train-heads a.h5 b.h5 --heads knn,linear-svm --out results
 @click.option(
     "--repeats",
     type=click.IntRange(min=1),
-    help="Repetitions of the cross-validation with other folds.  [default: 1; more below 200 "
-    "images]",
+    help="Repetitions of the cross-validation with other folds.  [default: 1; more for few images]",
 )
 @click.option(
     "--validation",
@@ -67,6 +66,12 @@ train-heads a.h5 b.h5 --heads knn,linear-svm --out results
     default=VALIDATION[0],
     show_default=True,
     help="Basis of model selection: cross-validation, or the data's own split named validation.",
+)
+@click.option(
+    "--holdout/--no-holdout",
+    default=None,
+    help="Without a test split, hold out 20 % of the images as one, or fit on all and score "
+    "out-of-fold answers.  [default: hold out from 1,000 images on]",
 )
 @click.option(
     "--groups", type=FILE, help="CSV of path,group: images of a group stay on one side of a split."
@@ -117,6 +122,7 @@ def command(
     folds: int,
     repeats: int | None,
     validation: str,
+    holdout: bool | None,
     groups: Path | None,
     class_weight: str,
     small_classes: str,
@@ -151,6 +157,7 @@ def command(
             folds=folds,
             repeats=repeats,
             validation=validation,
+            holdout=holdout,
             groups=groups,
             class_weight=None if class_weight == "none" else class_weight,
             small_classes=small_classes,

@@ -7,7 +7,7 @@ import click
 from headstart.cli.help import Command
 from headstart.cli.options import as_json
 from headstart.cli.output import print_json
-from headstart.core.errors import StoreError, one_line
+from headstart.core.errors import StoreError, count, one_line
 from headstart.workflows.features import Verification, verify
 
 
@@ -38,19 +38,18 @@ def command(path: str, repair: bool, json_: bool) -> None:
         _print(state)
     if not state.sound:
         raise StoreError(
-            f"{one_line(path)} has {len(state.defects):,} defects; save the sound rows with: "
-            "headstart verify --repair"
+            f"{one_line(path)} has {count(len(state.defects), 'defect')}; {state.remedy}"
         )
 
 
 def _print(state: Verification) -> None:
     if repaired := state.repaired:
-        for reason, count in repaired["dropped"].items():
-            click.echo(f"removed {count:,} rows: {reason}")
+        for reason, rows in repaired["dropped"].items():
+            click.echo(f"removed {count(rows, 'row')}: {reason}")
         for note in repaired["notes"]:
             click.echo(note)
         click.echo(
-            f"{repaired['kept']:,} rows kept; the original is now "
+            f"{count(repaired['kept'], 'row')} kept; the original is now "
             f"{one_line(repaired['backup'])}; embed missing images with: headstart features"
         )
     for defect in state.defects:

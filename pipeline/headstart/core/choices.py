@@ -4,12 +4,15 @@ from __future__ import annotations
 
 BACKBONE = "efficientnet-lite0"  # its weights come with the package
 DEVICES = ("cpu", "cuda", "tensorrt")
+PERCENTILE = "percentile"  # the range of a set, measured on it
+COLOURS = ("srgb",)
 POOLS = ("avg", "max", "gem", "cls", "flatten")
 PRESETS = ("imagenet", "caffe", "inception", "unit", "raw", "darknet", "openface", "tfhub")
 PRECISIONS = ("fp32", "fp16", "int8", "auto")  # of features; auto is the fastest within a budget
 MODEL_PRECISIONS = ("fp16", "int8")  # of a converted model
 MAX_DRIFT = 0.02  # mean of 1 - cosine to the features of fp32
 MAX_ACCURACY_LOSS = 0.5  # percentage points
+MAX_FAILURES = 0.2  # share of images that may fail before a run counts as failed
 ENGINES = ("threads", "ray")
 
 VALIDATION = ("cross-validation", "predefined")

@@ -74,6 +74,16 @@ def how_to_install(extra: str) -> str:
     )
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "image"), count(1200, "image"), count(2, "class")
+    ('1 image', '1,200 images', '2 classes')
+    """
+    plural = "" if number == 1 else "es" if noun.endswith(("s", "ch", "sh", "x")) else "s"
+    return f"{number:,} {noun}{plural}"
+
+
 def near_matches(name: str, names: Iterable[str]) -> str:
     """Return ``did you mean A or B; `` for a misspelt name, or nothing if none is near.
 

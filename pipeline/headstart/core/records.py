@@ -124,6 +124,7 @@ class Choice:
         pool: one of `choices.POOLS`; empty for the layer's default.
         preprocess: for an imported ONNX file, see `backbones.onnx_import.recipe.read`.
         layers: several layers to extract in one pass instead of ``layer``, all with ``pool``.
+        value_range: see `Preprocess`; like ``colour``.
     """
 
     name: str
@@ -132,6 +133,8 @@ class Choice:
     pool: str = ""
     preprocess: str = ""
     layers: tuple[str, ...] = ()
+    value_range: str = ""
+    colour: str = ""
 
 
 @dataclass(frozen=True)

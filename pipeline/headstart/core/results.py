@@ -1,7 +1,10 @@
 """Records of the content of ``results.json``, with the field names of the file.
 
-Scores are of the test split, which is scored once. Intervals are 95 % bootstrap intervals, ``(low,
-high)``. `headstart.report.schema` derives the JSON Schema of the insights from their records.
+Scores are of images that the scored model was not fitted on: the test split, which is scored once,
+or, with few images and no test split, the out-of-fold answers for all of them. Intervals are 95 %
+intervals, ``(low, high)``, for other images of the same kind; see
+`headstart.evaluation.metrics.intervals`. `headstart.report.schema` derives the JSON Schema of the
+insights from their records.
 """
 
 from __future__ import annotations
@@ -22,24 +25,30 @@ class HeadResult:
     Attributes:
         name: the family, such as ``linear-svm``; its ``title`` is ``linear SVM``.
         cv_accuracy: mean over the folds for the best ``params``, or on a predefined validation
-            split.
+            split; ``cv_std`` is the folds' spread, which is no interval.
+        test_accuracy: on the images that are scored, see `Comparison.protocol`.
         log_loss: mean, in nats.
         seconds: wall time of search and refit.
-        verdict: ``best``; ``worse`` if the interval of ``difference`` lies below 0; else ``tie``;
-            empty for a baseline.
+        verdict: ``best``; ``worse`` if ``difference`` is below 0 and ``p`` at most 0.05; else
+            ``tie``; empty for a baseline.
         confusion: counts, rows true, columns predicted: ``(k, k)`` lists, or with many classes
             ``{"shape": [k, k], "cells": [[true, predicted, count], ...]}`` without the zeros.
         grid: the candidates, each ``{"params", "cv_accuracy", "cv_std"}``.
         approximation: replacement of the exact method, or empty.
         roc_auc: macro average, one class against the rest; None for test images of one class.
-        ece: expected calibration error.
-        per_class: ``precision``, ``recall``, ``f1`` and ``support``, each a list by class; None for
-            a division by zero.
+        ece: expected calibration error, which chance inflates; ``calibration_error`` is the part
+            beyond ``calibration_chance``, that of calibrated probabilities on as many images.
+        per_class: ``precision``, ``recall``, ``f1`` and ``support``, each a list by class, and
+            ``precision_ci`` and ``recall_ci``, their intervals; None for a division by zero.
         reliability: ``images``, ``confidence`` and ``accuracy`` by bins of confidence.
         predict_seconds: wall time to predict all test images from features.
-        difference: test accuracy minus the best head's, with a paired bootstrap interval; None for
-            the best head and for baselines.
-        mcnemar_p: exact two-sided p-value of McNemar's test against the best head.
+        difference: test accuracy minus the best head's; None for the best head and for baselines,
+            like the next four.
+        difference_ci: excludes 0 if and only if ``p`` is at most 0.05.
+        p: two-sided p-value of the exact test against the best head, adjusted for all heads;
+            ``mcnemar_p`` is the one before the adjustment.
+        visible_difference: the smallest true difference that these images show with a chance of 80
+            %.
         test_accuracy_without_leakage: on the test images that share no group with a training
             image; None if all do, or none.
     """
@@ -69,6 +78,10 @@ class HeadResult:
     difference: float | None = None
     difference_ci: tuple[float, float] | None = None
     mcnemar_p: float | None = None
+    p: float | None = None
+    visible_difference: float | None = None
+    calibration_error: float | None = None
+    calibration_chance: float | None = None
     test_accuracy_without_leakage: float | None = None
     test_accuracy_without_leakage_ci: tuple[float, float] | None = None
 
@@ -184,12 +197,24 @@ class LearningCurve:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """Something about the data or the search that a reader should look at.
+
+    ``topic`` is ``search``, ``baseline``, ``split`` or ``groups``.
+    """
+
+    topic: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Insights:
     """What the features show besides the comparison of heads; the report has a section on each."""
 
     duplicates: DuplicateSummary
     label_errors: LabelErrorSummary
     learning_curve: LearningCurve | None
+    remarks: list[Remark] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -199,9 +224,11 @@ class Comparison:
     Attributes:
         dataset: name, classes, images by split and class, failures, origin of the test split.
         extraction: document and digest of the best head's features.
-        protocol: folds, seed, tuning, and how often the test split was used.
+        protocol: folds, seed, tuning, and what the scores are of: ``scored_on`` is ``test split``
+            or ``out of fold``, and ``n_test`` counts the images that are scored.
         heads: in order of cross-validated accuracy; the first is the ``best``.
         baselines: the most frequent class, and raw pixels if a store has them.
+        conclusion: what to do with the verdicts, in a sentence.
         backbones: for each store ``backbone``, ``digest``, ``document`` (the extraction), ``dim``
             and ``scores``, by which you can choose a backbone before training.
         provenance: software versions, machine, time, digest of the inputs.
@@ -218,8 +245,9 @@ class Comparison:
     insights: Insights
     warnings: list[str]
     provenance: dict[str, Any]
+    conclusion: str = ""
 
-    SCHEMA = 2
+    SCHEMA = 3
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``results.json`` holds."""

@@ -18,6 +18,7 @@ from typing import BinaryIO, NamedTuple
 
 from headstart.core.errors import InputError, near_matches, one_line
 from headstart.datasets import text
+from headstart.datasets.file_names import is_image_name
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _DEFAULTS = {".csv": ",", ".tsv": "\t"}
@@ -211,9 +212,12 @@ def _indexes(
 
 
 def _remedy(missing: Iterable[Column], names: Sequence[str]) -> str:
+    if any(map(is_image_name, names)):
+        return "the first row must name the columns, such as path,label"
     options = [f"{column.option} NAME" for column in missing if column.option]
     guesses = "".join(near_matches(column.spellings[0], names) for column in missing)
     rename = "rename columns to these names"
     if not options:
         return guesses + rename
-    return f"{guesses}name them with {' and '.join(options)}, or {rename}"
+    them = "it" if len(options) == 1 else "them"
+    return f"{guesses}name {them} with {' and '.join(options)}, or {rename}"

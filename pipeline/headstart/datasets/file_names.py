@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from headstart.core.errors import one_line
 from headstart.datasets.images import header
 
-EXTENSIONS = frozenset("jpg jpeg jpe jfif pjpeg pjp mpo png apng webp bmp dib tif tiff gif".split())
+EXTENSIONS = frozenset(
+    "jpg jpeg jpe jfif pjpeg pjp mpo png apng webp bmp dib tif tiff gif avif heic heif hif".split()
+)
 """What the names of image files end in, in lower case."""
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -138,11 +141,16 @@ def sorted_out(paths: Iterable[str], ignored: Ignored) -> list[str]:
     """Return the paths of images, with ``/``; the others are counted as ignored."""
     images = []
     for path in paths:
-        *parts, file = path.split("/")
-        kinds = {kind for part in parts if (kind := clutter(part))}
-        kind = min(kinds) if kinds else kind_of_name(file)
+        folder, _, file = path.rpartition("/")
+        kind = _clutter_above(folder) or kind_of_name(file)
         if kind == "image":
             images.append(path)
         else:
             ignored.add(kind, path)
     return images
+
+
+@lru_cache(maxsize=4096)
+def _clutter_above(folder: str) -> str:
+    """Return why to ignore everything in a folder; empty if there is no reason."""
+    return next((kind for part in folder.split("/") if (kind := clutter(part))), "")

@@ -90,8 +90,9 @@ class ArraySource(Container):
         entries = {image.path: Entry(0, row) for row, image in enumerate(images)}
         reader = ArrayReader(entries, (ContainerFile(place, state, part),))
         unlabelled = all(image.label is None for image in images)
-        hint = hints.of_columns(others) if unlabelled else ""
-        return replace(make_listing(Path(), images, {}, name, hint=hint), reader=reader)
+        hint, remarks = hints.of_columns(others if unlabelled else ())
+        listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint)
+        return replace(listing, reader=reader)
 
 
 def _refs(file: Any, dataset: Any, shown: str, label: str) -> list[ImageRef]:  # noqa: ANN401

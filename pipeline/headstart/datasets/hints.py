@@ -15,6 +15,9 @@ from headstart.datasets.listing import count
 
 _LABELS = ("cls", "class", "label", "labels", "id")
 _COMPANIONS = ("txt", "json", "xml", "csv")  # labels if there is one for most images
+_LIKE_LABELS = (
+    *("label", "class", "categor", "target", "species", "breed", "diagnos", "annotation"),
+)
 _TABLES = 10  # that are looked into
 
 
@@ -43,7 +46,7 @@ def of_files(ignored: Mapping[str, int], images: int) -> str:
                 f"{count(number, 'file')} .{extension} beside the images "
                 f"{'was' if number == 1 else 'were'} passed over: labels are the folders of the "
                 "images, a CSV of path,label, or KEY.cls beside KEY.jpg in a tar, where KEY ends "
-                "at the first dot of the name"
+                "at the first dot of the name (--label-column reads another extension)"
             )
     return ""
 
@@ -68,11 +71,20 @@ def _of_splits(layout: Layout) -> str:
     )
 
 
-def of_columns(names: Sequence[str]) -> str:
-    """Return what columns may mean of which none is known to have labels; empty if nothing."""
+def of_columns(names: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the hint and the remarks about columns of which none is known to have labels.
+
+    There is a hint if a name sounds like labels.
+
+    >>> of_columns(["fine_label"])[0] != "", of_columns(["caption"])[0]
+    (True, '')
+    """
     if not names:
-        return ""
-    return (
+        return "", []
+    text = (
         f"no column is called label; the columns are {one_line(', '.join(names))}: choose one "
         "with --label-column NAME"
     )
+    if any(word in name.lower() for name in names for word in _LIKE_LABELS):
+        return text, []
+    return "", [f"No image has a label: {text}."]

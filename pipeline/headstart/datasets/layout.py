@@ -9,7 +9,7 @@ can be read in two ways, the layout has a ``problem`` (`ambiguity`), an error be
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from headstart.core.errors import InputError, one_line
@@ -52,7 +52,9 @@ class Layout:
     def stripped(self) -> list[ImageRef]:
         """The images, with paths relative to ``stem``."""
         start = len(self.stem)
-        return [replace(image, path=image.path[start:]) for image in self.images]
+        if not start:
+            return self.images
+        return [ImageRef(image.path[start:], image.label, image.split) for image in self.images]
 
 
 def arrange(
@@ -79,8 +81,9 @@ def arrange(
         folder = one_line("/".join(base[depth:]))
         layout.remarks.append(f"Classes and splits are the folders in {folder}.")
     layout.images = [
-        ImageRef("/".join((*parts, file)), *kinds[parts])
+        ImageRef(folder + file, *kinds[parts])
         for parts, names in folders
+        for folder in ["".join(f"{part}/" for part in parts)]
         for file in names
     ]
     return layout
@@ -214,11 +217,11 @@ def _drop_foreign_classes(kinds: _Rules, tree: Tree, layout: Layout) -> None:
 
 def by_parts(paths: Iterable[str]) -> list[tuple[Parts, list[str]]]:
     """Group paths of images, with ``/``, by folder."""
-    folders: dict[Parts, list[str]] = {}
+    folders: dict[str, list[str]] = {}
     for path in paths:
-        *parts, file = path.split("/")
-        folders.setdefault(tuple(parts), []).append(file)
-    return list(folders.items())
+        folder, _, file = path.rpartition("/")
+        folders.setdefault(folder, []).append(file)
+    return [(tuple(name.split("/")) if name else (), files) for name, files in folders.items()]
 
 
 def listing_of(layout: Layout, ignored: Ignored, name: str, root: Path = _NOWHERE) -> Listing:

@@ -75,8 +75,7 @@ def _tried(path: str, root: Path) -> str:
 
 
 def _advice(path: str, root: Path) -> str:
-    parent = (root / path).parent
-    for similar in _similar(parent, PurePosixPath(path).name):
+    for similar in _similar(*_first_missing(root, path)):
         return f"there is {one_line(similar)}; names must be equal in case and extension"
     for base in (Path(), root.parent):
         if not Path(path).is_absolute() and exists(base / path):
@@ -86,6 +85,16 @@ def _advice(path: str, root: Path) -> str:
     if shorter and exists(root / shorter):
         return f"there is {one_line(shorter)}; leave the first folder out of the paths"
     return f"paths must be absolute or relative to the table's folder, {one_line(root.absolute())}"
+
+
+def _first_missing(root: Path, path: str) -> tuple[Path, str]:
+    """Return the first part of a path that does not exist, after the folder that does."""
+    folder = root
+    for part in PurePosixPath(path).parts:
+        if not exists(folder / part):
+            return folder, part
+        folder /= part
+    return folder.parent, folder.name
 
 
 def _similar(folder: Path, name: str) -> Iterator[str]:

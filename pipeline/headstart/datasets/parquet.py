@@ -66,7 +66,7 @@ class TableSource(Container):
         containers: list[ContainerFile] = []
         entries: dict[str, Entry] = {}
         images: list[ImageRef] = []
-        hint = ""
+        hint, remarks = "", list[str]()
         for number, (place, title) in enumerate(zip(files, names, strict=True)):
             try:
                 table = _open_table(place)
@@ -85,16 +85,20 @@ class TableSource(Container):
             containers.append(ContainerFile(place, table.state, column))
             prefix = f"{title}/" if len(files) > 1 else ""
             split = split_of(title, several=len(files) > 1)
-            rows = _rows(table, column, place, split, self._options)
+            rows = list(_rows(table, column, place, split, self._options))
+            labels = [image.label for image, _ in rows]
+            if _has_numbers(table, column, self._options):
+                labels = columns.without_marks(labels)
             for row, (image, file) in enumerate(rows):
                 path = f"{prefix}{row:06d}{f'/{file}' if file else ''}"
                 entries[path] = Entry(number, row)
-                images.append(ImageRef(path, image.label, image.split))
-            hint = _hint(table, column, images)
+                images.append(ImageRef(path, labels[row], image.split))
+            hint, remarks = _hint(table, column, images)
         if not images:
             raise NoImages(f"{one_line(name)} has no rows; choose another table")
         reader = TableReader(entries, tuple(containers))
-        return replace(make_listing(Path(), images, {}, name, hint=hint), reader=reader)
+        listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint)
+        return replace(listing, reader=reader)
 
 
 class _PathColumn(NamedTuple):
@@ -136,11 +140,23 @@ def _open_table(place: str) -> _Table:
     return _Table(state, schema, columns.features_of(description), batches, n_rows)
 
 
-def _hint(table: _Table, column: str, images: Sequence[ImageRef]) -> str:
-    """Return where labels may be, if no image has one."""
-    if any(image.label is not None for image in images):
-        return ""
-    return hints.of_columns([name for name in table.schema.names if name != column])
+def _has_numbers(table: _Table, column: str, options: Options) -> bool:
+    """Tell whether labels are numbers."""
+    name = _label_column(table, column, options)
+    return name is not None and _pyarrow().types.is_integer(table.schema.field(name).type)
+
+
+def _label_column(table: _Table, column: str, options: Options) -> str | None:
+    others = [name for name in table.schema.names if name != column]
+    named = options.label_column
+    return columns.find(others, (named,) if named else columns.LABELS)
+
+
+def _hint(table: _Table, column: str, images: Sequence[ImageRef]) -> tuple[str, list[str]]:
+    """Return the hint and the remarks about a table in which no image has a label."""
+    labelled = any(image.label is not None for image in images)
+    others = [name for name in table.schema.names if name != column]
+    return hints.of_columns([] if labelled else others)
 
 
 def _image_column(table: _Table, place: str, named: str) -> str | _PathColumn:
@@ -192,8 +208,8 @@ def _list_paths(
     if not images:
         raise NoImages(f"{one_line(name)} has no rows; choose another table")
     listed_paths.check(images, Path(place))
-    hint = _hint(table, column, list(images.values()))
-    return make_listing(root, images.values(), +ignored, name, hint=hint)
+    hint, remarks = _hint(table, column, list(images.values()))
+    return make_listing(root, images.values(), +ignored, name, remarks=remarks, hint=hint)
 
 
 def _path_rows(
@@ -213,11 +229,10 @@ def _cells(
     ``field`` is the field of the cell to read, with a dot; empty reads the cell, None nothing.
     """
     others = [name for name in table.schema.names if name != column]
-    named = options.label_column
-    label = columns.find(others, (named,) if named else columns.LABELS)
+    label, named = _label_column(table, column, options), one_line(options.label_column)
     if named and label is None:
         present = one_line(", ".join(others))
-        raise InputError(f"{one_line(place)} has no column {one_line(named)}; it has: {present}")
+        raise InputError(f"{one_line(place)} has no column {named}; it has: {present}")
     own = columns.find(others, (columns.SPLIT,))
     classes = columns.hugging_face_names(table.features, label) if label else []
     requested = [name for name in (label, own) if name]

@@ -43,7 +43,7 @@ def checked(value: str, where: str, what: str) -> str:
 
 def checked_file_name(value: str, where: str) -> str:
     """Return a path; bytes that are not UTF-8 may be in it, as `os.fsdecode` returns them."""
-    if _IMPOSSIBLE.search(value):
+    if "\0" in value or (not value.isascii() and _IMPOSSIBLE.search(value)):
         checked(value, where, "the name")
     return value
 

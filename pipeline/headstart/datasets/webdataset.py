@@ -25,15 +25,18 @@ from headstart.datasets.file_names import (
     METADATA,
     Ignored,
     clutter,
+    is_image_name,
     kind_of_name,
     sorted_out,
 )
 from headstart.datasets.layout import Layout, arrange, by_parts, listing_of, no_images
+from headstart.datasets.listing import count, natural_order
 from headstart.datasets.reader import ContainerFile, Entry
 from headstart.datasets.registry import DEFAULTS, Container, Options
 
 _LABELS = ("cls", "class", "label")
 _COMPANIONS = frozenset((*_LABELS, "json", "txt"))
+_NO_IMAGE, _SECOND_IMAGE = "in samples without an image", "beside the image of a sample"
 _NAMES = ("classnames.txt", "classes.txt")
 
 
@@ -81,6 +84,7 @@ class ArchiveSource(Container):
                 whole.images.append(ImageRef(path, image.label, image.split or split))
                 entries[path] = Entry(number, member.start, member.size)
             whole.problem = whole.problem or layout.problem
+            whole.hint = whole.hint or layout.hint
             whole.remarks += [r for r in layout.remarks if r not in whole.remarks]
         if not whole.images:
             raise no_images(name, ignored)
@@ -137,8 +141,11 @@ def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[
         _is_companion(member.name, options) for member in members
     )
     labels: dict[str, str | None] = {}
+    fields: set[str] = set()
     if webdataset:
-        members = list(_sample_images(members, shown, ignored, labels, options))
+        everything = members
+        members = list(_sample_images(everything, shown, ignored, labels, fields, options))
+        remarks += _about_samples(everything, ignored)
     by_path = {member.name: member for member in members}
     own = Ignored()  # of this archive alone
     images = sorted_out(by_path, own)
@@ -152,6 +159,8 @@ def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[
     if any(labels.values()):
         layout.images = [replace(i, label=labels.get(i.path)) for i in layout.images]
         layout.remarks, layout.problem = [], ""
+    elif fields:
+        layout.hint = hints.of_columns(natural_order(fields))[0]
     if not storage.is_url(place):
         layout.remarks += own.remarks(partial(archives.start, place, by_path), layout.stem)
     layout.remarks += remarks
@@ -164,17 +173,41 @@ def _sample_images(
     shown: str,
     ignored: Ignored,
     labels: dict[str, str | None],
+    fields: set[str],
     options: Options,
 ) -> Iterator[Member]:
-    """Yield the images of a WebDataset's samples, and put their labels into ``labels``."""
+    """Yield the images of a WebDataset's samples, and put their labels into ``labels``.
+
+    ``fields`` collects the fields of JSON files without a label.
+    """
     for sample in _samples(members, shown):
         image = _image(sample, shown)
         for extension, member in sample.files.items():
-            if member is not image and extension not in _COMPANIONS:
-                ignored[kind_of_name(member.name.rpartition("/")[2])] += 1
+            if member is image or (image and extension in _COMPANIONS):
+                continue
+            kind = kind_of_name(member.name.rpartition("/")[2])
+            if image is None:
+                kind = _NO_IMAGE
+            ignored[_SECOND_IMAGE if kind == "image" else kind] += 1
         if image is not None:
-            labels[image.name] = _label(sample, shown, options)
+            labels[image.name] = _label(sample, shown, options, fields)
             yield image
+
+
+def _about_samples(members: Sequence[Member], ignored: Ignored) -> Iterator[str]:
+    """Say why samples have no image, if there are images with further dots in their names."""
+    dotted = [
+        member.name
+        for member in members
+        if "." in _split_name(member.name)[1] and is_image_name(member.name)
+    ]
+    if ignored[_NO_IMAGE] and dotted:
+        yield (
+            f"{count(ignored[_NO_IMAGE], 'file')} of samples without an image "
+            f"{'was' if ignored[_NO_IMAGE] == 1 else 'were'} ignored: the key of a sample ends at "
+            "the first dot of the name, and its image is KEY.jpg, not as in "
+            f"{one_line(dotted[0])}; rename the files."
+        )
 
 
 def _is_kept(name: str, options: Options) -> bool:
@@ -228,7 +261,8 @@ def _image(sample: Sample, shown: str) -> Member | None:
     return sample.files[extensions[0]] if extensions else None
 
 
-def _label(sample: Sample, shown: str, options: Options) -> str | None:
+def _label(sample: Sample, shown: str, options: Options, fields: set[str]) -> str | None:
+    """Return the label of a sample; if it has none, add the fields of its JSON to ``fields``."""
     named = options.label_column
     for extension in (named.lower().lstrip("."),) if named else _LABELS:
         if extension in sample.files and extension != "json":
@@ -244,7 +278,10 @@ def _label(sample: Sample, shown: str, options: Options) -> str | None:
         raise InputError(f"{place} is not JSON; correct it") from error
     if not isinstance(document, dict):
         return None
-    label = document.get(columns.find(document, (named,) if named else columns.LABELS) or "")
+    field = columns.find(document, (named,) if named else columns.LABELS)
+    if field is None:
+        fields.update(document)
+    label = document.get(field or "")
     return columns.label(label, (), place) if isinstance(label, str | int) else None
 
 

@@ -2,9 +2,9 @@ r"""The names in zip files, which say seldom how they are encoded.
 
 A flag marks names as UTF-8, and an extra field may repeat one in UTF-8. Without either, the
 standard says code page 437, but Info-ZIP on Linux and macOS writes UTF-8 all the same, and Windows
-the code page of the country. So bytes that are valid UTF-8 are UTF-8; other names are read by the
-standard, with a remark. Archives in which only ``\`` separates folders come from old Windows
-programs, and are read so.
+the code page of the country. So if all names are valid UTF-8, they are UTF-8; else those that say
+nothing are read by the standard, with a remark. Archives in which only ``\`` separates folders
+come from old Windows programs, and are read so.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Sequence
 
 from headstart.core.errors import one_line
+from headstart.datasets.listing import count
 
 _UTF8_FLAG = 0x800
 _UNICODE_PATH = 0x7075  # Info-ZIP's extra field: version, checksum of the plain name, UTF-8 name
@@ -23,36 +24,57 @@ _SHOWN = 3
 
 def read(entries: Sequence[zipfile.ZipInfo], shown: str) -> tuple[list[str], list[str]]:
     """Return the names of the entries, and remarks on those whose encoding is unknown."""
-    names, unknown = [], []
-    for entry in entries:
-        name, certain = _name(entry)
-        names.append(name)
-        if not certain:
-            unknown.append(name)
+    raw = [_raw(entry) for entry in entries]
+    utf8 = all(map(_is_utf8, raw))  # a name of another encoding may be valid UTF-8 by chance
+    names = [
+        name.decode("utf-8") if utf8 else entry.orig_filename
+        for name, entry in zip(raw, entries, strict=True)
+    ]
+    doubtful = [
+        number
+        for number, (name, entry) in enumerate(zip(names, entries, strict=True))
+        if not (name.isascii() or entry.flag_bits & _UTF8_FLAG or (utf8 and not _is_chance(name)))
+    ]
     if not any("/" in name for name in names):
         names = [name.replace("\\", "/") for name in names]
-    if not unknown:
+    if not doubtful:
         return names, []
-    examples = ", ".join(one_line(name) for name in unknown[:_SHOWN])
+    examples = ", ".join(one_line(names[number]) for number in doubtful[:_SHOWN])
     return names, [
-        f"The encoding of {len(unknown):,} names in {shown} is unknown; they are read as code page "
-        f"437: {examples}. If that is wrong, write the archive again with UTF-8 names."
+        f"{shown} does not say how {count(len(doubtful), 'name')} with other letters "
+        f"{'is' if len(doubtful) == 1 else 'are'} encoded; read as "
+        f"{'UTF-8' if utf8 else 'code page 437'}: {examples}. If that is wrong, write the archive "
+        "again with UTF-8 names."
     ]
 
 
-def _name(entry: zipfile.ZipInfo) -> tuple[str, bool]:
-    """Return the name of an entry, and whether its encoding is certain."""
+def _raw(entry: zipfile.ZipInfo) -> bytes:
+    """Return a name in UTF-8 if the entry says so, else as it is in the file."""
     name = entry.orig_filename
     if name.isascii() or entry.flag_bits & _UTF8_FLAG:
-        return name, True
+        return name.encode("utf-8")
     raw = name.encode("cp437")
-    for candidate in (_unicode_path(entry.extra, raw), raw):
-        try:
-            if candidate:
-                return candidate.decode("utf-8"), True
-        except UnicodeDecodeError:
-            continue
-    return name, False
+    return _unicode_path(entry.extra, raw) or raw
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_chance(name: str) -> bool:
+    """Tell whether a name may be UTF-8 by chance: a folder or file of accented letters alone.
+
+    In GBK, a fifth of the usual characters are also the two bytes of such a letter.
+    """
+    stems = [part.partition(".")[0] for part in name.split("/")]
+    return any(
+        not stem.isascii() and all("\x80" <= char <= "\u036f" for char in stem if char.isalpha())
+        for stem in stems
+    )
 
 
 def _unicode_path(extra: bytes, raw: bytes) -> bytes:

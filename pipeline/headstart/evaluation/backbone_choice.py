@@ -33,7 +33,7 @@ from headstart.core.errors import (
 from headstart.core.parallel import available_cores
 from headstart.core.records import Backbone, Choice, ImageRef, Listing
 from headstart.evaluation import transferability
-from headstart.evaluation.metrics.intervals import bootstrap_interval, paired_bootstrap
+from headstart.evaluation.metrics import PairedComparison, accuracy_interval, compare_with
 from headstart.heads.folds import divisions
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.training_set import TrainingSet
@@ -52,7 +52,7 @@ class ChooseConfig:
         query: words in the names of the others; see `headstart.backbones.available`.
         at_hand: whether to try the others whose weights are on this machine.
         images: size of the sample.
-        seed: of the sample, the folds and the resampling.
+        seed: of the sample and the folds.
     """
 
     named: tuple[Choice | str, ...] = ()
@@ -72,7 +72,8 @@ class Tried:
         accuracy: of cross-validated logistic regression, 0 to 1.
         interval: 95 % bootstrap interval of the accuracy.
         difference_interval: of the difference to the best on the same images; None for the best.
-        verdict: ``best``; ``worse`` if ``difference_interval`` lies below 0; else ``tie``.
+        verdict: ``best``; ``worse`` if ``difference_interval`` lies below 0; else ``tie``. Test
+            and interval are adjusted for all pairs, since the best is chosen on the same images.
         logme: log evidence per image and class; larger is better.
         images_per_second: read, decoded and embedded by all workers.
         megabytes: size of the exported file, 10⁶ bytes.
@@ -268,7 +269,12 @@ def _compare(
         right[name] = fitted.out_of_fold.argmax(axis=1) == labels
         scores[name] = transferability.log_me(training.rows, labels)
     order = sorted(embedded, key=lambda name: (-right[name].mean(), -scores[name], name))
-    tried = [_tried(name, order[0], embedded, right, scores, seed) for name in order]
+    rivals = [right[name] for name in order[1:]]
+    compared = [None, *compare_with(right[order[0]], rivals, chosen_here=True)]
+    tried = [
+        _tried(name, embedded, right, scores[name], against)
+        for name, against in zip(order, compared, strict=True)
+    ]
     usable = [entry for entry in tried if entry.verdict != "worse" and not entry.warning] or tried
     fastest = max(usable, key=lambda entry: entry.images_per_second)
     return Chosen(
@@ -294,15 +300,13 @@ def _enough(rows: list[int], refs: Sequence[ImageRef]) -> list[int]:
 
 def _tried(
     name: str,
-    best: str,
     embedded: dict[str, _Embedded],
     right: dict[str, NDArray[np.bool_]],
-    scores: dict[str, float],
-    seed: int,
+    logme: float,
+    against: PairedComparison | None,
 ) -> Tried:
     own, backbone = embedded[name], embedded[name].backbone
-    difference = None if name == best else paired_bootstrap(right[name], right[best], seed)
-    verdict = "best" if difference is None else "worse" if difference[1] < 0 else "tie"
+    verdict = "best" if against is None else "worse" if against.decided else "tie"
     accuracy, speed = float(right[name].mean()), own.images_per_second
     beaten = any(
         right[other].mean() >= accuracy
@@ -313,10 +317,10 @@ def _tried(
     return Tried(
         name=name,
         accuracy=accuracy,
-        interval=bootstrap_interval(right[name], seed),
-        difference_interval=difference,
+        interval=accuracy_interval(right[name]),
+        difference_interval=None if against is None else against.interval,
         verdict=verdict,
-        logme=scores[name],
+        logme=logme,
         images_per_second=speed,
         megabytes=own.megabytes,
         features=backbone.dim,

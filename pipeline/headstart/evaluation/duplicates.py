@@ -246,9 +246,9 @@ class _Images:
         alike = (fit.correlation >= SESSION_CORRELATION) & (fit.detail >= SESSION_DETAIL)
         session = alike & ~near & ~fit.turned & (close >= LEAST_CLOSENESS)
         recoloured = fit.colour > OTHER_COLOURS
-        return _Near(
-            *(v[near] for v in (left, right, cosine, fit.correlation, recoloured))
-        ), pairs[session]
+        return _Near(*(v[near] for v in (left, right, cosine, fit.correlation, recoloured))), pairs[
+            session
+        ]
 
 
 def _add_near(best: _Best, images: _Images) -> NDArray[np.intp]:

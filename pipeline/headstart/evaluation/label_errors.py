@@ -127,7 +127,9 @@ def ridge_scores(
     averages of a network's activations need to be compared evenly.
     """
     rows = np.sign(features) * np.sqrt(np.abs(features))
-    rows = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(np.float64)
+    rows = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(
+        np.float64
+    )
     total, times = np.zeros((len(rows), n_classes)), np.zeros((len(rows), 1))
     for fit, held_out in folds:
         centre = rows[fit].mean(axis=0)

@@ -22,9 +22,11 @@ from headstart.backbones.inference.description import describe
 from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.lazy import LazyRunner
 from headstart.backbones.inference.runner import Runner
+from headstart.core.choices import PERCENTILE
 from headstart.core.errors import InputError, one_line
 from headstart.core.parallel import available_cores
 from headstart.core.records import Choice, ImageRef, Listing
+from headstart.features.embed.set_range import decoded_by, measured_range
 
 ON_ERROR = ("raise", "nan")
 _MEASURED = ("int8", "auto")  # precisions that are chosen by measuring images
@@ -53,9 +55,13 @@ class ImageEmbedder(
         pool: one of `headstart.core.choices.POOLS`; empty means the layer's default.
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
         batch_size: images in one inference; None means what suits the device.
+        value_range: values that are black and white in all images, ``LOW:HIGH`` or ``dtype``;
+            ``percentile`` measures them on the images you give to `fit`.
+        colour: ``srgb`` converts images by their colour profiles; empty ignores these.
         on_error: ``raise`` refuses an image that cannot be used; ``nan`` gives it a row of NaN.
 
     Attributes:
+        value_range_: the range that was fitted, such as ``0:4095``.
         precision_: the precision that was fitted, such as ``int8+0123456789abcdef``.
         n_features_out_: features per image.
     """
@@ -71,6 +77,8 @@ class ImageEmbedder(
         pool: str = "",
         weights: str | os.PathLike[str] = "",
         batch_size: int | None = None,
+        value_range: str = "",
+        colour: str = "",
         on_error: str = "raise",
     ) -> None:
         self.backbone = backbone
@@ -81,6 +89,8 @@ class ImageEmbedder(
         self.pool = pool
         self.weights = weights
         self.batch_size = batch_size
+        self.value_range = value_range
+        self.colour = colour
         self.on_error = on_error
 
     def fit(self, X: Sequence[str | os.PathLike[str]], y: Any = None) -> ImageEmbedder:  # noqa: ANN401
@@ -92,6 +102,9 @@ class ImageEmbedder(
         """
         listing = _listing(X, y)
         self._check_on_error()
+        self.value_range_ = self.value_range
+        if self.value_range == PERCENTILE:
+            self.value_range_ = measured_range(listing)
         self.precision_ = self.precision
         if self.precision in _MEASURED:
             self.precision_ = self._measured(listing)
@@ -121,14 +134,18 @@ class ImageEmbedder(
         return features
 
     def __sklearn_is_fitted__(self) -> bool:
-        return self.precision not in _MEASURED or hasattr(self, "precision_")
+        return not self._is_measured or hasattr(self, "precision_")
 
     def __sklearn_tags__(self) -> Any:  # noqa: ANN401 - scikit-learn's Tags
         tags = super().__sklearn_tags__()
-        tags.requires_fit = self.precision in _MEASURED
+        tags.requires_fit = self._is_measured
         tags.input_tags.one_d_array, tags.input_tags.two_d_array = True, False
         tags.input_tags.string = True
         return tags
+
+    @property
+    def _is_measured(self) -> bool:
+        return self.precision in _MEASURED or self.value_range == PERCENTILE
 
     @property
     def _n_features_out(self) -> int:
@@ -141,7 +158,9 @@ class ImageEmbedder(
             )
 
     def _choice(self) -> Choice:
-        return Choice(os.fspath(self.backbone), os.fspath(self.weights), self.layer, self.pool)
+        choice = Choice(os.fspath(self.backbone), os.fspath(self.weights), self.layer, self.pool)
+        measured = self.value_range == PERCENTILE
+        return decoded_by(choice, self.value_range_ if measured else self.value_range, self.colour)
 
     def _measured(self, listing: Listing) -> str:
         if not listing.images:
@@ -158,9 +177,11 @@ class ImageEmbedder(
 
     def _model(self) -> Path:
         if not self.__sklearn_is_fitted__():
+            setting = f"precision {self.precision!r}"
+            if self.precision not in _MEASURED:
+                setting = f"value_range {self.value_range!r}"
             raise NotFittedError(
-                f"precision {self.precision!r} is measured on images: call fit() with a sample of "
-                "yours first"
+                f"{setting} is measured on images: call fit() with a sample of yours first"
             )
         precision = self.precision_ if self.precision in _MEASURED else self.precision
         return export.model_file(self._choice(), precision)[0]

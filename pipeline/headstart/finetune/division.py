@@ -51,7 +51,7 @@ def divide(data: FeatureSet, seed: int) -> Division:
     Raises:
         InputError: too few images, or all training images of a class are in the validation split.
     """
-    protocol = make_protocol(data, Rules(seed=seed))
+    protocol = make_protocol(data, Rules(seed=seed, holdout=True))
     rows = protocol.train
     validating = np.array([split == "validation" for split in data.split])[rows]
     drawn = not validating.any()

@@ -23,6 +23,7 @@ from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, one_line
 from headstart.datasets import images
 from headstart.models import seal
+from headstart.models.novelty import Unusual
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,13 @@ class Answers:
     features: NDArray[np.float32]
     distance: NDArray[np.float32]
 
+    def unusual(self, mark: Unusual | None) -> list[bool] | None:
+        """Return which images the second mark is for; None if the model has none."""
+        if mark is None:
+            return None
+        marks: list[bool] = mark.marks(self.distance, self.probabilities).tolist()
+        return marks
+
 
 class Classifier:
     """A classifier file that Headstart wrote, ready to predict; threads may share an instance.
@@ -50,6 +58,7 @@ class Classifier:
         facts: about the training (JSON).
         threshold: the distance beyond which an image is unlike the training set; None if the file
             has none.
+        unusual: the second mark; None if the file has none.
 
     Raises:
         BackboneError: the file is missing, damaged, not a classifier that Headstart wrote or of a
@@ -70,6 +79,8 @@ class Classifier:
             self.classes = tuple(map(str, self.facts["classes"]))
             novelty = self.facts.get("novelty")
             self.threshold = float(novelty["threshold"]) if novelty else None
+            second = novelty.get("unusual") if novelty else None
+            self.unusual = Unusual(**second) if second else None
         except (KeyError, TypeError, ValueError):
             raise BackboneError(
                 f"{one_line(path)} is not a classifier that Headstart wrote; "

@@ -3,7 +3,9 @@
 Measures the cosine distance to the k-th nearest training image (Sun et al., *Out-of-Distribution
 Detection with Deep Nearest Neighbors*, ICML 2022), among a bounded number drawn evenly from all
 classes. An image beyond a threshold is unlike the training set. The threshold is a quantile of the
-training images' own distances, each to images outside its group.
+training images' own distances, each to images outside its group. That mark finds images of another
+kind; a new class of the same kind is often as near as the known ones. A second mark, `Unusual`,
+adds how unsure the classifier is.
 """
 
 from __future__ import annotations
@@ -20,8 +22,59 @@ NEIGHBOURS = 5
 QUANTILE = 0.99  # 1 in 100 images like the training set is marked
 MAX_REFERENCE = 1_000  # training images kept; more only for many classes
 MAX_CALIBRATION = 10_000
+UNUSUAL_QUANTILE = 0.95  # 1 in 20 images like the training set is marked as unusual
+UNSURE = 0.5  # weight of the doubt, in standard deviations: docs/decisions/0153
+LEAST = 1e-12  # probability
 METHOD = "cosine distance to the k-th nearest training image (Sun et al., ICML 2022)"
 _BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Unusual:
+    """Distance and doubt together, and the threshold beyond which an image is unusual.
+
+    Attributes:
+        distance: weight of the distance; ``doubt`` that of the negative logarithm of the highest
+            probability.
+        threshold: of the weighted sum, the ``quantile`` of the training images' own, with
+            probabilities by models that were not fitted on them.
+    """
+
+    distance: float
+    doubt: float
+    threshold: float
+    quantile: float
+
+    def marks(
+        self, distance: NDArray[np.floating], probabilities: NDArray[np.floating]
+    ) -> NDArray[np.bool_]:
+        """Return whether each image, ``(n,)`` and ``(n, k)``, is unusual."""
+        marked: NDArray[np.bool_] = self._sum(distance, probabilities) > self.threshold
+        return marked
+
+    def _sum(
+        self, distance: NDArray[np.floating], probabilities: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        total: NDArray[np.float64] = self.distance * distance + self.doubt * _doubt(probabilities)
+        return total
+
+    @classmethod
+    def learn(
+        cls, distance: NDArray[np.floating], probabilities: NDArray[np.floating]
+    ) -> Unusual | None:
+        """Weight both by their spread over training images; None if neither varies."""
+        spreads = float(np.std(distance)), float(np.std(_doubt(probabilities)))
+        if max(spreads) < LEAST:
+            return None
+        near, sure = (1 / spread if spread >= LEAST else 0.0 for spread in spreads)
+        plain = cls(near, UNSURE * sure, 0.0, UNUSUAL_QUANTILE)
+        threshold = float(np.quantile(plain._sum(distance, probabilities), UNUSUAL_QUANTILE))
+        return cls(near, UNSURE * sure, threshold, UNUSUAL_QUANTILE)
+
+
+def _doubt(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    doubt: NDArray[np.float64] = -np.log(np.maximum(probabilities.max(axis=1), LEAST))
+    return doubt
 
 
 @dataclass(frozen=True)
@@ -32,12 +85,14 @@ class Reference:
         rows: ``(m, d) float16`` features with norm 1; computations are in float32.
         threshold: the cosine distance beyond which an image is unlike the training set.
         quantile: the share of training images within it.
+        unusual: the second mark; None without probabilities to learn it from.
     """
 
     rows: NDArray[np.float16]
     neighbours: int
     threshold: float
     quantile: float
+    unusual: Unusual | None = None
 
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the ``(n,)`` cosine distances of ``(n, d)`` features, 0 to 2."""
@@ -49,11 +104,14 @@ def learn(
     labels: NDArray[np.integer],
     group: NDArray[np.integer],
     seed: int = 0,
+    out_of_fold: NDArray[np.floating] | None = None,
 ) -> Reference | None:
-    """Draw the images to keep and calibrate the threshold, from ``(n, d)`` features.
+    """Draw the images to keep and calibrate the thresholds, from ``(n, d)`` features.
 
-    Images with equal numbers in ``group``, such as duplicates, are not compared. Returns None if
-    all images belong to one group, so that no distance can be measured.
+    ``out_of_fold``, ``(n, k)``, are each image's probabilities by models that were not fitted on
+    it, NaN where there are none. Images with equal numbers in ``group``, such as duplicates, are
+    not compared. Returns None if all images belong to one group, so that no distance can be
+    measured.
     """
     rng = np.random.default_rng(seed)
     kept = _draw(labels, max(MAX_REFERENCE, 2 * len(np.unique(labels))), rng)
@@ -66,7 +124,12 @@ def learn(
         return None
     neighbours = int(min(NEIGHBOURS, apart))
     own = _distances(normalise(features[queries]), rows, neighbours, group[queries], group[kept])
-    return Reference(rows, neighbours, float(np.quantile(own, QUANTILE)), QUANTILE)
+    unusual = None
+    if out_of_fold is not None and len(out_of_fold):
+        answers = out_of_fold[queries]
+        judged = np.isfinite(answers).all(axis=1)
+        unusual = Unusual.learn(own[judged], answers[judged]) if judged.any() else None
+    return Reference(rows, neighbours, float(np.quantile(own, QUANTILE)), QUANTILE, unusual)
 
 
 def _draw(labels: NDArray[np.integer], limit: int, rng: np.random.Generator) -> NDArray[np.intp]:

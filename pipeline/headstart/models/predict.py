@@ -38,7 +38,10 @@ class Prediction:
         probabilities: one per class, in the order of the model's classes.
         error: why the image could not be used; empty if it could.
         distance: cosine distance to the training images; None if it was not measured.
-        unlike: whether ``distance`` is beyond the model's threshold; None if ``distance`` is.
+        unlike: whether ``distance`` is beyond the model's threshold, as for 1 in 100 training
+            images; None if ``distance`` is.
+        unusual: whether distance and doubt together are, as for 1 in 20; None if the model cannot
+            say.
     """
 
     path: str
@@ -47,6 +50,7 @@ class Prediction:
     error: str
     distance: float | None = None
     unlike: bool | None = None
+    unusual: bool | None = None
 
 
 class Model(Classifier):
@@ -143,8 +147,10 @@ def _predict_chunk(
 
     for positions, crops in batches(decoded(), model.batch):
         answers = model.answer(crops)
-        for position, scores, distance in zip(
-            positions, answers.probabilities, answers.distance.tolist(), strict=True
+        marks = answers.unusual(model.unusual)
+        unusual: Sequence[bool | None] = [None] * len(crops) if marks is None else marks
+        for position, scores, distance, second in zip(
+            positions, answers.probabilities, answers.distance.tolist(), unusual, strict=True
         ):
             best = int(np.argmax(scores))
             label = model.classes[best] if scores[best] >= min_confidence else UNKNOWN
@@ -156,5 +162,6 @@ def _predict_chunk(
                 error="",
                 distance=None if limit is None else distance,
                 unlike=None if limit is None else distance > limit,
+                unusual=second,
             )
     return number, [predictions[position] for position in range(len(images))]

@@ -62,6 +62,7 @@ def write_report(
         tables.read_history(folder / artifacts.HISTORY),
         next((store for store in stores if store.digest == digest), None),
         map_method,
+        folder,
     )
     path = folder / artifacts.REPORT
     write_text(path, page.write(results, companions))

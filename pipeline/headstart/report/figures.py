@@ -16,6 +16,8 @@ class ClassScore(NamedTuple):
     recall: float | None
     f1: float | None
     support: int
+    precision_ci: Sequence[float] | None = None
+    recall_ci: Sequence[float] | None = None
 
 
 class Confusion(NamedTuple):
@@ -53,6 +55,14 @@ class Cells(NamedTuple):
     answers: Counter[int]
 
 
+def scored(protocol: Mapping[str, Any]) -> str:
+    """Return what the scores are of, after its number."""
+    n = protocol["n_test"]
+    if protocol["scored_on"] == "out of fold":
+        return f"{n:,} images, out of fold"
+    return f"{n:,} test image{'' if n == 1 else 's'}"
+
+
 def title(results: Mapping[str, Any], name: str) -> str:
     """Return the display name of the head with this name."""
     return next((str(head["title"]) for head in results["heads"] if head["name"] == name), name)
@@ -81,8 +91,12 @@ def column_sums(rows: Iterable[Sequence[int]]) -> list[int]:
     return [sum(column) for column in zip(*rows, strict=True)]
 
 
-def class_scores(classes: Sequence[str], cells: Cells) -> list[ClassScore]:
-    """Return precision, recall and F1 of each class."""
+def class_scores(
+    classes: Sequence[str], cells: Cells, per_class: Mapping[str, Sequence[Any]] | None = None
+) -> list[ClassScore]:
+    """Return precision, recall and F1 of each class, with the intervals in ``per_class``."""
+    unknown = [None] * len(classes)
+    ends = {key: (per_class or {}).get(key, unknown) for key in ("precision_ci", "recall_ci")}
     return [
         ClassScore(
             name,
@@ -90,6 +104,7 @@ def class_scores(classes: Sequence[str], cells: Cells) -> list[ClassScore]:
             recall=_ratio(cells.counts.get((i, i), 0), cells.support[i]),
             f1=_ratio(2 * cells.counts.get((i, i), 0), cells.support[i] + cells.answers[i]),
             support=cells.support[i],
+            **{key: column[i] for key, column in ends.items()},
         )
         for i, name in enumerate(classes)
     ]

@@ -11,18 +11,21 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
 
 from headstart.core.choices import MAPS
 from headstart.core.records import SPLITS, FeatureSet
-from headstart.report import figures, formatting, sections, tables, thumbnails_sheet
+from headstart.datasets.images.thumbnails import folder
+from headstart.report import figures, formatting, points, sections, tables, thumbnails_sheet
 
 MATRIX_CLASSES = 40  # with more, a matrix is unreadable: the page lists the most confused pairs
 PAIRS_SHOWN = 30
@@ -44,6 +47,8 @@ class Companions:
     history: Mapping[str, Any] = field(default_factory=dict)
     data: FeatureSet | None = None
     map_method: str = MAPS[0]
+    folder: Path | None = None
+    """Where the page will lie, so that it can link to the images' files."""
 
 
 def write(results: Mapping[str, Any], companions: Companions) -> str:
@@ -66,6 +71,8 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         **{key: results[key] for key in ("dataset", "protocol", "warnings", "insights")},
         **{key: results[key] for key in ("backbones", "provenance")},
         "axis": axis,
+        "scored": figures.scored(results["protocol"]),
+        "conclusion": results["conclusion"],
         "heads": views,
         "baselines": [_head_view(baseline, axis) for baseline in results["baselines"]],
         "best": next(view for view in views if view["name"] == results["best"]),
@@ -77,7 +84,7 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         "backbone": results["extraction"]["document"]["backbone"],
         "digest": results["extraction"]["digest"],
         "score_names": list(dict.fromkeys(k for b in results["backbones"] for k in b["scores"])),
-        **_by_class(results),
+        **_by_class(results, views),
         **_by_image(results, companions),
     }
 
@@ -137,21 +144,31 @@ def _images(dataset: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _by_class(results: Mapping[str, Any]) -> dict[str, Any]:
+def _by_class(results: Mapping[str, Any], views: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     classes = results["dataset"]["classes"]
-    best = next(head for head in results["heads"] if head["name"] == results["best"])
-    cells = figures.cells(best["confusion"])
-    confusions = figures.confusions(classes, cells)
-    scores = figures.class_scores(classes, cells)
+    best, *others = views
+    scores = figures.class_scores(classes, figures.cells(best["confusion"]), best["per_class"])
     return {
+        **_confusions(classes, best),
+        "matrix_limit": MATRIX_CLASSES,
+        "others": [_confusions(classes, head) for head in others],
+        "scores": scores,
+        "hardest": figures.hardest(scores),
+    }
+
+
+def _confusions(classes: Sequence[str], head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what one head confuses: in words, and as a matrix or pairs."""
+    cells = figures.cells(head["confusion"])
+    confusions = figures.confusions(classes, cells)
+    return {
+        "title": head["title"],
+        "label": head["label"],
         "n_wrong": sum(pair.times for pair in confusions),
         "matrix": figures.matrix(classes, cells) if len(classes) <= MATRIX_CLASSES else None,
-        "matrix_limit": MATRIX_CLASSES,
         "pairs": confusions[:PAIRS_SHOWN],
         "confusions": confusions[:CONFUSIONS_IN_WORDS],
         "n_pairs": len(confusions),
-        "scores": scores,
-        "hardest": figures.hardest(scores),
     }
 
 
@@ -176,8 +193,10 @@ def _by_image(results: Mapping[str, Any], companions: Companions) -> dict[str, A
     ]
     data = companions.data
     return {
+        "has_others": any(answer.others for answer in answers),
         "mistakes": None if companions.answers is None else mistakes,
         "suspects": suspects,
+        "all_suspects": companions.suspects,
         "n_suspects": len(companions.suspects),
         **_label_tiers(results["insights"]["label_errors"]),
         "duplicates": duplicates,
@@ -188,6 +207,7 @@ def _by_image(results: Mapping[str, Any], companions: Companions) -> dict[str, A
             data, answers, listed, results["dataset"]["classes"], companions.map_method
         ),
         "map_method": _MAPS[companions.map_method],
+        "file_folder": _file_folder(data, companions.folder),
         "history": companions.history,
     }
 
@@ -201,26 +221,70 @@ def _label_tiers(errors: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _file_folder(data: FeatureSet | None, page: Path | None) -> str | None:
+    """Return the address of the images' folder from the page, or None if they are elsewhere."""
+    source = None if data is None else folder(data)
+    if data is None or source is None or page is None or not len(data.path):
+        return None
+    try:
+        if (source / data.path[0]).is_file():
+            return quote(Path(os.path.relpath(source, page)).as_posix())
+    except (OSError, ValueError):  # a name that the file system refuses, another drive
+        pass
+    return None
+
+
 def _scripts(results: Mapping[str, Any], page: Mapping[str, Any]) -> dict[str, Any]:
     """Return the page's scripts, the hashes that its policy names them by, and their data."""
-    plotly, script = _plotly(), _asset("report.js")
+    scripts = [_plotly(), _asset("images.js"), _asset("report.js")]
     hashes = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-        for text in (plotly, script)
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") for text in scripts
     )
-    document = {
-        "classes": [formatting.printable(name) for name in results["dataset"]["classes"]],
-        "images": page["album"].document,
-        "reliability": page["best"]["reliability"],
-        "curve": results["insights"]["learning_curve"],
-        "history": page["history"],
-    }
     return {
         "style": _asset("report.css"),
-        "plotly": plotly,
-        "script": script,
+        "scripts": scripts,
         "hashes": Markup(" ".join(f"'sha256-{text}'" for text in hashes)),
-        "document": thumbnails_sheet.script_json(document),
+        "document": thumbnails_sheet.script_json(_document(results, page)),
+    }
+
+
+def _document(results: Mapping[str, Any], page: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data of the page's scripts."""
+    album, curve, classes = page["album"], page["curve"], results["dataset"]["classes"]
+    code = {name: number for number, name in enumerate(classes)}
+    doubts = {
+        album.number[suspect.path]: (code.get(suspect.suggestion, -1), round(suspect.score, 3))
+        for suspect in page["all_suspects"]
+        if suspect.path in album.number
+    }
+    return {
+        "classes": [formatting.printable(name) for name in classes],
+        "heads": [
+            {
+                "title": formatting.printable(head["title"]),
+                "reliability": [
+                    point._asdict() for point in points.reliability(head["reliability"])
+                ],
+            }
+            for head in page["heads"]
+        ],
+        "images": album.document | {"doubts": doubts},
+        "folder": page["file_folder"],
+        "outOfFold": results["protocol"]["scored_on"] == "out of fold",
+        "complete": album.mapped and album.n_shown == album.n_images,
+        "exact": {"path": _exact(album.number), "classes": _exact(code)},
+        "curve": curve,
+        "forecast": [point._asdict() for point in points.forecast(curve)] if curve else [],
+        "history": page["history"],
+    }
+
+
+def _exact(numbers: Mapping[str, int]) -> dict[int, str]:
+    """Return the names that are not shown as they are, by number; only Unicode can be."""
+    return {
+        number: name
+        for name, number in numbers.items()
+        if formatting.printable(name) != name and not any("\ud800" <= c <= "\udfff" for c in name)
     }
 
 

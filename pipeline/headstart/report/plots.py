@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from headstart.report import figures, formatting
+from headstart.report import figures, formatting, points
 from headstart.report.svg import HIT, MISS, MUTED, RULE, Drawing, Frame, shortened
 
 MATRIX_CLASSES = 40  # with more, the most confused pairs are drawn
@@ -30,7 +30,7 @@ def heads(results: Mapping[str, Any]) -> str:
 
     bottom = 40 + _ROW * len(rows)
     drawing = Drawing("Test accuracy of the heads")
-    title = f"Accuracy on {results['protocol']['n_test']:,} test images, with 95 % intervals"
+    title = f"Accuracy on {figures.scored(results['protocol'])}, with 95 % intervals"
     drawing.text(_LABELS, 20, title)
     for tick in axis.ticks:
         drawing.line((x(tick), 32), (x(tick), bottom), RULE)
@@ -54,7 +54,7 @@ def confusion(results: Mapping[str, Any]) -> str:
     if len(classes) > MATRIX_CLASSES:
         return _pairs(figures.confusions(classes, cells)[:PAIRS], best["title"])
     drawing = Drawing(f"Confusion matrix, {best['title']}")
-    drawing.text(12, 22, f"Confusion matrix, {best['title']}: counts of test images")
+    drawing.text(12, 22, f"Confusion matrix, {best['title']}: counts of images")
     side, top = 30, 150
     for i, (name, row) in enumerate(figures.matrix(classes, cells)):
         x, y = _LABELS + side * i, top + side * i
@@ -71,7 +71,7 @@ def confusion(results: Mapping[str, Any]) -> str:
 
 
 def reliability(results: Mapping[str, Any]) -> str:
-    """Draw the best head's accuracy by confidence, and the number of images by confidence."""
+    """Draw the best head's accuracy by confidence with its interval, and the number of images."""
     best, side, left, top = results["heads"][0], 360, 60, 44
     bins = best["reliability"]
     width, most = side / len(bins["images"]), max(bins["images"])
@@ -86,30 +86,29 @@ def reliability(results: Mapping[str, Any]) -> str:
         drawing.line((left, y), (left + side, y), RULE)
         drawing.text(left - 8, y + 4, f"{tick:g}", "end", MUTED)
         drawing.text(left + side * tick, foot + 18, f"{tick:g}", "middle", MUTED)
-    for number, (count, confidence, accuracy) in enumerate(
-        zip(bins["images"], bins["confidence"], bins["accuracy"], strict=True)
-    ):
+    for number, count in enumerate(bins["images"]):
         if count:
-            x, y = left + side * confidence, foot - side * accuracy
             drawing.bar(left + width * number, foot + 30, width - 1, 60 * count / most, RULE)
-            drawing.line((x, foot - side * confidence), (x, y), MISS, 1.5)
-            drawing.dot(x, y, HIT)
-    axis = "Predicted probability; bars: number of images"
+    for point in points.reliability(bins):
+        x = left + side * point.x
+        drawing.line((x, foot - side * point.low), (x, foot - side * point.high), HIT, 1.5)
+        drawing.dot(x, foot - side * point.accuracy, HIT)
+    axis = "Predicted probability; lines: 95 % intervals; bars: number of images"
     drawing.text(left + side / 2, foot + 112, axis, "middle")
     drawing.text(left + side + 8, top + 4, "Accuracy", "start", MUTED)
     return drawing.svg(left + side + 80, foot + 126)
 
 
 def learning_curve(results: Mapping[str, Any]) -> str:
-    """Draw accuracy by number of training images, the fitted law and the forecast for doubling."""
+    """Draw accuracy by number of training images, the fitted law and the forecast with its band."""
     curve = results["insights"]["learning_curve"]
-    points = curve["points"] if curve else []
-    if not points:
+    measured = curve["points"] if curve else []
+    if not measured:
         drawing = Drawing("Learning curve")
         drawing.text(12, 28, "No learning curve was measured.")
         return drawing.svg(420, 48)
     doubling, law = curve["doubling"], curve["fit"]
-    shown = [*points, *([doubling] if doubling else [])]
+    shown = [*measured, *([doubling] if doubling else [])]
     axis = figures.axis([x for p in shown for x in (p["accuracy"], *p["accuracy_ci"])])
     first, last = shown[0]["images"], shown[-1]["images"]
     frame = Frame(60, 44, _CHART, 260, axis)
@@ -121,6 +120,8 @@ def learning_curve(results: Mapping[str, Any]) -> str:
     drawing = Drawing(title)
     drawing.text(12, 22, f"{title}, with 95 % intervals")
     frame.grid(drawing)
+    band = [(x(p.x), frame.y(p.low), frame.y(p.high)) for p in points.forecast(curve)]
+    drawing.band(band, MISS)
     if law:
         sizes = [first * (last / first) ** (i / 60) for i in range(61)]
         heights = [frame.y(law["ceiling"] - law["scale"] * n ** -law["exponent"]) for n in sizes]
@@ -152,7 +153,7 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def _pairs(pairs: Sequence[figures.Confusion], head: str) -> str:
     most = max((pair.times for pair in pairs), default=1)
     drawing = Drawing(f"Most confused classes, {head}")
-    drawing.text(12, 22, f"Most confused classes, {head}: counts of test images")
+    drawing.text(12, 22, f"Most confused classes, {head}: counts of images")
     left = 2 * _LABELS
     for number, pair in enumerate(pairs):
         y = 40 + _ROW * number

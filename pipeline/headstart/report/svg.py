@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
@@ -67,6 +68,13 @@ class Drawing:
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
             f' fill="{colour}" fill-opacity="{opacity:.3f}"/>'
         )
+
+    def band(self, edges: Sequence[tuple[float, float, float]], colour: str) -> None:
+        """Shade the area between two lines, by ``(x, lower y, upper y)`` from left to right."""
+        if edges:
+            corners = [(x, low) for x, low, _ in edges] + [(x, up) for x, _, up in edges[::-1]]
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+            self._parts.append(f'<polygon points="{path}" fill="{colour}" fill-opacity="0.15"/>')
 
     def svg(self, width: float, height: float) -> str:
         """Return the drawing as the text of a file."""

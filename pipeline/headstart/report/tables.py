@@ -16,17 +16,19 @@ ERRORS_SHOWN = 30
 HISTORY = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
 LARGEST = 1e300  # upper limit of a value in a history
 _AGAIN = "run headstart train-heads again"
+_BY = "by:"  # columns of other heads
 
 Row = TypeVar("Row")
 
 
 class Answer(NamedTuple):
-    """The best head's prediction for a test image, and its probability."""
+    """The best head's prediction for a test image, its probability, and the other heads'."""
 
     path: str
     true: str
     predicted: str
     probability: float
+    others: tuple[str, ...] = ()
 
 
 class Suspect(NamedTuple):
@@ -56,10 +58,19 @@ class Duplicate(NamedTuple):
 
 
 def answers(rows: Iterable[Mapping[str, str]], origin: str) -> list[Answer]:
-    """Return the rows of a table of predictions, without the probabilities of other classes."""
+    """Return the rows of a table of predictions, without the probabilities of other classes.
+
+    The columns ``by:<head>`` come in the order of the heads in the results.
+    """
     try:
         return [
-            Answer(row["path"], row["true"], answer, float(row[f"p:{answer}"]))
+            Answer(
+                row["path"],
+                row["true"],
+                answer,
+                float(row[f"p:{answer}"]),
+                tuple(str(cell) for key, cell in row.items() if str(key).startswith(_BY)),
+            )
             for row in rows
             if (answer := row["predicted"]) is not None
         ]

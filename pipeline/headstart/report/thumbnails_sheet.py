@@ -21,7 +21,7 @@ from headstart.report.tables import Answer
 
 SHOWN = 5_000  # images on the page
 LARGE = 300  # images with a thumbnail of the file itself
-SIDE = 80  # side of such a thumbnail, in pixels
+SIDE = 192  # longer side of such a thumbnail, in pixels
 COLUMNS = 64  # tiles in a row of the sheet
 SPLITS = ("train", "validation", "test", "")
 
@@ -31,11 +31,13 @@ class Album:
     """The page's data on single images.
 
     ``document`` is for its script, see `make`. ``thumbnails`` are data URIs by path, of the images
-    in lists. The page shows ``n_shown`` of ``n_images``, on a map if ``mapped``.
+    in lists, and ``number`` is the place of each path in the document. The page shows ``n_shown``
+    of ``n_images``, on a map if ``mapped``.
     """
 
     document: dict[str, Any]
     thumbnails: dict[str, str]
+    number: dict[str, int]
     n_shown: int
     n_images: int
     mapped: bool
@@ -51,9 +53,9 @@ def make(
     """Choose the images: first errors and ``listed`` paths, most interesting first, then a sample.
 
     The document has, for each image, ``path``, ``label`` (code, -1 unknown), ``split`` (index into
-    `SPLITS`), ``prediction`` (code of the best head's, -1 for images not tested) and its
-    ``probability``; and, with the best head's features, ``x``, ``y`` and a tile of the ``sheet`` in
-    the same order.
+    `SPLITS`), ``prediction`` (code of the best head's, -1 for images not tested), its
+    ``probability`` and the codes of the ``others``, a list for each other head; and, with the best
+    head's features, ``x``, ``y`` and a tile of the ``sheet`` in the same order.
     """
     code = {name: number for number, name in enumerate(classes)}
     tested = {answer.path: answer for answer in answers}
@@ -69,6 +71,12 @@ def make(
         "prediction": [code.get(tested[p].predicted, -1) if p in tested else -1 for p in paths],
         "probability": [round(tested[p].probability, 3) if p in tested else None for p in paths],
     }
+    n_others = max((len(answer.others) for answer in answers), default=0)
+    document["others"] = [
+        [code.get(tested[p].others[i], -1) if p in tested else -1 for p in paths]
+        for i in range(n_others)
+    ]
+    number = {path: i for i, path in enumerate(paths)}
     thumbnails: dict[str, str] = {}
     if data is not None and len(chosen):
         points = projection.project(data.features[chosen], method=map_method)
@@ -78,9 +86,8 @@ def make(
             document["columns"], document["side"] = COLUMNS, images.MINIATURE
         sharp = list(dict.fromkeys(path for path in (*listed, *first) if path in rows))
         thumbnails = dict(_thumbnails(data, {path: rows[path] for path in sharp[:LARGE]}))
-        number = {path: i for i, path in enumerate(paths)}
         document["large"] = {str(number[p]): uri for p, uri in thumbnails.items() if p in number}
-    return Album(document, thumbnails, len(paths), len(rows), data is not None)
+    return Album(document, thumbnails, number, len(paths), len(rows), data is not None)
 
 
 def script_json(document: Mapping[str, Any]) -> Markup:

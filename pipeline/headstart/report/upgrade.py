@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headstart.core.results import Comparison
-
 _HEAD = {
     "test_accuracy_without_twins": "test_accuracy_without_leakage",
     "test_accuracy_without_twins_ci": "test_accuracy_without_leakage_ci",
@@ -16,6 +14,7 @@ _DUPLICATES = {
     "test_images_with_twins_in_training": "leaked_test_images",
     "contradicting": "label_conflicts",
 }
+_NEW_SCORES = ("p", "visible_difference", "calibration_error", "calibration_chance")
 
 _TITLES = {
     "logistic-regression": "logistic regression",
@@ -31,10 +30,18 @@ def upgrade(results: object) -> object:
     """Return the JSON document of ``results.json`` in the present schema.
 
     Other documents are returned unchanged; `headstart.report.validation` checks the result.
+    Intervals and verdicts stay those of the version that computed them.
     """
-    if not isinstance(results, Mapping) or results.get("schema") != 1:
-        return results
-    document = dict(results) | {"schema": Comparison.SCHEMA}
+    document = results
+    for schema, step in ((1, _from_first), (2, _from_second)):
+        if isinstance(document, Mapping) and document.get("schema") == schema:
+            document = step(document) | {"schema": schema + 1}
+    return document
+
+
+def _from_first(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename what schema 2 renamed, and give heads their titles."""
+    document = dict(results)
     document["protocol"] = _renamed(document.get("protocol"), _PROTOCOL)
     for key in ("heads", "baselines"):
         if isinstance(document.get(key), list):
@@ -44,6 +51,28 @@ def upgrade(results: object) -> object:
         duplicates = _renamed(insights["duplicates"], _DUPLICATES)
         document["insights"] = {**insights, "duplicates": duplicates}
     return document
+
+
+def _from_second(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what schema 3 added: it is unknown of results that were computed without it."""
+    document = {"conclusion": "", **results}
+    if isinstance(document.get("protocol"), Mapping):
+        document["protocol"] = {"scored_on": "test split", **document["protocol"]}
+    if isinstance(document.get("insights"), Mapping):
+        document["insights"] = {"remarks": [], **document["insights"]}
+    for key in ("heads", "baselines"):
+        if isinstance(document.get(key), list):
+            document[key] = [_with_new_scores(head) for head in document[key]]
+    return document
+
+
+def _with_new_scores(head: Any) -> Any:  # noqa: ANN401 - unchecked JSON
+    if not isinstance(head, Mapping):
+        return head
+    head = {**dict.fromkeys(_NEW_SCORES), **head}
+    if isinstance(head.get("intervals"), Mapping):
+        head["intervals"] = {"calibration_error": None, **head["intervals"]}
+    return head
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 - unchecked JSON

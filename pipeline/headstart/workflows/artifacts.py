@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -21,10 +22,11 @@ from headstart.core.artifacts import (
     RESULTS,
     SESSIONS,
 )
+from headstart.core.errors import HeadstartError
 
 if TYPE_CHECKING:
     from headstart.core.records import FeatureSet
-    from headstart.core.results import Comparison
+    from headstart.core.results import Comparison, HeadResult
     from headstart.evaluation.compare import Outcome
 
 __all__ = [
@@ -33,23 +35,36 @@ __all__ = [
 
 COMMAND: ContextVar[str] = ContextVar("COMMAND", default="import headstart")  # for provenance
 
+_ENDS = {".html": b"</html>", ".svg": b"</svg>\n", ".csv": b"\n", ".md": b"\n", ".py": b"\n"}
+
 TABLES = (PREDICTIONS, LABEL_ISSUES, DUPLICATES, SESSIONS)
 COMPANIONS = (CARD, EXAMPLE)
 FILES = (RESULTS, *TABLES, MODEL, REPORT, *COMPANIONS)
 
 
 def is_complete(folder: Path, inputs: str, head_formats: Sequence[str]) -> bool:
-    """Return whether a folder has every file that these inputs lead to."""
+    """Return whether a folder has every file that these inputs lead to, none of them cut short."""
+    from headstart.models import seal
     from headstart.report import PLOT_FILES
 
     saved = [f"head.{kind}" for kind in head_formats]
-    if not all((folder / name).is_file() for name in (*FILES, *PLOT_FILES, *saved)):
-        return False
     try:
+        if not all(_is_whole(folder / name) for name in (*FILES, *PLOT_FILES, *saved)):
+            return False
+        seal.check(folder / MODEL)
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return bool(results["provenance"]["inputs"] == inputs)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (HeadstartError, OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a file exists and ends as files of its kind do."""
+    end = _ENDS.get(path.suffix, b"")
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - len(end)))
+        return size > 0 and file.read().endswith(end)
 
 
 def stamped(comparison: Comparison, stores: Sequence[str]) -> Comparison:
@@ -78,6 +93,13 @@ def write_comparison(
     report.write_plots(folder)
 
 
+def _tested(comparison: Comparison, head: HeadResult) -> dict[str, Any]:
+    """Return the test accuracy that a model file states; none if no test image is independent."""
+    if comparison.protocol["n_leaked"] == comparison.protocol["n_test"]:
+        return {}
+    return {"test_accuracy": head.test_accuracy, "test_accuracy_ci": head.test_accuracy_ci}
+
+
 def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
     """Write the best head as ``model.onnx``, with companions; return how it agrees, in a line."""
     from headstart.backbones import export
@@ -88,12 +110,17 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
     data, train = best.data, rows.train
     summary: dict[str, Any] = {
         "head": {"name": head.name, "params": head.params},
-        "test_accuracy": head.test_accuracy,
-        "test_accuracy_ci": head.test_accuracy_ci,
-        "images": {"train": len(train), "test": len(rows.test)},
+        **_tested(comparison, head),
+        "images": {"train": len(train), "test": 0 if rows.out_of_fold else len(rows.test)},
+        "scored_on": comparison.protocol["scored_on"],
         "inputs": comparison.provenance["inputs"],
     }
-    reference = novelty.learn(take(data.features, train), data.label[train], rows.group[train])
+    reference = novelty.learn(
+        take(data.features, train),
+        data.label[train],
+        rows.group[train],
+        out_of_fold=best.head.out_of_fold,
+    )
     agreement = bundle.bundle(
         export.locate(data.extraction["backbone"], data.model, data.weights),
         bundle.TrainedHead(best.head.estimator, data.classes, summary, reference, head.name),

@@ -30,6 +30,8 @@ def extract_features(
     layers: str | Sequence[str] = (),
     pool: str = "",
     preprocess: StrPath = "",
+    value_range: str = "",
+    colour: str = "",
     precision: str = "fp32",
     max_drift: float = choices.MAX_DRIFT,
     max_accuracy_loss: float = choices.MAX_ACCURACY_LOSS,
@@ -37,7 +39,7 @@ def extract_features(
     workers: int | None = None,
     batch_size: int | None = None,
     on_error: str = "skip",
-    max_failures: float = 0.2,
+    max_failures: float = choices.MAX_FAILURES,
     rehash: bool = False,
     replace: bool = False,
     labels: bool = True,
@@ -64,6 +66,10 @@ def extract_features(
         layers: where to cut the network, one layer or several; empty takes its own features.
         pool: how a layer's output is pooled, one of `core.choices.POOLS`; empty takes its default.
         preprocess: how images are prepared for ``onnx:PATH``: a preset or a JSON file.
+        value_range: which values are black and white in all images: ``LOW:HIGH``, ``dtype`` for
+            the limits of each type of samples, or ``percentile`` to measure it on the set. Empty
+            keeps the high byte of 16 bits, and refuses samples without a range of their own.
+        colour: ``srgb`` converts images by their colour profiles; empty ignores these.
         precision: arithmetic of the network, one of `core.choices.PRECISIONS`.
         max_drift: for ``int8`` and ``auto``: largest allowed mean (1 - cosine) to fp32 features.
         max_accuracy_loss: for ``int8`` and ``auto``: largest allowed loss of accuracy, in
@@ -100,11 +106,13 @@ def extract_features(
     """
     from headstart.backbones.inference.precision_choice import Budget
     from headstart.datasets import mirror
-    from headstart.features.embed import EmbedConfig, embed
+    from headstart.features.embed import EmbedConfig, decoded_by, embed
 
     store = location(out)
     config = EmbedConfig(
-        backbone=choice(backbone, weights, layers, pool, preprocess),
+        backbone=decoded_by(
+            choice(backbone, weights, layers, pool, preprocess), value_range, colour
+        ),
         workers=workers,
         on_error=on_error,
         device=device,
@@ -202,6 +210,7 @@ class Verification:
     Attributes:
         sound: whether the file can be used.
         defects: what is wrong, a line each.
+        remedy: what to do about it; empty if it is sound.
         certificate: how its features compare with those of this machine, in one line.
         min_cosine: smallest cosine between the two; None if they were not compared.
         repaired: rows ``kept``, ``dropped`` by reason, the ``backup`` and ``notes``; empty if
@@ -211,6 +220,7 @@ class Verification:
     path: str
     sound: bool
     defects: list[str] = field(default_factory=list)
+    remedy: str = ""
     certificate: str = ""
     min_cosine: float | None = None
     repaired: dict[str, Any] = field(default_factory=dict)
@@ -218,7 +228,8 @@ class Verification:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON document, without unknown values."""
         document = dataclasses.asdict(self)
-        optional = {key: document.pop(key) for key in ("certificate", "min_cosine", "repaired")}
+        keys = ("remedy", "certificate", "min_cosine", "repaired")
+        optional = {key: document.pop(key) for key in keys}
         return document | {key: value for key, value in optional.items() if value}
 
 
@@ -253,7 +264,8 @@ def verify(path: StrPath, *, repair: bool = False) -> Verification:
             backup = str(repair_summary.backup)
             repaired = dataclasses.asdict(repair_summary) | {"backup": backup}
     defects = store.verify(here)
-    state = Verification(name, not defects, defects, repaired=repaired)
+    remedy = store.remedy(here, defects[0]) if defects else ""
+    state = Verification(name, not defects, defects, remedy, repaired=repaired)
     return state if defects else _recheck(state, store.read_origin(here))
 
 

@@ -31,6 +31,8 @@ def finetune(
     *,
     backbone: str = choices.BACKBONE,
     weights: StrPath = "",
+    value_range: str = "",
+    colour: str = "",
     mode: str = TOP,
     boundary: str = "",
     views: int = 8,
@@ -53,6 +55,8 @@ def finetune(
         out: folder for backbone, model, results, report and what a resumed run needs.
         backbone: a name from `list_backbones`.
         weights: a weights file in place of the published weights; ``random`` for trials only.
+        value_range: as for `extract_features`.
+        colour: as for `extract_features`.
         mode: ``head`` trains a new classifier on the frozen base, ``top`` the layers behind a
             boundary as well, ``all`` everything.
         boundary: the last frozen layer of ``top``; empty means the input of the last stage.
@@ -94,11 +98,12 @@ def finetune(
         workers=workers,
         seed=seed,
     )
-    network, folder = choice(backbone, weights), Path(out)
+    network, folder = _network(backbone, weights, value_range, colour), Path(out)
     check_trainable(network, config)
     make_folder(folder)
     with showing("fine-tuning", hooks) as shown:
         frozen = _embedded(data, network, folder / FROZEN, workers, shown)
+        network = _as_embedded(network, frozen)
         tuned = train(os.fspath(data), frozen, network, folder, config, shown)
         _compare(data, frozen, tuned, folder, config, shown)
     return Result(read_results(folder / artifacts.RESULTS), folder, tuned.history)
@@ -110,6 +115,8 @@ def advise_finetuning(
     out: StrPath | None = None,
     backbone: str = choices.BACKBONE,
     weights: StrPath = "",
+    value_range: str = "",
+    colour: str = "",
     boundary: str = "",
     views: int = 8,
     epochs: int | None = None,
@@ -146,14 +153,26 @@ def advise_finetuning(
         workers=workers,
         seed=seed,
     )
-    network = choice(backbone, weights)
+    network = _network(backbone, weights, value_range, colour)
     check_trainable(network, config)
     with ExitStack() as stack:
         shown = stack.enter_context(showing("advice", hooks))
         folder = Path(out or stack.enter_context(TemporaryDirectory(prefix="headstart-advice-")))
         make_folder(folder)
         frozen = _embedded(data, network, folder / FROZEN, workers, shown)
-        return advise(os.fspath(data), frozen, network, config, shown)
+        return advise(os.fspath(data), frozen, _as_embedded(network, frozen), config, shown)
+
+
+def _network(backbone: str, weights: StrPath, value_range: str, colour: str) -> Choice:
+    from headstart.features.embed import decoded_by
+
+    return decoded_by(choice(backbone, weights), value_range, colour)
+
+
+def _as_embedded(network: Choice, frozen: FeatureSet) -> Choice:
+    """Return the network with the range that its features were made with, if it was measured."""
+    preprocess = frozen.extraction["backbone"]["preprocess"]
+    return dataclasses.replace(network, value_range=preprocess.get("value_range", ""))
 
 
 def _embedded(

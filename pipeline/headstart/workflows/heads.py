@@ -34,6 +34,7 @@ def train_heads(
     folds: int = 5,
     repeats: int | None = None,
     validation: str = choices.VALIDATION[0],
+    holdout: bool | None = None,
     groups: StrPath | Mapping[str, str] | None = None,
     class_weight: str | None = None,
     small_classes: str = choices.SMALL_CLASSES[0],
@@ -46,7 +47,7 @@ def train_heads(
     force: bool = False,
     hooks: Hooks | None = None,
 ) -> HeadsResult:
-    """Train heads, choose the best by cross-validation, and score each once on the test split.
+    """Train heads, choose the best by cross-validation, and score each on images new to it.
 
     With several stores, of the same images by different backbones, or one with several layers,
     every backbone or layer and every head are compared on the images that all stores have.
@@ -58,8 +59,10 @@ def train_heads(
         heads: names, see `head_names`; empty means all.
         layers: the layers of stores with several; empty means all.
         folds: folds of the cross-validation, 2 or more.
-        repeats: how often it is repeated with other folds; None means 1, more below 200 images.
+        repeats: how often it is repeated with other folds; None means 1, more for few images.
         validation: ``predefined`` chooses heads on the data's own validation split.
+        holdout: without a test split, whether to hold 20 % of the images out as one, or to fit on
+            all and score out-of-fold answers; None holds out from 1,000 images on.
         groups: images that stay on one side of every split: a CSV of path and group, or a mapping.
         class_weight: ``balanced`` lets every class count the same in training.
         small_classes: for a class with fewer training images than folds: ``reduce`` the folds,
@@ -89,6 +92,7 @@ def train_heads(
         seed=seed,
         repeats=repeats,
         validation=validation,
+        holdout=holdout,
         small_classes=small_classes,
         near_duplicates=near_duplicates,
         class_weight=class_weight,

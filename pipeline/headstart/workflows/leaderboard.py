@@ -5,22 +5,22 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from headstart.core.errors import one_line
+from headstart.core.errors import count, one_line
 
 TITLES = {
     "backbone": "backbone",
     "head": "head",
-    "test_accuracy": "test",
+    "test_accuracy": "accuracy",
     "interval": "95 % interval",
-    "cv_accuracy": "CV accuracy",
+    "cv_accuracy": "CV (spread)",
     "macro_f1": "macro F1",
     "log_loss": "log loss",
-    "ece": "ECE",
+    "calibration_error": "ECE (chance)",
     "seconds": "s",
     "verdict": "verdict",
-    "mcnemar_p": "p",
+    "p": "p",
 }
-OPTIONAL = ("seconds", "ece", "log_loss", "macro_f1", "mcnemar_p", "cv_accuracy")
+OPTIONAL = ("seconds", "calibration_error", "log_loss", "macro_f1", "p", "cv_accuracy")
 LEFT = ("backbone", "head", "verdict")  # columns of text
 
 
@@ -40,7 +40,10 @@ def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
             "macro_f1": head["macro_f1"],
             "log_loss": head["log_loss"],
             "ece": head["ece"],
+            "calibration_error": head["calibration_error"],
+            "calibration_chance": head["calibration_chance"],
             "seconds": head["seconds"],
+            "p": head["p"],
             "mcnemar_p": head["mcnemar_p"],
             "approximation": head["approximation"],
         }
@@ -57,26 +60,60 @@ def summaries(results: dict[str, Any]) -> list[str]:
 
 
 def columns(results: dict[str, Any]) -> list[str]:
-    """Return the keys of `TITLES` to show: the backbone only if there are several."""
-    return [key for key in TITLES if key != "backbone" or len(results["backbones"]) > 1]
+    """Return the keys of `TITLES` to show.
+
+    The backbone only if there are several; scores on the test images only if one of them is
+    independent of the training images.
+    """
+    hidden = set() if len(results["backbones"]) > 1 else {"backbone"}
+    if not is_tested(results):
+        hidden |= TITLES.keys() - {"backbone", "head", "cv_accuracy", "seconds"}
+    return [key for key in TITLES if key not in hidden]
+
+
+def is_tested(results: dict[str, Any]) -> bool:
+    """Return whether a test image shares no group with any training image."""
+    return bool(results["protocol"]["n_leaked"] < results["protocol"]["n_test"])
+
+
+def provenance(results: dict[str, Any]) -> str:
+    """Return what the figures rest on: images, classes, and the test split."""
+    data, protocol = results["dataset"], results["protocol"]
+    classes = protocol.get("n_classes", len(data["classes"]))
+    images = f"{count(data['n_images'], 'image')}, {count(classes, 'class')}"
+    if protocol["scored_on"] == "out of fold":
+        return f"{images}; trained on all {protocol['n_train']:,}, scored out of fold"
+    tested = count(protocol["n_test"], "test image")
+    return (
+        f"{images}; tuned on {protocol['n_train']:,}, "
+        + (f"scored once on {tested}" if is_tested(results) else f"none of {tested} independent")
+        + f" ({data['test_split']})"
+    )
 
 
 def cells(row: dict[str, Any]) -> dict[str, str]:
     """Return a row's figures as texts, by the keys of `TITLES`."""
-    low, high, p = row["test_accuracy_low"], row["test_accuracy_high"], row["mcnemar_p"]
+    low, high, p = row["test_accuracy_low"], row["test_accuracy_high"], row["p"]
     return {
         "backbone": one_line(row["backbone"]),
         "head": row["head"] + (" *" if row["approximation"] else ""),
         "test_accuracy": f"{row['test_accuracy']:.1%}",
         "interval": f"{100 * low:.1f}–{100 * high:.1f}",
-        "cv_accuracy": f"{100 * row['cv_accuracy']:.1f} ± {100 * row['cv_std']:.1f}",
+        "cv_accuracy": f"{100 * row['cv_accuracy']:.1f} ({100 * row['cv_std']:.1f})",
         "macro_f1": f"{row['macro_f1']:.3f}",
         "log_loss": f"{row['log_loss']:.3f}",
-        "ece": f"{row['ece']:.3f}",
+        "calibration_error": _calibration(row),
         "seconds": f"{row['seconds']:.1f}",
         "verdict": row["verdict"] or "–",
-        "mcnemar_p": "–" if p is None else "<0.001" if p < 0.0005 else f"{p:.3f}",
+        "p": "–" if p is None else "<0.001" if p < 0.0005 else f"{p:.3f}",
     }
+
+
+def _calibration(row: dict[str, Any]) -> str:
+    """Return the calibration error beyond chance and chance, or of old results the whole error."""
+    if row["calibration_error"] is None:
+        return f"{row['ece']:.3f}"
+    return f"{row['calibration_error']:.3f} ({row['calibration_chance']:.3f})"
 
 
 def as_html(results: dict[str, Any]) -> str:
@@ -88,11 +125,9 @@ def as_html(results: dict[str, Any]) -> str:
         texts = cells(row)
         style = ' style="opacity:.6"' if row["kind"] == "baseline" else ""
         body += f"<tr{style}>{''.join(f'<td>{html.escape(texts[key])}</td>' for key in keys)}</tr>"
-    data, protocol = results["dataset"], results["protocol"]
-    caption = (
-        f"{one_line(data['name'])}: {data['n_images']:,} images, {len(data['classes'])} classes; "
-        f"tuned on {protocol['n_train']:,}, scored once on {protocol['n_test']:,} test images"
-    )
+    caption = f"{one_line(results['dataset']['name'])}: {provenance(results)}"
+    if results["conclusion"]:
+        caption += f". {one_line(results['conclusion'])}"
     notes = "".join(f"<li>{html.escape(one_line(text))}</li>" for text in results["warnings"])
     return (
         f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>"

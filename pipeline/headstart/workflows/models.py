@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.core import artifacts, choices
-from headstart.core.errors import InputError
+from headstart.core.errors import InputError, count
 from headstart.workflows.locations import StrPath
 from headstart.workflows.progress import showing
 
@@ -22,7 +22,7 @@ def load_model(path: StrPath, *, device: str = "cpu") -> Model:
     """Open a classifier file that Headstart wrote.
 
     Args:
-        path: ``model.onnx``.
+        path: ``model.onnx``, or the folder of results that holds it.
         device: one of `core.choices.DEVICES`.
 
     Returns:
@@ -36,7 +36,13 @@ def load_model(path: StrPath, *, device: str = "cpu") -> Model:
     """
     from headstart.models.predict import Model
 
-    return Model(path, device)
+    return Model(_file(path), device)
+
+
+def _file(model: StrPath) -> Path:
+    """Return a model file; in a folder of results, the one that `train_heads` writes."""
+    path = Path(model)
+    return path / artifacts.MODEL if path.is_dir() else path
 
 
 def predict(
@@ -50,8 +56,9 @@ def predict(
     """Yield a prediction for every image, in order, as soon as it is computed.
 
     A prediction has ``path``, ``label``, ``probabilities`` in the order of the model's classes,
-    ``error`` (why the image cannot be used), ``distance`` to the training images and ``unlike``,
-    whether that is farther than nearly all training images are from one another.
+    ``error`` (why the image cannot be used), ``distance`` to the training images, ``unlike``,
+    whether that is farther than 99 % of the training images are from one another, and ``unusual``,
+    whether distance and doubt together exceed those of 95 % of them.
 
     Args:
         model: a model file, or what `load_model` returns.
@@ -75,6 +82,22 @@ def predict(
     for path in paths:  # report a typo before the first prediction
         check(path)
     return predicting.predict(classifier, paths, workers, min_confidence)
+
+
+def check_failures(
+    failed: int, total: int, max_failures: float, notice: Callable[[str], None]
+) -> None:
+    """Report how many images of a prediction could not be used.
+
+    Raises:
+        InputError: more than ``max_failures`` of them, a share from 0 to 1.
+    """
+    line = f"{failed:,} of {count(total, 'image')} could not be used"
+    if failed > max_failures * total:
+        raise InputError(
+            f"{line}, more than --max-failures {max_failures:g} allows; the column error says why"
+        )
+    notice(line)
 
 
 def export_model(
@@ -112,7 +135,9 @@ def export_model(
     from headstart.models import bundle
 
     budget = Budget(max_drift, max_accuracy_loss)
-    return bundle.write_variant(Path(model), precision, os.fspath(data), Path(out), budget, workers)
+    return bundle.write_variant(
+        _file(model), precision, os.fspath(data), Path(out), budget, workers
+    )
 
 
 def serve(
@@ -148,8 +173,9 @@ def serve(
     """
     from headstart.models.serve import ServeConfig, serve
 
+    path = _file(model)
     with showing("serve", hooks) as shown:
-        recorded, tested = _training_images(Path(model).parent, shown) if nearest else ([], set())
+        recorded, tested = _training_images(path.parent, shown) if nearest else ([], set())
         config = ServeConfig(
             host=host,
             port=port,
@@ -160,19 +186,22 @@ def serve(
             workers=workers,
             device=device,
         )
-        serve(model, config, shown.notice)
+        serve(path, config, shown.notice)
 
 
 def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:
     """Return the stores that the results beside a model name, and the images it was tested on."""
     from headstart import report
     from headstart.report.tables import read_answers
+    from headstart.report.validation import read_results
 
     if not (folder / artifacts.RESULTS).is_file():
         return [], set()
     try:
         answers = read_answers(folder / artifacts.PREDICTIONS) or []
-        return report.store_paths(folder), {answer.path for answer in answers}
+        results = read_results(folder / artifacts.RESULTS)
+        tested = results["protocol"]["scored_on"] == "test split"
+        return report.store_paths(folder), {answer.path for answer in answers if tested}
     except InputError as error:
         hooks.notice(f"nearest training images are not available: {error}")
         return [], set()

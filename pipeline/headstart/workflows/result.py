@@ -52,10 +52,11 @@ class Result:
         return self._results or {}
 
     def __repr__(self) -> str:
-        best = self.results["heads"][0]
+        best, tested = self.results["heads"][0], leaderboard.is_tested(self.results)
+        score, kind = ("test_accuracy", "test") if tested else ("cv_accuracy", "CV")
         return (
             f"<{type(self).__name__} of {len(self.results['heads'])} heads: {best['name']} has "
-            f"{best['test_accuracy']:.1%} test accuracy>"
+            f"{best[score]:.1%} {kind} accuracy>"
         )
 
     def _repr_html_(self) -> str:

@@ -94,7 +94,7 @@ def test_parity_says_itself_in_one_line():
 def test_a_file_without_parity_figures_is_an_error(tiny_backbone, tmp_path, content):
     path = tmp_path / "foreign.onnx"
     path.write_bytes(tiny_backbone.read_bytes() if content is None else content)
-    with pytest.raises(BackboneError, match=r"foreign.onnx is no backbone that Headstart exported"):
+    with pytest.raises(BackboneError, match=r"foreign.onnx is not a backbone that"):
         read_parity(path)
 
 

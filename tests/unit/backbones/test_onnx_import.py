@@ -428,7 +428,7 @@ BAD = {
     "chance": (of_chance, "not equal .*: choose another layer"),
     "neighbours": (of_neighbours, "not equal .*: choose another layer"),
     "circular": (circular, "functions that cannot be written out"),
-    "empty": (lambda: onnx.ModelProto(), "no ONNX file"),
+    "empty": (lambda: onnx.ModelProto(), "not an ONNX file"),
 }
 
 

@@ -316,7 +316,7 @@ class TestFiles:
         import torch
 
         torch.save(held, tmp_path / "w.pth")
-        with pytest.raises(BackboneError, match="is no state dict"):
+        with pytest.raises(BackboneError, match="is not a state dict"):
             weights.read(tmp_path / "w.pth")
 
     @pytest.mark.parametrize("spec", ["missing.pth", ".", "a\0b", "n" * 300, "randoms"])

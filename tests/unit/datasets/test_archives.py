@@ -25,6 +25,45 @@ from image_files import (
 )
 
 
+def renamed_zip(path: Path, names: list[bytes]) -> Path:
+    """A zip whose names are these bytes, without the flag for UTF-8."""
+    stand_ins = {chr(ord("A") + n) * len(name): name for n, name in enumerate(names)}
+    zipped(path, {name: photo(n) for n, name in enumerate(stand_ins)})
+    content = path.read_bytes()
+    for stand_in, name in stand_ins.items():
+        content = content.replace(stand_in.encode(), name)
+    path.write_bytes(content)
+    return path
+
+
+class TestNamesInZips:
+    @pytest.mark.parametrize(
+        ("names", "classes"),
+        [
+            (["Übung/1.png".encode(), b"dog/1.png"], ("dog", "Übung")),
+            (["ネコ/1.png".encode(), "Café/1.png".encode()], ("Café", "ネコ")),
+            ([b"cat\\1.png", b"dog\\1.png"], ("cat", "dog")),
+            ([b"train\\cat\\1.png", b"train\\dog\\1.png", b"test\\cat\\1.png"], ("cat", "dog")),
+        ],
+    )
+    def test_their_encoding_is_told_by_what_they_are(self, tmp_path: Path, names, classes):
+        listing = open_source(str(renamed_zip(tmp_path / "x.zip", names)))
+        assert (listing.classes, listing.remarks) == (classes, ())
+        assert len(contents(listing)) == len(names)
+
+    @pytest.mark.parametrize("encoding", ["gbk", "shift-jis"])
+    def test_those_of_unknown_encoding_are_mentioned(self, tmp_path: Path, encoding: str):
+        names = ["猫/1.png".encode(encoding), "犬/1.png".encode(encoding), b"a/1.png"]
+        listing = open_source(str(renamed_zip(tmp_path / "x.zip", names)))
+        (remark,) = listing.remarks
+        assert "2 names" in remark
+        assert len(listing.classes) == 3
+
+    def test_a_backslash_beside_slashes_is_a_letter(self, tmp_path: Path):
+        names = [b"a\\b/1.png", b"dog/1.png"]
+        assert open_source(str(renamed_zip(tmp_path / "x.zip", names))).classes == ("a\\b", "dog")
+
+
 class TestArchives:
     @pytest.mark.parametrize("kind", ["tar", "zip", "stored.zip"])
     def test_one_archive_is_the_folder_in_it(self, tmp_path: Path, kind: str):

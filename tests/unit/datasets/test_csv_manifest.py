@@ -102,6 +102,7 @@ def test_an_image_listed_twice_counts_once(photos):
         ("path,label\n", ["no images"]),
         ("img_id,label\nx,y\n", ["no column path", "img_id, label", "--path-column"]),
         ("img_id;fine\nx;y\n", ["no column path and no column label", "img_id, fine", "semi"]),
+        ("cat/1.jpg,cat\ncat/2.jpg,cat\n", ["the first row must name the columns"]),
         ("path,fine_label\nx,y\n", ["no column label", "did you mean", "--label-column"]),
         ("path,label,Path\nx,y,z\n", ["column path is there twice"]),
         ("path,label\ncat/1.jpg,cat\n ,cat\n", ["line 3", "path is empty"]),
@@ -191,6 +192,7 @@ def refused_with(data: Path, **options: str) -> str:
     ("path", "parts"),
     [
         ("cat/1.JPG", ["cat/1.JPG", "there is 1.jpg", "case"]),
+        ("Cat/1.jpg", ["there is cat", "case"]),
         ("cat/1", ["there is 1.jpg"]),
         ("cat/1.png", ["there is 1.jpg"]),
         ("photos/cat/1.jpg", ["there is cat/1.jpg", "leave the first folder out"]),

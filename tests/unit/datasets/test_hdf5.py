@@ -8,8 +8,9 @@ import h5py
 import numpy as np
 import pytest
 from headstart import datasets as sources
+from headstart.core.errors import InputError
 from headstart.core.records import Preprocess
-from headstart.datasets import images, open_source
+from headstart.datasets import check_labels, images, open_source
 from image_files import (
     contents,
     photo,
@@ -67,3 +68,38 @@ class TestArrays:
         assert "train-heads" in refused(tmp_path / "c.h5")
         (tmp_path / "d.h5").write_bytes(b"no HDF5")
         assert "cannot read" in refused(tmp_path / "d.h5")
+
+    @pytest.mark.parametrize(
+        ("labels", "classes"),
+        [
+            ([0, 1, -1, 1], ["0", "1", None, "1"]),
+            ([-1, 1, -1, 1], ["-1", "1", "-1", "1"]),
+            ([True, False, True, True], ["true", "false", "true", "true"]),
+            (["x", "-1", "y", "x"], ["x", "-1", "y", "x"]),
+        ],
+    )
+    def test_labels_of_all_types(self, tmp_path: Path, labels, classes):
+        pixels = np.zeros((4, 8, 8), np.uint8)
+        path = self.write(tmp_path / "x.h5", images=pixels, labels=labels)
+        assert [label for _, label, _ in rows(open_source(str(path)))] == classes
+
+    def test_text_in_other_encodings_is_refused_by_row(self, tmp_path: Path):
+        pixels = np.zeros((2, 8, 8), np.uint8)
+        latin = np.array(["Ä".encode("latin-1"), "Ö".encode("latin-1")], "S4")
+        path = self.write(tmp_path / "x.h5", images=pixels, labels=latin)
+        assert "row 0" in refused(path)
+        path = self.write(tmp_path / "y.h5", images=pixels, labels=[0, 1])
+        with h5py.File(path, "a") as file:
+            file["labels"].attrs["classes"] = latin
+        assert "attribute classes" in refused(path)
+
+    def test_a_column_of_labels_can_be_named(self, tmp_path: Path):
+        pixels = np.zeros((2, 8, 8), np.uint8)
+        path = self.write(tmp_path / "x.h5", images=pixels, fine_label=[1, 2], coarse_label=[0, 0])
+        with pytest.raises(InputError, match=r"coarse_label, fine_label.*--label-column"):
+            check_labels(open_source(str(path)))
+        assert open_source(str(path), label_column="fine_label").classes == ("1", "2")
+
+    def test_the_type_of_what_is_no_image_is_named(self, tmp_path: Path):
+        path = self.write(tmp_path / "x.h5", images=np.zeros((2, 8, 8, 3), np.float32))
+        assert "float32" in refused(path)

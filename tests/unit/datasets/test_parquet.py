@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from headstart import datasets as sources
-from headstart.core.errors import ImageError
-from headstart.datasets import open_source
+from headstart.core.errors import ImageError, InputError
+from headstart.datasets import check_labels, open_source
 from image_files import (
     PHOTOS,
     arrow,
@@ -94,3 +94,31 @@ class TestParquet:
         listing = open_source(str(tmp_path / "y.parquet"))
         with pytest.raises(ImageError, match="no bytes"):
             sources.read(listing, listing.images[1])
+
+    def test_columns_can_be_named(self, tmp_path: Path):
+        table = {"shot": [photo(1), photo(2)], "thumb": [photo(3)] * 2, "fine_label": [1, 2]}
+        path = tmp_path / "x.parquet"
+        pq.write_table(pa.table(table | {"coarse_label": ["a", "b"]}), path)
+        assert "--path-column" in refused(path)
+        listing = open_source(str(path), path_column="shot")
+        assert next(iter(contents(listing).values())) == photo(1)
+        with pytest.raises(InputError, match=r"fine_label, coarse_label: .*--label-column"):
+            check_labels(listing)
+        named = open_source(str(path), path_column="shot", label_column="coarse_label")
+        assert named.classes == ("a", "b")
+        with pytest.raises(InputError, match="no column nothing"):
+            open_source(str(path), path_column="shot", label_column="nothing")
+
+    def test_minus_one_marks_images_without_a_label(self, tmp_path: Path):
+        for name, labels in (("x", [0, 1, -1]), ("y", ["0", "1", "-1"])):
+            table = pa.table({"image": [photo(n) for n in range(3)], "label": labels})
+            pq.write_table(table, tmp_path / f"{name}.parquet")
+        assert open_source(str(tmp_path / "x.parquet")).classes == ("0", "1")
+        assert open_source(str(tmp_path / "y.parquet")).classes == ("0", "1", "-1")
+
+    def test_columns_that_are_no_labels_are_only_mentioned(self, tmp_path: Path):
+        table = pa.table({"image": [photo(n) for n in range(2)], "caption": ["a", "b"]})
+        pq.write_table(table, tmp_path / "x.parquet")
+        listing = open_source(str(tmp_path / "x.parquet"))
+        check_labels(listing)
+        assert "caption" in listing.remarks[0]

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from headstart.datasets import open_source
+from headstart.core.errors import InputError
+from headstart.datasets import check_labels, open_source
 from image_files import (
     PHOTOS,
     contents,
@@ -66,3 +67,40 @@ class TestWebDataset:
         assert "0.json is not JSON" in refused(tar(tmp_path / "x.tar", files))
         files = {"0.png": photo(1), "0.cls": b"\xff\xfe"}
         assert "0.cls is not a label" in refused(tar(tmp_path / "x.tar", files))
+
+    def test_keys_end_at_the_first_dot_and_what_that_costs_is_said(self, tmp_path: Path):
+        dotted = {f"{n}.05.{end}": data for n in "12" for end, data in
+                  (("png", photo(int(n))), ("cls", b"x"))}  # fmt: skip
+        listing = open_source(str(tar(tmp_path / "x.tar", dotted)))
+        with pytest.raises(InputError, match=r"2 files \.cls .* first dot"):
+            check_labels(listing)
+        among = open_source(str(tar(tmp_path / "y.tar", wds() | dotted)))
+        (remark,) = among.remarks
+        assert "4 files" in remark
+        assert "1.05.png" in remark
+        assert len(among.images) == len(PHOTOS)
+
+    @pytest.mark.parametrize("ends", [("input.png", "target.cls"), ("png", "txt"), ("png", "id")])
+    def test_labels_that_are_passed_over_are_an_error(self, tmp_path: Path, ends):
+        files = {f"{key}.{end}": photo(1) for key in "ab" for end in ends}
+        with pytest.raises(InputError, match=f"2 files .{ends[1].split('.')[-1]}"):
+            check_labels(open_source(str(tar(tmp_path / "x.tar", files))))
+
+    def test_an_extension_or_field_can_be_named(self, tmp_path: Path):
+        files = {
+            **{"1.png": photo(1), "1.json": b'{"fine": "tabby", "label": 3}', "1.txt": b"cat"},
+            **{"2.png": photo(2), "2.json": b'{"fine": "pug", "label": 4}', "2.txt": b"dog"},
+        }
+        place = str(tar(tmp_path / "x.tar", files))
+        assert open_source(place).classes == ("3", "4")
+        assert open_source(place, label_column="fine").classes == ("pug", "tabby")
+        assert open_source(place, label_column="txt").classes == ("cat", "dog")
+
+    def test_fields_that_sound_like_labels_are_named(self, tmp_path: Path):
+        files = {"1.png": photo(1), "1.json": b'{"fine_label": 3}'}
+        listing = open_source(str(tar(tmp_path / "x.tar", files)))
+        with pytest.raises(InputError, match=r"fine_label: .*--label-column"):
+            check_labels(listing)
+        check_labels(
+            open_source(str(tar(tmp_path / "y.tar", files | {"1.json": b'{"text": "?"}'})))
+        )

@@ -13,6 +13,7 @@ from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, InputError
 from headstart.datasets.images import decode, read_file
 from headstart.features.image_embedder import ImageEmbedder
+from odd_images import deep_png, picture
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -147,3 +148,30 @@ def test_check_estimator_as_far_as_paths_let_it(fresh_python):
     done = fresh_python(script)
     assert done
     assert {status for _, status in done} == {"passed"}
+
+
+class TestRange:
+    @pytest.fixture
+    def deep(self, tmp_path):
+        paths = [tmp_path / f"{number}.png" for number in range(3)]
+        for number, path in enumerate(paths):
+            samples = picture(40, 40, number).astype(np.uint16) << 4
+            path.write_bytes(deep_png(samples))
+        return [str(path) for path in paths]
+
+    def test_a_range_changes_the_features(self, tiny_backbone, deep):
+        plain = ImageEmbedder(tiny_backbone).transform(deep)
+        ranged = ImageEmbedder(tiny_backbone, value_range="0:4080").transform(deep)
+        assert np.abs(plain - ranged).max() > 1e-3
+        with pytest.raises(InputError, match="LOW:HIGH"):
+            ImageEmbedder(tiny_backbone, value_range="high").transform(deep)
+
+    def test_a_range_to_be_measured_needs_fit(self, tiny_backbone, deep):
+        embedder = ImageEmbedder(tiny_backbone, value_range="percentile")
+        with pytest.raises(NotFittedError, match="percentile"):
+            embedder.transform(deep)
+        features = embedder.fit(deep).transform(deep)
+        low, high = map(int, embedder.value_range_.split(":"))
+        assert low < 1000 < high
+        same = ImageEmbedder(tiny_backbone, value_range=embedder.value_range_)
+        assert (same.transform(deep) == features).all()

@@ -53,14 +53,46 @@ def test_the_graph_says_what_numpy_says(tiny_backbone, tmp_path):
     features, labels = clusters(60, 3)
     data = TrainingSet(features, labels, stratified_folds(labels, 3, seed=0))
     estimator = HEADS["knn"].search(data).estimator
-    reference = novelty.learn(features, labels, np.arange(60))
+    reference = novelty.learn(
+        features, labels, np.arange(60), out_of_fold=probabilities_of(features, labels)
+    )
     out = tmp_path / "model.onnx"
     head = bundle.TrainedHead(estimator, ("a", "b", "c"), {}, reference, family="knn")
     bundle.bundle(tiny_backbone, head, features, out)
     model = Model(out)
+    assert model.unusual == reference.unusual
     images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
     answers = model.answer(images)
     np.testing.assert_allclose(answers.distance, reference.distances(answers.features), atol=1e-5)
     assert model.threshold == pytest.approx(reference.threshold)
     assert model.facts["novelty"]["images"] == 60
     assert (model.facts["ir_version"], model.facts["min_onnxruntime"]) == (8, "1.14")
+
+
+def probabilities_of(features, labels, sharpness=4.0):
+    """Return probabilities by the distance to the centres of the known clusters."""
+    centres = np.stack([features[labels == code].mean(axis=0) for code in range(3)])
+    scores = sharpness * normalise(features) @ normalise(centres).T
+    weights = np.exp(scores)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def test_the_second_mark_is_for_one_in_twenty_and_finds_what_lies_between_classes():
+    features, labels = clusters(600, 0)
+    reference = novelty.learn(
+        features, labels, np.arange(600), out_of_fold=probabilities_of(features, labels)
+    )
+    mark = reference.unusual
+    fresh, codes = clusters(600, 1)
+    marked = mark.marks(reference.distances(fresh), probabilities_of(fresh, codes))
+    assert 0.01 < marked.mean() < 0.12
+    between = (fresh[codes == 0][:100] + fresh[codes == 1][:100]) / 2
+    weights = np.full((100, 3), [0.49, 0.49, 0.02])
+    assert mark.marks(reference.distances(between), weights).mean() > 0.9
+
+
+def test_without_probabilities_there_is_no_second_mark():
+    features, labels = clusters(60, 0)
+    assert novelty.learn(features, labels, np.arange(60)).unusual is None
+    nothing = np.full((60, 3), np.nan)
+    assert novelty.learn(features, labels, np.arange(60), out_of_fold=nothing).unusual is None

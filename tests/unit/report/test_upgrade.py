@@ -38,9 +38,10 @@ def test_former_results_become_results_of_the_present_schema():
 
 
 def test_an_upgrade_keeps_every_figure():
-    titles = len(former()["heads"]) + len(former()["baselines"])
+    heads = len(former()["heads"]) + len(former()["baselines"])
     before, after = map(leaves, (former(), upgrade(former())))
-    assert len(after) == len(before) + titles
+    # A title and five unknown scores of each head; what the scores are of, and the conclusion.
+    assert len(after) == len(before) + 6 * heads + 2
     figures = [sorted(x for x in values if isinstance(x, float)) for values in (before, after)]
     assert figures[0] == figures[1]
 
@@ -72,3 +73,15 @@ def test_former_results_make_a_report_and_plots(tmp_path):
     for words in ("Without leakage", "kNN", "most frequent class", "train/disc/1.png"):
         assert words in page
     assert all(path.stat().st_size for path in write_plots(folder))
+
+
+def test_results_of_the_second_schema_keep_their_verdicts_and_intervals(tmp_path):
+    former = json.loads((FILES / "version-0.1.0/results.json").read_text())
+    assert former["schema"] < Comparison.SCHEMA
+    results: Any = upgrade(former)
+    jsonschema.validate(results, schema(), jsonschema.Draft7Validator)
+    assert results["protocol"]["scored_on"] == "test split"
+    for before, after in zip(former["heads"], results["heads"], strict=True):
+        assert after["verdict"] == before["verdict"]
+        assert after["test_accuracy_ci"] == before["test_accuracy_ci"]
+        assert after["p"] is None

@@ -40,9 +40,9 @@ def read(path: Path) -> tuple[Any, str]:
     try:
         model.ParseFromString(data)
     except Exception:  # protobuf's error type differs between its releases
-        raise BackboneError(f"{shown} is no ONNX file, or a damaged one") from None
+        raise BackboneError(f"{shown} is not an ONNX file, or a damaged one") from None
     if not model.graph.node:
-        raise BackboneError(f"{shown} is no ONNX file, or one without a graph")
+        raise BackboneError(f"{shown} is not an ONNX file, or one without a graph")
     opset = opset_of(model)
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST <= opset <= newest:
@@ -154,8 +154,8 @@ def _inside(folder: Path, name: str, path: Path) -> Path:
         outside = outside or not file.is_relative_to(folder)
         if not outside and not file.is_file():
             raise BackboneError(
-                f"{one_line(path)} keeps its weights in {one_line(name)}, which is no file beside "
-                "it; fetch that too"
+                f"{one_line(path)} keeps its weights in {one_line(name)}, which is not a file "
+                "beside it; fetch that too"
             )
     except (OSError, ValueError):
         outside = True

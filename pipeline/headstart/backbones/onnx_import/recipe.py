@@ -162,7 +162,7 @@ def read(spec: str) -> Recipe:
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or one_line(error)
         raise BackboneError(
-            f"--preprocess {one_line(spec)} is no preset, and no file ({cause}); "
+            f"--preprocess {one_line(spec)} is not a preset and not a file ({cause}); "
             f"{near_matches(name, PRESETS)}presets: {', '.join(PRESETS)}"
         ) from None
     if len(text) > _MAX_BYTES:
@@ -229,7 +229,7 @@ def _parsed(text: str, where: str) -> Recipe:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")
 
 
 _SIDE = {"type": "integer", "minimum": 1, "maximum": MAX_SIDE}

@@ -90,9 +90,11 @@ def input_of(part: ModelProto, recipe: Recipe) -> Input:
     tensor = inputs[0].type.tensor_type
     sides = [side.dim_value if side.HasField("dim_value") else 0 for side in tensor.shape.dim]
     if tensor.elem_type not in types():
-        raise BackboneError(f"the input {shown} is neither float nor uint8, so it is no image")
+        raise BackboneError(f"the input {shown} is neither float nor uint8, so it is not an image")
     if len(sides) != 4 and tensor.HasField("shape"):
-        raise BackboneError(f"the input {shown} is no batch of images, which has four dimensions")
+        raise BackboneError(
+            f"the input {shown} is not a batch of images, which has four dimensions"
+        )
     sides = [max(side, 0) for side in sides] or [0] * 4
     layout, assumed = _layout(part, sides, recipe, shown)
     height, width = (sides[2], sides[3]) if layout == "NCHW" else (sides[1], sides[2])

@@ -58,9 +58,10 @@ def _masked(data: bytes, shape: tuple[int, int, int], masks: list[int]) -> Image
     for mask in masks:
         low = (mask & -mask).bit_length() - 1
         depth = (mask >> max(low, 0)).bit_length()
-        if not mask or depth > 16 or mask >> low != (1 << depth) - 1:
+        if not mask or mask >> low != (1 << depth) - 1:
             raise ImageError(f"damaged BMP: the mask {mask:#x} is no colour")
-        bands.append(to_bytes((values & mask) >> low, depth, UNSIGNED, ""))
+        extra = max(0, depth - 16)
+        bands.append(to_bytes((values & mask) >> (low + extra), depth - extra, UNSIGNED, ""))
     return Image.fromarray(np.dstack(bands))
 
 

@@ -9,6 +9,7 @@ from headstart.core.errors import ImageError
 
 UNSIGNED, SIGNED, FLOAT = "unsigned integers", "signed integers", "floating point"
 OF_TYPE = "dtype"
+_TABLE = 1 << 16  # numbers of two bytes
 _FEWEST = 16  # values that a range must span to be meant for integers
 
 
@@ -62,6 +63,12 @@ def to_bytes(
 
 def scale(samples: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
     """Return samples as 8 bits, ``low`` as 0 and ``high`` as 255."""
+    kind = samples.dtype
+    if kind.kind in "iu" and kind.itemsize <= 2 and samples.size > _TABLE:
+        index = np.dtype(f"u{kind.itemsize}")
+        table = scale(np.arange(_TABLE).astype(index).view(kind), low, high)
+        scaled: NDArray[np.uint8] = table[np.ascontiguousarray(samples).view(index)]
+        return scaled
     values: NDArray[np.float64] = samples.astype(np.float64)
     values -= low
     values *= 255

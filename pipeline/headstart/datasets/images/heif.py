@@ -6,7 +6,7 @@ import io
 
 from PIL import Image
 
-from headstart.core.errors import ImageError
+from headstart.core.errors import ImageError, how_to_install
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -18,9 +18,7 @@ def open_image(data: bytes) -> Image.Image:
     try:
         import pillow_heif
     except ImportError:
-        raise ImageError(
-            "HEIC, which needs the optional package pillow-heif (the extra heif)"
-        ) from None
+        raise ImageError(f"HEIC, which needs pillow-heif: {how_to_install('heif')}") from None
     image: Image.Image = pillow_heif.open_heif(io.BytesIO(data)).to_pillow()
     image.info.pop("exif", None)  # libheif has turned the image
     image.info.pop("xmp", None)

@@ -16,7 +16,7 @@ from headstart.core import sandbox
 from headstart.core.errors import ImageError, one_line
 from headstart.core.records import Preprocess
 from headstart.core.sandbox import Ended
-from headstart.datasets.images import pixels
+from headstart.datasets.images import pixels, surveys
 
 MAX_SECONDS = 30  # of processor time
 MAX_MEMORY = 6 << 30  # address space; 178 million pixels with alpha need 4 GiB
@@ -27,6 +27,7 @@ _REASONS = {
     Ended.SILENCE: "gave up decoding it: no answer in time",
     Ended.START: "no process to decode it in",
 }
+_QUESTION = "question"
 _local = threading.local()
 
 
@@ -36,6 +37,16 @@ def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> N
     Raises:
         ImageError: the file cannot be decoded, a limit is reached, or the decoder crashes.
     """
+    pixels_of = _ask(data, preprocess.to_json(), seconds)
+    return np.frombuffer(pixels_of, np.uint8).reshape(*preprocess.size, 3)
+
+
+def look(data: bytes, question: str) -> bytes:
+    """Answer one of `surveys.QUESTIONS` in a child process; errors as for `decode`."""
+    return _ask(data, {_QUESTION: question}, None)
+
+
+def _ask(data: bytes, request: dict[str, Any], seconds: int | None) -> bytes:
     seconds = MAX_SECONDS if seconds is None else seconds
     worker: sandbox.Worker | None = getattr(_local, "worker", None)
     if worker is None or worker.seconds != seconds:
@@ -44,16 +55,18 @@ def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> N
         except OSError as error:
             raise ImageError(f"{_REASONS[Ended.START]}: {one_line(error.strerror)}") from None
     try:
-        success, answer = worker.ask(data, preprocess.to_json(), MAX_WAIT)
+        success, answer = worker.ask(data, request, MAX_WAIT)
     except Ended as ended:
         _local.worker = None
         late = f"takes longer than {seconds} s to decode"
         raise ImageError(_REASONS.get(str(ended), late)) from None
     if not success:
         raise ImageError(answer.decode())
-    return np.frombuffer(answer, np.uint8).reshape(*preprocess.size, 3)
+    return answer
 
 
-def answer(data: bytes, preprocess: dict[str, Any]) -> bytes:
-    """Return the pixels of a file, in the child process of `decode`."""
-    return pixels.decode(data, Preprocess.from_json(preprocess)).tobytes()
+def answer(data: bytes, request: dict[str, Any]) -> bytes:
+    """Return the pixels of a file, or the answer of a survey, in the child process."""
+    if _QUESTION in request:
+        return surveys.QUESTIONS[request[_QUESTION]](data)
+    return pixels.decode(data, Preprocess.from_json(request)).tobytes()

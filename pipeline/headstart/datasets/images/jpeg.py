@@ -21,6 +21,12 @@ _END = b"\xff\xd9"
 _ZEROS = bytes(256)  # 2,048 zero bits; blocks of a photograph never have so many
 _LONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _PIXELS = {*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD}  # frames, tables, scans, restart intervals
+_OTHER_CODINGS = {
+    0xC3: "lossless JPEG",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+    0xCB: "lossless JPEG",
+    0xF7: "JPEG-LS",
+}
 _GREY = 128  # what libjpeg fills missing blocks with
 _FILLER = bytes.fromhex("5a3c96e10f78b42d") * 4096
 
@@ -108,6 +114,20 @@ def _ends_grey(image: Image.Image) -> bool:
     extrema = image.crop((0, max(0, height - 2), width, height)).getextrema()
     pairs = extrema if isinstance(extrema[0], tuple) else (extrema,)
     return all(pair == (_GREY, _GREY) for pair in pairs)
+
+
+def defect(data: bytes) -> str:
+    """Return what a JPEG is that no decoder here opens, or what is wrong with it."""
+    for marker, start, end in segments(data):
+        if marker in _OTHER_CODINGS:
+            return f"not supported: {_OTHER_CODINGS[marker]}"
+        if marker in range(0xC0, 0xD0) and marker not in (0xC4, 0xC8, 0xCC) and end - start > 9:
+            depth, components = data[start + 4], data[start + 9]
+            if depth != 8:
+                return f"not supported: JPEG of {depth} bits a sample"
+            if components not in (1, 3, 4):
+                return f"not supported: JPEG with {components} components"
+    return "damaged image: a JPEG that cannot be decoded"
 
 
 def essentials(data: bytes) -> bytes:

@@ -49,6 +49,8 @@ _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
 _KEY_SCALE = {"L;2": 85, "L;4": 17}  # Pillow multiplies 2-bit and 4-bit grey by these
 _JPEG = ("JPEG", "MPO")
 _ESSENTIALS = {"JPEG": jpeg.essentials, "PNG": png.essentials}
+_VAGUE = ("cannot load this image", "broken data stream when reading image file")
+_DEFECTS = {"JPEG": jpeg.defect, "PNG": png.defect}
 _LONG_NUMBER = re.compile(r"-?\d[\d,]{3,}")
 
 
@@ -81,11 +83,12 @@ def attempt(data: bytes, work: Callable[[bytes], Result]) -> Result:
         except (ImageError, Image.DecompressionBombError, MemoryError):
             raise
         except Exception as error:  # decoders raise nearly anything on damaged bytes
-            essentials = _ESSENTIALS.get(header.kind(data) or "")
-            if essentials is None:
+            kind = header.kind(data) or ""
+            rest = _ESSENTIALS[kind](data) if kind in _ESSENTIALS else b""
+            if header.kind(rest) != kind:
                 raise ImageError(_reason(error, data)) from None
             try:
-                return work(essentials(data))
+                return work(rest)
             except (ImageError, Image.DecompressionBombError, MemoryError):
                 raise
             except Exception as second:
@@ -261,13 +264,12 @@ def _fit(image: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:
 def _reason(error: Exception, data: bytes) -> str:
     """Return the same message for all files with the same defect."""
     kind = header.kind(data) or "file"
-    text = _LONG_NUMBER.sub("N", one_line(error))
-    if isinstance(error, UnidentifiedImageError) or text == "cannot load this image":
-        return (
-            png.defect(data) if kind == "PNG" else f"damaged image: {kind} that cannot be decoded"
-        )
+    text = _LONG_NUMBER.sub("N", one_line(str(error).strip()))
+    if isinstance(error, UnidentifiedImageError) or text in _VAGUE:
+        defect = _DEFECTS.get(kind)
+        return defect(data) if defect else f"damaged image: {kind} that cannot be decoded"
     lower = text.lower()
-    if "truncated" in lower or _is_short(data, kind):
+    if "truncated" in lower or "end of file" in lower or _is_short(data, kind):
         return "truncated image"
     if lower.startswith("unsupported "):
         return f"not supported: {text[len('unsupported ') :]}"

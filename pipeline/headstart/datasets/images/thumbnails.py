@@ -16,16 +16,20 @@ from headstart.datasets import images
 def thumbnail(data: FeatureSet, row: int, side: int) -> NDArray[np.uint8] | None:
     """Return a ``(h, w, 3) uint8`` picture of an image in a store, or None if there is none.
 
-    It has ``side`` pixels a side if the file still has the hash in the store. Otherwise it is the
-    store's miniature.
+    It shows the whole image, ``side`` pixels on its longer side, if the file still has the hash in
+    the store. Otherwise it is the store's miniature.
     """
-    source = Path(data.source) if data.source else None
-    root = source if source is None or source.is_dir() else source.parent
-    size = Preprocess(resize=side, crop=side)
-    pixels = None if root is None else _of_file(root / data.path[row], data.sha256[row], size)
+    root = folder(data)
+    pixels = None if root is None else _of_file(root / data.path[row], data.sha256[row], side)
     if pixels is None and data.pixels is not None:
         pixels = data.pixels[row]
     return pixels
+
+
+def folder(data: FeatureSet) -> Path | None:
+    """Return the folder that the paths of a store start from, or None if it is unknown."""
+    source = Path(data.source) if data.source else None
+    return source if source is None or source.is_dir() else source.parent
 
 
 def webp(pixels: NDArray[np.uint8]) -> bytes:
@@ -33,11 +37,12 @@ def webp(pixels: NDArray[np.uint8]) -> bytes:
     return images.encode(np.ascontiguousarray(pixels), "WEBP", quality=70)
 
 
-def _of_file(path: Path, sha256: NDArray[np.uint8], size: Preprocess) -> NDArray[np.uint8] | None:
+def _of_file(path: Path, sha256: NDArray[np.uint8], side: int) -> NDArray[np.uint8] | None:
     try:
         content, _ = images.read_file(path)
         if hashlib.sha256(content).digest() != sha256.tobytes():
             return None
-        return images.decode(content, size)
+        whole = images.decode_whole(content, Preprocess(resize=side, crop=side))
+        return images.reduced(whole, side)
     except ImageError:
         return None

@@ -5,7 +5,7 @@
 | grey, white is zero or black is zero | 1 to 16, 24, 32, 64 | 1, and alpha | numpy |
 | grey that is RGB | 1 to 16, 24, 32, 64 | 3, and alpha | numpy |
 | RGB | 1 to 16, 24, 32, 64 | 3, alpha, others dropped | numpy |
-| palette | 1 to 8 | 1, and alpha | numpy |
+| palette | 1 to 16 | 1, and alpha | numpy |
 | CMYK | 8, 16 | 4, alpha, others dropped | numpy, Pillow's formula |
 | YCbCr, JPEG, WebP, CCITT | 1, 8 | 1 to 4 | libtiff |
 
@@ -75,7 +75,8 @@ def channels(tiff: Directory) -> tuple[int, int | None]:
         colours = 3 if tiff.photometric == _RGB else 4
     else:
         colours = 1 if tiff.samples <= 2 or alpha == 1 else 3
-    if tiff.samples < colours or (alpha is not None and alpha < colours):
+    inverted_bands = tiff.photometric == _WHITE_IS_ZERO and colours == 3
+    if inverted_bands or tiff.samples < colours or (alpha is not None and alpha < colours):
         raise tiff.refusal
     if tiff.photometric in _GREY and colours == 3 and tiff.samples > 3 + (alpha == 3):
         raise ImageError(f"a TIFF of {tiff.samples} bands ({tiff}); save three of them as RGB")
@@ -109,7 +110,7 @@ def _to_image(samples: NDArray[np.generic], tiff: Directory, value_range: str) -
 def _from_palette(index: NDArray[np.generic], tiff: Directory) -> NDArray[np.uint8]:
     """Look up colours; some writers store them as 8 bits, although they are 16-bit numbers."""
     size = 1 << tiff.bits
-    if tiff.bits > 8 or tiff.kind != UNSIGNED:
+    if tiff.bits > 16 or tiff.kind != UNSIGNED:
         raise tiff.refusal
     if len(tiff.palette) < 3 * size:
         raise ImageError("damaged image: a TIFF whose palette is too short")

@@ -159,7 +159,7 @@ def read(data: bytes) -> Directory:
         order,
         _first(tags, _WIDTH, 0),
         _first(tags, _HEIGHT, 0),
-        *_format(tags, samples),
+        *_format(tags, samples, 8 if compression == 6 else 1),
         samples,
         photometric,
         _first(tags, _PLANAR, 1) == 2 and samples > 1,
@@ -178,8 +178,9 @@ def read(data: bytes) -> Directory:
     )
 
 
-def _format(tags: dict[int, NDArray[np.int64]], samples: int) -> tuple[int, str]:
-    bits = set(tags.get(_BITS, np.array([1]))[:samples].tolist())
+def _format(tags: dict[int, NDArray[np.int64]], samples: int, usual: int) -> tuple[int, str]:
+    """Return bits and kind of the samples; ``usual`` are the bits where the file says nothing."""
+    bits = set(tags.get(_BITS, np.array([usual]))[:samples].tolist())
     formats = set(tags.get(_FORMAT, np.array([1]))[:samples].tolist())
     if len(bits) != 1 or len(formats) != 1:
         text = ", ".join(str(value) for value in sorted(bits))

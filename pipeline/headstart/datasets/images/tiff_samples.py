@@ -32,8 +32,8 @@ def read(data: bytes, tiff: Directory) -> NDArray[np.generic]:
     Raises:
         ImageError: the file is truncated or damaged, or of a kind that is not read.
     """
-    known = tiff.kind in (UNSIGNED, SIGNED, FLOAT) and 1 <= tiff.bits <= 64
-    if tiff.compression not in COMPRESSIONS or not known:
+    numeric = tiff.kind in (UNSIGNED, SIGNED, FLOAT) and 1 <= tiff.bits <= 64
+    if tiff.compression not in COMPRESSIONS or not numeric:
         raise tiff.refusal
     if tiff.tile is not None and min(tiff.tile) < 1:
         raise ImageError("damaged image: a TIFF with tiles of no size")
@@ -90,9 +90,11 @@ def _unpacked(
 ) -> NDArray[np.uint8]:
     row, height, across, rows = shape
     part = slice(blocks.start, blocks.stop)
-    if len(tiff.sizes) < blocks.stop:
+    # Some writers leave the sizes out, so that a strip may reach as far as the file.
+    all_sizes = tiff.sizes if len(tiff.sizes) else len(data) - tiff.offsets
+    if len(all_sizes) < blocks.stop:
         raise ImageError(_CUT)
-    offsets, sizes = tiff.offsets[part].tolist(), tiff.sizes[part].tolist()
+    offsets, sizes = tiff.offsets[part].tolist(), all_sizes[part].tolist()
     if min(offsets) < 0 or max(map(sum, zip(offsets, sizes, strict=True))) > len(data):
         raise ImageError(_CUT)
     tags = {256: [across * row], 257: [rows], 258: [8], 259: [tiff.compression], 262: [1]}

@@ -17,8 +17,9 @@ from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.scoring import (
     Entry,
     HeldOut,
-    about_perfection,
+    about_leakage,
     about_the_choice,
+    conclude,
     rank,
     score_heads,
 )
@@ -76,7 +77,7 @@ def compare_tuned(
 
 def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -> Comparison:
     heads, best = score_heads(entries, test), entries[0]
-    about = [*about_the_choice(heads), *about_perfection(heads, len(test.true))]
+    about = [*about_the_choice(heads), *about_leakage(heads, test)]
     return dataclasses.replace(
         comparison,
         heads=heads,
@@ -84,4 +85,5 @@ def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -
         best_backbone=best.backbone,
         extraction={"digest": best.data.digest, "document": best.data.extraction},
         warnings=list(dict.fromkeys([*comparison.warnings, *about])),
+        conclusion=conclude(heads, test),
     )

@@ -24,7 +24,7 @@ _ZERO = 5e-7  # smaller values round to 0 at six decimals
 def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tuple[Path, Path]:
     """Write ``results.json`` and the tables beside it, each whole or not at all.
 
-    ``predictions.csv`` has a row for each test image: ``path``, ``true``, ``predicted``,
+    ``predictions.csv`` has a row for each image that is scored: ``path``, ``true``, ``predicted``,
     ``correct``, the best head's probability ``p:<class>`` of every class, and the predictions of
     the other heads, ``by:<head>`` or, with several backbones, ``by:<backbone>/<head>``.
 
@@ -121,7 +121,7 @@ def _label_issues(outcome: Outcome) -> str:
 def _duplicates(outcome: Outcome) -> str:
     data, duplicates = outcome.best.data, outcome.duplicates
     used = np.full(len(data.path), "", object)
-    used[outcome.protocol.train], used[outcome.protocol.test] = "train", "test"
+    used[outcome.protocol.test], used[outcome.protocol.train] = "test", "train"
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     columns = ["group", "path", "split", "label", "used", "closest", "kind", "cosine"]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.errors import count
 from headstart.core.records import FeatureSet
 from headstart.core.results import HeadResult
 from headstart.evaluation import metrics
@@ -19,6 +20,7 @@ from headstart.heads import HEADS
 from headstart.heads.search import FittedHead
 
 LARGE_MODEL = 100  # MB; a head that adds more to the model file gets a warning
+NAMED = 3  # heads that the conclusion names; with more, it counts them
 DENSE_CLASSES = 100  # with more, a confusion matrix is written without its zeros
 
 
@@ -49,21 +51,24 @@ class Entry:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The test split, as heads are scored on it; arrays are ``(n_test,)``.
+    """The images that heads are scored on; arrays are ``(n_test,)``.
 
-    A group is resampled as a whole. ``leaked`` images share a group with a training image.
+    ``leaked`` images share a group with a training image. If answers are ``out_of_fold``, heads
+    were chosen on the images that they are scored on.
     """
 
     true: NDArray[np.int32]
     group: NDArray[np.intp]
     leaked: NDArray[np.bool_]
     seed: int
+    out_of_fold: bool = False
 
     @classmethod
     def of(cls, data: FeatureSet, protocol: Protocol, seed: int) -> HeldOut:
-        """Return the test split of a protocol."""
+        """Return the scored images of a protocol."""
         test = protocol.test
-        return cls(data.label[test], protocol.group[test], protocol.leaked, seed)
+        group, leaked = protocol.group[test], protocol.leaked
+        return cls(data.label[test], group, leaked, seed, protocol.out_of_fold)
 
     def without_leakage(
         self, correct: NDArray[np.bool_]
@@ -76,29 +81,32 @@ class HeldOut:
         if apart.all() or not apart.any():
             return None, None
         rest = correct[apart]
-        interval = metrics.bootstrap_interval(rest, self.seed, groups=self.group[apart])
-        return float(rest.mean()), interval
+        return float(rest.mean()), metrics.accuracy_interval(rest, self.group[apart])
 
 
 def score_heads(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
     """Score every head, and compare each with the first one on the same images.
 
-    A head is ``worse`` if the 95 % interval of the difference in accuracy, from a paired bootstrap,
-    lies below 0. Otherwise it is a ``tie``, even if it does better: choosing it for that would be
-    selecting on the test set. `about_the_choice` warns of such a head.
+    A head is ``worse`` if the exact test, adjusted for all heads, says so: see
+    `metrics.compare_with`. Otherwise it is a ``tie``, even if it does better: choosing it for that
+    would be selecting on the test set. `about_the_choice` warns of such a head.
     """
     best = entries[0].predicted == test.true
+    others = [entry.predicted == test.true for entry in entries[1:]]
     results = [_result(entries[0], test, "best")]
-    for entry in entries[1:]:
-        correct = entry.predicted == test.true
-        interval = metrics.paired_bootstrap(correct, best, test.seed, groups=test.group)
-        compared = dataclasses.replace(
-            _result(entry, test, "worse" if interval[1] < 0 else "tie"),
-            difference=float(correct.mean() - best.mean()),
-            difference_ci=interval,
-            mcnemar_p=metrics.mcnemar(correct, best),
+    comparisons = metrics.compare_with(best, others, test.group, test.out_of_fold)
+    for entry, correct, compared in zip(entries[1:], others, comparisons, strict=True):
+        worse = compared.decided and compared.difference < 0
+        results.append(
+            dataclasses.replace(
+                _result(entry, test, "worse" if worse else "tie"),
+                difference=compared.difference,
+                difference_ci=compared.interval,
+                p=compared.p,
+                mcnemar_p=metrics.mcnemar(correct, best, test.group),
+                visible_difference=compared.visible,
+            )
         )
-        results.append(compared)
     return results
 
 
@@ -114,30 +122,71 @@ def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
         for result in results
         if result.difference_ci is not None and result.difference_ci[0] > 0
     ]
-    several = len({result.backbone for result in results}) > 1
-    names = [f"{each.name} on {each.backbone}" if several else each.name for each in better]
+    names = _names(better, results)
     if not names:
         return []
     return [
-        f"On these test images {', '.join(names)} {'is' if len(names) == 1 else 'are'} measurably"
+        f"On the scored images {', '.join(names)} {'is' if len(names) == 1 else 'are'} measurably"
         f" better than {results[0].name}, which cross-validation chose. The choice is kept:"
-        " selecting on the test set would bias its score. More data would settle it."
+        " selecting on the scored images would bias its score. More data would settle it."
     ]
 
 
-def about_perfection(results: Sequence[HeadResult], n_test: int) -> list[str]:
-    """Return a warning if a head made no error, since its interval then has no width.
+def conclude(results: Sequence[HeadResult], test: HeldOut) -> str:
+    """Return what to do with the verdicts, in a sentence or two; empty if every image leaked."""
+    if test.leaked.all():
+        return ""
+    best, *others = results
+    ties = [head for head in others if head.verdict == "tie"]
+    worse = [head for head in others if head.verdict == "worse"]
+    (use,) = _names([best], results)
+    if not others:
+        return f"Use {use}; no other head was trained."
+    if not ties:
+        return f"Use {use}: it is more accurate than {_count(worse, results)}, by more than chance."
+    visible = max(head.visible_difference or 0.0 for head in ties)
+    text = (
+        f"Use {use}, or choose between it and {_count(ties, results)} by speed, size or"
+        " probabilities: their accuracies differ by no more than chance, and a true difference"
+        f" below about {100 * visible:.1f} points would probably stay hidden."
+    )
+    avoid = f" Avoid {_count(worse, results)}: less accurate by more than chance." if worse else ""
+    return text + avoid
 
-    The bound is the rule of three: Hanley and Lippman-Hand, *If Nothing Goes Wrong, Is Everything
-    All Right?*, 1983.
-    """
-    perfect = [result.name for result in results if result.test_accuracy == 1]
-    if not perfect:
+
+def _names(heads: Sequence[HeadResult], table: Sequence[HeadResult]) -> list[str]:
+    """Name heads, and their backbones if the table has several."""
+    several = len({head.backbone for head in table}) > 1
+    return [f"{head.name} on {head.backbone}" if several else head.name for head in heads]
+
+
+def _count(heads: Sequence[HeadResult], table: Sequence[HeadResult]) -> str:
+    names = _names(heads, table)
+    if len(names) == len(table) - 1 > 1:
+        return f"the {len(names)} other heads"
+    if len(names) > NAMED:
+        return f"{len(names)} other heads"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def about_leakage(results: Sequence[HeadResult], test: HeldOut) -> list[str]:
+    """Return what the test split says of the chosen head where images of it leaked."""
+    best, apart = results[0], int((~test.leaked).sum())
+    if not test.leaked.any():
+        return []
+    if not apart:
+        return [
+            "No test image is independent of the training images, so no test accuracy says how the"
+            f" model does on new images. In cross-validation {best.title} has"
+            f" {best.cv_accuracy:.1%}. Take other images for the test split, or"
+            " leave it out: Headstart then holds out images that share no group with the others."
+        ]
+    accuracy, interval = best.test_accuracy_without_leakage, best.test_accuracy_without_leakage_ci
+    if accuracy is None or interval is None:
         return []
     return [
-        f"No error on {n_test:,} test images ({', '.join(dict.fromkeys(perfect))}): the bootstrap"
-        " interval has no width, yet the true error rate may be up to"
-        f" {min(1.0, 3 / n_test):.1%} (rule of three)."
+        f"Without leakage {best.title} has {accuracy:.1%} test accuracy"
+        f" ({100 * interval[0]:.1f}–{100 * interval[1]:.1f}), on {count(apart, 'test image')}."
     ]
 
 
@@ -165,6 +214,7 @@ def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
     correct, k = predicted == true, probabilities.shape[1]
     of_classes = metrics.class_scores(true, predicted, k)
     intervals = metrics.score_intervals(true, probabilities, test.seed, groups=test.group)
+    calibration = metrics.calibration(correct, confidence, test.seed, test.group)
     without, without_ci = test.without_leakage(correct)
     return HeadResult(
         name=head.name,
@@ -182,7 +232,9 @@ def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
         roc_auc=metrics.roc_auc(true, probabilities)[0],
         ece=metrics.expected_calibration_error(correct, confidence),
         intervals=intervals,
-        per_class=_columns(of_classes),
+        calibration_error=calibration.error,
+        calibration_chance=calibration.chance,
+        per_class=_columns(of_classes) | _class_intervals(true, predicted, k),
         reliability=_columns(metrics.reliability(correct, confidence)),
         seconds=round(head.seconds, 3),
         predict_seconds=round(entry.predict_seconds, 4),
@@ -192,6 +244,14 @@ def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
         test_accuracy_without_leakage_ci=without_ci,
         verdict=verdict,
     )
+
+
+def _class_intervals(
+    true: NDArray[np.int32], predicted: NDArray[np.intp], k: int
+) -> dict[str, list[Any]]:
+    """Return the intervals of precision and recall, None for a class without images."""
+    columns = metrics.class_intervals(true, predicted, k)
+    return {name: [ends or None for ends in column] for name, column in columns.items()}
 
 
 def _columns(table: metrics.ClassScores | metrics.Reliability) -> dict[str, list[Any]]:

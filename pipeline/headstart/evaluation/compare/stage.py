@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,14 @@ from headstart.evaluation.compare.insights import (
     find_label_errors,
     learn_curve,
 )
+from headstart.evaluation.compare.remarks import remark
 from headstart.evaluation.compare.scoring import (
     Entry,
     HeldOut,
-    about_perfection,
+    about_leakage,
     about_size,
     about_the_choice,
+    conclude,
     score_baselines,
     score_heads,
 )
@@ -118,7 +121,9 @@ def _compare(
         suspects, insights = _insights(searched, protocol, duplicates, step)
         step("baselines")
         heads = score_heads(searched.entries, test)
-        baselines = score_baselines(trainer.baselines(data), test)
+        simple = trainer.baselines(data)
+        baselines = score_baselines(simple, test)
+        remarks = remark(searched.entries, simple, test, protocol, named_groups or {})
     best = searched.entries[0]
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
@@ -130,16 +135,17 @@ def _compare(
         best=best.head.name,
         best_backbone=best.backbone,
         backbones=[describe_backbone(name, named[name], searched.scores[name]) for name in named],
-        insights=insights,
+        insights=dataclasses.replace(insights, remarks=remarks),
         warnings=[
             *about_data,
             *about_the_choice(heads),
-            *about_perfection(heads, len(protocol.test)),
+            *about_leakage(heads, test),
             *about_size(best),
         ],
         provenance=provenance(
             inputs_digest(stores, config, named_groups), dict(zip(named, stores, strict=True))
         ),
+        conclusion=conclude(heads, test),
     )
     return comparison, Outcome(searched.entries, protocol, duplicates, suspects)
 

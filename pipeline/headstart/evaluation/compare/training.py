@@ -13,6 +13,7 @@ from headstart.core.parallel import available_cores
 from headstart.core.records import FeatureSet
 from headstart.core.rows import Features, Mapped, Pixels, StoredRows, take
 from headstart.evaluation.compare.config import CompareConfig
+from headstart.evaluation.compare.grids import grown
 from headstart.evaluation.compare.insights import score_backbone
 from headstart.evaluation.compare.scoring import Entry, rank
 from headstart.evaluation.splits import Protocol
@@ -98,7 +99,8 @@ class Trainer:
             family: MostFrequentClass | RawPixels, rows: Callable[[NDArray[np.intp]], Features]
         ) -> Entry:
             training = self._training_set(rows(self.protocol.train), data, self.folds[:1])
-            return _entry("", data, rows(self.protocol.test), family.search(training))
+            head = family.search(training)
+            return _entry("", data, rows(self.protocol.test), head, self.protocol.out_of_fold)
 
         entries = [fit(MostFrequentClass(), lambda rows: take(data.features, rows))]
         if pixels is not None:
@@ -111,9 +113,13 @@ class Trainer:
         for family in by_name(self.config.heads):
             self.step(family.name)
             head = family.search(training)
+            longer = None if training.streamed else grown(family, head)
+            if longer:
+                head = longer.search(training)
             if self.progress:
                 self.progress(_summary(head, backbone if several else ""))
-            yield _entry(backbone, store, take(store.features, self.protocol.test), head)
+            rows = take(store.features, self.protocol.test)
+            yield _entry(backbone, store, rows, head, self.protocol.out_of_fold)
 
     def _training_set(
         self, rows: Features, data: FeatureSet, folds: NDArray[np.int64] | None = None
@@ -128,10 +134,18 @@ class Trainer:
         )
 
 
-def _entry(backbone: str, data: FeatureSet, rows: Features, head: FittedHead) -> Entry:
+def _entry(
+    backbone: str, data: FeatureSet, rows: Features, head: FittedHead, out_of_fold: bool
+) -> Entry:
+    """Predict the rows; out of fold, that is only timed, and the search's answers are scored."""
     started = time.perf_counter()
     probabilities = class_probabilities(head.estimator, rows, len(data.classes))
-    return Entry(backbone, data, head, probabilities, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    if out_of_fold:
+        answers = head.out_of_fold
+        probabilities = np.zeros_like(probabilities)
+        probabilities[:, : answers.shape[1]] = answers
+    return Entry(backbone, data, head, probabilities, seconds)
 
 
 def _as_numbers(pixels: Pixels) -> Features:
@@ -148,6 +162,6 @@ def _as_numbers(pixels: Pixels) -> Features:
 def _summary(head: FittedHead, backbone: str) -> str:
     params = ", ".join(f"{name} = {value}" for name, value in head.params.items())
     return (
-        f"{backbone}{', ' if backbone else ''}{head.name}: {head.cv_accuracy:.1%} ±"
-        f" {head.cv_std:.1%} in cross-validation with {params}, {head.seconds:.1f} s"
+        f"{backbone}{', ' if backbone else ''}{head.name}: {head.cv_accuracy:.1%}"
+        f" in cross-validation with {params}, {head.seconds:.1f} s"
     )

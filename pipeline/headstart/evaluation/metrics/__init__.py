@@ -1,18 +1,20 @@
 """Scores of a classifier and their uncertainty: pure functions of arrays.
 
 Labels are integer codes from 0, ``n`` is the number of images, at least 1, and ``k`` the number of
-classes. `scores` has the scores, `intervals` their bootstrap intervals and paired tests.
+classes. `scores` has the scores, `intervals` and `calibration` their intervals, `paired` the
+comparison of classifiers, and `design` the effect of groups of images on all of them.
 """
 
+from headstart.evaluation.metrics.calibration import Calibration, calibration
+from headstart.evaluation.metrics.design import LEVEL
 from headstart.evaluation.metrics.intervals import (
-    LEVEL,
-    RESAMPLES,
     Interval,
-    bootstrap_interval,
-    mcnemar,
-    paired_bootstrap,
+    accuracy_interval,
+    class_intervals,
     score_intervals,
+    wilson,
 )
+from headstart.evaluation.metrics.paired import PairedComparison, compare_with, holm, mcnemar
 from headstart.evaluation.metrics.scores import (
     ECE_BINS,
     ClassScores,
@@ -28,20 +30,25 @@ from headstart.heads.scoring import accuracy, log_loss, log_losses
 __all__ = [
     "ECE_BINS",
     "LEVEL",
-    "RESAMPLES",
+    "Calibration",
     "ClassScores",
     "Interval",
+    "PairedComparison",
     "Reliability",
     "accuracy",
-    "bootstrap_interval",
+    "accuracy_interval",
+    "calibration",
+    "class_intervals",
     "class_scores",
+    "compare_with",
     "confusion",
     "expected_calibration_error",
+    "holm",
     "log_loss",
     "log_losses",
     "mcnemar",
-    "paired_bootstrap",
     "reliability",
     "roc_auc",
     "score_intervals",
+    "wilson",
 ]

@@ -1,186 +1,268 @@
-"""Uncertainty from the choice of test images: bootstrap intervals and paired tests.
+"""Intervals of a classifier's scores: how far each could move with other images of the same kind.
 
-Each draw weights the n test images by how often it contains them (Efron and Tibshirani, *An
-Introduction to the Bootstrap*, 1993, chapter 13). The same seed gives the same draws to every
-classifier, so differences between two of them are paired. Whole groups are drawn, because images of
-a group are not independent and would narrow the intervals (Davison and Hinkley, *Bootstrap Methods
-and their Application*, 1997, section 3.8).
+They hold for this model and these labels. Every score between 0 and 1 gets Wilson's interval for
+the number of images that its variance is worth, so a score of 1 has an interval too, and the same
+images always give the same interval. docs/benchmarks/honesty.md has the measured coverage, and
+docs/decisions/0150 what was tried instead.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.evaluation.metrics import scores
+from headstart.evaluation.metrics.calibration import calibration
+from headstart.evaluation.metrics.design import LEVEL, Design, Groups
 from headstart.heads.scoring import log_losses
 
-RESAMPLES = 2000
-LEVEL = 0.95
-BLOCK_CELLS = 4_000_000  # weights in memory at once
+RARE = 3  # errors up to which Wilson's interval is corrected
+DRAWS = 200  # tables of counts, for the variance and bias of macro F1
 
 Interval = tuple[float, float]
-Groups = NDArray[np.integer] | None
-Weights = NDArray[np.float32]
-Samples = NDArray[np.float64]
+Codes = NDArray[np.integer]
+Probabilities = NDArray[np.floating]
 
 
-def bootstrap_interval(
-    correct: NDArray[np.bool_],
-    seed: int,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    groups: Groups = None,
-) -> Interval:
-    """Return the percentile bootstrap interval of an accuracy: two ends, 0 to 1.
+def wilson(share: float, images: float, quantile: float) -> Interval:
+    """Return Wilson's interval of a share of images, which may be a fractional number.
 
-    ``correct``, ``(n,)``, says whether each image was classified correctly, ``groups``, ``(n,)``,
-    which images are resampled together, and ``level`` the share of resamples inside the interval.
-    If all images are right, or all wrong, the interval has no width.
+    With up to three errors, or successes, the far end is corrected by the Poisson distribution.
+    Sources: Wilson, *Probable Inference, the Law of Succession, and Statistical Inference*, 1927;
+    Brown, Cai and DasGupta, *Interval Estimation for a Binomial Proportion*, 2001, sections 3.1.1
+    and 4.1.1.
     """
-    return _percentiles(_means(correct, seed, resamples, groups), level)
-
-
-def paired_bootstrap(
-    correct_a: NDArray[np.bool_],
-    correct_b: NDArray[np.bool_],
-    seed: int,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    groups: Groups = None,
-) -> Interval:
-    """Return the bootstrap interval of the accuracy of A minus that of B on the same images.
-
-    Both classifiers are resampled together, so what makes an image hard for both cancels. The ends
-    lie between -1 and 1; A is better if both are above 0. Source: Koehn, *Statistical Significance
-    Tests for Machine Translation Evaluation*, 2004.
-    """
-    difference = correct_a.astype(np.float32) - correct_b
-    return _percentiles(_means(difference, seed, resamples, groups), level)
-
-
-def mcnemar(correct_a: NDArray[np.bool_], correct_b: NDArray[np.bool_]) -> float:
-    """Return the exact p-value of McNemar's test that A and B are right equally often.
-
-    It is a two-sided binomial test on the images that only one of the two gets right, taken as
-    independent. Source: McNemar, *Note on the Sampling Error of the Difference Between Correlated
-    Proportions*, 1947; exact as in Dietterich, *Approximate Statistical Tests for Comparing
-    Supervised Classification Learning Algorithms*, 1998.
-    """
-    from scipy.special import bdtr
-
-    only_a = int(np.sum(correct_a & ~correct_b))
-    only_b = int(np.sum(correct_b & ~correct_a))
-    discordant = only_a + only_b
-    return min(1.0, 2 * float(bdtr(min(only_a, only_b), discordant, 0.5))) if discordant else 1.0
-
-
-def score_intervals(
-    true: NDArray[np.integer],
-    probabilities: NDArray[np.floating],
-    seed: int,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    groups: Groups = None,
-) -> dict[str, Interval | None]:
-    """Return the percentile bootstrap interval of every score, from the same draws.
-
-    The names are ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``roc_auc`` and
-    ``ece``. A class without images in a draw does not count in it. ``roc_auc`` is resampled to
-    first order in the weights, by the slopes of `scores.roc_auc`, and is None if there is no curve.
-    """
-    resampled = _Resampled(true, probabilities)
-    blocks = [resampled.scores(w) for w in _weights(len(true), seed, resamples, groups)]
-    intervals: dict[str, Interval | None] = {
-        name: _percentiles(np.concatenate([block[name] for block in blocks]), level)
-        for name in blocks[0]
-    }
-    return intervals | ({} if resampled.has_curve else {"roc_auc": None})
-
-
-class _Resampled:
-    def __init__(self, true: NDArray[np.integer], probabilities: NDArray[np.floating]) -> None:
-        predicted = probabilities.argmax(axis=1)
-        confidence = probabilities.max(axis=1)
-        area, slopes = scores.roc_auc(true, probabilities)
-        self.has_curve = area is not None
-        self._area = area or 0.0
-        self._correct = true == predicted
-        # One column for each score that is linear in the weights.
-        columns = (self._correct, log_losses(true, probabilities), slopes)
-        self._linear = np.column_stack(columns).astype(np.float64)
-        self._surplus = (confidence - self._correct).astype(np.float32)
-        self._bins = _Sums(scores.confidence_bins(confidence))
-        classes = np.unique(np.concatenate([true, predicted]))
-        self._k = len(classes)
-        self._true = _Sums(np.searchsorted(classes, true))
-        self._predicted = _Sums(np.searchsorted(classes, predicted))
-
-    def scores(self, weights: Weights) -> dict[str, Samples]:
-        """Return each score for each draw, ``(b,)``, of weights ``(b, n)``."""
-        total = weights.sum(axis=1, dtype=np.float64)
-        hit_sum, loss_sum, slope = (weights @ self._linear).T
-        support, answers, hits = np.zeros((3, len(weights), self._k), dtype=np.float32)
-        support[:, self._true.codes] = self._true(weights)
-        hits[:, self._true.codes] = self._true(weights * self._correct)
-        answers[:, self._predicted.codes] = self._predicted(weights)
-        surplus = self._bins(weights * self._surplus)
-        return {
-            "accuracy": hit_sum / total,
-            "balanced_accuracy": _mean_ratio(hits, support),
-            "macro_f1": _mean_ratio(2 * hits, support + answers),
-            "log_loss": loss_sum / total,
-            "roc_auc": np.clip(self._area + slope, 0.0, 1.0),
-            "ece": np.abs(surplus).sum(axis=1, dtype=np.float64) / total,
-        }
-
-
-class _Sums:
-    """Sums the columns of a matrix by code; ``codes`` has those that occur, ascending."""
-
-    def __init__(self, codes: NDArray[np.integer]) -> None:
-        self._order = np.argsort(codes, kind="stable")
-        self.codes, self._starts = np.unique(codes[self._order], return_index=True)
-
-    def __call__(self, values: Weights) -> Weights:
-        sums: Weights = np.add.reduceat(values[:, self._order], self._starts, axis=1)
-        return sums
-
-
-def _mean_ratio(part: Weights, whole: Weights) -> Samples:
-    """Return each row's mean of ``part / whole`` over the columns that are not empty."""
-    ratio = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-    mean: Samples = ratio.sum(axis=1, dtype=np.float64) / (whole > 0).sum(axis=1)
-    return mean
-
-
-def _means(values: NDArray[np.generic], seed: int, resamples: int, groups: Groups) -> Samples:
-    column = values.astype(np.float64)
-    return np.concatenate(
-        [
-            (weights @ column) / weights.sum(axis=1, dtype=np.float64)
-            for weights in _weights(len(values), seed, resamples, groups)
-        ]
+    weight = quantile**2 / images
+    centre = (share + weight / 2) / (1 + weight)
+    reach = np.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
+    low = max(centre - reach, 0.0) if share > 0 else 0.0
+    high = min(centre + reach, 1.0) if share < 1 else 1.0
+    return (
+        min(low, _rare(share * images) / images),
+        max(high, 1 - _rare((1 - share) * images) / images),
     )
 
 
-def _weights(n: int, seed: int, resamples: int, groups: Groups) -> Iterator[Weights]:
-    """Yield the draws in blocks ``(b, n)``: how often each of the n images is in each of them."""
+def _rare(count: float) -> float:
+    """Return the Poisson mean that so many events still allow; infinite if they are not rare."""
+    from scipy.special import gammaincinv
+
+    if count > RARE + 1e-9:
+        return np.inf
+    return float(gammaincinv(count, 0.05)) if count > 1e-9 else 0.0
+
+
+def accuracy_interval(
+    correct: NDArray[np.bool_], groups: Groups = None, level: float = LEVEL
+) -> Interval:
+    """Return the interval of an accuracy, a recall or a precision: `wilson` with `Design`.
+
+    ``correct``, ``(n,)``, says whether each image was classified correctly, and ``groups``,
+    ``(n,)``, which images belong together.
+    """
+    design = Design.of(correct, groups)
+    share = float(correct.mean())
+    effect = design.effect(correct - share)
+    return wilson(share, len(correct) / effect, design.quantile(level))
+
+
+def score_intervals(
+    true: Codes, probabilities: Probabilities, seed: int, groups: Groups = None
+) -> dict[str, Interval | None]:
+    """Return the 95 % interval of every score.
+
+    The names are ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``roc_auc``,
+    which is None if there is no curve, and ``calibration_error``.
+    """
+    predicted = probabilities.argmax(axis=1)
+    correct = predicted == true
+    design = Design.of(correct, groups)
+    confidence = probabilities.max(axis=1)
+    return {
+        "accuracy": accuracy_interval(correct, groups),
+        "balanced_accuracy": _balanced_accuracy(true, design),
+        "macro_f1": _macro_f1(true, predicted, design, seed),
+        "log_loss": _log_loss(true, probabilities, design),
+        "roc_auc": _roc_auc(true, probabilities, design),
+        "calibration_error": calibration(correct, confidence, seed, groups).interval,
+    }
+
+
+def class_intervals(true: Codes, predicted: Codes, n_classes: int) -> dict[str, list[list[float]]]:
+    """Return intervals of each class's recall and precision; empty for a class without images."""
+    from scipy.special import ndtri
+
+    quantile = float(ndtri((1 + LEVEL) / 2))
+    hits = np.bincount(true[true == predicted], minlength=n_classes)
+
+    def intervals(codes: Codes) -> list[list[float]]:
+        counts = np.bincount(codes, minlength=n_classes)
+        return [
+            list(wilson(hit / n, n, quantile)) if n else []
+            for hit, n in zip(hits.tolist(), counts.tolist(), strict=True)
+        ]
+
+    return {"recall_ci": intervals(true), "precision_ci": intervals(predicted)}
+
+
+class _Recalls:
+    """Recalls of the classes that have images, each with one image more at the accuracy.
+
+    Without that image a class with no error among three would seem certain. ``degrees`` are
+    Satterthwaite's, of the mean recall: a mean over small classes has few (Satterthwaite, *An
+    Approximate Distribution of Estimates of Variance Components*, 1946).
+    """
+
+    def __init__(self, true: Codes, correct: NDArray[np.bool_]) -> None:
+        self.members, self.images = np.unique(true, return_inverse=True, return_counts=True)[1:]
+        self.accuracy = (float(correct.sum()) + 0.5) / (len(correct) + 1)
+        hits = np.bincount(self.members, correct)
+        self.recall = hits / self.images
+        self.smoothed = (hits + self.accuracy) / (self.images + 1)
+        variances = self.smoothed * (1 - self.smoothed) / self.images
+        self.variance = float(variances.sum()) / len(self.images) ** 2
+        self.degrees = max(3.0, float(variances.sum() ** 2 / (variances**2 / self.images).sum()))
+
+
+def _worth(score: float, variance: float, share: float, quantile: float) -> Interval:
+    """Return `wilson` of a score for as many images as its variance is worth, around ``score``."""
+    return wilson(score, share * (1 - share) / max(variance, 1e-12), quantile)
+
+
+def _balanced_accuracy(true: Codes, design: Design) -> Interval:
+    recalls = _Recalls(true, design.correct)
+    score = float(recalls.recall.mean())
+    weights = 1 / recalls.images[recalls.members] / len(recalls.images)
+    effect = design.effect((design.correct - recalls.recall[recalls.members]) * weights)
+    quantile = design.quantile(degrees=recalls.degrees)
+    return _worth(score, effect * recalls.variance, float(recalls.smoothed.mean()), quantile)
+
+
+def _macro_f1(true: Codes, predicted: Codes, design: Design, seed: int) -> Interval:
+    """Return the interval of macro F1, from tables of counts drawn like the observed one.
+
+    F1 is biased in small classes and its variance has no simple form, so both are those of drawn
+    tables (Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993, sections 10.2 and 6.5).
+    They are drawn from the observed table with one image more for every class, at the overall
+    accuracy, and one more error.
+    """
+    if len(np.unique([true, predicted])) == 1:  # every image right, and of one class
+        images = len(true) / design.effect(np.zeros(len(true)))
+        return wilson(1.0, images, design.quantile())
+    table = _Table(true, predicted, design.correct)
     rng = np.random.default_rng(seed)
-    group = None if groups is None else np.unique(groups, return_inverse=True)[1]
-    units = n if group is None else int(group.max()) + 1
-    step = max(1, BLOCK_CELLS // n)
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        drawn = rng.integers(units, size=(size, units))
-        drawn += np.arange(size)[:, None] * units
-        counts = np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units)
-        weights = counts.astype(np.float32)
-        yield weights if group is None else weights[:, group]
+    expected = float(table.macro_f1(table.smoothed[None])[0])
+    drawn = table.macro_f1(rng.multinomial(len(true), table.smoothed, size=DRAWS))
+    score = float(table.macro_f1(table.observed[None])[0])
+    unbiased = min(max(score - (float(drawn.mean()) - expected), 0.0), 1.0)
+    effect = design.effect(table.influence)
+    degrees = _Recalls(true, design.correct).degrees
+    variance = effect * float(drawn.var())
+    low, high = _worth(unbiased, variance, expected, design.quantile(degrees=degrees))
+    return min(low, score), max(high, score)
 
 
-def _percentiles(values: Samples, level: float) -> Interval:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+class _Table:
+    """The cells of a confusion matrix that can occur, as lists of pairs of classes.
+
+    ``observed`` are their shares, ``smoothed`` the shares that tables are drawn from, and
+    ``influence``, ``(n,)``, is each image's effect on macro F1 to first order.
+    """
+
+    def __init__(self, true: Codes, predicted: Codes, correct: NDArray[np.bool_]) -> None:
+        from scipy.sparse import coo_array
+
+        n = len(true)
+        classes, codes = np.unique(np.concatenate([true, predicted]), return_inverse=True)
+        k, rows, columns = len(classes), codes[:n], codes[n:]
+        images, answers = (np.bincount(part, minlength=k) for part in (rows, columns))
+        error = (n - float(correct.sum()) + 0.5) / (n + 1)
+        # The errors that are added name the most frequent answer, or for its class the second.
+        order = np.argsort(-answers, kind="stable")
+        other = np.where(np.arange(k) == order[0], order[min(1, k - 1)], order[0])
+        own, added = np.arange(k), (images + 0.5) / (n + 0.5 * k)
+        cells, place = np.unique(
+            np.concatenate([rows * k + columns, own * k + own, own * k + other]),
+            return_inverse=True,
+        )
+        ones = np.concatenate([np.ones(n), np.zeros(2 * k)])
+        weights = np.concatenate([np.ones(n), np.full(k, 1 - error), error + added])
+        self.observed = np.bincount(place, ones) / n
+        self.smoothed = np.bincount(place, weights) / weights.sum()
+        first, second = np.divmod(cells, k)
+        self._hit = np.flatnonzero(first == second)
+        ends = (np.ones(2 * len(cells)), (np.tile(np.arange(len(cells)), 2), [*first, *second]))
+        self._ends = coo_array(ends, shape=(len(cells), k)).tocsr()
+        self._rows = first[self._hit]
+        f1, total = self._f1(self.smoothed[None])
+        slope = np.where(total[0] > 0, f1[0] / np.maximum(total[0], 1e-300), 0.0)
+        gain = np.where(first == second, 2 / np.maximum(total[0, first], 1e-300), 0.0)
+        self.influence = (gain - slope[first] - slope[second])[place[:n]] / k
+
+    def macro_f1(self, tables: NDArray[np.number]) -> NDArray[np.float64]:
+        """Return the mean F1 of the classes that occur in each table, ``(m, cells)``."""
+        f1, total = self._f1(tables)
+        mean: NDArray[np.float64] = f1.sum(axis=1) / (total > 0).sum(axis=1)
+        return mean
+
+    def _f1(self, tables: NDArray[np.number]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        total = tables @ self._ends
+        hits = np.zeros_like(total, dtype=np.float64)
+        hits[:, self._rows] = tables[:, self._hit]
+        return np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0), total
+
+
+def _log_loss(true: Codes, probabilities: Probabilities, design: Design) -> Interval:
+    """Return the interval of the log loss, on a logarithmic scale.
+
+    Errors cost most and are few, so the losses have one error more than observed, at the cost that
+    the probabilities themselves expect, and Student's quantile has as many degrees of freedom as
+    there are errors, counted from both sides.
+    """
+    losses = log_losses(true, probabilities)
+    n, score = len(losses), float(losses.mean())
+    errors = n - int(design.correct.sum())
+    first, second = _expected_cost(probabilities)
+    mean = (float(losses.sum()) + first) / (n + 1)
+    variance = (float(losses @ losses) + second) / (n + 1) - mean**2
+    effect = design.effect(losses - score)
+    quantile = design.quantile(degrees=max(2.0, min(n - 1.0, 2.0 * (errors + 1))))
+    spread = quantile * np.sqrt(effect * max(variance, 0.0) / n) / max(mean, 1e-12)
+    factor = float(np.exp(min(spread, 50.0)))
+    return min(score, score / factor), max(score, mean * factor)
+
+
+def _expected_cost(probabilities: Probabilities) -> tuple[float, float]:
+    """Return mean and mean square of an error's log loss, if the probabilities are right."""
+    others = np.asarray(probabilities, np.float64).copy()
+    others[np.arange(len(others)), others.argmax(axis=1)] = 0.0
+    total = others.sum()
+    if total <= 0:
+        cost = -float(np.log(np.finfo(np.float64).eps))
+        return cost, cost**2
+    costs = -np.log(np.maximum(others, np.finfo(np.float64).eps))
+    return float((others * costs).sum() / total), float((others * costs**2).sum() / total)
+
+
+def _roc_auc(true: Codes, probabilities: Probabilities, design: Design) -> Interval | None:
+    """Return the interval of the area under the ROC curve, from the variance of DeLong et al.
+
+    See `scores.roc_auc`. Where hardly any pair of images is ranked wrongly that variance is too
+    small, and at an area of 1 it is 0; there it is drawn towards that of a proportion, of as many
+    images as the classes allow, with the weight of a quarter of an image.
+    """
+    area, slopes = scores.roc_auc(true, probabilities)
+    if area is None:
+        return None
+    n = len(true)
+    counts = np.unique(true, return_counts=True)[1]
+    k = len(counts)
+    worth = k**2 / np.sum(1 / counts) * (k - 1) / k if k > 2 else counts.prod() / n
+    share = (area * n + 0.5) / (n + 1)
+    weight = 0.25 / (0.25 + n * (1 - area))
+    variance = (1 - weight) * float(slopes @ slopes) + weight * share * (1 - share) / worth
+    by_class = np.bincount(np.unique(true, return_inverse=True)[1], slopes**2)
+    uncertain = float((by_class**2 / np.maximum(counts - 1, 1)).sum())
+    degrees = max(3.0, float(by_class.sum()) ** 2 / uncertain) if uncertain > 0 else np.inf
+    effect = design.effect(slopes)
+    return _worth(area, effect * variance, share, design.quantile(degrees=degrees))

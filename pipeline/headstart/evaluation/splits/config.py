@@ -14,6 +14,8 @@ REDUCE, ERROR, DROP = SMALL_CLASSES
 
 TINY = 200  # training images; below, a single division into folds decides too much
 MIN_ANSWERS = 1000  # out-of-fold predictions that repeats should add up to
+SMALL = 1000  # labelled images; below, without a test split, out-of-fold answers are scored
+SCORED_ANSWERS = 2000  # as `MIN_ANSWERS`, where these answers are scored
 MAX_REPEATS = 10
 
 
@@ -28,6 +30,9 @@ class Rules:
             `repeats_for`.
         validation: ``cross-validation``, where a predefined validation split joins the training
             images, or ``predefined``, where heads are chosen on that split.
+        holdout: without a split named test, whether to hold images out as one, or to fit on all and
+            score out-of-fold answers; None holds out from `SMALL` labelled images on. A
+            predefined validation split needs a hold-out.
         small_classes: what to do if a class has fewer training images than folds: ``reduce`` the
             folds, raise an ``error``, or ``drop`` the class.
     """
@@ -37,6 +42,7 @@ class Rules:
     repeats: int | None = None
     validation: str = CROSS_VALIDATION
     small_classes: str = REDUCE
+    holdout: bool | None = None
 
     def __post_init__(self) -> None:
         """Reject values that are out of range or contradict each other before any work."""
@@ -48,28 +54,46 @@ class Rules:
             raise InputError(f"repeats must be at least 1, not {self.repeats}")
         _check_choice("validation", self.validation, VALIDATION)
         _check_choice("small classes", self.small_classes, SMALL_CLASSES)
+        if self.holdout is False and self.validation == PREDEFINED:
+            raise InputError(
+                "a predefined validation split needs a test; remove either --no-holdout or"
+                " --validation predefined"
+            )
         if self.repeats is not None and self.validation == PREDEFINED:
             raise InputError(
                 "a predefined validation split cannot be repeated; remove either --repeats or"
                 " --validation predefined"
             )
 
-    def repeats_for(self, n_train: int) -> int:
+    def holds_out(self, n_labelled: int) -> bool:
+        """Return whether to hold images out of this many, where no split is named test."""
+        if self.validation == PREDEFINED:
+            return True
+        return n_labelled >= SMALL if self.holdout is None else self.holdout
+
+    def repeats_for(self, n_train: int, out_of_fold: bool = False) -> int:
         """Return how often to repeat the cross-validation on this many training images.
 
         The default is once from 200 training images on. With fewer, the luck of one division may
         decide between heads, so it is repeated until there are 1,000 out-of-fold predictions, 10
-        times at most. Source: Kim, *Estimating Classification Error Rate: Repeated
-        Cross-Validation, Repeated Hold-Out and Bootstrap*, 2009.
+        times at most. Where these are what is scored, it is repeated until there are 2,000: then
+        another seed moves the score by less than half its standard error. Source: Kim, *Estimating
+        Classification Error Rate: Repeated Cross-Validation, Repeated Hold-Out and Bootstrap*,
+        2009.
 
         >>> [Rules().repeats_for(n) for n in (20, 150, 199, 200)]
         [10, 7, 6, 1]
+        >>> [Rules().repeats_for(n, out_of_fold=True) for n in (20, 300, 999, 2000)]
+        [10, 7, 3, 1]
         """
         if self.validation == PREDEFINED:
             return 1
         if self.repeats is not None:
             return self.repeats
-        return 1 if n_train >= TINY else min(MAX_REPEATS, math.ceil(MIN_ANSWERS / n_train))
+        if not out_of_fold and n_train >= TINY:
+            return 1
+        answers = SCORED_ANSWERS if out_of_fold else MIN_ANSWERS
+        return min(MAX_REPEATS, math.ceil(answers / n_train))
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from headstart.core.errors import count
 from headstart.core.records import FeatureSet
 from headstart.evaluation import groups, metrics
 from headstart.evaluation.splits.config import Rules
 from headstart.evaluation.splits.split import HELD_OUT_SHARE, Protocol
-from headstart.evaluation.splits.wording import count, utf8
+from headstart.evaluation.splits.wording import utf8
 
 
 def describe_dataset(data: FeatureSet, protocol: Protocol) -> dict[str, Any]:
@@ -30,21 +31,15 @@ def describe_dataset(data: FeatureSet, protocol: Protocol) -> dict[str, Any]:
         "n_images": len(data.label),
         "failures": len(data.failures),
         "failure_reasons": dict(sorted(reasons.items())),
-        "test_split": "predefined" if protocol.predefined else "held out",
+        "test_split": "predefined"
+        if protocol.predefined
+        else ("out of fold" if protocol.out_of_fold else "held out"),
     }
 
 
 def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dict[str, Any]:
     """Return the ``protocol`` of ``results.json``."""
     n_test = len(protocol.test)
-    if protocol.predefined:
-        how = f"The data's own split named test: {count(n_test, 'image')}"
-    else:
-        how = (
-            f"No split is named test, so {100 * HELD_OUT_SHARE:.0f} % of each class was held out,"
-            f" drawn with seed {rules.seed}, with groups kept on one side:"
-            f" {count(n_test, 'image')}"
-        )
     used = np.concatenate([protocol.train, protocol.test])
     return {
         "folds": protocol.folds,
@@ -56,10 +51,31 @@ def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dic
         "n_test": n_test,
         "n_grouped": int(np.sum(groups.sizes(protocol.group[used]) > 1)),
         "n_leaked": int(protocol.leaked.sum()),
+        "scored_on": "out of fold" if protocol.out_of_fold else "test split",
+        "n_classes": len(np.unique(data.label[protocol.train])),
         "scoring": "accuracy",
-        "interval": f"{100 * metrics.LEVEL:.0f} % bootstrap, {metrics.RESAMPLES} resamples",
-        "test_split": f"{how}, scored once per head after all choices were made.",
+        "interval": f"{100 * metrics.LEVEL:.0f} %, Wilson's for accuracy, recall and precision",
+        "test_split": _test_split(protocol, rules, n_test),
     }
+
+
+def _test_split(protocol: Protocol, rules: Rules, n_test: int) -> str:
+    if protocol.out_of_fold:
+        return (
+            f"No split is named test, and too few images were given to hold some out"
+            f" (--holdout does so all the same): each of the {count(n_test, 'image')} was scored by"
+            " models that were fitted without it and its group, and the model that is kept was"
+            " fitted on all."
+        )
+    if protocol.predefined:
+        how = f"The data's own split named test: {count(n_test, 'image')}"
+    else:
+        how = (
+            f"No split is named test, so {100 * HELD_OUT_SHARE:.0f} % of each class was held out,"
+            f" drawn with seed {rules.seed}, with groups kept on one side:"
+            f" {count(n_test, 'image')}"
+        )
+    return f"{how}, scored once per head after all choices were made."
 
 
 def _tuning(data: FeatureSet, protocol: Protocol) -> str:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.errors import InputError
+from headstart.core.errors import InputError, count
 from headstart.core.records import FeatureSet
 from headstart.evaluation.groups import Partition
 from headstart.evaluation.splits.config import DROP, ERROR, Rules
-from headstart.evaluation.splits.wording import class_names, count
+from headstart.evaluation.splits.wording import class_names
 
 
 class Allowed(NamedTuple):
@@ -37,6 +37,7 @@ def check_classes(
     """
     warnings = []
     if rules.small_classes == DROP:
+        counts = groups_by_class(data, train, group)
         dropped = np.flatnonzero(_too_small(data, train, group, rules.folds))
         if len(dropped):
             train, test = (rows[~np.isin(data.label[rows], dropped)] for rows in (train, test))
@@ -46,8 +47,8 @@ def check_classes(
             )
             if len(np.unique(data.label[train])) < 2:
                 raise InputError(
-                    f"fewer than two classes have {rules.folds} training images or more; add"
-                    " images, use fewer --folds, or choose --small-classes reduce"
+                    f"fewer than two classes have {rules.folds} training images or more (groups"
+                    f" count once); {_way_out(counts, rules)}"
                 )
     else:
         dropped = np.array([], np.intp)
@@ -55,6 +56,18 @@ def check_classes(
     warnings += _about_absent(data, train, test, dropped)
     folds, about_folds = _folds_allowed(data, train, group, rules.folds)
     return Allowed(train, test, folds, [*warnings, *about_folds])
+
+
+def _way_out(counts: NDArray[np.intp], rules: Rules) -> str:
+    """Return options that drop the smallest classes and leave two at least, if there are such.
+
+    ``counts`` are the groups of each class; a class that is kept needs one for each fold.
+    """
+    second = int(np.sort(counts)[-2]) if len(counts) > 1 else 0
+    if second < 2:
+        return "add images, because fewer than two classes have two that can be divided"
+    folds = "" if second >= rules.folds else f" --folds {second}"
+    return f"add images, or leave such classes out with --small-classes drop{folds}"
 
 
 def _too_small(
@@ -87,15 +100,14 @@ def _check_each_class(
         several = len(single) > 1
         raise InputError(
             f"{class_names(data, single)} {'have' if several else 'has'} 1 training image"
-            f"{' each' if several else ''}; add images, or remove the class"
-            f"{'es' if several else ''} with --small-classes drop"
+            f"{' each' if several else ''}; {_way_out(groups_by_class(data, train, group), rules)}"
         )
     grouped = np.flatnonzero(groups_by_class(data, train, group) == 1)
     if len(grouped):
         raise InputError(
             f"the training images of {class_names(data, grouped)} are all in one group (or"
-            " duplicates), so none can be held out; add images, or remove the class"
-            f"{'' if len(grouped) == 1 else 'es'} with --small-classes drop"
+            " duplicates), so none can be held out;"
+            f" {_way_out(groups_by_class(data, train, group), rules)}"
         )
     small = np.flatnonzero(_too_small(data, train, group, rules.folds))
     if rules.small_classes == ERROR and len(small):

@@ -31,7 +31,8 @@ class Protocol:
 
     Attributes:
         train: rows for tuning and fitting, ascending.
-        test: rows that are scored once, ascending.
+        test: rows that are scored, ascending: once, by a model that saw none of them, or
+            ``out_of_fold``, where they are the training rows.
         predefined: whether the test rows are the data's own split named test.
         validation: ``(n_train,)``, the training rows that heads are chosen on; they are fitted on
             the others. None for cross-validation.
@@ -39,6 +40,8 @@ class Protocol:
         repeats: how often it is done, each time with other folds.
         group: ``(n,)`` the group of each row of the feature set; a group is in one fold.
         leaked: ``(n_test,)``, whether a test image shares a group with a training image.
+        out_of_fold: whether each image is scored by models that were not fitted on it, and the
+            shipped model is fitted on all.
     """
 
     train: NDArray[np.intp]
@@ -50,6 +53,7 @@ class Protocol:
     group: Partition
     leaked: NDArray[np.bool_]
     warnings: list[str]
+    out_of_fold: bool = False
 
 
 def make_protocol(
@@ -61,7 +65,8 @@ def make_protocol(
     """Divide the labelled images into a training pool and a test split, and check both.
 
     A split named test is used as it is. Without one, 20 % of each class are held out, whole groups
-    at a time. Byte-identical images are always in one group.
+    at a time, or with few images, none: see `Rules.holds_out`. Byte-identical images are always in
+    one group.
 
     Args:
         data: the features.
@@ -81,8 +86,12 @@ def make_protocol(
     group = groups.join(*relations.values())
     relations |= leakage or {}
     connected = groups.join(*relations.values())
-    train, test, predefined = _divide(data, labelled, group, rules.seed)
+    train, test, predefined = _divide(data, labelled, group, rules)
+    out_of_fold = not predefined and not rules.holds_out(len(labelled))
     train, test, folds, about_classes = check_classes(data, train, test, group, rules)
+    about_test = about_leakage(train, test, relations)
+    if out_of_fold:
+        test = train
     if not len(test):
         raise InputError(
             "there are too few distinct images to hold some out as a test; add images, or name"
@@ -95,16 +104,17 @@ def make_protocol(
         predefined=predefined,
         validation=validation,
         folds=folds,
-        repeats=rules.repeats_for(len(train)),
+        repeats=rules.repeats_for(len(train), out_of_fold),
         group=group,
-        leaked=np.isin(connected[test], connected[train]),
+        leaked=np.isin(connected[test], connected[train]) & ~np.bool_(out_of_fold),
         warnings=[
             *about_rows(data),
             *about_features,
             *about_classes,
-            *about_leakage(train, test, relations),
+            *about_test,
             *([] if validation is None else about_validation(group[train], validation)),
         ],
+        out_of_fold=out_of_fold,
     )
 
 
@@ -119,13 +129,13 @@ def _labelled(data: FeatureSet) -> NDArray[np.intp]:
 
 
 def _divide(
-    data: FeatureSet, labelled: NDArray[np.intp], group: Partition, seed: int
+    data: FeatureSet, labelled: NDArray[np.intp], group: Partition, rules: Rules
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], bool]:
     """Return the training rows, the test rows, and whether the data has a split named test."""
     is_test = np.array([split == "test" for split in data.split])[labelled]
     predefined = bool(is_test.any())
-    if not predefined:
-        is_test = _hold_out(data.label[labelled], group[labelled], seed)
+    if not predefined and rules.holds_out(len(labelled)):
+        is_test = _hold_out(data.label[labelled], group[labelled], rules.seed)
     train, test = labelled[~is_test], labelled[is_test]
     if not len(train):
         raise InputError(

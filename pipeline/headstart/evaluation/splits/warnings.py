@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import FeatureSet
 from headstart.evaluation.groups import Partition
-from headstart.evaluation.splits.wording import count
 
 BLOCK = 4096  # rows that are checked at once
 
@@ -80,7 +79,7 @@ def about_leakage(
             warnings.append(
                 f"Leakage: {count(number, 'test image')} (of {len(test):,})"
                 f" {'has' if number == 1 else 'have'} {kind} among the training images, which"
-                " inflates the test accuracy. The accuracy without them is reported too."
+                " inflates the test accuracy."
             )
     return warnings
 

@@ -19,11 +19,6 @@ def class_names(data: FeatureSet, codes: Sequence[int] | NDArray[np.intp]) -> st
     return shown if len(codes) <= NAMED else f"{shown} and {len(codes) - NAMED:,} more classes"
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def utf8(text: str) -> str:
     """Escape lone surrogates, which a JSON reader may reject."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -9,6 +9,7 @@ divides the listing, and workers on threads or a cluster fill one file each (`sh
 """
 
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
+from headstart.features.embed.set_range import decoded_by
 from headstart.features.embed.stage import embed
 
-__all__ = ["EmbedConfig", "EmbedSummary", "Hooks", "Sharding", "embed"]
+__all__ = ["EmbedConfig", "EmbedSummary", "Hooks", "Sharding", "decoded_by", "embed"]

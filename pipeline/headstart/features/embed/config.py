@@ -9,7 +9,9 @@ from typing import Any
 
 from headstart import datasets
 from headstart.backbones.inference.precision_choice import Budget
+from headstart.core.errors import one_line
 from headstart.core.records import Choice, Listing
+from headstart.datasets.images import REMARKS
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class EmbedSummary:
         shards: files of a store that is a folder; 0 if it is one file.
         lost: workers that died during the run.
         dropped: rows of the store before, whose images are not in the source any more.
+        remarks: by one of the keys of `datasets.images.REMARKS`, how many images embedded in this
+            run it is true of, and the path of the first.
     """
 
     store: Path
@@ -101,6 +105,7 @@ class EmbedSummary:
     shards: int = 0
     lost: int = 0
     dropped: int = 0
+    remarks: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def __fspath__(self) -> str:
         """Return the store's path: you can pass a summary where a store is expected."""
@@ -110,6 +115,15 @@ class EmbedSummary:
     def images_per_second(self) -> float:
         """Images embedded per second of wall time; 0 if none was."""
         return self.embedded / self.seconds if self.seconds and self.embedded else 0.0
+
+    @property
+    def remark_lines(self) -> list[str]:
+        """The remarks as sentences."""
+        return [
+            f"images {what}: {count:,}, such as {one_line(path)}{'; ' if advice else ''}{advice}"
+            for remark, (count, path) in self.remarks.items()
+            for what, advice in [REMARKS[remark]]
+        ]
 
     @property
     def limit(self) -> str:

@@ -197,6 +197,7 @@ class ShardedRun:
             source=datasets.describe(self.listing),
             shards=len(results),
             lost=lost,
+            remarks=_joined_remarks(summaries),
         )
 
     def _publish(
@@ -359,3 +360,12 @@ def _changed(data: str, config: EmbedConfig, plan: Manifest) -> str:
         f"{len(now.images):,} images or in their names; the store has the images listed at the "
         "start: run the same command again to update it"
     )
+
+
+def _joined_remarks(summaries: Sequence[EmbedSummary]) -> dict[str, tuple[int, str]]:
+    joined: dict[str, tuple[int, str]] = {}
+    for summary in summaries:
+        for remark, (count, path) in summary.remarks.items():
+            before, first = joined.get(remark, (0, path))
+            joined[remark] = before + count, first
+    return joined

@@ -13,7 +13,7 @@ from typing import Any
 from headstart import datasets
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.lazy import LazyRunner
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.core.parallel import available_cores, run_threads
 from headstart.core.records import Extraction, Listing
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, limit_of
@@ -70,12 +70,16 @@ class Filling:
             self._announce(writer, len(listing.images), len(todo))
             drift = dataclasses.asdict(self.network.drift) if todo else None
             started, clock = time.perf_counter(), Clock()
-            if todo:
-                self._embed(listing, writer, outcomes, clock)
+            numbers = self._embed(listing, writer, outcomes, clock) if todo else {}
+            remarks = {
+                remark: (len(those), listing.images[min(those)].path)
+                for remark, those in sorted(numbers.items())
+            }
             seconds = round(time.perf_counter() - started, 3)
             run = {"source": listing.name, "seconds": seconds, "certificate": drift}
             summary = self._publish(listing, outcomes, writer, out, run | self._facts(clock))
-        return dataclasses.replace(summary, dropped=before.dropped([out]) if before else 0)
+        dropped = before.dropped([out]) if before else 0
+        return dataclasses.replace(summary, dropped=dropped, remarks=remarks)
 
     def _stored_rows(
         self, listing: Listing, writer: StoreWriter, out: Path, todo: int
@@ -91,8 +95,12 @@ class Filling:
 
     def _embed(
         self, listing: Listing, writer: StoreWriter, outcomes: Outcomes, clock: Clock
-    ) -> None:
-        """Embed the images without an outcome, and add the workers' time to the clock."""
+    ) -> dict[str, list[int]]:
+        """Embed the images without an outcome, and add the workers' time to the clock.
+
+        Returns the numbers of the images to remark on, by remark.
+        """
+        remarks: dict[str, list[int]] = {}
         worker, todo = Worker(listing, self.network.runner, writer, self.shard), outcomes.missing()
         size, finished = max(CHUNK, self.network.batch), 0
         chunks = (todo[start : start + size] for start in range(0, len(todo), size))
@@ -104,10 +112,13 @@ class Filling:
                         f"{one_line(path)}: {outcome.error} (--on-error fail; images embedded "
                         "before it are kept; --on-error skip continues past bad images)"
                     )
-                outcomes.put(*outcome)
+                outcomes.put(*outcome[:5])
+                if outcome.remark:
+                    remarks.setdefault(outcome.remark, []).append(outcome.number)
             clock.add(spent)
             finished += len(chunk)
             self.hooks.progress(finished, len(todo))
+        return remarks
 
     @property
     def _workers(self) -> int:
@@ -128,11 +139,13 @@ class Filling:
     def _announce(self, writer: StoreWriter, listed: int, todo: int) -> None:
         notice = self.hooks.notice
         if writer.journalled_before:
-            notice(f"resuming: {writer.journalled_before:,} images of an interrupted run are kept")
+            kept = count(writer.journalled_before, "image")
+            notice(f"resuming: {kept} of an interrupted run kept")
         if self.config.rehash:
-            notice(f"reading all {listed:,} files again")
+            notice(f"reading {count(listed, 'file')} again")
         elif writer.published_before:
-            notice(f"{listed - todo:,} of {listed:,} images are already in the store")
+            total = count(listed, "image")
+            notice(f"already in the store under the same path: {listed - todo:,} of {total}")
 
     def _publish(
         self,

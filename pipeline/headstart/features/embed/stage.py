@@ -16,6 +16,7 @@ from headstart.core.records import Listing
 from headstart.datasets import storage
 from headstart.datasets.file_names import is_image_name
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
+from headstart.features.embed.set_range import with_measured_range
 from headstart.features.embed.shard_driver import ShardedRun
 from headstart.features.embed.single_file import Filling, Provenance
 from headstart.features.store import stored_extraction
@@ -46,6 +47,7 @@ def embed(
         hooks.notice(line)
     if config.trainable:
         datasets.check_labels(listing)
+    config = with_measured_range(listing, out, config, hooks.notice)
     model, parity, measured = _model(listing, out, config, hooks)
     network = LazyRunner(model, config.device, config.batch)
     if parity is not None:

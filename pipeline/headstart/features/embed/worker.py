@@ -32,7 +32,8 @@ class Outcome(NamedTuple):
     """The outcome of one image of the listing.
 
     ``sha256`` is empty if its file could not be read, ``embedded`` says whether it went through the
-    network in this run, and ``error`` why it could not be used.
+    network in this run, and ``error`` why it could not be used. ``remark`` is one of
+    `images.REMARKS`.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Outcome(NamedTuple):
     state: FileState
     embedded: bool
     error: str
+    remark: str = ""
 
 
 _Decoded = tuple[Outcome, dict[str, Any]]  # the outcome to expect, and columns of the image
@@ -142,11 +144,12 @@ class Worker:
                 )
                 crop = decode(data, self._runner.backbone.preprocess)
                 values = image_values(crop)
+                remark = images.remark(data, crop)
                 clock.stop("decode")
             except ImageError as error:
                 outcomes.append(Outcome(number, sha256, state, embedded=False, error=str(error)))
                 continue
-            yield (Outcome(number, sha256, state, embedded=True, error=""), values), crop
+            yield (Outcome(number, sha256, state, True, "", remark), values), crop
 
     def _keep(
         self,

@@ -8,6 +8,7 @@ process reads files without one first (`core.sandbox`).
 """
 
 from headstart.features.store.check import verify
+from headstart.features.store.opening import remedy
 from headstart.features.store.reader import (
     Block,
     Origin,
@@ -31,6 +32,7 @@ __all__ = [
     "read_layers",
     "read_origin",
     "read_size",
+    "remedy",
     "repair",
     "stored_extraction",
     "verify",

@@ -155,8 +155,8 @@ def opened_activations(path: Path) -> Iterator[h5py.File]:
     with opened(path) as file:
         if (text(file.attrs.get("format")), file.attrs.get("version")) != (FORMAT, VERSION):
             raise StoreError(
-                f"{one_line(path)} is no activation store of this version; delete it, or choose "
-                "another --out"
+                f"{one_line(path)} is not an activation store of this version; delete it, or "
+                "choose another --out"
             )
         yield file
 

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from headstart.features.store import columns
 from headstart.features.store.columns import CHECKS, FORMAT, VERSION, Block, Column, Failure
-from headstart.features.store.layout import Dataset, Layers, layer_columns, row_bytes, row_checks
+from headstart.features.store.layout import (
+    RECORDS,
+    Dataset,
+    Layers,
+    layer_columns,
+    record_checksum,
+    row_bytes,
+    row_checks,
+)
 from headstart.features.store.safe_hdf5 import create
 from headstart.features.store.seal import seal
 
@@ -61,6 +69,7 @@ def write_file(
         _write_head(file, head)
         sums = _write_rows(file, shape, passes, absent) | _write_failures(file, failures)
         sums["classes"] = _digest(np.array(head.classes, object))
+        sums |= {name: record_checksum(file, name) for name in RECORDS}
         file.attrs["checksums"] = json.dumps(sums, sort_keys=True)
 
     create(path, fill)

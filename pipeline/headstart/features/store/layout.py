@@ -7,6 +7,7 @@ untrusted file would do before any of it is read.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ from headstart.features.store import columns
 from headstart.features.store.columns import FAILURES, FORMAT, TEXT, VERSION, Column
 
 BLOCK = 1024  # rows handled at once; bounds memory
+
+OTHER_VERSION = "its format has version"  # how this defect begins
+RECORDS = ("certificate", "run")  # attributes of one text with a checksum, except in older stores
 
 _MAX_CLASSES = 1_000_000
 _CHECKSUM_FILTERS = (h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE)
@@ -136,6 +140,14 @@ def document(file: h5py.File, name: str) -> dict[str, Any]:
     return dict(json.loads(text(file.attrs.get(name, "{}"))))
 
 
+def record_checksum(file: h5py.File, name: str) -> str:
+    """Return the SHA-256 of an attribute of one text; empty if it is missing or no text."""
+    try:
+        return hashlib.sha256(file.attrs[name].encode()).hexdigest()
+    except (AttributeError, KeyError, OSError, RuntimeError, UnicodeError):
+        return ""
+
+
 def row_bytes(rows: NDArray[Any]) -> bytes:
     """Return the bytes that a checksum hashes: little-endian numbers, or texts with NULs."""
     if rows.dtype == object:
@@ -166,7 +178,7 @@ def layout_defects(file: h5py.File) -> Iterator[str]:
     version = file_version(file)
     if not version:
         theirs = one_line(text(file.attrs.get("version")))
-        yield f"its format has version {theirs}; this Headstart reads version {VERSION}"
+        yield f"{OTHER_VERSION} {theirs}; this Headstart reads version {VERSION}"
         return
     yield from attribute_defects(file)
     table = [*columns.of_version(version), columns.checks(version)]
@@ -187,7 +199,7 @@ def layers_defect(file: h5py.File) -> str | None:
     if not isinstance(file.get("features", getlink=True), h5py.HardLink):
         return "features is a link to elsewhere"
     if not isinstance(file["features"], h5py.Group):
-        return "features is no group, but the backbone gives several layers"
+        return "features is not a group, but the backbone gives several layers"
     return None
 
 
@@ -197,10 +209,10 @@ def attribute_defects(file: h5py.File) -> Iterator[str]:
         if name not in file.attrs:
             yield f"attribute {name} is missing"
     if "classes" in file.attrs and not classes_are_texts(file):
-        yield "attribute classes is no list of texts"
+        yield "attribute classes is not a list of texts"
     for name in ("extraction", "checksums", "run"):
         if name in file.attrs and not is_json_object(file, name):
-            yield f"attribute {name} is no JSON object"
+            yield f"attribute {name} is not a JSON object"
 
 
 def classes_are_texts(file: h5py.File) -> bool:
@@ -228,7 +240,7 @@ def failures_defects(file: h5py.File) -> Iterator[str]:
     if not isinstance(file.get("failures", getlink=True), h5py.HardLink):
         yield "failures is a link to elsewhere"
     elif not isinstance(file["failures"], h5py.Group):
-        yield "failures is no group"
+        yield "failures is not a group"
     else:
         yield from _group_defects(file["failures"], FAILURES, "failures/")
 
@@ -257,7 +269,7 @@ def column_defect(group: h5py.Group, name: str, expected: Column) -> str | None:
         return "is a link to elsewhere"
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset):
-        return "is no dataset"
+        return "is not a dataset"
     if dataset.is_virtual or dataset.external:
         return "keeps its data in other files"
     plist = dataset.id.get_create_plist()

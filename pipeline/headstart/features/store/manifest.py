@@ -97,7 +97,7 @@ def read(folder: Path, name: str = NAME) -> Manifest:
         stored = document["store"]
         if document["format"] != KIND or document["version"] != VERSION:
             raise StoreError(
-                f"{one_line(path)} is no manifest of version {VERSION} of a feature store"
+                f"{one_line(path)} is not a manifest of version {VERSION} of a feature store"
             )
         if document["sha256"] != _digest(stored):
             raise StoreError(

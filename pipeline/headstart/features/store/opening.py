@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 import h5py
 
 from headstart.core.errors import StoreError, one_line
 from headstart.features.store import seal
+from headstart.features.store.columns import FORMAT
+from headstart.features.store.layout import OTHER_VERSION
 from headstart.features.store.seal import Seal
 
+_FRONT = 1 << 16  # bytes, in which a store names its format
 _OPEN = 8  # files that `OpenFiles` keeps open
 
 
@@ -68,5 +72,23 @@ def in_one_line(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise StoreError(
-            f"{one_line(path)} is no readable feature store: {one_line(error)}"
+            f"{one_line(path)} is not a readable feature store: {one_line(error)}; {remedy(path)}"
         ) from error
+
+
+def remedy(path: Path, defect: str = "") -> str:
+    """Return how to go on with a file that cannot be used as a store."""
+    if defect.startswith(OTHER_VERSION):
+        return "use the version of Headstart that wrote it"
+    if path.is_dir() or looks_like_store(path):
+        return f"save its sound rows with: headstart verify --repair {quote(one_line(path))}"
+    return "choose another file, because Headstart did not write this one"
+
+
+def looks_like_store(path: Path) -> bool:
+    """Return whether a file, however damaged, was written as a store."""
+    try:
+        with path.open("rb") as file:
+            return FORMAT.encode() in file.read(_FRONT) or bool(seal.recorded_hash(path))
+    except OSError:
+        return False

@@ -20,7 +20,7 @@ from headstart.core.records import Extraction, FeatureSet, digest_of
 from headstart.features.store import columns, layout, manifest
 from headstart.features.store.check import first_defect
 from headstart.features.store.lazy_columns import RowsOnDisk
-from headstart.features.store.opening import opened
+from headstart.features.store.opening import opened, remedy
 
 
 def read(
@@ -97,7 +97,7 @@ def refuse_defects(path: Path) -> None:
     """
     defect = first_defect(path)
     if defect:
-        raise StoreError(f"{one_line(path)} cannot be used: {defect}; see: headstart verify")
+        raise StoreError(f"{one_line(path)} cannot be used: {defect}; {remedy(path, defect)}")
 
 
 _SHARED = {"split": sys.intern}  # texts that repeat from row to row

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import struct
 from collections.abc import Iterable, Iterator
@@ -22,7 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.errors import StoreError, one_line
+from headstart.core.errors import HeadstartError, StoreError, one_line
 from headstart.core.files import PARTIAL, cannot_write
 from headstart.core.records import SPLITS, Backbone, digest_of
 from headstart.features.store import columns, layout
@@ -40,8 +39,9 @@ from headstart.features.store.columns import (
 )
 from headstart.features.store.hdf5_writer import Head, write_file
 from headstart.features.store.index import HashIndex
-from headstart.features.store.opening import opened
+from headstart.features.store.opening import looks_like_store, opened
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n\x02\x08\x08"  # of a store's superblock
 _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError)  # what h5py raises for it
 
 
@@ -65,19 +65,23 @@ def recover(path: Path, out: Path) -> dict[str, Any]:
 
 
 def _extended(path: Path, out: Path) -> Path | None:
-    """Copy a file that was cut short and append zeros, because HDF5 refuses it otherwise."""
+    """Copy a file that HDF5 would refuse, with its signature, and zeros where it was cut short."""
     with path.open("rb") as file:
         head = file.read(48)
     size = path.stat().st_size
-    if not head.startswith(b"\x89HDF\r\n\x1a\n\x02\x08\x08") or len(head) < 36:
-        return None  # not the superblock of a store
+    if len(head) < 36 or not looks_like_store(path):
+        return None
     end = struct.unpack_from("<Q", head, 28)[0]
     if not size < end <= 100 * size:
+        end = size
+    if end == size and head.startswith(_SIGNATURE):
         return None
     copy = out.with_name(out.name.removesuffix(PARTIAL) + f".extended{PARTIAL}")
     try:
         shutil.copyfile(path, copy)
-        os.truncate(copy, end)  # sparse: it takes no space
+        with copy.open("r+b") as file:
+            file.write(_SIGNATURE)
+            file.truncate(end)  # sparse: it takes no space
     except OSError as error:
         raise cannot_write(copy, error) from error
     return copy
@@ -116,8 +120,8 @@ class _Recovery:
             raise self._hopeless("no row of it can be trusted")
         dim = self._columns["features"].shape[1]
         lost = [c.name for c in columns.TABLE if c.name not in self._columns and c.default is None]
-        digest, run = digest_of(self._extraction), self._document("run")
-        head = Head(self._extraction, digest, classes, run, self._certificate())
+        digest, run = digest_of(self._extraction), self._run()
+        head = Head(self._extraction, digest, classes, run, self._certificate(run))
         passes = [self._blocks(columns.from_listing()), self._blocks(columns.from_image())]
         failures = self._failures()
         head.run["repaired"] = {"dropped": self._dropped, "lost": self._notes}
@@ -141,7 +145,7 @@ class _Recovery:
         except _DAMAGE as error:
             raise self._hopeless(f"its attributes cannot be read ({one_line(error)})") from error
         if kind != FORMAT or not layout.file_version(self._file):
-            raise self._hopeless(f"it is no feature store of version {VERSION}")
+            raise self._hopeless(f"it is not a feature store of version {VERSION}")
         backbone = layout.described(extraction)
         if backbone is None or digest_of(extraction) != digest:
             raise self._hopeless("it does not say reliably which network made its features")
@@ -153,13 +157,49 @@ class _Recovery:
                 return layout.document(self._file, name)
         return {}
 
-    def _certificate(self) -> str:
+    def _run(self) -> dict[str, Any]:
+        """Return the record of the run; older stores have no checksum of it.
+
+        What it says of the network's files is checked by their own hashes when they are used.
+        """
+        intact = self._is_intact("run")
+        run = {} if intact is False else self._document("run")
+        if "\\udc" in json.dumps(run):  # bytes that are no text
+            run = {}
+        if "run" in self._file.attrs and not run:
+            self._notes.append("the record of the run that made it is lost")
+        return run
+
+    def _certificate(self, run: dict[str, Any]) -> str:
+        """Return the certificate that its checksum confirms, or else that of the same network."""
         with suppress(*_DAMAGE):
-            certificate = layout.text(self._file.attrs.get("certificate", ""))
-            if not certificate or isinstance(json.loads(certificate), dict):
-                return certificate
-        self._notes.append("its certificate is lost")
+            if not self._file.attrs.get("certificate", ""):
+                return ""
+            if self._is_intact("certificate"):
+                return layout.text(self._file.attrs["certificate"])
+        certificate = self._certificate_of_backbone(str(run.get("model", "")))
+        self._notes.append(
+            "its certificate could not be confirmed and was replaced by the network's own"
+            if certificate
+            else "its certificate could not be confirmed and is left out"
+        )
+        return certificate
+
+    def _certificate_of_backbone(self, model: str) -> str:
+        from headstart.backbones.inference.description import read_backbone, read_metadata
+        from headstart.backbones.inference.parity import METADATA
+
+        with suppress(HeadstartError, OSError):  # the file is gone, damaged or another one
+            metadata = read_metadata(Path(model))
+            if read_backbone(metadata, Path(model)) == self._backbone:
+                return metadata.get(METADATA, "")
         return ""
+
+    def _is_intact(self, name: str) -> bool | None:
+        """Return whether an attribute's text has its checksum; None if there is none to compare."""
+        if name in self._sums:
+            return bool(layout.record_checksum(self._file, name) == self._sums[name])
+        return None
 
     def _readable(self, column: Column) -> bool:
         with suppress(*_DAMAGE):
@@ -304,8 +344,10 @@ class _Recovery:
         return []
 
     def _confirmed(self, name: str, values: NDArray[Any]) -> bool:
-        digest = hashlib.sha256(layout.row_bytes(values)).hexdigest()
-        return bool(self._sums.get(name, digest) == digest)
+        with suppress(UnicodeError):  # a damaged text
+            digest = hashlib.sha256(layout.row_bytes(values)).hexdigest()
+            return bool(self._sums.get(name, digest) == digest)
+        return False
 
 
 def _read(dataset: layout.Dataset, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -31,7 +31,7 @@ from headstart.features.store.hdf5_writer import Head, write_file
 from headstart.features.store.index import HashIndex
 from headstart.features.store.journal import KEY_BYTES, Journal, journal_of, journalled_extraction
 from headstart.features.store.journalled import CLAIMED, JournalledWriter
-from headstart.features.store.opening import opened
+from headstart.features.store.opening import opened, remedy
 
 
 def state_key(path: str, state: FileState) -> bytes:
@@ -98,8 +98,8 @@ class StoreWriter(JournalledWriter):
         defect = first_defect(self._path)
         if defect:
             raise StoreError(
-                f"{one_line(self._path)} cannot be continued: {defect}; recover its sound rows "
-                "with: headstart verify --repair, or choose another --out"
+                f"{one_line(self._path)} cannot be continued: {defect}; "
+                f"{remedy(self._path, defect)}, or choose another --out"
             )
         with opened(self._path) as file:
             if layout.text(file.attrs["digest"]) != self._extraction.digest:

@@ -131,6 +131,7 @@ def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> 
                 "images": len(reference.rows),
                 "quantile": reference.quantile,
                 "threshold": reference.threshold,
+                "unusual": reference.unusual and dataclasses.asdict(reference.unusual),
             }
         save_sealed(model, metadata, facts, partial)
         _verify(partial, estimator, out.name)

@@ -6,7 +6,6 @@ can fill in some of them; the people who trained the model add the rest.
 
 from __future__ import annotations
 
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from headstart.core.artifacts import CARD, EXAMPLE
 from headstart.core.errors import one_line
 from headstart.core.files import write_text
 from headstart.core.results import Comparison
+from headstart.models.bundle.example import example
 
 CLASSES_SHOWN = 50
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_{}[]<>#|~"})
@@ -22,7 +22,7 @@ _SCORES = {
     "macro F1": "macro_f1",
     "ROC AUC": "roc_auc",
     "log loss": "log_loss",
-    "expected calibration error": "ece",
+    "calibration error beyond chance": "calibration_error",
 }
 
 
@@ -30,11 +30,6 @@ def write_companions(folder: str | PathLike[str], comparison: Comparison) -> Non
     """Write the card and the example beside ``model.onnx``."""
     write_text(Path(folder) / CARD, card(comparison))
     write_text(Path(folder) / EXAMPLE, example())
-
-
-def example() -> str:
-    """Return a program that predicts with onnxruntime, numpy and Pillow alone."""
-    return files("headstart.models.bundle").joinpath("example.txt").read_text(encoding="utf-8")
 
 
 def card(comparison: Comparison) -> str:
@@ -62,7 +57,9 @@ def card(comparison: Comparison) -> str:
         shown=CLASSES_SHOWN,
         scores=_SCORES.items(),
         baselines=comparison.baselines,
-        weakest=sorted((recall, name) for recall, name in recalls if recall is not None)[:3],
+        weakest=sorted(
+            (recall, name) for recall, name in recalls if recall is not None and recall < 1
+        )[:3],
         warnings=comparison.warnings,
         example=EXAMPLE,
     )

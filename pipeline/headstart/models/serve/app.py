@@ -174,8 +174,16 @@ class _Endpoints:
             "probabilities": scores,
             "distance": answer.distance if measured else None,
             "unlike": answer.distance > limit if measured and limit is not None else None,
+            "unusual": self._unusual(answer),
             "batch": answer.batch,
         }
+
+    def _unusual(self, answer: Answer) -> bool | None:
+        mark = self._model.unusual
+        if mark is None:
+            return None
+        distance, scores = np.array([answer.distance]), answer.probabilities[np.newaxis]
+        return bool(mark.marks(distance, scores)[0])
 
     async def _nearest(self, answer: Answer) -> list[dict[str, Any]] | None:
         training = self._service.training

@@ -16,7 +16,7 @@ from headstart.core.records import Backbone, FeatureSet
 from headstart.datasets.images.thumbnails import thumbnail, webp
 from headstart.features import store
 
-SIDE = 96  # of a thumbnail, in pixels
+SIDE = 256  # of a thumbnail's longer side, in pixels
 
 
 @dataclass(frozen=True)

@@ -1,70 +1,10 @@
-// Draws the figures and opens the images behind a cell. Texts from outside become text nodes only.
+// Draws the figures. Texts from outside become text nodes only.
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("document").textContent);
+  const { data, splits, byId, show, choose } = headstart;
   const { images, classes } = data;
-  const splits = ["training", "validation", "test", "not used"];
-  const byId = (id) => document.getElementById(id);
-  const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text ?? "" });
   // Plotly interprets some HTML in labels.
   const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-  const nameOf = (code) => (code < 0 ? "no label" : classes[code]);
-
-  const sheet = new Image();
-  if (images.sheet) sheet.src = images.sheet;
-
-  function thumbnail(number) {
-    if (images.large && images.large[number]) {
-      return Object.assign(new Image(), { src: images.large[number], alt: "" });
-    }
-    if (!images.sheet) return null;
-    const canvas = Object.assign(document.createElement("canvas"), { width: 128, height: 128 });
-    const side = images.side;
-    const paint = () => canvas.getContext("2d").drawImage(
-      sheet, side * (number % images.columns), side * Math.floor(number / images.columns),
-      side, side, 0, 0, 128, 128);
-    sheet.decode().then(paint, () => {});
-    return canvas;
-  }
-
-  function describe(number) {
-    const words = make("div");
-    const path = make("bdi", images.path[number]);
-    path.className = "path";
-    words.append(path, make("small", `${nameOf(images.label[number])}, ${splits[images.split[number]]}`));
-    if (images.prediction[number] >= 0) {
-      words.append(make("small", `predicted ${nameOf(images.prediction[number])}, probability ${images.probability[number]}`));
-    }
-    return words;
-  }
-
-  function show(target, number) {
-    target.replaceChildren(...[thumbnail(number), describe(number)].filter(Boolean));
-  }
-
-  function openGallery(cell) {
-    const label = Number(cell.dataset.true), prediction = Number(cell.dataset.predicted);
-    const matches = images.path.map((_, i) => i).filter((i) =>
-      splits[images.split[i]] === "test" && images.label[i] === label && images.prediction[i] === prediction);
-    matches.sort((a, b) => images.probability[b] - images.probability[a]);
-    byId("gallery-title").textContent = `${nameOf(label)} predicted as ${nameOf(prediction)}`;
-    const total = Number(cell.textContent.replaceAll(",", ""));
-    byId("gallery-note").textContent = matches.length < total
-      ? `${matches.length} of ${total} test images; the others are not in the sample on this page.`
-      : total === 1 ? "1 test image." : `${total} test images, the most confident first.`;
-    byId("gallery-list").replaceChildren(...matches.map((number) => {
-      const item = make("li");
-      item.dataset.image = number;
-      show(item, number);
-      return item;
-    }));
-    byId("gallery").showModal();
-    byId("gallery-title").focus();
-  }
-
-  for (const cell of document.querySelectorAll("button[data-true]")) {
-    cell.addEventListener("click", () => openGallery(cell));
-  }
 
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const printing = matchMedia("print");
@@ -108,17 +48,22 @@
     box.dataset.drawn = "yes";
   }
 
+  // Intervals of points as plotly's error bars.
+  const whiskers = (points, color) => ({
+    type: "data", symmetric: false, color, thickness: 1.4, width: 3,
+    array: points.map((p) => p.high - p.accuracy), arrayminus: points.map((p) => p.accuracy - p.low),
+  });
+
   function drawReliability(theme) {
-    const bins = data.reliability;
-    const used = bins.images.map((n, i) => i).filter((i) => bins.images[i] && bins.confidence[i] !== null);
-    const most = Math.max(1, ...bins.images);
+    const points = data.heads[Number(byId("head")?.value ?? 0)].reliability;
+    const most = Math.max(1, ...points.map((p) => p.images));
     draw("reliability", [
       { x: [0, 1], y: [0, 1], mode: "lines", hoverinfo: "skip", line: { color: theme.muted, dash: "dot", width: 1 } },
       {
-        x: used.map((i) => bins.confidence[i]), y: used.map((i) => bins.accuracy[i]), mode: "lines+markers",
-        text: used.map((i) => `${bins.images[i]} images`), hovertemplate: "probability %{x:.2f}, accuracy %{y:.2f}, %{text}<extra></extra>",
-        line: { color: theme.hit },
-        marker: { color: theme.hit, size: used.map((i) => 6 + 14 * Math.sqrt(bins.images[i] / most)) },
+        x: points.map((p) => p.x), y: points.map((p) => p.accuracy), mode: "markers", error_y: whiskers(points, theme.hit),
+        text: points.map((p) => `${p.images} images, interval ${p.low.toFixed(2)}–${p.high.toFixed(2)}`),
+        hovertemplate: "probability %{x:.2f}, accuracy %{y:.2f}, %{text}<extra></extra>",
+        marker: { color: theme.hit, opacity: 1, size: points.map((p) => 6 + 12 * Math.sqrt(p.images / most)) },
       },
     ], theme.layout({
       x: { title: { text: "Predicted probability" }, range: [-0.02, 1.04] }, y: { title: { text: "Accuracy" }, range: [-0.02, 1.04] },
@@ -127,25 +72,34 @@
 
   function drawLearningCurve(theme) {
     if (!data.curve) return;
-    const { points, fit, doubling } = data.curve;
-    const x = points.map((p) => p.images), y = points.map((p) => p.accuracy);
-    const traces = [{
-      x, y, mode: "lines+markers", name: "measured", line: { color: theme.hit }, hovertemplate: "%{x:.0f} images: %{y:.1%}<extra></extra>",
-      error_y: {
-        type: "data", symmetric: false, color: theme.hit, thickness: 1.2,
-        array: points.map((p) => p.accuracy_ci[1] - p.accuracy), arrayminus: points.map((p) => p.accuracy - p.accuracy_ci[0]),
-      },
-    }];
-    if (fit && doubling) {
-      const from = Math.max(...x), steps = [...Array(21).keys()].map((i) => from + (doubling.images - from) * i / 20);
-      traces.push({
-        x: steps, y: steps.map((n) => fit.ceiling - fit.scale * n ** -fit.exponent), mode: "lines", name: "forecast",
-        line: { color: theme.miss, dash: "dash" }, hovertemplate: "%{x:.0f} images: about %{y:.1%}<extra></extra>",
-      });
+    const points = data.curve.points.map((p) => ({ ...p, low: p.accuracy_ci[0], high: p.accuracy_ci[1] }));
+    const traces = [], expected = data.forecast, end = expected.at(-1);
+    if (end) {
+      const x = expected.map((p) => p.x), line = { width: 0 };
+      const faint = theme.miss.replace("rgb(", "rgba(").replace(")", ",.16)");
+      traces.push(
+        { x, y: expected.map((p) => p.low), mode: "lines", line, hoverinfo: "skip", showlegend: false },
+        { x, y: expected.map((p) => p.high), mode: "lines", line, hoverinfo: "skip", fill: "tonexty", fillcolor: faint, name: "95 % band" },
+        { x, y: expected.map((p) => p.accuracy), mode: "lines", name: "forecast", line: { color: theme.miss, dash: "dash" },
+          hovertemplate: "%{x:.0f} images: about %{y:.1%}<extra></extra>" },
+        { x: [end.x], y: [end.accuracy], mode: "markers", showlegend: false, marker: { color: theme.miss, size: 7 }, error_y: whiskers([end], theme.miss),
+          hovertemplate: "%{x:.0f} images: about %{y:.1%}<extra></extra>" },
+      );
     }
-    const round = [...Array(12).keys()].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power));
+    traces.push({
+      x: points.map((p) => p.images), y: points.map((p) => p.accuracy), mode: "lines+markers", name: "measured",
+      line: { color: theme.hit }, error_y: whiskers(points, theme.hit), hovertemplate: "%{x:.0f} images: %{y:.1%}<extra></extra>",
+    });
+    const last = end ? end.x : points.at(-1).images, first = points[0].images;
+    const digits = last / first > 50 ? [1, 5] : [1, 2, 5];
+    const round = [...Array(12).keys()].flatMap((power) => digits.map((digit) => digit * 10 ** power));
+    const ticks = [...round.filter((n) => n >= first * 0.9 && n < last * 0.5), last];
     draw("learning", traces, theme.layout({
-      x: { title: { text: "Training images" }, type: "log", tickvals: round, ticktext: round.map((n) => n.toLocaleString("en")) }, y: { title: { text: "Accuracy" }, tickformat: ".0%" }, legend: traces.length > 1,
+      x: {
+        title: { text: "Training images" }, type: "log", tickvals: ticks, ticktext: ticks.map((n) => n.toLocaleString("en")),
+        range: [Math.log10(first * 0.9), Math.log10(last * 1.12)], tickangle: 0, ticks: "outside",
+      },
+      y: { title: { text: "Accuracy" }, tickformat: ".0%" }, legend: traces.length > 1,
     }));
   }
 
@@ -214,11 +168,12 @@
     draw("plane", traces, theme.layout({
       x: bare, y: { ...bare, scaleanchor: "x" }, legend: traces.length <= 31,
       rest: { margin: { l: 8, r: 8, t: 8, b: 8 }, dragmode: "zoom", uirevision: 1, hovermode: "closest", legend: { orientation: "h", y: -0.02, yanchor: "top", itemsizing: "constant" } },
-    }), { displayModeBar: true, scrollZoom: true, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]] });
+    }), { displayModeBar: true, scrollZoom: true, modeBarButtons: [["zoom2d", "pan2d", "lasso2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]] });
     if (!box.dataset.ready) {
       box.dataset.ready = "yes";
       box.on("plotly_hover", (event) => show(byId("seen"), event.points[0].customdata));
       box.on("plotly_click", (event) => show(byId("seen"), event.points[0].customdata));
+      box.on("plotly_selected", (event) => event && choose(event.points.map((point) => point.customdata)));
       box.addEventListener("keydown", (event) => moveByKey(box, event));
     }
   }
@@ -235,6 +190,7 @@
   document.body.dataset.drawn = "yes";
   dark.addEventListener("change", drawAll);
   printing.addEventListener("change", drawAll);
+  byId("head")?.addEventListener("change", () => drawReliability(readTheme()));
   for (const choice of document.querySelectorAll("input[name=colour]")) {
     choice.addEventListener("change", () => drawMap(readTheme()));
   }

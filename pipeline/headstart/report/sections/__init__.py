@@ -6,7 +6,7 @@ A template gets the variables of `headstart.report.page.context` and the macros 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Section:
     short: str = ""
     shown: Callable[[Mapping[str, Any]], bool] = _always
     insight: str = ""
-    summary: Callable[[Mapping[str, Any]], str] | None = None
+    summary: Callable[[Any], str] | None = None
     folder: Path = FOLDER
 
     @property
@@ -92,8 +92,19 @@ def _about_doubling(curve: Mapping[str, Any]) -> str:
     )
 
 
+def _about_remarks(remarks: Sequence[Mapping[str, Any]]) -> str:
+    return "\n".join(f"remark: {remark['text']}" for remark in remarks)
+
+
 SECTIONS: tuple[Section, ...] = (
     Section("results", "Comparison of heads", "Heads"),
+    Section(
+        "remarks",
+        "Remarks",
+        shown=lambda page: bool(page["insights"]["remarks"]),
+        insight="remarks",
+        summary=_about_remarks,
+    ),
     Section("confusion", "Confusions"),
     Section("classes", "Scores by class", "Classes"),
     Section(
@@ -104,6 +115,7 @@ SECTIONS: tuple[Section, ...] = (
         summary=_about_doubling,
     ),
     Section("errors", "Most confident errors", "Errors", lambda page: page["mistakes"] is not None),
+    Section("explore", "Images", shown=lambda page: bool(page["album"].n_shown)),
     Section("map", "Map of the images", "Map", lambda page: page["album"].mapped),
     Section(
         "labels",

@@ -114,6 +114,24 @@ class TestJpeg:
         assert np.abs(pixels.decode(data, EXACT).astype(int) - PHOTO).max() < 10
 
 
+@pytest.mark.parametrize(
+    ("marker", "depth", "components", "words"),
+    [
+        (0xC1, 12, 3, "12 bits"),
+        (0xC3, 8, 3, "lossless"),
+        (0xC5, 8, 3, "hierarchical"),
+        (0xF7, 8, 3, "JPEG-LS"),
+        (0xC0, 8, 2, "2 components"),
+    ],
+)
+def test_a_jpeg_of_another_coding_is_named(marker, depth, components, words):
+    frame = JPEG.index(b"\xff\xc0")
+    data = bytearray(JPEG)
+    data[frame + 1], data[frame + 4], data[frame + 9] = marker, depth, components
+    with pytest.raises(ImageError, match=words):
+        pixels.decode(bytes(data), EXACT)
+
+
 @pytest.mark.parametrize("code", [1, 3, 4, 6, 8, 9])
 def test_an_orientation_of_any_type_of_integer_turns_the_image(code):
     turned = encoded(np.ascontiguousarray(np.rot90(PHOTO)), "JPEG", subsampling=0, quality=100)

@@ -56,15 +56,13 @@ KINDS = {  # samples of 8 bits, tifffile's words for them, and the right pixels
     "CMYK": (INKS, "separated", None, cmyk_as_rgb(INKS)),
     "CMYK, alpha": (np.dstack([INKS, OPAQUE]), "separated", ["unassalpha"], cmyk_as_rgb(INKS)),
 }
-LAYOUTS = list(
-    itertools.product(
-        "<>", [None, "deflate", "lzma"], [None, (16, 32)], ["contig", "separate"], [False, True]
-    )
-)
+PACKED = [(None, False), ("deflate", False), ("deflate", True)]  # codec, predictor
+LAYOUTS = list(itertools.product("<>", PACKED, [None, (16, 32)], ["contig", "separate"]))
+LAYOUTS.append(("<", ("lzma", False), None, "contig"))
 
 
 def written(samples: np.ndarray, photometric: str, extras, layout) -> bytes:
-    order, codec, tile, planar, predictor = layout
+    order, (codec, predictor), tile, planar = layout
     data: np.ndarray = samples
     if samples.shape[2] == 1:
         data, planar = samples[..., 0], None
@@ -80,7 +78,7 @@ def written(samples: np.ndarray, photometric: str, extras, layout) -> bytes:
         byteorder=order,
         compression=codec,
         tile=tile,
-        predictor=predictor and codec is not None,
+        predictor=predictor,
         bigtiff=bool(len(extras or ()) % 2),
         metadata=None,
     )
@@ -133,6 +131,13 @@ class TestByHand:
         entries = (table * scale).ravel().tolist()
         data = tiff([packed(index, bits)], SIZE, bits, 3, 1, order, codec, t320=entries)
         assert (pixels.decode(data, exact()) == table.T[index]).all()
+
+    def test_a_palette_of_16_bits(self, order, codec):
+        index = GREY.astype(np.uint16) * 257
+        table = np.random.default_rng(3).integers(0, 1 << 16, (3, 1 << 16))
+        rows = index.astype(order + "u2").tobytes()
+        data = tiff([rows], SIZE, 16, 3, 1, order, codec, t320=table.ravel().tolist())
+        assert (pixels.decode(data, exact()) == table.T[index] >> 8).all()
 
     def test_bits_in_reverse(self, order, codec):
         strip = np.frombuffer(CODECS[codec](GREY.tobytes()), np.uint8)[:, None]
@@ -240,6 +245,7 @@ def of(bits, photometric, samples, codec=1, **tags) -> bytes:
         (of(16, 34892, 1), "linear raw"),
         (of(64, 1, 1, t339=[6]), "complex"),
         (of(8, 2, 2), "2 samples"),
+        (of(8, 0, 3), "white-is-zero"),
         (of(8, 7, 3), "photometric 7"),
         (of([5, 6, 5], 2, 3), "5, 6"),
         (of(16, 1, 1, codec=8, t317=[9]), "deflate"),
@@ -259,6 +265,14 @@ def test_so_are_other_compressions(codec, name):
     data[entry + 8 : entry + 10] = struct.pack("<H", codec)
     with pytest.raises(ImageError, match=name):
         pixels.decode(bytes(data), exact())
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_sizes_of_strips_may_be_missing(codec):
+    data = bytearray(tiff([GREY.tobytes()], SIZE, 8, 1, codec=codec))
+    entry = data.rindex(struct.pack("<HHI", 279, 4, 1))
+    data[entry : entry + 2] = struct.pack("<H", 279 + 1)  # another tag
+    assert (pixels.decode(bytes(data), exact()) == THRICE).all()
 
 
 def test_a_jpeg_inside_of_12_bits_is_refused():
@@ -329,7 +343,7 @@ def test_a_tiff_that_ends_too_early_is_truncated(cut, compression):
     data = encoded(PHOTO, "TIFF", compression=compression)
     with pytest.raises(ImageError, match=r"truncated|damaged"):
         pixels.decode(data[:cut], exact())
-    by_tifffile = written(PHOTO, "rgb", None, (">", None, (16, 32), "separate", False))
+    by_tifffile = written(PHOTO, "rgb", None, (">", PACKED[0], (16, 32), "separate"))
     with pytest.raises(ImageError, match="truncated"):
         pixels.decode(by_tifffile[: -2 * cut], exact())
 

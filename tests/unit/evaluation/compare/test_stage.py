@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 
 import numpy as np
@@ -9,9 +10,16 @@ import pytest
 from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
 from headstart.evaluation import metrics
-from headstart.evaluation.compare import CompareConfig, compare, inputs_digest, scoring
+from headstart.evaluation.compare import (
+    CompareConfig,
+    compare,
+    inputs_digest,
+    scoring,
+    write_results,
+)
 from headstart.evaluation.splits import Rules, make_protocol
 from headstart.evaluation.splits import warnings as remarks
+from headstart.workflows import leaderboard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,9 +123,11 @@ def test_the_record_has_the_published_shape(everything):
         "n_test": 30,
         "n_grouped": 0,
         "n_leaked": 0,
+        "n_classes": 3,
         "class_weight": "none",
         "scoring": "accuracy",
-        "interval": "95 % bootstrap, 2000 resamples",
+        "scored_on": "test split",
+        "interval": "95 %, Wilson's for accuracy, recall and precision",
     }
     provenance = document["provenance"]
     assert {"headstart", "numpy", "scikit-learn"} <= set(provenance["software"])
@@ -136,7 +146,7 @@ def test_scores_are_those_of_the_probabilities(data, everything):
         assert probabilities.shape == (30, 3)
         predicted = probabilities.argmax(axis=1)
         assert head.test_accuracy == np.mean(predicted == true)
-        assert head.test_accuracy_ci == metrics.bootstrap_interval(predicted == true, 0)
+        assert head.test_accuracy_ci == metrics.accuracy_interval(predicted == true)
         assert head.log_loss == metrics.log_loss(true, probabilities)
         assert np.trace(head.confusion) == np.sum(predicted == true)
         assert np.sum(head.confusion) == 30
@@ -152,7 +162,7 @@ def test_scores_are_those_of_the_probabilities(data, everything):
             "macro_f1",
             "log_loss",
             "roc_auc",
-            "ece",
+            "calibration_error",
         ]
         for name in ("balanced_accuracy", "macro_f1", "log_loss", "roc_auc"):
             assert head.intervals[name][0] <= getattr(head, name) <= head.intervals[name][1]
@@ -171,23 +181,25 @@ def one_direction(gap, d):
     return changed(data, features=features)
 
 
-def test_verdicts_come_from_a_paired_bootstrap_against_the_best():
+def test_verdicts_come_from_one_test_against_the_best():
     data = one_direction(gap=0.7, d=100)
     comparison, outcome = compare([data], CompareConfig(heads=("linear-svm", *FAST)))
     true = data.label[outcome.protocol.test]
     correct = {entry.head.name: entry.predicted == true for entry in outcome.entries}
-    rng = np.random.default_rng(7)
-    rows = rng.integers(len(true), size=(4000, len(true)))
-    for head in comparison.heads[1:]:
-        own, best = correct[head.name][rows], correct[comparison.best][rows]
-        low, high = np.quantile(own.mean(axis=1) - best.mean(axis=1), [0.025, 0.975])
-        assert head.verdict == ("worse" if high < 0 else "tie")
+    rivals = comparison.heads[1:]
+    exact = [metrics.mcnemar(correct[h.name], correct[comparison.best]) for h in rivals]
+    assert [head.mcnemar_p for head in rivals] == exact
+    assert [head.p for head in rivals] == metrics.holm(exact)
+    for head in rivals:
+        assert head.verdict == ("worse" if head.p <= 0.05 and head.difference < 0 else "tie")
+        assert (head.difference_ci[1] < 0) == (head.verdict == "worse")
         assert head.difference == np.mean(correct[head.name]) - np.mean(correct[comparison.best])
-        assert head.difference_ci == pytest.approx((low, high), abs=1.01 / len(true))
-        assert head.mcnemar_p == metrics.mcnemar(correct[head.name], correct[comparison.best])
-        assert head.mcnemar_p > 0.05 or head.verdict == "worse"
     assert [head.verdict for head in comparison.heads] == ["best", "tie", "worse"]
     assert comparison.heads[2].name == "knn"  # the noise of 99 directions outweighs the signal
+    words = comparison.conclusion
+    assert comparison.best in words
+    assert rivals[0].name in words
+    assert "Avoid knn" in words
 
 
 def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
@@ -207,7 +219,7 @@ def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
     assert comparison.heads[1].difference_ci[0] > 0
     (warning,) = [text for text in comparison.warnings if "measurably better" in text]
     assert warning.startswith(
-        "On these test images logistic-regression is measurably better than knn, which"
+        "On the scored images logistic-regression is measurably better than knn, which"
     )
 
 
@@ -290,7 +302,7 @@ def test_a_test_is_held_out_by_class_with_duplicates_on_one_side(counts, seed, n
     sha256[rng.integers(n, size=n_duplicates)] = sha256[rng.integers(n, size=n_duplicates)]
     data = changed(data, sha256=sha256)
     try:
-        protocol = make_protocol(data, Rules(folds=2, seed=seed))
+        protocol = make_protocol(data, Rules(folds=2, seed=seed, holdout=True))
     except InputError:
         assert n_duplicates  # copies may leave a class with a single image
         return
@@ -302,18 +314,45 @@ def test_a_test_is_held_out_by_class_with_duplicates_on_one_side(counts, seed, n
         assert held_out.tolist() == [max(1, round(count / 5)) for count in counts]
     sides = [{sha256[row].tobytes() for row in side} for side in (protocol.train, protocol.test)]
     assert not sides[0] & sides[1]
-    again = make_protocol(data, Rules(folds=2, seed=seed))
+    again = make_protocol(data, Rules(folds=2, seed=seed, holdout=True))
     assert np.array_equal(protocol.test, again.test)
 
 
 def test_a_held_out_test_is_stated():
     data = changed(feature_set(spread=2), split=[""] * 120)
-    comparison, outcome = compare([data], CompareConfig(heads=("knn",), seed=4))
+    comparison, outcome = compare([data], CompareConfig(heads=("knn",), seed=4, holdout=True))
     assert comparison.dataset["test_split"] == "held out"
     assert len(outcome.protocol.test) == 24
     assert "20 % of each class was held out, drawn with seed 4" in comparison.protocol["test_split"]
     assert comparison.warnings == []
     assert comparison.dataset["images"].keys() == {""}
+
+
+def test_few_images_without_a_test_split_are_all_trained_on_and_scored_out_of_fold(tmp_path):
+    data = changed(feature_set(spread=2), split=[""] * 120)
+    comparison, outcome = compare([data], CompareConfig(heads=FAST))
+    assert comparison.protocol["scored_on"] == comparison.dataset["test_split"] == "out of fold"
+    assert comparison.protocol["n_train"] == comparison.protocol["n_test"] == 120
+    assert comparison.protocol["repeats"] == 10
+    assert "fitted on all" in comparison.protocol["test_split"]
+    best = outcome.best
+    right = best.head.out_of_fold.argmax(axis=1) == data.label
+    assert comparison.heads[0].test_accuracy == right.mean() < 1
+    assert comparison.heads[0].test_accuracy_ci == metrics.accuracy_interval(right)
+    assert best.head.n_rows == 120
+    write_results(tmp_path, comparison, outcome)
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines()))
+    assert [row["path"] for row in rows] == data.path
+    assert np.mean([row["correct"] == "true" for row in rows]) == right.mean()
+
+
+def test_out_of_fold_scores_are_those_of_an_honest_model():
+    """Pure noise: a model scored on its own training images would look good."""
+    data = changed(feature_set(n=90), split=[""] * 90)
+    noise = np.random.default_rng(0).normal(size=(90, 60)).astype(np.float32)
+    comparison, _ = compare([changed(data, features=noise)], CompareConfig(heads=FAST))
+    assert comparison.heads[0].test_accuracy_ci[0] <= 1 / 3 + 0.05
+    assert comparison.heads[0].test_accuracy < 0.5
 
 
 def test_a_predefined_validation_split_chooses(data):
@@ -364,10 +403,34 @@ def test_duplicates_of_training_images_are_left_out_of_a_second_figure():
         assert head.test_accuracy_without_leakage == right[apart].mean()
         low, high = head.test_accuracy_without_leakage_ci
         assert low <= right[apart].mean() <= high
-    ungrouped, exact, grouped = comparison.warnings
+    ungrouped, exact, grouped, without = comparison.warnings
     assert ungrouped.startswith("117 of ")
     assert "byte-for-byte duplicates" in exact
     assert "other images of their groups" in grouped
+    best = comparison.heads[0]
+    assert f"has {best.test_accuracy_without_leakage:.1%} test accuracy" in without
+    assert f"on {apart.sum()} test images" in without
+
+
+def test_a_test_split_of_copies_is_no_score():
+    """Every test image is a copy: no number, no rule of three, no promise of a number."""
+    data = feature_set(spread=0.2)
+    test = np.flatnonzero(np.array(data.split) == "test")
+    train = np.flatnonzero(np.array(data.split) != "test")
+    sha256 = data.sha256.copy()
+    sha256[test] = sha256[train[: len(test)]]
+    comparison, _ = compare([changed(data, sha256=sha256)], CompareConfig(heads=FAST, repeats=1))
+    assert comparison.protocol["n_leaked"] == comparison.protocol["n_test"] == len(test)
+    assert comparison.heads[0].test_accuracy == 1
+    text = " ".join(comparison.warnings)
+    assert "No test image is independent" in text
+    assert f"{comparison.heads[0].cv_accuracy:.1%}" in text
+    assert "rule of three" not in text
+    assert "Without leakage" not in text
+    results = comparison.to_json()
+    shown = leaderboard.as_html(results)
+    assert "<th>test</th>" not in shown
+    assert f"none of {len(test)} test images independent" in shown
 
 
 def test_groups_that_name_no_image_are_refused():
@@ -460,7 +523,8 @@ def test_copies_across_the_splits_are_counted_not_removed():
     data = feature_set()
     data = changed(data, rows=[90, 91], sha256=data.sha256[:2])
     comparison, outcome = compare([data], CompareConfig(heads=("knn",)))
-    (warning,) = comparison.warnings
+    warning, without = comparison.warnings
+    assert without.startswith("Without leakage")
     assert warning.startswith("Leakage: 2 test images (of 30) have byte-for-byte duplicates")
     assert len(outcome.protocol.test) == 30
 
@@ -511,9 +575,10 @@ def test_a_class_without_images_is_named():
 
 
 def test_a_test_without_errors_is_no_proof():
-    (warning,) = warnings_of(feature_set(spread=0.01))
-    assert warning.startswith("No error on 30 test images (knn):")
-    assert "up to 10.0%" in warning
+    data = feature_set(n=120, spread=0.01, test=0.25)
+    best = compare([data], CompareConfig(heads=("logistic-regression",)))[0].heads[0]
+    assert best.test_accuracy == 1
+    assert best.test_accuracy_ci[0] < 0.95
 
 
 def test_the_rows_that_a_model_of_neighbours_keeps_are_told(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from headstart.core.errors import InputError
@@ -50,7 +52,9 @@ def test_groups_are_never_divided(sizes, seed):
     group = np.repeat(np.arange(sum(map(len, sizes))), np.concatenate(sizes))
     order = np.random.default_rng(seed).permutation(len(label))
     label, group = label[order], group[order]
-    found = make_protocol(data_of(label), Rules(folds=3, seed=seed), {"relatives": group})
+    found = make_protocol(
+        data_of(label), Rules(folds=3, seed=seed, holdout=True), {"relatives": group}
+    )
     assert not found.predefined
     assert not found.leaked.any()
     assert not set(group[found.train]) & set(group[found.test])
@@ -145,6 +149,7 @@ def test_a_validation_split_that_cannot_serve_is_refused(split, label, message):
     [
         {"folds": 1}, {"seed": -1}, {"seed": 2**32}, {"repeats": 0}, {"validation": "luck"},
         {"small_classes": "ignore"}, {"repeats": 2, "validation": "predefined"},
+        {"holdout": False, "validation": "predefined"},
     ],
 )  # fmt: skip
 def test_rules_that_make_no_sense_are_refused(values):
@@ -192,6 +197,32 @@ def test_small_classes_can_be_dropped():
         small(Rules(small_classes="drop", folds=21))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "folds", "rule"),
+    [
+        ((1, 2, 3, 80), 5, "reduce"),
+        ((1, 2, 3, 80), 5, "drop"),
+        ((1, 1, 40, 40), 5, "reduce"),
+        ((1, 4, 4, 30), 10, "reduce"),
+        ((1, 6, 30), 7, "drop"),
+        ((1, 1, 1), 5, "reduce"),
+        ((1, 40), 5, "drop"),
+    ],
+)
+def test_the_way_out_that_a_message_names_is_one(sizes, folds, rule):
+    """What it advises is done; if it advises only more images, nothing else would help."""
+    label = np.repeat(np.arange(len(sizes)), sizes).tolist()
+    data = data_of([*label, *range(len(sizes))], ["train"] * sum(sizes) + ["test"] * len(sizes))
+    with pytest.raises(InputError) as caught:
+        make_protocol(data, Rules(folds=folds, small_classes=rule))
+    advice = re.search(r"--small-classes drop(?: --folds (\d+))?$", str(caught.value))
+    if advice is None:
+        assert sorted(sizes)[-2] < 2
+        return
+    protocol = make_protocol(data, Rules(folds=int(advice[1] or folds), small_classes="drop"))
+    assert len(np.unique(data.label[protocol.train])) >= 2
+
+
 def test_copies_do_not_make_a_class_large():
     data = data_of([0] * 10 + [1] * 10 + [0, 1], ["train"] * 20 + ["test"] * 2)
     data.sha256[10:18] = data.sha256[10]
@@ -208,5 +239,20 @@ def test_copies_do_not_make_a_class_large():
 def test_a_held_out_test_takes_a_whole_group_where_none_is_small_enough():
     data = data_of([0] * 9 + [1] * 30)
     thirds = partition(*np.repeat([0, 1, 2], 3), *range(3, 33))
-    found = make_protocol(data, Rules(folds=2), {"relatives": thirds})
+    found = make_protocol(data, Rules(folds=2, holdout=True), {"relatives": thirds})
     assert np.bincount(data.label[found.test]).tolist() == [3, 6]
+
+
+def test_many_images_hold_out_a_test_and_few_do_not():
+    label = np.arange(1200) % 3
+    assert not make_protocol(data_of(label), Rules()).out_of_fold
+    found = make_protocol(data_of(label), Rules(holdout=False))
+    assert found.out_of_fold
+    assert found.repeats == 2
+    assert np.array_equal(found.test, found.train)
+    assert not found.leaked.any()
+    few = make_protocol(data_of(label[:900]), Rules())
+    assert (few.out_of_fold, few.repeats, len(few.train)) == (True, 3, 900)
+    assert len(make_protocol(data_of(label[:900]), Rules(holdout=True)).test) == 180
+    split = ["test"] * 100 + ["train"] * 800
+    assert not make_protocol(data_of(label[:900], split), Rules()).out_of_fold

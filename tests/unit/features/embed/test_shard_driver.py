@@ -349,10 +349,13 @@ class TestRefused:
         with pytest.raises(StoreError, match="is a file, but --engine writes a folder"):
             run(photos)
 
-    def test_a_folder_of_something_else(self, run, photos):
+    def test_a_folder_of_something_else(self, run, photos, tmp_path):
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "notes.txt").touch()
         with pytest.raises(StoreError, match="is a folder with other files"):
-            run(photos, photos)
-        assert not (photos / WORK).exists()
+            run(photos, other)
+        assert not (other / WORK).exists()
 
     def test_two_at_once(self, run, photos, tmp_path):
         def again(line: str) -> None:

@@ -23,6 +23,7 @@ from headstart.core.errors import (
     OutputError,
     RunnerError,
     StoreError,
+    count,
 )
 from headstart.core.records import Extraction, FeatureSet
 from headstart.datasets import images
@@ -191,7 +192,7 @@ class TestWhatIsLeftToDo:
                 "not a JPEG, PNG, WebP, AVIF, BMP, TIFF or GIF image, but text",
             )
         ]
-        assert "24 of 25 images are already in the store" in heard
+        assert "already in the store under the same path: 24 of 25 images" in heard
         after = (tmp_path / "store.h5").stat()
         assert (after.st_ino, after.st_mtime_ns) == (stamp.st_ino, stamp.st_mtime_ns)
         assert (tmp_path / "store.h5").read_bytes() == before
@@ -474,7 +475,7 @@ class TestInterruption:
         summary = run(root, hooks=Hooks(notice=heard.append), workers=workers)
         kept = summary.rows - summary.embedded
         assert kept >= calls[-1] - 1  # all that was reported, but for the damaged one
-        assert f"resuming: {kept} images of an interrupted run are kept" in heard
+        assert f"resuming: {count(kept, 'image')} of an interrupted run kept" in heard
         run(root, "undisturbed.h5")
         assert_same(read(), read("undisturbed.h5"))
 

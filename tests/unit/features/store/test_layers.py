@@ -161,11 +161,14 @@ def sums_differ(file):
 DEFECTS = {
     "a layer is missing": (without(NAMES[0]), f"dataset {NAMES[0]} is missing"),
     "all are missing": (without("features"), "group features is missing"),
-    "one dataset": (in_place_of_features, "features is no group, but the backbone gives several"),
+    "one dataset": (
+        in_place_of_features,
+        "features is not a group, but the backbone gives several",
+    ),
     "another width": (narrower, f"{NAMES[0]} has shape (6, 2), but the backbone gives 3 a row"),
     "another length": (shorter, "the datasets differ in length"),
     "a link": (linked, "features is a link to elsewhere"),
-    "sums": (sums_differ, "features is no dataset"),
+    "sums": (sums_differ, "features is not a dataset"),
 }
 
 

@@ -136,13 +136,22 @@ DEFECTS = {
     "no version": (attribute("version", None), "its format has version None; this Headstart"),
     "odd version": (attribute("version", "1\n2"), r"its format has version 1\n2; this Headstart"),
     "no classes": (attribute("classes", None), "attribute classes is missing"),
-    "classes one text": (attribute("classes", "ab"), "attribute classes is no list of texts"),
-    "classes numbers": (attribute("classes", [1, 2]), "attribute classes is no list of texts"),
+    "classes one text": (attribute("classes", "ab"), "attribute classes is not a list of texts"),
+    "classes numbers": (attribute("classes", [1, 2]), "attribute classes is not a list of texts"),
     "other classes": (attribute("classes", ["x", "y"]), "the data of classes do not match"),
     "no extraction": (attribute("extraction", None), "attribute extraction is missing"),
-    "extraction not JSON": (attribute("extraction", "{"), "attribute extraction is no JSON object"),
-    "extraction a list": (attribute("extraction", "[1]"), "attribute extraction is no JSON object"),
-    "extraction a number": (attribute("extraction", 1), "attribute extraction is no JSON object"),
+    "extraction not JSON": (
+        attribute("extraction", "{"),
+        "extraction is not a JSON object",
+    ),
+    "extraction a list": (
+        attribute("extraction", "[1]"),
+        "extraction is not a JSON object",
+    ),
+    "extraction a number": (
+        attribute("extraction", 1),
+        "extraction is not a JSON object",
+    ),
     "other extraction": (attribute("extraction", "{}"), "attribute digest does not belong to"),
     "not a backbone": (attribute("extraction", "{}"), "attribute extraction describes no backbone"),
     "odd backbone": (backbone(mean=3), "attribute extraction describes no backbone"),
@@ -150,8 +159,8 @@ DEFECTS = {
     "no digest": (attribute("digest", None), "attribute digest is missing"),
     "other digest": (attribute("digest", "0" * 64), "attribute digest does not belong to"),
     "empty digest": (attribute("digest", h5py.Empty("f4")), "attribute digest does not belong to"),
-    "checksums a list": (attribute("checksums", "[1]"), "attribute checksums is no JSON object"),
-    "run not JSON": (attribute("run", "photos"), "attribute run is no JSON object"),
+    "checksums a list": (attribute("checksums", "[1]"), "attribute checksums is not a JSON object"),
+    "run not JSON": (attribute("run", "photos"), "attribute run is not a JSON object"),
     # Types and shapes
     "text as number": (put("label", ["a"] * 6, dtype=TEXT), "label has type object, not i4"),
     "number as text": (put("path", np.arange(6)), "path has type int64, not text"),
@@ -162,9 +171,12 @@ DEFECTS = {
     "grey pixels": (put("pixels", np.zeros((6, 32, 32), "u1")), "pixels has shape (6, 32, 32)"),
     "scalar": (put("label", np.int32(1)), "label has shape ()"),
     "null": (put("label", h5py.Empty("i4")), "label has shape None"),
-    "a group": (lambda file: (drop("size")(file), file.create_group("size")), "size is no dataset"),
-    "a type": (link("size", np.dtype("i8")), "size is no dataset"),
-    "failures a dataset": (lambda f: (drop("failures")(f), put("failures", 1)(f)), "no group"),
+    "a group": (
+        lambda file: (drop("size")(file), file.create_group("size")),
+        "size is not a dataset",
+    ),
+    "a type": (link("size", np.dtype("i8")), "size is not a dataset"),
+    "failures a dataset": (lambda f: (drop("failures")(f), put("failures", 1)(f)), "not a group"),
     "lengths": (put("label", np.zeros(5, "i4")), "the datasets differ in length (features 6, path"),
     "failures' lengths": (
         put("failures/reason", ["one"], dtype=TEXT),
@@ -351,8 +363,8 @@ def test_links_are_not_followed(store, tmp_path):
 def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "s.h5"
     path.write_bytes(content)
-    assert "is no readable feature store" in refused(path)
-    with pytest.raises(StoreError, match="is no readable feature store"):
+    assert "is not a readable feature store" in refused(path)
+    with pytest.raises(StoreError, match="is not a readable feature store"):
         verify(path)
 
 
@@ -393,6 +405,6 @@ def test_what_reading_raises_becomes_one_line(store, error):
 
     with pytest.raises(StoreError) as caught:
         fail()
-    assert str(caught.value).startswith(f"{store} is no readable feature store: ")
+    assert str(caught.value).startswith(f"{store} is not a readable feature store: ")
     assert str(caught.value).isprintable()
     shutil.move(store, store.with_name("moved.h5"))  # nothing holds it

@@ -316,7 +316,7 @@ def test_a_store_without_what_continuing_needs_is_refused(store, build, name):
 
 def test_another_file_in_the_place_is_refused(store, build):
     store.write_bytes(b"my thesis")
-    assert "is no readable feature store" in refused(store, build)
+    assert "is not a readable feature store" in refused(store, build)
 
 
 def test_a_second_writer_is_refused_and_the_first_goes_on(store, build):

@@ -35,6 +35,24 @@ def test_a_score_that_is_undefined_has_no_row():
     assert "Lowest recalls" not in text
 
 
+def test_a_test_split_of_copies_gives_no_scores():
+    described = comparison()
+    protocol = described.protocol | {"n_leaked": described.protocol["n_test"]}
+    text = card(dataclasses.replace(described, protocol=protocol))
+    assert "no scores on new images" in text
+    assert "| accuracy |" not in text
+    assert "Cross-validated accuracy" in text
+
+
+def test_with_some_copies_the_accuracy_without_them_is_stated():
+    described = comparison()
+    scores = {"test_accuracy_without_leakage": 0.7, "test_accuracy_without_leakage_ci": (0.5, 0.9)}
+    head = dataclasses.replace(described.heads[0], **scores)
+    assert "accuracy is 0.700 (0.500 to 0.900)" in card(
+        dataclasses.replace(described, heads=[head])
+    )
+
+
 def test_many_classes_are_counted():
     names = [f"species {i}" for i in range(CLASSES_SHOWN + 7)]
     k = len(names)

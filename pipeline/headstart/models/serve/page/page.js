@@ -57,6 +57,7 @@
   function show(answer) {
     byId("label").textContent = `${answer.label}, ${percent(answer.probability)}`;
     byId("unlike").hidden = !answer.unlike;
+    byId("unusual").hidden = !answer.unusual || answer.unlike;
     bars(answer.probabilities);
     byId("nearest").replaceChildren(...(answer.nearest ?? []).map(nearItem));
     byId("none").hidden = answer.nearest !== null;

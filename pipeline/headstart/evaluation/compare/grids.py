@@ -1,0 +1,62 @@
+"""Grids of hyper-parameters whose best value lies at an end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from headstart.heads.family import Family
+from headstart.heads.search import FittedHead
+
+MORE = 3  # values that a grid grows by
+LARGEST = 10_000  # training images; with more, a second search would take minutes
+
+
+def ends(head: FittedHead) -> dict[str, int]:
+    """Return which of the best parameters are the smallest (-1) or largest (1) value tried.
+
+    Only where the next value is less accurate: among equal candidates the first is chosen, which is
+    often at an end.
+    """
+    found = {}
+    for name, value in head.params.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        others = {k: v for k, v in head.params.items() if k != name}
+        line = sorted(
+            (candidate["params"][name], candidate["cv_accuracy"])
+            for candidate in head.grid
+            if name in candidate["params"] and others.items() <= candidate["params"].items()
+        )
+        values = [tried for tried, _ in line]
+        if len(line) < 3 or value not in (values[0], values[-1]):
+            continue
+        side, inner = (-1, line[1]) if value == values[0] else (1, line[-2])
+        if inner[1] < head.cv_accuracy and not (name == "n_neighbors" and side < 0):
+            found[name] = side
+    return found
+
+
+def grown(family: Family, head: FittedHead) -> Family | None:
+    """Return the family with a longer grid where the best value lies at an end, or None."""
+    longer: dict[str, Any] = {
+        name: _longer(family.grid[name], side)
+        for name, side in ends(head).items()
+        if name in family.grid
+    }
+    if not longer or head.n_rows > LARGEST or head.approximation:
+        return None
+    grid: Mapping[str, Any] = {**family.grid, **longer}
+    return dataclasses.replace(family, grid=grid)
+
+
+def _longer(values: Any, side: int) -> tuple[Any, ...]:  # noqa: ANN401 - numbers of one kind
+    """Continue a geometric grid, ascending or descending, at its smallest or largest value."""
+    ascending = values[0] < values[-1]
+    near, last = (values[1], values[0]) if ascending == (side < 0) else values[-2:]
+    kind = type(last)
+    added = [kind(float(f"{last * (last / near) ** step:.3g}")) for step in range(1, MORE + 1)]
+    if ascending == (side < 0):
+        return (*reversed(added), *values)
+    return (*values, *added)

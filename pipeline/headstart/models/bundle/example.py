@@ -1,0 +1,58 @@
+"""The program that comes with a model: it predicts with onnxruntime, numpy and Pillow alone.
+
+It carries the modules that decode images as they are here, so that its pixels cannot differ.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib.resources import files
+
+from headstart.core import records
+
+_IMAGES = (  # modules of datasets/images, each after those that it imports
+    *("depth", "content", "header", "jpeg", "png", "bmp", "tiff_directory", "tiff_samples", "tiff"),
+    *("heif", "opening", "colour", "geometry", "dct_scaling", "pixels"),
+)
+_RECORDS = """
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+INTERPOLATIONS = {interpolations!r}
+
+
+"""
+
+
+def example() -> str:
+    """Return the program's text."""
+    parts = [files("headstart.models.bundle").joinpath("example.txt").read_text(encoding="utf-8")]
+    for name, source in _modules():
+        if "'''" in source or "\\'" in source[-2:]:
+            raise AssertionError(f"{name} cannot be quoted")
+        parts.append(f"MODULES[{name!r}] = r'''{source.strip()}\n'''\n")
+    parts.append('if __name__ == "__main__":\n    sys.exit(main(sys.argv[1:]))\n')
+    return "\n\n".join(parts)
+
+
+def _modules() -> list[tuple[str, str]]:
+    core, images = files("headstart.core"), files("headstart.datasets.images")
+    errors = core.joinpath("errors.py").read_text(encoding="utf-8")
+    needed = (records.Preprocess, records.canonical_range, records._pair)
+    record = _RECORDS.format(interpolations=records.INTERPOLATIONS)
+    record += "\n\n".join(inspect.getsource(part) for part in needed)
+    return [
+        ("headstart.core.errors", errors),
+        ("headstart.core.records", record),
+        *(
+            (
+                f"headstart.datasets.images.{name}",
+                images.joinpath(f"{name}.py").read_text(encoding="utf-8"),
+            )
+            for name in _IMAGES
+        ),
+    ]

@@ -1,0 +1,184 @@
+"""The program that comes with a model prepares images exactly as `headstart predict`."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import factories
+import numpy as np
+import pytest
+from headstart.backbones.inference.decoding import with_rules
+from headstart.core.records import Preprocess
+from headstart.datasets import images
+from headstart.models.bundle.example import example
+from headstart.models.predict import Model, predict
+from odd_images import (
+    bmp,
+    deep_png,
+    encoded,
+    exif_orientation,
+    jpeg_with,
+    picture,
+    png_with,
+    tiff,
+    zero_tail,
+)
+from PIL import Image
+
+PHOTO = picture(150, 110)
+LARGE = picture(1200, 900, 2)
+GREY = PHOTO[..., 1].copy()
+ALPHA = np.dstack([PHOTO, (np.indices(GREY.shape)[0] * 2).astype(np.uint8)])
+BLACK_BELOW = ALPHA * (ALPHA[..., 3:] > 0)
+TWELVE = PHOTO.astype(np.uint16) << 4 | PHOTO >> 4
+
+
+def saved(image: Image.Image, kind: str, **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+IMAGE = Image.fromarray(PHOTO)
+FILES = {
+    **{f"rgb.{kind.lower()}": encoded(PHOTO, kind) for kind in images.FORMATS},
+    "progressive.jpg": encoded(PHOTO, "JPEG", progressive=True),
+    "large.jpg": encoded(LARGE, "JPEG"),
+    **{
+        f"orientation-{n}.jpg": jpeg_with(encoded(PHOTO, "JPEG"), 0xE1, exif_orientation(n, 3))
+        for n in (3, 5, 6, 8)
+    },
+    "orientation-as-byte.jpg": jpeg_with(encoded(PHOTO, "JPEG"), 0xE1, exif_orientation(6, 1)),
+    "cmyk.jpg": saved(IMAGE.convert("CMYK"), "JPEG"),
+    "cmyk.tif": saved(IMAGE.convert("CMYK"), "TIFF"),
+    "grey.jpg": encoded(GREY, "JPEG"),
+    "grey-alpha.png": saved(Image.fromarray(ALPHA).convert("LA"), "PNG"),
+    "palette-key.png": saved(IMAGE.convert("P"), "PNG", transparency=3),
+    "palette-alpha.png": saved(Image.fromarray(ALPHA).quantize(64), "PNG"),
+    "bilevel.png": saved(IMAGE.convert("1"), "PNG"),
+    "bilevel.tif": saved(IMAGE.convert("1"), "TIFF", compression="group4"),
+    "rgb16.png": deep_png(PHOTO.astype(np.uint16) * 257),
+    "grey16.png": encoded(GREY.astype(np.uint16) * 257, "PNG"),
+    "grey16.tif": encoded(GREY.astype(np.uint16) * 257, "TIFF"),
+    "twelve.png": deep_png(TWELVE[..., :1]),
+    "twelve-sbit.png": deep_png(TWELVE, (b"sBIT", b"\x0c\x0c\x0c")),
+    "black-below.webp": encoded(BLACK_BELOW, "WEBP", lossless=True),
+    "black-below.png": encoded(BLACK_BELOW, "PNG"),
+    "half.png": encoded(np.dstack([PHOTO, np.full_like(GREY, 128)]), "PNG"),
+    "clear.png": encoded(np.dstack([PHOTO, np.zeros_like(GREY)]), "PNG"),
+    "white16.tif": tiff([(65535 - GREY.astype("<u2") * 257).tobytes()], (150, 110), 16, 0),
+    "planar16.tif": tiff(
+        [(PHOTO[..., k].astype("<u2") * 257).tobytes() for k in range(3)], (150, 110), 16, 2, 3
+    ),
+    "short-phys.png": png_with(encoded(PHOTO, "PNG"), b"pHYs", b"\0\0"),
+    "masks.bmp": bmp(
+        (PHOTO[::-1].astype("<u4") << [0, 8, 16]).sum(2).astype("<u4").tobytes(),
+        (150, 110),
+        32,
+        (0xFF, 0xFF00, 0xFF0000, 0),
+        108,
+    ),
+}
+BAD = {
+    "empty.jpg": b"",
+    "text.jpg": b"404: Not Found",
+    "half.jpg": zero_tail(encoded(LARGE, "JPEG"), 0.5),
+    "float.tif": encoded(GREY.astype(np.float32), "TIFF"),
+}
+
+
+def run(program: Path, model: Path, paths: list[Path]) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-I", program, model, *paths]
+    return subprocess.run(words, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("example") / "predict_example.py"
+    path.write_text(example(), encoding="utf-8")
+    return path
+
+
+@pytest.mark.process
+def test_every_kind_of_file_is_predicted_alike(program, tiny_classifier, tmp_path):
+    paths = [tmp_path / name for name in [*FILES, *BAD, "missing.jpg"]]
+    for path, data in zip(paths, [*FILES.values(), *BAD.values()], strict=False):
+        path.write_bytes(data)
+    expected = list(predict(Model(tiny_classifier), [str(path) for path in paths[:-1]]))
+    completed = run(program, tiny_classifier, paths)
+    assert completed.returncode == 1
+    good = [prediction for prediction in expected if not prediction.error]
+    assert len(good) == len(FILES) >= 35
+    for line, prediction in zip(completed.stdout.splitlines(), good, strict=True):
+        line, _, unlike = line.partition(" unlike ")
+        path, label, confidence = line.rsplit(" ", 2)
+        assert (path, label) == (prediction.path, prediction.label)
+        assert float(confidence) == pytest.approx(max(prediction.probabilities), abs=0.002)
+        assert bool(unlike) == bool(prediction.unlike)
+    reasons = [f"{p.path}: {p.error}" for p in expected if p.error]
+    assert completed.stderr.splitlines()[:-1] == reasons
+    assert "missing.jpg" in completed.stderr.splitlines()[-1]
+
+
+@pytest.mark.process
+def test_it_prints_its_usage_without_arguments(program, tiny_classifier):
+    for words in ([], [tiny_classifier]):
+        words = [sys.executable, "-I", program, *words]
+        completed = subprocess.run(words, capture_output=True, text=True)
+        assert completed.returncode == 2
+        assert completed.stderr.startswith("usage:")
+
+
+HASHES = """
+import hashlib, json, runpy, sys
+program, preprocess, *paths = sys.argv[1:]
+names = runpy.run_path(program)
+names["load_modules"]()
+for path in paths:
+    pixels = names["decode"](path, json.loads(preprocess))
+    print(hashlib.sha256(pixels.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("rules", [{}, {"value_range": "0:4095", "colour": "srgb"}])
+def test_the_pixels_are_the_same_by_the_rules_of_the_model(program, tmp_path, rules):
+    preprocess = Preprocess(96, 80, **rules)
+    paths = [tmp_path / name for name in FILES]
+    for path, data in zip(paths, FILES.values(), strict=True):
+        path.write_bytes(data)
+    document = json.dumps(preprocess.to_json())
+    words = [sys.executable, "-I", "-c", HASHES, program, document, *paths]
+    hashes = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    ours = [hashlib.sha256(images.decode(data, preprocess)).hexdigest() for data in FILES.values()]
+    assert hashes == ours
+
+
+@pytest.mark.process
+def test_it_reads_the_rules_from_the_model(program, tiny_backbone, tmp_path):
+    ranged = with_rules(tiny_backbone, "0:4095", "srgb")
+    model = factories.write_tiny_classifier(tmp_path / "model.onnx", ranged)
+    assert Model(model).backbone.preprocess.value_range == "0:4095"
+    path = tmp_path / "twelve.png"
+    path.write_bytes(FILES["twelve.png"])
+    (here,) = predict(Model(model), [str(path)])
+    completed = run(program, model, [path])
+    confidence = completed.stdout.partition(" unlike")[0].split()[-1]
+    assert float(confidence) == pytest.approx(max(here.probabilities), abs=0.002)
+
+
+def test_the_documents_show_its_first_part():
+    text = (Path(__file__).parents[4] / "docs" / "models.md").read_text(encoding="utf-8")
+    block = text.partition('```python\n"""Classify')[2].partition("```")[0]
+    assert block
+    assert f'"""Classify{block}'.rstrip() in example()
+
+
+def test_the_record_in_it_is_ours():
+    assert "class Preprocess:" in example()
+    assert Preprocess(8, 8).to_json().keys() == {"resize", "crop", "interpolation", "policy"}
