@@ -86,7 +86,7 @@ def find(
     probabilities: NDArray[np.floating],
     ridge: NDArray[np.floating] | None = None,
 ) -> LabelErrors:
-    """Judge labels by out-of-fold probabilities and, if there are any, `ridge_scores`, ``(n, k)``."""
+    """Judge labels by out-of-fold probabilities and perhaps `ridge_scores`, ``(n, k)`` each."""
     codes, label = np.unique(labels, return_inverse=True)
     scores = np.log(np.maximum(probabilities[:, codes].astype(np.float64), 1e-6))
     temperature, *_ = _fit(scores, label)
@@ -116,7 +116,7 @@ def find(
 
 
 def ridge_scores(
-    features: NDArray[np.floating],
+    features: NDArray[np.float32],
     labels: NDArray[np.integer],
     folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
     n_classes: int,
@@ -210,7 +210,10 @@ def _fit(scores: Scores, label: NDArray[np.integer]) -> tuple[float, float, floa
     ]
     best = min(starts, key=lambda result: result.fun)
     rate = float(0.5 / (1 + np.exp(-best.x[1])))
-    excess = lambda r: sharpest(r) - best.fun - _QUANTILE  # noqa: E731 - used twice below
+
+    def excess(rate: float) -> float:
+        return sharpest(rate) - float(best.fun) - _QUANTILE
+
     highest = float(brentq(excess, rate, 0.5, xtol=1e-4)) if excess(0.5) > 0 > excess(rate) else 0.5
     return float(np.exp(best.x[0])), rate, highest
 

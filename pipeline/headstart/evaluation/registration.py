@@ -64,18 +64,18 @@ def register(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> Fit:
     flip = swapped[:, None, None, None]
     whole, part = np.where(flip, second, first), np.where(flip, first, second)
     rows = np.flatnonzero(score >= COARSE)
-    count = len(score)
-    fit = Fit(*(np.zeros(count, np.float32) for _ in range(4)), turn % 4 > 0, np.zeros_like(score))
+    zeros = np.zeros((5, len(score)), np.float32)
+    fit = Fit(zeros[0], zeros[1], zeros[2], zeros[3], turn % 4 > 0, zeros[4])
     if len(rows):
         part = np.stack([_turned(part[row], turn[row]) for row in rows])
         whole = whole[rows]
         windows = _refine(whole.mean(axis=3), part.mean(axis=3), window[rows][:, [0, 0, 1, 2]])
-        for values, found_values in zip(
+        for values, registered in zip(
             (fit.correlation, fit.detail, fit.cells, fit.colour),
             _compare(whole, part, windows),
             strict=True,
         ):
-            values[rows] = found_values
+            values[rows] = registered
         fit.stretch[rows] = np.abs(np.log(windows[:, 0] / windows[:, 1]))
     return fit
 
@@ -97,7 +97,8 @@ def canonical(miniatures: NDArray[np.uint8], side: int = 8) -> Floats:
     lying = np.abs(across) < np.abs(down)
     grey[lying] = grey[lying].transpose(0, 2, 1)
     vectors: Floats = grey.reshape(len(grey), -1)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), side)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), side)
+    return vectors
 
 
 def _turned(image: Floats, turn: int) -> Floats:
@@ -161,7 +162,8 @@ def _unit(vectors: Floats) -> Floats:
     """Return vectors without their mean, of norm 1; those that hardly vary stay shorter."""
     vectors = vectors - vectors.mean(axis=-1, keepdims=True)
     norms = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None]
-    return vectors / np.maximum(norms, np.float32(vectors.shape[-1] ** 0.5))
+    vectors /= np.maximum(norms, np.float32(vectors.shape[-1] ** 0.5))
+    return vectors
 
 
 def _blurred(images: Floats) -> Floats:

@@ -110,7 +110,7 @@ def test_classes_confused_both_ways_are_named():
     shares = probabilities(true, 4, 6.0)
     labels = true.copy()
     pair = np.flatnonzero(true < 2)
-    labels[pair[::4]] = 1 - labels[pair[::4]]
+    labels[pair[::3]] = 1 - labels[pair[::3]]
     found = label_errors.find(labels, shares)
     (first, second, there, back), *rest = label_errors.confused_both_ways(labels, found)
     assert (first, second, rest) == (0, 1, [])

@@ -29,9 +29,9 @@ def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tup
     the other heads, ``by:<head>`` or, with several backbones, ``by:<backbone>/<head>``.
 
     ``label_issues.csv`` has a row for each training image whose label is in doubt, most doubtful
-    first: ``path``, ``split``, ``given`` and ``suggested`` label, ``score``, 0 to 1, the probability
-    of the given label by models that were not fitted on the image, its ``tier``, and ``chance``,
-    the probability that the label is wrong.
+    first: ``path``, ``split``, ``given`` and ``suggested`` label, ``score``, 0 to 1, the
+    probability of the given label by models that were not fitted on the image, its ``tier``, and
+    ``chance``, the probability that the label is wrong.
 
     ``duplicates.csv`` has a row for each image that occurs more than once, ordered by ``group``:
     ``path``, ``split``, ``label`` (empty if unknown), ``used`` for ``train`` or ``test`` (empty if
