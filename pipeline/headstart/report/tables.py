@@ -126,7 +126,7 @@ def read_duplicates(path: Path) -> list[list[Duplicate]]:
 
 def _duplicate(row: Mapping[str, str]) -> Duplicate:
     columns = (row[key] for key in Duplicate._fields[:-1])
-    return Duplicate(*columns, row.get("colours", "same"))
+    return Duplicate._make([*columns, row.get("colours", "same")])
 
 
 def leaks(group: Iterable[Duplicate]) -> bool:
