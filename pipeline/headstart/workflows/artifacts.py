@@ -109,6 +109,7 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
     head, best, rows = comparison.heads[0], outcome.best, outcome.protocol
     data, train = best.data, rows.train
     summary: dict[str, Any] = {
+        "dataset": comparison.dataset["name"],
         "head": {"name": head.name, "params": head.params},
         **_tested(comparison, head),
         "images": {"train": len(train), "test": 0 if rows.out_of_fold else len(rows.test)},

@@ -110,6 +110,10 @@ class _Endpoints:
     def __init__(self, service: Service) -> None:
         self._service, self._model, self._limits = service, service.model, service.limits
         self._requests = self._doubtful = 0  # in work
+        training = service.training if service.limits.nearest else None
+        rows = training.examples() if training else {}
+        self._examples = {label: f"/thumbnail/{row}" for label, row in rows.items()}
+        self._dataset = self._model.facts.get("dataset") or (training.name if training else "")
 
     async def describe(self, request: Request) -> Response:
         """``GET /model``: what the page shows before an image is chosen."""
@@ -117,6 +121,8 @@ class _Endpoints:
         return _Json(
             {
                 "name": self._service.name,
+                "dataset": self._dataset,
+                "examples": self._examples,
                 "classes": self._model.classes,
                 "backbone": self._model.backbone.name,
                 "warning": self._model.backbone.warning,

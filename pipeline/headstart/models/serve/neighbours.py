@@ -50,6 +50,21 @@ class TrainingImages:
         place = int(np.searchsorted(self._index, row))
         return place < len(self._index) and int(self._index[place]) == row
 
+    @property
+    def name(self) -> str:
+        """The name of the data set."""
+        return self._data.name
+
+    def examples(self) -> dict[str, int]:
+        """Return the row of an image of each class, the one closest to the mean of its class."""
+        codes = self._data.label[self._index]
+        examples = {}
+        for code in np.unique(codes):
+            places = np.flatnonzero(codes == code)
+            similarity = self._rows[places] @ self._rows[places].mean(axis=0)
+            examples[self._data.classes[code]] = int(self._index[places[similarity.argmax()]])
+        return examples
+
     def nearest(self, features: NDArray[np.float32], count: int) -> list[Neighbour]:
         """Return the nearest images to ``(d,)`` features, the nearest first."""
         cosine = self._rows @ normalise(features[np.newaxis])[0]

@@ -41,6 +41,17 @@ def test_what_was_held_out_is_left_out(data):
     assert not {one.path for one in found} & set(held_out)
 
 
+def test_the_example_of_a_class_is_its_most_typical_training_image(data):
+    training = TrainingImages(data)
+    assert set(training.examples()) == {data.classes[c] for c in data.label if c >= 0}
+    for name, row in training.examples().items():
+        assert row in training
+        rows = [r for r in range(len(data.path)) if r in training]
+        own = np.array([r for r in rows if data.classes[data.label[r]] == name])
+        unit = data.features[own] / np.linalg.norm(data.features[own], axis=1, keepdims=True)
+        assert row == own[np.argmax(unit @ unit.mean(axis=0))]
+
+
 def test_a_file_that_has_moved_leaves_the_miniature(tmp_path, photos, tiny_backbone):
     shutil.copytree(photos, tmp_path / "photos")
     embed(str(tmp_path / "photos"), tmp_path / "s.h5", EmbedConfig(str(tiny_backbone)))

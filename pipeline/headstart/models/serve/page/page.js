@@ -5,21 +5,58 @@
   const make = (tag, text, name) => Object.assign(document.createElement(tag), { textContent: text ?? "", className: name ?? "" });
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
   const FIRST = 8; // classes shown before "Show more"
+  const EXAMPLES = 24; // classes on the first screen
   let about = { nearest: "", max_bytes: Infinity };
   let latest = 0; // an answer to an image that is no longer shown is dropped
   let address = "";
 
   async function describe() {
     const model = about = await (await fetch("/model")).json();
-    byId("name").textContent = model.name;
+    byId("name").textContent = model.dataset || model.name;
+    document.title = `${model.dataset || model.name}: classify an image`;
     const interval = model.test_accuracy_ci ? ` [${model.test_accuracy_ci.map(percent).join(", ")}]` : "";
     byId("about").textContent = [
-      `${model.classes.length} classes`, [model.head, model.backbone].filter(Boolean).join(" on "),
+      model.dataset ? model.name : "", `${model.classes.length} classes`, [model.head, model.backbone].filter(Boolean).join(" on "),
       typeof model.test_accuracy === "number" ? `test accuracy ${percent(model.test_accuracy)}${interval}` : "",
       `images up to ${Math.floor(model.max_bytes / 2 ** 20)} MiB`,
     ].filter(Boolean).join("; ");
     byId("warning").textContent = model.warning;
     byId("warning").hidden = !model.warning;
+    introduce(model);
+  }
+
+  // The classes that the model knows, each with a training image that can be classified.
+  function introduce({ classes, examples }) {
+    const list = byId("classes"), more = byId("more-classes"), pictured = Object.keys(examples).length > 0;
+    list.classList.toggle("plain", !pictured);
+    byId("first-title").textContent = pictured ? "Classes, with an example each" : "Classes";
+    byId("first-note").textContent = pictured ? "Select one to see what the model makes of it: a training image, reduced in size." : "";
+    const item = (name) => {
+      const entry = make("li");
+      if (!examples[name]) {
+        entry.append(make("bdi", name));
+        return entry;
+      }
+      const button = Object.assign(make("button"), { type: "button" });
+      const picture = Object.assign(new Image(), { src: examples[name], alt: "", loading: "lazy" });
+      picture.addEventListener("error", () => picture.remove());
+      button.append(picture, make("bdi", name));
+      button.addEventListener("click", async () => {
+        const content = await (await fetch(examples[name])).blob();
+        classify(new File([content], `example of ${name}`));
+      });
+      entry.append(button);
+      return entry;
+    };
+    list.replaceChildren(...classes.slice(0, EXAMPLES).map(item));
+    const rest = classes.slice(EXAMPLES);
+    more.hidden = !rest.length;
+    more.textContent = `Show ${rest.length} more`;
+    more.onclick = () => {
+      list.append(...rest.map(item));
+      more.hidden = true;
+    };
+    byId("first").hidden = false;
   }
 
   function bar([name, share]) {
@@ -45,7 +82,7 @@
 
   function nearItem(neighbour) {
     const item = make("li");
-    const picture = Object.assign(new Image(96, 96), { src: neighbour.thumbnail, alt: "" });
+    const picture = Object.assign(new Image(), { src: neighbour.thumbnail, alt: "" });
     picture.addEventListener("error", () => picture.replaceWith(make("span", "no thumbnail", "blank")));
     item.append(picture, make("bdi", neighbour.label), make("small", `distance ${neighbour.distance.toFixed(3)}`));
     const path = make("small");
@@ -84,6 +121,7 @@
       if (!reply.ok) throw new Error(answer.error);
       URL.revokeObjectURL(address);
       byId("shown").src = address = URL.createObjectURL(file);
+      byId("file-name").textContent = file.name;
       show(answer);
     } catch (error) {
       if (mine === latest) byId("error").textContent = error instanceof TypeError ? "The server does not answer. Is it still running?" : error.message;
