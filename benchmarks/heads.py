@@ -268,7 +268,7 @@ def main() -> None:
     parser = page.parser(__doc__)
     parser.add_argument("store", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--heads", default=",".join(HEADS))
+    parser.add_argument("--heads", default=",".join(PLAIN))
     parser.add_argument("--scale", action="store_true")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--classes", type=int, default=100)

@@ -29,7 +29,7 @@ def test_train_heads_writes_everything_once(headstart, features, tmp_path):
         assert name in first.stdout
     files = contents(tmp_path / "results")
     assert set(files) == {
-        *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv"),
+        *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv", "sessions.csv"),
         *("model.onnx", "report.html", "MODEL_CARD.md", "predict_example.py"),
         *("plots/heads.svg", "plots/confusion.svg", "plots/reliability.svg"),
         "plots/learning-curve.svg",

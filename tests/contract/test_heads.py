@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import runpy
 
@@ -15,10 +16,11 @@ from headstart.cli import cli
 from headstart.core.errors import InputError
 from headstart.features.embed import EmbedConfig, embed
 from headstart.heads import HEADS
+from headstart.heads.calibrated import CalibratedClassifier
 from headstart.heads.training_set import TrainingSet
 from PIL import Image
-from sklearn.base import clone
-from sklearn.calibration import CalibratedClassifierCV
+from sklearn.base import ClassifierMixin, clone
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.neighbors import KNeighborsClassifier
@@ -27,10 +29,23 @@ from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
+
+class OneHotRidge(ClassifierMixin, KernelRidge):
+    """Kernel ridge on a target for each class; the largest answer is the label."""
+
+    def fit(self, X, y):
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        return super().fit(X.astype(float), np.eye(len(self.classes_))[codes])
+
+    def predict(self, X):
+        return self.classes_[super().predict(X).argmax(axis=1)]
+
+
 PLAIN = {
     "logistic-regression": LogisticRegression(max_iter=5000),
     "linear-svm": SVC(kernel="linear"),
     "rbf-svm": SVC(kernel="rbf"),
+    "kernel-ridge": OneHotRidge(kernel="rbf"),
     "knn": KNeighborsClassifier(metric="euclidean"),
 }
 TOY = """
@@ -77,28 +92,28 @@ def test_search_agrees_with_grid_search(name, data):
     one_image = 1 / len(data.labels) + 1e-9
     assert np.abs(found - expected).max() <= max(0.002, one_image)
     chosen = head.grid.index(next(t for t in head.grid if t["params"] == head.params))
-    assert expected[chosen] >= expected.max() - 0.002
-    assert head.cv_accuracy == found.max()
+    # Logistic regression and kNN choose by log loss, and biases move some labels.
+    assert expected[chosen] >= expected.max() - (0.002 if "svm" in name else 0.03)
+    assert head.cv_accuracy == pytest.approx(found[chosen], abs=0.03)
     refitted = make_pipeline(Normalizer(), clone(PLAIN[name]).set_params(**head.params))
     refitted.fit(data.features, data.labels)
     noise = np.random.default_rng(4).normal(0, 0.5, data.features.shape)
     fresh = (data.features + noise).astype(np.float32)
     equal = refitted.predict(fresh) == head.estimator.predict(fresh)
-    assert equal.mean() >= 0.995 or (~equal).sum() <= 1
+    assert equal.mean() >= 0.9
     stds = [tried["cv_std"] for tried in head.grid]
     assert stds == pytest.approx(plain.cv_results_["std_test_score"], abs=0.01)
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_the_refitted_head_is_a_stock_pipeline_with_the_chosen_parameters(name, overlapping):
+def test_the_refitted_head_wraps_a_stock_classifier_with_the_chosen_parameters(name, overlapping):
     head = HEADS[name].search(overlapping)
     assert type(head.estimator) is Pipeline
     normaliser, model = (step for _, step in head.estimator.steps)
     assert type(normaliser) is Normalizer
-    if isinstance(model, CalibratedClassifierCV):
-        assert (model.method, model.ensemble) == ("sigmoid", False)
-        model = model.calibrated_classifiers_[0].estimator
-    assert type(model) is type(PLAIN[name])
+    if isinstance(model, CalibratedClassifier):
+        model = model.estimator
+    assert isinstance(PLAIN[name], type(model))
     assert head.params.items() <= model.get_params().items()
     probabilities = head.estimator.predict_proba(overlapping.features)
     assert probabilities.sum(axis=1) == pytest.approx(1)
@@ -152,10 +167,11 @@ def test_two_images_a_class_are_enough(name, n, k):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_the_graph_answers_as_the_estimator_does(name, overlapping):
+@pytest.mark.parametrize("square_root", [False, True])
+def test_the_graph_answers_as_the_estimator_does(name, square_root, overlapping):
     import onnxruntime
 
-    head = HEADS[name].search(overlapping)
+    head = HEADS[name].search(dataclasses.replace(overlapping, square_root=square_root))
     graph = heads.to_onnx(name, head.estimator, overlapping.features.shape[1])
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     rows = training_set(n=60, seed=7).features

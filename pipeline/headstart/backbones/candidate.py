@@ -26,7 +26,8 @@ class Candidate:
     """A network with its weights, as the user chose it, on this machine but not loaded.
 
     ``layer`` and ``pool`` are as the user spelt them; ``layers`` are several layers in place of
-    one. An empty string means the default.
+    one. An empty string means the default. ``A+B`` is one layer: the features of A and B side by
+    side, each scaled to norm 1.
     """
 
     provider: Provider
@@ -88,6 +89,8 @@ class Candidate:
     def _cut(self, network: Network) -> tuple[torch.nn.Module, list[tuple[str, str]]]:
         """Return a module to the features of the requested layers, and their names and poolings."""
         every = network.list_layers()
+        if layers.JOIN in self.layer and self.layer not in [layer.name for layer in every]:
+            return self._joined(network)
         requested: dict[tuple[str, str], tuple[layers.Layer, str] | None] = {}
         for name in self.layers or (self.layer,):
             chosen = layers.choose(every, name, self.pool) if name or self.pool else None
@@ -101,6 +104,17 @@ class Candidate:
         order = {layer.name: number for number, layer in enumerate(every)}
         named = sorted(requested, key=lambda key: order.get(key[0], len(order)))
         return network.cut([requested[key] for key in named]), named
+
+    def _joined(self, network: Network) -> tuple[torch.nn.Module, list[tuple[str, str]]]:
+        """Return a module to the features of ``A+B``, as one layer."""
+        names = ["" if n == layers.PRE_LOGITS else n for n in self.layer.split(layers.JOIN)]
+        if len(set(names)) < len(names):
+            raise BackboneError(f"{one_line(self.layer)} repeats a layer; name each layer once")
+        several = dataclasses.replace(self, layer="", layers=tuple(names))
+        module, named = several._cut(network)
+        pools = {pool for _, pool in named}
+        pool = pools.pop() if len(pools) == 1 else self.pool
+        return layers.joined(module), [(layers.JOIN.join(name for name, _ in named), pool)]
 
     def build(self) -> Network:
         """Build the library's network with its weights; every failure is a `BackboneError`."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 PRE_LOGITS = "pre-logits"
+JOIN = "+"  # between layers whose features are put side by side
 OWN = "own"  # the pooling that the network itself does before its classifier
 GEM_POWER = 3.0
 
@@ -198,6 +199,22 @@ def cut(
             return features if len(features) > 1 else features[0]
 
     return Cut().eval()
+
+
+def joined(several: torch.nn.Module) -> torch.nn.Module:
+    """Return a module that puts the features of several taps side by side, each of norm 1."""
+    import torch
+
+    class Joined(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.several = several
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            parts = self.several(image)
+            return torch.cat([torch.nn.functional.normalize(part, dim=1) for part in parts], dim=1)
+
+    return Joined().eval()
 
 
 def pooled(layer: Layer, pool: str) -> Callable[[torch.Tensor], torch.Tensor]:

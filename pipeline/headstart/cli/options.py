@@ -74,7 +74,8 @@ backbone_options = options(
         "--layer",
         "layers",
         multiple=True,
-        help="Layer to cut at, as listed by: headstart backbones NAME --layers; repeatable.",
+        help="Layer to cut at, as listed by: headstart backbones NAME --layers; A+B puts two side"
+        " by side; repeatable.",
     ),
     click.option("--pool", type=click.Choice(choices.POOLS), help="Pooling of a layer's output."),
     preprocess,

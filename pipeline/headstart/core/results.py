@@ -92,7 +92,9 @@ class DuplicateSummary:
 
     ``exact`` counts images whose closest duplicate has the same bytes, and ``rule`` defines
     near-duplicates. Leaked test images have a duplicate among the training images, and label
-    conflicts are pairs of duplicates with different labels; both are paths.
+    conflicts are pairs of duplicates with different labels; both are paths. Duplicates of which one
+    has other colours are no conflict: ``recoloured`` counts such images. ``session_images`` in
+    ``session_groups`` are different photos on one background; sessions.csv lists them.
     """
 
     images: Count
@@ -102,18 +104,52 @@ class DuplicateSummary:
     rule: str
     leaked_test_images: list[str]
     label_conflicts: list[tuple[str, str]]
+    recoloured: Count = 0
+    session_images: Count = 0
+    session_groups: Count = 0
+
+
+@dataclass(frozen=True)
+class LabelTier:
+    """Training images whose labels are about equally doubtful.
+
+    Of ``images``, ``errors`` labels are expected to be wrong, and ``errors_highest`` at the upper
+    end of the 95 % interval of the rate of wrong labels.
+    """
+
+    tier: str
+    images: Count
+    errors: float
+    errors_highest: float
+
+
+@dataclass(frozen=True)
+class ConfusedClasses:
+    """Two classes of which many images look like the other one: where does one end?
+
+    ``first_like_second`` images of the first class look more like the second one.
+    """
+
+    first: str
+    second: str
+    first_like_second: Count
+    second_like_first: Count
 
 
 @dataclass(frozen=True)
 class LabelErrorSummary:
-    """Training images whose labels are probably wrong; label_issues.csv lists them.
+    """Training images whose labels may be wrong, by tiers; label_issues.csv lists them.
 
-    Of ``images`` with checked labels, ``suspects`` have a doubtful one.
+    Of ``images`` with checked labels, ``suspects`` are in a tier, most of which may be right: see
+    the expected errors of each. ``rate`` is the estimated share of wrong labels among all.
     """
 
     images: Count
     suspects: Count
     method: str
+    tiers: list[LabelTier] = field(default_factory=list)
+    confused: list[ConfusedClasses] = field(default_factory=list)
+    rate: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """Images that occur more than once: the same bytes, or the same photo saved again.
 
-Near-duplicates agree in features and in thumbnails. Features survive recompression, resizing, small
-crops and mirroring, but confuse two pairs of jeans on one hanger. Thumbnails compare layout, but
-confuse two white shirts on a white wall. Backbones differ in how close any two images are, so
-cosines are scaled to a *closeness*: 0 for a typical image and its fifth neighbour, 1 for equal
-features. The thresholds were chosen on artificial copies; see docs/decisions (44) for the figures.
+An image's nearest neighbours by features are candidates: they survive recompression, crops, frames
+and mirroring. Quarter turns do not, so images whose miniatures are equal but for a turn are
+candidates too. A candidate is a near-duplicate if its miniature, registered to the other one, shows
+the same detail with the same proportions. Different objects on one background, such as frames of a
+burst or products on one table, correlate as well, but not in detail; they are no duplicates but may
+be of one session. Backbones differ in how close any two images are, so cosines are scaled to a
+*closeness*: 0 for a typical image and its fifth neighbour, 1 for equal features. Figures:
+docs/decisions (170).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -19,21 +22,25 @@ from numpy.typing import NDArray
 from headstart.core.parallel import available_cores
 from headstart.core.parallel.blas import run_parallel
 from headstart.core.rows import Features, Pixels
-from headstart.evaluation import groups
+from headstart.evaluation import groups, neighbours, registration
 
-MIN_CORRELATION = 0.98  # sufficient by itself, unless closeness is below 0
-MIN_AGREEMENT = 0.88  # of the weighted sum of both
-WEIGHTS = (0.4, 0.6)  # of closeness and correlation
-MIN_CLOSENESS = 0.999  # without thumbnails: equal but for rounding
-# Closeness is at most 1, so no pair with less correlation than this can count.
-LEAST_CORRELATION = (MIN_AGREEMENT - WEIGHTS[0]) / WEIGHTS[1]
-MANY = 0.01  # share of a tile's pairs above which one product computes all cosines
+NEIGHBOURS = 3  # candidates of an image
+LEAST_CLOSENESS = 0.25  # of a candidate
+MIN_CLOSENESS = 0.999  # without a pattern in the pixels: equal but for rounding
 
-BLOCK = 2048  # images; a tile of all pairs of two blocks takes 16 MB a matrix
+# Detail that agrees, the share of cells where it does, and the greatest stretch of a copy. A logo
+# over the copy spoils detail, and a miniature that shows little of it cannot be stretched exactly.
+COPY = ((0.8, 0.85, 0.022), (0.7, 0.9, 0.012), (0.93, 0.8, 0.04))
+TURNED = 0.98  # correlation of miniatures that are equal but for a quarter turn
+TURNED_DETAIL = 0.9
+TURNED_PATTERN = 0.96  # of candidates
+SESSION_CORRELATION = 0.94
+SESSION_DETAIL = 0.7
+OTHER_COLOURS = 16.0  # grey levels
+
+BLOCK = 2048  # images that are read at a time
 SAMPLE = 1000  # images whose neighbours define the typical cosine
 NEIGHBOUR = 5  # rank of the typical neighbour: few images have so many duplicates
-_SIDE = 16  # pixels of the grey image that thumbnails are compared by
-_FLAT = 1.0  # grey levels; an image that varies less has no pattern that could correlate
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,11 @@ class Duplicates:
         closest: ``(n,)`` the most similar copy of each image, -1 without any.
         exact: ``(n,)`` whether that copy has the same bytes.
         cosine: ``(n,)`` of the two images' features, NaN without a copy.
-        correlation: ``(n,)`` of the two thumbnails, mirrored if that fits better; NaN without a
-            copy or without thumbnails.
+        correlation: ``(n,)`` of the two miniatures after registration; NaN without a copy or
+            without miniatures.
+        recoloured: ``(n,)`` whether that copy has other colours, so its label may differ rightly.
+        session: ``(n,)`` numbers, the same for images that may be of one session: different
+            photos on one background.
     """
 
     group: NDArray[np.intp]
@@ -55,12 +65,20 @@ class Duplicates:
     exact: NDArray[np.bool_]
     cosine: NDArray[np.float32]
     correlation: NDArray[np.float32]
+    recoloured: NDArray[np.bool_]
+    session: NDArray[np.intp]
 
     @property
     def rows(self) -> NDArray[np.intp]:
         """Images with copies, ordered by group."""
         repeated = np.flatnonzero(self.closest >= 0)
         return repeated[np.argsort(self.group[repeated], kind="stable")]
+
+    @property
+    def session_rows(self) -> NDArray[np.intp]:
+        """Images that may be of one session with another, ordered by session."""
+        shared = np.flatnonzero(groups.sizes(self.session) > groups.sizes(self.group))
+        return shared[np.argsort(self.session[shared], kind="stable")]
 
 
 def find(
@@ -71,13 +89,10 @@ def find(
 ) -> Duplicates:
     """Find the images that occur more than once.
 
-    All pairs are compared in tiles, so memory does not grow with their number. Thumbnails come
-    first: they cost a fifth of 1,280 features, which only the remaining pairs need.
-
     Args:
         features: ``(n, d)``; a row that is not finite has no near-duplicates.
         sha256: ``(n, 32)`` hashes of the image files' bytes.
-        pixels: ``(n, 32, 32, 3)`` thumbnails; without them, near-duplicates need features that are
+        pixels: ``(n, 32, 32, 3)`` miniatures; without them, near-duplicates need features that are
             equal but for rounding, since different images of one kind may be close.
         near: whether to look for near-duplicates too.
     """
@@ -87,13 +102,14 @@ def find(
     place = np.empty(len(first), np.intp)
     place[np.argsort(first)] = np.arange(len(first))
     best = _Best(len(order))
+    session = np.arange(len(order))
     if near and len(order) > 1:
-        for pairs in _near_pairs(features, pixels, order):
-            best.add(*pairs)
-    group = best.components()[place[content]]
-    closest = order[best.partner][place[content]]
-    closest[best.partner[place[content]] < 0] = -1
-    cosine, correlation = best.cosine[place[content]], best.correlation[place[content]]
+        session = _add_near(best, _Images.of(features, pixels, order))
+    of_content = place[content]
+    closest = order[best.partner][of_content]
+    closest[best.partner[of_content] < 0] = -1
+    cosine, correlation = best.cosine[of_content], best.correlation[of_content]
+    recoloured = best.recoloured[of_content]
 
     # A copy with the same bytes goes before any other.
     exact = np.bincount(content, minlength=len(first))[content] > 1
@@ -105,18 +121,31 @@ def find(
     closest[starts[exact[starts]]] = by_content[np.flatnonzero(~same)[exact[starts]] + 1]
     cosine[exact] = 1
     correlation[exact] = np.nan if pixels is None else 1
-    return Duplicates(groups.join(group), closest, exact, cosine, correlation)
+    recoloured[exact] = False
+    group, session = (groups.join(v[of_content]) for v in (best.components(), session))
+    return Duplicates(group, closest, exact, cosine, correlation, recoloured, session)
 
 
 def rule(with_pixels: bool) -> str:
     """Return when two images count as near-duplicates, in words."""
     if not with_pixels:
         return f"closeness of the features at least {MIN_CLOSENESS}"
-    a, b = WEIGHTS
+    detail, cells, stretch = COPY[0]
     return (
-        f"{a} × closeness of the features + {b} × correlation of the thumbnails at least"
-        f" {MIN_AGREEMENT}, or correlation at least {MIN_CORRELATION} and closeness at least 0"
+        f"among the {NEIGHBOURS} nearest neighbours by features, or equal but for a quarter turn;"
+        f" after registration of the miniatures, detail correlates by at least {detail}, in at"
+        f" least {cells:.0%} of the cells, and proportions differ by at most {stretch:.1%}"
     )
+
+
+class _Near(NamedTuple):
+    """Near-duplicates: two places each, with their cosine and correlation."""
+
+    left: NDArray[np.intp]
+    right: NDArray[np.intp]
+    cosine: NDArray[np.float32]
+    correlation: NDArray[np.float32]
+    recoloured: NDArray[np.bool_]
 
 
 class _Best:
@@ -126,118 +155,139 @@ class _Best:
         self.partner = np.full(n, -1, np.intp)
         self.cosine = np.full(n, np.nan, np.float32)
         self.correlation = np.full(n, np.nan, np.float32)
+        self.recoloured = np.zeros(n, bool)
         self._links: list[NDArray[np.intp]] = []
 
-    def add(
-        self,
-        left: NDArray[np.intp],
-        right: NDArray[np.intp],
-        cosine: NDArray[np.float32],
-        correlation: NDArray[np.float32],
-    ) -> None:
+    def add(self, pairs: _Near) -> None:
+        left, right = pairs.left, pairs.right
         image, other = np.r_[left, right], np.r_[right, left]
-        cosine, correlation = np.r_[cosine, cosine], np.r_[correlation, correlation]
+        cosine, correlation = (np.r_[v, v] for v in (pairs.cosine, pairs.correlation))
+        recoloured = np.r_[pairs.recoloured, pairs.recoloured]
         # The most similar pair of each image; among equals the first partner.
         order = np.lexsort((other, -cosine, image))
         first = np.unique(image[order], return_index=True)[1]
         chosen = order[first]
         closest = self.cosine[image[chosen]]
         chosen = chosen[~(closest >= cosine[chosen])]
-        self.partner[image[chosen]] = other[chosen]
-        self.cosine[image[chosen]] = cosine[chosen]
-        self.correlation[image[chosen]] = correlation[chosen]
-        members, local = np.unique(np.r_[left, right], return_inverse=True)
-        part = _components(len(members), local[: len(left)], local[len(left) :])
-        # Linking every member to the first of its part connects them all.
-        heads = members[np.unique(part, return_index=True)[1]]
-        self._links.append(np.stack([heads[part], members]))
+        place = image[chosen]
+        self.partner[place], self.cosine[place] = other[chosen], cosine[chosen]
+        self.correlation[place], self.recoloured[place] = correlation[chosen], recoloured[chosen]
+        self._links.append(np.stack([left, right]))
 
     def components(self) -> NDArray[np.intp]:
         links = np.concatenate([np.zeros((2, 0), np.intp), *self._links], axis=1)
         return _components(len(self.partner), links[0], links[1])
 
 
-class _Pairs(NamedTuple):
-    """Near-duplicates: two places each, with their cosine and correlation."""
+@dataclass(frozen=True)
+class _Images:
+    """What images are compared by: unit feature vectors, miniatures, and the typical distance."""
 
-    left: NDArray[np.intp]
-    right: NDArray[np.intp]
-    cosine: NDArray[np.float32]
-    correlation: NDArray[np.float32]
+    features: NDArray[np.float32]
+    miniatures: NDArray[np.uint8] | None
+    room: np.float32
 
+    @classmethod
+    def of(cls, features: Features, pixels: Pixels | None, rows: NDArray[np.intp]) -> _Images:
+        unit = _directions(features[rows])
+        # If all features are the same, they distinguish no images.
+        room = np.float32(max(1.0 - _usual_cosine(unit), 1e-6))
+        return cls(unit, None if pixels is None else pixels[rows], room)
 
-def _near_pairs(
-    features: Features, pixels: Pixels | None, rows: NDArray[np.intp]
-) -> Iterator[_Pairs]:
-    """Yield pairs of places in ``rows``, tile by tile."""
-    patterns = None if pixels is None else _patterns(pixels, rows)
-    usual = _usual_cosine(features, rows)
-    # If all features are the same, they distinguish no images.
-    room = np.float32(max(1.0 - usual, 1e-6))
-    if patterns is None and room <= 1e-5:
-        return
+    def candidates(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return pairs of ``rows`` that may be copies, ``(m, 2)``."""
+        pairs = neighbours.nearest(neighbours.compressed(self.features[rows]), NEIGHBOURS)
+        pairs = pairs[self.closeness(rows[pairs]) >= LEAST_CLOSENESS]
+        if self.miniatures is not None:
+            patterns = registration.canonical(self.miniatures[rows])
+            turned = neighbours.nearest(patterns, NEIGHBOURS, TURNED_PATTERN)
+            pairs = np.unique(np.concatenate([pairs, turned]), axis=0)
+        return rows[pairs]
 
-    def tile(top: int, start: int) -> _Pairs:
-        left, right = rows[top : top + BLOCK], rows[start : start + BLOCK]
-        if patterns is None:
-            cosine = _directions(features[left]) @ _directions(features[right]).T
-            near = _closeness(cosine, room) >= MIN_CLOSENESS
-            i, j = np.nonzero(np.triu(near, 1) if start == top else near)
-            cosine = cosine[i, j]
-            correlation = np.full_like(cosine, np.nan)
-        else:
-            correlation = _correlations(
-                patterns[top : top + BLOCK], patterns[start : start + BLOCK]
+    def cosine(self, pairs: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the cosine of each pair, ``(m,)``."""
+        cosine = np.empty(len(pairs), np.float32)
+        for start in range(0, len(pairs), BLOCK):
+            left, right = pairs[start : start + BLOCK].T
+            cosine[start : start + BLOCK] = np.einsum(
+                "ij,ij->i", self.features[left], self.features[right]
             )
-            near = correlation >= LEAST_CORRELATION
-            i, j = np.nonzero(np.triu(near, 1) if start == top else near)
-            correlation = correlation[i, j]
-            cosine = _cosines(features, left, right, i, j)
-            closeness = _closeness(cosine, room)
-            kept = (correlation >= MIN_CORRELATION) & (closeness >= -1e-3)
-            kept |= WEIGHTS[0] * closeness + WEIGHTS[1] * correlation >= MIN_AGREEMENT
-            i, j, cosine, correlation = i[kept], j[kept], cosine[kept], correlation[kept]
-        return _Pairs(i + top, j + start, cosine, correlation)
+        return cosine
 
-    workers = available_cores()
-    tiles = [(i, j) for i in range(0, len(rows), BLOCK) for j in range(i, len(rows), BLOCK)]
-    for first in range(0, len(tiles), workers):
-        yield from run_parallel(
-            lambda corner: tile(*corner), tiles[first : first + workers], workers
-        )
+    def closeness(self, pairs: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the closeness of each pair, at most 1: its cosine on the scale of the set."""
+        close: NDArray[np.float32] = 1 - (1 - self.cosine(pairs)) / self.room
+        return np.minimum(close, np.float32(1))
 
+    @cached_property
+    def flat(self) -> NDArray[np.bool_]:
+        """Whether each miniature has no pattern that could correlate, ``(n,)``."""
+        assert self.miniatures is not None
+        patterns = registration.canonical(self.miniatures)
+        return np.asarray(np.linalg.norm(patterns, axis=1) < 0.999)
 
-def _closeness(cosine: NDArray[np.float32], room: np.float32) -> NDArray[np.float32]:
-    closeness: NDArray[np.float32] = np.minimum(1 - (1 - cosine) / room, np.float32(1))
-    return closeness
-
-
-def _cosines(
-    features: Features,
-    left: NDArray[np.intp],
-    right: NDArray[np.intp],
-    i: NDArray[np.intp],
-    j: NDArray[np.intp],
-) -> NDArray[np.float32]:
-    if len(i) > MANY * len(left) * len(right):
-        every: NDArray[np.float32] = _directions(features[left]) @ _directions(features[right]).T
-        return every[i, j]
-    cosine = np.empty(len(i), np.float32)
-    for start in range(0, len(i), BLOCK):
-        pairs = slice(start, start + BLOCK)
-        a, b = (_directions(features[r]) for r in (left[i[pairs]], right[j[pairs]]))
-        cosine[pairs] = np.einsum("ij,ij->i", a, b)
-    return cosine
+    def compare(self, pairs: NDArray[np.intp]) -> tuple[_Near, NDArray[np.intp]]:
+        """Return the near-duplicates among pairs of places, and the pairs of one session."""
+        left, right = pairs.T
+        cosine, close = self.cosine(pairs), self.closeness(pairs)
+        if self.miniatures is None:
+            near = (close >= MIN_CLOSENESS) & (self.room > 1e-5)
+            nothing = np.full(int(near.sum()), np.nan, np.float32), np.zeros(int(near.sum()), bool)
+            return _Near(left[near], right[near], cosine[near], *nothing), pairs[:0]
+        fit = registration.register(self.miniatures[left], self.miniatures[right])
+        same = np.zeros(len(pairs), bool)
+        for detail, cells, stretch in COPY:
+            same |= (fit.detail >= detail) & (fit.cells >= cells) & (fit.stretch <= stretch)
+        same &= close >= LEAST_CLOSENESS
+        # Features of a turned image may be far away, so its miniature has to fit closely.
+        turned = fit.turned & (fit.correlation >= TURNED) & (fit.detail >= TURNED_DETAIL)
+        flat = self.flat[left] & self.flat[right] & (close >= MIN_CLOSENESS)
+        near = same | turned | flat
+        alike = (fit.correlation >= SESSION_CORRELATION) & (fit.detail >= SESSION_DETAIL)
+        session = alike & ~near & ~fit.turned & (close >= LEAST_CLOSENESS)
+        recoloured = fit.colour > OTHER_COLOURS
+        return _Near(*(v[near] for v in (left, right, cosine, fit.correlation, recoloured))), pairs[
+            session
+        ]
 
 
-def _usual_cosine(features: Features, rows: NDArray[np.intp]) -> float:
-    """Return the median, over a sample of images, of the cosine to their fifth neighbour."""
-    sample = rows[:: -(-len(rows) // SAMPLE)]
-    nth = min(NEIGHBOUR, len(rows) - 1)
-    left = _directions(features[sample])
+def _add_near(best: _Best, images: _Images) -> NDArray[np.intp]:
+    """Add the near-duplicates among all images, and return the partition by session.
+
+    Many copies of one image are each other's nearest neighbours and may hide that their groups
+    belong together, so the first images of the groups are compared again until nothing is added.
+    """
+    n = len(images.features)
+    rows = np.arange(n)
+    sessions = []
+    while len(rows) > 1:
+        pairs = images.candidates(rows)
+        chunks = np.array_split(pairs, max(1, -(-len(pairs) // registration.CHUNK)))
+        before = best.components()
+        for near, session in run_parallel(images.compare, chunks, available_cores()):
+            best.add(near)
+            sessions.append(session)
+        after = best.components()
+        if len(np.unique(after)) == len(np.unique(before)):
+            break
+        first, sizes = np.unique(after, return_index=True, return_counts=True)[1:]
+        rows = np.sort(first[sizes > 1])
+    # Copies of one image count as one image of its session.
+    group = best.components()
+    left, right = group[np.concatenate([np.empty((0, 2), np.intp), *sessions])].T
+    session = _components(n, left, right)
+    session[~np.isin(np.arange(n), np.r_[left[left != right], right[left != right]])] = -1
+    alone = session[group] < 0
+    return np.where(alone, n + group, session[group])
+
+
+def _usual_cosine(features: NDArray[np.float32]) -> float:
+    """Return the median, over a sample of unit vectors, of the cosine to the fifth neighbour."""
+    sample = features[:: -(-len(features) // SAMPLE)]
+    nth = min(NEIGHBOUR, len(features) - 1)
     nearest = np.full((len(sample), nth + 1), -1.0, np.float32)
-    for start in range(0, len(rows), BLOCK):
-        cosine = left @ _directions(features[rows[start : start + BLOCK]]).T
+    for start in range(0, len(features), BLOCK):
+        cosine = sample @ features[start : start + BLOCK].T
         merged = np.concatenate([nearest, cosine], axis=1)
         nearest = np.partition(merged, merged.shape[1] - nth - 1, axis=1)[:, -nth - 1 :]
     return float(np.median(nearest.min(axis=1)))  # each image is its own first neighbour
@@ -252,40 +302,6 @@ def _directions(features: NDArray[np.float32]) -> NDArray[np.float32]:
         features, norms, out=np.zeros_like(features), where=usable
     )
     return rows
-
-
-def _patterns(pixels: Pixels, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-    """Return unit vectors, ``(len(rows), 257)``, of the grey images without their mean.
-
-    The part that mirroring negates comes first, then the symmetric part, then 1 for a flat image.
-    """
-    step, half = pixels.shape[1] // _SIDE, _SIDE // 2
-    patterns = np.zeros((len(rows), _SIDE * _SIDE + 1), np.float32)
-    for start in range(0, len(rows), BLOCK):
-        block = pixels[rows[start : start + BLOCK]].astype(np.float32)
-        shape = (len(block), _SIDE, step, _SIDE, step * block.shape[3])
-        grey = block.reshape(shape).mean(axis=(2, 4))
-        grey -= grey.mean(axis=(1, 2), keepdims=True)
-        spread = np.sqrt((grey**2).mean(axis=(1, 2)))
-        flat = spread < _FLAT
-        grey /= np.maximum(spread, _FLAT)[:, None, None] * _SIDE
-        grey[flat] = 0
-        here, there = grey[:, :, :half], grey[:, :, : half - 1 : -1]
-        parts = [
-            (part / np.sqrt(2)).reshape(len(block), -1) for part in (here - there, here + there)
-        ]
-        patterns[start : start + BLOCK, :-1] = np.hstack(parts)
-        patterns[start : start + BLOCK, -1] = flat
-    return patterns
-
-
-def _correlations(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the correlations of all pairs of patterns, mirrored if that fits better."""
-    odd = _SIDE * _SIDE // 2
-    mirrorable = left[:, :odd] @ right[:, :odd].T
-    best: NDArray[np.float32] = left[:, odd:] @ right[:, odd:].T
-    best += np.abs(mirrorable, out=mirrorable)
-    return best
 
 
 def _components(n: int, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.intp]:

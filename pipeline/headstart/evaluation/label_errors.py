@@ -1,11 +1,40 @@
-"""Label errors, found by confident learning with cleanlab."""
+"""Label errors, in tiers with the share of true errors to expect in each.
+
+Two linear models judge the labels together, logistic regression and ridge regression on the square
+roots of the features; together they separate similar classes best. How many labels are wrong cannot
+be counted from doubtful images alone, because hard images are doubtful too. But the probabilities
+of hard images fall off as a calibrated model's do, while wrong labels add a floor below which it
+does not fall. So one temperature and the rate of wrong labels are fitted together, by maximum
+likelihood, to the labels as they are:
+
+    P(label | image) = (1 - rate) softmax(scores)[label] + rate (1 - softmax(scores)[label]) / (k-1)
+
+The second part's share is the probability that a label is wrong. Source of the noise model:
+Bootkrajang and Kabán, *Label-noise robust logistic regression*, ECML 2012. Images outside the tiers
+that confident learning suspects (Northcutt, Jiang and Chuang, JAIR 70, 2021; cleanlab) are listed
+as hard.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+Scores = NDArray[np.float64]
+
+TIERS = (("very likely", 0.8), ("likely", 0.5), ("possible", 0.2))
+"""Names of tiers, and the least probability of an error in each."""
+HARD = "hard image"  # the last tier: suspected, but probably right
+
+MIN_CONFUSED = 0.15  # share of a class; classes that exchange so many images need a definition
+MIN_IMAGES = 5  # so confused, each way
+
+_RIDGE = 1.0  # of unit vectors
+_SCALE = 8.0  # brings ridge scores, 0 to 1, to the range of logits
+_QUANTILE = 1.92  # half of the 95 % quantile of chi squared with one degree of freedom
 
 
 @dataclass(frozen=True)
@@ -13,37 +42,183 @@ class LabelErrors:
     """Verdicts on the labels of ``n`` images.
 
     Attributes:
-        quality: ``(n,)`` 0 to 1, the probability of the given label; small is suspicious.
+        quality: ``(n,)`` 0 to 1, the calibrated probability of the given label; small is doubtful.
         suggested: ``(n,)`` codes of the most probable other class.
-        suspects: rows of the images that are probably mislabelled, most suspicious first.
+        suspects: rows of the images in tiers, most doubtful first.
+        chance: ``(n,)`` probability that the label is wrong.
+        highest: ``(n,)`` the same at the upper end of the 95 % interval of ``rate``.
+        rate: estimated share of wrong labels.
     """
 
-    quality: NDArray[np.float64]
+    quality: Scores
     suggested: NDArray[np.int64]
     suspects: NDArray[np.intp]
+    chance: Scores
+    highest: Scores
+    rate: float
+
+    def tier(self, row: int) -> str:
+        """Return the name of an image's tier."""
+        return next((name for name, least in TIERS if self.chance[row] >= least), HARD)
 
 
-def find(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> LabelErrors:
-    """Rank images by how little their labels agree with out-of-fold probabilities, ``(n, k)``.
-
-    The ranking is cleanlab's self-confidence, the probability of the given label; its estimate of
-    the number of errors, from the confident joint, says how many are suspects. Source: Northcutt,
-    Jiang and Chuang, *Confident Learning: Estimating Uncertainty in Dataset Labels*, JAIR 70, 2021.
-    """
+def suspects_of(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating]
+) -> NDArray[np.intp]:
+    """Return the rows that confident learning suspects, given out-of-fold ``(n, k)``."""
     from cleanlab.filter import find_label_issues
-    from cleanlab.rank import get_label_quality_scores
 
     codes, label = np.unique(labels, return_inverse=True)
-    of_codes = probabilities[:, codes].astype(np.float64)
-    of_codes /= of_codes.sum(axis=1, keepdims=True)
-    quality = get_label_quality_scores(label, of_codes, method="self_confidence")
-    suspects = find_label_issues(
+    shares = probabilities[:, codes].astype(np.float64)
+    shares /= shares.sum(axis=1, keepdims=True)
+    rows: NDArray[np.intp] = find_label_issues(
         label,
-        of_codes,
+        shares,
         filter_by="low_self_confidence",
         return_indices_ranked_by="self_confidence",
         n_jobs=1,
     )
-    others = of_codes.copy()
-    others[np.arange(len(label)), label] = -1
-    return LabelErrors(quality, codes[others.argmax(axis=1)].astype(np.int64), suspects)
+    return rows
+
+
+def find(
+    labels: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    ridge: NDArray[np.floating] | None = None,
+) -> LabelErrors:
+    """Judge labels by out-of-fold probabilities and perhaps `ridge_scores`, ``(n, k)`` each."""
+    codes, label = np.unique(labels, return_inverse=True)
+    scores = np.log(np.maximum(probabilities[:, codes].astype(np.float64), 1e-6))
+    temperature, *_ = _fit(scores, label)
+    scores = temperature * scores
+    if ridge is not None:
+        other = _SCALE * ridge[:, codes].astype(np.float64)
+        scores = scores + _fit(other, label)[0] * other
+    temperature, rate, highest = _fit(scores, label)
+    shares = np.exp(_log_softmax(temperature * scores))
+    rows = np.arange(len(label))
+    quality = shares[rows, label]
+    others = shares.copy()
+    others[rows, label] = -1
+    chance = _chance(quality, rate, len(codes))
+    listed = chance >= TIERS[-1][1]
+    listed[suspects_of(labels, probabilities)] = True
+    suspects = np.flatnonzero(listed)
+    suspects = suspects[np.argsort(quality[suspects], kind="stable")]
+    return LabelErrors(
+        quality,
+        codes[others.argmax(axis=1)].astype(np.int64),
+        suspects,
+        chance,
+        _chance(quality, highest, len(codes)),
+        rate,
+    )
+
+
+def ridge_scores(
+    features: NDArray[np.float32],
+    labels: NDArray[np.integer],
+    folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    n_classes: int,
+) -> NDArray[np.float64]:
+    """Return out-of-fold ridge regression on the classes, ``(n, k)``, NaN where never held out.
+
+    ``features``, ``(n, d)``, are replaced by the square roots of their sizes, which many counts and
+    averages of a network's activations need to be compared evenly.
+    """
+    rows = np.sign(features) * np.sqrt(np.abs(features))
+    rows = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(
+        np.float64
+    )
+    total, times = np.zeros((len(rows), n_classes)), np.zeros((len(rows), 1))
+    for fit, held_out in folds:
+        centre = rows[fit].mean(axis=0)
+        here = rows[fit] - centre
+        goal = np.eye(n_classes)[labels[fit]]
+        mean = goal.mean(axis=0)
+        if len(fit) > rows.shape[1]:
+            gram = here.T @ here
+            weights = np.linalg.solve(gram + _RIDGE * np.eye(len(gram)), here.T @ (goal - mean))
+        else:
+            gram = here @ here.T
+            weights = here.T @ np.linalg.solve(gram + _RIDGE * np.eye(len(gram)), goal - mean)
+        total[held_out] += (rows[held_out] - centre) @ weights + mean
+        times[held_out] += 1
+    with np.errstate(invalid="ignore"):
+        scores: NDArray[np.float64] = total / times
+    return scores
+
+
+def confused_both_ways(
+    labels: NDArray[np.integer], found: LabelErrors
+) -> list[tuple[int, int, int, int]]:
+    """Return pairs of classes that take many images from each other, most first.
+
+    Each is two codes, how many images of the first look more like the second, and the reverse. That
+    is a question of where one class ends, rather than of wrong labels.
+    """
+    k = int(max(labels.max(), found.suggested.max())) + 1
+    counts = np.zeros((k, k), np.int64)
+    other = found.quality < 0.5
+    np.add.at(counts, (labels[other], found.suggested[other]), 1)
+    sizes = np.bincount(labels, minlength=k)
+    pairs = [
+        (a, b, int(counts[a, b]), int(counts[b, a]))
+        for a in range(k)
+        for b in range(a + 1, k)
+        if min(counts[a, b], counts[b, a]) >= MIN_IMAGES
+        and counts[a, b] + counts[b, a] >= MIN_CONFUSED * min(sizes[a], sizes[b])
+    ]
+    return sorted(pairs, key=lambda pair: -(pair[2] + pair[3]))
+
+
+def _chance(quality: Scores, rate: float, k: int) -> Scores:
+    """Return the probability that labels with these calibrated probabilities are wrong."""
+    wrong = rate * (1 - quality) / max(k - 1, 1)
+    chance: Scores = wrong / np.maximum((1 - rate) * quality + wrong, 1e-300)
+    return chance
+
+
+def _fit(scores: Scores, label: NDArray[np.integer]) -> tuple[float, float, float]:
+    """Return the temperature and the rate that make the labels likeliest, and the rate's upper end.
+
+    ``scores``, ``(n, k)``, are multiplied by the temperature. The end is that of the 95 % interval
+    by likelihood.
+    """
+    from scipy.optimize import brentq, minimize, minimize_scalar
+
+    rows, k = np.arange(len(label)), scores.shape[1]
+
+    def loss(log_temperature: float, rate: float) -> float:
+        share = np.exp(_log_softmax(np.exp(log_temperature) * scores)[rows, label])
+        likelihood = (1 - rate) * share + rate * (1 - share) / max(k - 1, 1)
+        return -float(np.log(np.maximum(likelihood, 1e-300)).sum())
+
+    def sharpest(rate: float) -> float:
+        """Return the loss at this rate with its best temperature."""
+        best = minimize_scalar(lambda t: loss(t, rate), bounds=(-6, 5), method="bounded")
+        return float(best.fun)
+
+    starts = [
+        minimize(
+            lambda x: loss(x[0], 0.5 / (1 + np.exp(-x[1]))),
+            [0.0, start],
+            method="L-BFGS-B",
+            bounds=[(-6, 5), (-9, 4)],
+        )
+        for start in (-3.0, -6.0)
+    ]
+    best = min(starts, key=lambda result: result.fun)
+    rate = float(0.5 / (1 + np.exp(-best.x[1])))
+
+    def excess(rate: float) -> float:
+        return sharpest(rate) - float(best.fun) - _QUANTILE
+
+    highest = float(brentq(excess, rate, 0.5, xtol=1e-4)) if excess(0.5) > 0 > excess(rate) else 0.5
+    return float(np.exp(best.x[0])), rate, highest
+
+
+def _log_softmax(scores: Scores) -> Scores:
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    log_shares: Scores = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return log_shares

@@ -20,6 +20,7 @@ _BUILT_IN = {
     "logistic-regression": ("logistic", "LogisticRegressionHead"),
     "linear-svm": ("svm", "LinearSVMHead"),
     "rbf-svm": ("svm", "RbfSVMHead"),
+    "kernel-ridge": ("kernel_ridge", "KernelRidgeHead"),
     "knn": ("knn", "NearestNeighboursHead"),
 }
 

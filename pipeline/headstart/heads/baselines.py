@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headstart.core.parallel.blas import run_parallel
 from headstart.heads import sampling
 from headstart.heads.scoring import accuracy
-from headstart.heads.search import Candidate, FittedHead, class_probabilities, finish
+from headstart.heads.search import Candidate, FittedHead, Refit, class_probabilities, finish
 from headstart.heads.training_set import TrainingSet
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ class MostFrequentClass:
             np.tile(share, (len(rows), 1)) for share, rows in zip(shares, held_out, strict=True)
         ]
         model = DummyClassifier(strategy="prior").fit(data.features, data.labels)
-        out_of_fold = data.gather(parts).astype(np.float64)
-        return finish(self, [Candidate({}, scores)], lambda _: (model, out_of_fold), data, started)
+        return finish(self, [Candidate({}, scores)], lambda _: (model, parts), data, started)
 
 
 @dataclass(frozen=True)
@@ -82,17 +81,17 @@ class RawPixels:
                     accuracy(codes, part.argmax(axis=1))
                     for codes, part in zip(true, parts, strict=True)
                 ),
-                outputs=data.gather(parts),
+                outputs=parts,
             )
             for c, parts in zip(self.c_grid, zip(*folds, strict=True), strict=True)
         ]
 
-        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+        def fit(best: Candidate) -> Refit:
             from sklearn.pipeline import make_pipeline
 
             assert best.outputs is not None
             model = make_pipeline(_reduction(kept, data.seed), _regression(data, best.params["C"]))
-            return model.fit(data.features, data.labels), best.outputs.astype(np.float64)
+            return model.fit(data.features, data.labels), list(best.outputs)
 
         with _blank_images_allowed():
             return finish(self, candidates, fit, data, started)

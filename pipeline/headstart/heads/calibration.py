@@ -1,155 +1,257 @@
-"""Calibrated probabilities: one sigmoid for all classes, fitted on out-of-fold scores.
+"""Calibrated probabilities: a softmax of a head's own values, fitted on out-of-fold values.
 
-Each class gets ``sigmoid(slope * score - offset)``, normalised over the classes (Platt,
-*Probabilistic Outputs for Support Vector Machines*, 1999). A large offset amounts to temperature
-scaling (Guo et al., *On Calibration of Modern Neural Networks*, 2017); a small one smooths the
-votes of neighbours. Because the classes share slope and offset, calibration never changes the
-predicted label; docs/decisions/0035 compares the alternatives.
+Three links turn values into log scores with one slope: pairwise values of an SVM are coupled, votes
+of neighbours are smoothed, and other scores are scaled (temperature scaling: Guo et al., *On
+Calibration of Modern Neural Networks*, ICML 2017). A bias for each class follows, with a Gaussian
+prior around 0 (bias-corrected temperature scaling: Alexandari, Kundaje and Shrikumar, *Maximum
+Likelihood with Bias-Corrected Calibration*, ICML 2020). docs/decisions/0160 compares alternatives.
 
-The result is a stock `sklearn.calibration.CalibratedClassifierCV` whose fitted parts are set here:
-its own ``fit`` would recompute the out-of-fold scores and fit a sigmoid for each class.
+The probabilities of the training images are cross-fitted: the parameters that calibrate an image
+were fitted on the other folds, so its label played no part in them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.heads.ovo import coupled
 from headstart.heads.training_set import TrainingSet
 
-if TYPE_CHECKING:
-    from sklearn.base import BaseEstimator
+PAIRS, SHARES, SCORES = LINKS = ("pairs", "shares", "scores")
+MAX_CELLS = 1_000_000  # values that a slope is fitted on
+SLOPES = (-3.0, 6.0)  # logarithms, in units of 1 / deviation of the values
+SMOOTHING = (0.003, 0.01, 0.03, 0.1, 0.3)  # added to shares among ten classes; less among more
+PRECISION = 2.0  # of the prior of a bias
+ROUNDS = 2  # of fitting the slope, then the biases
+PARTS = 5  # of a single fold, for cross-fitting
 
-MAX_CELLS = 2_000_000  # pairs of image and class: plenty for a slope and an offset
-OFFSETS = (
-    -4.0,
-    20.0,
-)  # exp(-20) is close to pure temperature scaling; more exceeds float32 precision
-SLOPES = (-3.0, 6.0)  # logarithms
+Values = NDArray[np.floating]
 
 
-class Sigmoid(NamedTuple):
-    """The sigmoid that all classes share."""
+@dataclass(frozen=True)
+class Calibration:
+    """The parameters that turn values into probabilities.
 
+    Attributes:
+        link: ``pairs``: values ``(n, k (k - 1) / 2)``, positive for a pair's first class, become
+            ``-log(1 + sum over j of exp(-slope f_ij))``; ``shares`` of votes ``(n, k)`` become
+            ``slope * log(share + smoothing)``; ``scores`` ``(n, k)`` are multiplied by the slope.
+        bias: ``(k,)``, added to the logarithms before the softmax.
+    """
+
+    link: str
     slope: float
-    offset: float
+    bias: NDArray[np.float64]
+    smoothing: float = 0.0
+
+    def log_scores(self, values: Values) -> NDArray[np.float64]:
+        """Return ``(n, k)`` logarithms whose softmax are the probabilities."""
+        return _linked(self.link, values, self.slope, self.smoothing, len(self.bias)) + self.bias
+
+    def probabilities(self, values: Values) -> NDArray[np.float64]:
+        """Return ``(n, k)``."""
+        return softmax(self.log_scores(values))
+
+
+def softmax(logs: Values) -> NDArray[np.float64]:
+    """Return the softmax of each row; ``-inf`` gives 0."""
+    chances: NDArray[np.float64] = np.exp(logs - logs.max(axis=1, keepdims=True), dtype=np.float64)
+    chances /= chances.sum(axis=1, keepdims=True)
+    return chances
 
 
 def calibrate(
-    classifier: BaseEstimator, scores: NDArray[np.float32], data: TrainingSet
-) -> tuple[BaseEstimator, NDArray[np.float64]]:
-    """Wrap a fitted classifier so that it returns calibrated probabilities.
+    link: str, parts: Sequence[Values], data: TrainingSet
+) -> tuple[Calibration, list[NDArray[np.float64]]]:
+    """Fit a calibration on the values of the rows that each fold holds out.
 
-    The scores, ``(n, n_classes)``, are out-of-fold values of the classifier's ``decision_function``
-    or ``predict_proba``; with two classes, the second column is what that function returns. NaN
-    rows are ignored here, and stay NaN in the calibrated probabilities that are returned too.
+    The values have a column for each of ``data.n_classes`` codes; pairs are those of the codes that
+    have training images, and NaN where a fold has no row of one of the two.
+
+    Returns:
+        The calibration, for codes with training images, and the folds' cross-fitted probabilities,
+        ``(held out, n_classes)``.
     """
-    # With two classes, the score at the decision boundary must map to 1/2.
-    middle = 0.0 if hasattr(classifier, "decision_function") else 0.5
-    codes = classifier.classes_
-    seen = np.flatnonzero(np.isfinite(scores).all(axis=1))
-    values = scores[np.ix_(seen, codes)].astype(np.float64)
-    sigmoid = Sigmoid(*_fit(values, np.searchsorted(codes, data.labels[seen]), middle))
-    probabilities = np.full(scores.shape, np.nan)
-    probabilities[seen] = 0.0
-    probabilities[np.ix_(seen, codes)] = np.exp(_log_probabilities(values, *sigmoid))
-    return _wrap(classifier, sigmoid, data), probabilities
+    codes = np.unique(data.labels)
+    weights = data.weights(np.arange(len(data.labels)))
+    values, rows = _stacked(link, parts, data)
+    true = np.searchsorted(codes, data.labels[rows])
+    division = _division(data)[rows]
+
+    def fitted(chosen: NDArray[np.bool_], near: Calibration | None = None) -> Calibration:
+        some = np.flatnonzero(chosen)
+        some = some[:: -(-len(some) * values.shape[1] // MAX_CELLS)]
+        return fit(link, values[some], true[some], len(codes), weights[rows[some]], near)
+
+    final = fitted(np.ones(len(rows), bool))
+    probabilities = np.zeros((len(rows), data.n_classes))
+    for number in np.unique(division):
+        own = division == number
+        other = final if own.all() else fitted(~own, final)
+        probabilities[np.ix_(own, codes)] = other.probabilities(values[own])
+    return final, np.split(probabilities, np.cumsum([len(part) for part in parts])[:-1])
 
 
-def _fit(
-    values: NDArray[np.float64], codes: NDArray[np.intp], middle: float
-) -> tuple[float, float]:
-    """Return the slope and the offset of least log loss; as in Platt, targets are smoothed."""
-    from scipy.optimize import minimize
-    from scipy.special import expit
-
-    step = -(-values.size // MAX_CELLS)
-    values, codes = values[::step], codes[::step]
-    n, k = values.shape
-    scale = max(float(values.std()), 1e-6)
-    mean = middle if k == 2 else float(values.mean())
-    targets = np.full(values.shape, 1.0 / n)
-    targets[np.arange(n), codes] += 1.0
-
-    def loss(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        slope = np.exp(x[0]) / scale
-        offset = slope * mean + (0.0 if k == 2 else x[1])
-        logs = _log_probabilities(values, slope, offset)
-        if k == 2:
-            pull = targets[:, 1] - targets.sum(axis=1) * np.exp(logs[:, 1])
-            by_slope = slope * (pull * (values[:, 1] - mean)).sum()
-            gradient = np.array([by_slope, 0.0])
-        else:
-            pull = targets - targets.sum(axis=1, keepdims=True) * np.exp(logs)
-            pull *= expit(offset - slope * values)
-            gradient = np.array([slope * (pull * (values - mean)).sum(), -pull.sum()])
-        return -float((targets * logs).sum()) / n, -gradient / n
-
-    bounds = [SLOPES, OFFSETS]
-    starts = [(0.5, 2.0), (0.5, 15.0)]
-    minima = [minimize(loss, x, jac=True, method="L-BFGS-B", bounds=bounds) for x in starts]
-    best = min(minima, key=lambda result: float(result.fun)).x
-    slope = float(np.exp(best[0])) / scale
-    return slope, slope * mean + (0.0 if k == 2 else float(best[1]))
+def least_loss(link: str, parts: Sequence[Values], data: TrainingSet) -> float:
+    """Return the out-of-fold log loss after scaling alone, by which candidates are compared."""
+    codes = np.unique(data.labels)
+    values, rows = _stacked(link, parts, data)
+    step = -(-values.size // (MAX_CELLS // 4))
+    values, rows = values[::step], rows[::step]
+    smoothing = _smoothing(link, len(codes))
+    true = np.searchsorted(codes, data.labels[rows])
+    middle = smoothing[len(smoothing) // 2]
+    return _scaled(link, values, true, np.zeros(len(codes)), np.ones(len(true)), middle)[0]
 
 
-def _log_probabilities(
-    values: NDArray[np.float64], slope: float, offset: float
+def _stacked(
+    link: str, parts: Sequence[Values], data: TrainingSet
+) -> tuple[Values, NDArray[np.intp]]:
+    """Return all folds' values, NaN for classes that a fold was not trained on, and their rows."""
+    rows = np.concatenate([held_out for _, held_out in data.folds])
+    if link == PAIRS:
+        return np.concatenate(parts), rows
+    codes = np.unique(data.labels)
+    stacked = []
+    for part, (fit_rows, _) in zip(parts, data.folds, strict=True):
+        trained = np.isin(codes, data.labels[fit_rows])
+        values = part[:, codes]
+        stacked.append(values if trained.all() else np.where(trained, values, np.nan))
+    return np.concatenate(stacked), rows
+
+
+def _smoothing(link: str, k: int) -> list[float]:
+    return [min(1.0, 10 / k) * each for each in SMOOTHING] if link == SHARES else [0.0]
+
+
+def fit(
+    link: str,
+    values: Values,
+    true: NDArray[np.intp],
+    k: int,
+    weights: NDArray[np.floating],
+    near: Calibration | None = None,
+) -> Calibration:
+    """Return the calibration of least log loss for ``(n, m)`` values and columns ``(n,)``.
+
+    Rows whose class their fold was not trained on do not count. If ``near`` is the calibration of
+    almost the same rows, its smoothing is taken.
+    """
+    bias, slope, best = np.zeros(k), 0.0, 0.0
+    smoothing = _smoothing(link, k) if near is None else [near.smoothing]
+    bounds = SLOPES
+    for _ in range(ROUNDS):
+        tried = [_scaled(link, values, true, bias, weights, each, bounds) for each in smoothing]
+        _, slope, best = min(tried)
+        bias = _bias(_linked(link, values, slope, best, k), true, weights)
+        smoothing, bounds = [best], _around(slope * _unit(link, values))
+    return Calibration(link, slope, bias, best)
+
+
+def _around(slope: float) -> tuple[float, float]:
+    centre = float(np.log(slope))
+    return centre - 0.4, centre + 0.4
+
+
+def _unit(link: str, values: Values) -> float:
+    """Return the deviation of scores, which have no unit of their own, or 1."""
+    finite = values[np.isfinite(values)] if link == SCORES else values[:0]
+    return max(float(finite.std()), 1e-6) if finite.size else 1.0
+
+
+def _division(data: TrainingSet) -> NDArray[np.int64]:
+    """Return the part of each row for cross-fitting: its fold, or a fifth of a single fold."""
+    division: NDArray[np.int64] = np.atleast_2d(data.fold)[0]
+    if len(np.unique(division[division >= 0])) > 1:
+        return division
+    single: NDArray[np.int64] = np.arange(len(division)) % PARTS
+    return single
+
+
+def _scaled(
+    link: str,
+    values: Values,
+    true: NDArray[np.intp],
+    bias: NDArray[np.float64],
+    weights: NDArray[np.floating],
+    smoothing: float,
+    bounds: tuple[float, float] = SLOPES,
+) -> tuple[float, float, float]:
+    """Return least log loss, slope and smoothing, given the biases."""
+    unit = _unit(link, values)
+
+    def loss(x: float) -> float:
+        logs = _linked(link, values, float(np.exp(x)) / unit, smoothing, len(bias))
+        return _losses(logs + bias, true, weights)[0]
+
+    x, value = _least(loss, bounds)
+    return value, float(np.exp(x)) / unit, smoothing
+
+
+def _least(loss: Callable[[float], float], bounds: tuple[float, float]) -> tuple[float, float]:
+    from scipy.optimize import minimize_scalar
+
+    result = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.03})
+    return float(result.x), float(result.fun)
+
+
+def _bias(
+    logs: NDArray[np.float64], true: NDArray[np.intp], weights: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    from scipy.special import log_expit
+    """Return the biases of least log loss plus prior, ``(k,)``, which is convex."""
+    from scipy.optimize import minimize
 
-    logits = slope * values - offset
-    if values.shape[1] == 2:
-        logits[:, 0] = -logits[:, 1]
-    logs: NDArray[np.float64] = log_expit(logits)
-    if values.shape[1] > 2:
-        top = logs.max(axis=1, keepdims=True)
-        logs -= top + np.log(np.exp(logs - top).sum(axis=1, keepdims=True))
+    total = float(weights.sum())
+
+    def loss(bias: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        value, gradient = _losses(logs + bias, true, weights)
+        return (
+            value + PRECISION / total * float(bias @ bias) / 2,
+            gradient + PRECISION / total * bias,
+        )
+
+    start = np.zeros(logs.shape[1])
+    best: NDArray[np.float64] = minimize(loss, start, jac=True, method="L-BFGS-B").x
+    return best
+
+
+def _losses(
+    logs: NDArray[np.float64], true: NDArray[np.intp], weights: NDArray[np.floating]
+) -> tuple[float, NDArray[np.float64]]:
+    """Return the weighted log loss and its gradient by a bias.
+
+    As in Platt, *Probabilistic Outputs for Support Vector Machines*, 1999, targets are smoothed, by
+    one image in all, so that no probability reaches 0 or 1.
+    """
+    n, k = logs.shape
+    rows = np.arange(n)
+    open_ = np.isfinite(logs)
+    counted = np.where(open_[rows, true], weights, 0.0)
+    counted = counted / max(float(counted.sum()), 1e-30)
+    top = logs.max(axis=1, keepdims=True)
+    chances = np.exp(logs - top)
+    sums = chances.sum(axis=1, keepdims=True)
+    chances /= sums
+    targets = np.where(open_, 1.0 / (n * k), 0.0)
+    targets[rows, true] += 1.0
+    targets /= targets.sum(axis=1, keepdims=True)
+    normalised = np.where(open_, logs - top - np.log(sums), 0.0)
+    gradient = ((chances - targets) * counted[:, None]).sum(axis=0)
+    return -float(counted @ (targets * normalised).sum(axis=1)), gradient
+
+
+def _linked(
+    link: str, values: Values, slope: float, smoothing: float, k: int
+) -> NDArray[np.float64]:
+    if link == PAIRS:
+        return coupled(values, k, slope)
+    logs = values.astype(np.float64)
+    if link == SHARES:
+        logs = np.log(logs + smoothing)
+    logs *= slope
+    logs[np.isnan(logs)] = -np.inf
     return logs
-
-
-def _wrap(classifier: BaseEstimator, fitted: Sigmoid, data: TrainingSet) -> BaseEstimator:
-    """Return what ``CalibratedClassifierCV.fit`` would build around a classifier fitted before."""
-    from sklearn.base import BaseEstimator as Base
-    from sklearn.base import ClassifierMixin, clone
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.model_selection import PredefinedSplit
-
-    codes = classifier.classes_
-
-    class Scores(ClassifierMixin, Base):  # type: ignore[misc]
-        """A classifier whose inputs are its scores."""
-
-        def fit(self, values: NDArray[np.float64], labels: NDArray[np.int64]) -> Scores:
-            self.classes_ = np.unique(labels)
-            return self
-
-        def decision_function(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-            return values[:, -1] if len(self.classes_) == 2 else values
-
-        # Never called, but scikit-learn requires it.
-        def predict(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-            labels: NDArray[np.int64] = self.classes_[values.argmax(axis=1)]
-            return labels
-
-    # One row a class is enough to build the object, whose parts are then replaced.
-    rows = np.arange(len(codes))
-    shell = CalibratedClassifierCV(
-        Scores(), method="sigmoid", ensemble=False, cv=[(rows, rows)], n_jobs=1
-    )
-    pair = shell.fit(np.eye(len(codes)), codes).calibrated_classifiers_[0]
-    pair.estimator = classifier
-    for sigmoid in pair.calibrators:
-        sigmoid.a_, sigmoid.b_ = -fitted.slope, fitted.offset
-    calibrated = CalibratedClassifierCV(
-        clone(classifier),
-        method="sigmoid",
-        ensemble=False,
-        cv=PredefinedSplit(np.atleast_2d(data.fold)[0]),
-    )
-    calibrated.calibrated_classifiers_ = [pair]
-    calibrated.classes_ = codes
-    calibrated.n_features_in_ = classifier.n_features_in_
-    return calibrated

@@ -17,6 +17,7 @@ from headstart.heads.scoring import accuracy
 from headstart.heads.search import (
     Candidate,
     FittedHead,
+    Refit,
     class_probabilities,
     finish,
     forget_all_but_best,
@@ -65,13 +66,13 @@ class Family:
                 accuracy(data.labels[rows], part.argmax(axis=1))
                 for part, (_, rows) in zip(parts, data.folds, strict=True)
             )
-            candidates.append(Candidate(params, scores, outputs=data.gather(parts)))
+            candidates.append(Candidate(params, scores, outputs=parts))
             forget_all_but_best(candidates)
 
-        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+        def fit(best: Candidate) -> Refit:
             assert best.outputs is not None
             everything = np.arange(len(data.labels))
-            return self._fitted(best.params, data, everything), best.outputs.astype(np.float64)
+            return self._fitted(best.params, data, everything), list(best.outputs)
 
         return finish(self, candidates, fit, data, started)
 
@@ -104,7 +105,6 @@ class Family:
         self, params: dict[str, Any], data: TrainingSet, rows: NDArray[np.intp]
     ) -> BaseEstimator:
         from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import Normalizer
 
-        model = make_pipeline(Normalizer(), self.build(params, data))
+        model = make_pipeline(*data.steps(), self.build(params, data))
         return model.fit(data.features[rows], data.labels[rows])

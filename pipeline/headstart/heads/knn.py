@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import run_parallel
 from headstart.heads import sampling
-from headstart.heads.calibration import calibrate
+from headstart.heads.calibration import SHARES, calibrate, least_loss
 from headstart.heads.family import Family
 from headstart.heads.scoring import accuracy
-from headstart.heads.search import Candidate, FittedHead, finish
+from headstart.heads.search import Candidate, FittedHead, Refit, finish
 from headstart.heads.training_set import MAX_GRAM_ROWS, SAME_IMAGE, TrainingSet
 
 if TYPE_CHECKING:
@@ -61,13 +61,19 @@ class Neighbours:
             totals = totals.reshape(len(labels), n_classes)
             yield totals / totals.sum(axis=1, keepdims=True)
 
+    def all_shares(self, k: int, weights: str, n_classes: int) -> NDArray[np.float32]:
+        """Return `shares` of all rows, ``(m, n_classes)``."""
+        blocks = self.shares(k, weights, n_classes)
+        return np.concatenate([block.astype(np.float32) for block in blocks])
+
 
 @dataclass(frozen=True)
 class NearestNeighboursHead(Family):
     """A vote of the k nearest training images by cosine, the Euclidean order of rows of norm 1.
 
-    Ties go to the largest k, and to plain votes over votes weighted by 1 / distance. Values of k
-    larger than a fold are skipped. A sigmoid smooths the votes, so that no class has probability 0.
+    k and weights are chosen by out-of-fold log loss after smoothing and temperature scaling. Values
+    of k larger than a fold are skipped. The calibration smooths the votes, so that no class has
+    probability 0.
     Source: Cover and Hart, *Nearest Neighbor Pattern Classification*, 1967.
     """
 
@@ -87,11 +93,10 @@ class NearestNeighboursHead(Family):
         ks = [k for k in self.grid["n_neighbors"] if k <= fewest] or [fewest]
         nearest = [_neighbours(data, fit, held_out, max(ks)) for fit, held_out in data.folds]
 
-        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+        def fit(best: Candidate) -> Refit:
             k, weights = best.params["n_neighbors"], best.params["weights"]
-            parts = [near.shares(k, weights, data.n_classes) for near in nearest]
-            votes = data.gather([np.concatenate(list(part)) for part in parts])
-            return self._fit(best.params, votes, data)
+            parts = [near.all_shares(k, weights, data.n_classes) for near in nearest]
+            return self._fit(best.params, parts, data)
 
         tried = list(itertools.product(ks, self.grid["weights"]))
         candidates = _scored(nearest, tried, data)
@@ -103,8 +108,7 @@ class NearestNeighboursHead(Family):
         for fit, held_out in data.folds:
             k = min(params["n_neighbors"], len(fit))
             near = _neighbours(data, fit, held_out, k)
-            shares = near.shares(k, params["weights"], data.n_classes)
-            answers.append(np.concatenate(list(shares)))
+            answers.append(near.all_shares(k, params["weights"], data.n_classes))
         return list(answers)
 
     def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
@@ -114,16 +118,18 @@ class NearestNeighboursHead(Family):
         return knn.convert(estimator, dim)
 
     def _fit(
-        self, params: dict[str, Any], votes: NDArray[np.float32], data: TrainingSet
-    ) -> tuple[BaseEstimator, NDArray[np.float64]]:
+        self, params: dict[str, Any], parts: Sequence[NDArray[np.float32]], data: TrainingSet
+    ) -> Refit:
         from sklearn.neighbors import KNeighborsClassifier
         from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import Normalizer
+
+        from headstart.heads.calibrated import CalibratedClassifier
 
         classifier = KNeighborsClassifier(**params, metric="euclidean", algorithm="brute")
         classifier.fit(data.rows, data.labels)
-        calibrated, out_of_fold = calibrate(classifier, votes, data)
-        return make_pipeline(Normalizer().fit(data.features[:1]), calibrated), out_of_fold
+        fitted, probabilities = calibrate(SHARES, parts, data)
+        calibrated = CalibratedClassifier.of(classifier, fitted)
+        return make_pipeline(*data.steps(), calibrated), probabilities
 
 
 def _scored(
@@ -131,18 +137,24 @@ def _scored(
 ) -> list[Candidate]:
     def evaluate(candidate: tuple[int, str]) -> Candidate:
         k, weights = candidate
-        scores = tuple(
-            accuracy(data.labels[held_out], _winners(near.shares(k, weights, data.n_classes)))
-            for near, (_, held_out) in zip(nearest, data.folds, strict=True)
-        )
-        return Candidate({"n_neighbors": k, "weights": weights}, scores)
+        if len(data.labels) * data.n_classes > CELLS:  # too many votes to keep
+            right = [_hits(near.shares(k, weights, data.n_classes), true) for near, true in folds]
+            return Candidate({"n_neighbors": k, "weights": weights}, tuple(right))
+        parts = [near.all_shares(k, weights, data.n_classes) for near, _ in folds]
+        right = [_hits([part], true) for part, (_, true) in zip(parts, folds, strict=True)]
+        loss = least_loss(SHARES, parts, data)
+        return Candidate({"n_neighbors": k, "weights": weights}, tuple(right), loss=loss)
 
+    folds = [
+        (near, data.labels[held_out])
+        for near, (_, held_out) in zip(nearest, data.folds, strict=True)
+    ]
     return run_parallel(evaluate, tried, data.workers)
 
 
-def _winners(shares: Iterator[NDArray[np.float64]]) -> NDArray[np.intp]:
-    """Return the class with the largest share in each row; ties go to the lowest code."""
-    return np.concatenate([block.argmax(axis=1) for block in shares])
+def _hits(shares: Iterable[NDArray[np.floating]], true: NDArray[np.int64]) -> float:
+    """Return the accuracy of the largest shares; ties go to the lowest code."""
+    return accuracy(true, np.concatenate([block.argmax(axis=1) for block in shares]))
 
 
 def _neighbours(

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.heads import sampling
+from headstart.heads.calibration import SCORES, Calibration, calibrate, least_loss
 from headstart.heads.family import Family
 from headstart.heads.principal_axes import RowSpace
-from headstart.heads.scoring import accuracy, log_loss
-from headstart.heads.search import Candidate, FittedHead, climb, finish
+from headstart.heads.scoring import accuracy
+from headstart.heads.search import Candidate, FittedHead, Refit, climb, finish
 from headstart.heads.softmax import Problem, Solution
 from headstart.heads.training_set import TrainingSet
 
@@ -32,16 +33,15 @@ PROBABILITIES = 250_000_000  # in memory at once, 1 GB; folds are solved in turn
 class LogisticRegressionHead(Family):
     """Logistic regression with an L2 penalty.
 
-    Ties in accuracy go to the C with the least out-of-fold log loss, then to the smallest. On easy
-    data nearly every C is equally accurate, and the smallest would give probabilities close to
-    uniform. Rows of norm 1 need larger C than standardised ones: accuracy peaks between 1 and 100
-    on the features measured so far. For ``patience`` see `headstart.heads.search.climb`.
+    C is chosen by out-of-fold log loss after temperature scaling: accuracy hardly tells values of C
+    apart, and a small C with a temperature is better calibrated than a large C without. Temperature
+    and biases go into the coefficients. For ``patience`` see `headstart.heads.search.climb`.
     """
 
     name: str = "logistic-regression"
     title: str = "logistic regression"
     grid: Mapping[str, Sequence[float]] = field(default_factory=lambda: {"C": C_GRID})
-    patience: int | None = 2
+    patience: int | None = 1
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Climb the C path over all folds, choose one and refit; see `Family`."""
@@ -61,11 +61,10 @@ class LogisticRegressionHead(Family):
             start = path.mean() if data.streamed else None
             return [candidate]
 
-        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+        def fit(best: Candidate) -> Refit:
             assert best.outputs is not None
-            probabilities = best.outputs.astype(np.float64)
-            probabilities /= probabilities.sum(axis=1, keepdims=True)
-            return _refit(data, best.params["C"], start), probabilities
+            fitted, parts = calibrate(SCORES, _logarithms(best.outputs), data)
+            return _calibrated(_refit(data, best.params["C"], start), fitted), parts
 
         candidates, best, about = sampling.search(data, tune, settle)
         return finish(self, candidates, fit, data, started, about, best)
@@ -114,8 +113,21 @@ class _Path:
         true = [data.labels[held_out] for _, held_out in data.folds]
         pairs = list(zip(true, parts, strict=True))
         scores = tuple(accuracy(codes, part.argmax(axis=1)) for codes, part in pairs)
-        loss = float(np.mean([log_loss(codes, part) for codes, part in pairs]))
-        return Candidate({"C": c}, scores, loss=loss, outputs=data.gather(parts))
+        loss = least_loss(SCORES, _logarithms(parts), data)
+        return Candidate({"C": c}, scores, loss=loss, outputs=parts)
+
+
+def _logarithms(parts: Sequence[NDArray[np.floating]]) -> list[NDArray[np.floating]]:
+    smallest = np.finfo(np.float32).tiny
+    return [np.log(np.maximum(part, smallest)) for part in parts]
+
+
+def _calibrated(model: BaseEstimator, fitted: Calibration) -> BaseEstimator:
+    """Put a calibration of the scores into the coefficients of a pipeline's last step."""
+    last, bias = model[-1], fitted.bias
+    last.coef_ = last.coef_ * fitted.slope
+    last.intercept_ = last.intercept_ * fitted.slope + (np.diff(bias) if len(bias) == 2 else bias)
+    return model
 
 
 def _solved_together(c: float, data: TrainingSet) -> Iterator[NDArray[np.float32]]:
@@ -174,7 +186,6 @@ def _refit(data: TrainingSet, c: float, start: NDArray[np.float32] | None = None
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer
 
     space = data.row_space
     everything = data.weights(np.arange(len(data.labels)))[:, None]
@@ -198,4 +209,4 @@ def _refit(data: TrainingSet, c: float, start: NDArray[np.float32] | None = None
     else:
         model.fit(data.rows, data.labels)
     model.set_params(warm_start=False)
-    return make_pipeline(Normalizer().fit(data.features[:1]), model)
+    return make_pipeline(*data.steps(), model)

@@ -5,7 +5,7 @@ libsvm sums kernel values pair by pair, which with a hundred classes takes longe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,56 +14,79 @@ if TYPE_CHECKING:
     from sklearn.svm import SVC
 
 CELLS = 8_000_000  # row × class × class values in memory at once
+LARGEST = 80.0  # of an exponent: 256 such summands stay finite in float32
 
 
-class Decision(NamedTuple):
-    """Decision values and predicted classes.
+def pairs(machine: SVC, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the values of all pairs of classes, ``(m, k (k - 1) / 2)``.
 
-    Attributes:
-        values: ``(m, k)``, those of ``SVC.decision_function``, one column a class; for two classes
-            the negative of its single value, and the value.
-        winners: ``(m,)``, the columns of the classes that ``SVC.predict`` returns.
+    They are those of ``SVC.decision_function`` with shape ``ovo``, positive for a pair's first
+    class; with two classes, its negative. ``kernel`` has the kernel values between the rows and
+    the support vectors, ``(m, n_support)``.
     """
-
-    values: NDArray[np.float64]
-    winners: NDArray[np.intp]
-
-
-def decide(machine: SVC, kernel: NDArray[np.float64]) -> Decision:
-    """Return the decisions of an SVM for the rows of its precomputed kernel, ``(m, n fitted)``."""
-    columns = kernel[:, machine.support_]
     k = len(machine.classes_)
-    if k == 2:
-        value = columns @ machine.dual_coef_[0] + machine.intercept_
-        return Decision(np.stack([-value, value], axis=1), (value > 0).astype(np.intp))
-    votes, sums = np.zeros((len(kernel), k)), np.zeros((len(kernel), k))
+    if k == 2:  # libsvm's sign is that of the second class
+        values: NDArray[np.float64] = -(kernel @ machine.dual_coef_.T + machine.intercept_)
+        return values
+    values = np.empty((len(kernel), k * (k - 1) // 2))
     step = max(1, CELLS // (k * k))
     for start in range(0, len(kernel), step):
         rows = slice(start, start + step)
-        _add_pairs(machine, columns[rows], votes[rows], sums[rows])
-    # scikit-learn's rule: votes first, then the sum of the pairs' values.
-    return Decision(votes + sums / (3 * (np.abs(sums) + 1)), votes.argmax(axis=1))
+        _fill(machine, kernel[rows], values[rows])
+    return values
 
 
-def _add_pairs(
-    machine: SVC,
-    columns: NDArray[np.float64],
-    votes: NDArray[np.float64],
-    sums: NDArray[np.float64],
-) -> None:
-    """Add the votes and values of all pairs; a pair's value is positive for its first class."""
+def winners(values: NDArray[np.floating], k: int) -> NDArray[np.intp]:
+    """Return the column of the class with the most votes, as ``SVC.predict`` chooses it."""
+    votes = np.zeros((len(values), k), np.int32)
+    for i, own, others in _of_classes(k):
+        won = values[:, own] > 0
+        votes[:, i] += won.sum(axis=1)
+        votes[:, others] += ~won
+    columns: NDArray[np.intp] = votes.argmax(axis=1)
+    return columns
+
+
+def coupled(values: NDArray[np.floating], k: int, slope: float) -> NDArray[np.float64]:
+    """Return ``log p_i = -log(1 + sum over j of exp(-slope f_ij))`` up to a constant, ``(m, k)``.
+
+    If ``1 / (1 + exp(-slope f_ij))`` is the probability of i among i and j, this is a closed form
+    for the coupling problem of Wu, Lin and Weng, *Probability Estimates for Multi-class
+    Classification by Pairwise Coupling*, JMLR 2004: exact where the pairs agree (their "PKPD":
+    Price, Knerr, Personnaz and Dreyfus, 1995). Pairs that are NaN do not count, and a class
+    without any other pair gets ``-inf``.
+    """
+    sums, counts = np.zeros((len(values), k)), np.zeros((len(values), k), np.int32)
+    for i, own, others in _of_classes(k):
+        exponents = values[:, own] * -slope
+        np.clip(exponents, -LARGEST, LARGEST, out=exponents)
+        np.exp(exponents, out=exponents)
+        missing = np.isnan(exponents)
+        if missing.any():
+            exponents[missing] = 1.0
+            sums[:, i] += np.where(missing, 0.0, exponents).sum(axis=1)
+            sums[:, others] += np.where(missing, 0.0, 1.0 / exponents)
+        else:
+            sums[:, i] += exponents.sum(axis=1)
+            sums[:, others] += 1.0 / exponents
+        counts[:, i] += (~missing).sum(axis=1)
+        counts[:, others] += ~missing
+    return np.where(counts > 0, -np.log1p(sums), -np.inf)
+
+
+def _of_classes(k: int) -> list[tuple[int, slice, slice]]:
+    """Return each class but the last, its pairs with later classes, and these classes."""
+    ends = np.cumsum(np.arange(k - 1, 0, -1)).tolist()
+    return [(i, slice(end - (k - 1 - i), end), slice(i + 1, k)) for i, end in enumerate(ends)]
+
+
+def _fill(machine: SVC, kernel: NDArray[np.floating], values: NDArray[np.float64]) -> None:
     k = len(machine.classes_)
     ends = np.cumsum(machine.n_support_)
-    parts = np.empty((k, len(columns), k - 1))
+    parts = np.empty((k, len(kernel), k - 1))
     for i, (start, end) in enumerate(zip(ends - machine.n_support_, ends, strict=True)):
         # Row j - 1, or j below i, holds the coefficients of class i's rows against class j.
-        np.matmul(columns[:, start:end], machine.dual_coef_[:, start:end].T, out=parts[i])
-    first = 0
-    for i in range(k - 1):
-        last = first + k - 1 - i
-        value = parts[i][:, i:] + parts[i + 1 :, :, i].T + machine.intercept_[first:last]
-        sums[:, i] += value.sum(axis=1)
-        sums[:, i + 1 :] -= value
-        votes[:, i] += (value > 0).sum(axis=1)
-        votes[:, i + 1 :] += value <= 0
-        first = last
+        np.matmul(kernel[:, start:end], machine.dual_coef_[:, start:end].T, out=parts[i])
+    for i, own, others in _of_classes(k):
+        np.add(parts[i][:, i:], parts[others, :, i].T, out=values[:, own])
+    values += machine.intercept_

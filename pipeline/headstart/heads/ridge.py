@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import run_parallel
 from headstart.core.rows import Features
-from headstart.heads.calibration import calibrate
-from headstart.heads.search import Candidate
+from headstart.heads.calibration import SCORES, calibrate
+from headstart.heads.search import Candidate, Refit
 from headstart.heads.training_set import TrainingSet
 
 if TYPE_CHECKING:
@@ -87,9 +87,11 @@ class LeastSquares:
         for alpha, of_folds in zip(alphas, zip(*scores, strict=True), strict=True):
             yield Candidate({"alpha": alpha} | params, of_folds)
 
-    def fit(self, best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
-        """Return the stock classifier of `design`, calibrated, and out-of-fold probabilities."""
+    def fit(self, best: Candidate) -> Refit:
+        """Return the classifier of `design`, calibrated, and out-of-fold probabilities."""
         from sklearn.linear_model import RidgeClassifier
+
+        from headstart.heads.calibrated import CalibratedClassifier
 
         labels, alpha = self.data.labels, best.params["alpha"]
         parts = self._each_fold(
@@ -102,7 +104,8 @@ class LeastSquares:
         model.fit(self.design[rows], labels[rows])
         model.coef_ = coefficients.T.astype(np.float32).reshape(model.coef_.shape)
         model.intercept_ = intercepts.astype(np.float32).reshape(np.shape(model.intercept_))
-        return calibrate(model, self.data.gather(parts), self.data)
+        fitted, probabilities = calibrate(SCORES, parts, self.data)
+        return CalibratedClassifier.of(model, fitted), probabilities
 
     def answers(self, alpha: float) -> list[NDArray[np.float32]]:
         """Return the decision values of the rows that each fold holds out, for one penalty."""

@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import one_thread_each
 from headstart.core.rows import Features, blocks
+from headstart.heads.scoring import accuracy
 from headstart.heads.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 PREDICTED = 16_384  # rows that an estimator predicts at once
+
+
+# An estimator fitted on all rows, and each fold's out-of-fold probabilities, (held out, k).
+Refit = tuple["BaseEstimator", Sequence[NDArray[np.floating]]]
 
 
 class Named(Protocol):
@@ -39,16 +44,17 @@ class Candidate:
 
     Attributes:
         scores: accuracy on each fold.
-        loss: mean out-of-fold log loss, if the family computes it; breaks ties.
-        outputs: ``(n, k) float32``, out-of-fold probabilities, or values for
-            `headstart.heads.calibration`; the mean over repeats. NaN in rows that no fold holds
-            out. Only the best candidates need keep it.
+        loss: out-of-fold log loss after scaling, if the family chooses by it.
+        outputs: each fold's out-of-fold probabilities, ``(held out, k) float32``. Only the best
+            candidates need keep them.
     """
 
     params: dict[str, Any]
     scores: tuple[float, ...]
     loss: float = 0.0
-    outputs: NDArray[np.float32] | None = dataclasses.field(default=None, repr=False, compare=False)
+    outputs: Sequence[NDArray[np.floating]] | None = dataclasses.field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def accuracy(self) -> float:
@@ -71,15 +77,16 @@ class FittedHead:
 
     Attributes:
         params: the chosen hyper-parameters, as JSON values.
-        cv_accuracy: mean accuracy over the folds; ``cv_std`` is its standard deviation.
-        grid: every candidate tried, as ``{"params", "cv_accuracy", "cv_std"}``.
-        estimator: a stock scikit-learn estimator with
-            ``predict_proba``, fitted on the raw ``(n, d)`` rows of all training images; its
-            ``classes_`` are label codes.
+        cv_accuracy: mean accuracy over the folds of the calibrated head's labels; ``cv_std`` is
+            its standard deviation.
+        grid: every candidate tried, as ``{"params", "cv_accuracy", "cv_std"}``; before calibration.
+        estimator: a scikit-learn pipeline with ``predict_proba``, fitted on the raw ``(n, d)`` rows
+            of all training images; its ``classes_`` are label codes. All parts are stock, but for
+            `headstart.heads.calibrated.CalibratedClassifier` around the last.
         seconds: wall time of search and refit; shared work counts for the first family.
-        out_of_fold: ``(n, k)``, each training image's calibrated probabilities by models that were
-            not fitted on it, for all ``n_classes`` codes; the mean over repeats. NaN in rows that
-            no fold holds out.
+        out_of_fold: ``(n, k)``, each training image's probabilities by models, and calibrations,
+            that were not fitted on it, for all ``n_classes`` codes; the mean over repeats. NaN in
+            rows that no fold holds out.
         n_rows: training images that the estimator was fitted on.
         approximation: what replaces the exact method, in a few words; empty if nothing does.
     """
@@ -110,17 +117,17 @@ def class_probabilities(
 def climb(
     grid: Sequence[float], evaluate: Callable[[float], Candidate], patience: int | None
 ) -> list[Candidate]:
-    """Evaluate ascending values of C until the accuracy has passed its peak.
+    """Evaluate ascending values of C until the score has passed its peak.
 
-    The climb ends after ``patience`` values in a row below the best (never if None): beyond the
-    peak each fit costs most and gains least.
+    The climb ends after ``patience`` values in a row worse than the best (never if None): beyond
+    the peak each fit costs most and gains least.
     """
     tried: list[Candidate] = []
     for value in grid:
         tried.append(evaluate(value))
         forget_all_but_best(tried)
-        best = max(candidate.accuracy for candidate in tried)
-        if patience and all(candidate.accuracy < best for candidate in tried[-patience:]):
+        best = min(map(preference, tried))
+        if patience and all(preference(candidate) > best for candidate in tried[-patience:]):
             break
     return tried
 
@@ -136,7 +143,7 @@ def forget_all_but_best(tried: list[Candidate]) -> None:
 def finish(
     family: Named,
     candidates: Sequence[Candidate],
-    fit: Callable[[Candidate], tuple[BaseEstimator, NDArray[np.float64]]],
+    fit: Callable[[Candidate], Refit],
     data: TrainingSet,
     started: float,
     approximation: str = "",
@@ -145,27 +152,32 @@ def finish(
     """Choose among the candidates and fit the chosen one on all rows.
 
     The first of equal candidates is chosen, so they come simplest first; ``best`` overrides the
-    choice. ``fit`` returns the stock estimator, fitted on all rows, and its out-of-fold
-    probabilities, ``(n, k)``. ``started`` is the `time.perf_counter` at which the search began.
+    choice. ``fit`` returns the estimator and the probabilities that the head's own accuracy and
+    ``out_of_fold`` come from. ``started`` is the `time.perf_counter` at which the search began.
     """
     best = best or min(candidates, key=preference)
     with one_thread_each(data.workers):
-        estimator, out_of_fold = fit(best)
+        estimator, parts = fit(best)
+    scores = tuple(
+        accuracy(data.labels[rows], part.argmax(axis=1))
+        for part, (_, rows) in zip(parts, data.folds, strict=True)
+    )
+    final = dataclasses.replace(best, scores=scores)
     return FittedHead(
         name=family.name,
         title=family.title,
         params=best.params,
-        cv_accuracy=best.accuracy,
-        cv_std=best.std,
+        cv_accuracy=final.accuracy,
+        cv_std=final.std,
         grid=[candidate.to_json() for candidate in candidates],
         estimator=estimator,
         seconds=time.perf_counter() - started,
-        out_of_fold=out_of_fold,
+        out_of_fold=data.gather(parts).astype(np.float64),
         n_rows=len(data.labels),
         approximation=approximation,
     )
 
 
 def preference(candidate: Candidate) -> tuple[float, float]:
-    """Order candidates: highest accuracy first, then least log loss."""
-    return -candidate.accuracy, candidate.loss
+    """Order candidates: least log loss first if the family computes it, then highest accuracy."""
+    return round(candidate.loss, 12), -candidate.accuracy

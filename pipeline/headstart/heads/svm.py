@@ -12,16 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import run_parallel
-from headstart.heads import ridge, sampling
-from headstart.heads.calibration import calibrate
+from headstart.heads import calibration, ovo, ridge, sampling
 from headstart.heads.family import Family
-from headstart.heads.ovo import decide
 from headstart.heads.ridge import LeastSquares
-from headstart.heads.search import Candidate, FittedHead, finish
-from headstart.heads.training_set import Fold, TrainingSet, squared_distances
+from headstart.heads.search import Candidate, FittedHead, Refit, finish
+from headstart.heads.training_set import (
+    Fold,
+    TrainingSet,
+    mean_squared_distance,
+    squared_distances,
+)
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
+    from sklearn.svm import SVC
 
 C_GRID = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 2, 9))
 # Beyond these, `headstart.heads.ridge` replaces libsvm, whose time grows with the square of the
@@ -33,25 +37,26 @@ MAX_CLASSES = 256
 # Rows of a store on disk that the Gaussian kernel is fitted on: 2,000 kernel values a row take
 # 10 MFLOP, in every pass.
 SAMPLED = 50_000
+TYPICAL_SLOPE = 6.0  # of pairwise values, for labels without a fitted calibration
 
 
 class _SVM(Family):
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
-        """Return decision values; see `Family`."""
+        """Return each class's coupled or least-squares values; see `Family`."""
         gamma = params.get("gamma")
         if "alpha" in params:
             design = data.rows
             if gamma is not None:
                 design = ridge.describe(ridge.landmarks(data, gamma), data)
             return list(LeastSquares(design, data).answers(params["alpha"]))
-        paths = _paths(data, [(gamma, fold) for fold in data.folds], [params["C"]])
-        return [path[0].values for path in paths]
+        return [_by_code(values, data, -np.inf) for values in _pairs(params, data)]
 
     def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-        """Convert an SVM to a few matrix products, least squares with skl2onnx; see `Family`."""
-        from headstart.heads.onnx_graphs import stock, svm
+        """Convert to a few matrix products; see `Family`."""
+        from headstart.heads.onnx_graphs import linear, svm
 
-        return (svm if svm.supports(estimator) else stock).convert(estimator, dim)
+        exact = type(estimator[-1].estimator).__name__ == "SVC"
+        return (svm if exact else linear).convert(estimator, dim)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class LinearSVMHead(_SVM):
             return self._least_squares(data, started)
         paths = _paths(data, [(None, fold) for fold in data.folds], self.grid["C"])
         candidates = [
-            _candidate({"C": c}, steps, data)
+            Candidate({"C": c}, tuple(step.accuracy for step in steps))
             for c, steps in zip(self.grid["C"], zip(*paths, strict=True), strict=True)
         ]
         return finish(self, candidates, lambda best: _fit(best, data), data, started)
@@ -82,7 +87,7 @@ class LinearSVMHead(_SVM):
         machine = LeastSquares(data.rows, data)
         candidates = list(machine.search(self.alpha_grid, {}))
 
-        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+        def fit(best: Candidate) -> Refit:
             return _after_normaliser(data, *machine.fit(best))
 
         return finish(self, candidates, fit, data, started, "least squares, one against rest")
@@ -110,7 +115,7 @@ class RbfSVMHead(_SVM):
         started = time.perf_counter()
         if data.streamed:
             return sampling.on_part(self.search, data, SAMPLED)
-        unit = 1.0 / _mean_squared_distance(data.rows)
+        unit = 1.0 / mean_squared_distance(data.rows)
         gammas = [float(f"{multiple * unit:.3g}") for multiple in self.grid["gamma"]]
         if _is_large(data):
             return self._least_squares(data, gammas, started)
@@ -118,10 +123,9 @@ class RbfSVMHead(_SVM):
         paths = _paths(data, tasks, self.grid["C"])
         folds = len(data.folds)
         candidates = [
-            _candidate(
+            Candidate(
                 {"C": c, "gamma": gamma},
-                [path[i] for path in paths[j * folds : (j + 1) * folds]],
-                data,
+                tuple(path[i].accuracy for path in paths[j * folds : (j + 1) * folds]),
             )
             for i, c in enumerate(self.grid["C"])
             for j, gamma in enumerate(gammas)
@@ -147,7 +151,7 @@ class RbfSVMHead(_SVM):
         def settle(params: dict[str, Any]) -> list[Candidate]:
             return score(final(params["gamma"])[1], params["gamma"])
 
-        def fit(best: Candidate) -> tuple[BaseEstimator, NDArray[np.float64]]:
+        def fit(best: Candidate) -> Refit:
             transformer, squares = final(best.params["gamma"])
             return _after_normaliser(data, *squares.fit(best), transformer)
 
@@ -159,13 +163,9 @@ class RbfSVMHead(_SVM):
 
 
 class Step(NamedTuple):
-    """The accuracy and decision values, ``(held out, n_classes)``, of one C on one fold.
-
-    ``saturated`` means that a larger C would change nothing.
-    """
+    """The accuracy of one C on one fold; ``saturated`` means a larger C would change nothing."""
 
     accuracy: float
-    values: NDArray[np.float32]
     saturated: bool
 
 
@@ -174,22 +174,15 @@ def _is_large(data: TrainingSet) -> bool:
     return many or data.streamed
 
 
-def _candidate(params: dict[str, Any], steps: Sequence[Step], data: TrainingSet) -> Candidate:
-    return Candidate(
-        params,
-        tuple(step.accuracy for step in steps),
-        outputs=data.gather([step.values for step in steps]),
-    )
-
-
-def _fit(best: Candidate, data: TrainingSet) -> tuple[BaseEstimator, NDArray[np.float64]]:
-    """Fit the stock pipeline on all rows, and calibrate it on the out-of-fold decision values.
+def _fit(best: Candidate, data: TrainingSet) -> Refit:
+    """Fit the stock SVC on all rows, and calibrate it on the folds' pairwise values.
 
     The shared kernel finds the support vectors; without class weights, they alone decide the fit.
     """
     from sklearn.svm import SVC
 
-    assert best.outputs is not None
+    from headstart.heads.calibrated import CalibratedClassifier
+
     gamma = best.params.get("gamma")
     rows = np.arange(len(data.labels))
     if data.class_weight is None:
@@ -200,20 +193,47 @@ def _fit(best: Candidate, data: TrainingSet) -> tuple[BaseEstimator, NDArray[np.
         kernel="rbf" if gamma else "linear", class_weight=data.class_weight, **best.params
     )
     machine.fit(data.rows[rows], data.labels[rows])
-    return _after_normaliser(data, *calibrate(machine, best.outputs, data))
+    fitted, parts = calibration.calibrate(calibration.PAIRS, _pairs(best.params, data), data)
+    return _after_normaliser(data, CalibratedClassifier.of(machine, fitted), parts)
+
+
+def _pairs(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float32]]:
+    """Return each fold's pairwise values of the rows it holds out; NaN without a class's rows.
+
+    They are computed for the chosen candidate alone: 100 classes have 4,950 pairs.
+    """
+    gram = data.gram  # before threads start
+    codes = np.unique(data.labels)
+    first, second = np.triu_indices(len(codes), 1)
+
+    def values(fold: Fold) -> NDArray[np.float32]:
+        fit, held_out = fold
+        machine = _machine(gram, data, params["C"], params.get("gamma"), fit)
+        kernel = _kernel(gram, held_out, fit[machine.support_], params.get("gamma"))
+        among = np.isin(codes, machine.classes_)
+        pairs = np.full((len(held_out), len(first)), np.nan, np.float32)
+        pairs[:, among[first] & among[second]] = ovo.pairs(machine, kernel)
+        return pairs
+
+    return run_parallel(values, data.folds, data.workers)
+
+
+def _by_code(values: NDArray[np.float32], data: TrainingSet, rest: float) -> NDArray[np.floating]:
+    codes = np.unique(data.labels)
+    coupled = np.full((len(values), data.n_classes), rest)
+    coupled[:, codes] = ovo.coupled(values, len(codes), TYPICAL_SLOPE)
+    return coupled
 
 
 def _after_normaliser(
     data: TrainingSet,
     classifier: BaseEstimator,
-    out_of_fold: NDArray[np.float64],
+    parts: Sequence[NDArray[np.floating]],
     *before: BaseEstimator,
-) -> tuple[BaseEstimator, NDArray[np.float64]]:
+) -> Refit:
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer
 
-    normaliser = Normalizer().fit(data.features[:1])
-    return make_pipeline(normaliser, *before, classifier), out_of_fold
+    return make_pipeline(*data.steps(), *before, classifier), parts
 
 
 def _paths(
@@ -235,38 +255,40 @@ def _path(
 
     C only bounds the dual coefficients. Once none reaches its bound, a larger C changes nothing.
     """
-    from sklearn import config_context
-    from sklearn.svm import SVC
-
     fit, held_out = fold
     kernel, kernel_out = _kernel(gram, fit, fit, gamma), _kernel(gram, held_out, fit, gamma)
     path: list[Step] = []
     for c in costs:
         if not path or not path[-1].saturated:
-            model = SVC(kernel="precomputed", C=c, class_weight=data.class_weight)
-            with config_context(assume_finite=True):  # checking takes a third of the time
-                model.fit(kernel, data.labels[fit])
+            model = _machine(gram, data, c, gamma, fit, kernel)
+            votes = ovo.winners(
+                ovo.pairs(model, kernel_out[:, model.support_]), len(model.classes_)
+            )
+            right = model.classes_[votes] == data.labels[held_out]
             # A class's coefficients are bounded by C times its weight.
             bound = c * float(model.class_weight_.min())
-            step = _step(model, kernel_out, data.labels[held_out], data.n_classes, bound)
+            saturated = bool(np.abs(model.dual_coef_).max(initial=0.0) < bound)
+            step = Step(float(np.mean(right)), saturated)
         path.append(step)
     return path
 
 
-def _step(
-    model: BaseEstimator,
-    kernel: NDArray[np.float64],
-    true: NDArray[np.int64],
-    n_classes: int,
-    bound: float,
-) -> Step:
-    """Score an SVM on held-out rows; a class it was not fitted on gets the row's least value."""
-    decisions, winners = decide(model, kernel)
-    right = model.classes_[winners] == true
-    values = np.repeat(decisions.min(axis=1, keepdims=True), n_classes, axis=1)
-    values[:, model.classes_] = decisions
-    saturated = bool(np.abs(model.dual_coef_).max(initial=0.0) < bound)
-    return Step(float(np.mean(right)), values.astype(np.float32), saturated)
+def _machine(
+    gram: NDArray[np.float32],
+    data: TrainingSet,
+    c: float,
+    gamma: float | None,
+    fit: NDArray[np.intp],
+    kernel: NDArray[np.float64] | None = None,
+) -> SVC:
+    """Fit on some rows with their precomputed kernel, which is computed if it is missing."""
+    from sklearn import config_context
+    from sklearn.svm import SVC
+
+    kernel = _kernel(gram, fit, fit, gamma) if kernel is None else kernel
+    with config_context(assume_finite=True):  # checking takes a third of the time
+        model = SVC(kernel="precomputed", C=c, class_weight=data.class_weight)
+        return model.fit(kernel, data.labels[fit])
 
 
 def _kernel(
@@ -280,11 +302,3 @@ def _kernel(
     kernel = squared_distances(gram, left, right)
     kernel *= np.float32(-gamma)
     return np.exp(kernel, out=kernel).astype(np.float64)
-
-
-def _mean_squared_distance(rows: NDArray[np.float32]) -> float:
-    """Return the mean over all pairs of rows, or 1 if all rows are equal."""
-    norms = np.einsum("ij,ij->i", rows, rows).mean(dtype=np.float64)
-    centre = rows.mean(axis=0, dtype=np.float64)
-    mean = 2.0 * float(norms - centre @ centre)
-    return mean if mean > 1e-6 else 1.0

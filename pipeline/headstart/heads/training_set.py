@@ -43,6 +43,7 @@ class TrainingSet:
             train on.
         class_weight: None, or ``balanced`` for scikit-learn's weights, inverse to the class
             frequencies among each fold's training rows. kNN ignores it.
+        square_root: whether heads read the square roots of the features, see `signed_root`.
     """
 
     features: Features
@@ -51,6 +52,7 @@ class TrainingSet:
     seed: int = 0
     workers: int = 1
     class_weight: str | None = None
+    square_root: bool = False
 
     @property
     def streamed(self) -> bool:
@@ -86,9 +88,9 @@ class TrainingSet:
             fold=self.fold[..., rows],
         )
 
-    def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    def gather(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Return the folds' values, ``(n, k)``, averaged over repeats; NaN where never held out."""
-        total = np.zeros((len(self.labels), parts[0].shape[1]), np.float32)
+        total = np.zeros((len(self.labels), parts[0].shape[1]), parts[0].dtype)
         times = np.zeros(len(self.labels), np.float32)
         for (_, held_out), part in zip(self.folds, parts, strict=True):
             total[held_out] += part
@@ -106,7 +108,7 @@ class TrainingSet:
         from sklearn.preprocessing import normalize
 
         if isinstance(self.features, StoredRows):
-            unit = functools.partial(normalize, copy=False)  # each block is a fresh copy
+            unit = functools.partial(_unit_rows, square_root=self.square_root)
             return Mapped(self.features, unit, self.features.shape[1], np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
             bad = np.flatnonzero(~np.isfinite(self.features.sum(axis=1)))
@@ -115,7 +117,14 @@ class TrainingSet:
                 f"{len(bad):,} of {len(self.features):,} training images have features that are"
                 " NaN, infinite or too large; extract the features again"
             )
-        return normalize(self.features)
+        return normalize(signed_root(self.features) if self.square_root else self.features)
+
+    def steps(self) -> list[Any]:
+        """Return the fitted scikit-learn transformers from `features` to `rows`."""
+        from sklearn.preprocessing import FunctionTransformer, Normalizer
+
+        root = [FunctionTransformer(signed_root)] if self.square_root else []
+        return [*root, Normalizer().fit(self.features[:1])]
 
     @cached_property
     def squared_norms(self) -> NDArray[np.float32]:
@@ -154,6 +163,31 @@ class TrainingSet:
 
         run_parallel(fill, reversed(range(0, n, GRAM_BLOCK)), self.workers)
         return gram
+
+
+def signed_root(features: NDArray[Any]) -> NDArray[Any]:
+    """Return ``sign(x) sqrt(|x|)``: few large activations then count for less.
+
+    As in Arandjelović and Zisserman, *Three Things Everyone Should Know to Improve Object
+    Retrieval*, CVPR 2012.
+    """
+    roots: NDArray[Any] = np.copysign(np.sqrt(np.abs(features)), features)
+    return roots
+
+
+def _unit_rows(block: NDArray[np.float32], square_root: bool) -> Any:  # noqa: ANN401
+    from sklearn.preprocessing import normalize
+
+    # A block is a fresh copy.
+    return normalize(signed_root(block) if square_root else block, copy=False)
+
+
+def mean_squared_distance(rows: NDArray[np.float32]) -> float:
+    """Return the mean over all pairs of rows, or 1 if all rows are equal."""
+    norms = np.einsum("ij,ij->i", rows, rows).mean(dtype=np.float64)
+    centre = rows.mean(axis=0, dtype=np.float64)
+    mean = 2.0 * float(norms - centre @ centre)
+    return mean if mean > 1e-6 else 1.0
 
 
 def squared_distances(

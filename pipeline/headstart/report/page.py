@@ -198,6 +198,7 @@ def _by_image(results: Mapping[str, Any], companions: Companions) -> dict[str, A
         "suspects": suspects,
         "all_suspects": companions.suspects,
         "n_suspects": len(companions.suspects),
+        **_label_tiers(results["insights"]["label_errors"]),
         "duplicates": duplicates,
         "n_groups": len(companions.duplicates),
         "n_leaks": sum(map(tables.leaks, companions.duplicates)),
@@ -208,6 +209,15 @@ def _by_image(results: Mapping[str, Any], companions: Companions) -> dict[str, A
         "map_method": _MAPS[companions.map_method],
         "file_folder": _file_folder(data, companions.folder),
         "history": companions.history,
+    }
+
+
+def _label_tiers(errors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tiers of doubtful labels, and the classes confused; older results have neither."""
+    tiers = errors.get("tiers") or []
+    return {
+        "label_tiers": [{**tier, "expected": sections.expected_errors(tier)} for tier in tiers],
+        "confused": errors.get("confused") or [],
     }
 
 

@@ -41,7 +41,11 @@ def of_record(record: type) -> dict[str, Any]:
     return {
         "description": (record.__doc__ or "").partition("\n")[0],
         "type": "object",
-        "required": [field.name for field in dataclasses.fields(record)],
+        "required": [
+            field.name
+            for field in dataclasses.fields(record)
+            if field.default is field.default_factory is dataclasses.MISSING
+        ],
         "additionalProperties": False,
         "properties": properties,
     }

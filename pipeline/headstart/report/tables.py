@@ -32,13 +32,17 @@ class Answer(NamedTuple):
 
 
 class Suspect(NamedTuple):
-    """A training image whose label is in doubt; the score is the probability of its label."""
+    """A training image whose label is in doubt; the score is the probability of its label.
+
+    ``tier`` is empty in results before there were tiers.
+    """
 
     path: str
     split: str
     label: str
     suggestion: str
     score: float
+    tier: str = ""
 
 
 class Duplicate(NamedTuple):
@@ -50,6 +54,7 @@ class Duplicate(NamedTuple):
     label: str
     used: str
     kind: str
+    colours: str = "same"
 
 
 def answers(rows: Iterable[Mapping[str, str]], origin: str) -> list[Answer]:
@@ -97,7 +102,12 @@ def read_suspects(path: Path) -> list[Suspect]:
         path,
         ("path", "split", "given", "suggested", "score"),
         lambda row: Suspect(
-            row["path"], row["split"], row["given"], row["suggested"], float(row["score"])
+            row["path"],
+            row["split"],
+            row["given"],
+            row["suggested"],
+            float(row["score"]),
+            row.get("tier", ""),
         ),
     )
 
@@ -107,11 +117,16 @@ def read_duplicates(path: Path) -> list[list[Duplicate]]:
 
     Groups in both the training and the test split come first, then those with several labels.
     """
-    columns = Duplicate._fields
+    columns = Duplicate._fields[:-1]
     groups: dict[str, list[Duplicate]] = {}
-    for image in _read(path, columns, lambda row: Duplicate(*(row[key] for key in columns))):
+    for image in _read(path, columns, _duplicate):
         groups.setdefault(image.group, []).append(image)
     return sorted(groups.values(), key=lambda group: (not leaks(group), not contradict(group)))
+
+
+def _duplicate(row: Mapping[str, str]) -> Duplicate:
+    columns = (row[key] for key in Duplicate._fields[:-1])
+    return Duplicate._make([*columns, row.get("colours", "same")])
 
 
 def leaks(group: Iterable[Duplicate]) -> bool:
@@ -120,8 +135,8 @@ def leaks(group: Iterable[Duplicate]) -> bool:
 
 
 def contradict(group: Iterable[Duplicate]) -> bool:
-    """Return whether duplicates have different labels."""
-    return len({image.label for image in group} - {""}) > 1
+    """Return whether duplicates of the same colours have different labels."""
+    return len({image.label for image in group if image.colours == "same"} - {""}) > 1
 
 
 def read_history(path: Path) -> dict[str, list[float | None]]:

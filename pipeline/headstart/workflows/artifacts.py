@@ -20,6 +20,7 @@ from headstart.core.artifacts import (
     PREDICTIONS,
     REPORT,
     RESULTS,
+    SESSIONS,
 )
 from headstart.core.errors import HeadstartError
 
@@ -36,7 +37,7 @@ COMMAND: ContextVar[str] = ContextVar("COMMAND", default="import headstart")  # 
 
 _ENDS = {".html": b"</html>", ".svg": b"</svg>\n", ".csv": b"\n", ".md": b"\n", ".py": b"\n"}
 
-TABLES = (PREDICTIONS, LABEL_ISSUES, DUPLICATES)
+TABLES = (PREDICTIONS, LABEL_ISSUES, DUPLICATES, SESSIONS)
 COMPANIONS = (CARD, EXAMPLE)
 FILES = (RESULTS, *TABLES, MODEL, REPORT, *COMPANIONS)
 

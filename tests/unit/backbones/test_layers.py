@@ -205,6 +205,23 @@ class TestCut:
         turned = Choice(name, "random", pool=pool, layers=given[::-1])
         assert backbones.find(turned).identity == backbones.find(choice).identity
 
+    def test_layers_side_by_side_are_one_layer_of_parts_with_norm_1(self):
+        import torch
+
+        module, backbone = random(RESNET, "layer4+layer2").load()
+        assert (backbone.layer, backbone.pool) == ("layer2+layer4", "avg")
+        assert not backbone.parts
+        image = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            rows = module(image)
+            alone = [random(RESNET, name).load()[0](image) for name in ("layer2", "layer4")]
+        expected = torch.cat([part / part.norm(dim=1, keepdim=True) for part in alone], dim=1)
+        assert torch.allclose(rows, expected, atol=1e-5)
+        assert backbones.find(backbones.choice_of(backbone)).load()[1] == backbone
+        for layer, message in (("layer2+layer2", "repeats a layer"), ("layer2+x", "no layer 'x'")):
+            with pytest.raises(BackboneError, match=message):
+                random(RESNET, layer).load()
+
     def test_a_layer_that_is_not_there_or_there_twice(self):
         with pytest.raises(BackboneError, match="no layer 'layer44'; did you mean layer4"):
             backbones.find(Choice(RESNET, "random", layers=("layer2", "layer44"))).load()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from headstart.evaluation import duplicates
+from headstart.datasets.images import miniature
+from headstart.evaluation import duplicates, neighbours
 from headstart.evaluation.duplicates import find
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,35 +115,86 @@ def test_all_images_identical():
     assert not different_bytes.exact.any()
 
 
-@pytest.mark.parametrize("many", [0.0, 1.0])
-def test_cosines_are_the_same_pair_by_pair_and_all_at_once(many, monkeypatch):
-    data = images(60)
-    for to in range(40, 60):
-        copy(data, to % 7, to, noise=0.1, mirrored=to % 2 == 0)
-    usual = find(*data)
-    assert len(usual.rows) == 27
-    monkeypatch.setattr(duplicates, "MANY", many)
-    found = find(*data)
-    assert np.array_equal(found.closest, usual.closest)
-    assert np.array_equal(found.group, usual.group)
-    assert found.cosine == pytest.approx(usual.cosine, abs=1e-5, nan_ok=True)
+def photo(seed, side=96):
+    """Return a picture with detail of all sizes, whose parts differ."""
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((side, side, 3))
+    for cells in (4, 8, 16):
+        coarse = rng.normal(0, 40, (cells, cells, 3)).mean(axis=2, keepdims=True)
+        picture += coarse.repeat(side // cells, axis=0).repeat(side // cells, axis=1)
+    return np.clip(picture + rng.uniform(80, 160, 3), 0, 255).astype(np.uint8)
 
 
-def test_correlations_are_those_of_the_images_and_of_their_mirror_images():
-    _, _, pixels = images(12)
-    pixels[5], pixels[7] = pixels[4][:, ::-1], 90
-    patterns = duplicates._patterns(pixels, np.arange(12))
-    found = duplicates._correlations(patterns[:8], patterns[4:])
-    grey = pixels.astype(float).mean(axis=3).reshape(12, 16, 2, 16, 2).mean(axis=(2, 4))
-    grey -= grey.mean(axis=(1, 2), keepdims=True)
-    norms = np.maximum(np.sqrt((grey**2).sum(axis=(1, 2))), 1e-9)[:, None, None]
-    grey /= norms
-    plain = np.einsum("iab,jab->ij", grey[:8], grey[4:])
-    mirrored = np.einsum("iab,jab->ij", grey[:8, :, ::-1], grey[4:])
-    expected = np.maximum(plain, mirrored)
-    expected[7, 3] = 1  # a flat image is like itself
-    assert found == pytest.approx(expected, abs=1e-5)
-    assert found[4, 1] == pytest.approx(1, abs=1e-5)
+def cropped(picture, keep, offset):
+    cut = round(picture.shape[0] * keep)
+    return picture[offset : offset + cut, offset : offset + cut]
+
+
+def framed(picture):
+    return np.pad(picture, ((5, 5), (5, 5), (0, 0)), constant_values=255)
+
+
+COPIES = {
+    "cropped by 10 %": lambda picture: cropped(picture, 0.9, 2),
+    "cropped by 20 %": lambda picture: cropped(picture, 0.8, 14),
+    "cropped and mirrored": lambda picture: cropped(picture, 0.9, 4)[:, ::-1],
+    "framed": framed,
+    "turned by a quarter": lambda picture: np.rot90(picture),
+    "turned by three quarters": lambda picture: np.rot90(picture, 3),
+    "darker": lambda picture: (picture * 0.7).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_changed_copies_are_near_duplicates(kind):
+    features, sha256, _ = images(12)
+    pictures = [photo(seed) for seed in range(12)]
+    pictures[7] = COPIES[kind](pictures[2])
+    features[7] = features[2] + 0.1
+    pixels = np.stack([miniature(np.ascontiguousarray(picture)) for picture in pictures])
+    found = find(features, sha256, pixels)
+    assert found.rows.tolist() == [2, 7]
+    assert not found.recoloured.any()
+
+
+def test_a_copy_of_another_colour_is_marked():
+    features, sha256, _ = images(12)
+    pictures = [photo(seed) for seed in range(12)]
+    pictures[7] = np.roll(pictures[2], 1, axis=2)
+    pictures[2], pictures[7] = (
+        np.clip(p.astype(int) + tint, 0, 255).astype(np.uint8)
+        for p, tint in ((pictures[2], (60, 0, -60)), (pictures[2], (-60, 0, 60)))
+    )
+    features[7] = features[2]
+    pixels = np.stack([miniature(picture) for picture in pictures])
+    found = find(features, sha256, pixels)
+    assert found.rows.tolist() == [2, 7]
+    assert found.recoloured[[2, 7]].all()
+
+
+def test_other_objects_on_one_background_are_a_session_and_no_copies():
+    features, sha256, _ = images(12)
+    pictures = [photo(seed) for seed in range(12)]
+    table = photo(50)
+    for row in (2, 7):
+        pictures[row] = table.copy()
+        pictures[row][20:76, 20:76] = photo(60 + row)[20:76, 20:76]
+        features[row] = features[2]
+    pixels = np.stack([miniature(picture) for picture in pictures])
+    found = find(features, sha256, pixels)
+    assert found.rows.tolist() == []
+    assert set(found.session_rows.tolist()) <= {2, 7}
+
+
+def test_many_copies_are_one_group_though_each_has_closer_ones():
+    features, sha256, _ = images(90)
+    rng = np.random.default_rng(0)
+    pictures = [photo(seed) for seed in range(90)]
+    for row in range(20, 45):
+        pictures[row] = pictures[3]
+        features[row] = features[3] + rng.normal(0, 0.05, features.shape[1])
+    pixels = np.stack([miniature(picture) for picture in pictures])
+    assert find(features, sha256, pixels).rows.tolist() == [3, *range(20, 45)]
 
 
 def test_no_image_and_one_image():
@@ -163,6 +215,7 @@ def test_tiles_and_order_do_not_matter_and_groups_are_what_copies_connect(seed, 
     whole = find(*data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(duplicates, "BLOCK", block)
+        patch.setattr(neighbours, "BLOCK", block)
         tiled = find(*data)
     assert np.array_equal(tiled.group, whole.group)
     assert np.array_equal(tiled.exact, whole.exact)

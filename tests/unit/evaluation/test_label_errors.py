@@ -23,7 +23,10 @@ def test_flipped_labels_are_found_ranked_and_named():
     given_labels = true.copy()
     given_labels[:15] = (true[:15] + 1) % 5
     found = label_errors.find(given_labels, probabilities(true, 5, 8.0))
-    assert sorted(found.suspects) == list(range(15))
+    assert set(range(15)) <= set(found.suspects.tolist())
+    assert (found.chance[:15] > 0.8).all()
+    assert found.rate == pytest.approx(15 / 300, abs=0.02)
+    assert found.highest[:15].min() >= found.chance[:15].min()
     assert found.suggested[:15].tolist() == true[:15].tolist()
     assert (np.diff(found.quality[found.suspects]) >= 0).all()
     assert found.quality[:15].max() < found.quality[15:].min()
@@ -45,7 +48,7 @@ def test_codes_may_have_gaps_and_quality_is_the_probability_of_the_label():
     found = label_errors.find(labels, shares)
     assert found.suspects.tolist() == [0]
     assert found.suggested[0] == 2
-    assert found.quality == pytest.approx(shares[np.arange(90), labels])
+    assert found.quality.argmin() == 0
     assert set(found.suggested) <= set(codes.tolist())
 
 
@@ -62,3 +65,53 @@ def test_any_labels_and_predictions_are_taken(seed, k, n):
 def test_two_images():
     found = label_errors.find(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))
     assert found.suggested.tolist() == [1, 0]
+
+
+def test_hard_images_are_no_errors():
+    true = np.arange(2000) % 5
+    rng = np.random.default_rng(1)
+    shares = probabilities(true, 5, 1.5)
+    labels = np.array([rng.choice(5, p=row) for row in shares])  # calibrated by construction
+    found = label_errors.find(labels, shares)
+    assert found.chance.sum() < 0.02 * len(labels)
+    assert {found.tier(row) for row in found.suspects[20:]} == {label_errors.HARD}
+
+
+def test_the_expected_errors_are_those_there_are():
+    true = np.arange(3000) % 5
+    rng = np.random.default_rng(2)
+    shares = probabilities(true, 5, 4.0)
+    labels = np.array([rng.choice(5, p=row) for row in shares])
+    wrong = rng.random(3000) < 0.05
+    labels[wrong] = (labels[wrong] + rng.integers(1, 5, wrong.sum())) % 5
+    found = label_errors.find(labels, shares)
+    listed = [row for row in found.suspects if found.tier(row) != label_errors.HARD]
+    assert found.chance[listed].sum() == pytest.approx(wrong[listed].sum(), rel=0.25)
+    top = [row for row in listed if found.tier(row) == label_errors.TIERS[0][0]]
+    assert wrong[top].mean() > 0.8
+
+
+def test_ridge_scores_are_scikit_learns():
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(0)
+    for width in (8, 80):
+        rows, labels = rng.random((60, width)), np.arange(60) % 3
+        fit, held_out = np.arange(40), np.arange(40, 60)
+        scores = label_errors.ridge_scores(rows, labels, [(fit, held_out)], 3)
+        unit = np.sqrt(rows) / np.linalg.norm(np.sqrt(rows), axis=1, keepdims=True)
+        model = Ridge(alpha=1.0).fit(unit[fit], np.eye(3)[labels[fit]])
+        assert scores[held_out] == pytest.approx(model.predict(unit[held_out]))
+        assert np.isnan(scores[fit]).all()
+
+
+def test_classes_confused_both_ways_are_named():
+    true = np.arange(400) % 4
+    shares = probabilities(true, 4, 6.0)
+    labels = true.copy()
+    pair = np.flatnonzero(true < 2)
+    labels[pair[::3]] = 1 - labels[pair[::3]]
+    found = label_errors.find(labels, shares)
+    (first, second, there, back), *rest = label_errors.confused_both_ways(labels, found)
+    assert (first, second, rest) == (0, 1, [])
+    assert min(there, back) > 10

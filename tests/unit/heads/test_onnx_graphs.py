@@ -6,10 +6,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from headstart.heads.calibration import calibrate
-from headstart.heads.folds import stratified_folds
+from headstart.heads.calibrated import CalibratedClassifier
 from headstart.heads.onnx_graphs import knn, svm
-from headstart.heads.training_set import TrainingSet
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
@@ -31,14 +29,12 @@ def test_machines_are_what_scikit_learn_works_out(kernel, k):
     features = (centres[labels] + rng.normal(size=(len(labels), 16))).astype(np.float32)
     rows = Normalizer().transform(features)
     machine = SVC(kernel=kernel, C=3, gamma=2.0).fit(rows, labels)
-    scores = machine.decision_function(rows)
-    scores = np.stack([-scores, scores], axis=1) if k == 2 else scores
-    data = TrainingSet(features, labels, stratified_folds(labels, 3, seed=0))
-    estimator = make_pipeline(Normalizer().fit(features), calibrate(machine, scores, data)[0])
-    assert svm.supports(estimator)
+    calibrated = CalibratedClassifier(machine, "pairs", 7.0, rng.normal(size=k))
+    estimator = make_pipeline(Normalizer().fit(features), calibrated)
     graph = svm.convert(estimator, 16)
     onnx.checker.check_model(graph, full_check=True)
     assert len(graph.graph.node) < 40 + 3 * k
+    assert {node.domain for node in graph.graph.node} == {""}  # any runtime has them
     fresh = rng.normal(size=(300, 16)).astype(np.float32) * 3
     fresh[0] = 0  # has no norm
     session = onnxruntime.InferenceSession(graph.SerializeToString())
@@ -55,9 +51,8 @@ def test_calibrated_votes_are_what_scikit_learn_works_out(weights, k):
     features = (rng.normal(size=(k, 16))[labels] + rng.normal(size=(len(labels), 16))).astype("f4")
     rows = Normalizer().transform(features)
     voters = votes(n_neighbors=4, weights=weights)[-1].fit(rows, labels)
-    shares = voters.predict_proba(rows + rng.normal(0, 0.05, rows.shape).astype("f4"))
-    data = TrainingSet(features, labels, stratified_folds(labels, 3, seed=0))
-    estimator = make_pipeline(Normalizer().fit(features), calibrate(voters, shares, data)[0])
+    calibrated = CalibratedClassifier(voters, "shares", 1.5, rng.normal(size=k), 0.03)
+    estimator = make_pipeline(Normalizer().fit(features), calibrated)
     graph = knn.convert(estimator, 16)
     onnx.checker.check_model(graph, full_check=True)
     assert {node.domain for node in graph.graph.node} == {""}  # any runtime has them
@@ -69,22 +64,3 @@ def test_calibrated_votes_are_what_scikit_learn_works_out(weights, k):
         np.testing.assert_allclose(found, estimator.predict_proba(some), atol=1e-5)
     # What has no norm is as far from all: which neighbours count is chance, but it is an answer.
     assert session.run(["scores"], {"X": 0 * fresh[:1]})[0].sum() == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"gamma": "scale"},
-        {"kernel": "poly"},
-        {"break_ties": True},
-        {"decision_function_shape": "ovo"},
-    ],
-)
-def test_machines_that_the_graph_cannot_express_are_left_to_skl2onnx(change):
-    rng = np.random.default_rng(0)
-    features, labels = rng.normal(size=(40, 4)).astype(np.float32), np.arange(40) % 2
-    machine = SVC(**{"kernel": "rbf", "gamma": 2.0} | change).fit(features, labels)
-    data = TrainingSet(features, labels, stratified_folds(labels, 2, seed=0))
-    scores = rng.normal(size=(40, 2))
-    estimator = make_pipeline(Normalizer().fit(features), calibrate(machine, scores, data)[0])
-    assert not svm.supports(estimator)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from headstart.core.errors import InputError
-from headstart.heads import HEADS, ovo
+from headstart.heads import HEADS, calibration, ovo
 from headstart.heads.folds import stratified_folds
 from headstart.heads.knn import GROUP, smallest
 from headstart.heads.principal_axes import RowSpace
@@ -23,10 +23,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
 
-def training_set(n=300, d=20, k=4, spread=1.5, **more):
+def training_set(n=300, d=20, k=4, spread=1.5, draw=0, **more):
     rng = np.random.default_rng(3)
-    labels = np.arange(n) % k
-    features = rng.normal(size=(k, d))[labels] + spread * rng.normal(size=(n, d))
+    centres, labels = rng.normal(size=(k, d)), np.arange(n) % k
+    rng = np.random.default_rng(draw) if draw else rng
+    features = centres[labels] + spread * rng.normal(size=(n, d))
     fold = stratified_folds(labels, 3, seed=0)
     return TrainingSet(features.astype(np.float32), labels, fold, workers=2, **more)
 
@@ -153,23 +154,55 @@ def test_features_that_are_no_numbers_are_refused(name, bad, data):
 
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm", "knn"])
 @pytest.mark.parametrize("k", [2, 4])
-def test_calibration_keeps_labels_and_beats_votes(name, k):
-    data = training_set(k=k)
-    head = HEADS[name].search(data)
-    calibrated = head.estimator[-1]
-    inner = calibrated.calibrated_classifiers_[0].estimator
-    fresh = training_set(k=k, spread=1.6)
-    if name == "knn":
-        scores = inner.predict_proba(fresh.rows)
-    else:
-        scores = inner.decision_function(fresh.rows)
-        scores = np.stack([-scores, scores], axis=1) if k == 2 else scores
+def test_calibration_beats_votes_and_costs_no_accuracy(name, k):
+    head = HEADS[name].search(training_set(k=k))
+    calibrated, fresh = head.estimator[-1], training_set(n=900, k=k, spread=1.6, draw=4)
     probabilities = head.estimator.predict_proba(fresh.features)
-    assert np.array_equal(probabilities.argmax(axis=1), scores.argmax(axis=1))
+    labels = probabilities.argmax(axis=1)
+    assert np.array_equal(calibrated.predict(fresh.rows), labels)
+    plain = calibrated.estimator.predict(fresh.rows)
+    assert (labels == fresh.labels).mean() >= (plain == fresh.labels).mean() - 0.02
     assert probabilities.min() > 0
+    confidence, right = probabilities.max(axis=1), labels == fresh.labels
+    assert confidence.mean() == pytest.approx(right.mean(), abs=0.1)
     assert log_loss(fresh.labels, probabilities) < np.log(k)
-    if name == "knn":
-        assert log_loss(fresh.labels, probabilities) < log_loss(fresh.labels, scores)
+
+
+def test_couplings_of_pairs_that_agree_are_exact():
+    """Pairwise probabilities p_i / (p_i + p_j) lead back to p (Wu, Lin and Weng 2004)."""
+    expected = np.array([[0.5, 0.3, 0.15, 0.05], [0.01, 0.01, 0.97, 0.01]])
+    first, second = np.triu_indices(4, 1)
+    values = np.log(expected[:, first] / expected[:, second]) / 3.0
+    assert calibration.softmax(ovo.coupled(values, 4, 3.0)) == pytest.approx(expected, abs=1e-9)
+    values[:, (first == 3) | (second == 3)] = np.nan  # a fold without the last class
+    partial = expected[:, :3] / expected[:, :3].sum(axis=1, keepdims=True)
+    chances = calibration.softmax(ovo.coupled(values, 4, 3.0))
+    assert chances[:, 3].max() == 0
+    assert chances[:, :3] == pytest.approx(partial, abs=1e-9)
+
+
+def test_a_calibration_is_recovered_from_labels_that_it_drew():
+    rng = np.random.default_rng(0)
+    scores, bias = rng.normal(0, 2, (20_000, 3)), np.array([0.5, 0.0, -0.5])
+    chances = calibration.softmax(0.7 * scores + bias)
+    labels = (chances.cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1)
+    fitted = calibration.fit(calibration.SCORES, scores, labels, 3, np.ones(20_000))
+    assert fitted.slope == pytest.approx(0.7, abs=0.03)
+    assert fitted.bias - fitted.bias.mean() == pytest.approx(bias, abs=0.06)
+
+
+def test_no_image_is_calibrated_by_its_own_label(data):
+    rng = np.random.default_rng(1)
+    values = [rng.normal(size=(len(rows), 4)) + 2 * np.eye(4)[data.labels[rows]]
+              for _, rows in data.folds]  # fmt: skip
+    _, before = calibration.calibrate(calibration.SCORES, values, data)
+    rows = data.folds[0][1]
+    other = data.labels.copy()
+    other[rows] = (other[rows] + 1) % 4
+    changed = dataclasses.replace(data, labels=other)
+    _, after = calibration.calibrate(calibration.SCORES, values, changed)
+    own, others = (np.abs(x - y).max() for x, y in zip(before[:2], after[:2], strict=True))
+    assert own < 0.01 < 0.05 < others
 
 
 def test_scores_without_an_error_give_probabilities_short_of_certainty():
@@ -191,16 +224,17 @@ def test_decisions_in_matrix_products_are_libsvms(k, monkeypatch):
     labels = 3 * data.labels
     machine = SVC(kernel="precomputed", C=5.0).fit(rows[:200] @ rows[:200].T, labels[:200])
     kernel = rows[200:] @ rows[:200].T
-    found = ovo.decide(machine, kernel)
-    expected = machine.decision_function(kernel)
-    assert found.values[:, 1:] == pytest.approx(expected.reshape(100, -1)[:, -(k - 1) :])
-    assert np.array_equal(machine.classes_[found.winners], machine.predict(kernel))
+    found = ovo.pairs(machine, kernel[:, machine.support_])
+    machine.decision_function_shape = "ovo"
+    expected = machine.decision_function(kernel).reshape(100, -1)
+    assert found == pytest.approx(-expected if k == 2 else expected)
+    assert np.array_equal(machine.classes_[ovo.winners(found, k)], machine.predict(kernel))
 
 
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
 def test_the_final_machine_is_the_one_of_all_rows(name, data):
     head = HEADS[name].search(data)
-    machine = head.estimator[-1].calibrated_classifiers_[0].estimator
+    machine = head.estimator[-1].estimator
     plain = clone(machine).fit(data.rows, data.labels)
     assert len(machine.support_vectors_) < len(data.rows)
     fresh = training_set(spread=1.7).rows

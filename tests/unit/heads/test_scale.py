@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 from headstart.heads import HEADS, ridge, svm
+from headstart.heads.calibrated import CalibratedClassifier
 from headstart.heads.folds import stratified_folds
 from headstart.heads.ridge import LeastSquares
 from headstart.heads.training_set import TrainingSet
 from headstart.models import bundle
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import Normalizer
@@ -46,12 +46,12 @@ def test_beyond_the_limit_a_stock_pipeline_stands_in_and_says_so(name, k, monkey
     assert head.cv_accuracy >= exact.cv_accuracy - 0.03
     kinds = [type(step) for _, step in head.estimator.steps]
     middle = [Nystroem] if name == "rbf-svm" else []
-    assert kinds == [Normalizer, *middle, CalibratedClassifierCV]
+    assert kinds == [Normalizer, *middle, CalibratedClassifier]
     assert ("150 landmarks" in head.approximation) == (name == "rbf-svm")
-    model = head.estimator[-1].calibrated_classifiers_[0].estimator
+    model = head.estimator[-1].estimator
     assert type(model) is RidgeClassifier
     assert model.alpha == head.params["alpha"]
-    assert type(exact.estimator[-1].calibrated_classifiers_[0].estimator) is SVC
+    assert type(exact.estimator[-1].estimator) is SVC
     right = head.out_of_fold.argmax(axis=1) == data.labels
     assert right.mean() == pytest.approx(head.cv_accuracy, abs=0.01)
 
@@ -68,7 +68,7 @@ def test_least_squares_by_blocks_are_scikit_learns_ridge(k, weight, small_limits
     machine = LeastSquares(data.rows, data)
     best = next(machine.search([0.5], {}))
     model, _ = machine.fit(best)
-    found = model.calibrated_classifiers_[0].estimator
+    found = model.estimator
     plain = RidgeClassifier(alpha=0.5, class_weight=weight)
     plain.fit(data.rows.astype(np.float64), data.labels)
     assert found.coef_ == pytest.approx(plain.coef_, abs=1e-4)

@@ -137,7 +137,7 @@ def test_neighbours_come_from_a_stratified_sample_of_the_rows_and_say_so(pair, m
     seen = np.isfinite(part.out_of_fold).all(axis=1)
     assert 190 <= seen.sum() <= 210
     assert part.approximation == f"fitted on {seen.sum()} of the rows"
-    voters = part.estimator[-1].calibrated_classifiers_[0].estimator
+    voters = part.estimator[-1].estimator
     assert voters.n_samples_fit_ == seen.sum()
     shares = [np.bincount(pair[1].labels[rows], minlength=K) for rows in (seen, slice(None))]
     assert np.abs(shares[0] / shares[0].sum() - shares[1] / shares[1].sum()).max() < 0.02

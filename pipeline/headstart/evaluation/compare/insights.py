@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import one_line
 from headstart.core.records import FeatureSet
-from headstart.core.results import DuplicateSummary, LabelErrorSummary, LearningCurve
+from headstart.core.results import (
+    ConfusedClasses,
+    DuplicateSummary,
+    LabelErrorSummary,
+    LabelTier,
+    LearningCurve,
+)
 from headstart.evaluation import duplicates, label_errors, learning_curve, transferability
 from headstart.evaluation.compare.identity import is_streamed
 from headstart.evaluation.compare.scoring import Entry
@@ -34,11 +40,12 @@ class Suspects:
     """Training images whose labels are in doubt.
 
     ``rows``, ``(m,)``, were judged ``rounds`` times; they are rows of the feature set, ascending,
-    and ``errors`` are the verdicts on them.
+    and ``errors`` are the verdicts on their ``labels``.
     """
 
     rows: NDArray[np.intp]
     errors: LabelErrors
+    labels: NDArray[np.int64]
     rounds: int = 2
 
 
@@ -66,6 +73,13 @@ def about_duplicates(data: FeatureSet, repeated: Duplicates) -> list[str]:
                 f"{f'; and {rest:,} more' if rest > 0 else ''}. Correct the labels and run"
                 " headstart features again."
             )
+    sessions = len(np.unique(repeated.session[repeated.session_rows]))
+    if sessions:
+        warnings.append(
+            f"{len(repeated.session_rows):,} images in {sessions:,} groups may be of one session"
+            " each: different photos on the same background. If they are, run train-heads again"
+            " with --groups sessions.csv, so that each session stays on one side of every split."
+        )
     return warnings
 
 
@@ -87,12 +101,18 @@ def describe_duplicates(
             for exact in (True, False)
             for a, b in _label_conflicts(data, repeated, exact)
         ],
+        recoloured=int(repeated.recoloured.sum()),
+        session_images=len(repeated.session_rows),
+        session_groups=len(np.unique(repeated.session[repeated.session_rows])),
     )
 
 
 def _label_conflicts(data: FeatureSet, repeated: Duplicates, exact: bool) -> list[tuple[int, int]]:
-    """Return the pairs of an image and its closest duplicate that have different labels."""
-    rows = repeated.rows
+    """Return the pairs of an image and its closest duplicate that have different labels.
+
+    A copy in other colours is no conflict: classes may be colours.
+    """
+    rows = repeated.rows[~repeated.recoloured[repeated.rows]]
     rows = rows[(data.label[rows] >= 0) & (data.label[repeated.closest[rows]] >= 0)]
     rows = rows[repeated.exact[rows] == exact]
     pairs = np.sort(np.column_stack([rows, repeated.closest[rows]]), axis=1)
@@ -109,7 +129,7 @@ def find_label_errors(
 ) -> Suspects:
     """Judge the labels of the training images by models that were not fitted on them.
 
-    The probabilities come from logistic regression whatever the best head is: calibrated SVMs rank
+    The scores come from linear models whatever the best head is: calibrated SVMs rank
     errors much worse (`benchmarks/label_errors.py`). A second round trains without the suspects of
     the first, because repeated errors, such as one class mistaken for another, confirm each other.
     Features on disk get one round, since each reads all rows many times. ``training`` and
@@ -121,25 +141,45 @@ def find_label_errors(
     probabilities = fitted[0].out_of_fold if fitted else _out_of_fold(head, params, training)
     judged = np.flatnonzero(np.isfinite(probabilities).all(axis=1))
     labels = training.labels[judged]
-    first = label_errors.find(labels, probabilities[judged])
     if training.streamed:
-        return Suspects(protocol.train[judged], first, rounds=1)
+        first = label_errors.find(labels, probabilities[judged])
+        return Suspects(protocol.train[judged], first, labels, rounds=1)
     suspect = np.zeros(len(training.labels), bool)
-    suspect[judged[first.suspects]] = True
+    suspect[judged[label_errors.suspects_of(labels, probabilities[judged])]] = True
     parts = [
         (_without(fit, suspect, training.labels), held_out) for fit, held_out in training.folds
     ]
     second = _out_of_fold(head, params, training.divided(parts))
-    return Suspects(protocol.train[judged], label_errors.find(labels, second[judged]))
+    ridge = label_errors.ridge_scores(training.rows, training.labels, parts, training.n_classes)
+    errors = label_errors.find(labels, second[judged], ridge[judged])
+    return Suspects(protocol.train[judged], errors, labels)
 
 
-def describe_label_errors(suspects: Suspects) -> LabelErrorSummary:
+def describe_label_errors(suspects: Suspects, classes: Sequence[str]) -> LabelErrorSummary:
     """Return the ``insights.label_errors`` of ``results.json``."""
+    errors = suspects.errors
+    by_tier: dict[str, list[int]] = {}
+    for row in errors.suspects:
+        by_tier.setdefault(errors.tier(row), []).append(row)
     return LabelErrorSummary(
         images=len(suspects.rows),
-        suspects=len(suspects.errors.suspects),
-        method="confident learning on out-of-fold logistic regression"
-        + (", in one round" if suspects.rounds == 1 else ""),
+        suspects=len(errors.suspects),
+        method="label noise and temperature fitted to out-of-fold logistic regression"
+        + (", in one round" if suspects.rounds == 1 else " and ridge regression"),
+        tiers=[
+            LabelTier(
+                tier,
+                len(rows),
+                float(errors.chance[rows].sum()),
+                float(errors.highest[rows].sum()),
+            )
+            for tier, rows in by_tier.items()
+        ],
+        confused=[
+            ConfusedClasses(utf8(classes[a]), utf8(classes[b]), there, back)
+            for a, b, there, back in label_errors.confused_both_ways(suspects.labels, errors)
+        ],
+        rate=errors.rate,
     )
 
 

@@ -29,13 +29,18 @@ def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tup
     the other heads, ``by:<head>`` or, with several backbones, ``by:<backbone>/<head>``.
 
     ``label_issues.csv`` has a row for each training image whose label is in doubt, most doubtful
-    first: ``path``, ``split``, ``given`` and ``suggested`` label and ``score``, 0 to 1, the
-    probability of the given label by models that were not fitted on the image.
+    first: ``path``, ``split``, ``given`` and ``suggested`` label, ``score``, 0 to 1, the
+    probability of the given label by models that were not fitted on the image, its ``tier``, and
+    ``chance``, the probability that the label is wrong.
 
     ``duplicates.csv`` has a row for each image that occurs more than once, ordered by ``group``:
     ``path``, ``split``, ``label`` (empty if unknown), ``used`` for ``train`` or ``test`` (empty if
     for neither), the path of the ``closest`` duplicate, its ``kind``, ``exact`` or ``near``, the
-    ``cosine`` of the features and the ``correlation`` of the thumbnails (empty without them).
+    ``cosine`` of the features, the ``correlation`` of the miniatures (empty without them) and
+    ``colours``, ``same`` or ``other``.
+
+    ``sessions.csv`` has ``path`` and ``group`` of images that may be of one session, for
+    ``--groups``.
 
     All are UTF-8; bytes that are not Unicode become backslash escapes.
 
@@ -46,6 +51,7 @@ def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tup
     write_text(predictions, _predictions(outcome))
     write_text(folder / artifacts.LABEL_ISSUES, _label_issues(outcome))
     write_text(folder / artifacts.DUPLICATES, _duplicates(outcome))
+    write_text(folder / artifacts.SESSIONS, _sessions(outcome))
     write_text(results, document(comparison.to_json()))
     return results, predictions
 
@@ -95,7 +101,7 @@ def _label_issues(outcome: Outcome) -> str:
     data, suspects = outcome.best.data, outcome.suspects
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "split", "given", "suggested", "score"])
+    table.writerow(["path", "split", "given", "suggested", "score", "tier", "chance"])
     for judged in suspects.errors.suspects:
         row = suspects.rows[judged]
         table.writerow(
@@ -105,6 +111,8 @@ def _label_issues(outcome: Outcome) -> str:
                 data.classes[data.label[row]],
                 data.classes[suspects.errors.suggested[judged]],
                 f"{suspects.errors.quality[judged]:.6f}",
+                suspects.errors.tier(judged),
+                f"{suspects.errors.chance[judged]:.4f}",
             ]
         )
     return text.getvalue()
@@ -116,9 +124,8 @@ def _duplicates(outcome: Outcome) -> str:
     used[outcome.protocol.test], used[outcome.protocol.train] = "test", "train"
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(
-        ["group", "path", "split", "label", "used", "closest", "kind", "cosine", "correlation"]
-    )
+    columns = ["group", "path", "split", "label", "used", "closest", "kind", "cosine"]
+    table.writerow([*columns, "correlation", "colours"])
     groups = {
         number: place
         for place, number in enumerate(dict.fromkeys(duplicates.group[duplicates.rows]))
@@ -137,6 +144,17 @@ def _duplicates(outcome: Outcome) -> str:
                 "exact" if duplicates.exact[row] else "near",
                 f"{duplicates.cosine[row]:.4f}",
                 "" if np.isnan(correlation) else f"{correlation:.4f}",
+                "other" if duplicates.recoloured[row] else "same",
             ]
         )
+    return text.getvalue()
+
+
+def _sessions(outcome: Outcome) -> str:
+    data, duplicates = outcome.best.data, outcome.duplicates
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "group"])
+    for row in duplicates.session_rows:
+        table.writerow([data.path[row], f"session-{duplicates.session[row]}"])
     return text.getvalue()

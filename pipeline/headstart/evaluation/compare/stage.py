@@ -175,7 +175,7 @@ def _insights(
     step("learning curve")
     return suspects, Insights(
         duplicates=describe_duplicates(best.data, duplicates, protocol),
-        label_errors=describe_label_errors(suspects),
+        label_errors=describe_label_errors(suspects, best.data.classes),
         learning_curve=learn_curve(searched.training, best),
     )
 

@@ -17,7 +17,7 @@ from headstart.evaluation.compare.grids import grown
 from headstart.evaluation.compare.insights import score_backbone
 from headstart.evaluation.compare.scoring import Entry, rank
 from headstart.evaluation.splits import Protocol
-from headstart.heads import by_name
+from headstart.heads import by_name, feature_map
 from headstart.heads.baselines import MostFrequentClass, RawPixels
 from headstart.heads.folds import divisions, predefined
 from headstart.heads.search import FittedHead, class_probabilities
@@ -82,7 +82,8 @@ class Trainer:
         best_training = None
         several = len(stores) > 1
         for name, store in stores.items():
-            training = self._training_set(take(store.features, self.protocol.train), store)
+            rows = take(store.features, self.protocol.train)
+            training = feature_map.choose(self._training_set(rows, store))
             scores[name] = score_backbone(training) if several else {}
             entries += self._fit(name, store, training, several)
             entries.sort(key=rank)

@@ -8,8 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.onnx_format import OPSET
+from headstart.heads.calibration import PAIRS, SHARES
+from headstart.heads.ovo import LARGEST
+from headstart.heads.training_set import signed_root
 
-_TINY = np.array([1e-30])  # avoids division by a zero norm or sum
+FLOAT, DOUBLE = 1, 11  # types in ONNX
+_TINY = np.array([1e-30])  # avoids division by a zero norm
+_ENDS = (("lowest", -1.0), ("highest", 1.0))
 
 
 class Nodes:
@@ -37,9 +42,13 @@ class Nodes:
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         """Add a constant, as float32 unless it holds integers, and return its name."""
+        value = value if value.dtype.kind == "i" else value.astype(np.float32, copy=False)
+        return self.exact(name, value)
+
+    def exact(self, name: str, value: NDArray[Any]) -> str:
+        """Add a constant in its own type and return its name."""
         from onnx import numpy_helper
 
-        value = value if value.dtype.kind == "i" else value.astype(np.float32, copy=False)
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
@@ -57,36 +66,71 @@ class Nodes:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
 
 
-def unit_rows(graph: Nodes) -> str:
-    """Scale the rows of ``X`` to norm 1 as scikit-learn's ``Normalizer`` does; zeros stay zeros."""
+def unit_rows(graph: Nodes, estimator: Any) -> str:  # noqa: ANN401
+    """Add `TrainingSet.steps`: perhaps a square root, then norm 1; zeros stay zeros."""
+    rows = root(graph, "X") if has_root(estimator) else "X"
     axis = graph.constant("axis", np.array([1]))
-    norm = graph("Sqrt", graph("ReduceSumSquare", "X", axis, keepdims=1))
-    return graph("Div", "X", graph("Max", norm, graph.constant("tiny", _TINY)))
+    norm = graph("Sqrt", graph("ReduceSumSquare", rows, axis, keepdims=1))
+    return graph("Div", rows, graph("Max", norm, graph.constant("tiny", _TINY)))
 
 
-def calibrate(graph: Nodes, pair: Any, values: str) -> None:  # noqa: ANN401
-    """Add the sigmoids of ``CalibratedClassifierCV``, from values to ``scores``, after `unit_rows`.
+def has_root(estimator: Any) -> bool:  # noqa: ANN401
+    """Return whether a pipeline begins with `signed_root`."""
+    first = next(iter(getattr(estimator, "steps", [("", None)])))[1]
+    return getattr(first, "func", None) is signed_root
 
-    ``pair`` is one of ``calibrated_classifiers_``. The values are ``(n, k)``; for two classes ``(n,
-    1)``, those of the second.
+
+def root(graph: Nodes, rows: str, out: str = "") -> str:
+    """Add `signed_root`."""
+    return graph("Mul", graph("Sign", rows), graph("Sqrt", graph("Abs", rows)), out=out)
+
+
+def gaussian(
+    graph: Nodes,
+    rows: str,
+    product: str,
+    points: NDArray[Any],
+    gamma: float,
+) -> str:
+    """Return ``exp(-gamma |x - p|^2)`` in float64, given ``x . p``, after `unit_rows`.
+
+    ``|x|^2`` is computed, since a row of zeros does not have norm 1.
     """
-    slopes = graph.constant("slopes", np.array([[sigmoid.a_ for sigmoid in pair.calibrators]]))
-    offsets = graph.constant("offsets", np.array([[sigmoid.b_ for sigmoid in pair.calibrators]]))
-    unit = graph.constant("one", np.ones((1, 1)))
-    # Not Sigmoid: onnxruntime's is off by 3e-8, which matters where all probabilities are small.
-    exponent = graph("Add", graph("Mul", values, slopes), offsets)
-    shares = graph("Reciprocal", graph("Add", graph("Exp", exponent), unit))
-    if len(pair.classes) == 2:
-        other = graph("Sub", unit, shares)
-        graph("Concat", other, shares, out="scores", axis=1)
+    exact = points.astype(np.float64)
+    own = graph("ReduceSum", graph("Mul", rows, rows), "axis", keepdims=1)
+    theirs = graph.exact("norms", np.einsum("ij,ij->i", exact, exact)[np.newaxis])
+    twice = graph("Mul", product, graph.exact("twice", np.array(2.0)))
+    distance = graph("Sub", graph("Add", own, theirs), twice)
+    return graph("Exp", graph("Mul", distance, graph.exact("gamma", np.array(-gamma))))
+
+
+def softmax(graph: Nodes, classifier: Any, values: str) -> None:  # noqa: ANN401
+    """Add a ``CalibratedClassifier``'s probabilities as ``scores``, after `unit_rows`.
+
+    The values are those that its link reads; for two classes, decision values have both columns.
+    """
+    slope = graph.constant("slope", np.array(classifier.slope))
+    k = len(classifier.classes_)
+    if classifier.link == PAIRS:
+        logs = _coupled(graph, values, slope, k)
     else:
-        shares = graph("Add", shares, "tiny")
-        graph("Div", shares, graph("ReduceSum", shares, "axis", keepdims=1), out="scores")
+        if classifier.link == SHARES:
+            smoothing = graph.constant("smoothing", np.array(classifier.smoothing))
+            values = graph("Log", graph("Add", values, smoothing))
+        logs = graph("Mul", values, slope)
+    bias = np.broadcast_to(np.asarray(classifier.bias, np.float64), (k,))
+    logs = graph("Add", logs, graph.constant("bias", bias[np.newaxis]))
+    graph("Softmax", logs, out="scores", axis=1)
 
 
-def has_sigmoids(calibrated: Any) -> bool:  # noqa: ANN401
-    """Return whether this is a single classifier calibrated by sigmoids."""
-    pairs = calibrated.calibrated_classifiers_
-    return len(pairs) == 1 and all(
-        type(sigmoid).__name__ == "_SigmoidCalibration" for sigmoid in pairs[0].calibrators
-    )
+def _coupled(graph: Nodes, values: str, slope: str, k: int) -> str:
+    """Return what `headstart.heads.ovo.coupled` does, by two products with 0 and 1."""
+    ends = [graph.constant(name, np.array(sign * LARGEST)) for name, sign in _ENDS]
+    exponents = graph("Clip", graph("Mul", values, slope), *ends)
+    sums = []
+    for name, columns in zip(("firsts", "seconds"), np.triu_indices(k, 1), strict=True):
+        members = graph.constant(name, (columns[:, None] == np.arange(k)).astype(float))
+        signed = graph("Neg", exponents) if name == "firsts" else exponents
+        sums.append(graph("MatMul", graph("Exp", signed), members))
+    total = graph("Add", graph("Add", *sums), graph.constant("unit", np.array(1.0)))
+    return graph("Neg", graph("Log", total))

@@ -11,26 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from headstart.heads.onnx_graphs.builder import Nodes, calibrate, unit_rows
+from headstart.heads.onnx_graphs.builder import Nodes, softmax, unit_rows
 
 
 def convert(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-    """Convert a normaliser and a Euclidean kNN, calibrated by sigmoids or not."""
-    voters, k = _classifier(estimator), len(estimator.classes_)
-    graph = Nodes()
-    shares = _shares(graph, voters, unit_rows(graph), k)
-    if voters is estimator[1]:
-        graph("Identity", shares, out="scores")
-        return graph.model(dim, k)
-    if k == 2:  # scikit-learn calibrates the second class
-        shares = graph("Gather", shares, graph.constant("second", np.array([1])), axis=1)
-    calibrate(graph, estimator[1].calibrated_classifiers_[0], shares)
+    """Convert a normaliser and a calibrated Euclidean kNN."""
+    graph, classifier = Nodes(), estimator[-1]
+    k = len(classifier.classes_)
+    softmax(graph, classifier, _shares(graph, classifier.estimator, unit_rows(graph, estimator), k))
     return graph.model(dim, k)
-
-
-def _classifier(estimator: Any) -> Any:  # noqa: ANN401
-    pairs = getattr(estimator[1], "calibrated_classifiers_", None)
-    return pairs[0].estimator if pairs else estimator[1]
 
 
 def _shares(graph: Nodes, voters: Any, rows: str, k: int) -> str:  # noqa: ANN401

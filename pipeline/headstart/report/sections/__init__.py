@@ -45,22 +45,40 @@ class Section:
 
 
 def _about_duplicates(duplicates: Mapping[str, Any]) -> str:
-    if not duplicates["images"]:
-        return ""
-    groups = "group" if duplicates["groups"] == 1 else "groups"
-    return (
-        f"duplicates.csv: {duplicates['images']:,} duplicate images in"
-        f" {duplicates['groups']:,} {groups}"
-    )
+    parts = []
+    if duplicates["images"]:
+        groups = "group" if duplicates["groups"] == 1 else "groups"
+        parts.append(
+            f"duplicates.csv: {duplicates['images']:,} duplicate images in"
+            f" {duplicates['groups']:,} {groups}"
+        )
+    if duplicates.get("session_images"):
+        parts.append(
+            f"sessions.csv: {duplicates['session_images']:,} images that may be of one session"
+            " (different photos, same background)"
+        )
+    return "; ".join(parts)
+
+
+def expected_errors(tier: Mapping[str, Any]) -> str:
+    """Return how many labels of a tier are wrong, by the estimate and the end of its interval."""
+    errors, highest = round(tier["errors"]), round(tier["errors_highest"])
+    about = f"about {errors:,}" if errors else "hardly any"
+    return about + (f", at most {highest:,}," if highest > errors else "") + " wrong"
 
 
 def _about_labels(errors: Mapping[str, Any]) -> str:
     if not errors["suspects"]:
         return ""
-    return (
-        f"label_issues.csv: {errors['suspects']:,} of {errors['images']:,} training labels are"
-        " probably wrong, the most doubtful first"
-    )
+    tiers = errors.get("tiers") or []
+    if not tiers:  # results before there were tiers
+        return f"label_issues.csv: {errors['suspects']:,} of {errors['images']:,} labels to look at"
+    parts = [f"{tier['images']:,} {tier['tier']} ({expected_errors(tier)})" for tier in tiers]
+    lines = f"label_issues.csv: labels to look at: {'; '.join(parts)}"
+    pairs = [f"{pair['first']} and {pair['second']}" for pair in errors.get("confused") or []]
+    if pairs:
+        lines += f". Check where one class ends and the other begins: {', '.join(pairs[:3])}"
+    return lines
 
 
 def _about_doubling(curve: Mapping[str, Any]) -> str:
@@ -101,7 +119,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("map", "Map of the images", "Map", lambda page: page["album"].mapped),
     Section(
         "labels",
-        "Suspected label errors",
+        "Labels to look at",
         "Label errors",
         lambda page: bool(page["suspects"]),
         "label_errors",

@@ -156,7 +156,7 @@ def test_clean_data_give_tables_with_a_header_alone(tmp_path):
     comparison, done = compare([photos(spread=0.2)], CompareConfig(heads=("knn",)))
     write_results(tmp_path, comparison, done)
     assert comparison.insights.label_errors.suspects == 0
-    assert (tmp_path / "label_issues.csv").read_text() == "path,split,given,suggested,score\n"
+    assert len((tmp_path / "label_issues.csv").read_text().splitlines()) == 1
     assert len((tmp_path / "duplicates.csv").read_text().splitlines()) == 1
 
 

@@ -80,7 +80,7 @@ def test_results_are_json_in_utf_8(written):
     assert held["dataset"]["classes"] == [*NAMES[:3], "caf\\udce9", *NAMES[4:]]
     assert NAMES[0] in text
     assert {path.name for path in results.parent.iterdir()} == {
-        *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv")
+        *("results.json", "predictions.csv", "label_issues.csv", "duplicates.csv", "sessions.csv")
     }
     assert re.search(r'"confusion": \[\n +\[\d+(, \d+){5}\],\n', text)
 

@@ -80,12 +80,12 @@ def everything(data):
 def test_all_heads_are_compared_best_first(everything):
     comparison, outcome, lines = everything
     names = [head.name for head in comparison.heads]
-    assert sorted(names) == ["knn", "linear-svm", "logistic-regression", "rbf-svm"]
+    assert sorted(names) == ["kernel-ridge", "knn", "linear-svm", "logistic-regression", "rbf-svm"]
     accuracies = [head.cv_accuracy for head in comparison.heads]
     assert accuracies == sorted(accuracies, reverse=True)
     assert comparison.best == names[0]
     assert comparison.heads[0].verdict == "best"
-    assert len(lines) == 4
+    assert len(lines) == len(names)
     assert lines[0].startswith("logistic-regression: ")
     assert [entry.head.name for entry in outcome.entries] == names
     assert outcome.best is outcome.entries[0]
@@ -660,7 +660,7 @@ def test_two_training_images_a_class_are_enough_for_all_heads():
     data = feature_set(n=6, k=2, d=40, spread=0.1, test=1 / 3, pixels=True)
     comparison, _ = compare([data], CompareConfig())
     assert comparison.protocol["folds"] == 2
-    assert [head.test_accuracy for head in comparison.heads] == [1] * 4
+    assert [head.test_accuracy for head in comparison.heads] == [1] * 5
 
 
 def test_more_features_than_images():
@@ -675,7 +675,7 @@ def test_one_feature_is_enough_to_run(sign):
     features = np.where(data.label == 0, sign, 1)[:, None] * np.linspace(1, 9, 60)[:, None]
     data = changed(data, features=features.astype(np.float32))
     comparison, _ = compare([data], CompareConfig(repeats=1))
-    assert len(comparison.heads) == 4
+    assert len(comparison.heads) == 5
     for head in comparison.heads:
         assert head.test_accuracy == 1 if sign == -1 else head.test_accuracy <= 0.6
     told = any("same normalised features" in text for text in comparison.warnings)

@@ -1,0 +1,280 @@
+"""Registration of miniatures: which part of one image shows the other, and how well it fits.
+
+A copy may be a crop, have a frame, and be mirrored or turned by quarters. So one miniature is a
+square window of the other. A coarse search tries windows in all eight positions of the square by
+normalised correlation; Gauss-Newton steps then refine offset and both sides of the best window
+(Lucas and Kanade, *An iterative image registration technique*, IJCAI 1981; Evangelidis and
+Psarakis, *Parametric image alignment using enhanced correlation coefficient*, PAMI 30, 2008).
+The two sides are fitted apart although a copy keeps its proportions: different garments that are
+pushed over each other need a different stretch each way, which gives them away.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+CHUNK = 128  # pairs at a time: 20 MB
+COARSE = 0.85  # correlation of the coarse search below which no refinement helps
+
+_GRID = 8  # points a side of a coarse window
+_SCALES = (1.0, 0.93, 0.86, 0.79, 0.72, 0.65)  # sides of coarse windows; the whole image is 1
+_OVERHANG = 0.12  # of the side, by which a window may stick out of a centre crop
+_STEP = 0.07
+_ITERATIONS = (4, 5)  # at every second pixel, at every pixel
+_LEAST_OVERLAP = 0.6  # of the window
+_NOISE = 4.0  # squared grey levels: detail below this is rounding
+_CELLS = 4  # a side; detail is compared cell by cell
+
+
+class Fit(NamedTuple):
+    """How well two miniatures fit after registration, an array over the pairs each.
+
+    Attributes:
+        correlation: of the grey images where they overlap.
+        detail: the same without what varies slowly, which a shared background explains.
+        cells: share of cells with detail in which the detail agrees.
+        stretch: absolute logarithm of the ratio of the window's sides, 0 for a copy.
+        turned: whether one is turned by a quarter, a half, or three quarters.
+        colour: root mean square difference of the colours, in grey levels, apart from brightness.
+    """
+
+    correlation: Floats
+    detail: Floats
+    cells: Floats
+    stretch: Floats
+    turned: NDArray[np.bool_]
+    colour: Floats
+
+
+def register(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> Fit:
+    """Register pairs of square miniatures, ``(p, side, side, 3)``; a hopeless pair correlates 0."""
+    first, second = left.astype(np.float32), right.astype(np.float32)
+    grey, other = first.mean(axis=3), second.mean(axis=3)
+    inside, turn, score = _coarse(grey, other)
+    outside, back, reverse = _coarse(other, grey)
+    swapped = reverse > score  # the left image is a window of the right one
+    window = np.where(swapped[:, None], outside, inside)
+    turn, score = np.where(swapped, back, turn), np.maximum(score, reverse)
+    flip = swapped[:, None, None, None]
+    whole, part = np.where(flip, second, first), np.where(flip, first, second)
+    rows = np.flatnonzero(score >= COARSE)
+    zeros = np.zeros((5, len(score)), np.float32)
+    fit = Fit(zeros[0], zeros[1], zeros[2], zeros[3], turn % 4 > 0, zeros[4])
+    if len(rows):
+        part = np.stack([_turned(part[row], turn[row]) for row in rows])
+        whole = whole[rows]
+        windows = _refine(whole.mean(axis=3), part.mean(axis=3), window[rows][:, [0, 0, 1, 2]])
+        for values, registered in zip(
+            (fit.correlation, fit.detail, fit.cells, fit.colour),
+            _compare(whole, part, windows),
+            strict=True,
+        ):
+            values[rows] = registered
+        fit.stretch[rows] = np.abs(np.log(windows[:, 0] / windows[:, 1]))
+    return fit
+
+
+def canonical(miniatures: NDArray[np.uint8], side: int = 8) -> Floats:
+    """Return unit vectors, ``(n, side * side)``, that mirroring and quarter turns do not change.
+
+    The grey image is mirrored and transposed until its moments are positive and in order. An image
+    without contrast is a vector near 0.
+    """
+    step = miniatures.shape[1] // side
+    shape = (len(miniatures), side, step, side, step * miniatures.shape[3])
+    grey = miniatures.reshape(shape).mean(axis=(2, 4), dtype=np.float32)
+    grey -= grey.mean(axis=(1, 2), keepdims=True)
+    places = np.arange(side, dtype=np.float32) - (side - 1) / 2
+    across, down = (grey * places).sum(axis=(1, 2)), (grey * places[:, None]).sum(axis=(1, 2))
+    grey[across < 0] = grey[across < 0][:, :, ::-1]
+    grey[down < 0] = grey[down < 0][:, ::-1]
+    lying = np.abs(across) < np.abs(down)
+    grey[lying] = grey[lying].transpose(0, 2, 1)
+    vectors: Floats = grey.reshape(len(grey), -1)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), side)
+    return vectors
+
+
+def _turned(image: Floats, turn: int) -> Floats:
+    """Return one of the eight positions of a square: quarter turns, from 4 mirrored first."""
+    return np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4, axes=(0, 1))
+
+
+@functools.cache
+def _windows() -> Floats:
+    """Return the windows of the coarse search: side, and the centre's offset across and down."""
+    windows = []
+    for side in _SCALES:
+        reach = (1 - side) / 2 + _OVERHANG
+        steps = int(np.ceil(reach / _STEP - 1e-6))
+        offsets = np.linspace(-reach, reach, 2 * steps + 1)
+        windows += [(side, x, y) for y in offsets for x in offsets]
+    return np.array(windows, np.float32)
+
+
+@functools.cache
+def _sampling(side: int) -> Any:  # noqa: ANN401 - a sparse matrix
+    """Return the matrix that samples all windows of an image bilinearly, edges repeated."""
+    from scipy.sparse import csr_array
+
+    windows, points = _windows(), (np.arange(_GRID) + 0.5) / _GRID - 0.5
+    across, down = (
+        np.clip((windows[:, :1] * points + windows[:, axis, None] + 0.5) * side - 0.5, 0, side - 1)
+        for axis in (1, 2)
+    )
+    shape = (len(windows), _GRID, _GRID)
+    x = np.broadcast_to(across[:, None, :], shape).ravel()
+    y = np.broadcast_to(down[:, :, None], shape).ravel()
+    left, top = (np.minimum(v.astype(np.intp), side - 2) for v in (x, y))
+    x, y, place = x - left, y - top, top * side + left
+    weights = np.concatenate([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])
+    columns = np.concatenate([place, place + 1, place + side, place + side + 1])
+    rows = np.tile(np.arange(x.size), 4)
+    return csr_array((weights.astype(np.float32), (rows, columns)), shape=(x.size, side * side))
+
+
+def _coarse(whole: Floats, part: Floats) -> tuple[Floats, NDArray[np.intp], Floats]:
+    """Return the window of each grey ``whole`` that fits ``part`` best, its turn and correlation.
+
+    The part is turned back by ``turn`` to fit.
+    """
+    count, side = whole.shape[:2]
+    windows, sampling = _windows(), _sampling(side)
+    view = (sampling @ _blurred(whole).reshape(count, side * side).T).T
+    view = _unit(view.reshape(count, len(windows), _GRID**2))
+    entire = int(np.flatnonzero((windows == (1, 0, 0)).all(axis=1))[0]) * _GRID**2
+    positions = np.stack([_turned(_blurred(part).transpose(1, 2, 0), t) for t in range(8)])
+    positions = positions.transpose(1, 2, 3, 0).reshape(side * side, -1)
+    sought = sampling[entire : entire + _GRID**2] @ positions
+    sought = _unit(sought.T.reshape(count, 8, _GRID**2))
+    fits = (view @ sought.transpose(0, 2, 1)).reshape(count, len(windows) * 8)
+    best = fits.argmax(axis=1)
+    return windows[best // 8], best % 8, fits[np.arange(count), best]
+
+
+def _unit(vectors: Floats) -> Floats:
+    """Return vectors without their mean, of norm 1; those that hardly vary stay shorter."""
+    vectors = vectors - vectors.mean(axis=-1, keepdims=True)
+    norms = np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None]
+    vectors /= np.maximum(norms, np.float32(vectors.shape[-1] ** 0.5))
+    return vectors
+
+
+def _blurred(images: Floats) -> Floats:
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    across = padded[:, :, :-2] + 2 * padded[:, :, 1:-1] + padded[:, :, 2:]
+    blurred: Floats = (across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:]) / 16
+    return blurred
+
+
+def _view(images: Floats, windows: Floats, step: int = 1) -> tuple[Floats, Floats, Floats]:
+    """Sample windows of ``(p, side, side, c)`` images at every ``step``-th pixel.
+
+    Returns the samples, ``(p, m, c)``, the share of each that lies inside the image, ``(p, m, 1)``,
+    and the points of the window, ``(2, m)``, from -1/2 to 1/2.
+    """
+    side = images.shape[1]
+    axis = ((np.arange(side) + 0.5) / side - 0.5)[step // 2 :: step].astype(np.float32)
+    points: Floats = np.stack([v.ravel() for v in np.meshgrid(axis, axis)])
+    x, y = (windows[:, i, None] * points[i] + windows[:, 2 + i, None] + 0.5 for i in (0, 1))
+    inside = ((x > 0) & (x < 1) & (y > 0) & (y < 1)).astype(np.float32)[..., None]
+    x, y = (np.clip(v * side - 0.5, 0, side - 1) for v in (x, y))
+    left, top = (np.minimum(v.astype(np.intp), side - 2) for v in (x, y))
+    right, below = (x - left)[..., None], (y - top)[..., None]
+    pair = np.arange(len(images))[:, None]
+    upper = images[pair, top, left] * (1 - right) + images[pair, top, left + 1] * right
+    lower = images[pair, top + 1, left] * (1 - right) + images[pair, top + 1, left + 1] * right
+    return upper * (1 - below) + lower * below, inside, points
+
+
+def _refine(whole: Floats, part: Floats, windows: Floats) -> Floats:
+    """Return windows (two sides, two offsets) that correlate best, by Gauss-Newton steps."""
+    side = whole.shape[1]
+    down, across = np.gradient(whole, axis=(1, 2))
+    stack = np.stack([whole, across * side, down * side], axis=3)
+    best, best_score = windows.copy(), np.full(len(windows), -2, np.float32)
+    for iteration in range(sum(_ITERATIONS)):
+        step = 2 if iteration < _ITERATIONS[0] else 1
+        if iteration == _ITERATIONS[0]:
+            best_score[:] = -2  # of another grid
+        sampled, inside, points = _view(stack, windows, step)
+        goal = part[:, step // 2 :: step, step // 2 :: step].reshape(len(part), -1, 1)
+        view, goal = _centred(sampled[..., :1], inside), _centred(goal, inside)
+        power, common = (view**2).sum(axis=1), (view * goal).sum(axis=1)
+        score = (common / np.sqrt(power * (goal**2).sum(axis=1) + 1e-3))[:, 0]
+        better = (score > best_score) & (inside.mean(axis=(1, 2)) >= _LEAST_OVERLAP)
+        best[better], best_score[better] = windows[better], score[better]
+        gain = np.clip(common / (power + 1e-3), 0.2, 5)[..., None]
+        slopes = sampled[..., 1:]
+        slopes = np.concatenate([slopes * points.T, slopes], axis=2)
+        slopes = _centred(slopes, inside) * gain
+        square = slopes.transpose(0, 2, 1) @ slopes
+        damping = 1e-3 * np.trace(square, axis1=1, axis2=2) + 1e-3
+        square += damping[:, None, None] * np.eye(4, dtype=np.float32)
+        move = np.linalg.solve(square, slopes.transpose(0, 2, 1) @ (goal - gain * view))[..., 0]
+        windows = windows + np.clip(move, -0.05, 0.05).astype(np.float32)
+        windows[:, :2] = np.clip(windows[:, :2], 0.4, 1.3)
+    return best
+
+
+def _centred(values: Floats, weight: Floats) -> Floats:
+    """Return values, ``(p, m, c)``, without their weighted mean, and 0 without weight."""
+    mean = (values * weight).sum(axis=1, keepdims=True) / np.maximum(
+        weight.sum(axis=1, keepdims=True), 1
+    )
+    centred: Floats = (values - mean) * weight
+    return centred
+
+
+def _compare(whole: Floats, part: Floats, windows: Floats) -> tuple[Floats, ...]:
+    """Return correlation, detail, cells and colour of registered pairs; see `Fit`."""
+    count, side = whole.shape[:2]
+    colours, inside, _ = _view(whole, windows)
+    shape = (count, side, side)
+    weight = inside.reshape(shape)
+    others = part.reshape(count, -1, 3)
+    view, goal = (
+        _centred(v.mean(axis=2, keepdims=True), inside).reshape(shape) for v in (colours, others)
+    )
+    power, common = (view**2).sum(axis=(1, 2)), (view * goal).sum(axis=(1, 2))
+    correlation = common / np.sqrt(power * (goal**2).sum(axis=(1, 2)) + 1e-3)
+    fine, other = _detail(view, weight), _detail(goal, weight)
+    squares, other_squares, products = (_cells(v) for v in (fine**2, other**2, fine * other))
+    area = _cells(np.ones(shape, np.float32))
+    agreement = products / np.sqrt(squares * other_squares + (area * _NOISE) ** 2)
+    patterned = (squares + other_squares > 8 * _NOISE * area) & (_cells(weight) > area / 2)
+    cells = (patterned & (agreement > 0.7)).sum(axis=(1, 2)) / np.maximum(
+        patterned.sum(axis=(1, 2)), 1
+    )
+    total = np.sqrt(squares.sum(axis=(1, 2)) * other_squares.sum(axis=(1, 2)))
+    detail = products.sum(axis=(1, 2)) / (total + _NOISE)
+    gain = np.clip(common / (power + 1e-3), 0.5, 2)[:, None, None]
+    tints = _tint(colours) * gain - _tint(others)
+    colour = np.sqrt((tints**2 * inside).sum(axis=(1, 2)) / np.maximum(inside.sum(axis=(1, 2)), 1))
+    return correlation, detail, cells.astype(np.float32), colour
+
+
+def _tint(colours: Floats) -> Floats:
+    """Return red and blue above green."""
+    return colours[..., [0, 2]] - colours[..., 1:2]
+
+
+def _detail(images: Floats, weight: Floats) -> Floats:
+    """Return images without their mean over 5 by 5 pixels."""
+    from scipy.ndimage import uniform_filter
+
+    smooth, area = (uniform_filter(v, (0, 5, 5)) for v in (images, weight))
+    detail: Floats = (images - smooth / np.maximum(area, 0.04)) * weight
+    return detail
+
+
+def _cells(images: Floats) -> Floats:
+    side = images.shape[1] // _CELLS
+    cells: Floats = images.reshape(len(images), _CELLS, side, _CELLS, side).sum(axis=(2, 4))
+    return cells

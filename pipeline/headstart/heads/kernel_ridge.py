@@ -1,0 +1,158 @@
+"""Kernel ridge regression on the classes, with a Gaussian kernel on the shared Gram matrix.
+
+Saunders, Gammerman and Vovk, *Ridge Regression Learning Algorithm in Dual Variables*, ICML 1998;
+as a classifier it is the least-squares SVM of Suykens and Vandewalle, 1999. One inverse serves all
+folds: with ``C = (K + alpha I)^-1``, the residuals of a fold left out are ``C_ff^-1 (C y)_f``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.parallel.blas import one_thread_each, run_parallel
+from headstart.heads import calibration, sampling
+from headstart.heads.family import Family
+from headstart.heads.scoring import accuracy
+from headstart.heads.search import Candidate, FittedHead, Refit, finish, preference
+from headstart.heads.training_set import TrainingSet, mean_squared_distance, squared_distances
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+
+MAX_ROWS = 5000  # more are sampled: an inverse takes the cube of the rows
+
+
+@dataclass(frozen=True)
+class KernelRidgeHead(Family):
+    """Kernel ridge regression with the kernel ``exp(-gamma |a - b|^2)``.
+
+    The grid's ``gamma`` is in units of 1 / mean squared distance, as that of
+    `headstart.heads.svm.RbfSVMHead`. With few images a class among many it is worse than the
+    others, and cross-validation says so.
+    """
+
+    name: str = "kernel-ridge"
+    title: str = "kernel ridge"
+    grid: Mapping[str, Sequence[float]] = field(
+        default_factory=lambda: {"alpha": (0.3, 0.1, 0.03), "gamma": (1.0, 2.0)}
+    )
+    keeps_rows: bool = True
+
+    def search(self, data: TrainingSet) -> FittedHead:
+        """Score the whole grid on all folds, choose one and refit; see `Family`."""
+        started = time.perf_counter()
+        if data.streamed or len(data.labels) > MAX_ROWS:
+            return sampling.on_part(self.search, data, MAX_ROWS)
+        unit = 1.0 / mean_squared_distance(data.rows)
+        gammas = [float(f"{multiple * unit:.3g}") for multiple in self.grid["gamma"]]
+        data.gram  # noqa: B018 - before threads start
+
+        def evaluate(params: dict[str, Any]) -> Candidate:
+            parts = left_out(params, data)
+            scores = tuple(
+                accuracy(data.labels[rows], part.argmax(axis=1))
+                for part, (_, rows) in zip(parts, data.folds, strict=True)
+            )
+            return Candidate(params, scores, outputs=parts)
+
+        # Every alpha with the first gamma, then the other gammas with the best alpha.
+        tried = [{"alpha": alpha, "gamma": gammas[0]} for alpha in self.grid["alpha"]]
+        candidates = run_parallel(evaluate, tried, data.workers)
+        alpha = min(candidates, key=preference).params["alpha"]
+        others = [{"alpha": alpha, "gamma": gamma} for gamma in gammas[1:]]
+        candidates += run_parallel(evaluate, others, data.workers)
+
+        def fit(best: Candidate) -> Refit:
+            assert best.outputs is not None
+            fitted, parts = calibration.calibrate(calibration.SCORES, best.outputs, data)
+            return _fit(best.params, fitted, data), parts
+
+        return finish(self, candidates, fit, data, started)
+
+    def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+        """Return the fitted targets; see `Family`."""
+        data.gram  # noqa: B018 - before threads start
+        return run_parallel(lambda fold: _solved(params, data, *fold), data.folds, data.workers)
+
+    def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
+        """Convert to two matrix products; see `Family`."""
+        from headstart.heads.onnx_graphs import kernel_ridge
+
+        return kernel_ridge.convert(estimator, dim)
+
+
+def _kernel(
+    data: TrainingSet, left: NDArray[np.intp], right: NDArray[np.intp], gamma: float
+) -> NDArray[np.float32]:
+    kernel = squared_distances(data.gram, left, right)
+    kernel *= np.float32(-gamma)
+    values: NDArray[np.float32] = np.exp(kernel, out=kernel)
+    return values
+
+
+def _targets(data: TrainingSet, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return 1 for the class and 0 for others, ``(n, n_classes)``."""
+    targets: NDArray[np.float32] = np.zeros((len(rows), data.n_classes), np.float32)
+    targets[np.arange(len(rows)), data.labels[rows]] = 1
+    return targets
+
+
+def _penalty(data: TrainingSet, rows: NDArray[np.intp], alpha: float) -> NDArray[np.float32]:
+    return (alpha / data.weights(rows)[rows]).astype(np.float32)
+
+
+def left_out(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float32]]:
+    """Return the values of the rows that each fold holds out, by one inverse for all folds."""
+    everything = np.arange(len(data.labels))
+    division = np.atleast_2d(data.fold)[0]
+    single = len(np.unique(division)) != len(np.unique(division[division >= 0]))
+    if data.class_weight is not None or single:  # weights of their own, or one fold alone
+        return [_solved(params, data, *fold) for fold in data.folds]
+    from scipy.linalg import inv
+
+    kernel = _kernel(data, everything, everything, params["gamma"])
+    kernel[np.diag_indices_from(kernel)] += _penalty(data, everything, params["alpha"])
+    inverse = inv(kernel, overwrite_a=True, check_finite=False, assume_a="pos")
+    targets = _targets(data, everything)
+    solution = inverse @ targets
+    left_out: list[NDArray[np.float32]] = [
+        targets[rows] - np.linalg.solve(inverse[np.ix_(rows, rows)], solution[rows])
+        for _, rows in data.folds
+    ]
+    return left_out
+
+
+def _solved(
+    params: dict[str, Any], data: TrainingSet, fit: NDArray[np.intp], held_out: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    from scipy.linalg import cho_factor, cho_solve
+
+    kernel = _kernel(data, fit, fit, params["gamma"])
+    kernel[np.diag_indices_from(kernel)] += _penalty(data, fit, params["alpha"])
+    solution = cho_solve(cho_factor(kernel, overwrite_a=True), _targets(data, fit))
+    values: NDArray[np.float32] = _kernel(data, held_out, fit, params["gamma"]) @ solution
+    return values
+
+
+def _fit(
+    params: dict[str, Any], fitted: calibration.Calibration, data: TrainingSet
+) -> BaseEstimator:
+    from sklearn.kernel_ridge import KernelRidge
+    from sklearn.pipeline import make_pipeline
+
+    from headstart.heads.calibrated import CalibratedClassifier
+
+    everything, codes = np.arange(len(data.labels)), np.unique(data.labels)
+    weights = None if data.class_weight is None else data.weights(everything)
+    model = KernelRidge(kernel="rbf", **params)
+    targets = _targets(data, everything)[:, codes].astype(np.float64)
+    with one_thread_each():  # scikit-learn divides a kernel by workers, which changes its digits
+        model.fit(data.rows.astype(np.float64), targets, sample_weight=weights)
+    classifier = CalibratedClassifier.of(model, fitted, codes)
+    return make_pipeline(*data.steps(), classifier)
