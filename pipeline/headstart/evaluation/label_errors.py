@@ -150,17 +150,17 @@ def ridge_scores(
 
 
 def confused_both_ways(
-    labels: NDArray[np.integer], found: LabelErrors
+    labels: NDArray[np.integer], errors: LabelErrors
 ) -> list[tuple[int, int, int, int]]:
     """Return pairs of classes that take many images from each other, most first.
 
     Each is two codes, how many images of the first look more like the second, and the reverse. That
     is a question of where one class ends, rather than of wrong labels.
     """
-    k = int(max(labels.max(), found.suggested.max())) + 1
+    k = int(max(labels.max(), errors.suggested.max())) + 1
     counts = np.zeros((k, k), np.int64)
-    other = found.quality < 0.5
-    np.add.at(counts, (labels[other], found.suggested[other]), 1)
+    other = errors.quality < 0.5
+    np.add.at(counts, (labels[other], errors.suggested[other]), 1)
     sizes = np.bincount(labels, minlength=k)
     pairs = [
         (a, b, int(counts[a, b]), int(counts[b, a]))

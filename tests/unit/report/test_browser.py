@@ -225,3 +225,27 @@ def test_the_map_is_walked_with_the_keyboard(page):
         page.keyboard.press(key)
         seen.append(page.locator("#seen .path").inner_text())
     assert len(set(seen)) >= 3
+
+
+def test_a_corrected_selection_is_saved_as_features_reads_it(page):
+    page.select_option("#filters [name=state]", "wrong")
+    wrong = [i for i, (true, predicted) in enumerate(TEST) if true != predicted]
+    assert page.locator("#browse-list li").count() == len(wrong)
+    page.click("#select-all")
+    page.select_option("#relabel", "1")
+    with page.expect_download() as download:
+        page.click("#save")
+    with Path(download.value.path()).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = {f"{HOSTILE}{N_TRAIN + i}.png" for i in wrong}
+    assert {row["path"] for row in rows} == expected
+    assert {row["label"] for row in rows} == {"pants"}
+    page.select_option("#relabel", "undo")
+    page.click("#clear")
+
+
+def test_a_picture_is_enlarged(page):
+    page.locator("#errors button.zoom").first.click()
+    assert page.locator("#viewer .path").inner_text().startswith("</script>")
+    assert page.locator("#viewer-picture img, #viewer-picture canvas").count() == 1
+    page.keyboard.press("Escape")

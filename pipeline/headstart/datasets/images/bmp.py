@@ -1,4 +1,4 @@
-"""BMP files that Pillow does not read: odd masks, palettes of 2 bits, run lengths that end early."""
+"""BMP files that Pillow does not read: odd masks, palettes of 2 bits, short run lengths."""
 
 from __future__ import annotations
 
