@@ -19,7 +19,7 @@ def ends(head: FittedHead) -> dict[str, int]:
     Only where the next value is less accurate: among equal candidates the first is chosen, which is
     often at an end.
     """
-    found = {}
+    sides = {}
     for name, value in head.params.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
@@ -34,8 +34,8 @@ def ends(head: FittedHead) -> dict[str, int]:
             continue
         side, inner = (-1, line[1]) if value == values[0] else (1, line[-2])
         if inner[1] < head.cv_accuracy and not (name == "n_neighbors" and side < 0):
-            found[name] = side
-    return found
+            sides[name] = side
+    return sides
 
 
 def grown(family: Family, head: FittedHead) -> Family | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from headstart.core.records import FeatureSet
 from headstart.core.results import Remark
 from headstart.core.rows import take
+from headstart.datasets.splits import split_of
 from headstart.evaluation import groups, metrics
 from headstart.evaluation.compare.grids import ends
 from headstart.evaluation.compare.scoring import Entry, HeldOut
@@ -176,12 +177,12 @@ def _about_sources(
         source = np.unique(names, return_inverse=True)[1]
         if len(source) / (source.max() + 1) < LARGE or source.max() == 0:
             continue
-        known, guessed = _agreement(source, labels)
-        if known - guessed >= TELLING:
+        explained, guessed = _agreement(source, labels)
+        if explained - guessed >= TELLING:
             yield Remark(
                 "groups",
                 f"The {what} tell the label: an image's label is that of most others of its source"
-                f" in {known:.0%} of cases; the most frequent label is that of {guessed:.0%}. A"
+                f" in {explained:.0%} of cases; the most frequent label is that of {guessed:.0%}. A"
                 " model may learn the source instead of the class. Collect every class from several"
                 " sources.",
             )
@@ -189,8 +190,8 @@ def _about_sources(
 
 def _folder(path: str, classes: Sequence[str]) -> str:
     """Return the folders of a path that are neither a class nor a split."""
-    usual = {*classes, "train", "test", "val", "validation", "valid"}
-    return "/".join(part for part in PurePosixPath(path).parts[:-1] if part not in usual)
+    parts = PurePosixPath(path).parts[:-1]
+    return "/".join(part for part in parts if part not in classes and not split_of(part))
 
 
 def _agreement(source: NDArray[np.intp], labels: NDArray[np.integer]) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,7 +81,8 @@ def remedy(path: Path, defect: str = "") -> str:
     """Return how to go on with a file that cannot be used as a store."""
     if defect.startswith(OTHER_VERSION):
         return "use the version of Headstart that wrote it"
-    if path.is_dir() or looks_like_store(path):
+    # Unlike Path.is_dir, os.path.isdir takes a name that is too long.
+    if os.path.isdir(path) or looks_like_store(path):  # noqa: PTH112
         return f"save its sound rows with: headstart verify --repair {quote(one_line(path))}"
     return "choose another file, because Headstart did not write this one"
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from headstart.core import sandbox
-from headstart.core.errors import OutputError, StoreError
+from headstart.core.errors import StoreError
 from headstart.features.store import read, repair, verify
 from headstart.features.store.columns import Failure
 from headstart.features.store.layout import row_checks
@@ -247,8 +247,11 @@ HOPELESS = {
     "no hashes": (lambda f: f.__delitem__("sha256"), "dataset sha256 is missing"),
     "no identity": (lambda f: f.attrs.__delitem__("extraction"), "which network made its features"),
     "another identity": (lambda f: f.attrs.__setitem__("digest", "0" * 64), "which network made"),
-    "no format": (lambda f: f.attrs.__setitem__("format", "photos"), "no feature store of version"),
-    "newer": (lambda f: f.attrs.__setitem__("version", 9), "no feature store of version 1"),
+    "no format": (
+        lambda f: f.attrs.__setitem__("format", "photos"),
+        "not a feature store of version",
+    ),
+    "newer": (lambda f: f.attrs.__setitem__("version", 9), "not a feature store of version 1"),
     "no checksums of rows": (
         lambda f: (old(f), f["features"].__setitem__((2, 1), 7)),
         "the data of features do not match their checksum",
@@ -346,7 +349,7 @@ def test_a_disk_that_is_full_leaves_the_store(store, monkeypatch):
             raise OSError(28, "No space left on device")
 
         patch.setattr(os, "pwrite", full)
-        with pytest.raises(OutputError, match="No space left on device"):
+        with pytest.raises(StoreError, match="No space left on device"):
             repair(store)
     assert store.read_bytes() == before
     assert names(store.parent) == ["s.h5"]

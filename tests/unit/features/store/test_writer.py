@@ -71,7 +71,7 @@ def test_the_file_is_what_the_contract_says(store, build):
         assert file["failures/reason"].asstr()[:].tolist() == ["truncated", "empty"]
         assert set(json.loads(file.attrs["checksums"])) == {
             *("features", "pixels", "path", "label", "split", "sha256", "size", "mtime_ns"),
-            "checks",
+            *("checks", "certificate", "run"),
             *("failures/path", "failures/reason", "failures/sha256", "classes"),
         }
 
