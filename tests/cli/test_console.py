@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from headstart import cli as command_line
 from headstart.cli import cli, console, help, interrupts
 from headstart.cli.output import table
 from headstart.features.store import read_origin
@@ -196,3 +197,18 @@ def test_what_an_interrupt_promises(words, resumes):
 def test_the_handler_of_characters_leaves_other_errors_alone():
     with pytest.raises(UnicodeDecodeError):
         console._without_characters(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "reason"))
+
+
+def test_an_interrupt_while_a_module_loads_is_no_fault(monkeypatch):
+    def load(*_, **__):
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr(cli, "main", load)
+    with pytest.raises(KeyboardInterrupt):
+        command_line.run([])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_80_columns(headstart, command):
+    lines = headstart(command, "--help").stdout.splitlines()
+    assert max(map(len, lines)) <= 80

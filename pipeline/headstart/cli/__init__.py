@@ -125,6 +125,9 @@ def _run(arguments: Sequence[str]) -> int:
         line = "out of memory; close other programs or use a machine with more memory"
         return console.fail(line, error)
     except Exception as error:
+        cause = error.__cause__
+        if isinstance(error, ImportError) and isinstance(cause, KeyboardInterrupt):
+            raise cause from None  # extension modules wrap an interrupt while they load
         return _fail(error)
 
 

@@ -16,7 +16,7 @@ from headstart.workflows.models import export_model
 
 
 @click.command(
-    cls=Command, examples="export-model results/model.onnx photos --precision int8 --out small.onnx"
+    cls=Command, examples="export-model results photos --precision int8 --out small.onnx"
 )
 @click.argument("model", type=FILE, metavar="MODEL|RESULTS_DIR")
 @click.argument("data")

@@ -34,8 +34,8 @@ _SHOWN = 5  # failures named on the terminal; the store has them all
     cls=Command,
     examples="""
 features photos --out photos.h5
-features photos.csv --backbone timm:resnet50.a1_in1k --out photos.h5
-features /share/photos --engine ray --address auto --out /share/store
+features photos.csv --backbone timm:resnet50.a1_in1k --out p.h5
+features /share/photos --engine ray --address auto --out /share/s
 """,
 )
 @click.argument("data")
