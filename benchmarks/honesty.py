@@ -5,8 +5,7 @@ Usage: python benchmarks/honesty.py [--simulations 500] [--only PART]
 Populations of known truth take the place of data: classifiers with 2, 5 and 10 classes, of equal
 and of unequal size, with calibrated, over- and underconfident probabilities and accuracies of 70 to
 99.5 %. Test splits of 50 to 400 images are drawn from each. Whole tables of equally good heads show
-how often a verdict is false. Small training sets are drawn from a large one, and a model is scored
-by a hold-out and out of fold; the images that were not drawn tell its accuracy.
+how often a verdict is false.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from headstart.core.errors import InputError, near_matches, one_line
+from headstart.core.errors import InputError, count, near_matches, one_line
 from headstart.datasets import text
 from headstart.datasets.file_names import is_image_name
 
@@ -90,8 +90,8 @@ def _rows(
                 continue
             if len(fields) != len(header) and not ragged:
                 raise InputError(
-                    f"{shown}, line {lines.number}: {len(fields)} columns where the header has "
-                    f"{len(header)}; quote a value that has a separator in it"
+                    f"{shown}, line {lines.number}: {count(len(fields), 'column')} where the "
+                    f"header has {len(header)}; quote a value that has a separator in it"
                 )
             cells = dict(enumerate(fields))
             yield Row(lines.number, {name: cells.get(i, "") for name, i in indexes.items()})
