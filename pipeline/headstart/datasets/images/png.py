@@ -46,11 +46,11 @@ def check(data: bytes) -> None:
 
 def essentials(data: bytes) -> bytes:
     """Return a PNG without the chunks that hold no pixels, but with sound EXIF."""
-    colour, parts = data[25], [_SIGNATURE]
+    colour, parts = data[25:26], [_SIGNATURE]
     for name, start, length in chunks(data):
         end = start + length
         if name == b"tRNS":
-            keep = length == _KEY_BYTES.get(colour, length) and 0 < length <= 256
+            keep = length == _KEY_BYTES.get(int.from_bytes(colour), length) and 0 < length <= 256
         elif name == b"eXIf":
             crc = int.from_bytes(data[end : end + 4], "big")
             keep = crc == zlib.crc32(data[start - 4 : end])
@@ -64,7 +64,7 @@ def essentials(data: bytes) -> bytes:
 def defect(data: bytes) -> str:
     """Return what is wrong with a PNG that no decoder opens."""
     names = {name for name, _, _ in chunks(data)}
-    if b"IHDR" not in names:
+    if b"IHDR" not in names or len(data) < 33:
         return "truncated image" if len(data) < 33 else "damaged image: a PNG without a header"
     if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big"):
         return "damaged image: the checksum of the PNG's header is wrong"

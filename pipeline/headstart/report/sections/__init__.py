@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.core.errors import count
+
 FOLDER = Path(__file__).parent
 
 
@@ -63,8 +65,8 @@ def _about_duplicates(duplicates: Mapping[str, Any]) -> str:
 def expected_errors(tier: Mapping[str, Any]) -> str:
     """Return how many labels of a tier are wrong, by the estimate and the end of its interval."""
     errors, highest = round(tier["errors"]), round(tier["errors_highest"])
-    about = f"about {errors:,}" if errors else "hardly any"
-    return about + (f", at most {highest:,}," if highest > errors else "") + " wrong"
+    about = f"about {errors:,} wrong" if errors else "probably none wrong"
+    return about + (f" (at most {highest:,})" if highest > errors else "")
 
 
 def _about_labels(errors: Mapping[str, Any]) -> str:
@@ -73,8 +75,11 @@ def _about_labels(errors: Mapping[str, Any]) -> str:
     tiers = errors.get("tiers") or []
     if not tiers:  # results before there were tiers
         return f"label_issues.csv: {errors['suspects']:,} of {errors['images']:,} labels to look at"
-    parts = [f"{tier['images']:,} {tier['tier']} ({expected_errors(tier)})" for tier in tiers]
-    lines = f"label_issues.csv: labels to look at: {'; '.join(parts)}"
+    parts = [
+        f"{tier['tier']}: {count(tier['images'], 'image')}, {expected_errors(tier)}"
+        for tier in tiers
+    ]
+    lines = f"label_issues.csv lists labels to check. {'; '.join(parts)}"
     pairs = [f"{pair['first']} and {pair['second']}" for pair in errors.get("confused") or []]
     if pairs:
         lines += f". Check where one class ends and the other begins: {', '.join(pairs[:3])}"
