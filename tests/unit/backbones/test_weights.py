@@ -294,8 +294,8 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("content", "said"),
         [
-            (b"", "cannot|no plain"),
-            (b"once upon a time", "no plain state dict"),
+            (b"", "cannot|plain state dict"),
+            (b"once upon a time", "plain state dict"),
             (pickle.dumps(Code(), 2), "it holds getattr, and nothing but tensors is loaded"),
         ],
         ids=["empty", "text", "code"],
