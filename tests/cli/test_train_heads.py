@@ -60,6 +60,13 @@ def test_a_result_that_was_cut_short_is_not_up_to_date(headstart, features, tmp_
     assert "up to date" in headstart(*words).stdout
 
 
+def test_results_are_not_written_among_the_images(headstart, features, tmp_path):
+    before = contents(tmp_path / "photos")
+    refused = headstart("train-heads", features, "--out", "photos", "--heads", "knn", code=1)
+    assert "photos holds the images" in refused.stderr
+    assert contents(tmp_path / "photos") == before
+
+
 def test_the_names_of_all_heads_are_printed(headstart):
     assert headstart("train-heads", "--list-heads").stdout == ",".join(HEADS) + "\n"
 

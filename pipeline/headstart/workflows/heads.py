@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from headstart.core.records import FeatureSet
     from headstart.features.embed import Hooks
 
+_LOOKED_FOR = 20  # images, by which their folder is recognised
+
 
 def head_names() -> list[str]:
     """Return the names of the heads that there are; `train_heads` trains them all by default."""
@@ -105,6 +107,7 @@ def train_heads(
         training.run(hooks)
         return HeadsResult(training, None, None)
     folder = Path(out)
+    _refuse_images(folder, data[0])
     inputs = inputs_digest(data, config, named_groups)
     if not force and artifacts.is_complete(folder, inputs, head_formats):
         if map_method:
@@ -118,6 +121,15 @@ def train_heads(
         hooks=hooks,
     )
     return result
+
+
+def _refuse_images(folder: Path, data: FeatureSet) -> None:
+    """Refuse to write results among the images that they are about."""
+    first = [folder / path for path in data.path[:_LOOKED_FOR]]
+    if any(map(os.path.isfile, first)):  # unlike Path.is_file, false for a name that is too long
+        raise InputError(
+            f"{one_line(folder)} holds the images; choose another folder for the results"
+        )
 
 
 def _groups(groups: StrPath | Mapping[str, str] | None) -> Mapping[str, str]:
