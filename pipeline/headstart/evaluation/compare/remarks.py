@@ -181,10 +181,9 @@ def _about_sources(
         if explained - guessed >= TELLING:
             yield Remark(
                 "groups",
-                f"The {what} tell the label: an image's label is that of most others of its source"
-                f" in {explained:.0%} of cases; the most frequent label is that of {guessed:.0%}. A"
-                " model may learn the source instead of the class. Collect every class from several"
-                " sources.",
+                f"The {what} tell the label: two images of one source have the same label in"
+                f" {explained:.0%} of cases, any two images in {guessed:.0%}. A model may learn the"
+                " source instead of the class. Collect every class from several sources.",
             )
 
 
@@ -195,14 +194,12 @@ def _folder(path: str, classes: Sequence[str]) -> str:
 
 
 def _agreement(source: NDArray[np.intp], labels: NDArray[np.integer]) -> tuple[float, float]:
-    """Return how often an image has the most frequent label of its source's other images.
-
-    The second figure is the share of the most frequent label.
-    """
+    """Return how often two images of one source have the same label, and any two images."""
     codes = np.unique(labels, return_inverse=True)[1]
     table = np.zeros((int(source.max()) + 1, int(codes.max()) + 1))
     np.add.at(table, (source, codes), 1)
-    others = table[source]
-    others[np.arange(len(codes)), codes] -= 1
-    same = (others.argmax(axis=1) == codes) & (others.max(axis=1) > 0)
-    return float(same.mean()), float(table.sum(axis=0).max() / len(codes))
+    sizes = table.sum(axis=1)[source]
+    several = sizes > 1
+    same = (table[source, codes][several] - 1) / (sizes[several] - 1)
+    totals = table.sum(axis=0)
+    return float(same.mean()), float((totals * (totals - 1)).sum() / len(codes) / (len(codes) - 1))

@@ -73,11 +73,11 @@ def test_folders_of_classes_and_splits_are_no_source():
     assert _folder("camera 1/cat/1.jpg", ("cat",)) == "camera 1"
 
 
-def test_the_label_of_others_is_counted_without_the_image_itself():
+def test_pairs_of_a_source_are_set_against_all_pairs():
     source = np.array([0, 0, 1, 1, 2])
-    known, guessed = _agreement(source, np.array([0, 0, 1, 1, 1]))
-    assert known == pytest.approx(0.8)
-    assert guessed == pytest.approx(0.6)
+    same, guessed = _agreement(source, np.array([0, 0, 1, 2, 1]))
+    assert same == pytest.approx(0.5)
+    assert guessed == pytest.approx(0.2)
 
 
 def test_equal_splits_are_not_told_apart():

@@ -165,7 +165,8 @@ def test_a_test_of_one_class_and_a_held_out_one(tmp_path):
     assert results["heads"][0]["per_class"]["recall"][0] is None
     data = feature_set(2, n=80, split="")
     data.split[:] = [""] * 80
-    assert run(tmp_path, data)["dataset"]["test_split"] == "held out"
+    assert run(tmp_path, data)["dataset"]["test_split"] == "out of fold"
+    assert run(tmp_path, data, holdout=True)["dataset"]["test_split"] == "held out"
 
 
 @pytest.mark.slow
@@ -224,6 +225,6 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path):
         )
         text = (folder / "results.json").read_text(encoding="utf-8")
         text, times = re.subn(r'("(?:predict_)?seconds": )[\d.e-]+', r"\1–", text)
-        assert times == 2 * (8 + 2)
+        assert times == 2 * (10 + 2)
         files.append((text, (folder / "predictions.csv").read_bytes()))
     assert files[0] == files[1]

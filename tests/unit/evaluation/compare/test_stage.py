@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -61,6 +62,10 @@ def timeless(comparison):
     for head in document["heads"] + document["baselines"]:
         del head["seconds"], head["predict_seconds"]
     return document
+
+
+def rounded(document):
+    return json.loads(json.dumps(document), parse_float=lambda text: round(float(text), 6))
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +187,7 @@ def one_direction(gap, d):
 
 
 def test_verdicts_come_from_one_test_against_the_best():
-    data = one_direction(gap=0.7, d=100)
+    data = one_direction(gap=0.6, d=100)
     comparison, outcome = compare([data], CompareConfig(heads=("linear-svm", *FAST)))
     true = data.label[outcome.protocol.test]
     correct = {entry.head.name: entry.predicted == true for entry in outcome.entries}
@@ -227,7 +232,8 @@ def test_the_same_inputs_give_the_same_results_with_any_number_of_workers(data):
     first, second = (
         compare([data], CompareConfig(heads=FAST, workers=workers))[0] for workers in (1, 3)
     )
-    assert timeless(first) == timeless(second)
+    # The last digits of a matrix product depend on the threads of BLAS (decision 37).
+    assert rounded(timeless(first)) == rounded(timeless(second))
     other = compare([data], CompareConfig(heads=FAST, seed=1))[0]
     assert other.provenance["inputs"] != first.provenance["inputs"]
     assert other.heads[0].grid != first.heads[0].grid
@@ -608,9 +614,9 @@ HALF = np.arange(120) % 2
         ({"label": np.zeros(120, int)},
          "all training images are of the class class-0; add images of another class"),
         ({"label": np.where(np.arange(120) == 7, 1, 0)},
-         "class-1 has 1 training image; add images, or remove the class"),
+         "class-1 has 1 training image; add images"),
         ({"label": np.r_[1, 2, np.zeros(118, int)]},
-         "class-1, class-2 have 1 training image each; add images, or remove the classes"),
+         "class-1, class-2 have 1 training image each; add images"),
         ({"split": ["test"] * 120}, "all labelled images of blobs are in the split test"),
         ({"label": HALF, "sha256": np.zeros((120, 32), np.uint8), "split": [""] * 120},
          "the training images of class-0, class-1 are all in one group (or duplicates)"),
@@ -623,8 +629,9 @@ HALF = np.arange(120) % 2
 def test_unusable_data_is_refused_in_one_line(change, message):
     if "label" in change:
         change["label"] = change["label"].astype(np.int32)
+    undivided = "split" in change and not any(change["split"])
     with pytest.raises(InputError) as caught:
-        compare([changed(feature_set(), **change)], CompareConfig())
+        compare([changed(feature_set(), **change)], CompareConfig(holdout=undivided or None))
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
