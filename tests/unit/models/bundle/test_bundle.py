@@ -15,6 +15,8 @@ from headstart.backbones.inference.description import (
 from headstart.backbones.inference.runner import Runner, open_session
 from headstart.core.errors import HeadstartError
 from headstart.heads import HEADS
+from headstart.heads.calibrated import CalibratedClassifier
+from headstart.heads.calibration import SHARES
 from headstart.heads.folds import stratified_folds
 from headstart.heads.training_set import TrainingSet
 from headstart.models import bundle
@@ -73,7 +75,10 @@ def test_every_head_agrees_with_scikit_learn(name, data, images, tiny_backbone, 
 @pytest.mark.parametrize("k", [1, 4, 9])
 def test_every_vote_of_neighbours_agrees(weights, k, data, tiny_backbone, tmp_path):
     params = {"n_neighbors": k, "weights": weights}
-    estimator = votes(**params).fit(data.features, data.labels)
+    normalizer, neighbours = votes(**params).fit(data.features, data.labels)
+    estimator = make_pipeline(
+        normalizer, CalibratedClassifier(neighbours, SHARES, 1.5, np.array([0.1, 0.0, -0.1]), 0.05)
+    )
     rng = np.random.default_rng(k)
     fresh = data.features + rng.normal(0, 0.01, data.features.shape).astype(np.float32)
     out = tmp_path / "model.onnx"
@@ -82,7 +87,7 @@ def test_every_vote_of_neighbours_agrees(weights, k, data, tiny_backbone, tmp_pa
     )
     assert agreement.max_difference <= 1e-4
     if weights == "distance" and k > 1:
-        shares = estimator.predict_proba(fresh)
+        shares = neighbours.predict_proba(normalizer.transform(fresh))
         assert not np.allclose(shares * k, np.round(shares * k)), "votes must not weigh the same"
 
 
