@@ -101,7 +101,8 @@ def compare_with(
 
 
 def _compare(a: Correct, b: Correct, groups: Groups, p: float, adjusted: float) -> PairedComparison:
-    share = (1 - LEVEL) * p / adjusted  # of the error that this comparison may make
+    # Of the error that this comparison may make; p of thousands of images may be 0.
+    share = (1 - LEVEL) * (p / adjusted if adjusted else 1.0)
     difference = float(a.mean() - b.mean())
     values = a.astype(np.float64) - b
     design = Design.of(a == b, groups)

@@ -88,3 +88,11 @@ def test_false_verdicts_are_rare_in_a_whole_table(entries):
         right = hard + rng.normal(size=(entries, 200)) < 1.8
         tables.append(any(c.decided for c in metrics.compare_with(right[0], list(right[1:]))))
     assert np.mean(tables) <= 0.1
+
+
+def test_a_difference_whose_p_is_zero_in_floating_point_is_decided():
+    best = np.ones(4000, bool)
+    (compared,) = metrics.compare_with(best, [~best])
+    assert compared.p == 0
+    assert compared.difference == -1
+    assert compared.interval[1] < 0
