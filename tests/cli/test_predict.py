@@ -73,3 +73,15 @@ def test_the_folder_of_results_stands_for_its_model(
     root = image_folder()
     words = ["predict", "results", root]
     assert headstart(*words).stdout == headstart("predict", tiny_classifier, root).stdout
+
+
+def test_the_column_of_paths_can_be_named(headstart, tiny_classifier, image_folder, tmp_path):
+    root = image_folder()
+    first = min(path for path in root.rglob("*") if path.is_file())
+    table = tmp_path / "new.csv"
+    table.write_text(f"shot,path\n{first.relative_to(tmp_path)},elsewhere.jpg\n")
+    row = headstart("predict", tiny_classifier, table, "--path-column", "shot").stdout
+    assert str(first.relative_to(tmp_path)) in row
+    assert "elsewhere" not in row
+    refused = headstart("predict", tiny_classifier, root, "--path-column", "shot", code=1)
+    assert "has no columns" in refused.stderr

@@ -112,6 +112,12 @@ budget_options = options(
         "predictions).",
     ),
 )
+path_column = click.option(
+    "--path-column",
+    default="",
+    metavar="NAME",
+    help="Column with the images' paths.  [default: path, file_name, image …]",
+)
 source_options = options(
     click.option(
         "--label-column",
@@ -120,12 +126,7 @@ source_options = options(
         help="Column with the labels, in a CSV, a table or HDF5; in a WebDataset a field of "
         "KEY.json or an extension.  [default: label, class, category …]",
     ),
-    click.option(
-        "--path-column",
-        default="",
-        metavar="NAME",
-        help="Column with the images' paths.  [default: path, file_name, image …]",
-    ),
+    path_column,
     click.option("--no-labels", is_flag=True, help="Embed the images without labels."),
 )
 address = click.option(

@@ -11,7 +11,7 @@ import click
 
 from headstart.cli.console import notice
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, device, workers
+from headstart.cli.options import FILE, as_json, device, path_column, workers
 from headstart.cli.rows import FORMATS, Layout, writer
 from headstart.core.choices import MAX_FAILURES
 from headstart.core.errors import count, one_line
@@ -49,6 +49,7 @@ predict results - < list-of-paths.txt
     show_default=True,
     help="Share of failed images above which the exit code is 1; all rows are written.",
 )
+@path_column
 @workers
 @device
 @as_json
@@ -60,6 +61,7 @@ def command(
     top_k: int | None,
     min_confidence: float,
     max_failures: float,
+    path_column: str,
     workers: int | None,
     device: str,
     json_: bool,
@@ -75,7 +77,13 @@ def command(
     if (out is not None) + (format_ is not None) + json_ > 1:
         raise click.UsageError("choose one of --out, --format and --json")
     classifier = models.load_model(model, device=device)
-    predictions = models.predict(classifier, paths, min_confidence=min_confidence, workers=workers)
+    predictions = models.predict(
+        classifier,
+        paths,
+        min_confidence=min_confidence,
+        path_column=path_column,
+        workers=workers,
+    )
     if classifier.backbone.warning:
         notice(f"WARNING: {one_line(classifier.backbone.warning)}")
     has_distance, has_second = classifier.threshold is not None, classifier.unusual is not None

@@ -23,8 +23,12 @@ STDIN = "-"
 _PATIENCE = 0.2  # seconds to wait for a line before yielding None to the caller
 
 
-def stream(names: Sequence[str | os.PathLike[str]]) -> Iterator[SourceImage | None]:
+def stream(
+    names: Sequence[str | os.PathLike[str]], path_column: str = ""
+) -> Iterator[SourceImage | None]:
     """Yield the images of all names, see the module; None where the next one may take a while.
+
+    ``path_column`` names the column of tables; empty takes ``path``, ``file`` and the like.
 
     Raises:
         InputError: a name matches nothing, or a source cannot be read. Files that a list names
@@ -35,15 +39,18 @@ def stream(names: Sequence[str | os.PathLike[str]]) -> Iterator[SourceImage | No
         if name == STDIN:
             yield from _lines()
         elif source := _source(name):
-            yield from source.stream(name, Options())
+            yield from source.stream(name, Options(path_column=path_column))
         else:
             yield _image(name)
 
 
-def check(name: str) -> None:
+def check(name: str, path_column: str = "") -> None:
     """Raise an `InputError`, before any image is read, if there is nothing of that name."""
-    if name != STDIN:
-        _source(name)
+    if name == STDIN:
+        return
+    source = _source(name)
+    if source is not None:
+        registry.refuse_columns(source, name, Options(path_column=path_column))
 
 
 def _source(name: str) -> Source | None:

@@ -72,6 +72,7 @@ def predict(
     data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     workers: int | None = None,
     min_confidence: float = 0.0,
+    path_column: str = "",
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order, as soon as it is computed.
 
@@ -92,7 +93,7 @@ def predict(
     workers = workers or available_cores()
     work = partial(_predict_chunk, model, min_confidence)
     slots = threading.Semaphore(workers * _AHEAD)
-    chunks = _throttled(_chunks(stream(names), max(_CHUNK, model.batch)), slots)
+    chunks = _throttled(_chunks(stream(names, path_column), max(_CHUNK, model.batch)), slots)
     waiting: dict[int, list[Prediction]] = {}
     position = 0
     results = run_threads(work, chunks, workers)

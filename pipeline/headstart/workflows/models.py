@@ -50,6 +50,7 @@ def predict(
     images: StrPath | Sequence[StrPath],
     *,
     min_confidence: float = 0.0,
+    path_column: str = "",
     workers: int | None = None,
     device: str = "cpu",
 ) -> Iterator[Prediction]:
@@ -65,6 +66,8 @@ def predict(
         images: image files, folders, patterns and every source that `extract_features` takes, one
             or several.
         min_confidence: images whose best class is less probable are labelled ``unknown``.
+        path_column: the column of tables with the images' paths; empty takes ``path``, ``file`` and
+            the like.
         workers: threads; None means one per core.
         device: where a model file runs, one of `core.choices.DEVICES`.
 
@@ -80,8 +83,8 @@ def predict(
     names = [images] if isinstance(images, str | os.PathLike) else list(images)
     paths = [os.fspath(name) for name in names]
     for path in paths:  # report a typo before the first prediction
-        check(path)
-    return predicting.predict(classifier, paths, workers, min_confidence)
+        check(path, path_column)
+    return predicting.predict(classifier, paths, workers, min_confidence, path_column)
 
 
 def check_failures(
