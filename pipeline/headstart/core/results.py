@@ -29,8 +29,8 @@ class HeadResult:
         test_accuracy: on the images that are scored, see `Comparison.protocol`.
         log_loss: mean, in nats.
         seconds: wall time of search and refit.
-        verdict: ``best``; ``worse`` if ``difference`` is below 0 and ``p`` at most 0.05; else
-            ``tie``; empty for a baseline.
+        verdict: ``best``; ``worse`` or ``better`` by the sign of ``difference`` if ``p`` is at most
+            0.05; else ``tie``; empty for a baseline.
         confusion: counts, rows true, columns predicted: ``(k, k)`` lists, or with many classes
             ``{"shape": [k, k], "cells": [[true, predicted, count], ...]}`` without the zeros.
         grid: the candidates, each ``{"params", "cv_accuracy", "cv_std"}``.

@@ -87,19 +87,19 @@ class HeldOut:
 def score_heads(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
     """Score every head, and compare each with the first one on the same images.
 
-    A head is ``worse`` if the exact test, adjusted for all heads, says so: see
-    `metrics.compare_with`. Otherwise it is a ``tie``, even if it does better: choosing it for that
-    would be selecting on the test set. `about_the_choice` warns of such a head.
+    A head is ``worse`` or ``better`` if the exact test, adjusted for all heads, says so: see
+    `metrics.compare_with`. Otherwise it is a ``tie``. A better head is not chosen, which would be
+    selecting on the test set; `about_the_choice` warns of it.
     """
     best = entries[0].predicted == test.true
     others = [entry.predicted == test.true for entry in entries[1:]]
     results = [_result(entries[0], test, "best")]
     comparisons = metrics.compare_with(best, others, test.group, test.out_of_fold)
     for entry, correct, compared in zip(entries[1:], others, comparisons, strict=True):
-        worse = compared.decided and compared.difference < 0
+        side = "worse" if compared.difference < 0 else "better"
         results.append(
             dataclasses.replace(
-                _result(entry, test, "worse" if worse else "tie"),
+                _result(entry, test, side if compared.decided else "tie"),
                 difference=compared.difference,
                 difference_ci=compared.interval,
                 p=compared.p,
@@ -139,9 +139,12 @@ def conclude(results: Sequence[HeadResult], test: HeldOut) -> str:
     best, *others = results
     ties = [head for head in others if head.verdict == "tie"]
     worse = [head for head in others if head.verdict == "worse"]
+    better = [head for head in others if head.verdict == "better"]
     (use,) = _names([best], results)
     if not others:
         return f"Use {use}; no other head was trained."
+    if better:
+        return f"Use {use}, or add images: {_count(better, results)} did better, see the warning."
     if not ties:
         return f"Use {use}: it is more accurate than {_count(worse, results)}, by more than chance."
     visible = max(head.visible_difference or 0.0 for head in ties)

@@ -220,8 +220,9 @@ def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
         [dataclasses.replace(data, features=features, label=label)], CompareConfig(heads=FAST)
     )
     assert comparison.best == "knn"
-    assert [head.verdict for head in comparison.heads] == ["best", "tie"]
+    assert [head.verdict for head in comparison.heads] == ["best", "better"]
     assert comparison.heads[1].difference_ci[0] > 0
+    assert comparison.conclusion.startswith("Use knn, or add images: logistic-regression did")
     (warning,) = [text for text in comparison.warnings if "measurably better" in text]
     assert warning.startswith(
         "On the scored images logistic-regression is measurably better than knn, which"
