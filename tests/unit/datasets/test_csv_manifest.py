@@ -107,7 +107,7 @@ def test_an_image_listed_twice_counts_once(photos):
         ("path,label,Path\nx,y,z\n", ["column path is there twice"]),
         ("path,label\ncat/1.jpg,cat\n ,cat\n", ["line 3", "path is empty"]),
         ("path,label\n\ncat/1.jpg,cat,x\n", ["line 3", "3 columns where the header has 2"]),
-        ("path,label\ncat/1.jpg\n", ["line 2", "1 columns"]),
+        ("path,label\ncat/1.jpg\n", ["line 2", "1 column "]),
         ("path,label,split\ncat/1.jpg,cat,banana\n", ["line 2", "banana"]),
         ("path,label\ncat/1.jpg,cat\ncat/1.jpg,dog\n", ["line 3: cat/1.jpg", "line 2; keep one"]),
         (
