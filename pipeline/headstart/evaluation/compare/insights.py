@@ -215,10 +215,11 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
         return [a.argmax(axis=1) for a in family.answers(params, data.divided(parts))]
 
     whole: NDArray[np.intp] = best.head.out_of_fold.argmax(axis=1)
-    if len(np.atleast_2d(training.fold)) > 1:  # a mean over repeats beats any single model
-        for number in np.unique(division[division >= 0]):
-            held_out = np.flatnonzero(division == number)
-            whole[held_out] = answers([(np.flatnonzero(division != number), held_out)])[0]
+    if not training.streamed and len(whole) <= learning_curve.MOST:
+        # Those are calibrated, and means over repeats; the answers at smaller sizes are neither.
+        first = training.folds[: len(np.unique(division[division >= 0]))]
+        for (_, held_out), codes in zip(first, answers(first), strict=True):
+            whole[held_out] = codes
     draws = learning_curve.draw(training.labels, division, training.seed)
     if training.streamed:
         draws = [_thinned(draw, best, training.seed) for draw in draws]
