@@ -46,8 +46,8 @@ def run_threads(
     try:
         for _ in range(workers):
             thread = threading.Thread(target=loop, daemon=True)
+            threads.append(thread)  # first: an interrupt inside `start` may leave it running
             thread.start()
-            threads.append(thread)
         running = workers
         while running:
             result = results.get()
@@ -60,7 +60,8 @@ def run_threads(
     finally:
         stop.set()
         for thread in threads:
-            thread.join()
+            if thread.is_alive():  # one that has yet to begin sees `stop` and takes nothing
+                thread.join()
 
 
 @dataclass
