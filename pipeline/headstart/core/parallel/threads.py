@@ -59,9 +59,9 @@ def run_threads(
                 raise result.error
     finally:
         stop.set()
-        for thread in threads:
-            if thread.is_alive():  # one that has yet to begin sees `stop` and takes nothing
-                thread.join()
+        # One that has yet to begin will see `stop` and take nothing.
+        for thread in filter(threading.Thread.is_alive, threads):
+            thread.join()
 
 
 @dataclass
