@@ -17,6 +17,7 @@ from headstart.core.errors import InputError
 from headstart.features.embed import EmbedConfig, embed
 from headstart.heads import HEADS
 from headstart.heads.calibrated import CalibratedClassifier
+from headstart.heads.family import Family
 from headstart.heads.training_set import TrainingSet
 from PIL import Image
 from sklearn.base import ClassifierMixin, clone
@@ -59,6 +60,16 @@ class NaiveBayes(Family):
 
 heads.register(NaiveBayes("naive-bayes", "naive Bayes", {"var_smoothing": (1e-2, 1e-4)}))
 """
+
+
+def test_a_family_that_cannot_be_searched_is_refused_when_it_is_made():
+    class Searched(Family):
+        def search(self, data):
+            return None
+
+    for family in (Family, Searched):
+        with pytest.raises(TypeError, match="the head toy must define build"):
+            family("toy", "toy")
 
 
 @pytest.fixture(autouse=True, scope="module")

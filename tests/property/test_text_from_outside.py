@@ -87,8 +87,8 @@ def in_metadata(root: Path, label: str | bytes) -> object:
 
 def in_parquet(root: Path, label: str | bytes) -> object:
     cells = pa.array([encoded(label), b"other"], pa.binary())
-    labels = cells.view(pa.string()) if len(cells) else cells
-    pq.write_table(pa.table({"image": [PHOTO, PHOTO], "label": labels}), root / "x.parquet")
+    table = pa.table({"image": [PHOTO, PHOTO], "label": cells.view(pa.string())})
+    pq.write_table(table, root / "x.parquet")
     return root / "x.parquet"
 
 

@@ -19,6 +19,7 @@ from headstart.datasets.folder import file_image
 from headstart.datasets.listing import make_listing, unique
 from headstart.datasets.registry import Options, Source, SourceImage
 
+_SPLIT = Column("split", (columns.SPLIT,), required=False)
 _GROUP = Column("group", ("group", "groups", "group_id"))
 
 
@@ -48,7 +49,7 @@ class ManifestSource(Source):
         """Yield the images line by line; labels may be missing, and files are not checked."""
         manifest = _local(data)
         shown, empty = one_line(manifest), True
-        for line, cells in csv_table.read(manifest, shown, [path_column(options)], ragged=True):
+        for line, cells in csv_table.read(manifest, shown, [_path_column(options)], ragged=True):
             name = listed_paths.name(cells["path"], manifest.parent, f"{shown}, line {line}")
             empty = False
             yield file_image(manifest.parent / name)
@@ -56,20 +57,17 @@ class ManifestSource(Source):
             raise InputError(f"{shown} lists no images; expected one a row, as path")
 
 
-def path_column(options: Options) -> Column:
+def _path_column(options: Options) -> Column:
     """Return the column of a table with the images' paths."""
     spellings = (options.path_column,) if options.path_column else columns.FILES
     return Column("path", spellings, option="--path-column")
 
 
-def label_column(options: Options, *, required: bool = True) -> Column:
+def _label_column(options: Options) -> Column:
     """Return the column of a table with the images' labels."""
     spellings = (options.label_column,) if options.label_column else columns.LABELS
-    required = (required and options.labels) or bool(options.label_column)
+    required = options.labels or bool(options.label_column)
     return Column("label", spellings, required, option="--label-column")
-
-
-SPLIT = Column("split", (columns.SPLIT,), required=False)
 
 
 def _local(data: str) -> Path:
@@ -81,7 +79,7 @@ def _local(data: str) -> Path:
 def _images(manifest: Path, options: Options) -> Iterator[tuple[str, ImageRef]]:
     """Yield each row's place and image."""
     shown, root = one_line(manifest), manifest.parent
-    table = [path_column(options), label_column(options), SPLIT]
+    table = [_path_column(options), _label_column(options), _SPLIT]
     for line, cells in csv_table.read(manifest, shown, table):
         place = f"{shown}, line {line}"
         path = listed_paths.name(cells["path"], root, place)
@@ -102,7 +100,7 @@ def read_groups(manifest: Path) -> dict[str, str]:
     if manifest.suffix.lower() not in csv_table.SUFFIXES:
         raise InputError(f"{shown} is not a table of groups; give a .csv or .tsv with path,group")
     groups: dict[str, str] = {}
-    for line, cells in csv_table.read(manifest, shown, [path_column(Options()), _GROUP]):
+    for line, cells in csv_table.read(manifest, shown, [_path_column(Options()), _GROUP]):
         place = f"{shown}, line {line}"
         path = listed_paths.name(cells["path"], manifest.parent, place)
         group = text.class_name(cells["group"].strip())

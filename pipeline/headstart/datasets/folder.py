@@ -15,7 +15,6 @@ from pathlib import Path
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
 from headstart.datasets import hints, metadata, registry
-from headstart.datasets.file_names import EXTENSIONS as EXTENSIONS
 from headstart.datasets.file_names import Ignored, clutter, kind_of_name
 from headstart.datasets.layout import NoImages, arrange, listing_of, no_images
 from headstart.datasets.listing import natural_order

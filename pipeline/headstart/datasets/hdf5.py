@@ -70,6 +70,10 @@ class ArraySource(Container):
 
     def list_files(self, files: Sequence[str], names: Sequence[str], name: str) -> Listing:
         """List the images of one HDF5 file; several are an `InputError`."""
+        if self._options.path_column:
+            raise InputError(
+                f"{one_line(name)}: images in HDF5 have no paths; leave out --path-column"
+            )
         if len(files) > 1:
             raise InputError(f"{one_line(name)} has several HDF5 files; choose one of them")
         place, shown = files[0], one_line(files[0])
@@ -100,7 +104,7 @@ def _refs(file: Any, dataset: Any, shown: str, label: str) -> list[ImageRef]:  #
     if label and cells is None:
         raise InputError(f"{shown} has no data set {one_line(label)} beside the images")
     splits = _column(file, ["split"], dataset, shown)
-    names = _names(file, shown) if cells is not None else []
+    names = _names(file, [label] if label else _LABELS, shown) if cells is not None else []
     rows = range(len(dataset))
     places = [f"{shown}, row {row}" for row in rows]
     labels: list[str | None] = [None] * len(rows)
@@ -195,8 +199,8 @@ def _column(file: Any, names: Sequence[str], images: Any, shown: str) -> list[An
     )
 
 
-def _names(file: Any, shown: str) -> list[str]:  # noqa: ANN401
-    label = columns.find(list(file), _LABELS)
+def _names(file: Any, labels: Sequence[str], shown: str) -> list[str]:  # noqa: ANN401
+    label = columns.find(list(file), labels)
     for owner in (file[label] if label else file, file):
         for key in _NAMES:
             if key in owner.attrs:

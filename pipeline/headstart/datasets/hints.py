@@ -6,18 +6,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.datasets import columns, csv_table
 from headstart.datasets.csv_table import Column
 from headstart.datasets.file_names import NOT_IMAGE, Ignored
 from headstart.datasets.layout import Layout
-from headstart.datasets.listing import count
 
 _LABELS = ("cls", "class", "label", "labels", "id")
 _COMPANIONS = ("txt", "json", "xml", "csv")  # labels if there is one for most images
-_LIKE_LABELS = (
-    *("label", "class", "categor", "target", "species", "breed", "diagnos", "annotation"),
-)
+_LIKE_LABELS = "label class categor target species breed diagnos annotation".split()
 _TABLES = 10  # that are looked into
 
 

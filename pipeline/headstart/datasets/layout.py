@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import ImageRef, Listing
 from headstart.datasets import ambiguity, splits, text
 from headstart.datasets.file_names import Ignored
-from headstart.datasets.listing import count, describe_ignored, make_listing
+from headstart.datasets.listing import describe_ignored, make_listing
 from headstart.datasets.tree import SEVERAL, Parts, Tree
 
 _NOWHERE = Path()

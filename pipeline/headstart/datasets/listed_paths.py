@@ -70,8 +70,8 @@ def _tried(path: str, root: Path) -> str:
             f"The first, {shown}, is a path of a Windows machine: write paths relative to the "
             f"table's folder, {one_line(root)}"
         )
-    text = f"The first, {shown}, was looked for as {one_line((root / path).absolute())}"
-    return f"{text}: {_advice(path, root)}"
+    place = one_line((root / path).absolute())
+    return f"The first, {shown}, was looked for as {place}: {_advice(path, root)}"
 
 
 def _advice(path: str, root: Path) -> str:

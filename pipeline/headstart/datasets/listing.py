@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import SPLITS, ImageRef, Listing
 from headstart.datasets import text
 
@@ -111,7 +111,7 @@ def describe(listing: Listing) -> str:
     """Summarise a listing in one line."""
     images = listing.images
     line = count(len(images), "image")
-    line += f", {count(len(listing.classes), 'class', 'classes')}" if listing.classes else ""
+    line += f", {count(len(listing.classes), 'class')}" if listing.classes else ""
     by_split = Counter(image.split for image in images)
     if set(by_split) - {""}:
         sizes = [
@@ -144,15 +144,6 @@ def reason_of(key: str, number: int) -> str:
 def location(listing: Listing, ref: ImageRef) -> Path:
     """Return the path of an image's file."""
     return listing.root / ref.path
-
-
-def count(number: int, noun: str, plural: str = "") -> str:
-    """Return a number with its noun.
-
-    >>> count(1, "image"), count(2000, "class", "classes")
-    ('1 image', '2,000 classes')
-    """
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _image_key(image: ImageRef) -> tuple[int, list[str | int], list[str | int], str]:

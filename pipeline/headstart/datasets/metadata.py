@@ -161,11 +161,18 @@ def _image(path: str, row: _Row, images: _Images) -> ImageRef:
     return ImageRef(path, label, columns.split(row.cells.get("split"), folder.split, row.place))
 
 
+def _spellings(options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names that the columns of paths and of labels may have."""
+    return (
+        (options.path_column,) if options.path_column else (_FILE, *columns.FILES),
+        (options.label_column,) if options.label_column else columns.LABELS,
+    )
+
+
 def _csv(content: bytes, shown: str, options: Options) -> Iterator[_Row]:
-    spellings = (options.path_column,) if options.path_column else (_FILE, *columns.FILES)
-    labels = (options.label_column,) if options.label_column else columns.LABELS
+    paths, labels = _spellings(options)
     table = [
-        Column(_FILE, spellings, option="--path-column"),
+        Column(_FILE, paths, option="--path-column"),
         Column("label", labels, bool(options.label_column), "--label-column"),
         Column("split", (columns.SPLIT,), required=False),
         Column(_OWN, (_FILE,), required=False),
@@ -175,6 +182,7 @@ def _csv(content: bytes, shown: str, options: Options) -> Iterator[_Row]:
 
 
 def _jsonl(content: bytes, shown: str, options: Options) -> Iterator[_Row]:
+    paths, labels = _spellings(options)
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
             continue
@@ -185,10 +193,8 @@ def _jsonl(content: bytes, shown: str, options: Options) -> Iterator[_Row]:
             raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"{place}: not JSON ({one_line(error)})") from error
-        spellings = (options.path_column,) if options.path_column else (_FILE, *columns.FILES)
-        labels = (options.label_column,) if options.label_column else columns.LABELS
         keys = document if isinstance(document, dict) else {}
-        path = columns.find(keys, spellings)
+        path = columns.find(keys, paths)
         if path is None or not isinstance(document[path], str):
             raise InputError(f"{place}: expected an object with {_FILE}")
         names = {_FILE: path, "label": columns.find(keys, labels)}

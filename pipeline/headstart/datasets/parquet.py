@@ -66,7 +66,6 @@ class TableSource(Container):
         containers: list[ContainerFile] = []
         entries: dict[str, Entry] = {}
         images: list[ImageRef] = []
-        hint, remarks = "", list[str]()
         for number, (place, title) in enumerate(zip(files, names, strict=True)):
             try:
                 table = _open_table(place)
@@ -93,9 +92,9 @@ class TableSource(Container):
                 path = f"{prefix}{row:06d}{f'/{file}' if file else ''}"
                 entries[path] = Entry(number, row)
                 images.append(ImageRef(path, labels[row], image.split))
-            hint, remarks = _hint(table, column, images)
         if not images:
             raise NoImages(f"{one_line(name)} has no rows; choose another table")
+        hint, remarks = _hint(table, containers[-1].part, images)
         reader = TableReader(entries, tuple(containers))
         listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint)
         return replace(listing, reader=reader)

@@ -6,10 +6,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import SPLITS, Listing
 from headstart.datasets.file_names import NOT_IMAGE
-from headstart.datasets.listing import count, natural_order, reason_of
+from headstart.datasets.listing import natural_order, reason_of
 
 _WIDTH = 80
 _CLASSES = 12  # that are listed; of more, the rest are summed up
@@ -24,7 +24,7 @@ def summary(listing: Listing) -> list[str]:
     Lines fit `_WIDTH` columns, except for paths that are longer.
     """
     total = count(len(listing.images), "image")
-    classes = f" in {count(len(listing.classes), 'class', 'classes')}" if listing.classes else ""
+    classes = f" in {count(len(listing.classes), 'class')}" if listing.classes else ""
     name = f"{one_line(listing.name)}:"
     short = len(f"{name} {total}{classes}") <= _WIDTH
     lines = [f"{name} {total}{classes}"] if short else [name, f"  {total}{classes}"]
@@ -80,7 +80,7 @@ def _table(listing: Listing) -> Iterator[str]:
     rows = [(_short(label or ""), [counts[label, s] for s in splits]) for label in labels]
     if rest:
         sums = [sum(counts[label, split] for label in rest) for split in splits]
-        rows.append((f"({count(len(rest), 'more class', 'more classes')})", sums))
+        rows.append((f"({count(len(rest), 'more class')})", sums))
     if any(counts[None, split] for split in splits):
         rows.append((_UNLABELLED, [counts[None, split] for split in splits]))
     heads = ["images"] if splits == [""] else [split or "no split" for split in splits]
@@ -121,6 +121,6 @@ def _about_test(listing: Listing) -> Iterator[str]:
     if train and (unseen := natural_order(labels - train)):
         names = ", ".join(unseen[:_EXAMPLES]) + (", …" if len(unseen) > _EXAMPLES else "")
         yield (
-            f"{count(len(unseen), 'class', 'classes')} of the split test "
+            f"{count(len(unseen), 'class')} of the split test "
             f"{'has' if len(unseen) == 1 else 'have'} no image in the split train: {names}."
         )

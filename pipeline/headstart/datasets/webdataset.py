@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import ImageRef, Listing
 from headstart.datasets import archives, columns, hints, metadata, splits, storage, text
 from headstart.datasets.archives import ArchiveReader, Member
@@ -30,7 +30,7 @@ from headstart.datasets.file_names import (
     sorted_out,
 )
 from headstart.datasets.layout import Layout, arrange, by_parts, listing_of, no_images
-from headstart.datasets.listing import count, natural_order
+from headstart.datasets.listing import natural_order
 from headstart.datasets.reader import ContainerFile, Entry
 from headstart.datasets.registry import DEFAULTS, Container, Options
 
@@ -143,6 +143,8 @@ def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[
     labels: dict[str, str | None] = {}
     fields: set[str] = set()
     if webdataset:
+        if options.path_column:
+            raise InputError(f"{shown}: a WebDataset has no paths; leave out --path-column")
         everything = members
         members = list(_sample_images(everything, shown, ignored, labels, fields, options))
         remarks += _about_samples(everything, ignored)

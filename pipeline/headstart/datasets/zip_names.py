@@ -14,8 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 
-from headstart.core.errors import one_line
-from headstart.datasets.listing import count
+from headstart.core.errors import count, one_line
 
 _UTF8_FLAG = 0x800
 _UNICODE_PATH = 0x7075  # Info-ZIP's extra field: version, checksum of the plain name, UTF-8 name

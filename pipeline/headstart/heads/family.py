@@ -27,6 +27,7 @@ from headstart.heads.training_set import Fold, TrainingSet
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
+_HOOKS = ("build", "search", "answers")
 SAMPLED = 50_000  # rows of a store on disk that a family is fitted on, unless it says otherwise
 
 
@@ -49,9 +50,19 @@ class Family:
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     keeps_rows: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse a family that could not be searched, where it is made and not in a long run.
+
+        Raises:
+            TypeError: it overrides neither `build`, nor both `search` and `answers`.
+        """
+        own = {name for name in _HOOKS if getattr(type(self), name) is not getattr(Family, name)}
+        if "build" not in own and not own >= {"search", "answers"}:
+            raise TypeError(f"the head {self.name} must define build, or both search and answers")
+
     def build(self, params: dict[str, Any], data: TrainingSet) -> BaseEstimator:
         """Return an unfitted classifier with ``predict_proba`` for rows of norm 1."""
-        raise NotImplementedError(f"the head {self.name} defines neither build nor search")
+        raise NotImplementedError  # for a family with a search of its own, which never asks
 
     def search(self, data: TrainingSet) -> FittedHead:
         """Cross-validate the grid, choose by mean accuracy and refit on all rows."""

@@ -13,6 +13,7 @@ from headstart.core.errors import InputError
 from headstart.core.records import Listing
 from headstart.datasets import describe, location, open_source
 from headstart.datasets import folder as folder_module
+from headstart.datasets.file_names import EXTENSIONS
 from headstart.datasets.listing import make_listing
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,7 +120,7 @@ def test_loose_images_beside_classes_have_no_label(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("extension", [*sorted(folder_module.EXTENSIONS), "JPG", "TIFF"])
+@pytest.mark.parametrize("extension", [*sorted(EXTENSIONS), "JPG", "TIFF"])
 def test_extensions_of_images(extension, tmp_path):
     plant(tmp_path, f"cat/a.b.{extension}")
     assert len(open_source(str(tmp_path)).images) == 1

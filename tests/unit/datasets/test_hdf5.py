@@ -100,6 +100,21 @@ class TestArrays:
             check_labels(open_source(str(path)))
         assert open_source(str(path), label_column="fine_label").classes == ("1", "2")
 
+    def test_a_column_of_paths_is_refused(self, tmp_path: Path):
+        path = self.write(tmp_path / "x.h5", images=np.zeros((2, 8, 8), np.uint8), labels=[0, 1])
+        with pytest.raises(InputError, match="--path-column"):
+            open_source(str(path), path_column="labels")
+
+    def test_the_named_column_has_its_own_class_names(self, tmp_path: Path):
+        pixels = np.zeros((2, 8, 8), np.uint8)
+        path = self.write(tmp_path / "x.h5", images=pixels, labels=[0, 0], fine=[0, 1], top=[1, 0])
+        with h5py.File(path, "a") as file:
+            file["labels"].attrs["classes"] = ["animal", "plant"]
+            file["fine"].attrs["classes"] = ["cat", "dog"]
+        assert open_source(str(path)).classes == ("animal",)
+        assert open_source(str(path), label_column="fine").classes == ("cat", "dog")
+        assert open_source(str(path), label_column="top").classes == ("0", "1")
+
     def test_the_type_of_what_is_no_image_is_named(self, tmp_path: Path):
         path = self.write(tmp_path / "x.h5", images=np.zeros((2, 8, 8, 3), np.float32))
         assert "float32" in refused(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tarfile
 import zipfile
 from collections import Counter
@@ -247,4 +246,3 @@ def test_two_spellings_of_an_accent_are_one_class(tmp_path):
     listing = open_source(str(tmp_path))
     assert listing.classes == ("Caf\u00e9", "dog")
     assert all((listing.root / image.path).exists() for image in listing.images)
-    shutil.rmtree(tmp_path / "test")

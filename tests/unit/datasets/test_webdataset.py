@@ -95,6 +95,8 @@ class TestWebDataset:
         assert open_source(place).classes == ("3", "4")
         assert open_source(place, label_column="fine").classes == ("pug", "tabby")
         assert open_source(place, label_column="txt").classes == ("cat", "dog")
+        with pytest.raises(InputError, match="--path-column"):
+            open_source(place, path_column="fine")
 
     def test_fields_that_sound_like_labels_are_named(self, tmp_path: Path):
         files = {"1.png": photo(1), "1.json": b'{"fine_label": 3}'}

@@ -183,8 +183,11 @@ def _format(tags: dict[int, NDArray[np.int64]], samples: int, usual: int) -> tup
     bits = set(tags.get(_BITS, np.array([usual]))[:samples].tolist())
     formats = set(tags.get(_FORMAT, np.array([1]))[:samples].tolist())
     if len(bits) != 1 or len(formats) != 1:
-        text = ", ".join(str(value) for value in sorted(bits))
-        raise ImageError(f"a TIFF of a kind that is not read: samples of {text} bits, of {formats}")
+        text = ", ".join(map(str, sorted(bits)))
+        raise ImageError(
+            f"a TIFF of a kind that is not read: samples of {text} bits, in formats "
+            f"{', '.join(map(str, sorted(formats)))}; save it as 8-bit RGB"
+        )
     code = formats.pop()
     return bits.pop(), _KINDS.get(code, _COMPLEX if code in (5, 6) else f"format {code}")
 

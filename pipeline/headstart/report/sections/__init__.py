@@ -66,7 +66,11 @@ def expected_errors(tier: Mapping[str, Any]) -> str:
     """Return how many labels of a tier are wrong, by the estimate and the end of its interval."""
     errors, highest = round(tier["errors"]), round(tier["errors_highest"])
     about = f"about {errors:,} wrong" if errors else "probably none wrong"
-    return about + (f" (at most {highest:,})" if highest > errors else "")
+    return about + (f", at most {highest:,}" if highest > errors else "")
+
+
+def _noun(tier: str) -> str:
+    return tier if tier.endswith("image") else f"{tier} error"
 
 
 def _about_labels(errors: Mapping[str, Any]) -> str:
@@ -76,10 +80,9 @@ def _about_labels(errors: Mapping[str, Any]) -> str:
     if not tiers:  # results before there were tiers
         return f"label_issues.csv: {errors['suspects']:,} of {errors['images']:,} labels to look at"
     parts = [
-        f"{tier['tier']}: {count(tier['images'], 'image')}, {expected_errors(tier)}"
-        for tier in tiers
+        f"{count(tier['images'], _noun(tier['tier']))} ({expected_errors(tier)})" for tier in tiers
     ]
-    lines = f"label_issues.csv lists labels to check. {'; '.join(parts)}"
+    lines = f"label_issues.csv: {', '.join(parts)}"
     pairs = [f"{pair['first']} and {pair['second']}" for pair in errors.get("confused") or []]
     if pairs:
         lines += f". Check where one class ends and the other begins: {', '.join(pairs[:3])}"
