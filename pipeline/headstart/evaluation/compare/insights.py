@@ -150,7 +150,8 @@ def find_label_errors(
         (_without(fit, suspect, training.labels), held_out) for fit, held_out in training.folds
     ]
     second = _out_of_fold(head, params, training.divided(parts))
-    ridge = label_errors.ridge_scores(training.rows, training.labels, parts, training.n_classes)
+    roots = dataclasses.replace(training, square_root=True).rows
+    ridge = label_errors.ridge_scores(roots, training.labels, parts, training.n_classes)
     errors = label_errors.find(labels, second[judged], ridge[judged])
     return Suspects(protocol.train[judged], errors, labels)
 
