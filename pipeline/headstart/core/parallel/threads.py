@@ -46,8 +46,8 @@ def run_threads(
     try:
         for _ in range(workers):
             thread = threading.Thread(target=loop, daemon=True)
+            threads.append(thread)  # first: an interrupt inside `start` may leave it running
             thread.start()
-            threads.append(thread)
         running = workers
         while running:
             result = results.get()
@@ -59,7 +59,8 @@ def run_threads(
                 raise result.error
     finally:
         stop.set()
-        for thread in threads:
+        # One that has yet to begin will see `stop` and take nothing.
+        for thread in filter(threading.Thread.is_alive, threads):
             thread.join()
 
 

@@ -163,3 +163,23 @@ def test_threads_that_cannot_be_started_leave_none_behind(monkeypatch):
     with pytest.raises(RuntimeError, match="can't start"):
         next(run_threads(lambda item: item, iter(int, 1), 4))
     assert settled(before)
+
+
+def test_an_interrupt_while_a_thread_starts_leaves_none_behind(monkeypatch):
+    before = threading.active_count()
+    start = threading.Thread.start
+    finished = []
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    def work(item: int) -> None:
+        time.sleep(0.05)
+        finished.append(item)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(run_threads(work, range(100), 1))
+    assert settled(before)
+    assert len(finished) <= 1
