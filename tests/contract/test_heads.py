@@ -103,15 +103,21 @@ def test_search_agrees_with_grid_search(name, data):
     one_image = 1 / len(data.labels) + 1e-9
     assert np.abs(found - expected).max() <= max(0.002, one_image)
     chosen = head.grid.index(next(t for t in head.grid if t["params"] == head.params))
-    # Logistic regression and kNN choose by log loss, and biases move some labels.
-    assert expected[chosen] >= expected.max() - (0.002 if "svm" in name else 0.03)
-    assert head.cv_accuracy == pytest.approx(found[chosen], abs=0.03)
+    # Logistic regression and kNN choose by log loss.
+    by_loss = name in ("logistic-regression", "knn")
+    assert expected[chosen] >= expected.max() - (0.01 if by_loss else 0.002)
+    assert head.cv_accuracy == pytest.approx(found[chosen], abs=0.03)  # biases move some labels
     refitted = make_pipeline(Normalizer(), clone(PLAIN[name]).set_params(**head.params))
     refitted.fit(data.features, data.labels)
     noise = np.random.default_rng(4).normal(0, 0.5, data.features.shape)
     fresh = (data.features + noise).astype(np.float32)
-    equal = refitted.predict(fresh) == head.estimator.predict(fresh)
-    assert equal.mean() >= 0.9
+    own = refitted.predict(fresh)
+    assert (own == head.estimator.predict(fresh)).mean() >= 0.95
+    normaliser, model = head.estimator.named_steps.values()
+    if isinstance(model, CalibratedClassifier):  # without its calibration it is scikit-learn's
+        answers = model.estimator.predict(normaliser.transform(fresh))
+        codes = answers if answers.ndim == 1 else answers.argmax(axis=1)
+        assert (own == codes).mean() >= 0.995
     stds = [tried["cv_std"] for tried in head.grid]
     assert stds == pytest.approx(plain.cv_results_["std_test_score"], abs=0.01)
 

@@ -116,20 +116,16 @@ def find(
 
 
 def ridge_scores(
-    features: NDArray[np.float32],
+    rows: NDArray[np.floating],
     labels: NDArray[np.integer],
     folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
     n_classes: int,
 ) -> NDArray[np.float64]:
     """Return out-of-fold ridge regression on the classes, ``(n, k)``, NaN where never held out.
 
-    ``features``, ``(n, d)``, are replaced by the square roots of their sizes, which many counts and
-    averages of a network's activations need to be compared evenly.
+    ``rows``, ``(n, d)``, have norm 1.
     """
-    rows = np.sign(features) * np.sqrt(np.abs(features))
-    rows = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).astype(
-        np.float64
-    )
+    rows = rows.astype(np.float64)
     total, times = np.zeros((len(rows), n_classes)), np.zeros((len(rows), 1))
     for fit, held_out in folds:
         centre = rows[fit].mean(axis=0)

@@ -62,6 +62,12 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return classes
 
     @property
+    def calibration(self) -> Calibration:
+        """What turns the classifier's values into probabilities."""
+        bias = np.broadcast_to(np.asarray(self.bias, np.float64), (len(self.classes_),))
+        return Calibration(self.link, self.slope, bias, self.smoothing)
+
+    @property
     def n_features_in_(self) -> int:
         """The number of features of a row."""
         return int(self.estimator.n_features_in_)
@@ -80,9 +86,7 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401
         """Return the calibrated probabilities, ``(n, k)``."""
-        bias = np.broadcast_to(np.asarray(self.bias, np.float64), (len(self.classes_),))
-        calibration = Calibration(self.link, self.slope, bias, self.smoothing)
-        return calibration.probabilities(self._values(X))
+        return self.calibration.probabilities(self._values(X))
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: ANN401
         """Return the most probable class of each row."""

@@ -7,6 +7,7 @@ folds: with ``C = (K + alpha I)^-1``, the residuals of a fold left out are ``C_f
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +21,20 @@ from headstart.heads import calibration, sampling
 from headstart.heads.family import Family
 from headstart.heads.scoring import accuracy
 from headstart.heads.search import Candidate, FittedHead, Refit, finish, preference
-from headstart.heads.training_set import TrainingSet, mean_squared_distance, squared_distances
+from headstart.heads.training_set import (
+    MAX_GRAM_ROWS,
+    SAME_IMAGE,
+    Fold,
+    TrainingSet,
+    mean_squared_distance,
+    squared_distances,
+)
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MAX_ROWS = 5000  # more are sampled: an inverse takes the cube of the rows
+BLOCK = 4096  # rows that are answered at once
 
 
 @dataclass(frozen=True)
@@ -45,10 +54,17 @@ class KernelRidgeHead(Family):
     keeps_rows: bool = True
 
     def search(self, data: TrainingSet) -> FittedHead:
-        """Score the whole grid on all folds, choose one and refit; see `Family`."""
+        """Score the whole grid on all folds, choose one and refit; see `Family`.
+
+        Many rows are sampled. The rest, unless on disk, get answers of the folds' models too.
+        """
+        if not data.streamed and len(data.labels) <= MAX_ROWS:
+            return self._search(data)
+        head = sampling.on_part(self._search, data, MAX_ROWS)
+        return head if data.streamed else self._with_the_rest(head, data)
+
+    def _search(self, data: TrainingSet) -> FittedHead:
         started = time.perf_counter()
-        if data.streamed or len(data.labels) > MAX_ROWS:
-            return sampling.on_part(self.search, data, MAX_ROWS)
         unit = 1.0 / mean_squared_distance(data.rows)
         gammas = [float(f"{multiple * unit:.3g}") for multiple in self.grid["gamma"]]
         data.gram  # noqa: B018 - before threads start
@@ -76,9 +92,34 @@ class KernelRidgeHead(Family):
         return finish(self, candidates, fit, data, started)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
-        """Return the fitted targets; see `Family`."""
-        data.gram  # noqa: B018 - before threads start
-        return run_parallel(lambda fold: _solved(params, data, *fold), data.folds, data.workers)
+        """Return the fitted targets, of `MAX_ROWS` rows where there are more; see `Family`."""
+        if len(data.labels) <= MAX_GRAM_ROWS:
+            data.gram  # noqa: B018 - before threads start
+        division = np.atleast_2d(data.fold)[0]
+
+        def answer(fold: Fold) -> NDArray[np.float32]:
+            fit = sampling.stratified(data, division, fold[0], MAX_ROWS)
+            return _solved(params, data, fit, fold[1])
+
+        return run_parallel(answer, data.folds, data.workers)
+
+    def _with_the_rest(self, head: FittedHead, data: TrainingSet) -> FittedHead:
+        """Fill the out-of-fold probabilities of the rows that `sampling.on_part` left out."""
+        used = np.zeros(len(data.labels), bool)
+        used[sampling.sample(data, MAX_ROWS)] = True
+        rest = data.divided(
+            [(fit[used[fit]], held_out[~used[held_out]]) for fit, held_out in data.folds]
+        )
+        classifier = head.estimator[-1]
+        parts = []
+        for values in self.answers(head.params, rest):
+            part = np.zeros((len(values), data.n_classes))
+            part[:, classifier.classes_] = classifier.calibration.probabilities(
+                values[:, classifier.classes_]
+            )
+            parts.append(part)
+        out_of_fold = np.where(used[:, None], head.out_of_fold, rest.gather(parts))
+        return dataclasses.replace(head, out_of_fold=out_of_fold)
 
     def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
         """Convert to two matrix products; see `Family`."""
@@ -90,7 +131,14 @@ class KernelRidgeHead(Family):
 def _kernel(
     data: TrainingSet, left: NDArray[np.intp], right: NDArray[np.intp], gamma: float
 ) -> NDArray[np.float32]:
-    kernel = squared_distances(data.gram, left, right)
+    if len(data.labels) <= MAX_GRAM_ROWS:
+        kernel = squared_distances(data.gram, left, right)
+    else:
+        kernel = data.rows[left] @ data.rows[right].T
+        kernel *= np.float32(-2)
+        kernel += data.squared_norms[left, None]
+        kernel += data.squared_norms[right]
+        kernel[kernel < SAME_IMAGE] = 0.0
     kernel *= np.float32(-gamma)
     values: NDArray[np.float32] = np.exp(kernel, out=kernel)
     return values
@@ -136,7 +184,10 @@ def _solved(
     kernel = _kernel(data, fit, fit, params["gamma"])
     kernel[np.diag_indices_from(kernel)] += _penalty(data, fit, params["alpha"])
     solution = cho_solve(cho_factor(kernel, overwrite_a=True), _targets(data, fit))
-    values: NDArray[np.float32] = _kernel(data, held_out, fit, params["gamma"]) @ solution
+    values = np.empty((len(held_out), data.n_classes), np.float32)
+    for start in range(0, len(held_out), BLOCK):
+        rows = held_out[start : start + BLOCK]
+        values[start : start + BLOCK] = _kernel(data, rows, fit, params["gamma"]) @ solution
     return values
 
 

@@ -92,15 +92,18 @@ def sample(data: TrainingSet, count: int) -> NDArray[np.intp]:
     divisions = np.atleast_2d(data.fold)
     always = (divisions < 0).all(axis=0)
     drawn = [
-        _proportional(data, divisions[0], np.flatnonzero(rows), count) for rows in (always, ~always)
+        stratified(data, divisions[0], np.flatnonzero(rows), count) for rows in (always, ~always)
     ]
     return np.sort(np.concatenate(drawn))
 
 
-def _proportional(
+def stratified(
     data: TrainingSet, fold: NDArray[np.int64], rows: NDArray[np.intp], count: int
 ) -> NDArray[np.intp]:
-    """Return about ``count`` of the rows: of each class, evenly spaced in the order of folds."""
+    """Return about ``count`` of the rows: of each class, evenly spaced in the order of folds.
+
+    All come back as they are if there are fewer.
+    """
     if len(rows) <= count:
         return rows
     rows = np.random.default_rng(data.seed).permutation(rows)

@@ -12,6 +12,7 @@ import base64
 import functools
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,7 +73,7 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         **{key: results[key] for key in ("backbones", "provenance")},
         "axis": axis,
         "scored": figures.scored(results["protocol"]),
-        "conclusion": results["conclusion"],
+        "conclusion": _titled(results["conclusion"], heads),
         "heads": views,
         "baselines": [_head_view(baseline, axis) for baseline in results["baselines"]],
         "best": next(view for view in views if view["name"] == results["best"]),
@@ -87,6 +88,13 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         **_by_class(results, views),
         **_by_image(results, companions),
     }
+
+
+def _titled(text: str, heads: Sequence[Mapping[str, Any]]) -> str:
+    """Write heads' titles, which the page uses, in place of their names."""
+    titles = {head["name"]: head["title"] for head in heads}
+    names = "|".join(map(re.escape, titles))
+    return re.sub(rf"(?<![\w-])(?:{names})(?![\w-])", lambda name: titles[name[0]], text)
 
 
 def _head_view(

@@ -93,13 +93,13 @@ def test_the_expected_errors_are_those_there_are():
 
 def test_ridge_scores_are_scikit_learns():
     from sklearn.linear_model import Ridge
+    from sklearn.preprocessing import normalize
 
     rng = np.random.default_rng(0)
     for width in (8, 80):
-        rows, labels = rng.random((60, width)), np.arange(60) % 3
+        unit, labels = normalize(rng.random((60, width))), np.arange(60) % 3
         fit, held_out = np.arange(40), np.arange(40, 60)
-        scores = label_errors.ridge_scores(rows, labels, [(fit, held_out)], 3)
-        unit = np.sqrt(rows) / np.linalg.norm(np.sqrt(rows), axis=1, keepdims=True)
+        scores = label_errors.ridge_scores(unit, labels, [(fit, held_out)], 3)
         model = Ridge(alpha=1.0).fit(unit[fit], np.eye(3)[labels[fit]])
         assert scores[held_out] == pytest.approx(model.predict(unit[held_out]))
         assert np.isnan(scores[fit]).all()

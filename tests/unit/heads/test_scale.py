@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from headstart.heads import HEADS, ridge, svm
+from headstart.heads import HEADS, kernel_ridge, ridge, sampling, svm
 from headstart.heads.calibrated import CalibratedClassifier
-from headstart.heads.folds import stratified_folds
+from headstart.heads.folds import divisions, stratified_folds
 from headstart.heads.ridge import LeastSquares
 from headstart.heads.training_set import TrainingSet
 from headstart.models import bundle
@@ -54,6 +54,28 @@ def test_beyond_the_limit_a_stock_pipeline_stands_in_and_says_so(name, k, monkey
     assert type(exact.estimator[-1].estimator) is SVC
     right = head.out_of_fold.argmax(axis=1) == data.labels
     assert right.mean() == pytest.approx(head.cv_accuracy, abs=0.01)
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_kernel_ridge_samples_many_rows_and_answers_all(repeats, monkeypatch):
+    monkeypatch.setattr(kernel_ridge, "MAX_ROWS", 100)
+    data = training_set(k=6)  # 16.7 rows of each class: rounding samples 102
+    data = dataclasses.replace(data, fold=divisions(data.labels, 5, 0, repeats))
+    family = HEADS["kernel-ridge"]
+    head = family.search(data)
+    used = sampling.sample(data, 100)
+    assert (head.n_rows, head.approximation) == (len(used), f"fitted on {len(used)} of the rows")
+    assert head.out_of_fold.sum(axis=1) == pytest.approx(1)
+    right = head.out_of_fold.argmax(axis=1) == data.labels
+    rest = np.setdiff1d(np.arange(600), used)
+    assert right[used].mean() == pytest.approx(head.cv_accuracy, abs=0.03)
+    new = head.estimator.predict(data.features[rest]) == data.labels[rest]  # by 102 rows, not 82
+    assert right[rest].mean() == pytest.approx(new.mean(), abs=0.05)
+    # Beyond the limit of the Gram matrix the kernel is computed from the rows themselves.
+    answers = family.answers(head.params, data)
+    monkeypatch.setattr(kernel_ridge, "MAX_GRAM_ROWS", 100)
+    for block, exact in zip(family.answers(head.params, data), answers, strict=True):
+        assert block == pytest.approx(exact, abs=1e-4)
 
 
 @pytest.mark.parametrize("weight", [None, "balanced"])

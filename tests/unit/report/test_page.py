@@ -37,6 +37,11 @@ def test_the_finding_says_how_the_others_did(verdicts: list[str], words: str):
     assert words in Page(render(results)).text
 
 
+def test_the_conclusion_calls_heads_as_the_tables_do():
+    results = results_document() | {"conclusion": "Use linear-svm on my-knn, or rbf-svm."}
+    assert "Use linear SVM on my-knn, or RBF SVM." in Page(render(results)).text
+
+
 def test_the_leaderboard_holds_every_figure():
     page = Page(render(results_document()))
     assert page.row("RBF SVM C = 1, gamma = 0.3") == [

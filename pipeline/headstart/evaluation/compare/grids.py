@@ -32,8 +32,8 @@ def ends(head: FittedHead) -> dict[str, int]:
         values = [tried for tried, _ in line]
         if len(line) < 3 or value not in (values[0], values[-1]):
             continue
-        side, inner = (-1, line[1]) if value == values[0] else (1, line[-2])
-        if inner[1] < head.cv_accuracy and not (name == "n_neighbors" and side < 0):
+        side, (inner, end) = (-1, line[1::-1]) if value == values[0] else (1, line[-2:])
+        if inner[1] < end[1] and not (name == "n_neighbors" and side < 0):
             sides[name] = side
     return sides
 

@@ -150,7 +150,8 @@ def find_label_errors(
         (_without(fit, suspect, training.labels), held_out) for fit, held_out in training.folds
     ]
     second = _out_of_fold(head, params, training.divided(parts))
-    ridge = label_errors.ridge_scores(training.rows, training.labels, parts, training.n_classes)
+    roots = dataclasses.replace(training, square_root=True).rows
+    ridge = label_errors.ridge_scores(roots, training.labels, parts, training.n_classes)
     errors = label_errors.find(labels, second[judged], ridge[judged])
     return Suspects(protocol.train[judged], errors, labels)
 
@@ -215,10 +216,11 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
         return [a.argmax(axis=1) for a in family.answers(params, data.divided(parts))]
 
     whole: NDArray[np.intp] = best.head.out_of_fold.argmax(axis=1)
-    if len(np.atleast_2d(training.fold)) > 1:  # a mean over repeats beats any single model
-        for number in np.unique(division[division >= 0]):
-            held_out = np.flatnonzero(division == number)
-            whole[held_out] = answers([(np.flatnonzero(division != number), held_out)])[0]
+    if not training.streamed and len(whole) <= learning_curve.MOST:
+        # Those are calibrated, and means over repeats; the answers at smaller sizes are neither.
+        first = training.folds[: len(np.unique(division[division >= 0]))]
+        for (_, held_out), codes in zip(first, answers(first), strict=True):
+            whole[held_out] = codes
     draws = learning_curve.draw(training.labels, division, training.seed)
     if training.streamed:
         draws = [_thinned(draw, best, training.seed) for draw in draws]

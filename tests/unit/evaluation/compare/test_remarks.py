@@ -114,6 +114,14 @@ def test_a_grid_grows_where_its_best_value_is_at_an_end():
     assert grown(family, falling).grid["C"][3:] == tuple(values)
 
 
+def test_calibration_has_no_part_in_whether_a_grid_grows():
+    rising = [({"C": c}, 0.5 + 0.01 * i) for i, c in enumerate(HEADS["linear-svm"].grid["C"])]
+    top = fitted("linear-svm", rising[-1][0], rising)
+    assert ends(dataclasses.replace(top, cv_accuracy=0.5)) == {"C": 1}
+    flat = fitted("linear-svm", rising[-1][0], [(params, 0.9) for params, _ in rising])
+    assert ends(dataclasses.replace(flat, cv_accuracy=0.95)) == {}
+
+
 def test_neighbours_grow_upwards_only():
     family = HEADS["knn"]
     tried = [({"n_neighbors": k, "weights": "uniform"}, 0.5 + k / 100) for k in (40, 20, 10, 5)]
