@@ -3,7 +3,9 @@
 import json
 
 import onnx
+import pytest
 from headstart.backbones.inference.description import METADATA
+from headstart.datasets.images import thumbnails
 from headstart.features import store
 
 
@@ -73,6 +75,17 @@ def test_features_says_what_it_read_and_asks_when_in_doubt(
     assert "--replace" in refused.stderr
     done = headstart("features", one, *words, "--no-labels", "--replace")
     assert "18 rows of images that are not in the source were dropped" in done.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("--engine", "threads")], ids=["file", "folder"])
+def test_pictures_are_of_the_files_below_folders_that_hold_everything(
+    headstart, image_folder, tiny_backbone, tmp_path, words
+):
+    image_folder(tmp_path / "photos" / "archive" / "data", per_class=2)
+    headstart("features", "photos", "--backbone", tiny_backbone, "--out", "store", *words)
+    data = store.read(tmp_path / "store")
+    assert not data.path[0].startswith("archive")
+    assert (thumbnails.folder(data) / data.path[0]).is_file()
 
 
 def test_columns_of_a_table_can_be_named(headstart, image_folder, tiny_backbone, tmp_path):

@@ -29,7 +29,9 @@ def thumbnail(data: FeatureSet, row: int, side: int) -> NDArray[np.uint8] | None
 def folder(data: FeatureSet) -> Path | None:
     """Return the folder that the paths of a store start from, or None if it is unknown."""
     source = Path(data.source) if data.source else None
-    return source if source is None or source.is_dir() else source.parent
+    if source is not None and source.is_dir():
+        return Path(str(data.run.get("root") or source))  # of older stores the source itself
+    return source if source is None else source.parent
 
 
 def webp(pixels: NDArray[np.uint8]) -> bytes:

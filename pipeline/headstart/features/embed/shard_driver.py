@@ -133,6 +133,7 @@ class ShardedRun:
             "digest": listing_digest(listing),
             "shard_size": size,
             "source": listing.name,
+            "root": str(listing.root) if listing.reader is None else "",
         }
         classes = tuple(stored_name(name) for name in listing.classes)
         generation = existing.generation + 1 if existing else 1
@@ -218,6 +219,7 @@ class ShardedRun:
         if not same:
             run = dataclasses.asdict(self.provenance) | {
                 "source": plan.listing["source"],
+                "root": plan.listing.get("root", ""),
                 "software": software(),
                 "provider": summary.provider,
                 "device": summary.device,

@@ -77,6 +77,8 @@ class Filling:
             }
             seconds = round(time.perf_counter() - started, 3)
             run = {"source": listing.name, "seconds": seconds, "certificate": drift}
+            if listing.reader is None:
+                run["root"] = str(listing.root)  # within the source, where the paths start
             summary = self._publish(listing, outcomes, writer, out, run | self._facts(clock))
         dropped = before.dropped([out]) if before else 0
         return dataclasses.replace(summary, dropped=dropped, remarks=remarks)
