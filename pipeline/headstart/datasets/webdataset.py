@@ -158,9 +158,12 @@ def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[
 
     if not webdataset and images:
         metadata.describe(layout, own, place, content, options, missing=False)
-    if any(labels.values()):
+    named = one_line(options.label_column) if webdataset else ""
+    if named or any(labels.values()):
         layout.images = [replace(i, label=labels.get(i.path)) for i in layout.images]
         layout.remarks, layout.problem = [], ""
+    if named and not any(labels.values()):
+        layout.hint = f"no sample has a label {named}; name another one with --label-column"
     elif fields:
         layout.hint = hints.of_columns(natural_order(fields))[0]
     if not storage.is_url(place):

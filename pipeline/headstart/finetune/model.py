@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-HEAD_GROUP = "classifier"
 _LEVELS = 5  # of learning rates, from the first trained layer to the last
 
 

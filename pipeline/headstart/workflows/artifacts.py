@@ -93,7 +93,7 @@ def write_comparison(
     report.write_plots(folder)
 
 
-def _tested(comparison: Comparison, head: HeadResult) -> dict[str, Any]:
+def tested(comparison: Comparison, head: HeadResult) -> dict[str, Any]:
     """Return the test accuracy that a model file states; none if no test image is independent."""
     if comparison.protocol["n_leaked"] == comparison.protocol["n_test"]:
         return {}
@@ -111,7 +111,7 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
     summary: dict[str, Any] = {
         "dataset": comparison.dataset["name"],
         "head": {"name": head.name, "params": head.params},
-        **_tested(comparison, head),
+        **tested(comparison, head),
         "images": {"train": len(train), "test": 0 if rows.out_of_fold else len(rows.test)},
         "scored_on": comparison.protocol["scored_on"],
         "inputs": comparison.provenance["inputs"],

@@ -230,8 +230,7 @@ def _compare(
     head = next(head for head in comparison.heads if head.name == "fine-tuned")
     summary = {
         "head": {"name": head.name, "params": facts},
-        "test_accuracy": head.test_accuracy,
-        "test_accuracy_ci": head.test_accuracy_ci,
+        **artifacts.tested(comparison, head),
     }
     agreement = bundle.bundle(
         tuned.backbone,

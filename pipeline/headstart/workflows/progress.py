@@ -81,13 +81,14 @@ class StatusLine:
             return
         self._next = now + 0.1
         share = f" ({count / total:.0%})" if total else ""
-        text = f"{self._title}: {count:,} of {total:,}{share}"
-        print(f"\r{text.ljust(len(self._shown))}", end="", file=self._stream, flush=True)
-        self._shown = text
+        self._show(f"{count:,} of {total:,}{share}")
 
     def step(self, name: str, number: int, total: int) -> None:
         """Show which step of the work has begun."""
-        text = f"{self._title}: {name} ({number} of {total})"
+        self._show(f"{name} ({number} of {total})")
+
+    def _show(self, state: str) -> None:
+        text = f"{self._title}: {state}"
         print(f"\r{text.ljust(len(self._shown))}", end="", file=self._stream, flush=True)
         self._shown = text
 

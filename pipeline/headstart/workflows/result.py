@@ -71,7 +71,8 @@ class Result:
         """Return heads, best first, then baselines: a data frame if pandas is installed, else rows.
 
         Accuracies are fractions; ``log_loss`` is in nats; ``seconds`` is the wall time of search
-        and refit; ``mcnemar_p`` tests each head against the best one on the same test images.
+        and refit; ``p`` tests each head against the best one on the same images, adjusted for all
+        heads, and ``mcnemar_p`` is the one before the adjustment.
         """
         rows = leaderboard.rows(self.results)
         try:

@@ -98,6 +98,15 @@ class TestWebDataset:
         with pytest.raises(InputError, match="--path-column"):
             open_source(place, path_column="fine")
 
+    @pytest.mark.parametrize("name", ["fien", "clss"])
+    def test_a_name_that_no_sample_has_does_not_leave_the_folders(self, tmp_path: Path, name):
+        files = {f"{key}/1.{end}": data for key in ("cat", "dog") for end, data in
+                 (("png", photo(1)), ("json", b'{"fine": "x"}'), ("cls", b"y"))}  # fmt: skip
+        listing = open_source(str(tar(tmp_path / "x.tar", files)), label_column=name)
+        assert listing.classes == ()
+        with pytest.raises(InputError, match=f"no sample has a label {name}"):
+            check_labels(listing)
+
     def test_fields_that_sound_like_labels_are_named(self, tmp_path: Path):
         files = {"1.png": photo(1), "1.json": b'{"fine_label": 3}'}
         listing = open_source(str(tar(tmp_path / "x.tar", files)))

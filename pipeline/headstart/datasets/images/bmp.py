@@ -67,6 +67,8 @@ def _masked(data: bytes, shape: tuple[int, int, int], masks: list[int]) -> Image
             raise ImageError(f"damaged BMP: the mask {mask:#x} is no colour")
         extra = max(0, depth - 16)
         bands.append(to_bytes((values & mask) >> (low + extra), depth - extra, UNSIGNED, ""))
+    if not bands[-1].any() and len(bands) > len("RGB"):
+        bands.pop()  # a mask of alpha without alpha
     return Image.fromarray(np.dstack(bands))
 
 

@@ -208,16 +208,27 @@ def _colour_key(image: Image.Image) -> int | tuple[int, ...] | None:
 def _to_rgb(
     image: Image.Image, key: int | tuple[int, ...] | None, preprocess: Preprocess
 ) -> Image.Image:
-    image = colour.manage(image, preprocess.colour)
+    if _is_bmp_without_alpha(image):
+        image = image.convert("RGB")
     if applies(preprocess.value_range, 8) and SCALED not in image.info:
+        if key is not None:  # a colour of the pixels before they are scaled
+            image, key = _flattened(image, key), None
         image = _scaled(image, preprocess.value_range)
-    return _flattened(image, key)
+    return _flattened(colour.manage(image, preprocess.colour), key)
+
+
+def _is_bmp_without_alpha(image: Image.Image) -> bool:
+    """Tell whether an image is a BMP with a mask for alpha that is empty."""
+    bmp = image.format == "BMP" and image.mode == "RGBA"
+    return bmp and image.getchannel("A").getextrema()[1] == 0
 
 
 def _scaled(image: Image.Image, value_range: str) -> Image.Image:
     """Apply a range to samples of 8 bits; palettes and inks have none."""
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         return image
+    if "transparency" in image.info:  # likewise
+        image = image.convert("RGBA")
     table = scale(np.arange(256, dtype=np.uint8), *(bounds(value_range) or (0, 255))).tolist()
     colours = len(image.mode.removesuffix("A"))
     return image.point(table * colours + list(range(256)) * (len(image.mode) - colours))
@@ -238,12 +249,6 @@ def _flattened(image: Image.Image, key: int | tuple[int, ...] | None) -> Image.I
     if image.mode in _SIXTEEN_BIT:
         high_byte = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         return Image.fromarray(high_byte).convert("RGB")
-    if (
-        image.format == "BMP"
-        and image.mode == "RGBA"
-        and image.getchannel("A").getextrema()[1] == 0
-    ):
-        return image.convert("RGB")  # a mask of alpha without alpha
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))

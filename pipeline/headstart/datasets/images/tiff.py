@@ -51,6 +51,8 @@ def open_image(data: bytes, value_range: str) -> Image.Image:
     if tiff.compression in _OF_PILLOW or tiff.photometric == _YCBCR:
         return _by_pillow(data, tiff)
     image = _to_image(tiff_samples.read(data, tiff), tiff, value_range)
+    if tiff.icc:
+        image.info["icc_profile"] = tiff.icc
     if 2 <= tiff.orientation <= 8:
         image.getexif()[_ORIENTATION] = tiff.orientation
     return image
@@ -90,7 +92,10 @@ def _to_image(samples: NDArray[np.generic], tiff: Directory, value_range: str) -
     if tiff.photometric == _PALETTE:
         pixels = _from_palette(samples[..., 0], tiff)
     elif tiff.photometric == _CMYK:
-        pixels = _from_cmyk(samples[..., :4], tiff)
+        inks = _inks(samples[..., :4], tiff)
+        if alpha is None:
+            return inks
+        pixels = np.asarray(inks.convert("RGB"))
     else:
         pixels = to_bytes(samples[..., :colours], tiff.bits, tiff.kind, value_range)
     if tiff.photometric == _WHITE_IS_ZERO:
@@ -119,12 +124,11 @@ def _from_palette(index: NDArray[np.generic], tiff: Directory) -> NDArray[np.uin
     return table.astype(np.uint8)[index.astype(np.intp)]
 
 
-def _from_cmyk(inks: NDArray[np.generic], tiff: Directory) -> NDArray[np.uint8]:
+def _inks(samples: NDArray[np.generic], tiff: Directory) -> Image.Image:
     if tiff.bits not in (8, 16) or tiff.kind != UNSIGNED:
         raise tiff.refusal
-    inks8 = to_bytes(inks, tiff.bits, tiff.kind, "")
-    image = Image.frombytes("CMYK", (tiff.width, tiff.height), inks8.tobytes())
-    return np.asarray(image.convert("RGB"))
+    inks = to_bytes(samples, tiff.bits, tiff.kind, "")
+    return Image.frombytes("CMYK", (tiff.width, tiff.height), inks.tobytes())
 
 
 def _by_pillow(data: bytes, tiff: Directory) -> Image.Image:

@@ -31,12 +31,12 @@ _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 25
 _FILL_ORDER, _STRIPS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_SIZES = 266, 273, 274, 277, 278, 279
 _PLANAR, _PREDICTOR, _PALETTE, _TILE_WIDTH, _TILE_HEIGHT, _TILES = 284, 317, 320, 322, 323, 324
 _TILE_SIZES, _SUB_IFDS, _EXTRAS, _FORMAT, _SUBSAMPLING = 325, 330, 338, 339, 530
-_DNG_VERSION, _INK_SET = 50706, 332
+_DNG_VERSION, _ICC = 50706, 34675
 _READ = {
     *(_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER, _STRIPS),
     *(_ORIENTATION, _SAMPLES, _ROWS, _STRIP_SIZES, _PLANAR, _PREDICTOR, _PALETTE, _TILE_WIDTH),
     *(_TILE_HEIGHT, _TILES, _TILE_SIZES, _SUB_IFDS, _EXTRAS, _FORMAT, _SUBSAMPLING),
-    *(_DNG_VERSION, _INK_SET),
+    *(_DNG_VERSION, _ICC),
 }
 _MOST_SAMPLES = 1024
 _KINDS = {1: UNSIGNED, 2: SIGNED, 3: FLOAT, 4: UNSIGNED}
@@ -96,6 +96,7 @@ class Directory:
         bits: of each sample; ``kind`` says how to read them.
         extras: the meaning of samples beyond the colours: 1 and 2 are alpha, premultiplied or not.
         tile: width and height; None for strips, of ``rows`` rows each.
+        icc: the colour profile, perhaps empty.
         offsets: of strips or tiles, and their ``sizes`` in bytes, empty if the file lacks them.
     """
 
@@ -119,6 +120,7 @@ class Directory:
     palette: NDArray[np.int64]
     subsampled: bool
     camera_raw: bool
+    icc: bytes
 
     def __str__(self) -> str:
         count = "a sample" if self.samples == 1 else f"{self.samples} samples"
@@ -175,6 +177,7 @@ def read(data: bytes) -> Directory:
         tags.get(_PALETTE, empty),
         bool((tags.get(_SUBSAMPLING, np.array([2, 2])) != 1).any()),
         _SUB_IFDS in tags and (_first(tags, _SUBFILE, 0) & 1 == 1 or _DNG_VERSION in tags),
+        tags.get(_ICC, empty).astype(np.uint8).tobytes(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 
 import numpy as np
@@ -68,6 +69,26 @@ def test_an_alpha_mask_without_alpha_is_opaque(header, shift):
     pixels_of = pixels.decode(bmp(rows(half, "<u4"), SIZE, 32, masks, header), EXACT)
     assert (pixels_of[:10] == 255).all()
     assert (pixels_of[10:] == PHOTO[10:]).all()
+
+
+@pytest.mark.parametrize(
+    ("bits", "depths", "shifts", "alpha"),
+    [(32, (8, 8, 8), (8, 16, 0), 0xFF000000), (16, (4, 4, 4), (0, 4, 8), 0xF000)],
+)
+def test_an_empty_alpha_mask_beside_unusual_masks_is_opaque(bits, depths, shifts, alpha):
+    masks = tuple(((1 << d) - 1) << s for d, s in zip(depths, shifts, strict=True))
+    data = bmp(rows(joined(depths, shifts), f"<u{bits // 8}"), SIZE, bits, (*masks, alpha), 108)
+    plain = bmp(rows(joined(depths, shifts), f"<u{bits // 8}"), SIZE, bits, (*masks, 0), 108)
+    assert (pixels.decode(data, EXACT) == pixels.decode(plain, EXACT)).all()
+    assert (pixels.decode(data, EXACT) != 255).any()
+
+
+def test_an_empty_alpha_mask_is_opaque_with_a_range_too():
+    masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    data = bmp(rows(joined((8, 8, 8), (16, 8, 0)), "<u4"), SIZE, 32, masks, 108)
+    ranged = dataclasses.replace(EXACT, value_range="0:200")
+    expected = np.rint(np.clip(PHOTO * 255.0 / 200, 0, 255))
+    assert (pixels.decode(data, ranged) == expected).all()
 
 
 def test_16_bits_with_alpha_are_laid_over_white():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from headstart.core.errors import ImageError
 from headstart.core.records import Preprocess
-from headstart.datasets.images import pixels
+from headstart.datasets.images import colour, pixels
 from odd_images import picture
 from PIL import Image, ImageCms
 
@@ -63,11 +63,32 @@ def test_a_profile_is_ignored_and_converted_on_demand(kind):
     data = saved(IMAGE, kind, LINEAR)
     plain = pixels.decode(saved(IMAGE, kind, None), EXACT)
     assert (pixels.decode(data, EXACT) == plain).all()
-    if kind == "TIFF":
-        return
     converted = pixels.decode(data, SRGB).astype(float)
-    assert np.abs(converted - FROM_LINEAR).mean() < (2 if kind == "PNG" else 6)
+    assert np.abs(converted - FROM_LINEAR).mean() < (6 if kind == "JPEG" else 2)
     assert np.abs(converted - plain).mean() > 20
+
+
+def test_a_range_is_applied_once_and_before_the_profile():
+    both = Preprocess((64, 96), (64, 96), "nearest", value_range="0:200", colour="srgb")
+    ranged = np.rint(np.clip(PHOTO * 255.0 / 200, 0, 255)).astype(np.uint8)
+    expected = pixels.decode(saved(Image.fromarray(ranged), "PNG", LINEAR), SRGB)
+    for kind in ("PNG", "TIFF"):
+        assert (pixels.decode(saved(IMAGE, kind, LINEAR), both) == expected).all()
+
+
+def test_inks_of_a_tiff_are_converted_by_their_profile(monkeypatch):
+    inks, seen = IMAGE.convert("CMYK"), []
+
+    def converted(image: Image.Image, icc: bytes) -> Image.Image:
+        seen.append((image.mode, icc))
+        return image.convert("RGB")
+
+    monkeypatch.setattr(colour, "_converted", converted)
+    rgb = np.asarray(inks.convert("RGB"))
+    assert (pixels.decode(saved(inks, "TIFF", None), SRGB) == rgb).all()
+    assert seen == []
+    assert (pixels.decode(saved(inks, "TIFF", LINEAR), SRGB) == rgb).all()
+    assert seen == [("CMYK", LINEAR)]
 
 
 def test_an_image_without_a_profile_is_left_alone():

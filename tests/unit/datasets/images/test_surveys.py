@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from headstart.core.records import Preprocess, canonical_range
 from headstart.datasets import images
 from headstart.datasets.images import depth, surveys
-from odd_images import bmp, deep_png, encoded, picture, tiff
+from odd_images import bmp, deep_png, encoded, picture, png_of, tiff
+from PIL import Image
 
 SMALL = Preprocess(40, 32)
 PHOTO = picture(80, 80)
@@ -124,6 +128,27 @@ def test_photos_of_8_bits_stay_as_they_are_beside_deeper_ones():
     expected = np.rint(np.clip((PHOTO - 50.0) * 255 / 100, 0, 255))
     assert (images.decode(encoded(PHOTO, "PNG"), eight) == expected).all()
     assert (images.decode(encoded(PHOTO, "TIFF"), eight) == expected).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_transparent_colour_is_that_of_the_file_whatever_the_range(mode):
+    plain = Image.fromarray(PHOTO).convert(mode)
+    colour = plain.getpixel((5, 7))
+    data = encoded(np.asarray(plain), "PNG", transparency=colour)
+    eight = Preprocess((80, 80), (80, 80), "nearest", value_range="0:200")
+    assert colour != 255
+    assert (images.decode(data, eight)[7, 5] == 255).all()
+
+
+def test_a_transparent_grey_of_4_bits_is_that_of_the_file():
+    grey = (np.arange(6400).reshape(80, 80) % 16).astype(np.uint8)
+    rows = b"".join(b"\0" + (row[::2] << 4 | row[1::2]).tobytes() for row in grey)
+    header = struct.pack(">IIBBBBB", 80, 80, 4, 0, 0, 0, 0)
+    content = zlib.compress(rows)
+    data = png_of([(b"IHDR", header), (b"tRNS", b"\0\5"), (b"IDAT", content), (b"IEND", b"")])
+    eight = Preprocess((80, 80), (80, 80), "nearest", value_range="0:200")
+    expected = np.where(grey == 5, 255, np.rint(np.clip(grey * 17.0 * 255 / 200, 0, 255)))
+    assert (images.decode(data, eight)[..., 0] == expected).all()
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2"])

@@ -17,7 +17,7 @@
     const interval = model.test_accuracy_ci ? ` [${model.test_accuracy_ci.map(percent).join(", ")}]` : "";
     byId("about").textContent = [
       model.dataset ? model.name : "", `${model.classes.length} classes`, [model.head, model.backbone].filter(Boolean).join(" on "),
-      typeof model.test_accuracy === "number" ? `test accuracy ${percent(model.test_accuracy)}${interval}` : "",
+      typeof model.test_accuracy === "number" ? `accuracy ${percent(model.test_accuracy)}${interval}` : "",
       `images up to ${Math.floor(model.max_bytes / 2 ** 20)} MiB`,
     ].filter(Boolean).join("; ");
     byId("warning").textContent = model.warning;
