@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from headstart.heads.ovo import coupled
 from headstart.heads.training_set import TrainingSet
 
-PAIRS, SHARES, SCORES = LINKS = ("pairs", "shares", "scores")
+PAIRS, SHARES, SCORES = ("pairs", "shares", "scores")
 MAX_CELLS = 1_000_000  # values that a slope is fitted on
 SLOPES = (-3.0, 6.0)  # logarithms, in units of 1 / deviation of the values
 SMOOTHING = (0.003, 0.01, 0.03, 0.1, 0.3)  # added to shares among ten classes; less among more

@@ -53,7 +53,7 @@ def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dic
         "n_leaked": int(protocol.leaked.sum()),
         "scored_on": "out of fold" if protocol.out_of_fold else "test split",
         "n_classes": len(np.unique(data.label[protocol.train])),
-        "scoring": "accuracy",
+        "scoring": "accuracy (logistic regression and kNN: log loss)",
         "interval": f"{100 * metrics.LEVEL:.0f} %, Wilson's for accuracy, recall and precision",
         "test_split": _test_split(protocol, rules, n_test),
     }

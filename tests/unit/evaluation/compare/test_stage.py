@@ -130,7 +130,7 @@ def test_the_record_has_the_published_shape(everything):
         "n_leaked": 0,
         "n_classes": 3,
         "class_weight": "none",
-        "scoring": "accuracy",
+        "scoring": "accuracy (logistic regression and kNN: log loss)",
         "scored_on": "test split",
         "interval": "95 %, Wilson's for accuracy, recall and precision",
     }
