@@ -59,7 +59,6 @@ def inspect(path: Path) -> list[str]:
         if not defects:
             sums = layout.document(file, "checksums")
             defects = [f"{name} has no checksum" for name in _summed(file) if name not in sums]
-            defects += _record_defects(file, sums)
     return defects
 
 
@@ -172,6 +171,9 @@ def _checksum_defects(file: h5py.File) -> Iterator[str]:
             total.update(layout.row_bytes(part))
         if name in expected and total.hexdigest() != expected[name]:
             yield f"the data of {name} do not match their checksum{_which_rows(file, name)}"
+    for name in layout.RECORDS:
+        if name in expected and layout.record_checksum(file, name) != expected[name]:
+            yield f"attribute {name} does not match its checksum"
 
 
 def _which_rows(file: h5py.File, name: str) -> str:
@@ -190,12 +192,6 @@ def _good_rows(file: h5py.File, name: str, number: int) -> NDArray[np.bool_]:
     crcs = [np.empty(0, np.uint32), *map(layout.row_checks, blocks)]
     good: NDArray[np.bool_] = np.concatenate(crcs) == file[CHECKS][:, number]
     return good
-
-
-def _record_defects(file: h5py.File, sums: dict[str, Any]) -> Iterator[str]:
-    for name in layout.RECORDS:
-        if name in sums and layout.record_checksum(file, name) != sums[name]:
-            yield f"attribute {name} does not match its checksum"
 
 
 def _summed(file: h5py.File) -> dict[str, Iterator[NDArray[Any]]]:

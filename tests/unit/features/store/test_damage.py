@@ -93,6 +93,17 @@ def test_damage_is_found_or_does_not_matter(tmp_path_factory, sample, data):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
 
 
+@pytest.mark.parametrize("name", ["certificate", "run"])
+def test_a_record_that_does_not_match_its_checksum_is_refused(tmp_path, sample, name):
+    """By readers too, not by `verify` alone."""
+    path = tmp_path / "s.h5"
+    path.write_bytes(sample.read_bytes()[:-SEAL])
+    with h5py.File(path, "r+") as file:
+        file.attrs[name] += " "
+    assert verify(path) == [f"attribute {name} does not match its checksum"]
+    assert f"attribute {name}" in refused(path)
+
+
 @given(data=st.data())
 def test_a_seal_is_broken_by_damage_anywhere(tmp_path_factory, sample, data):
     """In HDF5's bookkeeping too, and HDF5 does not see the file at all."""
