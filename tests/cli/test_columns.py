@@ -6,8 +6,10 @@ import importlib
 import json
 
 import pytest
+from headstart.core.records import Choice
 from headstart.features import store
 from headstart.finetune.job import FinetuneJob
+from headstart.workflows import finetuning as workflow
 
 COLUMNS = ("--path-column", "shot", "--label-column", "species")
 
@@ -53,6 +55,7 @@ def test_fine_tuning(headstart, shots, tiny_backbone, monkeypatch):
     finetuning = importlib.import_module("headstart.finetune")
     monkeypatch.setattr(finetuning, "check_trainable", lambda choice, config: None)
     monkeypatch.setattr(finetuning, "advise", advise)
+    monkeypatch.setattr(workflow, "_network", lambda *_: Choice(str(tiny_backbone)))
     words = ["finetune", shots, "--backbone", tiny_backbone, "--advise", "--json"]
     assert "--path-column" in headstart(*words, code=1).stderr
     headstart(*words, *COLUMNS)
