@@ -111,6 +111,8 @@ def export_model(
     precision: str,
     max_drift: float = choices.MAX_DRIFT,
     max_accuracy_loss: float = choices.MAX_ACCURACY_LOSS,
+    label_column: str = "",
+    path_column: str = "",
     workers: int | None = None,
 ) -> Change:
     """Write a model in half precision or 8-bit integers, if labelled images show it is as good.
@@ -124,6 +126,8 @@ def export_model(
         max_drift: largest allowed mean (1 - cosine) to the features of ``model``.
         max_accuracy_loss: largest allowed loss of accuracy, in percentage points; without labels,
             share of changed predictions.
+        label_column: as for `extract_features`, like ``path_column``.
+        path_column: the column with the images' paths.
         workers: threads; None means one per core.
 
     Returns:
@@ -135,11 +139,13 @@ def export_model(
         OutputError: the file cannot be written.
     """
     from headstart.backbones.inference.precision_choice import Budget
+    from headstart.datasets import Options
     from headstart.models import bundle
 
     budget = Budget(max_drift, max_accuracy_loss)
+    reading = Options(label_column=label_column, path_column=path_column)
     return bundle.write_variant(
-        _file(model), precision, os.fspath(data), Path(out), budget, workers
+        _file(model), precision, os.fspath(data), Path(out), budget, workers, reading
     )
 
 

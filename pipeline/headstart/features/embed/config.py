@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headstart import datasets
 from headstart.backbones.inference.precision_choice import Budget
 from headstart.core.errors import one_line
-from headstart.core.records import Choice, Listing
+from headstart.core.records import Choice
+from headstart.datasets import DEFAULTS, Options
 from headstart.datasets.images import REMARKS
 
 
@@ -34,7 +34,7 @@ class EmbedConfig:
 
     ``backbone`` may be a name or the path of an ONNX file, and ``budget`` limits how far features
     of ``int8`` and ``auto`` are from float32's. Without ``sharding`` the store is one file.
-    ``trainable`` refuses sources that `datasets.check_labels` does.
+    ``reading`` is how the source is read; ``trainable`` refuses it if `datasets.check_labels` does.
     """
 
     backbone: Choice | str
@@ -47,20 +47,9 @@ class EmbedConfig:
     max_failures: float = 0.2
     budget: Budget = field(default_factory=Budget)
     sharding: Sharding | None = None
-    labels: bool = True
+    reading: Options = DEFAULTS
     trainable: bool = False
-    label_column: str = ""
-    path_column: str = ""
     replace: bool = False
-
-    def listing(self, data: str) -> Listing:
-        """List the images of a source as these settings say, see `datasets.open_source`."""
-        return datasets.open_source(
-            data,
-            labels=self.labels,
-            label_column=self.label_column,
-            path_column=self.path_column,
-        )
 
 
 @dataclass(frozen=True)

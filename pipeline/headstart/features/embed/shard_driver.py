@@ -353,7 +353,7 @@ def _samples(listing: Listing) -> tuple[Listing, tuple[int, ...]]:
 def _changed(data: str, config: EmbedConfig, plan: Manifest) -> str:
     """Return a warning if the source's images changed during the run."""
     try:
-        now = config.listing(data)
+        now = datasets.open_source(data, config.reading)
     except InputError as error:
         return f"WARNING: the source can no longer be listed ({error}); the store is complete"
     if listing_digest(now) == plan.listing["digest"]:

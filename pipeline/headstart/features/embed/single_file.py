@@ -59,8 +59,8 @@ class Filling:
         """Embed the images of a listing that a file lacks, and publish it; a shard may be empty.
 
         Raises:
-            InputError: an image failed under ``on_error="fail"``, none could be embedded, or more
-                than half of the rows would go.
+            InputError: an image failed under ``on_error="fail"``, none could be embedded, or half
+                of the rows or more would go.
         """
         with StoreWriter(out, Extraction(self.network.backbone)) as writer:
             outcomes = Outcomes(listing)

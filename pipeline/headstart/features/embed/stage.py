@@ -43,7 +43,7 @@ def embed(
         OutputError: the store cannot be written; what was embedded before is kept.
     """
     data, out, hooks = os.fspath(data), Path(out), hooks or Hooks()
-    listing = config.listing(data)
+    listing = datasets.open_source(data, config.reading)
     _check_place(data, out)
     for line in datasets.summary(listing):
         hooks.notice(line)
