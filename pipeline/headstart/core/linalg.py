@@ -40,7 +40,8 @@ def squares(rows: NDArray[Any]) -> NDArray[Any]:
     """
     size = max(_BLOCK, -(-len(rows) // _BLOCKS))
     blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
-    total, *parts = run_parallel(lambda block: block.T @ block, blocks, available_cores())
-    for part in parts:
+    parts = run_parallel(lambda block: block.T @ block, blocks, available_cores())
+    total: NDArray[Any] = parts[0]
+    for part in parts[1:]:
         total += part
     return total

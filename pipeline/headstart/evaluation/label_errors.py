@@ -145,7 +145,8 @@ def ridge_scores(
             across = gram[np.ix_(fit, fit)]
             centred = across - across.mean(axis=0) - across.mean(axis=1)[:, None] + across.mean()
             weights = (rows[fit] - centre).T @ _solved(centred, goals[fit] - mean)
-        return (rows[held_out] - centre) @ weights + mean
+        answers: Scores = (rows[held_out] - centre) @ weights + mean
+        return answers
 
     total, times = np.zeros((len(rows), n_classes)), np.zeros((len(rows), 1))
     for (_, held_out), answers in zip(

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from headstart.core.errors import InputError
-from headstart.heads import HEADS, calibration, ovo
+from headstart.heads import HEADS, calibration, ovo, stock_svc
 from headstart.heads.folds import stratified_folds
 from headstart.heads.knn import GROUP, smallest
 from headstart.heads.principal_axes import RowSpace
@@ -251,12 +251,21 @@ def test_decisions_in_matrix_products_are_libsvms(k, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
-def test_the_final_machine_is_the_one_of_all_rows(name, data):
+@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("known", [True, False])
+def test_the_final_machine_is_the_one_of_all_rows(name, k, known, monkeypatch):
+    """Also where another version of scikit-learn keeps its solution under other names."""
+    agrees, answers = stock_svc._agrees, []
+    monkeypatch.setattr(
+        stock_svc, "_agrees", lambda *rest: answers.append(agrees(*rest)) or (known and answers[-1])
+    )
+    data = training_set(k=k)
     head = HEADS[name].search(data)
+    assert answers == [True]
     machine = head.estimator[-1].estimator
     plain = clone(machine).fit(data.rows, data.labels)
     assert len(machine.support_vectors_) < len(data.rows)
-    fresh = training_set(spread=1.7).rows
+    fresh = training_set(spread=1.7, k=k).rows
     assert machine.decision_function(fresh) == pytest.approx(
         plain.decision_function(fresh), abs=0.02
     )
