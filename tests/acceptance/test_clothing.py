@@ -96,7 +96,7 @@ def results(photos, tmp_path_factory):
 
 def test_every_photo_is_embedded(results, level):
     data = store.read(results / "features.h5")
-    assert data.features.shape == (sum(PHOTOS[level].values()), 1280)
+    assert data.features.shape == (sum(PHOTOS[level].values()), 192 + 1280)
     assert data.failures == []
     assert {split: data.split.count(split) for split in PHOTOS[level]} == PHOTOS[level]
     assert len(data.classes) == 10
