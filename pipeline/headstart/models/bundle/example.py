@@ -26,6 +26,20 @@ INTERPOLATIONS = {interpolations!r}
 
 
 """
+_START = """\
+if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # as with | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+"""
 
 
 def example() -> str:
@@ -35,7 +49,7 @@ def example() -> str:
         if "'''" in source:
             raise AssertionError(f"{name} cannot be quoted")
         parts.append(f"MODULES[{name!r}] = r'''{source.strip()}\n'''\n")
-    parts.append('if __name__ == "__main__":\n    sys.exit(main(sys.argv[1:]))\n')
+    parts.append(_START)
     return "\n\n".join(parts)
 
 
