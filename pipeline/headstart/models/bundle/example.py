@@ -11,7 +11,18 @@ from importlib.resources import files
 from headstart.core import records
 
 _IMAGES = (  # modules of datasets/images, each after those that it imports
-    *("depth", "content", "header", "jpeg", "png", "bmp", "tiff_directory", "tiff_samples", "tiff"),
+    *(
+        "depth",
+        "content",
+        "header",
+        "holes",
+        "jpeg",
+        "png",
+        "bmp",
+        "tiff_directory",
+        "tiff_samples",
+        "tiff",
+    ),
     *("heif", "opening", "colour", "geometry", "dct_scaling", "pixels"),
 )
 _RECORDS = """
