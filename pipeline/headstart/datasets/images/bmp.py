@@ -70,7 +70,7 @@ def _masked(data: bytes, shape: tuple[int, int, int], masks: list[int]) -> Image
     return Image.fromarray(np.dstack(bands))
 
 
-def _widened(values: NDArray[np.uint32], depth: int) -> NDArray[np.uint8]:
+def _widened(values: NDArray[np.integer], depth: int) -> NDArray[np.uint8]:
     """Return samples of any depth as 8 bits; fewer are scaled and rounded down, as by Pillow.
 
     So a picture is the same whether or not its masks are among those that Pillow knows.
