@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.choices import MODES
+from headstart.core.hooks import Hooks
 from headstart.core.records import Choice, FeatureSet
+from headstart.datasets import DEFAULTS, Options
 from headstart.evaluation import learning_curve, transferability
 from headstart.evaluation.metrics import LEVEL
-from headstart.features.embed import Hooks
 from headstart.finetune.config import ALL, HEAD, TOP, FinetuneConfig
 from headstart.finetune.job import FinetuneJob
 from headstart.heads.logistic import LogisticRegressionHead
@@ -72,6 +73,7 @@ def advise(
     choice: Choice,
     config: FinetuneConfig,
     hooks: Hooks | None = None,
+    reading: Options = DEFAULTS,
 ) -> dict[str, Any]:
     """Predict gain, time and risk of every mode on these images and this machine.
 
@@ -85,7 +87,7 @@ def advise(
     from headstart.finetune import preparation, timing
 
     hooks = hooks or Hooks()
-    job = FinetuneJob.create(data, frozen, choice, config)
+    job = FinetuneJob.create(data, frozen, choice, config, reading)
     for remark in job.division.remarks:
         hooks.notice(remark)
     head, training = preparation.start(job)
