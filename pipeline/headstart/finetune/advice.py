@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.choices import MODES
+from headstart.core.hooks import Hooks
 from headstart.core.records import Choice, FeatureSet
 from headstart.datasets import DEFAULTS, Options
 from headstart.evaluation import learning_curve, transferability
 from headstart.evaluation.metrics import LEVEL
-from headstart.features.embed import Hooks
 from headstart.finetune.config import ALL, HEAD, TOP, FinetuneConfig
 from headstart.finetune.job import FinetuneJob
 from headstart.heads.logistic import LogisticRegressionHead

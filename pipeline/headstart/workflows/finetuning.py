@@ -17,9 +17,9 @@ from headstart.workflows.progress import showing
 from headstart.workflows.result import Result
 
 if TYPE_CHECKING:
+    from headstart.core.hooks import Hooks
     from headstart.core.records import Choice, FeatureSet
     from headstart.datasets import Options
-    from headstart.features.embed import Hooks
     from headstart.finetune import FinetuneConfig, FinetuneResult
 
 FROZEN = "frozen.h5"  # features of the frozen backbone

@@ -225,7 +225,7 @@ def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
     assert comparison.conclusion.startswith("Use knn, or add images: logistic-regression did")
     (warning,) = [text for text in comparison.warnings if "measurably better" in text]
     assert warning.startswith(
-        "On the scored images logistic-regression is measurably better than knn, which"
+        "On the scored images logistic regression is measurably better than kNN, which"
     )
 
 
@@ -592,7 +592,7 @@ def test_the_rows_that_a_model_of_neighbours_keeps_are_told(monkeypatch):
     monkeypatch.setattr(scoring, "LARGE_MODEL", 0.005)
     for head, told in (("knn", True), ("logistic-regression", False)):
         warnings = compare([feature_set()], CompareConfig(heads=(head,)))[0].warnings
-        assert any("knn keeps the features" in text for text in warnings) == told
+        assert any("kNN keeps the features" in text for text in warnings) == told
     monkeypatch.setattr(scoring, "LARGE_MODEL", 1.0)
     assert not any("keeps the features" in text for text in warnings_of(feature_set()))
 
