@@ -102,7 +102,7 @@ def find(choice: Choice | str) -> Candidate | Foreign:
         "" if name == PRE_LOGITS else name for name in (choice.layer, *choice.layers)
     ]
     pool = "" if choice.pool == OWN else choice.pool
-    rules = choice.value_range, choice.colour
+    rules = choice.value_range, choice.colour, choice.policy
     return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules)
 
 
@@ -129,7 +129,9 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
     """
     choice = _network_of(backbone, weights_file)
     rules = backbone.preprocess
-    return dataclasses.replace(choice, value_range=rules.value_range, colour=rules.colour)
+    return dataclasses.replace(
+        choice, value_range=rules.value_range, colour=rules.colour, policy=rules.policy
+    )
 
 
 def _network_of(backbone: Backbone, weights_file: str) -> Choice:

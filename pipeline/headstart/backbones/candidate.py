@@ -38,6 +38,7 @@ class Candidate:
     layers: tuple[str, ...] = ()
     value_range: str = ""
     colour: str = ""
+    policy: int = 0
 
     @property
     def name(self) -> str:
@@ -121,7 +122,10 @@ class Candidate:
         try:
             network = self.provider.build(self.entry, self.weights)
             preprocess = dataclasses.replace(
-                network.preprocess, value_range=self.value_range, colour=self.colour
+                network.preprocess,
+                value_range=self.value_range,
+                colour=self.colour,
+                policy=self.policy or network.preprocess.policy,
             )
             return dataclasses.replace(network, preprocess=preprocess)
         except HeadstartError:

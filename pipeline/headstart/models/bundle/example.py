@@ -12,7 +12,7 @@ from headstart.core import records
 
 _IMAGES = (  # modules of datasets/images, each after those that it imports
     *("depth", "content", "header", "jpeg", "png", "bmp", "tiff_directory", "tiff_samples", "tiff"),
-    *("heif", "opening", "colour", "geometry", "dct_scaling", "pixels"),
+    *("heif", "opening", "colour", "geometry", "dct_scaling", "fixed_point", "pixels"),
 )
 _RECORDS = """
 from __future__ import annotations
