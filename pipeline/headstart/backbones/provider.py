@@ -30,6 +30,7 @@ class Provider(ABC):
         library: what builds the networks, for descriptions; the first package by default.
         extra: the optional dependency of Headstart that installs the packages; empty if none.
         own_layer: layer and pooling that the networks' own classifiers read.
+        default_layer: where features are taken if the user names no layer; empty is ``own_layer``.
         trainable: whether torch can train the networks further.
     """
 
@@ -38,6 +39,7 @@ class Provider(ABC):
     library: str = ""
     extra: str = ""
     own_layer: tuple[str, str] = (PRE_LOGITS, OWN)
+    default_layer: str = ""
     trainable: bool = True
 
     @abstractmethod

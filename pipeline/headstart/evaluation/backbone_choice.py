@@ -223,7 +223,7 @@ def _candidates(
 
 def _embed(listing: Listing, refs: Sequence[ImageRef], choice: Choice, workers: int) -> _Embedded:
     """Embed the sample and time it, reading and decoding included."""
-    model, _ = export.model_file(choice)
+    model, _ = export.model_file(backbones.settled(choice))
     runner = Runner(model, batch=None)
     images = images_of(listing, refs)
     started = time.perf_counter()

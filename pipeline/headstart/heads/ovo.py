@@ -5,19 +5,16 @@ libsvm sums kernel values pair by pair, which with a hundred classes takes longe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from sklearn.svm import SVC
+from headstart.heads.libsvm import Machine
 
 CELLS = 8_000_000  # row × class × class values in memory at once
 LARGEST = 80.0  # of an exponent: 256 such summands stay finite in float32
 
 
-def pairs(machine: SVC, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
+def pairs(machine: Machine, kernel: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the values of all pairs of classes, ``(m, k (k - 1) / 2)``.
 
     They are those of ``SVC.decision_function`` with shape ``ovo``, positive for a pair's first
@@ -80,7 +77,7 @@ def _of_classes(k: int) -> list[tuple[int, slice, slice]]:
     return [(i, slice(end - (k - 1 - i), end), slice(i + 1, k)) for i, end in enumerate(ends)]
 
 
-def _fill(machine: SVC, kernel: NDArray[np.floating], values: NDArray[np.float64]) -> None:
+def _fill(machine: Machine, kernel: NDArray[np.floating], values: NDArray[np.float64]) -> None:
     k = len(machine.classes_)
     ends = np.cumsum(machine.n_support_)
     parts = np.empty((k, len(kernel), k - 1))

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import run_parallel
-from headstart.heads import calibration, ovo, ridge, sampling
+from headstart.heads import calibration, libsvm, ovo, ridge, sampling
 from headstart.heads.family import Family
+from headstart.heads.libsvm import Machine
 from headstart.heads.ridge import LeastSquares
 from headstart.heads.search import Candidate, FittedHead, Refit, finish
 from headstart.heads.training_set import (
@@ -25,7 +26,6 @@ from headstart.heads.training_set import (
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
-    from sklearn.svm import SVC
 
 C_GRID = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 2, 9))
 # Beyond these, `headstart.heads.ridge` replaces libsvm, whose time grows with the square of the
@@ -260,7 +260,7 @@ def _path(
     path: list[Step] = []
     for c in costs:
         if not path or not path[-1].saturated:
-            model = _machine(gram, data, c, gamma, fit, kernel)
+            model = libsvm.fit(kernel, data.labels[fit], c, data.class_weight)
             votes = ovo.winners(
                 ovo.pairs(model, kernel_out[:, model.support_]), len(model.classes_)
             )
@@ -279,16 +279,8 @@ def _machine(
     c: float,
     gamma: float | None,
     fit: NDArray[np.intp],
-    kernel: NDArray[np.float64] | None = None,
-) -> SVC:
-    """Fit on some rows with their precomputed kernel, which is computed if it is missing."""
-    from sklearn import config_context
-    from sklearn.svm import SVC
-
-    kernel = _kernel(gram, fit, fit, gamma) if kernel is None else kernel
-    with config_context(assume_finite=True):  # checking takes a third of the time
-        model = SVC(kernel="precomputed", C=c, class_weight=data.class_weight)
-        return model.fit(kernel, data.labels[fit])
+) -> Machine:
+    return libsvm.fit(_kernel(gram, fit, fit, gamma), data.labels[fit], c, data.class_weight)
 
 
 def _kernel(

@@ -142,11 +142,13 @@ def export_backbone(
         BackboneError: the backbone is unknown, or its export fails a check.
         OutputError: the file cannot be written.
     """
+    from headstart import backbones
     from headstart.backbones import export
     from headstart.backbones.inference.description import describe
     from headstart.core.files import replacing
 
-    model, parity = export.model_file(choice(backbone, weights, layers, pool, preprocess))
+    network = backbones.settled(choice(backbone, weights, layers, pool, preprocess))
+    model, parity = export.model_file(network)
     with replacing(Path(out)) as partial:
         shutil.copyfile(model, partial)
     warning = describe(Path(out)).warning

@@ -55,7 +55,8 @@ def extract_features(
     """Embed the images of a source into a feature store.
 
     Runs are incremental: images that the store already has are not embedded again, and an
-    interrupted run continues.
+    interrupted run continues. Layers, pooling, range and colour that you leave out are those of the
+    store, if there is one.
 
     Args:
         data: a folder of images, a CSV manifest, archives, tables, an HDF5 file, a URL of any of
@@ -63,7 +64,7 @@ def extract_features(
         out: the store: an HDF5 file, here or behind a URL; with ``engine`` a folder.
         backbone: a name from `list_backbones`, or an exported ONNX file.
         weights: a weights file in place of the published weights; ``random`` for trials only.
-        layers: where to cut the network, one layer or several; empty takes its own features.
+        layers: where to cut the network, one layer or several; empty takes the network's default.
         pool: how a layer's output is pooled, one of `core.choices.POOLS`; empty takes its default.
         preprocess: how images are prepared for ``onnx:PATH``: a preset or a JSON file.
         value_range: which values are black and white in all images: ``LOW:HIGH``, ``dtype`` for

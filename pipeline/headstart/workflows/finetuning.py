@@ -164,15 +164,21 @@ def advise_finetuning(
 
 
 def _network(backbone: str, weights: StrPath, value_range: str, colour: str) -> Choice:
+    from headstart.backbones.layers import PRE_LOGITS
     from headstart.features.embed import decoded_by
 
-    return decoded_by(choice(backbone, weights), value_range, colour)
+    return decoded_by(choice(backbone, weights, PRE_LOGITS), value_range, colour)
 
 
 def _as_embedded(network: Choice, frozen: FeatureSet) -> Choice:
-    """Return the network with the range that its features were made with, if it was measured."""
-    preprocess = frozen.extraction["backbone"]["preprocess"]
-    return dataclasses.replace(network, value_range=preprocess.get("value_range", ""))
+    """Return the network with the rules of decoding that its features were made with."""
+    rules = frozen.extraction["backbone"]["preprocess"]
+    return dataclasses.replace(
+        network,
+        value_range=rules.get("value_range", ""),
+        colour=rules.get("colour", ""),
+        policy=rules["policy"],
+    )
 
 
 def _embedded(

@@ -6,7 +6,10 @@ import io
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import (
+    Image,
+    WebPImagePlugin,  # noqa: F401 - at the first WebP, Pillow would import 40 others as well
+)
 
 from headstart.core.errors import ImageError
 from headstart.datasets.images import bmp, content, header, heif, jpeg, png, tiff

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from headstart.backbones.inference.description import describe
 from headstart.backbones.inference.lazy import LazyRunner
 from headstart.backbones.inference.precision_choice import fitting
 from headstart.core.errors import BackboneError, InputError, OutputError, one_line
-from headstart.core.records import Listing
+from headstart.core.records import Backbone, Choice, Listing
 from headstart.datasets import storage
 from headstart.datasets.file_names import is_image_name
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
@@ -20,6 +21,8 @@ from headstart.features.embed.set_range import with_measured_range
 from headstart.features.embed.shard_driver import ShardedRun
 from headstart.features.embed.single_file import Filling, Provenance
 from headstart.features.store import stored_extraction
+
+_SHOWN = {"policy": "decoding rules, version"}  # fields of a `Choice` that no option sets
 
 
 def embed(
@@ -47,6 +50,7 @@ def embed(
         hooks.notice(line)
     if config.trainable:
         datasets.check_labels(listing)
+    config = _settled(out, config, hooks)
     config = with_measured_range(listing, out, config, hooks.notice)
     model, parity, measured = _model(listing, out, config, hooks)
     network = LazyRunner(model, config.device, config.batch)
@@ -63,6 +67,20 @@ def embed(
         summary = Filling(network, provenance, config, hooks).fill(listing, out)
     _check_failures(summary, config.max_failures)
     return summary
+
+
+def _settled(out: Path, config: EmbedConfig, hooks: Hooks) -> EmbedConfig:
+    """Return the settings with values for those that the user left out, see `backbones.settled`."""
+    choice = config.backbone
+    choice = Choice(choice) if isinstance(choice, str) else choice
+    document = stored_extraction(out)
+    stored = Backbone.from_json(document["backbone"]) if document else None
+    settled = backbones.settled(choice, stored)
+    before, now = (vars(each) for each in (backbones.settled(choice), settled))
+    kept = [f"{_SHOWN.get(key, key)} {now[key]}" for key in now if now[key] != before[key]]
+    if kept:
+        hooks.notice(f"the store goes on with its own {one_line(', '.join(kept))}")
+    return dataclasses.replace(config, backbone=settled)
 
 
 def _model(

@@ -1,0 +1,62 @@
+"""libsvm on a precomputed kernel, without the checks of ``SVC.fit``.
+
+A search on a hundred images fits a thousand small machines. On 70 rows ``SVC.fit`` takes 4 ms, of
+which libsvm takes 0.4: the rest checks parameters and input that are the same each time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Machine(NamedTuple):
+    """What ``SVC`` has after a fit, under the same names."""
+
+    classes_: NDArray[np.int64]
+    class_weight_: NDArray[np.float64]
+    support_: NDArray[np.int32]
+    n_support_: NDArray[np.int32]
+    dual_coef_: NDArray[np.float64]
+    intercept_: NDArray[np.float64]
+
+
+def fit(
+    kernel: NDArray[np.float64], labels: NDArray[np.int64], cost: float, class_weight: str | None
+) -> Machine:
+    """Fit one-against-one machines to the kernel values of all pairs of rows, ``(n, n)``.
+
+    The values are those of ``SVC(kernel="precomputed")``. scikit-learn's wrapper of libsvm is
+    private; where a version has another one, ``SVC`` does the work.
+    """
+    try:
+        from sklearn.svm import _libsvm
+
+        classes, codes = np.unique(labels, return_inverse=True)
+        weights = np.ones(len(classes))
+        if class_weight is not None:
+            weights = len(codes) / (len(classes) * np.bincount(codes).astype(np.float64))
+        _libsvm.set_verbosity_wrap(0)
+        support, _, n_support, coefficients, intercept, *_ = _libsvm.fit(
+            np.ascontiguousarray(kernel),
+            codes.astype(np.float64),
+            kernel="precomputed",
+            C=cost,
+            class_weight=weights,
+        )
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return _checked(kernel, labels, cost, class_weight)
+    if len(classes) == 2:  # as `SVC` has them
+        coefficients, intercept = -coefficients, -intercept
+    return Machine(classes, weights, support, n_support, coefficients, intercept)
+
+
+def _checked(
+    kernel: NDArray[np.float64], labels: NDArray[np.int64], cost: float, class_weight: str | None
+) -> Machine:
+    from sklearn.svm import SVC
+
+    model = SVC(kernel="precomputed", C=cost, class_weight=class_weight).fit(kernel, labels)
+    return Machine(*(getattr(model, name) for name in Machine._fields))
