@@ -90,11 +90,11 @@ def by_package(
     rows = part.end - part.first
     algorithm = ResizeAlg.convolution(FilterType[_FILTERS[interpolation]])
     box = CropBox(part.left, float(part.first), part.width, float(rows))
-    narrow = Image.new("RGB", (width, rows))
+    narrow = Image.new("RGB", (width, rows), None)
     # Both axes at once, the package would resize the rows first.
     _resizer().resize_pil(image, narrow, ResizeOptions(resize_alg=algorithm, crop_box=box))
     box = CropBox(0.0, part.top, float(width), part.height)
-    out = Image.new("RGB", (width, height))
+    out = Image.new("RGB", (width, height), None)
     _resizer().resize_pil(narrow, out, ResizeOptions(resize_alg=algorithm, crop_box=box))
     return np.asarray(out)
 
@@ -142,8 +142,8 @@ def box_means(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8] | None:
 @cache
 def is_accelerated() -> bool:
     """Whether cykooz-resizer is there, and Pillow of a version that it knows."""
-    known = PIL.__version__.partition(".")[0] in _PILLOWS
-    return known and importlib.util.find_spec("cykooz_resizer") is not None
+    major = PIL.__version__.partition(".")[0]
+    return major in _PILLOWS and importlib.util.find_spec("cykooz_resizer") is not None
 
 
 def _resizer() -> Resizer:
