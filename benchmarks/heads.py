@@ -1,7 +1,7 @@
 """The searches of heads against plain grid searches, and how they grow with the data.
 
-Usage: python benchmarks/heads.py STORE [--rounds 3] [--heads NAMES] [--json FILE]
-       python benchmarks/heads.py --scale [--sizes 1000,3000] [--classes 100] [--json FILE]
+Usage: python benchmarks/heads.py STORE [--rounds 3] [--heads NAMES]
+       python benchmarks/heads.py --scale [--sizes 1000,3000] [--classes 100]
 
 The first form searches the same grids on the same rows, folds and normalisation twice, alternated:
 with Headstart's shared work and with ``GridSearchCV(n_jobs=-1)`` on ``Normalizer`` and the head,
@@ -30,6 +30,7 @@ import time
 import warnings
 from pathlib import Path
 
+import alternate
 import h5py
 import numpy as np
 import page
@@ -273,7 +274,6 @@ def main() -> None:
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if args.one:
         one_head(args.store, args.one)
@@ -293,8 +293,11 @@ def benchmark(args: argparse.Namespace) -> None:
         warnings.simplefilter("ignore", ConvergenceWarning)
         rows = compare(args.store, args.rounds, names)
         show(rows)
-    if args.json:
-        args.json.write_text(json.dumps(rows, indent=2))
+    page.sample("rows", *rows)
+    for row in rows:
+        if "all" in row:
+            pairs = alternate.paired(row["all"]["plain"], row["all"]["ours"])
+            page.ratio(f"{row['head']}: GridSearchCV / headstart", pairs)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
     from headstart.backbones.inference.parity import Drift
+    from headstart.core.hooks import Hooks
     from headstart.core.records import Choice
-    from headstart.features.embed import EmbedSummary, Hooks, Sharding
+    from headstart.features.embed import EmbedSummary, Sharding
     from headstart.features.store import Origin
 
 
@@ -82,8 +83,8 @@ def extract_features(
         max_failures: share of failed images, 0 to 1, above which the run counts as failed; what
             was embedded is saved all the same.
         rehash: read files again although size and modification time are unchanged.
-        replace: drop the rows of images that are not in the source, even if they are more than half
-            of the store's; without it, such a run is refused.
+        replace: drop the rows of images that are not in the source, even if they are half of
+            the store's or more; without it, such a run is refused.
         labels: False embeds without labels. With them, a source of only one class is refused, and
             one without labels where some seem meant.
         label_column: the column with the labels; empty takes ``label``, ``class`` and the like.
@@ -106,7 +107,7 @@ def extract_features(
         UsageError: arguments contradict each other.
     """
     from headstart.backbones.inference.precision_choice import Budget
-    from headstart.datasets import mirror
+    from headstart.datasets import Options, mirror
     from headstart.features.embed import EmbedConfig, decoded_by, embed
 
     store = location(out)
@@ -121,10 +122,8 @@ def extract_features(
         batch=batch_size,
         rehash=rehash,
         replace=replace,
-        labels=labels,
+        reading=Options(label_column=label_column, path_column=path_column, labels=labels),
         trainable=labels,
-        label_column=label_column,
-        path_column=path_column,
         max_failures=max_failures,
         budget=Budget(max_drift, max_accuracy_loss),
         sharding=_sharding(store, engine, address, shard_size, threads_per_worker, gpus_per_worker),

@@ -43,6 +43,7 @@ from headstart.evaluation.splits import (
     describe_dataset,
     describe_protocol,
 )
+from headstart.heads import HEADS
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,13 @@ def _insights(
     return suspects, Insights(
         duplicates=describe_duplicates(best.data, duplicates, protocol),
         label_errors=describe_label_errors(suspects, best.data.classes),
-        learning_curve=learn_curve(searched.training, best),
+        learning_curve=learn_curve(searched.training, _single(rivals)),
     )
+
+
+def _single(entries: Sequence[Entry]) -> Entry:
+    """Return the first entry that one family can fit again."""
+    return next(entry for entry in entries if entry.head.name in HEADS)
 
 
 def _about_weights(stores: Sequence[FeatureSet]) -> list[str]:

@@ -13,10 +13,11 @@ from headstart.backbones.inference.description import describe
 from headstart.backbones.inference.lazy import LazyRunner
 from headstart.backbones.inference.precision_choice import fitting
 from headstart.core.errors import BackboneError, InputError, OutputError, one_line
+from headstart.core.hooks import Hooks
 from headstart.core.records import Backbone, Choice, Listing
 from headstart.datasets import storage
 from headstart.datasets.file_names import is_image_name
-from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
+from headstart.features.embed.config import EmbedConfig, EmbedSummary
 from headstart.features.embed.set_range import with_measured_range
 from headstart.features.embed.shard_driver import ShardedRun
 from headstart.features.embed.single_file import Filling, Provenance
@@ -44,7 +45,7 @@ def embed(
         OutputError: the store cannot be written; what was embedded before is kept.
     """
     data, out, hooks = os.fspath(data), Path(out), hooks or Hooks()
-    listing = config.listing(data)
+    listing = datasets.open_source(data, config.reading)
     _check_place(data, out)
     for line in datasets.summary(listing):
         hooks.notice(line)
