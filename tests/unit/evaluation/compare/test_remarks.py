@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from factories import feature_set
 from headstart.evaluation.compare import CompareConfig, compare
-from headstart.evaluation.compare.grids import ends, grown
 from headstart.evaluation.compare.remarks import _agreement, _apart, _folder
 from headstart.heads import HEADS
+from headstart.heads.grids import ends, grown
 from headstart.heads.search import FittedHead
 
 
