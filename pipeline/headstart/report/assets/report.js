@@ -96,13 +96,13 @@
     const round = [...Array(12).keys()].flatMap((power) => digits.map((digit) => digit * 10 ** power));
     const ticks = [...round.filter((n) => n >= first * 0.9 && n < last * 0.5), last];
     const bounds = [...points, ...expected], least = Math.min(...bounds.map((p) => p.low)), most = Math.max(...bounds.map((p) => p.high));
-    const pad = Math.max(0.02, 0.06 * (most - least));
+    const pad = Math.max(0.05, 0.06 * (most - least));
     draw("learning", traces, theme.layout({
       x: {
         title: { text: "Training images" }, type: "log", tickvals: ticks, ticktext: ticks.map((n) => n.toLocaleString("en")),
         range: [Math.log10(first * 0.9), Math.log10(last * 1.12)], tickangle: 0, ticks: "outside",
       },
-      y: { title: { text: "Accuracy" }, tickformat: ".0%", range: [Math.max(0, least - pad), Math.min(1, most + pad) + pad / 4] },
+      y: { title: { text: "Accuracy" }, tickformat: ".0%", range: [Math.max(0, least - pad), Math.min(1, most + pad) + pad / 8] },
       legend: traces.length > 1,
     }));
   }
