@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from headstart.backbones import layers, weights
@@ -38,6 +37,7 @@ class Candidate:
     layers: tuple[str, ...] = ()
     value_range: str = ""
     colour: str = ""
+    policy: int = 0
 
     @property
     def name(self) -> str:
@@ -56,6 +56,10 @@ class Candidate:
         if self.layers:
             document["layers"] = sorted(self.layers)
         others = [name for name in self.provider.packages if name not in SOFTWARE]
+        if not others:
+            return document
+        from importlib.metadata import version  # loads a parser of e-mail
+
         return document | {name: version(name) for name in others}
 
     def load(self) -> tuple[torch.nn.Module, Backbone]:
@@ -121,7 +125,10 @@ class Candidate:
         try:
             network = self.provider.build(self.entry, self.weights)
             preprocess = dataclasses.replace(
-                network.preprocess, value_range=self.value_range, colour=self.colour
+                network.preprocess,
+                value_range=self.value_range,
+                colour=self.colour,
+                policy=self.policy or network.preprocess.policy,
             )
             return dataclasses.replace(network, preprocess=preprocess)
         except HeadstartError:

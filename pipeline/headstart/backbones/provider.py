@@ -9,7 +9,6 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from headstart.backbones import cache, catalogue, weights
@@ -56,6 +55,8 @@ class Provider(ABC):
         Raises:
             HeadstartError: a package is not installed, or cannot be used in this process.
         """
+        from importlib.metadata import PackageNotFoundError, version
+
         if not self.packages:
             return [catalogue.with_facts(entry) for entry in self.entries()]
         try:

@@ -18,9 +18,9 @@ from headstart.backbones.inference.description import describe
 from headstart.core.artifacts import BACKBONE, CURVES, HISTORY
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing, sha256_of, write_text
+from headstart.core.hooks import Hooks
 from headstart.core.records import Choice, FeatureSet
 from headstart.datasets import DEFAULTS, Options
-from headstart.features.embed import Hooks
 from headstart.finetune.config import TOP, FinetuneConfig
 from headstart.finetune.division import Division
 from headstart.finetune.job import FinetuneJob

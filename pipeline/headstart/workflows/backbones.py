@@ -16,8 +16,8 @@ from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
     from headstart.backbones.layers import Layer
+    from headstart.core.hooks import Hooks
     from headstart.evaluation.backbone_choice import Chosen as Chosen
-    from headstart.features.embed import Hooks
 
 
 def list_backbones(

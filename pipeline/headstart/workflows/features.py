@@ -16,8 +16,9 @@ from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
     from headstart.backbones.inference.parity import Drift
+    from headstart.core.hooks import Hooks
     from headstart.core.records import Choice
-    from headstart.features.embed import EmbedSummary, Hooks, Sharding
+    from headstart.features.embed import EmbedSummary, Sharding
     from headstart.features.store import Origin
 
 

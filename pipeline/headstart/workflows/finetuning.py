@@ -17,9 +17,9 @@ from headstart.workflows.progress import showing
 from headstart.workflows.result import Result
 
 if TYPE_CHECKING:
+    from headstart.core.hooks import Hooks
     from headstart.core.records import Choice, FeatureSet
     from headstart.datasets import Options
-    from headstart.features.embed import Hooks
     from headstart.finetune import FinetuneConfig, FinetuneResult
 
 FROZEN = "frozen.h5"  # features of the frozen backbone
@@ -186,7 +186,10 @@ def _as_embedded(network: Choice, frozen: FeatureSet) -> Choice:
     """Return the network with the rules of decoding that its features were made with."""
     rules = frozen.extraction["backbone"]["preprocess"]
     return dataclasses.replace(
-        network, value_range=rules.get("value_range", ""), colour=rules.get("colour", "")
+        network,
+        value_range=rules.get("value_range", ""),
+        colour=rules.get("colour", ""),
+        policy=rules["policy"],
     )
 
 

@@ -13,7 +13,7 @@ from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
-    from headstart.features.embed import Hooks
+    from headstart.core.hooks import Hooks
     from headstart.models.bundle import Change
     from headstart.models.predict import Model, Prediction
 
@@ -200,17 +200,15 @@ def serve(
 
 def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:
     """Return the stores that the results beside a model name, and the images it was tested on."""
-    from headstart import report
     from headstart.report.tables import read_answers
-    from headstart.report.validation import read_results
+    from headstart.report.validation import read_origin
 
     if not (folder / artifacts.RESULTS).is_file():
         return [], set()
     try:
         answers = read_answers(folder / artifacts.PREDICTIONS) or []
-        results = read_results(folder / artifacts.RESULTS)
-        tested = results["protocol"]["scored_on"] == "test split"
-        return report.store_paths(folder), {answer.path for answer in answers if tested}
+        stores, scored_on = read_origin(folder / artifacts.RESULTS)
+        return stores, {answer.path for answer in answers if scored_on == "test split"}
     except InputError as error:
         hooks.notice(f"nearest training images are not available: {error}")
         return [], set()

@@ -11,7 +11,8 @@ import pytest
 from headstart import report
 from headstart.evaluation import compare
 from headstart.evaluation.compare import CompareConfig
-from headstart.report import MATRIX_CLASSES, thumbnails_sheet
+from headstart.report import thumbnails_sheet
+from headstart.report.page import MATRIX_CLASSES
 
 ROOT = Path(__file__).parents[3]
 LARGEST = 15_000_000  # bytes of a page

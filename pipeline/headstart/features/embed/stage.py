@@ -13,14 +13,17 @@ from headstart.backbones.inference.description import describe
 from headstart.backbones.inference.lazy import LazyRunner
 from headstart.backbones.inference.precision_choice import fitting
 from headstart.core.errors import BackboneError, InputError, OutputError, one_line
+from headstart.core.hooks import Hooks
 from headstart.core.records import Backbone, Choice, Listing
 from headstart.datasets import storage
 from headstart.datasets.file_names import is_image_name
-from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
+from headstart.features.embed.config import EmbedConfig, EmbedSummary
 from headstart.features.embed.set_range import with_measured_range
 from headstart.features.embed.shard_driver import ShardedRun
 from headstart.features.embed.single_file import Filling, Provenance
 from headstart.features.store import stored_extraction
+
+_SHOWN = {"policy": "decoding rules, version"}  # fields of a `Choice` that no option sets
 
 
 def embed(
@@ -75,7 +78,7 @@ def _settled(out: Path, config: EmbedConfig, hooks: Hooks) -> EmbedConfig:
     stored = Backbone.from_json(document["backbone"]) if document else None
     settled = backbones.settled(choice, stored)
     before, now = (vars(each) for each in (backbones.settled(choice), settled))
-    kept = [f"{key} {now[key]}" for key in now if now[key] != before[key]]
+    kept = [f"{_SHOWN.get(key, key)} {now[key]}" for key in now if now[key] != before[key]]
     if kept:
         hooks.notice(f"the store goes on with its own {one_line(', '.join(kept))}")
     return dataclasses.replace(config, backbone=settled)
