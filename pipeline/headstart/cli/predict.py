@@ -16,6 +16,7 @@ from headstart.cli.rows import FORMATS, Layout, writer
 from headstart.core.choices import MAX_FAILURES
 from headstart.core.errors import count, one_line
 from headstart.workflows import models
+from headstart.workflows.locations import output_file
 
 if TYPE_CHECKING:
     from headstart.models.predict import Prediction
@@ -76,6 +77,8 @@ def command(
         raise click.UsageError("--out must end in .csv or .jsonl")
     if (out is not None) + (format_ is not None) + json_ > 1:
         raise click.UsageError("choose one of --out, --format and --json")
+    if out is not None:
+        output_file(out, *paths)
     classifier = models.load_model(model, device=device)
     predictions = models.predict(
         classifier,

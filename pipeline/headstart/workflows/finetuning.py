@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.core import choices
 from headstart.workflows import artifacts
 from headstart.workflows.features import choice
-from headstart.workflows.locations import StrPath
+from headstart.workflows.locations import StrPath, output_folder
 from headstart.workflows.progress import showing
 from headstart.workflows.result import Result
 
@@ -105,7 +105,7 @@ def finetune(
         seed=seed,
     )
     reading = Options(label_column=label_column, path_column=path_column)
-    network, folder = _network(backbone, weights, value_range, colour), Path(out)
+    network, folder = _network(backbone, weights, value_range, colour), output_folder(out, data)
     check_trainable(network, config)
     make_folder(folder)
     with showing("fine-tuning", hooks) as shown:
@@ -186,7 +186,10 @@ def _as_embedded(network: Choice, frozen: FeatureSet) -> Choice:
     """Return the network with the rules of decoding that its features were made with."""
     rules = frozen.extraction["backbone"]["preprocess"]
     return dataclasses.replace(
-        network, value_range=rules.get("value_range", ""), colour=rules.get("colour", "")
+        network,
+        value_range=rules.get("value_range", ""),
+        colour=rules.get("colour", ""),
+        policy=rules["policy"],
     )
 
 

@@ -16,7 +16,7 @@ from headstart.core.records import FeatureSet
 from headstart.core.results import HeadResult
 from headstart.evaluation import metrics
 from headstart.evaluation.splits import Protocol
-from headstart.heads import HEADS
+from headstart.heads import HEADS, mean
 from headstart.heads.search import FittedHead
 
 LARGE_MODEL = 100  # MB; a head that adds more to the model file gets a warning
@@ -207,7 +207,8 @@ def about_size(best: Entry) -> list[str]:
     """Return a warning if the best head keeps enough training rows to make its file large."""
     rows, dim = best.head.n_rows, best.data.features.shape[1]
     size = 4 * rows * dim / 1e6
-    if not HEADS[best.head.name].keeps_rows or size < LARGE_MODEL:
+    keeping = [name for name in mean.members(best.head) if HEADS[name].keeps_rows]
+    if not keeping or size < LARGE_MODEL:
         return []
     return [
         f"{best.head.title} keeps the features of its training images: {rows:,} × {dim:,} values"
