@@ -55,8 +55,7 @@ def forecast(data, head, seed):
         return [a.argmax(axis=1) for a in family.answers(found.params, data.divided(parts))]
 
     draws = learning_curve.draw(data.labels, data.fold, seed)
-    whole = found.out_of_fold.argmax(axis=1)
-    curve = learning_curve.measure(draws, data.labels, answers, whole)
+    curve = learning_curve.measure(draws, data.labels, answers)
     return learning_curve.describe(curve, len(data.labels), seed), found.params
 
 

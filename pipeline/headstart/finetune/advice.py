@@ -118,10 +118,9 @@ def _describe_frozen(head: FittedHead, training: TrainingSet) -> dict[str, Any]:
     ) -> list[NDArray[np.intp]]:
         return [a.argmax(axis=1) for a in family.answers(head.params, training.divided(parts))]
 
-    fold = np.atleast_2d(training.fold)[0]
+    fold = learning_curve.folds_to_hold_out(training.fold)
     draws = learning_curve.draw(training.labels, fold, training.seed)
-    whole = head.out_of_fold.argmax(axis=1)
-    measured = learning_curve.measure(draws, training.labels, answers, whole)
+    measured = learning_curve.measure(draws, training.labels, answers)
     curve = learning_curve.describe(measured, len(training.labels), training.seed)
     facts = dataclasses.asdict(curve)
     return {

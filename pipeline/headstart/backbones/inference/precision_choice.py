@@ -36,6 +36,7 @@ from headstart.core.records import ImageRef, Listing, Preprocess, digest_of
 from headstart.datasets import images
 from headstart.heads.folds import divisions
 from headstart.heads.logistic import LogisticRegressionHead
+from headstart.heads.scoring import accuracy
 from headstart.heads.training_set import TrainingSet
 
 CALIBRATION = 64  # images
@@ -307,7 +308,7 @@ def _accuracies(
 def _accuracy(parts: Sequence[NDArray[np.floating]], data: TrainingSet) -> float:
     """Return the mean accuracy of out-of-fold probabilities."""
     pairs = zip(data.folds, parts, strict=True)
-    return float(np.mean([(data.labels[held] == p.argmax(1)).mean() for (_, held), p in pairs]))
+    return float(np.mean([accuracy(data.labels[rows], p.argmax(axis=1)) for (_, rows), p in pairs]))
 
 
 def _fastest(
