@@ -122,8 +122,8 @@ def _better(plain: Path, images: NDArray[np.uint8]) -> ModelProto:
     def trial(model: ModelProto, names: Sequence[str]) -> tuple[ModelProto, NDArray[np.float32]]:
         folder = plain.parent / f"{len(names)}-in-float"
         folder.mkdir()
-        made = in_integers(model, images, folder, names, means=means)
-        return made, _features(made, images, folder)
+        quantised = in_integers(model, images, folder, names, means=means)
+        return quantised, _features(quantised, images, folder)
 
     with ThreadPoolExecutor(min(2, available_cores())) as pool:
         trials = [pool.submit(trial, *pair) for pair in ((whole, []), (graph, in_float))]
