@@ -185,8 +185,8 @@ def quantised(
         if not count:
             raise _NotFaster("slower than fp32 here")
         drift = _figures(file)
-        known = {_labels(others[:step]) for step in (*STEPS, len(others)) if step >= count}
-        if drift is not None and drift.labels in known:
+        digests = {_labels(others[:step]) for step in (*STEPS, len(others)) if step >= count}
+        if drift is not None and drift.labels in digests:
             return drift
         drift = _measure(model, file, listing, others[:count], again, workers)
         if budget is None or drift.within(budget) or 1 - drift.mean_cosine > budget.drift:
