@@ -191,6 +191,8 @@ def quantised(
         drift = _measure(model, file, listing, others[:count], again, workers)
         if budget is None or drift.within(budget) or 1 - drift.mean_cosine > budget.drift:
             return drift
+        if count >= len(others):
+            return drift
         return _measure(model, file, listing, others, again, workers)
 
     if path.is_file():
