@@ -73,12 +73,10 @@ def command(
     cannot be used is a row with an error; one that is not like any training image is marked.
     MODEL is a model file, or the folder of results that holds it.
     """
-    if out is not None and out.suffix not in (".csv", ".jsonl"):
+    if out is not None and output_file(out, *paths).suffix not in (".csv", ".jsonl"):
         raise click.UsageError("--out must end in .csv or .jsonl")
     if (out is not None) + (format_ is not None) + json_ > 1:
         raise click.UsageError("choose one of --out, --format and --json")
-    if out is not None:
-        output_file(out, *paths)
     classifier = models.load_model(model, device=device)
     predictions = models.predict(
         classifier,
