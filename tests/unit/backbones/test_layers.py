@@ -247,7 +247,7 @@ class TestCut:
 class TestExported:
     @pytest.mark.parametrize(
         ("name", "layer", "pool", "share"),
-        [(RESNET, "layer2", "max", 0.1), (VIT, "blocks.2", "cls", 0.4)],
+        [(RESNET, "layer2", "max", 0.1), ("timm:test_vit", "blocks.1", "cls", 0.8)],
     )
     def test_the_rest_of_the_network_is_not_in_the_file(self, name, layer, pool, share, tmp_path):
         whole = sum(p.numel() for p in random(name).build().module.parameters()) * 4

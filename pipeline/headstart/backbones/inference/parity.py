@@ -13,6 +13,8 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -97,7 +99,7 @@ def issue(embed: Embed, preprocess: Preprocess, widths: tuple[int, ...] = ()) ->
     ``embed`` maps ``(n, h, w, 3) uint8`` to ``(n, d) float32``; for ``widths`` see `Certificate`.
     """
     probes = draw_probes(preprocess)
-    return Certificate(probes, _features(probes, embed, preprocess), widths)
+    return Certificate(dict(probes), _features(probes, embed, preprocess), widths)
 
 
 def check(certificate: Certificate, embed: Embed, preprocess: Preprocess) -> Drift:
@@ -140,7 +142,8 @@ def check_metadata(metadata: Mapping[str, str], embed: Embed, preprocess: Prepro
     return check(Certificate.from_json(metadata[METADATA]), embed, preprocess)
 
 
-def draw_probes(preprocess: Preprocess) -> dict[str, bytes]:
+@lru_cache(maxsize=4)
+def draw_probes(preprocess: Preprocess) -> Mapping[str, bytes]:
     """Draw the probe files: fixed textures in the sizes, modes and formats that users have.
 
     ``preprocess`` determines from which size on a JPEG is decoded at half its size.
@@ -153,18 +156,20 @@ def draw_probes(preprocess: Preprocess) -> dict[str, bytes]:
     photo, wide, tall = surface(5, 360), surface(0, 300)[:150], surface(9, 280)[:, :120]
     alpha = np.dstack([surface(6, 160), surface(2, 160)[..., 0]])
     deep = surface(7, 160)[..., 0].astype(np.uint16) * 257
-    return {
-        "photo.jpg": images.encode(photo, "JPEG"),
-        "wide.jpg": images.encode(wide, "JPEG", subsampling=0),
-        "tall.webp": images.encode(tall, "WEBP"),
-        "grey.jpg": images.encode(surface(8, 260)[..., 1], "JPEG"),
-        "cmyk.jpg": images.encode(surface(4, 200), "JPEG", mode="CMYK"),
-        "palette.gif": images.encode(surface(3, 130), "GIF", mode="P"),
-        "alpha.png": images.encode(alpha, "PNG"),
-        "deep.png": images.encode(deep, "PNG"),
-        "small.bmp": images.encode(surface(1, 40), "BMP"),
-        **_large_probe(surface(3, 32), preprocess),
-    }
+    return MappingProxyType(
+        {
+            "photo.jpg": images.encode(photo, "JPEG"),
+            "wide.jpg": images.encode(wide, "JPEG", subsampling=0),
+            "tall.webp": images.encode(tall, "WEBP"),
+            "grey.jpg": images.encode(surface(8, 260)[..., 1], "JPEG"),
+            "cmyk.jpg": images.encode(surface(4, 200), "JPEG", mode="CMYK"),
+            "palette.gif": images.encode(surface(3, 130), "GIF", mode="P"),
+            "alpha.png": images.encode(alpha, "PNG"),
+            "deep.png": images.encode(deep, "PNG"),
+            "small.bmp": images.encode(surface(1, 40), "BMP"),
+            **_large_probe(surface(3, 32), preprocess),
+        }
+    )
 
 
 def _large_probe(pixels: NDArray[np.uint8], preprocess: Preprocess) -> dict[str, bytes]:
@@ -189,7 +194,7 @@ def by_layer(rows: NDArray[Any], widths: Sequence[int]) -> list[NDArray[Any]]:
 
 
 def _features(
-    probes: dict[str, bytes], embed: Embed, preprocess: Preprocess
+    probes: Mapping[str, bytes], embed: Embed, preprocess: Preprocess
 ) -> NDArray[np.float32]:
     # One at a time, so that features do not depend on a batch.
     return np.concatenate(

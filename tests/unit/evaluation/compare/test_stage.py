@@ -523,7 +523,7 @@ def test_every_store_s_features_are_checked(data):
 
 
 def warnings_of(data, **config):
-    return compare([data], CompareConfig(heads=("knn",), **config))[0].warnings
+    return compare([data], CompareConfig(heads=("knn",), repeats=1, **config))[0].warnings
 
 
 def test_copies_across_the_splits_are_counted_not_removed():
@@ -563,7 +563,7 @@ def test_a_small_class_reduces_the_folds():
 @pytest.mark.slow
 def test_a_class_only_in_the_test_counts_as_errors():
     data = changed(feature_set(), rows=range(90), label=np.arange(90) % 2)
-    comparison, outcome = compare([data], CompareConfig())
+    comparison, outcome = compare([data], CompareConfig(repeats=1))
     assert comparison.warnings[0] == (
         "class-2 has no training images: 10 test images cannot be classified correctly."
     )
@@ -672,7 +672,7 @@ def test_two_training_images_a_class_are_enough_for_all_heads():
 
 
 def test_more_features_than_images():
-    comparison, _ = compare([feature_set(n=60, d=500, spread=0.5)], CompareConfig())
+    comparison, _ = compare([feature_set(n=60, d=500, spread=0.5)], CompareConfig(repeats=1))
     assert comparison.heads[0].test_accuracy > 0.9
 
 
@@ -702,12 +702,12 @@ def test_constant_features_change_nothing_that_matters():
 @pytest.mark.slow
 def test_some_images_without_any_feature():
     data = changed(feature_set(spread=0.3), rows=[0, 1, 95], features=0)
-    comparison, _ = compare([data], CompareConfig())
+    comparison, _ = compare([data], CompareConfig(repeats=1))
     assert comparison.heads[0].test_accuracy > 0.8
 
 
 @pytest.mark.slow
 def test_many_classes():
-    data = feature_set(n=900, k=300, d=64, spread=0.1, test=1 / 3)
-    comparison, _ = compare([data], CompareConfig(heads=FAST))
+    data = feature_set(n=450, k=150, d=64, spread=0.1, test=1 / 3)
+    comparison, _ = compare([data], CompareConfig(heads=FAST, repeats=1))
     assert comparison.heads[0].test_accuracy > 0.9
