@@ -206,11 +206,11 @@ def test_signals_at_random_moments_keep_what_is_done(place, number, code, level)
 @pytest.mark.parametrize("lasting", [True, False], ids=["for good", "once"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=["ENOSPC", "EIO"])
 def test_a_failing_disk_is_exit_1_and_one_line(place, code, lasting, level):
-    """Every 16th call that changes something, others for each kind of failure; or every fourth.
+    """Every 32nd call that changes something, others for each kind of failure; or every fourth.
 
     `tests/unit/features/store/test_writer.py` lets every single one fail, in its own process.
     """
-    failed, step = 0, 4 if level == "all" else 16
+    failed, step = 0, 4 if level == "all" else 32
     for at in range(1 + lasting + 2 * (code == errno.EIO), 1000, step):
         place.start_over(old=True)
         done = place.run(fault=[at, code, lasting])
