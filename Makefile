@@ -97,8 +97,8 @@ check: $(VENV)/installed-dev  ## lint, format, types, layers, documents
 	@$(BIN)/lint-imports
 	@$(PYTEST) -q --level quick tests/docs
 
-bench: $(VENV)/installed-dev  ## measure embedding speed against its bound and three rivals
-	@$(BIN)/python benchmarks/extraction.py $(call quote,$(DATA))
+bench: demo-data $(VENV)/installed-dev  ## run the short benchmarks on DATA: today's ratios against the recorded ones
+	@$(BIN)/python benchmarks/bench.py $(call quote,$(DATA))
 
 clean:  ## remove what was generated, except .venv
 	rm -rf out data/textures .mypy_cache .ruff_cache .pytest_cache

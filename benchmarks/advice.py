@@ -166,6 +166,7 @@ def judge(options):
 
 def summarise(title, judged):
     lost = np.array([loss for _, loss, _ in judged])
+    page.sample(f"{title}: points lost, by run", *lost)
     inside = [hit for _, _, hits in judged for hit in hits]
     intervals = f", {sum(inside)} of {len(inside)} gains inside their intervals" if inside else ""
     print(

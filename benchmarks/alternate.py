@@ -7,6 +7,7 @@ standard library is used here, because the scripts run in other people's environ
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -20,7 +21,9 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")
-PACKAGES = ("headstart", "torch", "torchvision", "timm", "onnxruntime", "Pillow", "numpy")
+PACKAGES = (
+    "headstart", "torch", "torchvision", "timm", "onnxruntime", "Pillow", "numpy", "scikit-learn",
+)  # fmt: skip
 
 
 class ContenderError(Exception):
@@ -138,10 +141,19 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "flags": [flag for flag in FLAGS if flag in facts.get("flags", "").split()],
         "memory_gib": round(pages / 2**30, 1),
-        "platform": platform.platform(),
+        "system": _system(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
     }
+
+
+def _system() -> str:
+    """Return the operating system and its kernel's version, without what an owner added."""
+    with contextlib.suppress(OSError, AttributeError):  # a file of Linux distributions only
+        name = platform.freedesktop_os_release()["PRETTY_NAME"]
+        kernel = ".".join(platform.release().split("-")[0].split(".")[:2])
+        return f"{name}, Linux {kernel}, {platform.machine()}"
+    return f"{platform.system()} {platform.release()}, {platform.machine()}"
 
 
 def _version(name: str) -> str:

@@ -39,6 +39,8 @@ def benchmark(options: argparse.Namespace) -> None:
         again = seconds("features", options.data, "--backbone", options.backbone, "--out", store)
         training = seconds("train-heads", store, "--out", out)
         results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    page.sample("seconds", {"features": embedding, "again": again, "train-heads": training})
+    page.sample("heads", *[*results["heads"], *results["baselines"]])
     print("| head | cross-validation | test accuracy (95 % interval) |\n|---|--:|--:|")
     for head in [*results["heads"], *results["baselines"]]:
         low, high = head["test_accuracy_ci"]

@@ -15,7 +15,6 @@ import heapq
 import json
 import random
 import statistics
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -195,6 +194,7 @@ def main() -> None:
 def benchmark(options: argparse.Namespace) -> None:
     costs = np.array(json.loads(COSTS.read_text())["milliseconds"]) / 1000
     world = World((float(costs.mean()), float(costs.std())))
+    page.sample("milliseconds an image", *(1000 * costs))
     print(f"an image: {world.image[0] * 1000:.2f} ms ± {world.image[1] * 1000:.2f} of a core\n")
     scale(world, options.price)
     stragglers(world)
@@ -203,6 +203,7 @@ def benchmark(options: argparse.Namespace) -> None:
 
 def scale(world: World, price: float) -> None:
     facts, listed = measure(), list_folder_speed()
+    page.sample("measured here", {**facts, "list_seconds": listed})
     each = listed + facts["divide_seconds"] + facts["digest_seconds"]
     print(
         "| images | workers | hours | of the ideal | driver busy | core hours | at "
@@ -231,7 +232,6 @@ def scale(world: World, price: float) -> None:
                 f"{len(sizes) * facts['manifest_bytes'] / 1e6:,.1f} MB",
             ]
             print(f"| {' | '.join(cells)} |")
-    print("\n" + json.dumps({**facts, "list_seconds": listed}, indent=1) + "\n", file=sys.stderr)
 
 
 def stragglers(world: World) -> None:

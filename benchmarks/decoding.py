@@ -1,6 +1,6 @@
 """What an image costs before the network: each step alone, other decoders, and large photos.
 
-Usage: python benchmarks/decoding.py DATA [--images 256] [--large 24] [--rounds 5] [--json FILE]
+Usage: python benchmarks/decoding.py DATA [--images 256] [--large 24] [--rounds 5]
 
 Three tables, in processor time of one thread. Steps: an image of DATA, each step alone, and what
 two threads reach together. Decoders: Pillow beside simplejpeg and OpenCV where they are installed.
@@ -15,9 +15,6 @@ import argparse
 import hashlib
 import io
 import itertools
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -218,7 +215,6 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--large", type=int, default=24, help="photos of the largest set; 0: none")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with page.recorded(options):
         benchmark(options)
@@ -228,7 +224,7 @@ def benchmark(options: argparse.Namespace) -> None:
     runner = Runner(export.model_file(backbones.DEFAULT)[0])
     preprocess = runner.backbone.preprocess
     paths = sample(options.data, options.images)
-    document: dict = {"machine": {"platform": platform.platform(), "cpus": os.cpu_count()}}
+    document: dict = {}
     if options.rounds:
         document["steps"] = steps(paths, preprocess, options.rounds)
         show(f"{len(paths)} images, one thread", document["steps"])
@@ -237,8 +233,7 @@ def benchmark(options: argparse.Namespace) -> None:
         document["decoders"] = decoders(paths, preprocess, options.rounds)
         show("to pixels", document["decoders"])
     document["large"] = large(paths, runner, options.large) if options.large else []
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    page.sample("seconds an image", document)
 
 
 if __name__ == "__main__":

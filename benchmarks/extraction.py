@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/extraction.py DATA [--images 256] [--large-images 48] [--rounds 3]
            [--networks efficientnet-lite0,resnet18,resnet50,mobilenet_v3_large]
-           [--rivals dataloader,img2vec_pytorch,thingsvision] [--cache FOLDER] [--json FILE]
+           [--rivals dataloader,img2vec_pytorch,thingsvision] [--cache FOLDER]
 
 Every contender reads the same files with the same network, each in a process of its own, one at a
 time, in turn; a ratio compares two of one round. Building the network is outside the clock
@@ -27,7 +27,6 @@ weigh what they weigh in use.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,13 +78,13 @@ def benchmark(options: argparse.Namespace) -> None:
     large = photos.enlarge(normal, options.cache / "large", options.large_images)
     sets = {name: paths for name, paths in (("photos", normal), ("12 MP", large)) if paths}
     pythons = {name: interpreter(name, options.cache) for name in options.rivals}
-    cells = []
+    cells: list[dict[str, Any]] = []
     for network in options.networks:
         for cell in race(network, sets, pythons, options):
             cells.append(cell)
-            document = {"machine": machine, "rounds": options.rounds, "cells": cells}
-            if options.json:  # so often, that an interrupted run keeps what it has
-                options.json.write_text(json.dumps(document, indent=2) + "\n")
+            page.sample("cells", cell)
+            for rival, values in cell["headstart_to"].items():
+                page.ratio(f"{cell['network']}, {cell['photos']}: headstart / {rival}", values)
     for name in sets:
         out.print(table_of(name, [cell for cell in cells if cell["photos"] == name]))
     out.print({name: value for name, value in machine.items() if name != "versions"})
@@ -103,7 +102,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rivals", type=names_of(SCRIPTS), default=list(SCRIPTS))
     cache = Path(tempfile.gettempdir()) / "headstart-bench"
     parser.add_argument("--cache", type=Path, default=cache, help=f"default {cache}")
-    parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 
@@ -141,7 +139,7 @@ def interpreter(rival: str, cache: Path) -> Path | str | None:
             python = environments.python_of(rival, cache)
         except ContenderError as error:
             return str(error)
-    out.print(f"{rival}: {environments.size_gib(rival, cache):.1f} GiB at {python.parent.parent}")
+    out.print(f"{rival}: {environments.size_gib(rival, cache):.1f} GiB")
     return python
 
 

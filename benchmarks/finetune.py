@@ -90,10 +90,14 @@ def benchmark(folder: str, images: int, rounds: int) -> None:
     for name, all_seconds in times.items():
         each = statistics.median(all_seconds) / len(photos) * 1e3
         print(f"{name:9} {each:6.2f} ms an image")
+    for name, values in times.items():
+        page.sample(f"{name}, seconds an epoch", *values)
     ratios = [b / a for a, b in zip(times["cached"], times["ordinary"], strict=True)]
+    page.ratio("ordinary / cached", ratios)
     print(
         f"ordinary / cached {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
     )
+    page.sample("seconds to fill the store", filling)
     print(f"filling the store {filling / len(photos) / VIEWS * 1e3:.2f} ms a view")
 
 

@@ -90,6 +90,7 @@ def intervals(simulations):
                     for score, share in found.items():
                         lowest[score] = min(lowest[score], share)
                         rows.setdefault((score, accuracy, n), []).append(share)
+                    page.sample(f"{k} classes, {name}, {accuracy}, {n} images", found)
     print("| score | true accuracy |" + "".join(f" {n} images |" for n in SIZES))
     print("|---|--:|" + "--:|" * len(SIZES))
     for score in SCORES:
@@ -120,7 +121,8 @@ def show_groups(simulations):
     print("|---|" + "--:|" * len(ACCURACIES))
     for groups in (20, 100):
         for agreement in (0.1, 0.6):
-            shares = (grouped(groups, 5, a, agreement, simulations) for a in ACCURACIES)
+            shares = [grouped(groups, 5, a, agreement, simulations) for a in ACCURACIES]
+            page.sample(f"{groups} groups, correlation {agreement}", *shares)
             print(
                 f"| {groups}, correlation {agreement} | "
                 + " | ".join(f"{s:.1%}" for s in shares)
@@ -148,6 +150,7 @@ def verdicts(simulations):
             max(false_verdicts(entries, n, alike, simulations) for alike in (0.5, 0.9))
             for n in (100, 400)
         ]
+        page.sample(f"{entries} heads", *shares)
         print(f"| {entries} | {shares[0]:.1%} | {shares[1]:.1%} |")
 
 

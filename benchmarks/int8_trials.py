@@ -76,7 +76,9 @@ class Trials:
         lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(self.wanted, axis=1)
         cosine = (found * self.wanted).sum(axis=1) / lengths
         told = f"{title:58s} {cosine.mean():.4f} {cosine.min():.3f}"
-        print(told + (f" {self.speed(path):.2f}" if timed else ""), flush=True)
+        speed = self.speed(path) if timed else None
+        page.sample(title, {"cosine": cosine.round(5), "speed": speed})
+        print(told + (f" {speed:.2f}" if timed else ""), flush=True)
 
     def make(
         self,

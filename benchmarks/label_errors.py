@@ -131,6 +131,7 @@ def benchmark(options: argparse.Namespace) -> None:
                 scores[other.name] = (fitted.out_of_fold[rows, changed], None)
             for name, (score, suspects) in scores.items():
                 results.setdefault(name, []).append(report(name, bad, score, suspects))
+                page.sample(f"flipped {kind}, {name}", results[name][-1])
         print(f"means over {options.seeds} seeds, flipped {kind}")
         for name, figures in results.items():
             means = {key: statistics.mean(f[key] for f in figures) for key in figures[0]}

@@ -1,6 +1,6 @@
 """How often the learning curve's interval for twice as many images covers the truth.
 
-Usage: python benchmarks/learning_curve.py STORE... [--draws 20] [--head NAME] [--json FILE]
+Usage: python benchmarks/learning_curve.py STORE... [--draws 20] [--head NAME]
 
 The training images of each store are a population: a random half of them, stratified, gets the
 curve of ``headstart train-heads``, with the head's parameters as its own cross-validation chose
@@ -13,7 +13,6 @@ misses, so the coverage is, if anything, higher than it says.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 
@@ -56,8 +55,7 @@ def forecast(data, head, seed):
         return [a.argmax(axis=1) for a in family.answers(found.params, data.divided(parts))]
 
     draws = learning_curve.draw(data.labels, data.fold, seed)
-    whole = found.out_of_fold.argmax(axis=1)
-    curve = learning_curve.measure(draws, data.labels, answers, whole)
+    curve = learning_curve.measure(draws, data.labels, answers)
     return learning_curve.describe(curve, len(data.labels), seed), found.params
 
 
@@ -121,7 +119,6 @@ def main() -> None:
     parser.add_argument("stores", type=Path, nargs="+")
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--head", default="logistic-regression")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with page.recorded(options):
         benchmark(options)
@@ -144,8 +141,7 @@ def benchmark(options: argparse.Namespace) -> None:
                 if trials:
                     show(f"{path.name}, {classes:.0%} classes, {images:.0%} images", trials)
     show("all", everything)
-    if options.json:
-        options.json.write_text(json.dumps(everything, indent=2))
+    page.sample("trials", *everything)
 
 
 if __name__ == "__main__":

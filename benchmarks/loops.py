@@ -118,6 +118,7 @@ def benchmark(options: argparse.Namespace) -> None:
             place = out / str(seed)
             place.mkdir()
             found = compare(options.data, part, choice, seed, place)
+            page.sample("accuracy and seconds", {"seed": seed, **found})
             words = (f"{name} {right:.4f} ({took:.0f} s)" for name, (right, took) in found.items())
             print(f"seed {seed}:", ", ".join(words), flush=True)
             differences.append(found["cached"][0] - found["ordinary"][0])

@@ -1,6 +1,6 @@
 """Peak memory of `headstart features` and `verify`, against the number of images.
 
-Usage: python benchmarks/memory.py [--images 1000 100000] [--json FILE]
+Usage: python benchmarks/memory.py [--images 1000 100000]
 
 Makes a folder of that many small JPEG files (64 × 48 pixels, 16 drawings, each file with a comment
 of its own, so that every one has unique bytes and is really decoded) and a small convolutional
@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -116,7 +114,6 @@ def measure(folder: Path, backbone: Path, count: int) -> dict[str, dict[str, flo
 def main() -> None:
     parser = page.parser(__doc__)
     parser.add_argument("--images", type=int, nargs=2, default=[1000, 100_000])
-    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     with page.recorded(asked):
         benchmark(asked)
@@ -130,14 +127,12 @@ def benchmark(asked: argparse.Namespace) -> None:
         script = [sys.executable, "-c", textwrap.dedent(BACKBONE), str(backbone)]
         subprocess.run(script, check=True)
         runs = {count: measure(folder, backbone, count) for count in (few, many)}
+    page.sample("runs", *runs.items())
     table = Table("peak resident memory", *(f"{count:,} images, MB" for count in runs), "more, MB")
     for run in runs[few]:
         low, high = (runs[count][run]["MB"] for count in (few, many))
         table.add_row(run, f"{low:.0f}", f"{high:.0f}", f"{high - low:+.0f}")
     out.print(table)
-    if asked.json:
-        machine = {"system": platform.platform(), "python": platform.python_version()}
-        asked.json.write_text(json.dumps({"machine": machine, "runs": runs}, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`headstart train-heads` on generated stores that grow past memory: time, peak memory, accuracy.
 
-Usage: python benchmarks/past_memory.py [--rows 10000 100000 1000000] [--json FILE] [--keep FOLDER]
+Usage: python benchmarks/past_memory.py [--rows 10000 100000 1000000] [--keep FOLDER]
        python benchmarks/past_memory.py --draw FILE.json FILE.svg
 
 Each store is a folder of shards with 1,280 features a row in float16, as wide as the embedded
@@ -268,12 +268,13 @@ def show(runs: list[dict]) -> None:
 def main() -> None:
     parser = page.parser(__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", type=Path, help="Folder of stores to keep, and to use if there.")
     parser.add_argument("--draw", type=Path, nargs=2, metavar=("JSON", "SVG"))
     args = parser.parse_args()
     if args.draw:
-        args.draw[1].write_text(draw(json.loads(args.draw[0].read_text())))
+        args.draw[1].write_text(
+            draw(json.loads(args.draw[0].read_text())["results"]["samples"]["runs"])
+        )
         return
     with page.recorded(args):
         show(benchmark(args))
@@ -294,8 +295,7 @@ def benchmark(args: argparse.Namespace) -> list[dict]:
             small = 4 * rows * DIM <= 2**30
             for number, options in enumerate(([], ["--stream-above", "0"])[: 1 + small]):
                 runs.append(run(store, scratch / f"results-{rows}-{number}", *options))
-                if args.json:
-                    args.json.write_text(json.dumps(runs, indent=2))
+                page.sample("runs", runs[-1])
     return runs
 
 

@@ -39,7 +39,9 @@ def benchmark(model: str, backbone: str, folder: str, rounds: int) -> None:
             started = time.perf_counter()
             count = sum(1 for _ in predict(classifier, [folder]))
             found.append((summary.images_per_second, count / (time.perf_counter() - started)))
+    page.sample("extraction and predicting, images/s", *found[1:])
     ratios = [predicting / extracting for extracting, predicting in found[1:]]
+    page.ratio("predicting / extraction", ratios)
     print(f"extraction {median(e for e, _ in found[1:]):.0f} images/s")
     print(f"predicting {median(p for _, p in found[1:]):.0f} images/s")
     print(f"ratio {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")

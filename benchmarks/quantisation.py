@@ -11,6 +11,7 @@ drift says little.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import tempfile
 import time
@@ -49,6 +50,8 @@ def benchmark(options: argparse.Namespace) -> None:
         path, drift = quantised(model, listing, available_cores())
         speeds = measure({"fp32": model, "int8": path}, options.rounds)
         ratios = alternate.paired(speeds["int8"], speeds["fp32"])
+        page.sample(name, {"drift": dataclasses.asdict(drift), "images/s": speeds})
+        page.ratio(f"{name}: int8 / fp32", ratios)
         shares = [drift.accuracy_fp32, drift.accuracy]
         table.add_row(
             name if name == backbones.DEFAULT else f"{name} (random)",

@@ -77,13 +77,15 @@ def benchmark(sizes: list[int]) -> None:
             write_results(folder, *compare([data], config))
             started = time.perf_counter()
             size = report.write_report(folder, [data]).stat().st_size
-            written, page = time.perf_counter() - started, browser.new_page()
+            written, tab = time.perf_counter() - started, browser.new_page()
             started = time.perf_counter()
-            page.goto((folder / "report.html").as_uri())
-            page.wait_for_selector("body[data-drawn]", state="attached")
+            tab.goto((folder / "report.html").as_uri())
+            tab.wait_for_selector("body[data-drawn]", state="attached")
             loaded = time.perf_counter() - started
+            facts = {"images": n, "bytes": size, "write": written, "draw": loaded}
+            page.sample("bytes and seconds", facts)
             print(f"{n:7,} images: {size / 1e6:.1f} MB, written in {written:.1f} s, ", end="")
-            print(f"drawn in {loaded:.1f} s; {page.locator('#map p').first.inner_text()[-120:]}")
+            print(f"drawn in {loaded:.1f} s; {tab.locator('#map p').first.inner_text()[-120:]}")
         browser.close()
 
 

@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import alternate
 import page
 from headstart import backbones
 from headstart.core.parallel.ray_engine import RayEngine
@@ -60,6 +61,10 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
             seconds[kind].append(took)
             memory.append(held)
     cluster.close()
+    for kind, took in seconds.items():
+        page.sample(f"{kind[0]}, {kind[1]}: seconds", *took)
+        page.sample(f"{kind[0]}, {kind[1]}: seconds until ready", *ready[kind])
+    page.sample("bytes of a worker", *memory)
     starts = [*ready["ray", 1], *ready["ray", 2]]
     print(f"workers on Ray are ready after {statistics.median(starts):.2f} s")
     print(f"most memory of a worker: {max(memory) / 2**20:.0f} MiB")
@@ -100,6 +105,9 @@ def table(seconds: dict, ready: dict, images: int) -> None:
         own = rates[engine, workers]
         alone = ratio(own, rates["threads", 1]) / workers
         same = ratio(own, rates["threads", workers])
+        if engine == "ray":
+            threads = rates["threads", workers]
+            page.ratio(f"{workers} workers: ray / threads", alternate.paired(own, threads))
         middle = statistics.median(own)
         print(
             f"| {engine} | {workers} | {middle:.1f} | {min(own):.1f}–{max(own):.1f} | "

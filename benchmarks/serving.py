@@ -49,6 +49,7 @@ def benchmark(model: str, folder: str, rounds: int, seconds: float) -> None:
                 for how, (port, _) in servers.items():
                     took = load(port, bodies, clients, seconds)
                     found.setdefault((how, clients), []).append(took)
+                    page.sample(f"{how}, {clients} clients: requests/s, p50, p95 ms, batch", took)
     finally:
         for _, process in servers.values():
             process.terminate()
@@ -60,6 +61,7 @@ def benchmark(model: str, folder: str, rounds: int, seconds: float) -> None:
     for clients in CLIENTS:
         pairs = zip(found["batched", clients], found["single", clients], strict=True)
         ratios = [batched[0] / single[0] for batched, single in pairs]
+        page.ratio(f"{clients} clients: batched / single", ratios)
         print(
             f"{clients} clients, batched to single: {median(ratios):.2f} "
             f"({min(ratios):.2f} to {max(ratios):.2f})"

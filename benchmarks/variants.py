@@ -1,7 +1,7 @@
 """Which settings of the pipeline pay: each one against today's, alternated.
 
 Usage: python benchmarks/variants.py DATA [--network efficientnet-lite0] [--images 256]
-           [--rounds 5] [--only static,malloc] [--json FILE]
+           [--rounds 5] [--only static,malloc]
 
 Every setting has a process of its own, since several of them hold for a whole process, and runs
 the bare loop of `headstart.features.embed`: threads that take chunks of images, and read, decode
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import json
 import os
 import sys
 import tempfile
@@ -134,7 +133,6 @@ def main() -> None:
     parser.add_argument(
         "--cache", type=Path, default=Path(tempfile.gettempdir()) / "headstart-bench"
     )
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with page.recorded(options):
         benchmark(options)
@@ -164,6 +162,10 @@ def benchmark(options: argparse.Namespace) -> None:
             ratios[name].append(speeds[name][-1] / speeds["default"][-1])
     for contender in contenders.values():
         contender.close()
+    for name, values in speeds.items():
+        page.sample(f"{name}, images/s", *values)
+    for name, values in ratios.items():
+        page.ratio(f"{name} / default", values)
     report(options, len(paths), speeds, ratios)
 
 
@@ -183,15 +185,6 @@ def report(
         ratio = alternate.show(ratios[name], 3) if name in ratios else ""
         table.add_row(name, alternate.show(values), ratio)
     out.print(table)
-    if options.json:
-        document = {
-            "machine": alternate.machine(),
-            "network": options.network,
-            "images": count,
-            "speeds": speeds,
-            "ratios": ratios,
-        }
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
 
 
 class Process:

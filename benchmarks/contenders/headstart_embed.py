@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,11 @@ from headstart.features.embed import EmbedConfig, embed
 
 
 class Headstart:
-    """Answers ``{"model"}`` first, then ``{"paths", "setting"}`` with images per second."""
+    """Answers ``{"model", "device"}`` first, then ``{"paths", "setting"}`` with images per second.
+
+    The setting ``bound`` is one core alone, of which several are as fast as they are many;
+    ``decoding`` and ``inference`` are all cores, or the GPU, at nothing else.
+    """
 
     model: Path | None = None
 
@@ -26,11 +32,17 @@ class Headstart:
         """Open the network, or embed images."""
         if self.model is None:
             self.model = Path(request["model"])
-            self.runner = Runner(self.model)
+            self.device = request.get("device", "cpu")
+            self.runner = Runner(self.model, self.device)
             return {"settings": [{"name": "headstart"}, {"name": "bound"}]}
         paths = [Path(path) for path in request["paths"]]
-        bound = request["setting"]["name"] == "bound"
-        return {"speed": len(paths) / (self.bound(paths) if bound else self.embed(paths))}
+        measure = {
+            "headstart": self.embed,
+            "bound": self.bound,
+            "decoding": self.decoding,
+            "inference": self.inference,
+        }[request["setting"]["name"]]
+        return {"speed": len(paths) / measure(paths)}
 
     def embed(self, paths: list[Path]) -> float:
         """Return the seconds to list, embed and store images, less those to open the model."""
@@ -42,10 +54,11 @@ class Headstart:
                 writer.writerow(["path", "label"])
                 writer.writerows([path, ""] for path in paths)
             started = time.perf_counter()
-            runner = Runner(self.model, batch=None)  # as `embed` opens it
+            runner = Runner(self.model, self.device, batch=None)  # as `embed` opens it
             parity.check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
             opened = time.perf_counter()
-            summary = embed(str(manifest), Path(folder) / "store.h5", EmbedConfig(str(self.model)))
+            config = EmbedConfig(str(self.model), device=self.device)
+            summary = embed(str(manifest), Path(folder) / "store.h5", config)
             seconds = time.perf_counter() - opened - (opened - started)
         assert summary.embedded + summary.reused == len(paths), summary.failures
         return seconds
@@ -58,6 +71,24 @@ class Headstart:
         for crop in crops:
             self.runner.embed(crop[np.newaxis])
         return (time.perf_counter() - started) / available_cores()
+
+    def decoding(self, paths: list[Path]) -> float:
+        """Return the seconds of all cores to read, decode and resize images."""
+        preprocess, started = self.runner.backbone.preprocess, time.perf_counter()
+        with ThreadPoolExecutor(available_cores()) as pool:
+            list(pool.map(lambda path: images.decode(images.read_file(path)[0], preprocess), paths))
+        return time.perf_counter() - started
+
+    def inference(self, paths: list[Path]) -> float:
+        """Return the seconds of inference alone, as many batches at once as `embed` has."""
+        runner = Runner(self.model, self.device, batch=None)
+        crops = np.zeros((runner.batch, *runner.backbone.preprocess.size, 3), np.uint8)
+        runner.embed(crops)
+        share = len(paths) / runner.batch
+        started = time.perf_counter()
+        with ThreadPoolExecutor(available_cores()) as pool:
+            list(pool.map(runner.embed, [crops] * math.ceil(share)))
+        return (time.perf_counter() - started) * share / math.ceil(share)
 
 
 if __name__ == "__main__":

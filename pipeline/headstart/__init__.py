@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.core.errors import HeadstartError
-    from headstart.features.embed import Hooks
+    from headstart.core.hooks import Hooks
     from headstart.features.image_embedder import ImageEmbedder
     from headstart.features.store import FeatureStore
     from headstart.workflows.backbones import (
@@ -55,7 +55,7 @@ for _variable, _value in _NO_TELEMETRY.items():
 
 _MODULES = {  # module: the public names that come from it
     "core.errors": ("HeadstartError",),
-    "features.embed": ("Hooks",),
+    "core.hooks": ("Hooks",),
     "features.image_embedder": ("ImageEmbedder",),
     "features.store": ("FeatureStore",),
     "workflows.backbones": ("choose_backbone", "export_backbone", "list_backbones", "list_layers"),

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import h5py
 import numpy as np
 import pytest
+from headstart.core.errors import RunnerError
 from headstart.core.records import Backbone, Extraction, Preprocess
 from headstart.datasets import images
 from headstart.features import store
@@ -84,6 +85,87 @@ def test_large_photos_are_made_once(bench, tmp_path):
     assert photos.enlarge([source], tmp_path / "large", 2, (40, 30)) == made
     assert [path.stat().st_mtime_ns for path in made] == before
     assert len(list((tmp_path / "large").iterdir())) == 2
+
+
+def test_todays_ratios_stand_beside_the_recorded_ones(bench):
+    recorded = {"heads: plain / ours": [2.0, 4.0, 9.0], "gone " * 20: [1.0]}
+    lines = (
+        bench("bench").table(recorded, {"heads: plain / ours": [5.0], "new": [0.5]}).splitlines()
+    )
+    assert all(len(line) <= 80 for line in lines)
+    cells = {line[:20].strip(): line.split()[-3:] for line in lines}
+    assert cells["heads: plain / ours"] == ["4.00", "5.00", "+25%"]
+    assert cells["new"] == ["–", "0.50", "–"]
+
+
+PART = """
+import page, sys
+options = page.parser("").parse_args(sys.argv[1:])
+with page.recorded(options):
+    page.ratio("a / b", [2.0, 3.0])
+"""
+
+
+def test_a_part_that_fails_leaves_the_others(bench, tmp_path, monkeypatch, image_folder, capsys):
+    module, page = bench("bench"), bench("page")
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    (folder / "good.py").write_text(PART)
+    (folder / "bad.py").write_text("raise SystemExit('no model')")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "benchmarks"))
+    commands = {name: [str(folder / f"{name}.py")] for name in ("bad", "good")}
+    monkeypatch.setattr(module, "parts", lambda photos, out: commands)
+    monkeypatch.setattr(page, "DATA", tmp_path)
+    file = tmp_path / "today.json"
+    data = image_folder("data", per_class=2)
+    monkeypatch.setattr("sys.argv", ["bench.py", str(data), "--images", "4", "--json", str(file)])
+    with pytest.raises(SystemExit, match="1"):
+        module.main()
+    printed = capsys.readouterr().out
+    assert "not measured: bad: no model" in printed
+    assert "2.50" in printed
+    assert json.loads(file.read_text())["results"]["ratios"] == {"good: a / b": [2.0, 3.0]}
+
+
+def test_photos_for_a_gpu_have_bytes_of_their_own(bench, tmp_path):
+    gpu = bench("gpu")
+    files = list(gpu.unique(gpu.sources(None)[:2], 5, tmp_path))
+    contents = [path.read_bytes() for path in files]
+    assert len(set(contents)) == 5
+    whole = Preprocess(gpu.SIDE, gpu.SIDE)
+    assert np.array_equal(*(images.decode(contents[number], whole) for number in (0, 2)))
+
+
+def test_a_gpu_that_is_not_there_is_one_line_and_the_rest_goes_on(bench, monkeypatch, capsys):
+    gpu = bench("gpu")
+
+    def absent(*arguments):
+        raise RunnerError("device cuda needs CUDAExecutionProvider, which this onnxruntime lacks")
+
+    monkeypatch.setattr(gpu, "prove", absent)
+    monkeypatch.setattr(gpu, "race", absent)
+    monkeypatch.setattr(gpu.networks, "model_file", lambda *arguments: Path("model.onnx"))
+    searched = []
+    monkeypatch.setattr(gpu, "search", lambda rows, rounds, device: searched.append(device))
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--images", "0"])
+    monkeypatch.setattr(bench("page"), "save", lambda file, name, section: None)
+    gpu.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("not possible here: device cuda needs" in line for line in lines) == 8
+    assert searched == ["cuda"]
+
+
+@pytest.mark.slow
+def test_the_gpu_script_is_rehearsed_on_the_cpu(bench, tmp_path, monkeypatch, capsys):
+    gpu, file = bench("gpu"), tmp_path / "gpu.json"
+    words = ["--images", "3", "--rounds", "1", "--rows", "100", "--json", str(file)]
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--rehearse", *words])
+    gpu.main()
+    section = json.loads(file.read_text())["results"]
+    assert "not possible here" not in capsys.readouterr().out
+    assert min(section["samples"]["parity, cpu, fp16"][0]["cosine"]) > 0.999
+    names = {"bound", "torch eager", "torch.compile"}
+    assert {f"cpu, fp32: headstart / {name}" for name in names} <= set(section["ratios"])
 
 
 SCRIPT = """

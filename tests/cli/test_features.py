@@ -86,14 +86,3 @@ def test_pictures_are_of_the_files_below_folders_that_hold_everything(
     data = store.read(tmp_path / "store")
     assert not data.path[0].startswith("archive")
     assert (thumbnails.folder(data) / data.path[0]).is_file()
-
-
-def test_columns_of_a_table_can_be_named(headstart, image_folder, tiny_backbone, tmp_path):
-    root = image_folder(tmp_path / "photos")
-    files = sorted(path.relative_to(root) for path in root.rglob("*.*"))
-    lines = [f"{path};{path.parent.name}" for path in files]
-    (root / "shots.csv").write_text("\n".join(["shot;species", *lines]))
-    words = ["features", root / "shots.csv", "--backbone", tiny_backbone, "--out", "store.h5"]
-    assert "--path-column" in headstart(*words, code=1).stderr
-    headstart(*words, "--path-column", "shot", "--label-column", "species")
-    assert len(store.read(tmp_path / "store.h5").classes) == 2

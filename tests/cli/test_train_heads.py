@@ -12,7 +12,8 @@ from headstart.backbones.inference import parity
 from headstart.backbones.inference.description import METADATA
 from headstart.backbones.inference.runner import Runner
 from headstart.core.records import Backbone
-from headstart.heads import HEADS
+from headstart.evaluation.compare import training
+from headstart.heads import MEAN, default_heads
 
 
 def contents(folder):
@@ -25,7 +26,7 @@ def contents(folder):
 def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     words = ["train-heads", features, "--out", "results", "--folds", "3"]
     first = headstart(*words)
-    for name in (*HEADS, "most-frequent", "raw-pixels", "written", "best"):
+    for name in (*default_heads(), "most-frequent", "raw-pixels", "written", "best"):
         assert name in first.stdout
     files = contents(tmp_path / "results")
     assert set(files) == {
@@ -69,7 +70,7 @@ def test_results_are_not_written_among_the_images(headstart, features, tmp_path)
 
 
 def test_the_names_of_all_heads_are_printed(headstart):
-    assert headstart("train-heads", "--list-heads").stdout == ",".join(HEADS) + "\n"
+    assert headstart("train-heads", "--list-heads").stdout == ",".join(default_heads()) + "\n"
 
 
 @pytest.fixture
@@ -198,3 +199,27 @@ def test_the_map_is_made_as_asked_for(headstart, features, tmp_path):
     for option, words in said:  # the second time the results are up to date, the page is not
         headstart("train-heads", features, "--out", "r", "--heads=knn", *filter(None, [option]))
         assert words in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_mean_of_heads_ships_and_predicts(headstart, features, tmp_path, monkeypatch):
+    words = ["train-heads", features, "--out", "r", "--folds", "3", "--heads"]
+    refused = headstart(*words, "knn,mean-of-heads", code=1)
+    assert "two or more" in refused.stderr
+    monkeypatch.setattr(training, "rank", lambda entry: entry.head.name != MEAN)
+    headstart(
+        *words,
+        "logistic-regression,rbf-svm,knn,mean-of-heads",
+        "--save-head",
+        "joblib",
+        "--allow-pickle",
+    )
+    results = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert results["best"] == MEAN
+    assert "mean of the heads" in (tmp_path / "r" / "MODEL_CARD.md").read_text()
+    assert "mean of the heads" in (tmp_path / "r" / "report.html").read_text()
+    photos = tmp_path / "photos" / "test"
+    rows = csv.DictReader(io.StringIO(headstart("predict", "r", photos).stdout))
+    with (tmp_path / "r" / "predictions.csv").open(newline="") as file:
+        expected = {Path(row["path"]).relative_to("test"): row for row in csv.DictReader(file)}
+    for row in rows:
+        assert row["label"] == expected[Path(row["path"]).relative_to(photos)]["predicted"]

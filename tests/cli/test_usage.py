@@ -75,3 +75,42 @@ def test_help_loads_no_library(fresh_python, words):
         print(json.dumps([code, [name for name in heavy if name in sys.modules]]))
     """
     assert fresh_python(script, " ".join(heavy), *words) == [0, []]
+
+
+UNUSED = "torch scipy sklearn pandas jinja2 fastjsonschema onnx networkx rich PIL.PdfImagePlugin"
+
+
+def test_predicting_a_photo_loads_what_it_uses(
+    fresh_python, tiny_classifier, write_image, tmp_path
+):
+    photo = write_image(tmp_path / "photo.webp", 1)
+    script = """
+        import json, os, sys
+        from headstart.backbones.inference.runner import Runner
+        from headstart.cli import run
+
+        asked = []
+        Runner._cpu_batch = lambda self: asked.append(self) or 1
+        os.posix_spawn = os.fork = None  # no photo of a camera needs another process
+        code = run(["predict", *sys.argv[2:]])
+        heavy = [*sys.argv[1].split(), "h5py", "starlette", "uvicorn", "importlib.metadata"]
+        print(json.dumps([code, asked, [name for name in heavy if name in sys.modules]]))
+    """
+    assert fresh_python(script, UNUSED, tiny_classifier, photo) == [0, [], []]
+
+
+def test_a_server_is_ready_before_it_loads_more(fresh_python, tiny_classifier):
+    script = """
+        import json, sys
+        from headstart.cli import run
+        from headstart.models import serve
+
+        def ready(application, notice):
+            heavy = [*sys.argv[1].split(), "headstart.heads", "headstart.features.embed"]
+            print(json.dumps([name for name in heavy if name in sys.modules]), flush=True)
+            raise SystemExit(0)
+
+        serve.server = ready
+        run(["serve", sys.argv[2], "--port", "0"])
+    """
+    assert fresh_python(script, UNUSED, tiny_classifier) == []

@@ -18,6 +18,7 @@ from headstart.features.embed import EmbedConfig, embed
 from headstart.heads import HEADS
 from headstart.heads.calibrated import CalibratedClassifier
 from headstart.heads.family import Family
+from headstart.heads.knn import GaussianWeights
 from headstart.heads.training_set import TrainingSet
 from PIL import Image
 from sklearn.base import ClassifierMixin, clone
@@ -49,6 +50,15 @@ PLAIN = {
     "kernel-ridge": OneHotRidge(kernel="rbf"),
     "knn": KNeighborsClassifier(metric="euclidean"),
 }
+
+
+def settings(name, params):
+    """Return a head's parameters as scikit-learn's classifier takes them."""
+    if name != "knn":
+        return params
+    return {"n_neighbors": params["n_neighbors"], "weights": GaussianWeights(params["gamma"])}
+
+
 TOY = """
 from headstart import heads
 from headstart.heads.family import Family
@@ -93,7 +103,7 @@ def test_search_agrees_with_grid_search(name, data):
         make_pipeline(Normalizer(), PLAIN[name]),
         [
             {f"{PLAIN[name].__class__.__name__.lower()}__{key}": [value]
-             for key, value in tried["params"].items()}
+             for key, value in settings(name, tried["params"]).items()}
             for tried in head.grid
         ],
         cv=PredefinedSplit(data.fold),
@@ -107,7 +117,9 @@ def test_search_agrees_with_grid_search(name, data):
     by_loss = name in ("logistic-regression", "knn")
     assert expected[chosen] >= expected.max() - (0.01 if by_loss else 0.002)
     assert head.cv_accuracy == pytest.approx(found[chosen], abs=0.03)  # biases move some labels
-    refitted = make_pipeline(Normalizer(), clone(PLAIN[name]).set_params(**head.params))
+    refitted = make_pipeline(
+        Normalizer(), clone(PLAIN[name]).set_params(**settings(name, head.params))
+    )
     refitted.fit(data.features, data.labels)
     noise = np.random.default_rng(4).normal(0, 0.5, data.features.shape)
     fresh = (data.features + noise).astype(np.float32)
@@ -131,7 +143,7 @@ def test_the_refitted_head_wraps_a_stock_classifier_with_the_chosen_parameters(n
     if isinstance(model, CalibratedClassifier):
         model = model.estimator
     assert isinstance(PLAIN[name], type(model))
-    assert head.params.items() <= model.get_params().items()
+    assert settings(name, head.params).items() <= model.get_params().items()
     probabilities = head.estimator.predict_proba(overlapping.features)
     assert probabilities.sum(axis=1) == pytest.approx(1)
     assert (probabilities.argmax(axis=1) == overlapping.labels).mean() > head.cv_accuracy - 0.05

@@ -16,8 +16,11 @@ from headstart.backbones.layers import OWN, PRE_LOGITS
 from headstart.backbones.network import Network
 from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights, read, seeded
-from headstart.core.errors import BackboneError
+from headstart.core.errors import BackboneError, StoreError
 from headstart.core.records import Choice, Preprocess
+from headstart.features import store
+from headstart.features.embed import EmbedConfig, Hooks, embed
+from headstart.features.image_embedder import ImageEmbedder
 
 SMALL = {  # of each provider, a network that builds in a second or two
     "": "efficientnet-lite0",
@@ -32,6 +35,7 @@ class ToyProvider(Provider):
     """A provider as a user writes it: what there is, and how it is built."""
 
     prefix = "toy"
+    default_layer = "0.1"
 
     def entries(self) -> Iterator[Entry]:
         yield Entry("toy:three", "three", (16, 16), url="file:///nowhere/three.pth", file="3.pth")
@@ -157,6 +161,49 @@ class TestAProviderFromOutside:
         assert backbone.name == "toy:three+file"
         image = torch.ones(1, 3, 16, 16)
         assert torch.equal(module(image), network.module(image))
+
+    def test_settings_left_out_are_a_stores_or_the_defaults(self):
+        plain = Choice("toy:three", "random")
+        assert backbones.settled(plain) == dataclasses.replace(plain, layer="0.1")
+        for own in (Choice("toy:three", layer=PRE_LOGITS), Choice("toy:three", pool="max")):
+            assert backbones.settled(own) == own
+        own = Choice("toy:three", "random", layer=PRE_LOGITS)
+        _, stored = backbones.find(own).load()
+        assert backbones.settled(plain, stored) == own
+        _, two = backbones.find(dataclasses.replace(plain, layers=("0.1", PRE_LOGITS))).load()
+        assert backbones.settled(plain, two).layers == ("0.1", PRE_LOGITS)
+        bare = Choice("toy:bare")  # another network's layers are not taken over
+        assert backbones.settled(bare, stored).layer == "0.1"
+        decoded = dataclasses.replace(stored.preprocess, value_range="0:4095", colour="srgb")
+        stored = dataclasses.replace(stored, preprocess=decoded)
+        assert backbones.settled(own, stored).value_range == "0:4095"
+        assert backbones.settled(own, stored).colour == "srgb"
+        assert backbones.settled(Choice("toy:three", value_range="dtype"), stored).colour == "srgb"
+
+    def test_an_embedder_of_before_keeps_its_layer(self):
+        embedder = ImageEmbedder("toy:three", weights="random")
+        assert embedder._choice().layer == "0.1"
+        embedder.n_features_out_ = 5  # as an earlier version fitted it
+        assert embedder._choice().layer == ""
+        embedder.layer_ = "0.1"
+        assert embedder._choice().layer == "0.1"
+
+    @pytest.mark.slow
+    def test_a_store_goes_on_with_its_own_layer(self, tmp_path, image_folder):
+        lines: list[str] = []
+        root, plain = image_folder("photos"), Choice("toy:three", "random")
+
+        def run(choice: Choice, out: str) -> str:
+            config = EmbedConfig(choice, workers=1)
+            embed(root, tmp_path / out, config, Hooks(notice=lines.append))
+            return store.read_origin(tmp_path / out).backbone["layer"]
+
+        own = dataclasses.replace(plain, layer=PRE_LOGITS)
+        assert run(own, "own.h5") == run(plain, "own.h5") == PRE_LOGITS
+        assert sum("own layer pre-logits" in line for line in lines) == 1
+        assert run(plain, "new.h5") == "0.1"
+        with pytest.raises(StoreError, match="layer"):
+            run(own, "new.h5")
 
     def test_a_prefix_belongs_to_one_provider(self):
         class Other(ToyProvider):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -58,12 +61,15 @@ def test_a_page_says_how_its_figures_were_made(page):
     assert sections
     for _, body in sections:
         rows = dict(
-            re.findall(r"^\| (script|command|measured|machine) \| (.+) \|$", body, re.MULTILINE)
+            re.findall(
+                r"^\| (script|command|measured|machine|samples) \| (.+) \|$", body, re.MULTILINE
+            )
         )
         assert f"benchmarks/{page.stem}.py" in rows["script"]
         assert f"benchmarks/{page.stem}.py" in rows["command"] or "headstart " in rows["command"]
         assert re.match(r"\d{4}-\d\d-\d\d, commit `[0-9a-f]{7,}`", rows["measured"])
         assert rows["machine"]
+        assert "not kept" in rows["samples"] or f"data/{page.stem}.json" in rows["samples"]
         assert not re.search(r"/(home|root|tmp|work|Users)/", body)
 
 
@@ -75,6 +81,7 @@ def page(monkeypatch):
 
 def test_results_replace_those_of_the_same_section_only(page, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(page, "PAGES", tmp_path)
+    monkeypatch.setattr(page, "DATA", tmp_path / "data")
     file = tmp_path / "trial.md"
     other = "<!-- begin: b -->\nkept\n<!-- end: b -->"
     file.write_text(f"# Title\n\n<!-- begin: a -->\nold\n<!-- end: a -->\n\n{other}\n")
@@ -83,8 +90,17 @@ def test_results_replace_those_of_the_same_section_only(page, tmp_path, monkeypa
     parser = page.parser("What it does.")
     parser.add_argument("data")
     with page.recorded(parser.parse_args(), "a"):
+        page.sample("images/s", np.float32(12), 11.5)
+        page.sample("images/s", {"place": str(folder / "b.jpg")})
+        page.ratio("new / old", np.array([1.5, 2.0]))
         sys.stdout.write("12 images/s \\1\n")
     text = file.read_text()
+    data = json.loads((tmp_path / "data" / "trial.json").read_text())["a"]
+    assert data["samples"] == {"images/s": [12, 11.5, {"place": "b.jpg"}]}
+    assert data["ratios"] == {"new / old": [1.5, 2.0]}
+    assert data["finished"]
+    assert data["machine"]["cores"] > 0
+    assert page.section_of("trial", data) in text
     assert "12 images/s" in capsys.readouterr().out
     assert "```text\n12 images/s \\1\n```" in text
     assert "`python benchmarks/trial.py photos --write`" in text
@@ -93,12 +109,29 @@ def test_results_replace_those_of_the_same_section_only(page, tmp_path, monkeypa
     assert other in text
 
 
-def test_nothing_is_written_unless_asked(page, tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "PAGES", tmp_path)
-    monkeypatch.setattr("sys.argv", ["benchmarks/trial.py"])
-    with page.recorded(page.parser("What it does.").parse_args()):
-        sys.stdout.write("12 images/s\n")
-    assert list(tmp_path.iterdir()) == []
+def test_samples_are_kept_but_no_page_is_written_unless_asked(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "PAGES", tmp_path / "pages")
+    file = tmp_path / "trial.json"
+    monkeypatch.setattr("sys.argv", ["benchmarks/trial.py", "--json", str(file)])
+    options = page.parser("What it does.").parse_args()
+    with page.recorded(options, "a"):
+        page.sample("seconds", 1)
+    with contextlib.suppress(KeyboardInterrupt), page.recorded(options, "b"):
+        page.sample("seconds", 2)
+        raise KeyboardInterrupt
+    sections = json.loads(file.read_text())
+    assert [sections[name]["finished"] for name in "ab"] == [True, False]
+    assert sections["b"]["samples"] == {"seconds": [2]}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_pages_are_made_from_their_samples(page):
+    """What `python benchmarks/page.py` would write is there already, and no folder is in it."""
+    for file in page.DATA.glob("*.json"):
+        text = text_of(file)
+        assert not re.search(r"/(home|root|tmp|work|Users)/", text), file.name
+        for section in json.loads(text).values():
+            assert page.section_of(file.stem, section) in text_of(page.PAGES / f"{file.stem}.md")
 
 
 HELP_OF_ALL = """

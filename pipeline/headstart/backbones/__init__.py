@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from headstart.backbones import bundled, catalogue, onnx_file
 from headstart.backbones.bundled import BundledProvider
@@ -27,6 +28,7 @@ from headstart.core.errors import BackboneError, HeadstartError, near_matches, o
 from headstart.core.records import RANDOM, Backbone, Choice
 
 DEFAULT = bundled.NAME
+_POOL = "avg"  # the default of every layer that can be pooled
 
 _PROVIDERS: dict[str, Provider] = {}
 
@@ -102,6 +104,8 @@ def find(choice: Choice | str) -> Candidate | Foreign:
         "" if name == PRE_LOGITS else name for name in (choice.layer, *choice.layers)
     ]
     pool = "" if choice.pool == OWN else choice.pool
+    if (layer, pool or _POOL) == provider.own_layer:
+        layer, pool = "", ""
     rules = choice.value_range, choice.colour
     return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules)
 
@@ -132,26 +136,55 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
     return dataclasses.replace(choice, value_range=rules.value_range, colour=rules.colour)
 
 
+def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
+    """Return a choice with values for the settings that its user left out.
+
+    They are those of ``stored``, the backbone of a store that is continued, or else the network's
+    defaults. A network that is a file has its layer already.
+
+    Raises:
+        BackboneError: no backbone has that name.
+    """
+    if stored is not None:
+        rules = stored.preprocess
+        choice = dataclasses.replace(
+            choice,
+            value_range=choice.value_range or rules.value_range,
+            colour=choice.colour or rules.colour,
+        )
+    is_file = choice.name.endswith(".onnx") or _prefix(choice.name) == onnx_file.NAME
+    if choice.layer or choice.pool or choice.layers or is_file:
+        return choice
+    provider = provider_of(choice.name)
+    name = _pick(choice.name, provider.list_entries()).name
+    if stored is not None and stored.name.partition("+")[0] == name:
+        return dataclasses.replace(choice, **_cut_of(stored))
+    return dataclasses.replace(choice, layer=provider.default_layer)
+
+
 def _network_of(backbone: Backbone, weights_file: str) -> Choice:
-    layer, pool = backbone.layer, backbone.pool
     if _prefix(backbone.name) == onnx_file.NAME:
         if not weights_file:
             raise BackboneError("it was made from an ONNX file of yours")
-        return Choice(f"onnx:{weights_file}", "", layer, pool, recipe.of(backbone))
+        name, layer, pool = f"onnx:{weights_file}", backbone.layer, backbone.pool
+        return Choice(name, "", layer, pool, recipe.of(backbone))
     name, plus, weights = backbone.name.partition("+")
-    if (layer, pool) == provider_of(name).own_layer:
-        layer, pool = "", ""
     if weights and plus + weights.partition(":")[0] != RANDOM:
         if not weights_file:
             raise BackboneError(
                 f"its weights were a file by the user with SHA-256 {backbone.weights_sha256}"
             )
         weights = weights_file
-    if backbone.parts:
-        # Poolings differ only if the user chose none, which gave each layer its default.
-        pool = "" if OWN in pool or "," in pool else pool
-        return Choice(name, weights, pool=pool, layers=tuple(part.layer for part in backbone.parts))
-    return Choice(name, weights, layer, pool)
+    return Choice(name, weights, **_cut_of(backbone))
+
+
+def _cut_of(backbone: Backbone) -> dict[str, Any]:
+    """Return where a backbone is cut, as the fields of a `Choice`."""
+    # Poolings differ only if the user chose none, which gave each layer its default.
+    default = OWN in backbone.pool or "," in backbone.pool or backbone.pool == _POOL
+    layers = tuple(part.layer for part in backbone.parts)
+    layer = "" if layers else backbone.layer
+    return {"layer": layer, "layers": layers, "pool": "" if default else backbone.pool}
 
 
 def users_file(choice: Choice | str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -140,6 +139,8 @@ def _hub_folder(entry: Entry) -> Path:
 @contextmanager
 def _server_timeout() -> Iterator[None]:
     """Give up on a server that never answers; torch's loader would wait forever."""
+    import socket
+
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SECONDS)
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from headstart.backbones import layers, weights
@@ -56,6 +55,10 @@ class Candidate:
         if self.layers:
             document["layers"] = sorted(self.layers)
         others = [name for name in self.provider.packages if name not in SOFTWARE]
+        if not others:
+            return document
+        from importlib.metadata import version  # loads a parser of e-mail
+
         return document | {name: version(name) for name in others}
 
     def load(self) -> tuple[torch.nn.Module, Backbone]:

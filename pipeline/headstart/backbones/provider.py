@@ -9,7 +9,6 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from headstart.backbones import cache, catalogue, weights
@@ -30,6 +29,7 @@ class Provider(ABC):
         library: what builds the networks, for descriptions; the first package by default.
         extra: the optional dependency of Headstart that installs the packages; empty if none.
         own_layer: layer and pooling that the networks' own classifiers read.
+        default_layer: where features are taken if the user names no layer; empty is ``own_layer``.
         trainable: whether torch can train the networks further.
     """
 
@@ -38,6 +38,7 @@ class Provider(ABC):
     library: str = ""
     extra: str = ""
     own_layer: tuple[str, str] = (PRE_LOGITS, OWN)
+    default_layer: str = ""
     trainable: bool = True
 
     @abstractmethod
@@ -54,6 +55,8 @@ class Provider(ABC):
         Raises:
             HeadstartError: a package is not installed, or cannot be used in this process.
         """
+        from importlib.metadata import PackageNotFoundError, version
+
         if not self.packages:
             return [catalogue.with_facts(entry) for entry in self.entries()]
         try:

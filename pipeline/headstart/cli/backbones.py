@@ -9,7 +9,7 @@ import click
 
 from headstart.cli import backbone_tables
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, preprocess, seed, weights, workers
+from headstart.cli.options import FILE, as_json, column_options, preprocess, seed, weights, workers
 from headstart.cli.output import hooks, print_json
 from headstart.core.errors import one_line
 from headstart.workflows import backbones
@@ -42,6 +42,7 @@ backbones --for photos --out choice
     help="With --for: size of the sample.",
 )
 @click.option("--out", type=FILE, help="With --for: folder for choice.json and a plot.")
+@column_options
 @seed
 @workers
 @preprocess
@@ -56,6 +57,8 @@ def command(
     weights: str,
     images: int,
     out: Path | None,
+    label_column: str,
+    path_column: str,
     seed: int,
     workers: int | None,
     preprocess: str,
@@ -77,6 +80,8 @@ def command(
                 downloaded=not only_named,
                 weights=weights,
                 preprocess=preprocess,
+                label_column=label_column,
+                path_column=path_column,
                 images=images,
                 seed=seed,
                 workers=workers,
@@ -84,8 +89,11 @@ def command(
             )
         _print_ranking(chosen, out, json_)
         return
-    if named or out or weights or only_named:
-        raise click.UsageError("--backbone, --only-named, --weights and --out need --for DATA")
+    if named or out or weights or only_named or label_column or path_column:
+        raise click.UsageError(
+            "--backbone, --only-named, --weights, --label-column, --path-column and --out need "
+            "--for DATA"
+        )
     if layers:
         _print_layers(words, preprocess, json_)
     else:

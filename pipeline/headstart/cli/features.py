@@ -66,7 +66,7 @@ features /share/photos --engine ray --address auto --out /share/s
 @click.option(
     "--replace",
     is_flag=True,
-    help="Drop the rows of images that are not in DATA, even if they are more than half.",
+    help="Drop the rows of images that are not in DATA, even if they are half of them or more.",
 )
 @device
 @click.option(

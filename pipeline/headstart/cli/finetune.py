@@ -13,6 +13,7 @@ from headstart.cli.options import (
     FILE,
     as_json,
     class_weight,
+    column_options,
     decoding_options,
     seed,
     weights,
@@ -36,6 +37,7 @@ finetune photos --backbone timm:resnet50.a1_in1k --out tuned
 @click.argument("data")
 @click.option("--backbone", default=BACKBONE, show_default=True, help="Name of the backbone.")
 @weights
+@column_options
 @decoding_options
 @click.option(
     "--mode",
@@ -100,6 +102,8 @@ def command(
     data: str,
     backbone: str,
     weights: str,
+    label_column: str,
+    path_column: str,
     value_range: str,
     colour: str | None,
     mode: str,
@@ -126,6 +130,8 @@ def command(
     settings: dict[str, Any] = {
         "backbone": backbone,
         "weights": weights,
+        "label_column": label_column,
+        "path_column": path_column,
         "value_range": value_range,
         "colour": colour or "",
         "boundary": boundary,

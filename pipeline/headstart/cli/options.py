@@ -118,7 +118,7 @@ path_column = click.option(
     metavar="NAME",
     help="Column with the images' paths.  [default: path, file_name, image …]",
 )
-source_options = options(
+column_options = options(
     click.option(
         "--label-column",
         default="",
@@ -127,6 +127,9 @@ source_options = options(
         "KEY.json or an extension.  [default: label, class, category …]",
     ),
     path_column,
+)
+source_options = options(
+    column_options,
     click.option("--no-labels", is_flag=True, help="Embed the images without labels."),
 )
 address = click.option(

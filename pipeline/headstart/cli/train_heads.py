@@ -38,7 +38,10 @@ train-heads a.h5 b.h5 --heads knn,linear-svm --out results
     help="Use only this layer of a multi-layer store; repeatable.  [default: all]",
 )
 @click.option(
-    "--heads", default="", help="Comma-separated list of heads.  [default: all of --list-heads]"
+    "--heads",
+    default="",
+    help="Comma-separated list of heads; mean-of-heads adds the mean of the others."
+    "  [default: all of --list-heads]",
 )
 @click.option(
     "--list-heads",

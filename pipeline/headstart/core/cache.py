@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import warnings
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from headstart.core.errors import OutputError, one_line
 from headstart.core.files import make_folder
+
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
 
 
 class CacheWarning(UserWarning):
@@ -38,6 +41,8 @@ def cached_file(kind: str, name: str) -> Path:
 @functools.cache
 def _substitute(home: Path) -> TemporaryDirectory[str]:
     """Make the folder that stands for a cache; cached, so it is removed when Python ends."""
+    from tempfile import TemporaryDirectory
+
     folder = TemporaryDirectory(prefix="headstart-cache-")
     warnings.warn(
         f"the cache {one_line(home)} cannot be written, so {folder.name} takes its place for this "

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from headstart.core.errors import InputError
 from headstart.core.records import ImageRef, Listing
@@ -24,6 +23,7 @@ from headstart.datasets.parquet import TableSource
 from headstart.datasets.patterns import PatternSource
 from headstart.datasets.reader import ContainerReader, Reader
 from headstart.datasets.registry import (
+    DEFAULTS,
     Container,
     Options,
     Source,
@@ -40,6 +40,7 @@ from headstart.datasets.torchvision_sets import TorchvisionSource
 from headstart.datasets.webdataset import ArchiveSource
 
 __all__ = [
+    "DEFAULTS",
     "STDIN",
     "Container",
     "ContainerReader",
@@ -75,34 +76,24 @@ for _source in (  # the last one is asked first
     register(_source)
 
 
-def open_source(
-    data: str | os.PathLike[str],
-    *,
-    cache: Path | None = None,
-    download: bool = True,
-    labels: bool = True,
-    label_column: str = "",
-    path_column: str = "",
-) -> Listing:
+def open_source(data: str | os.PathLike[str], options: Options = DEFAULTS) -> Listing:
     """List the images of a source without opening them.
 
     ``data`` is a folder; a manifest (``.csv`` or ``.tsv``); archives, tables or arrays of images
     (a file, a folder of files or a pattern); the URL of a folder or of any of these; or
-    ``torchvision:NAME``. Missing torchvision data sets are downloaded to ``cache``, by default in
-    the user's cache folder; ``torchvision:NAME@ROOT`` names another folder. Without ``labels`` no
-    image has one. ``label_column`` and ``path_column`` name columns of tables.
+    ``torchvision:NAME``. Missing torchvision data sets are downloaded to ``options.cache``;
+    ``torchvision:NAME@ROOT`` names another folder. Without ``options.labels`` no image has a label.
 
     Raises:
         InputError: there is no such source, it cannot be read, has no images, or can be read in two
             ways.
     """
     text = os.fspath(data)
-    options = Options(cache, download, label_column, path_column, labels)
     source = find(text)
     if not isinstance(source, Container | FolderSource | BucketSource | PatternSource):
         refuse_columns(source, text, options)
     listing = source.list(text, options)
-    if not labels:
+    if not options.labels:
         images = tuple(replace(image, label=None) for image in listing.images)
         return replace(listing, images=images, classes=(), problem="", hint="")
     if listing.problem:

@@ -35,14 +35,14 @@ def of_splits(tree: Tree, base: Parts, of_top: Mapping[str, str], shown: str) ->
         if tree.holds_classes((*base, top)) and (top in of_top or shared):
             return (
                 f"{_named(shown, base)}: {one_line(top)} looks like a split with the classes "
-                f"{_list(names)}, but {_list(tops - {top})} does not; "
+                f"{_list(names)}, but {_list(tops - {top})} {_do(tops - {top})} not; "
                 f"{_give(shown, (*base, top))}, or rename the folders to train, validation and test"
             )
     if of_top and all(map(splits.is_part, others)):
         return (
-            f"{_named(shown, base)}: {_list(of_top)} looks like a split, but {_list(others)} does "
-            f"not; {_give(shown, (*base, others[0]))}, or rename the folders to train, validation "
-            "and test, with the classes in them"
+            f"{_named(shown, base)}: {_list(of_top)} looks like a split, but {_list(others)} "
+            f"{_do(others)} not; {_give(shown, (*base, others[0]))}, or rename the folders "
+            "to train, validation and test, with the classes in them"
         )
     if len(mentioned) == len(tops) and len(set(map(splits.mentioned, tops))) > 1:
         return (
@@ -50,6 +50,18 @@ def of_splits(tree: Tree, base: Parts, of_top: Mapping[str, str], shown: str) ->
             "them train, validation and test with the classes in them, or list the images in a CSV "
             "with path,label,split"
         )
+    return ""
+
+
+def of_nested_splits(tree: Tree, starts: Iterable[Parts], shown: str) -> str:
+    """Return why the folders in a split are splits again rather than classes; else nothing."""
+    for folder in sorted(starts):
+        names = tree.below(folder)
+        if len(names) >= SEVERAL and all(map(splits.split_of, names)):
+            return (
+                f"{_named(shown, folder)} has splits of its own ({_list(names)}) in place of "
+                f"classes; {_give(shown, folder)}, or move them beside {one_line(folder[-1])}"
+            )
     return ""
 
 
@@ -71,6 +83,13 @@ def of_classes(tree: Tree, base: Parts, shown: str) -> str:
     tops = natural_order(tree.below(base))
     for top in tops:
         names = tree.below((*base, top))
+        unlabelled = [other for other in tops if splits.is_unlabelled(other)]
+        if unlabelled and tree.holds_classes((*base, top)):
+            return (
+                f"{_named(shown, base)}: {one_line(top)} has the folders {_list(names)}, and "
+                f"{_list(unlabelled)} looks like images without labels; "
+                f"{_give(shown, (*base, top))}, or list the images in a CSV with path,label"
+            )
         as_splits = {name for name in names if splits.split_of(name)}
         if len({splits.split_of(name) for name in as_splits}) > 1 or any(
             tree.holds_classes((*base, top, name)) for name in as_splits
@@ -102,6 +121,10 @@ def _nested_source(tree: Tree, base: Parts, others: Iterable[str], shown: str) -
         if names and all(map(splits.split_of, names)):
             return f"; {one_line(other)} has splits of its own: {_give(shown, (*base, other))}"
     return ""
+
+
+def _do(names: Collection[str]) -> str:
+    return "does" if len(names) == 1 else "do"
 
 
 def _give(shown: str, folder: Parts) -> str:

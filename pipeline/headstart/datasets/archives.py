@@ -11,12 +11,12 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 from headstart.core.errors import ImageError, InputError, one_line
-from headstart.datasets import storage, text, zip_names
+from headstart.datasets import signatures, storage, text, zip_names
 from headstart.datasets.reader import ContainerFile, ContainerReader, Entry, Handle
 
 TAR = ".tar"
@@ -44,8 +44,15 @@ class Member(NamedTuple):
     content: bytes | None = None
 
 
-def members(place: str, keep: Callable[[str], bool]) -> tuple[list[Member], list[str]]:
-    """List the files of a tar or zip, at a path or URL, in their order, and remarks about them.
+class Contents(NamedTuple):
+    """The files of an archive in their order, and the names of a zip."""
+
+    members: list[Member]
+    names: zip_names.Names | None
+
+
+def members(place: str, keep: Callable[[str], bool]) -> Contents:
+    """List the files of a tar or zip, at a path or URL.
 
     Files whose name ``keep`` accepts are read with the listing, up to `MAX_KEPT` bytes each, which
     saves a request for each of them later.
@@ -54,11 +61,13 @@ def members(place: str, keep: Callable[[str], bool]) -> tuple[list[Member], list
         InputError: the archive cannot be read, is damaged, or could do harm.
     """
     shown = one_line(place)
-    remarks: list[str] = []
+    names: zip_names.Names | None = None
     try:
         with storage.open_file(place) as file:
             if place.lower().endswith(ZIP):
-                entries = list(_zip_members(file, shown, keep, remarks))
+                with zipfile.ZipFile(file) as archive:
+                    names = zip_names.read(archive.infolist())
+                    entries = list(_zip_members(archive, names.names, shown, keep))
             else:
                 entries = list(_tar_members(file, shown, keep))
     except InputError:
@@ -71,9 +80,10 @@ def members(place: str, keep: Callable[[str], bool]) -> tuple[list[Member], list
             "archive again with UTF-8 names"
         ) from error
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{shown} is damaged or not an archive: {storage.reason(error)}"
-        ) from error
+        expected = signatures.ZIP if place.lower().endswith(ZIP) else signatures.TAR
+        mistaken = signatures.of_file(place, expected)
+        reason = mistaken or f"damaged or not an archive: {storage.reason(error)}; copy it again"
+        raise InputError(f"{shown} is {reason}") from error
     seen: set[str] = set()
     for member in entries:
         _check_name(member.name, shown)
@@ -83,7 +93,7 @@ def members(place: str, keep: Callable[[str], bool]) -> tuple[list[Member], list
                 "them"
             )
         seen.add(member.name)
-    return entries, remarks
+    return Contents(entries, names)
 
 
 def _check_name(name: str, shown: str) -> None:
@@ -134,33 +144,30 @@ def _check_end(file: BinaryIO, offset: int, shown: str) -> None:
 
 
 def _zip_members(
-    file: BinaryIO, shown: str, keep: Callable[[str], bool], remarks: list[str]
+    archive: zipfile.ZipFile, names: Sequence[str], shown: str, keep: Callable[[str], bool]
 ) -> Iterator[Member]:
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        _check_overlap(entries, shown)
-        names, doubts = zip_names.read(entries, shown)
-        remarks += doubts
-        for number, (entry, name) in enumerate(zip(entries, names, strict=True)):
-            kind = stat.S_IFMT(entry.external_attr >> 16)
-            if stat.S_ISLNK(kind) or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise InputError(
-                    f"{shown} is refused: {one_line(name)} is a link or a device; write "
-                    "the archive with plain files"
-                )
-            if name.endswith("/"):
-                continue
-            packed = max(entry.compress_size, 1)
-            if entry.file_size > _BOMB and entry.file_size > MAX_RATIO * packed:
-                raise InputError(
-                    f"{shown} is refused: {one_line(name)} would unpack from "
-                    f"{packed:,} to {entry.file_size:,} bytes, as no image does; leave it out"
-                )
-            name = name.removeprefix("./")
-            content = None
-            if entry.file_size <= MAX_KEPT and not entry.flag_bits & _ENCRYPTED and keep(name):
-                content = archive.read(entry)
-            yield Member(name, number, entry.file_size, content)
+    entries = archive.infolist()
+    _check_overlap(entries, shown)
+    for number, (entry, name) in enumerate(zip(entries, names, strict=True)):
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if stat.S_ISLNK(kind) or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise InputError(
+                f"{shown} is refused: {one_line(name)} is a link or a device; write the archive "
+                "with plain files"
+            )
+        if name.endswith("/"):
+            continue
+        packed = max(entry.compress_size, 1)
+        if entry.file_size > _BOMB and entry.file_size > MAX_RATIO * packed:
+            raise InputError(
+                f"{shown} is refused: {one_line(name)} would unpack from "
+                f"{packed:,} to {entry.file_size:,} bytes, as no image does; leave it out"
+            )
+        name = name.removeprefix("./")
+        content = None
+        if entry.file_size <= MAX_KEPT and not entry.flag_bits & _ENCRYPTED and keep(name):
+            content = archive.read(entry)
+        yield Member(name, number, entry.file_size, content)
 
 
 def _check_overlap(entries: list[zipfile.ZipInfo], shown: str) -> None:

@@ -8,18 +8,20 @@ failure later; if all are missing, it is an error.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import columns, csv_table, listed_paths, storage, text
+from headstart.datasets import columns, csv_table, listed_paths, splits, storage, text
 from headstart.datasets.csv_table import Column
 from headstart.datasets.folder import file_image
 from headstart.datasets.listing import make_listing, unique
 from headstart.datasets.registry import Options, Source, SourceImage
 
 _SPLIT = Column("split", (columns.SPLIT,), required=False)
+_SUBSET = Column("subset", ("subset", "partition", "phase", "set"), required=False)
 _GROUP = Column("group", ("group", "groups", "group_id"))
 
 
@@ -37,13 +39,14 @@ class ManifestSource(Source):
         """List the images that the manifest names."""
         manifest = _local(data)
         ignored: Counter[str] = Counter()
-        images = unique(_images(manifest, options), ignored)
+        rows, remarks = _with_splits(_images(manifest, options))
+        images = unique(rows, ignored)
         if not images:
             raise InputError(
                 f"{one_line(manifest)} lists no images; expected one a row, as path,label"
             )
-        listed_paths.check(images, manifest)
-        return make_listing(manifest.parent, images.values(), +ignored, data)
+        remarks += listed_paths.check(images, manifest)
+        return make_listing(manifest.parent, images.values(), +ignored, data, remarks=remarks)
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
         """Yield the images line by line; labels may be missing, and files are not checked."""
@@ -76,15 +79,35 @@ def _local(data: str) -> Path:
     return Path(data)
 
 
-def _images(manifest: Path, options: Options) -> Iterator[tuple[str, ImageRef]]:
-    """Yield each row's place and image."""
+_Row = tuple[str, ImageRef]  # the place, for messages, and the image
+
+
+def _images(manifest: Path, options: Options) -> Iterator[tuple[_Row, str | None]]:
+    """Yield each row, and the cell that is its split if all cells of that column are.
+
+    The cell is None if there is no such column, or one called split.
+    """
     shown, root = one_line(manifest), manifest.parent
-    table = [_path_column(options), _label_column(options), _SPLIT]
+    table = [_path_column(options), _label_column(options), _SPLIT, _SUBSET]
     for line, cells in csv_table.read(manifest, shown, table):
         place = f"{shown}, line {line}"
         path = listed_paths.name(cells["path"], root, place)
         label = cells.get("label", "").strip() or None
-        yield place, ImageRef(path, label, columns.split(cells.get("split"), "", place))
+        image = ImageRef(path, label, columns.split(cells.get("split"), "", place))
+        yield (place, image), None if "split" in cells else cells.get("subset")
+
+
+def _with_splits(rows: Iterable[tuple[_Row, str | None]]) -> tuple[list[_Row], list[str]]:
+    """Return the rows with the splits of a column such as subset, and a remark about it."""
+    images, cells = zip(*rows, strict=True) if (rows := list(rows)) else ((), ())
+    meanings = [splits.split_of(cell.strip()) if cell else "" for cell in cells]
+    if len(set(meanings)) < 2 or not all(meanings):
+        return list(images), []
+    pairs = zip(images, meanings, strict=True)
+    return [(place, replace(image, split=split)) for (place, image), split in pairs], [
+        f"The splits are those of the column {', '.join(_SUBSET.spellings[:-1])} or "
+        f"{_SUBSET.spellings[-1]}, as there is none called split."
+    ]
 
 
 def read_groups(manifest: Path) -> dict[str, str]:

@@ -1,23 +1,23 @@
 """Tables in text files, however a spreadsheet or a program wrote them: the only reader of CSV.
 
-The text is UTF-8, or UTF-16 by its byte order mark or its zeros. Columns are separated by commas
-(tabs in a ``.tsv``) if the columns that the caller needs are there; else by whichever of ``, ; tab
-|`` shows them, or by what a first line ``sep=;`` says. Names of columns may have synonyms. Empty
-rows are skipped.
+The text is UTF-8, UTF-16 or UTF-32, by its byte order mark or its zeros. Columns are separated by
+commas (tabs in a ``.tsv``) if the columns that the caller needs are there; else by whichever of
+``, ; tab |`` shows them, or by what a first line ``sep=;`` says. Names of columns may have
+synonyms. Empty rows are skipped.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from headstart.core.errors import InputError, count, near_matches, one_line
-from headstart.datasets import text
+from headstart.datasets import signatures, text
 from headstart.datasets.file_names import is_image_name
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -26,7 +26,13 @@ SUFFIXES = tuple(_DEFAULTS)
 """The extensions of tables."""
 
 _SEP = "sep="  # the line in which spreadsheets name the separator
-_ENCODINGS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_ENCODINGS = {  # by byte order mark, the longest first
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+    b"\xef\xbb\xbf": "utf-8-sig",
+}
 _LINE = 1 << 22  # characters of the longest line; a file without line ends is no table
 
 
@@ -81,32 +87,41 @@ def _rows(
         expected = ",".join(column.name for column in columns if column.required)
         raise InputError(f"{shown} is empty; expected a header with {expected}")
     delimiter = separator or _delimiter(first, columns, default)
-    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    # Some programs write a blank after each separator, before quotes too.
+    blanks = any(name.startswith(" ") for name in _split(first, delimiter))
+    csv.field_size_limit(_LINE)
+    reader = csv.reader(
+        chain([first], lines), delimiter=delimiter, skipinitialspace=blanks, strict=True
+    )
     try:
         header = next(reader)
-        indexes = _indexes(header, columns, shown, delimiter)
+        indexes = _indexes(header, columns, lines, shown, delimiter)
         for fields in reader:
             if not any(map(str.strip, fields)):
                 continue
-            if len(fields) != len(header) and not ragged:
+            where = f"{shown}, line {lines.number}"
+            if not (ragged or _fits(fields, header)):
                 raise InputError(
-                    f"{shown}, line {lines.number}: {count(len(fields), 'column')} where the "
-                    f"header has {len(header)}; quote a value that has a separator in it"
+                    f"{where}: {count(len(fields), 'column')} where the header has {len(header)}; "
+                    "quote a value that has a separator in it"
                 )
+            if any(field[:1] == " " and field.lstrip()[:1] == '"' for field in fields):
+                raise InputError(f"{where}: a blank before a quote; remove it")
             cells = dict(enumerate(fields))
             yield Row(lines.number, {name: cells.get(i, "") for name, i in indexes.items()})
     except csv.Error as error:
-        raise InputError(f"{shown}, line {lines.number}: malformed CSV ({error})") from error
+        message = f"{shown}, line {lines.number}: malformed CSV ({error})"
+        raise lines.refused(message) from error
 
 
 class _Lines(Iterator[str]):
     """The lines of a text file, whose text is checked; ``number`` is that of the last."""
 
     def __init__(self, raw: BinaryIO, shown: str) -> None:
-        start = raw.read(4)
+        self._start = raw.read(signatures.START)
         raw.seek(0)
         self._file = io.TextIOWrapper(
-            raw, encoding=_encoding(start), errors="surrogateescape", newline=""
+            raw, encoding=_encoding(self._start[:4]), errors="surrogateescape", newline=""
         )
         self._shown = shown
         self.number = 0
@@ -115,11 +130,16 @@ class _Lines(Iterator[str]):
         """Close the file."""
         self._file.close()
 
+    def refused(self, message: str) -> InputError:
+        """Return the error with a message, or with what the file is if it is no table."""
+        mistaken = signatures.mistaken(self._start, signatures.CSV)
+        return InputError(f"{self._shown} is {mistaken}" if mistaken else message)
+
     def __next__(self) -> str:
         try:
             line = self._file.readline(_LINE)
         except UnicodeError as error:
-            raise InputError(
+            raise self.refused(
                 f"{self._shown}, line {self.number + 1}: not {self._file.encoding.upper()}; save "
                 "it as CSV in UTF-8"
             ) from error
@@ -128,11 +148,11 @@ class _Lines(Iterator[str]):
         self.number += 1
         where = f"{self._shown}, line {self.number}"
         if len(line) == _LINE:
-            raise InputError(f"{where}: the line has no end; save it as CSV in UTF-8")
+            raise self.refused(f"{where}: the line has no end; save it as CSV in UTF-8")
         if "\0" in line:
-            raise InputError(f"{where}: a NUL character; save it as CSV in UTF-8")
+            raise self.refused(f"{where}: a NUL character; save it as CSV in UTF-8")
         if not line.isascii() and text.has_surrogates(line):
-            raise InputError(f"{where}: not UTF-8; save it as CSV in UTF-8")
+            raise self.refused(f"{where}: not UTF-8; save it as CSV in UTF-8")
         return line
 
 
@@ -169,6 +189,16 @@ def _delimiter(line: str, columns: Sequence[Column], default: str) -> str:
     return max(candidates, key=lambda delimiter: len(headers[delimiter]))
 
 
+def _fits(fields: Sequence[str], header: Sequence[str]) -> bool:
+    """Tell whether a row has the header's columns, but for empty ones at the end of either.
+
+    >>> _fits(["a", "b", ""], ["path", "label"]), _fits(["a"], ["path", "label"])
+    (True, False)
+    """
+    longer = max(fields, header, key=len)
+    return not any(map(str.strip, longer[min(len(fields), len(header)) :]))
+
+
 def _split(line: str, delimiter: str) -> list[str]:
     try:
         return next(csv.reader([line], delimiter=delimiter), [])
@@ -192,7 +222,7 @@ def _place(names: Sequence[str], column: Column) -> int:
 
 
 def _indexes(
-    header: Sequence[str], columns: Sequence[Column], shown: str, delimiter: str
+    header: Sequence[str], columns: Sequence[Column], lines: _Lines, shown: str, delimiter: str
 ) -> dict[str, int]:
     names = [_plain(name) for name in header]
     present = one_line(", ".join(name.strip() for name in header))
@@ -203,7 +233,7 @@ def _indexes(
             raise InputError(f"{shown}: the column {names[place]} is there twice: {present}")
     missing = [column for column in columns if column.required and indexes[column.name] < 0]
     if missing:
-        raise InputError(
+        raise lines.refused(
             f"{shown} has no column {' and no column '.join(column.name for column in missing)}; "
             f"its header, separated by {DELIMITERS[delimiter]}, has: {present}; "
             f"{_remedy(missing, names)}"
@@ -211,11 +241,11 @@ def _indexes(
     return {name: place for name, place in indexes.items() if place >= 0}
 
 
-def _remedy(missing: Iterable[Column], names: Sequence[str]) -> str:
-    if any(map(is_image_name, names)):
+def _remedy(missing: Sequence[Column], names: Sequence[str]) -> str:
+    if any(map(is_image_name, names)) or sum(map(bool, names)) < len(missing):
         return "the first row must name the columns, such as path,label"
     options = [f"{column.option} NAME" for column in missing if column.option]
-    guesses = "".join(near_matches(column.spellings[0], names) for column in missing)
+    guesses = "".join(dict.fromkeys(near_matches(column.spellings[0], names) for column in missing))
     rename = "rename columns to these names"
     if not options:
         return guesses + rename

@@ -80,7 +80,7 @@ class Ignored(Counter[str]):
 
         ``read`` returns a file's first bytes; ``stem`` is left out of names.
         """
-        hits = [path for path in self.examples if _is_image(path, read)]
+        hits = sorted(path for path in self.examples if _is_image(path, read))
         if not hits:
             return []
         first = one_line(hits[0].removeprefix(stem))

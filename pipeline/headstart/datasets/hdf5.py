@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import columns, hints, storage
+from headstart.datasets import columns, hints, signatures, storage
 from headstart.datasets.images import check_size, encode
 from headstart.datasets.layout import NoImages
 from headstart.datasets.listing import make_listing
@@ -81,6 +81,8 @@ class ArraySource(Container):
             state = storage.state_of(place)
             file = _open(place)
         except OSError as error:
+            if mistaken := signatures.of_file(place, signatures.HDF5):
+                raise InputError(f"{shown} is {mistaken}") from error
             raise InputError(f"cannot read {shown}: {storage.reason(error)}") from error
         with file:
             if str(file.attrs.get("format", "")).startswith("headstart-"):

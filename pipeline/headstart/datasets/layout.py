@@ -8,7 +8,7 @@ can be read in two ways, the layout has a ``problem`` (`ambiguity`), an error be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import ImageRef, Listing
 from headstart.datasets import ambiguity, splits, text
 from headstart.datasets.file_names import Ignored
-from headstart.datasets.listing import describe_ignored, make_listing
+from headstart.datasets.listing import describe_ignored, make_listing, natural_order
 from headstart.datasets.tree import SEVERAL, Parts, Tree
 
 _NOWHERE = Path()
+_SHOWN = 3  # names in a remark
 _Kind = tuple[str | None, str]  # label and split
 _Rules = dict[Parts, _Kind]  # by folder; without a label, the folders in it are classes
 
@@ -122,7 +123,9 @@ def _rules(tree: Tree, base: Parts, shown: str, layout: Layout) -> _Rules:
     rest = {name for name in tops if not splits.is_unlabelled(name)}
     of_top = splits.of_siblings(rest)
     if len(of_top) == len(rest):
-        return {folder: (None, split) for folder, split in _starts(tree, base, of_top).items()}
+        starts = _starts(tree, base, of_top)
+        layout.problem = ambiguity.of_nested_splits(tree, starts, shown)
+        return {folder: (None, split) for folder, split in starts.items()}
     of_top = splits.of_siblings(tops)
     layout.problem = ambiguity.of_splits(tree, base, of_top, shown)
     class_first = _class_first(tree, base)
@@ -131,13 +134,32 @@ def _rules(tree: Tree, base: Parts, shown: str, layout: Layout) -> _Rules:
         layout.remarks.append("The folders of the splits are in those of the classes.")
         return class_first
     layout.problem = layout.problem or ambiguity.of_classes(tree, base, shown)
-    pattern = tree.repeated((*base, top) for top in tops)
-    if pattern and not layout.problem:
-        layout.remarks.append(
+    if not layout.problem:
+        layout.remarks += _about_classes(tree, base)
+    return {base: (None, "")}
+
+
+def _about_classes(tree: Tree, base: Parts) -> Iterator[str]:
+    """Yield what is doubtful about the folders below ``base`` as classes, a sentence each."""
+    folders = [(*base, top) for top in natural_order(tree.below(base))]
+    inner = natural_order({name for folder in folders for name in tree.below(folder)})
+    if pattern := tree.repeated(folders):
+        yield (
             f"Every class folder has the same folders in it ({one_line(', '.join(pattern))}); if "
             "those are the classes, move their images together or list them in a CSV."
         )
-    return {base: (None, "")}
+    elif len(inner) >= SEVERAL and tree.images.keys().isdisjoint(folders):
+        names = one_line(", ".join(inner[:_SHOWN])) + (", …" if len(inner) > _SHOWN else "")
+        yield (
+            f"The classes are the outer folders; if those in them are ({names}), name one of the "
+            "outer folders or list the images in a CSV."
+        )
+    for folder in folders:
+        if splits.is_unlabelled(folder[-1]) or splits.split_of(folder[-1]):
+            yield (
+                f"The folder {one_line(folder[-1])} counts as a class, because it is beside "
+                "others; if it is none, move it away."
+            )
 
 
 def _starts(tree: Tree, base: Parts, of_top: Mapping[str, str]) -> dict[Parts, str]:

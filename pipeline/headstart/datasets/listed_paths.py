@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.datasets import storage, text
 
 _OTHER_MACHINE = re.compile(r"[A-Za-z]:[\\/]|\\\\\w")
+_SAMPLE = 1000  # files that are looked for
 _LISTED = 10_000  # entries of a folder among which a similar name is looked for
 
 
@@ -49,11 +51,23 @@ def exists(path: Path) -> bool:
         return False
 
 
-def check(paths: Collection[str], table: Path) -> None:
-    """Raise an `InputError` that says where the first file was looked for, if none exists."""
+def check(paths: Collection[str], table: Path) -> list[str]:
+    """Return a remark if some of the files do not exist; of many, some are looked for.
+
+    Raises:
+        InputError: none exists; the message says where the first was looked for.
+    """
     root = table.parent
-    if any(exists(root / path) for path in paths):
-        return
+    sample = list(islice(paths, 0, None, -(-len(paths) // _SAMPLE)))
+    missing = [path for path in sample if not exists(root / path)]
+    if not missing:
+        return []
+    if len(missing) < len(sample) or any(exists(root / path) for path in paths):
+        of_them = "" if len(sample) == len(paths) else " that were looked for"
+        return [
+            f"{len(missing):,} of {count(len(sample), 'listed file')}{of_them} "
+            f"{'does' if len(missing) == 1 else 'do'} not exist, such as {one_line(missing[0])}."
+        ]
     first = next(iter(paths))
     raise InputError(
         f"none of the {len(paths):,} files that {one_line(table)} lists exists. "
@@ -63,6 +77,8 @@ def check(paths: Collection[str], table: Path) -> None:
 
 def _tried(path: str, root: Path) -> str:
     shown = one_line(path)
+    if path.startswith("file:"):
+        return f"The first, {shown}, is a URL: write the path alone, without file://"
     if storage.is_url(path):
         return f"The first, {shown}, is a URL: download the images, and list the local files"
     if is_foreign(path):

@@ -17,6 +17,7 @@ from headstart.datasets import text
 _DIGITS = re.compile("([0-9]{1,4000})")
 _SPLIT_RANK = {split: rank for rank, split in enumerate(SPLITS)}
 _REASONS_SHOWN = 5
+_MISSING = frozenset(("nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "N/A", "#N/A"))
 _PLURAL = ("file", "link", "cycle")  # nouns that reasons to ignore a file end in
 
 
@@ -39,7 +40,7 @@ def make_listing(
     ordered = tuple(sorted((_clean(image, shown) for image in images), key=_image_key))
     labels = {image.label for image in ordered if image.label is not None}
     classes = tuple(natural_order(labels))
-    remarks = (*remarks, *_similar(classes))
+    remarks = (*remarks, *_similar(classes), *_missing(classes))
     counts = dict(sorted(ignored.items()))
     hint = "" if classes else hint
     return Listing(root, ordered, classes, counts, name, None, remarks, problem, hint)
@@ -67,6 +68,16 @@ def _similar(classes: Sequence[str]) -> Iterator[str]:
                 f"The classes {quoted} differ only in "
                 f"case or blanks, and count as {len(names)} classes; if they are one, rename them."
             )
+
+
+def _missing(classes: Sequence[str]) -> Iterator[str]:
+    """Say which classes are what programs write for a missing value."""
+    if names := [name for name in classes if name in _MISSING]:
+        quoted = ", ".join(f"'{name}'" for name in names)
+        yield (
+            f"{quoted} {'counts as a class' if len(names) == 1 else 'count as classes'}, but looks "
+            "like a missing label; if it is one, leave it empty."
+        )
 
 
 def unique(rows: Iterable[tuple[str, ImageRef]], ignored: Counter[str]) -> dict[str, ImageRef]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from headstart.core.errors import ImageError, InputError, missing_extra, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import columns, hints, listed_paths, storage
+from headstart.datasets import columns, hints, listed_paths, signatures, storage
 from headstart.datasets.layout import NoImages
 from headstart.datasets.listing import make_listing, unique
 from headstart.datasets.reader import ContainerFile, ContainerReader, Entry, Handle
@@ -70,9 +70,9 @@ class TableSource(Container):
             try:
                 table = _open_table(place)
             except OSError as error:
-                raise InputError(
-                    f"cannot read {one_line(place)}: {storage.reason(error)}"
-                ) from error
+                shown, mistaken = one_line(place), signatures.of_file(place, _kind(place))
+                reason = f"{shown} is {mistaken}" if mistaken else f"cannot read {shown}: "
+                raise InputError(reason + ("" if mistaken else storage.reason(error))) from error
             column = _image_column(table, place, self._options.path_column)
             if isinstance(column, _PathColumn):
                 if len(files) > 1:
@@ -134,9 +134,15 @@ def _open_table(place: str) -> _Table:
                 return iter(table.select([n.removesuffix(_PATH) for n in names]).to_batches())
 
     except pyarrow.ArrowException as error:
-        raise InputError(f"{one_line(place)} is damaged: {storage.reason(error)}") from error
+        mistaken = signatures.of_file(place, _kind(place))
+        reason = mistaken or f"damaged: {storage.reason(error)}; copy it again"
+        raise InputError(f"{one_line(place)} is {reason}") from error
     description = (schema.metadata or {}).get(b"huggingface")
     return _Table(state, schema, columns.features_of(description), batches, n_rows)
+
+
+def _kind(place: str) -> str:
+    return signatures.PARQUET if place.lower().endswith(PARQUET) else signatures.ARROW
 
 
 def _has_numbers(table: _Table, column: str, options: Options) -> bool:
@@ -206,8 +212,9 @@ def _list_paths(
     images = unique(_path_rows(table, column, place, split, options), ignored)
     if not images:
         raise NoImages(f"{one_line(name)} has no rows; choose another table")
-    listed_paths.check(images, Path(place))
+    missing = listed_paths.check(images, Path(place))
     hint, remarks = _hint(table, column, list(images.values()))
+    remarks += missing
     return make_listing(root, images.values(), +ignored, name, remarks=remarks, hint=hint)
 
 

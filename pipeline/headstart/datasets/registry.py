@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import storage
+from headstart.datasets import signatures, storage
 from headstart.datasets.archives import PACKED
+from headstart.datasets.file_names import is_image_name
 from headstart.datasets.listing import location
 
 
@@ -36,7 +37,7 @@ class SourceImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may say about a source.
+    """What a user may say about a source: how `headstart.datasets.open_source` reads it.
 
     Attributes:
         cache: folder of torchvision's data sets; None is in the user's cache folder.
@@ -212,6 +213,9 @@ def unsupported(name: str, place: str) -> InputError:
             f"{one_line(name)} is compressed as a whole, so single images cannot be read from it; "
             "decompress it (gunzip) or write a .zip"
         )
+    mistaken = "" if is_image_name(place) else signatures.of_file(place, "a source")
+    if mistaken:
+        return InputError(f"{one_line(name)} is {mistaken}")
     suffixes = [
         suffix
         for source in reversed(_sources)

@@ -115,8 +115,8 @@ def _about_test(listing: Listing) -> Iterator[str]:
     if test and listing.classes and not labels:
         yield (
             f"{count(len(test), 'image')} of the split test "
-            f"{'has' if len(test) == 1 else 'have'} no label, so train-heads will hold out 20 % of "
-            "the others as a test."
+            f"{'has' if len(test) == 1 else 'have'} no label, so train-heads will test on the "
+            "others: it holds out 20 % of them, or scores few images out of fold."
         )
     if train and (unseen := natural_order(labels - train)):
         names = ", ".join(unseen[:_EXAMPLES]) + (", …" if len(unseen) > _EXAMPLES else "")

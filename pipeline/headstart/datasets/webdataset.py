@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import archives, columns, hints, metadata, splits, storage, text
+from headstart.datasets import archives, columns, hints, metadata, splits, storage, text, zip_names
 from headstart.datasets.archives import ArchiveReader, Member
 from headstart.datasets.file_names import (
     EXTENSIONS,
@@ -136,7 +136,8 @@ def with_names(images: list[ImageRef], place: str) -> list[ImageRef]:
 def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[str, Member]]:
     """Return the layout of an archive's images, and the members by path; count the others."""
     shown = one_line(place)
-    members, remarks = archives.members(place, partial(_is_kept, options=options))
+    members, names = archives.members(place, partial(_is_kept, options=options))
+    remarks: list[str] = []
     webdataset = not place.lower().endswith(archives.ZIP) and any(
         _is_companion(member.name, options) for member in members
     )
@@ -168,9 +169,25 @@ def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[
         layout.hint = hints.of_columns(natural_order(fields))[0]
     if not storage.is_url(place):
         layout.remarks += own.remarks(partial(archives.start, place, by_path), layout.stem)
+    if names is not None and names.undeclared:
+        _check_encoding(layout, names, shown)
     layout.remarks += remarks
     ignored.update(own)
     return layout, by_path
+
+
+def _check_encoding(layout: Layout, names: zip_names.Names, shown: str) -> None:
+    """Say that the encoding of names is uncertain: a problem if labels come from such names."""
+    labels = {
+        image.label
+        for image in layout.images
+        if image.path in names.unsure and image.label and not image.label.isascii()
+        if image.label in map(text.class_name, image.path.split("/"))
+    }
+    if labels:
+        layout.problem = layout.problem or zip_names.problem(labels, shown)
+    else:
+        layout.remarks.append(zip_names.remark(names.undeclared, shown))
 
 
 def _sample_images(

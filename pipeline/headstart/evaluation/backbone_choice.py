@@ -32,6 +32,7 @@ from headstart.core.errors import (
 )
 from headstart.core.parallel import available_cores
 from headstart.core.records import Backbone, Choice, ImageRef, Listing
+from headstart.datasets import DEFAULTS, Options
 from headstart.evaluation import transferability
 from headstart.evaluation.metrics import PairedComparison, accuracy_interval, compare_with
 from headstart.heads.folds import divisions
@@ -53,6 +54,7 @@ class ChooseConfig:
         at_hand: whether to try the others whose weights are on this machine.
         images: size of the sample.
         seed: of the sample and the folds.
+        reading: how the source is read.
     """
 
     named: tuple[Choice | str, ...] = ()
@@ -61,6 +63,7 @@ class ChooseConfig:
     images: int = 500
     seed: int = 0
     workers: int | None = None
+    reading: Options = DEFAULTS
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def choose(
     Raises:
         BackboneError: no weights are on this machine, or every backbone failed.
     """
-    listing = datasets.open_source(data)
+    listing = datasets.open_source(data, config.reading)
     refs = sample(listing, config.images, config.seed)
     choices, not_tried = _candidates(config, notice)
     if out is not None:
@@ -223,7 +226,7 @@ def _candidates(
 
 def _embed(listing: Listing, refs: Sequence[ImageRef], choice: Choice, workers: int) -> _Embedded:
     """Embed the sample and time it, reading and decoding included."""
-    model, _ = export.model_file(choice)
+    model, _ = export.model_file(backbones.settled(choice))
     runner = Runner(model, batch=None)
     images = images_of(listing, refs)
     started = time.perf_counter()

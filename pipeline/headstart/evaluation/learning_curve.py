@@ -18,7 +18,7 @@ from headstart.evaluation.metrics import LEVEL
 SIZES = 8
 DRAWS = 5
 STEP = 1.15  # smallest ratio of one size to the next
-MOST = 20_000  # images fitted on for the curve; cross-validation already has the full size
+MOST = 20_000  # images fitted on for every size but the largest
 RESAMPLES = 1000
 EXPONENTS = np.geomspace(0.05, 2.0, 120)  # of the power law
 GAINED = (0.3, 1.7)  # of a forecast gain, what doubling brought in 93 % of trials
@@ -102,20 +102,38 @@ def draw(
     return drawn
 
 
+def folds_to_hold_out(fold: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first of ``(r, n)`` divisions; of more than `MOST` images, one fold of it alone.
+
+    The largest size is fitted once for each fold, which takes long there, and one fold has enough
+    images.
+    """
+    division: NDArray[np.int64] = np.atleast_2d(fold)[0]
+    if len(division) <= MOST:
+        return division
+    return np.where(division == division[division >= 0].min(), 0, -1)
+
+
 def measure(
     draws: Sequence[Draw],
     labels: NDArray[np.integer],
     answers: Callable[[list[tuple[Rows, Rows]]], Sequence[NDArray[np.integer]]],
-    whole: NDArray[np.integer],
+    whole: NDArray[np.integer] | None = None,
 ) -> Curve:
     """Fit and score every draw at every size.
 
     ``answers`` returns the predicted codes for pairs of rows to fit on and rows held out. One call
-    gets all pairs, so that they can share work. ``whole``, ``(n,)``, are the codes predicted in
-    cross-validation, for the largest size.
+    gets all pairs, so that they can share work. The largest size is fitted once for each fold, or
+    ``whole``, ``(n,)``, are its codes.
     """
     pairs = [(rows, draw.held_out) for draw in draws for rows in draw.fits[:-1]]
-    predicted = iter(answers(pairs))
+    largest = {draw.held_out.tobytes(): (draw.fits[-1], draw.held_out) for draw in draws}
+    entire = [] if whole is not None else list(largest.values())
+    predicted = iter(answers([*entire, *pairs]))
+    if whole is None:
+        whole = np.full(len(labels), -1)
+        for _, held_out in entire:
+            whole[held_out] = next(predicted)
     correct = []
     for draw in draws:
         codes = [*(next(predicted) for _ in draw.fits[:-1]), whole[draw.held_out]]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
+from headstart import backbones
 from headstart.backbones import export
 from headstart.backbones.inference import precision_choice
 from headstart.backbones.inference.description import describe
@@ -51,7 +52,7 @@ class ImageEmbedder(
         device: one of `headstart.core.choices.DEVICES`.
         precision: one of `headstart.core.choices.PRECISIONS`.
         workers: threads; None means one per core.
-        layer: a layer by name; empty means what the network's own classifier reads.
+        layer: a layer by name, ``A+B`` for two side by side; empty means the network's default.
         pool: one of `headstart.core.choices.POOLS`; empty means the layer's default.
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
         batch_size: images in one inference; None means what suits the device.
@@ -62,6 +63,7 @@ class ImageEmbedder(
 
     Attributes:
         value_range_: the range that was fitted, such as ``0:4095``.
+        layer_: the layer that was fitted; empty means what the network's own classifier reads.
         precision_: the precision that was fitted, such as ``int8+0123456789abcdef``.
         n_features_out_: features per image.
     """
@@ -102,12 +104,14 @@ class ImageEmbedder(
         """
         listing = _listing(X, y)
         self._check_on_error()
+        self.layer_ = self.layer
         self.value_range_ = self.value_range
         if self.value_range == PERCENTILE:
             self.value_range_ = measured_range(listing)
         self.precision_ = self.precision
         if self.precision in _MEASURED:
             self.precision_ = self._measured(listing)
+        self.layer_ = self._choice().layer
         self.n_features_out_ = self._n_features_out
         return self
 
@@ -160,7 +164,11 @@ class ImageEmbedder(
     def _choice(self) -> Choice:
         choice = Choice(os.fspath(self.backbone), os.fspath(self.weights), self.layer, self.pool)
         measured = self.value_range == PERCENTILE
-        return decoded_by(choice, self.value_range_ if measured else self.value_range, self.colour)
+        value_range = self.value_range_ if measured else self.value_range
+        choice = decoded_by(choice, value_range, self.colour)
+        # One that was fitted and pickled before networks had default layers has no `layer_`.
+        earlier = hasattr(self, "n_features_out_") and not hasattr(self, "layer_")
+        return choice if earlier else backbones.settled(choice)
 
     def _measured(self, listing: Listing) -> str:
         if not listing.images:

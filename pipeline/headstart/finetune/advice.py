@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.choices import MODES
+from headstart.core.hooks import Hooks
 from headstart.core.records import Choice, FeatureSet
+from headstart.datasets import DEFAULTS, Options
 from headstart.evaluation import learning_curve, transferability
 from headstart.evaluation.metrics import LEVEL
-from headstart.features.embed import Hooks
 from headstart.finetune.config import ALL, HEAD, TOP, FinetuneConfig
 from headstart.finetune.job import FinetuneJob
 from headstart.heads.logistic import LogisticRegressionHead
@@ -72,6 +73,7 @@ def advise(
     choice: Choice,
     config: FinetuneConfig,
     hooks: Hooks | None = None,
+    reading: Options = DEFAULTS,
 ) -> dict[str, Any]:
     """Predict gain, time and risk of every mode on these images and this machine.
 
@@ -85,7 +87,7 @@ def advise(
     from headstart.finetune import preparation, timing
 
     hooks = hooks or Hooks()
-    job = FinetuneJob.create(data, frozen, choice, config)
+    job = FinetuneJob.create(data, frozen, choice, config, reading)
     for remark in job.division.remarks:
         hooks.notice(remark)
     head, training = preparation.start(job)
@@ -116,10 +118,9 @@ def _describe_frozen(head: FittedHead, training: TrainingSet) -> dict[str, Any]:
     ) -> list[NDArray[np.intp]]:
         return [a.argmax(axis=1) for a in family.answers(head.params, training.divided(parts))]
 
-    fold = np.atleast_2d(training.fold)[0]
+    fold = learning_curve.folds_to_hold_out(training.fold)
     draws = learning_curve.draw(training.labels, fold, training.seed)
-    whole = head.out_of_fold.argmax(axis=1)
-    measured = learning_curve.measure(draws, training.labels, answers, whole)
+    measured = learning_curve.measure(draws, training.labels, answers)
     curve = learning_curve.describe(measured, len(training.labels), training.seed)
     facts = dataclasses.asdict(curve)
     return {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart import datasets
 from headstart.core.records import Choice, FeatureSet, digest_of
+from headstart.datasets import DEFAULTS, Options
 from headstart.features.store.columns import stored_name
 from headstart.finetune.config import FROZEN_NORM_BELOW, FinetuneConfig
 from headstart.finetune.division import Division, divide
@@ -20,8 +21,8 @@ from headstart.finetune.photos import Photo
 class FinetuneJob:
     """Everything that decides a training.
 
-    ``frozen`` holds the features of the source ``data`` by the backbone ``choice``, which is chosen
-    by its name; ``config`` is settled.
+    ``frozen`` holds the features of the source ``data``, read as ``reading`` says, by the backbone
+    ``choice``, which is chosen by its name; ``config`` is settled.
     """
 
     data: str
@@ -29,13 +30,19 @@ class FinetuneJob:
     choice: Choice
     division: Division
     config: FinetuneConfig
+    reading: Options = DEFAULTS
 
     @classmethod
     def create(
-        cls, data: str, frozen: FeatureSet, choice: Choice, config: FinetuneConfig
+        cls,
+        data: str,
+        frozen: FeatureSet,
+        choice: Choice,
+        config: FinetuneConfig,
+        reading: Options = DEFAULTS,
     ) -> FinetuneJob:
         """Divide the images and settle the configuration."""
-        return cls(data, frozen, choice, divide(frozen, config.seed), config.settled())
+        return cls(data, frozen, choice, divide(frozen, config.seed), config.settled(), reading)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -54,7 +61,7 @@ class FinetuneJob:
 
     def photos(self, *parts: tuple[NDArray[np.intp], int]) -> list[list[Photo]]:
         """Return the images of each ``(rows, views)``."""
-        listing = datasets.open_source(self.data, labels=False)
+        listing = datasets.open_source(self.data, replace(self.reading, labels=False))
         refs = {stored_name(ref.path): ref for ref in listing.images}
         path, sha256 = self.frozen.path, self.frozen.sha256
         return [

@@ -18,8 +18,9 @@ from headstart.backbones.inference.description import describe
 from headstart.core.artifacts import BACKBONE, CURVES, HISTORY
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing, sha256_of, write_text
+from headstart.core.hooks import Hooks
 from headstart.core.records import Choice, FeatureSet
-from headstart.features.embed import Hooks
+from headstart.datasets import DEFAULTS, Options
 from headstart.finetune.config import TOP, FinetuneConfig
 from headstart.finetune.division import Division
 from headstart.finetune.job import FinetuneJob
@@ -85,13 +86,14 @@ def finetune(
     out: Path,
     config: FinetuneConfig,
     hooks: Hooks | None = None,
+    reading: Options = DEFAULTS,
 ) -> FinetuneResult:
     """Fine-tune a backbone on the training images of a source.
 
     Call `check_trainable` first to learn early what cannot work. ``frozen`` holds the features of
-    ``data`` by the frozen backbone ``choice``, chosen by its name. The folder ``out`` receives
-    ``backbone.onnx``, ``backbone.safetensors``, ``history.json``, ``curves.svg`` and the files that
-    an interrupted run continues from.
+    ``data``, read as ``reading`` says, by the frozen backbone ``choice``, chosen by its name. The
+    folder ``out`` receives ``backbone.onnx``, ``backbone.safetensors``, ``history.json``,
+    ``curves.svg`` and the files that an interrupted run continues from.
 
     Raises:
         InputError: the images cannot be divided, or have changed since they were embedded.
@@ -101,7 +103,7 @@ def finetune(
     from headstart.finetune.training import Trainer, TrainingSetup
 
     hooks = hooks or Hooks()
-    job = FinetuneJob.create(data, frozen, choice, config)
+    job = FinetuneJob.create(data, frozen, choice, config, reading)
     for remark in job.division.remarks:
         hooks.notice(remark)
     head, _ = preparation.start(job)

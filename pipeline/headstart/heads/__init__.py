@@ -23,6 +23,7 @@ _BUILT_IN = {
     "kernel-ridge": ("kernel_ridge", "KernelRidgeHead"),
     "knn": ("knn", "NearestNeighboursHead"),
 }
+MEAN = "mean-of-heads"  # no family, but made of the others: see `headstart.heads.mean`
 
 
 class _Registry(Mapping[str, "Family"]):
@@ -59,7 +60,7 @@ def register(family: Family) -> None:
     Raises:
         InputError: the name is taken.
     """
-    if family.name in HEADS:
+    if family.name in (*HEADS, MEAN):
         raise InputError(f"a head named {one_line(family.name)} exists; choose another name")
     HEADS.add(family)
 
@@ -75,31 +76,38 @@ def default_heads() -> tuple[str, ...]:
 
 
 def by_name(names: Iterable[str]) -> list[Family]:
-    """Return the families with these names, in this order, without repeats."""
+    """Return the families with these names, in this order, without repeats or `MEAN`."""
     check_names(names := list(names))
-    return [HEADS[name] for name in dict.fromkeys(names)]
+    return [HEADS[name] for name in dict.fromkeys(names) if name != MEAN]
 
 
 def check_names(names: Iterable[str]) -> None:
     """Check the names of heads without importing any family.
 
     Raises:
-        InputError: a name is unknown, or there is none.
+        InputError: a name is unknown, there is none, or fewer than two have a mean.
     """
-    names = list(names)
+    names, heads = list(names), (*HEADS, MEAN)
     if not names:
-        raise InputError(f"no head was named; choose among {', '.join(HEADS)}")
+        raise InputError(f"no head was named; choose among {', '.join(heads)}")
     for name in names:
-        if name not in HEADS:
-            near = difflib.get_close_matches(name, HEADS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"choose among {', '.join(HEADS)}"
+        if name not in heads:
+            near = difflib.get_close_matches(name, heads, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose among {', '.join(heads)}"
             raise InputError(f"there is no head named {one_line(name)}; {hint}")
+    if MEAN in names and len({*names}) < 3:
+        raise InputError(f"{MEAN} averages other heads; name two or more of them with it")
 
 
 def to_onnx(name: str, estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
     """Convert a fitted head as its family does, or with skl2onnx if the name is no family's."""
     if name in HEADS:
         return HEADS[name].to_onnx(estimator, dim)
+    if name == MEAN:
+        from headstart.heads.onnx_graphs import mean
+
+        graphs = [to_onnx(each, member, dim) for each, member in estimator.estimators]
+        return mean.joined(graphs, dim, len(estimator.classes_))
     from headstart.heads.onnx_graphs import stock
 
     return stock.convert(estimator, dim)

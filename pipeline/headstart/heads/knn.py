@@ -1,4 +1,4 @@
-"""k-nearest-neighbour heads: one sort gives the neighbours for every k and weighting.
+"""k-nearest-neighbour heads: one sort gives the neighbours for every k and every weight.
 
 Up to some thousands of rows, distances come from the Gram matrix that the SVMs share. With more,
 they are computed block by block, so the full distance matrix never has to fit in memory. For a
@@ -7,7 +7,6 @@ store on disk, a stratified sample of the rows is used.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,17 +20,36 @@ from headstart.heads import sampling
 from headstart.heads.calibration import SHARES, calibrate, least_loss
 from headstart.heads.family import Family
 from headstart.heads.scoring import accuracy
-from headstart.heads.search import Candidate, FittedHead, Refit, finish
-from headstart.heads.training_set import MAX_GRAM_ROWS, SAME_IMAGE, TrainingSet
+from headstart.heads.search import Candidate, FittedHead, Refit, finish, preference
+from headstart.heads.training_set import MAX_GRAM_ROWS, TrainingSet, mean_squared_distance
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-WEIGHTS = ("uniform", "distance")
 BLOCK = 512  # rows that a thread computes distances of at once
 REFERENCES = 50_000  # rows of a store on disk that can be neighbours; the model file holds them
 GROUP = 16  # columns a minimum bounds; see `smallest`
 CELLS = 1 << 23  # pairs of image and class whose votes are counted at once
+
+
+@dataclass(frozen=True)
+class GaussianWeights:
+    """Votes that fall with the distance ``d``, as ``exp(-gamma d^2)``.
+
+    A `KNeighborsClassifier` takes it as ``weights``. Only ratios count, so the nearest has weight
+    1 and no row is too far away to vote.
+    """
+
+    gamma: float
+
+    def __call__(self, distances: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the weights of distances, ``(m, k)``, nearest first."""
+        return self.of_squares(np.square(distances, dtype=np.float64))
+
+    def of_squares(self, squared: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the weights of squared distances, ``(m, k)``, nearest first."""
+        weights: NDArray[np.float64] = np.exp(-self.gamma * (squared - squared[:, :1]))
+        return weights
 
 
 @dataclass(frozen=True)
@@ -40,30 +58,28 @@ class Neighbours:
 
     Attributes:
         labels: ``(m, k)`` codes.
-        closeness: ``(m, k)``, 1 / distance; if some distances are 0, 1 for these and 0 for the
-            rest.
+        squared: ``(m, k)``, squared distances.
     """
 
     labels: NDArray[np.int64]
-    closeness: NDArray[np.float64]
+    squared: NDArray[np.float32]
 
-    def shares(self, k: int, weights: str, n_classes: int) -> Iterator[NDArray[np.float64]]:
+    def shares(self, k: int, gamma: float, n_classes: int) -> Iterator[NDArray[np.float64]]:
         """Yield each class's share of the votes of the k nearest, in blocks of rows."""
         step = max(1, CELLS // n_classes)
+        weights = GaussianWeights(gamma)
         for start in range(0, len(self.labels), step):
             labels = self.labels[start : start + step, :k]
-            weight = np.ones(labels.shape)
-            if weights == "distance":
-                weight = self.closeness[start : start + step, :k]
+            weight = weights.of_squares(self.squared[start : start + step, :k].astype(np.float64))
             cells = np.arange(len(labels))[:, None] * n_classes + labels
             size = len(labels) * n_classes
             totals = np.bincount(cells.ravel(), weight.ravel(), minlength=size)
             totals = totals.reshape(len(labels), n_classes)
             yield totals / totals.sum(axis=1, keepdims=True)
 
-    def all_shares(self, k: int, weights: str, n_classes: int) -> NDArray[np.float32]:
+    def all_shares(self, k: int, gamma: float, n_classes: int) -> NDArray[np.float32]:
         """Return `shares` of all rows, ``(m, n_classes)``."""
-        blocks = self.shares(k, weights, n_classes)
+        blocks = self.shares(k, gamma, n_classes)
         return np.concatenate([block.astype(np.float32) for block in blocks])
 
 
@@ -71,16 +87,18 @@ class Neighbours:
 class NearestNeighboursHead(Family):
     """A vote of the k nearest training images by cosine, the Euclidean order of rows of norm 1.
 
-    k and weights are chosen by out-of-fold log loss after smoothing and temperature scaling. Values
-    of k larger than a fold are skipped. The calibration smooths the votes, so that no class has
-    probability 0.
-    Source: Cover and Hart, *Nearest Neighbor Pattern Classification*, 1967.
+    Near rows have more weight, see `GaussianWeights`; the grid's ``gamma`` is in units of 1 / mean
+    squared distance, as that of `headstart.heads.svm.RbfSVMHead`. k and gamma are chosen by
+    out-of-fold log loss after smoothing and temperature scaling. Values of k larger than a fold are
+    skipped. The calibration smooths the votes, so that no class has probability 0.
+    Source: Cover and Hart, *Nearest Neighbor Pattern Classification*, 1967; the weights are those
+    of Nadaraya and Watson, 1964.
     """
 
     name: str = "knn"
     title: str = "kNN"
     grid: Mapping[str, Sequence[Any]] = field(
-        default_factory=lambda: {"n_neighbors": (40, 20, 10, 5, 3, 1), "weights": WEIGHTS}
+        default_factory=lambda: {"n_neighbors": (40, 20, 10, 5, 3, 1), "gamma": (5.0, 10.0, 20.0)}
     )
     keeps_rows: bool = True
 
@@ -94,12 +112,17 @@ class NearestNeighboursHead(Family):
         nearest = [_neighbours(data, fit, held_out, max(ks)) for fit, held_out in data.folds]
 
         def fit(best: Candidate) -> Refit:
-            k, weights = best.params["n_neighbors"], best.params["weights"]
-            parts = [near.all_shares(k, weights, data.n_classes) for near in nearest]
+            k, gamma = best.params["n_neighbors"], best.params["gamma"]
+            parts = [near.all_shares(k, gamma, data.n_classes) for near in nearest]
             return self._fit(best.params, parts, data)
 
-        tried = list(itertools.product(ks, self.grid["weights"]))
-        candidates = _scored(nearest, tried, data)
+        unit = 1.0 / mean_squared_distance(data.rows)
+        gammas = [float(f"{multiple * unit:.3g}") for multiple in self.grid["gamma"]]
+        # Every k with the middle gamma, then the other gammas with the best k.
+        middle = gammas.pop(len(gammas) // 2)
+        candidates = _scored(nearest, [(k, middle) for k in ks], data)
+        k = min(candidates, key=preference).params["n_neighbors"]
+        candidates += _scored(nearest, [(k, gamma) for gamma in gammas], data)
         return finish(self, candidates, fit, data, started)
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
@@ -108,7 +131,7 @@ class NearestNeighboursHead(Family):
         for fit, held_out in data.folds:
             k = min(params["n_neighbors"], len(fit))
             near = _neighbours(data, fit, held_out, k)
-            answers.append(near.all_shares(k, params["weights"], data.n_classes))
+            answers.append(near.all_shares(k, params["gamma"], data.n_classes))
         return list(answers)
 
     def to_onnx(self, estimator: BaseEstimator, dim: int) -> Any:  # noqa: ANN401 - ModelProto
@@ -125,7 +148,12 @@ class NearestNeighboursHead(Family):
 
         from headstart.heads.calibrated import CalibratedClassifier
 
-        classifier = KNeighborsClassifier(**params, metric="euclidean", algorithm="brute")
+        classifier = KNeighborsClassifier(
+            params["n_neighbors"],
+            weights=GaussianWeights(params["gamma"]),
+            metric="euclidean",
+            algorithm="brute",
+        )
         classifier.fit(data.rows, data.labels)
         fitted, probabilities = calibrate(SHARES, parts, data)
         calibrated = CalibratedClassifier.of(classifier, fitted)
@@ -133,17 +161,18 @@ class NearestNeighboursHead(Family):
 
 
 def _scored(
-    nearest: Sequence[Neighbours], tried: Sequence[tuple[int, str]], data: TrainingSet
+    nearest: Sequence[Neighbours], tried: Sequence[tuple[int, float]], data: TrainingSet
 ) -> list[Candidate]:
-    def evaluate(candidate: tuple[int, str]) -> Candidate:
-        k, weights = candidate
+    def evaluate(candidate: tuple[int, float]) -> Candidate:
+        k, gamma = candidate
+        params = {"n_neighbors": k, "gamma": gamma}
         if len(data.labels) * data.n_classes > CELLS:  # too many votes to keep
-            right = [_hits(near.shares(k, weights, data.n_classes), true) for near, true in folds]
-            return Candidate({"n_neighbors": k, "weights": weights}, tuple(right))
-        parts = [near.all_shares(k, weights, data.n_classes) for near, _ in folds]
+            right = [_hits(near.shares(k, gamma, data.n_classes), true) for near, true in folds]
+            return Candidate(params, tuple(right))
+        parts = [near.all_shares(k, gamma, data.n_classes) for near, _ in folds]
         right = [_hits([part], true) for part, (_, true) in zip(parts, folds, strict=True)]
         loss = least_loss(SHARES, parts, data)
-        return Candidate({"n_neighbors": k, "weights": weights}, tuple(right), loss=loss)
+        return Candidate(params, tuple(right), loss=loss)
 
     folds = [
         (near, data.labels[held_out])
@@ -179,20 +208,8 @@ def _neighbours(
 
     blocks = run_parallel(nearest, range(0, len(held_out), BLOCK), data.workers)
     order = np.concatenate([block[0] for block in blocks])
-    return _as_neighbours(
-        data.labels[columns], order, np.concatenate([block[1] for block in blocks])
-    )
-
-
-def _as_neighbours(
-    labels: NDArray[np.int64], order: NDArray[np.intp], distances: NDArray[np.float32]
-) -> Neighbours:
-    squared = distances.astype(np.float64)
-    squared[squared < SAME_IMAGE] = 0.0
-    same = squared == 0.0
-    with np.errstate(divide="ignore"):
-        closeness = np.where(same.any(axis=1, keepdims=True), same, 1.0 / np.sqrt(squared))
-    return Neighbours(labels[order], closeness)
+    squared = np.concatenate([block[1] for block in blocks])
+    return Neighbours(data.labels[columns][order], squared)
 
 
 def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

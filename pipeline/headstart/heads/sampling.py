@@ -82,6 +82,7 @@ def on_part(
     return dataclasses.replace(
         head,
         out_of_fold=out_of_fold,
+        parts=(),
         approximation="; ".join(how),
         seconds=time.perf_counter() - started,
     )

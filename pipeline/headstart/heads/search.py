@@ -80,13 +80,15 @@ class FittedHead:
         cv_accuracy: mean accuracy over the folds of the calibrated head's labels; ``cv_std`` is
             its standard deviation.
         grid: every candidate tried, as ``{"params", "cv_accuracy", "cv_std"}``; before calibration.
-        estimator: a scikit-learn pipeline with ``predict_proba``, fitted on the raw ``(n, d)`` rows
-            of all training images; its ``classes_`` are label codes. All parts are stock, but for
-            `headstart.heads.calibrated.CalibratedClassifier` around the last.
+        estimator: a scikit-learn pipeline with ``predict_proba``, or a vote of several, fitted on
+            the raw ``(n, d)`` rows of all training images; its ``classes_`` are label codes. All
+            parts are stock, but for a `headstart.heads.calibrated.CalibratedClassifier` around the
+            last.
         seconds: wall time of search and refit; shared work counts for the first family.
         out_of_fold: ``(n, k)``, each training image's probabilities by models, and calibrations,
             that were not fitted on it, for all ``n_classes`` codes; the mean over repeats. NaN in
             rows that no fold holds out.
+        parts: with repeats, the probabilities of each fold, ``(held out, k)``; otherwise empty.
         n_rows: training images that the estimator was fitted on.
         approximation: what replaces the exact method, in a few words; empty if nothing does.
     """
@@ -102,6 +104,7 @@ class FittedHead:
     out_of_fold: NDArray[np.float64]
     n_rows: int
     approximation: str = ""
+    parts: Sequence[NDArray[np.floating]] = dataclasses.field(default=(), repr=False)
 
 
 def class_probabilities(
@@ -175,6 +178,7 @@ def finish(
         out_of_fold=data.gather(parts).astype(np.float64),
         n_rows=len(data.labels),
         approximation=approximation,
+        parts=tuple(parts) if len(np.atleast_2d(data.fold)) > 1 else (),
     )
 
 

@@ -93,7 +93,7 @@ def predict(
     workers = workers or available_cores()
     work = partial(_predict_chunk, model, min_confidence)
     slots = threading.Semaphore(workers * _AHEAD)
-    chunks = _throttled(_chunks(stream(names, path_column), max(_CHUNK, model.batch)), slots)
+    chunks = _throttled(_chunks(stream(names, path_column), model), slots)
     waiting: dict[int, list[Prediction]] = {}
     position = 0
     results = run_threads(work, chunks, workers)
@@ -120,13 +120,16 @@ def _throttled(
         yield (next(numbers) if chunk else _IDLE), chunk
 
 
-def _chunks(images: Iterable[SourceImage | None], size: int) -> Iterator[list[SourceImage]]:
-    """Yield some images at a time; at None, those collected so far, which may be none."""
+def _chunks(images: Iterable[SourceImage | None], model: Classifier) -> Iterator[list[SourceImage]]:
+    """Yield some images at a time; at None, those collected so far, which may be none.
+
+    A few images do not ask for the model's batch size, which takes inferences to determine.
+    """
     chunk: list[SourceImage] = []
     for image in images:
         if image is not None:
             chunk.append(image)
-        if image is None or len(chunk) == size:
+        if image is None or (len(chunk) >= _CHUNK and len(chunk) >= model.batch):
             yield chunk
             chunk = []
     if chunk:
@@ -146,7 +149,8 @@ def _predict_chunk(
             except ImageError as error:
                 predictions[position] = Prediction(image.path, "", (), str(error))
 
-    for positions, crops in batches(decoded(), model.batch):
+    size = model.batch if len(images) > 1 else 1
+    for positions, crops in batches(decoded(), size):
         answers = model.answer(crops)
         marks = answers.unusual(model.unusual)
         unusual: Sequence[bool | None] = [None] * len(crops) if marks is None else marks

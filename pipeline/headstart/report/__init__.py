@@ -14,11 +14,9 @@ from headstart.core import artifacts
 from headstart.core.choices import MAPS
 from headstart.core.files import write_text
 from headstart.core.records import FeatureSet
-from headstart.report import page, plots, tables, validation
-from headstart.report.page import MATRIX_CLASSES, Companions
+from headstart.report import plots, tables, validation
 
 __all__ = [
-    "MATRIX_CLASSES",
     "PLOTS",
     "PLOT_FILES",
     "render",
@@ -38,9 +36,11 @@ def render(results: dict[str, Any], predictions: list[dict[str, str]] | None = N
     ``predictions`` are the best head's rows of ``predictions.csv``, with the keys ``path``,
     ``true``, ``predicted`` and ``p:<class>`` for each class; None leaves out the list of errors.
     """
+    from headstart.report import page
+
     checked = validation.check(results, "the results")
     answers = None if predictions is None else tables.answers(predictions, "the predictions")
-    return page.write(checked, Companions(answers))
+    return page.write(checked, page.Companions(answers))
 
 
 def write_report(
@@ -52,10 +52,12 @@ def write_report(
     that the best head reads provides thumbnails and the map; without it the page says that they are
     missing. ``map_method`` is one of `headstart.core.choices.MAPS`.
     """
+    from headstart.report import page  # loads the templates' library
+
     folder = Path(folder)
     results = validation.read_results(folder / artifacts.RESULTS)
     digest = results["extraction"]["digest"]
-    companions = Companions(
+    companions = page.Companions(
         tables.read_answers(folder / artifacts.PREDICTIONS),
         tables.read_suspects(folder / artifacts.LABEL_ISSUES),
         tables.read_duplicates(folder / artifacts.DUPLICATES),

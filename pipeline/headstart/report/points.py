@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from headstart.core.proportions import wilson
+
 FEWEST = 10  # images in a point of the reliability diagram
 STEPS = 24  # of the forecast's line
-_Z = 1.959963984540054  # of a normal distribution's central 95 %
 
 
 class Point(NamedTuple):
@@ -24,7 +24,7 @@ class Point(NamedTuple):
 def reliability(bins: Mapping[str, Sequence[Any]]) -> list[Point]:
     """Return accuracy by confidence, neighbouring bins merged until each has `FEWEST` images.
 
-    The intervals are Wilson's (1927). ``bins`` is `HeadResult.reliability`.
+    ``bins`` is `HeadResult.reliability`.
     """
     merged: list[list[float]] = []
     count = confidence = correct = 0.0
@@ -38,7 +38,7 @@ def reliability(bins: Mapping[str, Sequence[Any]]) -> list[Point]:
         merged[-1] = [a + b for a, b in zip(merged[-1], (count, confidence, correct), strict=True)]
     elif count:
         merged.append([count, confidence, correct])
-    return [Point(c / n, hits / n, *_wilson(hits / n, n), round(n)) for n, c, hits in merged]
+    return [Point(c / n, hits / n, *wilson(hits / n, n), round(n)) for n, c, hits in merged]
 
 
 def forecast(curve: Mapping[str, Any]) -> list[Point]:
@@ -69,10 +69,3 @@ def forecast(curve: Mapping[str, Any]) -> list[Point]:
         )
         points.append(Point(round(images, 1), middle, low, high))
     return points
-
-
-def _wilson(share: float, n: float) -> tuple[float, float]:
-    scale = 1 + _Z**2 / n
-    centre = (share + _Z**2 / (2 * n)) / scale
-    half = _Z / scale * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from xml.sax.saxutils import escape, quoteattr
+from html import escape
 
 from headstart.report import figures, formatting
 
@@ -32,7 +32,7 @@ class Drawing:
         rotation = f' transform="rotate(-60 {x:.1f} {y:.1f})"' if turned else ""
         self._parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}"{rotation}>'
-            f"{escape(str(formatting.printable(text)))}</text>"
+            f"{escape(str(formatting.printable(text)), quote=False)}</text>"
         )
 
     def line(
@@ -79,10 +79,10 @@ class Drawing:
     def svg(self, width: float, height: float) -> str:
         """Return the drawing as the text of a file."""
         body = "\n".join(self._parts)
-        title = quoteattr(str(formatting.printable(self._title)))
+        title = escape(str(formatting.printable(self._title)), quote=False).replace('"', "&quot;")
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}"'
-            f' width="{width:.0f}" height="{height:.0f}" role="img" aria-label={title}'
+            f' width="{width:.0f}" height="{height:.0f}" role="img" aria-label="{title}"'
             ' font-family="system-ui, sans-serif" font-size="13">\n'
             f'<rect width="100%" height="100%" fill="#fff"/>\n{body}\n</svg>\n'
         )

@@ -16,8 +16,8 @@ from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
     from headstart.backbones.layers import Layer
+    from headstart.core.hooks import Hooks
     from headstart.evaluation.backbone_choice import Chosen as Chosen
-    from headstart.features.embed import Hooks
 
 
 def list_backbones(
@@ -73,6 +73,8 @@ def choose_backbone(
     downloaded: bool = True,
     weights: StrPath = "",
     preprocess: StrPath = "",
+    label_column: str = "",
+    path_column: str = "",
     images: int = 500,
     seed: int = 0,
     workers: int | None = None,
@@ -90,6 +92,8 @@ def choose_backbone(
         downloaded: try those whose weights are on this machine.
         weights: for ``candidates``: a weights file, or ``random``.
         preprocess: for ``candidates`` of the form ``onnx:PATH``.
+        label_column: as for `extract_features`, like ``path_column``.
+        path_column: the column with the images' paths.
         images: size of the sample, 20 or more.
         seed: of the sample, the folds and the intervals.
         workers: threads; None means one per core.
@@ -100,6 +104,7 @@ def choose_backbone(
         BackboneError: there is no backbone to try, or all failed.
         UsageError: ``weights`` or ``downloaded=False`` without ``candidates``.
     """
+    from headstart.datasets import Options
     from headstart.evaluation.backbone_choice import ChooseConfig, choose
 
     if (weights or not downloaded) and not candidates:
@@ -108,7 +113,8 @@ def choose_backbone(
         choice(name, weights, preprocess=preprocess if name.startswith("onnx:") else "")
         for name in candidates
     )
-    config = ChooseConfig(named, query, downloaded, images, seed, workers)
+    reading = Options(label_column=label_column, path_column=path_column)
+    config = ChooseConfig(named, query, downloaded, images, seed, workers, reading)
     folder = None if out is None else Path(out)
     with showing("backbones", hooks) as shown:
         return choose(os.fspath(data), config, folder, shown.notice)
@@ -142,11 +148,13 @@ def export_backbone(
         BackboneError: the backbone is unknown, or its export fails a check.
         OutputError: the file cannot be written.
     """
+    from headstart import backbones
     from headstart.backbones import export
     from headstart.backbones.inference.description import describe
     from headstart.core.files import replacing
 
-    model, parity = export.model_file(choice(backbone, weights, layers, pool, preprocess))
+    network = backbones.settled(choice(backbone, weights, layers, pool, preprocess))
+    model, parity = export.model_file(network)
     with replacing(Path(out)) as partial:
         shutil.copyfile(model, partial)
     warning = describe(Path(out)).warning

@@ -16,8 +16,9 @@ from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
     from headstart.backbones.inference.parity import Drift
+    from headstart.core.hooks import Hooks
     from headstart.core.records import Choice
-    from headstart.features.embed import EmbedSummary, Hooks, Sharding
+    from headstart.features.embed import EmbedSummary, Sharding
     from headstart.features.store import Origin
 
 
@@ -55,7 +56,8 @@ def extract_features(
     """Embed the images of a source into a feature store.
 
     Runs are incremental: images that the store already has are not embedded again, and an
-    interrupted run continues.
+    interrupted run continues. Layers, pooling, range and colour that you leave out are those of the
+    store, if there is one.
 
     Args:
         data: a folder of images, a CSV manifest, archives, tables, an HDF5 file, a URL of any of
@@ -63,7 +65,7 @@ def extract_features(
         out: the store: an HDF5 file, here or behind a URL; with ``engine`` a folder.
         backbone: a name from `list_backbones`, or an exported ONNX file.
         weights: a weights file in place of the published weights; ``random`` for trials only.
-        layers: where to cut the network, one layer or several; empty takes its own features.
+        layers: where to cut the network, one layer or several; empty takes the network's default.
         pool: how a layer's output is pooled, one of `core.choices.POOLS`; empty takes its default.
         preprocess: how images are prepared for ``onnx:PATH``: a preset or a JSON file.
         value_range: which values are black and white in all images: ``LOW:HIGH``, ``dtype`` for
@@ -81,8 +83,8 @@ def extract_features(
         max_failures: share of failed images, 0 to 1, above which the run counts as failed; what
             was embedded is saved all the same.
         rehash: read files again although size and modification time are unchanged.
-        replace: drop the rows of images that are not in the source, even if they are more than half
-            of the store's; without it, such a run is refused.
+        replace: drop the rows of images that are not in the source, even if they are half of
+            the store's or more; without it, such a run is refused.
         labels: False embeds without labels. With them, a source of only one class is refused, and
             one without labels where some seem meant.
         label_column: the column with the labels; empty takes ``label``, ``class`` and the like.
@@ -105,7 +107,7 @@ def extract_features(
         UsageError: arguments contradict each other.
     """
     from headstart.backbones.inference.precision_choice import Budget
-    from headstart.datasets import mirror
+    from headstart.datasets import Options, mirror
     from headstart.features.embed import EmbedConfig, decoded_by, embed
 
     store = location(out)
@@ -120,10 +122,8 @@ def extract_features(
         batch=batch_size,
         rehash=rehash,
         replace=replace,
-        labels=labels,
+        reading=Options(label_column=label_column, path_column=path_column, labels=labels),
         trainable=labels,
-        label_column=label_column,
-        path_column=path_column,
         max_failures=max_failures,
         budget=Budget(max_drift, max_accuracy_loss),
         sharding=_sharding(store, engine, address, shard_size, threads_per_worker, gpus_per_worker),

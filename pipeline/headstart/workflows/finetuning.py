@@ -17,8 +17,9 @@ from headstart.workflows.progress import showing
 from headstart.workflows.result import Result
 
 if TYPE_CHECKING:
+    from headstart.core.hooks import Hooks
     from headstart.core.records import Choice, FeatureSet
-    from headstart.features.embed import Hooks
+    from headstart.datasets import Options
     from headstart.finetune import FinetuneConfig, FinetuneResult
 
 FROZEN = "frozen.h5"  # features of the frozen backbone
@@ -41,6 +42,8 @@ def finetune(
     lr: float | None = None,
     patience: int = 6,
     class_weight: str | None = None,
+    label_column: str = "",
+    path_column: str = "",
     device: str = "cpu",
     workers: int | None = None,
     seed: int = 0,
@@ -66,6 +69,8 @@ def finetune(
         lr: peak learning rate of the base; None takes the mode's.
         patience: epochs without a better validation before it stops.
         class_weight: ``balanced`` lets every class count the same.
+        label_column: as for `extract_features`, like ``path_column``.
+        path_column: the column with the images' paths.
         device: one of `core.choices.TRAINING_DEVICES`.
         workers: threads; None means one per core.
         seed: of everything random.
@@ -81,6 +86,7 @@ def finetune(
         OutputError: ``out`` cannot be written.
     """
     from headstart.core.files import make_folder
+    from headstart.datasets import Options
     from headstart.finetune import FinetuneConfig, check_trainable
     from headstart.finetune import finetune as train
     from headstart.report.validation import read_results
@@ -98,14 +104,15 @@ def finetune(
         workers=workers,
         seed=seed,
     )
+    reading = Options(label_column=label_column, path_column=path_column)
     network, folder = _network(backbone, weights, value_range, colour), Path(out)
     check_trainable(network, config)
     make_folder(folder)
     with showing("fine-tuning", hooks) as shown:
-        frozen = _embedded(data, network, folder / FROZEN, workers, shown)
+        frozen = _embedded(data, network, folder / FROZEN, workers, reading, shown)
         network = _as_embedded(network, frozen)
-        tuned = train(os.fspath(data), frozen, network, folder, config, shown)
-        _compare(data, frozen, tuned, folder, config, shown)
+        tuned = train(os.fspath(data), frozen, network, folder, config, shown, reading)
+        _compare(data, frozen, tuned, folder, config, reading, shown)
     return Result(read_results(folder / artifacts.RESULTS), folder, tuned.history)
 
 
@@ -124,6 +131,8 @@ def advise_finetuning(
     lr: float | None = None,
     patience: int = 6,
     class_weight: str | None = None,
+    label_column: str = "",
+    path_column: str = "",
     device: str = "cpu",
     workers: int | None = None,
     seed: int = 0,
@@ -139,6 +148,7 @@ def advise_finetuning(
         ``recommended``, ``why``, and the facts behind them.
     """
     from headstart.core.files import make_folder
+    from headstart.datasets import Options
     from headstart.finetune import FinetuneConfig, advise, check_trainable
 
     config = FinetuneConfig(
@@ -153,36 +163,46 @@ def advise_finetuning(
         workers=workers,
         seed=seed,
     )
+    reading = Options(label_column=label_column, path_column=path_column)
     network = _network(backbone, weights, value_range, colour)
     check_trainable(network, config)
     with ExitStack() as stack:
         shown = stack.enter_context(showing("advice", hooks))
         folder = Path(out or stack.enter_context(TemporaryDirectory(prefix="headstart-advice-")))
         make_folder(folder)
-        frozen = _embedded(data, network, folder / FROZEN, workers, shown)
-        return advise(os.fspath(data), frozen, _as_embedded(network, frozen), config, shown)
+        frozen = _embedded(data, network, folder / FROZEN, workers, reading, shown)
+        network = _as_embedded(network, frozen)
+        return advise(os.fspath(data), frozen, network, config, shown, reading)
 
 
 def _network(backbone: str, weights: StrPath, value_range: str, colour: str) -> Choice:
+    from headstart.backbones.layers import PRE_LOGITS
     from headstart.features.embed import decoded_by
 
-    return decoded_by(choice(backbone, weights), value_range, colour)
+    return decoded_by(choice(backbone, weights, PRE_LOGITS), value_range, colour)
 
 
 def _as_embedded(network: Choice, frozen: FeatureSet) -> Choice:
-    """Return the network with the range that its features were made with, if it was measured."""
-    preprocess = frozen.extraction["backbone"]["preprocess"]
-    return dataclasses.replace(network, value_range=preprocess.get("value_range", ""))
+    """Return the network with the rules of decoding that its features were made with."""
+    rules = frozen.extraction["backbone"]["preprocess"]
+    return dataclasses.replace(
+        network, value_range=rules.get("value_range", ""), colour=rules.get("colour", "")
+    )
 
 
 def _embedded(
-    data: StrPath, network: Choice, path: Path, workers: int | None, hooks: Hooks
+    data: StrPath,
+    network: Choice,
+    path: Path,
+    workers: int | None,
+    reading: Options,
+    hooks: Hooks,
 ) -> FeatureSet:
     """Return the features of a source by a network; compute those that the store lacks."""
     from headstart.features import store
     from headstart.features.embed import EmbedConfig, embed
 
-    config = EmbedConfig(network, workers=workers, trainable=True, replace=True)
+    config = EmbedConfig(network, workers=workers, reading=reading, trainable=True, replace=True)
     embed(os.fspath(data), path, config, hooks)
     return store.read(path, stream_above=float("inf"))
 
@@ -193,6 +213,7 @@ def _compare(
     tuned: FinetuneResult,
     folder: Path,
     config: FinetuneConfig,
+    reading: Options,
     hooks: Hooks,
 ) -> None:
     """Compare the classifier with heads on the frozen features, and write the results."""
@@ -204,7 +225,7 @@ def _compare(
     from headstart.models import bundle
 
     features = _embedded(
-        data, Choice(str(tuned.backbone)), folder / FEATURES, config.workers, hooks
+        data, Choice(str(tuned.backbone)), folder / FEATURES, config.workers, reading, hooks
     )
     named = tuned.division.named(frozen), tuned.division.named(features)
     estimator = estimator_of(tuned.weight, tuned.bias, tuned.division.classes)

@@ -14,8 +14,8 @@ from headstart.workflows.locations import StrPath, local
 from headstart.workflows.result import HeadsResult, Training
 
 if TYPE_CHECKING:
+    from headstart.core.hooks import Hooks
     from headstart.core.records import FeatureSet
-    from headstart.features.embed import Hooks
 
 _LOOKED_FOR = 20  # images, by which their folder is recognised
 

@@ -13,7 +13,7 @@ from headstart.workflows.locations import StrPath
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
-    from headstart.features.embed import Hooks
+    from headstart.core.hooks import Hooks
     from headstart.models.bundle import Change
     from headstart.models.predict import Model, Prediction
 
@@ -111,6 +111,8 @@ def export_model(
     precision: str,
     max_drift: float = choices.MAX_DRIFT,
     max_accuracy_loss: float = choices.MAX_ACCURACY_LOSS,
+    label_column: str = "",
+    path_column: str = "",
     workers: int | None = None,
 ) -> Change:
     """Write a model in half precision or 8-bit integers, if labelled images show it is as good.
@@ -124,6 +126,8 @@ def export_model(
         max_drift: largest allowed mean (1 - cosine) to the features of ``model``.
         max_accuracy_loss: largest allowed loss of accuracy, in percentage points; without labels,
             share of changed predictions.
+        label_column: as for `extract_features`, like ``path_column``.
+        path_column: the column with the images' paths.
         workers: threads; None means one per core.
 
     Returns:
@@ -135,11 +139,13 @@ def export_model(
         OutputError: the file cannot be written.
     """
     from headstart.backbones.inference.precision_choice import Budget
+    from headstart.datasets import Options
     from headstart.models import bundle
 
     budget = Budget(max_drift, max_accuracy_loss)
+    reading = Options(label_column=label_column, path_column=path_column)
     return bundle.write_variant(
-        _file(model), precision, os.fspath(data), Path(out), budget, workers
+        _file(model), precision, os.fspath(data), Path(out), budget, workers, reading
     )
 
 
@@ -194,17 +200,15 @@ def serve(
 
 def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:
     """Return the stores that the results beside a model name, and the images it was tested on."""
-    from headstart import report
     from headstart.report.tables import read_answers
-    from headstart.report.validation import read_results
+    from headstart.report.validation import read_origin
 
     if not (folder / artifacts.RESULTS).is_file():
         return [], set()
     try:
         answers = read_answers(folder / artifacts.PREDICTIONS) or []
-        results = read_results(folder / artifacts.RESULTS)
-        tested = results["protocol"]["scored_on"] == "test split"
-        return report.store_paths(folder), {answer.path for answer in answers if tested}
+        stores, scored_on = read_origin(folder / artifacts.RESULTS)
+        return stores, {answer.path for answer in answers if scored_on == "test split"}
     except InputError as error:
         hooks.notice(f"nearest training images are not available: {error}")
         return [], set()

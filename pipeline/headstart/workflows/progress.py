@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from headstart.features.embed import Hooks as Hooks
+    from headstart.core.hooks import Hooks as Hooks
 
 
 def hooks_of(
@@ -18,7 +18,7 @@ def hooks_of(
     step: Callable[[str, int, int], None] = lambda name, number, total: None,
 ) -> Hooks:
     """Return hooks that pass notices, (images done, total) and steps to these functions."""
-    from headstart.features.embed import Hooks
+    from headstart.core.hooks import Hooks
 
     return Hooks(notice, progress, step)
 
@@ -29,7 +29,7 @@ def showing(title: str, hooks: Hooks | None) -> Iterator[Hooks]:
 
     Elsewhere the display is silent, as `Hooks()` is.
     """
-    from headstart.features.embed import Hooks
+    from headstart.core.hooks import Hooks
 
     if hooks is not None:
         yield hooks

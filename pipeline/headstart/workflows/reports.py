@@ -11,8 +11,8 @@ from headstart.workflows.locations import StrPath
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
+    from headstart.core.hooks import Hooks
     from headstart.core.records import FeatureSet
-    from headstart.features.embed import Hooks
 
 
 def write_report(folder: StrPath, *, map_method: str = MAPS[0], hooks: Hooks | None = None) -> Path:

@@ -19,10 +19,10 @@ from headstart.workflows.progress import Steps, showing
 if TYPE_CHECKING:
     import pandas as pd
 
+    from headstart.core.hooks import Hooks
     from headstart.core.records import FeatureSet
     from headstart.core.results import Comparison
     from headstart.evaluation.compare import CompareConfig, Outcome
-    from headstart.features.embed import Hooks
     from headstart.models.predict import Prediction
 
 AFTER = 2  # steps after the comparison: the report and the model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -10,7 +11,7 @@ from importlib.metadata import PackageNotFoundError
 import numpy as np
 import pytest
 from headstart import backbones
-from headstart.backbones import bundled, catalogue, provider
+from headstart.backbones import bundled, catalogue
 from headstart.backbones.catalogue import Entry
 from headstart.core.errors import BackboneError
 from headstart.core.records import RANDOM, Choice, Preprocess
@@ -102,14 +103,14 @@ class TestNames:
         assert backbones.available("no such thing") == []
 
     def test_a_provider_that_offers_nothing_is_told(self, monkeypatch):
-        installed = provider.version
+        installed = importlib.metadata.version
 
         def version(package):
             if package in ("keras", "timm"):
                 raise PackageNotFoundError(package)
             return installed(package)
 
-        monkeypatch.setattr(provider, "version", version)
+        monkeypatch.setattr(importlib.metadata, "version", version)
         told: list[str] = []
         found = backbones.available("", told.append)
         assert {entry.name.rpartition(":")[0] for entry in found} == {"", "torchvision"}

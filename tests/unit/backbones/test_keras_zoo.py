@@ -13,7 +13,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from headstart import backbones
-from headstart.backbones import cache, keras_import, keras_zoo, provider
+from headstart.backbones import cache, keras_import, keras_zoo
 from headstart.core.errors import BackboneError, HeadstartError
 from headstart.core.records import Choice
 from headstart.finetune.config import FinetuneConfig
@@ -300,7 +300,7 @@ class TestKerasItself:
         def absent(package):
             raise PackageNotFoundError(package)
 
-        monkeypatch.setattr(provider, "version", absent)
+        monkeypatch.setattr("importlib.metadata.version", absent)
         with pytest.raises(HeadstartError, match=r"the extra \[keras\]"):
             backbones.find("keras:VGG16")
 

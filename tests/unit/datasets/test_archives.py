@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
 from headstart import datasets as sources
 from headstart.core.errors import ImageError
-from headstart.datasets import open_source
+from headstart.datasets import Options, open_source
 from hypothesis import given
 from hypothesis import strategies as st
 from image_files import (
@@ -51,13 +52,51 @@ class TestNamesInZips:
         assert (listing.classes, listing.remarks) == (classes, ())
         assert len(contents(listing)) == len(names)
 
-    @pytest.mark.parametrize("encoding", ["gbk", "shift-jis"])
-    def test_those_of_unknown_encoding_are_mentioned(self, tmp_path: Path, encoding: str):
-        names = ["猫/1.png".encode(encoding), "犬/1.png".encode(encoding), b"a/1.png"]
+    @pytest.mark.parametrize(
+        ("word", "encoding"),
+        [
+            *(("猫", "gbk"), ("小狗", "gbk"), ("猫", "cp932"), ("ネコ", "cp932"), ("表", "cp932")),
+            *(("貓", "big5"), ("고양이", "cp949"), ("кошка", "cp866"), ("кошка", "cp1251")),
+            *(("Käse", "cp1252"), ("über", "cp1252"), ("łódź", "cp852"), ("γάτα", "cp737")),
+        ],
+    )
+    def test_no_label_is_taken_from_one_of_uncertain_encoding(
+        self, tmp_path: Path, word: str, encoding: str
+    ):
+        names = [f"{word}/1.png".encode(encoding), b"dog/1.png"]
+        packed = renamed_zip(tmp_path / "my photos.zip", names)
+        message = refused(packed)
+        assert "encoded" in message
+        assert f"unzip -O GBK '{packed}'" in message
+        assert len(open_source(str(packed), Options(labels=False)).images) == 2
+        assert len([*sources.stream([str(packed)])]) == 2
+
+    @pytest.mark.parametrize("word", ["Übung", "Café", "été", "niño", "Straße", "naïve", "Ähre"])
+    def test_words_of_western_windows_are_read_and_mentioned(self, tmp_path: Path, word: str):
+        names = [f"{word}/1.png".encode("cp437"), b"dog/1.png"]
         listing = open_source(str(renamed_zip(tmp_path / "x.zip", names)))
+        assert listing.classes == tuple(sorted((word, "dog")))
         (remark,) = listing.remarks
-        assert "2 names" in remark
-        assert len(listing.classes) == 3
+        assert word in remark
+
+    def test_names_that_no_label_depends_on_are_mentioned(self, tmp_path: Path):
+        names = ["cat/猫.png".encode("gbk"), b"dog/1.png"]
+        listing = open_source(str(renamed_zip(tmp_path / "x.zip", names)))
+        assert listing.classes == ("cat", "dog")
+        assert "1 name" in listing.remarks[0]
+
+    def test_the_extra_field_for_a_name_in_utf_8_declares_it(self, tmp_path: Path):
+        plain = "猫/1.png".encode("gbk")
+        entry = zipfile.ZipInfo("AA/1.png")
+        field = struct.pack("<BI", 1, zlib.crc32(plain)) + "猫/1.png".encode()
+        entry.extra = struct.pack("<HH", 0x7075, len(field)) + field
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+            archive.writestr(entry, photo(1))
+            archive.writestr("dog/1.png", photo(2))
+        content = (tmp_path / "x.zip").read_bytes().replace(b"AA/1.png", plain)
+        (tmp_path / "x.zip").write_bytes(content)
+        listing = open_source(str(tmp_path / "x.zip"))
+        assert (listing.classes, listing.remarks) == (("dog", "猫"), ())
 
     def test_a_backslash_beside_slashes_is_a_letter(self, tmp_path: Path):
         names = [b"a\\b/1.png", b"dog/1.png"]

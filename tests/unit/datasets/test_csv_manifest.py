@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from headstart.core.errors import InputError
 from headstart.core.records import Listing
-from headstart.datasets import location, open_source, read_groups
+from headstart.datasets import Options, location, open_source, read_groups
 from hypothesis import given
 from hypothesis import strategies as st
 from image_files import (
@@ -162,7 +162,7 @@ def test_commas_stay_what_separates_where_they_do(photos):
 
 def test_columns_can_be_named(photos):
     file = manifest(photos, "path,shot,fine,coarse\nx,cat/1.jpg,tabby,cat\n")
-    listing = open_source(str(file), label_column="FINE", path_column="shot")
+    listing = open_source(str(file), Options(label_column="FINE", path_column="shot"))
     assert rows(listing) == [("cat/1.jpg", "tabby", "")]
     message = refused_with(file, label_column="finest")
     assert "no column label" in message
@@ -176,15 +176,15 @@ def test_columns_cannot_be_named_for_folders(photos):
 
 def test_no_labels_needs_no_column_of_labels(photos):
     file = manifest(photos, "path,fine\ncat/1.jpg,x\n")
-    assert rows(open_source(str(file), labels=False)) == [("cat/1.jpg", None, "")]
+    assert rows(open_source(str(file), Options(labels=False))) == [("cat/1.jpg", None, "")]
     file = manifest(photos, "path,label,split\ncat/1.jpg,x,test\n")
-    listing = open_source(str(file), labels=False)
+    listing = open_source(str(file), Options(labels=False))
     assert (rows(listing), listing.classes) == ([("cat/1.jpg", None, "test")], ())
 
 
 def refused_with(data: Path, **options: str) -> str:
     with pytest.raises(InputError) as caught:
-        open_source(str(data), **options)
+        open_source(str(data), Options(**options))
     return str(caught.value)
 
 
@@ -287,3 +287,58 @@ def test_what_a_csv_writer_writes_is_read_back_or_refused(pairs):
 
 def _class(label: str) -> str | None:
     return unicodedata.normalize("NFC", label.strip()) or None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label\ncat/1.jpg,cat,\ndog/1.jpg,dog,,\n",  # separators at the end of rows
+        "path,label,\ncat/1.jpg,cat\ndog/1.jpg,dog,\n",  # or of the header
+        'path, label\n"cat/1.jpg", "cat"\n"dog/1.jpg", "dog"\n',  # blanks before quotes
+        '"path", "label"\n"cat/1.jpg", "cat"\n"dog/1.jpg", "dog"\n',
+        "path;label;weight\ncat/1.jpg;cat;0,5\ndog/1.jpg;dog;0,25\n",  # a decimal comma
+        f"path,label,values\ncat/1.jpg,cat,{'1' * 200_000}\ndog/1.jpg,dog,\n",  # long cells
+        "path,label\rcat/1.jpg,cat\rdog/1.jpg,dog\r",
+    ],
+    ids=["rows", "header", "blanks", "quoted header", "decimal comma", "long", "cr"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_other_tables_of_programs(photos, text, encoding):
+    file = photos / "x.csv"
+    file.write_bytes(text.encode(encoding))
+    assert open_source(str(file)).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('path,label\ncat/1.jpg, "cat"\n', "blank before a quote"),
+        ("path,label\ncat/1.jpg,cat,x\n", "3 columns where the header has 2"),
+        ("path,label,split\ncat/1.jpg,cat\n", "2 columns where the header has 3"),
+        ("My photos;;\npath;label\ncat/1.jpg;cat\n", "first row must name the columns"),
+        ("path,label\nfile:///cat/1.jpg,cat\n", "without file://"),
+    ],
+)
+def test_tables_that_are_refused(photos, text, message):
+    assert message in refused_with(manifest(photos, text))
+
+
+def test_files_that_do_not_exist_are_counted_before_any_work(photos):
+    gone = "".join(f"gone/{n}.jpg,cat\n" for n in range(3))
+    listing = open_source(str(manifest(photos, f"path,label\ncat/1.jpg,cat\n{gone}")))
+    assert listing.remarks == ("3 of 4 listed files do not exist, such as gone/0.jpg.",)
+
+
+@pytest.mark.parametrize(
+    ("values", "splits"),
+    [
+        (("Training", "test"), ["train", "test"]),
+        (("A", "B"), ["", ""]),
+        (("train", "train"), ["", ""]),
+    ],
+)
+def test_a_column_subset_has_the_splits_if_it_names_several(photos, values, splits):
+    text = "path,label,Subset\ncat/1.jpg,cat,{}\ndog/1.jpg,dog,{}\n".format(*values)
+    listing = open_source(str(manifest(photos, text)))
+    assert [image.split for image in listing.images] == splits
+    assert bool(listing.remarks) == (splits[0] != "")

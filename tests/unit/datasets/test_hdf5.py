@@ -10,7 +10,7 @@ import pytest
 from headstart import datasets as sources
 from headstart.core.errors import InputError
 from headstart.core.records import Preprocess
-from headstart.datasets import check_labels, images, open_source
+from headstart.datasets import Options, check_labels, images, open_source
 from image_files import (
     contents,
     photo,
@@ -66,7 +66,7 @@ class TestArrays:
         with h5py.File(tmp_path / "c.h5", "w") as file:
             file.attrs["format"] = "headstart-features"
         assert "train-heads" in refused(tmp_path / "c.h5")
-        (tmp_path / "d.h5").write_bytes(b"no HDF5")
+        (tmp_path / "d.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(range(20)))
         assert "cannot read" in refused(tmp_path / "d.h5")
 
     @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ class TestArrays:
         path = self.write(tmp_path / "x.h5", images=pixels, fine_label=[1, 2], coarse_label=[0, 0])
         with pytest.raises(InputError, match=r"coarse_label, fine_label.*--label-column"):
             check_labels(open_source(str(path)))
-        assert open_source(str(path), label_column="fine_label").classes == ("1", "2")
+        assert open_source(str(path), Options(label_column="fine_label")).classes == ("1", "2")
 
     def test_a_column_of_paths_is_refused(self, tmp_path: Path):
         path = self.write(tmp_path / "x.h5", images=np.zeros((2, 8, 8), np.uint8), labels=[0, 1])
         with pytest.raises(InputError, match="--path-column"):
-            open_source(str(path), path_column="labels")
+            open_source(str(path), Options(path_column="labels"))
 
     def test_the_named_column_has_its_own_class_names(self, tmp_path: Path):
         pixels = np.zeros((2, 8, 8), np.uint8)
@@ -112,8 +112,8 @@ class TestArrays:
             file["labels"].attrs["classes"] = ["animal", "plant"]
             file["fine"].attrs["classes"] = ["cat", "dog"]
         assert open_source(str(path)).classes == ("animal",)
-        assert open_source(str(path), label_column="fine").classes == ("cat", "dog")
-        assert open_source(str(path), label_column="top").classes == ("0", "1")
+        assert open_source(str(path), Options(label_column="fine")).classes == ("cat", "dog")
+        assert open_source(str(path), Options(label_column="top")).classes == ("0", "1")
 
     def test_the_type_of_what_is_no_image_is_named(self, tmp_path: Path):
         path = self.write(tmp_path / "x.h5", images=np.zeros((2, 8, 8, 3), np.float32))

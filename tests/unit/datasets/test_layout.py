@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from headstart.core.errors import InputError
 from headstart.core.records import Listing
-from headstart.datasets import check_labels, open_source, stream, summary
+from headstart.datasets import Options, check_labels, open_source, stream, summary
 from image_files import plant, refused
 
 TWO = ("ice", "sea")
@@ -112,6 +112,8 @@ ASKED = {
     "mixed": ([*classes("ice/train/", "ice/test/", names=("1", "2")), "sea/1.jpg"], "{}/ice"),
     "cycle": (["trainA/1.jpg", "trainB/1.jpg", "testA/1.jpg"], "train, validation and test"),
     "classes-in-names": (["ice_train/1.jpg", "ice_test/1.jpg", "sea_test/1.jpg"], "CSV"),
+    "splits-in-a-split": (classes("train/train/", "train/val/", "test/"), "{}/train"),
+    "labelled": ([*classes("labeled/"), "unlabeled/1.jpg"], "{}/labeled"),
     "first-is-a-split": (classes("rain/", "rain-test-set/"), "{}/rain-test-set"),
 }
 
@@ -123,7 +125,7 @@ def test_a_tree_with_two_readings_is_asked_about(name, tmp_path):
     assert advice.format(root) in refused(root)
     predicted = [image for image in stream([str(root)]) if image]
     assert len(predicted) == len(files), "predicting needs no labels"
-    assert len(open_source(str(root), labels=False).images) == len(files)
+    assert len(open_source(str(root), Options(labels=False)).images) == len(files)
 
 
 def test_the_command_that_is_advised_works(tmp_path):
@@ -232,6 +234,21 @@ def test_ignored_files_that_begin_like_images_are_mentioned(tmp_path):
     (remark,) = listing.remarks
     assert "4 of 6 ignored files" in remark
     assert listing.ignored["not an image: .jpg_large"] == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["ice/1.jpg", "sea/1.jpg", "test/1.jpg"], "folder test counts as a class"),
+        (["ice/1.jpg", "sea/1.jpg", "unlabeled/1.jpg"], "folder unlabeled counts as a class"),
+        (["ice/a/1.jpg", "ice/b/1.jpg", "sea/c/1.jpg"], "The classes are the outer folders"),
+        (["ice/1.jpg", "nan/1.jpg"], "'nan' counts as a class"),
+    ],
+)
+def test_doubtful_classes_are_mentioned(files, message, tmp_path):
+    plant(tmp_path, *files)
+    (remark,) = open_source(str(tmp_path)).remarks
+    assert message in remark
 
 
 def test_classes_that_look_alike_are_mentioned(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from headstart.core.errors import InputError
-from headstart.datasets import check_labels, open_source
+from headstart.datasets import Options, check_labels, open_source
 from image_files import (
     PHOTOS,
     folder,
@@ -120,5 +120,5 @@ class TestMetadata:
         (tmp_path / "metadata.csv").write_text("Image;Category\na/0.png;x\nb/0.png;y\n")
         assert rows(open_source(str(tmp_path))) == [("a/0.png", "x", ""), ("b/0.png", "y", "")]
         (tmp_path / "metadata.csv").write_text("shot,fine\na/0.png,x\nb/0.png,y\n")
-        listing = open_source(str(tmp_path), path_column="shot", label_column="fine")
+        listing = open_source(str(tmp_path), Options(path_column="shot", label_column="fine"))
         assert listing.classes == ("x", "y")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from headstart import datasets as sources
 from headstart.core.errors import ImageError, InputError
-from headstart.datasets import check_labels, open_source
+from headstart.datasets import Options, check_labels, open_source
 from image_files import (
     PHOTOS,
     arrow,
@@ -100,14 +100,14 @@ class TestParquet:
         path = tmp_path / "x.parquet"
         pq.write_table(pa.table(table | {"coarse_label": ["a", "b"]}), path)
         assert "--path-column" in refused(path)
-        listing = open_source(str(path), path_column="shot")
+        listing = open_source(str(path), Options(path_column="shot"))
         assert next(iter(contents(listing).values())) == photo(1)
         with pytest.raises(InputError, match=r"fine_label, coarse_label: .*--label-column"):
             check_labels(listing)
-        named = open_source(str(path), path_column="shot", label_column="coarse_label")
+        named = open_source(str(path), Options(path_column="shot", label_column="coarse_label"))
         assert named.classes == ("a", "b")
         with pytest.raises(InputError, match="no column nothing"):
-            open_source(str(path), path_column="shot", label_column="nothing")
+            open_source(str(path), Options(path_column="shot", label_column="nothing"))
 
     def test_minus_one_marks_images_without_a_label(self, tmp_path: Path):
         for name, labels in (("x", [0, 1, -1]), ("y", ["0", "1", "-1"])):

@@ -49,7 +49,7 @@ def test_names_cannot_write_to_the_terminal():
 
 def test_what_becomes_of_the_test_split_is_said():
     images = refs(("a", "train", 2), ("b", "train", 2), (None, "test", 3))
-    assert "hold out 20 %" in text_of(images)
+    assert "holds out 20 %" in text_of(images)
     images = refs(("a", "train", 2), ("b", "train", 2), ("a", "test", 2), ("c", "test", 3))
     assert "no image in the split train: c." in " ".join(
         summary(make_listing(Path(), images, {}, "x"))

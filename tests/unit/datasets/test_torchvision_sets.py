@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from headstart.core.errors import InputError, OutputError
 from headstart.core.torchvision_import import import_torchvision
-from headstart.datasets import images, location, open_source
+from headstart.datasets import Options, images, location, open_source
 from headstart.datasets.torchvision_sets import SETS
 from image_files import (
     plant,
@@ -40,7 +40,7 @@ def eurosat(root: Path) -> Path:
 
 
 def test_a_set_of_files_is_listed_where_it_lies(tmp_path, datasets):
-    listing = open_source("torchvision:EuroSAT", cache=eurosat(tmp_path), download=False)
+    listing = open_source("torchvision:EuroSAT", Options(cache=eurosat(tmp_path), download=False))
     assert rows(listing) == [
         ("eurosat/2750/Forest/Forest_1.jpg", "Forest", ""),
         ("eurosat/2750/Forest/Forest_10.jpg", "Forest", ""),
@@ -53,7 +53,7 @@ def test_a_set_of_files_is_listed_where_it_lies(tmp_path, datasets):
 def test_a_root_can_be_named_and_capitals_do_not_matter(tmp_path, datasets, monkeypatch):
     monkeypatch.chdir(eurosat(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    absolute = open_source(f"torchvision:EuroSAT@{tmp_path}", cache=tmp_path / "other")
+    absolute = open_source(f"torchvision:EuroSAT@{tmp_path}", Options(cache=tmp_path / "other"))
     relative = open_source("torchvision:eurosat@.")
     at_home = open_source("torchvision:EUROSAT@~")
     assert absolute.root == relative.root == at_home.root == tmp_path
@@ -64,7 +64,7 @@ def test_a_root_can_be_named_and_capitals_do_not_matter(tmp_path, datasets, monk
 def test_the_users_cache_is_the_default(tmp_path, datasets, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     eurosat(tmp_path / "headstart" / "datasets")
-    assert len(open_source("torchvision:EuroSAT", download=False).images) == 3
+    assert len(open_source("torchvision:EuroSAT", Options(download=False)).images) == 3
 
 
 def test_splits_of_the_authors_are_kept(tmp_path, datasets):
@@ -74,7 +74,7 @@ def test_splits_of_the_authors_are_kept(tmp_path, datasets):
     for number, split in enumerate(("train", "val", "test")):
         lines = f"woven/woven_{number}.jpg\ndotted/dotted_{number}.jpg\n"
         (base / "labels" / f"{split}1.txt").write_text(lines)
-    listing = open_source("torchvision:DTD", cache=tmp_path)
+    listing = open_source("torchvision:DTD", Options(cache=tmp_path))
     assert [(i.path.rpartition("/")[2], i.label, i.split) for i in listing.images] == [
         ("dotted_0.jpg", "dotted", "train"),
         ("woven_0.jpg", "woven", "train"),
@@ -91,7 +91,7 @@ def test_pets_use_the_splits_that_do_not_overlap(tmp_path, datasets):
     (base / "annotations").mkdir()
     for split in ("trainval", "test"):
         (base / "annotations" / f"{split}.txt").write_text("Ab_Cd_1 1 1 1\npug_1 2 2 1\n")
-    listing = open_source("torchvision:OxfordIIITPet", cache=tmp_path)
+    listing = open_source("torchvision:OxfordIIITPet", Options(cache=tmp_path))
     assert [(i.label, i.split) for i in listing.images] == [
         ("Ab Cd", "train"),
         ("Pug", "train"),
@@ -102,7 +102,7 @@ def test_pets_use_the_splits_that_do_not_overlap(tmp_path, datasets):
 
 def test_classes_with_several_names_take_the_first(tmp_path, datasets):
     plant(tmp_path / "imagenette2", "train/n01440764/1.JPEG", "val/n03888257/2.JPEG")
-    listing = open_source("torchvision:Imagenette", cache=tmp_path)
+    listing = open_source("torchvision:Imagenette", Options(cache=tmp_path))
     assert [(i.label, i.split) for i in listing.images] == [
         ("tench", "train"),
         ("parachute", "validation"),
@@ -112,7 +112,7 @@ def test_classes_with_several_names_take_the_first(tmp_path, datasets):
 def test_caltech_is_listed_though_it_keeps_numbers(tmp_path, datasets):
     root = tmp_path / "caltech101" / "101_ObjectCategories"
     plant(root, "BACKGROUND_Google/image_0001.jpg", "ant/image_0001.jpg", "bass/image_0002.jpg")
-    listing = open_source("torchvision:Caltech101", cache=tmp_path)
+    listing = open_source("torchvision:Caltech101", Options(cache=tmp_path))
     assert [(i.path.rpartition("/")[2], i.label) for i in listing.images] == [
         ("image_0001.jpg", "ant"),
         ("image_0002.jpg", "bass"),
@@ -143,7 +143,7 @@ def cifar(tmp_path, datasets, monkeypatch):
 
 def test_a_set_of_arrays_is_written_once_as_png(cifar):
     root, pixels = cifar
-    listing = open_source("torchvision:CIFAR10", cache=root, download=False)
+    listing = open_source("torchvision:CIFAR10", Options(cache=root, download=False))
     assert listing.root == root / "CIFAR10-images"
     assert rows(listing) == [
         ("train/air-plane/00001.png", "air-plane", "train"),
@@ -166,7 +166,7 @@ def test_grey_arrays_become_grey_png(tmp_path, datasets):
         (raw / f"{split}-images-idx3-ubyte").write_bytes(size + bytes([level]) * 784)
         size = b"".join(number.to_bytes(4, "big") for number in (0x00000801, 1))
         (raw / f"{split}-labels-idx1-ubyte").write_bytes(size + bytes([level]))
-    listing = open_source("torchvision:MNIST", cache=tmp_path)
+    listing = open_source("torchvision:MNIST", Options(cache=tmp_path))
     assert rows(listing) == [
         ("train/7 - seven/00000.png", "7 - seven", "train"),
         ("test/9 - nine/00000.png", "9 - nine", "test"),
@@ -182,7 +182,7 @@ def test_hidden_labels_stay_unknown(tmp_path, datasets):
     for split, file in (("train", "a.png"), ("val", "b.png")):
         scenes = {"scenes": [{"image_filename": file, "objects": [1, 2, 3]}]}
         (base / "scenes" / f"CLEVR_{split}_scenes.json").write_text(json.dumps(scenes))
-    listing = open_source("torchvision:CLEVRClassification", cache=tmp_path)
+    listing = open_source("torchvision:CLEVRClassification", Options(cache=tmp_path))
     assert [(i.label, i.split) for i in listing.images] == [
         ("3", "train"),
         ("3", "validation"),
@@ -200,7 +200,7 @@ def test_two_exports_at_once_agree(cifar, monkeypatch):
         images.save_png(other, pixels)
 
     monkeypatch.setattr("headstart.datasets.torchvision_sets.save_png", save_after_another)
-    assert len(open_source("torchvision:CIFAR10", cache=root).images) == 6
+    assert len(open_source("torchvision:CIFAR10", Options(cache=root)).images) == 6
 
 
 def test_classes_that_share_a_name_are_told_apart(tmp_path, datasets, monkeypatch):
@@ -208,16 +208,16 @@ def test_classes_that_share_a_name_are_told_apart(tmp_path, datasets, monkeypatc
     monkeypatch.setattr(datasets.Imagenette, "_WNID_TO_CLASS", names)
     for split in ("train", "val"):
         plant(tmp_path / "imagenette2" / split, "n01440764/1.JPEG", "n02102040/2.JPEG")
-    listing = open_source("torchvision:Imagenette", cache=tmp_path)
+    listing = open_source("torchvision:Imagenette", Options(cache=tmp_path))
     assert listing.classes == ("crane (0)", "crane (1)")
 
 
 def test_written_images_serve_without_the_arrays(cifar):
     root, _ = cifar
-    first = open_source("torchvision:CIFAR10", cache=root, download=False)
+    first = open_source("torchvision:CIFAR10", Options(cache=root, download=False))
     for file in (root / "cifar-10-batches-py").iterdir():
         file.unlink()
-    assert open_source("torchvision:CIFAR10", cache=root, download=False) == first
+    assert open_source("torchvision:CIFAR10", Options(cache=root, download=False)) == first
 
 
 def test_an_interrupted_export_leaves_nothing(cifar, monkeypatch):
@@ -227,7 +227,7 @@ def test_an_interrupted_export_leaves_nothing(cifar, monkeypatch):
         lambda path, pixels: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
     with pytest.raises(OutputError, match="CIFAR10-images: No space left on device"):
-        open_source("torchvision:CIFAR10", cache=root)
+        open_source("torchvision:CIFAR10", Options(cache=root))
     assert [file.name for file in root.iterdir()] == ["cifar-10-batches-py"]
 
 
@@ -238,7 +238,7 @@ def test_files_in_a_format_that_is_not_decoded_become_png(tmp_path, datasets):
         file.parent.mkdir(parents=True)
         Image.new("RGB", (4, 3), (level, 0, 0)).save(file)
     (base / "GT-final_test.csv").write_text("Filename;ClassId\nb.ppm;7\n")
-    listing = open_source("torchvision:GTSRB", cache=tmp_path)
+    listing = open_source("torchvision:GTSRB", Options(cache=tmp_path))
     assert rows(listing) == [
         ("train/0/00000.png", "0", "train"),
         ("test/7/00000.png", "7", "test"),
@@ -280,7 +280,7 @@ def test_a_download_that_breaks_off_is_not_taken_for_the_set(tmp_path, datasets,
     monkeypatch.setattr(module, "download_and_extract_archive", break_off)
     assert "reset by peer" in refused(f"torchvision:EuroSAT@{tmp_path}")
     monkeypatch.setattr(module, "download_and_extract_archive", succeed)
-    listing = open_source("torchvision:EuroSAT", cache=tmp_path)
+    listing = open_source("torchvision:EuroSAT", Options(cache=tmp_path))
     assert len(listing.images) == 3
     assert [file.name for file in tmp_path.iterdir()] == ["eurosat"]
 
@@ -288,7 +288,7 @@ def test_a_download_that_breaks_off_is_not_taken_for_the_set(tmp_path, datasets,
 def test_without_download_the_network_is_not_asked(tmp_path, datasets, monkeypatch):
     monkeypatch.setattr(datasets.EuroSAT, "download", lambda self: pytest.fail("asked"))
     with pytest.raises(InputError, match=r"EuroSAT is not in .* or allow the download"):
-        open_source("torchvision:EuroSAT", cache=tmp_path, download=False)
+        open_source("torchvision:EuroSAT", Options(cache=tmp_path, download=False))
 
 
 def test_a_set_that_cannot_be_downloaded_says_so(tmp_path, datasets):
@@ -309,7 +309,7 @@ def test_a_damaged_copy_is_named(cifar, monkeypatch, datasets):
 def test_a_folder_that_cannot_be_made(tmp_path, datasets):
     plant(tmp_path, "file")
     with pytest.raises(OutputError, match="cannot write"):
-        open_source("torchvision:EuroSAT", cache=tmp_path / "file" / "sets")
+        open_source("torchvision:EuroSAT", Options(cache=tmp_path / "file" / "sets"))
 
 
 @pytest.mark.parametrize(
@@ -339,4 +339,4 @@ def test_the_table_fits_torchvision(name, tmp_path, datasets, monkeypatch):
         with pytest.raises((RuntimeError, FileNotFoundError)):
             kind(str(tmp_path), **offline, **({} if theirs is None else {key: theirs}))
     with pytest.raises(InputError, match=f"torchvision's {name} is not in"):
-        open_source(f"torchvision:{name}", cache=tmp_path, download=False)
+        open_source(f"torchvision:{name}", Options(cache=tmp_path, download=False))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from headstart.core.errors import InputError
-from headstart.datasets import check_labels, open_source
+from headstart.datasets import Options, check_labels, open_source
 from image_files import (
     PHOTOS,
     contents,
@@ -93,16 +93,16 @@ class TestWebDataset:
         }
         place = str(tar(tmp_path / "x.tar", files))
         assert open_source(place).classes == ("3", "4")
-        assert open_source(place, label_column="fine").classes == ("pug", "tabby")
-        assert open_source(place, label_column="txt").classes == ("cat", "dog")
+        assert open_source(place, Options(label_column="fine")).classes == ("pug", "tabby")
+        assert open_source(place, Options(label_column="txt")).classes == ("cat", "dog")
         with pytest.raises(InputError, match="--path-column"):
-            open_source(place, path_column="fine")
+            open_source(place, Options(path_column="fine"))
 
     @pytest.mark.parametrize("name", ["fien", "clss"])
     def test_a_name_that_no_sample_has_does_not_leave_the_folders(self, tmp_path: Path, name):
         files = {f"{key}/1.{end}": data for key in ("cat", "dog") for end, data in
                  (("png", photo(1)), ("json", b'{"fine": "x"}'), ("cls", b"y"))}  # fmt: skip
-        listing = open_source(str(tar(tmp_path / "x.tar", files)), label_column=name)
+        listing = open_source(str(tar(tmp_path / "x.tar", files)), Options(label_column=name))
         assert listing.classes == ()
         with pytest.raises(InputError, match=f"no sample has a label {name}"):
             check_labels(listing)

@@ -56,19 +56,20 @@ def test_draws_are_nested_hold_one_fold_out_and_keep_every_class(counts, folds, 
     assert all(np.array_equal(a, b) for a, b in zip(one.fits, again[number].fits, strict=True))
 
 
-def test_the_largest_size_is_what_cross_validation_knows():
+@pytest.mark.parametrize("recorded", [False, True])
+def test_the_largest_size_is_fitted_once_a_fold_or_what_cross_validation_knows(recorded):
     labels = np.arange(100) % 2
     fold = np.arange(100) // 2 % 5
-    draws = draw(labels, fold, seed=0)
+    draws = draw(labels, fold, seed=0, draws=10)
     whole = np.where(np.arange(100) < 80, labels, 1 - labels)
     asked = []
 
     def answers(pairs):
         asked.extend(pairs)
-        return [labels[held_out] for _, held_out in pairs]
+        return [(whole if len(rows) == 80 else labels)[held_out].copy() for rows, held_out in pairs]
 
-    curve = measure(draws, labels, answers, whole)
-    assert len(asked) == 5 * (len(curve.images) - 1)
+    curve = measure(draws, labels, answers, whole if recorded else None)
+    assert len(asked) == 10 * (len(curve.images) - 1) + 5 * (not recorded)
     accuracy = np.mean([correct.mean(axis=1) for correct in curve.correct], axis=0)
     assert accuracy[:-1].tolist() == [1] * (len(curve.images) - 1)
     assert accuracy[-1] == pytest.approx(0.8)
@@ -137,3 +138,10 @@ def test_the_interval_of_a_gain_grows_with_the_gain_and_the_noise():
     assert 0 < low < 0.05 < high < 0.1
     assert learning_curve._gain_interval(0.0, 0.9, 100)[0] == 0
     assert learning_curve._gain_interval(0.05, 0.9, 100)[1] > high
+
+
+def test_of_many_images_one_fold_is_held_out(monkeypatch):
+    fold = np.array([[1, 0, 2, -1, 0, 1], [0, 0, 1, -1, 2, 2]])
+    assert learning_curve.folds_to_hold_out(fold).tolist() == fold[0].tolist()
+    monkeypatch.setattr(learning_curve, "MOST", 5)
+    assert learning_curve.folds_to_hold_out(fold).tolist() == [-1, 0, -1, -1, 0, -1]

@@ -68,7 +68,6 @@ def test_among_equals_the_simplest_is_chosen(separable):
     rbf = HEADS["rbf-svm"].search(separable)
     assert rbf.params == {"C": 0.5, "gamma": min(t["params"]["gamma"] for t in rbf.grid)}
     knn = HEADS["knn"].search(separable)
-    assert knn.params["weights"] == "uniform"
     assert knn.params["n_neighbors"] == max(
         t["params"]["n_neighbors"] for t in knn.grid if t["cv_accuracy"] == 1
     )
@@ -82,7 +81,7 @@ def test_logistic_regression_breaks_ties_by_log_loss(separable):
     assert probabilities.max(axis=1).mean() > 0.95  # with the smallest C it would be 0.26
 
 
-def test_copies_of_an_image_decide_a_vote_weighted_by_distance():
+def test_a_copy_of_an_image_decides_a_vote_of_the_nearest():
     base = training_set(n=40, k=2, d=8, spread=3.0)
     features = np.repeat(base.features, 2, axis=0)
     labels = np.repeat(base.labels, 2)
@@ -90,8 +89,9 @@ def test_copies_of_an_image_decide_a_vote_weighted_by_distance():
         features, labels, np.arange(80) % 2
     )  # each image's copy is in the other fold
     head = HEADS["knn"].search(data)
-    weighted = [t["cv_accuracy"] for t in head.grid if t["params"]["weights"] == "distance"]
-    assert weighted == [1] * len(weighted)
+    nearest = [t["cv_accuracy"] for t in head.grid if t["params"]["n_neighbors"] == 1]
+    assert nearest == [1] * len(nearest)
+    assert head.cv_accuracy == 1
 
 
 def test_squared_distances_are_exact_for_equal_rows_and_close_for_others():

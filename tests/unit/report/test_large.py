@@ -12,7 +12,8 @@ import pytest
 from headstart import report
 from headstart.evaluation import compare
 from headstart.evaluation.compare import CompareConfig
-from headstart.report import MATRIX_CLASSES, thumbnails_sheet
+from headstart.report import thumbnails_sheet
+from headstart.report.page import MATRIX_CLASSES
 
 ROOT = Path(__file__).parents[3]
 # By level: the images, how many of them a page shows, and its bytes, of which plotly.js has 5 MB.

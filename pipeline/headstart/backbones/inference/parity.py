@@ -12,6 +12,7 @@ import base64
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import BackboneError, ImageError, one_line
 from headstart.core.linalg import row_cosine
+from headstart.core.parallel import available_cores
 from headstart.core.records import Preprocess
 from headstart.datasets import demo, images
 
@@ -99,7 +101,8 @@ def issue(embed: Embed, preprocess: Preprocess, widths: tuple[int, ...] = ()) ->
     ``embed`` maps ``(n, h, w, 3) uint8`` to ``(n, d) float32``; for ``widths`` see `Certificate`.
     """
     probes = draw_probes(preprocess)
-    return Certificate(dict(probes), _features(probes, embed, preprocess), widths)
+    rows = map(_embedded(embed, preprocess), probes.values())
+    return Certificate(dict(probes), np.concatenate(list(rows)), widths)
 
 
 def check(certificate: Certificate, embed: Embed, preprocess: Preprocess) -> Drift:
@@ -109,7 +112,9 @@ def check(certificate: Certificate, embed: Embed, preprocess: Preprocess) -> Dri
         BackboneError: a probe cannot be decoded here, or drifts more than `MIN_COSINE` allows.
     """
     try:
-        features = _features(certificate.probes, embed, preprocess)
+        with ThreadPoolExecutor(available_cores()) as pool:
+            rows = pool.map(_embedded(embed, preprocess), certificate.probes.values())
+            features = np.concatenate(list(rows))
     except ImageError as error:
         raise BackboneError(
             f"a probe of the parity certificate cannot be decoded here ({error}); "
@@ -193,10 +198,6 @@ def by_layer(rows: NDArray[Any], widths: Sequence[int]) -> list[NDArray[Any]]:
     return np.split(rows, np.cumsum(widths)[:-1].astype(int), axis=1)
 
 
-def _features(
-    probes: Mapping[str, bytes], embed: Embed, preprocess: Preprocess
-) -> NDArray[np.float32]:
-    # One at a time, so that features do not depend on a batch.
-    return np.concatenate(
-        [embed(images.decode(data, preprocess)[np.newaxis]) for data in probes.values()]
-    )
+def _embedded(embed: Embed, preprocess: Preprocess) -> Callable[[bytes], NDArray[np.float32]]:
+    # One probe at a time, so that features do not depend on a batch.
+    return lambda data: embed(images.decode(data, preprocess)[np.newaxis])

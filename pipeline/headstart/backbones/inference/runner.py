@@ -142,9 +142,16 @@ class Runner:
         self._features = output_names(self.backbone)
         self._turn = threading.Semaphore(_GPU_RUNS) if device != "cpu" else None
         self._exactly = batch is not None or device != "cpu"
-        if batch is None:
-            batch = self._cpu_batch() if device == "cpu" else self._gpu_batch()
-        self.batch = batch
+        self._batch = batch
+        self._lock = threading.Lock()
+
+    @property
+    def batch(self) -> int:
+        """Images in one inference; unless given, inferences determine it when it is first read."""
+        with self._lock:
+            if self._batch is None:
+                self._batch = self._cpu_batch() if self._turn is None else self._gpu_batch()
+            return self._batch
 
     def _cpu_batch(self) -> int:
         """Return `CPU_BATCH` if features do not depend on the rest of the batch, else 1."""
@@ -185,7 +192,8 @@ class Runner:
 
     def outputs(self, names: Sequence[str], images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Return several outputs of the graph from one inference; see `infer`."""
-        if self.batch == 1 or not len(images):
+        alone = len(images) == 1 and not self._exactly
+        if alone or not len(images) or self.batch == 1:
             return self._run(names, images)
         parts = []
         for start in range(0, len(images), self.batch):

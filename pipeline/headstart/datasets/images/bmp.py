@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headstart.core.errors import ImageError
-from headstart.datasets.images.depth import UNSIGNED, to_bytes
 from headstart.datasets.images.header import MAX_PIXELS
 
 _HEADER = 40  # bytes of the shortest header with masks
@@ -65,11 +64,20 @@ def _masked(data: bytes, shape: tuple[int, int, int], masks: list[int]) -> Image
         depth = (mask >> max(low, 0)).bit_length()
         if not mask or mask >> low != (1 << depth) - 1:
             raise ImageError(f"damaged BMP: the mask {mask:#x} is no colour")
-        extra = max(0, depth - 16)
-        bands.append(to_bytes((values & mask) >> (low + extra), depth - extra, UNSIGNED, ""))
+        bands.append(_widened((values & mask) >> low, depth))
     if not bands[-1].any() and len(bands) > len("RGB"):
         bands.pop()  # a mask of alpha without alpha
     return Image.fromarray(np.dstack(bands))
+
+
+def _widened(values: NDArray[np.integer], depth: int) -> NDArray[np.uint8]:
+    """Return samples of any depth as 8 bits; fewer are scaled and rounded down, as by Pillow.
+
+    So a picture is the same whether or not its masks are among those that Pillow knows.
+    """
+    if depth >= 8:
+        return (values >> (depth - 8)).astype(np.uint8)
+    return (values * 255 // ((1 << depth) - 1)).astype(np.uint8)
 
 
 def _from_palette(data: bytes, size: int, width: int, height: int) -> NDArray[np.uint8]:

@@ -109,11 +109,12 @@ def is_avif(data: bytes) -> bool:
 def unknown(data: bytes) -> str:
     """Return the message for a file of another format, which it names if it is known."""
     text = f"not a {FORMATS_READ} image"
-    name = _name(data)
+    name = name_of(data)
     return f"{text}, but {name}" if name else text
 
 
-def _name(data: bytes) -> str:
+def name_of(data: bytes) -> str:
+    """Return what a file of another format is; empty if it is not known."""
     if not data.strip(b"\0"):
         return "only zeros: its content was never written; copy it again"
     match = next((name for start, name in _SIGNATURES.items() if data.startswith(start)), "")
@@ -129,10 +130,11 @@ def _name(data: bytes) -> str:
         return "NIfTI"
     if data[:1] == b"P" and data[1:2] in b"1234567fF" and data[2:3].isspace():
         return "PPM, PGM or PBM"
-    return _text_name(data)
+    return text_name(data)
 
 
-def _text_name(data: bytes) -> str:
+def text_name(data: bytes) -> str:
+    """Return what a text is, such as JSON; empty if it is none in UTF-8 or UTF-16."""
     start = data[:512].lstrip(_BLANKS)
     lower = start.lower()
     match = next((name for text, name in _TEXTS.items() if lower.startswith(text)), "")

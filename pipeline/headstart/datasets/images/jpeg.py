@@ -5,6 +5,7 @@ Decoders fill in what is missing: a file whose tail was never written decodes wi
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from collections.abc import Iterator
@@ -12,13 +13,13 @@ from collections.abc import Iterator
 from PIL import Image
 
 from headstart.core.errors import ImageError
+from headstart.datasets.images import holes
 
 CUT_OFF = "half of a file: its last bytes were never written; copy it again"
-HOLE = "damaged JPEG: zeros inside its data; copy it again"
 
-_SCAN = 0xDA
+_TABLES, _SCAN = 0xC4, 0xDA
+_FRAMES = {*range(0xC0, 0xD0)} - {_TABLES, 0xC8, 0xCC}
 _END = b"\xff\xd9"
-_ZEROS = bytes(256)  # 2,048 zero bits; blocks of a photograph never have so many
 _LONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _PIXELS = {*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDD}  # frames, tables, scans, restart intervals
 _OTHER_CODINGS = {
@@ -28,7 +29,6 @@ _OTHER_CODINGS = {
     0xF7: "JPEG-LS",
 }
 _GREY = 128  # what libjpeg fills missing blocks with
-_FILLER = bytes.fromhex("5a3c96e10f78b42d") * 4096
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -54,41 +54,24 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def check(data: bytes) -> None:
-    """Raise an `ImageError` if the data of the first scan were not written to their end."""
-    baseline, flat = False, set[int]()
+    """Raise an `ImageError` if the data of a JPEG were not written to their end, or have holes."""
+    tables, frame, end = dict[int, int](), b"", 2
     for marker, start, end in segments(data):
-        if marker in (0xC0, 0xC1):
-            baseline = True
-        elif marker == 0xC4:
-            flat |= _flat_tables(data[start + 4 : end])
+        if marker == _TABLES:
+            tables |= holes.zero_codes(data[start + 4 : end])
+        elif marker in _FRAMES:
+            frame = data[start + 1 : end]
         elif marker == _SCAN:
             last = data.rfind(_END, end)
             if last < 0:
                 raise ImageError(CUT_OFF if data.endswith(bytes(16)) else "truncated image")
-            selectors = data[start + 6 : start + 5 + 2 * data[start + 4] : 2]
-            if baseline and any(selector & 15 not in flat for selector in selectors):
-                _check_holes(data, end, last)
+            if data.find(holes.ZEROS, end, last) >= 0:
+                with contextlib.suppress(
+                    IndexError, ValueError
+                ):  # a decoder will say what is wrong
+                    holes.check_jpeg(data, start, tables, frame)
             return
-
-
-def _flat_tables(tables: bytes) -> set[int]:
-    """Return the numbers of the AC tables whose all-zero code ends a block.
-
-    Only if all do may zeros be a large surface of one colour; else they code nothing sensible.
-    """
-    offset, flat = 0, set()
-    while offset + 17 < len(tables):
-        values = offset + 17
-        if tables[offset] >= 0x10 and not tables[values]:
-            flat.add(tables[offset] & 15)
-        offset = values + sum(tables[offset + 1 : values])
-    return flat
-
-
-def _check_holes(data: bytes, start: int, last: int) -> None:
-    hole = data.find(_ZEROS, start, last)
-    if hole >= 0 and hole < data.find(_END, start):  # not in what follows the image
-        raise ImageError(HOLE)
+    holes.check_marker(data, end)
 
 
 def check_rows(data: bytes, image: Image.Image) -> None:
@@ -102,7 +85,7 @@ def check_rows(data: bytes, image: Image.Image) -> None:
     end = data.find(_END, scan)
     if end < 0:
         return
-    with Image.open(io.BytesIO(data[:end] + _FILLER + _END), formats=["JPEG"]) as longer:
+    with Image.open(io.BytesIO(data[:end] + holes.FILLER + _END), formats=["JPEG"]) as longer:
         longer.draft(None, image.size)
         longer.load()
         if longer.tobytes() != image.tobytes():
@@ -121,7 +104,7 @@ def defect(data: bytes) -> str:
     for marker, start, end in segments(data):
         if marker in _OTHER_CODINGS:
             return f"not supported: {_OTHER_CODINGS[marker]}"
-        if marker in range(0xC0, 0xD0) and marker not in (0xC4, 0xC8, 0xCC) and end - start > 9:
+        if marker in _FRAMES and end - start > 9:
             depth, components = data[start + 4], data[start + 9]
             if depth != 8:
                 return f"not supported: JPEG of {depth} bits a sample"

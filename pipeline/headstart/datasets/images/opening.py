@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from headstart.datasets.images import bmp, content, header, heif, jpeg, png, tif
 from headstart.datasets.images.depth import UNSIGNED, applies, to_bytes
 
 SCALED = "headstart.scaled"  # in an image's info: its samples are 8 bits by the set's range
+_PLUGINS = {"WEBP": "PIL.WebPImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
 _SPARE = 1024  # zeros at the end of a file that some encoders write
 
 
@@ -34,6 +36,8 @@ def open_image(data: bytes, value_range: str = "") -> Image.Image:
         raise ImageError(content.unknown(data))
     if kind == "BMP" and (image := bmp.open_unusual(data)) is not None:
         return image
+    if kind in _PLUGINS:  # else Pillow imports all of its fifty plugins to find this one
+        import_module(_PLUGINS[kind])
     opened = Image.open(io.BytesIO(data), formats=[kind])
     if kind == "PNG" and png.is_deep(data):
         return _deep_png(data, opened, value_range)

@@ -201,13 +201,10 @@ def _without(
 def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
     """Return the ``insights.learning_curve`` of ``results.json``, for the best head."""
     family, params = HEADS[best.head.name], best.head.params
-    division = np.atleast_2d(training.fold)[0]
 
     def answers(
         parts: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
     ) -> list[NDArray[np.intp]]:
-        if not parts:
-            return []
         data = training
         if training.streamed:  # the rows of all parts fit into memory
             used = np.unique(np.concatenate([rows for part in parts for rows in part]))
@@ -215,15 +212,15 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
             parts = [(np.searchsorted(used, a), np.searchsorted(used, b)) for a, b in parts]
         return [a.argmax(axis=1) for a in family.answers(params, data.divided(parts))]
 
-    whole: NDArray[np.intp] = best.head.out_of_fold.argmax(axis=1)
-    if not training.streamed and len(whole) <= learning_curve.MOST:
-        # Those are calibrated, and means over repeats; the answers at smaller sizes are neither.
-        first = training.folds[: len(np.unique(division[division >= 0]))]
-        for (_, held_out), codes in zip(first, answers(first), strict=True):
-            whole[held_out] = codes
-    draws = learning_curve.draw(training.labels, division, training.seed)
+    # Out-of-fold answers are calibrated, and means over repeats; those of parts are neither, so the
+    # largest size is fitted again. On disk that would take too long.
     if training.streamed:
-        draws = [_thinned(draw, best, training.seed) for draw in draws]
+        whole: NDArray[np.intp] | None = best.head.out_of_fold.argmax(axis=1)
+        draws = learning_curve.draw(training.labels, np.atleast_2d(training.fold)[0], training.seed)
+        draws = _ascending([_thinned(draw, best, training.seed) for draw in draws])
+    else:
+        fold, whole = learning_curve.folds_to_hold_out(training.fold), None
+        draws = learning_curve.draw(training.labels, fold, training.seed)
     curve = learning_curve.measure(draws, training.labels, answers, whole)
     return learning_curve.describe(
         curve, len(training.labels), training.seed, best.head.name, best.backbone
@@ -231,12 +228,24 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
 
 
 def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:
-    """Hold fewer images out, and use only those with an out-of-fold prediction of the best head."""
+    """Hold fewer images out, and count as fitted on only what the best head's folds were fitted on.
+
+    A head that read a sample has out-of-fold answers for its images, except those that every fold
+    trains on.
+    """
     answered = np.isfinite(best.head.out_of_fold[:, 0])
-    candidates, whole = (rows[answered[rows]] for rows in (draw.held_out, draw.fits[-1]))
+    candidates, largest = draw.held_out[answered[draw.held_out]], draw.fits[-1]
+    always = best.head.n_rows - int(answered.sum())
+    count = int(answered[largest].sum()) + always
     rng = np.random.default_rng(seed)
     held_out = np.sort(rng.choice(candidates, min(HELD_OUT, len(candidates)), replace=False))
-    return dataclasses.replace(draw, held_out=held_out, fits=[*draw.fits[:-1], whole])
+    return dataclasses.replace(draw, held_out=held_out, fits=[*draw.fits[:-1], largest[:count]])
+
+
+def _ascending(draws: Sequence[learning_curve.Draw]) -> list[learning_curve.Draw]:
+    """Leave out the sizes that are not below the largest, which is that of a sample."""
+    sizes = min(sum(len(rows) < len(d.fits[-1]) for rows in d.fits[:-1]) for d in draws)
+    return [dataclasses.replace(d, fits=[*d.fits[:sizes], d.fits[-1]]) for d in draws]
 
 
 def score_backbone(training: TrainingSet) -> dict[str, float]:

@@ -13,10 +13,10 @@ from headstart.core.results import Remark
 from headstart.core.rows import take
 from headstart.datasets.splits import split_of
 from headstart.evaluation import groups, metrics
-from headstart.evaluation.compare.grids import ends
 from headstart.evaluation.compare.scoring import Entry, HeldOut
 from headstart.evaluation.metrics.design import Design
 from headstart.evaluation.splits import Protocol
+from headstart.heads.grids import ends
 
 UNLIKELY = 2.576  # standard errors; 1 in 100 by chance
 FEWEST = 40  # images on each side of a comparison of splits
@@ -51,8 +51,8 @@ def _about_grids(entries: Sequence[Entry]) -> Iterator[Remark]:
         which = "smallest" if side < 0 else "largest"
         yield Remark(
             "search",
-            f"The best {name} of {head.name}, {head.params[name]:g}, is the {which} that was tried."
-            " A value beyond it may be better still.",
+            f"The best {name} of {head.title}, {head.params[name]:g}, is the {which} that was"
+            " tried. A value beyond it may be better still.",
         )
 
 
@@ -65,7 +65,7 @@ def _about_pixels(best: Entry, baselines: Sequence[Entry], test: HeldOut) -> Ite
         if entry.head.name == "raw-pixels" and not (compared.decided and compared.difference < 0):
             yield Remark(
                 "baseline",
-                f"Raw pixels are as accurate as {best.head.name}: {own.mean():.1%} and"
+                f"Raw pixels are as accurate as {best.head.title}: {own.mean():.1%} and"
                 f" {right.mean():.1%}. The backbone adds nothing that these images show. Try"
                 " another backbone or layer, or look for something trivial that tells the classes"
                 " apart, such as brightness or a border.",

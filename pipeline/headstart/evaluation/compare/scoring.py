@@ -16,7 +16,7 @@ from headstart.core.records import FeatureSet
 from headstart.core.results import HeadResult
 from headstart.evaluation import metrics
 from headstart.evaluation.splits import Protocol
-from headstart.heads import HEADS
+from headstart.heads import HEADS, mean
 from headstart.heads.search import FittedHead
 
 LARGE_MODEL = 100  # MB; a head that adds more to the model file gets a warning
@@ -122,12 +122,12 @@ def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
         for result in results
         if result.difference_ci is not None and result.difference_ci[0] > 0
     ]
-    names = _names(better, results)
-    if not names:
+    titles = _names(better, results, "title")
+    if not titles:
         return []
     return [
-        f"On the scored images {', '.join(names)} {'is' if len(names) == 1 else 'are'} measurably"
-        f" better than {results[0].name}, which cross-validation chose. The choice is kept:"
+        f"On the scored images {', '.join(titles)} {'is' if len(titles) == 1 else 'are'} measurably"
+        f" better than {results[0].title}, which cross-validation chose. The choice is kept:"
         " selecting on the scored images would bias its score. More data would settle it."
     ]
 
@@ -157,10 +157,15 @@ def conclude(results: Sequence[HeadResult], test: HeldOut) -> str:
     return text + avoid
 
 
-def _names(heads: Sequence[HeadResult], table: Sequence[HeadResult]) -> list[str]:
-    """Name heads, and their backbones if the table has several."""
+def _names(
+    heads: Sequence[HeadResult], table: Sequence[HeadResult], form: str = "name"
+) -> list[str]:
+    """Name heads, or give their titles, and their backbones if the table has several."""
     several = len({head.backbone for head in table}) > 1
-    return [f"{head.name} on {head.backbone}" if several else head.name for head in heads]
+    names = [str(getattr(head, form)) for head in heads]
+    if not several:
+        return names
+    return [f"{name} on {head.backbone}" for name, head in zip(names, heads, strict=True)]
 
 
 def _count(heads: Sequence[HeadResult], table: Sequence[HeadResult]) -> str:
@@ -202,10 +207,11 @@ def about_size(best: Entry) -> list[str]:
     """Return a warning if the best head keeps enough training rows to make its file large."""
     rows, dim = best.head.n_rows, best.data.features.shape[1]
     size = 4 * rows * dim / 1e6
-    if not HEADS[best.head.name].keeps_rows or size < LARGE_MODEL:
+    keeping = [name for name in mean.members(best.head) if HEADS[name].keeps_rows]
+    if not keeping or size < LARGE_MODEL:
         return []
     return [
-        f"{best.head.name} keeps the features of its training images: {rows:,} × {dim:,} values"
+        f"{best.head.title} keeps the features of its training images: {rows:,} × {dim:,} values"
         f" make model.onnx about {size:,.0f} MB larger and predictions slower than with any other"
         " head. Leave it out with --heads if that matters."
     ]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headstart.core.parallel import available_cores, limited
-from headstart.core.parallel.blas import blas_threads
+from headstart.core.parallel import limited
+from headstart.core.parallel.blas import one_thread_each
 from headstart.core.records import FeatureSet, warning_about
 from headstart.core.results import Comparison, Insights
 from headstart.evaluation.compare.alignment import align, backbone_names
@@ -43,6 +43,7 @@ from headstart.evaluation.splits import (
     describe_dataset,
     describe_protocol,
 )
+from headstart.heads import HEADS
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def compare(
         The record of the comparison, to whose ``provenance`` the caller adds ``created`` and
         ``command``, and the fitted heads.
     """
-    with limited(config.workers):
+    with limited(config.workers), one_thread_each():
         return _compare(stores, config, named_groups or {}, progress, step)
 
 
@@ -115,15 +116,14 @@ def _compare(
     about_data = [*_about_weights(stores), *about_disk, *about_alignment, *about_division]
     about_data += _about_other_features(named)
     test = HeldOut.of(data, protocol, config.seed)
-    with blas_threads(available_cores()):
-        trainer = Trainer.of(data, protocol, config, progress, step)
-        searched = trainer.search(named)
-        suspects, insights = _insights(searched, protocol, duplicates, step)
-        step("baselines")
-        heads = score_heads(searched.entries, test)
-        simple = trainer.baselines(data)
-        baselines = score_baselines(simple, test)
-        remarks = remark(searched.entries, simple, test, protocol, named_groups or {})
+    trainer = Trainer.of(data, protocol, config, progress, step)
+    searched = trainer.search(named)
+    suspects, insights = _insights(searched, protocol, duplicates, step)
+    step("baselines")
+    heads = score_heads(searched.entries, test)
+    simple = trainer.baselines(data)
+    baselines = score_baselines(simple, test)
+    remarks = remark(searched.entries, simple, test, protocol, named_groups or {})
     best = searched.entries[0]
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
@@ -176,8 +176,13 @@ def _insights(
     return suspects, Insights(
         duplicates=describe_duplicates(best.data, duplicates, protocol),
         label_errors=describe_label_errors(suspects, best.data.classes),
-        learning_curve=learn_curve(searched.training, best),
+        learning_curve=learn_curve(searched.training, _single(rivals)),
     )
+
+
+def _single(entries: Sequence[Entry]) -> Entry:
+    """Return the first entry that one family can fit again."""
+    return next(entry for entry in entries if entry.head.name in HEADS)
 
 
 def _about_weights(stores: Sequence[FeatureSet]) -> list[str]:

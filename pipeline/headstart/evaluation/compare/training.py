@@ -13,11 +13,10 @@ from headstart.core.parallel import available_cores
 from headstart.core.records import FeatureSet
 from headstart.core.rows import Features, Mapped, Pixels, StoredRows, take
 from headstart.evaluation.compare.config import CompareConfig
-from headstart.evaluation.compare.grids import grown
 from headstart.evaluation.compare.insights import score_backbone
 from headstart.evaluation.compare.scoring import Entry, rank
 from headstart.evaluation.splits import Protocol
-from headstart.heads import by_name, feature_map
+from headstart.heads import MEAN, by_name, feature_map, mean
 from headstart.heads.baselines import MostFrequentClass, RawPixels
 from headstart.heads.folds import divisions, predefined
 from headstart.heads.search import FittedHead, class_probabilities
@@ -85,7 +84,7 @@ class Trainer:
             rows = take(store.features, self.protocol.train)
             training = feature_map.choose(self._training_set(rows, store))
             scores[name] = score_backbone(training) if several else {}
-            entries += self._fit(name, store, training, several)
+            entries += self._all(name, store, training, several)
             entries.sort(key=rank)
             if best_training is None or entries[0].backbone == name:
                 best_training = training
@@ -108,15 +107,32 @@ class Trainer:
             entries.append(fit(RawPixels(), lambda rows: _as_numbers(take(pixels, rows))))
         return entries
 
+    def _all(
+        self, backbone: str, store: FeatureSet, training: TrainingSet, several: bool
+    ) -> list[Entry]:
+        """Return the entries of a backbone, and that of their mean.
+
+        Features on disk have none: heads that read a sample have answers for few images.
+        """
+        entries = list(self._fit(backbone, store, training, several))
+        if MEAN not in self.config.heads:
+            return entries
+        self.step(MEAN)
+        if training.streamed:
+            return entries
+        head = mean.combine([entry.head for entry in entries], training)
+        if self.progress:
+            self.progress(_summary(head, backbone if several else ""))
+        probabilities = np.mean([entry.probabilities for entry in entries], axis=0)
+        seconds = sum(entry.predict_seconds for entry in entries)
+        return [*entries, Entry(backbone, store, head, probabilities, seconds)]
+
     def _fit(
         self, backbone: str, store: FeatureSet, training: TrainingSet, several: bool
     ) -> Iterator[Entry]:
         for family in by_name(self.config.heads):
             self.step(family.name)
-            head = family.search(training)
-            longer = None if training.streamed else grown(family, head)
-            if longer:
-                head = longer.search(training)
+            head = family.search_further(training)
             if self.progress:
                 self.progress(_summary(head, backbone if several else ""))
             rows = take(store.features, self.protocol.test)

@@ -5,6 +5,7 @@ classes. `scores` has the scores, `intervals` and `calibration` their intervals,
 comparison of classifiers, and `design` the effect of groups of images on all of them.
 """
 
+from headstart.core.proportions import wilson
 from headstart.evaluation.metrics.calibration import Calibration, calibration
 from headstart.evaluation.metrics.design import LEVEL
 from headstart.evaluation.metrics.intervals import (
@@ -12,7 +13,6 @@ from headstart.evaluation.metrics.intervals import (
     accuracy_interval,
     class_intervals,
     score_intervals,
-    wilson,
 )
 from headstart.evaluation.metrics.paired import PairedComparison, compare_with, holm, mcnemar
 from headstart.evaluation.metrics.scores import (

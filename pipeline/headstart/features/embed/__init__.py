@@ -8,7 +8,8 @@ A store is one file (`single_file`) or a folder of them (`shard_driver`). For a 
 divides the listing, and workers on threads or a cluster fill one file each (`shard_worker`).
 """
 
-from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
+from headstart.core.hooks import Hooks
+from headstart.features.embed.config import EmbedConfig, EmbedSummary, Sharding
 from headstart.features.embed.set_range import decoded_by
 from headstart.features.embed.stage import embed
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headstart import datasets
 from headstart.backbones.inference.precision_choice import Budget
 from headstart.core.errors import one_line
-from headstart.core.records import Choice, Listing
+from headstart.core.records import Choice
+from headstart.datasets import DEFAULTS, Options
 from headstart.datasets.images import REMARKS
 
 
@@ -35,7 +34,7 @@ class EmbedConfig:
 
     ``backbone`` may be a name or the path of an ONNX file, and ``budget`` limits how far features
     of ``int8`` and ``auto`` are from float32's. Without ``sharding`` the store is one file.
-    ``trainable`` refuses sources that `datasets.check_labels` does.
+    ``reading`` is how the source is read; ``trainable`` refuses it if `datasets.check_labels` does.
     """
 
     backbone: Choice | str
@@ -48,20 +47,9 @@ class EmbedConfig:
     max_failures: float = 0.2
     budget: Budget = field(default_factory=Budget)
     sharding: Sharding | None = None
-    labels: bool = True
+    reading: Options = DEFAULTS
     trainable: bool = False
-    label_column: str = ""
-    path_column: str = ""
     replace: bool = False
-
-    def listing(self, data: str) -> Listing:
-        """List the images of a source as these settings say, see `datasets.open_source`."""
-        return datasets.open_source(
-            data,
-            labels=self.labels,
-            label_column=self.label_column,
-            path_column=self.path_column,
-        )
 
 
 @dataclass(frozen=True)
@@ -134,18 +122,3 @@ class EmbedSummary:
 def limit_of(shares: dict[str, float]) -> str:
     """Return the kind of work with the largest share; empty if there is none."""
     return max(shares, key=lambda part: shares[part]) if shares else ""
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """How a stage reports; the default reports nothing.
-
-    Attributes:
-        notice: receives one line at a time.
-        progress: receives the numbers of finished images and of all images.
-        step: receives the name of the step that begins, its number from 1, and how many there are.
-    """
-
-    notice: Callable[[str], None] = field(default=lambda line: None)
-    progress: Callable[[int, int], None] = field(default=lambda finished, total: None)
-    step: Callable[[str, int, int], None] = field(default=lambda name, number, total: None)

@@ -19,7 +19,7 @@ from headstart.features.store.opening import opened
 from headstart.features.store.writer import state_key, stored_files
 
 _LOOKED_INTO = 100  # new images, before a run is refused
-_SHARE = 2  # a run that meets fewer rows than one in so many is of another data set
+_SHARE = 2  # a run that misses one row in so many, or more, needs the user's leave
 
 
 class StoredRows:
@@ -53,7 +53,7 @@ class StoredRows:
             self.missing -= self._rows[content]
 
     def check(self, listing: Listing, store: Path) -> None:
-        """Raise an `InputError` if a listing has fewer than half of the rows' images again.
+        """Raise an `InputError` unless a listing has more than half of the rows' images again.
 
         Files that are not recognised by name, size and time are read only as long as it matters.
         """
@@ -61,12 +61,12 @@ class StoredRows:
             number for number in range(len(listing.images)) if not self._see(listing, number)
         ]
         for number in unknown:
-            if _SHARE * self.missing <= self.total:
+            if _SHARE * self.missing < self.total:
                 return
             self._read(listing, listing.images[number])
         sample = unknown[:_LOOKED_INTO]
         damaged = sample and not any(_is_image(listing, number) for number in sample)
-        if damaged or _SHARE * self.missing <= self.total:
+        if damaged or _SHARE * self.missing < self.total:
             return
         raise InputError(
             f"{one_line(store)} has {self.total:,} rows, and {self.missing:,} of them are of other "

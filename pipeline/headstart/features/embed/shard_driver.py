@@ -25,9 +25,10 @@ from headstart.backbones.inference.description import read_backbone, read_metada
 from headstart.core.artifacts import BACKBONE
 from headstart.core.errors import HeadstartError, InputError, StoreError, one_line
 from headstart.core.files import cannot_write, make_folder, replacing, sha256_of, write_text
+from headstart.core.hooks import Hooks
 from headstart.core.parallel import Engine, ThreadEngine
 from headstart.core.records import Extraction, Listing
-from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
+from headstart.features.embed.config import EmbedConfig, EmbedSummary, Sharding
 from headstart.features.embed.partition import Part, divide, listing_digest, shard_size
 from headstart.features.embed.replacement import StoredRows
 from headstart.features.embed.shard_worker import (
@@ -352,7 +353,7 @@ def _samples(listing: Listing) -> tuple[Listing, tuple[int, ...]]:
 def _changed(data: str, config: EmbedConfig, plan: Manifest) -> str:
     """Return a warning if the source's images changed during the run."""
     try:
-        now = config.listing(data)
+        now = datasets.open_source(data, config.reading)
     except InputError as error:
         return f"WARNING: the source can no longer be listed ({error}); the store is complete"
     if listing_digest(now) == plan.listing["digest"]:

@@ -25,9 +25,10 @@ from headstart.backbones.inference.lazy import LazyRunner
 from headstart.core.artifacts import BACKBONE
 from headstart.core.errors import HeadstartError, OutputError, StoreError, StoreInUse, one_line
 from headstart.core.files import cannot_write, replacing, sha256_of
+from headstart.core.hooks import Hooks
 from headstart.core.reading import ImageReader
 from headstart.core.records import ImageRef, Listing
-from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, Sharding
+from headstart.features.embed.config import EmbedConfig, EmbedSummary, Sharding
 from headstart.features.embed.single_file import Filling, Provenance
 from headstart.features.embed.worker import ShardHooks
 from headstart.features.store.content_index import Contents

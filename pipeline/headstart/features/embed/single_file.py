@@ -15,9 +15,10 @@ from headstart import datasets
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.lazy import LazyRunner
 from headstart.core.errors import InputError, count, one_line
+from headstart.core.hooks import Hooks
 from headstart.core.parallel import available_cores, run_threads
 from headstart.core.records import Extraction, Listing
-from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks, limit_of
+from headstart.features.embed.config import EmbedConfig, EmbedSummary, limit_of
 from headstart.features.embed.outcomes import Outcomes
 from headstart.features.embed.replacement import StoredRows
 from headstart.features.embed.worker import CHUNK, Clock, ShardHooks, Worker
@@ -59,8 +60,8 @@ class Filling:
         """Embed the images of a listing that a file lacks, and publish it; a shard may be empty.
 
         Raises:
-            InputError: an image failed under ``on_error="fail"``, none could be embedded, or more
-                than half of the rows would go.
+            InputError: an image failed under ``on_error="fail"``, none could be embedded, or half
+                of the rows or more would go.
         """
         with StoreWriter(out, Extraction(self.network.backbone)) as writer:
             outcomes = Outcomes(listing)

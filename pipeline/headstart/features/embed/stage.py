@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from headstart.backbones.inference.description import describe
 from headstart.backbones.inference.lazy import LazyRunner
 from headstart.backbones.inference.precision_choice import fitting
 from headstart.core.errors import BackboneError, InputError, OutputError, one_line
-from headstart.core.records import Listing
+from headstart.core.hooks import Hooks
+from headstart.core.records import Backbone, Choice, Listing
 from headstart.datasets import storage
 from headstart.datasets.file_names import is_image_name
-from headstart.features.embed.config import EmbedConfig, EmbedSummary, Hooks
+from headstart.features.embed.config import EmbedConfig, EmbedSummary
 from headstart.features.embed.set_range import with_measured_range
 from headstart.features.embed.shard_driver import ShardedRun
 from headstart.features.embed.single_file import Filling, Provenance
@@ -41,12 +43,13 @@ def embed(
         OutputError: the store cannot be written; what was embedded before is kept.
     """
     data, out, hooks = os.fspath(data), Path(out), hooks or Hooks()
-    listing = config.listing(data)
+    listing = datasets.open_source(data, config.reading)
     _check_place(data, out)
     for line in datasets.summary(listing):
         hooks.notice(line)
     if config.trainable:
         datasets.check_labels(listing)
+    config = _settled(out, config, hooks)
     config = with_measured_range(listing, out, config, hooks.notice)
     model, parity, measured = _model(listing, out, config, hooks)
     network = LazyRunner(model, config.device, config.batch)
@@ -63,6 +66,20 @@ def embed(
         summary = Filling(network, provenance, config, hooks).fill(listing, out)
     _check_failures(summary, config.max_failures)
     return summary
+
+
+def _settled(out: Path, config: EmbedConfig, hooks: Hooks) -> EmbedConfig:
+    """Return the settings with values for those that the user left out, see `backbones.settled`."""
+    choice = config.backbone
+    choice = Choice(choice) if isinstance(choice, str) else choice
+    document = stored_extraction(out)
+    stored = Backbone.from_json(document["backbone"]) if document else None
+    settled = backbones.settled(choice, stored)
+    before, now = (vars(each) for each in (backbones.settled(choice), settled))
+    kept = [f"{key} {now[key]}" for key in now if now[key] != before[key]]
+    if kept:
+        hooks.notice(f"the store goes on with its own {one_line(', '.join(kept))}")
+    return dataclasses.replace(config, backbone=settled)
 
 
 def _model(

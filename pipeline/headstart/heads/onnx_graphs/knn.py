@@ -1,8 +1,7 @@
 """A nearest-neighbour vote as an ONNX graph of a few matrix products.
 
 skl2onnx writes a ``Scan`` over the images, which costs as much as the network, or an operator that
-only onnxruntime implements. Here one product finds the nearest rows. The distances that weight the
-votes come from differences, because a product would lose the digits of small ones.
+only onnxruntime implements. Here one product finds the nearest rows and the weights of their votes.
 """
 
 from __future__ import annotations
@@ -30,23 +29,14 @@ def _shares(graph: Nodes, voters: Any, rows: str, k: int) -> str:  # noqa: ANN40
     halves = graph.constant("halves", -0.5 * squares)
     closeness = graph("Gemm", rows, places, halves, transB=1)  # (|x|² - |x - p|²) / 2
     count = graph.constant("count", np.array([voters.n_neighbors]))
-    _, which = graph.several("TopK", 2, closeness, count, axis=1)
+    nearest, which = graph.several("TopK", 2, closeness, count, axis=1)
     codes = graph.constant("codes", np.asarray(of_points, np.int64))
     size, ends = graph.constant("size", np.array([k])), graph.constant("ends", np.array([0.0, 1.0]))
     votes = graph("OneHot", graph("Gather", codes, which, axis=0), size, ends, axis=-1)
-    if voters.weights == "distance":
-        weights = graph("Unsqueeze", _weights(graph, rows, places, which), "two")
-        votes = graph("Mul", votes, weights)
+    first = graph("ReduceMax", nearest, "axis", keepdims=1)
+    twice = graph.constant("twice", np.array(2.0 * voters.weights.gamma))
+    weights = graph("Exp", graph("Mul", graph("Sub", nearest, first), twice))
+    two = graph.constant("two", np.array([2]))
+    votes = graph("Mul", votes, graph("Unsqueeze", weights, two))
     total = graph("ReduceSum", votes, "axis", keepdims=0)
     return graph("Div", total, graph("ReduceSum", total, "axis", keepdims=1))
-
-
-def _weights(graph: Nodes, rows: str, places: str, which: str) -> str:
-    """Return 1 / distance, ``(n, neighbours)``; if some are at distance 0, only those count."""
-    two = graph.constant("two", np.array([2]))
-    apart = graph("Sub", graph("Gather", places, which, axis=0), graph("Unsqueeze", rows, "axis"))
-    distance = graph("Sqrt", graph("ReduceSumSquare", apart, two, keepdims=0))
-    same = graph("Equal", distance, graph.constant("zero", np.array([0.0])))
-    alone = graph("Cast", same, to=1)
-    some = graph("Cast", graph("ReduceMax", alone, "axis", keepdims=1), to=9)  # float, bool
-    return graph("Where", some, alone, graph("Reciprocal", distance))

@@ -35,6 +35,7 @@ from headstart.core.linalg import row_cosine
 from headstart.core.onnx_format import ModelProto
 from headstart.core.parallel import available_cores
 from headstart.core.records import ImageRef, Listing
+from headstart.datasets import DEFAULTS, Options
 from headstart.models.bundle.joining import declare_operators, joined, needs, save_sealed
 from headstart.models.classifier import Answers, Classifier
 
@@ -97,11 +98,12 @@ def write_variant(
     out: Path,
     allowed: precision_choice.Budget | None = None,
     workers: int | None = None,
+    reading: Options = DEFAULTS,
 ) -> Change:
     """Convert an fp32 model to one of `KINDS`; a model outside the budget is not written.
 
-    The labelled ``data`` measure the difference, on the test split if there is one. The other
-    images calibrate int8.
+    The labelled ``data``, read as ``reading`` says, measure the difference, on the test split if
+    there is one. The other images calibrate int8.
 
     Raises:
         InputError: there are no such images, or ``out`` is the model itself.
@@ -114,7 +116,7 @@ def write_variant(
         raise BackboneError(
             f"{one_line(path)} is in {model.backbone.precision} already; convert the fp32 model"
         )
-    listing = datasets.open_source(data)
+    listing = datasets.open_source(data, reading)
     workers = workers or available_cores()
     with tempfile.TemporaryDirectory(prefix="headstart-variant-") as folder:
         trunk, head = _parts(path, Path(folder) / "trunk.onnx")

@@ -11,7 +11,18 @@ from importlib.resources import files
 from headstart.core import records
 
 _IMAGES = (  # modules of datasets/images, each after those that it imports
-    *("depth", "content", "header", "jpeg", "png", "bmp", "tiff_directory", "tiff_samples", "tiff"),
+    *(
+        "depth",
+        "content",
+        "header",
+        "holes",
+        "jpeg",
+        "png",
+        "bmp",
+        "tiff_directory",
+        "tiff_samples",
+        "tiff",
+    ),
     *("heif", "opening", "colour", "geometry", "dct_scaling", "pixels"),
 )
 _RECORDS = """
@@ -26,6 +37,20 @@ INTERPOLATIONS = {interpolations!r}
 
 
 """
+_START = """\
+if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # as with | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+"""
 
 
 def example() -> str:
@@ -35,7 +60,7 @@ def example() -> str:
         if "'''" in source:
             raise AssertionError(f"{name} cannot be quoted")
         parts.append(f"MODULES[{name!r}] = r'''{source.strip()}\n'''\n")
-    parts.append('if __name__ == "__main__":\n    sys.exit(main(sys.argv[1:]))\n')
+    parts.append(_START)
     return "\n\n".join(parts)
 
 

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,14 +65,16 @@ def serve(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise missing_extra(error.name or "starlette", "serve") from None
-    from headstart.models.serve import app
-    from headstart.models.serve.batching import Batcher
-
     config = config or ServeConfig()
     path = Path(path)
     listener = listen(config.host, config.port)
     try:
-        model = Classifier(path, config.device)
+        with ThreadPoolExecutor(1) as pool:  # the model opens while the libraries are imported
+            opening = pool.submit(Classifier, path, config.device)
+            from headstart.models.serve import app
+            from headstart.models.serve.batching import Batcher
+
+            model = opening.result()
         batcher = Batcher(model, config.workers or available_cores())
         try:
             service = _service(model, path.name, batcher, config, notice)

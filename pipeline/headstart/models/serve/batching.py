@@ -52,7 +52,7 @@ class Batcher:
 
     def __init__(self, model: Classifier, workers: int, batch: int | None = None) -> None:
         self._model = model
-        self._batch = batch or model.batch
+        self._batch = batch
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="serve")
         self._doubtful = ThreadPoolExecutor(1, thread_name_prefix="doubtful")
         self._lock = threading.Lock()
@@ -84,10 +84,20 @@ class Batcher:
         for pool in (self._pool, self._doubtful):
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def _limit(self) -> int:
+        """Return how many of the waiting images to infer together."""
+        if self._batch is None and len(self._waiting) > 1:
+            try:  # it takes inferences, so a server is ready before it is known
+                self._batch = self._model.batch
+            except Exception:  # the inference of each image will say why
+                return 1
+        return self._batch or 1
+
     def _infer(self) -> None:
         """Answer all waiting images. Each image submits one call, so some calls find none."""
+        limit = self._limit()
         with self._lock:
-            taken = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+            taken = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         # Skip clients that have closed the connection meanwhile.
         taken = [pair for pair in taken if pair[1].set_running_or_notify_cancel()]
         if not taken:

@@ -53,8 +53,8 @@ def test_masks_of_any_order(header, bits, depths, shifts):
     masks = tuple(((1 << d) - 1) << s for d, s in zip(depths, shifts, strict=True))
     data = bmp(rows(joined(depths, shifts), f"<u{bits // 8}"), SIZE, bits, (*masks, 0), header)
     kept = np.array([min(depth, 8) for depth in depths])
-    expected = np.rint((PHOTO >> (8 - kept)) * 255.0 / ((1 << kept) - 1))
-    assert np.abs(pixels.decode(data, EXACT) - expected).max() <= 1  # Pillow rounds down
+    expected = (PHOTO >> (8 - kept)).astype(int) * 255 // ((1 << kept) - 1)
+    assert (pixels.decode(data, EXACT) == expected).all()
 
 
 @pytest.mark.parametrize("header", [56, 108, 124])
@@ -97,6 +97,27 @@ def test_16_bits_with_alpha_are_laid_over_white():
     data = bmp(rows(values, "<u2"), SIZE, 16, (0xF00, 0xF0, 0xF, 0xF000), 124)
     assert (pixels.decode(data, EXACT)[:10] == 255).all()
     assert (pixels.decode(data, EXACT)[10:] == (PHOTO[10:] >> 4) * 17).all()
+
+
+@pytest.mark.parametrize(
+    ("depths", "shifts", "alpha"),
+    [
+        ((5, 5, 5), (10, 5, 0), 0x8000),
+        ((5, 5, 5), (0, 5, 10), 0x8000),
+        ((5, 5, 5), (11, 6, 1), 1),
+        ((5, 6, 4), (0, 5, 11), 0x8000),
+        ((4, 4, 4), (8, 4, 0), 0xF000),
+        ((4, 4, 4), (12, 8, 4), 0xF),
+    ],
+)
+def test_an_opaque_alpha_mask_changes_no_colour(depths, shifts, alpha):
+    values = joined(depths, shifts)
+    masks = tuple(((1 << d) - 1) << s for d, s in zip(depths, shifts, strict=True))
+    opaque = bmp(rows(values | alpha, "<u2"), SIZE, 16, (*masks, alpha), 56)
+    without = bmp(rows(values | alpha, "<u2"), SIZE, 16, (*masks, 0), 56)
+    assert (pixels.decode(opaque, EXACT) == pixels.decode(without, EXACT)).all()
+    most = (1 << np.array(depths)) - 1
+    assert (pixels.decode(opaque, EXACT) == (PHOTO >> (8 - np.array(depths))) * 255 // most).all()
 
 
 def test_a_palette_of_2_bits():

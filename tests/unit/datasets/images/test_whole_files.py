@@ -24,6 +24,7 @@ from PIL import Image
 SMALL = Preprocess(40, 32)
 PHOTO = picture(640, 480)
 THUMBNAIL = encoded(picture(64, 48), "JPEG")
+NOISY = (PHOTO // 2 + np.random.default_rng(0).integers(0, 120, PHOTO.shape)).astype(np.uint8)
 FILES = {
     "JPEG": encoded(PHOTO, "JPEG", quality=92),
     "progressive JPEG": encoded(PHOTO, "JPEG", quality=92, progressive=True),
@@ -76,15 +77,55 @@ def test_a_hole_of_zeros_in_a_jpeg_is_refused(name, share):
         pixels.decode(hole, SMALL)
 
 
-@pytest.mark.parametrize("optimize", [False, True])
-@pytest.mark.parametrize("value", [0, 128, 255])
-@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_a_surface_of_one_colour_is_no_hole(value, optimize, mode):
-    flat = Image.new("RGB", (3000, 2000), (value,) * 3).convert(mode)
+def hole(data: bytes, start: int, size: int = 512) -> bytes:
+    return data[:start] + bytes(size) + data[start + size :]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("quality", [40, 95])
+def test_a_hole_anywhere_in_a_progressive_jpeg_is_refused(mode, quality):
+    image = Image.fromarray(NOISY).convert(mode)
     out = io.BytesIO()
-    flat.save(out, "JPEG", optimize=optimize)
+    image.save(out, "JPEG", quality=quality, progressive=True)
     data = out.getvalue()
+    first = list(jpeg.segments(data))[-1][2]
     assert pixels.decode(data, SMALL).shape == (32, 32, 3)
+    for start in range(first, len(data) - 520, len(data) // 40):
+        with pytest.raises(ImageError):
+            pixels.decode(hole(data, start), SMALL)
+
+
+@pytest.mark.parametrize("start", [600, 700])
+def test_a_hole_over_the_tables_before_the_data_is_refused(start):
+    with pytest.raises(ImageError):
+        pixels.decode(hole(encoded(NOISY, "JPEG", progressive=True), 200), SMALL)
+    comment = jpeg_with(FILES["progressive JPEG"], 0xFE, b"x" * 500)
+    with pytest.raises(ImageError):
+        pixels.decode(hole(comment, start), SMALL)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}])
+@pytest.mark.parametrize("value", [0, 128, 200, 255])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_surface_of_one_colour_is_no_hole(value, options, mode):
+    flat = Image.new("RGB", (1200, 900), (value,) * 3).convert(mode)
+    for quality in (50, 95):
+        out = io.BytesIO()
+        flat.save(out, "JPEG", quality=quality, **options)
+        assert pixels.decode(out.getvalue(), SMALL).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("options", [{"optimize": True}, {"progressive": True}])
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_photo_on_a_plain_background_is_no_hole_but_may_have_one(value, options):
+    picture_of = np.full((900, 1200, 3), value, np.uint8)
+    picture_of[300:600, 400:800] = NOISY[:300, :400]
+    data = encoded(picture_of, "JPEG", quality=50, **options)
+    assert bytes(256) in data
+    assert pixels.decode(data, SMALL).shape == (32, 32, 3)
+    middle = len(data) // 2
+    with pytest.raises(ImageError, match="zeros"):
+        pixels.decode(hole(data, middle), SMALL)
 
 
 def test_rows_that_libjpeg_made_up_are_refused_but_grey_ones_are_not():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from factories import feature_set
 from headstart.evaluation.compare import CompareConfig, compare
-from headstart.evaluation.compare.grids import ends, grown
 from headstart.evaluation.compare.remarks import _agreement, _apart, _folder
 from headstart.heads import HEADS
+from headstart.heads.grids import ends, grown
 from headstart.heads.search import FittedHead
 
 
@@ -124,7 +124,7 @@ def test_calibration_has_no_part_in_whether_a_grid_grows():
 
 def test_neighbours_grow_upwards_only():
     family = HEADS["knn"]
-    tried = [({"n_neighbors": k, "weights": "uniform"}, 0.5 + k / 100) for k in (40, 20, 10, 5)]
+    tried = [({"n_neighbors": k, "gamma": 10.0}, 0.5 + k / 100) for k in (40, 20, 10, 5)]
     most = fitted("knn", tried[0][0], tried)
     assert grown(family, most).grid["n_neighbors"][:4] == (320, 160, 80, 40)
     fewest = fitted("knn", tried[-1][0], [(p, 1 - a) for p, a in tried])

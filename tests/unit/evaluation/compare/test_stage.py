@@ -14,12 +14,14 @@ from headstart.evaluation import metrics
 from headstart.evaluation.compare import (
     CompareConfig,
     compare,
+    count_steps,
     inputs_digest,
     scoring,
     write_results,
 )
 from headstart.evaluation.splits import Rules, make_protocol
 from headstart.evaluation.splits import warnings as remarks
+from headstart.heads import default_heads
 from headstart.workflows import leaderboard
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,7 +87,7 @@ def everything(data):
 def test_all_heads_are_compared_best_first(everything):
     comparison, outcome, lines = everything
     names = [head.name for head in comparison.heads]
-    assert sorted(names) == ["kernel-ridge", "knn", "linear-svm", "logistic-regression", "rbf-svm"]
+    assert sorted(names) == sorted(default_heads())
     accuracies = [head.cv_accuracy for head in comparison.heads]
     assert accuracies == sorted(accuracies, reverse=True)
     assert comparison.best == names[0]
@@ -225,7 +227,7 @@ def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
     assert comparison.conclusion.startswith("Use knn, or add images: logistic-regression did")
     (warning,) = [text for text in comparison.warnings if "measurably better" in text]
     assert warning.startswith(
-        "On the scored images logistic-regression is measurably better than knn, which"
+        "On the scored images logistic regression is measurably better than kNN, which"
     )
 
 
@@ -597,7 +599,7 @@ def test_the_rows_that_a_model_of_neighbours_keeps_are_told(monkeypatch):
     monkeypatch.setattr(scoring, "LARGE_MODEL", 0.005)
     for head, told in (("knn", True), ("logistic-regression", False)):
         warnings = compare([feature_set()], CompareConfig(heads=(head,), repeats=1))[0].warnings
-        assert any("knn keeps the features" in text for text in warnings) == told
+        assert any("kNN keeps the features" in text for text in warnings) == told
     monkeypatch.setattr(scoring, "LARGE_MODEL", 1.0)
     assert not any("keeps the features" in text for text in warnings_of(feature_set()))
 
@@ -716,3 +718,18 @@ def test_many_classes():
     data = feature_set(n=450, k=150, d=64, spread=0.1, test=1 / 3)
     comparison, _ = compare([data], CompareConfig(heads=FAST, repeats=1))
     assert comparison.heads[0].test_accuracy > 0.9
+
+
+def test_the_mean_of_heads_is_one_more_row_that_costs_no_fit(data):
+    names, steps = ("knn", "linear-svm", "mean-of-heads"), []
+    config = CompareConfig(heads=names)
+    comparison, outcome = compare([data], config, step=steps.append)
+    assert len(steps) == count_steps([data], config)
+    assert sorted(head.name for head in comparison.heads) == sorted(names)
+    entries = {entry.head.name: entry for entry in outcome.entries}
+    each = [entries[name].probabilities for name in names[:2]]
+    assert np.array_equal(entries["mean-of-heads"].probabilities, np.mean(each, axis=0))
+    row = next(head for head in comparison.heads if head.name == "mean-of-heads")
+    assert row.params == {"heads": "knn, linear-svm"}
+    assert row.seconds < 1
+    assert comparison.insights.learning_curve.head in names[:2]

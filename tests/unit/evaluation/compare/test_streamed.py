@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -114,3 +115,24 @@ def test_knn_alone_ships_a_model_of_its_sample(stores, tmp_path, monkeypatch):
     model = onnx.load(out / "model.onnx")
     shapes = [tuple(constant.dims) for constant in model.graph.initializer]
     assert any(shape[:1] == (60,) and len(shape) == 2 for shape in shapes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_predefined_validation_split_leaves_the_largest_size_of_the_curve(
+    stores, sampled, monkeypatch
+):
+    """Images that every fold trains on have no out-of-fold answers, but were fitted on."""
+    if sampled:
+        monkeypatch.setattr(knn, "REFERENCES", 40)
+    (data,) = store.read_layers(stores / "folder", stream_above=0)
+    trained = [row for row, split in enumerate(data.split) if split == "train"]
+    split = list(data.split)
+    for row in trained[::3]:
+        split[row] = "validation"
+    data = dataclasses.replace(data, split=split)
+    config = CompareConfig(heads=("knn",), validation="predefined")
+    comparison, _ = compare([data], config)
+    sizes = [point.images for point in comparison.insights.learning_curve.points]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == pytest.approx(40 if sampled else 60, abs=2)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from headstart.core import proportions
 from headstart.evaluation import metrics
-from headstart.evaluation.metrics import intervals
 from headstart.evaluation.metrics.design import Design
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +30,7 @@ def test_wilson_is_scipys_but_for_rare_events(hits, n):
     hits = min(hits, n)
     low, high = metrics.wilson(hits / n, n, 1.959963984540054)
     expected = binomtest(hits, n).proportion_ci(method="wilson")
-    rare = min(hits, n - hits) <= intervals.RARE
+    rare = min(hits, n - hits) <= proportions.RARE
     assert low == pytest.approx(expected.low, abs=1e-9) or (rare and low <= expected.low)
     assert high == pytest.approx(expected.high, abs=1e-9) or (rare and high >= expected.high)
     assert 0 <= low <= hits / n <= high <= 1

@@ -57,6 +57,20 @@ def test_a_smaller_part_is_refused(run, tmp_path):
         run(root / "test")
 
 
+@pytest.mark.parametrize("kept", [13, 12, 11], ids=["more than half", "half", "less"])
+def test_half_of_the_rows_do_not_go_without_leave(run, tmp_path, kept):
+    root = photos(tmp_path / "one", 0, per_class=12)
+    run(root)
+    for path in sorted(root.rglob("*.png"))[kept:]:
+        path.unlink()
+    if kept > 12:
+        assert run(root).dropped == 24 - kept
+        return
+    with pytest.raises(InputError, match=f"24 rows, and {24 - kept} of them .* --replace"):
+        run(root)
+    assert run(root, replace=True).dropped == 24 - kept
+
+
 def test_what_goes_is_counted(run, tmp_path):
     root = photos(tmp_path / "one", 0)
     assert run(root).dropped == 0

@@ -53,7 +53,10 @@ def test_a_given_range_is_part_of_the_store(run, tmp_path):
     assert run("0:4095").remarks == {}
     assert extraction(tmp_path / "s.h5")["value_range"] == "0:4095"
     assert run("0:4095.0").embedded == 0
-    for other in ("", "0:1000", "dtype"):
+    lines: list[str] = []
+    assert run("", notice=lines.append).embedded == 0  # left out: the store's
+    assert any("value_range 0:4095" in line for line in lines)
+    for other in ("0:1000", "dtype"):
         with pytest.raises(StoreError, match="value_range"):
             run(other)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -92,8 +93,8 @@ BAD = {
 }
 
 
-def run(program: Path, model: Path, paths: list[Path]) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-I", program, model, *paths]
+def run(program: Path, *words: Path | str) -> subprocess.CompletedProcess[str]:
+    words = (sys.executable, "-I", program, *words)
     return subprocess.run(words, capture_output=True, text=True)
 
 
@@ -110,7 +111,7 @@ def test_every_kind_of_file_is_predicted_alike(program, tiny_classifier, tmp_pat
     for path, data in zip(paths, [*FILES.values(), *BAD.values()], strict=False):
         path.write_bytes(data)
     expected = list(predict(Model(tiny_classifier), [str(path) for path in paths[:-1]]))
-    completed = run(program, tiny_classifier, paths)
+    completed = run(program, tiny_classifier, *paths)
     assert completed.returncode == 1
     good = [prediction for prediction in expected if not prediction.error]
     assert len(good) == len(FILES) >= 35
@@ -121,17 +122,59 @@ def test_every_kind_of_file_is_predicted_alike(program, tiny_classifier, tmp_pat
         assert float(confidence) == pytest.approx(max(prediction.probabilities), abs=0.002)
         assert bool(unlike) == bool(prediction.unlike)
     reasons = [f"{p.path}: {p.error}" for p in expected if p.error]
-    assert completed.stderr.splitlines()[:-1] == reasons
-    assert "missing.jpg" in completed.stderr.splitlines()[-1]
+    assert completed.stderr.splitlines() == [*reasons, f"{paths[-1]}: file not found"]
 
 
 @pytest.mark.process
-def test_it_prints_its_usage_without_arguments(program, tiny_classifier):
-    for words in ([], [tiny_classifier]):
-        words = [sys.executable, "-I", program, *words]
-        completed = subprocess.run(words, capture_output=True, text=True)
+def test_mistakes_end_with_the_usage(program, tiny_classifier, tiny_backbone, tmp_path):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(FILES["rgb.jpeg"])
+    half = tmp_path / "half.onnx"
+    half.write_bytes(tiny_classifier.read_bytes()[:2000])
+    mistakes = {
+        (): "usage",
+        (tiny_classifier,): "usage",
+        (photo, photo): "not a model",
+        (tiny_backbone, photo): "not a model",
+        (half, photo): "not a model",
+        (tmp_path / "none.onnx", photo): "file not found",
+        (tmp_path, photo): "a folder",
+    }
+    for words, what in mistakes.items():
+        completed = run(program, *words)
+        *_, usage = completed.stderr.splitlines()
         assert completed.returncode == 2
-        assert completed.stderr.startswith("usage:")
+        assert what in completed.stderr
+        assert usage.startswith("usage:")
+        assert len(completed.stderr.splitlines()) <= 2
+    assert run(program, "--help").stdout.startswith("usage:")
+
+
+@pytest.mark.process
+def test_a_folder_a_pipe_and_names_that_no_terminal_shows(program, tiny_classifier, tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    odd = os.fsencode(tmp_path) + b"/\xff\xc3\xa9.jpg"
+    Path(os.fsdecode(odd)).write_bytes(FILES["rgb.jpeg"])
+    words = [sys.executable, program, tiny_classifier, tmp_path, tmp_path / "pipe.jpg", odd]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    completed = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert completed.returncode == 1
+    folder, pipe = completed.stderr.splitlines()
+    assert "a folder" in folder
+    assert "not a regular file" in pipe
+    assert completed.stdout.count("\n") == 1
+
+
+@pytest.mark.process
+def test_it_ends_quietly_when_nobody_reads_on(program, tiny_classifier, tmp_path):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(FILES["rgb.jpeg"])
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-I", program, tiny_classifier, photo]
+    completed = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (completed.returncode, completed.stderr) == (1, "")
 
 
 HASHES = """
@@ -167,7 +210,7 @@ def test_it_reads_the_rules_from_the_model(program, tiny_backbone, tmp_path):
     path = tmp_path / "twelve.png"
     path.write_bytes(FILES["twelve.png"])
     (here,) = predict(Model(model), [str(path)])
-    completed = run(program, model, [path])
+    completed = run(program, model, path)
     confidence = completed.stdout.partition(" unlike")[0].split()[-1]
     assert float(confidence) == pytest.approx(max(here.probabilities), abs=0.002)
 
