@@ -25,7 +25,7 @@ from headstart.backbones.provider import Provider
 from headstart.backbones.timm_zoo import TimmProvider
 from headstart.backbones.torchvision_zoo import TorchvisionProvider
 from headstart.core.errors import BackboneError, HeadstartError, near_matches, one_line
-from headstart.core.records import RANDOM, Backbone, Choice
+from headstart.core.records import RANDOM, Backbone, Choice, Preprocess
 
 DEFAULT = bundled.NAME
 _POOL = "avg"  # the default of every layer that can be pooled
@@ -106,7 +106,7 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     pool = "" if choice.pool == OWN else choice.pool
     if (layer, pool or _POOL) == provider.own_layer:
         layer, pool = "", ""
-    rules = choice.value_range, choice.colour
+    rules = choice.value_range, choice.colour, choice.policy
     return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules)
 
 
@@ -133,7 +133,9 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
     """
     choice = _network_of(backbone, weights_file)
     rules = backbone.preprocess
-    return dataclasses.replace(choice, value_range=rules.value_range, colour=rules.colour)
+    return dataclasses.replace(
+        choice, value_range=rules.value_range, colour=rules.colour, policy=rules.policy
+    )
 
 
 def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
@@ -151,6 +153,7 @@ def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
             choice,
             value_range=choice.value_range or rules.value_range,
             colour=choice.colour or rules.colour,
+            policy=choice.policy or (rules.policy if rules.policy != Preprocess.policy else 0),
         )
     is_file = choice.name.endswith(".onnx") or _prefix(choice.name) == onnx_file.NAME
     if choice.layer or choice.pool or choice.layers or is_file:

@@ -37,6 +37,7 @@ class Candidate:
     layers: tuple[str, ...] = ()
     value_range: str = ""
     colour: str = ""
+    policy: int = 0
 
     @property
     def name(self) -> str:
@@ -124,7 +125,10 @@ class Candidate:
         try:
             network = self.provider.build(self.entry, self.weights)
             preprocess = dataclasses.replace(
-                network.preprocess, value_range=self.value_range, colour=self.colour
+                network.preprocess,
+                value_range=self.value_range,
+                colour=self.colour,
+                policy=self.policy or network.preprocess.policy,
             )
             return dataclasses.replace(network, preprocess=preprocess)
         except HeadstartError:

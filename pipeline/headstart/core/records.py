@@ -76,7 +76,7 @@ class Preprocess:
     resize: int | tuple[int, int]
     crop: int | tuple[int, int]
     interpolation: str = "bicubic"
-    policy: int = 3
+    policy: int = 4
     value_range: str = ""
     colour: str = ""
 
@@ -125,6 +125,8 @@ class Choice:
         preprocess: for an imported ONNX file, see `backbones.onnx_import.recipe.read`.
         layers: several layers to extract in one pass instead of ``layer``, all with ``pool``.
         value_range: see `Preprocess`; like ``colour``.
+        policy: version of the decoding rules, for rows and models that were made by an earlier one;
+            0 means the latest, or that of an exported file.
     """
 
     name: str
@@ -135,6 +137,7 @@ class Choice:
     layers: tuple[str, ...] = ()
     value_range: str = ""
     colour: str = ""
+    policy: int = 0
 
 
 @dataclass(frozen=True)
