@@ -249,7 +249,10 @@ class TestCut:
 class TestExported:
     @pytest.mark.parametrize(
         ("name", "layer", "pool", "share"),
-        [(RESNET, "layer2", "max", 0.1), (VIT, "blocks.1", "cls", 0.5)],
+        [
+            pytest.param(RESNET, "layer2", "max", 0.1, marks=pytest.mark.long),
+            (VIT, "blocks.1", "cls", 0.5),
+        ],
     )
     def test_the_rest_of_the_network_is_not_in_the_file(self, name, layer, pool, share, tmp_path):
         whole = sum(p.numel() for p in random(name).build().module.parameters()) * 4
