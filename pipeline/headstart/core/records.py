@@ -71,6 +71,7 @@ class Preprocess:
         value_range: what is black and white in images of the whole set: ``LOW:HIGH``, ``dtype``,
             or empty for the policy's own rules; see `datasets.images.depth`.
         colour: ``srgb`` converts colour profiles; empty ignores them.
+        quality: one of `choices.QUALITIES`, if the sizes are not the network's own but larger.
     """
 
     resize: int | tuple[int, int]
@@ -79,6 +80,7 @@ class Preprocess:
     policy: int = 3
     value_range: str = ""
     colour: str = ""
+    quality: str = ""
 
     def __post_init__(self) -> None:
         """Raise a ``ValueError`` for impossible sizes and unknown interpolations."""
@@ -93,9 +95,9 @@ class Preprocess:
             raise ValueError(f"colour {self.colour!r} is not srgb")
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON document, without range and colour if they are the policy's own."""
+        """Return a JSON document, without what is empty."""
         document = dataclasses.asdict(self)
-        optional = {key: document.pop(key) for key in ("value_range", "colour")}
+        optional = {key: document.pop(key) for key in ("value_range", "colour", "quality")}
         return document | {key: value for key, value in optional.items() if value}
 
     @property
@@ -124,7 +126,7 @@ class Choice:
         pool: one of `choices.POOLS`; empty for the layer's default.
         preprocess: for an imported ONNX file, see `backbones.onnx_import.recipe.read`.
         layers: several layers to extract in one pass instead of ``layer``, all with ``pool``.
-        value_range: see `Preprocess`; like ``colour``.
+        value_range: see `Preprocess`; like ``colour`` and ``quality``.
     """
 
     name: str
@@ -135,6 +137,7 @@ class Choice:
     layers: tuple[str, ...] = ()
     value_range: str = ""
     colour: str = ""
+    quality: str = ""
 
 
 @dataclass(frozen=True)

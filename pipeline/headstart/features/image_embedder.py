@@ -54,6 +54,7 @@ class ImageEmbedder(
         workers: threads; None means one per core.
         layer: a layer by name, ``A+B`` for two side by side; empty means the network's default.
         pool: one of `headstart.core.choices.POOLS`; empty means the layer's default.
+        quality: ``best`` embeds larger images, see `headstart.extract_features`.
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
         batch_size: images in one inference; None means what suits the device.
         value_range: values that are black and white in all images, ``LOW:HIGH`` or ``dtype``;
@@ -77,6 +78,7 @@ class ImageEmbedder(
         *,
         layer: str = "",
         pool: str = "",
+        quality: str = "",
         weights: str | os.PathLike[str] = "",
         batch_size: int | None = None,
         value_range: str = "",
@@ -89,6 +91,7 @@ class ImageEmbedder(
         self.workers = workers
         self.layer = layer
         self.pool = pool
+        self.quality = quality
         self.weights = weights
         self.batch_size = batch_size
         self.value_range = value_range
@@ -162,7 +165,13 @@ class ImageEmbedder(
             )
 
     def _choice(self) -> Choice:
-        choice = Choice(os.fspath(self.backbone), os.fspath(self.weights), self.layer, self.pool)
+        choice = Choice(
+            os.fspath(self.backbone),
+            os.fspath(self.weights),
+            self.layer,
+            self.pool,
+            quality=getattr(self, "quality", ""),  # absent in pickles of earlier versions
+        )
         measured = self.value_range == PERCENTILE
         value_range = self.value_range_ if measured else self.value_range
         choice = decoded_by(choice, value_range, self.colour)
