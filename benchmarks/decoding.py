@@ -2,8 +2,10 @@
 
 Usage: python benchmarks/decoding.py DATA [--images 256] [--large 24] [--rounds 5]
 
-Three tables, in processor time of one thread. Steps: an image of DATA, each step alone, and what
-two threads reach together. Decoders: Pillow beside simplejpeg and OpenCV where they are installed.
+Four tables, in processor time of one thread. Steps: an image of DATA, each step alone, all by this
+and the former policy in turn, and what two threads reach together. Resizing: the ways to the crop,
+and how the features differ from those of the reference pipeline (the whole image by Pillow, then
+cropped). Decoders: Pillow beside simplejpeg and OpenCV where they are installed.
 Large photos: JPEG files of 4,000 × 3,000 pixels made of DATA in several ways (enlarged; mosaics of
 photos at their own size, with detail up to the last pixel; other subsamplings and sizes), speed of
 scaled against full decoding, alternated, and the cosine of the default backbone's features.
@@ -12,6 +14,7 @@ scaled against full decoding, alternated, and the cosine of the default backbone
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -29,7 +32,7 @@ from headstart.backbones import export
 from headstart.backbones.inference.runner import Runner
 from headstart.core.records import Preprocess
 from headstart.datasets import images
-from headstart.datasets.images import dct_scaling, pixels
+from headstart.datasets.images import dct_scaling, fixed_point, pixels
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -63,24 +66,110 @@ def loaded(data: bytes, mode: str | None = None) -> Image.Image:
     return image
 
 
+def crop_by_pillow(photo: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    box = images.crop_box(*photo.size, preprocess)
+    side = preprocess.size[::-1]  # Pillow's order
+    return np.asarray(photo.resize(side, Image.Resampling.BICUBIC, box=box))
+
+
+def crop_by_policy(photo: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    box = images.crop_box(*photo.size, preprocess)
+    return fixed_point.resize(photo, box, preprocess.size, preprocess.interpolation)
+
+
+def crop_by_products(photo: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    rules = preprocess.size, preprocess.interpolation
+    part = fixed_point.region(photo, images.crop_box(*photo.size, preprocess), *rules)
+    return fixed_point.by_products(photo, part, *rules)
+
+
+def crop_by_torch(photo: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """Resize by torch's own arithmetic for uint8, antialiased, the whole image."""
+    import torch
+
+    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None]
+    height, width = whole_size(photo, preprocess)
+    out = torch.nn.functional.interpolate(pixels, (height, width), mode="bicubic", antialias=True)
+    return middle(out[0].permute(1, 2, 0).numpy(), preprocess)
+
+
+def reference(photo: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    size = whole_size(photo, preprocess)[::-1]
+    return middle(np.asarray(photo.resize(size, Image.Resampling.BICUBIC)), preprocess)
+
+
+def whole_size(photo: Image.Image, preprocess: Preprocess) -> tuple[int, int]:
+    shorter = min(photo.size)
+    return tuple(int(preprocess.resize * side / shorter) for side in photo.size[::-1])
+
+
+def middle(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    (high, wide), (height, width) = preprocess.size, pixels.shape[:2]
+    top, left = round((height - high) / 2), round((width - wide) / 2)
+    return np.ascontiguousarray(pixels[top : top + high, left : left + wide])
+
+
+def resizing(paths: list[Path], runner: Runner, rounds: int) -> list[dict]:
+    """Each way to the crop: time, levels from Pillow's, cosine to the reference's features."""
+    preprocess = runner.backbone.preprocess
+    photos = [loaded(path.read_bytes()).convert("RGB") for path in paths]
+    ways = {
+        "Pillow (the former policy)": crop_by_pillow,
+        "16-bit weights": crop_by_policy,
+        "16-bit weights, matrix products": crop_by_products,
+        "torch, uint8, whole image": crop_by_torch,
+    }
+    expected = np.stack([crop_by_pillow(photo, preprocess) for photo in photos]).astype(int)
+    aim = unit(runner, np.stack([reference(photo, preprocess) for photo in photos]))
+    rows = []
+    for name, way in ways.items():
+        crops = np.stack([way(photo, preprocess) for photo in photos])
+        levels = np.abs(crops - expected)
+        cosines = (unit(runner, crops) * aim).sum(axis=1)
+        row = {
+            "way": name,
+            "microseconds": 1e6 * seconds(partial(crop, way, preprocess), photos, rounds),
+        }
+        row |= {"largest": int(levels.max()), "mean": float(levels.mean())}
+        row |= {"cosine": float(cosines.mean()), "smallest cosine": float(cosines.min())}
+        rows.append(row)
+        out.print(row)
+    return rows
+
+
+def crop(way: Callable, preprocess: Preprocess, photo: Image.Image) -> np.ndarray:
+    return way(photo, preprocess)
+
+
+def unit(runner: Runner, crops: np.ndarray) -> np.ndarray:
+    rows = np.concatenate([runner.embed(crops[i : i + 16]) for i in range(0, len(crops), 16)])
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def by_policy(paths: list[Path], preprocess: Preprocess, rounds: int) -> dict[str, float]:
+    """Read, decode, resize and make the miniature, by each policy in turn."""
+    times: dict[int, list[float]] = {policy: [] for policy in images.POLICIES}
+    for _ in range(rounds):
+        for policy, spent in times.items():
+            ruled = dataclasses.replace(preprocess, policy=policy)
+            spent.append(seconds(partial(prepared, ruled), paths, 1))
+    return {f"policy {policy}": statistics.median(spent) for policy, spent in times.items()}
+
+
+def prepared(preprocess: Preprocess, path: Path) -> np.ndarray:
+    return images.miniature(images.decode(images.read_file(path)[0], preprocess))
+
+
 def steps(paths: list[Path], preprocess: Preprocess, rounds: int) -> dict[str, float]:
     contents = [path.read_bytes() for path in paths]
     photos = [loaded(data).convert("RGB") for data in contents]
     crops = [images.decode(data, preprocess) for data in contents]
-    side = preprocess.size[::-1]  # Pillow's order
-
-    def resize(photo: Image.Image) -> Image.Image:
-        box = images.crop_box(*photo.size, preprocess)
-        return photo.resize(side, Image.Resampling.BICUBIC, box=box)
-
-    resized = [resize(photo) for photo in photos]
     return {
         "read": seconds(images.read_file, paths, rounds),
         "hash (SHA-256)": seconds(lambda data: hashlib.sha256(data).digest(), contents, rounds),
         "look at the header": seconds(images.is_ordinary, contents, rounds),
         "decode": seconds(loaded, contents, rounds),
-        "resize": seconds(resize, photos, rounds),
-        "to an array": seconds(np.asarray, resized, rounds),
+        "resize": seconds(partial(crop, crop_by_policy, preprocess), photos, rounds),
         "miniature": seconds(images.miniature, crops, rounds),
         "images.decode, all of it": seconds(partial(once, preprocess), contents, rounds),
     }
@@ -228,6 +317,9 @@ def benchmark(options: argparse.Namespace) -> None:
     if options.rounds:
         document["steps"] = steps(paths, preprocess, options.rounds)
         show(f"{len(paths)} images, one thread", document["steps"])
+        document["policies"] = by_policy(paths, preprocess, options.rounds)
+        show("read, decode, resize, miniature", document["policies"])
+        document["resizing"] = resizing(paths, runner, options.rounds)
         document["two_threads"] = two_threads(paths, preprocess, options.rounds)
         out.print(f"two threads / twice one thread: {document['two_threads']:.3f}")
         document["decoders"] = decoders(paths, preprocess, options.rounds)

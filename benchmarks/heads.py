@@ -1,4 +1,4 @@
-"""The searches of heads against plain grid searches, and how they grow with the data.
+"""The searches of heads against plain grid searches, the whole command, and growth with the data.
 
 Usage: python benchmarks/heads.py STORE [--rounds 3] [--heads NAMES]
        python benchmarks/heads.py --scale [--sizes 1000,3000] [--classes 100]
@@ -9,8 +9,12 @@ both with the final fit on all rows; Headstart's time includes the calibration t
 search does not have. Both sides go through whole grids. Headstart's one rule that ends a path of C
 there is exact: once no coefficient of an SVM reaches its bound C, larger values give the same
 machine. The last column is the time with the default early stop of logistic regression as well,
-which leaves out values of C beyond two in a row under the best: not exact, but it chose the same
-here if "same" says so.
+which leaves out values of C beyond the first that is worse: not exact, but it chose the same here
+if "same" says so.
+
+With all four heads it also times ``headstart train-heads STORE`` as a process, once a round beside
+the grid searches: everything that the command does, a fifth head, map, report, baselines and model
+included, against the four plain grid searches alone.
 
 The second form makes feature stores of random classes, reads each in a process of its own, and
 prints time and peak memory of every head.
@@ -54,6 +58,7 @@ FOLDS = 5
 C_PATH = tuple(float(c) for c in np.logspace(-2, 4, 7))  # 1e-5 to 10 on standardised rows
 SIZES = (1000, 3000, 10_000, 30_000, 100_000)
 DIM = 1280
+HEADSTART = [sys.executable, "-c", "from headstart.cli import main; main()"]
 PLAIN = {
     "logistic-regression": LogisticRegression(max_iter=2000),
     "linear-svm": SVC(kernel="linear"),
@@ -89,57 +94,84 @@ def fresh(data: TrainingSet) -> TrainingSet:
     return dataclasses.replace(data)
 
 
-def compare(path: Path, rounds: int, names: list[str]) -> list[dict]:
+def compare(path: Path, rounds: int, names: list[str]) -> tuple[list[dict], dict | None]:
+    """Return a row for each head, and one for the whole command if all heads are compared."""
     data = store.read(path)
     test = np.array([split == "test" for split in data.split])
     labels = data.label[~test].astype(np.int64)
     fold = stratified_folds(labels, FOLDS, 0)
     training = TrainingSet(data.features[~test], labels, fold, workers=available_cores())
-    rows = []
-    for name in names:
-        family = full_grid(name)
-        early = dataclasses.replace(family, patience=2) if hasattr(family, "patience") else family
-        ours, plain, stopped = [], [], []
-        for _ in range(rounds):
-            seconds, head = timed(lambda f=family: f.search(fresh(training)))
-            ours.append(seconds)
-            if early is family:
-                short = head
-            else:
-                seconds, short = timed(lambda f=early: f.search(fresh(training)))
-            stopped.append(seconds)
-            pipe = Pipeline([("normalizer", Normalizer()), ("head", PLAIN[name])])
-            grid = plain_grid(name, head.grid)
-            search = GridSearchCV(pipe, grid, cv=PredefinedSplit(fold), n_jobs=-1)
-            seconds, _ = timed(lambda s=search: s.fit(training.features, labels))
-            plain.append(seconds)
-        chosen = {k.removeprefix("head__"): v for k, v in search.best_params_.items()}
-        equal = head.estimator.predict(data.features[test]) == search.predict(data.features[test])
-        rows.append(
-            {
-                "head": name,
-                "candidates": len(search.cv_results_["params"]),
-                "plain": statistics.median(plain),
-                "ours": statistics.median(ours),
-                "ratio": statistics.median(p / o for p, o in zip(plain, ours, strict=True)),
-                "plain_params": chosen,
-                "params": head.params,
-                "plain_cv": float(search.best_score_),
-                "cv": head.cv_accuracy,
-                "equal_predictions": float(equal.mean()),
-                "early": statistics.median(stopped),
-                "early_ratio": statistics.median(
-                    p / o for p, o in zip(plain, stopped, strict=True)
-                ),
-                "early_same": short.params == head.params,
-                "all": {"plain": plain, "ours": ours, "early": stopped},
-            }
-        )
-        out.print(f"{name}: {rows[-1]['ratio']:.1f}", style="dim")
-    return rows
+    whole, trials = [], {name: [] for name in names}
+    for _ in range(rounds):
+        if set(names) == set(PLAIN):
+            whole.append(whole_command(path))
+        for name in names:
+            trials[name].append(trial(name, training))
+    rows = [summary(name, trials[name], data.features[test]) for name in names]
+    if not whole:
+        return rows, None
+    plain = [sum(trials[name][i]["plain"] for name in names) for i in range(rounds)]
+    seconds = [each["wall"] for each in whole]
+    return rows, {
+        "head": "whole command",
+        "plain": statistics.median(plain),
+        "ours": statistics.median(seconds),
+        "ratio": statistics.median(p / o for p, o in zip(plain, seconds, strict=True)),
+        "processor": statistics.median(each["processor"] for each in whole),
+        "all": {"plain": plain, "ours": seconds},
+    }
 
 
-def show(rows: list[dict]) -> None:
+def whole_command(path: Path) -> dict[str, float]:
+    """Run ``headstart train-heads`` as a process; return its wall and processor time."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*HEADSTART, "train-heads", str(path), "--out", folder]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds, _ = timed(lambda: subprocess.run(command, capture_output=True, check=True))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
+    return {"wall": seconds, "processor": used}
+
+
+def trial(name: str, training: TrainingSet) -> dict:
+    """Search a head's grid once by each method, with the early stop too where there is one."""
+    family = full_grid(name)
+    early = dataclasses.replace(family, patience=1) if hasattr(family, "patience") else family
+    ours, head = timed(lambda: family.search(fresh(training)))
+    stopped, short = ours, head
+    if early is not family:
+        stopped, short = timed(lambda: early.search(fresh(training)))
+    pipe = Pipeline([("normalizer", Normalizer()), ("head", PLAIN[name])])
+    grid = plain_grid(name, head.grid)
+    search = GridSearchCV(pipe, grid, cv=PredefinedSplit(training.fold), n_jobs=-1)
+    plain, _ = timed(lambda: search.fit(training.features, training.labels))
+    return {"ours": ours, "early": stopped, "plain": plain, "found": (head, short, search)}
+
+
+def summary(name: str, trials: list[dict], test: np.ndarray) -> dict:
+    head, short, search = trials[-1].pop("found")
+    plain, ours, stopped = ([each[k] for each in trials] for k in ("plain", "ours", "early"))
+    row = {
+        "head": name,
+        "candidates": len(search.cv_results_["params"]),
+        "plain": statistics.median(plain),
+        "ours": statistics.median(ours),
+        "ratio": statistics.median(p / o for p, o in zip(plain, ours, strict=True)),
+        "plain_params": {k.removeprefix("head__"): v for k, v in search.best_params_.items()},
+        "params": head.params,
+        "plain_cv": float(search.best_score_),
+        "cv": head.cv_accuracy,
+        "equal_predictions": float((head.estimator.predict(test) == search.predict(test)).mean()),
+        "early": statistics.median(stopped),
+        "early_ratio": statistics.median(p / o for p, o in zip(plain, stopped, strict=True)),
+        "early_same": short.params == head.params,
+        "all": {"plain": plain, "ours": ours, "early": stopped},
+    }
+    out.print(f"{name}: {row['ratio']:.1f}", style="dim")
+    return row
+
+
+def show(rows: list[dict], whole: dict | None) -> None:
     table = Table(title="Searching the same grids (medians; seconds)")
     for title in ("head", "grid", "GridSearchCV", "Headstart", "ratio", "chosen (plain → ours)",
                   "CV accuracy", "equal test predictions", "with early stop"):  # fmt: skip
@@ -163,6 +195,9 @@ def show(rows: list[dict]) -> None:
         if group:
             table.add_row(title, "", f"{plain:.1f}", f"{ours:.2f}", f"{plain / ours:.1f}", "", "",
                           "", f"{early:.2f} ({plain / early:.1f})")  # fmt: skip
+    if whole:
+        table.add_row("whole command", "", f"{whole['plain']:.1f}", f"{whole['ours']:.1f}",
+                      f"{whole['ratio']:.1f}", "", "", "", "")  # fmt: skip
     out.print(table)
 
 
@@ -291,8 +326,9 @@ def benchmark(args: argparse.Namespace) -> None:
         show_scale(rows)
     else:
         warnings.simplefilter("ignore", ConvergenceWarning)
-        rows = compare(args.store, args.rounds, names)
-        show(rows)
+        rows, whole = compare(args.store, args.rounds, names)
+        show(rows, whole)
+        rows += [whole] if whole else []
     page.sample("rows", *rows)
     for row in rows:
         if "all" in row:

@@ -26,7 +26,7 @@ from headstart.backbones.timm_zoo import TimmProvider
 from headstart.backbones.torchvision_zoo import TorchvisionProvider
 from headstart.core.choices import QUALITIES
 from headstart.core.errors import BackboneError, HeadstartError, near_matches, one_line
-from headstart.core.records import RANDOM, Backbone, Choice
+from headstart.core.records import RANDOM, Backbone, Choice, Preprocess
 
 DEFAULT = bundled.NAME
 _POOL = "avg"  # the default of every layer that can be pooled
@@ -116,7 +116,7 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     pool = "" if choice.pool == OWN else choice.pool
     if (layer, pool or _POOL) == provider.own_layer:
         layer, pool = "", ""
-    rules = choice.value_range, choice.colour, choice.quality
+    rules = choice.value_range, choice.colour, choice.policy, choice.quality
     return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules)
 
 
@@ -144,7 +144,11 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
     choice = _network_of(backbone, weights_file)
     rules = backbone.preprocess
     return dataclasses.replace(
-        choice, value_range=rules.value_range, colour=rules.colour, quality=rules.quality
+        choice,
+        value_range=rules.value_range,
+        colour=rules.colour,
+        policy=rules.policy,
+        quality=rules.quality,
     )
 
 
@@ -164,6 +168,7 @@ def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
             choice,
             value_range=choice.value_range or rules.value_range,
             colour=choice.colour or rules.colour,
+            policy=choice.policy or (rules.policy if rules.policy != Preprocess.policy else 0),
             quality=choice.quality or ("" if is_file else rules.quality),
         )
     if choice.layer or choice.pool or choice.layers or is_file:

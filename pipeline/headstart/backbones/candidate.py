@@ -28,7 +28,7 @@ class Candidate:
 
     ``layer`` and ``pool`` are as the user spelt them; ``layers`` are several layers in place of
     one. An empty string means the default. ``A+B`` is one layer: the features of A and B side by
-    side, each scaled to norm 1.
+    side, each scaled to norm 1. A ``quality`` adds a wider view of each image.
     """
 
     provider: Provider
@@ -39,6 +39,7 @@ class Candidate:
     layers: tuple[str, ...] = ()
     value_range: str = ""
     colour: str = ""
+    policy: int = 0
     quality: str = ""
 
     @property
@@ -146,7 +147,10 @@ class Candidate:
         try:
             network = self.provider.build(self.entry, self.weights)
             preprocess = dataclasses.replace(
-                network.preprocess, value_range=self.value_range, colour=self.colour
+                network.preprocess,
+                value_range=self.value_range,
+                colour=self.colour,
+                policy=self.policy or network.preprocess.policy,
             )
             return dataclasses.replace(network, preprocess=preprocess)
         except HeadstartError:

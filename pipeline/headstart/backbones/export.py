@@ -96,8 +96,8 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
     second value is the parity, if the backbone was exported just now.
     """
     choice = Choice(choice) if isinstance(choice, str) else choice
-    model, parity = _exported(dataclasses.replace(choice, value_range="", colour=""))
-    model = decoding.with_rules(model, choice.value_range, choice.colour)
+    model, parity = _exported(dataclasses.replace(choice, value_range="", colour="", policy=0))
+    model = decoding.with_rules(model, choice.value_range, choice.colour, choice.policy)
     return (model if precision == "fp32" else variant(model, precision)), parity
 
 

@@ -7,6 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.parallel import available_cores
+from headstart.core.parallel.blas import run_parallel
+
+_BLOCKS = 32  # at most
+_BLOCK = 512  # rows, at least
+
 
 def normalise(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale rows, ``(n, d)``, to Euclidean norm 1; rows of zeros stay."""
@@ -25,3 +31,17 @@ def row_cosine(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.float64]:
         norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
         cosine: NDArray[np.float64] = (left * right).sum(axis=1) / np.maximum(norms, 1e-30)
     return np.asarray(np.nan_to_num(cosine, nan=-1.0), np.float64)
+
+
+def squares(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return ``rows.T @ rows`` of ``(n, d)``, the sum over blocks of rows on all workers.
+
+    The blocks depend on n alone, and so does every digit.
+    """
+    size = max(_BLOCK, -(-len(rows) // _BLOCKS))
+    blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    parts = run_parallel(lambda block: block.T @ block, blocks, available_cores())
+    total: NDArray[Any] = parts[0]
+    for part in parts[1:]:
+        total += part
+    return total

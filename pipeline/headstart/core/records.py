@@ -71,13 +71,14 @@ class Preprocess:
         value_range: what is black and white in images of the whole set: ``LOW:HIGH``, ``dtype``,
             or empty for the policy's own rules; see `datasets.images.depth`.
         colour: ``srgb`` converts colour profiles; empty ignores them.
-        quality: one of `choices.QUALITIES`, if the sizes are not the network's own but larger.
+        quality: one of `choices.QUALITIES`, if the array holds more than the network's own crop,
+            which lies in the middle; empty for that alone.
     """
 
     resize: int | tuple[int, int]
     crop: int | tuple[int, int]
     interpolation: str = "bicubic"
-    policy: int = 3
+    policy: int = 4
     value_range: str = ""
     colour: str = ""
     quality: str = ""
@@ -127,6 +128,8 @@ class Choice:
         preprocess: for an imported ONNX file, see `backbones.onnx_import.recipe.read`.
         layers: several layers to extract in one pass instead of ``layer``, all with ``pool``.
         value_range: see `Preprocess`; like ``colour`` and ``quality``.
+        policy: version of the decoding rules, for rows and models that were made by an earlier one;
+            0 means the latest, or that of an exported file.
     """
 
     name: str
@@ -137,6 +140,7 @@ class Choice:
     layers: tuple[str, ...] = ()
     value_range: str = ""
     colour: str = ""
+    policy: int = 0
     quality: str = ""
 
 

@@ -19,8 +19,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.parallel import available_cores
-from headstart.core.parallel.blas import run_parallel
 from headstart.core.rows import Features, Pixels
 from headstart.evaluation import groups, neighbours, registration
 
@@ -234,7 +232,7 @@ class _Images:
             near = (close >= MIN_CLOSENESS) & (self.room > 1e-5)
             nothing = np.full(int(near.sum()), np.nan, np.float32), np.zeros(int(near.sum()), bool)
             return _Near(left[near], right[near], cosine[near], *nothing), pairs[:0]
-        fit = registration.register(self.miniatures[left], self.miniatures[right])
+        fit = registration.register(self.miniatures, pairs)
         same = np.zeros(len(pairs), bool)
         for detail, cells, stretch in COPY:
             same |= (fit.detail >= detail) & (fit.cells >= cells) & (fit.stretch <= stretch)
@@ -262,11 +260,10 @@ def _add_near(best: _Best, images: _Images) -> NDArray[np.intp]:
     sessions = []
     while len(rows) > 1:
         pairs = images.candidates(rows)
-        chunks = np.array_split(pairs, max(1, -(-len(pairs) // registration.CHUNK)))
         before = best.components()
-        for near, session in run_parallel(images.compare, chunks, available_cores()):
-            best.add(near)
-            sessions.append(session)
+        near, session = images.compare(pairs)
+        best.add(near)
+        sessions.append(session)
         after = best.components()
         if len(np.unique(after)) == len(np.unique(before)):
             break

@@ -23,6 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.linalg import squares
+from headstart.core.parallel import available_cores
+from headstart.core.parallel.blas import run_parallel
+
 Scores = NDArray[np.float64]
 
 TIERS = (("very likely", 0.8), ("likely", 0.5), ("possible", 0.2))
@@ -123,26 +127,44 @@ def ridge_scores(
 ) -> NDArray[np.float64]:
     """Return out-of-fold ridge regression on the classes, ``(n, k)``, NaN where never held out.
 
-    ``rows``, ``(n, d)``, have norm 1.
+    ``rows``, ``(n, d)``, have norm 1. The folds share one Gram matrix, of the smaller side.
     """
     rows = rows.astype(np.float64)
-    total, times = np.zeros((len(rows), n_classes)), np.zeros((len(rows), 1))
-    for fit, held_out in folds:
-        centre = rows[fit].mean(axis=0)
-        here = rows[fit] - centre
-        goal = np.eye(n_classes)[labels[fit]]
-        mean = goal.mean(axis=0)
-        if len(fit) > rows.shape[1]:
-            gram = here.T @ here
-            weights = np.linalg.solve(gram + _RIDGE * np.eye(len(gram)), here.T @ (goal - mean))
+    goals = np.eye(n_classes)[labels]
+    tall = len(rows) > rows.shape[1]
+    gram = squares(rows) if tall else squares(rows.T)
+
+    def answer(fold: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Scores:
+        fit, held_out = fold
+        centre, mean = rows[fit].mean(axis=0), goals[fit].mean(axis=0)
+        if tall:
+            rest = np.setdiff1d(np.arange(len(rows)), fit)
+            square = gram - rows[rest].T @ rows[rest] - len(fit) * np.outer(centre, centre)
+            weights = _solved(square, (rows[fit] - centre).T @ (goals[fit] - mean))
         else:
-            gram = here @ here.T
-            weights = here.T @ np.linalg.solve(gram + _RIDGE * np.eye(len(gram)), goal - mean)
-        total[held_out] += (rows[held_out] - centre) @ weights + mean
+            across = gram[np.ix_(fit, fit)]
+            centred = across - across.mean(axis=0) - across.mean(axis=1)[:, None] + across.mean()
+            weights = (rows[fit] - centre).T @ _solved(centred, goals[fit] - mean)
+        answers: Scores = (rows[held_out] - centre) @ weights + mean
+        return answers
+
+    total, times = np.zeros((len(rows), n_classes)), np.zeros((len(rows), 1))
+    for (_, held_out), answers in zip(
+        folds, run_parallel(answer, folds, available_cores()), strict=True
+    ):
+        total[held_out] += answers
         times[held_out] += 1
     with np.errstate(invalid="ignore"):
         scores: NDArray[np.float64] = total / times
     return scores
+
+
+def _solved(square: Scores, goal: Scores) -> Scores:
+    from scipy.linalg import solve
+
+    square[np.diag_indices_from(square)] += _RIDGE
+    solution: Scores = solve(square, goal, assume_a="pos", overwrite_a=True, check_finite=False)
+    return solution
 
 
 def confused_both_ways(

@@ -17,7 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.parallel import available_cores
+from headstart.core.parallel.blas import run_parallel
+
 Floats = NDArray[np.float32]
+Rows = NDArray[np.intp]
+Pairs = NDArray[np.intp]
 
 CHUNK = 128  # pairs at a time: 20 MB
 COARSE = 0.85  # correlation of the coarse search below which no refinement helps
@@ -52,31 +57,33 @@ class Fit(NamedTuple):
     colour: Floats
 
 
-def register(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> Fit:
-    """Register pairs of square miniatures, ``(p, side, side, 3)``; a hopeless pair correlates 0."""
-    first, second = left.astype(np.float32), right.astype(np.float32)
-    grey, other = first.mean(axis=3), second.mean(axis=3)
-    inside, turn, score = _coarse(grey, other)
-    outside, back, reverse = _coarse(other, grey)
-    swapped = reverse > score  # the left image is a window of the right one
-    window = np.where(swapped[:, None], outside, inside)
-    turn, score = np.where(swapped, back, turn), np.maximum(score, reverse)
-    flip = swapped[:, None, None, None]
-    whole, part = np.where(flip, second, first), np.where(flip, first, second)
-    rows = np.flatnonzero(score >= COARSE)
-    zeros = np.zeros((5, len(score)), np.float32)
-    fit = Fit(zeros[0], zeros[1], zeros[2], zeros[3], turn % 4 > 0, zeros[4])
-    if len(rows):
-        part = np.stack([_turned(part[row], turn[row]) for row in rows])
-        whole = whole[rows]
-        windows = _refine(whole.mean(axis=3), part.mean(axis=3), window[rows][:, [0, 0, 1, 2]])
-        for values, registered in zip(
-            (fit.correlation, fit.detail, fit.cells, fit.colour),
-            _compare(whole, part, windows),
-            strict=True,
-        ):
-            values[rows] = registered
-        fit.stretch[rows] = np.abs(np.log(windows[:, 0] / windows[:, 1]))
+def register(miniatures: NDArray[np.uint8], pairs: Pairs) -> Fit:
+    """Register pairs of rows, ``(p, 2)``, of square miniatures, ``(n, side, side, 3)``.
+
+    A hopeless pair correlates 0.
+    """
+    count = len(pairs)
+    windows, turns, scores = _search(miniatures, np.concatenate([pairs, pairs[:, ::-1]]))
+    swapped = scores[count:] > scores[:count]  # the left image is a window of the right one
+    best = np.arange(count) + count * swapped
+    whole, part = np.where(swapped[:, None], pairs[:, ::-1], pairs).T
+    zeros = np.zeros((5, count), np.float32)
+    fit = Fit(zeros[0], zeros[1], zeros[2], zeros[3], turns[best] % 4 > 0, zeros[4])
+    likely = np.flatnonzero(scores[best] >= COARSE)
+
+    def refine(rows: Rows) -> None:
+        wholes = miniatures[whole[rows]].astype(np.float32)
+        parts = miniatures[part[rows]].astype(np.float32)
+        parts = np.stack([_turned(*each) for each in zip(parts, turns[best[rows]], strict=True)])
+        window = windows[best[rows]][:, [0, 0, 1, 2]]
+        window = _refine(wholes.mean(axis=3), parts.mean(axis=3), window)
+        compared = _compare(wholes, parts, window)
+        values = (fit.correlation, fit.detail, fit.cells, fit.colour)
+        for column, registered in zip(values, compared, strict=True):
+            column[rows] = registered
+        fit.stretch[rows] = np.abs(np.log(window[:, 0] / window[:, 1]))
+
+    run_parallel(refine, _chunks(likely), available_cores())
     return fit
 
 
@@ -139,23 +146,60 @@ def _sampling(side: int) -> Any:  # noqa: ANN401 - a sparse matrix
     return csr_array((weights.astype(np.float32), (rows, columns)), shape=(x.size, side * side))
 
 
-def _coarse(whole: Floats, part: Floats) -> tuple[Floats, NDArray[np.intp], Floats]:
-    """Return the window of each grey ``whole`` that fits ``part`` best, its turn and correlation.
+def _search(
+    miniatures: NDArray[np.uint8], directed: Pairs
+) -> tuple[Floats, NDArray[np.intp], Floats]:
+    """Return the window of each pair's first image that fits the second best, turn and correlation.
 
-    The part is turned back by ``turn`` to fit.
+    The second image is turned back by ``turn`` to fit. Pairs with one first image are searched
+    together, since its windows take the longest.
     """
-    count, side = whole.shape[:2]
-    windows, sampling = _windows(), _sampling(side)
-    view = (sampling @ _blurred(whole).reshape(count, side * side).T).T
-    view = _unit(view.reshape(count, len(windows), _GRID**2))
-    entire = int(np.flatnonzero((windows == (1, 0, 0)).all(axis=1))[0]) * _GRID**2
-    positions = np.stack([_turned(_blurred(part).transpose(1, 2, 0), t) for t in range(8)])
+    windows = np.empty((len(directed), 3), np.float32)
+    turns, scores = np.zeros(len(directed), np.intp), np.zeros(len(directed), np.float32)
+
+    def search(rows: Rows) -> None:
+        wholes, of_whole = np.unique(directed[rows, 0], return_inverse=True)
+        parts, of_part = np.unique(directed[rows, 1], return_inverse=True)
+        views, sought = _views(_grey(miniatures[wholes])), _positions(_grey(miniatures[parts]))
+        for number, view in enumerate(views):
+            own = np.flatnonzero(of_whole == number)
+            fits = sought[of_part[own]].reshape(-1, _GRID**2) @ view.T
+            fits = fits.reshape(len(own), -1)
+            best = fits.argmax(axis=1)
+            windows[rows[own]] = _windows()[best % len(view)]
+            turns[rows[own]] = best // len(view)
+            scores[rows[own]] = fits[np.arange(len(own)), best]
+
+    order = np.argsort(directed[:, 0], kind="stable")
+    run_parallel(search, _chunks(order), available_cores())
+    return windows, turns, scores
+
+
+def _chunks(rows: Rows) -> list[Rows]:
+    return [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+
+
+def _grey(miniatures: NDArray[np.uint8]) -> Floats:
+    grey: Floats = miniatures.mean(axis=3, dtype=np.float32)
+    return grey
+
+
+def _views(images: Floats) -> Floats:
+    """Return what all windows of grey images show, ``(n, windows, points)``."""
+    count, side = images.shape[:2]
+    views = (_sampling(side) @ _blurred(images).reshape(count, -1).T).T
+    return _unit(views.reshape(count, len(_windows()), _GRID**2))
+
+
+def _positions(images: Floats) -> Floats:
+    """Return the eight positions of grey images, sampled whole, ``(n, 8, points)``."""
+    count, side = images.shape[:2]
+    whole = int(np.flatnonzero((_windows() == (1, 0, 0)).all(axis=1))[0]) * _GRID**2
+    blurred = _blurred(images).transpose(1, 2, 0)
+    positions = np.stack([_turned(blurred, turn) for turn in range(8)])
     positions = positions.transpose(1, 2, 3, 0).reshape(side * side, -1)
-    sought = sampling[entire : entire + _GRID**2] @ positions
-    sought = _unit(sought.T.reshape(count, 8, _GRID**2))
-    fits = (view @ sought.transpose(0, 2, 1)).reshape(count, len(windows) * 8)
-    best = fits.argmax(axis=1)
-    return windows[best // 8], best % 8, fits[np.arange(count), best]
+    sought = _sampling(side)[whole : whole + _GRID**2] @ positions
+    return _unit(sought.T.reshape(count, 8, _GRID**2))
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -5,6 +5,7 @@ Importing this module loads scikit-learn, because its class is one of scikit-lea
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -31,6 +32,7 @@ from headstart.features.embed.set_range import decoded_by, measured_range
 
 ON_ERROR = ("raise", "nan")
 _MEASURED = ("int8", "auto")  # precisions that are chosen by measuring images
+_EARLIER_POLICY = 3  # of embedders that were fitted before they knew it
 
 
 class ImageEmbedder(
@@ -54,7 +56,7 @@ class ImageEmbedder(
         workers: threads; None means one per core.
         layer: a layer by name, ``A+B`` for two side by side; empty means the network's default.
         pool: one of `headstart.core.choices.POOLS`; empty means the layer's default.
-        quality: ``best`` embeds larger images, see `headstart.extract_features`.
+        quality: ``best`` adds a wider view of each image, see `headstart.extract_features`.
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
         batch_size: images in one inference; None means what suits the device.
         value_range: values that are black and white in all images, ``LOW:HIGH`` or ``dtype``;
@@ -65,6 +67,7 @@ class ImageEmbedder(
     Attributes:
         value_range_: the range that was fitted, such as ``0:4095``.
         layer_: the layer that was fitted; empty means what the network's own classifier reads.
+        policy_: the version of the decoding rules that was fitted, see `core.records.Preprocess`.
         precision_: the precision that was fitted, such as ``int8+0123456789abcdef``.
         n_features_out_: features per image.
     """
@@ -107,7 +110,7 @@ class ImageEmbedder(
         """
         listing = _listing(X, y)
         self._check_on_error()
-        self.layer_ = self.layer
+        self.layer_, self.policy_ = self.layer, 0
         self.value_range_ = self.value_range
         if self.value_range == PERCENTILE:
             self.value_range_ = measured_range(listing)
@@ -115,6 +118,7 @@ class ImageEmbedder(
         if self.precision in _MEASURED:
             self.precision_ = self._measured(listing)
         self.layer_ = self._choice().layer
+        self.policy_ = describe(self._model()).preprocess.policy
         self.n_features_out_ = self._n_features_out
         return self
 
@@ -174,9 +178,11 @@ class ImageEmbedder(
         )
         measured = self.value_range == PERCENTILE
         value_range = self.value_range_ if measured else self.value_range
-        choice = decoded_by(choice, value_range, self.colour)
-        # One that was fitted and pickled before networks had default layers has no `layer_`.
-        earlier = hasattr(self, "n_features_out_") and not hasattr(self, "layer_")
+        # One that was fitted and pickled by an earlier version may lack `policy_` and `layer_`.
+        fitted = hasattr(self, "n_features_out_")
+        policy = getattr(self, "policy_", _EARLIER_POLICY if fitted else 0)
+        choice = dataclasses.replace(decoded_by(choice, value_range, self.colour), policy=policy)
+        earlier = fitted and not hasattr(self, "layer_")
         return choice if earlier else backbones.settled(choice)
 
     def _measured(self, listing: Listing) -> str:

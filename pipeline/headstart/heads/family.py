@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import one_thread_each, run_parallel
 from headstart.heads import sampling
+from headstart.heads.grids import grown
 from headstart.heads.scoring import accuracy
 from headstart.heads.search import (
     Candidate,
@@ -86,6 +88,12 @@ class Family:
             return self._fitted(best.params, data, everything), list(best.outputs)
 
         return finish(self, candidates, fit, data, started)
+
+    def search_further(self, data: TrainingSet) -> FittedHead:
+        """Search, and where the best value lies at an end of the grid, search a longer one."""
+        head = self.search(data)
+        longer = None if data.streamed else grown(self.grid, head)
+        return dataclasses.replace(self, grid=longer).search(data) if longer else head
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Fit the parameters on every fold and return the predictions for the rows held out.

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from headstart.core.parallel.blas import run_parallel
 from headstart.heads import calibration, kernel_ridge, sampling
 from headstart.heads.training_set import TrainingSet, mean_squared_distance
 
@@ -22,8 +23,9 @@ def choose(data: TrainingSet) -> TrainingSet:
     rows = sampling.sample(data, ROWS)
     part = data.part(rows) if len(rows) < len(data.labels) or data.streamed else data
     part = dataclasses.replace(part, fold=np.atleast_2d(part.fold)[:1])
-    plain, roots = (dataclasses.replace(part, square_root=each) for each in (False, True))
-    return dataclasses.replace(data, square_root=_loss(roots) < _loss(plain))
+    both = [dataclasses.replace(part, square_root=each) for each in (False, True)]
+    plain, roots = run_parallel(_loss, both, data.workers)
+    return dataclasses.replace(data, square_root=roots < plain)
 
 
 def _loss(data: TrainingSet) -> float:

@@ -17,7 +17,7 @@ from headstart.heads.family import Family
 from headstart.heads.principal_axes import RowSpace
 from headstart.heads.scoring import accuracy
 from headstart.heads.search import Candidate, FittedHead, Refit, climb, finish
-from headstart.heads.softmax import Problem, Solution
+from headstart.heads.softmax import Array, Problem
 from headstart.heads.training_set import TrainingSet
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 C_GRID = tuple(float(f"{c:.3g}") for c in np.logspace(-2, 4, 13))
 MAX_ITER = 2000
+AHEAD = 0.8  # of the step from one solution of a path to the next, by which the third is sought
 FEW = 4  # a fold this many times smaller than all rows is solved alone
 PROBABILITIES = 250_000_000  # in memory at once, 1 GB; folds are solved in turn beyond that
 
@@ -48,23 +49,26 @@ class LogisticRegressionHead(Family):
         started = time.perf_counter()
 
         def tune(part: TrainingSet) -> list[Candidate]:
-            return climb(self.grid["C"], _Path(part).evaluate, self.patience)
+            path = _Path(part)
+            tried = climb(self.grid["C"], path.evaluate, self.patience)
+            starts.update(path.means if part is data else {})
+            return tried
 
-        start: NDArray[np.float32] | None = None  # for the final fit
+        starts: dict[float, Array] = {}  # for the final fit, by C
 
         def settle(params: dict[str, Any]) -> list[Candidate]:
-            nonlocal start
             path = _Path(data)
             if data.streamed:  # each pass reads all rows, so start close to the solution
                 path.begin(_folds_of(sampling.tuning_part(data), params["C"], data.row_space))
             candidate = path.evaluate(params["C"])
-            start = path.mean() if data.streamed else None
+            starts.update(path.means)
             return [candidate]
 
         def fit(best: Candidate) -> Refit:
             assert best.outputs is not None
             fitted, parts = calibrate(SCORES, _logarithms(best.outputs), data)
-            return _calibrated(_refit(data, best.params["C"], start), fitted), parts
+            c = best.params["C"]
+            return _calibrated(_refit(data, c, starts[c]), fitted), parts
 
         candidates, best, about = sampling.search(data, tune, settle)
         return finish(self, candidates, fit, data, started, about, best)
@@ -81,35 +85,41 @@ class LogisticRegressionHead(Family):
 
 
 class _Path:
-    """Regressions on all folds for one C after the other, each started from the last solution."""
+    """Regressions on all folds for ascending C, each started where the last two solutions point.
+
+    ``means`` are the means of the folds' coefficients by C, ``(d + 1, 1, k)``.
+    """
 
     def __init__(self, data: TrainingSet) -> None:
         self._data = data
         self._problems = _problems(data)
-        self._solutions: list[Solution | None] = [None] * len(self._problems)
+        self._solutions: list[Array | None] = [None] * len(self._problems)
+        self._before: list[Array | None] = list(self._solutions)  # of the smaller C
+        self.means: dict[float, Array] = {}
 
-    def begin(self, coefficients: NDArray[np.float32]) -> None:
-        """Set where the first regressions start, ``(f, r + 1, k)``."""
-        nothing = np.empty((0, 0, 0), np.float32)
+    def begin(self, coefficients: Array) -> None:
+        """Set where the first regressions start, ``(d + 1, f, k)``."""
         ends = np.cumsum([problem.weights.shape[1] for problem in self._problems])
-        self._solutions = [Solution(part, nothing, 0) for part in np.split(coefficients, ends[:-1])]
+        self._solutions = list(np.split(coefficients, ends[:-1], axis=1))
 
-    def mean(self) -> NDArray[np.float32]:
-        """Return the mean of the folds' last solutions, ``(1, r + 1, k)``."""
-        folds = [solution.coefficients for solution in self._solutions if solution is not None]
-        mean: NDArray[np.float32] = np.concatenate(folds).mean(axis=0, keepdims=True)
-        return mean
+    def _start(self, number: int) -> Array | None:
+        """Return where a problem starts: beyond its last solution, along the path."""
+        last, before = self._solutions[number], self._before[number]
+        self._before[number] = last
+        return last if last is None or before is None else last + AHEAD * (last - before)
 
     def evaluate(self, c: float) -> Candidate:
         data = self._data
-        parts: list[NDArray[np.float32]] = []
+        parts: list[Array] = []
+        total = np.float32(0)
         for i, problem in enumerate(self._problems):
-            solved = self._solutions[i] = problem.solve(c, self._solutions[i])
+            solved = problem.solve(c, self._start(i))
+            self._solutions[i] = solved.coefficients
+            total = total + solved.coefficients.sum(axis=1, keepdims=True)
             for fold in range(problem.weights.shape[1]):
                 _, held_out = data.folds[len(parts)]
                 parts.append(solved.probabilities[held_out, fold])
-            if len(self._problems) > 1:
-                self._solutions[i] = solved.without_probabilities()
+        self.means[c] = total / np.float32(len(data.folds))
         true = [data.labels[held_out] for _, held_out in data.folds]
         pairs = list(zip(true, parts, strict=True))
         scores = tuple(accuracy(codes, part.argmax(axis=1)) for codes, part in pairs)
@@ -130,7 +140,7 @@ def _calibrated(model: BaseEstimator, fitted: Calibration) -> BaseEstimator:
     return model
 
 
-def _solved_together(c: float, data: TrainingSet) -> Iterator[NDArray[np.float32]]:
+def _solved_together(c: float, data: TrainingSet) -> Iterator[Array]:
     """Solve all folds at once and yield the probabilities of the rows that each holds out."""
     folds = iter(data.folds)
     for problem in _problems(data):
@@ -141,15 +151,16 @@ def _solved_together(c: float, data: TrainingSet) -> Iterator[NDArray[np.float32
 
 def _solved_alone(
     c: float, data: TrainingSet, fit: NDArray[np.intp], held_out: NDArray[np.intp]
-) -> NDArray[np.float32]:
+) -> Array:
     space = data.row_space
     part = dataclasses.replace(space, points=space.points[fit])
     weights = data.weights(fit)[fit, None]
     problem = Problem(part, data.labels[fit], weights, data.n_classes, data.workers)
-    coefficients = problem.solve(c).coefficients[0]
-    scores = space.points[held_out] @ coefficients[:-1] + coefficients[-1] + problem.offsets[0]
+    coefficients = problem.solve(c).coefficients[:, 0]
+    intercepts = coefficients[-1] - space.centre @ coefficients[:-1] + problem.offsets[0]
+    scores = space.points[held_out] @ coefficients[:-1] + intercepts
     scores -= scores.max(axis=1, keepdims=True)
-    probabilities: NDArray[np.float32] = np.exp(scores)
+    probabilities: Array = np.exp(scores)
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     return probabilities
 
@@ -170,16 +181,15 @@ def _problems(data: TrainingSet) -> list[Problem]:
     ]
 
 
-def _folds_of(part: TrainingSet, c: float, space: RowSpace) -> NDArray[np.float32]:
+def _folds_of(part: TrainingSet, c: float, space: RowSpace) -> Array:
     """Solve the folds of a part of the rows, and return the coefficients in another space."""
     folds = [problem.solve(c).coefficients for problem in _problems(part)]
-    coefficients, own = np.concatenate(folds), part.row_space
-    weights = own.axes @ coefficients[:, :-1]
-    intercepts = coefficients[:, -1:] + ((space.mean - own.mean) @ weights)[:, None]
-    return np.concatenate([space.axes.T @ weights, intercepts], axis=1)
+    coefficients = np.concatenate(folds, axis=1)
+    flat = coefficients.reshape(len(coefficients), -1)
+    return space.from_rows(*part.row_space.to_rows(flat)).reshape(-1, *coefficients.shape[1:])
 
 
-def _refit(data: TrainingSet, c: float, start: NDArray[np.float32] | None = None) -> BaseEstimator:
+def _refit(data: TrainingSet, c: float, start: Array) -> BaseEstimator:
     """Fit the stock pipeline on all rows, starting from the shared solver's solution.
 
     For rows on disk that solution is final, since scikit-learn would read them all into memory.
@@ -187,14 +197,11 @@ def _refit(data: TrainingSet, c: float, start: NDArray[np.float32] | None = None
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    space = data.row_space
-    everything = data.weights(np.arange(len(data.labels)))[:, None]
-    problem = Problem(space, data.labels, everything, data.n_classes, data.workers)
-    begin = None if start is None else Solution(start, np.empty((0, 0, 0), np.float32), 0)
-    solution = problem.solve(c, begin)
-    solved = solution.coefficients[0]
-    coefficients = (space.axes @ solved[:-1]).T
-    intercepts = solved[-1] - coefficients @ space.mean
+    weights = data.weights(np.arange(len(data.labels)))[:, None]
+    problem = Problem(data.row_space, data.labels, weights, data.n_classes, data.workers)
+    solution = problem.solve(c, start)
+    weights, intercepts = data.row_space.to_rows(solution.coefficients[:, 0])
+    coefficients = weights.T
     codes = np.unique(data.labels)
     coefficients, intercepts = coefficients[codes], intercepts[codes]
     if len(codes) == 2:
@@ -204,7 +211,7 @@ def _refit(data: TrainingSet, c: float, start: NDArray[np.float32] | None = None
     )
     model.coef_, model.intercept_, model.classes_ = coefficients, intercepts, codes
     if data.streamed:
-        model.n_features_in_ = len(space.axes)
+        model.n_features_in_ = coefficients.shape[1]
         model.n_iter_ = np.array([solution.passes], np.int32)
     else:
         model.fit(data.rows, data.labels)

@@ -1,8 +1,9 @@
-"""Rows in the coordinates of their principal axes.
+"""Rows and the few axes along which they vary most, which make regressions on them quick.
 
-A rotation preserves inner products and penalties, so solutions in these coordinates are exact. The
-covariance is diagonal, which gives a good and cheap preconditioner, and with fewer rows than
-features the problem shrinks to the number of rows.
+On the main axes the Hessian of a linear model is nearly diagonal, and across the rest, where rows
+hardly vary, it is nearly a multiple of the identity. The axes come from a sample of the rows, by
+subspace iteration from random vectors (Halko, Martinsson and Tropp, *Finding structure with
+randomness*, SIAM Review 2011): a preconditioner need not be exact.
 """
 
 from __future__ import annotations
@@ -13,99 +14,83 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import one_thread_each
-from headstart.core.rows import Features, StoredRows, blocks
+from headstart.core.rows import Features, StoredRows
 
-BLOCK = 8192  # rows on disk that are read at once
+Array = NDArray[np.float32]
+
+SAMPLE = 4096  # rows
+AXES = 128
+SPARE = 16  # vectors more, which sharpen the last axes
+ROUNDS = 3
 NEGLIGIBLE = 1e-6  # share of the largest variance; less is rounding error of float32
 
 
 @dataclass(frozen=True)
 class RowSpace:
-    """Centred rows on their principal axes.
+    """Rows as a solver sees them: centred, and with far fewer rows than features in a basis.
 
     Attributes:
-        points: ``(n, r) float32``, the coordinates; in a `StreamedSpace`, the rows themselves.
-        mean: ``(d,) float32``.
-        axes: ``(d, r) float32``, orthonormal columns; ``coordinates = (rows - mean) @ axes``.
-        variances: ``(r,) float64``, the mean square of each coordinate.
+        points: ``(n, d) float32``: the rows, not centred, or their coordinates, which are.
+        centre: ``(d,) float32``, where scores equal the intercept.
+        axes: ``(d, q) float32``, orthonormal columns.
+        variances: ``(q,) float64``, the mean square of the centred points along each axis.
+        rest: the mean square along a direction across the axes.
+        origin: ``(D,) float32``, `centre` among the rows.
+        basis: ``(D, d) float32``, orthonormal columns; None if points are rows, and so ``d = D``.
     """
 
     points: Features
-    mean: NDArray[np.float32]
-    axes: NDArray[np.float32]
+    centre: Array
+    axes: Array
     variances: NDArray[np.float64]
+    rest: float
+    origin: Array
+    basis: Array | None = None
 
     @classmethod
     def of(cls, rows: Features) -> RowSpace:
-        """Compute the space of rows ``(n, d)`` from the smaller of their two Gram matrices."""
-        if isinstance(rows, StoredRows):
-            return StreamedSpace.read(rows)
+        """Compute the space of rows ``(n, D)``, which may stay on disk."""
         n, d = rows.shape
-        mean: NDArray[np.float32] = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-        if n >= d:
-            covariance = rows.T @ rows / np.float32(n)
-            covariance -= np.outer(mean, mean)
-            axes = _eigh(covariance)[1]
-        else:
-            centred = rows - mean
-            squares, left = _eigh(centred @ centred.T)
-            kept = squares > NEGLIGIBLE * max(squares[-1], np.finfo(np.float32).tiny)
-            axes = centred.T @ (left[:, kept] / np.sqrt(squares[kept]))
-        points = rows @ axes
-        points -= mean @ axes
-        variances = np.einsum("ij,ij->j", points, points).astype(np.float64) / n
-        return cls(points, mean, axes, variances)
-
-    def on_points(
-        self, coefficients: NDArray[np.float32], intercepts: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Convert linear functions of the coordinates, ``(r, m)`` and ``(m,)``, to `points`."""
-        return coefficients, intercepts
-
-    def on_axes(
-        self, gradient: NDArray[np.float32], sums: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Convert ``points.T @ x`` to ``coordinates.T @ x``, ``(r, m)``, given the sums of x."""
-        return gradient
-
-
-class StreamedSpace(RowSpace):
-    """The space of rows on disk, which one pass reads for mean and covariance.
-
-    The rows stay as they are; the small coefficients and gradients are rotated instead.
-    """
+        sample = rows[np.arange(0, n, -(-n // SAMPLE))]
+        origin: Array = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+        sample = sample - origin
+        with one_thread_each():
+            if 2 * n < d and not isinstance(rows, StoredRows):
+                return cls._of_few(sample, origin)
+            axes, variances = _main_axes(sample)
+        total = float(np.einsum("ij,ij->", sample, sample, dtype=np.float64)) / len(sample)
+        rest = max(total - float(variances.sum()), 0.0) / max(d - len(variances), 1)
+        return cls(rows, origin, axes, variances, rest, origin)
 
     @classmethod
-    def read(cls, rows: StoredRows[np.float32]) -> StreamedSpace:
-        """Compute the space of rows ``(n, d)`` in one pass."""
-        n, d = rows.shape
-        total, squares = np.zeros(d), np.zeros((d, d))
-        for _, block in blocks(rows, BLOCK):
-            total += block.sum(axis=0, dtype=np.float64)
-            squares += block.T @ block
-        mean = total / n
-        covariance = squares / n - np.outer(mean, mean)
-        variances, axes = _eigh(covariance.astype(np.float32))
-        kept = variances > NEGLIGIBLE * max(variances[-1], np.finfo(np.float32).tiny)
-        return cls(rows, mean.astype(np.float32), axes[:, kept], variances[kept].astype(np.float64))
+    def _of_few(cls, centred: Array, origin: Array) -> RowSpace:
+        squares, left = np.linalg.eigh(centred @ centred.T)
+        kept = squares > NEGLIGIBLE * max(squares[-1], np.finfo(np.float32).tiny)
+        lengths = np.sqrt(squares[kept])
+        points, basis = left[:, kept] * lengths, centred.T @ (left[:, kept] / lengths)
+        count = len(lengths)
+        variances = squares[kept].astype(np.float64) / len(centred)
+        nothing = np.zeros(count, np.float32)
+        return cls(points, nothing, np.eye(count, dtype=np.float32), variances, 0.0, origin, basis)
 
-    def on_points(
-        self, coefficients: NDArray[np.float32], intercepts: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Rotate the coefficients to the rows' own axes; see `RowSpace.on_points`."""
-        turned = self.axes @ coefficients
-        return turned, intercepts - self.mean @ turned
+    def to_rows(self, coefficients: Array) -> tuple[Array, Array]:
+        """Convert ``(d + 1, m)``, the last row intercepts, to weights ``(D, m)`` and ``(m,)``."""
+        weights = coefficients[:-1] if self.basis is None else self.basis @ coefficients[:-1]
+        return weights, coefficients[-1] - self.origin @ weights
 
-    def on_axes(
-        self, gradient: NDArray[np.float32], sums: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Rotate the gradient to the principal axes; see `RowSpace.on_axes`."""
-        turned: NDArray[np.float32] = self.axes.T @ (gradient - np.outer(self.mean, sums))
-        return turned
+    def from_rows(self, weights: Array, intercepts: Array) -> Array:
+        """Convert weights and intercepts of rows to coefficients of this space."""
+        own = weights if self.basis is None else self.basis.T @ weights
+        return np.vstack([own, intercepts + self.origin @ weights])
 
 
-def _eigh(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return eigenvalues and eigenvectors, on one BLAS thread: more would slow it down."""
-    with one_thread_each():
-        values, vectors = np.linalg.eigh(matrix)
-    return values, vectors
+def _main_axes(centred: Array) -> tuple[Array, NDArray[np.float64]]:
+    """Return orthonormal axes, ``(d, q)``, and the mean squares along them."""
+    n, d = centred.shape
+    count = min(AXES, d)
+    vectors = np.random.default_rng(0).standard_normal((d, min(count + SPARE, d)), np.float32)
+    for _ in range(ROUNDS):
+        vectors = np.linalg.qr(centred.T @ (centred @ vectors))[0]
+    squares, turn = np.linalg.eigh((reduced := centred @ vectors).T @ reduced)
+    variances = np.maximum(squares[-count:].astype(np.float64), 0.0) / n
+    return vectors @ turn[:, -count:], variances

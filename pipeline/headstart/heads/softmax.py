@@ -3,16 +3,16 @@
 The folds share the rows, so products of rows and coefficients are computed for all folds and
 classes together; a weight of 0 takes a row out of a fold. Newton steps use conjugate gradients
 (Dembo and Steihaug, *Truncated-Newton algorithms for large-scale unconstrained optimization*,
-1983). On principal axes the Hessian is nearly diagonal (Böhning, *Multinomial logistic regression
-algorithm*, 1992), so its diagonal is the preconditioner and iterations hardly grow with C.
+1983). On the rows' main axes the Hessian is nearly diagonal (Böhning, *Multinomial logistic
+regression algorithm*, 1992), which preconditions them: iterations hardly grow with C.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,16 +58,16 @@ class Problem:
         np.add.at(totals, self.labels, self.weights)
         object.__setattr__(self, "offsets", np.where(totals.T > 0, np.float32(0), OUT))
 
-    def solve(self, c: float, start: Solution | None = None) -> Solution:
+    def solve(self, c: float, start: Array | None = None) -> Solution:
         """Minimise ``sum of weighted log losses + squared norm / (2 c)``, intercepts free.
 
         With two classes, scikit-learn penalises the single difference of the two vectors here, so
-        the penalty is doubled to match it. ``start`` may be the solution for a smaller ``c``.
+        the penalty is doubled to match it. ``start`` are coefficients near the minimum.
         """
-        shape = (self.weights.shape[1], len(self.space.variances) + 1, self.n_classes)
+        shape = (len(self.space.centre) + 1, self.weights.shape[1], self.n_classes)
         classes = (self.offsets == 0).sum(axis=1)
         ridge = np.where(classes == 2, 2.0 / c, 1.0 / c).astype(np.float32)
-        begin = np.zeros(shape, np.float32) if start is None else start.coefficients
+        begin = np.zeros(shape, np.float32) if start is None else start
         with one_thread_each(), ThreadPoolExecutor(self.workers) as pool:
             tolerance = max(LEAST_TOLERANCE, TOLERANCE * min(1.0, c) ** 2)
             return _Newton(self, ridge, pool).run(begin, tolerance)
@@ -78,7 +78,7 @@ class Solution:
     """The minimum for one C.
 
     Attributes:
-        coefficients: ``(f, r + 1, k)``, the last row the intercepts.
+        coefficients: ``(d + 1, f, k)``, the last row the intercepts.
         probabilities: ``(n, f, k)``, of all rows, including those of weight 0.
         passes: passes through all rows.
     """
@@ -87,17 +87,13 @@ class Solution:
     probabilities: Array
     passes: int
 
-    def without_probabilities(self) -> Solution:
-        """Return the solution without its large array, which a later start does not need."""
-        return dataclasses.replace(self, probabilities=np.empty((0, 0, 0), np.float32))
-
 
 class _Newton:
     """One minimisation; its methods pass through the rows block by block in threads."""
 
     def __init__(self, problem: Problem, ridge: Array, pool: ThreadPoolExecutor) -> None:
         self.problem = problem
-        self.ridge = ridge[:, None, None]
+        self.ridge = ridge[:, None]
         self.pool = pool
         n, folds = problem.weights.shape
         count = SHARES * min(BLOCKS // SHARES, -(-n // (SHARES * BLOCK)))
@@ -112,17 +108,17 @@ class _Newton:
     def run(self, coefficients: Array, tolerance: float) -> Solution:
         loss, gradient = self._evaluate(coefficients)
         for _ in range(MAX_NEWTON):
-            diagonal = self._diagonal()
-            decrement = _dot(gradient, gradient / diagonal) / 2
+            precondition = self._preconditioner()
+            decrement = _dot(gradient, precondition(gradient)) / 2
             active = decrement > tolerance * self.totals
             if not active.any():
                 break
             step = np.zeros_like(gradient)
-            step[active] = self._step(gradient[active], diagonal[active], active)
+            step[:, active] = self._step(gradient[:, active], precondition.of(active), active)
             slope = _dot(gradient, step)
             scale = np.ones(len(loss), np.float32)
             while True:
-                tried = coefficients + scale[:, None, None] * step
+                tried = coefficients + scale[:, None] * step
                 tried_loss, tried_gradient = self._evaluate(tried)
                 # float32 resolves the loss to about six digits.
                 worse = tried_loss > loss + 1e-4 * scale * slope + 1e-6 * np.abs(loss)
@@ -137,10 +133,12 @@ class _Newton:
                 break
         return Solution(coefficients, self.probabilities, self.passes)
 
-    def _step(self, gradient: Array, diagonal: Array, active: NDArray[np.bool_]) -> Array:
+    def _step(
+        self, gradient: Array, precondition: _Preconditioner, active: NDArray[np.bool_]
+    ) -> Array:
         step = np.zeros_like(gradient)
         residual = -gradient
-        direction = residual / diagonal
+        direction = precondition(residual)
         old = _dot(residual, direction)
         goal = FORCING**2 * old
         for _ in range(MAX_GRADIENTS):
@@ -150,7 +148,7 @@ class _Newton:
             alpha = _ratio(old, curvature, going)
             step += alpha * direction
             residual -= alpha * curved
-            preconditioned = residual / diagonal
+            preconditioned = precondition(residual)
             new = _dot(residual, preconditioned)
             if not (going & (new > goal)).any():
                 break
@@ -160,7 +158,7 @@ class _Newton:
 
     def _evaluate(self, coefficients: Array) -> tuple[NDArray[np.float64], Array]:
         problem = self.problem
-        folds, k = len(coefficients), problem.n_classes
+        folds, k = coefficients.shape[1:]
         weights = problem.weights
 
         def work(rows: slice, scores: Array) -> tuple[NDArray[np.float64], Array]:
@@ -179,8 +177,8 @@ class _Newton:
             return losses.sum(axis=0, dtype=np.float64), scores.reshape(len(scores), folds * k)
 
         losses, gradient = self._through(coefficients, work)
-        gradient[:, :-1] += self.ridge * coefficients[:, :-1]
-        penalty = self.ridge[:, 0, 0] * _dot(coefficients[:, :-1], coefficients[:, :-1]) / 2
+        gradient[:-1] += self.ridge * coefficients[:-1]
+        penalty = self.ridge[:, 0] * _dot(coefficients[:-1], coefficients[:-1]) / 2
         return losses + penalty, gradient
 
     def _hessian(self, direction: Array, active: NDArray[np.bool_]) -> Array:
@@ -194,7 +192,7 @@ class _Newton:
             return np.zeros(1), scores.reshape(len(scores), -1)
 
         _, curved = self._through(direction, work)
-        curved[:, :-1] += self.ridge[folds] * direction[:, :-1]
+        curved[:-1] += self.ridge[folds] * direction[:-1]
         return curved
 
     def _through(
@@ -205,9 +203,9 @@ class _Newton:
         """Multiply rows and coefficients, work on the scores, and multiply with the rows again."""
         self.passes += 1
         space = self.problem.space
-        folds, r, k = coefficients.shape
-        flat = np.ascontiguousarray(coefficients.transpose(1, 0, 2)).reshape(r, folds * k)
-        weights, intercepts = space.on_points(flat[:-1], flat[-1])
+        folds, k = coefficients.shape[1:]
+        flat = coefficients.reshape(len(coefficients), folds * k)
+        weights, intercepts = flat[:-1], flat[-1] - space.centre @ flat[:-1]
 
         def of_block(rows: slice) -> tuple[NDArray[np.float64], Array, Array]:
             points = space.points[rows]
@@ -221,33 +219,57 @@ class _Newton:
             losses += more_losses
             products += more_products
             sums += more_sums
-        gradient = np.vstack([space.on_axes(products, sums), sums])
-        return losses, np.ascontiguousarray(gradient.reshape(r, folds, k).transpose(1, 0, 2))
+        products -= np.outer(space.centre, sums)
+        return losses, np.vstack([products, sums]).reshape(coefficients.shape)
 
-    def _diagonal(self) -> Array:
-        """Return the preconditioner, ``(f, r + 1, k)``: about the Hessian's diagonal."""
+    def _preconditioner(self) -> _Preconditioner:
         weights = self.problem.weights
         spread = np.zeros(self.probabilities.shape[1:], np.float64)
         for rows in self.blocks:
             chances = self.probabilities[rows]
             spread += np.einsum("nfk,nfk,nf->fk", chances, 1 - chances, weights[rows])
-        diagonal = np.empty((len(spread), len(self.problem.space.variances) + 1, spread.shape[1]))
-        diagonal[:, :-1] = self.problem.space.variances[:, None] * spread[:, None] + self.ridge
-        diagonal[:, -1] = np.where(spread > 0, spread, 1.0)
-        return diagonal.astype(np.float32)
+        space = self.problem.space
+        along = 1 / (space.variances[:, None, None] * spread + self.ridge)
+        across = 1 / (space.rest * spread + self.ridge)
+        intercepts = 1 / np.where(spread > 0, spread, 1.0)
+        parts = ((along - across), across, intercepts)
+        return _Preconditioner(space.axes, *(part.astype(np.float32) for part in parts))
+
+
+class _Preconditioner(NamedTuple):
+    """About the inverse of the Hessian: diagonal on the main axes, constant across them.
+
+    ``along`` is ``(q, f, k)``, in excess of ``across``, ``(f, k)``, as are ``intercepts``.
+    """
+
+    axes: Array
+    along: Array
+    across: Array
+    intercepts: Array
+
+    def __call__(self, gradient: Array) -> Array:
+        weights = gradient[:-1].reshape(len(gradient) - 1, -1)
+        turned = (self.axes.T @ weights) * self.along.reshape(len(self.along), -1)
+        product = np.empty_like(gradient)
+        np.multiply(gradient[:-1], self.across, out=product[:-1])
+        product[:-1] += (self.axes @ turned).reshape(product[:-1].shape)
+        product[-1] = gradient[-1] * self.intercepts
+        return product
+
+    def of(self, folds: NDArray[np.bool_]) -> _Preconditioner:
+        """Return the preconditioner of some folds."""
+        along = np.ascontiguousarray(self.along[:, folds])
+        return _Preconditioner(self.axes, along, self.across[folds], self.intercepts[folds])
 
 
 def _dot(left: Array, right: Array) -> NDArray[np.float64]:
-    folds = len(left)
-    products: NDArray[np.float64] = np.einsum(
-        "fi,fi->f", left.reshape(folds, -1), right.reshape(folds, -1)
-    ).astype(np.float64)
+    products: NDArray[np.float64] = (left * right).sum(axis=(0, 2), dtype=np.float64)
     return products
 
 
 def _ratio(
     over: NDArray[np.float64], under: NDArray[np.float64], where: NDArray[np.bool_]
 ) -> Array:
-    """Return ``over / under``, and 0 outside ``where``, shaped to scale ``(f, r + 1, k)``."""
+    """Return ``over / under``, and 0 outside ``where``, shaped to scale ``(d + 1, f, k)``."""
     quotient = np.divide(over, under, out=np.zeros_like(over), where=where & (under > 0))
-    return quotient.astype(np.float32)[:, None, None]
+    return quotient.astype(np.float32)[:, None]

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import run_parallel
-from headstart.heads import calibration, libsvm, ovo, ridge, sampling
+from headstart.heads import calibration, grids, libsvm, ovo, ridge, sampling, stock_svc
 from headstart.heads.family import Family
 from headstart.heads.libsvm import Machine
 from headstart.heads.ridge import LeastSquares
-from headstart.heads.search import Candidate, FittedHead, Refit, finish
+from headstart.heads.search import Candidate, FittedHead, Refit, finish, preference
 from headstart.heads.training_set import (
     Fold,
     TrainingSet,
@@ -37,10 +37,38 @@ MAX_CLASSES = 256
 # Rows of a store on disk that the Gaussian kernel is fitted on: 2,000 kernel values a row take
 # 10 MFLOP, in every pass.
 SAMPLED = 50_000
+Grid = Mapping[str, Sequence[float]]
+
 TYPICAL_SLOPE = 6.0  # of pairwise values, for labels without a fitted calibration
 
 
 class _SVM(Family):
+    def search_further(self, data: TrainingSet) -> FittedHead:
+        """Add one value at a time to the grid, and score the candidates that are new; see `Family`.
+
+        The chosen machine is fitted once, at the end.
+        """
+        if _is_large(data):
+            return super().search_further(data)
+        started = time.perf_counter()
+        grid, candidates = dict(self.grid), self._score(self.grid, data)
+        for _ in range(grids.MORE):
+            best = min(candidates, key=preference)
+            at_end = grids.sides(best.params, [each.to_json() for each in candidates])
+            for name, side in at_end.items():
+                values = grids.longer(grid[name], side, 1)
+                new = values[:1] if values[1:] == tuple(grid[name]) else values[-1:]
+                candidates += self._score({**grid, name: new}, data)
+                grid[name] = values
+            if not at_end:
+                break
+        candidates.sort(key=lambda each: tuple(each.params.values()))
+        return finish(self, candidates, lambda best: _fit(best, data), data, started)
+
+    def _score(self, grid: Grid, data: TrainingSet) -> list[Candidate]:
+        """Return the candidates of a grid, scored on all folds."""
+        raise NotImplementedError
+
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Return each class's coupled or least-squares values; see `Family`."""
         gamma = params.get("gamma")
@@ -76,12 +104,15 @@ class LinearSVMHead(_SVM):
         started = time.perf_counter()
         if _is_large(data):
             return self._least_squares(data, started)
-        paths = _paths(data, [(None, fold) for fold in data.folds], self.grid["C"])
-        candidates = [
-            Candidate({"C": c}, tuple(step.accuracy for step in steps))
-            for c, steps in zip(self.grid["C"], zip(*paths, strict=True), strict=True)
-        ]
+        candidates = self._score(self.grid, data)
         return finish(self, candidates, lambda best: _fit(best, data), data, started)
+
+    def _score(self, grid: Grid, data: TrainingSet) -> list[Candidate]:
+        paths = _paths(data, [(None, fold) for fold in data.folds], grid["C"])
+        return [
+            Candidate({"C": c}, tuple(step.accuracy for step in steps))
+            for c, steps in zip(grid["C"], zip(*paths, strict=True), strict=True)
+        ]
 
     def _least_squares(self, data: TrainingSet, started: float) -> FittedHead:
         machine = LeastSquares(data.rows, data)
@@ -115,22 +146,22 @@ class RbfSVMHead(_SVM):
         started = time.perf_counter()
         if data.streamed:
             return sampling.on_part(self.search, data, SAMPLED)
-        unit = 1.0 / mean_squared_distance(data.rows)
-        gammas = [float(f"{multiple * unit:.3g}") for multiple in self.grid["gamma"]]
         if _is_large(data):
-            return self._least_squares(data, gammas, started)
-        tasks = [(gamma, fold) for gamma in gammas for fold in data.folds]
-        paths = _paths(data, tasks, self.grid["C"])
-        folds = len(data.folds)
-        candidates = [
+            return self._least_squares(data, _gammas(self.grid, data), started)
+        candidates = self._score(self.grid, data)
+        return finish(self, candidates, lambda best: _fit(best, data), data, started)
+
+    def _score(self, grid: Grid, data: TrainingSet) -> list[Candidate]:
+        gammas, folds = _gammas(grid, data), len(data.folds)
+        paths = _paths(data, [(gamma, fold) for gamma in gammas for fold in data.folds], grid["C"])
+        return [
             Candidate(
                 {"C": c, "gamma": gamma},
                 tuple(path[i].accuracy for path in paths[j * folds : (j + 1) * folds]),
             )
-            for i, c in enumerate(self.grid["C"])
+            for i, c in enumerate(grid["C"])
             for j, gamma in enumerate(gammas)
         ]
-        return finish(self, candidates, lambda best: _fit(best, data), data, started)
 
     def _least_squares(
         self, data: TrainingSet, gammas: Sequence[float], started: float
@@ -162,6 +193,11 @@ class RbfSVMHead(_SVM):
         return finish(self, candidates, fit, data, started, how, best)
 
 
+def _gammas(grid: Grid, data: TrainingSet) -> list[float]:
+    unit = 1.0 / mean_squared_distance(data.rows)
+    return [float(f"{multiple * unit:.3g}") for multiple in grid["gamma"]]
+
+
 class Step(NamedTuple):
     """The accuracy of one C on one fold; ``saturated`` means a larger C would change nothing."""
 
@@ -175,26 +211,15 @@ def _is_large(data: TrainingSet) -> bool:
 
 
 def _fit(best: Candidate, data: TrainingSet) -> Refit:
-    """Fit the stock SVC on all rows, and calibrate it on the folds' pairwise values.
-
-    The shared kernel finds the support vectors; without class weights, they alone decide the fit.
-    """
-    from sklearn.svm import SVC
-
+    """Solve all rows on the shared kernel, and calibrate the stock SVC on the folds' values."""
     from headstart.heads.calibrated import CalibratedClassifier
 
     gamma = best.params.get("gamma")
-    rows = np.arange(len(data.labels))
-    if data.class_weight is None:
-        kernel = _kernel(data.gram, rows, rows, gamma)
-        rows = SVC(kernel="precomputed", C=best.params["C"]).fit(kernel, data.labels).support_
-        rows = np.sort(rows)
-    machine = SVC(
-        kernel="rbf" if gamma else "linear", class_weight=data.class_weight, **best.params
-    )
-    machine.fit(data.rows[rows], data.labels[rows])
+    machine = _machine(data.gram, data, best.params["C"], gamma, np.arange(len(data.labels)))
+    plain = {"kernel": "rbf" if gamma else "linear", "class_weight": data.class_weight}
+    svc = stock_svc.stock(machine, data.rows, data.labels, {**plain, **best.params})
     fitted, parts = calibration.calibrate(calibration.PAIRS, _pairs(best.params, data), data)
-    return _after_normaliser(data, CalibratedClassifier.of(machine, fitted), parts)
+    return _after_normaliser(data, CalibratedClassifier.of(svc, fitted), parts)
 
 
 def _pairs(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float32]]:

@@ -186,7 +186,10 @@ def _as_embedded(network: Choice, frozen: FeatureSet) -> Choice:
     """Return the network with the rules of decoding that its features were made with."""
     rules = frozen.extraction["backbone"]["preprocess"]
     return dataclasses.replace(
-        network, value_range=rules.get("value_range", ""), colour=rules.get("colour", "")
+        network,
+        value_range=rules.get("value_range", ""),
+        colour=rules.get("colour", ""),
+        policy=rules["policy"],
     )
 
 

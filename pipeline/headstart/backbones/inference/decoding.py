@@ -1,4 +1,4 @@
-"""The same network for images that are decoded by other rules: a range of values, or colours.
+"""The same network for images decoded by other rules: a range of values, colours, or a policy.
 
 The rules are part of the file's description, so stores, models, servers and the example that comes
 with a model all follow them.
@@ -18,8 +18,8 @@ from headstart.core.cache import cached_file
 from headstart.core.files import replacing
 
 
-def with_rules(model: Path, value_range: str, colour: str) -> Path:
-    """Return an exported file whose description has a range or a colour rule; empty keeps its own.
+def with_rules(model: Path, value_range: str, colour: str, policy: int = 0) -> Path:
+    """Return an exported file whose description has these rules; empty and 0 keep its own.
 
     The certificate is checked as the exporter issued it, and issued again by the new rules.
 
@@ -30,11 +30,14 @@ def with_rules(model: Path, value_range: str, colour: str) -> Path:
     backbone = read_backbone(metadata, model)
     own = backbone.preprocess
     rules = dataclasses.replace(
-        own, value_range=value_range or own.value_range, colour=colour or own.colour
+        own,
+        value_range=value_range or own.value_range,
+        colour=colour or own.colour,
+        policy=policy or own.policy,
     )
     if rules == own:
         return model
-    text = f"{rules.value_range} {rules.colour}"
+    text = f"{rules.value_range} {rules.colour} {rules.policy}"
     key = hashlib.sha256(model.read_bytes() + text.encode()).hexdigest()[:16]
     name = "".join(char if char.isalnum() or char in "-._" else "-" for char in backbone.name)
     path = cached_file("backbones", f"{name}-rules-{key}.onnx")

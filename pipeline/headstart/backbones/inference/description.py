@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.records import Backbone
-from headstart.datasets.images import POLICY
+from headstart.datasets.images import POLICIES
 
 INPUT = "image"
 OUTPUT = "features"  # with several layers, each output is ``features/LAYER``
@@ -82,10 +82,10 @@ def read_backbone(metadata: Mapping[str, str], model: Path) -> Backbone:
             "see: headstart export, headstart train-heads; for an ONNX file from elsewhere write "
             "onnx:PATH"
         ) from None
-    if backbone.preprocess.policy != POLICY:
+    if backbone.preprocess.policy not in POLICIES:
         raise BackboneError(
             f"{one_line(model)} was made for version {backbone.preprocess.policy} of the decoding "
-            f"rules, and this Headstart has version {POLICY}; export it again"
+            f"rules, and this Headstart has {' and '.join(map(str, POLICIES))}; export it again"
         )
     return backbone
 

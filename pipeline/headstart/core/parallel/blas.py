@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -33,13 +34,47 @@ def one_thread_each(workers: int = 1) -> Iterator[None]:
     """Use threads in joblib, with one BLAS and OpenMP thread in each, and silence scikit-learn.
 
     Nested threads compete for the cores: on two cores, logistic regression took ten times as long.
-    Threads share the warning filters, so they are set here, once.
+    The last digits of a matrix product depend on BLAS's threads too, so with one of them the same
+    inputs give the same bytes on any number of cores.
     """
     from joblib import parallel_config
 
-    threads = parallel_config(backend="threading", n_jobs=workers)
-    with _thread_pools().limit(limits=1), threads, hushed():
+    openmp = _thread_pools().select(user_api="openmp").limit(limits=1)  # each thread has its own
+    with parallel_config(backend="threading", n_jobs=workers), openmp, _PROCESS.entered():
         yield
+
+
+class _Process:
+    """What all threads of the process share: the number of BLAS threads, and warning filters.
+
+    They are set for the first thread that needs them and reset after the last one. If each thread
+    restored what it found, threads that overlap would leave the settings of another.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._settings = ExitStack()
+        self._users = 0
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        with self._lock:
+            if not self._users:
+                self._settings.enter_context(
+                    _thread_pools().select(user_api="blas").limit(limits=1)
+                )
+                self._settings.enter_context(hushed())
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._settings.close()
+
+
+_PROCESS = _Process()
 
 
 @functools.cache
@@ -50,18 +85,6 @@ def _thread_pools() -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
-
-
-@contextmanager
-def blas_threads(count: int) -> Iterator[None]:
-    """Fix the number of BLAS and OpenMP threads, whatever the environment says.
-
-    The last digits of a matrix product depend on it, so the same inputs give the same bytes.
-    """
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(count):
-        yield
 
 
 @contextmanager

@@ -1,10 +1,12 @@
-"""Run a function over work items on threads."""
+"""Run a function over work items on threads, or a function beside other work."""
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -62,6 +64,25 @@ def run_threads(
         # One that has yet to begin will see `stop` and take nothing.
         for thread in filter(threading.Thread.is_alive, threads):
             thread.join()
+
+
+def run_beside(function: Callable[[], Result]) -> Future[Result]:
+    """Start a function on a thread of its own, and return its future result.
+
+    It sees the same `available_cores`. The thread does not keep the process from ending, so an
+    interrupt or an error in other work need not wait for it.
+    """
+    future: Future[Result] = Future()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            future.set_result(context.run(function))
+        except BaseException as error:  # raised where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Images to arrays: a pure function of (bytes, `Preprocess`). Only this package uses Pillow.
 
-These rules are version `POLICY`. Any change of a pixel needs a new version:
+These rules are version `POLICY`; those of `POLICIES` are kept. Any change of a pixel needs a new
+version:
 
 - JPEG (with MPO), PNG, WebP, AVIF, BMP, TIFF and GIF are opened, whatever the name, and HEIC with
   an optional package; the first frame only. `tiff` has the table of the kinds of TIFF.
@@ -13,6 +14,8 @@ These rules are version `POLICY`. Any change of a pixel needs a new version:
 - CMYK and YCbCr are converted by Pillow's fixed formulas.
 - Damaged metadata are left out; files that were never written to their end are refused.
 - Truncated images, and images of more than `MAX_PIXELS`, are refused.
+- Images are resized with weights of 16 bits, see `fixed_point`; by version 3, they were resized by
+  Pillow, and differ by a level here and there.
 - Large colour JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, see `dct_scaling`.
 - A file that might take long is decoded in a process with limits of time and memory (`isolated`).
 """
@@ -25,7 +28,7 @@ from PIL import Image
 
 from headstart.core.errors import ImageError
 from headstart.core.records import Preprocess
-from headstart.datasets.images import isolated, pixels, surveys
+from headstart.datasets.images import fixed_point, isolated, pixels, surveys
 from headstart.datasets.images.dct_scaling import KEPT
 from headstart.datasets.images.encoding import encode, save_jpeg, save_png
 from headstart.datasets.images.geometry import crop_box
@@ -39,6 +42,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "MINIATURE",
+    "POLICIES",
     "POLICY",
     "REMARKS",
     "check_size",
@@ -57,7 +61,8 @@ __all__ = [
     "set_values",
 ]
 
-POLICY = 3
+POLICY = 4
+POLICIES = (3, POLICY)
 REMARKS = {  # what is said of images, and what to do
     surveys.NARROW: (
         "that use less than an eighth of their range",
@@ -124,8 +129,11 @@ def remark(data: bytes, crop: NDArray[np.uint8]) -> str:
 
 def miniature(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the ``(32, 32, 3) uint8`` miniature of a crop, by box averaging."""
-    small = Image.fromarray(crop).resize((MINIATURE, MINIATURE), Image.Resampling.BOX)
-    return np.asarray(small)
+    small = fixed_point.box_means(crop, MINIATURE)
+    if small is not None:
+        return small
+    side = MINIATURE, MINIATURE
+    return np.asarray(Image.fromarray(crop).resize(side, Image.Resampling.BOX))
 
 
 def reduced(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from headstart.core.records import Preprocess
 
 KEPT = 2.9  # decoded size over target size, at least; measured: docs/decisions (11)
 STRICTER = 1.4  # times `KEPT` for colours subsampled along one axis, which move features more
-_ROWS = 16  # of a tile of weights
+TILE_ROWS = 16
 _PRODUCT = 1 << 18  # larger products would start OpenBLAS threads besides the workers
 
 
@@ -40,19 +40,19 @@ def _lanczos(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 _Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-_KERNELS: dict[str, tuple[_Kernel, float]] = {  # of records.INTERPOLATIONS, each with its radius
+KERNELS: dict[str, tuple[_Kernel, float]] = {  # of records.INTERPOLATIONS, each with its radius
     "bilinear": (_triangle, 1),
     "bicubic": (_cubic, 2),
     "lanczos": (_lanczos, 3),
 }
 
 
-class _Tile(NamedTuple):
+class Tile(NamedTuple):
     """The non-zero part of some rows of a weight matrix."""
 
     row: int
     first: int
-    weights: NDArray[np.float32]
+    weights: NDArray[np.floating]
 
 
 def divisor(width: int, height: int, preprocess: Preprocess, usual: bool = True) -> int:
@@ -60,7 +60,7 @@ def divisor(width: int, height: int, preprocess: Preprocess, usual: bool = True)
 
     ``usual`` means that its colours are not subsampled, or along both axes.
     """
-    if preprocess.interpolation not in _KERNELS:
+    if preprocess.interpolation not in KERNELS:
         return 1  # a reduced image lacks the nearest pixel
     target = preprocess.resize
     # With a fixed size, EXIF may still swap the sides, so the longer one decides.
@@ -88,11 +88,11 @@ def resize(
         _tiles(full[axis], divisor, box[axis], box[axis + 2], side, interpolation)
         for axis, side in enumerate((width, height))
     )
-    (left, right), (top, bottom) = _reach(columns), _reach(rows)
+    (left, right), (top, bottom) = reach(columns), reach(rows)
     means = np.asarray(image.crop((left, top, right, bottom))).astype(np.float32)
-    strip = _apply(rows, top, means.reshape(bottom - top, -1), height)
+    strip = multiply(rows, top, means.reshape(bottom - top, -1), height)
     strip = strip.reshape(height, right - left, 3).transpose(1, 0, 2)
-    out = _apply(columns, left, np.ascontiguousarray(strip).reshape(right - left, -1), width)
+    out = multiply(columns, left, np.ascontiguousarray(strip).reshape(right - left, -1), width)
     out = np.clip(np.rint(out), 0, 255).reshape(width, height, 3).transpose(1, 0, 2)
     return np.ascontiguousarray(out, dtype=np.uint8)
 
@@ -100,7 +100,7 @@ def resize(
 @lru_cache(maxsize=64)
 def _tiles(
     size: int, divisor: int, low: float, high: float, side: int, interpolation: str
-) -> tuple[_Tile, ...]:
+) -> tuple[Tile, ...]:
     """Return the weights of one axis, ``(side, ceil(size / divisor))``, in tiles."""
     pixel, weights = _full_weights(size, low, high, side, interpolation)
     count = -(-size // divisor)
@@ -118,11 +118,11 @@ def _tiles(
     means[:, :-1] -= slopes[:, 1:]
     means[:, 0] -= slopes[:, 0]
     tiles = []
-    for row in range(0, side, _ROWS):
-        rows = means[row : row + _ROWS]
+    for row in range(0, side, TILE_ROWS):
+        rows = means[row : row + TILE_ROWS]
         used = np.flatnonzero(rows.any(axis=0))
         first, last = int(used[0]), int(used[-1])
-        tiles.append(_Tile(row, first, rows[:, first : last + 1].astype(np.float32)))
+        tiles.append(Tile(row, first, rows[:, first : last + 1].astype(np.float32)))
     return tuple(tiles)
 
 
@@ -133,7 +133,7 @@ def _full_weights(
 
     Source: ``precompute_coeffs`` in Pillow's ``Resample.c``.
     """
-    kernel, reach = _KERNELS[interpolation]
+    kernel, reach = KERNELS[interpolation]
     scale = (high - low) / side
     stretch = max(scale, 1.0)
     centre = (low + (np.arange(side) + 0.5) * scale)[:, None]
@@ -145,16 +145,20 @@ def _full_weights(
     return pixel.astype(np.intp), weights / weights.sum(axis=1, keepdims=True)
 
 
-def _reach(tiles: tuple[_Tile, ...]) -> tuple[int, int]:
+def reach(tiles: tuple[Tile, ...]) -> tuple[int, int]:
+    """Return the first position that has a weight, and the end of all."""
     ends = [tile.first + tile.weights.shape[1] for tile in tiles]
     return min(tile.first for tile in tiles), max(ends)
 
 
-def _apply(
-    tiles: tuple[_Tile, ...], start: int, values: NDArray[np.float32], side: int
-) -> NDArray[np.float32]:
-    """Multiply weights by ``(n, k)`` values that begin at mean ``start``; ``(side, k)``."""
-    out = np.empty((side, values.shape[1]), np.float32)
+def multiply(
+    tiles: tuple[Tile, ...], start: int, values: NDArray[np.floating], side: int
+) -> NDArray[np.floating]:
+    """Multiply weights by ``(n, k)`` values that begin at position ``start``; ``(side, k)``.
+
+    Weights and values are of the same type.
+    """
+    out = np.empty((side, values.shape[1]), values.dtype)
     for row, first, weights in tiles:
         source = values[first - start : first - start + weights.shape[1]]
         step = max(1, _PRODUCT // weights.size)

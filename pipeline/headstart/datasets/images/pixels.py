@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from headstart.core.errors import ImageError, one_line
 from headstart.core.records import Preprocess
-from headstart.datasets.images import colour, dct_scaling, header, jpeg, png
+from headstart.datasets.images import colour, dct_scaling, fixed_point, header, jpeg, png
 from headstart.datasets.images.depth import applies, bounds, scale
 from headstart.datasets.images.geometry import crop_box
 from headstart.datasets.images.header import MAX_PIXELS, TOO_MANY_PIXELS
@@ -48,6 +48,7 @@ _DIRECT = {"RGB", "RGBX", "L", "1", "P", "CMYK", "YCbCr", "HSV"}  # convert("RGB
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
 _KEY_SCALE = {"L;2": 85, "L;4": 17}  # Pillow multiplies 2-bit and 4-bit grey by these
 _JPEG = ("JPEG", "MPO")
+_PILLOW_RESIZES = 3  # the last policy by which Pillow does
 _ESSENTIALS = {"JPEG": jpeg.essentials, "PNG": png.essentials}
 _VAGUE = ("cannot load this image", "broken data stream when reading image file")
 _DEFECTS = {"JPEG": jpeg.defect, "PNG": png.defect}
@@ -262,6 +263,8 @@ def _fit(image: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:
     height, width = preprocess.size
     box = crop_box(*image.size, preprocess)
     box = (box[0], box[1], min(box[2], image.width), min(box[3], image.height))
+    if preprocess.policy > _PILLOW_RESIZES and preprocess.interpolation != "nearest":
+        return fixed_point.resize(image, box, preprocess.size, preprocess.interpolation)
     resample = _RESAMPLE[preprocess.interpolation]
     return np.asarray(image.resize((width, height), resample, box=box))
 

@@ -13,10 +13,10 @@ from headstart.core.results import Remark
 from headstart.core.rows import take
 from headstart.datasets.splits import split_of
 from headstart.evaluation import groups, metrics
-from headstart.evaluation.compare.grids import ends
 from headstart.evaluation.compare.scoring import Entry, HeldOut
 from headstart.evaluation.metrics.design import Design
 from headstart.evaluation.splits import Protocol
+from headstart.heads.grids import ends
 
 UNLIKELY = 2.576  # standard errors; 1 in 100 by chance
 FEWEST = 40  # images on each side of a comparison of splits

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headstart.core.parallel import available_cores, limited
-from headstart.core.parallel.blas import blas_threads
+from headstart.core.parallel import limited
+from headstart.core.parallel.blas import one_thread_each
 from headstart.core.records import FeatureSet, warning_about
 from headstart.core.results import Comparison, Insights
 from headstart.evaluation.compare.alignment import align, backbone_names
@@ -87,7 +87,7 @@ def compare(
         The record of the comparison, to whose ``provenance`` the caller adds ``created`` and
         ``command``, and the fitted heads.
     """
-    with limited(config.workers):
+    with limited(config.workers), one_thread_each():
         return _compare(stores, config, named_groups or {}, progress, step)
 
 
@@ -116,15 +116,14 @@ def _compare(
     about_data = [*_about_weights(stores), *about_disk, *about_alignment, *about_division]
     about_data += _about_other_features(named)
     test = HeldOut.of(data, protocol, config.seed)
-    with blas_threads(available_cores()):
-        trainer = Trainer.of(data, protocol, config, progress, step)
-        searched = trainer.search(named)
-        suspects, insights = _insights(searched, protocol, duplicates, step)
-        step("baselines")
-        heads = score_heads(searched.entries, test)
-        simple = trainer.baselines(data)
-        baselines = score_baselines(simple, test)
-        remarks = remark(searched.entries, simple, test, protocol, named_groups or {})
+    trainer = Trainer.of(data, protocol, config, progress, step)
+    searched = trainer.search(named)
+    suspects, insights = _insights(searched, protocol, duplicates, step)
+    step("baselines")
+    heads = score_heads(searched.entries, test)
+    simple = trainer.baselines(data)
+    baselines = score_baselines(simple, test)
+    remarks = remark(searched.entries, simple, test, protocol, named_groups or {})
     best = searched.entries[0]
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),

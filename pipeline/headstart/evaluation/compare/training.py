@@ -13,7 +13,6 @@ from headstart.core.parallel import available_cores
 from headstart.core.records import FeatureSet
 from headstart.core.rows import Features, Mapped, Pixels, StoredRows, take
 from headstart.evaluation.compare.config import CompareConfig
-from headstart.evaluation.compare.grids import grown
 from headstart.evaluation.compare.insights import score_backbone
 from headstart.evaluation.compare.scoring import Entry, rank
 from headstart.evaluation.splits import Protocol
@@ -133,10 +132,7 @@ class Trainer:
     ) -> Iterator[Entry]:
         for family in by_name(self.config.heads):
             self.step(family.name)
-            head = family.search(training)
-            longer = None if training.streamed else grown(family, head)
-            if longer:
-                head = longer.search(training)
+            head = family.search_further(training)
             if self.progress:
                 self.progress(_summary(head, backbone if several else ""))
             rows = take(store.features, self.protocol.test)

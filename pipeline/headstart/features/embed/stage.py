@@ -23,6 +23,8 @@ from headstart.features.embed.shard_driver import ShardedRun
 from headstart.features.embed.single_file import Filling, Provenance
 from headstart.features.store import stored_extraction
 
+_SHOWN = {"policy": "decoding rules, version"}  # fields of a `Choice` that no option sets
+
 
 def embed(
     data: str | os.PathLike[str],
@@ -76,7 +78,7 @@ def _settled(out: Path, config: EmbedConfig, hooks: Hooks) -> EmbedConfig:
     stored = Backbone.from_json(document["backbone"]) if document else None
     settled = backbones.settled(choice, stored)
     before, now = (vars(each) for each in (backbones.settled(choice), settled))
-    kept = [f"{key} {now[key]}" for key in now if now[key] != before[key]]
+    kept = [f"{_SHOWN.get(key, key)} {now[key]}" for key in now if now[key] != before[key]]
     if kept:
         hooks.notice(f"the store goes on with its own {one_line(', '.join(kept))}")
     return dataclasses.replace(config, backbone=settled)

@@ -23,7 +23,7 @@ _IMAGES = (  # modules of datasets/images, each after those that it imports
         "tiff_samples",
         "tiff",
     ),
-    *("heif", "opening", "colour", "geometry", "dct_scaling", "pixels"),
+    *("heif", "opening", "colour", "geometry", "dct_scaling", "fixed_point", "pixels"),
 )
 _RECORDS = """
 from __future__ import annotations

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 from headstart import backbones
 from headstart.backbones import export
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.decoding import with_rules
 from headstart.backbones.inference.description import describe
 from headstart.backbones.inference.runner import Runner
+from headstart.core.errors import BackboneError
 from headstart.core.records import Choice, Extraction
 
 
@@ -32,6 +34,21 @@ def test_rules_change_the_description_the_digest_and_the_certificate(tiny_backbo
     assert drift.min_cosine > 0.99999
     before = Runner(tiny_backbone).metadata[parity.METADATA]
     assert runner.metadata[parity.METADATA] != before
+
+
+def test_an_earlier_policy_is_another_identity_with_its_own_pixels(tiny_backbone):
+    latest = describe(tiny_backbone)
+    earlier = describe(with_rules(tiny_backbone, "", "", 3))
+    assert earlier == dataclasses.replace(
+        latest, preprocess=dataclasses.replace(latest.preprocess, policy=3)
+    )
+    assert with_rules(tiny_backbone, "", "", latest.preprocess.policy) == tiny_backbone
+    assert backbones.choice_of(dataclasses.replace(earlier, name="efficientnet-lite0")).policy == 3
+
+
+def test_a_policy_of_another_headstart_is_refused(tiny_backbone):
+    with pytest.raises(BackboneError, match="version 99 of the decoding rules"):
+        with_rules(tiny_backbone, "", "", 99)
 
 
 def test_a_store_finds_its_file_again(tiny_backbone):

@@ -100,11 +100,11 @@ def test_a_ramp_comes_back_exactly(size, divisor, ends, interpolation):
     count = -(-size // divisor)
     means = (np.arange(count) + 0.5) * divisor - 0.5
     tiles = dct_scaling._tiles(size, divisor, low, high, 32, interpolation)
-    got = dct_scaling._apply(tiles, 0, means[:, None].astype(np.float32), 32)[:, 0]
+    got = dct_scaling.multiply(tiles, 0, means[:, None].astype(np.float32), 32)[:, 0]
     expected = (at * weights).sum(axis=1)
     inner = (at.min(axis=1) >= divisor) & (at.max(axis=1) < size - 2 * divisor)
     assert np.abs(got - expected)[inner].max(initial=0) < 1e-2
-    ones = dct_scaling._apply(tiles, 0, np.ones((count, 1), np.float32), 32)
+    ones = dct_scaling.multiply(tiles, 0, np.ones((count, 1), np.float32), 32)
     assert np.abs(ones - 1).max() < 1e-4  # of a flat image, at the edges too
 
 

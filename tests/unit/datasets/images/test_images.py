@@ -582,11 +582,28 @@ class TestRest:
             png(8, 0, bytes([5] * 4 + [200] * 4), b"tRNS\0\5"),
         ]
         pixels = b"".join(decode(data, EXACT).tobytes() for data in cases)
-        assert images.POLICY == 3
+        assert images.POLICY == 4
         assert (
             hashlib.sha256(pixels).hexdigest()
             == "74798ac8e48c25e6e9af821c14bfdec95c08a6d8bf657c48e320ed5292aed441"
         )
+
+    @pytest.mark.parametrize(
+        ("policy", "digest"),
+        [
+            (3, "6d281312f2af526962d489f146fac7128832fc65fb5c8dc69c5fe2c332e20e61"),
+            (4, "63358587359246218a099eefeecc54140f962cf85937d6cac655b5e61cefca06"),
+        ],
+    )
+    def test_resized_pixels_of_each_policy_do_not_change_unnoticed(self, policy, digest):
+        """As above. Images of about these proportions are alike in Pillow 12 and 13."""
+        noise = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+        data = encode(Image.fromarray(noise), "PNG")
+        pixels = b"".join(
+            decode(data, Preprocess(36, 32, interpolation, policy)).tobytes()
+            for interpolation in ("bilinear", "bicubic", "lanczos")
+        )
+        assert hashlib.sha256(pixels).hexdigest() == digest
 
     def test_a_miniature_is_an_average(self):
         crop = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

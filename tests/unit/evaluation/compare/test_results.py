@@ -213,11 +213,11 @@ SCRIPT = """
 
 @pytest.mark.process
 def test_the_same_inputs_give_the_same_bytes(tmp_path):
-    """Whatever the order of hashes and what other variables say of threads; times apart."""
+    """Whatever the order of hashes and the number of threads; times apart."""
     files = []
     for number in ("1", "2"):
         folder = tmp_path / number
-        threads = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": number}
+        threads = {"OMP_NUM_THREADS": number, "OPENBLAS_NUM_THREADS": number}
         subprocess.run(
             [sys.executable, "-c", textwrap.dedent(SCRIPT), folder],
             env={**os.environ, "PYTHONHASHSEED": number, **threads},

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from headstart.heads.family import Family
-from headstart.heads.search import FittedHead
+if TYPE_CHECKING:
+    from headstart.heads.search import FittedHead
+
 
 MORE = 3  # values that a grid grows by
 LARGEST = 10_000  # training images; with more, a second search would take minutes
@@ -19,14 +19,19 @@ def ends(head: FittedHead) -> dict[str, int]:
     Only where the next value is less accurate: among equal candidates the first is chosen, which is
     often at an end.
     """
-    sides = {}
-    for name, value in head.params.items():
+    return sides(head.params, head.grid)
+
+
+def sides(params: Mapping[str, Any], grid: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return `ends` of the best parameters among candidates, as `FittedHead.grid` lists them."""
+    at_end = {}
+    for name, value in params.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        others = {k: v for k, v in head.params.items() if k != name}
+        others = {k: v for k, v in params.items() if k != name}
         line = sorted(
             (candidate["params"][name], candidate["cv_accuracy"])
-            for candidate in head.grid
+            for candidate in grid
             if name in candidate["params"] and others.items() <= candidate["params"].items()
         )
         values = [tried for tried, _ in line]
@@ -34,29 +39,26 @@ def ends(head: FittedHead) -> dict[str, int]:
             continue
         side, (inner, end) = (-1, line[1::-1]) if value == values[0] else (1, line[-2:])
         if inner[1] < end[1] and not (name == "n_neighbors" and side < 0):
-            sides[name] = side
-    return sides
+            at_end[name] = side
+    return at_end
 
 
-def grown(family: Family, head: FittedHead) -> Family | None:
-    """Return the family with a longer grid where the best value lies at an end, or None."""
-    longer: dict[str, Any] = {
-        name: _longer(family.grid[name], side)
-        for name, side in ends(head).items()
-        if name in family.grid
+def grown(grid: Mapping[str, Any], head: FittedHead) -> dict[str, Any] | None:
+    """Return a grid that is longer where the best value lies at an end, or None."""
+    added = {
+        name: longer(grid[name], side, MORE) for name, side in ends(head).items() if name in grid
     }
-    if not longer or head.n_rows > LARGEST or head.approximation:
+    if not added or head.n_rows > LARGEST or head.approximation:
         return None
-    grid: Mapping[str, Any] = {**family.grid, **longer}
-    return dataclasses.replace(family, grid=grid)
+    return {**grid, **added}
 
 
-def _longer(values: Any, side: int) -> tuple[Any, ...]:  # noqa: ANN401 - numbers of one kind
+def longer(values: Any, side: int, count: int) -> tuple[Any, ...]:  # noqa: ANN401 - of one kind
     """Continue a geometric grid, ascending or descending, at its smallest or largest value."""
     ascending = values[0] < values[-1]
     near, last = (values[1], values[0]) if ascending == (side < 0) else values[-2:]
     kind = type(last)
-    added = [kind(float(f"{last * (last / near) ** step:.3g}")) for step in range(1, MORE + 1)]
+    added = [kind(float(f"{last * (last / near) ** step:.3g}")) for step in range(1, count + 1)]
     if ascending == (side < 0):
         return (*reversed(added), *values)
     return (*values, *added)
