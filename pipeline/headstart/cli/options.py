@@ -81,7 +81,7 @@ backbone_options = options(
     click.option(
         "--quality",
         type=click.Choice(choices.QUALITIES),
-        help="best adds a wider view of each image: more accurate, at 2.3 times the inference.",
+        help="best adds a wider view of each image: more accurate, at 2.4 times the inference.",
     ),
     preprocess,
 )

@@ -69,7 +69,7 @@ def extract_features(
         layers: where to cut the network, one layer or several; empty takes the network's default.
         pool: how a layer's output is pooled, one of `core.choices.POOLS`; empty takes its default.
         quality: ``best`` puts the features of a wider view of each image beside those of the
-            network's own crop: more accurate, at 2.3 times the inference and twice the features.
+            network's own crop: more accurate, at 2.4 times the inference and twice the features.
         preprocess: how images are prepared for ``onnx:PATH``: a preset or a JSON file.
         value_range: which values are black and white in all images: ``LOW:HIGH``, ``dtype`` for
             the limits of each type of samples, or ``percentile`` to measure it on the set. Empty
