@@ -13,7 +13,7 @@ from PIL import (
 )
 
 from headstart.core.errors import ImageError
-from headstart.datasets.images import bmp, content, header, heif, jpeg, png, tiff
+from headstart.datasets.images import bmp, content, header, heif, holes, jpeg, png, tiff
 from headstart.datasets.images.depth import UNSIGNED, applies, to_bytes
 
 SCALED = "headstart.scaled"  # in an image's info: its samples are 8 bits by the set's range
@@ -51,10 +51,10 @@ def check_whole(data: bytes) -> None:
         jpeg.check(data)
     elif kind == "PNG":
         png.check(data)
-    elif kind in ("WEBP", "AVIF", "HEIF"):
-        end = int.from_bytes(data[4:8], "little") + 8 if kind == "WEBP" else len(data)
-        if ends_in_zeros(data[:end]):
-            raise ImageError(jpeg.CUT_OFF)
+    elif kind == "WEBP" and holes.ZEROS in data:
+        holes.check_webp(data)
+    elif kind in ("AVIF", "HEIF") and ends_in_zeros(data):
+        raise ImageError(jpeg.CUT_OFF)
 
 
 def ends_in_zeros(data: bytes) -> bool:
