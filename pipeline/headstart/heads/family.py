@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -91,8 +92,8 @@ class Family:
     def search_further(self, data: TrainingSet) -> FittedHead:
         """Search, and where the best value lies at an end of the grid, search a longer one."""
         head = self.search(data)
-        longer = None if data.streamed else grown(self, head)
-        return longer.search(data) if longer else head
+        longer = None if data.streamed else grown(self.grid, head)
+        return dataclasses.replace(self, grid=longer).search(data) if longer else head
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Fit the parameters on every fold and return the predictions for the rows held out.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headstart.heads.family import Family
     from headstart.heads.search import FittedHead
 
-Kind = TypeVar("Kind", bound="Family")
 
 MORE = 3  # values that a grid grows by
 LARGEST = 10_000  # training images; with more, a second search would take minutes
@@ -46,17 +43,14 @@ def sides(params: Mapping[str, Any], grid: Sequence[Mapping[str, Any]]) -> dict[
     return at_end
 
 
-def grown(family: Kind, head: FittedHead) -> Kind | None:
-    """Return the family with a longer grid where the best value lies at an end, or None."""
-    added: dict[str, Any] = {
-        name: longer(family.grid[name], side, MORE)
-        for name, side in ends(head).items()
-        if name in family.grid
+def grown(grid: Mapping[str, Any], head: FittedHead) -> dict[str, Any] | None:
+    """Return a grid that is longer where the best value lies at an end, or None."""
+    added = {
+        name: longer(grid[name], side, MORE) for name, side in ends(head).items() if name in grid
     }
     if not added or head.n_rows > LARGEST or head.approximation:
         return None
-    grid: Mapping[str, Any] = {**family.grid, **added}
-    return dataclasses.replace(family, grid=grid)
+    return {**grid, **added}
 
 
 def longer(values: Any, side: int, count: int) -> tuple[Any, ...]:  # noqa: ANN401 - of one kind

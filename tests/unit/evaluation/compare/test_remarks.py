@@ -99,19 +99,19 @@ def test_a_grid_grows_where_its_best_value_is_at_an_end():
     rising = [({"C": c}, 0.5 + 0.01 * i) for i, c in enumerate(values)]
     top = fitted("linear-svm", {"C": values[-1]}, rising)
     assert ends(top) == {"C": 1}
-    longer = grown(family, top).grid["C"]
+    longer = grown(family.grid, top)["C"]
     assert longer[: len(values)] == tuple(values)
     assert len(longer) == len(values) + 3
     assert longer[-1] == pytest.approx(values[-1] * (values[-1] / values[-2]) ** 3, rel=0.01)
     equal = fitted("linear-svm", {"C": values[0]}, [({"C": c}, 0.9) for c in values])
     assert ends(equal) == {}
-    assert grown(family, equal) is None
+    assert grown(family.grid, equal) is None
     falling = fitted(
         "linear-svm",
         {"C": values[0]},
         [({"C": c}, -a["C"]) for a, c in zip([p for p, _ in rising], values, strict=True)],
     )
-    assert grown(family, falling).grid["C"][3:] == tuple(values)
+    assert grown(family.grid, falling)["C"][3:] == tuple(values)
 
 
 def test_calibration_has_no_part_in_whether_a_grid_grows():
@@ -126,6 +126,6 @@ def test_neighbours_grow_upwards_only():
     family = HEADS["knn"]
     tried = [({"n_neighbors": k, "gamma": 10.0}, 0.5 + k / 100) for k in (40, 20, 10, 5)]
     most = fitted("knn", tried[0][0], tried)
-    assert grown(family, most).grid["n_neighbors"][:4] == (320, 160, 80, 40)
+    assert grown(family.grid, most)["n_neighbors"][:4] == (320, 160, 80, 40)
     fewest = fitted("knn", tried[-1][0], [(p, 1 - a) for p, a in tried])
     assert ends(fewest) == {}
