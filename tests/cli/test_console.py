@@ -1,5 +1,6 @@
 """What every command does at its ends: errors, streams, verbosity, the log file, tables, help."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from headstart import cli as command_line
 from headstart.cli import cli, console, help, interrupts
 from headstart.cli.output import table
+from headstart.features import store
 from headstart.features.store import read_origin
 from rich.console import Console
 
@@ -212,3 +214,33 @@ def test_an_interrupt_while_a_module_loads_is_no_fault(monkeypatch):
 def test_help_fits_80_columns(headstart, command):
     lines = headstart(command, "--help").stdout.splitlines()
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.process
+def test_names_of_files_are_utf_8_in_any_locale(
+    process, image_folder, tiny_backbone, tmp_path, monkeypatch
+):
+    image_folder("photos", classes=("Übung", "dog"), per_class=3)
+    words = ["features", "photos", "--backbone", tiny_backbone, "--out", "s.h5"]
+    for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
+        monkeypatch.setenv(name, value)
+    process(*words)
+    monkeypatch.undo()
+    assert "up to date" in process(*words).stdout
+    assert store.read(tmp_path / "s.h5").classes == ("dog", "Übung")
+
+
+def test_the_process_starts_again_only_where_names_are_not_utf_8(monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *words: started.append(words))
+    console.begin_in_utf_8()
+    assert not started
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    monkeypatch.setenv("PYTHONUTF8", "1")
+    console.begin_in_utf_8()
+    assert not started
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    console.begin_in_utf_8()
+    ((_, words, environment),) = started
+    assert words[1:] == sys.orig_argv[1:]
+    assert environment["PYTHONUTF8"] == "1"

@@ -77,6 +77,28 @@ def test_help_loads_no_library(fresh_python, words):
     assert fresh_python(script, " ".join(heavy), *words) == [0, []]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "export-features s.h5 --to csv --out photos/train/bark/0.png",
+        "export efficientnet-lite0 --out photos/train/bark/0.png",
+        "export-model {classifier} photos --precision fp16 --out photos/train/bark/0.png",
+        "predict {classifier} list.csv --out list.csv",
+        "finetune photos --out photos",
+    ],
+)
+def test_no_output_goes_over_the_users_own_files(
+    headstart, image_folder, tiny_classifier, tmp_path, words
+):
+    root = image_folder("photos", per_class=2)
+    (tmp_path / "list.csv").write_text("path\nphotos/train/bark/0.png\n")
+    before = {path: path.read_bytes() for path in (*root.rglob("*.*"), tmp_path / "list.csv")}
+    done = headstart(*words.format(classifier=tiny_classifier).split(), code=1)
+    assert "--out" in done.stderr
+    assert {path: path.read_bytes() for path in before} == before
+    assert len([*root.rglob("*.*")]) == len(before) - 1
+
+
 UNUSED = "torch scipy sklearn pandas jinja2 fastjsonschema onnx networkx rich PIL.PdfImagePlugin"
 
 

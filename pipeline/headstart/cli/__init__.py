@@ -85,6 +85,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130/143 interrupted."""
+    console.begin_in_utf_8()
     interrupts.prepare()
     sys.unraisablehook = _unraisable
     console.prepare_process()

@@ -132,6 +132,19 @@ def drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def begin_in_utf_8() -> None:
+    """Start the process again in UTF-8 mode if the locale gives file names another encoding.
+
+    Names of files would differ from those in tables, archives and stores made elsewhere. What the
+    terminal understands stays as it is.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    terminal = sys.stdout.encoding if sys.stdout is not None else "ascii"
+    environment = {"PYTHONIOENCODING": terminal, **os.environ, "PYTHONUTF8": "1"}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+
+
 def prepare_process() -> None:
     """Let no encoding of the terminal and no library's warning disturb what a command prints."""
     if sys.stdout is not None:

@@ -16,6 +16,7 @@ from headstart.cli.rows import FORMATS, Layout, writer
 from headstart.core.choices import MAX_FAILURES
 from headstart.core.errors import count, one_line
 from headstart.workflows import models
+from headstart.workflows.locations import output_file
 
 if TYPE_CHECKING:
     from headstart.models.predict import Prediction
@@ -72,7 +73,7 @@ def command(
     cannot be used is a row with an error; one that is not like any training image is marked.
     MODEL is a model file, or the folder of results that holds it.
     """
-    if out is not None and out.suffix not in (".csv", ".jsonl"):
+    if out is not None and output_file(out, *paths).suffix not in (".csv", ".jsonl"):
         raise click.UsageError("--out must end in .csv or .jsonl")
     if (out is not None) + (format_ is not None) + json_ > 1:
         raise click.UsageError("choose one of --out, --format and --json")

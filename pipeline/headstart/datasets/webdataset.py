@@ -29,7 +29,7 @@ from headstart.datasets.file_names import (
     kind_of_name,
     sorted_out,
 )
-from headstart.datasets.layout import Layout, arrange, by_parts, listing_of, no_images
+from headstart.datasets.layout import Layout, NoImages, arrange, by_parts, listing_of, no_images
 from headstart.datasets.listing import natural_order
 from headstart.datasets.reader import ContainerFile, Entry
 from headstart.datasets.registry import DEFAULTS, Container, Options
@@ -87,7 +87,7 @@ class ArchiveSource(Container):
             whole.hint = whole.hint or layout.hint
             whole.remarks += [r for r in layout.remarks if r not in whole.remarks]
         if not whole.images:
-            raise no_images(name, ignored)
+            raise NoImages(". ".join((str(no_images(name, ignored)), *whole.remarks)))
         whole.images = with_names(whole.images, files[0])
         hints.note_unlabelled(whole, ignored)
         reader = ArchiveReader(entries, tuple(containers))

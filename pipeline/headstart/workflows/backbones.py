@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.core.errors import InputError, UsageError, near_matches, one_line
 from headstart.workflows.features import choice
-from headstart.workflows.locations import StrPath
+from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
@@ -153,11 +153,12 @@ def export_backbone(
     from headstart.backbones.inference.description import describe
     from headstart.core.files import replacing
 
+    path = output_file(out)
     network = backbones.settled(choice(backbone, weights, layers, pool, preprocess))
     model, parity = export.model_file(network)
-    with replacing(Path(out)) as partial:
+    with replacing(path) as partial:
         shutil.copyfile(model, partial)
-    warning = describe(Path(out)).warning
+    warning = describe(path).warning
     with showing("export", hooks) as shown:
         if warning:
             shown.notice(f"WARNING: {one_line(warning)}")

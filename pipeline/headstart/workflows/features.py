@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.core import choices
 from headstart.core.errors import BackboneError, InputError, UsageError, one_line
-from headstart.workflows.locations import StrPath, local, location
+from headstart.workflows.locations import StrPath, local, location, output_file
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
@@ -200,7 +200,8 @@ def export_features(
 
     if isinstance(location(store), str) and out is None:
         raise UsageError("a store behind a URL needs --out")
-    return export_table.export_features(local(store), to, None if out is None else Path(out), layer)
+    target = None if out is None else output_file(out)
+    return export_table.export_features(local(store), to, target, layer)
 
 
 @dataclass(frozen=True)

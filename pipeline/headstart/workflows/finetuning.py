@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.core import choices
 from headstart.workflows import artifacts
 from headstart.workflows.features import choice
-from headstart.workflows.locations import StrPath
+from headstart.workflows.locations import StrPath, output_folder
 from headstart.workflows.progress import showing
 from headstart.workflows.result import Result
 
@@ -105,7 +105,7 @@ def finetune(
         seed=seed,
     )
     reading = Options(label_column=label_column, path_column=path_column)
-    network, folder = _network(backbone, weights, value_range, colour), Path(out)
+    network, folder = _network(backbone, weights, value_range, colour), output_folder(out, data)
     check_trainable(network, config)
     make_folder(folder)
     with showing("fine-tuning", hooks) as shown:

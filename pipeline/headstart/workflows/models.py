@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headstart.core import artifacts, choices
 from headstart.core.errors import InputError, count
-from headstart.workflows.locations import StrPath
+from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def export_model(
     budget = Budget(max_drift, max_accuracy_loss)
     reading = Options(label_column=label_column, path_column=path_column)
     return bundle.write_variant(
-        _file(model), precision, os.fspath(data), Path(out), budget, workers, reading
+        _file(model), precision, os.fspath(data), output_file(out), budget, workers, reading
     )
 
 

@@ -74,6 +74,8 @@ class TestWebDataset:
         listing = open_source(str(tar(tmp_path / "x.tar", dotted)))
         with pytest.raises(InputError, match=r"2 files \.cls .* first dot"):
             check_labels(listing)
+        inner = {"1.image.png": photo(1), "1.cls": b"x"}
+        assert "first dot" in refused(tar(tmp_path / "z.tar", inner))
         among = open_source(str(tar(tmp_path / "y.tar", wds() | dotted)))
         (remark,) = among.remarks
         assert "4 files" in remark

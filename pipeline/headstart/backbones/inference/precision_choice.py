@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import heapq
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ from headstart import datasets
 from headstart.backbones.inference import parity, precision, quantization
 from headstart.backbones.inference.description import describe, read_metadata
 from headstart.backbones.inference.extract import features_of, images_of
-from headstart.backbones.inference.runner import CPU_BATCH, Runner
+from headstart.backbones.inference.runner import CPU_BATCH, Runner, has_integer_units
 from headstart.core.choices import MAX_ACCURACY_LOSS, MAX_DRIFT
 from headstart.core.errors import BackboneError, HeadstartError, ImageError, InputError, one_line
 from headstart.core.linalg import row_cosine
@@ -35,18 +36,26 @@ from headstart.core.records import ImageRef, Listing, Preprocess, digest_of
 from headstart.datasets import images
 from headstart.heads.folds import divisions
 from headstart.heads.logistic import LogisticRegressionHead
+from headstart.heads.scoring import accuracy
 from headstart.heads.training_set import TrainingSet
 
 CALIBRATION = 64  # images
 MEASURED = 1000  # images, none of them for calibration if there are enough
-FP16_MEASURED = 250  # enough to see rounding to 11 bits
+STEPS = (250, 500, MEASURED)  # of which a choice takes the most that its time suffices for
 FEWEST = 30  # images to measure; with fewer, the calibration images measure too
 FOLDS, REPEATS = 5, 3
 FIGURES = "headstart.int8"
+# Activations and normalisations that onnxruntime computes in float.
+_IN_FLOAT = {
+    "Sigmoid", "HardSigmoid", "HardSwish", "Erf", "Gelu", "Tanh", "Softmax", "LayerNormalization",
+}  # fmt: skip
 _SEED = 0
 _ROUNDS, _TIMED = 5, 4 * CPU_BATCH  # rounds and images of the speed measurement
+_CLEAR = {1: 2.0, 2: 1.1}  # after so many rounds, a ratio beyond this needs no other
+_SECONDS = 3.5  # to infer the images that are measured for a choice
 
 Notice = Callable[[str], None]
+Enough = Callable[[Path], int]  # from a file to the number of images to measure it on; 0: drop it
 
 
 @dataclass(frozen=True)
@@ -146,26 +155,53 @@ def fitting(
     return _fastest(model, listing, budget, workers, notice)
 
 
-def quantised(model: Path, listing: Listing, workers: int) -> tuple[Path, Drift]:
-    """Return the int8 file calibrated on a sample of a listing, and its drift on other images."""
+class _NotFaster(BackboneError):
+    """A file that is not worth measuring."""
+
+
+def quantised(
+    model: Path,
+    listing: Listing,
+    workers: int,
+    enough: Enough = lambda path: MEASURED,
+    budget: Budget | None = None,
+) -> tuple[Path, Drift]:
+    """Return the int8 file calibrated on a sample of a listing, and its drift on other images.
+
+    ``enough`` is asked before the drift is measured, and may drop the file by 0. Accuracy outside
+    ``budget`` is measured again on all images of the sample, since few make it uncertain.
+    """
     preprocess = describe(model).preprocess
     refs = sample(listing)
     crops, hashes, used = _calibration(listing, refs, preprocess)
     name = f"int8+{digest_of({'recipe': quantization.VERSION, 'images': hashes})[:16]}"
     path = precision.place(model, name)
-    measured, again = refs[used:], False
-    if len(measured) < FEWEST:
-        measured, again = refs, True
+    others, again = refs[used:], False
+    if len(others) < FEWEST:
+        others, again = refs, True
+
+    def measure(file: Path) -> Drift:
+        count = enough(file)
+        if not count:
+            raise _NotFaster("slower than fp32 here")
+        drift = _figures(file)
+        digests = {_labels(others[:step]) for step in (*STEPS, len(others)) if step >= count}
+        if drift is not None and drift.labels in digests:
+            return drift
+        drift = _measure(model, file, listing, others[:count], again, workers)
+        if budget is None or drift.within(budget) or 1 - drift.mean_cosine > budget.drift:
+            return drift
+        if count >= len(others):
+            return drift
+        return _measure(model, file, listing, others, again, workers)
+
     if path.is_file():
-        drift = _figures(path)
-        if drift is not None and drift.labels == _labels(measured):
-            return path, drift
-        return path, _measure(model, path, listing, measured, again, workers)
+        return path, measure(path)
     proof: dict[str, str] = {}
 
     def finish(partial: Path) -> dict[str, str]:
         runner = Runner(partial)
-        drift = _measure(model, partial, listing, measured, again, workers)
+        drift = measure(partial)
         # The certificate holds int8 features, so other machines compare int8 with int8.
         issued = parity.issue(runner.embed, runner.backbone.preprocess)
         proof[FIGURES] = json.dumps(dataclasses.asdict(drift) | {"calibrated_on": len(hashes)})
@@ -175,6 +211,20 @@ def quantised(model: Path, listing: Listing, workers: int) -> tuple[Path, Drift]
     drift = _figures(path)
     assert drift is not None
     return path, drift
+
+
+def would_pay(model: Path) -> bool:
+    """Say whether int8 is likely to be about twice as fast here; False if that is unknown.
+
+    It is on processors with VNNI or AMX, for networks whose operators all have an integer form.
+    What returns to float between two convolutions costs more than these gain.
+    """
+    if not has_integer_units():
+        return False
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    return _IN_FLOAT.isdisjoint(node.op_type for node in graph.node)
 
 
 def sample(listing: Listing) -> list[ImageRef]:
@@ -238,7 +288,9 @@ def _measure(
 
 
 def _accuracies(
-    features: list[NDArray[np.float32]], labels: Sequence[str | None], workers: int
+    features: list[NDArray[np.float32]],
+    labels: Sequence[str | None],
+    workers: int,
 ) -> tuple[int, list[float | None]]:
     """Cross-validate logistic regression on several feature sets of the same images and folds."""
     _, codes = np.unique([label or "" for label in labels], return_inverse=True)
@@ -248,61 +300,114 @@ def _accuracies(
         return 0, [None] * len(features)
     kept = np.unique(codes[usable], return_inverse=True)[1].astype(np.int64)
     fold = divisions(kept, FOLDS, _SEED, REPEATS)
-    accuracies: list[float | None] = []
-    for rows in features:
-        data = TrainingSet(rows[usable], kept, fold, _SEED, workers)
-        accuracies.append(LogisticRegressionHead().search(data).cv_accuracy)
-    return len(kept), accuracies
+    family = LogisticRegressionHead()
+    sets = [TrainingSet(rows[usable], kept, fold, _SEED, workers) for rows in features]
+    # With the same C for all; choosing it for each adds more noise than the networks differ by.
+    params = family.search(sets[0]).params
+    return len(kept), [_accuracy(family.answers(params, data), data) for data in sets]
+
+
+def _accuracy(parts: Sequence[NDArray[np.floating]], data: TrainingSet) -> float:
+    """Return the mean accuracy of out-of-fold probabilities."""
+    pairs = zip(data.folds, parts, strict=True)
+    return float(np.mean([accuracy(data.labels[rows], p.argmax(axis=1)) for (_, rows), p in pairs]))
 
 
 def _fastest(
     model: Path, listing: Listing, budget: Budget, workers: int, notice: Notice
 ) -> tuple[Path, dict[str, Any]]:
-    """Measure every precision on this machine and return the fastest inside the budget."""
+    """Return the fastest file on this machine inside the budget.
+
+    Speed is measured first, within a second a file. What is slower than float32 cannot win, and
+    its drift is not measured.
+    """
     refs = sample(listing)
-    files: dict[str, Path] = {"fp32": model}
-    drifts: dict[str, Drift] = {}
+    crops = _calibration(listing, refs[:CALIBRATION], describe(model).preprocess)[0]
+    race = _Race(model, crops, workers)
+    files, drifts = {"fp32": model}, dict[str, Drift]()
     refused: dict[str, str] = {}
     for name in ("fp16", "int8"):
         try:
             if name == "int8":
-                files[name], drifts[name] = quantised(model, listing, workers)
+                enough = race.enough(name)
+                files[name], drifts[name] = quantised(model, listing, workers, enough, budget)
             else:
-                files[name] = precision.variant(model, name)
-                part = refs[-FP16_MEASURED:]
-                drifts[name] = _measure(model, files[name], listing, part, False, workers)
+                half = precision.variant(model, name)
+                if count := race.enough(name)(half):
+                    part = refs[-min(count, STEPS[0]) :]  # enough to see rounding to 11 bits
+                    drifts[name] = _measure(model, half, listing, part, False, workers)
+                    files[name] = half
+        except _NotFaster:
+            continue
         except HeadstartError as error:
             refused[name] = str(error)
-    crops = _calibration(listing, refs[:CALIBRATION], describe(model).preprocess)[0]
-    speeds = _speeds(files, crops)
     allowed = [name for name in files if name == "fp32" or drifts[name].within(budget)]
-    best = max(allowed, key=lambda name: speeds[name])
-    for name in files:
-        verdict = "chosen" if name == best else "" if name in allowed else "outside the budget"
-        summary = str(drifts[name]) if name in drifts else "the reference"
-        ratio = speeds[name] / speeds["fp32"]
-        notice(f"{name}: {speeds[name]:.1f} inferences/s a core, {ratio:.2f} × fp32; {summary}"
-               + (f"; {verdict}" if verdict else ""))  # fmt: skip
+    best = max(allowed, key=lambda name: race.speeds[name])
+    for name, speed in race.speeds.items():
+        if name not in files:
+            summary = "slower, so its drift was not measured"
+        else:
+            summary = str(drifts[name]) if name in drifts else "the reference"
+            verdict = "" if name in allowed else "; outside the budget"
+            summary += "; chosen" if name == best else verdict
+        ratio = speed / race.speeds["fp32"]
+        notice(f"{name}: {speed:.1f} inferences/s a core, {ratio:.2f} × fp32; {summary}")
     for name, reason in refused.items():
         notice(f"{name}: not available ({one_line(reason)})")
     drift = drifts.get(best)
-    told_speeds = {name: round(speed, 2) for name, speed in speeds.items()}
-    facts = {"precision": describe(files[best]).precision, "speeds": told_speeds}
+    rounded = {name: round(speed, 2) for name, speed in race.speeds.items()}
+    facts = {"precision": describe(files[best]).precision, "speeds": rounded}
     return files[best], facts | _facts(drift)
 
 
-def _speeds(files: dict[str, Path], crops: NDArray[np.uint8]) -> dict[str, float]:
-    """Return inferences per second on one core: the median of alternating rounds."""
-    runners = {name: Runner(path) for name, path in files.items()}
-    batch = np.resize(crops, (CPU_BATCH, *crops.shape[1:]))
-    seconds: dict[str, list[float]] = {name: [] for name in files}
-    for number in range(_ROUNDS + 1):
-        for name in list(files) if number % 2 else reversed(list(files)):
-            started = time.perf_counter()
-            for _ in range(_TIMED // CPU_BATCH):
-                runners[name].embed(batch)
-            seconds[name].append(time.perf_counter() - started)
-    return {name: _TIMED / statistics.median(spent[1:]) for name, spent in seconds.items()}
+class _Race:
+    """Times files against the float32 one, on one core.
+
+    Attributes:
+        speeds: inferences a second, by the name of a precision.
+    """
+
+    def __init__(self, model: Path, crops: NDArray[np.uint8], workers: int) -> None:
+        self._reference, self._workers = Runner(model), workers
+        self._batch = np.resize(crops, (CPU_BATCH, *crops.shape[1:]))
+        self._reference.embed(self._batch)  # the first inference allocates
+        self.speeds = {"fp32": _TIMED / _seconds(self._reference, self._batch)}
+
+    def enough(self, name: str) -> Enough:
+        """Return a function that times a file and says on how many images to measure its drift.
+
+        On none if it is not faster than float32; else on the most of `STEPS` that `_SECONDS` allow.
+        """
+
+        def count(path: Path) -> int:
+            self.speeds[name] = speed = self.speeds["fp32"] * self._ratio(Runner(path))
+            if speed <= self.speeds["fp32"]:
+                return 0
+            images = _SECONDS * self._workers / (1 / speed + 1 / self.speeds["fp32"])
+            return max([step for step in STEPS if step <= images], default=STEPS[0])
+
+        return count
+
+    def _ratio(self, runner: Runner) -> float:
+        """Return the median speed against float32 in rounds of turning order."""
+        pair, ratios = (self._reference, runner), list[float]()
+        runner.embed(self._batch)
+        while len(ratios) < _ROUNDS:
+            order = pair if len(ratios) % 2 else pair[::-1]
+            seconds = {each: _seconds(each, self._batch) for each in order}
+            ratios.append(seconds[self._reference] / seconds[runner])
+            clear = _CLEAR.get(len(ratios), math.inf)
+            if min(ratios) > clear or max(ratios) < 1 / clear:
+                break
+        return statistics.median(ratios)
+
+
+def _seconds(runner: Runner, batch: NDArray[np.uint8]) -> float:
+    """Return the seconds that `_TIMED` images take."""
+    started = time.perf_counter()
+    for _ in range(_TIMED // CPU_BATCH):
+        runner.embed(batch)
+    return time.perf_counter() - started
 
 
 def _allow(drift: Drift, budget: Budget, instead: str) -> None:

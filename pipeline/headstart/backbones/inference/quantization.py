@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ from headstart.backbones.inference.runner import open_session
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.linalg import row_cosine
 from headstart.core.onnx_format import ModelProto, NodeProto
+from headstart.core.parallel import available_cores
 
 VERSION = 2  # of the recipe; part of the identity of an int8 file
 EIGHT_BITS = 127
 LARGEST = (63, EIGHT_BITS)  # a channel's weight, in dense and in depthwise convolutions
+Means = dict[str, NDArray[np.float64]]  # of each input channel, by the tensor's name
+
 _WORTH = 1e-3  # gain in mean cosine that keeps the image's convolutions in float
 
 
@@ -68,19 +72,21 @@ def in_integers(
     in_float: Sequence[str] = (),
     largest: tuple[int, int] = LARGEST,
     corrected: bool = True,
+    means: Means | None = None,
 ) -> ModelProto:
     """Return a graph in integers; the parameters with defaults let you try other recipes.
 
     ``graph`` is in float, as onnxruntime's pre-processing leaves it, and is changed. ``images`` are
     ``(n, h, w, 3)``. ``in_float`` names nodes that stay in float. ``largest`` is a channel's
     largest weight, in dense and in depthwise convolutions. ``corrected`` corrects the biases.
+    ``means`` are those of `_input_means`, if they are known.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     rounded, output = folder / "rounded.onnx", folder / "int8.onnx"
     convolutions = [node for node in find_convolutions(graph) if node.name not in in_float]
-    means = _input_means(graph, convolutions, images, folder)
+    means = means or _input_means(graph, convolutions, images, folder)
     if not corrected:
         means = {name: np.zeros_like(mean) for name, mean in means.items()}
     overrides: dict[str, list[dict[str, Any]]] = {}
@@ -107,17 +113,24 @@ def _better(plain: Path, images: NDArray[np.uint8]) -> ModelProto:
     """Return a graph in integers, with the image's convolutions in float if that is worth it."""
     import onnx
 
-    whole = in_integers(onnx.load(plain), images, plain.parent)
-    graph = onnx.load(plain)
+    graph, whole = onnx.load(plain), onnx.load(plain)
+    means = _input_means(whole, find_convolutions(whole), images, plain.parent)
     in_float = _name_those_in_float(graph, find_convolutions(graph))
     if not in_float:
-        return whole
-    spared = in_integers(graph, images, plain.parent, in_float)
-    expected, *rounded = (
-        _features(model, images, plain.parent) for model in (onnx.load(plain), whole, spared)
-    )
-    before, now = (float(row_cosine(expected, rows).mean()) for rows in rounded)
-    return spared if now - before > _WORTH else whole
+        return in_integers(whole, images, plain.parent, means=means)
+
+    def trial(model: ModelProto, names: Sequence[str]) -> tuple[ModelProto, NDArray[np.float32]]:
+        folder = plain.parent / f"{len(names)}-in-float"
+        folder.mkdir()
+        quantised = in_integers(model, images, folder, names, means=means)
+        return quantised, _features(quantised, images, folder)
+
+    with ThreadPoolExecutor(min(2, available_cores())) as pool:
+        trials = [pool.submit(trial, *pair) for pair in ((whole, []), (graph, in_float))]
+        expected = _features(onnx.load(plain), images, plain.parent)
+        (whole, before), (spared, now) = (each.result() for each in trials)
+    gain = row_cosine(expected, now).mean() - row_cosine(expected, before).mean()
+    return spared if gain > _WORTH else whole
 
 
 def _features(graph: ModelProto, images: NDArray[np.uint8], folder: Path) -> NDArray[np.float32]:
@@ -194,7 +207,7 @@ def groups_of(convolution: NodeProto) -> int:
 
 def _input_means(
     graph: ModelProto, convolutions: list[Any], images: NDArray[np.uint8], folder: Path
-) -> dict[str, NDArray[np.float64]]:
+) -> Means:
     """Return the mean of each input channel of the convolutions, by the tensor's name."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper

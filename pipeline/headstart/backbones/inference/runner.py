@@ -30,6 +30,7 @@ _PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+_INTEGER_UNITS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 CPU_BATCH = 4  # images in one inference of a core: weights are read once for all of them
 GPU_BATCH = 64  # on a GPU: enough to fill it, 10 MB to upload
 _GPU_RUNS = 2  # inferences under way at once on a GPU: one computes while another uploads
@@ -107,14 +108,24 @@ def device_name(device: str) -> str:
 
 
 def _cpu_name() -> str:
+    return one_line(_cpu_fact("model name") or platform.processor() or platform.machine())
+
+
+def has_integer_units() -> bool:
+    """Say whether the processor has VNNI or AMX, with which int8 pays; False if it is unknown."""
+    return not _INTEGER_UNITS.isdisjoint(_cpu_fact("flags").split())
+
+
+def _cpu_fact(name: str) -> str:
+    """Return what Linux says of the first processor; empty elsewhere."""
     try:
         for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return one_line(value.strip())
+            if key.strip() == name:
+                return value.strip()
     except OSError:  # not Linux
         pass
-    return one_line(platform.processor() or platform.machine())
+    return ""
 
 
 class Runner:

@@ -105,7 +105,11 @@ def stored_name(path: str) -> str:
     >>> stored_name("caf\udce9.jpg")
     'caf\\xe9.jpg'
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        raw = os.fsencode(path)
+    except UnicodeEncodeError:  # in a locale that lacks such letters
+        raw = path.encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "backslashreplace")
 
 
 LISTING, STATE = "listing", "state"  # groups: restored by a listing, by the file system

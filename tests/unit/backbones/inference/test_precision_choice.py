@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 from headstart import datasets
-from headstart.backbones.inference import parity
+from headstart.backbones.inference import parity, precision_choice
+from headstart.backbones.inference import runner as runner_module
 from headstart.backbones.inference.precision import variant
 from headstart.backbones.inference.precision_choice import (
     Budget,
@@ -98,17 +99,100 @@ def test_without_labels_the_cosine_decides_and_it_says_so(tiny_backbone, listing
     assert "too few labels to measure accuracy, so the cosine alone decides" in told[-1]
 
 
-@pytest.mark.slow
-def test_auto_takes_the_fastest_inside_the_budget_and_tells_all(tiny_backbone, listing):
+@pytest.fixture
+def race(monkeypatch):
+    """Give a dictionary of speeds against fp32 in place of timing; files not in it are as fast."""
+    ratios: dict[str, float] = {}
+
+    def ratio(self, runner):
+        return ratios.get(runner.backbone.precision.partition("+")[0], 1.0)
+
+    monkeypatch.setattr(precision_choice._Race, "_ratio", ratio)
+    return ratios
+
+
+def test_auto_takes_the_fastest_inside_the_budget_and_tells_all(tiny_backbone, listing, race):
+    race |= {"fp16": 1.5, "int8": 2.0}
     told: list[str] = []
     _, facts = fitting(tiny_backbone, "auto", listing, OPEN, notice=told.append)
     speeds = facts["speeds"]
-    assert facts["precision"].partition("+")[0] == max(speeds, key=speeds.get)
+    assert facts["precision"].startswith("int8+")
+    assert speeds["int8"] == pytest.approx(2 * speeds["fp32"], rel=0.01)
+    assert facts["drift"]["accuracy"] is not None
     assert [line.partition(":")[0] for line in told] == ["fp32", "fp16", "int8"]
+    assert [line.endswith("; chosen") for line in told] == [False, False, True]
     told.clear()
     path, facts = fitting(tiny_backbone, "auto", listing, Budget(drift=0.0), notice=told.append)
     assert (path, facts["precision"]) == (tiny_backbone, "fp32")
     assert told[2].endswith("outside the budget")
+
+
+def test_auto_measures_no_drift_of_what_is_slower(tiny_backbone, listing, race, monkeypatch):
+    race |= {"fp16": 0.4, "int8": 0.9}
+    monkeypatch.setattr(precision_choice, "_measure", None)
+    told: list[str] = []
+    path, facts = fitting(tiny_backbone, "auto", listing, OPEN, notice=told.append)
+    assert (path, facts["precision"]) == (tiny_backbone, "fp32")
+    assert set(facts["speeds"]) == {"fp32", "fp16", "int8"}
+    assert sum("not measured" in line for line in told) == 2
+    assert told[0].endswith("chosen")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rounds", "ratio"),
+    [
+        ([1.0, 4.0], 1, 4.0),
+        ([1.0, 1.5], 2, 1.5),
+        ([1.5, 1.0], 2, 1 / 1.5),
+        ([1.0, 1.05], 5, 1.05),
+    ],
+)
+def test_a_clear_ratio_ends_the_timing(tiny_backbone, monkeypatch, seconds, rounds, ratio):
+    race = precision_choice._Race(tiny_backbone, np.zeros((1, 32, 32, 3), np.uint8), 1)
+    other, called = Runner(tiny_backbone), []
+
+    def timed(runner, batch):
+        called.append(runner)
+        return seconds[runner is not other]
+
+    monkeypatch.setattr(precision_choice, "_seconds", timed)
+    assert race._ratio(other) == pytest.approx(ratio)
+    assert len(called) == 2 * rounds
+
+
+@pytest.mark.parametrize(
+    ("speed", "workers", "ratio", "count"),
+    [(85.0, 2, 1.8, 250), (85.0, 16, 1.8, 1000), (200.0, 2, 1.8, 500), (85.0, 2, 0.9, 0)],
+)
+def test_the_time_decides_how_many_images_are_measured(
+    tiny_backbone, race, speed, workers, ratio, count
+):
+    race["fp32"] = ratio
+    chosen = precision_choice._Race(tiny_backbone, np.zeros((1, 32, 32, 3), np.uint8), workers)
+    chosen.speeds["fp32"] = speed
+    assert chosen.enough("other")(tiny_backbone) == count
+
+
+@pytest.mark.parametrize(
+    ("flags", "operator", "pays"),
+    [
+        ("avx2 avx512_vnni", "Relu", True),
+        ("avx2 avx_vnni", "Relu", True),
+        ("avx2 avx512f", "Relu", False),
+        ("", "Relu", False),
+        ("avx512_vnni", "HardSwish", False),
+    ],
+)
+def test_int8_is_worth_a_hint_on_processors_and_networks_that_it_suits(
+    tmp_path, monkeypatch, flags, operator, pays
+):
+    monkeypatch.setattr(runner_module, "_cpu_fact", lambda name: flags if name == "flags" else "")
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(operator, ["x"], ["y"])], "g", [value], [value]
+    )
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "net.onnx")
+    assert precision_choice.would_pay(tmp_path / "net.onnx") is pays
 
 
 def test_a_store_goes_on_with_its_own_file(tiny_backbone, listing, made):
@@ -147,3 +231,24 @@ def test_figures_say_what_they_mean():
     assert dataclasses.replace(drift, accuracy=None).within(Budget())
     assert not dataclasses.replace(drift, mean_cosine=float("nan")).within(OPEN)
     assert json.dumps(dataclasses.asdict(drift))
+
+
+def test_accuracy_of_few_images_is_measured_again_before_it_refuses(
+    tiny_backbone, listing, race, monkeypatch
+):
+    race |= {"fp16": 0.5, "int8": 2.0}
+    monkeypatch.setattr(precision_choice, "STEPS", (40,))
+    measure, counts = precision_choice._measure, []
+
+    def noisy(model, other, listing, refs, *others):
+        counts.append(len(refs))
+        drift = measure(model, other, listing, refs, *others)
+        return dataclasses.replace(
+            drift, accuracy_fp32=0.9, accuracy=0.8 if counts[1:] == [] else 0.9
+        )
+
+    monkeypatch.setattr(precision_choice, "_measure", noisy)
+    monkeypatch.setattr(precision_choice, "CALIBRATION", 16)
+    _, facts = fitting(tiny_backbone, "auto", listing, Budget(drift=2.0))
+    assert facts["precision"].startswith("int8+")
+    assert counts == [40, len(listing.images) - 16]

@@ -29,7 +29,7 @@ from headstart.core.records import Extraction, FeatureSet
 from headstart.datasets import images
 from headstart.datasets.images import decode, miniature
 from headstart.features import store
-from headstart.features.embed import EmbedConfig, EmbedSummary, Hooks, embed
+from headstart.features.embed import EmbedConfig, EmbedSummary, Hooks, embed, stage
 from PIL import Image
 
 
@@ -153,6 +153,25 @@ class TestRows:
         assert set(data.classes) == {f"class {name[:-4]}" for name in stored}
         again = run(tmp_path / "photos")
         assert (again.changed, again.embedded) == (False, 0)
+
+
+def test_a_large_new_store_gets_a_hint_about_int8_once(run, image_folder, monkeypatch):
+    monkeypatch.setattr(stage, "_LARGE", 3)
+    asked: list[Path] = []
+    monkeypatch.setattr(stage, "would_pay", lambda model: asked.append(model) or True)
+
+    def hints(data, **config):
+        lines: list[str] = []
+        run(data, hooks=Hooks(notice=lines.append), **config)
+        return sum("--precision auto" in line for line in lines)
+
+    few = image_folder("few", per_class=1, splits=("train",))
+    many = image_folder("many", per_class=4)
+    assert hints(few, out="few.h5") == 0
+    assert not asked
+    assert hints(many, out="half.h5", precision="fp16") == 0
+    assert hints(many) == 1
+    assert hints(many) == 0  # the store's precision is what it is
 
 
 def exchange(one: Path, other: Path) -> None:

@@ -147,6 +147,11 @@ def test_a_stored_name_is_utf8_and_unambiguous(raw):
     assert parts[0] + b"".join(bytes([int(p[:2], 16)]) + p[2:] for p in parts[1:]) == raw
 
 
+def test_a_stored_name_is_the_same_in_every_locale(monkeypatch):
+    monkeypatch.setattr(os, "fsencode", lambda name: name.encode("ascii", "surrogateescape"))
+    assert stored_name("Ü.png") == stored_name("\udcc3\udc9c.png") == "Ü.png"
+
+
 # Bringing a store up to date
 
 
