@@ -5,7 +5,8 @@ Usage: python benchmarks/honesty.py [--simulations 500] [--only PART]
 Populations of known truth take the place of data: classifiers with 2, 5 and 10 classes, of equal
 and of unequal size, with calibrated, over- and underconfident probabilities and accuracies of 70 to
 99.5 %. Test splits of 50 to 400 images are drawn from each. Whole tables of equally good heads show
-how often a verdict is false.
+how often a verdict is false. Of few images, a model is fitted on each draw and scored out of fold
+or on a hold-out.
 """
 
 from __future__ import annotations
@@ -13,12 +14,18 @@ from __future__ import annotations
 import numpy as np
 import page
 from headstart.evaluation import metrics
+from headstart.evaluation.splits import Rules
+from headstart.heads.folds import divisions, stratified_folds
+from headstart.heads.kernel_ridge import KernelRidgeHead
+from headstart.heads.training_set import TrainingSet
 
 POPULATION = 50_000
 SIZES = (50, 100, 200, 400)
 ACCURACIES = (0.7, 0.9, 0.97, 0.995)
 PROBABILITIES = {"calibrated": 1.0, "overconfident": 2.5, "underconfident": 0.4}
-PARTS = ("intervals", "groups", "verdicts")
+PARTS = ("intervals", "groups", "verdicts", "small")
+FEW = (100, 200, 500)
+SHARE = 5  # a simulation of few images fits models: one in this many is made
 SCORES = (
     "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc", "calibration_error",
 )  # fmt: skip
@@ -154,12 +161,60 @@ def verdicts(simulations):
         print(f"| {entries} | {shares[0]:.1%} | {shares[1]:.1%} |")
 
 
+def draw(images, seed, k=5, d=24, spread=1.35):
+    """Return features and codes of classes that are Gaussian around random centres."""
+    centres = np.random.default_rng(0).standard_normal((k, d))
+    rng = np.random.default_rng(seed)
+    codes = rng.permutation(np.arange(images) % k)
+    features = centres[codes] + spread * rng.standard_normal((images, d))
+    return features.astype(np.float32), codes.astype(np.int64)
+
+
+def score_few(features, codes, seed, held_out):
+    """Fit a head; return correct answers to score it by, and the head.
+
+    Answers are out of fold, with the product's repeats, or of a fifth that is ``held_out``.
+    """
+    family = KernelRidgeHead()
+    if held_out:
+        part = stratified_folds(codes, 5, seed) == 0
+        fold = divisions(codes[~part], 5, seed, Rules().repeats_for(int((~part).sum())))
+        head = family.search(TrainingSet(features[~part], codes[~part], fold))
+        return head.estimator.predict(features[part]) == codes[part], head
+    repeats = Rules().repeats_for(len(codes), out_of_fold=True)
+    head = family.search(TrainingSet(features, codes, divisions(codes, 5, seed, repeats)))
+    return head.out_of_fold.argmax(axis=1) == codes, head
+
+
+def few(images, held_out, simulations):
+    """Return mean error, width, coverage and accuracy of models of few images."""
+    everyone, truths = draw(20_000, seed=10**6)
+    rows = []
+    for seed in range(simulations):
+        features, codes = draw(images, seed)
+        correct, head = score_few(features, codes, seed, held_out)
+        true = np.mean(head.estimator.predict(everyone) == truths)
+        low, high = metrics.accuracy_interval(correct, np.arange(len(correct)))
+        rows.append((abs(correct.mean() - true), high - low, low <= true <= high, true))
+    return np.mean(rows, axis=0)
+
+
+def small(simulations):
+    print("| images | scored | error | width of the interval | coverage | accuracy of the model |")
+    print("|--:|---|--:|--:|--:|--:|")
+    for images in FEW:
+        for held_out, name in ((True, "a fifth held out"), (False, "out of fold")):
+            figures = few(images, held_out, max(10, simulations // SHARE))
+            cells = " | ".join(f"{100 * value:.1f}%" for value in figures)
+            print(f"| {images} | {name} | {cells} |")
+
+
 def main() -> None:
     parser = page.parser(__doc__)
     parser.add_argument("--simulations", type=int, default=500)
     parser.add_argument("--only", choices=PARTS)
     options = parser.parse_args()
-    parts = {"intervals": intervals, "groups": show_groups, "verdicts": verdicts}
+    parts = {"intervals": intervals, "groups": show_groups, "verdicts": verdicts, "small": small}
     for name, part in parts.items():
         if options.only in (None, name):
             with page.recorded(options, name, markdown=True):

@@ -253,3 +253,11 @@ def test_simulated_tables_hardly_ever_have_a_false_verdict(bench):
     honesty = bench("honesty")
     assert honesty.false_verdicts(12, 100, 0.5, simulations=60) <= 0.08
     assert honesty.grouped(20, 5, 0.9, 0.5, simulations=60) >= 0.87
+
+
+def test_few_images_say_more_out_of_fold_than_in_a_fifth(bench):
+    honesty = bench("honesty")
+    error, width, coverage, _ = honesty.few(100, False, simulations=4)
+    assert width < 0.6 * honesty.few(100, True, simulations=4)[1]
+    assert error < 0.1
+    assert coverage >= 0.5

@@ -131,21 +131,62 @@ def _has_one_bit_a_block(data: bytes, scan: Scan, frame: bytes) -> bool:
     return restarts > 0 or len(content) - content.count(b"\xff\0") == -(-bits // 8)
 
 
+def check_webp(data: bytes) -> None:
+    """Raise an `ImageError` if zeros in the data of a WebP are a hole.
+
+    libwebp itself refuses data that end before the last pixels.
+    """
+    doubtful = [part for part in _webp_parts(data) if data.find(ZEROS, *part) >= 0]
+    if not doubtful or not (whole := _pixels(data, "WEBP")):
+        return
+    for start, end in doubtful[:_MOST]:
+        if not _matters_at_its_end(data, start, end, whole, "WEBP"):
+            raise ImageError(HOLE.format("WebP"))
+
+
+def _webp_parts(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where the first frame's compressed data lie: modes, coefficients, lossless, alpha."""
+    offset = 12
+    while offset + 8 <= len(data):
+        name, start = data[offset : offset + 4], offset + 8
+        length = int.from_bytes(data[offset + 4 : start], "little")
+        if name == b"ANMF":
+            offset = start + 16
+            continue
+        end = min(start + length, len(data))
+        if name == b"VP8 ":
+            modes = start + 10 + (int.from_bytes(data[start : start + 3], "little") >> 5)
+            yield start + 10, min(modes, end)
+            yield min(modes, end), end
+        elif name in (b"VP8L", b"ALPH"):
+            yield start + 5, end
+        if name in (b"VP8 ", b"VP8L"):
+            return
+        offset = start + length + length % 2
+
+
 def _ends_with_its_pixels(data: bytes, scan: Scan, whole: bytes) -> bool:
     """Tell whether the last data of a scan matter, and none are missing behind them."""
-    before, end, after = data[: scan.start], scan.end, data[scan.end :]
-    if _pixels(data[:end] + FILLER + after) != whole:
-        return False
+    longer = data[: scan.end] + FILLER + data[scan.end :]
+    return _pixels(longer) == whole and _matters_at_its_end(data, scan.start, scan.end, whole)
+
+
+def _matters_at_its_end(
+    data: bytes, start: int, end: int, whole: bytes, kind: str = "JPEG"
+) -> bool:
+    """Tell whether other data at the end of a part change the picture, or none in it do."""
     for length in _TAILS:
         last = end - length - (data[end - length - 1] == 0xFF)
-        if any(_pixels(data[:last] + other[: end - last] + after) != whole for other in _OTHERS):
-            return True
-    return _pixels(before + FILLER + after) == whole  # nothing depends on this scan
+        for other in _OTHERS:
+            if _pixels(data[:last] + other[: end - last] + data[end:], kind) != whole:
+                return True
+    filler = FILLER * -(-(end - start) // len(FILLER))
+    return _pixels(data[:start] + filler[: end - start] + data[end:], kind) == whole
 
 
-def _pixels(data: bytes) -> bytes:
+def _pixels(data: bytes, kind: str = "JPEG") -> bytes:
     try:
-        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        with Image.open(io.BytesIO(data), formats=[kind]) as image:
             return image.tobytes()
     except Exception:  # decoders raise nearly anything on damaged bytes
         return b""

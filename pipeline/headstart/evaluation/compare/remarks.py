@@ -65,7 +65,8 @@ def _about_pixels(best: Entry, baselines: Sequence[Entry], test: HeldOut) -> Ite
         if entry.head.name == "raw-pixels" and not (compared.decided and compared.difference < 0):
             yield Remark(
                 "baseline",
-                f"Raw pixels are as accurate as {best.head.title}: {own.mean():.1%} and"
+                f"Raw pixels are {'more accurate than' if compared.decided else 'as accurate as'}"
+                f" {best.head.title}: {own.mean():.1%} and"
                 f" {right.mean():.1%}. The backbone adds nothing that these images show. Try"
                 " another backbone or layer, or look for something trivial that tells the classes"
                 " apart, such as brightness or a border.",

@@ -55,9 +55,10 @@ def about_rows(data: FeatureSet) -> list[str]:
         warnings.append(f"Left out, because they have no label: {count(missing, 'image')}.")
     if data.failures:
         path, reason = data.failures[0]
+        first = ", the first of them " if len(data.failures) > 1 else ", "
         warnings.append(
-            f"{count(len(data.failures), 'image')} could not be used, the first of them"
-            f" {one_line(path)}: {one_line(reason)}."
+            f"{count(len(data.failures), 'image')} could not be used{first}"
+            f"{one_line(path)}: {one_line(reason)}."
         )
     return warnings
 

@@ -4,7 +4,8 @@
   const { data, splits, byId, show, choose } = headstart;
   const { images, classes } = data;
   // Plotly interprets some HTML in labels.
-  const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const short = (text) => ([...text].length > 30 ? `${[...text].slice(0, 29).join("")}…` : text);
+  const plain = (text) => short(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const printing = matchMedia("print");
@@ -94,12 +95,15 @@
     const digits = last / first > 50 ? [1, 5] : [1, 2, 5];
     const round = [...Array(12).keys()].flatMap((power) => digits.map((digit) => digit * 10 ** power));
     const ticks = [...round.filter((n) => n >= first * 0.9 && n < last * 0.5), last];
+    const bounds = [...points, ...expected], least = Math.min(...bounds.map((p) => p.low)), most = Math.max(...bounds.map((p) => p.high));
+    const pad = Math.max(0.05, 0.06 * (most - least));
     draw("learning", traces, theme.layout({
       x: {
         title: { text: "Training images" }, type: "log", tickvals: ticks, ticktext: ticks.map((n) => n.toLocaleString("en")),
         range: [Math.log10(first * 0.9), Math.log10(last * 1.12)], tickangle: 0, ticks: "outside",
       },
-      y: { title: { text: "Accuracy" }, tickformat: ".0%" }, legend: traces.length > 1,
+      y: { title: { text: "Accuracy" }, tickformat: ".0%", range: [Math.max(0, least - pad), Math.min(1, most + pad) + pad / 8] },
+      legend: traces.length > 1,
     }));
   }
 

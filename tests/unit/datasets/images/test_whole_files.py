@@ -95,6 +95,36 @@ def test_a_hole_anywhere_in_a_progressive_jpeg_is_refused(mode, quality):
             pixels.decode(hole(data, start), SMALL)
 
 
+@pytest.mark.parametrize("options", [{"quality": 60}, {"quality": 95}, {"lossless": True}])
+def test_a_hole_anywhere_in_a_webp_is_refused(options):
+    data = encoded(NOISY[:240, :320], "WEBP", method=1, **options)
+    assert pixels.decode(data, SMALL).shape == (32, 32, 3)
+    for start in range(80, len(data) - 2100, len(data) // 12):
+        with pytest.raises(ImageError):
+            pixels.decode(hole(data, start, 2048), SMALL)
+
+
+def test_a_hole_in_the_transparency_of_a_webp_is_refused():
+    noise = np.random.default_rng(1).normal(208, 3, (240, 320, 1)).astype(np.uint8)
+    data = encoded(np.dstack([NOISY[:240, :320], noise]), "WEBP", method=1)
+    with pytest.raises(ImageError):
+        pixels.decode(hole(data, data.index(b"ALPH") + 3000, 2048), SMALL)
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 255])
+@pytest.mark.parametrize("noisy", [False, True])
+def test_a_webp_of_one_colour_is_no_hole(value, noisy):
+    flat = np.full((480, 640, 3), value, np.uint8)
+    if noisy:
+        flat[200:260, 100:180] = NOISY[:60, :80]
+    runs = 0
+    for options in ({"quality": 100}, {"lossless": True, "quality": 0}):
+        data = encoded(flat, "WEBP", method=0, **options)
+        runs += bytes(256) in data
+        assert pixels.decode(data, SMALL).shape == (32, 32, 3)
+    assert runs
+
+
 @pytest.mark.parametrize("start", [600, 700])
 def test_a_hole_over_the_tables_before_the_data_is_refused(start):
     with pytest.raises(ImageError):
