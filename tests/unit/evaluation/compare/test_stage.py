@@ -59,6 +59,17 @@ def changed(data, rows=None, **values):
     return dataclasses.replace(data, **values)
 
 
+def test_the_best_features_are_named_before_anything_is_written():
+    stores = [feature_set(), changed(feature_set(d=8, seed=1), digest="d2")]
+    stores[1] = changed(
+        stores[1], sha256=stores[0].sha256, extraction={"backbone": {"name": "other"}}
+    )
+    named = []
+    config = CompareConfig(heads=("knn",), folds=3)
+    comparison, _ = compare(stores, config, chosen=named.append)
+    assert named == [comparison.extraction["digest"]]
+
+
 def timeless(comparison):
     document = comparison.to_json()
     for head in document["heads"] + document["baselines"]:
