@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
-# Two processes take one file of tests after another, those that took longest last time first.
-SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes take one file of tests after another, those that took longest last time first. One
+# thread in each: with more, threads wait for each other.
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
 # Without compiled files, each run and each process that a test starts compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -81,10 +82,10 @@ report: $(VENV)/installed  ## write OUT/report.html again
 	@$(BIN)/headstart report $(call quote,$(OUT))
 
 quick: $(VENV)/installed-dev  ## run the tests that need no torch, network export, browser or Ray
-	@$(PYTEST) --level quick $(SIDE_BY_SIDE)
+	@$(SIDE_BY_SIDE) --level quick
 
 test: $(VENV)/installed-dev  ## run the tests, two at a time
-	@$(PYTEST) $(SIDE_BY_SIDE)
+	@$(SIDE_BY_SIDE)
 
 test-all: $(VENV)/installed-dev  ## run every test, kills and breadth included (hours)
 	@$(PYTEST) --level all

@@ -40,6 +40,11 @@ NOT_QUICK = {"slow", "process", "browser", "ray", "faults", "long", "breadth", "
 LEVELS = {"quick": NOT_QUICK, "test": {"long", "breadth"}, "all": set()}
 TESTS = Path(__file__).parent
 NOT_QUICK_FOLDERS = {TESTS / "acceptance", TESTS / "faults"}
+ON_A_CLUSTER = {
+    "tests/contract/test_engines.py",
+    "tests/unit/core/test_import_name.py",
+    "tests/unit/features/embed/test_shard_driver.py",
+}
 NOT_IN_QUICK = ("torch", "ray", "keras", "playwright")  # libraries
 
 # The same examples in every run, so that a change is judged by what it changes; new ones are
@@ -117,6 +122,19 @@ class _Seconds:
         known = self.cache.get(self.key, {})
         rounded = {file: round(spent, 1) for file, spent in self.seconds.items()}
         self.cache.set(self.key, known | rounded)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out whole files; those on a Ray cluster as one, for it takes ten seconds to start."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = file_of(nodeid)
+            return "Ray" if file in ON_A_CLUSTER else file
+
+    return Scheduling(config, log)
 
 
 def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:

@@ -41,8 +41,9 @@ def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     document = json.loads(headstart(*words, "--json").stdout)
     assert document["heads"][0]["verdict"] == "best"
     assert "--folds 3" in document["provenance"]["command"]
-    assert "written" in headstart(*words, "--seed", "1").stdout
-    assert "written" in headstart(*words, "--seed", "1", "--force").stdout
+    words += ["--heads", "knn", "--seed", "1"]
+    assert "written" in headstart(*words).stdout
+    assert "written" in headstart(*words, "--force").stdout
     (tmp_path / "results" / "report.html").unlink()
     assert str(Path("results", "report.html")) in headstart("report", "results").stdout
 
@@ -196,7 +197,7 @@ def test_train_heads_refuses_before_it_trains(headstart, features, words, text):
 def test_the_map_is_made_as_asked_for(headstart, features, tmp_path):
     said = [("", "PCA, then t-SNE"), ("--map=pca", "the first two axes of PCA")]
     for option, words in said:  # the second time the results are up to date, the page is not
-        headstart("train-heads", features, "--out", "r", *filter(None, [option]))
+        headstart("train-heads", features, "--out", "r", "--heads=knn", *filter(None, [option]))
         assert words in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
 
 

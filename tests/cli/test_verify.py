@@ -11,6 +11,9 @@ import pytest
 from headstart.features import store
 from headstart.features.store.layout import RECORDS
 
+# Damaged files in a process of their own: tests/unit/features/store/test_sandboxed.py.
+pytestmark = pytest.mark.usefixtures("no_sandbox")
+
 
 def test_verify_names_defects(headstart, features):
     assert "sound" in headstart("verify", features).stdout

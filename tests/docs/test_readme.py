@@ -3,39 +3,33 @@
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from headstart.cli import cli, run
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_the_commands_run_in_order(tmp_path, level):
+@pytest.mark.filterwarnings("default")  # as in a process of their own
+def test_the_commands_run_in_order(tmp_path, level, monkeypatch, capsys):
     """As they stand, but on fewer images than at the level ``all``."""
     commands = re.findall(r"^\$ (headstart .*)$", README, flags=re.MULTILINE)
     assert len(commands) >= 8
+    monkeypatch.chdir(tmp_path)
     for line in commands:
         words = shlex.split(line)[1:]
         if words[0] == "demo-data" and level != "all":
-            words += ["--per-class", "24"]
-        done = subprocess.run(
-            [sys.executable, "-c", "from headstart.cli import main; main()", *words],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-        )
-        assert done.returncode == 0, f"{line}: {done.stderr}"
+            words += ["--per-class", "12"]
+        assert run(words) == 0, f"{line}: {capsys.readouterr().err}"
     for name in ("results.json", "report.html", "predictions.csv", "model.onnx"):
         assert (tmp_path / "results" / name).is_file()
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert "logistic-regression" in done.stdout
+    capsys.readouterr()
+    exec(code, {})
+    assert "logistic-regression" in capsys.readouterr().out
 
 
 def test_the_make_targets_exist():
@@ -73,7 +67,5 @@ def test_links_and_pictures_are_there():
 
 
 def test_the_commands_of_the_table_are_the_commands_there_are():
-    from headstart.cli import cli
-
     for name in re.findall(r"`headstart ([a-z-]+)`", README):
         assert name in cli.list_commands(None)

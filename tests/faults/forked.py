@@ -19,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 
+from PIL import Image
+
 CALLS = ("open", "pwrite", "ftruncate", "fsync", "replace", "unlink", "close")
 LIMIT = 60  # seconds that a child may take
 
@@ -95,8 +97,12 @@ def ended(process: int) -> bool:
 
 def main() -> None:
     # Commands import what they need when they run; a fork should find it there.
-    for name in ("cli.features", "cli.verify", "workflows.features", "features.embed.single_file"):
+    for name in (
+        *("cli.features", "cli.verify", "workflows.features", "features.embed.single_file"),
+        *("datasets.mirror", "datasets.images"),
+    ):
         importlib.import_module(f"headstart.{name}")
+    Image.preinit()
     for line in sys.stdin:
         task = json.loads(line)
         started = time.perf_counter()

@@ -164,11 +164,11 @@ def test_kills_at_random_moments_lose_nothing(place, level):
     assert place.states["publishing"] > enough
 
 
-def test_a_process_killed_while_python_starts_leaves_nothing(place, tmp_path):
+def test_a_process_killed_while_python_starts_leaves_nothing(place, level):
     """Real processes, from the first instruction on: these are the moments a fork leaves out."""
     draw = random.Random(SEED)
     words = [*HEADSTART, "features", place.photos, "--backbone", place.backbone, "--out"]
-    for _ in range(10):
+    for _ in range(10 if level == "all" else 3):
         place.start_over(old=True)
         process = subprocess.Popen([*words, place.store], stderr=subprocess.DEVNULL)
         time.sleep(draw.random() * 0.6)
@@ -178,11 +178,13 @@ def test_a_process_killed_while_python_starts_leaves_nothing(place, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_at_random_moments_keep_what_is_done(place, number, code):
+def test_signals_at_random_moments_keep_what_is_done(place, number, code, level):
+    """Eight signals; at the level ``all`` 24."""
+    count = 24 if level == "all" else 8
     draw = random.Random(SEED + number)
     long = life(place)
     stopped = 0
-    for at in range(24):
+    for at in range(count):
         after = draw.random() * long
         signals = [[number, after]]
         if at % 2:  # twice in a row, by somebody in a hurry
@@ -198,18 +200,18 @@ def test_signals_at_random_moments_keep_what_is_done(place, number, code):
             stopped += 1
             assert place.errors.splitlines()[-1].endswith("run the same command to resume")
         place.settle()
-    assert stopped >= 12
+    assert stopped >= count / 2
 
 
 @pytest.mark.parametrize("lasting", [True, False], ids=["for good", "once"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=["ENOSPC", "EIO"])
-def test_a_failing_disk_is_exit_1_and_one_line(place, code, lasting):
-    """Every fourth call that changes something, others for each kind of failure.
+def test_a_failing_disk_is_exit_1_and_one_line(place, code, lasting, level):
+    """Every 32nd call that changes something, others for each kind of failure; or every fourth.
 
     `tests/unit/features/store/test_writer.py` lets every single one fail, in its own process.
     """
-    failed = 0
-    for at in range(1 + lasting + 2 * (code == errno.EIO), 1000, 4):
+    failed, step = 0, 4 if level == "all" else 32
+    for at in range(1 + lasting + 2 * (code == errno.EIO), 1000, step):
         place.start_over(old=True)
         done = place.run(fault=[at, code, lasting])
         if done["code"] == 0 and failed and at > 40:
@@ -223,7 +225,7 @@ def test_a_failing_disk_is_exit_1_and_one_line(place, code, lasting):
             assert "Traceback" not in place.errors
             assert place.store.read_bytes() == place.old or verify(place.store) == []
         place.settle()
-    assert failed > 10
+    assert failed > 40 / step
 
 
 def test_two_processes_on_one_store(place):

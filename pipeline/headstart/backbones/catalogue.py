@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -75,8 +75,7 @@ def kept(provider: str, version: str, ask: Callable[[], Sequence[Entry]]) -> lis
     shipped = files("headstart.backbones") / f"{provider}-{version}.json"
     for place in (path, shipped):
         try:
-            rows = json.loads(place.read_text(encoding="utf-8"))
-            return [with_facts(Entry(**row | {"size": tuple(row["size"])})) for row in rows]
+            return list(_entries(place.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError):
             continue
     entries = list(ask())
@@ -120,6 +119,12 @@ def hash_in(file: str) -> str:
     """
     digits = re.search(r"-([0-9a-f]{8,64})\.", file)
     return digits[1] if digits else ""
+
+
+@lru_cache(maxsize=4)  # each look-up of a name reads a list of a thousand
+def _entries(text: str) -> tuple[Entry, ...]:
+    rows = json.loads(text)
+    return tuple(with_facts(Entry(**row | {"size": tuple(row["size"])})) for row in rows)
 
 
 @cache

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.rows import Features
 from headstart.heads import sampling
 from headstart.heads.calibration import SCORES, Calibration, calibrate, least_loss
 from headstart.heads.family import Family
@@ -49,7 +50,7 @@ class LogisticRegressionHead(Family):
         started = time.perf_counter()
 
         def tune(part: TrainingSet) -> list[Candidate]:
-            path = _Path(part)
+            path = Path(part)
             tried = climb(self.grid["C"], path.evaluate, self.patience)
             starts.update(path.means if part is data else {})
             return tried
@@ -57,7 +58,7 @@ class LogisticRegressionHead(Family):
         starts: dict[float, Array] = {}  # for the final fit, by C
 
         def settle(params: dict[str, Any]) -> list[Candidate]:
-            path = _Path(data)
+            path = Path(data)
             if data.streamed:  # each pass reads all rows, so start close to the solution
                 path.begin(_folds_of(sampling.tuning_part(data), params["C"], data.row_space))
             candidate = path.evaluate(params["C"])
@@ -65,10 +66,13 @@ class LogisticRegressionHead(Family):
             return [candidate]
 
         def fit(best: Candidate) -> Refit:
+            from sklearn.pipeline import make_pipeline
+
             assert best.outputs is not None
-            fitted, parts = calibrate(SCORES, _logarithms(best.outputs), data)
+            calibration, parts = calibrate(SCORES, _logarithms(best.outputs), data)
             c = best.params["C"]
-            return _calibrated(_refit(data, c, starts[c]), fitted), parts
+            model = fitted(data, c, starts[c], data.row_space, data.rows)
+            return make_pipeline(*data.steps(), _calibrated(model, calibration)), parts
 
         candidates, best, about = sampling.search(data, tune, settle)
         return finish(self, candidates, fit, data, started, about, best)
@@ -84,15 +88,16 @@ class LogisticRegressionHead(Family):
         ]
 
 
-class _Path:
+class Path:
     """Regressions on all folds for ascending C, each started where the last two solutions point.
 
-    ``means`` are the means of the folds' coefficients by C, ``(d + 1, 1, k)``.
+    ``space`` is that of the rows, by default of the normalised ones. ``means`` are the means of the
+    folds' coefficients by C, ``(d + 1, 1, k)``.
     """
 
-    def __init__(self, data: TrainingSet) -> None:
+    def __init__(self, data: TrainingSet, space: RowSpace | None = None) -> None:
         self._data = data
-        self._problems = _problems(data)
+        self._problems = _problems(data, space or data.row_space)
         self._solutions: list[Array | None] = [None] * len(self._problems)
         self._before: list[Array | None] = list(self._solutions)  # of the smaller C
         self.means: dict[float, Array] = {}
@@ -109,13 +114,14 @@ class _Path:
         return last if last is None or before is None else last + AHEAD * (last - before)
 
     def evaluate(self, c: float) -> Candidate:
+        """Solve all folds and score them."""
         data = self._data
         parts: list[Array] = []
-        total = np.float32(0)
+        total: Array = np.zeros((1, 1, 1), np.float32)
         for i, problem in enumerate(self._problems):
             solved = problem.solve(c, self._start(i))
             self._solutions[i] = solved.coefficients
-            total = total + solved.coefficients.sum(axis=1, keepdims=True)
+            total = total + np.add.reduce(solved.coefficients, axis=1, keepdims=True)
             for fold in range(problem.weights.shape[1]):
                 _, held_out = data.folds[len(parts)]
                 parts.append(solved.probabilities[held_out, fold])
@@ -132,18 +138,21 @@ def _logarithms(parts: Sequence[NDArray[np.floating]]) -> list[NDArray[np.floati
     return [np.log(np.maximum(part, smallest)) for part in parts]
 
 
-def _calibrated(model: BaseEstimator, fitted: Calibration) -> BaseEstimator:
-    """Put a calibration of the scores into the coefficients of a pipeline's last step."""
-    last, bias = model[-1], fitted.bias
-    last.coef_ = last.coef_ * fitted.slope
-    last.intercept_ = last.intercept_ * fitted.slope + (np.diff(bias) if len(bias) == 2 else bias)
+def _calibrated(
+    model: Any,  # noqa: ANN401 - a LogisticRegression
+    fitted: Calibration,
+) -> BaseEstimator:
+    """Put a calibration of the scores into the coefficients."""
+    bias = np.diff(fitted.bias) if len(fitted.bias) == 2 else fitted.bias
+    model.coef_ = model.coef_ * fitted.slope
+    model.intercept_ = model.intercept_ * fitted.slope + bias
     return model
 
 
 def _solved_together(c: float, data: TrainingSet) -> Iterator[Array]:
     """Solve all folds at once and yield the probabilities of the rows that each holds out."""
     folds = iter(data.folds)
-    for problem in _problems(data):
+    for problem in _problems(data, data.row_space):
         solved = problem.solve(c)
         for fold in range(problem.weights.shape[1]):
             yield solved.probabilities[next(folds)[1], fold]
@@ -165,13 +174,13 @@ def _solved_alone(
     return probabilities
 
 
-def _problems(data: TrainingSet) -> list[Problem]:
+def _problems(data: TrainingSet, space: RowSpace) -> list[Problem]:
     """Return the regressions on all folds, as many at once as memory allows."""
     weights = [data.weights(fit) for fit, _ in data.folds]
     at_once = max(1, PROBABILITIES // (len(data.labels) * data.n_classes))
     return [
         Problem(
-            data.row_space,
+            space,
             data.labels,
             np.stack(weights[i : i + at_once], axis=1),
             data.n_classes,
@@ -183,27 +192,27 @@ def _problems(data: TrainingSet) -> list[Problem]:
 
 def _folds_of(part: TrainingSet, c: float, space: RowSpace) -> Array:
     """Solve the folds of a part of the rows, and return the coefficients in another space."""
-    folds = [problem.solve(c).coefficients for problem in _problems(part)]
+    folds = [problem.solve(c).coefficients for problem in _problems(part, part.row_space)]
     coefficients = np.concatenate(folds, axis=1)
     flat = coefficients.reshape(len(coefficients), -1)
     return space.from_rows(*part.row_space.to_rows(flat)).reshape(-1, *coefficients.shape[1:])
 
 
-def _refit(data: TrainingSet, c: float, start: Array) -> BaseEstimator:
-    """Fit the stock pipeline on all rows, starting from the shared solver's solution.
+def fitted(
+    data: TrainingSet, c: float, start: Array, space: RowSpace, rows: Features
+) -> BaseEstimator:
+    """Fit the stock classifier on all rows ``(n, d)``, starting from the shared solver's solution.
 
     For rows on disk that solution is final, since scikit-learn would read them all into memory.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
 
     weights = data.weights(np.arange(len(data.labels)))[:, None]
-    problem = Problem(data.row_space, data.labels, weights, data.n_classes, data.workers)
+    problem = Problem(space, data.labels, weights, data.n_classes, data.workers)
     solution = problem.solve(c, start)
-    weights, intercepts = data.row_space.to_rows(solution.coefficients[:, 0])
-    coefficients = weights.T
+    of_rows, intercepts = space.to_rows(solution.coefficients[:, 0])
     codes = np.unique(data.labels)
-    coefficients, intercepts = coefficients[codes], intercepts[codes]
+    coefficients, intercepts = of_rows.T[codes], intercepts[codes]
     if len(codes) == 2:
         coefficients, intercepts = np.diff(coefficients, axis=0), np.diff(intercepts)
     model = LogisticRegression(
@@ -214,6 +223,5 @@ def _refit(data: TrainingSet, c: float, start: Array) -> BaseEstimator:
         model.n_features_in_ = coefficients.shape[1]
         model.n_iter_ = np.array([solution.passes], np.int32)
     else:
-        model.fit(data.rows, data.labels)
-    model.set_params(warm_start=False)
-    return make_pipeline(*data.steps(), model)
+        model.fit(rows, data.labels)
+    return model.set_params(warm_start=False)

@@ -248,8 +248,9 @@ class _Preconditioner(NamedTuple):
     intercepts: Array
 
     def __call__(self, gradient: Array) -> Array:
-        weights = gradient[:-1].reshape(len(gradient) - 1, -1)
-        turned = (self.axes.T @ weights) * self.along.reshape(len(self.along), -1)
+        columns = self.across.size
+        weights = gradient[:-1].reshape(len(gradient) - 1, columns)
+        turned = (self.axes.T @ weights) * self.along.reshape(len(self.along), columns)
         product = np.empty_like(gradient)
         np.multiply(gradient[:-1], self.across, out=product[:-1])
         product[:-1] += (self.axes @ turned).reshape(product[:-1].shape)

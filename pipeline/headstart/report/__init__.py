@@ -5,25 +5,34 @@ Every function raises `InputError` if a file is missing, damaged or of another p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from headstart.core import artifacts
 from headstart.core.choices import MAPS
 from headstart.core.files import write_text
+from headstart.core.parallel import run_beside
 from headstart.core.records import FeatureSet
 from headstart.report import plots, tables, validation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "PLOTS",
     "PLOT_FILES",
+    "Places",
+    "begin_map",
     "render",
     "store_paths",
     "write_plots",
     "write_report",
 ]
+
+Places: TypeAlias = "Callable[[], NDArray[np.float64] | None]"
 
 PLOTS = "plots"
 PLOT_FILES = tuple(f"{PLOTS}/{name}.svg" for name in plots.FIGURES)
@@ -44,13 +53,17 @@ def render(results: dict[str, Any], predictions: list[dict[str, str]] | None = N
 
 
 def write_report(
-    folder: str | PathLike[str], stores: Sequence[FeatureSet] = (), map_method: str = MAPS[0]
+    folder: str | PathLike[str],
+    stores: Sequence[FeatureSet] = (),
+    map_method: str = MAPS[0],
+    places: Places | None = None,
 ) -> Path:
     """Write ``report.html`` from ``results.json`` and the tables beside it, and return its path.
 
     The page appears whole or not at all; an older one stays until then. The store in ``stores``
     that the best head reads provides thumbnails and the map; without it the page says that they are
-    missing. ``map_method`` is one of `headstart.core.choices.MAPS`.
+    missing. ``map_method`` is one of `headstart.core.choices.MAPS`; ``places`` returns the map of
+    that store if `begin_map` began it.
     """
     from headstart.report import page  # loads the templates' library
 
@@ -65,10 +78,18 @@ def write_report(
         next((store for store in stores if store.digest == digest), None),
         map_method,
         folder,
+        places() if places else None,
     )
     path = folder / artifacts.REPORT
     write_text(path, page.write(results, companions))
     return path
+
+
+def begin_map(data: FeatureSet, map_method: str = MAPS[0]) -> Places:
+    """Draw the map of a store beside other work, and return a function that waits for it."""
+    from headstart.report import thumbnails_sheet
+
+    return run_beside(lambda: thumbnails_sheet.draw_map(data, map_method)).result
 
 
 def store_paths(folder: str | PathLike[str]) -> list[Path]:

@@ -21,7 +21,9 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from headstart.core.choices import MAPS
 from headstart.core.records import SPLITS, FeatureSet
@@ -50,6 +52,8 @@ class Companions:
     map_method: str = MAPS[0]
     folder: Path | None = None
     """Where the page will lie, so that it can link to the images' files."""
+    places: NDArray[np.float64] | None = None
+    """Of the images on the map, if they are known before; see `thumbnails_sheet.draw_map`."""
 
 
 def write(results: Mapping[str, Any], companions: Companions) -> str:
@@ -212,7 +216,12 @@ def _by_image(results: Mapping[str, Any], companions: Companions) -> dict[str, A
         "n_leaks": sum(map(tables.leaks, companions.duplicates)),
         "failed": [] if data is None else data.failures[:FAILURES_SHOWN],
         "album": thumbnails_sheet.make(
-            data, answers, listed, results["dataset"]["classes"], companions.map_method
+            data,
+            answers,
+            listed,
+            results["dataset"]["classes"],
+            companions.map_method,
+            companions.places,
         ),
         "map_method": _MAPS[companions.map_method],
         "file_folder": _file_folder(data, companions.folder),

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from headstart.core.choices import MAPS
 from headstart.core.errors import missing_extra
+from headstart.core.parallel.blas import one_thread_each
 
 COMPONENTS = 50  # kept by PCA for t-SNE or UMAP
 PERPLEXITY = 30.0
-ITERATIONS = 500
+ITERATIONS = 300
+EXAGGERATED = 100  # of these: attraction is stronger at first
 UMAP_NEIGHBOURS = 15
 LEAST = 8  # images for t-SNE or UMAP; fewer are shown by their principal axes
 EXTENT = 1e-9  # below this, all rows are equal
@@ -42,8 +44,6 @@ def project(
     Returns:
         ``(n, 2)``, centred, the larger extent from -1 to 1.
     """
-    from threadpoolctl import threadpool_limits
-
     n = len(features)
     if n < 2:
         return np.zeros((n, 2))
@@ -52,7 +52,7 @@ def project(
     rows -= rows.mean(axis=0)
     if float(np.abs(rows).max(initial=0.0)) < EXTENT:
         return np.zeros((n, 2))
-    with threadpool_limits(limits=1):
+    with one_thread_each():
         reduced = _principal(rows, seed)
         if n >= LEAST and method != "pca":
             reduced = (_umap if method == "umap" else _neighbours)(reduced, seed)
@@ -72,8 +72,11 @@ def _principal(rows: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 def _neighbours(reduced: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     from sklearn.manifold import TSNE
 
+    class Tsne(TSNE):  # type: ignore[misc]
+        _EXPLORATION_MAX_ITER = EXAGGERATED  # no parameter sets it
+
     return np.asarray(
-        TSNE(
+        Tsne(
             perplexity=min(PERPLEXITY, (len(reduced) - 1) / 3),
             init=reduced[:, :2] / max(float(reduced[:, 0].std()), 1e-12) * 1e-4,
             learning_rate="auto",

@@ -49,13 +49,15 @@ def make(
     listed: Sequence[str],
     classes: Sequence[str],
     map_method: str = MAPS[0],
+    places: NDArray[np.float64] | None = None,
 ) -> Album:
     """Choose the images: first errors and ``listed`` paths, most interesting first, then a sample.
 
     The document has, for each image, ``path``, ``label`` (code, -1 unknown), ``split`` (index into
     `SPLITS`), ``prediction`` (code of the best head's, -1 for images not tested), its
     ``probability`` and the codes of the ``others``, a list for each other head; and, with the best
-    head's features, ``x``, ``y`` and a tile of the ``sheet`` in the same order.
+    head's features, ``x``, ``y`` and a tile of the ``sheet`` in the same order. ``places`` are
+    those of `draw_map`, if it was called before.
     """
     code = {name: number for number, name in enumerate(classes)}
     tested = {answer.path: answer for answer in answers}
@@ -79,7 +81,8 @@ def make(
     number = {path: i for i, path in enumerate(paths)}
     thumbnails: dict[str, str] = {}
     if data is not None and len(chosen):
-        points = projection.project(data.features[chosen], method=map_method)
+        places = draw_map(data, map_method) if places is None else places
+        points = _project(data, chosen, map_method) if places is None else places[chosen]
         document["x"], document["y"] = np.round(points, 4).T.tolist()
         if data.pixels is not None:
             document["sheet"] = _sheet(data.pixels[chosen])
@@ -88,6 +91,16 @@ def make(
         thumbnails = dict(_thumbnails(data, {path: rows[path] for path in sharp[:LARGE]}))
         document["large"] = {str(number[p]): uri for p, uri in thumbnails.items() if p in number}
     return Album(document, thumbnails, number, len(paths), len(rows), data is not None)
+
+
+def draw_map(data: FeatureSet, method: str = MAPS[0]) -> NDArray[np.float64] | None:
+    """Return the place of every image on the map, ``(n, 2)``; None if the page leaves some out."""
+    everything = np.arange(len(data.path))
+    return _project(data, everything, method) if len(everything) <= SHOWN else None
+
+
+def _project(data: FeatureSet, rows: NDArray[np.intp], method: str) -> NDArray[np.float64]:
+    return projection.project(data.features[rows], method=method)
 
 
 def script_json(document: Mapping[str, Any]) -> Markup:

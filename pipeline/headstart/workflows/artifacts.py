@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from headstart.core.records import FeatureSet
     from headstart.core.results import Comparison, HeadResult
     from headstart.evaluation.compare import Outcome
+    from headstart.report import Places
 
 __all__ = [
     "COMMAND", "COMPANIONS", "FILES", "MODEL", "REPORT", "RESULTS", "TABLES", "is_complete",
@@ -83,13 +84,14 @@ def write_comparison(
     outcome: Outcome,
     data: Sequence[FeatureSet],
     map_method: str,
+    places: Places | None = None,
 ) -> None:
     """Write results, tables, report and plots; the results first, so that a failure keeps them."""
     from headstart import report
     from headstart.evaluation import compare
 
     compare.write_results(folder, comparison, outcome)
-    report.write_report(folder, data, map_method)
+    report.write_report(folder, data, map_method, places)
     report.write_plots(folder)
 
 

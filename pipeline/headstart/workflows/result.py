@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -111,15 +111,21 @@ class Training:
     stores: Sequence[str]
     _fitted: tuple[Comparison, Outcome] | None = None
 
-    def run(self, hooks: Hooks | None = None) -> tuple[Comparison, Outcome]:
-        """Train and compare the heads, once."""
+    def run(
+        self, hooks: Hooks | None = None, chosen: Callable[[FeatureSet], None] | None = None
+    ) -> tuple[Comparison, Outcome]:
+        """Train and compare the heads, once; ``chosen`` gets the store of the best in between."""
         if self._fitted is None:
             from headstart.evaluation.compare import compare, count_steps
+
+            def notify(digest: str) -> None:
+                if chosen is not None:
+                    chosen(next(store for store in self.data if store.digest == digest))
 
             with showing("training", hooks) as shown:
                 steps = Steps(shown, count_steps(self.data, self.config) + AFTER)
                 comparison, outcome = compare(
-                    self.data, self.config, self.groups, shown.notice, steps.begin
+                    self.data, self.config, self.groups, shown.notice, steps.begin, notify
                 )
             self._fitted = artifacts.stamped(comparison, self.stores), outcome
         return self._fitted
@@ -198,18 +204,22 @@ class HeadsResult(Result):
         from headstart.core.files import make_folder
         from headstart.evaluation.compare import count_steps
         from headstart.heads import saving
-        from headstart.report import projection
+        from headstart.report import Places, begin_map, projection
 
         out = Path(folder)
         projection.check(map_method)
         make_folder(out)
         with showing("training", hooks) as shown:
-            comparison, outcome = self._training.run(shown)
+            maps: list[Places] = []  # of the best head's store
+            comparison, outcome = self._training.run(
+                shown, lambda store: maps.append(begin_map(store, map_method))
+            )
             data = self._training.data
             finished = count_steps(data, self._training.config)
             steps = Steps(shown, finished + AFTER, finished)
             steps.begin("report")
-            artifacts.write_comparison(out, comparison, outcome, data, map_method)
+            places = maps[0] if maps else None
+            artifacts.write_comparison(out, comparison, outcome, data, map_method, places)
             steps.begin("model")
             shown.notice(artifacts.write_model(out, comparison, outcome))
         for kind in head_formats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import random
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -261,6 +262,24 @@ class TestKerasItself:
         assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
         assert {w.dtype for w in again.weights} == {"float32"}
 
+    def test_the_backend_is_set_for_the_import_alone(self, monkeypatch, tmp_path):
+        (tmp_path / "keras.py").write_text(
+            "import os, types\n"
+            "asked = os.environ['KERAS_BACKEND']\n"
+            "backend = types.SimpleNamespace(backend=lambda: asked)\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        for name in [one for one in sys.modules if one.partition(".")[0] == "keras"]:
+            monkeypatch.delitem(sys.modules, name)
+        for asked in ("tensorflow", None):
+            monkeypatch.delenv("KERAS_BACKEND", raising=False)
+            if asked:
+                monkeypatch.setenv("KERAS_BACKEND", asked)
+            assert keras_import.import_keras().backend.backend() == "torch"
+            assert os.environ.get("KERAS_BACKEND") == asked
+            del sys.modules["keras"]
+
+    @pytest.mark.long
     def test_the_environment_may_ask_for_another_backend(self, fresh_python, monkeypatch):
         monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
         script = """

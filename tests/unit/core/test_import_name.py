@@ -22,13 +22,13 @@ NAMES = (
 MODULE = "VALUE = 7  # of the user's\n"
 
 
-@pytest.fixture(params=["module", "package"])
-def project(request, tmp_path) -> Path:
-    """A folder with a module, or a package, of each name."""
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """A folder with a module or a package of each name, in turn."""
     root = tmp_path / "project"
     root.mkdir()
-    for name in NAMES:
-        path = root / (f"{name}.py" if request.param == "module" else f"{name}/__init__.py")
+    for number, name in enumerate(NAMES):
+        path = root / (f"{name}.py" if number % 2 else f"{name}/__init__.py")
         path.parent.mkdir(exist_ok=True)
         path.write_text(MODULE)
     return root

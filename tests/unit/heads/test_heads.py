@@ -12,7 +12,7 @@ from factories import training_set
 from headstart.core.errors import InputError
 from headstart.core.parallel.blas import run_parallel
 from headstart.heads import HEADS, by_name
-from headstart.heads.baselines import MostFrequentClass, RawPixels
+from headstart.heads.baselines import MostFrequentClass, RawPixels, averaged
 from headstart.heads.folds import stratified_folds
 from headstart.heads.search import Candidate, class_probabilities, climb
 from headstart.heads.training_set import TrainingSet, squared_distances
@@ -197,7 +197,17 @@ def test_raw_pixels_learn_what_pixels_show_and_leave_what_they_do_not():
     brighter = np.clip(pixels + 0.1 * labels[:, None], 0, 1).astype(np.float32)
     head = RawPixels().search(TrainingSet(brighter, labels, fold))
     assert head.cv_accuracy > 0.95
-    assert head.params["components"] == 64  # as many as a fold has rows
+    assert head.estimator.predict(brighter).shape == (80,)
+
+
+def test_pixels_are_averaged_over_squares():
+    rng = np.random.default_rng(0)
+    pixels = rng.random((3, 32, 32, 3), dtype=np.float32)
+    means = averaged(pixels.reshape(3, -1)).reshape(3, 8, 8, 3)
+    assert means[1, 2, 5] == pytest.approx(pixels[1, 8:12, 20:24].mean(axis=(0, 1)), abs=1e-6)
+    odd = averaged(np.ones((2, 6 * 6 * 3), np.float32))
+    assert odd.shape == (2, 12)
+    assert odd == pytest.approx(1)
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((20, 3072)), np.ones((20, 3072))])

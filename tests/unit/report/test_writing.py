@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
 
 import pytest
-from factories import prediction, results_document, write_predictions
+from factories import feature_set, prediction, results_document, write_predictions
 from headstart.core.errors import InputError, OutputError
-from headstart.report import render, store_paths, write_report
+from headstart.report import begin_map, render, store_paths, thumbnails_sheet, write_report
 
 
 def test_the_report_is_what_render_returns(folder: Path):
@@ -24,6 +25,21 @@ def test_the_report_is_what_render_returns(folder: Path):
     html = path.read_text(encoding="utf-8")
     assert html == render(results_document(), rows)
     assert "caf\\xe9.jpg" in html
+
+
+def test_a_map_that_was_begun_before_is_that_of_the_page(folder: Path, monkeypatch):
+    digest = results_document()["extraction"]["digest"]
+    data = dataclasses.replace(feature_set(), digest=digest)
+    page = write_report(folder, [data]).read_bytes()
+    places = begin_map(data)
+    assert places().shape == (len(data.path), 2)
+    monkeypatch.setattr(thumbnails_sheet, "draw_map", None)
+    assert write_report(folder, [data], places=places).read_bytes() == page
+
+
+def test_a_map_of_more_images_than_the_page_shows_waits_for_their_choice(monkeypatch):
+    monkeypatch.setattr(thumbnails_sheet, "SHOWN", 3)
+    assert begin_map(feature_set())() is None
 
 
 def test_a_report_is_replaced_and_nothing_else_is_left(folder: Path):

@@ -14,6 +14,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -100,7 +102,7 @@ def issue(embed: Embed, preprocess: Preprocess, widths: tuple[int, ...] = ()) ->
     """
     probes = draw_probes(preprocess)
     rows = map(_embedded(embed, preprocess), probes.values())
-    return Certificate(probes, np.concatenate(list(rows)), widths)
+    return Certificate(dict(probes), np.concatenate(list(rows)), widths)
 
 
 def check(certificate: Certificate, embed: Embed, preprocess: Preprocess) -> Drift:
@@ -145,7 +147,8 @@ def check_metadata(metadata: Mapping[str, str], embed: Embed, preprocess: Prepro
     return check(Certificate.from_json(metadata[METADATA]), embed, preprocess)
 
 
-def draw_probes(preprocess: Preprocess) -> dict[str, bytes]:
+@lru_cache(maxsize=4)
+def draw_probes(preprocess: Preprocess) -> Mapping[str, bytes]:
     """Draw the probe files: fixed textures in the sizes, modes and formats that users have.
 
     ``preprocess`` determines from which size on a JPEG is decoded at half its size.
@@ -158,18 +161,20 @@ def draw_probes(preprocess: Preprocess) -> dict[str, bytes]:
     photo, wide, tall = surface(5, 360), surface(0, 300)[:150], surface(9, 280)[:, :120]
     alpha = np.dstack([surface(6, 160), surface(2, 160)[..., 0]])
     deep = surface(7, 160)[..., 0].astype(np.uint16) * 257
-    return {
-        "photo.jpg": images.encode(photo, "JPEG"),
-        "wide.jpg": images.encode(wide, "JPEG", subsampling=0),
-        "tall.webp": images.encode(tall, "WEBP"),
-        "grey.jpg": images.encode(surface(8, 260)[..., 1], "JPEG"),
-        "cmyk.jpg": images.encode(surface(4, 200), "JPEG", mode="CMYK"),
-        "palette.gif": images.encode(surface(3, 130), "GIF", mode="P"),
-        "alpha.png": images.encode(alpha, "PNG"),
-        "deep.png": images.encode(deep, "PNG"),
-        "small.bmp": images.encode(surface(1, 40), "BMP"),
-        **_large_probe(surface(3, 32), preprocess),
-    }
+    return MappingProxyType(
+        {
+            "photo.jpg": images.encode(photo, "JPEG"),
+            "wide.jpg": images.encode(wide, "JPEG", subsampling=0),
+            "tall.webp": images.encode(tall, "WEBP"),
+            "grey.jpg": images.encode(surface(8, 260)[..., 1], "JPEG"),
+            "cmyk.jpg": images.encode(surface(4, 200), "JPEG", mode="CMYK"),
+            "palette.gif": images.encode(surface(3, 130), "GIF", mode="P"),
+            "alpha.png": images.encode(alpha, "PNG"),
+            "deep.png": images.encode(deep, "PNG"),
+            "small.bmp": images.encode(surface(1, 40), "BMP"),
+            **_large_probe(surface(3, 32), preprocess),
+        }
+    )
 
 
 def _large_probe(pixels: NDArray[np.uint8], preprocess: Preprocess) -> dict[str, bytes]:

@@ -15,9 +15,17 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from headstart.core.parallel.cores import available_cores, limited
-from headstart.core.parallel.threads import run_threads
+from headstart.core.parallel.threads import run_beside, run_threads
 
-__all__ = ["Engine", "Stopping", "ThreadEngine", "available_cores", "limited", "run_threads"]
+__all__ = [
+    "Engine",
+    "Stopping",
+    "ThreadEngine",
+    "available_cores",
+    "limited",
+    "run_beside",
+    "run_threads",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

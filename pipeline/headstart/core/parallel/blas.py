@@ -25,8 +25,11 @@ def run_parallel(
     The function should release the interpreter lock, as BLAS and libsvm do. joblib is not used,
     because it polls its threads every 10 ms, which is longer than many tasks.
     """
-    with one_thread_each(), ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(function, tasks))
+    with one_thread_each():
+        if workers == 1:
+            return list(map(function, tasks))
+        with ThreadPoolExecutor(workers) as pool:
+            return list(pool.map(function, tasks))
 
 
 @contextmanager

@@ -70,7 +70,10 @@ REMARKS = {  # what is said of images, and what to do
     ),
     surveys.PLAIN: ("of one colour", ""),
     surveys.CLEAR: ("that are wholly transparent", "the network sees white"),
-    surveys.ZEROS: ("that end in zeros", "copy them again if they are incomplete"),
+    surveys.ZEROS: (
+        "with zeros where data may be missing",
+        "copy them again if they are incomplete",
+    ),
 }
 MINIATURE = 32
 

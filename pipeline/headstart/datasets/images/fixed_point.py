@@ -90,7 +90,7 @@ def by_package(
     rows = part.end - part.first
     algorithm = ResizeAlg.convolution(FilterType[_FILTERS[interpolation]])
     box = CropBox(part.left, float(part.first), part.width, float(rows))
-    narrow = Image.new("RGB", (width, rows), None)
+    narrow = _scratch((width, rows))
     # Both axes at once, the package would resize the rows first.
     _resizer().resize_pil(image, narrow, ResizeOptions(resize_alg=algorithm, crop_box=box))
     box = CropBox(0.0, part.top, float(width), part.height)
@@ -153,6 +153,14 @@ def _resizer() -> Resizer:
     if resizer is None:
         resizer = _local.resizer = Resizer()
     return resizer
+
+
+def _scratch(size: tuple[int, int]) -> Image.Image:
+    """Return an image to overwrite, this thread's last one if it fits: new memory is slow."""
+    image: Image.Image | None = getattr(_local, "scratch", None)
+    if image is None or image.size != size:
+        image = _local.scratch = Image.new("RGB", size, None)
+    return image
 
 
 def _extent(low: float, high: float, size: int) -> tuple[float, float]:

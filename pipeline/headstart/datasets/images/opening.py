@@ -18,6 +18,7 @@ from headstart.datasets.images.depth import UNSIGNED, applies, to_bytes
 
 SCALED = "headstart.scaled"  # in an image's info: its samples are 8 bits by the set's range
 _PLUGINS = {"WEBP": "PIL.WebPImagePlugin", "AVIF": "PIL.AvifImagePlugin"}
+_SECTOR, _SECTORS = 512, 8
 _SPARE = 1024  # zeros at the end of a file that some encoders write
 
 
@@ -61,6 +62,23 @@ def ends_in_zeros(data: bytes) -> bool:
     """Tell whether at least 1 KiB and a tenth of a file, at its end, are zeros."""
     length = max(_SPARE, len(data) // 10)
     return len(data) > length and not data[-_SPARE:].strip(b"\0") and not any(data[-length:])
+
+
+def has_blank_sectors(data: bytes) -> bool:
+    """Tell whether 4 KiB or more of a file are zeros that begin and end where sectors do.
+
+    That is how a block that was never written looks in data that are not compressed. A black area
+    begins and ends anywhere.
+    """
+    sectors = np.frombuffer(data, np.uint8, len(data) // _SECTOR * _SECTOR).reshape(-1, _SECTOR)
+    blank = np.zeros(len(sectors) + 2, np.int8)
+    blank[1:-1] = ~sectors.any(axis=1)
+    starts, ends = np.flatnonzero(np.diff(blank) == 1), np.flatnonzero(np.diff(blank) == -1)
+    return any(
+        end - start >= _SECTORS and data[start * _SECTOR - 1] and data[end * _SECTOR]
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        if start and end * _SECTOR < len(data)
+    )
 
 
 def _marked(image: Image.Image) -> Image.Image:

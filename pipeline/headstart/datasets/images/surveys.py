@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from headstart.core.records import Preprocess
 from headstart.datasets.images import header, pixels, png, tiff, tiff_directory, tiff_samples
 from headstart.datasets.images.depth import UNSIGNED
-from headstart.datasets.images.opening import ends_in_zeros, open_image
+from headstart.datasets.images.opening import ends_in_zeros, has_blank_sectors, open_image
 
 VALUES = 4096  # of an image
 NARROW, PLAIN, CLEAR, ZEROS = "narrow", "plain", "clear", "zeros"
@@ -48,12 +48,12 @@ QUESTIONS = {"values": values, "clear": is_clear}
 def emptiness(data: bytes, crop: NDArray[np.uint8]) -> str:
     """Return `NARROW` for a crop with less than an eighth of the range of 8 bits in each channel.
 
-    `PLAIN` is one colour, which may hide a transparent image; `ZEROS` a BMP or TIFF whose tail may
-    never have been written; all others are empty.
+    `PLAIN` is one colour, which may hide a transparent image; `ZEROS` a BMP or TIFF of which a part
+    may never have been written; all others are empty.
     """
     if _spans(crop[::_STEP, ::_STEP]) < _LEAST and (span := _spans(crop)) < _LEAST:
         return NARROW if span else PLAIN
-    if header.kind(data) in ("BMP", "TIFF") and ends_in_zeros(data):
+    if header.kind(data) in ("BMP", "TIFF") and (ends_in_zeros(data) or has_blank_sectors(data)):
         return ZEROS
     return ""
 

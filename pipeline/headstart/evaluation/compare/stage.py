@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headstart.core.parallel import limited
+from headstart.core.parallel import limited, run_beside
 from headstart.core.parallel.blas import one_thread_each
 from headstart.core.records import FeatureSet, warning_about
 from headstart.core.results import Comparison, Insights
@@ -67,6 +67,7 @@ def compare(
     named_groups: Mapping[str, str] | None = None,
     progress: Callable[[str], None] | None = None,
     step: Callable[[str], None] = lambda name: None,
+    chosen: Callable[[str], None] = lambda digest: None,
 ) -> tuple[Comparison, Outcome]:
     """Tune every head by cross-validation on the training images and score it once on the test.
 
@@ -82,13 +83,15 @@ def compare(
             folds or between training and test: one patient, one scene, one burst.
         progress: called with one line when a head is fitted.
         step: called with the name of each step when it begins; `count_steps` says how many.
+        chosen: called with the digest of the best head's features as soon as these are known, with
+            one store before the search.
 
     Returns:
         The record of the comparison, to whose ``provenance`` the caller adds ``created`` and
         ``command``, and the fitted heads.
     """
     with limited(config.workers), one_thread_each():
-        return _compare(stores, config, named_groups or {}, progress, step)
+        return _compare(stores, config, named_groups or {}, progress, step, chosen)
 
 
 def count_steps(stores: Sequence[FeatureSet], config: CompareConfig) -> int:
@@ -102,6 +105,7 @@ def _compare(
     named_groups: Mapping[str, str],
     progress: Callable[[str], None] | None,
     step: Callable[[str], None],
+    chosen: Callable[[str], None],
 ) -> tuple[Comparison, Outcome]:
     aligned, about_alignment = align(stores)
     named = dict(zip(backbone_names(stores), aligned, strict=True))
@@ -117,13 +121,17 @@ def _compare(
     about_data += _about_other_features(named)
     test = HeldOut.of(data, protocol, config.seed)
     trainer = Trainer.of(data, protocol, config, progress, step)
+    if len(stores) == 1:
+        chosen(data.digest)
     searched = trainer.search(named)
+    if len(stores) > 1:
+        chosen(searched.entries[0].data.digest)
+    simple = run_beside(lambda: trainer.baselines(data))
     suspects, insights = _insights(searched, protocol, duplicates, step)
     step("baselines")
     heads = score_heads(searched.entries, test)
-    simple = trainer.baselines(data)
-    baselines = score_baselines(simple, test)
-    remarks = remark(searched.entries, simple, test, protocol, named_groups or {})
+    baselines = score_baselines(simple.result(), test)
+    remarks = remark(searched.entries, simple.result(), test, protocol, named_groups or {})
     best = searched.entries[0]
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,7 @@ def no_usable_images(count: int, reasons: dict[str, int]) -> str:
     return f"none of {count:,} images could be used ({listed})"
 
 
+@cache
 def software() -> dict[str, str]:
     """Return the versions of the libraries that features depend on."""
     names = ("headstart", "onnxruntime", "numpy", "Pillow", "h5py")

@@ -7,7 +7,8 @@ import time
 from collections import Counter
 
 import pytest
-from headstart.core.parallel.threads import run_threads
+from headstart.core.parallel import available_cores, limited
+from headstart.core.parallel.threads import run_beside, run_threads
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,3 +184,19 @@ def test_an_interrupt_while_a_thread_starts_leaves_none_behind(monkeypatch):
         next(run_threads(work, range(100), 1))
     assert settled(before)
     assert len(finished) <= 1
+
+
+def test_work_beside_other_work_has_its_limits_and_raises_where_its_result_is_asked_for():
+    begin = threading.Event()
+
+    def work() -> int:
+        assert begin.wait(10)
+        return available_cores()
+
+    with limited(1):
+        result = run_beside(work)
+    assert not result.done()
+    begin.set()
+    assert result.result(10) == 1
+    with pytest.raises(ZeroDivisionError):
+        run_beside(lambda: 1 // 0).result(10)

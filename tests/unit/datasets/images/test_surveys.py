@@ -55,6 +55,18 @@ def test_a_tail_of_zeros_is_remarked_on_where_zeros_are_black():
     assert remark(bmp(half, (80, 80), 32, masks, 108)) == surveys.ZEROS
 
 
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+def test_blank_sectors_inside_raw_pixels_are_remarked_on_and_black_areas_are_not(kind):
+    bright = (picture(120, 100) // 2 + 100).astype(np.uint8)
+    data = encoded(bright, kind)
+    assert remark(data) == ""
+    blank = data[:8192] + bytes(8192) + data[16384:]
+    assert remark(blank) == surveys.ZEROS
+    black = bright.copy()
+    black[20:60] = 0
+    assert remark(encoded(black, kind)) == ""
+
+
 def test_one_range_for_the_set_cures_it():
     ranged = Preprocess(40, 32, value_range="0:4095")
     assert remark(deep_png(TWELVE), ranged) == ""

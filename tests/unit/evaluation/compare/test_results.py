@@ -165,13 +165,13 @@ def test_a_test_of_one_class_and_a_held_out_one(tmp_path):
     assert results["heads"][0]["per_class"]["recall"][0] is None
     data = feature_set(2, n=80, split="")
     data.split[:] = [""] * 80
-    assert run(tmp_path, data)["dataset"]["test_split"] == "out of fold"
-    assert run(tmp_path, data, holdout=True)["dataset"]["test_split"] == "held out"
+    assert run(tmp_path, data, repeats=2)["dataset"]["test_split"] == "out of fold"
+    assert run(tmp_path, data, holdout=True, repeats=1)["dataset"]["test_split"] == "held out"
 
 
 @pytest.mark.slow
 def test_many_classes_stay_small_in_every_file(tmp_path):
-    k = 300
+    k = 150
     names = tuple(f"{i} سلام <b>" for i in range(k))
     data = feature_set(k, n=4 * k, d=32, names=names)
     results = run(tmp_path, data, repeats=1)
@@ -206,7 +206,7 @@ SCRIPT = """
         for d in (120, 40)
     ]
     groups = {f"{i}.jpg": str(i // 3) for i in range(60)}
-    comparison, outcome = compare(stores, CompareConfig(folds=3, repeats=2), groups)
+    comparison, outcome = compare(stores, CompareConfig(folds=3, repeats=1), groups)
     write_results(pathlib.Path(sys.argv[1]), comparison, outcome)
 """
 

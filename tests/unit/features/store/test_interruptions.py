@@ -156,7 +156,7 @@ def settled(path: Path, before: bytes, build) -> None:
 @pytest.fixture
 def step(level) -> int:
     """Of how many calls one is tried: of each at the level ``all``."""
-    return 1 if level == "all" else 4
+    return 1 if level == "all" else 8
 
 
 @pytest.mark.slow
