@@ -18,7 +18,7 @@ from headstart.backbones.network import Network
 from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights, read, seeded
 from headstart.core.errors import BackboneError, StoreError
-from headstart.core.records import Choice, Preprocess
+from headstart.core.records import Backbone, Choice, Preprocess
 from headstart.datasets.images import POLICY
 from headstart.features import store
 from headstart.features.embed import EmbedConfig, Hooks, embed
@@ -193,6 +193,65 @@ class TestAProviderFromOutside:
         assert backbones.settled(own, stored).value_range == "0:4095"
         assert backbones.settled(own, stored).colour == "srgb"
         assert backbones.settled(Choice("toy:three", value_range="dtype"), stored).colour == "srgb"
+
+    @pytest.mark.slow
+    def test_the_best_quality_has_two_views(self, tmp_path, image_folder, fresh_cache_home):
+        best = Choice("toy:three", "random", quality="best")
+        candidate = backbones.find(best)
+        plain = backbones.find(dataclasses.replace(best, quality=""))
+        assert candidate.identity != plain.identity
+        described, own = (each.load()[1] for each in (candidate, plain))
+        assert (own.preprocess.resize, own.preprocess.size) == (18, (16, 16))
+        assert (described.preprocess.resize, described.preprocess.size) == (18, (18, 18))
+        assert described.dim == 2 * own.dim
+        assert "quality" not in own.to_json()["preprocess"]
+        assert Backbone.from_json(described.to_json()) == described
+        assert backbones.choice_of(described).quality == "best"
+
+        import torch
+
+        image = torch.rand(2, 3, 18, 18)
+        module, middle = candidate.load()[0], plain.load()[0](image[:, :, 1:-1, 1:-1])
+        expected = torch.nn.functional.normalize(middle, dim=1)
+        assert torch.equal(module(image)[:, own.dim :], expected)
+        _, two = backbones.find(dataclasses.replace(best, layers=("0.0", "0.1"))).load()
+        assert two.widths == (10, 10)
+
+        root, out = image_folder("photos"), tmp_path / "s.h5"
+        first = embed(root, out, EmbedConfig(best, workers=1))
+        assert first.embedded > 0
+        again = embed(root, out, EmbedConfig(Choice("toy:three", "random"), workers=1))
+        assert not again.changed  # the store goes on with its own
+        assert store.read(out).extraction["backbone"]["preprocess"]["crop"] == 18
+        embedder = ImageEmbedder("toy:three", weights="random", quality="best")
+        path = root / store.read(out).path[0]
+        assert np.array_equal(embedder.transform([path])[0], store.read(out).features[0])
+
+    def test_a_quality_is_refused_where_it_cannot_be(self, tiny_backbone):
+        for name, message in (
+            ("toy:three", "no quality 'good'"),
+            (f"onnx:{tiny_backbone}", "--preprocess PRESET:SIZE"),
+        ):
+            with pytest.raises(BackboneError, match=message):
+                backbones.find(Choice(name, quality="good"))
+        with pytest.raises(BackboneError, match="exported already"):
+            export.model_file(Choice(str(tiny_backbone), quality="best"))
+
+    @pytest.mark.slow
+    def test_a_network_of_one_size_has_no_better_quality(self, monkeypatch):
+        import torch
+
+        whole = ToyProvider.build
+
+        def build(self: Provider, entry: Entry, weights: Weights) -> Network:
+            module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 4))
+            network = whole(self, entry, weights)
+            return dataclasses.replace(network, module=module, headless=lambda: module)
+
+        monkeypatch.setattr(ToyProvider, "build", build)
+        assert backbones.find(Choice("toy:three", "random")).load()[1].dim == 4
+        with pytest.raises(BackboneError, match="one size only; leave --quality out"):
+            backbones.find(Choice("toy:three", "random", quality="best")).load()
 
     def test_an_embedder_of_before_keeps_its_layer(self):
         embedder = ImageEmbedder("toy:three", weights="random")

@@ -24,6 +24,7 @@ from headstart.backbones.onnx_import import recipe
 from headstart.backbones.provider import Provider
 from headstart.backbones.timm_zoo import TimmProvider
 from headstart.backbones.torchvision_zoo import TorchvisionProvider
+from headstart.core.choices import QUALITIES
 from headstart.core.errors import BackboneError, HeadstartError, near_matches, one_line
 from headstart.core.records import RANDOM, Backbone, Choice, Preprocess
 
@@ -90,11 +91,20 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     """
     choice = Choice(choice) if isinstance(choice, str) else choice
     if _prefix(choice.name) == onnx_file.NAME:
+        if choice.quality:
+            raise BackboneError(
+                "--quality is for networks by name; give the size of images for an ONNX file with "
+                "--preprocess PRESET:SIZE"
+            )
         return onnx_file.find(choice)
     if choice.preprocess:
         raise BackboneError(
             "--preprocess is for ONNX files from elsewhere; the preprocessing of "
             f"{one_line(choice.name)} is known"
+        )
+    if choice.quality not in ("", *QUALITIES):
+        raise BackboneError(
+            f"no quality {one_line(choice.quality)!r}; use one of: {', '.join(QUALITIES)}"
         )
     provider = provider_of(choice.name)
     entries = provider.list_entries()
@@ -106,7 +116,7 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     pool = "" if choice.pool == OWN else choice.pool
     if (layer, pool or _POOL) == provider.own_layer:
         layer, pool = "", ""
-    rules = choice.value_range, choice.colour, choice.policy
+    rules = choice.value_range, choice.colour, choice.policy, choice.quality
     return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules)
 
 
@@ -134,7 +144,11 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
     choice = _network_of(backbone, weights_file)
     rules = backbone.preprocess
     return dataclasses.replace(
-        choice, value_range=rules.value_range, colour=rules.colour, policy=rules.policy
+        choice,
+        value_range=rules.value_range,
+        colour=rules.colour,
+        policy=rules.policy,
+        quality=rules.quality,
     )
 
 
@@ -147,6 +161,7 @@ def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
     Raises:
         BackboneError: no backbone has that name.
     """
+    is_file = choice.name.endswith(".onnx") or _prefix(choice.name) == onnx_file.NAME
     if stored is not None:
         rules = stored.preprocess
         choice = dataclasses.replace(
@@ -154,8 +169,8 @@ def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
             value_range=choice.value_range or rules.value_range,
             colour=choice.colour or rules.colour,
             policy=choice.policy or (rules.policy if rules.policy != Preprocess.policy else 0),
+            quality=choice.quality or ("" if is_file else rules.quality),
         )
-    is_file = choice.name.endswith(".onnx") or _prefix(choice.name) == onnx_file.NAME
     if choice.layer or choice.pool or choice.layers or is_file:
         return choice
     provider = provider_of(choice.name)

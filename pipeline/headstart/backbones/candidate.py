@@ -11,13 +11,15 @@ from headstart.backbones.catalogue import Entry
 from headstart.backbones.network import Network
 from headstart.backbones.provider import Provider
 from headstart.core.errors import BackboneError, HeadstartError, one_line
-from headstart.core.records import Backbone, Part
+from headstart.core.records import Backbone, Part, Preprocess
 
 if TYPE_CHECKING:
     import torch
 
 SOFTWARE = ("torch", "torchvision", "timm", "onnx", "onnxscript")
 """The distributions whose versions are part of the identity of every export."""
+
+_WIDER = 8 / 7  # side of the images of the quality best, by the network's own, at least
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Candidate:
 
     ``layer`` and ``pool`` are as the user spelt them; ``layers`` are several layers in place of
     one. An empty string means the default. ``A+B`` is one layer: the features of A and B side by
-    side, each scaled to norm 1.
+    side, each scaled to norm 1. A ``quality`` adds a wider view of each image.
     """
 
     provider: Provider
@@ -38,6 +40,7 @@ class Candidate:
     value_range: str = ""
     colour: str = ""
     policy: int = 0
+    quality: str = ""
 
     @property
     def name(self) -> str:
@@ -55,6 +58,8 @@ class Candidate:
         }
         if self.layers:
             document["layers"] = sorted(self.layers)
+        if self.quality:
+            document["quality"] = self.quality
         others = [name for name in self.provider.packages if name not in SOFTWARE]
         if not others:
             return document
@@ -68,12 +73,15 @@ class Candidate:
         With several layers the module returns a tuple of features, in the order of computation.
         """
         network = self.build()
-        size = network.preprocess.size
+        preprocess = network.preprocess
         if self.layer or self.pool or self.layers:
             module, named = self._cut(network)
         else:
             module, named = network.headless(), [self.provider.own_layer]
-        parts = [Part(*of, dim) for of, dim in zip(named, _features(module, size), strict=True)]
+        if self.quality:
+            module, preprocess = self._viewed(module, preprocess)
+        dims = _features(module, preprocess.size)
+        parts = [Part(*of, dim) for of, dim in zip(named, dims, strict=True)]
         backbone = Backbone(
             name=self.name,
             source=self._source,
@@ -85,10 +93,24 @@ class Candidate:
             dim=0,
             mean=network.mean,
             std=network.std,
-            preprocess=network.preprocess,
+            preprocess=preprocess,
             order=network.order,
         ).with_layers(parts)
         return module, backbone
+
+    def _viewed(
+        self, module: torch.nn.Module, own: Preprocess
+    ) -> tuple[torch.nn.Module, Preprocess]:
+        """Return a module to the features of two views, and the preprocessing for both."""
+        preprocess = _whole(own, self.quality)
+        viewed = layers.viewed(module, own.size)
+        try:
+            _features(viewed, preprocess.size)
+        except Exception as error:  # libraries raise anything
+            raise BackboneError(
+                f"{one_line(self.name)} takes images of one size only; leave --quality out"
+            ) from error
+        return viewed, preprocess
 
     def _cut(self, network: Network) -> tuple[torch.nn.Module, list[tuple[str, str]]]:
         """Return a module to the features of the requested layers, and their names and poolings."""
@@ -153,6 +175,18 @@ class Candidate:
         if not self.weights.published:
             return f"weights from a file of the user's ({built})"
         return self.entry.url if " " in self.entry.url else f"{self.entry.url} ({built})"
+
+
+def _whole(own: Preprocess, quality: str) -> Preprocess:
+    """Return a preprocessing to the whole square in the middle of which a network's crop lies."""
+    squash = isinstance(own.resize, tuple)
+    resize = own.resize if isinstance(own.resize, tuple) else (own.resize, own.resize)
+    height, width = (
+        max(side, round(crop * _WIDER)) for side, crop in zip(resize, own.size, strict=True)
+    )
+    crop = height if height == width else (height, width)
+    resized = (height, width) if squash else max(height, width)
+    return dataclasses.replace(own, resize=resized, crop=crop, quality=quality)
 
 
 def _features(module: torch.nn.Module, size: tuple[int, int]) -> list[int]:

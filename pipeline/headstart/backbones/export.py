@@ -132,10 +132,12 @@ def _own_file(choice: Choice) -> Path:
     path = Path(choice.name)
     if not is_file(path):
         raise BackboneError(f"no backbone file at {one_line(choice.name)}; see: headstart export")
-    if choice.weights or choice.layer or choice.pool or choice.layers or choice.preprocess:
+    cut = choice.layer or choice.pool or choice.layers
+    if choice.weights or cut or choice.preprocess or choice.quality:
         raise BackboneError(
-            f"{one_line(choice.name)} is exported already, with its weights, layer and pooling; "
-            "leave --weights, --layer, --pool and --preprocess out, or export it again by its name"
+            f"{one_line(choice.name)} is exported already, with its weights, layer, pooling and "
+            "size; leave --weights, --layer, --pool, --preprocess and --quality out, or export it "
+            "again by its name"
         )
     return path
 

@@ -211,10 +211,39 @@ def joined(several: torch.nn.Module) -> torch.nn.Module:
             self.several = several
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            parts = self.several(image)
-            return torch.cat([torch.nn.functional.normalize(part, dim=1) for part in parts], dim=1)
+            return _side_by_side(self.several(image))
 
     return Joined().eval()
+
+
+def viewed(module: torch.nn.Module, size: tuple[int, int]) -> torch.nn.Module:
+    """Return a module to the features of an image beside those of its middle, each of norm 1.
+
+    ``size`` is the height and width of the middle. Of several layers it does so with each.
+    """
+    import torch
+
+    class Viewed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+            height, width = size
+            top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
+            middle = image[:, :, top : top + height, left : left + width]
+            views = self.module(image), self.module(middle)
+            if isinstance(views[0], tuple):
+                return tuple(_side_by_side(parts) for parts in zip(*views, strict=True))
+            return _side_by_side(views)
+
+    return Viewed().eval()
+
+
+def _side_by_side(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    import torch
+
+    return torch.cat([torch.nn.functional.normalize(part, dim=1) for part in parts], dim=1)
 
 
 def pooled(layer: Layer, pool: str) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -27,6 +27,7 @@ def command(
     weights: str,
     layers: tuple[str, ...],
     pool: str | None,
+    quality: str | None,
     preprocess: str,
     out: Path,
 ) -> None:
@@ -38,6 +39,7 @@ def command(
             weights=weights,
             layers=layers,
             pool=pool or "",
+            quality=quality or "",
             preprocess=preprocess,
             hooks=shown,
         )

@@ -78,6 +78,11 @@ backbone_options = options(
         " by side; repeatable.",
     ),
     click.option("--pool", type=click.Choice(choices.POOLS), help="Pooling of a layer's output."),
+    click.option(
+        "--quality",
+        type=click.Choice(choices.QUALITIES),
+        help="best adds a wider view of each image: more accurate, at 2.4 times the inference.",
+    ),
     preprocess,
 )
 decoding_options = options(

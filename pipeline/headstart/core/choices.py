@@ -6,6 +6,7 @@ BACKBONE = "efficientnet-lite0"  # its weights come with the package
 DEVICES = ("cpu", "cuda", "tensorrt")
 PERCENTILE = "percentile"  # the range of a set, measured on it
 COLOURS = ("srgb",)
+QUALITIES = ("best",)  # of features; best sees each image in two views
 POOLS = ("avg", "max", "gem", "cls", "flatten")
 PRESETS = ("imagenet", "caffe", "inception", "unit", "raw", "darknet", "openface", "tfhub")
 PRECISIONS = ("fp32", "fp16", "int8", "auto")  # of features; auto is the fastest within a budget

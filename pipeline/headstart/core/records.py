@@ -71,6 +71,8 @@ class Preprocess:
         value_range: what is black and white in images of the whole set: ``LOW:HIGH``, ``dtype``,
             or empty for the policy's own rules; see `datasets.images.depth`.
         colour: ``srgb`` converts colour profiles; empty ignores them.
+        quality: one of `choices.QUALITIES`, if the array holds more than the network's own crop,
+            which lies in the middle; empty for that alone.
     """
 
     resize: int | tuple[int, int]
@@ -79,6 +81,7 @@ class Preprocess:
     policy: int = 4
     value_range: str = ""
     colour: str = ""
+    quality: str = ""
 
     def __post_init__(self) -> None:
         """Raise a ``ValueError`` for impossible sizes and unknown interpolations."""
@@ -93,9 +96,9 @@ class Preprocess:
             raise ValueError(f"colour {self.colour!r} is not srgb")
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON document, without range and colour if they are the policy's own."""
+        """Return a JSON document, without what is empty."""
         document = dataclasses.asdict(self)
-        optional = {key: document.pop(key) for key in ("value_range", "colour")}
+        optional = {key: document.pop(key) for key in ("value_range", "colour", "quality")}
         return document | {key: value for key, value in optional.items() if value}
 
     @property
@@ -124,7 +127,7 @@ class Choice:
         pool: one of `choices.POOLS`; empty for the layer's default.
         preprocess: for an imported ONNX file, see `backbones.onnx_import.recipe.read`.
         layers: several layers to extract in one pass instead of ``layer``, all with ``pool``.
-        value_range: see `Preprocess`; like ``colour``.
+        value_range: see `Preprocess`; like ``colour`` and ``quality``.
         policy: version of the decoding rules, for rows and models that were made by an earlier one;
             0 means the latest, or that of an exported file.
     """
@@ -138,6 +141,7 @@ class Choice:
     value_range: str = ""
     colour: str = ""
     policy: int = 0
+    quality: str = ""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,22 @@ def of_nested_splits(tree: Tree, starts: Iterable[Parts], shown: str) -> str:
         if len(names) >= SEVERAL and all(map(splits.split_of, names)):
             return (
                 f"{_named(shown, folder)} has splits of its own ({_list(names)}) in place of "
-                f"classes; {_give(shown, folder)}, or move them beside {one_line(folder[-1])}"
+                f"classes; {_give(shown, folder)}, or move them to {_named(shown, folder[:-1])}"
+            )
+    return ""
+
+
+def of_masks(tree: Tree, base: Parts, shown: str) -> str:
+    """Return why some folders below ``base`` are masks of the images beside them; else nothing."""
+    for folder in sorted(tree.images):
+        *above, name = folder or ("",)
+        parent = tuple(above)
+        beside = tree.below(parent) - {name}
+        if len(parent) > len(base) and splits.is_mask(name) and any(map(splits.is_filler, beside)):
+            return (
+                f"{_named(shown, parent)}: {one_line(name)} looks like masks of the images in "
+                f"{_list(beside)}; move such folders away, or list the images in a CSV with "
+                "path,label"
             )
     return ""
 

@@ -31,7 +31,7 @@ _SYSTEM = frozenset(
         *("@eadir", "@tmp", "@sharebin", "@appstore", "@quarantine", "@recycle"),
         *("@recently-snapshot", "@__thumb", "#recycle", "#snapshot", "~snapshot"),
         # Linux, Android, tools
-        *("lost+found", "lost.dir", "node_modules", "__pycache__", "_gsdata_"),
+        *("lost+found", "lost.dir", "thumbnails", "node_modules", "__pycache__", "_gsdata_"),
     )
 )
 _LOCKED = "~$"  # how Office begins the names of files that are open

@@ -124,7 +124,9 @@ def _rules(tree: Tree, base: Parts, shown: str, layout: Layout) -> _Rules:
     of_top = splits.of_siblings(rest)
     if len(of_top) == len(rest):
         starts = _starts(tree, base, of_top)
-        layout.problem = ambiguity.of_nested_splits(tree, starts, shown)
+        layout.problem = ambiguity.of_nested_splits(tree, starts, shown) or ambiguity.of_masks(
+            tree, base, shown
+        )
         return {folder: (None, split) for folder, split in starts.items()}
     of_top = splits.of_siblings(tops)
     layout.problem = ambiguity.of_splits(tree, base, of_top, shown)
@@ -133,7 +135,11 @@ def _rules(tree: Tree, base: Parts, shown: str, layout: Layout) -> _Rules:
         layout.problem = layout.problem or ambiguity.of_class_first(tree, class_first, base, shown)
         layout.remarks.append("The folders of the splits are in those of the classes.")
         return class_first
-    layout.problem = layout.problem or ambiguity.of_classes(tree, base, shown)
+    layout.problem = (
+        layout.problem
+        or ambiguity.of_classes(tree, base, shown)
+        or ambiguity.of_masks(tree, base, shown)
+    )
     if not layout.problem:
         layout.remarks += _about_classes(tree, base)
     return {base: (None, "")}

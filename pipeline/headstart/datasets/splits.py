@@ -97,6 +97,12 @@ def is_part(name: str) -> bool:
     return bool(words) and (_COUNTED | _MASKS).issuperset(words)
 
 
+def is_mask(name: str) -> bool:
+    """Tell whether a name means masks or other annotations of images: ``masks``, ``gt``."""
+    words = words_of(name)
+    return bool(words) and words[-1] in _MASKS and _MASKS.union(_FILLERS).issuperset(words)
+
+
 def is_unlabelled(name: str) -> bool:
     """Tell whether a name means images that are to be predicted: ``seg_pred``, ``unlabeled``."""
     words = set(words_of(name)) - _FILLERS

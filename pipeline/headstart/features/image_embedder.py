@@ -56,6 +56,7 @@ class ImageEmbedder(
         workers: threads; None means one per core.
         layer: a layer by name, ``A+B`` for two side by side; empty means the network's default.
         pool: one of `headstart.core.choices.POOLS`; empty means the layer's default.
+        quality: ``best`` adds a wider view of each image, see `headstart.extract_features`.
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
         batch_size: images in one inference; None means what suits the device.
         value_range: values that are black and white in all images, ``LOW:HIGH`` or ``dtype``;
@@ -80,6 +81,7 @@ class ImageEmbedder(
         *,
         layer: str = "",
         pool: str = "",
+        quality: str = "",
         weights: str | os.PathLike[str] = "",
         batch_size: int | None = None,
         value_range: str = "",
@@ -92,6 +94,7 @@ class ImageEmbedder(
         self.workers = workers
         self.layer = layer
         self.pool = pool
+        self.quality = quality
         self.weights = weights
         self.batch_size = batch_size
         self.value_range = value_range
@@ -166,7 +169,13 @@ class ImageEmbedder(
             )
 
     def _choice(self) -> Choice:
-        choice = Choice(os.fspath(self.backbone), os.fspath(self.weights), self.layer, self.pool)
+        choice = Choice(
+            os.fspath(self.backbone),
+            os.fspath(self.weights),
+            self.layer,
+            self.pool,
+            quality=getattr(self, "quality", ""),  # absent in pickles of earlier versions
+        )
         measured = self.value_range == PERCENTILE
         value_range = self.value_range_ if measured else self.value_range
         # One that was fitted and pickled by an earlier version may lack `policy_` and `layer_`.

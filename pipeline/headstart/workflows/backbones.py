@@ -127,6 +127,7 @@ def export_backbone(
     weights: StrPath = "",
     layers: str | Sequence[str] = (),
     pool: str = "",
+    quality: str = "",
     preprocess: StrPath = "",
     hooks: Hooks | None = None,
 ) -> str:
@@ -138,6 +139,7 @@ def export_backbone(
         weights: as for `extract_features`, like ``layers``, ``pool`` and ``preprocess``.
         layers: where to cut.
         pool: how the layer's output is pooled.
+        quality: as for `extract_features`.
         preprocess: for ``onnx:PATH``.
         hooks: receives a warning, if there is one.
 
@@ -154,7 +156,7 @@ def export_backbone(
     from headstart.core.files import replacing
 
     path = output_file(out)
-    network = backbones.settled(choice(backbone, weights, layers, pool, preprocess))
+    network = backbones.settled(choice(backbone, weights, layers, pool, preprocess, quality))
     model, parity = export.model_file(network)
     with replacing(path) as partial:
         shutil.copyfile(model, partial)

@@ -30,6 +30,7 @@ def extract_features(
     weights: StrPath = "",
     layers: str | Sequence[str] = (),
     pool: str = "",
+    quality: str = "",
     preprocess: StrPath = "",
     value_range: str = "",
     colour: str = "",
@@ -67,6 +68,8 @@ def extract_features(
         weights: a weights file in place of the published weights; ``random`` for trials only.
         layers: where to cut the network, one layer or several; empty takes the network's default.
         pool: how a layer's output is pooled, one of `core.choices.POOLS`; empty takes its default.
+        quality: ``best`` puts the features of a wider view of each image beside those of the
+            network's own crop: more accurate, at 2.4 times the inference and twice the features.
         preprocess: how images are prepared for ``onnx:PATH``: a preset or a JSON file.
         value_range: which values are black and white in all images: ``LOW:HIGH``, ``dtype`` for
             the limits of each type of samples, or ``percentile`` to measure it on the set. Empty
@@ -113,7 +116,7 @@ def extract_features(
     store = location(out)
     config = EmbedConfig(
         backbone=decoded_by(
-            choice(backbone, weights, layers, pool, preprocess), value_range, colour
+            choice(backbone, weights, layers, pool, preprocess, quality), value_range, colour
         ),
         workers=workers,
         on_error=on_error,
@@ -138,6 +141,7 @@ def choice(
     layers: str | Sequence[str] = (),
     pool: str = "",
     preprocess: StrPath = "",
+    quality: str = "",
 ) -> Choice:
     """Return a backbone as the user specified it; a repeated layer is a `UsageError`."""
     from headstart.core.records import Choice
@@ -149,7 +153,7 @@ def choice(
             raise InputError(f"the layer {one_line(name)} is repeated; name each layer once")
     single, several = ("", names) if len(names) > 1 else ("".join(names), ())
     spec = os.fspath(weights), os.fspath(preprocess)
-    return Choice(os.fspath(backbone), spec[0], single, pool, spec[1], several)
+    return Choice(os.fspath(backbone), spec[0], single, pool, spec[1], several, quality=quality)
 
 
 def _sharding(

@@ -112,6 +112,8 @@ ASKED = {
     "mixed": ([*classes("ice/train/", "ice/test/", names=("1", "2")), "sea/1.jpg"], "{}/ice"),
     "cycle": (["trainA/1.jpg", "trainB/1.jpg", "testA/1.jpg"], "train, validation and test"),
     "classes-in-names": (["ice_train/1.jpg", "ice_test/1.jpg", "sea_test/1.jpg"], "CSV"),
+    "masks-in-classes": (classes("ice/", "sea/", names=("images", "masks")), "masks"),
+    "masks-in-splits": (classes("train/", "test/", names=("images", "masks")), "masks"),
     "splits-in-a-split": (classes("train/train/", "train/val/", "test/"), "{}/train"),
     "labelled": ([*classes("labeled/"), "unlabeled/1.jpg"], "{}/labeled"),
     "first-is-a-split": (classes("rain/", "rain-test-set/"), "{}/rain-test-set"),
@@ -126,6 +128,11 @@ def test_a_tree_with_two_readings_is_asked_about(name, tmp_path):
     predicted = [image for image in stream([str(root)]) if image]
     assert len(predicted) == len(files), "predicting needs no labels"
     assert len(open_source(str(root), Options(labels=False)).images) == len(files)
+
+
+def test_people_with_and_without_masks_are_classes(tmp_path):
+    plant(tmp_path, *classes("train/", "test/", names=("Mask", "No Mask")))
+    assert open_source(str(tmp_path)).classes == ("Mask", "No Mask")
 
 
 def test_the_command_that_is_advised_works(tmp_path):
@@ -170,7 +177,7 @@ SYSTEM = (
     *("lost+found/#12.jpg", "System Volume Information/x.jpg", "RECYCLER/S-1-5/x.jpg"),
     *("@Recycle/x.jpg", "@Recently-Snapshot/ice/1.jpg", "#snapshot/x/ice/1.jpg"),
     *("Temporary Items/x.jpg", "Network Trash Folder/x.jpg", "node_modules/a/x.jpg"),
-    *("__pycache__/x.jpg", "~$1.jpg", "__MACOSX/ice/._1.jpg", "Thumbs.db"),
+    *("thumbnails/x.jpg", "__pycache__/x.jpg", "~$1.jpg", "__MACOSX/ice/._1.jpg", "Thumbs.db"),
 )
 
 
