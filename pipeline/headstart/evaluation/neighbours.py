@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.linalg import main_axes
 from headstart.core.parallel import available_cores
 from headstart.core.parallel.blas import run_parallel
 
@@ -52,9 +53,8 @@ def compressed(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     if rows.shape[1] <= WIDTH:
         return rows
-    sample = rows[:: -(-len(rows) // SAMPLE)]
-    _, axes = np.linalg.eigh((sample.T @ sample).astype(np.float64))
-    narrow: NDArray[np.float32] = rows @ axes[:, -WIDTH:].astype(np.float32)
+    axes, _ = main_axes(rows[:: -(-len(rows) // SAMPLE)], WIDTH)
+    narrow: NDArray[np.float32] = rows @ axes
     return narrow
 
 

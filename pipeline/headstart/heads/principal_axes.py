@@ -1,9 +1,8 @@
 """Rows and the few axes along which they vary most, which make regressions on them quick.
 
 On the main axes the Hessian of a linear model is nearly diagonal, and across the rest, where rows
-hardly vary, it is nearly a multiple of the identity. The axes come from a sample of the rows, by
-subspace iteration from random vectors (Halko, Martinsson and Tropp, *Finding structure with
-randomness*, SIAM Review 2011): a preconditioner need not be exact.
+hardly vary, it is nearly a multiple of the identity. The axes come from a sample of the rows: a
+preconditioner need not be exact.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.linalg import main_axes
 from headstart.core.parallel.blas import one_thread_each
 from headstart.core.rows import Features, StoredRows
 
@@ -20,8 +20,6 @@ Array = NDArray[np.float32]
 
 SAMPLE = 4096  # rows
 AXES = 128
-SPARE = 16  # vectors more, which sharpen the last axes
-ROUNDS = 3
 NEGLIGIBLE = 1e-6  # share of the largest variance; less is rounding error of float32
 
 
@@ -57,7 +55,7 @@ class RowSpace:
         with one_thread_each():
             if 2 * n < d and not isinstance(rows, StoredRows):
                 return cls._of_few(sample, origin)
-            axes, variances = _main_axes(sample)
+            axes, variances = main_axes(sample, min(AXES, d))
         total = float(np.einsum("ij,ij->", sample, sample, dtype=np.float64)) / len(sample)
         rest = max(total - float(variances.sum()), 0.0) / max(d - len(variances), 1)
         return cls(rows, origin, axes, variances, rest, origin)
@@ -82,15 +80,3 @@ class RowSpace:
         """Convert weights and intercepts of rows to coefficients of this space."""
         own = weights if self.basis is None else self.basis.T @ weights
         return np.vstack([own, intercepts + self.origin @ weights])
-
-
-def _main_axes(centred: Array) -> tuple[Array, NDArray[np.float64]]:
-    """Return orthonormal axes, ``(d, q)``, and the mean squares along them."""
-    n, d = centred.shape
-    count = min(AXES, d)
-    vectors = np.random.default_rng(0).standard_normal((d, min(count + SPARE, d)), np.float32)
-    for _ in range(ROUNDS):
-        vectors = np.linalg.qr(centred.T @ (centred @ vectors))[0]
-    squares, turn = np.linalg.eigh((reduced := centred @ vectors).T @ reduced)
-    variances = np.maximum(squares[-count:].astype(np.float64), 0.0) / n
-    return vectors @ turn[:, -count:], variances

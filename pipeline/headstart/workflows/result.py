@@ -210,7 +210,7 @@ class HeadsResult(Result):
         projection.check(map_method)
         make_folder(out)
         with showing("training", hooks) as shown:
-            maps: list[Places] = []  # of the best head's store, begun while labels are judged
+            maps: list[Places] = []  # of the best head's store
             comparison, outcome = self._training.run(
                 shown, lambda store: maps.append(begin_map(store, map_method))
             )

@@ -83,7 +83,8 @@ def compare(
             folds or between training and test: one patient, one scene, one burst.
         progress: called with one line when a head is fitted.
         step: called with the name of each step when it begins; `count_steps` says how many.
-        chosen: called with the digest of the best head's features as soon as it is chosen.
+        chosen: called with the digest of the best head's features as soon as these are known, with
+            one store before the search.
 
     Returns:
         The record of the comparison, to whose ``provenance`` the caller adds ``created`` and
@@ -120,8 +121,11 @@ def _compare(
     about_data += _about_other_features(named)
     test = HeldOut.of(data, protocol, config.seed)
     trainer = Trainer.of(data, protocol, config, progress, step)
+    if len(stores) == 1:
+        chosen(data.digest)
     searched = trainer.search(named)
-    chosen(searched.entries[0].data.digest)
+    if len(stores) > 1:
+        chosen(searched.entries[0].data.digest)
     simple = run_beside(lambda: trainer.baselines(data))
     suspects, insights = _insights(searched, protocol, duplicates, step)
     step("baselines")
