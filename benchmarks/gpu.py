@@ -176,6 +176,7 @@ def race(
     theirs = {
         "network": options.network,
         "device": "cpu" if options.rehearse else "cuda",
+        "workers": 0 if options.rehearse else available_cores(),
         "half": precision == "fp16" and not options.rehearse,
     }
     compiled = theirs | {"backend": "eager" if options.rehearse else "inductor"}

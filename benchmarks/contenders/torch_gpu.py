@@ -8,21 +8,20 @@ from typing import Any
 import alternate
 import networks
 import torch
-from headstart.core.parallel import available_cores
 from torch_dataloader import Photos
 
 BATCH = 64
 
 
 class TorchGpu:
-    """Answers ``{"network", "device", "half", "backend"}`` first, then ``{"paths"}``."""
+    """Answers the network with its settings first, then ``{"paths"}``."""
 
     module: Any = None
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Open the network, or embed images."""
         if self.module is None:
-            self.device = torch.device(request["device"])
+            self.device, self.workers = torch.device(request["device"]), request["workers"]
             if self.device.type == "cuda" and not torch.cuda.is_available():
                 return {"error": f"torch {torch.__version__} has no CUDA device"}
             self.type = torch.float16 if request["half"] else torch.float32
@@ -42,7 +41,7 @@ class TorchGpu:
         loader = torch.utils.data.DataLoader(
             Photos(paths, self.transform),
             batch_size=BATCH,
-            num_workers=available_cores(),
+            num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
         )
         rows = 0

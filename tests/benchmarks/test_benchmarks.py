@@ -155,11 +155,18 @@ def test_a_gpu_that_is_not_there_is_one_line_and_the_rest_goes_on(bench, monkeyp
     assert searched == ["cuda"]
 
 
-@pytest.mark.slow
+def test_the_search_by_torch_finds_what_separates(bench):
+    rng, labels = np.random.default_rng(0), np.arange(60) % 3
+    rows = (rng.normal(0, 0.1, (60, 4)) + np.eye(4)[labels]).astype(np.float32)
+    assert bench("gpu").torch_search(rows, labels, np.arange(60) % 5, "cpu") == 1
+
+
+@pytest.mark.long
 def test_the_gpu_script_is_rehearsed_on_the_cpu(bench, tmp_path, monkeypatch, capsys):
     gpu, file = bench("gpu"), tmp_path / "gpu.json"
-    words = ["--images", "3", "--rounds", "1", "--rows", "100", "--json", str(file)]
-    monkeypatch.setattr("sys.argv", ["gpu.py", "--rehearse", *words])
+    words = ["--images", "3", "--rounds", "1", "--json", str(file)]
+    parts = ["--parts", "parity", "embedding"]
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--rehearse", *words, *parts])
     gpu.main()
     section = json.loads(file.read_text())["results"]
     assert "not possible here" not in capsys.readouterr().out

@@ -11,6 +11,7 @@ import pytest
 from headstart import backbones
 from headstart.backbones import export
 from headstart.backbones.catalogue import Entry
+from headstart.backbones.inference.description import describe
 from headstart.backbones.inference.runner import Runner
 from headstart.backbones.layers import OWN, PRE_LOGITS
 from headstart.backbones.network import Network
@@ -18,6 +19,7 @@ from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights, read, seeded
 from headstart.core.errors import BackboneError, StoreError
 from headstart.core.records import Backbone, Choice, Preprocess
+from headstart.datasets.images import POLICY
 from headstart.features import store
 from headstart.features.embed import EmbedConfig, Hooks, embed
 from headstart.features.image_embedder import ImageEmbedder
@@ -149,6 +151,18 @@ class TestAProviderFromOutside:
         assert runner.embed(images).shape == (3, 5)
         assert runner.backbone.source.endswith("(three of toy)")
         assert export.model_file(Choice("toy:three", "random")) == (model, None)
+
+    @pytest.mark.slow
+    def test_the_file_that_an_earlier_headstart_exported_is_used_again(self, fresh_cache_home):
+        """Its int8 files belong to it, so that stores in int8 can go on."""
+        plain = Choice("toy:three", "random")
+        former = dataclasses.replace(plain, policy=3)
+        ruled, _ = export.model_file(former)
+        assert describe(ruled).preprocess.policy == 3
+        earlier = export._place(backbones.find(plain), 3)
+        earlier.write_bytes(ruled.read_bytes())
+        assert export.model_file(former) == (earlier, None)
+        assert describe(export.model_file(plain)[0]).preprocess.policy == POLICY
 
     @pytest.mark.slow
     def test_its_weights_may_be_a_users_file(self, tmp_path):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import os
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ import factories
 import numpy as np
 import pytest
 from headstart.backbones.inference.decoding import with_rules
+from headstart.core.records import Preprocess
+from headstart.datasets import images
 from headstart.models.predict import Model
 from PIL import Image
 
@@ -105,3 +109,27 @@ def test_a_model_with_a_range_of_its_own_is_refused(browser, site, tmp_path, tin
     page.wait_for_selector("li")
     assert "headstart predict" in page.locator("li").inner_text()
     assert page.locator("input").is_disabled()
+
+
+RESIZE = """
+const fs = require("fs");
+const [out] = resizedMiddle(new Uint8ClampedArray(fs.readFileSync("in")), HEIGHT, WIDTH);
+fs.writeFileSync("out", Buffer.from(out.buffer));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node")
+@pytest.mark.parametrize("size", [(131, 90), (33, 35), (400, 21)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_its_arithmetic_gives_headstarts_pixels(size, interpolation, tmp_path):
+    preprocess = Preprocess(36, 33, interpolation)
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    (tmp_path / "in").write_bytes(np.dstack([noise, np.full(size, 255, np.uint8)]).tobytes())
+    page = (ROOT / "docs" / "browser.html").read_text(encoding="utf-8")
+    start, end = page.index("const filters"), page.index("async function pixels")
+    rules = [f"const {key} = {json.dumps(value)};" for key, value in preprocess.to_json().items()]
+    program = RESIZE.replace("HEIGHT", str(size[0])).replace("WIDTH", str(size[1]))
+    (tmp_path / "page.cjs").write_text("\n".join([*rules, page[start:end], program]))
+    subprocess.run(["node", "page.cjs"], cwd=tmp_path, check=True)
+    out = np.frombuffer((tmp_path / "out").read_bytes(), np.uint8).reshape(33, 33, 3)
+    assert (out == images.decode(images.encode(noise, "PNG"), preprocess)).all()

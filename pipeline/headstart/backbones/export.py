@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import backbones
-from headstart.backbones.candidate import SOFTWARE
+from headstart.backbones.candidate import SOFTWARE, Candidate
 from headstart.backbones.inference import decoding
 from headstart.backbones.inference import parity as certificate
 from headstart.backbones.inference.description import (
@@ -96,7 +96,7 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
     second value is the parity, if the backbone was exported just now.
     """
     choice = Choice(choice) if isinstance(choice, str) else choice
-    model, parity = _exported(dataclasses.replace(choice, value_range="", colour="", policy=0))
+    model, parity = _exported(dataclasses.replace(choice, value_range="", colour=""))
     model = decoding.with_rules(model, choice.value_range, choice.colour, choice.policy)
     return (model if precision == "fp32" else variant(model, precision)), parity
 
@@ -104,20 +104,28 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
 def _exported(choice: Choice) -> tuple[Path, Parity | None]:
     if choice.name.endswith(".onnx") and not choice.name.startswith("onnx:"):
         return _own_file(choice), None
-    candidate = backbones.find(choice)
-    identity = candidate.identity | {
-        "policy": POLICY,
-        "software": _software(),
-        "opset": OPSET,
-        "version": VERSION,
-    }
-    name = re.sub(r"[^\w.@+-]", "-", candidate.name)
-    path = cached_file("backbones", f"{name}-{digest_of(identity)[:16]}.onnx")
+    candidate = backbones.find(dataclasses.replace(choice, policy=0))
+    if choice.policy:  # a file that an earlier Headstart exported, which its int8 files belong to
+        path = _place(candidate, choice.policy)
+        if path.is_file():
+            return path, None
+    path = _place(candidate, POLICY)
     if path.is_file():
         return path, None
     if isinstance(candidate, Foreign):
         return path, export_foreign(candidate, path)
     return path, export(*candidate.load(), path)
+
+
+def _place(candidate: Candidate | Foreign, policy: int) -> Path:
+    identity = candidate.identity | {
+        "policy": policy,
+        "software": _software(),
+        "opset": OPSET,
+        "version": VERSION,
+    }
+    name = re.sub(r"[^\w.@+-]", "-", candidate.name)
+    return cached_file("backbones", f"{name}-{digest_of(identity)[:16]}.onnx")
 
 
 def _own_file(choice: Choice) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from headstart.core.errors import InputError
 from headstart.heads import HEADS, calibration, ovo, stock_svc
 from headstart.heads.folds import stratified_folds
-from headstart.heads.knn import GROUP, smallest
+from headstart.heads.knn import GROUP, GaussianWeights, smallest
 from headstart.heads.principal_axes import RowSpace
 from headstart.heads.softmax import Problem
 from headstart.heads.training_set import TrainingSet
@@ -292,7 +292,9 @@ def test_neighbours_in_many_rows_are_those_of_scikit_learn():
     fold = np.where(np.arange(13_000) < 300, 0, -1)
     data = TrainingSet(features, labels, fold, workers=2)
     for tried in HEADS["knn"].search(data).grid:
-        plain = KNeighborsClassifier(**tried["params"]).fit(data.rows[300:], labels[300:])
+        count, gamma = tried["params"].values()
+        plain = KNeighborsClassifier(count, weights=GaussianWeights(gamma))
+        plain.fit(data.rows[300:], labels[300:])
         assert plain.score(data.rows[:300], labels[:300]) == pytest.approx(
             tried["cv_accuracy"], abs=0.004
         )

@@ -37,7 +37,9 @@ def with_rules(model: Path, value_range: str, colour: str, policy: int = 0) -> P
     )
     if rules == own:
         return model
-    text = f"{rules.value_range} {rules.colour} {rules.policy}"
+    text = f"{rules.value_range} {rules.colour}"
+    if rules.policy != own.policy:
+        text += f" {rules.policy}"
     key = hashlib.sha256(model.read_bytes() + text.encode()).hexdigest()[:16]
     name = "".join(char if char.isalnum() or char in "-._" else "-" for char in backbone.name)
     path = cached_file("backbones", f"{name}-rules-{key}.onnx")
