@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 
 import numpy as np
@@ -22,7 +23,8 @@ PILLOW = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 needs_package = pytest.mark.skipif(
-    not fixed_point.is_accelerated(), reason="no cykooz-resizer for this platform"
+    importlib.util.find_spec("cykooz_resizer") is None,
+    reason="no cykooz-resizer for this platform",
 )
 
 
@@ -135,6 +137,15 @@ class TestPolicies:
     def test_another_version_of_pillow_is_not_read_in_place(self, monkeypatch):
         fixed_point.is_accelerated.cache_clear()
         monkeypatch.setattr(PIL, "__version__", "99.0.0")
+        assert not fixed_point.is_accelerated()
+        fixed_point.is_accelerated.cache_clear()
+
+    @needs_package
+    def test_a_package_that_gives_other_bits_is_not_used(self, monkeypatch):
+        assert fixed_point.is_accelerated()
+        way = fixed_point.by_package
+        fixed_point.is_accelerated.cache_clear()
+        monkeypatch.setattr(fixed_point, "by_package", lambda *arguments: way(*arguments) ^ 1)
         assert not fixed_point.is_accelerated()
         fixed_point.is_accelerated.cache_clear()
 
