@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from headstart.core.errors import RunnerError
+from headstart.core.parallel import available_cores
 from headstart.core.records import Backbone, Extraction, Preprocess
 from headstart.datasets import images
 from headstart.features import store
@@ -203,6 +204,8 @@ def test_every_variant_differs_from_the_default(bench):
     settings = dict(bench("variants").SETTINGS)
     default = settings.pop("default")
     assert settings.pop("default again") == default
+    if available_cores() == 1:
+        assert settings.pop("twice the workers") == settings["one worker more"]
     assert all(setting != default for setting in settings.values())
     assert len({str(setting) for setting in settings.values()}) == len(settings)
 
