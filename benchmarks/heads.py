@@ -43,6 +43,7 @@ from headstart.core.records import Backbone, Extraction, Preprocess
 from headstart.features import store
 from headstart.heads import HEADS
 from headstart.heads.folds import stratified_folds
+from headstart.heads.knn import GaussianWeights
 from headstart.heads.training_set import TrainingSet
 from rich.console import Console
 from rich.table import Table
@@ -80,7 +81,18 @@ def plain_grid(name: str, tried: list[dict]) -> dict[str, list]:
     if name in ("logistic-regression", "linear-svm"):
         return {"head__C": list(C_PATH)}
     keys = tried[0]["params"]
-    return {f"head__{k}": list(dict.fromkeys(t["params"][k] for t in tried)) for k in keys}
+    grid = {f"head__{k}": list(dict.fromkeys(t["params"][k] for t in tried)) for k in keys}
+    if name == "knn":
+        grid["head__weights"] = [GaussianWeights(gamma) for gamma in grid.pop("head__gamma")]
+    return grid
+
+
+def plain_params(found: dict) -> dict:
+    """Return the parameters that GridSearchCV chose, under Headstart's names."""
+    names = {key.removeprefix("head__"): value for key, value in found.items()}
+    if isinstance(names.get("weights"), GaussianWeights):
+        names["gamma"] = names.pop("weights").gamma
+    return names
 
 
 def timed(function):
@@ -157,7 +169,7 @@ def summary(name: str, trials: list[dict], test: np.ndarray) -> dict:
         "plain": statistics.median(plain),
         "ours": statistics.median(ours),
         "ratio": statistics.median(p / o for p, o in zip(plain, ours, strict=True)),
-        "plain_params": {k.removeprefix("head__"): v for k, v in search.best_params_.items()},
+        "plain_params": plain_params(search.best_params_),
         "params": head.params,
         "plain_cv": float(search.best_score_),
         "cv": head.cv_accuracy,
