@@ -82,7 +82,12 @@ def backbone_names(stores: Sequence[FeatureSet]) -> list[str]:
         ]
         details = ", ".join(f"{_last(key)}={_short(document[key])}" for key in differing)
         names.append(f"{name} ({details})" if details else name)
-    return names
+    # Long values are cut, so names may still be equal.
+    repeated = {name for name in names if names.count(name) > 1}
+    return [
+        f"{name} (digest {store.digest[:8]})" if name in repeated else name
+        for name, store in zip(names, stores, strict=True)
+    ]
 
 
 def _last(key: str) -> str:

@@ -145,3 +145,15 @@ def test_backbones_of_one_name_are_told_apart_by_what_differs():
         "other",
     ]
     assert backbone_names(stores[:1]) == ["net"]
+
+
+def test_names_that_differ_in_what_is_cut_off_are_told_apart_by_digest():
+    layers = ["blocks.5.0.conv_pwl, blocks.6", "blocks.5.0.conv_pwl, blocks.7"]
+    stores = [
+        dataclasses.replace(store_of(letters(1), "net", layer=layer), digest=f"{number}" * 64)
+        for number, layer in enumerate(layers)
+    ]
+    assert backbone_names(stores) == [
+        "net (layer=blocks.5…) (digest 00000000)",
+        "net (layer=blocks.5…) (digest 11111111)",
+    ]
