@@ -234,8 +234,9 @@ def test_figures_say_what_they_mean():
 
 
 def test_accuracy_of_few_images_is_measured_again_before_it_refuses(
-    tiny_backbone, listing, race, monkeypatch
+    tiny_backbone, listing, race, monkeypatch, tmp_path
 ):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # an int8 file keeps what was measured
     race |= {"fp16": 0.5, "int8": 2.0}
     monkeypatch.setattr(precision_choice, "STEPS", (40,))
     measure, counts = precision_choice._measure, []
