@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,7 +43,7 @@ Grid = Mapping[str, Sequence[float]]
 TYPICAL_SLOPE = 6.0  # of pairwise values, for labels without a fitted calibration
 
 
-class _SVM(Family):
+class _SVM(Family, ABC):
     def search_further(self, data: TrainingSet) -> FittedHead:
         """Add one value at a time to the grid, and score the candidates that are new; see `Family`.
 
@@ -65,9 +66,9 @@ class _SVM(Family):
         candidates.sort(key=lambda each: tuple(each.params.values()))
         return finish(self, candidates, lambda best: _fit(best, data), data, started)
 
+    @abstractmethod
     def _score(self, grid: Grid, data: TrainingSet) -> list[Candidate]:
         """Return the candidates of a grid, scored on all folds."""
-        raise NotImplementedError
 
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Return each class's coupled or least-squares values; see `Family`."""
