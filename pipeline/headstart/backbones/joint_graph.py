@@ -76,6 +76,9 @@ def build(parts: Sequence[Part], size: tuple[int, int], dim: int) -> ModelProto:
                 "export it again"
             ) from error
     _finish(model, features, dim)
+    versions = {entry.domain: entry.version for entry in model.opset_import}  # once, for quantising
+    del model.opset_import[:]
+    model.opset_import.extend(map(onnx.helper.make_opsetid, versions.keys(), versions.values()))
     onnx.checker.check_model(model)
     return model
 
@@ -180,7 +183,7 @@ def _finish(model: ModelProto, parts: Sequence[str], dim: int) -> None:
         norm, least, unit = f"{part}.norm", f"{part}.least", f"{part}.unit"
         for kind, inputs, output in (
             ("ReduceL2", [part, "joint.axis"], norm),
-            ("Max", [norm, "joint.least"], least),
+            ("Clip", [norm, "joint.least"], least),
             ("Div", [part, least], unit),
         ):
             graph.node.append(helper.make_node(kind, inputs, [output], f"{EXACT}{output}"))

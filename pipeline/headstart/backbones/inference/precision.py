@@ -25,7 +25,7 @@ from headstart.core.cache import cached_file
 from headstart.core.choices import PRECISIONS
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing
-from headstart.core.onnx_format import ModelProto, exact_nodes
+from headstart.core.onnx_format import ModelProto
 
 VERSION = 1  # of what this module makes; part of the cache key
 
@@ -113,8 +113,7 @@ def _half(model: Path) -> ModelProto:
     graph = onnx.load(model)
     try:
         # Operators without a half-precision form, and values too large for it, stay in float32.
-        exact = exact_nodes(graph)
-        half = convert_float_to_float16(graph, keep_io_types=True, node_block_list=exact)
+        half = convert_float_to_float16(graph, keep_io_types=True)
         onnx.checker.check_model(half, full_check=True)
     except Exception as error:  # the converter and the checker raise nearly anything
         raise BackboneError(
