@@ -100,7 +100,7 @@ def train_heads(
         class_weight=class_weight,
         workers=workers,
     )
-    named_groups = _groups(groups)
+    named_groups = read_groups(groups)
     data, paths = _read(stores, layers, stream_above)
     training = Training(data, config, named_groups, paths)
     if out is None:
@@ -132,7 +132,8 @@ def _refuse_images(folder: Path, data: FeatureSet) -> None:
         )
 
 
-def _groups(groups: StrPath | Mapping[str, str] | None) -> Mapping[str, str]:
+def read_groups(groups: StrPath | Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return the group of each path, from a table or a mapping; empty for None."""
     from headstart import datasets
 
     if groups is None or isinstance(groups, Mapping):
