@@ -39,9 +39,9 @@ class ModelScores:
     ece: Share | None
     calibration_error: Share | None
     calibration_chance: Share | None
-    intervals: Annotated[dict[str, tuple[float, float] | None], "intervals"]
-    per_class: Annotated[dict[str, list[Any]], "per_class"]
-    reliability: Annotated[dict[str, list[Any]], "reliability"] | None
+    intervals: Annotated[dict[str, tuple[float, float] | None], "head/properties/intervals"]
+    per_class: Annotated[dict[str, list[Any]], "head/properties/per_class"]
+    reliability: Annotated[dict[str, list[Any]], "head/properties/reliability"] | None
     confusion: Annotated[list[list[int]] | dict[str, Any], "confusion"]
     seen: Count | None = None
     accuracy_unseen: Share | None = None

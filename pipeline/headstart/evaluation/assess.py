@@ -42,6 +42,7 @@ class Answers:
         predicted: the answer for each image; empty if the image could not be used.
         probabilities: ``(n, k)``, the highest that of the answer; None if they are unknown.
         trained_on: ``(n,)``, whether the model was trained on the image; None if that is unknown.
+        of_a_file: whether the answers are of a model file, which may list its training images.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Answers:
     predicted: Sequence[str]
     probabilities: NDArray[np.floating] | None = None
     trained_on: Mask | None = None
+    of_a_file: bool = False
 
     def take(self, rows: NDArray[np.intp]) -> Answers:
         """Return the answers for some of the images."""
@@ -58,6 +60,7 @@ class Answers:
             [self.predicted[row] for row in rows],
             None if self.probabilities is None else self.probabilities[rows],
             None if self.trained_on is None else self.trained_on[rows],
+            self.of_a_file,
         )
 
     def confidence(self, row: int) -> float | None:
@@ -238,13 +241,13 @@ def _about(
 ) -> Iterator[Remark]:
     """Yield what a reader of the scores should know."""
     for model in models:
-        if model.trained_on is None:
+        if model.trained_on is None and model.of_a_file:
             yield Remark(
                 "training images",
                 f"{one_line(model.title)} does not list its training images, so nobody can check"
                 " whether some of these are among them. Train it again to have the list.",
             )
-        elif model.trained_on.any():
+        elif model.trained_on is not None and model.trained_on.any():
             yield Remark(
                 "training images",
                 f"{one_line(model.title)} was trained on {int(model.trained_on.sum()):,} of these"

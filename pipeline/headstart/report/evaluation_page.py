@@ -27,7 +27,15 @@ def write_page(evaluation: Evaluation, path: Path, picture: Picture = lambda pat
     """
     results = _as_results(evaluation)
     answers = [
-        tables.Answer(e.path, e.true, e.predicted, e.probability or 0.0) for e in evaluation.errors
+        *(
+            tables.Answer(e.path, e.true, e.predicted, e.probability or 0)
+            for e in evaluation.errors
+        ),
+        *(
+            tables.Answer(change.path, change.true, change.after, change.probability_after or 0)
+            for change in (evaluation.paired.changes if evaluation.paired else [])
+            if change.direction == "gain"
+        ),
     ]
     pictures = {
         name: pixels
@@ -91,6 +99,7 @@ def _as_head(model: ModelScores, number: int) -> Mapping[str, Any]:
     return {
         **vars(model),
         "name": f"model {number}",
+        "label": model.title,
         "backbone": "",
         "params": {},
         "grid": [],

@@ -135,7 +135,7 @@ def _head_view(
     return {
         **head,
         "title": title,
-        "label": formatting.label(title),
+        "label": head.get("label") or formatting.label(title),
         "settings": [f"{key} = {formatting.value(value)}" for key, value in head["params"].items()],
         "dot": axis.position(accuracy) if axis.low <= accuracy <= axis.high else "",
         "whisker": (axis.position(low), axis.position(high)) if visible else None,

@@ -246,4 +246,4 @@ def _predicted(
             )
         hooks.notice(line)
     trained_on = None if model.trained_on is None else seen
-    return Answers(os.fspath(name), model.classes, answers, probabilities, trained_on)
+    return Answers(os.fspath(name), model.classes, answers, probabilities, trained_on, True)
