@@ -79,7 +79,10 @@ def test_a_condition_that_fails_is_exit_code_3(headstart, tiny_classifier, photo
 def test_a_worse_model_is_exit_code_3(headstart, tmp_path):
     rows = [("bark", "cloth")[row % 2] for row in range(40)]
     for name, answers in (("good", rows), ("bad", ["bark"] * 40)):
-        lines = [f"{n},{true},{answer}" for n, (true, answer) in enumerate(zip(rows, answers))]
+        lines = [
+            f"{n},{true},{answer}"
+            for n, (true, answer) in enumerate(zip(rows, answers, strict=True))
+        ]
         (tmp_path / f"{name}.csv").write_text("\n".join(["path,true,predicted", *lines]))
     words = ["--against", "good.csv", "--fail-worse"]
     assert "WORSE" in headstart("evaluate", "bad.csv", *words, code=3).stdout
