@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ def assess(
     Raises:
         InputError: no image is left.
     """
+    models = [_with_classes(model, labels) for model in models]
     rows, skipped = _scored(labels, models)
     if not len(rows):
         raise InputError(f"{one_line(data)} has no image to score: {_in_words(skipped)}")
@@ -104,6 +106,14 @@ def assess(
         skipped=skipped,
         remarks=[*_about(used, true, skipped)],
     )
+
+
+def _with_classes(model: Answers, labels: Sequence[str | None]) -> Answers:
+    """Let answers without probabilities, whose other classes nobody knows, know every label."""
+    if model.probabilities is not None:
+        return model
+    names = {*model.classes, *(label for label in labels if label is not None)}
+    return dataclasses.replace(model, classes=tuple(sorted(names)))
 
 
 def _scored(

@@ -125,7 +125,7 @@ class _Images:
     """
 
     title: str
-    names: list[tuple[str, ...]]
+    names: Sequence[tuple[str, ...]]
     labels: list[str | None]
     sources: list[SourceImage] | None
 

@@ -51,6 +51,12 @@ def test_without_probabilities_only_scores_of_labels_are_known():
         assert getattr(b, name) is not None
 
 
+def test_answers_without_probabilities_may_miss_a_class():
+    plain = Answers("labels.csv", ("drain",), ["drain"] * 4)
+    result = assess("p", names("1234"), ["bark", "cloth", "drain", "bark"], [plain])
+    assert (result.images, result.models[0].accuracy) == (4, 0.25)
+
+
 def test_changed_images_are_listed_with_their_direction_and_by_class():
     true = ["bark"] * 30 + ["cloth"] * 30
     before = ["bark"] * 30 + ["drain"] * 12 + ["cloth"] * 18
