@@ -139,3 +139,12 @@ def test_images_that_cannot_be_used_are_counted(headstart, tiny_classifier, phot
     assert document["images"] == 15
     assert document["skipped"] == [{"reason": "no answer", "images": 1, "label": ""}]
     assert "--max-failures" in headstart(*words, "--max-failures", "0", code=1).stderr
+
+
+def test_a_kind_of_remark_can_be_ignored(headstart, tiny_classifier, photos):
+    words = ["evaluate", tiny_classifier, photos]
+    assert "remark HS506" in headstart(*words).stdout
+    left = headstart(*words, "--ignore", "HS506").stdout
+    assert "HS506" not in left
+    assert "remark HS501" in left
+    assert "no remark HS999" in headstart(*words, "--ignore", "HS999", code=2).stderr

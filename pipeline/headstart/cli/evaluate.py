@@ -8,7 +8,7 @@ import click
 
 from headstart.cli import evaluation_table
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, column_options, device, seed, workers
+from headstart.cli.options import FILE, as_json, column_options, device, ignore, seed, workers
 from headstart.cli.output import hooks, print_json
 from headstart.core.choices import MAX_FAILURES, SCORED
 from headstart.core.errors import one_line
@@ -61,6 +61,7 @@ evaluate results/predictions.csv --fail-below accuracy=90% --report page.html
     help="Share of failed images above which the exit code is 1.",
 )
 @column_options
+@ignore
 @seed
 @workers
 @device
@@ -77,6 +78,7 @@ def command(
     max_failures: float,
     label_column: str,
     path_column: str,
+    ignore: tuple[str, ...],
     seed: int,
     workers: int | None,
     device: str,
@@ -103,6 +105,7 @@ def command(
             path_column=path_column,
             workers=workers,
             device=device,
+            ignore=ignore,
             seed=seed,
             hooks=shown,
         )

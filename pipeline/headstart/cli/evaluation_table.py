@@ -36,7 +36,7 @@ def show(evaluation: Evaluation) -> None:
         label = f": {one_line(skipped.label)}" if skipped.label else ""
         click.echo(f"not scored, {skipped.reason}{label}: {count(skipped.images, 'image')}")
     for remark in evaluation.remarks:
-        click.echo(f"remark: {remark.text}")
+        click.echo(f"remark {remark.code}: {remark.text}")
     for gate in evaluation.gates:
         click.echo(f"{'passed' if gate.passed else 'FAILED'}: {gate.text}")
 

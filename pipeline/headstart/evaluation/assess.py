@@ -22,6 +22,7 @@ from headstart.core.assessment import (
     Skipped,
 )
 from headstart.core.errors import InputError, count, one_line
+from headstart.core.remarks import remark
 from headstart.core.results import Remark
 from headstart.evaluation import metrics
 from headstart.evaluation.compare.scoring import scores
@@ -252,42 +253,42 @@ def _about(
     """Yield what a reader of the scores should know."""
     for model in models:
         if model.trained_on is None and model.of_a_file:
-            yield Remark(
-                "training images",
+            yield remark(
+                "HS501",
                 f"{one_line(model.title)} does not list its training images, so nobody can check"
                 " whether some of these are among them. Train it again to have the list.",
             )
         elif model.trained_on is not None and model.trained_on.any():
-            yield Remark(
-                "training images",
+            yield remark(
+                "HS502",
                 f"{one_line(model.title)} was trained on {int(model.trained_on.sum()):,} of these"
                 f" {count(len(true), 'image')}: its scores are too good. Evaluate it on images that"
                 " it has not seen.",
             )
     unknown = [entry for entry in skipped if entry.label]
     if unknown:
-        yield Remark(
-            "labels",
+        yield remark(
+            "HS503",
             f"Not scored: {_in_words(unknown)}. If they count as errors, the accuracy is lower than"
             " the one shown.",
         )
     if len(models) == 2 and set(models[0].classes) != set(models[1].classes):
         alone = [set(a.classes) - set(b.classes) for a, b in (models, models[::-1])]
-        yield Remark(
-            "labels",
+        yield remark(
+            "HS504",
             "The models know different classes: only the first"
             f" {count(len(alone[0]), 'class')}{_named(sorted(alone[0]))}, only the second"
             f" {count(len(alone[1]), 'class')}{_named(sorted(alone[1]))}. Only images of common"
             " classes are scored, on which the model with fewer classes has an advantage.",
         )
     if len(set(true)) == 1:
-        yield Remark(
-            "images",
+        yield remark(
+            "HS505",
             f"All images are of the class {one_line(true[0])}, so the scores are those of one"
             " class: nothing shows how often others are mistaken for it.",
         )
     if len(true) < FEW:
-        yield Remark(
-            "images",
+        yield remark(
+            "HS506",
             f"{count(len(true), 'image')} say little: read the intervals, not the scores.",
         )

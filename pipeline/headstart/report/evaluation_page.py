@@ -49,6 +49,7 @@ def write_page(evaluation: Evaluation, path: Path, picture: Picture = lambda pat
         "paired": evaluation.paired,
         "baseline": evaluation.baseline,
         "gates": evaluation.gates,
+        "remarks": evaluation.remarks,
         "skipped": evaluation.skipped,
         "scored": f"{evaluation.images:,} image{'' if evaluation.images == 1 else 's'}",
         "changes_shown": CHANGES_SHOWN,
@@ -89,7 +90,7 @@ def _as_results(evaluation: Evaluation) -> dict[str, Any]:
         "best": heads[0]["name"],
         "backbones": [],
         "insights": {"label_errors": {}, "learning_curve": None, "remarks": []},
-        "warnings": [remark.text for remark in evaluation.remarks],
+        "warnings": [],
         "conclusion": "",
         "provenance": evaluation.provenance,
     }

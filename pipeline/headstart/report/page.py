@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from headstart.core.choices import MAPS
 from headstart.core.records import SPLITS, FeatureSet
+from headstart.core.remarks import KINDS
 from headstart.datasets.images.thumbnails import folder
 from headstart.report import figures, formatting, points, sections, tables, thumbnails_sheet
 
@@ -93,6 +94,7 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         "heads": views,
         "baselines": [_head_view(baseline, axis) for baseline in results["baselines"]],
         "best": next(view for view in views if view["name"] == results["best"]),
+        "kinds": KINDS,
         "subject": f"The best head, {heads[0]['title']},",
         "rest": "The other heads",
         "ties": [head["title"] for head in rivals if head["verdict"] == "tie"],

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.core import choices
+from headstart.core import choices, remarks
 from headstart.core.errors import InputError, UsageError, count, one_line
 from headstart.workflows.artifacts import COMMAND
 from headstart.workflows.locations import StrPath, output_file
@@ -42,6 +42,7 @@ def evaluate(
     path_column: str = "",
     workers: int | None = None,
     device: str = "cpu",
+    ignore: str | Sequence[str] = (),
     seed: int = 0,
     hooks: Hooks | None = None,
 ) -> Evaluation:
@@ -66,6 +67,7 @@ def evaluate(
         path_column: the column with the images' paths.
         workers: threads; None means one per core.
         device: one of `core.choices.DEVICES`.
+        ignore: codes of remarks to leave out, such as ``HS506``.
         seed: of intervals, 0 or more.
         hooks: receives notices and progress.
 
@@ -83,6 +85,7 @@ def evaluate(
     from headstart.evaluation.groups import by_name
     from headstart.workflows.heads import read_groups
 
+    ignored = remarks.parse(ignore)
     minima = [gates.parse(text) for text in _texts(fail_below)]
     if fail_worse and against is None:
         raise UsageError("--fail-worse needs --against, the model to compare with")
@@ -104,7 +107,10 @@ def evaluate(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     evaluation = dataclasses.replace(
-        evaluation, gates=gates.judge(evaluation, minima, fail_worse), provenance=facts
+        evaluation,
+        remarks=remarks.without(evaluation.remarks, ignored),
+        gates=gates.judge(evaluation, minima, fail_worse),
+        provenance=facts,
     )
     if page is not None:
         from headstart.report.evaluation_page import write_page

@@ -102,7 +102,7 @@ def _about_doubling(curve: Mapping[str, Any]) -> str:
 
 
 def _about_remarks(remarks: Sequence[Mapping[str, Any]]) -> str:
-    return "\n".join(f"remark: {remark['text']}" for remark in remarks)
+    return "\n".join(f"remark {remark['code']}: {remark['text']}" for remark in remarks)
 
 
 SECTIONS: tuple[Section, ...] = (
