@@ -14,8 +14,8 @@ from headstart.heads.grids import ends, grown
 from headstart.heads.search import FittedHead
 
 
-def remarks_of(data, groups=None):
-    config = CompareConfig(heads=("logistic-regression",), repeats=1)
+def remarks_of(data, groups=None, ignore=()):
+    config = CompareConfig(heads=("logistic-regression",), repeats=1, ignore=ignore)
     comparison, _ = compare([data], config, groups)
     return {remark.topic: remark.text for remark in comparison.insights.remarks}
 
@@ -35,6 +35,7 @@ def test_raw_pixels_as_good_as_the_features_are_named():
     pixels[:] = (80 * data.label)[:, None, None, None]
     found = remarks_of(dataclasses.replace(data, pixels=pixels))
     assert "Raw pixels" in found["baseline"]
+    assert remarks_of(dataclasses.replace(data, pixels=pixels), ignore=("HS201",)) == {}
 
 
 @pytest.mark.slow
