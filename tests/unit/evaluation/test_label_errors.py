@@ -52,6 +52,7 @@ def test_codes_may_have_gaps_and_quality_is_the_probability_of_the_label():
     assert set(found.suggested) <= set(codes.tolist())
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(2, 40))
 def test_any_labels_and_predictions_are_taken(seed, k, n):
     rng = np.random.default_rng(seed)
@@ -77,6 +78,7 @@ def test_hard_images_are_no_errors():
     assert {found.tier(row) for row in found.suspects[20:]} == {label_errors.HARD}
 
 
+@pytest.mark.slow
 def test_the_expected_errors_are_those_there_are():
     true = np.arange(3000) % 5
     rng = np.random.default_rng(2)
