@@ -34,6 +34,13 @@ map_method = click.option(
 seed = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."
 )
+target = click.option(
+    "--at",
+    "target",
+    metavar="SHARE",
+    help="Share of the answers that should be right, such as 99%: the model's threshold for it"
+    " decides, and images below it are labelled unknown.",
+)
 ignore = click.option(
     "--ignore",
     multiple=True,

@@ -11,7 +11,7 @@ import click
 
 from headstart.cli.console import notice
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, device, path_column, workers
+from headstart.cli.options import FILE, as_json, device, path_column, target, workers
 from headstart.cli.rows import FORMATS, Layout, writer
 from headstart.core.choices import MAX_FAILURES
 from headstart.core.errors import count, one_line
@@ -43,6 +43,7 @@ predict results - < list-of-paths.txt
     metavar="P",
     help="Probability of the best class below which an image is labelled unknown.",
 )
+@target
 @click.option(
     "--max-failures",
     type=click.FloatRange(0, 1),
@@ -61,6 +62,7 @@ def command(
     format_: str | None,
     top_k: int | None,
     min_confidence: float,
+    target: str | None,
     max_failures: float,
     path_column: str,
     workers: int | None,
@@ -82,6 +84,7 @@ def command(
         classifier,
         paths,
         min_confidence=min_confidence,
+        target=target,
         path_column=path_column,
         workers=workers,
     )

@@ -210,6 +210,50 @@ class Remark:
 
 
 @dataclass(frozen=True)
+class RiskPoint:
+    """Accuracy if only this share of images is answered, the most confident ones."""
+
+    share: Share
+    threshold: Share
+    accuracy: Share
+    accuracy_ci: Interval
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A confidence from which on answers are right as often as the target says.
+
+    The promise holds with 95 % confidence, or is not ``reached``: then the point is where these
+    images show the most, and ``bound``, the one-sided lower bound of the accuracy, is what can be
+    promised. Of the training images, out of fold, ``share`` has that confidence, with this
+    ``accuracy``; the same of the test images, None without a test split or without such an image.
+    """
+
+    target: Share
+    reached: bool
+    threshold: Share
+    share: Share
+    accuracy: Share
+    accuracy_ci: Interval
+    bound: Share
+    test_share: Share | None = None
+    test_share_ci: Interval | None = None
+    test_accuracy: Share | None = None
+    test_accuracy_ci: Interval | None = None
+
+
+@dataclass(frozen=True)
+class OperatingPoints:
+    """Thresholds of the best head's confidence, and its risk-coverage curve, out of fold."""
+
+    head: str
+    backbone: str
+    images: Count
+    points: list[OperatingPoint]
+    curve: list[RiskPoint]
+
+
+@dataclass(frozen=True)
 class Insights:
     """What the features show besides the comparison of heads; the report has a section on each."""
 
@@ -217,6 +261,7 @@ class Insights:
     label_errors: LabelErrorSummary
     learning_curve: LearningCurve | None
     remarks: list[Remark] = field(default_factory=list)
+    operating_points: OperatingPoints | None = None
 
 
 @dataclass(frozen=True)

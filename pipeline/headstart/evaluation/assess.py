@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from headstart.core.assessment import (
     Change,
     ClassChange,
     Evaluation,
+    MeasuredPoint,
     Misclassified,
     ModelScores,
     PairedDifference,
@@ -26,6 +27,7 @@ from headstart.core.remarks import remark
 from headstart.core.results import Remark
 from headstart.evaluation import metrics
 from headstart.evaluation.compare.scoring import scores
+from headstart.evaluation.operating_points import Ranked
 
 FEW = 30  # images, below which the intervals are all that can be read
 NAMED = 3  # labels that a sentence names
@@ -44,6 +46,7 @@ class Answers:
         predicted: the answer for each image; empty if the image could not be used.
         probabilities: ``(n, k)``, the highest that of the answer; None if they are unknown.
         trained_on: ``(n,)``, whether the model was trained on the image; None if that is unknown.
+        thresholds: the model's own thresholds of confidence, by the share that should be right.
         of_a_file: whether the answers are of a model file, which may list its training images.
     """
 
@@ -53,6 +56,7 @@ class Answers:
     probabilities: NDArray[np.floating] | None = None
     trained_on: Mask | None = None
     of_a_file: bool = False
+    thresholds: Mapping[float, float] = field(default_factory=dict)
 
     def take(self, rows: NDArray[np.intp]) -> Answers:
         """Return the answers for some of the images."""
@@ -63,6 +67,7 @@ class Answers:
             None if self.probabilities is None else self.probabilities[rows],
             None if self.trained_on is None else self.trained_on[rows],
             self.of_a_file,
+            self.thresholds,
         )
 
     def confidence(self, row: int) -> float | None:
@@ -174,7 +179,18 @@ def _score(
         measured |= dict.fromkeys((*_NEED_PROBABILITIES, "reliability"))
         lost = {name: None for name in measured["intervals"] if name in _NEED_PROBABILITIES}
         measured["intervals"] |= lost
-    return ModelScores(model.title, list(model.classes), **measured, **_unseen(model, true, group))
+    answers = Ranked.of(truth, probabilities, group)
+    points = [
+        MeasuredPoint(target, threshold, **answers.beyond(threshold))
+        for target, threshold in sorted(model.thresholds.items())
+    ]
+    return ModelScores(
+        model.title,
+        list(model.classes),
+        **measured,
+        operating_points=points,
+        **_unseen(model, true, group),
+    )
 
 
 def _errors(paths: Sequence[str], true: Sequence[str], model: Answers) -> list[Misclassified]:

@@ -17,13 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones.inference.extract import batches
-from headstart.core.errors import ImageError, InputError
+from headstart.core.errors import ImageError
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import SourceImage, read, stream
-from headstart.models.classifier import Classifier
+from headstart.models.classifier import UNKNOWN, Classifier
 from headstart.models.training_images import TrainingImages
-
-UNKNOWN = "unknown"  # the label of an image whose most probable class is below the minimum
 
 _CHUNK = 8
 _IDLE = -1  # the number of an empty chunk
@@ -88,11 +86,8 @@ def predict(
         InputError: a path is missing, a folder holds no image, or a minimum confidence is set for a
             model with a class named `UNKNOWN`.
     """
-    if min_confidence > 0 and UNKNOWN in model.classes:
-        raise InputError(
-            f"the model has a class named {UNKNOWN}, so a minimum confidence would be ambiguous; "
-            "omit it and use the confidence of each row"
-        )
+    if min_confidence > 0:
+        model.check_unknown()
     names = [data] if isinstance(data, str | os.PathLike) else data
     return predict_images(model, stream(names, path_column), workers, min_confidence)
 

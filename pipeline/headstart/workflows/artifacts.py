@@ -118,6 +118,13 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
         "scored_on": comparison.protocol["scored_on"],
         "inputs": comparison.provenance["inputs"],
     }
+    operating = comparison.insights.operating_points
+    if operating is not None:
+        summary["operating_points"] = [
+            {"target": point.target, "threshold": point.threshold, "share": point.share}
+            for point in operating.points
+            if point.reached
+        ]
     reference = novelty.learn(
         take(data.features, train),
         data.label[train],

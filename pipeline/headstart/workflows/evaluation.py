@@ -252,4 +252,5 @@ def _predicted(
             )
         hooks.notice(line)
     trained_on = None if model.trained_on is None else seen
-    return Answers(os.fspath(name), model.classes, answers, probabilities, trained_on, True)
+    title = os.fspath(name)
+    return Answers(title, model.classes, answers, probabilities, trained_on, True, model.thresholds)

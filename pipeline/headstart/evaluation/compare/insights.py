@@ -18,12 +18,20 @@ from headstart.core.results import (
     LabelErrorSummary,
     LabelTier,
     LearningCurve,
+    OperatingPoints,
 )
-from headstart.evaluation import duplicates, label_errors, learning_curve, transferability
+from headstart.evaluation import (
+    duplicates,
+    label_errors,
+    learning_curve,
+    operating_points,
+    transferability,
+)
 from headstart.evaluation.compare.identity import is_streamed
 from headstart.evaluation.compare.scoring import Entry
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.label_errors import LabelErrors
+from headstart.evaluation.operating_points import Ranked
 from headstart.evaluation.splits import Protocol
 from headstart.evaluation.splits.wording import utf8
 from headstart.heads import HEADS, sampling
@@ -225,6 +233,29 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
     return learning_curve.describe(
         curve, len(training.labels), training.seed, best.head.name, best.backbone
     )
+
+
+def find_operating_points(
+    best: Entry, protocol: Protocol, targets: Sequence[float]
+) -> OperatingPoints | None:
+    """Return the ``insights.operating_points`` of ``results.json``; None without such answers.
+
+    Thresholds are chosen out of fold, and what they do on the test split is measured once.
+    """
+    answers = best.head.out_of_fold
+    judged = np.flatnonzero(np.isfinite(answers).all(axis=1)) if len(answers) else []
+    if not len(judged):
+        return None
+    rows, labels = protocol.train[judged], best.data.label
+    inside = Ranked.of(labels[rows], answers[judged], protocol.group[rows])
+    points = [operating_points.choose(inside, target) for target in targets]
+    apart = ~protocol.leaked
+    if not protocol.out_of_fold and apart.any():
+        test = protocol.test[apart]
+        outside = Ranked.of(labels[test], best.probabilities[apart], protocol.group[test])
+        points = [operating_points.check(point, outside) for point in points]
+    curve = operating_points.curve(inside)
+    return OperatingPoints(best.head.name, best.backbone, len(inside), points, curve)
 
 
 def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:

@@ -23,6 +23,7 @@ from headstart.evaluation.compare.insights import (
     describe_label_errors,
     find_duplicates,
     find_label_errors,
+    find_operating_points,
     learn_curve,
 )
 from headstart.evaluation.compare.remarks import remark
@@ -144,7 +145,11 @@ def _compare(
         best=best.head.name,
         best_backbone=best.backbone,
         backbones=[describe_backbone(name, named[name], searched.scores[name]) for name in named],
-        insights=dataclasses.replace(insights, remarks=without(remarks, config.ignore)),
+        insights=dataclasses.replace(
+            insights,
+            remarks=without(remarks, config.ignore),
+            operating_points=find_operating_points(best, protocol, config.targets),
+        ),
         warnings=[
             *about_data,
             *about_the_choice(heads),

@@ -105,6 +105,39 @@ def _about_remarks(remarks: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"remark {remark['code']}: {remark['text']}" for remark in remarks)
 
 
+def _about_operating_points(operating: Mapping[str, Any]) -> str:
+    parts = [
+        f"right in {_percent(point['target'])} of the answers from a confidence of"
+        f" {point['threshold']:.3f} on, {_answered(point)}"
+        for point in operating["points"]
+        if point["reached"]
+    ]
+    missed = [point for point in operating["points"] if not point["reached"]]
+    if missed:
+        best = max(point["bound"] for point in missed)
+        parts.append(
+            f"{_percent(missed[0]['target'])} is not reached: these images show at most"
+            f" {_percent(best)}"
+        )
+    return f"operating points (predict --at): {'; '.join(parts)}" if parts else ""
+
+
+def _answered(point: Mapping[str, Any]) -> str:
+    share = f"{point['share']:.0%} of the images"
+    if point["test_accuracy"] is None:
+        return f"{share} (not tested on other images)"
+    low, high = point["test_accuracy_ci"]
+    return (
+        f"{share} (on the test images {point['test_accuracy']:.1%} right, {100 * low:.1f}–"
+        f"{100 * high:.1f}, {point['test_share']:.0%} answered)"
+    )
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent, without zeros at the end."""
+    return f"{round(100 * share, 2):g} %"
+
+
 SECTIONS: tuple[Section, ...] = (
     Section("results", "Comparison of heads", "Heads"),
     Section(
@@ -122,6 +155,13 @@ SECTIONS: tuple[Section, ...] = (
         "Curves",
         insight="learning_curve",
         summary=_about_doubling,
+    ),
+    Section(
+        "operating",
+        "Operating points",
+        shown=lambda page: bool(page["insights"].get("operating_points")),
+        insight="operating_points",
+        summary=_about_operating_points,
     ),
     Section("errors", "Most confident errors", "Errors", lambda page: page["mistakes"] is not None),
     Section("explore", "Images", shown=lambda page: bool(page["album"].n_shown)),
