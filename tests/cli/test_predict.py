@@ -4,7 +4,10 @@ import csv
 import io
 import json
 
+import onnx
 import pytest
+from headstart.backbones.inference.description import MODEL_METADATA
+from headstart.models import seal
 
 
 def test_a_path_that_is_missing_is_told_before_the_first_row(
@@ -85,3 +88,52 @@ def test_the_column_of_paths_can_be_named(headstart, tiny_classifier, image_fold
     assert "elsewhere" not in row
     refused = headstart("predict", tiny_classifier, root, "--path-column", "shot", code=1)
     assert "has no columns" in refused.stderr
+
+
+def with_operating_points(source, out, points, classes=None):
+    """A copy of a model with thresholds in its metadata."""
+    model = onnx.load(source)
+    metadata = {prop.key: prop.value for prop in model.metadata_props}
+    facts = json.loads(metadata[MODEL_METADATA]) | {"operating_points": points}
+    facts |= {"classes": classes} if classes else {}
+    metadata |= {MODEL_METADATA: json.dumps(facts), seal.KEY: seal.blank()}
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, out)
+    seal.seal(out)
+    return out
+
+
+def test_a_target_is_the_models_own_minimum_confidence(
+    headstart, tiny_classifier, image_folder, tmp_path
+):
+    points = [{"target": 0.9, "threshold": 0.55, "share": 0.9},
+              {"target": 0.99, "threshold": 0.95, "share": 0.4}]  # fmt: skip
+    model = with_operating_points(tiny_classifier, tmp_path / "m.onnx", points)
+    root = image_folder()
+    for target, threshold in (("90%", "0.55"), ("0.99", "0.95")):
+        same = headstart("predict", model, root, "--min-confidence", threshold).stdout
+        assert headstart("predict", model, root, "--at", target).stdout == same
+        assert "unknown" in same
+    words = ["predict", model, root, "--at", "99%"]
+    assert "90%, 99%" in headstart(*words[:4], "95%", code=1).stderr
+    assert "share of right answers" in headstart(*words[:4], "high", code=2).stderr
+    headstart(*words, "--min-confidence", "0.5", code=2)
+    headstart(*words[:4], "90%,99%", code=2)
+    assert "no thresholds" in headstart("predict", tiny_classifier, *words[2:], code=1).stderr
+    names = ["bark", "cloth", "unknown"]
+    model = with_operating_points(tiny_classifier, tmp_path / "n.onnx", points, names)
+    assert "named unknown" in headstart("predict", model, *words[2:], code=1).stderr
+
+
+def test_evaluate_measures_the_models_thresholds(
+    headstart, tiny_classifier, image_folder, tmp_path
+):
+    points = [{"target": 0.9, "threshold": 0.55, "share": 0.9}]
+    model = with_operating_points(tiny_classifier, tmp_path / "m.onnx", points)
+    root = image_folder(splits=["test"])
+    document = json.loads(headstart("evaluate", model, root, "--json").stdout)
+    (point,) = document["models"][0]["operating_points"]
+    rows = csv.DictReader(io.StringIO(headstart("predict", model, root, "--at", "90%").stdout))
+    labels = [row["label"] for row in rows]
+    assert point["share"] == sum(label != "unknown" for label in labels) / len(labels)
+    assert "predict --at" in headstart("evaluate", model, root).stdout

@@ -169,12 +169,10 @@ def parse_targets(text: str | float | Sequence[float]) -> tuple[float, ...]:
     Raises:
         UsageError: a target is no number, or not between 50 and 100 %.
     """
-    parts = text.split(",") if isinstance(text, str) else [text] if _is_number(text) else text
+    parts: Sequence[object] = [text] if isinstance(text, int | float) else text
+    if isinstance(text, str):
+        parts = text.split(",")
     return tuple(sorted({_share(str(part)) for part in parts if str(part).strip()}))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)
 
 
 def _share(text: str) -> float:

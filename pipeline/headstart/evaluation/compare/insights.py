@@ -243,7 +243,7 @@ def find_operating_points(
     Thresholds are chosen out of fold, and what they do on the test split is measured once.
     """
     answers = best.head.out_of_fold
-    judged = np.flatnonzero(np.isfinite(answers).all(axis=1)) if len(answers) else []
+    judged = np.flatnonzero(np.isfinite(answers).all(axis=1)) if len(answers) else np.empty(0, int)
     if not len(judged):
         return None
     rows, labels = protocol.train[judged], best.data.label
