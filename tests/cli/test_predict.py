@@ -90,12 +90,13 @@ def test_the_column_of_paths_can_be_named(headstart, tiny_classifier, image_fold
     assert "has no columns" in refused.stderr
 
 
-def with_operating_points(source, out, points, classes=None):
+def with_operating_points(source, out, points, classes=None, sets=None):
     """A copy of a model with thresholds in its metadata."""
     model = onnx.load(source)
     metadata = {prop.key: prop.value for prop in model.metadata_props}
     facts = json.loads(metadata[MODEL_METADATA]) | {"operating_points": points}
     facts |= {"classes": classes} if classes else {}
+    facts |= {"prediction_sets": sets} if sets else {}
     metadata |= {MODEL_METADATA: json.dumps(facts), seal.KEY: seal.blank()}
     onnx.helper.set_model_props(model, metadata)
     onnx.save(model, out)
@@ -137,3 +138,32 @@ def test_evaluate_measures_the_models_thresholds(
     labels = [row["label"] for row in rows]
     assert point["share"] == sum(label != "unknown" for label in labels) / len(labels)
     assert "predict --at" in headstart("evaluate", model, root).stdout
+
+
+def test_sets_hold_the_classes_that_the_model_cannot_exclude(
+    headstart, tiny_classifier, image_folder, tmp_path
+):
+    sets = {"level": 0.95, "mass": 0.6, "least": [0.3, 0.0, 0.99]}
+    model = with_operating_points(tiny_classifier, tmp_path / "m.onnx", [], sets=sets)
+    root = image_folder()
+    sizes = set()
+    for option in ("--sets", "--sets-by-class"):
+        rows = list(csv.DictReader(io.StringIO(headstart("predict", model, root, option).stdout)))
+        for row in rows:
+            scores = {name[2:]: float(p) for name, p in row.items() if name.startswith("p:")}
+            ranked = sorted(scores, key=lambda name: -scores[name])
+            if option == "--sets":
+                above = [sum(scores[other] for other in ranked[:rank]) for rank in range(3)]
+                expected = [name for name, mass in zip(ranked, above, strict=True) if mass <= 0.6]
+            else:
+                least = dict(zip(("bark", "cloth", "drain"), sets["least"], strict=True))
+                expected = [n for n in ranked if n == ranked[0] or scores[n] >= least[n]]
+            assert json.loads(row["set"]) == expected
+            sizes.add(len(expected))
+    assert len(sizes) > 1
+    document = json.loads(headstart("predict", model, root, "--sets", "--json").stdout)
+    assert all(row["set"][0] == row["label"] for row in document["predictions"])
+    assert (
+        "no thresholds for sets"
+        in headstart("predict", tiny_classifier, root, "--sets", code=1).stderr
+    )

@@ -33,12 +33,14 @@ class Layout:
         top_k: number of most probable classes; None for the probabilities of all.
         novelty: whether the model computes how far an image is from its training images, and
             ``unusual`` whether it has the second mark.
+        sets: whether rows have a conformal set of classes.
     """
 
     classes: tuple[str, ...]
     top_k: int | None
     novelty: bool
     unusual: bool = False
+    sets: bool = False
 
     def ranked(self, prediction: Prediction) -> list[tuple[str, float]]:
         """Return the most probable classes with their probabilities, the best first."""
@@ -55,7 +57,8 @@ class Layout:
             names = [f"{kind}_{rank}" for rank in ranks for kind in ("class", "probability")]
         novelty = ["distance", "unlike"] if self.novelty else []
         second = ["unusual"] if self.unusual else []
-        return ["path", "label", "confidence", *names, *novelty, *second, "error"]
+        sets = ["set"] if self.sets else []
+        return ["path", "label", "confidence", *names, *novelty, *second, *sets, "error"]
 
     def cells(self, prediction: Prediction) -> list[str]:
         """Return a CSV row."""
@@ -71,6 +74,8 @@ class Layout:
             cells += [f"{prediction.distance:.6f}", "true" if prediction.unlike else "false"]
         if self.unusual:
             cells.append("true" if prediction.unusual else "false")
+        if self.sets:
+            cells.append(json.dumps(prediction.classes, ensure_ascii=False))
         return [prediction.path, prediction.label, f"{max(scores):.6f}", *cells, ""]
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
@@ -93,6 +98,8 @@ class Layout:
             document |= {"distance": prediction.distance, "unlike": prediction.unlike}
         if self.unusual:
             document["unusual"] = prediction.unusual
+        if self.sets:
+            document["set"] = list(prediction.classes)
         return document
 
 

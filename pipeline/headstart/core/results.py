@@ -254,6 +254,34 @@ class OperatingPoints:
 
 
 @dataclass(frozen=True)
+class SetScores:
+    """What conformal sets of one kind do on the test images.
+
+    ``coverage`` is the share of images whose set holds the true class, ``mean_size`` the number of
+    classes in a set, and ``single`` the share of sets with one class.
+    """
+
+    kind: str
+    coverage: Share
+    coverage_ci: Interval
+    mean_size: float
+    single: Share
+
+
+@dataclass(frozen=True)
+class PredictionSets:
+    """Conformal sets of classes, calibrated out of fold; see `core.prediction_sets.SetRule`.
+
+    Without a test split there are no ``tested`` scores.
+    """
+
+    level: Share
+    mass: Share
+    least: list[Share]
+    tested: list[SetScores] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Insights:
     """What the features show besides the comparison of heads; the report has a section on each."""
 
@@ -262,6 +290,7 @@ class Insights:
     learning_curve: LearningCurve | None
     remarks: list[Remark] = field(default_factory=list)
     operating_points: OperatingPoints | None = None
+    prediction_sets: PredictionSets | None = None
 
 
 @dataclass(frozen=True)

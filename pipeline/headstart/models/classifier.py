@@ -21,6 +21,7 @@ from headstart.backbones.inference.description import (
 )
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, InputError, one_line
+from headstart.core.prediction_sets import SetRule
 from headstart.datasets import images
 from headstart.models import seal, training_images
 from headstart.models.novelty import Unusual
@@ -62,6 +63,7 @@ class Classifier:
             has none.
         unusual: the second mark; None if the file has none.
         trained_on: the training images; None if the file does not list them.
+        set_rule: how conformal sets are made; None if the file does not say.
         thresholds: the confidence from which on a share of the answers is right, by that share.
 
     Raises:
@@ -87,6 +89,8 @@ class Classifier:
             self.unusual = Unusual(**second) if second else None
             self.trained_on = training_images.read(self._runner.metadata)
             points = self.facts.get("operating_points") or []
+            sets = self.facts.get("prediction_sets")
+            self.set_rule = sets and SetRule(sets["level"], sets["mass"], tuple(sets["least"]))
             self.thresholds = {float(p["target"]): float(p["threshold"]) for p in points}
         except (KeyError, TypeError, ValueError):
             raise BackboneError(
@@ -111,6 +115,20 @@ class Classifier:
             )
         self.check_unknown()
         return self.thresholds[target]
+
+    def sets(self, probabilities: NDArray[np.float32], kind: str) -> list[tuple[str, ...]]:
+        """Return the conformal set of each image, most probable class first; empty without one.
+
+        ``kind`` is one of `headstart.core.choices.SETS`, or empty for none.
+        """
+        if not kind or self.set_rule is None:
+            return [()] * len(probabilities)
+        masks = self.set_rule.sets(probabilities, kind)
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        return [
+            tuple(self.classes[code] for code in ranked if mask[code])
+            for ranked, mask in zip(order.tolist(), masks, strict=True)
+        ]
 
     def check_unknown(self) -> None:
         """Raise an `InputError` if a class is named like the answer to an image left open."""

@@ -42,6 +42,7 @@ class Prediction:
             images; None if ``distance`` is.
         unusual: whether distance and doubt together are, as for 1 in 20; None if the model cannot
             say.
+        classes: the conformal set, most probable first; empty unless it was asked for.
         trained_on: whether the model was trained on this very file; None unless it was asked.
     """
 
@@ -53,6 +54,7 @@ class Prediction:
     unlike: bool | None = None
     unusual: bool | None = None
     trained_on: bool | None = None
+    classes: tuple[str, ...] = ()
 
 
 class Model(Classifier):
@@ -75,12 +77,14 @@ def predict(
     workers: int | None = None,
     min_confidence: float = 0.0,
     path_column: str = "",
+    sets: str = "",
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order, as soon as it is computed.
 
     ``data`` names image files, folders, patterns or any source that features are extracted from,
     one or several; ``-`` reads lines from stdin (see `headstart.datasets.inputs`). An image whose
-    best probability is below ``min_confidence`` is labelled `UNKNOWN`.
+    best probability is below ``min_confidence`` is labelled `UNKNOWN`. ``sets`` asks for conformal
+    sets, one of `core.choices.SETS`.
 
     Raises:
         InputError: a path is missing, a folder holds no image, or a minimum confidence is set for a
@@ -89,7 +93,8 @@ def predict(
     if min_confidence > 0:
         model.check_unknown()
     names = [data] if isinstance(data, str | os.PathLike) else data
-    return predict_images(model, stream(names, path_column), workers, min_confidence)
+    images = stream(names, path_column)
+    return predict_images(model, images, workers, min_confidence, sets=sets)
 
 
 def predict_images(
@@ -98,6 +103,7 @@ def predict_images(
     workers: int | None = None,
     min_confidence: float = 0.0,
     check_training: bool = False,
+    sets: str = "",
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order; None means that the next one may take a while.
 
@@ -106,7 +112,7 @@ def predict_images(
     """
     workers = workers or available_cores()
     trained_on = model.trained_on if check_training else None
-    work = partial(_predict_chunk, model, min_confidence, trained_on)
+    work = partial(_predict_chunk, model, min_confidence, trained_on, sets)
     slots = threading.Semaphore(workers * _AHEAD)
     chunks = _throttled(_chunks(images, model), slots)
     waiting: dict[int, list[Prediction]] = {}
@@ -155,6 +161,7 @@ def _predict_chunk(
     model: Classifier,
     min_confidence: float,
     trained_on: TrainingImages | None,
+    sets: str,
     item: tuple[int, list[SourceImage]],
 ) -> tuple[int, list[Prediction]]:
     number, images = item
@@ -176,8 +183,14 @@ def _predict_chunk(
         answers = model.answer(crops)
         marks = answers.unusual(model.unusual)
         unusual: Sequence[bool | None] = [None] * len(crops) if marks is None else marks
-        for position, scores, distance, second in zip(
-            positions, answers.probabilities, answers.distance.tolist(), unusual, strict=True
+        chosen = model.sets(answers.probabilities, sets)
+        for position, scores, distance, second, classes in zip(
+            positions,
+            answers.probabilities,
+            answers.distance.tolist(),
+            unusual,
+            chosen,
+            strict=True,
         ):
             best = int(np.argmax(scores))
             label = model.classes[best] if scores[best] >= min_confidence else UNKNOWN
@@ -191,5 +204,6 @@ def _predict_chunk(
                 unlike=None if limit is None else distance > limit,
                 unusual=second,
                 trained_on=seen.get(position),
+                classes=classes,
             )
     return number, [predictions[position] for position in range(len(images))]

@@ -125,6 +125,13 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
             for point in operating.points
             if point.reached
         ]
+    sets = comparison.insights.prediction_sets
+    if sets is not None:
+        summary["prediction_sets"] = {
+            "level": sets.level,
+            "mass": sets.mass,
+            "least": [sets.least[code] for code in best.head.estimator.classes_],
+        }
     reference = novelty.learn(
         take(data.features, train),
         data.label[train],

@@ -52,6 +52,7 @@ def predict(
     *,
     min_confidence: float = 0.0,
     target: str | float | None = None,
+    sets: str = "",
     path_column: str = "",
     workers: int | None = None,
     device: str = "cpu",
@@ -70,6 +71,8 @@ def predict(
         min_confidence: images whose best class is less probable are labelled ``unknown``.
         target: the share of answers that should be right, such as ``99%`` or 0.99: the model's own
             threshold for it is the ``min_confidence``.
+        sets: ``adaptive`` or ``by-class`` asks for ``classes``, a conformal set that holds the true
+            class of 95 % of the images, or of each class.
         path_column: the column of tables with the images' paths; empty takes ``path``, ``file`` and
             the like.
         workers: threads; None means one per core.
@@ -90,7 +93,12 @@ def predict(
         check(path, path_column)
     if target is not None:
         min_confidence = threshold(classifier, target, min_confidence)
-    return predicting.predict(classifier, paths, workers, min_confidence, path_column)
+    if sets and classifier.set_rule is None:
+        raise InputError(
+            "the model has no thresholds for sets: a fine-tuned network and models of earlier"
+            " versions have none; train heads with: headstart train-heads"
+        )
+    return predicting.predict(classifier, paths, workers, min_confidence, path_column, sets)
 
 
 def threshold(model: Classifier, target: str | float, min_confidence: float = 0.0) -> float:

@@ -19,8 +19,10 @@ from headstart.core.results import (
     LabelTier,
     LearningCurve,
     OperatingPoints,
+    PredictionSets,
 )
 from headstart.evaluation import (
+    conformal,
     duplicates,
     label_errors,
     learning_curve,
@@ -235,27 +237,30 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
     )
 
 
-def find_operating_points(
+def decide(
     best: Entry, protocol: Protocol, targets: Sequence[float]
-) -> OperatingPoints | None:
-    """Return the ``insights.operating_points`` of ``results.json``; None without such answers.
+) -> tuple[OperatingPoints | None, PredictionSets | None]:
+    """Return the ``operating_points`` and ``prediction_sets`` of the insights, if there are any.
 
     Thresholds are chosen out of fold, and what they do on the test split is measured once.
     """
-    answers = best.head.out_of_fold
+    answers, k = best.head.out_of_fold, len(best.data.classes)
     judged = np.flatnonzero(np.isfinite(answers).all(axis=1)) if len(answers) else np.empty(0, int)
     if not len(judged):
-        return None
-    rows, labels = protocol.train[judged], best.data.label
-    inside = Ranked.of(labels[rows], answers[judged], protocol.group[rows])
+        return None, None
+    rows, labels, group = protocol.train[judged], best.data.label, protocol.group
+    inside = Ranked.of(labels[rows], answers[judged], group[rows])
     points = [operating_points.choose(inside, target) for target in targets]
+    rule = conformal.calibrate(labels[rows], answers[judged], k, group[rows])
+    sets = conformal.measure(rule)
     apart = ~protocol.leaked
     if not protocol.out_of_fold and apart.any():
-        test = protocol.test[apart]
-        outside = Ranked.of(labels[test], best.probabilities[apart], protocol.group[test])
+        test, probabilities = protocol.test[apart], best.probabilities[apart]
+        outside = Ranked.of(labels[test], probabilities, group[test])
         points = [operating_points.check(point, outside) for point in points]
+        sets = conformal.measure(rule, labels[test], probabilities, group[test])
     curve = operating_points.curve(inside)
-    return OperatingPoints(best.head.name, best.backbone, len(inside), points, curve)
+    return OperatingPoints(best.head.name, best.backbone, len(inside), points, curve), sets
 
 
 def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:

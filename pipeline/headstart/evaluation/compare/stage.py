@@ -19,11 +19,11 @@ from headstart.evaluation.compare.identity import inputs_digest, is_streamed, pr
 from headstart.evaluation.compare.insights import (
     HELD_OUT,
     Suspects,
+    decide,
     describe_duplicates,
     describe_label_errors,
     find_duplicates,
     find_label_errors,
-    find_operating_points,
     learn_curve,
 )
 from headstart.evaluation.compare.remarks import remark
@@ -135,6 +135,7 @@ def _compare(
     baselines = score_baselines(simple.result(), test)
     remarks = remark(searched.entries, simple.result(), test, protocol, named_groups or {})
     best = searched.entries[0]
+    operating, sets = decide(best, protocol, config.targets)
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
         extraction={"digest": best.data.digest, "document": best.data.extraction},
@@ -148,7 +149,8 @@ def _compare(
         insights=dataclasses.replace(
             insights,
             remarks=without(remarks, config.ignore),
-            operating_points=find_operating_points(best, protocol, config.targets),
+            operating_points=operating,
+            prediction_sets=sets,
         ),
         warnings=[
             *about_data,

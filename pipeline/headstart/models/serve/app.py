@@ -27,6 +27,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headstart.core.choices import SETS
 from headstart.core.errors import HeadstartError, ImageError, one_line
 from headstart.datasets import images
 from headstart.models.classifier import UNKNOWN, Classifier
@@ -183,12 +184,19 @@ class _Endpoints:
         return {
             "label": best if sure else UNKNOWN,
             "probability": scores[best],
+            "set": self._set(answer),
             "probabilities": scores,
             "distance": answer.distance if measured else None,
             "unlike": answer.distance > limit if measured and limit is not None else None,
             "unusual": self._unusual(answer),
             "batch": answer.batch,
         }
+
+    def _set(self, answer: Answer) -> list[str] | None:
+        """Return the adaptive set of classes; None if the model cannot say."""
+        if self._model.set_rule is None:
+            return None
+        return list(self._model.sets(answer.probabilities[np.newaxis], SETS[0])[0])
 
     def _unusual(self, answer: Answer) -> bool | None:
         mark = self._model.unusual
