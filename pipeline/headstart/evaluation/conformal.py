@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from headstart.core.choices import SETS
 from headstart.core.prediction_sets import SetRule, mass_above
-from headstart.core.results import PredictionSets, SetScores
+from headstart.core.results import SetScores
 from headstart.evaluation import metrics
 
 LEVEL = 0.95
@@ -56,17 +56,13 @@ def _quantile(scores: NDArray[np.floating], group: NDArray[np.integer], level: f
 
 
 def measure(
-    rule: SetRule,
-    true: Codes | None = None,
-    probabilities: NDArray[np.floating] | None = None,
-    group: Groups = None,
-) -> PredictionSets:
-    """Return a rule with what its sets do on other images, if there are any."""
+    rule: SetRule, true: Codes, probabilities: NDArray[np.floating], group: Groups = None
+) -> list[SetScores]:
+    """Return what sets of each kind do on other images."""
     scores = []
-    for kind in SETS if true is not None and probabilities is not None else ():
+    for kind in SETS:
         sets = rule.sets(probabilities, kind)
-        covered = sets[np.arange(len(true)), true]
-        sizes = sets.sum(axis=1)
+        covered, sizes = sets[np.arange(len(true)), true], sets.sum(axis=1)
         scores.append(
             SetScores(
                 kind=kind,
@@ -76,4 +72,4 @@ def measure(
                 single=float((sizes == 1).mean()),
             )
         )
-    return PredictionSets(rule.level, rule.mass, list(rule.least), scores)
+    return scores

@@ -24,7 +24,7 @@ def test_a_promise_of_95_percent_is_kept_on_average(kind, flatter):
     for seed in range(200):
         true, probabilities = drawn(800, seed, flatter=flatter)
         rule = calibrate(true[:400], probabilities[:400], 6)
-        scores = measure(rule, true[400:], probabilities[400:]).tested[SETS.index(kind)]
+        scores = measure(rule, true[400:], probabilities[400:])[SETS.index(kind)]
         coverage.append(scores.coverage)
         sizes.append(scores.mean_size)
     assert np.mean(coverage) >= 0.945

@@ -20,6 +20,7 @@ from headstart.core.results import (
     LearningCurve,
     OperatingPoints,
     PredictionSets,
+    SetScores,
 )
 from headstart.evaluation import (
     conformal,
@@ -252,15 +253,18 @@ def decide(
     inside = Ranked.of(labels[rows], answers[judged], group[rows])
     points = [operating_points.choose(inside, target) for target in targets]
     rule = conformal.calibrate(labels[rows], answers[judged], k, group[rows])
-    sets = conformal.measure(rule)
+    tested: list[SetScores] = []
     apart = ~protocol.leaked
     if not protocol.out_of_fold and apart.any():
         test, probabilities = protocol.test[apart], best.probabilities[apart]
         outside = Ranked.of(labels[test], probabilities, group[test])
         points = [operating_points.check(point, outside) for point in points]
-        sets = conformal.measure(rule, labels[test], probabilities, group[test])
+        tested = conformal.measure(rule, labels[test], probabilities, group[test])
     curve = operating_points.curve(inside)
-    return OperatingPoints(best.head.name, best.backbone, len(inside), points, curve), sets
+    return (
+        OperatingPoints(best.head.name, best.backbone, len(inside), points, curve),
+        PredictionSets(rule.level, rule.mass, list(rule.least), tested),
+    )
 
 
 def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:
