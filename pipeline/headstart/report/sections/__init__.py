@@ -106,36 +106,32 @@ def _about_remarks(remarks: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _about_operating_points(operating: Mapping[str, Any]) -> str:
-    parts = [
-        f"right in {_percent(point['target'])} of the answers from a confidence of"
-        f" {point['threshold']:.3f} on, {_answered(point)}"
-        for point in operating["points"]
-        if point["reached"]
-    ]
+    reached = [point for point in operating["points"] if point["reached"]]
     missed = [point for point in operating["points"] if not point["reached"]]
+    parts = [
+        f"{_percent(point['target'])} from {point['threshold']:.3f} on ({_answered(point)})"
+        for point in reached
+    ]
+    text = f"right answers by confidence (predict --at): {', '.join(parts)}" if reached else ""
     if missed:
+        text += "; " if text else "right answers by confidence: "
         best = max(point["bound"] for point in missed)
-        parts.append(
-            f"{_percent(missed[0]['target'])} is not reached: these images show at most"
-            f" {_percent(best)}"
-        )
-    return f"operating points (predict --at): {'; '.join(parts)}" if parts else ""
+        text += f"{_percent(missed[0]['target'])} is not reached, {_percent(best)} at most"
+    return text
 
 
 def _answered(point: Mapping[str, Any]) -> str:
-    share = f"{point['share']:.0%} of the images"
+    share = f"{_percent(point['share'], 0)} answered"
     if point["test_accuracy"] is None:
-        return f"{share} (not tested on other images)"
+        return f"{share}; not tested on other images"
     low, high = point["test_accuracy_ci"]
-    return (
-        f"{share} (on the test images {point['test_accuracy']:.1%} right, {100 * low:.1f}–"
-        f"{100 * high:.1f}, {point['test_share']:.0%} answered)"
-    )
+    right = f"{_percent(point['test_accuracy'], 1)} right, {100 * low:.1f}–{100 * high:.1f}"
+    return f"{share}; test: {_percent(point['test_share'], 0)} answered, {right}"
 
 
-def _percent(share: float) -> str:
+def _percent(share: float, digits: int = 2) -> str:
     """Return a share in percent, without zeros at the end."""
-    return f"{round(100 * share, 2):g} %"
+    return f"{round(100 * share, digits):g} %"
 
 
 SECTIONS: tuple[Section, ...] = (

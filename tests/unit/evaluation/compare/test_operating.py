@@ -28,7 +28,7 @@ def test_operating_points_are_chosen_out_of_fold_and_checked_on_the_test_split()
     labels = data.label[outcome.protocol.train]
     assert reached.accuracy == pytest.approx((answers.argmax(axis=1) == labels)[beyond].mean())
     assert operating.curve[-1].share == 1.0
-    (line,) = [line for line in summaries(comparison.to_json()) if line.startswith("operating")]
+    (line,) = [line for line in summaries(comparison.to_json()) if line.startswith("right answers")]
     assert "90 %" in line
     assert "99.9 % is not reached" in line
     fastjsonschema.compile(schema())(json.loads(json.dumps(comparison.to_json())))
