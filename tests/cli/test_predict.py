@@ -4,10 +4,8 @@ import csv
 import io
 import json
 
-import onnx
 import pytest
-from headstart.backbones.inference.description import MODEL_METADATA
-from headstart.models import seal
+from factories import with_facts
 
 
 def test_a_path_that_is_missing_is_told_before_the_first_row(
@@ -90,26 +88,12 @@ def test_the_column_of_paths_can_be_named(headstart, tiny_classifier, image_fold
     assert "has no columns" in refused.stderr
 
 
-def with_operating_points(source, out, points, classes=None, sets=None):
-    """A copy of a model with thresholds in its metadata."""
-    model = onnx.load(source)
-    metadata = {prop.key: prop.value for prop in model.metadata_props}
-    facts = json.loads(metadata[MODEL_METADATA]) | {"operating_points": points}
-    facts |= {"classes": classes} if classes else {}
-    facts |= {"prediction_sets": sets} if sets else {}
-    metadata |= {MODEL_METADATA: json.dumps(facts), seal.KEY: seal.blank()}
-    onnx.helper.set_model_props(model, metadata)
-    onnx.save(model, out)
-    seal.seal(out)
-    return out
-
-
 def test_a_target_is_the_models_own_minimum_confidence(
     headstart, tiny_classifier, image_folder, tmp_path
 ):
     points = [{"target": 0.9, "threshold": 0.75, "share": 0.9},
               {"target": 0.99, "threshold": 0.95, "share": 0.4}]  # fmt: skip
-    model = with_operating_points(tiny_classifier, tmp_path / "m.onnx", points)
+    model = with_facts(tiny_classifier, tmp_path / "m.onnx", operating_points=points)
     root = image_folder()
     for target, threshold in (("90%", "0.75"), ("0.99", "0.95")):
         same = headstart("predict", model, root, "--min-confidence", threshold).stdout
@@ -122,7 +106,7 @@ def test_a_target_is_the_models_own_minimum_confidence(
     headstart(*words[:4], "90%,99%", code=2)
     assert "no thresholds" in headstart("predict", tiny_classifier, *words[2:], code=1).stderr
     names = ["bark", "cloth", "unknown"]
-    model = with_operating_points(tiny_classifier, tmp_path / "n.onnx", points, names)
+    model = with_facts(tiny_classifier, tmp_path / "n.onnx", operating_points=points, classes=names)
     assert "named unknown" in headstart("predict", model, *words[2:], code=1).stderr
 
 
@@ -130,7 +114,7 @@ def test_evaluate_measures_the_models_thresholds(
     headstart, tiny_classifier, image_folder, tmp_path
 ):
     points = [{"target": 0.9, "threshold": 0.55, "share": 0.9}]
-    model = with_operating_points(tiny_classifier, tmp_path / "m.onnx", points)
+    model = with_facts(tiny_classifier, tmp_path / "m.onnx", operating_points=points)
     root = image_folder(splits=["test"])
     document = json.loads(headstart("evaluate", model, root, "--json").stdout)
     (point,) = document["models"][0]["operating_points"]
@@ -144,7 +128,7 @@ def test_sets_hold_the_classes_that_the_model_cannot_exclude(
     headstart, tiny_classifier, image_folder, tmp_path
 ):
     sets = {"level": 0.95, "mass": 0.6, "least": [0.3, 0.0, 0.99]}
-    model = with_operating_points(tiny_classifier, tmp_path / "m.onnx", [], sets=sets)
+    model = with_facts(tiny_classifier, tmp_path / "m.onnx", prediction_sets=sets)
     root = image_folder()
     sizes = set()
     for option in ("--sets", "--sets-by-class"):
