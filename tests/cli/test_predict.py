@@ -151,3 +151,32 @@ def test_sets_hold_the_classes_that_the_model_cannot_exclude(
         "no thresholds for sets"
         in headstart("predict", tiny_classifier, root, "--sets", code=1).stderr
     )
+
+
+def test_costs_choose_the_label_of_least_expected_cost(
+    headstart, tiny_classifier, image_folder, tmp_path
+):
+    root = image_folder()
+    table = tmp_path / "costs.csv"
+    table.write_text("true,bark,cloth,drain\nbark,0,1,1\ncloth,1,0,1\ndrain,99,99,0\n")
+    rows = list(
+        csv.DictReader(
+            io.StringIO(headstart("predict", tiny_classifier, root, "--costs", table).stdout)
+        )
+    )
+    assert {row["label"] for row in rows} > {"drain"} or all(r["label"] == "drain" for r in rows)
+    for row in rows:
+        p = {name[2:]: float(value) for name, value in row.items() if name.startswith("p:")}
+        costs = {"bark": p["cloth"] + 99 * p["drain"], "cloth": p["bark"] + 99 * p["drain"],
+                 "drain": p["bark"] + p["cloth"]}  # fmt: skip
+        assert costs[row["label"]] <= min(costs.values()) + 1e-4
+        assert float(row["confidence"]) == p[row["label"]]
+    both = ["--costs", table, "--min-confidence", "0.5"]
+    headstart("predict", tiny_classifier, root, *both, code=2)
+    out = headstart("evaluate", tiny_classifier, root, "--costs", table).stdout
+    assert "by expected cost" in out
+    table.write_text("true,bark\nbark,0\n")
+    assert (
+        "class cloth"
+        in headstart("predict", tiny_classifier, root, "--costs", table, code=1).stderr
+    )

@@ -31,6 +31,7 @@ def show(evaluation: Evaluation) -> None:
     _show_classes(evaluation.models[0])
     _show_confusions(evaluation.models[0])
     _show_operating_points(evaluation.models[0])
+    _show_costs(evaluation.models[0])
     if evaluation.paired is not None:
         _show_difference(evaluation.paired)
     for skipped in evaluation.skipped:
@@ -126,6 +127,18 @@ def _show_operating_points(model: ModelScores) -> None:
     columns: dict[str, Alignment] = {"predict --at": "left"}
     if rows:
         table(columns | dict.fromkeys(titles, "right"), [rows])
+
+
+def _show_costs(model: ModelScores) -> None:
+    costs = model.costs
+    if costs is not None:
+        click.echo(f"mean cost of an image: {costs.cost:.4g}")
+    if costs is not None and costs.saved is not None and costs.saved_ci is not None:
+        low, high = costs.saved_ci
+        click.echo(
+            f"decided by expected cost (predict --costs): {costs.decided:.4g}, {costs.saved:.4g}"
+            f" saved ({low:.4g} to {high:.4g}), {costs.accuracy:.1%} right"
+        )
 
 
 def _show_difference(paired: PairedDifference) -> None:

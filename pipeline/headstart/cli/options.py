@@ -41,6 +41,12 @@ target = click.option(
     help="Share of the answers that should be right, such as 99%: the model's threshold for it"
     " decides, and images below it are labelled unknown.",
 )
+costs = click.option(
+    "--costs",
+    type=FILE,
+    metavar="FILE.csv",
+    help="Table of costs, a row for each true class and a column for each predicted one.",
+)
 ignore = click.option(
     "--ignore",
     multiple=True,

@@ -11,7 +11,7 @@ import click
 
 from headstart.cli.console import notice
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, device, path_column, target, workers
+from headstart.cli.options import FILE, as_json, costs, device, path_column, target, workers
 from headstart.cli.rows import FORMATS, Layout, writer
 from headstart.core.choices import MAX_FAILURES, SETS
 from headstart.core.errors import count, one_line
@@ -44,6 +44,7 @@ predict results - < list-of-paths.txt
     help="Probability of the best class below which an image is labelled unknown.",
 )
 @target
+@costs
 @click.option(
     "--sets",
     "sets",
@@ -76,6 +77,7 @@ def command(
     top_k: int | None,
     min_confidence: float,
     target: str | None,
+    costs: Path | None,
     sets: str,
     max_failures: float,
     path_column: str,
@@ -100,6 +102,7 @@ def command(
         min_confidence=min_confidence,
         target=target,
         sets=sets,
+        costs=costs,
         path_column=path_column,
         workers=workers,
     )

@@ -48,6 +48,11 @@ class Layout:
         order = sorted(range(len(scores)), key=lambda code: -scores[code])
         return [(self.classes[code], scores[code]) for code in order[: self.top_k]]
 
+    def _confidence(self, prediction: Prediction) -> float:
+        """Return the probability of the label; of an image left open, the highest one."""
+        scores = dict(zip(self.classes, prediction.probabilities, strict=True))
+        return scores.get(prediction.label, max(prediction.probabilities))
+
     def header(self) -> list[str]:
         """Return the names of a CSV row's columns."""
         if self.top_k is None:
@@ -76,7 +81,8 @@ class Layout:
             cells.append("true" if prediction.unusual else "false")
         if self.sets:
             cells.append(json.dumps(prediction.classes, ensure_ascii=False))
-        return [prediction.path, prediction.label, f"{max(scores):.6f}", *cells, ""]
+        confidence = self._confidence(prediction)
+        return [prediction.path, prediction.label, f"{confidence:.6f}", *cells, ""]
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
         """Return a row as JSON."""
@@ -86,7 +92,7 @@ class Layout:
         document: dict[str, Any] = {
             "path": path,
             "label": prediction.label,
-            "probability": max(prediction.probabilities),
+            "probability": self._confidence(prediction),
         }
         if self.top_k is None:
             pairs = zip(self.classes, prediction.probabilities, strict=True)

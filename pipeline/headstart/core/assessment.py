@@ -31,6 +31,22 @@ class MeasuredPoint:
 
 
 @dataclass(frozen=True)
+class CostScores:
+    """The mean cost of an image by a table of costs.
+
+    ``cost`` is that of the most probable classes, and ``decided`` that of the classes of least
+    expected cost, which have this ``accuracy``; the difference is ``saved``. All but ``cost`` are
+    None without probabilities.
+    """
+
+    cost: Figure
+    decided: Figure | None = None
+    saved: Figure | None = None
+    saved_ci: Interval | None = None
+    accuracy: Share | None = None
+
+
+@dataclass(frozen=True)
 class ModelScores:
     """The scores of one model.
 
@@ -39,6 +55,7 @@ class ModelScores:
         classes: the order of ``per_class`` and ``confusion``.
         log_loss: None, like ``roc_auc``, ``ece``, the calibration error and ``reliability``, for
             predictions without probabilities.
+        costs: what the answers cost; None without a table of costs.
         operating_points: the thresholds that the model brings along.
         seen: how many of the images the model was trained on; None if that cannot be checked.
         accuracy_unseen: accuracy on the other images; None without ``seen`` images, or others.
@@ -60,6 +77,7 @@ class ModelScores:
     reliability: Annotated[dict[str, list[Any]], "head/properties/reliability"] | None
     confusion: Annotated[list[list[int]] | dict[str, Any], "confusion"]
     operating_points: list[MeasuredPoint] = field(default_factory=list)
+    costs: CostScores | None = None
     seen: Count | None = None
     accuracy_unseen: Share | None = None
     accuracy_unseen_ci: Interval | None = None

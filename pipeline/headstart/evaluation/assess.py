@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from headstart.core.assessment import (
     Baseline,
     Change,
     ClassChange,
+    CostScores,
     Evaluation,
     MeasuredPoint,
     Misclassified,
@@ -22,11 +24,13 @@ from headstart.core.assessment import (
     PairedDifference,
     Skipped,
 )
+from headstart.core.costs import Costs, read
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.remarks import remark
 from headstart.core.results import Remark
 from headstart.evaluation import metrics
 from headstart.evaluation.compare.scoring import scores
+from headstart.evaluation.metrics.design import Design
 from headstart.evaluation.operating_points import Ranked
 
 FEW = 30  # images, below which the intervals are all that can be read
@@ -82,14 +86,16 @@ def assess(
     models: Sequence[Answers],
     group: NDArray[np.intp] | None = None,
     seed: int = 0,
+    costs: Path | None = None,
 ) -> Evaluation:
     """Score one model, or two on the same images; ``labels`` are the true ones, None if unknown.
 
     An image counts if it has a label that all models know, and all could use it; the others are
     ``skipped``, with the reason. Images with equal numbers in ``group``, ``(n,)``, belong together.
+    ``costs`` is a table for `headstart.core.costs.read`.
 
     Raises:
-        InputError: no image is left.
+        InputError: no image is left, or the table is not whole.
     """
     models = [_with_classes(model, labels) for model in models]
     rows, skipped = _scored(labels, models)
@@ -103,7 +109,7 @@ def assess(
     return Evaluation(
         data=data,
         images=len(rows),
-        models=[_score(model, true, groups, seed) for model in used],
+        models=[_score(model, true, groups, seed, costs) for model in used],
         baseline=Baseline(top, times / len(rows), metrics.accuracy_interval(majority, groups)),
         errors=_errors([paths[row] for row in rows], true, used[0]),
         paired=_pair([paths[row] for row in rows], true, used[0], used[1], groups)
@@ -166,7 +172,11 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _score(
-    model: Answers, true: Sequence[str], group: NDArray[np.intp] | None, seed: int
+    model: Answers,
+    true: Sequence[str],
+    group: NDArray[np.intp] | None,
+    seed: int,
+    costs: Path | None,
 ) -> ModelScores:
     code = {name: number for number, name in enumerate(model.classes)}
     truth = np.array([code[label] for label in true])
@@ -189,7 +199,38 @@ def _score(
         list(model.classes),
         **measured,
         operating_points=points,
+        costs=None
+        if costs is None
+        else _costs(read(costs, model.classes), truth, predicted, model, group),
         **_unseen(model, true, group),
+    )
+
+
+def _costs(
+    table: Costs,
+    true: NDArray[np.intp],
+    predicted: NDArray[np.intp],
+    model: Answers,
+    group: NDArray[np.intp] | None,
+) -> CostScores:
+    before = table.matrix[true, predicted]
+    if model.probabilities is None:
+        return CostScores(float(before.mean()))
+    codes = table.decide(model.probabilities)
+    saved = before - table.matrix[true, codes]
+    design = Design.of(codes == predicted, group)
+    mean, n = float(saved.mean()), len(saved)
+    # One image more that saves or loses as much as any: few changed answers would seem certain.
+    square = (float(np.sum((saved - mean) ** 2)) + float(np.abs(saved).max()) ** 2) / n
+    reach = design.quantile(degrees=max(n - 1, 1)) * np.sqrt(
+        design.effect(saved - mean) * square / n
+    )
+    return CostScores(
+        cost=float(before.mean()),
+        decided=float(before.mean()) - mean,
+        saved=mean,
+        saved_ci=(float(mean - reach), float(mean + reach)),
+        accuracy=float((codes == true).mean()),
     )
 
 

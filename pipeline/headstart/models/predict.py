@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones.inference.extract import batches
+from headstart.core.costs import Costs
 from headstart.core.errors import ImageError
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import SourceImage, read, stream
@@ -78,13 +79,14 @@ def predict(
     min_confidence: float = 0.0,
     path_column: str = "",
     sets: str = "",
+    costs: Costs | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order, as soon as it is computed.
 
     ``data`` names image files, folders, patterns or any source that features are extracted from,
     one or several; ``-`` reads lines from stdin (see `headstart.datasets.inputs`). An image whose
     best probability is below ``min_confidence`` is labelled `UNKNOWN`. ``sets`` asks for conformal
-    sets, one of `core.choices.SETS`.
+    sets, one of `core.choices.SETS`, and ``costs`` for the class of least expected cost.
 
     Raises:
         InputError: a path is missing, a folder holds no image, or a minimum confidence is set for a
@@ -94,7 +96,7 @@ def predict(
         model.check_unknown()
     names = [data] if isinstance(data, str | os.PathLike) else data
     images = stream(names, path_column)
-    return predict_images(model, images, workers, min_confidence, sets=sets)
+    return predict_images(model, images, workers, min_confidence, sets=sets, costs=costs)
 
 
 def predict_images(
@@ -104,6 +106,7 @@ def predict_images(
     min_confidence: float = 0.0,
     check_training: bool = False,
     sets: str = "",
+    costs: Costs | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order; None means that the next one may take a while.
 
@@ -112,7 +115,7 @@ def predict_images(
     """
     workers = workers or available_cores()
     trained_on = model.trained_on if check_training else None
-    work = partial(_predict_chunk, model, min_confidence, trained_on, sets)
+    work = partial(_predict_chunk, model, min_confidence, trained_on, sets, costs)
     slots = threading.Semaphore(workers * _AHEAD)
     chunks = _throttled(_chunks(images, model), slots)
     waiting: dict[int, list[Prediction]] = {}
@@ -162,6 +165,7 @@ def _predict_chunk(
     min_confidence: float,
     trained_on: TrainingImages | None,
     sets: str,
+    costs: Costs | None,
     item: tuple[int, list[SourceImage]],
 ) -> tuple[int, list[Prediction]]:
     number, images = item
@@ -184,16 +188,18 @@ def _predict_chunk(
         marks = answers.unusual(model.unusual)
         unusual: Sequence[bool | None] = [None] * len(crops) if marks is None else marks
         chosen = model.sets(answers.probabilities, sets)
-        for position, scores, distance, second, classes in zip(
+        best = answers.probabilities.argmax(axis=1)
+        codes = best if costs is None else costs.decide(answers.probabilities)
+        for position, scores, code, distance, second, classes in zip(
             positions,
             answers.probabilities,
+            codes.tolist(),
             answers.distance.tolist(),
             unusual,
             chosen,
             strict=True,
         ):
-            best = int(np.argmax(scores))
-            label = model.classes[best] if scores[best] >= min_confidence else UNKNOWN
+            label = model.classes[code] if scores.max() >= min_confidence else UNKNOWN
             limit = model.threshold
             predictions[position] = Prediction(
                 path=images[position].path,

@@ -53,6 +53,7 @@ def predict(
     min_confidence: float = 0.0,
     target: str | float | None = None,
     sets: str = "",
+    costs: StrPath | None = None,
     path_column: str = "",
     workers: int | None = None,
     device: str = "cpu",
@@ -73,6 +74,8 @@ def predict(
             threshold for it is the ``min_confidence``.
         sets: ``adaptive`` or ``by-class`` asks for ``classes``, a conformal set that holds the true
             class of 95 % of the images, or of each class.
+        costs: a CSV table with a row for each true class and a column for each predicted one: the
+            label is the class of least expected cost.
         path_column: the column of tables with the images' paths; empty takes ``path``, ``file`` and
             the like.
         workers: threads; None means one per core.
@@ -83,6 +86,7 @@ def predict(
         BackboneError: the model cannot be used.
         RunnerError: inference failed.
     """
+    from headstart.core.costs import read
     from headstart.datasets.inputs import check
     from headstart.models import predict as predicting
 
@@ -98,7 +102,10 @@ def predict(
             "the model has no thresholds for sets: a fine-tuned network and models of earlier"
             " versions have none; train heads with: headstart train-heads"
         )
-    return predicting.predict(classifier, paths, workers, min_confidence, path_column, sets)
+    table = None if costs is None else read(Path(costs), classifier.classes)
+    if table is not None and min_confidence > 0:
+        raise UsageError("give costs, or a minimum confidence or target, not both")
+    return predicting.predict(classifier, paths, workers, min_confidence, path_column, sets, table)
 
 
 def threshold(model: Classifier, target: str | float, min_confidence: float = 0.0) -> float:
