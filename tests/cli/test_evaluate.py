@@ -6,6 +6,7 @@ import fastjsonschema
 import numpy as np
 import onnx
 import pytest
+from factories import with_facts
 from headstart.models import seal, training_images
 from headstart.report.schema import evaluation_schema
 
@@ -148,3 +149,20 @@ def test_a_kind_of_remark_can_be_ignored(headstart, tiny_classifier, photos):
     assert "HS506" not in left
     assert "remark HS501" in left
     assert "no remark HS999" in headstart(*words, "--ignore", "HS999", code=2).stderr
+
+
+def test_the_page_shows_operating_points_costs_and_what_remarks_mean(
+    headstart, tiny_classifier, photos, tmp_path
+):
+    points = [{"target": 0.9, "threshold": 0.7, "share": 0.5}]
+    model = with_facts(tiny_classifier, tmp_path / "m.onnx", operating_points=points)
+    (tmp_path / "costs.csv").write_text(
+        "true,bark,cloth,drain\nbark,0,1,1\ncloth,1,0,1\ndrain,9,9,0\n"
+    )
+    words = ["evaluate", model, photos, "--costs", "costs.csv", "--report", "page.html", "--json"]
+    document = json.loads(headstart(*words).stdout)
+    fastjsonschema.compile(evaluation_schema())(document)
+    assert document["models"][0]["costs"]["saved"] is not None
+    page = (tmp_path / "page.html").read_text()
+    for text in ("predict --costs", 'id="operating-points"', 'id="HS506"', "Few images"):
+        assert text in page
