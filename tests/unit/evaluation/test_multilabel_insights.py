@@ -33,7 +33,7 @@ def test_wrong_labels_of_an_image_come_first() -> None:
 def test_the_doubtful_contain_what_cleanlab_suspects_of_several_labels() -> None:
     labels, chances, _ = noisy()
     ours = {(each.row, each.label) for each in insights.doubtful_labels(labels, chances)}
-    suspects = find_multilabel_issues_per_class(
+    suspects, *_ = find_multilabel_issues_per_class(
         [np.flatnonzero(row).tolist() for row in labels],
         chances,
         filter_by="low_self_confidence",
