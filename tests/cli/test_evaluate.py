@@ -51,6 +51,10 @@ def test_images_of_the_training_are_named(headstart, tiny_classifier, photos, tm
     assert document["models"][0]["seen"] == 5
     assert any("trained on 5 of these" in remark["text"] for remark in document["remarks"])
     assert document["models"][0]["accuracy_unseen"] is not None
+    assert (
+        "on the 11 images that the model has not seen"
+        in headstart("evaluate", model, photos).stdout
+    )
     plain = json.loads(headstart("evaluate", tiny_classifier, photos, "--json").stdout)
     assert plain["models"][0]["seen"] is None
 
