@@ -1,30 +1,18 @@
 """``headstart evaluate``."""
 
+import hashlib
 import json
 
 import fastjsonschema
 import numpy as np
-import onnx
 import pytest
 from factories import with_facts
-from headstart.models import seal, training_images
 from headstart.report.schema import evaluation_schema
 
 
 @pytest.fixture
 def photos(image_folder):
     return image_folder(splits=["test"], per_class=8)
-
-
-def with_training_images(source, out, sha256):
-    """A copy of a model that lists its training images."""
-    model = onnx.load(source)
-    metadata = {prop.key: prop.value for prop in model.metadata_props}
-    metadata |= {training_images.KEY: training_images.encode(sha256), seal.KEY: seal.blank()}
-    onnx.helper.set_model_props(model, metadata)
-    onnx.save(model, out)
-    seal.seal(out)
-    return out
 
 
 def test_a_model_is_scored_as_its_predictions_are(headstart, tiny_classifier, photos, tmp_path):
@@ -55,16 +43,18 @@ def test_the_table_fits_eighty_columns(headstart, tiny_classifier, photos):
 
 
 def test_images_of_the_training_are_named(headstart, tiny_classifier, photos, tmp_path):
-    import hashlib
-
     files = sorted(path for path in photos.rglob("*") if path.is_file())
     hashes = [hashlib.sha256(path.read_bytes()).digest() for path in files[:5]]
     listed = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32)
-    model = with_training_images(tiny_classifier, tmp_path / "listed.onnx", listed)
+    model = with_facts(tiny_classifier, tmp_path / "listed.onnx", trained_on=listed)
     document = json.loads(headstart("evaluate", model, photos, "--json").stdout)
     assert document["models"][0]["seen"] == 5
     assert any("trained on 5 of these" in remark["text"] for remark in document["remarks"])
     assert document["models"][0]["accuracy_unseen"] is not None
+    assert (
+        "on the 11 images that the model has not seen"
+        in headstart("evaluate", model, photos).stdout
+    )
     plain = json.loads(headstart("evaluate", tiny_classifier, photos, "--json").stdout)
     assert plain["models"][0]["seen"] is None
 
