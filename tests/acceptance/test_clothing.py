@@ -57,7 +57,7 @@ PHOTOS = {
     "test": {"train": 386, "validation": 43, "test": 186},
     "all": {"train": 3068, "validation": 341, "test": 372},
 }
-FLOORS = {"test": (0.78, 0.77, 0.70, 0.70), "all": (0.895, 0.89, 0.82, 0.85)}
+FLOORS = {"test": (0.86, 0.85, 0.76, 0.80), "all": (0.895, 0.89, 0.82, 0.85)}
 # Fewer than a thousand training images are divided ten times; once has to do.
 WORDS = {"test": ("--repeats", "1"), "all": ()}
 # The one photo that is there twice, once among the shorts and once among the skirts.
@@ -116,7 +116,6 @@ def test_the_best_head_is_good_and_the_baselines_are_not(results, level):
     assert accuracy["knn"] >= knn
     baselines = {head["name"]: head["test_accuracy"] for head in document["baselines"]}
     assert max(baselines.values()) < 0.5
-    print(accuracy, document["heads"][0]["test_accuracy_ci"], document["insights"]["learning_curve"]["doubling"])
     low, high = document["heads"][0]["test_accuracy_ci"]
     assert interval < low < accuracy[document["best"]] < high < 0.95
 
