@@ -117,3 +117,20 @@ def test_classes_confused_both_ways_are_named():
     (first, second, there, back), *rest = label_errors.confused_both_ways(labels, found)
     assert (first, second, rest) == (0, 1, [])
     assert min(there, back) > 10
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(0, 40), st.floats(0, 6))
+def test_confident_learning_suspects_what_cleanlab_does(seed, k, n, confidence):
+    from cleanlab.filter import find_label_issues
+
+    rng = np.random.default_rng(seed)
+    labels = np.r_[np.arange(k), rng.integers(k, size=n)]
+    shares = probabilities(rng.permutation(labels), k, confidence, seed)
+    expected = find_label_issues(
+        labels,
+        shares,
+        filter_by="low_self_confidence",
+        return_indices_ranked_by="self_confidence",
+        n_jobs=1,
+    )
+    assert label_errors.suspects_of(labels, shares).tolist() == expected.tolist()
