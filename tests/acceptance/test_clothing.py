@@ -1,6 +1,6 @@
 """The main job on real photos: every one embedded, and heads as good as they should be.
 
-On an eighth of the photos for training and half of those for the test by default, on all 3,781 at ``--level all``.
+On an eighth of the photos for training and half of the test by default, on all at ``--level all``.
 """
 
 import csv
