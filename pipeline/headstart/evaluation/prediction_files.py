@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, one_line
-from headstart.evaluation.assess import Answers
+from headstart.evaluation.answers import Answers
 
 SUFFIXES = (".csv", ".jsonl")
 TRUE = "true"  # the column of true labels that train-heads writes
