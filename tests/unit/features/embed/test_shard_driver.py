@@ -19,6 +19,7 @@ from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import HeadstartError, InputError, OutputError, StoreError
 from headstart.core.parallel import ThreadEngine
 from headstart.core.records import Backbone, FeatureSet, Part
+from headstart.datasets import open_source, origins
 from headstart.features import store
 from headstart.features.embed import (
     EmbedConfig,
@@ -41,10 +42,10 @@ pytestmark = pytest.mark.slow  # a store is read and checked shard by shard, aga
 
 @pytest.fixture
 def run(tiny_backbone, tmp_path):
-    """Give ``run(data, out="folder", size=5, **config)``; ``engine=None`` writes one file."""
+    """Give ``run(data, out="folder", size=10, **config)``; ``engine=None`` writes one file."""
 
     def run(
-        data, out="folder", engine="threads", size=5, hooks=None, backbone=None, **config
+        data, out="folder", engine="threads", size=10, hooks=None, backbone=None, **config
     ) -> EmbedSummary:
         sharding = Sharding(engine, shard_size=size) if engine else None
         config = {"workers": 2, "sharding": sharding} | config
@@ -150,7 +151,7 @@ def check(run, tmp_path):
 
 class TestRows:
     def test_a_folder_says_what_one_file_says(self, run, check, photos, engine):
-        summary = run(photos, engine=engine)
+        summary = run(photos, engine=engine, size=8)
         data = check(photos)
         assert (summary.rows, summary.changed, summary.lost) == (38, True, 0)
         assert summary.shards > 4
@@ -201,7 +202,7 @@ class TestRows:
         assert run(photos).embedded == 1
         check(photos)
 
-    @pytest.mark.parametrize("size", [3, 1000])
+    @pytest.mark.parametrize("size", [6, 1000])
     def test_another_shard_size_embeds_nothing_again(self, run, check, photos, size):
         run(photos)
         summary = run(photos, size=size)
@@ -490,6 +491,18 @@ class TestChanges:
         assert told[-1].startswith("WARNING: the source changed during the run, from 41 to 42")
         assert run(photos).embedded == 1
         check(photos)
+
+    @pytest.mark.parametrize("tick", [-(10**10), 10**18])
+    def test_a_source_is_listed_again_only_if_it_may_have_changed(
+        self, tick, run, photos, monkeypatch
+    ):
+        monkeypatch.setattr(origins, "_TICK", tick)
+        listed = []
+        monkeypatch.setattr(
+            datasets, "open_source", lambda *words: listed.append(words) or open_source(*words)
+        )
+        assert run(photos).rows == 38
+        assert len(listed) == (1 if tick < 0 else 2)
 
     def test_what_is_gone_is_a_failure(self, run, photos, tmp_path):
         def notice(line: str) -> None:
