@@ -70,6 +70,11 @@ class HeldOut:
         group, leaked = protocol.group[test], protocol.leaked
         return cls(data.label[test], group, leaked, seed, protocol.out_of_fold)
 
+    @property
+    def worth(self) -> float:
+        """What an answer is worth, in answers for a test split; see `metrics.design.Design`."""
+        return metrics.OUT_OF_FOLD if self.out_of_fold else 1.0
+
     def without_leakage(
         self, correct: NDArray[np.bool_]
     ) -> tuple[float | None, metrics.Interval | None]:
@@ -222,7 +227,7 @@ def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
     predicted, confidence = entry.predicted, probabilities.max(axis=1)
     correct, k = predicted == true, probabilities.shape[1]
     of_classes = metrics.class_scores(true, predicted, k)
-    intervals = metrics.score_intervals(true, probabilities, test.seed, groups=test.group)
+    intervals = metrics.score_intervals(true, probabilities, test.seed, test.group, test.worth)
     calibration = metrics.calibration(correct, confidence, test.seed, test.group)
     without, without_ci = test.without_leakage(correct)
     return HeadResult(
@@ -243,7 +248,7 @@ def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
         intervals=intervals,
         calibration_error=calibration.error,
         calibration_chance=calibration.chance,
-        per_class=_columns(of_classes) | _class_intervals(true, predicted, k),
+        per_class=_columns(of_classes) | _class_intervals(true, predicted, k, test.worth),
         reliability=_columns(metrics.reliability(correct, confidence)),
         seconds=round(head.seconds, 3),
         predict_seconds=round(entry.predict_seconds, 4),
@@ -256,10 +261,10 @@ def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
 
 
 def _class_intervals(
-    true: NDArray[np.int32], predicted: NDArray[np.intp], k: int
+    true: NDArray[np.int32], predicted: NDArray[np.intp], k: int, worth: float
 ) -> dict[str, list[Any]]:
     """Return the intervals of precision and recall, None for a class without images."""
-    columns = metrics.class_intervals(true, predicted, k)
+    columns = metrics.class_intervals(true, predicted, k, worth)
     return {name: [ends or None for ends in column] for name, column in columns.items()}
 
 
