@@ -126,7 +126,14 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
     )
     agreement = bundle.bundle(
         export.locate(data.extraction["backbone"], data.model, data.weights),
-        bundle.TrainedHead(best.head.estimator, data.classes, summary, reference, head.name),
+        bundle.TrainedHead(
+            best.head.estimator,
+            data.classes,
+            summary,
+            reference,
+            head.name,
+            data.sha256[train],
+        ),
         take(data.features, rows.test),
         folder / MODEL,
     )

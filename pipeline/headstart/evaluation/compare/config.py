@@ -20,12 +20,14 @@ class CompareConfig(Rules):
             images it has; None to give every image the same.
         near_duplicates: whether to find photos that were saved again; files with the same bytes are
             always found.
+        ignore: codes of remarks to leave out; see `headstart.core.remarks`.
         workers: number of threads, None for one per core; it does not change the results.
     """
 
     heads: tuple[str, ...] = field(default_factory=default_heads)
     class_weight: str | None = None
     near_duplicates: bool = True
+    ignore: tuple[str, ...] = ()
     workers: int | None = None
 
     def __post_init__(self) -> None:

@@ -33,6 +33,8 @@ def inputs_digest(
     """
     settings = dataclasses.asdict(config)
     del settings["workers"]  # does not change the results
+    if not settings["ignore"]:
+        del settings["ignore"]
     streamed = [number for number, store in enumerate(stores) if is_streamed(store)]
     return digest_of(
         ({"streamed": streamed} if streamed else {})
