@@ -159,7 +159,7 @@ def test_intervals_of_recall_and_precision_are_wilsons():
 def test_answers_out_of_fold_widen_every_interval_but_that_of_calibration():
     rng = np.random.default_rng(3)
     true = rng.integers(4, size=120)
-    probabilities = rng.dirichlet(np.ones(4), 120) + 1.5 * np.eye(4)[true]
+    probabilities = rng.dirichlet(np.ones(4), 120) + 0.4 * np.eye(4)[true]
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     of_test = metrics.score_intervals(true, probabilities, 0)
     of_folds = metrics.score_intervals(true, probabilities, 0, worth=metrics.OUT_OF_FOLD)
