@@ -14,6 +14,7 @@ from headstart.core.errors import BackboneError, one_line
 from headstart.core.records import Choice
 
 NAME = "onnx"
+CUT = 2  # version of the rules by which `onnx_import.cut` chooses a layer
 _LAYERS = "headstart.backbones.onnx_import.steps:list_tensors"
 _IDENTITY = "headstart.backbones.onnx_import.steps:identify"
 
@@ -37,7 +38,8 @@ class Foreign:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that determines the exported file."""
-        return self.request.to_json() | {"weights": self.sha256}
+        document = self.request.to_json() | {"weights": self.sha256}
+        return document if self.request.node else document | {"cut": CUT}
 
 
 def find(choice: Choice) -> Foreign:

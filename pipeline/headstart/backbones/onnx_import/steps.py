@@ -13,7 +13,8 @@ import numpy as np
 from headstart.backbones.inference.parity import Embed
 from headstart.backbones.layers import choose
 from headstart.backbones.onnx_import import cut as cutting
-from headstart.backbones.onnx_import import load, wrap
+from headstart.backbones.onnx_import import load, metadata, wrap
+from headstart.backbones.onnx_import.graph import Graph
 from headstart.backbones.onnx_import.original import Original
 from headstart.backbones.onnx_import.recipe import PRESETS, Recipe
 from headstart.backbones.onnx_import.request import ImportRequest
@@ -45,8 +46,9 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
         BackboneError: the file is broken, hostile, or no network of images.
     """
     model, sha256 = load.read(path)
-    graph = cutting.Graph(model)
-    cut = cutting.choose(graph, request.node)
+    graph = Graph(model)
+    layers = partial(wrap.tensors_of, model, graph, request.recipe or Recipe())
+    cut = cutting.choose(graph, request.node, layers, len(metadata.class_names(model)))
     cutting.check_operators(graph.needed(cut.tensor))
     part = wrap.subgraph(model, graph, cut.tensor)
     recipe, assumed = _recipe(part, request.recipe)
@@ -89,7 +91,7 @@ def list_tensors(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any
     ``recipe`` is the JSON of a `Recipe`, whose size counts if the file leaves it open, or empty.
     """
     model, _ = load.read(path)
-    graph = cutting.Graph(model)
+    graph = Graph(model)
     settings = Recipe.from_json(recipe) if isinstance(recipe, dict) else Recipe()
     return [dataclasses.asdict(layer) for layer in wrap.tensors_of(model, graph, settings)]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from headstart.backbones.inference.description import INPUT, OUTPUT
 from headstart.backbones.layers import GEM_POWER, Layer, map_layout
-from headstart.backbones.onnx_import.cut import Graph, names_read_by
+from headstart.backbones.onnx_import.graph import Graph, names_read_by
 from headstart.backbones.onnx_import.load import opset_of
 from headstart.backbones.onnx_import.recipe import Pair, Recipe
 from headstart.core.errors import BackboneError, one_line
