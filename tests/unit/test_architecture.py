@@ -53,9 +53,8 @@ OWNERS = {
     "skops": ["heads"],
     "pyarrow": ["features/export_table", "datasets"],
     "joblib": ["core/parallel", "heads"],
-    "cleanlab": ["evaluation/label_errors"],
     "fsspec": ["datasets/storage"],
-    "pandas": ["workflows/result"],  # optional: cleanlab brings it
+    "pandas": ["workflows/result"],  # used where the user has it
     "h5py": ["features/store", "datasets/hdf5"],
     "jinja2": ["report", "models/bundle/model_card"],
     "plotly": ["report"],
@@ -171,7 +170,11 @@ def test_no_import_of_ours_loads_a_heavy_library(fresh_python):
     names = [name.removesuffix(".__init__") for name in dotted]
     assert fresh_python(script, " ".join(HEAVY), "headstart") == []
     assert fresh_python(script, " ".join(HEAVY), "headstart.models.predict") == []
-    for name in ("features.image_embedder", "heads.calibrated"):  # classes of scikit-learn's kind
+    for name in (  # classes of scikit-learn's kind
+        "features.image_embedder",
+        "heads.calibrated",
+        "heads.multilabel.classifier",
+    ):
         names.remove(f"headstart.{name}")
     assert fresh_python(script, " ".join(HEAVY), *names) == []
     # What ``headstart --help`` waits for:

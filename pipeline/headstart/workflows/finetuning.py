@@ -177,8 +177,10 @@ def advise_finetuning(
 
 def _network(backbone: str, weights: StrPath, value_range: str, colour: str) -> Choice:
     from headstart.backbones.layers import PRE_LOGITS
+    from headstart.core.torchvision_import import import_torch
     from headstart.features.embed import decoded_by
 
+    import_torch()  # an exported backbone can be embedded without it, not trained
     return decoded_by(choice(backbone, weights, PRE_LOGITS), value_range, colour)
 
 
@@ -256,9 +258,12 @@ def _compare(
         "head": {"name": head.name, "params": facts},
         **artifacts.tested(comparison, head),
     }
+    fitted = [*tuned.division.train, *tuned.division.validation]
     agreement = bundle.bundle(
         tuned.backbone,
-        bundle.TrainedHead(estimator, features.classes, summary),
+        bundle.TrainedHead(
+            estimator, features.classes, summary, trained_on=features.sha256[fitted]
+        ),
         features.features[tuned.division.test],
         folder / artifacts.MODEL,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart import heads
 from headstart.backbones.inference import parity
@@ -29,7 +30,7 @@ from headstart.core.errors import HeadstartError
 from headstart.core.files import replacing
 from headstart.core.rows import Features
 from headstart.datasets.images import decode
-from headstart.models import seal
+from headstart.models import seal, training_images
 from headstart.models.bundle.convert import KINDS, Change, write_variant
 from headstart.models.bundle.joining import finished_head, joined, needs, save_sealed
 from headstart.models.bundle.model_card import write_companions
@@ -89,6 +90,7 @@ class TrainedHead:
         summary: facts about the training (JSON), kept in the metadata.
         reference: None leaves ``distance`` out.
         family: the name of the family that converts the head; skl2onnx does if it is empty.
+        trained_on: ``(n, 32) uint8``, SHA-256 of the training images' files; None leaves them out.
     """
 
     estimator: Any
@@ -96,6 +98,7 @@ class TrainedHead:
     summary: dict[str, Any]
     reference: Reference | None = None
     family: str = ""
+    trained_on: NDArray[np.uint8] | None = None
 
 
 def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> Agreement:
@@ -112,6 +115,8 @@ def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> 
     trunk = onnx.load(backbone)
     model = joined(trunk, graph, reference)
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}
+    if head.trained_on is not None:
+        metadata[training_images.KEY] = training_images.encode(head.trained_on)
     with replacing(out) as partial:
         onnx.save(graph, partial)
         agreement = _agreement(partial, estimator, features)
