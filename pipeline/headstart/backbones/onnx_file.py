@@ -14,7 +14,7 @@ from headstart.core.errors import BackboneError, one_line
 from headstart.core.records import Choice
 
 NAME = "onnx"
-CUT = 2  # version of the rules by which `onnx_import.cut` chooses a layer
+RULES = 2  # version of those by which `onnx_import` chooses what the user leaves out
 _LAYERS = "headstart.backbones.onnx_import.steps:list_tensors"
 _IDENTITY = "headstart.backbones.onnx_import.steps:identify"
 
@@ -38,8 +38,7 @@ class Foreign:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that determines the exported file."""
-        document = self.request.to_json() | {"weights": self.sha256}
-        return document if self.request.node else document | {"cut": CUT}
+        return self.request.to_json() | {"weights": self.sha256, "rules": RULES}
 
 
 def find(choice: Choice) -> Foreign:

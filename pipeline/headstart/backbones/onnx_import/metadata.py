@@ -12,6 +12,7 @@ from headstart.core.onnx_format import ModelProto
 
 _CLASSES = ("names", "classes", "class_names", "labels", "id2label", "character")
 _SIZES = ("imgsz", "image_size", "input_size", "img_size", "size")
+_LINE = (48, 320)  # of PaddleOCR's readers since version 3
 _LICENCES = ("license", "licence")
 _MAX_CHARACTERS = 1 << 20  # of a value that is parsed
 
@@ -43,8 +44,8 @@ def class_names(model: ModelProto) -> list[str]:
     return []
 
 
-def size(model: ModelProto) -> Pair | None:
-    """Return the height and width of images that a file names, or None."""
+def size(model: ModelProto) -> tuple[Pair | None, str]:
+    """Return the height and width of images that a file names, or None, and where from."""
     props = values(model)
     for key in _SIZES:
         parsed = _parsed(props.get(key, ""))
@@ -52,8 +53,10 @@ def size(model: ModelProto) -> Pair | None:
         if isinstance(sides, list | tuple) and len(sides) >= 2:
             pair = sides[-2:] if sides[0] in (1, 3) else sides[:2]
             if all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in pair):
-                return int(pair[0]), int(pair[1])
-    return None
+                return (int(pair[0]), int(pair[1])), f"as {key} in the file's metadata says"
+    if "character" in props:  # PaddleOCR's readers of text
+        return _LINE, "assumed for lines of text, since the file has a table of characters"
+    return None, ""
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 - JSON or a literal of Python
