@@ -33,18 +33,25 @@ class Layout:
         top_k: number of most probable classes; None for the probabilities of all.
         novelty: whether the model computes how far an image is from its training images, and
             ``unusual`` whether it has the second mark.
+        sets: whether rows have a conformal set of classes.
     """
 
     classes: tuple[str, ...]
     top_k: int | None
     novelty: bool
     unusual: bool = False
+    sets: bool = False
 
     def ranked(self, prediction: Prediction) -> list[tuple[str, float]]:
         """Return the most probable classes with their probabilities, the best first."""
         scores = prediction.probabilities
         order = sorted(range(len(scores)), key=lambda code: -scores[code])
         return [(self.classes[code], scores[code]) for code in order[: self.top_k]]
+
+    def _confidence(self, prediction: Prediction) -> float:
+        """Return the probability of the label; of an image left open, the highest one."""
+        scores = dict(zip(self.classes, prediction.probabilities, strict=True))
+        return scores.get(prediction.label, max(prediction.probabilities))
 
     def header(self) -> list[str]:
         """Return the names of a CSV row's columns."""
@@ -55,7 +62,8 @@ class Layout:
             names = [f"{kind}_{rank}" for rank in ranks for kind in ("class", "probability")]
         novelty = ["distance", "unlike"] if self.novelty else []
         second = ["unusual"] if self.unusual else []
-        return ["path", "label", "confidence", *names, *novelty, *second, "error"]
+        sets = ["set"] if self.sets else []
+        return ["path", "label", "confidence", *names, *novelty, *second, *sets, "error"]
 
     def cells(self, prediction: Prediction) -> list[str]:
         """Return a CSV row."""
@@ -71,7 +79,10 @@ class Layout:
             cells += [f"{prediction.distance:.6f}", "true" if prediction.unlike else "false"]
         if self.unusual:
             cells.append("true" if prediction.unusual else "false")
-        return [prediction.path, prediction.label, f"{max(scores):.6f}", *cells, ""]
+        if self.sets:
+            cells.append(json.dumps(prediction.classes, ensure_ascii=False))
+        confidence = self._confidence(prediction)
+        return [prediction.path, prediction.label, f"{confidence:.6f}", *cells, ""]
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
         """Return a row as JSON."""
@@ -81,7 +92,7 @@ class Layout:
         document: dict[str, Any] = {
             "path": path,
             "label": prediction.label,
-            "probability": max(prediction.probabilities),
+            "probability": self._confidence(prediction),
         }
         if self.top_k is None:
             pairs = zip(self.classes, prediction.probabilities, strict=True)
@@ -93,6 +104,8 @@ class Layout:
             document |= {"distance": prediction.distance, "unlike": prediction.unlike}
         if self.unusual:
             document["unusual"] = prediction.unusual
+        if self.sets:
+            document["set"] = list(prediction.classes)
         return document
 
 

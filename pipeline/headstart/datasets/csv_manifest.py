@@ -8,8 +8,10 @@ failure later; if all are missing, it is an error.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from headstart.core.errors import InputError, one_line
@@ -17,11 +19,16 @@ from headstart.core.records import ImageRef, Listing
 from headstart.datasets import columns, csv_table, listed_paths, splits, storage, text
 from headstart.datasets.csv_table import Column
 from headstart.datasets.folder import file_image
-from headstart.datasets.listing import make_listing, unique
+from headstart.datasets.listing import distinct, make_listing
+from headstart.datasets.origins import Origins
 from headstart.datasets.registry import Options, Source, SourceImage
 
 _SPLIT = Column("split", (columns.SPLIT,), required=False)
 _SUBSET = Column("subset", ("subset", "partition", "phase", "set"), required=False)
+_ABOUT_SUBSETS = (
+    f"The splits are those of the column {', '.join(_SUBSET.spellings[:-1])} or "
+    f"{_SUBSET.spellings[-1]}, as there is none called split."
+)
 _GROUP = Column("group", ("group", "groups", "group_id"))
 
 
@@ -37,16 +44,20 @@ class ManifestSource(Source):
 
     def list(self, data: str, options: Options) -> Listing:
         """List the images that the manifest names."""
-        manifest = _local(data)
-        ignored: Counter[str] = Counter()
-        rows, remarks = _with_splits(_images(manifest, options))
-        images = unique(rows, ignored)
-        if not images:
+        manifest, ignored, origins = _local(data), Counter[str](), Origins()
+        with suppress(OSError):  # reading says so
+            origins.note(manifest, manifest.stat())
+        subset = _has_subsets(manifest, options)
+        rows = partial(_images, manifest, options, subset=subset)
+        listing = make_listing(manifest.parent, distinct(rows, ignored), ignored, data)
+        if not listing.images:
             raise InputError(
                 f"{one_line(manifest)} lists no images; expected one a row, as path,label"
             )
-        remarks += listed_paths.check(images, manifest)
-        return make_listing(manifest.parent, images.values(), +ignored, data, remarks=remarks)
+        first = next(rows())[1].path
+        missing = listed_paths.check(listing.images, first, manifest)
+        remarks = (*([_ABOUT_SUBSETS] if subset else []), *missing, *listing.remarks)
+        return replace(listing, remarks=remarks, origins=origins)
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
         """Yield the images line by line; labels may be missing, and files are not checked."""
@@ -82,32 +93,37 @@ def _local(data: str) -> Path:
 _Row = tuple[str, ImageRef]  # the place, for messages, and the image
 
 
-def _images(manifest: Path, options: Options) -> Iterator[tuple[_Row, str | None]]:
-    """Yield each row, and the cell that is its split if all cells of that column are.
-
-    The cell is None if there is no such column, or one called split.
-    """
-    shown, root = one_line(manifest), manifest.parent
+def _table(manifest: Path, options: Options) -> Iterator[csv_table.Row]:
     table = [_path_column(options), _label_column(options), _SPLIT, _SUBSET]
-    for line, cells in csv_table.read(manifest, shown, table):
+    return csv_table.read(manifest, one_line(manifest), table)
+
+
+def _images(manifest: Path, options: Options, *, subset: bool) -> Iterator[_Row]:
+    """Yield each row; the splits are those of a column such as ``subset`` if that is set."""
+    shown, root = one_line(manifest), manifest.parent
+    for line, cells in _table(manifest, options):
         place = f"{shown}, line {line}"
         path = listed_paths.name(cells["path"], root, place)
         label = cells.get("label", "").strip() or None
-        image = ImageRef(path, label, columns.split(cells.get("split"), "", place))
-        yield (place, image), None if "split" in cells else cells.get("subset")
+        if subset:
+            split = splits.split_of(cells["subset"].strip())
+        else:
+            split = columns.split(cells.get("split"), "", place)
+        yield place, ImageRef(path, label, split)
 
 
-def _with_splits(rows: Iterable[tuple[_Row, str | None]]) -> tuple[list[_Row], list[str]]:
-    """Return the rows with the splits of a column such as subset, and a remark about it."""
-    images, cells = zip(*rows, strict=True) if (rows := list(rows)) else ((), ())
-    meanings = [splits.split_of(cell.strip()) if cell else "" for cell in cells]
-    if len(set(meanings)) < 2 or not all(meanings):
-        return list(images), []
-    pairs = zip(images, meanings, strict=True)
-    return [(place, replace(image, split=split)) for (place, image), split in pairs], [
-        f"The splits are those of the column {', '.join(_SUBSET.spellings[:-1])} or "
-        f"{_SUBSET.spellings[-1]}, as there is none called split."
-    ]
+def _has_subsets(manifest: Path, options: Options) -> bool:
+    """Tell whether the cells of a column such as subset are the splits: all of them, and several.
+
+    A column that is called split has precedence.
+    """
+    meanings = set()
+    for _, cells in _table(manifest, options):
+        meaning = "" if "split" in cells else splits.split_of(cells.get("subset", "").strip())
+        if not meaning:
+            return False
+        meanings.add(meaning)
+    return len(meanings) > 1
 
 
 def read_groups(manifest: Path) -> dict[str, str]:

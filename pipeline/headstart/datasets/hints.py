@@ -23,7 +23,7 @@ def note_unlabelled(layout: Layout, ignored: Ignored, root: Path | None = None) 
 
     ``root`` is the folder in which to look for tables; None for archives.
     """
-    if layout.hint or any(image.label is not None for image in layout.images):
+    if layout.hint or any(label is not None for label, _ in layout.kinds):
         return
     tables = ignored.tables[:_TABLES] if root is not None else []
     layout.hint = (
@@ -59,7 +59,7 @@ def _of_table(path: Path) -> str:
 
 
 def _of_splits(layout: Layout) -> str:
-    splits = sorted({image.split for image in layout.images} - {""})
+    splits = sorted({split for _, split in layout.kinds} - {""})
     if "train" not in splits:
         return ""
     return (

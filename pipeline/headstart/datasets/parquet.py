@@ -15,6 +15,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from headstart.core.errors import ImageError, InputError, missing_extra, one_lin
 from headstart.core.records import ImageRef, Listing
 from headstart.datasets import columns, hints, listed_paths, signatures, storage
 from headstart.datasets.layout import NoImages
-from headstart.datasets.listing import make_listing, unique
+from headstart.datasets.listing import distinct, make_listing
 from headstart.datasets.reader import ContainerFile, ContainerReader, Entry, Handle
 from headstart.datasets.registry import DEFAULTS, Container, Options
 from headstart.datasets.storage import State
@@ -94,7 +95,8 @@ class TableSource(Container):
                 images.append(ImageRef(path, labels[row], image.split))
         if not images:
             raise NoImages(f"{one_line(name)} has no rows; choose another table")
-        hint, remarks = _hint(table, containers[-1].part, images)
+        labelled = any(image.label is not None for image in images)
+        hint, remarks = _hint(table, containers[-1].part, labelled=labelled)
         reader = TableReader(entries, tuple(containers))
         listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint)
         return replace(listing, reader=reader)
@@ -157,9 +159,8 @@ def _label_column(table: _Table, column: str, options: Options) -> str | None:
     return columns.find(others, (named,) if named else columns.LABELS)
 
 
-def _hint(table: _Table, column: str, images: Sequence[ImageRef]) -> tuple[str, list[str]]:
+def _hint(table: _Table, column: str, *, labelled: bool) -> tuple[str, list[str]]:
     """Return the hint and the remarks about a table in which no image has a label."""
-    labelled = any(image.label is not None for image in images)
     others = [name for name in table.schema.names if name != column]
     return hints.of_columns([] if labelled else others)
 
@@ -208,14 +209,15 @@ def _list_paths(
 ) -> Listing:
     if storage.is_url(place):
         raise InputError(f"{one_line(place)} has paths; only a local table can have them; copy it")
-    root, ignored = Path(place).parent, Counter[str]()
-    images = unique(_path_rows(table, column, place, split, options), ignored)
-    if not images:
+    ignored = Counter[str]()
+    rows = partial(_path_rows, table, column, place, split, options)
+    listing = make_listing(Path(place).parent, distinct(rows, ignored), ignored, name)
+    if not listing.images:
         raise NoImages(f"{one_line(name)} has no rows; choose another table")
-    missing = listed_paths.check(images, Path(place))
-    hint, remarks = _hint(table, column, list(images.values()))
-    remarks += missing
-    return make_listing(root, images.values(), +ignored, name, remarks=remarks, hint=hint)
+    missing = listed_paths.check(listing.images, next(rows())[1].path, Path(place))
+    hint, remarks = _hint(table, column, labelled=bool(listing.classes))
+    hint = "" if listing.classes else hint
+    return replace(listing, remarks=(*remarks, *missing, *listing.remarks), hint=hint)
 
 
 def _path_rows(

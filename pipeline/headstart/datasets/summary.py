@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
 from collections.abc import Iterator
 
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import SPLITS, Listing
 from headstart.datasets.file_names import NOT_IMAGE
-from headstart.datasets.listing import natural_order, reason_of
+from headstart.datasets.image_table import tally
+from headstart.datasets.listing import reason_of
+from headstart.datasets.order import natural_order
 
 _WIDTH = 80
 _CLASSES = 12  # that are listed; of more, the rest are summed up
@@ -70,7 +71,7 @@ def _wrapped(text: str, indent: str, mark: str = "") -> list[str]:
 
 def _table(listing: Listing) -> Iterator[str]:
     """Yield a table of classes and splits; nothing for images without both."""
-    counts = Counter((image.label, image.split) for image in listing.images)
+    counts = tally(listing.images)
     present = {split for _, split in counts}
     splits = [split for split in SPLITS if split in present]
     if not listing.classes and splits == [""]:
@@ -109,13 +110,14 @@ def _plain(reason: str, number: int) -> str:
 
 def _about_test(listing: Listing) -> Iterator[str]:
     """Yield what becomes of a test split without labels, or with classes unknown in training."""
-    test = [image.label for image in listing.images if image.split == "test"]
-    labels = {label for label in test if label is not None}
-    train = {image.label for image in listing.images if image.split == "train"} - {None}
+    counts = tally(listing.images)
+    test = sum(number for (_, split), number in counts.items() if split == "test")
+    labels = {label for label, split in counts if split == "test" and label is not None}
+    train = {label for label, split in counts if split == "train" and label is not None}
     if test and listing.classes and not labels:
         yield (
-            f"{count(len(test), 'image')} of the split test "
-            f"{'has' if len(test) == 1 else 'have'} no label, so train-heads will test on the "
+            f"{count(test, 'image')} of the split test "
+            f"{'has' if test == 1 else 'have'} no label, so train-heads will test on the "
             "others: it holds out 20 % of them, or scores few images out of fold."
         )
     if train and (unseen := natural_order(labels - train)):

@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones.inference.extract import batches
-from headstart.core.errors import ImageError, InputError
+from headstart.core.costs import Costs
+from headstart.core.errors import ImageError
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import SourceImage, read, stream
-from headstart.models.classifier import Classifier
+from headstart.models.classifier import UNKNOWN, Classifier
 from headstart.models.training_images import TrainingImages
-
-UNKNOWN = "unknown"  # the label of an image whose most probable class is below the minimum
 
 _CHUNK = 8
 _IDLE = -1  # the number of an empty chunk
@@ -44,6 +43,7 @@ class Prediction:
             images; None if ``distance`` is.
         unusual: whether distance and doubt together are, as for 1 in 20; None if the model cannot
             say.
+        classes: the conformal set, most probable first; empty unless it was asked for.
         trained_on: whether the model was trained on this very file; None unless it was asked.
     """
 
@@ -55,6 +55,7 @@ class Prediction:
     unlike: bool | None = None
     unusual: bool | None = None
     trained_on: bool | None = None
+    classes: tuple[str, ...] = ()
 
 
 class Model(Classifier):
@@ -77,24 +78,25 @@ def predict(
     workers: int | None = None,
     min_confidence: float = 0.0,
     path_column: str = "",
+    sets: str = "",
+    costs: Costs | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order, as soon as it is computed.
 
     ``data`` names image files, folders, patterns or any source that features are extracted from,
     one or several; ``-`` reads lines from stdin (see `headstart.datasets.inputs`). An image whose
-    best probability is below ``min_confidence`` is labelled `UNKNOWN`.
+    best probability is below ``min_confidence`` is labelled `UNKNOWN`. ``sets`` asks for conformal
+    sets, one of `core.choices.SETS`, and ``costs`` for the class of least expected cost.
 
     Raises:
         InputError: a path is missing, a folder holds no image, or a minimum confidence is set for a
             model with a class named `UNKNOWN`.
     """
-    if min_confidence > 0 and UNKNOWN in model.classes:
-        raise InputError(
-            f"the model has a class named {UNKNOWN}, so a minimum confidence would be ambiguous; "
-            "omit it and use the confidence of each row"
-        )
+    if min_confidence > 0:
+        model.check_unknown()
     names = [data] if isinstance(data, str | os.PathLike) else data
-    return predict_images(model, stream(names, path_column), workers, min_confidence)
+    images = stream(names, path_column)
+    return predict_images(model, images, workers, min_confidence, sets=sets, costs=costs)
 
 
 def predict_images(
@@ -103,6 +105,8 @@ def predict_images(
     workers: int | None = None,
     min_confidence: float = 0.0,
     check_training: bool = False,
+    sets: str = "",
+    costs: Costs | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order; None means that the next one may take a while.
 
@@ -111,7 +115,7 @@ def predict_images(
     """
     workers = workers or available_cores()
     trained_on = model.trained_on if check_training else None
-    work = partial(_predict_chunk, model, min_confidence, trained_on)
+    work = partial(_predict_chunk, model, min_confidence, trained_on, sets, costs)
     slots = threading.Semaphore(workers * _AHEAD)
     chunks = _throttled(_chunks(images, model), slots)
     waiting: dict[int, list[Prediction]] = {}
@@ -160,6 +164,8 @@ def _predict_chunk(
     model: Classifier,
     min_confidence: float,
     trained_on: TrainingImages | None,
+    sets: str,
+    costs: Costs | None,
     item: tuple[int, list[SourceImage]],
 ) -> tuple[int, list[Prediction]]:
     number, images = item
@@ -181,11 +187,19 @@ def _predict_chunk(
         answers = model.answer(crops)
         marks = answers.unusual(model.unusual)
         unusual: Sequence[bool | None] = [None] * len(crops) if marks is None else marks
-        for position, scores, distance, second in zip(
-            positions, answers.probabilities, answers.distance.tolist(), unusual, strict=True
+        chosen = model.sets(answers.probabilities, sets)
+        best = answers.probabilities.argmax(axis=1)
+        codes = best if costs is None else costs.decide(answers.probabilities)
+        for position, scores, code, distance, second, classes in zip(
+            positions,
+            answers.probabilities,
+            codes.tolist(),
+            answers.distance.tolist(),
+            unusual,
+            chosen,
+            strict=True,
         ):
-            best = int(np.argmax(scores))
-            label = model.classes[best] if scores[best] >= min_confidence else UNKNOWN
+            label = model.classes[code] if scores.max() >= min_confidence else UNKNOWN
             limit = model.threshold
             predictions[position] = Prediction(
                 path=images[position].path,
@@ -196,5 +210,6 @@ def _predict_chunk(
                 unlike=None if limit is None else distance > limit,
                 unusual=second,
                 trained_on=seen.get(position),
+                classes=classes,
             )
     return number, [predictions[position] for position in range(len(images))]

@@ -118,6 +118,20 @@ def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
         "scored_on": comparison.protocol["scored_on"],
         "inputs": comparison.provenance["inputs"],
     }
+    operating = comparison.insights.operating_points
+    if operating is not None:
+        summary["operating_points"] = [
+            {"target": point.target, "threshold": point.threshold, "share": point.share}
+            for point in operating.points
+            if point.reached
+        ]
+    sets = comparison.insights.prediction_sets
+    if sets is not None:
+        summary["prediction_sets"] = {
+            "level": sets.level,
+            "mass": sets.mass,
+            "least": [sets.least[code] for code in best.head.estimator.classes_],
+        }
     reference = novelty.learn(
         take(data.features, train),
         data.label[train],

@@ -24,19 +24,21 @@ if TYPE_CHECKING:
     from headstart.core.assessment import Evaluation
     from headstart.core.hooks import Hooks
     from headstart.datasets import SourceImage
-    from headstart.evaluation.assess import Answers
+    from headstart.evaluation.answers import Answers
+    from headstart.models.predict import Model
 
 
 def evaluate(
-    model: StrPath,
+    model: Model | StrPath,
     data: StrPath | None = None,
     *,
-    against: StrPath | None = None,
+    against: Model | StrPath | None = None,
     split: str = choices.SCORED[0],
     groups: StrPath | Mapping[str, str] | None = None,
     fail_below: str | Sequence[str] = (),
     fail_worse: bool = False,
     report: StrPath | None = None,
+    costs: StrPath | None = None,
     max_failures: float = choices.MAX_FAILURES,
     label_column: str = "",
     path_column: str = "",
@@ -49,8 +51,8 @@ def evaluate(
     """Score a finished model on labelled images, and compare it with another one.
 
     Args:
-        model: a model file, a folder of results, or predictions (``.csv``, ``.jsonl``) that
-            `predict` or `train_heads` wrote.
+        model: a model file, what `load_model` returns, a folder of results, or predictions
+            (``.csv``, ``.jsonl``) that `predict` or `train_heads` wrote.
         data: labelled images, as for `extract_features`; None takes the true labels from the
             predictions, in their column ``true`` or ``label_column``.
         against: the model in use, in any of the forms of ``model``.
@@ -62,6 +64,8 @@ def evaluate(
             ``roc_auc``, ``recall:CLASS`` or ``precision:CLASS``.
         fail_worse: whether ``model`` must not be worse than ``against`` by more than chance.
         report: an HTML page to write.
+        costs: a CSV table of costs, as for `predict`: what the answers cost, and what deciding by
+            expected cost saves.
         max_failures: largest allowed share of images that cannot be used.
         label_column: as for `extract_features`, like ``path_column``.
         path_column: the column with the images' paths.
@@ -100,7 +104,8 @@ def evaluate(
     partition = None
     if groups is not None:
         partition = by_name(paths, read_groups(groups))
-    evaluation = assess(images.title, paths, images.labels, answers, partition, seed)
+    table = None if costs is None else Path(costs)
+    evaluation = assess(images.title, paths, images.labels, answers, partition, seed, table)
     facts = {
         "headstart": __version__,
         "command": COMMAND.get(),
@@ -152,15 +157,16 @@ class _Images:
 
 
 def _images(
-    data: StrPath | None, model: StrPath, split: str, label_column: str, path_column: str
+    data: StrPath | None, model: Model | StrPath, split: str, label_column: str, path_column: str
 ) -> _Images:
     from headstart import datasets
     from headstart.backbones.inference.extract import images_of
 
     if data is None:
-        if not _holds_predictions(model):
-            raise UsageError(f"name the labelled images to evaluate {one_line(model)} on")
-        return _predicted_images(Path(model), label_column)
+        table = _predictions_file(model)
+        if table is None:
+            raise UsageError(f"name the labelled images to evaluate {_title(model)} on")
+        return _predicted_images(table, label_column)
     options = datasets.Options(label_column=label_column, path_column=path_column)
     listing = datasets.open_source(data, options)
     if not listing.classes:
@@ -193,14 +199,20 @@ def _predicted_images(path: Path, label_column: str) -> _Images:
     return _Images(one_line(path), [(name,) for name in table.paths], table.true, None)
 
 
-def _holds_predictions(model: StrPath) -> bool:
+def _predictions_file(model: Model | StrPath) -> Path | None:
+    """Return the path of a table of predictions; None for a model."""
     from headstart.evaluation.prediction_files import SUFFIXES
 
-    return Path(model).suffix.lower() in SUFFIXES
+    path = Path(model) if isinstance(model, str | os.PathLike) else None
+    return path if path is not None and path.suffix.lower() in SUFFIXES else None
+
+
+def _title(model: Model | StrPath) -> str:
+    return one_line(model) if isinstance(model, str | os.PathLike) else "the model"
 
 
 def _answers(
-    name: StrPath,
+    name: Model | StrPath,
     images: _Images,
     device: str,
     workers: int | None,
@@ -210,15 +222,16 @@ def _answers(
     """Return the answers of a model file, or those in a table, for the images."""
     from headstart.evaluation import prediction_files
 
-    if _holds_predictions(name):
-        return prediction_files.read(Path(name)).matched(images.names, images.title)
+    table = _predictions_file(name)
+    if table is not None:
+        return prediction_files.read(table).matched(images.names, images.title)
     if images.sources is None:
-        raise UsageError(f"name the labelled images to evaluate {one_line(name)} on")
+        raise UsageError(f"name the labelled images to evaluate {_title(name)} on")
     return _predicted(name, images.sources, device, workers, max_failures, hooks)
 
 
 def _predicted(
-    name: StrPath,
+    name: Model | StrPath,
     sources: Sequence[SourceImage],
     device: str,
     workers: int | None,
@@ -227,10 +240,10 @@ def _predicted(
 ) -> Answers:
     import numpy as np
 
-    from headstart.evaluation.assess import Answers
+    from headstart.evaluation.answers import Answers
     from headstart.models.predict import predict_images
 
-    model = load_model(name, device=device)
+    model = load_model(name, device=device) if isinstance(name, str | os.PathLike) else name
     if model.backbone.warning:
         hooks.notice(f"WARNING: {one_line(model.backbone.warning)}")
     probabilities = np.zeros((len(sources), len(model.classes)), np.float32)
@@ -252,4 +265,5 @@ def _predicted(
             )
         hooks.notice(line)
     trained_on = None if model.trained_on is None else seen
-    return Answers(os.fspath(name), model.classes, answers, probabilities, trained_on, True)
+    title = _title(name)
+    return Answers(title, model.classes, answers, probabilities, trained_on, True, model.thresholds)

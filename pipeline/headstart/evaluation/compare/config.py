@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headstart.core.errors import InputError, one_line
+from headstart.evaluation.operating_points import TARGETS
 from headstart.evaluation.splits import Rules
 from headstart.heads import check_names, default_heads
 
@@ -21,6 +22,7 @@ class CompareConfig(Rules):
         near_duplicates: whether to find photos that were saved again; files with the same bytes are
             always found.
         ignore: codes of remarks to leave out; see `headstart.core.remarks`.
+        targets: shares of right answers that thresholds of the confidence are chosen for.
         workers: number of threads, None for one per core; it does not change the results.
     """
 
@@ -28,6 +30,7 @@ class CompareConfig(Rules):
     class_weight: str | None = None
     near_duplicates: bool = True
     ignore: tuple[str, ...] = ()
+    targets: tuple[float, ...] = TARGETS
     workers: int | None = None
 
     def __post_init__(self) -> None:

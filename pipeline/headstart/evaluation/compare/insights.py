@@ -18,13 +18,24 @@ from headstart.core.results import (
     LabelErrorSummary,
     LabelTier,
     LearningCurve,
+    OperatingPoints,
+    PredictionSets,
+    SetScores,
 )
-from headstart.evaluation import duplicates, label_errors, learning_curve, transferability
+from headstart.evaluation import (
+    conformal,
+    duplicates,
+    label_errors,
+    learning_curve,
+    operating_points,
+    transferability,
+)
 from headstart.evaluation.compare.identity import is_streamed
 from headstart.evaluation.compare.scoring import Entry
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.label_errors import LabelErrors
-from headstart.evaluation.splits import Protocol
+from headstart.evaluation.operating_points import Ranked
+from headstart.evaluation.splits import NARROW, Protocol
 from headstart.evaluation.splits.wording import utf8
 from headstart.heads import HEADS, sampling
 from headstart.heads.logistic import LogisticRegressionHead
@@ -52,9 +63,10 @@ class Suspects:
 def find_duplicates(data: FeatureSet, near: bool) -> Duplicates:
     """Find the duplicates among all images, labelled or not.
 
-    Comparing all pairs takes too long on disk, so there only images with the same bytes count.
+    Comparing all pairs takes too long on disk, so there only images with the same bytes count, as
+    with features that are too few to compare images by.
     """
-    near = near and not is_streamed(data)
+    near = near and not is_streamed(data) and data.features.shape[1] > NARROW
     return duplicates.find(data.features, data.sha256, data.pixels, near)
 
 
@@ -132,8 +144,8 @@ def find_label_errors(
     The scores come from linear models whatever the best head is: calibrated SVMs rank
     errors much worse (`benchmarks/label_errors.py`). A second round trains without the suspects of
     the first, because repeated errors, such as one class mistaken for another, confirm each other.
-    Features on disk get one round, since each reads all rows many times. ``training`` and
-    ``entries`` use the features of the best head.
+    Features on disk get one round, since each reads all rows many times. Too few features cast no
+    doubt on a label. ``training`` and ``entries`` use the features of the best head.
     """
     head = LogisticRegressionHead()
     fitted = [entry.head for entry in entries if entry.head.name == head.name]
@@ -153,6 +165,8 @@ def find_label_errors(
     roots = dataclasses.replace(training, square_root=True).rows
     ridge = label_errors.ridge_scores(roots, training.labels, parts, training.n_classes)
     errors = label_errors.find(labels, second[judged], ridge[judged])
+    if training.rows.shape[1] <= NARROW:
+        errors = dataclasses.replace(errors, suspects=errors.suspects[:0])
     return Suspects(protocol.train[judged], errors, labels)
 
 
@@ -224,6 +238,35 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
     curve = learning_curve.measure(draws, training.labels, answers, whole)
     return learning_curve.describe(
         curve, len(training.labels), training.seed, best.head.name, best.backbone
+    )
+
+
+def decide(
+    best: Entry, protocol: Protocol, targets: Sequence[float]
+) -> tuple[OperatingPoints | None, PredictionSets | None]:
+    """Return the ``operating_points`` and ``prediction_sets`` of the insights, if there are any.
+
+    Thresholds are chosen out of fold, and what they do on the test split is measured once.
+    """
+    answers, k = best.head.out_of_fold, len(best.data.classes)
+    judged = np.flatnonzero(np.isfinite(answers).all(axis=1)) if len(answers) else np.empty(0, int)
+    if not len(judged):
+        return None, None
+    rows, labels, group = protocol.train[judged], best.data.label, protocol.group
+    inside = Ranked.of(labels[rows], answers[judged], group[rows])
+    points = [operating_points.choose(inside, target) for target in targets]
+    rule = conformal.calibrate(labels[rows], answers[judged], k, group[rows])
+    tested: list[SetScores] = []
+    apart = ~protocol.leaked
+    if not protocol.out_of_fold and apart.any():
+        test, probabilities = protocol.test[apart], best.probabilities[apart]
+        outside = Ranked.of(labels[test], probabilities, group[test])
+        points = [operating_points.check(point, outside) for point in points]
+        tested = conformal.measure(rule, labels[test], probabilities, group[test])
+    curve = operating_points.curve(inside)
+    return (
+        OperatingPoints(best.head.name, best.backbone, len(inside), points, curve),
+        PredictionSets(rule.level, rule.mass, list(rule.least), tested),
     )
 
 

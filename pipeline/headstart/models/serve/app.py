@@ -27,9 +27,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headstart.core.choices import SETS
 from headstart.core.errors import HeadstartError, ImageError, one_line
 from headstart.datasets import images
-from headstart.models.classifier import Classifier
+from headstart.models.classifier import UNKNOWN, Classifier
 from headstart.models.serve.batching import Answer, Batcher
 from headstart.models.serve.neighbours import TrainingImages
 from headstart.models.serve.upload import image_bytes
@@ -68,13 +69,17 @@ class Limits:
 
 @dataclass
 class Service:
-    """What the endpoints share; ``reason`` says why there are no training images."""
+    """What the endpoints share; ``reason`` says why there are no training images.
+
+    Images whose best class is less probable than ``min_confidence`` are labelled ``unknown``.
+    """
 
     model: Classifier
     name: str
     batcher: Batcher
     training: TrainingImages | None = None
     reason: str = ""
+    min_confidence: float = 0.0
     limits: Limits = field(default_factory=Limits)
 
 
@@ -129,6 +134,7 @@ class _Endpoints:
                 "head": (facts.get("head") or {}).get("name"),
                 "test_accuracy": facts.get("test_accuracy"),
                 "test_accuracy_ci": facts.get("test_accuracy_ci"),
+                "min_confidence": service.min_confidence,
                 "max_bytes": self._limits.body,
                 "nearest": service.reason if service.training is None else len(service.training),
             }
@@ -174,15 +180,23 @@ class _Endpoints:
         best = self._model.classes[int(answer.probabilities.argmax())]
         measured = not math.isnan(answer.distance)
         limit = self._model.threshold
+        sure = scores[best] >= self._service.min_confidence
         return {
-            "label": best,
+            "label": best if sure else UNKNOWN,
             "probability": scores[best],
+            "set": self._set(answer),
             "probabilities": scores,
             "distance": answer.distance if measured else None,
             "unlike": answer.distance > limit if measured and limit is not None else None,
             "unusual": self._unusual(answer),
             "batch": answer.batch,
         }
+
+    def _set(self, answer: Answer) -> list[str] | None:
+        """Return the adaptive set of classes; None if the model cannot say."""
+        if self._model.set_rule is None:
+            return None
+        return list(self._model.sets(answer.probabilities[np.newaxis], SETS[0])[0])
 
     def _unusual(self, answer: Answer) -> bool | None:
         mark = self._model.unusual

@@ -733,6 +733,15 @@ def test_one_feature_is_enough_to_run(sign):
 
 
 @pytest.mark.slow
+def test_two_features_are_at_fault_and_not_the_labels():
+    data = feature_set(n=80, k=4, d=2, spread=2.0)
+    comparison, outcome = compare([data], CompareConfig(heads=FAST, repeats=1))
+    assert any("2 features only" in text for text in comparison.warnings)
+    assert not any("Correct the labels" in text for text in comparison.warnings)
+    assert comparison.insights.label_errors.suspects == 0 == len(outcome.suspects.errors.suspects)
+
+
+@pytest.mark.slow
 def test_constant_features_change_nothing_that_matters():
     data = feature_set(spread=0.3)
     wide = np.hstack([data.features, np.zeros((120, 5)), np.full((120, 2), 0.1)])

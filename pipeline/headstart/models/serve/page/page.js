@@ -6,7 +6,7 @@
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
   const FIRST = 8; // classes shown before "Show more"
   const EXAMPLES = 24; // classes on the first screen
-  let about = { nearest: "", max_bytes: Infinity };
+  let about = { nearest: "", max_bytes: Infinity, min_confidence: 0 };
   let latest = 0; // an answer to an image that is no longer shown is dropped
   let address = "";
 
@@ -92,7 +92,9 @@
   }
 
   function show(answer) {
-    byId("label").textContent = `${answer.label}, ${percent(answer.probability)}`;
+    const unsure = answer.probability < about.min_confidence;
+    byId("label").textContent = unsure
+      ? `${answer.label}: no class reaches ${percent(about.min_confidence)}` : `${answer.label}, ${percent(answer.probability)}`;
     byId("unlike").hidden = !answer.unlike;
     byId("unusual").hidden = !answer.unusual || answer.unlike;
     bars(answer.probabilities);
