@@ -221,7 +221,7 @@ def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
             policy=choice.policy or (rules.policy if rules.policy != Preprocess.policy else 0),
             quality=choice.quality or ("" if is_file else rules.quality),
         )
-    if choice.layer or choice.pool or choice.layers or is_file:
+    if choice.layer or choice.pool or choice.layers:
         return choice
     if several:
         before = stored.networks if stored is not None else ()
@@ -234,13 +234,24 @@ def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
 def _cut_as_before(choice: Choice, stored: Sequence[Backbone]) -> Choice:
     """Return one network with the layer that it has in a store, or else its default."""
     if _is_file(choice):
-        return choice
+        continued = (_continued(choice, backbone) for backbone in stored)
+        return next((each for each in continued if each != choice), choice)
     provider = provider_of(choice.name)
     name = _pick(choice.name, provider.list_entries()).name
     for backbone in stored:
         if backbone.name.partition("+")[0] == name:
             return dataclasses.replace(choice, **_cut_of(backbone))
     return dataclasses.replace(choice, layer=provider.default_layer)
+
+
+def _continued(choice: Choice, stored: Backbone) -> Choice:
+    """Return a file with the layer that its rows in a store have, whatever the default is now."""
+    prefix, _, path = choice.name.partition(":")
+    if prefix != onnx_file.NAME or "#" in Path(path).name:
+        return choice
+    if stored.name != f"{onnx_file.NAME}:{one_line(Path(path).name)}":
+        return choice
+    return dataclasses.replace(choice, layer=stored.layer, pool=stored.pool)
 
 
 def _network_of(backbone: Backbone, weights_file: str) -> Choice:
