@@ -12,6 +12,8 @@ from dataclasses import replace
 
 from headstart.core.errors import InputError
 from headstart.core.records import ImageRef, Listing
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
+from headstart.datasets import copies
 from headstart.datasets.bucket import BucketSource
 from headstart.datasets.csv_manifest import ManifestSource, read_groups
 from headstart.datasets.folder import FolderSource
@@ -94,10 +96,12 @@ def open_source(data: str | os.PathLike[str], options: Options = DEFAULTS) -> Li
         refuse_columns(source, text, options)
     listing = source.list(text, options)
     if not options.labels:
-        images = tuple(replace(image, label=None) for image in listing.images)
-        return replace(listing, images=images, classes=(), problem="", hint="")
+        images = tuple(replace(image, label=None, labels=None) for image in listing.images)
+        return replace(listing, images=images, classes=(), problem="", hint="", target=SINGLE_LABEL)
     if listing.problem:
         raise InputError(listing.problem)
+    if options.target == MULTI_LABEL and listing.target != MULTI_LABEL:
+        return copies.with_label_sets(listing)
     return listing
 
 

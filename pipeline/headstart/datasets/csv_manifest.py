@@ -14,7 +14,17 @@ from pathlib import Path
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import columns, csv_table, listed_paths, splits, storage, text
+from headstart.core.targets import MULTI_LABEL
+from headstart.datasets import (
+    columns,
+    csv_table,
+    label_columns,
+    label_sets,
+    listed_paths,
+    splits,
+    storage,
+    text,
+)
 from headstart.datasets.csv_table import Column
 from headstart.datasets.folder import file_image
 from headstart.datasets.listing import make_listing, unique
@@ -39,14 +49,19 @@ class ManifestSource(Source):
         """List the images that the manifest names."""
         manifest = _local(data)
         ignored: Counter[str] = Counter()
-        rows, remarks = _with_splits(_images(manifest, options))
-        images = unique(rows, ignored)
+        rule = label_columns.of_manifest(manifest, _path_column(options), options)
+        rows, remarks = _with_splits(_images(manifest, options, rule))
+        merged = options.target == MULTI_LABEL and not (rule and rule.columns)
+        images = unique(rows, ignored, merged=merged)
         if not images:
             raise InputError(
                 f"{one_line(manifest)} lists no images; expected one a row, as path,label"
             )
         remarks += listed_paths.check(images, manifest)
-        return make_listing(manifest.parent, images.values(), +ignored, data, remarks=remarks)
+        remarks += [rule.remark] if rule else []
+        labels = rule.columns if rule else ()
+        refs = images.values()
+        return make_listing(manifest.parent, refs, +ignored, data, remarks=remarks, labels=labels)
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
         """Yield the images line by line; labels may be missing, and files are not checked."""
@@ -82,18 +97,22 @@ def _local(data: str) -> Path:
 _Row = tuple[str, ImageRef]  # the place, for messages, and the image
 
 
-def _images(manifest: Path, options: Options) -> Iterator[tuple[_Row, str | None]]:
+def _images(
+    manifest: Path, options: Options, rule: label_sets.Rule | None
+) -> Iterator[tuple[_Row, str | None]]:
     """Yield each row, and the cell that is its split if all cells of that column are.
 
     The cell is None if there is no such column, or one called split.
     """
     shown, root = one_line(manifest), manifest.parent
-    table = [_path_column(options), _label_column(options), _SPLIT, _SUBSET]
+    table = [_path_column(options), _SPLIT, _SUBSET]
+    table += label_columns.flag_columns(rule.columns) if rule else []
+    table += [] if rule and rule.columns else [_label_column(options)]
     for line, cells in csv_table.read(manifest, shown, table):
         place = f"{shown}, line {line}"
         path = listed_paths.name(cells["path"], root, place)
-        label = cells.get("label", "").strip() or None
-        image = ImageRef(path, label, columns.split(cells.get("split"), "", place))
+        labels = rule.labels(cells, place) if rule else cells.get("label", "").strip() or None
+        image = label_sets.image(path, labels, columns.split(cells.get("split"), "", place))
         yield (place, image), None if "split" in cells else cells.get("subset")
 
 

@@ -23,7 +23,7 @@ def note_unlabelled(layout: Layout, ignored: Ignored, root: Path | None = None) 
 
     ``root`` is the folder in which to look for tables; None for archives.
     """
-    if layout.hint or any(image.label is not None for image in layout.images):
+    if layout.hint or any(image.is_labelled for image in layout.images):
         return
     tables = ignored.tables[:_TABLES] if root is not None else []
     layout.hint = (

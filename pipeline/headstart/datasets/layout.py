@@ -9,7 +9,7 @@ can be read in two ways, the layout has a ``problem`` (`ambiguity`), an error be
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headstart.core.errors import InputError, count, one_line
@@ -40,6 +40,7 @@ class Layout:
         remarks: what the user should know, a sentence each.
         problem: why the tree cannot be understood, and what to do; empty if it can.
         hint: see `Listing`.
+        labels: those of a table with a column for each, see `make_listing`.
     """
 
     base: Parts = ()
@@ -48,6 +49,7 @@ class Layout:
     remarks: list[str] = field(default_factory=list)
     problem: str = ""
     hint: str = ""
+    labels: list[str] = field(default_factory=list)
 
     @property
     def stripped(self) -> list[ImageRef]:
@@ -55,7 +57,7 @@ class Layout:
         start = len(self.stem)
         if not start:
             return self.images
-        return [ImageRef(image.path[start:], image.label, image.split) for image in self.images]
+        return [replace(image, path=image.path[start:]) for image in self.images]
 
 
 def arrange(
@@ -262,4 +264,5 @@ def listing_of(layout: Layout, ignored: Ignored, name: str, root: Path = _NOWHER
         remarks=layout.remarks,
         problem=layout.problem,
         hint=layout.hint,
+        labels=layout.labels,
     )

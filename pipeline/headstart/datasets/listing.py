@@ -10,8 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from headstart.core.errors import InputError, count, one_line
-from headstart.core.records import SPLITS, ImageRef, Listing
+from headstart.core.records import SPLITS, ImageRef, LabelSet, Listing
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import text
+from headstart.datasets.label_sets import about_combined
 
 # int() refuses more than 4,300 digits, so longer numbers are split.
 _DIGITS = re.compile("([0-9]{1,4000})")
@@ -30,24 +32,57 @@ def make_listing(
     remarks: Iterable[str] = (),
     problem: str = "",
     hint: str = "",
+    labels: Sequence[str] = (),
 ) -> Listing:
     """Sort images by split and natural path, and collect their classes.
 
     Every source ends here, and so does its text: names that no store can hold are an `InputError`,
-    and labels get one form. For the other arguments see `Listing`.
+    and labels get one form. ``labels`` are those of a multi-label table with a column for each, in
+    order; for the other arguments see `Listing`.
     """
     shown = one_line(name)
     ordered = tuple(sorted((_clean(image, shown) for image in images), key=_image_key))
-    labels = {image.label for image in ordered if image.label is not None}
-    classes = tuple(natural_order(labels))
-    remarks = (*remarks, *_similar(classes), *_missing(classes))
+    if any(image.labels is not None for image in ordered):
+        return _multi_label(root, ordered, ignored, name, remarks, problem, labels)
+    classes = tuple(natural_order({image.label for image in ordered if image.label is not None}))
+    remarks = (*remarks, *_similar(classes), *_missing(classes), *about_combined(classes))
     counts = dict(sorted(ignored.items()))
     hint = "" if classes else hint
     return Listing(root, ordered, classes, counts, name, None, remarks, problem, hint)
 
 
+def _multi_label(
+    root: Path,
+    images: tuple[ImageRef, ...],
+    ignored: Mapping[str, int],
+    name: str,
+    remarks: Iterable[str],
+    problem: str,
+    labels: Sequence[str],
+) -> Listing:
+    if single := [image for image in images if image.label is not None]:
+        raise InputError(
+            f"{one_line(name)}: some images have a list of labels, and others, such as "
+            f"{one_line(single[0].path)}, one class; add --target multi-label or --target "
+            "single-label"
+        )
+    used = {label for image in images if image.labels for label in image.labels.present}
+    # The columns of a table say which labels there are, whether an image has them or not.
+    classes = tuple(dict.fromkeys([*map(text.class_name, labels), *natural_order(used)]))
+    if not classes:
+        raise InputError(
+            f"no image in {one_line(name)} has any label; add labels, or add --no-labels to embed "
+            "the images without them"
+        )
+    remarks = (*remarks, *_similar(classes), *_missing(classes))
+    counts = dict(sorted(ignored.items()))
+    return Listing(root, images, classes, counts, name, None, remarks, problem, "", MULTI_LABEL)
+
+
 def _clean(image: ImageRef, shown: str) -> ImageRef:
     text.checked_file_name(image.path, shown)
+    for label in image.labels.present if image.labels else ():
+        text.checked(label, f"{shown}: {one_line(image.path)}", "the label")
     if image.label is None or image.label.isascii():
         if image.label is not None and "\0" in image.label:
             text.checked(image.label, f"{shown}: {one_line(image.path)}", "the label")
@@ -80,15 +115,22 @@ def _missing(classes: Sequence[str]) -> Iterator[str]:
         )
 
 
-def unique(rows: Iterable[tuple[str, ImageRef]], ignored: Counter[str]) -> dict[str, ImageRef]:
+def unique(
+    rows: Iterable[tuple[str, ImageRef]], ignored: Counter[str], *, merged: bool = False
+) -> dict[str, ImageRef]:
     """Return images by path, without repeated rows, which are counted in ``ignored``.
 
     Each row is its place (for messages) and its image. Two rows that contradict each other are an
-    `InputError`.
+    `InputError`. If rows are ``merged``, an image has the labels of all its rows.
     """
     seen: dict[str, tuple[str, ImageRef]] = {}
     for place, image in rows:
         earlier, first = seen.setdefault(image.path, (place, image))
+        if merged and first.labels and image.labels and first.split == image.split:
+            labels = dict.fromkeys((*first.labels.present, *image.labels.present))
+            both = replace(first, labels=LabelSet(tuple(labels)))
+            seen[image.path] = (earlier, both)
+            continue
         if first != image:
             raise InputError(
                 f"{place}: {one_line(image.path)} is listed twice, with another label or split "
@@ -122,14 +164,15 @@ def describe(listing: Listing) -> str:
     """Summarise a listing in one line."""
     images = listing.images
     line = count(len(images), "image")
-    line += f", {count(len(listing.classes), 'class')}" if listing.classes else ""
+    noun = "class" if listing.target == SINGLE_LABEL else "label"
+    line += f", {count(len(listing.classes), noun)}" if listing.classes else ""
     by_split = Counter(image.split for image in images)
     if set(by_split) - {""}:
         sizes = [
             f"{split or 'no split'} {by_split[split]:,}" for split in SPLITS if split in by_split
         ]
         line += f" ({', '.join(sizes)})"
-    if unlabelled := sum(image.label is None for image in images):
+    if unlabelled := sum(not image.is_labelled for image in images):
         line += f", {unlabelled:,} unlabelled"
     if listing.ignored:
         line += f"; ignored: {describe_ignored(listing.ignored)}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import SPLITS, Listing
+from headstart.core.targets import SINGLE_LABEL
 from headstart.datasets.file_names import NOT_IMAGE
 from headstart.datasets.listing import natural_order, reason_of
 
@@ -16,6 +17,7 @@ _CLASSES = 12  # that are listed; of more, the rest are summed up
 _NAME = 32  # columns of the longest name of a class
 _EXAMPLES = 5
 _UNLABELLED = "(no label)"
+_NONE = "\0"  # stands for an image that has none of the labels
 
 
 def summary(listing: Listing) -> list[str]:
@@ -24,7 +26,9 @@ def summary(listing: Listing) -> list[str]:
     Lines fit `_WIDTH` columns, except for paths that are longer.
     """
     total = count(len(listing.images), "image")
-    classes = f" in {count(len(listing.classes), 'class')}" if listing.classes else ""
+    several = listing.target != SINGLE_LABEL
+    kinds = f" with {count(len(listing.classes), 'label')}" if several else ""
+    classes = kinds or (f" in {count(len(listing.classes), 'class')}" if listing.classes else "")
     name = f"{one_line(listing.name)}:"
     short = len(f"{name} {total}{classes}") <= _WIDTH
     lines = [f"{name} {total}{classes}"] if short else [name, f"  {total}{classes}"]
@@ -44,7 +48,7 @@ def check_labels(listing: Listing) -> None:
     That is if only one class is there, or no label is read where there are signs of labels.
     """
     name = one_line(listing.name)
-    if len(listing.classes) == 1:
+    if len(listing.classes) == 1 and listing.target == SINGLE_LABEL:
         raise InputError(
             f"all labels in {name} are {one_line(listing.classes[0])}, but training needs two "
             "classes or more; name the source that holds all classes, or add --no-labels to embed "
@@ -70,8 +74,12 @@ def _wrapped(text: str, indent: str, mark: str = "") -> list[str]:
 
 def _table(listing: Listing) -> Iterator[str]:
     """Yield a table of classes and splits; nothing for images without both."""
-    counts = Counter((image.label, image.split) for image in listing.images)
-    present = {split for _, split in counts}
+    counts: Counter[tuple[str | None, str]] = Counter()
+    for image in listing.images:
+        counts.update((name, image.split) for name in image.names)
+        if not image.names:
+            counts[_NONE if image.is_labelled else None, image.split] += 1
+    present = {image.split for image in listing.images}
     splits = [split for split in SPLITS if split in present]
     if not listing.classes and splits == [""]:
         return
@@ -80,9 +88,11 @@ def _table(listing: Listing) -> Iterator[str]:
     rows = [(_short(label or ""), [counts[label, s] for s in splits]) for label in labels]
     if rest:
         sums = [sum(counts[label, split] for label in rest) for split in splits]
-        rows.append((f"({count(len(rest), 'more class')})", sums))
-    if any(counts[None, split] for split in splits):
-        rows.append((_UNLABELLED, [counts[None, split] for split in splits]))
+        noun = "more class" if listing.target == SINGLE_LABEL else "more label"
+        rows.append((f"({count(len(rest), noun)})", sums))
+    for key, title in ((_NONE, "(none of them)"), (None, _UNLABELLED)):
+        if any(counts[key, split] for split in splits):
+            rows.append((title, [counts[key, split] for split in splits]))
     heads = ["images"] if splits == [""] else [split or "no split" for split in splits]
     width = max(len(name) for name, _ in rows)
     yield "  " + " " * width + "".join(f"  {head:>10}" for head in heads)
@@ -109,10 +119,10 @@ def _plain(reason: str, number: int) -> str:
 
 def _about_test(listing: Listing) -> Iterator[str]:
     """Yield what becomes of a test split without labels, or with classes unknown in training."""
-    test = [image.label for image in listing.images if image.split == "test"]
-    labels = {label for label in test if label is not None}
-    train = {image.label for image in listing.images if image.split == "train"} - {None}
-    if test and listing.classes and not labels:
+    test = [image for image in listing.images if image.split == "test"]
+    labels = {name for image in test for name in image.names}
+    train = {name for image in listing.images if image.split == "train" for name in image.names}
+    if test and listing.classes and not any(image.is_labelled for image in test):
         yield (
             f"{count(len(test), 'image')} of the split test "
             f"{'has' if len(test) == 1 else 'have'} no label, so train-heads will test on the "
@@ -120,7 +130,8 @@ def _about_test(listing: Listing) -> Iterator[str]:
         )
     if train and (unseen := natural_order(labels - train)):
         names = ", ".join(unseen[:_EXAMPLES]) + (", …" if len(unseen) > _EXAMPLES else "")
+        noun = "class" if listing.target == SINGLE_LABEL else "label"
         yield (
-            f"{count(len(unseen), 'class')} of the split test "
+            f"{count(len(unseen), noun)} of the split test "
             f"{'has' if len(unseen) == 1 else 'have'} no image in the split train: {names}."
         )

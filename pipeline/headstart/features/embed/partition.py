@@ -64,6 +64,8 @@ def listing_digest(listing: Listing) -> str:
     total = hashlib.sha256()
     for image in listing.images:
         label = "" if image.label is None else f"={image.label}"
+        if image.labels is not None:
+            label = repr((image.labels.present, image.labels.unknown))
         total.update(f"{image.path}\0{label}\0{image.split}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
