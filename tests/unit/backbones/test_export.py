@@ -121,7 +121,7 @@ class TestEmbeddedBackbone:
         facts = properties(lite0_graph)
         assert Backbone.from_json(facts[METADATA]) == LITE0 == Runner(lite0).backbone
         assert facts[METADATA]["licence"] == "Apache-2.0"
-        assert facts[METADATA]["weights_sha256"] == bundled.WEIGHTS_SHA256
+        assert facts[METADATA]["weights_sha256"] == bundled.LITE0.sha256
         assert facts[METADATA]["preprocess"] == {
             "resize": 256,
             "crop": 224,
@@ -181,8 +181,8 @@ def test_features_of_photos_are_timms_own(lite0, clothing):
 
     every = sorted((clothing / "test").rglob("*.jpg"))
     photos = [every[at] for at in np.linspace(0, len(every) - 1, PHOTOS).astype(int)]
-    weights = torch.load(bundled.weights_file(), weights_only=True)
-    network = timm.create_model(bundled.ARCHITECTURE, pretrained=False).eval()
+    weights = torch.load(bundled.weights_file(bundled.LITE0), weights_only=True)
+    network = timm.create_model(bundled.LITE0.architecture, pretrained=False).eval()
     network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
     transform = timm.data.create_transform(**timm.data.resolve_data_config(model=network))
     upright = [ImageOps.exif_transpose(Image.open(path)).convert("RGB") for path in photos]
@@ -316,10 +316,10 @@ class TestExport:
             export.export(network(), TINY, tmp_path / "file/tiny.onnx")
 
     def test_weights_that_are_not_the_pinned_ones_give_no_file(self, tmp_path, monkeypatch):
-        data = bytearray(bundled.weights_file().read_bytes())
+        data = bytearray(bundled.weights_file(bundled.LITE0).read_bytes())
         data[len(data) // 2] ^= 1
         (tmp_path / "weights.pth").write_bytes(data)
-        monkeypatch.setattr(bundled, "weights_file", lambda: tmp_path / "weights.pth")
+        monkeypatch.setattr(bundled, "weights_file", lambda release: tmp_path / "weights.pth")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         with pytest.raises(BackboneError, match="SHA-256"):
             model_file(NAME)

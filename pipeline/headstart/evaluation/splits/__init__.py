@@ -1,7 +1,8 @@
 """The division of images into training, validation and test, and warnings about it.
 
 `config` has the user's rules, `split` divides by them, `small_classes` and `warnings` check classes
-and data, and `description` writes the result's account of it.
+and data, and `description` writes the result's account of it. `iterative` divides images with
+several labels, and `small_labels` checks the labels.
 """
 
 from headstart.evaluation.splits.config import Rules
