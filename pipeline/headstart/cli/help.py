@@ -19,7 +19,15 @@ _GROUPS = {  # title: parameters of any command; all others are simply options
     ),
     "Training": ("views", "epochs", "lr", "patience"),
     "Images": (
-        *("label_column", "path_column", "no_labels", "replace", "value_range"),
+        *(
+            "label_column",
+            "path_column",
+            "label_columns",
+            "target",
+            "no_labels",
+            "replace",
+            "value_range",
+        ),
         *("colour", "on_error", "max_failures", "rehash", "images"),
     ),
     "Speed and memory": ("workers", "device", "batch_size", "stream_above"),

@@ -346,6 +346,14 @@ class FeatureSet:
             ]
         return [self.classes[code] if code >= 0 else None for code in self.label.tolist()]
 
+    def label_text(self, row: int) -> str:
+        """Return the class of an image, or its labels separated by ``|``; empty if unknown."""
+        if self.label_sets is not None:
+            codes = np.flatnonzero(self.label_sets[row] > 0).tolist()
+            return "|".join(self.classes[code] for code in codes)
+        code = int(self.label[row])
+        return self.classes[code] if code >= 0 else ""
+
     @property
     def splits(self) -> list[str]:
         """The images' splits: ``train``, ``validation``, ``test`` or empty."""

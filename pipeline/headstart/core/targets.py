@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headstart.core.choices import TARGETS
 from headstart.core.errors import InputError, one_line
 
-SINGLE_LABEL = "single-label"
-MULTI_LABEL = "multi-label"
+SINGLE_LABEL, MULTI_LABEL = TARGETS
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import headstart
 from headstart.core.records import FeatureSet, digest_of
 from headstart.core.rows import StoredRows, blocks
-from headstart.evaluation.compare.config import CompareConfig
+from headstart.evaluation.compare.config import OF_LABELS, CompareConfig
 
 RUN = ("embedded", "seconds", "device", "provider")  # facts of a store's last run
 BLOCK = 8192  # rows hashed at once
@@ -33,6 +33,9 @@ def inputs_digest(
     """
     settings = dataclasses.asdict(config)
     del settings["workers"]  # does not change the results
+    for name in OF_LABELS:  # so that inputs without them keep their digest
+        if not settings[name]:
+            del settings[name]
     streamed = [number for number, store in enumerate(stores) if is_streamed(store)]
     return digest_of(
         ({"streamed": streamed} if streamed else {})
@@ -73,6 +76,7 @@ def _data_hash(data: FeatureSet) -> str:
     names = {"path": data.path, "split": data.split, "classes": data.classes, "of": data.digest}
     content = hashlib.sha256(digest_of(names).encode())
     arrays: list[Any] = [data.features, data.label, data.sha256]
+    arrays += [] if data.label_sets is None else [data.label_sets]
     for array in arrays if data.pixels is None else [*arrays, data.pixels]:
         for _, rows in blocks(array, BLOCK):
             content.update(np.ascontiguousarray(rows).data)
