@@ -2,9 +2,9 @@
 
     python tests/collages.py PHOTOS OUT [COUNT]
 
-``PHOTOS`` has a folder of photos for each class, at any depth. The photos are divided first, so that
-no photo is in collages of both training and test. ``OUT`` gets the collages, ``labels.csv`` with a
-column ``labels`` separated by ``|``, and ``flags.csv`` with a 0/1 column for each label.
+``PHOTOS`` has a folder of photos for each class, at any depth. The photos are divided first, so
+that no photo is in collages of both training and test. ``OUT`` gets the collages, ``labels.csv``
+with a column ``labels`` separated by ``|``, and ``flags.csv`` with a 0/1 column for each label.
 """
 
 from __future__ import annotations

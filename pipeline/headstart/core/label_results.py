@@ -30,11 +30,13 @@ class LabelHeadResult:
         macro_f1: mean over the labels of F1 at their ``thresholds``; ``macro_f1_at_half`` at 0.5.
         subset_accuracy: share of images of which every known label is right.
         hamming_loss: share of known labels that are wrong.
-        ece: mean over the labels of the expected calibration error.
+        calibration_error: how far probabilities are from frequencies, over all images and labels,
+            without the part that is chance.
         intervals: 95 % intervals of the scores, by name; None where there is none.
         per_label: by name a list with a value for each label: ``threshold``, ``support``,
-            ``known``, ``ap``, ``auc``, ``precision``, ``recall``, ``f1``, and the intervals
-            ``ap_ci`` and so on; None where a score is not defined.
+            ``known``, ``ap``, ``auc``, ``precision``, ``recall``, ``f1``, ``prevalence``, the
+            intervals ``ap_ci`` and so on, and ``reached``, whether the threshold does what was
+            asked for; None where a score is not defined.
         curves: the precision-recall curve of each label: ``recall`` and ``precision``.
         verdict: ``best``; ``worse`` or ``better`` if ``p`` is at most 0.05; else ``tie``; empty for
             a baseline.
@@ -52,7 +54,7 @@ class LabelHeadResult:
     macro_f1_at_half: float
     subset_accuracy: float
     hamming_loss: float
-    ece: float
+    calibration_error: float
     seconds: float
     predict_seconds: float
     verdict: str
@@ -60,6 +62,7 @@ class LabelHeadResult:
     intervals: dict[str, Any] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
     grid: list[dict[str, Any]] = field(default_factory=list)
+    macro_auc: float | None = None
     backbone: str = ""
     approximation: str = ""
     difference: float | None = None
@@ -99,8 +102,9 @@ class LabelComparison:
     conclusion: str = ""
 
     SCHEMA = 1
+    TARGET = MULTI_LABEL
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``results.json`` holds."""
-        own = {"schema": self.SCHEMA, "target": MULTI_LABEL}
+        own = {"schema": self.SCHEMA, "target": self.TARGET}
         return own | dataclasses.asdict(self)

@@ -25,24 +25,23 @@ class TargetType:
     Attributes:
         name: its name in stores, results and models, and on the command line.
         answers: what a model of it returns for an image, for messages.
-        parts: by room, ``module:attribute`` of what does the work for this type there. Parts load
-            when they are first used.
+        parts: by their purpose, the modules that do the work for this type. They load when they
+            are first used, and each purpose has the same functions for every type.
     """
 
     name: str
     answers: str
     parts: Mapping[str, str] = field(default_factory=dict)
 
-    def part(self, room: str) -> Any:  # noqa: ANN401 - whatever the room agrees on
-        """Return this type's part in a room.
+    def part(self, purpose: str) -> Any:  # noqa: ANN401 - a module
+        """Return this type's module for a purpose.
 
         Raises:
-            InputError: what the room does is not available for this type.
+            InputError: there is none.
         """
-        if room not in self.parts:
-            raise InputError(f"{room} is not available for {self.name} data")
-        module, _, attribute = self.parts[room].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        if purpose not in self.parts:
+            raise InputError(f"a {purpose} is not available for {self.name} data")
+        return importlib.import_module(self.parts[purpose])
 
 
 _types: dict[str, TargetType] = {}
@@ -73,16 +72,33 @@ def refuse(target: str, what: str, remedy: str) -> None:
         raise InputError(f"{what} does not support {target} data yet; {remedy}")
 
 
-_COMPARE = "headstart.evaluation.compare"
 register(
     TargetType(
         SINGLE_LABEL,
         "one class",
+        {
+            "comparison": "headstart.evaluation.compare.single_label",
+            "leaderboard": "headstart.workflows.leaderboard.single_label",
+            "report": "headstart.report.single_label",
+            "training": "headstart.workflows.trained.single_label",
+            "model": "headstart.models.bundle.single_label",
+            "card": "headstart.models.bundle.model_card",
+            "answers": "headstart.models.answers.single_label",
+        },
     )
 )
 register(
     TargetType(
         MULTI_LABEL,
         "several labels",
+        {
+            "comparison": "headstart.evaluation.compare.multilabel",
+            "leaderboard": "headstart.workflows.leaderboard.multilabel",
+            "report": "headstart.report.multilabel",
+            "training": "headstart.workflows.trained.multilabel",
+            "model": "headstart.models.bundle.multilabel",
+            "card": "headstart.models.bundle.label_card",
+            "answers": "headstart.models.answers.multilabel",
+        },
     )
 )

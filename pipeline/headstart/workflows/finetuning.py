@@ -226,6 +226,7 @@ def _compare(
     from headstart.finetune.stage import FEATURES
     from headstart.heads.linear import estimator_of
     from headstart.models import bundle
+    from headstart.workflows.trained import single_label
 
     features = _embedded(
         data, Choice(str(tuned.backbone)), folder / FEATURES, config.workers, reading, hooks
@@ -254,7 +255,7 @@ def _compare(
     head = next(head for head in comparison.heads if head.name == "fine-tuned")
     summary = {
         "head": {"name": head.name, "params": facts},
-        **artifacts.tested(comparison, head),
+        **single_label.scores_of(comparison, head),
     }
     agreement = bundle.bundle(
         tuned.backbone,
