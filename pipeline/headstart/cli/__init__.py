@@ -24,6 +24,7 @@ _COMMANDS = {  # command: module of this package, and its line in the list
     "train-heads": ("train_heads", "Train and compare classifiers on the features."),
     "finetune": ("finetune", "Train a network further on your images."),
     "predict": ("predict", "Classify images with a model."),
+    "evaluate": ("evaluate", "Score a model on labelled images, or compare it with another one."),
     "serve": ("serve", "Serve a model as a local page and JSON endpoint."),
     "report": ("report", "Write the report of a comparison again."),
     "export-features": ("export_features", "Write a store as a table for other tools."),
@@ -84,7 +85,11 @@ def cli() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130/143 interrupted."""
+    """Run the command line and exit.
+
+    The code is 0 done, 1 failed, 2 wrong usage, 3 a model that fails a condition of ``evaluate``,
+    130/143 interrupted.
+    """
     console.begin_in_utf_8()
     interrupts.prepare()
     sys.unraisablehook = _unraisable

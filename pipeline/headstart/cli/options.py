@@ -34,6 +34,12 @@ map_method = click.option(
 seed = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."
 )
+ignore = click.option(
+    "--ignore",
+    multiple=True,
+    metavar="CODE",
+    help="Code of a remark to leave out, such as HS101 (docs/remarks.md); repeatable.",
+)
 class_weight = click.option(
     "--class-weight",
     type=click.Choice(["none", "balanced"]),

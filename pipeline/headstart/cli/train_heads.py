@@ -8,7 +8,7 @@ import click
 
 from headstart.cli import leaderboard
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, class_weight, map_method, seed, workers
+from headstart.cli.options import FILE, as_json, class_weight, ignore, map_method, seed, workers
 from headstart.cli.output import hooks, print_json
 from headstart.core.choices import HEAD_FORMATS, IN_MEMORY, SMALL_CLASSES, VALIDATION
 from headstart.core.errors import one_line
@@ -113,6 +113,7 @@ train-heads a.h5 b.h5 --heads knn,linear-svm --out results
     help="Permission for --save-head joblib: a pickle runs any code in it when it is loaded.",
 )
 @map_method
+@ignore
 @seed
 @workers
 @click.option("--force", is_flag=True, help="Train again even if the results are up to date.")
@@ -134,6 +135,7 @@ def command(
     save_head: tuple[str, ...],
     allow_pickle: bool,
     map_method: str | None,
+    ignore: tuple[str, ...],
     seed: int,
     workers: int | None,
     force: bool,
@@ -168,6 +170,7 @@ def command(
             stream_above=stream_above << 20,
             map_method=map_method,
             head_formats=save_head,
+            ignore=ignore,
             seed=seed,
             workers=workers,
             force=force,

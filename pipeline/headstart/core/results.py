@@ -202,11 +202,13 @@ class LearningCurve:
 class Remark:
     """Something about the data or the search that a reader should look at.
 
-    ``topic`` is ``search``, ``baseline``, ``split`` or ``groups``.
+    ``topic`` is ``search``, ``baseline``, ``split`` or ``groups``; `headstart.core.remarks` says
+    what the ``code`` means.
     """
 
     topic: str
     text: str
+    code: str = ""
 
 
 @dataclass(frozen=True)

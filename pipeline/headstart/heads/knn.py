@@ -189,6 +189,14 @@ def _hits(shares: Iterable[NDArray[np.floating]], true: NDArray[np.int64]) -> fl
 def _neighbours(
     data: TrainingSet, fit: NDArray[np.intp], held_out: NDArray[np.intp], k: int
 ) -> Neighbours:
+    rows, squared = nearest_rows(data, fit, held_out, k)
+    return Neighbours(data.labels[rows], squared)
+
+
+def nearest_rows(
+    data: TrainingSet, fit: NDArray[np.intp], held_out: NDArray[np.intp], k: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the k nearest of the rows to fit on, and squared distances, ``(held out, k)`` each."""
     rows, norms = data.rows, data.squared_norms
     few = len(rows) <= MAX_GRAM_ROWS and 2 * len(fit) > len(rows)
     # Reading whole rows of the Gram matrix and masking the others is four times as fast as
@@ -208,8 +216,7 @@ def _neighbours(
 
     blocks = run_parallel(nearest, range(0, len(held_out), BLOCK), data.workers)
     order = np.concatenate([block[0] for block in blocks])
-    squared = np.concatenate([block[1] for block in blocks])
-    return Neighbours(data.labels[columns][order], squared)
+    return columns[order], np.concatenate([block[1] for block in blocks])
 
 
 def smallest(values: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:

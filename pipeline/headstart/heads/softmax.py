@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,22 @@ MAX_NEWTON = 100
 MAX_GRADIENTS = 200  # conjugate gradients in one Newton step
 FORCING = 0.3  # how far a Newton step reduces the residual
 OUT = np.float32(-1e30)  # the score of a class without training rows
+
+
+class Regression(Protocol):
+    """What a minimisation needs of a problem; see `Problem`."""
+
+    @property
+    def space(self) -> RowSpace:
+        """The rows."""
+
+    @property
+    def weights(self) -> Array:
+        """The weight of each row in each fold, ``(n, f) float32``."""
+
+    @property
+    def n_classes(self) -> int:
+        """The number of columns of scores, k."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,7 @@ class Problem:
         begin = np.zeros(shape, np.float32) if start is None else start
         with one_thread_each(), ThreadPoolExecutor(self.workers) as pool:
             tolerance = max(LEAST_TOLERANCE, TOLERANCE * min(1.0, c) ** 2)
-            return _Newton(self, ridge, pool).run(begin, tolerance)
+            return Newton(self, ridge, pool).run(begin, tolerance)
 
 
 @dataclass(frozen=True)
@@ -88,10 +104,13 @@ class Solution:
     passes: int
 
 
-class _Newton:
-    """One minimisation; its methods pass through the rows block by block in threads."""
+class Newton:
+    """One minimisation; its methods pass through the rows block by block in threads.
 
-    def __init__(self, problem: Problem, ridge: Array, pool: ThreadPoolExecutor) -> None:
+    `headstart.heads.multilabel.binary` overrides the loss and the curvature of the scores.
+    """
+
+    def __init__(self, problem: Regression, ridge: Array, pool: ThreadPoolExecutor) -> None:
         self.problem = problem
         self.ridge = ridge[:, None]
         self.pool = pool
@@ -105,7 +124,8 @@ class _Newton:
         self.totals = problem.weights.sum(axis=0, dtype=np.float64)
         self.passes = 0
 
-    def run(self, coefficients: Array, tolerance: float) -> Solution:
+    def run(self, coefficients: Array, tolerance: float | NDArray[np.float64]) -> Solution:
+        """Minimise from these coefficients on, to a distance ``(f,)`` in nats a row."""
         loss, gradient = self._evaluate(coefficients)
         for _ in range(MAX_NEWTON):
             precondition = self._preconditioner()
@@ -157,37 +177,44 @@ class _Newton:
         return step
 
     def _evaluate(self, coefficients: Array) -> tuple[NDArray[np.float64], Array]:
-        problem = self.problem
-        folds, k = coefficients.shape[1:]
-        weights = problem.weights
-
-        def work(rows: slice, scores: Array) -> tuple[NDArray[np.float64], Array]:
-            scores += problem.offsets
-            scores -= scores.max(axis=2, keepdims=True)
-            of_true = scores[np.arange(len(scores)), :, problem.labels[rows]]
-            np.exp(scores, out=scores)
-            sums = scores.sum(axis=2)
-            scores /= sums[:, :, None]
-            self.probabilities[rows] = scores
-            losses = np.log(sums)
-            losses -= of_true
-            losses *= weights[rows]
-            scores[np.arange(len(scores)), :, problem.labels[rows]] -= 1
-            scores *= weights[rows][:, :, None]
-            return losses.sum(axis=0, dtype=np.float64), scores.reshape(len(scores), folds * k)
-
-        losses, gradient = self._through(coefficients, work)
+        losses, gradient = self._through(coefficients, self.losses)
         gradient[:-1] += self.ridge * coefficients[:-1]
         penalty = self.ridge[:, 0] * _dot(coefficients[:-1], coefficients[:-1]) / 2
         return losses + penalty, gradient
+
+    def losses(self, rows: slice, scores: Array) -> tuple[NDArray[np.float64], Array]:
+        """Return the losses of scores ``(b, f, k)``, ``(f,)``, and their slopes, ``(b, f k)``.
+
+        The probabilities of these rows are kept.
+        """
+        problem = self.problem
+        assert isinstance(problem, Problem)
+        weights = problem.weights
+        scores += problem.offsets
+        scores -= scores.max(axis=2, keepdims=True)
+        of_true = scores[np.arange(len(scores)), :, problem.labels[rows]]
+        np.exp(scores, out=scores)
+        sums = scores.sum(axis=2)
+        scores /= sums[:, :, None]
+        self.probabilities[rows] = scores
+        losses = np.log(sums)
+        losses -= of_true
+        losses *= weights[rows]
+        scores[np.arange(len(scores)), :, problem.labels[rows]] -= 1
+        scores *= weights[rows][:, :, None]
+        return losses.sum(axis=0, dtype=np.float64), scores.reshape(len(scores), -1)
+
+    def bend(self, scores: Array, chances: Array) -> None:
+        """Multiply scores ``(b, f, k)`` with the loss's curvature at these probabilities."""
+        scores -= np.einsum("nfk,nfk->nf", scores, chances)[:, :, None]
+        scores *= chances
 
     def _hessian(self, direction: Array, active: NDArray[np.bool_]) -> Array:
         folds = slice(None) if active.all() else np.flatnonzero(active)
 
         def work(rows: slice, scores: Array) -> tuple[NDArray[np.float64], Array]:
             chances = self.probabilities[rows][:, folds]
-            scores -= np.einsum("nfk,nfk->nf", scores, chances)[:, :, None]
-            scores *= chances
+            self.bend(scores, chances)
             scores *= self.problem.weights[rows][:, folds, None]
             return np.zeros(1), scores.reshape(len(scores), -1)
 

@@ -235,7 +235,7 @@ def _pairs(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float32
     def values(fold: Fold) -> NDArray[np.float32]:
         fit, held_out = fold
         machine = _machine(gram, data, params["C"], params.get("gamma"), fit)
-        kernel = _kernel(gram, held_out, fit[machine.support_], params.get("gamma"))
+        kernel = kernel_of(gram, held_out, fit[machine.support_], params.get("gamma"))
         among = np.isin(codes, machine.classes_)
         pairs = np.full((len(held_out), len(first)), np.nan, np.float32)
         pairs[:, among[first] & among[second]] = ovo.pairs(machine, kernel)
@@ -282,7 +282,7 @@ def _path(
     C only bounds the dual coefficients. Once none reaches its bound, a larger C changes nothing.
     """
     fit, held_out = fold
-    kernel, kernel_out = _kernel(gram, fit, fit, gamma), _kernel(gram, held_out, fit, gamma)
+    kernel, kernel_out = kernel_of(gram, fit, fit, gamma), kernel_of(gram, held_out, fit, gamma)
     path: list[Step] = []
     for c in costs:
         if not path or not path[-1].saturated:
@@ -306,15 +306,16 @@ def _machine(
     gamma: float | None,
     fit: NDArray[np.intp],
 ) -> Machine:
-    return libsvm.fit(_kernel(gram, fit, fit, gamma), data.labels[fit], c, data.class_weight)
+    return libsvm.fit(kernel_of(gram, fit, fit, gamma), data.labels[fit], c, data.class_weight)
 
 
-def _kernel(
+def kernel_of(
     gram: NDArray[np.float32],
     left: NDArray[np.intp],
     right: NDArray[np.intp],
     gamma: float | None,
 ) -> NDArray[np.float64]:
+    """Return the kernel values between rows, ``(a, b)``; linear if ``gamma`` is None."""
     if gamma is None:
         return gram[np.ix_(left, right)].astype(np.float64)
     kernel = squared_distances(gram, left, right)

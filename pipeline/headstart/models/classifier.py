@@ -22,7 +22,7 @@ from headstart.backbones.inference.description import (
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, one_line
 from headstart.datasets import images
-from headstart.models import seal
+from headstart.models import seal, training_images
 from headstart.models.novelty import Unusual
 
 
@@ -59,6 +59,7 @@ class Classifier:
         threshold: the distance beyond which an image is unlike the training set; None if the file
             has none.
         unusual: the second mark; None if the file has none.
+        trained_on: the training images; None if the file does not list them.
 
     Raises:
         BackboneError: the file is missing, damaged, not a classifier that Headstart wrote or of a
@@ -81,6 +82,7 @@ class Classifier:
             self.threshold = float(novelty["threshold"]) if novelty else None
             second = novelty.get("unusual") if novelty else None
             self.unusual = Unusual(**second) if second else None
+            self.trained_on = training_images.read(self._runner.metadata)
         except (KeyError, TypeError, ValueError):
             raise BackboneError(
                 f"{one_line(path)} is not a classifier that Headstart wrote; "

@@ -5,6 +5,7 @@ Loads neither torch nor scikit-learn, and keeps only the images in work in memor
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import threading
@@ -20,6 +21,7 @@ from headstart.core.errors import ImageError, InputError
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import SourceImage, read, stream
 from headstart.models.classifier import Classifier
+from headstart.models.training_images import TrainingImages
 
 UNKNOWN = "unknown"  # the label of an image whose most probable class is below the minimum
 
@@ -42,6 +44,7 @@ class Prediction:
             images; None if ``distance`` is.
         unusual: whether distance and doubt together are, as for 1 in 20; None if the model cannot
             say.
+        trained_on: whether the model was trained on this very file; None unless it was asked.
     """
 
     path: str
@@ -51,6 +54,7 @@ class Prediction:
     distance: float | None = None
     unlike: bool | None = None
     unusual: bool | None = None
+    trained_on: bool | None = None
 
 
 class Model(Classifier):
@@ -90,10 +94,26 @@ def predict(
             "omit it and use the confidence of each row"
         )
     names = [data] if isinstance(data, str | os.PathLike) else data
+    return predict_images(model, stream(names, path_column), workers, min_confidence)
+
+
+def predict_images(
+    model: Classifier,
+    images: Iterable[SourceImage | None],
+    workers: int | None = None,
+    min_confidence: float = 0.0,
+    check_training: bool = False,
+) -> Iterator[Prediction]:
+    """Yield a prediction for every image, in order; None means that the next one may take a while.
+
+    With ``check_training``, predictions say whether the model was trained on the image, if the
+    model lists its training images.
+    """
     workers = workers or available_cores()
-    work = partial(_predict_chunk, model, min_confidence)
+    trained_on = model.trained_on if check_training else None
+    work = partial(_predict_chunk, model, min_confidence, trained_on)
     slots = threading.Semaphore(workers * _AHEAD)
-    chunks = _throttled(_chunks(stream(names, path_column), model), slots)
+    chunks = _throttled(_chunks(images, model), slots)
     waiting: dict[int, list[Prediction]] = {}
     position = 0
     results = run_threads(work, chunks, workers)
@@ -137,15 +157,22 @@ def _chunks(images: Iterable[SourceImage | None], model: Classifier) -> Iterator
 
 
 def _predict_chunk(
-    model: Classifier, min_confidence: float, item: tuple[int, list[SourceImage]]
+    model: Classifier,
+    min_confidence: float,
+    trained_on: TrainingImages | None,
+    item: tuple[int, list[SourceImage]],
 ) -> tuple[int, list[Prediction]]:
     number, images = item
     predictions: dict[int, Prediction] = {}
+    seen: dict[int, bool] = {}
 
     def decoded() -> Iterator[tuple[int, NDArray[np.uint8]]]:
         for position, image in enumerate(images):
             try:
-                yield position, model.decode(read(*image)[0])
+                data = read(*image)[0]
+                if trained_on is not None:
+                    seen[position] = hashlib.sha256(data).digest() in trained_on
+                yield position, model.decode(data)
             except ImageError as error:
                 predictions[position] = Prediction(image.path, "", (), str(error))
 
@@ -168,5 +195,6 @@ def _predict_chunk(
                 distance=None if limit is None else distance,
                 unlike=None if limit is None else distance > limit,
                 unusual=second,
+                trained_on=seen.get(position),
             )
     return number, [predictions[position] for position in range(len(images))]

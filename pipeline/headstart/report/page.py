@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from headstart.core.choices import MAPS
 from headstart.core.records import SPLITS, FeatureSet
+from headstart.core.remarks import KINDS
 from headstart.datasets.images.thumbnails import folder
 from headstart.report import figures, formatting, points, sections, tables, thumbnails_sheet
 
@@ -54,15 +55,27 @@ class Companions:
     """Where the page will lie, so that it can link to the images' files."""
     places: NDArray[np.float64] | None = None
     """Of the images on the map, if they are known before; see `thumbnails_sheet.draw_map`."""
+    pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    """Thumbnails by path, where there is no store to take them from."""
 
 
 def write(results: Mapping[str, Any], companions: Companions) -> str:
     """Return the page for checked results."""
     page = context(results, companions)
-    shown = [section for section in sections.SECTIONS if section.shown(page)]
-    folders = tuple(dict.fromkeys(section.folder for section in sections.SECTIONS))
-    template = _environment(folders).get_template("page.html.j2")
-    return template.render(page, sections=shown, **_scripts(results, page))
+    return render(results, page, "page.html.j2", sections.SECTIONS)
+
+
+def render(
+    results: Mapping[str, Any],
+    page: Mapping[str, Any],
+    template: str,
+    candidates: Sequence[sections.Section],
+) -> str:
+    """Return a page with a `context`, of those sections that have something to show."""
+    shown = [section for section in candidates if section.shown(page)]
+    folders = tuple(dict.fromkeys(section.folder for section in candidates))
+    text = _environment(folders).get_template(template)
+    return text.render(page, sections=shown, **_scripts(results, page))
 
 
 def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any]:
@@ -81,6 +94,9 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         "heads": views,
         "baselines": [_head_view(baseline, axis) for baseline in results["baselines"]],
         "best": next(view for view in views if view["name"] == results["best"]),
+        "kinds": KINDS,
+        "subject": f"The best head, {heads[0]['title']},",
+        "rest": "The other heads",
         "ties": [head["title"] for head in rivals if head["verdict"] == "tie"],
         "ahead_of_all": bool(rivals) and all(head["verdict"] == "worse" for head in rivals),
         "frequent_class": _frequent_class(results),
@@ -121,7 +137,7 @@ def _head_view(
     return {
         **head,
         "title": title,
-        "label": formatting.label(title),
+        "label": head.get("label") or formatting.label(title),
         "settings": [f"{key} = {formatting.value(value)}" for key, value in head["params"].items()],
         "dot": axis.position(accuracy) if axis.low <= accuracy <= axis.high else "",
         "whisker": (axis.position(low), axis.position(high)) if visible else None,
@@ -222,6 +238,7 @@ def _by_image(results: Mapping[str, Any], companions: Companions) -> dict[str, A
             results["dataset"]["classes"],
             companions.map_method,
             companions.places,
+            companions.pictures,
         ),
         "map_method": _MAPS[companions.map_method],
         "file_folder": _file_folder(data, companions.folder),

@@ -9,10 +9,12 @@ from importlib.resources import files
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+from headstart.core.assessment import Evaluation
 from headstart.core.results import Insights
 
 _TYPES: dict[Any, dict[str, Any]] = {
     int: {"type": "integer"},
+    bool: {"type": "boolean"},
     float: {"$ref": "#/definitions/figure"},
     str: {"type": "string"},
     NoneType: {"type": "null"},
@@ -22,11 +24,30 @@ _TYPES: dict[Any, dict[str, Any]] = {
 @cache
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 7) of the present ``results.json``."""
-    text = files("headstart.report").joinpath("results.schema.json").read_text(encoding="utf-8")
-    document: dict[str, Any] = json.loads(text)
+    document = _file()
     insights = of_record(Insights)
     insights["additionalProperties"] = True  # later versions may have more
     document["properties"]["insights"] = insights
+    return document
+
+
+def evaluation_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 7) of the document of ``headstart evaluate --json``."""
+    file, document = _file(), of_record(Evaluation)
+    document["properties"]["schema"] = {"const": Evaluation.SCHEMA}
+    document["required"].append("schema")
+    title = f"headstart evaluate --json, schema {Evaluation.SCHEMA}"
+    return {
+        "$schema": file["$schema"],
+        "title": title,
+        "definitions": file["definitions"],
+        **document,
+    }
+
+
+def _file() -> dict[str, Any]:
+    text = files("headstart.report").joinpath("results.schema.json").read_text(encoding="utf-8")
+    document: dict[str, Any] = json.loads(text)
     return document
 
 
@@ -59,6 +80,8 @@ def _of(hint: Any) -> dict[str, Any]:  # noqa: ANN401 - any type hint of a recor
         return {"$ref": f"#/definitions/{parts[1]}"}
     if origin in (Union, UnionType):
         return {"anyOf": [_of(part) for part in parts]}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _of(parts[1])}
     if origin is list:
         return {"type": "array", "items": _of(parts[0])}
     if origin is tuple:

@@ -50,6 +50,7 @@ def make(
     classes: Sequence[str],
     map_method: str = MAPS[0],
     places: NDArray[np.float64] | None = None,
+    pictures: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Album:
     """Choose the images: first errors and ``listed`` paths, most interesting first, then a sample.
 
@@ -57,7 +58,7 @@ def make(
     `SPLITS`), ``prediction`` (code of the best head's, -1 for images not tested), its
     ``probability`` and the codes of the ``others``, a list for each other head; and, with the best
     head's features, ``x``, ``y`` and a tile of the ``sheet`` in the same order. ``places`` are
-    those of `draw_map`, if it was called before.
+    those of `draw_map`, if it was called before. ``pictures`` stand for thumbnails of the store.
     """
     code = {name: number for number, name in enumerate(classes)}
     tested = {answer.path: answer for answer in answers}
@@ -89,6 +90,9 @@ def make(
             document["columns"], document["side"] = COLUMNS, images.MINIATURE
         sharp = list(dict.fromkeys(path for path in (*listed, *first) if path in rows))
         thumbnails = dict(_thumbnails(data, {path: rows[path] for path in sharp[:LARGE]}))
+    elif pictures:
+        thumbnails = {path: _uri(pixels) for path, pixels in pictures.items()}
+    if thumbnails:
         document["large"] = {str(number[p]): uri for p, uri in thumbnails.items() if p in number}
     return Album(document, thumbnails, number, len(paths), len(rows), data is not None)
 

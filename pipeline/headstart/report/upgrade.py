@@ -14,6 +14,7 @@ _DUPLICATES = {
     "test_images_with_twins_in_training": "leaked_test_images",
     "contradicting": "label_conflicts",
 }
+_CODES = {"search": "HS101", "baseline": "HS201", "split": "HS301", "groups": "HS401"}
 _NEW_SCORES = ("p", "visible_difference", "calibration_error", "calibration_chance")
 
 _TITLES = {
@@ -36,7 +37,29 @@ def upgrade(results: object) -> object:
     for schema, step in ((1, _from_first), (2, _from_second)):
         if isinstance(document, Mapping) and document.get("schema") == schema:
             document = step(document) | {"schema": schema + 1}
-    return document
+    return _with_codes(document) if isinstance(document, Mapping) else document
+
+
+def _with_codes(results: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give remarks their codes, which results of schema 3 had not at first."""
+    insights = results.get("insights")
+    remarks = insights.get("remarks") if isinstance(insights, Mapping) else None
+    if not isinstance(remarks, list) or not isinstance(insights, Mapping):
+        return results
+    if all(isinstance(remark, Mapping) and "code" in remark for remark in remarks):
+        return results
+    coded = [
+        {"code": _code(remark), **remark} if isinstance(remark, Mapping) else remark
+        for remark in remarks
+    ]
+    return {**results, "insights": {**insights, "remarks": coded}}
+
+
+def _code(remark: Mapping[str, Any]) -> str:
+    topic = str(remark.get("topic"))
+    if topic == "split" and str(remark.get("text")).startswith("The features of"):
+        return "HS302"
+    return _CODES.get(topic, "")
 
 
 def _from_first(results: Mapping[str, Any]) -> dict[str, Any]:

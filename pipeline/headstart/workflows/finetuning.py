@@ -257,9 +257,12 @@ def _compare(
         "head": {"name": head.name, "params": facts},
         **single_label.scores_of(comparison, head),
     }
+    fitted = [*tuned.division.train, *tuned.division.validation]
     agreement = bundle.bundle(
         tuned.backbone,
-        bundle.TrainedHead(estimator, features.classes, summary),
+        bundle.TrainedHead(
+            estimator, features.classes, summary, trained_on=features.sha256[fitted]
+        ),
         features.features[tuned.division.test],
         folder / artifacts.MODEL,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.core import choices
+from headstart.core import choices, remarks
 from headstart.core.errors import InputError, one_line
 from headstart.workflows import artifacts
 from headstart.workflows.locations import StrPath, local
@@ -44,6 +44,7 @@ def train_heads(
     stream_above: int = choices.IN_MEMORY,
     map_method: str | None = None,
     head_formats: Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
     seed: int = 0,
     workers: int | None = None,
     force: bool = False,
@@ -73,6 +74,7 @@ def train_heads(
         stream_above: bytes; larger features stay on disk and are read in blocks.
         map_method: how the report's map is made, one of `core.choices.MAPS`.
         head_formats: any of `core.choices.HEAD_FORMATS`, see `HeadsResult.save`.
+        ignore: codes of remarks to leave out of the results, such as ``HS101``.
         seed: of folds, the held-out test and intervals, 0 or more.
         workers: threads; None means one per core.
         force: train again even if ``out`` has these results.
@@ -97,10 +99,11 @@ def train_heads(
         holdout=holdout,
         small_classes=small_classes,
         near_duplicates=near_duplicates,
+        ignore=remarks.parse(ignore),
         class_weight=class_weight,
         workers=workers,
     )
-    named_groups = _groups(groups)
+    named_groups = read_groups(groups)
     data, paths = _read(stores, layers, stream_above)
     training = Training(data, config, named_groups, paths)
     if out is None:
@@ -132,7 +135,8 @@ def _refuse_images(folder: Path, data: FeatureSet) -> None:
         )
 
 
-def _groups(groups: StrPath | Mapping[str, str] | None) -> Mapping[str, str]:
+def read_groups(groups: StrPath | Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return the group of each path, from a table or a mapping; empty for None."""
     from headstart import datasets
 
     if groups is None or isinstance(groups, Mapping):

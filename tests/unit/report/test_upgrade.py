@@ -37,6 +37,18 @@ def test_former_results_become_results_of_the_present_schema():
     assert [head["title"] for head in results["baselines"]] == ["most frequent class", "raw pixels"]
 
 
+def test_remarks_without_a_code_get_that_of_their_kind():
+    results: Any = upgrade(former())
+    texts = [("search", "The best C"), ("split", "The features of the test images differ"),
+             ("split", "The test images are easier"), ("groups", "x"), ("else", "y")]  # fmt: skip
+    results["insights"]["remarks"] = [{"topic": topic, "text": text} for topic, text in texts]
+    upgraded: Any = upgrade(results)
+    jsonschema.validate(upgraded, schema(), jsonschema.Draft7Validator)
+    codes = [remark["code"] for remark in upgraded["insights"]["remarks"]]
+    assert codes == ["HS101", "HS302", "HS301", "HS401", ""]
+    assert upgrade(upgraded) is upgraded
+
+
 def test_an_upgrade_keeps_every_figure():
     heads = len(former()["heads"]) + len(former()["baselines"])
     before, after = map(leaves, (former(), upgrade(former())))

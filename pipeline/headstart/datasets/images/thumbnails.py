@@ -44,7 +44,16 @@ def _of_file(path: Path, sha256: NDArray[np.uint8], side: int) -> NDArray[np.uin
         content, _ = images.read_file(path)
         if hashlib.sha256(content).digest() != sha256.tobytes():
             return None
-        whole = images.decode_whole(content, Preprocess(resize=side, crop=side))
-        return images.reduced(whole, side)
+        return of_bytes(content, side)
     except ImageError:
         return None
+
+
+def of_bytes(content: bytes, side: int) -> NDArray[np.uint8]:
+    """Return an image file as ``(h, w, 3) uint8``, ``side`` pixels on its longer side.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    whole = images.decode_whole(content, Preprocess(resize=side, crop=side))
+    return images.reduced(whole, side)

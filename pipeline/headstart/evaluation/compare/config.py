@@ -22,6 +22,7 @@ class CompareConfig(Rules):
             images it has; None to give every image the same.
         near_duplicates: whether to find photos that were saved again; files with the same bytes are
             always found.
+        ignore: codes of remarks to leave out; see `headstart.core.remarks`.
         workers: number of threads, None for one per core; it does not change the results.
         per_label: with several labels on one image, choose hyper-parameters for each label by
             itself.
@@ -32,6 +33,7 @@ class CompareConfig(Rules):
     heads: tuple[str, ...] = field(default_factory=default_heads)
     class_weight: str | None = None
     near_duplicates: bool = True
+    ignore: tuple[str, ...] = ()
     workers: int | None = None
     per_label: bool = False
     precision_at_least: float | None = None

@@ -36,6 +36,8 @@ def inputs_digest(
     for name in OF_LABELS:  # so that inputs without them keep their digest
         if not settings[name]:
             del settings[name]
+    if not settings["ignore"]:
+        del settings["ignore"]
     streamed = [number for number, store in enumerate(stores) if is_streamed(store)]
     return digest_of(
         ({"streamed": streamed} if streamed else {})

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import remark as remark_of
 from headstart.core.results import Remark
 from headstart.core.rows import take
 from headstart.datasets.splits import split_of
@@ -49,8 +50,8 @@ def _about_grids(entries: Sequence[Entry]) -> Iterator[Remark]:
     head = entries[0].head
     for name, side in ends(head).items():
         which = "smallest" if side < 0 else "largest"
-        yield Remark(
-            "search",
+        yield remark_of(
+            "HS101",
             f"The best {name} of {head.title}, {head.params[name]:g}, is the {which} that was"
             " tried. A value beyond it may be better still.",
         )
@@ -63,8 +64,8 @@ def _about_pixels(best: Entry, baselines: Sequence[Entry], test: HeldOut) -> Ite
         own = entry.predicted == test.true
         (compared,) = metrics.compare_with(right, [own], test.group)
         if entry.head.name == "raw-pixels" and not (compared.decided and compared.difference < 0):
-            yield Remark(
-                "baseline",
+            yield remark_of(
+                "HS201",
                 f"Raw pixels are {'more accurate than' if compared.decided else 'as accurate as'}"
                 f" {best.head.title}: {own.mean():.1%} and"
                 f" {right.mean():.1%}. The backbone adds nothing that these images show. Try"
@@ -91,8 +92,8 @@ def _about_the_test(best: Entry, test: HeldOut, protocol: Protocol) -> Iterator[
         if gap > 0
         else ("harder", "Look for another source, camera or time among its images.")
     )
-    yield Remark(
-        "split",
+    yield remark_of(
+        "HS301",
         f"The test images are {what} than the training images by more than chance:"
         f" {outside.mean():.1%} against {inside.mean():.1%} in cross-validation. {why}",
     )
@@ -114,8 +115,8 @@ def _about_splits(data: FeatureSet, protocol: Protocol) -> Iterator[Remark]:
         own = labelled[split == name]
         area = _apart(data, own, others)
         if area is not None and area >= APART:
-            yield Remark(
-                "split",
+            yield remark_of(
+                "HS302",
                 f"The features of the {name} images differ from those of the training images: a"
                 f" linear rule tells them apart (area under the ROC curve {area:.2f}; 0.5 is"
                 " chance). They may come from another source, and scores are those of that source.",
@@ -180,8 +181,8 @@ def _about_sources(
             continue
         explained, guessed = _agreement(source, labels)
         if explained - guessed >= TELLING:
-            yield Remark(
-                "groups",
+            yield remark_of(
+                "HS401",
                 f"The {what} tell the label: two images of one source have the same label in"
                 f" {explained:.0%} of cases, any two images in {guessed:.0%}. A model may learn the"
                 " source instead of the class. Collect every class from several sources.",

@@ -235,13 +235,9 @@ def about_size(best: Entry) -> list[str]:
 
 
 def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
-    head, true, probabilities = entry.head, test.true, entry.probabilities
-    predicted, confidence = entry.predicted, probabilities.max(axis=1)
-    correct, k = predicted == true, probabilities.shape[1]
-    of_classes = metrics.class_scores(true, predicted, k)
-    intervals = metrics.score_intervals(true, probabilities, test.seed, groups=test.group)
-    calibration = metrics.calibration(correct, confidence, test.seed, test.group)
-    without, without_ci = test.without_leakage(correct)
+    head = entry.head
+    without, without_ci = test.without_leakage(entry.predicted == test.true)
+    measured = scores(test.true, entry.probabilities, test.seed, test.group)
     return HeadResult(
         name=head.name,
         title=head.title,
@@ -250,21 +246,11 @@ def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
         params=head.params,
         cv_accuracy=head.cv_accuracy,
         cv_std=head.cv_std,
-        test_accuracy=metrics.accuracy(true, predicted),
-        test_accuracy_ci=intervals.pop("accuracy") or (0.0, 1.0),
-        balanced_accuracy=of_classes.balanced_accuracy,
-        macro_f1=of_classes.macro_f1,
-        log_loss=metrics.log_loss(true, probabilities),
-        roc_auc=metrics.roc_auc(true, probabilities)[0],
-        ece=metrics.expected_calibration_error(correct, confidence),
-        intervals=intervals,
-        calibration_error=calibration.error,
-        calibration_chance=calibration.chance,
-        per_class=_columns(of_classes) | _class_intervals(true, predicted, k),
-        reliability=_columns(metrics.reliability(correct, confidence)),
+        test_accuracy=measured.pop("accuracy"),
+        test_accuracy_ci=measured.pop("accuracy_ci"),
+        **measured,
         seconds=round(head.seconds, 3),
         predict_seconds=round(entry.predict_seconds, 4),
-        confusion=_confusion(true, predicted, k),
         grid=head.grid,
         test_accuracy_without_leakage=without,
         test_accuracy_without_leakage_ci=without_ci,
@@ -272,8 +258,42 @@ def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
     )
 
 
+def scores(
+    true: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    seed: int,
+    group: NDArray[np.intp] | None = None,
+) -> dict[str, Any]:
+    """Return every score of a classifier with its interval, by the names of `HeadResult`.
+
+    ``true`` are ``(n,)`` codes of classes, ``probabilities`` are ``(n, k)``, and images with equal
+    numbers in ``group``, ``(n,)``, belong together. The accuracy is ``accuracy``, its interval
+    ``accuracy_ci``.
+    """
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    correct, k = predicted == true, probabilities.shape[1]
+    of_classes = metrics.class_scores(true, predicted, k)
+    intervals = metrics.score_intervals(true, probabilities, seed, groups=group)
+    calibration = metrics.calibration(correct, confidence, seed, group)
+    return {
+        "accuracy": metrics.accuracy(true, predicted),
+        "accuracy_ci": intervals.pop("accuracy") or (0.0, 1.0),
+        "balanced_accuracy": of_classes.balanced_accuracy,
+        "macro_f1": of_classes.macro_f1,
+        "log_loss": metrics.log_loss(true, probabilities),
+        "roc_auc": metrics.roc_auc(true, probabilities)[0],
+        "ece": metrics.expected_calibration_error(correct, confidence),
+        "intervals": intervals,
+        "calibration_error": calibration.error,
+        "calibration_chance": calibration.chance,
+        "per_class": _columns(of_classes) | _class_intervals(true, predicted, k),
+        "reliability": _columns(metrics.reliability(correct, confidence)),
+        "confusion": _confusion(true, predicted, k),
+    }
+
+
 def _class_intervals(
-    true: NDArray[np.int32], predicted: NDArray[np.intp], k: int
+    true: NDArray[np.integer], predicted: NDArray[np.intp], k: int
 ) -> dict[str, list[Any]]:
     """Return the intervals of precision and recall, None for a class without images."""
     columns = metrics.class_intervals(true, predicted, k)
@@ -289,7 +309,7 @@ def _columns(table: metrics.ClassScores | metrics.Reliability) -> dict[str, list
 
 
 def _confusion(
-    true: NDArray[np.int32], predicted: NDArray[np.intp], k: int
+    true: NDArray[np.integer], predicted: NDArray[np.intp], k: int
 ) -> list[list[int]] | dict[str, Any]:
     if k <= DENSE_CLASSES:
         dense: list[list[int]] = metrics.confusion(true, predicted, k).tolist()

@@ -10,6 +10,7 @@ from typing import Any
 from headstart.core.parallel import limited, run_beside
 from headstart.core.parallel.blas import one_thread_each
 from headstart.core.records import FeatureSet, warning_about
+from headstart.core.remarks import without
 from headstart.core.results import Comparison, Insights
 from headstart.evaluation.compare.alignment import align, backbone_names
 from headstart.evaluation.compare.config import CompareConfig
@@ -143,7 +144,7 @@ def _compare(
         best=best.head.name,
         best_backbone=best.backbone,
         backbones=[describe_backbone(name, named[name], searched.scores[name]) for name in named],
-        insights=dataclasses.replace(insights, remarks=remarks),
+        insights=dataclasses.replace(insights, remarks=without(remarks, config.ignore)),
         warnings=[
             *about_data,
             *about_the_choice(heads),

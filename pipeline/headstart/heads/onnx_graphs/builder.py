@@ -91,17 +91,21 @@ def gaussian(
     product: str,
     points: NDArray[Any],
     gamma: float,
+    prefix: str = "",
 ) -> str:
     """Return ``exp(-gamma |x - p|^2)`` in float64, given ``x . p``, after `unit_rows`.
 
-    ``|x|^2`` is computed, since a row of zeros does not have norm 1.
+    ``|x|^2`` is computed, since a row of zeros does not have norm 1. A prefix tells the constants
+    of several kernels apart.
     """
     exact = points.astype(np.float64)
     own = graph("ReduceSum", graph("Mul", rows, rows), "axis", keepdims=1)
-    theirs = graph.exact("norms", np.einsum("ij,ij->i", exact, exact)[np.newaxis])
-    twice = graph("Mul", product, graph.exact("twice", np.array(2.0)))
+    norms = np.einsum("ij,ij->i", exact, exact)[np.newaxis]
+    theirs = graph.exact(f"{prefix}norms", norms)
+    twice = graph("Mul", product, graph.exact(f"{prefix}twice", np.array(2.0)))
     distance = graph("Sub", graph("Add", own, theirs), twice)
-    return graph("Exp", graph("Mul", distance, graph.exact("gamma", np.array(-gamma))))
+    factor = graph.exact(f"{prefix}gamma", np.array(-gamma))
+    return graph("Exp", graph("Mul", distance, factor))
 
 
 def softmax(graph: Nodes, classifier: Any, values: str) -> None:  # noqa: ANN401

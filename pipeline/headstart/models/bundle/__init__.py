@@ -28,7 +28,7 @@ from headstart.core.errors import HeadstartError
 from headstart.core.files import replacing
 from headstart.core.rows import Features
 from headstart.datasets.images import decode
-from headstart.models import seal
+from headstart.models import seal, training_images
 from headstart.models.bundle.convert import KINDS, Change, write_variant
 from headstart.models.bundle.joining import joined, needs, save_sealed
 from headstart.models.bundle.model_card import write_companions
@@ -93,6 +93,8 @@ def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> 
     trunk = onnx.load(backbone)
     model = joined(trunk, graph, reference)
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}
+    if head.trained_on is not None:
+        metadata[training_images.KEY] = training_images.encode(head.trained_on)
     with replacing(out) as partial:
         onnx.save(graph, partial)
         agreement = _agreement(partial, head, features)

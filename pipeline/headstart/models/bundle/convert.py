@@ -26,6 +26,7 @@ from headstart.backbones.inference.description import (
     METADATA,
     OUTPUT,
     PROBABILITIES,
+    read_metadata,
 )
 from headstart.backbones.inference.extract import extract, images_of
 from headstart.core.choices import MODEL_PRECISIONS
@@ -36,6 +37,7 @@ from headstart.core.onnx_format import ModelProto
 from headstart.core.parallel import available_cores
 from headstart.core.records import ImageRef, Listing
 from headstart.datasets import DEFAULTS, Options
+from headstart.models import training_images
 from headstart.models.bundle.joining import declare_operators, joined, needs, save_sealed
 from headstart.models.classifier import Answers, Classifier
 
@@ -121,8 +123,11 @@ def write_variant(
     with tempfile.TemporaryDirectory(prefix="headstart-variant-") as folder:
         trunk, head = _parts(path, Path(folder) / "trunk.onnx")
         network, refs = _converted(trunk, kind, listing, workers)
+    # Not by way of the network, whose variants are kept for all models that have it.
+    metadata = read_metadata(path)
+    images = {key: metadata[key] for key in (training_images.KEY,) if key in metadata}
     with replacing(out) as partial:
-        _save(partial, network, head, dict(model.facts))
+        _save(partial, network, head, dict(model.facts), images)
         change = _compare(model, Classifier(partial), listing, refs, workers)
         if not change.within(allowed):
             raise BackboneError(
@@ -131,7 +136,7 @@ def write_variant(
                 "raise the budget with --max-drift and --max-accuracy-loss"
             )
         variant = {"kind": kind, "of": sha256_of(path)} | dataclasses.asdict(change)
-        _save(partial, network, head, model.facts | {"variant": variant})
+        _save(partial, network, head, model.facts | {"variant": variant}, images)
     return change
 
 
@@ -187,12 +192,18 @@ def _drawn(listing: Listing, refs: Sequence[ImageRef]) -> Sequence[ImageRef]:
     return precision_choice.sample(dataclasses.replace(listing, images=tuple(refs)))[:MEASURED]
 
 
-def _save(path: Path, network: ModelProto, head: ModelProto, facts: dict[str, Any]) -> None:
+def _save(
+    path: Path,
+    network: ModelProto,
+    head: ModelProto,
+    facts: dict[str, Any],
+    images: dict[str, str],
+) -> None:
     """Write network and head as one sealed file."""
     import onnx
 
     model = joined(network, head, None)
-    metadata = {prop.key: prop.value for prop in network.metadata_props}
+    metadata = {prop.key: prop.value for prop in network.metadata_props} | images
     try:
         save_sealed(model, metadata, facts | needs(model), path)
     except onnx.checker.ValidationError as error:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headstart.core.targets import SINGLE_LABEL
 from headstart.models.novelty import Reference
 
@@ -19,6 +22,7 @@ class TrainedHead:
         summary: facts about the training (JSON), kept in the metadata.
         reference: None leaves ``distance`` out.
         family: the name of the family that converts the head; skl2onnx does if it is empty.
+        trained_on: ``(n, 32) uint8``, SHA-256 of the training images' files; None leaves them out.
         target: the name of what is predicted, see `headstart.core.targets`.
         thresholds: of a multi-label head, the probability from which an image has each label.
     """
@@ -28,5 +32,6 @@ class TrainedHead:
     summary: dict[str, Any]
     reference: Reference | None = None
     family: str = ""
+    trained_on: NDArray[np.uint8] | None = None
     target: str = SINGLE_LABEL
     thresholds: tuple[float, ...] = ()

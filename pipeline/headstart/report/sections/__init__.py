@@ -6,6 +6,7 @@ A template gets the variables of `headstart.report.page.context` and the macros 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def _about_doubling(curve: Mapping[str, Any]) -> str:
 
 
 def _about_remarks(remarks: Sequence[Mapping[str, Any]]) -> str:
-    return "\n".join(f"remark: {remark['text']}" for remark in remarks)
+    return "\n".join(f"remark {remark['code']}: {remark['text']}" for remark in remarks)
 
 
 SECTIONS: tuple[Section, ...] = (
@@ -145,6 +146,22 @@ SECTIONS: tuple[Section, ...] = (
     Section("search", "Hyper-parameter search", "Search"),
     Section("data", "Data set", "Data"),
     Section("provenance", "Provenance"),
+)
+
+# Of the page about finished models; those of the comparison get the same variables.
+_SHARED = {section.key: section for section in SECTIONS}
+OF_AN_EVALUATION: tuple[Section, ...] = (
+    Section("scores", "Scores"),
+    Section("changes", "Changed answers", "Changes", lambda page: page["paired"] is not None),
+    _SHARED["confusion"],
+    _SHARED["classes"],
+    dataclasses.replace(
+        _SHARED["curves"],
+        title="Calibration",
+        short="",
+        shown=lambda page: bool(page["best"]["reliability"]["images"]),
+    ),
+    _SHARED["errors"],
 )
 
 

@@ -39,14 +39,6 @@ _FEW = 10  # positives, below which the scores of a label are mere hints
 
 def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a row for each head and each baseline."""
-    scores = (
-        "macro_f1",
-        "micro_f1",
-        "macro_f1_at_half",
-        "subset_accuracy",
-        "hamming_loss",
-        "calibration_error",
-    )
     return [
         {
             "backbone": head["backbone"],

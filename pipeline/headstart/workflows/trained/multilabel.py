@@ -45,6 +45,7 @@ def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
         summary,
         reference,
         best.head.name,
+        data.sha256[train],
         MULTI_LABEL,
         tuple(best.thresholds.tolist()),
     )

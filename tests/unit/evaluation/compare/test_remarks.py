@@ -14,8 +14,9 @@ from headstart.heads.grids import ends, grown
 from headstart.heads.search import FittedHead
 
 
-def remarks_of(data, groups=None):
-    comparison, _ = compare([data], CompareConfig(heads=("logistic-regression",)), groups)
+def remarks_of(data, groups=None, ignore=()):
+    config = CompareConfig(heads=("logistic-regression",), ignore=ignore)
+    comparison, _ = compare([data], config, groups)
     return {remark.topic: remark.text for remark in comparison.insights.remarks}
 
 
@@ -32,6 +33,7 @@ def test_raw_pixels_as_good_as_the_features_are_named():
     pixels[:] = (80 * data.label)[:, None, None, None]
     found = remarks_of(dataclasses.replace(data, pixels=pixels))
     assert "Raw pixels" in found["baseline"]
+    assert remarks_of(dataclasses.replace(data, pixels=pixels), ignore=("HS201",)) == {}
 
 
 def test_a_test_split_from_elsewhere_is_named():

@@ -1,0 +1,294 @@
+"""Scores of finished models on labelled images, and what changes from one model to another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.assessment import (
+    Baseline,
+    Change,
+    ClassChange,
+    Evaluation,
+    Misclassified,
+    ModelScores,
+    PairedDifference,
+    Skipped,
+)
+from headstart.core.errors import InputError, count, one_line
+from headstart.core.remarks import remark
+from headstart.core.results import Remark
+from headstart.evaluation import metrics
+from headstart.evaluation.compare.scoring import scores
+
+FEW = 30  # images, below which the intervals are all that can be read
+NAMED = 3  # labels that a sentence names
+_NEED_PROBABILITIES = ("log_loss", "roc_auc", "ece", "calibration_error", "calibration_chance")
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One model's answers for images.
+
+    Attributes:
+        title: the model's name.
+        classes: the names that the model knows, in the order of ``probabilities``.
+        predicted: the answer for each image; empty if the image could not be used.
+        probabilities: ``(n, k)``, the highest that of the answer; None if they are unknown.
+        trained_on: ``(n,)``, whether the model was trained on the image; None if that is unknown.
+        of_a_file: whether the answers are of a model file, which may list its training images.
+    """
+
+    title: str
+    classes: tuple[str, ...]
+    predicted: Sequence[str]
+    probabilities: NDArray[np.floating] | None = None
+    trained_on: Mask | None = None
+    of_a_file: bool = False
+
+    def take(self, rows: NDArray[np.intp]) -> Answers:
+        """Return the answers for some of the images."""
+        return Answers(
+            self.title,
+            self.classes,
+            [self.predicted[row] for row in rows],
+            None if self.probabilities is None else self.probabilities[rows],
+            None if self.trained_on is None else self.trained_on[rows],
+            self.of_a_file,
+        )
+
+    def confidence(self, row: int) -> float | None:
+        """Return the probability of the answer for an image; None if it is unknown."""
+        return None if self.probabilities is None else float(self.probabilities[row].max())
+
+
+def assess(
+    data: str,
+    paths: Sequence[str],
+    labels: Sequence[str | None],
+    models: Sequence[Answers],
+    group: NDArray[np.intp] | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Score one model, or two on the same images; ``labels`` are the true ones, None if unknown.
+
+    An image counts if it has a label that all models know, and all could use it; the others are
+    ``skipped``, with the reason. Images with equal numbers in ``group``, ``(n,)``, belong together.
+
+    Raises:
+        InputError: no image is left.
+    """
+    models = [_with_classes(model, labels) for model in models]
+    rows, skipped = _scored(labels, models)
+    if not len(rows):
+        raise InputError(f"{one_line(data)} has no image to score: {_in_words(skipped)}")
+    true = [str(labels[row]) for row in rows]
+    used = [model.take(rows) for model in models]
+    groups = None if group is None else group[rows]
+    top, times = Counter(true).most_common(1)[0]
+    majority = np.array([label == top for label in true])
+    return Evaluation(
+        data=data,
+        images=len(rows),
+        models=[_score(model, true, groups, seed) for model in used],
+        baseline=Baseline(top, times / len(rows), metrics.accuracy_interval(majority, groups)),
+        errors=_errors([paths[row] for row in rows], true, used[0]),
+        paired=_pair([paths[row] for row in rows], true, used[0], used[1], groups)
+        if len(used) == 2
+        else None,
+        skipped=skipped,
+        remarks=[*_about(used, true, skipped)],
+    )
+
+
+def _with_classes(model: Answers, labels: Sequence[str | None]) -> Answers:
+    """Let answers without probabilities, whose other classes nobody knows, know every label."""
+    if model.probabilities is not None:
+        return model
+    names = {*model.classes, *(label for label in labels if label is not None)}
+    return dataclasses.replace(model, classes=tuple(sorted(names)))
+
+
+def _scored(
+    labels: Sequence[str | None], models: Sequence[Answers]
+) -> tuple[NDArray[np.intp], list[Skipped]]:
+    """Return the rows that count, and why others do not."""
+    common = set.intersection(*(set(model.classes) for model in models))
+    rows, unknown, unlabelled, failed = [], Counter[str](), 0, 0
+    for row, label in enumerate(labels):
+        if label is None:
+            unlabelled += 1
+        elif label not in common:
+            unknown[label] += 1
+        elif not all(model.predicted[row] for model in models):
+            failed += 1
+        else:
+            rows.append(row)
+    what = "label that the model does not know"
+    if len(models) > 1:
+        what = "label that not both models know"
+    skipped = [Skipped(what, n, label) for label, n in unknown.most_common()]
+    skipped += [Skipped("no label", unlabelled)] if unlabelled else []
+    skipped += [Skipped("no answer", failed)] if failed else []
+    return np.array(rows, np.intp), skipped
+
+
+def _in_words(skipped: Sequence[Skipped]) -> str:
+    """Return the reasons with their numbers of images, as part of a sentence."""
+    totals = Counter[str]()
+    names: dict[str, list[str]] = {}
+    for entry in skipped:
+        totals[entry.reason] += entry.images
+        names.setdefault(entry.reason, []).append(entry.label)
+    return "; ".join(
+        f"{count(n, 'image')} with {reason if reason.startswith('no') else 'a ' + reason}"
+        + _named([name for name in names[reason] if name])
+        for reason, n in totals.items()
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = ", …" if len(names) > NAMED else ""
+    return f" ({', '.join(map(one_line, names[:NAMED]))}{more})" if names else ""
+
+
+def _score(
+    model: Answers, true: Sequence[str], group: NDArray[np.intp] | None, seed: int
+) -> ModelScores:
+    code = {name: number for number, name in enumerate(model.classes)}
+    truth = np.array([code[label] for label in true])
+    predicted = np.array([code[answer] for answer in model.predicted])
+    probabilities = model.probabilities
+    if probabilities is None:
+        probabilities = np.eye(len(code))[predicted]
+    measured: dict[str, Any] = scores(truth, probabilities, seed, group)
+    if model.probabilities is None:
+        measured |= dict.fromkeys((*_NEED_PROBABILITIES, "reliability"))
+        lost = {name: None for name in measured["intervals"] if name in _NEED_PROBABILITIES}
+        measured["intervals"] |= lost
+    return ModelScores(model.title, list(model.classes), **measured, **_unseen(model, true, group))
+
+
+def _errors(paths: Sequence[str], true: Sequence[str], model: Answers) -> list[Misclassified]:
+    wrong = (row for row, label in enumerate(true) if model.predicted[row] != label)
+    errors = [
+        Misclassified(paths[row], true[row], model.predicted[row], model.confidence(row))
+        for row in wrong
+    ]
+    return sorted(errors, key=lambda error: -(error.probability or 0.0))
+
+
+def _unseen(model: Answers, true: Sequence[str], group: NDArray[np.intp] | None) -> dict[str, Any]:
+    """Return how many images the model was trained on, and its accuracy on the others."""
+    if model.trained_on is None:
+        return {}
+    other = ~model.trained_on
+    facts: dict[str, Any] = {"seen": int(model.trained_on.sum())}
+    if other.any() and not other.all():
+        right = np.array([a == b for a, b in zip(model.predicted, true, strict=True)])[other]
+        interval = metrics.accuracy_interval(right, None if group is None else group[other])
+        facts |= {"accuracy_unseen": float(right.mean()), "accuracy_unseen_ci": interval}
+    return facts
+
+
+def _pair(
+    paths: Sequence[str],
+    true: Sequence[str],
+    model: Answers,
+    other: Answers,
+    group: NDArray[np.intp] | None,
+) -> PairedDifference:
+    after, before = (
+        np.array([a == b for a, b in zip(answers.predicted, true, strict=True)])
+        for answers in (model, other)
+    )
+    (compared,) = metrics.compare_with(before, [after], group)
+    side = "better" if compared.difference > 0 else "worse"
+    labels = np.array(true, object)
+    return PairedDifference(
+        difference=compared.difference,
+        difference_ci=compared.interval,
+        p=compared.p,
+        visible_difference=compared.visible,
+        verdict=side if compared.decided else "tie",
+        by_class=[
+            ClassChange(
+                label,
+                images=int(own.sum()),
+                gains=int((own & after & ~before).sum()),
+                losses=int((own & before & ~after).sum()),
+                recall_before=float(before[own].mean()),
+                recall_after=float(after[own].mean()),
+            )
+            for label in dict.fromkeys(sorted(true))
+            for own in [labels == label]
+        ],
+        changes=[
+            Change(
+                paths[row],
+                true[row],
+                other.predicted[row],
+                model.predicted[row],
+                "gain" if after[row] else "loss" if before[row] else "other",
+                other.confidence(row),
+                model.confidence(row),
+            )
+            for row in range(len(true))
+            if model.predicted[row] != other.predicted[row]
+        ],
+    )
+
+
+def _about(
+    models: Sequence[Answers], true: Sequence[str], skipped: Sequence[Skipped]
+) -> Iterator[Remark]:
+    """Yield what a reader of the scores should know."""
+    for model in models:
+        if model.trained_on is None and model.of_a_file:
+            yield remark(
+                "HS501",
+                f"{one_line(model.title)} does not list its training images, so nobody can check"
+                " whether some of these are among them. Train it again to have the list.",
+            )
+        elif model.trained_on is not None and model.trained_on.any():
+            yield remark(
+                "HS502",
+                f"{one_line(model.title)} was trained on {int(model.trained_on.sum()):,} of these"
+                f" {count(len(true), 'image')}: its scores are too good. Evaluate it on images that"
+                " it has not seen.",
+            )
+    unknown = [entry for entry in skipped if entry.label]
+    if unknown:
+        yield remark(
+            "HS503",
+            f"Not scored: {_in_words(unknown)}. If they count as errors, the accuracy is lower than"
+            " the one shown.",
+        )
+    if len(models) == 2 and set(models[0].classes) != set(models[1].classes):
+        alone = [set(a.classes) - set(b.classes) for a, b in (models, models[::-1])]
+        yield remark(
+            "HS504",
+            "The models know different classes: only the first"
+            f" {count(len(alone[0]), 'class')}{_named(sorted(alone[0]))}, only the second"
+            f" {count(len(alone[1]), 'class')}{_named(sorted(alone[1]))}. Only images of common"
+            " classes are scored, on which the model with fewer classes has an advantage.",
+        )
+    if len(set(true)) == 1:
+        yield remark(
+            "HS505",
+            f"All images are of the class {one_line(true[0])}, so the scores are those of one"
+            " class: nothing shows how often others are mistaken for it.",
+        )
+    if len(true) < FEW:
+        yield remark(
+            "HS506",
+            f"{count(len(true), 'image')} say little: read the intervals, not the scores.",
+        )

@@ -1,0 +1,147 @@
+"""Predictions in a file, as ``headstart predict --out`` and ``train-heads`` write them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.errors import InputError, one_line
+from headstart.evaluation.assess import Answers
+
+SUFFIXES = (".csv", ".jsonl")
+TRUE = "true"  # the column of true labels that train-heads writes
+UNSURE = "unknown"  # the label of an answer below the minimum confidence
+_ROUNDED = 2e-6  # by how much rounding may move one probability past another
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The rows of a file: paths, answers, and the true labels, None without a column of them."""
+
+    paths: list[str]
+    answers: Answers
+    true: list[str | None] | None
+
+    def matched(self, names: Sequence[Sequence[str]], title: str) -> Answers:
+        """Return the answers for images, each known by several names; none for missing ones.
+
+        Raises:
+            InputError: no image is in the table.
+        """
+        rows = {path: row for row, path in enumerate(self.paths)}
+        rows |= {_absolute(path): row for path, row in rows.items()}
+        places = [
+            next(
+                (rows[key] for name in each for key in (name, _absolute(name)) if key in rows),
+                -1,
+            )
+            for each in names
+        ]
+        if max(places) < 0:
+            raise InputError(
+                f"{one_line(self.answers.title)} and {title} have no image in common:"
+                f" {one_line(self.paths[0])} there, {one_line(names[0][0])} here; predict the same"
+                " images, by the same paths"
+            )
+        empty = len(self.paths)
+        padded = dataclasses.replace(
+            self.answers,
+            predicted=[*self.answers.predicted, ""],
+            probabilities=_padded(self.answers.probabilities),
+        )
+        return padded.take(np.array([empty if place < 0 else place for place in places]))
+
+
+def read(path: Path, label_column: str = "") -> Predictions:
+    """Read a table of predictions; ``label_column`` names the true labels, else ``true`` does.
+
+    An answer is the column ``predicted`` or ``label``; ``unknown`` stands for the most probable
+    class. Without a column ``p:CLASS`` for every class there are answers without probabilities.
+
+    Raises:
+        InputError: the file is missing or no such table, or a row contradicts itself or another.
+    """
+    shown = one_line(path)
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            rows = list(_lines(file, shown) if path.suffix == ".jsonl" else csv.DictReader(file))
+    except (OSError, csv.Error) as error:
+        raise InputError(f"cannot read {shown}: {one_line(error)}") from error
+    columns = dict.fromkeys(key for row in rows[:1] for key in row if key is not None)
+    column = "predicted" if "predicted" in columns else "label"
+    if not rows or "path" not in columns or not any(column in row for row in rows):
+        raise InputError(
+            f"{shown} holds no predictions; give a file that headstart predict --out wrote, with"
+            " the columns path and label"
+        )
+    if label_column and label_column not in columns:
+        raise InputError(f"{shown} has no column {one_line(label_column)} with the true labels")
+    paths = [str(row["path"]) for row in rows]
+    if len(set(paths)) < len(paths):
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise InputError(f"{shown} lists {one_line(twice)} more than once; keep one row an image")
+    labels = label_column or (TRUE if TRUE in columns else "")
+    true = [row.get(labels) or None for row in rows] if labels else None
+    return Predictions(paths, _answers(path, rows, column, true), true)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+def _padded(probabilities: NDArray[np.floating] | None) -> NDArray[np.floating] | None:
+    return None if probabilities is None else np.pad(probabilities, ((0, 1), (0, 0)))
+
+
+def _lines(file: Iterable[str], shown: str) -> Iterable[dict[str, Any]]:
+    """Yield the rows of JSON Lines with the columns of a CSV file."""
+    for number, line in enumerate(file, 1):
+        try:
+            row = json.loads(line)
+            scores = {f"p:{name}": p for name, p in row.get("probabilities", {}).items()}
+        except (ValueError, AttributeError) as error:
+            raise InputError(
+                f"{shown}, line {number}, is no prediction: {one_line(error)}"
+            ) from None
+        yield {key: row[key] for key in row if key != "probabilities"} | scores
+
+
+def _answers(
+    path: Path, rows: Sequence[Mapping[str, Any]], column: str, true: Sequence[str | None] | None
+) -> Answers:
+    answered = [str(row.get(column) or "") for row in rows]
+    classes = tuple(dict.fromkeys(k[2:] for row in rows for k in row if k and k[:2] == "p:"))
+    if not classes:
+        names = {*answered, *(label for label in true or () if label)} - {"", UNSURE}
+        return Answers(str(path), tuple(sorted(names)), answered)
+    code = {name: number for number, name in enumerate(classes)}
+    probabilities = np.zeros((len(rows), len(classes)))
+    for number, (row, answer) in enumerate(zip(rows, answered, strict=True)):
+        if not answer:
+            continue
+        place = f"{one_line(path)}: {one_line(row['path'])}"
+        try:
+            scores = np.array([float(row[f"p:{name}"]) for name in classes])
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f"{place} has no probability of every class") from None
+        if not np.isfinite(scores).all():
+            raise InputError(f"{place} has a probability that is no number")
+        best = int(scores.argmax())
+        chosen = best if answer == UNSURE and UNSURE not in code else code.get(answer, -1)
+        if chosen < 0 or scores[best] - scores[chosen] > _ROUNDED:
+            raise InputError(
+                f"{place} is labelled {one_line(answer)}, but {one_line(classes[best])} is the most"
+                " probable class; keep the labels as they were predicted, and put true labels into"
+                " a column of their own (--label-column)"
+            )
+        scores[chosen] = max(scores[chosen], np.nextafter(scores[best], 2) if chosen != best else 0)
+        probabilities[number], answered[number] = scores, classes[chosen]
+    return Answers(str(path), classes, answered, probabilities)

@@ -1,0 +1,255 @@
+"""Finished models, or their predictions, scored on labelled images."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headstart.core import choices, remarks
+from headstart.core.errors import InputError, UsageError, count, one_line
+from headstart.workflows.artifacts import COMMAND
+from headstart.workflows.locations import StrPath, output_file
+from headstart.workflows.models import load_model
+from headstart.workflows.progress import showing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from headstart.core.assessment import Evaluation
+    from headstart.core.hooks import Hooks
+    from headstart.datasets import SourceImage
+    from headstart.evaluation.assess import Answers
+
+
+def evaluate(
+    model: StrPath,
+    data: StrPath | None = None,
+    *,
+    against: StrPath | None = None,
+    split: str = choices.SCORED[0],
+    groups: StrPath | Mapping[str, str] | None = None,
+    fail_below: str | Sequence[str] = (),
+    fail_worse: bool = False,
+    report: StrPath | None = None,
+    max_failures: float = choices.MAX_FAILURES,
+    label_column: str = "",
+    path_column: str = "",
+    workers: int | None = None,
+    device: str = "cpu",
+    ignore: str | Sequence[str] = (),
+    seed: int = 0,
+    hooks: Hooks | None = None,
+) -> Evaluation:
+    """Score a finished model on labelled images, and compare it with another one.
+
+    Args:
+        model: a model file, a folder of results, or predictions (``.csv``, ``.jsonl``) that
+            `predict` or `train_heads` wrote.
+        data: labelled images, as for `extract_features`; None takes the true labels from the
+            predictions, in their column ``true`` or ``label_column``.
+        against: the model in use, in any of the forms of ``model``.
+        split: ``auto`` takes the images of the split named test if there is one, else all.
+        groups: images that belong together, which widens intervals: a CSV of path and group, or a
+            mapping.
+        fail_below: conditions ``METRIC=VALUE``: the lower end of the interval of the score must be
+            at least the value. A metric is ``accuracy``, ``balanced_accuracy``, ``macro_f1``,
+            ``roc_auc``, ``recall:CLASS`` or ``precision:CLASS``.
+        fail_worse: whether ``model`` must not be worse than ``against`` by more than chance.
+        report: an HTML page to write.
+        max_failures: largest allowed share of images that cannot be used.
+        label_column: as for `extract_features`, like ``path_column``.
+        path_column: the column with the images' paths.
+        workers: threads; None means one per core.
+        device: one of `core.choices.DEVICES`.
+        ignore: codes of remarks to leave out, such as ``HS506``.
+        seed: of intervals, 0 or more.
+        hooks: receives notices and progress.
+
+    Returns:
+        The scores; ``passed`` says whether all conditions are met, ``to_json`` gives the document.
+
+    Raises:
+        UsageError: a condition cannot be read, or arguments contradict each other.
+        InputError: the images, labels or predictions cannot be used.
+        BackboneError: a model cannot be used.
+    """
+    from headstart import __version__
+    from headstart.evaluation import gates
+    from headstart.evaluation.assess import assess
+    from headstart.evaluation.groups import by_name
+    from headstart.workflows.heads import read_groups
+
+    ignored = remarks.parse(ignore)
+    minima = [gates.parse(text) for text in _texts(fail_below)]
+    if fail_worse and against is None:
+        raise UsageError("--fail-worse needs --against, the model to compare with")
+    page = None if report is None else output_file(report)
+    with showing("evaluate", hooks) as shown:
+        images = _images(data, model, split, label_column, path_column)
+        answers = [
+            _answers(name, images, device, workers, max_failures, shown)
+            for name in ([model] if against is None else [model, against])
+        ]
+    paths = [names[0] for names in images.names]
+    partition = None
+    if groups is not None:
+        partition = by_name(paths, read_groups(groups))
+    evaluation = assess(images.title, paths, images.labels, answers, partition, seed)
+    facts = {
+        "headstart": __version__,
+        "command": COMMAND.get(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    evaluation = dataclasses.replace(
+        evaluation,
+        remarks=remarks.without(evaluation.remarks, ignored),
+        gates=gates.judge(evaluation, minima, fail_worse),
+        provenance=facts,
+    )
+    if page is not None:
+        from headstart.report.evaluation_page import write_page
+
+        write_page(evaluation, page, images.picture)
+    return evaluation
+
+
+def _texts(texts: str | Sequence[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Labelled images, and the names that predictions may have for each, its own first.
+
+    ``sources`` are None where the labels are those of predictions.
+    """
+
+    title: str
+    names: Sequence[tuple[str, ...]]
+    labels: list[str | None]
+    sources: list[SourceImage] | None
+
+    def picture(self, path: str) -> NDArray[np.uint8] | None:
+        """Return the thumbnail of an image, by its own name; None if there is none."""
+        from headstart import datasets
+        from headstart.core.errors import ImageError
+        from headstart.datasets.images.thumbnails import of_bytes
+        from headstart.report.thumbnails_sheet import SIDE
+
+        if self.sources is None:
+            return None
+        row = next(row for row, names in enumerate(self.names) if names[0] == path)
+        try:
+            return of_bytes(datasets.read(*self.sources[row])[0], SIDE)
+        except ImageError:
+            return None
+
+
+def _images(
+    data: StrPath | None, model: StrPath, split: str, label_column: str, path_column: str
+) -> _Images:
+    from headstart import datasets
+    from headstart.backbones.inference.extract import images_of
+
+    if data is None:
+        if not _holds_predictions(model):
+            raise UsageError(f"name the labelled images to evaluate {one_line(model)} on")
+        return _predicted_images(Path(model), label_column)
+    options = datasets.Options(label_column=label_column, path_column=path_column)
+    listing = datasets.open_source(data, options)
+    if not listing.classes:
+        raise InputError(
+            f"no image in {one_line(data)} has a label"
+            f"{': ' + listing.hint if listing.hint else ''}; give labelled images, for instance a"
+            " folder with one folder per class or a CSV with path,label"
+        )
+    tested = any(ref.split == "test" for ref in listing.images)
+    chosen = ("test" if tested else "all") if split == choices.SCORED[0] else split
+    refs = [ref for ref in listing.images if chosen in ("all", ref.split)]
+    if not refs:
+        raise InputError(f"{one_line(data)} has no image in the split {chosen}")
+    sources = images_of(listing, refs)
+    name = one_line(data) + ("" if chosen == "all" else f" (split {chosen})")
+    names = [(ref.path, source.path) for ref, source in zip(refs, sources, strict=True)]
+    return _Images(name, names, [ref.label for ref in refs], sources)
+
+
+def _predicted_images(path: Path, label_column: str) -> _Images:
+    """Return the images of a table of predictions, with the labels in one of its columns."""
+    from headstart.evaluation import prediction_files
+
+    table = prediction_files.read(path, label_column)
+    if table.true is None:
+        raise InputError(
+            f"{one_line(path)} has no column of true labels; name it with --label-column, or name"
+            " the labelled images"
+        )
+    return _Images(one_line(path), [(name,) for name in table.paths], table.true, None)
+
+
+def _holds_predictions(model: StrPath) -> bool:
+    from headstart.evaluation.prediction_files import SUFFIXES
+
+    return Path(model).suffix.lower() in SUFFIXES
+
+
+def _answers(
+    name: StrPath,
+    images: _Images,
+    device: str,
+    workers: int | None,
+    max_failures: float,
+    hooks: Hooks,
+) -> Answers:
+    """Return the answers of a model file, or those in a table, for the images."""
+    from headstart.evaluation import prediction_files
+
+    if _holds_predictions(name):
+        return prediction_files.read(Path(name)).matched(images.names, images.title)
+    if images.sources is None:
+        raise UsageError(f"name the labelled images to evaluate {one_line(name)} on")
+    return _predicted(name, images.sources, device, workers, max_failures, hooks)
+
+
+def _predicted(
+    name: StrPath,
+    sources: Sequence[SourceImage],
+    device: str,
+    workers: int | None,
+    max_failures: float,
+    hooks: Hooks,
+) -> Answers:
+    import numpy as np
+
+    from headstart.evaluation.assess import Answers
+    from headstart.models.predict import predict_images
+
+    model = load_model(name, device=device)
+    if model.backbone.warning:
+        hooks.notice(f"WARNING: {one_line(model.backbone.warning)}")
+    probabilities = np.zeros((len(sources), len(model.classes)), np.float32)
+    answers, seen, errors = [""] * len(sources), np.zeros(len(sources), bool), []
+    stream = predict_images(model, sources, workers, check_training=True)
+    for row, prediction in enumerate(stream):
+        if prediction.error:
+            errors.append(f"{one_line(prediction.path)}: {prediction.error}")
+        else:
+            answers[row], probabilities[row] = prediction.label, prediction.probabilities
+            seen[row] = bool(prediction.trained_on)
+        hooks.progress(row + 1, len(sources))
+    if errors:
+        line = f"{len(errors):,} of {count(len(sources), 'image')} could not be used"
+        if len(errors) > max_failures * len(sources):
+            raise InputError(
+                f"{line}, more than --max-failures {max_failures:g} allows; the first is"
+                f" {errors[0]}"
+            )
+        hooks.notice(line)
+    trained_on = None if model.trained_on is None else seen
+    return Answers(os.fspath(name), model.classes, answers, probabilities, trained_on, True)

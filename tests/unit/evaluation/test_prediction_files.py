@@ -1,0 +1,92 @@
+"""Tables of predictions."""
+
+import json
+
+import numpy as np
+import pytest
+from headstart.core.errors import InputError
+from headstart.evaluation import prediction_files
+
+HEADER = "path,label,confidence,p:bark,p:cloth,error"
+
+
+def table(path, *rows, header=HEADER):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_predictions_are_read_with_their_probabilities(tmp_path):
+    file = table(tmp_path / "p.csv", "a.png,bark,0.7,0.7,0.3,", "b.png,,,,,cannot be read")
+    found = prediction_files.read(file)
+    assert found.paths == ["a.png", "b.png"]
+    assert found.answers.predicted == ["bark", ""]
+    assert found.answers.probabilities.tolist() == [[0.7, 0.3], [0, 0]]
+    assert found.true is None
+
+
+def test_json_lines_say_the_same(tmp_path):
+    file = tmp_path / "p.jsonl"
+    row = {"path": "a", "label": "bark", "probability": 0.7}
+    lines = [row | {"probabilities": {"bark": 0.7, "cloth": 0.3}}, {"path": "b", "error": "broken"}]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    answers = prediction_files.read(file).answers
+    assert answers.predicted == ["bark", ""]
+    assert answers.probabilities.tolist() == [[0.7, 0.3], [0, 0]]
+
+
+def test_the_answer_stays_the_answer_where_rounding_made_a_tie(tmp_path):
+    file = table(tmp_path / "p.csv", "a,cloth,0.500000,0.500000,0.500000,")
+    answers = prediction_files.read(file).answers
+    assert answers.classes[answers.probabilities[0].argmax()] == "cloth"
+
+
+def test_an_unsure_answer_counts_as_the_most_probable_class(tmp_path):
+    answers = prediction_files.read(table(tmp_path / "p.csv", "a,unknown,0.6,0.4,0.6,")).answers
+    assert answers.predicted == ["cloth"]
+
+
+def test_labels_without_probabilities_are_enough(tmp_path):
+    file = table(tmp_path / "p.csv", "a,bark,oak", "b,bark,bark", header="path,label,true")
+    found = prediction_files.read(file)
+    assert found.answers.probabilities is None
+    assert found.answers.classes == ("bark", "oak")
+    assert found.true == ["oak", "bark"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["a,cloth,0.7,0.7,0.3,"], "labelled cloth"),
+        (["a,oak,0.7,0.7,0.3,"], "labelled oak"),
+        (["a,bark,0.7,0.7,,"], "probability of every class"),
+        (["a,bark,nan,nan,0.3,"], "no number"),
+        (["a,bark,0.7,0.7,0.3,", "a,bark,0.7,0.7,0.3,"], "more than once"),
+        ([], "no predictions"),
+    ],
+)
+def test_rows_that_contradict_are_refused(tmp_path, rows, words):
+    with pytest.raises(InputError, match=words):
+        prediction_files.read(table(tmp_path / "p.csv", *rows))
+
+
+def test_files_of_another_kind_are_refused(tmp_path):
+    for name, text in {"a.csv": "path,split\nx,y\n", "b.jsonl": "[1]\n", "c.jsonl": "{\n"}.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError):
+            prediction_files.read(tmp_path / name)
+    with pytest.raises(InputError, match="cannot read"):
+        prediction_files.read(tmp_path / "missing.csv")
+    with pytest.raises(InputError, match="no column truth"):
+        prediction_files.read(table(tmp_path / "p.csv", "a,bark,0.7,0.7,0.3,"), "truth")
+
+
+def test_images_are_matched_by_any_of_their_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = ["photos/a.png,bark,0.7,0.7,0.3,", "b.png,cloth,0.6,0.4,0.6,"]
+    found = prediction_files.read(table(tmp_path / "p.csv", *rows))
+    images = [("b.png", "x/b.png"), ("c.png", "c.png"), ("a.png", str(tmp_path / "photos/a.png"))]
+    matched = found.matched(images, "photos")
+    assert matched.predicted == ["cloth", "", "bark"]
+    assert np.allclose(matched.probabilities[:, 0], [0.4, 0, 0.7])
+    with pytest.raises(InputError, match="no image in common"):
+        found.matched([("z.png",)], "photos")
