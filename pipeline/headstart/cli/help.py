@@ -15,7 +15,8 @@ _GROUPS = {  # title: parameters of any command; all others are simply options
     ),
     "Comparison": (
         *("heads", "list_heads", "folds", "repeats", "validation", "holdout", "groups"),
-        *("class_weight", "small_classes", "near_duplicates"),
+        *("class_weight", "small_classes", "per_label", "precision_at_least", "recall_at_least"),
+        "near_duplicates",
     ),
     "Training": ("views", "epochs", "lr", "patience"),
     "Images": (

@@ -33,12 +33,18 @@ class Layout:
         top_k: number of most probable classes; None for the probabilities of all.
         novelty: whether the model computes how far an image is from its training images, and
             ``unusual`` whether it has the second mark.
+        answer: what the model returns: a ``label`` with its confidence, or ``labels``.
     """
 
     classes: tuple[str, ...]
     top_k: int | None
     novelty: bool
     unusual: bool = False
+    answer: str = "label"
+
+    @property
+    def _has_confidence(self) -> bool:
+        return self.answer == "label"
 
     def ranked(self, prediction: Prediction) -> list[tuple[str, float]]:
         """Return the most probable classes with their probabilities, the best first."""
@@ -55,14 +61,15 @@ class Layout:
             names = [f"{kind}_{rank}" for rank in ranks for kind in ("class", "probability")]
         novelty = ["distance", "unlike"] if self.novelty else []
         second = ["unusual"] if self.unusual else []
-        return ["path", "label", "confidence", *names, *novelty, *second, "error"]
+        sure = ["confidence"] if self._has_confidence else []
+        return ["path", self.answer, *sure, *names, *novelty, *second, "error"]
 
     def cells(self, prediction: Prediction) -> list[str]:
         """Return a CSV row."""
         scores = prediction.probabilities
-        blank = [""] * (len(self.header()) - 4)
         if prediction.error:
-            return [prediction.path, "", "", *blank, prediction.error]
+            blank = [""] * (len(self.header()) - 2)
+            return [prediction.path, *blank, prediction.error]
         if self.top_k is None:
             cells = [f"{score:.6f}" for score in scores]
         else:
@@ -71,7 +78,8 @@ class Layout:
             cells += [f"{prediction.distance:.6f}", "true" if prediction.unlike else "false"]
         if self.unusual:
             cells.append("true" if prediction.unusual else "false")
-        return [prediction.path, prediction.label, f"{max(scores):.6f}", *cells, ""]
+        sure = [f"{max(scores):.6f}"] if self._has_confidence else []
+        return [prediction.path, prediction.label, *sure, *cells, ""]
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
         """Return a row as JSON."""
@@ -80,9 +88,10 @@ class Layout:
             return {"path": path, "error": prediction.error}
         document: dict[str, Any] = {
             "path": path,
-            "label": prediction.label,
-            "probability": max(prediction.probabilities),
+            self.answer: prediction.label if self._has_confidence else list(prediction.labels),
         }
+        if self._has_confidence:
+            document["probability"] = max(prediction.probabilities)
         if self.top_k is None:
             pairs = zip(self.classes, prediction.probabilities, strict=True)
             document["probabilities"] = dict(pairs)

@@ -346,6 +346,13 @@ class FeatureSet:
             ]
         return [self.classes[code] if code >= 0 else None for code in self.label.tolist()]
 
+    @property
+    def is_labelled(self) -> NDArray[np.bool_]:
+        """Whether anything is known of each image's labels, ``(n,)``."""
+        if self.label_sets is None:
+            return np.asarray(self.label >= 0)
+        return np.asarray((self.label_sets >= 0).any(axis=1))
+
     def label_text(self, row: int) -> str:
         """Return the class of an image, or its labels separated by ``|``; empty if unknown."""
         if self.label_sets is not None:

@@ -17,13 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones.inference.extract import batches
-from headstart.core.errors import ImageError, InputError
+from headstart.core.errors import ImageError
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import SourceImage, read, stream
 from headstart.models.classifier import Classifier
 from headstart.models.training_images import TrainingImages
-
-UNKNOWN = "unknown"  # the label of an image whose most probable class is below the minimum
 
 _CHUNK = 8
 _IDLE = -1  # the number of an empty chunk
@@ -36,7 +34,8 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-        label: the most probable class, or `UNKNOWN`; empty if the image could not be used.
+        label: the most probable class, or `UNKNOWN`; empty if the image could not be used. Of a
+            multi-label model, the labels, separated by ``|``.
         probabilities: one per class, in the order of the model's classes.
         error: why the image could not be used; empty if it could.
         distance: cosine distance to the training images; None if it was not measured.
@@ -45,6 +44,7 @@ class Prediction:
         unusual: whether distance and doubt together are, as for 1 in 20; None if the model cannot
             say.
         trained_on: whether the model was trained on this very file; None unless it was asked.
+        labels: the class, or the labels of a multi-label model, perhaps none.
     """
 
     path: str
@@ -55,6 +55,7 @@ class Prediction:
     unlike: bool | None = None
     unusual: bool | None = None
     trained_on: bool | None = None
+    labels: tuple[str, ...] = ()
 
 
 class Model(Classifier):
@@ -86,13 +87,9 @@ def predict(
 
     Raises:
         InputError: a path is missing, a folder holds no image, or a minimum confidence is set for a
-            model with a class named `UNKNOWN`.
+            model with a class named `UNKNOWN`, or one of several labels on one image.
     """
-    if min_confidence > 0 and UNKNOWN in model.classes:
-        raise InputError(
-            f"the model has a class named {UNKNOWN}, so a minimum confidence would be ambiguous; "
-            "omit it and use the confidence of each row"
-        )
+    model.answers.check(model, min_confidence)
     names = [data] if isinstance(data, str | os.PathLike) else data
     return predict_images(model, stream(names, path_column), workers, min_confidence)
 
@@ -184,17 +181,17 @@ def _predict_chunk(
         for position, scores, distance, second in zip(
             positions, answers.probabilities, answers.distance.tolist(), unusual, strict=True
         ):
-            best = int(np.argmax(scores))
-            label = model.classes[best] if scores[best] >= min_confidence else UNKNOWN
+            labels = model.answers.names(model, scores, min_confidence)
             limit = model.threshold
             predictions[position] = Prediction(
                 path=images[position].path,
-                label=label,
+                label="|".join(labels),
                 probabilities=tuple(scores.tolist()),
                 error="",
                 distance=None if limit is None else distance,
                 unlike=None if limit is None else distance > limit,
                 unusual=second,
                 trained_on=seen.get(position),
+                labels=labels,
             )
     return number, [predictions[position] for position in range(len(images))]

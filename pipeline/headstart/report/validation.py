@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from headstart.core import targets
+from headstart.core.choices import TARGETS
 from headstart.core.errors import InputError, one_line
-from headstart.core.targets import SINGLE_LABEL, TARGETS
+from headstart.core.targets import SINGLE_LABEL
 from headstart.report.upgrade import upgrade
 
 _AGAIN = "run headstart train-heads again"

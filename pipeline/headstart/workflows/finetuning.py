@@ -205,7 +205,14 @@ def _embedded(
     from headstart.features import store
     from headstart.features.embed import EmbedConfig, embed
 
-    config = EmbedConfig(network, workers=workers, reading=reading, trainable=True, replace=True)
+    config = EmbedConfig(
+        network,
+        workers=workers,
+        reading=reading,
+        trainable=True,
+        replace=True,
+        single_label_for="finetune",
+    )
     embed(os.fspath(data), path, config, hooks)
     return store.read(path, stream_above=float("inf"))
 

@@ -28,6 +28,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headstart.core.errors import HeadstartError, ImageError, one_line
+from headstart.core.targets import SINGLE_LABEL
 from headstart.datasets import images
 from headstart.models.classifier import Classifier
 from headstart.models.serve.batching import Answer, Batcher
@@ -124,10 +125,13 @@ class _Endpoints:
                 "dataset": self._dataset,
                 "examples": self._examples,
                 "classes": self._model.classes,
+                "target": self._model.target,
+                "thresholds": self._model.thresholds.tolist(),
                 "backbone": self._model.backbone.name,
                 "warning": self._model.backbone.warning,
                 "head": (facts.get("head") or {}).get("name"),
                 "test_accuracy": facts.get("test_accuracy"),
+                "test_map": facts.get("test_map"),
                 "test_accuracy_ci": facts.get("test_accuracy_ci"),
                 "max_bytes": self._limits.body,
                 "nearest": service.reason if service.training is None else len(service.training),
@@ -171,12 +175,13 @@ class _Endpoints:
 
     def _document(self, answer: Answer) -> dict[str, Any]:
         scores = dict(zip(self._model.classes, answer.probabilities.tolist(), strict=True))
-        best = self._model.classes[int(answer.probabilities.argmax())]
+        labels = self._model.answers.names(self._model, answer.probabilities)
+        single = self._model.target == SINGLE_LABEL
         measured = not math.isnan(answer.distance)
         limit = self._model.threshold
+        named = {"label": labels[0], "probability": scores[labels[0]]} if single else {}
         return {
-            "label": best,
-            "probability": scores[best],
+            **(named or {"labels": labels}),
             "probabilities": scores,
             "distance": answer.distance if measured else None,
             "unlike": answer.distance > limit if measured and limit is not None else None,

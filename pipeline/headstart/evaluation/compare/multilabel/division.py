@@ -32,8 +32,7 @@ def label_sets(data: FeatureSet) -> Labels:
 
 def plain(data: FeatureSet) -> FeatureSet:
     """Return the data as if labelled images had one class, for what only asks who has labels."""
-    known = (label_sets(data) >= 0).any(axis=1)
-    return dataclasses.replace(data, label=np.where(known, 0, -1).astype(np.int32))
+    return dataclasses.replace(data, label=np.where(data.is_labelled, 0, -1).astype(np.int32))
 
 
 def divide(
@@ -63,7 +62,7 @@ def divide(
         classes=tuple(data.classes[code] for code in kept),
         label_sets=label_sets(data)[:, kept],
     )
-    known = (label_sets(data) >= 0).any(axis=1)
+    known = data.is_labelled
     train, test = train[known[train]], test[known[test]]
     out_of_fold = not predefined and not config.holds_out(int(known.sum()))
     about_test = about_leakage(train, test, relations)
@@ -101,7 +100,7 @@ def _divide(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], bool]:
     """Return the training rows, the test rows, and whether the data has a split named test."""
     labels = label_sets(data)
-    labelled = np.flatnonzero((labels >= 0).any(axis=1))
+    labelled = np.flatnonzero(data.is_labelled)
     if not len(labelled):
         raise InputError(
             f"{one_line(data.name)} has no labelled images; provide their labels in a CSV file"

@@ -9,6 +9,7 @@ import numpy as np
 from headstart.core.errors import one_line
 from headstart.core.label_results import LabelHeadResult
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import remark
 from headstart.core.results import Remark
 from headstart.evaluation.compare.multilabel.division import label_sets
 from headstart.evaluation.metrics.multilabel import FEW
@@ -17,7 +18,7 @@ from headstart.evaluation.splits import Protocol
 NAMED = 5  # labels of a remark
 
 
-def remark(
+def remarks_on(
     data: FeatureSet,
     protocol: Protocol,
     heads: Sequence[LabelHeadResult],
@@ -37,8 +38,8 @@ def _about_few(data: FeatureSet, protocol: Protocol) -> Iterator[Remark]:
     support = (label_sets(data)[protocol.test] > 0).sum(axis=0)
     few = [data.classes[code] for code in np.flatnonzero(support < FEW).tolist()]
     if few:
-        yield Remark(
-            "split",
+        yield remark(
+            "HS601",
             f"Fewer than {FEW} scored images have the label {_named(few)}, so scores of"
             f" {'it' if len(few) == 1 else 'them'} say little, and no verdict hangs on"
             f" {'it' if len(few) == 1 else 'them'} alone.",
@@ -54,8 +55,8 @@ def _about_pairs(data: FeatureSet) -> Iterator[Remark]:
             own, other = labels[both, first] == 1, labels[both, second] == 1
             if own.any() and np.array_equal(own, other):
                 names = one_line(data.classes[first]), one_line(data.classes[second])
-                yield Remark(
-                    "labels",
+                yield remark(
+                    "HS602",
                     f"The labels {names[0]} and {names[1]} always occur together, so no head can"
                     " tell them apart. Merge them, or add images that have one of them.",
                 )
@@ -63,8 +64,8 @@ def _about_pairs(data: FeatureSet) -> Iterator[Remark]:
 
 def _about_size(data: FeatureSet, protocol: Protocol) -> Iterator[Remark]:
     if len(data.classes) > len(protocol.train):
-        yield Remark(
-            "labels",
+        yield remark(
+            "HS603",
             f"There are more labels ({len(data.classes):,}) than training images"
             f" ({len(protocol.train):,}), so most labels have too few images to be learned.",
         )
@@ -74,8 +75,8 @@ def _about_pixels(best: LabelHeadResult, baselines: Sequence[LabelHeadResult]) -
     ends = best.intervals.get("map")
     for baseline in baselines:
         if baseline.name == "raw-pixels" and ends and baseline.map >= ends[0]:
-            yield Remark(
-                "baseline",
+            yield remark(
+                "HS201",
                 f"Raw pixels have a mean average precision of {baseline.map:.3f}, {best.title} has"
                 f" {best.map:.3f}: the backbone adds little that these images show. Try another"
                 " backbone or layer, or look for something trivial that tells the labels apart.",
@@ -89,8 +90,8 @@ def _about_thresholds(data: FeatureSet, best: LabelHeadResult) -> Iterator[Remar
         if not reached
     ]
     if missed:
-        yield Remark(
-            "thresholds",
+        yield remark(
+            "HS604",
             f"No threshold of {_named(missed)} reaches what was asked for on out-of-fold scores;"
             " the nearest was taken.",
         )

@@ -12,6 +12,7 @@ from headstart.core.label_results import LabelComparison, LabelInsights
 from headstart.core.parallel import limited
 from headstart.core.parallel.blas import one_thread_each
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import without
 from headstart.evaluation.compare.alignment import align, backbone_names
 from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.identity import inputs_digest, provenance
@@ -103,7 +104,7 @@ def _compare(
                 describe_duplicates(data, duplicates, protocol), data, conflicts
             ),
             co_occurrence=_co_occurrence(data),
-            remarks=remarks.remark(data, protocol, heads, baselines),
+            remarks=without(remarks.remarks_on(data, protocol, heads, baselines), config.ignore),
         ),
         warnings=[
             *about_weights(stores),

@@ -92,7 +92,8 @@
   }
 
   function show(answer) {
-    byId("label").textContent = `${answer.label}, ${percent(answer.probability)}`;
+    const named = (name) => `${name}, ${percent(answer.probabilities[name])}`;
+    byId("label").textContent = answer.labels ? answer.labels.map(named).join("; ") || "none of the labels" : named(answer.label);
     byId("unlike").hidden = !answer.unlike;
     byId("unusual").hidden = !answer.unusual || answer.unlike;
     bars(answer.probabilities);

@@ -1,0 +1,32 @@
+"""The labels whose probabilities reach their thresholds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.errors import InputError
+
+if TYPE_CHECKING:
+    from headstart.models.classifier import Classifier
+
+KEY = "labels"
+
+
+def check(model: Classifier, min_confidence: float) -> None:
+    """Raise an `InputError` for a minimum confidence: each label has its own threshold."""
+    if min_confidence > 0:
+        raise InputError(
+            "the model gives an image several labels, each by its own threshold, so a minimum "
+            "confidence has no meaning; omit it and use the probability of each label"
+        )
+
+
+def names(
+    model: Classifier, scores: NDArray[np.floating], min_confidence: float = 0.0
+) -> tuple[str, ...]:
+    """Return the labels of an image with these probabilities, ``(k,)``; perhaps none."""
+    reached = np.flatnonzero(np.asarray(scores, np.float32) >= model.thresholds).tolist()
+    return tuple(model.classes[code] for code in reached)
