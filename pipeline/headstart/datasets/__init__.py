@@ -14,6 +14,7 @@ from headstart.core.errors import InputError
 from headstart.core.records import ImageRef, Listing
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import copies
+from headstart.datasets.annotations import CocoSource, VocSource
 from headstart.datasets.bucket import BucketSource
 from headstart.datasets.csv_manifest import ManifestSource, read_groups
 from headstart.datasets.folder import FolderSource
@@ -73,6 +74,8 @@ for _source in (  # the last one is asked first
     ArchiveSource(),
     ManifestSource(),
     SavedSource(),
+    CocoSource(),
+    VocSource(),
     TorchvisionSource(),
 ):
     register(_source)

@@ -166,3 +166,88 @@ def test_a_separator_counts_if_parts_recur():
     assert of_cells(["a|b", "a"], "labels").separator == "|"
     assert of_cells(["a|b", "c|d"], "labels") is None
     assert of_cells(["a|b", "a"], "kind") is None
+
+
+def coco(photos, **changes):
+    document = {
+        "images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(3)],
+        "annotations": [
+            {"image_id": 0, "category_id": 5},
+            {"image_id": 0, "category_id": 9},
+            {"image_id": 0, "category_id": 9},
+            {"image_id": 1, "category_id": 5},
+        ],
+        "categories": [{"id": 5, "name": "car"}, {"id": 9, "name": "bicycle"}],
+    }
+    folder = photos / "annotations"
+    folder.mkdir(exist_ok=True)
+    (folder / "instances_val2017.json").write_text(json.dumps(document | changes))
+    return str(folder / "instances_val2017.json")
+
+
+def test_coco_files_have_the_categories_of_objects(photos):
+    (photos / "val2017").mkdir()
+    for number in range(3):
+        (photos / f"{number}.jpg").rename(photos / "val2017" / f"{number}.jpg")
+    found = datasets.open_source(coco(photos))
+    assert found.classes == ("car", "bicycle")
+    assert [image.split for image in found.images] == ["validation"] * 3
+    expected = [("car", "bicycle"), ("car",), ()]
+    assert [image.labels.present for image in found.images] == expected
+    assert datasets.read(found, found.images[0])[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"categories": []}, "category 5"),
+        ({"images": None}, "no file of annotations"),
+        ({"categories": [{"id": 5}, {"id": 9, "name": "x"}]}, "no name"),
+        ({"images": [{"id": 1, "file_name": "absent.jpg"}]}, "absent.jpg"),
+    ],
+)
+def test_bad_coco_files_are_one_line(photos, changes, reason):
+    with pytest.raises(InputError, match=reason):
+        datasets.open_source(coco(photos, **changes))
+
+
+def test_voc_folders_have_the_categories_of_objects(tmp_path):
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("1\n")
+    objects = {
+        0: "<object><name>car</name></object><object><name>dog</name></object>",
+        1: "<object><name>car</name><difficult>1</difficult></object>",
+    }
+    for number, inside in objects.items():
+        write_image(tmp_path / "JPEGImages" / f"{number}.jpg", number)
+        text = f"<annotation><filename>{number}.jpg</filename>{inside}</annotation>"
+        (tmp_path / "Annotations" / f"{number}.xml").write_text(text)
+    found = datasets.open_source(str(tmp_path))
+    assert sets(found) == {
+        "0.jpg": LabelSet(("car", "dog")),
+        "1.jpg": LabelSet((), ("car",)),
+    }
+    assert {image.path: image.split for image in found.images} == {
+        "0.jpg": "",
+        "1.jpg": "validation",
+    }
+
+
+@pytest.mark.parametrize(
+    ("extension", "contents"),
+    [("json", ['{"labels": ["a", "b"]}', '{"labels": []}']), ("cls", ["a\nb\n", "b"])],
+)
+def test_webdatasets_have_lists_or_several_lines(tmp_path, photos, extension, contents):
+    import tarfile
+
+    for number, content in enumerate(contents):
+        (photos / f"{number}.{extension}").write_text(content)
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for number in range(2):
+            for name in (f"{number}.jpg", f"{number}.{extension}"):
+                tar.add(photos / name, name)
+    found = datasets.open_source(str(tmp_path / "shard.tar"))
+    assert found.target == MULTI_LABEL
+    assert found.images[0].labels == LabelSet(("a", "b"))
+    assert found.images[1].labels in (LabelSet(()), LabelSet(("b",)))
