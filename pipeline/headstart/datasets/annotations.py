@@ -95,7 +95,8 @@ class VocSource(Source):
             sure, doubtful = _objects(tree)
             stem = file.removesuffix(".xml")
             split = of_split.get(stem, "")
-            images.append(_image(image.name, sure, doubtful - sure, split, options, place))
+            unknown = doubtful - sure
+            images.append(_image(image.name, sorted(sure), unknown, split, options, place))
         remarks = ["Each image has the categories of its objects as labels."]
         return make_listing(folder / _IMAGES, images, {}, data, remarks=remarks)
 
