@@ -55,7 +55,7 @@ $(VENV)/created:
 
 $(VENV)/installed: pyproject.toml constraints.txt $(VENV)/created
 	@$(INSTALL_TORCH)
-	@$(PIP) install -q -c constraints.txt -e .
+	@$(PIP) install -q -c constraints.txt -e ".[torch]"
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

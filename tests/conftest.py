@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -41,11 +42,14 @@ LEVELS = {"quick": NOT_QUICK, "test": {"long", "breadth"}, "all": set()}
 TESTS = Path(__file__).parent
 NOT_QUICK_FOLDERS = {TESTS / "acceptance", TESTS / "faults"}
 ON_A_CLUSTER = {
+    "tests/cli/test_privacy.py",
     "tests/contract/test_engines.py",
     "tests/unit/core/test_import_name.py",
     "tests/unit/features/embed/test_shard_driver.py",
 }
 NOT_IN_QUICK = ("torch", "ray", "keras", "playwright")  # libraries
+MEMORY = Path("/dev/shm")  # files in memory, where there is room for those of a whole run
+ROOM = 4 << 30  # bytes
 
 # The same examples in every run, so that a change is judged by what it changes; new ones are
 # looked for where there is time to look into what they find.
@@ -61,12 +65,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     level = config.getoption("--level")
     hypothesis.settings.load_profile(level)
+    _keep_files_in_memory()
     if level == "quick":
         sys.meta_path.insert(0, _Refusal())
         if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
             sys.addaudithook(_refuse_processes)
     if not hasattr(config, "workerinput"):  # pytest-xdist's workers report to this process
         config.pluginmanager.register(_Seconds(config))
+
+
+def _keep_files_in_memory() -> None:
+    """Write temporary files where nothing waits for a disk, unless a folder for them is set."""
+    if "TMPDIR" in os.environ or not MEMORY.is_dir():
+        return
+    disk = os.statvfs(MEMORY)
+    if os.access(MEMORY, os.W_OK) and disk.f_bavail * disk.f_frsize > ROOM:
+        os.environ["TMPDIR"] = str(MEMORY)  # for the processes that tests start as well
+        tempfile.tempdir = None
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -128,6 +128,7 @@ def test_a_part_that_fails_leaves_the_others(bench, tmp_path, monkeypatch, image
     assert json.loads(file.read_text())["results"]["ratios"] == {"good: a / b": [2.0, 3.0]}
 
 
+@pytest.mark.slow
 def test_photos_for_a_gpu_have_bytes_of_their_own(bench, tmp_path):
     gpu = bench("gpu")
     files = list(gpu.unique(gpu.sources(None)[:2], 5, tmp_path))
@@ -137,6 +138,7 @@ def test_photos_for_a_gpu_have_bytes_of_their_own(bench, tmp_path):
     assert np.array_equal(*(images.decode(contents[number], whole) for number in (0, 2)))
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_not_there_is_one_line_and_the_rest_goes_on(bench, monkeypatch, capsys):
     gpu = bench("gpu")
 
@@ -265,6 +267,7 @@ def test_simulated_tables_hardly_ever_have_a_false_verdict(bench):
     assert honesty.grouped(20, 5, 0.9, 0.5, simulations=60) >= 0.87
 
 
+@pytest.mark.slow
 def test_few_images_say_more_out_of_fold_than_in_a_fifth(bench):
     honesty = bench("honesty")
     error, width, coverage, _ = honesty.few(100, False, simulations=4)

@@ -27,8 +27,8 @@ from headstart.core.records import FeatureSet
 from headstart.features.embed import EmbedConfig, embed
 from headstart.features.store import manifest, read, verify
 
-KILLS = int(os.environ.get("HEADSTART_KILLS", "4"))  # 50 and more by hand: a minute or two
-IMAGES = int(os.environ.get("HEADSTART_KILL_IMAGES", "160"))
+KILLS = int(os.environ.get("HEADSTART_KILLS", "2"))  # 50 and more by hand: a minute or two
+IMAGES = int(os.environ.get("HEADSTART_KILL_IMAGES", "80"))
 SEED = 8
 LIMIT = 240
 HEADSTART = [sys.executable, "-c", "from headstart.cli import main; main()"]

@@ -53,9 +53,8 @@ OWNERS = {
     "skops": ["heads"],
     "pyarrow": ["features/export_table", "datasets"],
     "joblib": ["core/parallel", "heads"],
-    "cleanlab": ["evaluation/label_errors"],
     "fsspec": ["datasets/storage"],
-    "pandas": ["workflows/result"],  # optional: cleanlab brings it
+    "pandas": ["workflows/result"],  # used where the user has it
     "h5py": ["features/store", "datasets/hdf5"],
     "jinja2": ["report", "models/bundle/model_card"],
     "plotly": ["report"],

@@ -12,6 +12,7 @@ from headstart.backbones.network import Network
 from headstart.backbones.provider import Provider
 from headstart.core.errors import BackboneError, HeadstartError, one_line
 from headstart.core.records import Backbone, Part, Preprocess
+from headstart.core.torchvision_import import import_torch
 
 if TYPE_CHECKING:
     import torch
@@ -144,6 +145,13 @@ class Candidate:
 
     def build(self) -> Network:
         """Build the library's network with its weights; every failure is a `BackboneError`."""
+        try:
+            import_torch()
+        except HeadstartError as error:
+            raise BackboneError(
+                f"{error}; or export {self.name} elsewhere with headstart export, and give that "
+                "file as the backbone"
+            ) from error
         try:
             network = self.provider.build(self.entry, self.weights)
             preprocess = dataclasses.replace(

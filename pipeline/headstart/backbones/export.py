@@ -15,7 +15,7 @@ import logging
 import re
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -395,7 +395,14 @@ def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _software() -> dict[str, str]:
-    return {name: version(name) for name in SOFTWARE}
+    """Return the versions of what exports networks; empty for what is not installed."""
+    versions = {}
+    for name in SOFTWARE:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = ""
+    return versions
 
 
 def read_parity(model: Path) -> Parity:

@@ -15,7 +15,7 @@ from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights, fitting
 from headstart.core.errors import BackboneError
 from headstart.core.records import Preprocess
-from headstart.core.torchvision_import import import_timm
+from headstart.core.torchvision_import import EXTRA, import_timm
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,7 @@ class TimmProvider(Provider):
 
     prefix = NAME
     packages = ("timm",)
+    extra = EXTRA
 
     def entries(self) -> Iterator[Entry]:
         """Ask timm for all published weights, and for architectures without any; loads torch."""

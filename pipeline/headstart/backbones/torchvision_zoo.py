@@ -16,7 +16,7 @@ from headstart.backbones.network import Network
 from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights, fitting
 from headstart.core.records import Preprocess
-from headstart.core.torchvision_import import import_torchvision
+from headstart.core.torchvision_import import EXTRA, import_torchvision
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,7 @@ class TorchvisionProvider(Provider):
 
     prefix = NAME
     packages = ("torchvision",)
+    extra = EXTRA
 
     def entries(self) -> Iterator[Entry]:
         """Ask torchvision for everything that it publishes; loads torch."""

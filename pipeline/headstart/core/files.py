@@ -1,8 +1,11 @@
-"""Writes files atomically, and hashes them."""
+"""Writes files atomically, locks and hashes them, with what differs between operating systems."""
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +13,14 @@ from pathlib import Path
 from headstart.core.errors import OutputError, one_line
 
 PARTIAL = ".partial"
+
+# Windows has neither, and changes the ends of lines unless a file is binary.
+_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # opening a FIFO would wait for a writer forever
+_LOCKED = (
+    1 << 40
+)  # offset of the byte that is locked on Windows, where locks keep others from reading
+_SEEKING = threading.Lock()
 
 
 @contextmanager
@@ -63,20 +74,75 @@ def sha256_of(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Flush a file or folder to disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Flush a file or folder to disk; Windows has no way to flush a folder."""
+    if sys.platform == "win32":
+        if path.is_dir():
+            return
+        handle = open_handle(path, os.O_RDWR)
+    else:
+        handle = open_handle(path)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
+def open_handle(path: Path | str, flags: int = os.O_RDONLY) -> int:
+    """Open a file of bytes that child processes do not inherit; return its descriptor."""
+    return os.open(path, flags | _FLAGS, 0o644)
+
+
+def read_at(handle: int, size: int, offset: int) -> bytes:
+    """Return up to ``size`` bytes from ``offset`` of an open file; threads may share it."""
+    if hasattr(os, "pread"):
+        return os.pread(handle, size, offset)
+    with _SEEKING:
+        os.lseek(handle, offset, os.SEEK_SET)
+        return os.read(handle, size)
+
+
 def write_all(handle: int, data: bytes | memoryview, offset: int) -> None:
     """Write all of ``data`` at ``offset`` of an open file, in several calls if necessary."""
     view = memoryview(data)
     while view:
-        written = os.pwrite(handle, view, offset)
+        written = _write_at(handle, view, offset)
         view, offset = view[written:], offset + written
+
+
+def _write_at(handle: int, data: memoryview, offset: int) -> int:
+    if hasattr(os, "pwrite"):
+        return os.pwrite(handle, data, offset)
+    with _SEEKING:
+        os.lseek(handle, offset, os.SEEK_SET)
+        return os.write(handle, data)
+
+
+def lock(handle: int) -> None:
+    """Take the lock of an open file, which the system releases when its process ends.
+
+    Raises:
+        BlockingIOError: another process has it.
+        OSError: with ``ENOSYS``, this system has no locks; other errors are the file system's.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        _lock_a_byte(handle)
+    else:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock_a_byte(handle: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(handle, _LOCKED, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(error.errno, "locked") from error
+    else:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:

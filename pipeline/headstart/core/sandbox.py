@@ -11,12 +11,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import resource
 import select
-import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -24,11 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.core import limits
 from headstart.core.errors import HeadstartError, StoreError, one_line
 
 SECONDS = 30  # of processor time, plus a second per 10 MB
 BYTES = 4 << 30  # of memory, plus four times the file's size
 _SPEED = 10_000_000
+_NO_END = "does not end"
+_BUSY = 10  # wall time by processor time, at most, where the system has no limit of the latter
 
 _CHILD = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -75,20 +77,23 @@ def call(
     size = path.stat().st_size
     seconds = SECONDS if kind.seconds is None else kind.seconds
     memory = BYTES if kind.memory is None else kind.memory
-    limits = map(str, (seconds + size // _SPEED, memory + kind.copies * size))
-    process = subprocess.run(
-        _command("main", function, *limits, *map(os.fspath, (path, *rest))),
-        capture_output=True,
-        check=False,
-        input=json.dumps(options).encode(),
-        env=_environment(),
-    )
+    seconds += size // _SPEED
+    bounds = map(str, (seconds, memory + kind.copies * size))
     try:
+        process = subprocess.run(
+            _command("main", function, *bounds, *map(os.fspath, (path, *rest))),
+            capture_output=True,
+            check=False,
+            input=json.dumps(options).encode(),
+            env=_environment(),
+            timeout=None if limits.resource else _BUSY * seconds,
+        )
         answer = json.loads(process.stdout)
-    except ValueError:
+    except (ValueError, subprocess.TimeoutExpired) as error:
+        ending = _NO_END if isinstance(error, subprocess.TimeoutExpired) else _ending(process)
         raise kind.error(
             f"{one_line(path)} is not a readable {kind.name}: it is damaged so that reading it "
-            f"{_ending(process)}"
+            f"{ending}"
         ) from None
     if "error" in answer:
         raise kind.error(answer["error"])
@@ -98,9 +103,8 @@ def call(
 def main() -> None:
     """Run the child process of `call`: set the limits, call the function, print its result."""
     function, seconds, memory, *paths = sys.argv[2:]
-    _limit(resource.RLIMIT_CPU, int(seconds))
-    _limit(resource.RLIMIT_AS, int(memory))
-    _limit(resource.RLIMIT_CORE, 0)
+    limits.limit_time(int(seconds))
+    limits.limit_memory(int(memory))
     try:
         options = json.load(sys.stdin)
         rest = [] if options is None else [options]
@@ -173,32 +177,40 @@ class Worker:
         handle = self._process.stdout.fileno()
         parts = bytearray()
         while len(parts) < count:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([handle], [], [], left)[0]:
-                _stop(self._process)
-                raise Ended(Ended.SILENCE)
-            part = os.read(handle, count - len(parts))
+            part = self._part(handle, count - len(parts), deadline - time.monotonic())
             if not part:
                 raise self._ended()
             parts += part
         return bytes(parts)
 
+    def _part(self, handle: int, size: int, seconds: float) -> bytes:
+        """Read what arrives within so many seconds; nothing if the process has ended."""
+        if sys.platform == "win32":  # there, select knows sockets only
+            timer = threading.Timer(max(0, seconds), self._process.kill)
+            timer.start()
+            try:
+                return os.read(handle, size)
+            finally:
+                timer.cancel()
+        if seconds <= 0 or not select.select([handle], [], [], seconds)[0]:
+            _stop(self._process)
+            raise Ended(Ended.SILENCE)
+        return os.read(handle, size)
+
     def _ended(self) -> Ended:
-        return Ended(Ended.TIME if self._process.wait() == -signal.SIGXCPU else Ended.CRASH)
+        return Ended(Ended.TIME if _timed_out(self._process.wait()) else Ended.CRASH)
 
 
 def serve() -> None:
     """Run the child process of a `Worker`: answer until stdin closes."""
     name, seconds, memory = sys.argv[2:]
     function = _function(name)
-    _limit(resource.RLIMIT_CORE, 0)
-    resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
+    limits.limit_memory(int(memory))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     sink.write(_READY)
     sink.flush()
     while header := source.read(_REQUEST.size):
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + int(seconds))
+        limits.limit_time(1 + int(seconds))
         size, rules = _REQUEST.unpack(header)
         options = json.loads(source.read(rules))
         try:
@@ -226,17 +238,14 @@ def _function(name: str) -> Callable[..., Any]:
 
 
 def _ending(process: subprocess.CompletedProcess[bytes]) -> str:
-    if process.returncode == -signal.SIGXCPU:
-        return "does not end"
+    if _timed_out(process.returncode):
+        return _NO_END
     last = process.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
     return f"ended the process ({one_line(last)[:200] or f'signal {-process.returncode}'})"
 
 
-def _limit(resource_: int, value: int) -> None:
-    hard = resource.getrlimit(resource_)[1]
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    # Only the soft limit: it sends SIGXCPU, the hard limit a SIGKILL that could mean anything.
-    resource.setrlimit(resource_, (value, hard))
+def _timed_out(code: int) -> bool:
+    return limits.TIME_IS_UP is not None and code == -limits.TIME_IS_UP
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Imports torchvision and timm, even if torchvision's compiled ops cannot be loaded.
+"""Imports torch, torchvision and timm, even if torchvision's compiled ops cannot be loaded.
 
 If its ops were built for another torch, torchvision fails with "operator torchvision::nms does not
 exist", because it registers a fake (shape-only) kernel for a missing op (pytorch/vision issues 8289
@@ -16,9 +16,19 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from headstart.core.errors import HeadstartError, one_line
+from headstart.core.errors import HeadstartError, missing_extra, one_line
 
+EXTRA = "torch"  # of Headstart; it installs all three
 _LOCK = threading.Lock()
+
+
+def import_torch() -> ModuleType:
+    """Import torch and return it.
+
+    Raises:
+        HeadstartError: torch is not installed, or cannot be loaded.
+    """
+    return _import("torch")
 
 
 def import_torchvision(part: str = "") -> ModuleType:
@@ -69,9 +79,7 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise _unfit(name, error) from error
-        raise HeadstartError(
-            f"{name} is not installed; install it with: pip install {name}"
-        ) from error
+        raise missing_extra(name, EXTRA) from error
     except Exception as error:  # packages that do not fit each other raise anything
         raise _unfit(name, error) from error
 

@@ -71,7 +71,8 @@ def _lines() -> Iterator[SourceImage | None]:
     """Yield the images named on stdin as lines arrive; names need not be UTF-8."""
     handle, rest = sys.stdin.fileno(), b""
     while True:
-        if not select.select([handle], [], [], _PATIENCE)[0]:
+        # Windows waits for sockets only; there, an image is answered when the next line arrives.
+        if sys.platform != "win32" and not select.select([handle], [], [], _PATIENCE)[0]:
             yield None
             continue
         data = os.read(handle, 1 << 16)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from headstart.core.errors import ImageError, InputError, missing_extra, one_line
+from headstart.core.files import NO_WAITING, open_handle, read_at
 from headstart.datasets.images import check_size
 
 State = tuple[int, int]
@@ -81,12 +82,12 @@ class RangeReader:
         if is_url(place):
             self._system, self._path = file_system(place)
         else:
-            self._handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._handle = open_handle(place, os.O_RDONLY | NO_WAITING)
 
     def read(self, start: int, size: int) -> bytes:
         """Return ``size`` bytes from ``start`` on, or fewer at the end of the file."""
         if self._system is None:
-            return os.pread(self._handle, size, start)
+            return read_at(self._handle, size, start)
         data: bytes = self._system.cat_file(self._path, start=start, end=start + size)
         return data
 

@@ -11,7 +11,7 @@ likelihood, to the labels as they are:
 
 The second part's share is the probability that a label is wrong. Source of the noise model:
 Bootkrajang and Kabán, *Label-noise robust logistic regression*, ECML 2012. Images outside the tiers
-that confident learning suspects (Northcutt, Jiang and Chuang, JAIR 70, 2021; cleanlab) are listed
+that confident learning suspects (Northcutt, Jiang and Chuang, JAIR 70, 2021) are listed
 as hard.
 """
 
@@ -38,6 +38,7 @@ MIN_IMAGES = 5  # so confused, each way
 
 _RIDGE = 1.0  # of unit vectors
 _SCALE = 8.0  # brings ridge scores, 0 to 1, to the range of logits
+_TOLERANCE = 1e-6  # of a probability
 _QUANTILE = 1.92  # half of the 95 % quantile of chi squared with one degree of freedom
 
 
@@ -69,19 +70,23 @@ class LabelErrors:
 def suspects_of(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating]
 ) -> NDArray[np.intp]:
-    """Return the rows that confident learning suspects, given out-of-fold ``(n, k)``."""
-    from cleanlab.filter import find_label_issues
+    """Return the rows that confident learning suspects, given out-of-fold ``(n, k)``.
 
+    A class is confident for an image if its probability is at least its mean over the images of
+    the class. So many images as have another class as their most probable confident one are
+    suspected, those with the smallest probability of their label first. A test compares the rows
+    with those of cleanlab's filter ``low_self_confidence``.
+    """
     codes, label = np.unique(labels, return_inverse=True)
     shares = probabilities[:, codes].astype(np.float64)
     shares /= shares.sum(axis=1, keepdims=True)
-    rows: NDArray[np.intp] = find_label_issues(
-        label,
-        shares,
-        filter_by="low_self_confidence",
-        return_indices_ranked_by="self_confidence",
-        n_jobs=1,
-    )
+    quality = shares[np.arange(len(label)), label]
+    usual = np.bincount(label, weights=quality) / np.bincount(label)
+    confident = np.where(shares >= usual - _TOLERANCE, shares, -1.0)
+    other = confident.argmax(axis=1) != label
+    other &= (confident.max(axis=1) >= 0) & (quality < shares.max(axis=1))
+    ranked = np.argsort(quality, kind="stable")
+    rows: NDArray[np.intp] = ranked[: np.count_nonzero(other)]
     return rows
 
 

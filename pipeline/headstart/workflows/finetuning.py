@@ -177,8 +177,10 @@ def advise_finetuning(
 
 def _network(backbone: str, weights: StrPath, value_range: str, colour: str) -> Choice:
     from headstart.backbones.layers import PRE_LOGITS
+    from headstart.core.torchvision_import import import_torch
     from headstart.features.embed import decoded_by
 
+    import_torch()  # an exported backbone can be embedded without it, not trained
     return decoded_by(choice(backbone, weights, PRE_LOGITS), value_range, colour)
 
 

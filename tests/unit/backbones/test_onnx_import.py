@@ -287,6 +287,7 @@ def test_a_node_can_be_chosen_and_pooled(write):
         export.model_file(Choice(name + "#relu11"))
 
 
+@pytest.mark.slow
 def test_what_is_assumed_is_said(write):
     parity = export.model_file(write(plain(shape=("n", "c", "h", "w"))))[1]
     assert "--preprocess imagenet (RGB), the layout NCHW" in str(parity)
@@ -305,6 +306,7 @@ def test_weights_beside_the_file(tmp_path):
     assert backbones.find(f"onnx:{tmp_path / 'a.onnx'}").sha256 != first.sha256
 
 
+@pytest.mark.slow
 def test_it_can_be_made_again_from_what_a_store_says(write):
     name = write(caffenet())
     backbone = Runner(export.model_file(Choice(name, preprocess="caffe"))[0]).backbone

@@ -60,6 +60,7 @@ def test_each_class_draws_something_else_from_the_same_generator():
     assert len(CLASSES) == len(set(CLASSES)) == len(drawn) == 10
 
 
+@pytest.mark.slow
 def test_the_colour_says_nothing_about_the_class():
     """Classes' mean colours differ no more than the means of random groups would."""
     means = np.array(
@@ -78,6 +79,7 @@ def test_an_unknown_class_is_refused():
         draw("plaid", generator(0))
 
 
+@pytest.mark.slow
 def test_the_split_holds_the_last_quarter_of_each_class(small):
     found = sorted(name for name in contents(small) if name.endswith(".jpg"))
     expected = [
@@ -117,6 +119,7 @@ def test_a_file_shows_the_drawing_of_its_class(small):
         assert np.abs(np.asarray(image).astype(int) - drawn).mean() < 8  # JPEG loses a little
 
 
+@pytest.mark.slow
 def test_an_image_depends_on_nothing_but_seed_class_and_index(small, tmp_path):
     write(tmp_path / "again", seed=3, per_class=5)
     assert contents(tmp_path / "again") == contents(small)
@@ -126,6 +129,7 @@ def test_an_image_depends_on_nothing_but_seed_class_and_index(small, tmp_path):
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_images(small, tmp_path):
     write(tmp_path / "other", seed=4, per_class=4)
     mine, theirs = contents(small), contents(tmp_path / "other")
@@ -182,6 +186,7 @@ def test_missing_parents_are_made(tmp_path):
     assert [path.name for path in (tmp_path / "not" / "yet").iterdir()] == ["there"]
 
 
+@pytest.mark.slow
 def test_an_empty_folder_is_filled_when_the_set_is_complete(tmp_path, monkeypatch):
     out, plain = tmp_path / "out", tmp_path / "plain"
     out.mkdir()

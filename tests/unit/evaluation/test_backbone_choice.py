@@ -209,6 +209,7 @@ class TestCommand:
     def run(self, *arguments):
         return CliRunner().invoke(cli, ["backbones", *map(str, arguments)])
 
+    @pytest.mark.slow
     def test_table_and_json(self, surfaces, tiny_backbone, blind, tmp_path):
         given = ("--for", surfaces, "--backbone", tiny_backbone, "--backbone", blind)
         given += ("--only-named", "--out", tmp_path / "out")

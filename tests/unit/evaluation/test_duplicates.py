@@ -202,6 +202,7 @@ def test_no_image_and_one_image():
     assert find(*images(1)).group.tolist() == [0]
 
 
+@pytest.mark.slow
 @given(
     st.integers(0, 2**32 - 1),
     st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39), st.booleans()), max_size=12),

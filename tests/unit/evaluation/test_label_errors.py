@@ -52,6 +52,7 @@ def test_codes_may_have_gaps_and_quality_is_the_probability_of_the_label():
     assert set(found.suggested) <= set(codes.tolist())
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(2, 40))
 def test_any_labels_and_predictions_are_taken(seed, k, n):
     rng = np.random.default_rng(seed)
@@ -77,6 +78,7 @@ def test_hard_images_are_no_errors():
     assert {found.tier(row) for row in found.suspects[20:]} == {label_errors.HARD}
 
 
+@pytest.mark.slow
 def test_the_expected_errors_are_those_there_are():
     true = np.arange(3000) % 5
     rng = np.random.default_rng(2)
@@ -115,3 +117,20 @@ def test_classes_confused_both_ways_are_named():
     (first, second, there, back), *rest = label_errors.confused_both_ways(labels, found)
     assert (first, second, rest) == (0, 1, [])
     assert min(there, back) > 10
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(0, 40), st.floats(0, 6))
+def test_confident_learning_suspects_what_cleanlab_does(seed, k, n, confidence):
+    from cleanlab.filter import find_label_issues
+
+    rng = np.random.default_rng(seed)
+    labels = np.r_[np.arange(k), rng.integers(k, size=n)]
+    shares = probabilities(rng.permutation(labels), k, confidence, seed)
+    expected = find_label_issues(
+        labels,
+        shares,
+        filter_by="low_self_confidence",
+        return_indices_ranked_by="self_confidence",
+        n_jobs=1,
+    )
+    assert label_errors.suspects_of(labels, shares).tolist() == expected.tolist()

@@ -82,6 +82,7 @@ class TestABadImage:
 
 
 class TestPrecision:
+    @pytest.mark.slow
     def test_int8_is_calibrated_on_the_images_of_fit(
         self, photos, expected, tiny_backbone, fresh_cache_home
     ):
@@ -93,6 +94,7 @@ class TestPrecision:
         again = pickle.loads(pickle.dumps(embedder))
         np.testing.assert_array_equal(again.transform(photos), rows)
 
+    @pytest.mark.slow
     def test_auto_is_one_of_them(self, photos, expected, tiny_backbone, fresh_cache_home):
         labels = np.array(["a", "b"])[np.arange(len(photos)) % 2]
         embedder = ImageEmbedder(str(tiny_backbone), precision="auto").fit(photos, labels)

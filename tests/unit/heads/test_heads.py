@@ -48,6 +48,7 @@ def separable():
     return training_set(n=240, k=4, spread=0.2)
 
 
+@pytest.mark.slow
 def test_the_climb_along_c_loses_nothing_to_the_full_grid(overlapping):
     family = HEADS["logistic-regression"]
     head = family.search(overlapping)

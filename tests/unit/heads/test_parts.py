@@ -116,6 +116,7 @@ def test_out_of_fold_probabilities_are_those_that_were_scored(name, data):
     assert log_loss(data.labels, head.out_of_fold) < np.log(4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_repeated_folds_are_averaged(name, data):
     folds = np.stack([stratified_folds(data.labels, 3, seed) for seed in range(3)])

@@ -80,6 +80,7 @@ def test_the_space_of_rows_on_disk_is_that_of_rows_in_memory(pair):
     assert np.allclose(stored.to_rows(coefficients)[1], held.to_rows(coefficients)[1], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [None, "balanced"])
 @pytest.mark.parametrize("sampled", [False, True])
 def test_logistic_regression_ends_where_it_does_in_memory(pair, weight, sampled, monkeypatch):
@@ -108,6 +109,7 @@ def test_a_linear_machine_is_the_least_squares_one(pair, monkeypatch):
     assert stored.approximation == "least squares, one against rest"
 
 
+@pytest.mark.slow
 def test_a_gaussian_kernel_takes_what_memory_holds_and_says_so(pair, monkeypatch):
     held, whole = (HEADS["rbf-svm"].search(data) for data in pair)
     assert (whole.params, whole.cv_accuracy) == (held.params, held.cv_accuracy)

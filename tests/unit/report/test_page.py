@@ -210,6 +210,7 @@ def test_two_classes():
     assert "“cat” predicted as “dog”: 1 of 10 images (10.0 %)." in page.text
 
 
+@pytest.mark.slow
 def test_forty_classes_are_a_matrix_and_more_are_pairs():
     names = [f"species {i}" for i in range(120)]
     assert "Confusion matrix" in Page(render(results_document(names[:40], square(40)))).text

@@ -82,6 +82,7 @@ def plain_tags() -> list[tuple[str, tuple[str, ...]]]:
     return Page(render(results_document())).tags
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(), max_size=20))
 def test_any_class_name_gives_the_same_page_structure(name: str):
     html = render(results_document([name, "pants", "shirt"]))

@@ -78,6 +78,7 @@ def contents(folder):
     }
 
 
+@pytest.mark.slow
 def test_save_writes_what_the_command_writes(result, store, tmp_path, capsys):
     result.save(tmp_path / "api", hooks=hs.Hooks())
     words = ["--out", str(tmp_path / "command"), "--heads", "knn,logistic-regression"]
@@ -97,6 +98,7 @@ def test_save_writes_what_the_command_writes(result, store, tmp_path, capsys):
     assert ours["model.onnx"] == theirs["model.onnx"]
 
 
+@pytest.mark.slow
 def test_results_of_the_same_inputs_are_not_trained_again(result, store, tmp_path):
     result.save(tmp_path / "out", hooks=hs.Hooks())
     before = contents(tmp_path / "out")

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from headstart.core.errors import ImageError, one_line
+from headstart.core.files import NO_WAITING, open_handle
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -18,8 +19,7 @@ def read_file(path: Path) -> tuple[bytes, os.stat_result]:
         ImageError: it is missing, unreadable, too large, not regular, or changes during reading.
     """
     try:
-        # Without O_NONBLOCK, opening a FIFO would wait for a writer forever.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = open_handle(path, os.O_RDONLY | NO_WAITING)
         try:
             info = os.fstat(handle)
             if not stat.S_ISREG(info.st_mode):

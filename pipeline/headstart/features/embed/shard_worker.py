@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import resource
 import shutil
 import socket
 import threading
@@ -22,9 +21,10 @@ from typing import NamedTuple
 
 from headstart import datasets
 from headstart.backbones.inference.lazy import LazyRunner
+from headstart.core import limits
 from headstart.core.artifacts import BACKBONE
 from headstart.core.errors import HeadstartError, OutputError, StoreError, StoreInUse, one_line
-from headstart.core.files import cannot_write, replacing, sha256_of
+from headstart.core.files import cannot_write, open_handle, replacing, sha256_of
 from headstart.core.hooks import Hooks
 from headstart.core.reading import ImageReader
 from headstart.core.records import ImageRef, LabelSet, Listing
@@ -185,7 +185,7 @@ class _Shards:
             dataclasses.replace(summary, failed=summary.failed[:_SHOWN]),
             socket.gethostname(),
             threading.get_native_id(),
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            limits.peak_memory(),
         )
 
     def _fill(self, task: Task, path: Path) -> EmbedSummary:
@@ -228,8 +228,8 @@ class _ProgressLog:
         lines = log.split("\n")[:-1]
         self.suspects = frozenset(int(number) for line in lines for number in line.split())
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-            self._handle = os.open(path, flags, 0o644)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+            self._handle = open_handle(path, flags)
         except OSError as error:
             raise cannot_write(path, error) from error
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import StoreError, one_line
-from headstart.core.files import cannot_write, write_all
+from headstart.core.files import cannot_write, open_handle, read_at, write_all
 from headstart.features.store.columns import HASH_BYTES, PLAIN
 
 MAGIC = b"HSJRNL%02d" % PLAIN  # the version that last changed the columns of records
@@ -61,7 +61,7 @@ class Journal:
         self._stride = self._record.itemsize + 4
         self._handle = -1
         try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._handle = open_handle(path, os.O_RDWR | os.O_CREAT)
             self._start = self._open_header(extraction, digest)
             self._recover()
         except BaseException as error:
@@ -159,7 +159,7 @@ class Journal:
         return self._start + row * self._stride
 
     def _pread(self, row: int, count: int) -> bytes:
-        return os.pread(self._handle, count * self._stride, self._offset(row))
+        return read_at(self._handle, count * self._stride, self._offset(row))
 
 
 def journal_of(store: Path) -> Path:
@@ -180,12 +180,12 @@ class _Header(NamedTuple):
 
 
 def _read_header(handle: int) -> _Header | None:
-    head = os.pread(handle, _HEADER.size, 0)
+    head = read_at(handle, _HEADER.size, 0)
     if len(head) < _HEADER.size:
         return None
     magic, length, crc = _HEADER.unpack(head)
     length = min(length, os.fstat(handle).st_size)  # a damaged one may be huge
-    body = os.pread(handle, length, _HEADER.size)
+    body = read_at(handle, length, _HEADER.size)
     if magic != MAGIC or len(body) != length or zlib.crc32(body) != crc:
         return None
     return _Header(json.loads(body), _HEADER.size + length)

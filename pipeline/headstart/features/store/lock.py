@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import glob
 import os
 import re
@@ -12,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from headstart.core.errors import StoreError, StoreInUse, one_line
-from headstart.core.files import PARTIAL, cannot_write
+from headstart.core.files import PARTIAL, cannot_write, lock, open_handle, read_at, write_all
 
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -42,9 +41,9 @@ class WriterLock:
 
     def _acquire(self) -> int:
         while True:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = open_handle(self._path, os.O_RDWR | os.O_CREAT)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(handle)
             except BlockingIOError:
                 holder = _holder(handle)
                 os.close(handle)
@@ -70,7 +69,7 @@ class WriterLock:
         """Take the lock where the file system has none: by creating a file."""
         while True:
             try:
-                handle = os.open(self._path, _CREATE, 0o644)
+                handle = open_handle(self._path, _CREATE)
             except FileExistsError:
                 with suppress(FileNotFoundError):
                     self._remove_stale()
@@ -84,7 +83,7 @@ class WriterLock:
         Raises:
             StoreInUse: it still runs, or may run on another machine.
         """
-        handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = open_handle(self._path)
         holder = _holder(handle)
         os.close(handle)
         match = re.fullmatch(r"process (\d+) on (.*)", holder)
@@ -105,7 +104,7 @@ class WriterLock:
     def _sign(self, handle: int) -> None:
         with suppress(OSError):  # on a full disk the lock works without a name
             os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            write_all(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
     def close(self) -> None:
         """Release the lock; a second call does nothing."""
@@ -118,10 +117,12 @@ class WriterLock:
 
 
 def _holder(handle: int) -> str:
-    return one_line(os.pread(handle, 200, 0).decode("utf-8", "replace"))
+    return one_line(read_at(handle, 200, 0).decode("utf-8", "replace"))
 
 
 def _runs(process: int) -> bool:
+    if os.name == "nt":  # there, asking with a signal would end the process
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

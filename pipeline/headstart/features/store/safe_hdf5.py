@@ -14,7 +14,7 @@ from pathlib import Path
 
 import h5py
 
-from headstart.core.files import write_all
+from headstart.core.files import open_handle, read_at, write_all
 from headstart.core.parallel import run_threads
 
 
@@ -38,7 +38,7 @@ class _Sink:
     """The file object that h5py needs; it never fails before `close`."""
 
     def __init__(self, path: Path) -> None:
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        self._handle = open_handle(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         self._position = 0
         self._error: OSError | None = None
 
@@ -58,7 +58,7 @@ class _Sink:
         return self._position
 
     def readinto(self, buffer: memoryview) -> int:
-        data = os.pread(self._handle, len(buffer), self._position)
+        data = read_at(self._handle, len(buffer), self._position)
         buffer[:] = data.ljust(len(buffer), b"\0")  # dropped bytes read as zeros
         return len(buffer)
 

@@ -14,7 +14,7 @@ import struct
 from enum import Enum
 from pathlib import Path
 
-from headstart.core.files import write_all
+from headstart.core.files import open_handle, read_at, write_all
 
 MAGIC = b"HSSEAL01"
 _SEAL = struct.Struct("<8sQ32s")  # magic, length of what it covers, its SHA-256
@@ -31,7 +31,7 @@ class Seal(Enum):
 
 def seal(path: Path) -> None:
     """Append the seal to a complete file."""
-    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    handle = open_handle(path, os.O_RDWR)
     try:
         length = os.fstat(handle).st_size
         write_all(handle, _SEAL.pack(MAGIC, length, _hash(handle, length)), length)
@@ -41,10 +41,10 @@ def seal(path: Path) -> None:
 
 def check(path: Path) -> Seal:
     """Compare a file with its seal."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    handle = open_handle(path)
     try:
         length = os.fstat(handle).st_size - _SEAL.size
-        tail = os.pread(handle, _SEAL.size, max(0, length))
+        tail = read_at(handle, _SEAL.size, max(0, length))
         if not _is_seal(tail):
             return Seal.ABSENT
         whole = tail == _SEAL.pack(MAGIC, length, _hash(handle, length))
@@ -56,7 +56,7 @@ def check(path: Path) -> Seal:
 def _hash(handle: int, length: int) -> bytes:
     total = hashlib.sha256()
     for start in range(0, length, _STEP):
-        total.update(os.pread(handle, min(_STEP, length - start), start))
+        total.update(read_at(handle, min(_STEP, length - start), start))
     return total.digest()
 
 

@@ -111,6 +111,7 @@ def race(monkeypatch):
     return ratios
 
 
+@pytest.mark.slow
 def test_auto_takes_the_fastest_inside_the_budget_and_tells_all(tiny_backbone, listing, race):
     race |= {"fp16": 1.5, "int8": 2.0}
     told: list[str] = []
@@ -233,6 +234,7 @@ def test_figures_say_what_they_mean():
     assert json.dumps(dataclasses.asdict(drift))
 
 
+@pytest.mark.slow
 def test_accuracy_of_few_images_is_measured_again_before_it_refuses(
     tiny_backbone, listing, race, monkeypatch, tmp_path
 ):

@@ -402,6 +402,7 @@ def transforms():
 
 
 class TestGeometry:
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 3000), (3000, 1), (7, 900), (5000, 300)])
     @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
     def test_extreme_sizes_work(self, size, interpolation):
@@ -474,6 +475,7 @@ class TestGeometry:
         assert difference.mean() < 0.3
         assert difference.max() <= 2
 
+    @pytest.mark.slow
     def test_a_fixed_size_of_a_large_photo_on_its_side(self):
         """Decoded at a fraction, and turned afterwards: no side may fall short."""
         image = photo(1600, 2400)

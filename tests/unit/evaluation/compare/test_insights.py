@@ -60,7 +60,7 @@ def outcome(tmp_path_factory):
     data = copied(data, 4, 7, same_bytes=True)
     data = copied(data, 8, 9, same_bytes=True, label=(int(data.label[8]) + 1) % 3)
     folder = tmp_path_factory.mktemp("insights")
-    comparison, outcome = compare([data], CompareConfig(heads=FAST))
+    comparison, outcome = compare([data], CompareConfig(heads=FAST, repeats=1))
     write_results(folder, comparison, outcome)
     return data, comparison, outcome, folder
 
@@ -101,10 +101,10 @@ def test_copies_are_in_one_fold():
     data = photos(spread=4)
     for source in range(0, 120, 4):
         data = copied(data, source, source + 1)
-    comparison, done = compare([data], CompareConfig(heads=("knn",)))
+    comparison, done = compare([data], CompareConfig(heads=("knn",), repeats=1))
     assert "groups kept in one fold" in comparison.protocol["tuned_on"]
     assert done.protocol.group[0] == done.protocol.group[1]
-    apart, _ = compare([data], CompareConfig(heads=("knn",), near_duplicates=False))
+    apart, _ = compare([data], CompareConfig(heads=("knn",), repeats=1, near_duplicates=False))
     assert "groups" not in apart.protocol["tuned_on"]
     assert apart.heads[0].cv_accuracy > comparison.heads[0].cv_accuracy  # what the leak is worth
 
@@ -115,7 +115,7 @@ def test_a_class_whose_images_are_all_alike_is_divided_all_the_same():
     first, *others = np.flatnonzero((data.label == 1) & (np.array(data.split) == "train"))
     for row in others:
         data = copied(data, first, row)
-    comparison, _ = compare([data], CompareConfig(heads=("knn",)))
+    comparison, _ = compare([data], CompareConfig(heads=("knn",), repeats=1))
     assert comparison.protocol["folds"] == 5
     (warning,) = [w for w in comparison.warnings if "look like near-duplicates of one another" in w]
     assert "All training images of class-1" in warning
@@ -126,7 +126,7 @@ def test_test_images_like_a_class_of_copies_count_as_leaked_though_it_is_divided
     first, *others = np.flatnonzero((data.label == 1) & (np.array(data.split) == "train"))
     for row in (*others, 7, 19):  # the last two are test images of that class
         data = copied(data, first, row)
-    comparison, done = compare([data], CompareConfig(heads=("knn",)))
+    comparison, done = compare([data], CompareConfig(heads=("knn",), repeats=1))
     assert done.protocol.test[done.protocol.leaked].tolist() == [7, 19]
     assert comparison.protocol["n_leaked"] == 2
     named = comparison.insights.duplicates.leaked_test_images
@@ -147,14 +147,14 @@ def test_contradicting_labels_name_the_files(outcome):
     contradicting = copied(photos(), 0, 1, label=1)
     (warning,) = [
         w
-        for w in compare([contradicting], CompareConfig(heads=("knn",)))[0].warnings
+        for w in compare([contradicting], CompareConfig(heads=("knn",), repeats=1))[0].warnings
         if "different labels" in w
     ]
     assert warning.startswith("Near-identical images have different labels: train/image-0.jpg")
 
 
 def test_clean_data_give_tables_with_a_header_alone(tmp_path):
-    comparison, done = compare([photos(spread=0.2)], CompareConfig(heads=("knn",)))
+    comparison, done = compare([photos(spread=0.2)], CompareConfig(heads=("knn",), repeats=1))
     write_results(tmp_path, comparison, done)
     assert comparison.insights.label_errors.suspects == 0
     assert len((tmp_path / "label_issues.csv").read_text().splitlines()) == 1
@@ -167,7 +167,9 @@ def test_flipped_labels_are_in_the_table_whatever_head_was_asked_for(heads, tmp_
     label = data.label.copy()
     flipped = np.array([0, 1, 2, 4, 5, 6])
     label[flipped] = (label[flipped] + 1) % 3
-    comparison, done = compare([dataclasses.replace(data, label=label)], CompareConfig(heads=heads))
+    comparison, done = compare(
+        [dataclasses.replace(data, label=label)], CompareConfig(heads=heads, repeats=1)
+    )
     write_results(tmp_path, comparison, done)
     rows = table(tmp_path, "label_issues.csv")
     assert {row["path"] for row in rows} == {data.path[i] for i in flipped}
@@ -195,7 +197,7 @@ def test_a_predefined_validation_split_is_judged_alone():
 
 @pytest.mark.parametrize("head", HEADS)
 def test_the_curve_rises_to_the_cross_validated_accuracy(head):
-    comparison, _ = compare([photos(n=400, spread=1.5)], CompareConfig(heads=(head,)))
+    comparison, _ = compare([photos(n=400, spread=1.5)], CompareConfig(heads=(head,), repeats=1))
     curve = comparison.insights.learning_curve
     assert curve.head == head
     assert len(curve.points) == 8
@@ -215,7 +217,7 @@ def test_the_curve_does_not_see_the_test_split():
     features = data.features.copy()
     features[test] = rng.normal(size=(test.sum(), 16))
     curves = [
-        compare([each], CompareConfig(heads=("knn",)))[0].insights.learning_curve
+        compare([each], CompareConfig(heads=("knn",), repeats=1))[0].insights.learning_curve
         for each in (data, dataclasses.replace(data, features=features))
     ]
     assert curves[0] == curves[1]
@@ -229,10 +231,10 @@ def test_scores_put_the_better_backbone_first():
         extraction={"backbone": {"name": "noise"}},
         digest="d2",
     )
-    comparison, _ = compare([noise, data], CompareConfig(heads=("knn",)))
+    comparison, _ = compare([noise, data], CompareConfig(heads=("knn",), repeats=1))
     bad, good = (backbone["scores"] for backbone in comparison.backbones)
     assert comparison.best_backbone == "gaussian"
     assert good.keys() == {"logme"}
     assert good["logme"] > bad["logme"]
-    alone, _ = compare([data], CompareConfig(heads=("knn",)))
+    alone, _ = compare([data], CompareConfig(heads=("knn",), repeats=1))
     assert alone.backbones[0]["scores"] == {}

@@ -15,11 +15,12 @@ from headstart.heads.search import FittedHead
 
 
 def remarks_of(data, groups=None, ignore=()):
-    config = CompareConfig(heads=("logistic-regression",), ignore=ignore)
+    config = CompareConfig(heads=("logistic-regression",), repeats=1, ignore=ignore)
     comparison, _ = compare([data], config, groups)
     return {remark.topic: remark.text for remark in comparison.insights.remarks}
 
 
+@pytest.mark.slow
 def test_clean_data_gets_no_remark():
     data = feature_set(n=300, spread=1, k=3)
     order = np.random.default_rng(0).permutation(300)
@@ -27,6 +28,7 @@ def test_clean_data_gets_no_remark():
     assert remarks_of(dataclasses.replace(data, split=split)) == {}
 
 
+@pytest.mark.slow
 def test_raw_pixels_as_good_as_the_features_are_named():
     data = feature_set(n=120, spread=9, k=3, split=["train"] * 60 + ["test"] * 60)
     pixels = np.zeros((120, 32, 32, 3), np.uint8)
@@ -36,6 +38,7 @@ def test_raw_pixels_as_good_as_the_features_are_named():
     assert remarks_of(dataclasses.replace(data, pixels=pixels), ignore=("HS201",)) == {}
 
 
+@pytest.mark.slow
 def test_a_test_split_from_elsewhere_is_named():
     data = feature_set(n=300, d=12, spread=1, k=3, split=["train"] * 150 + ["test"] * 150)
     features = data.features.copy()
@@ -44,6 +47,7 @@ def test_a_test_split_from_elsewhere_is_named():
     assert "test images" in found["split"]
 
 
+@pytest.mark.slow
 def test_a_harder_test_split_is_named():
     data = feature_set(n=300, spread=1, k=3, split=["train"] * 150 + ["test"] * 150)
     label = data.label.copy()
@@ -52,6 +56,7 @@ def test_a_harder_test_split_is_named():
     assert "harder" in found["split"]
 
 
+@pytest.mark.slow
 def test_groups_that_tell_the_label_are_named():
     data = feature_set(n=120, spread=1, k=3, split=["train"] * 60 + ["test"] * 60)
     by_class = {
@@ -63,6 +68,7 @@ def test_groups_that_tell_the_label_are_named():
     assert "groups" not in remarks_of(data, bursts)
 
 
+@pytest.mark.slow
 def test_file_types_that_tell_the_label_are_named():
     data = feature_set(n=120, spread=1, k=3, split=["train"] * 60 + ["test"] * 60)
     kinds = ("jpg", "png", "png")

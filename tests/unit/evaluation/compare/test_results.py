@@ -193,7 +193,7 @@ SCRIPT = """
     from headstart.core.records import FeatureSet
 
     rng = np.random.default_rng(0)
-    n, k = 240, 4
+    n, k = 120, 4
     label = np.arange(n, dtype=np.int32) % k
     sha256 = rng.integers(256, size=(n, 32), dtype=np.uint8)
     stores = [
@@ -203,7 +203,7 @@ SCRIPT = """
             classes=tuple("abcd"), extraction={"backbone": {"name": str(d)}}, digest=str(d),
             pixels=rng.integers(256, size=(n, 32, 32, 3), dtype=np.uint8), failures=[], name="s",
         )
-        for d in (120, 40)
+        for d in (40, 12)
     ]
     groups = {f"{i}.jpg": str(i // 3) for i in range(60)}
     comparison, outcome = compare(stores, CompareConfig(folds=3, repeats=1), groups)

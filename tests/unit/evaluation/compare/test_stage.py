@@ -27,6 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 FAST = ("logistic-regression", "knn")
+TWICE = CompareConfig(repeats=2)  # every head, on folds of two divisions
 
 
 def feature_set(n=120, k=3, d=16, spread=1.0, seed=0, test=0.25, pixels=False):
@@ -59,13 +60,14 @@ def changed(data, rows=None, **values):
     return dataclasses.replace(data, **values)
 
 
+@pytest.mark.slow
 def test_the_best_features_are_named_before_anything_is_written():
     stores = [feature_set(), changed(feature_set(d=8, seed=1), digest="d2")]
     stores[1] = changed(
         stores[1], sha256=stores[0].sha256, extraction={"backbone": {"name": "other"}}
     )
     named = []
-    config = CompareConfig(heads=("knn",), folds=3)
+    config = CompareConfig(heads=("knn",), folds=3, repeats=1)
     comparison, _ = compare(stores, config, chosen=named.append)
     assert named == [comparison.extraction["digest"]]
 
@@ -89,7 +91,7 @@ def data():
 @pytest.fixture(scope="module")
 def everything(data):
     lines = []
-    return *compare([data], CompareConfig(), progress=lines.append), lines
+    return *compare([data], TWICE, progress=lines.append), lines
 
 
 # ---- the record ----------------------------------------------------------------------------------
@@ -131,12 +133,10 @@ def test_the_record_has_the_published_shape(everything):
     assert protocol.pop("test_split").startswith("The data's own split named test: 30 images,")
     assert protocol == {
         "folds": 5,
-        "repeats": 10,
+        "repeats": 2,
         "seed": 0,
         "validation": "cross-validation",
-        "tuned_on": (
-            "5-fold stratified cross-validation, repeated 10 times, on 90 training images"
-        ),
+        "tuned_on": ("5-fold stratified cross-validation, repeated 2 times, on 90 training images"),
         "n_train": 90,
         "n_test": 30,
         "n_grouped": 0,
@@ -199,6 +199,7 @@ def one_direction(gap, d):
     return changed(data, features=features)
 
 
+@pytest.mark.slow
 def test_verdicts_come_from_one_test_against_the_best():
     data = one_direction(gap=1, d=300)
     comparison, outcome = compare([data], CompareConfig(heads=("linear-svm", *FAST), repeats=1))
@@ -220,6 +221,7 @@ def test_verdicts_come_from_one_test_against_the_best():
     assert "Avoid knn" in words
 
 
+@pytest.mark.slow
 def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
     data = one_direction(gap=2, d=60)
     # Two thirds of the training images are pairs of copies with labels drawn at random. A
@@ -230,7 +232,8 @@ def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
     label[:200] = np.random.default_rng(1).integers(2, size=200)
     features[1:200:2], label[1:200:2] = features[0:200:2], label[0:200:2]
     comparison, _ = compare(
-        [dataclasses.replace(data, features=features, label=label)], CompareConfig(heads=FAST)
+        [dataclasses.replace(data, features=features, label=label)],
+        CompareConfig(heads=FAST, repeats=1),
     )
     assert comparison.best == "knn"
     assert [head.verdict for head in comparison.heads] == ["best", "better"]
@@ -242,6 +245,7 @@ def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
     )
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_results_with_any_number_of_workers(data):
     first, second = (
         compare([data], CompareConfig(heads=FAST, repeats=2, workers=workers))[0]
@@ -263,10 +267,9 @@ def test_the_same_inputs_give_the_same_results_with_any_number_of_workers(data):
 )  # fmt: skip
 def test_provenance_changes_with_any_part_of_the_data(data, everything, change):
     other = changed(data, rows=[0], **change)
-    config = CompareConfig()
-    inputs = inputs_digest([data], config)
+    inputs = inputs_digest([data], TWICE)
     assert everything[0].provenance["inputs"] == inputs
-    assert inputs_digest([other], config) != inputs
+    assert inputs_digest([other], TWICE) != inputs
 
 
 @pytest.mark.parametrize(
@@ -294,7 +297,7 @@ def test_the_test_split_has_no_say_in_tuning(data, everything):
     test = everything[1].protocol.test
     scrambled = changed(data, rows=test, features=rng.normal(size=(len(test), 16)))
     scrambled = changed(scrambled, rows=test, label=rng.integers(3, size=len(test)))
-    other, _ = compare([scrambled], CompareConfig())
+    other, _ = compare([scrambled], TWICE)
     tuned = [(h.name, h.params, h.cv_accuracy, h.grid) for h in everything[0].heads]
     assert [(h.name, h.params, h.cv_accuracy, h.grid) for h in other.heads] == tuned
     assert other.heads[0].test_accuracy < everything[0].heads[0].test_accuracy
@@ -309,6 +312,7 @@ def test_all_labelled_images_outside_the_test_split_are_trained_on():
     assert "90 training images (splits train, validation)" in comparison.protocol["tuned_on"]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(3, 60), min_size=2, max_size=6),
     st.integers(0, 2**32 - 1),
@@ -339,6 +343,7 @@ def test_a_test_is_held_out_by_class_with_duplicates_on_one_side(counts, seed, n
     assert np.array_equal(protocol.test, again.test)
 
 
+@pytest.mark.slow
 def test_a_held_out_test_is_stated():
     data = changed(feature_set(spread=2), split=[""] * 120)
     comparison, outcome = compare(
@@ -351,6 +356,7 @@ def test_a_held_out_test_is_stated():
     assert comparison.dataset["images"].keys() == {""}
 
 
+@pytest.mark.slow
 def test_few_images_without_a_test_split_are_all_trained_on_and_scored_out_of_fold(tmp_path):
     data = changed(feature_set(spread=2), split=[""] * 120)
     comparison, outcome = compare([data], CompareConfig(heads=FAST))
@@ -369,6 +375,7 @@ def test_few_images_without_a_test_split_are_all_trained_on_and_scored_out_of_fo
     assert np.mean([row["correct"] == "true" for row in rows]) == right.mean()
 
 
+@pytest.mark.slow
 def test_out_of_fold_scores_are_those_of_an_honest_model():
     """Pure noise: a model scored on its own training images would look good."""
     data = changed(feature_set(n=90), split=[""] * 90)
@@ -378,6 +385,7 @@ def test_out_of_fold_scores_are_those_of_an_honest_model():
     assert comparison.heads[0].test_accuracy < 0.5
 
 
+@pytest.mark.slow
 def test_a_predefined_validation_split_chooses(data):
     rows = range(60, 90)
     data = changed(data, rows=rows, split="validation")
@@ -396,6 +404,7 @@ def test_a_predefined_validation_split_chooses(data):
     assert max(head.cv_accuracy for head in other.heads) < 0.7 < comparison.heads[0].cv_accuracy
 
 
+@pytest.mark.slow
 def test_balanced_weights_help_a_rare_class(tmp_path):
     rng = np.random.default_rng(5)
     data = feature_set(n=600, k=2, d=8, test=0.5)
@@ -414,6 +423,7 @@ def test_balanced_weights_help_a_rare_class(tmp_path):
     assert balanced.protocol["class_weight"] == "balanced"
 
 
+@pytest.mark.slow
 def test_duplicates_of_training_images_are_left_out_of_a_second_figure():
     data = feature_set(spread=1.5)
     data = changed(data, rows=range(90, 100), sha256=data.sha256[:10])
@@ -437,6 +447,7 @@ def test_duplicates_of_training_images_are_left_out_of_a_second_figure():
     assert f"on {apart.sum()} test images" in without
 
 
+@pytest.mark.slow
 def test_a_test_split_of_copies_is_no_score():
     """Every test image is a copy: no number, no rule of three, no promise of a number."""
     data = feature_set(spread=0.2)
@@ -485,6 +496,7 @@ def second(data, spread, name="noisy", keep=None):
     )
 
 
+@pytest.mark.slow
 def test_backbones_are_compared_head_by_head_on_the_images_that_all_hold(data):
     noisy, clear = second(data, 9, "noisy", keep=110), second(data, 0.2, "clear")
     lines = []
@@ -512,6 +524,7 @@ def test_backbones_are_compared_head_by_head_on_the_images_that_all_hold(data):
         assert np.array_equal(again, entry.probabilities)
 
 
+@pytest.mark.slow
 def test_a_backbone_does_in_company_what_it_does_alone(data):
     config = CompareConfig(heads=FAST, repeats=1)
     alone, _ = compare([data], config)
@@ -527,6 +540,7 @@ def test_a_backbone_does_in_company_what_it_does_alone(data):
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_store_s_features_are_checked(data):
     other = second(data, 1)
     other.features[3, 0] = np.inf
@@ -592,6 +606,7 @@ def test_a_class_only_in_the_test_counts_as_errors():
         assert np.isfinite(head.log_loss)
 
 
+@pytest.mark.slow
 def test_a_class_without_images_is_named():
     data = changed(feature_set(), classes=("class-0", "class-1", "class-2", "ghost"))
     comparison, _ = compare([data], CompareConfig(heads=FAST, repeats=1))
@@ -599,6 +614,7 @@ def test_a_class_without_images_is_named():
     assert comparison.dataset["images"]["train"]["ghost"] == 0
 
 
+@pytest.mark.slow
 def test_a_test_without_errors_is_no_proof():
     data = feature_set(n=120, spread=0.01, test=0.25)
     best = compare([data], CompareConfig(heads=("logistic-regression",), repeats=1))[0].heads[0]
@@ -606,6 +622,7 @@ def test_a_test_without_errors_is_no_proof():
     assert best.test_accuracy_ci[0] < 0.95
 
 
+@pytest.mark.slow
 def test_the_rows_that_a_model_of_neighbours_keeps_are_told(monkeypatch):
     monkeypatch.setattr(scoring, "LARGE_MODEL", 0.005)
     for head, told in (("knn", True), ("logistic-regression", False)):
@@ -682,6 +699,7 @@ def test_a_wrong_configuration_is_refused_before_any_work(values):
 # ---- small and odd -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_training_images_a_class_are_enough_for_all_heads():
     data = feature_set(n=6, k=2, d=40, spread=0.1, test=1 / 3, pixels=True)
     comparison, _ = compare([data], CompareConfig())
@@ -689,11 +707,13 @@ def test_two_training_images_a_class_are_enough_for_all_heads():
     assert [head.test_accuracy for head in comparison.heads] == [1] * 5
 
 
+@pytest.mark.slow
 def test_more_features_than_images():
     comparison, _ = compare([feature_set(n=60, d=500, spread=0.5)], CompareConfig(repeats=1))
     assert comparison.heads[0].test_accuracy > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [1, -1])
 def test_one_feature_is_enough_to_run(sign):
     """Normalised, one feature is its sign; where all have the same, no head can tell."""
@@ -708,6 +728,7 @@ def test_one_feature_is_enough_to_run(sign):
     assert told == (sign == 1)
 
 
+@pytest.mark.slow
 def test_constant_features_change_nothing_that_matters():
     data = feature_set(spread=0.3)
     wide = np.hstack([data.features, np.zeros((120, 5)), np.full((120, 2), 0.1)])
@@ -731,9 +752,10 @@ def test_many_classes():
     assert comparison.heads[0].test_accuracy > 0.9
 
 
+@pytest.mark.slow
 def test_the_mean_of_heads_is_one_more_row_that_costs_no_fit(data):
     names, steps = ("knn", "linear-svm", "mean-of-heads"), []
-    config = CompareConfig(heads=names)
+    config = CompareConfig(heads=names, repeats=1)
     comparison, outcome = compare([data], config, step=steps.append)
     assert len(steps) == count_steps([data], config)
     assert sorted(head.name for head in comparison.heads) == sorted(names)

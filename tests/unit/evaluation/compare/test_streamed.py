@@ -41,7 +41,8 @@ def stores(tiny_backbone, tmp_path_factory):
 
 
 def train(root, name, out, *options):
-    words = ["train-heads", root / name, "--out", out, "--heads", "logistic-regression,knn"]
+    words = ["train-heads", root / name, "--out", out, "--repeats", 1]
+    words += ["--heads", "logistic-regression,knn"]
     done = CliRunner().invoke(cli, [str(word) for word in (*words, *options)])
     return done, out
 
@@ -102,7 +103,7 @@ def test_a_store_that_goes_away_is_one_line(stores, tmp_path):
 def test_the_largest_size_of_the_curve_is_what_was_fitted_on(stores, monkeypatch):
     monkeypatch.setattr(svm, "SAMPLED", 60)
     data = store.read_layers(stores / "folder", stream_above=0)
-    comparison, _ = compare(data, CompareConfig(heads=("rbf-svm",)))
+    comparison, _ = compare(data, CompareConfig(heads=("rbf-svm",), repeats=1))
     sizes = [point.images for point in comparison.insights.learning_curve.points]
     assert sizes[-1] == pytest.approx(48, abs=2)  # four of five folds
     assert comparison.heads[0].approximation.endswith("fitted on 60 of the rows")

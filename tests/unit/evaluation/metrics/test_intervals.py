@@ -81,6 +81,7 @@ def test_every_interval_contains_its_score_and_repeats(n, k, seed):
         assert name == "log_loss" or high <= 1, name
 
 
+@pytest.mark.slow
 def test_intervals_of_many_images_are_those_of_the_bootstrap():
     """Where the bootstrap is right, with many errors, both agree."""
     true, probabilities = answers(1500, 4, sharpness=1.2)

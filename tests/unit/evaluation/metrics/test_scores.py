@@ -33,6 +33,7 @@ def scored(seed, n, k, ties=False):
     return true, probabilities
 
 
+@pytest.mark.slow
 @given(label_pairs())
 def test_scores_of_labels_agree_with_scikit_learn(pair):
     true, predicted, k = pair

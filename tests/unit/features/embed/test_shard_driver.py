@@ -41,10 +41,10 @@ pytestmark = pytest.mark.slow  # a store is read and checked shard by shard, aga
 
 @pytest.fixture
 def run(tiny_backbone, tmp_path):
-    """Give ``run(data, out="folder", size=5, **config)``; ``engine=None`` writes one file."""
+    """Give ``run(data, out="folder", size=10, **config)``; ``engine=None`` writes one file."""
 
     def run(
-        data, out="folder", engine="threads", size=5, hooks=None, backbone=None, **config
+        data, out="folder", engine="threads", size=10, hooks=None, backbone=None, **config
     ) -> EmbedSummary:
         sharding = Sharding(engine, shard_size=size) if engine else None
         config = {"workers": 2, "sharding": sharding} | config
@@ -150,7 +150,7 @@ def check(run, tmp_path):
 
 class TestRows:
     def test_a_folder_says_what_one_file_says(self, run, check, photos, engine):
-        summary = run(photos, engine=engine)
+        summary = run(photos, engine=engine, size=8)
         data = check(photos)
         assert (summary.rows, summary.changed, summary.lost) == (38, True, 0)
         assert summary.shards > 4
@@ -201,7 +201,7 @@ class TestRows:
         assert run(photos).embedded == 1
         check(photos)
 
-    @pytest.mark.parametrize("size", [3, 1000])
+    @pytest.mark.parametrize("size", [6, 1000])
     def test_another_shard_size_embeds_nothing_again(self, run, check, photos, size):
         run(photos)
         summary = run(photos, size=size)

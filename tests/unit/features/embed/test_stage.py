@@ -96,6 +96,7 @@ class TestRows:
         run(tmp_path / "photos")
         assert read().path == [f"bark/{number}.png" for number in (1, 9, 10, 100)]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("workers", [2, 5])
     def test_the_number_of_workers_changes_no_row(self, run, read, image_folder, workers):
         root = image_folder(per_class=24)
@@ -397,6 +398,7 @@ class TestFailures:
         summary = run(root)
         assert (summary.embedded, summary.failed, read().failures) == (1, [], [])
 
+    @pytest.mark.slow
     def test_on_error_fail_ends_the_run_and_keeps_what_was_done(
         self, run, read, image_folder, tmp_path
     ):
@@ -471,6 +473,7 @@ class TestFailures:
 
 
 class TestInterruption:
+    @pytest.mark.slow
     @pytest.mark.parametrize("workers", [1, 2, 5])
     @pytest.mark.parametrize("after", [1, 3])
     def test_finished_work_is_kept_and_the_end_is_the_same(
@@ -498,6 +501,7 @@ class TestInterruption:
         run(root, "undisturbed.h5")
         assert_same(read(), read("undisturbed.h5"))
 
+    @pytest.mark.slow
     def test_interrupted_at_every_step(self, run, read, image_folder):
         root = image_folder(per_class=12)
 
@@ -515,6 +519,7 @@ class TestInterruption:
         run(root, "undisturbed.h5")
         assert_same(read(), read("undisturbed.h5"))
 
+    @pytest.mark.slow
     def test_an_interrupted_update_leaves_the_old_store(
         self, run, read, image_folder, write_image, tmp_path
     ):
@@ -643,6 +648,7 @@ def test_half_precision_is_another_extraction(run, read, image_folder):
     assert cosine.min() > 0.9999
 
 
+@pytest.mark.slow
 def test_int8_goes_on_after_images_were_added(run, read, image_folder, write_image, tmp_path):
     root = image_folder(per_class=8)
     first = run(root, precision="int8")

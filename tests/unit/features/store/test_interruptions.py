@@ -78,6 +78,7 @@ RUNS = st.tuples(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(RUNS, min_size=1, max_size=5), st.permutations("abcdef"))
 def test_any_history_ends_in_the_store_of_an_undisturbed_run(build, runs, order):
     with TemporaryDirectory() as folder:

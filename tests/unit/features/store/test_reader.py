@@ -382,6 +382,7 @@ def test_a_place_without_a_store_is_refused(tmp_path, name):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.slow
 def test_a_truncated_store_is_refused_at_any_length(store):
     whole = store.read_bytes()
     end = len(whole) - SEAL  # a store without its seal is still a store

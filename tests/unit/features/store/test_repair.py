@@ -369,6 +369,7 @@ REAL_CALL = sandbox.call
 # Damage anywhere: never a wrong row
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_no_repair_lets_a_wrong_row_through(tmp_path_factory, build, data):
     folder = tmp_path_factory.mktemp("damage")
