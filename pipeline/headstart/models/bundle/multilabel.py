@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from headstart.backbones.inference.description import LABELS, PROBABILITIES
 from headstart.core.onnx_format import ModelProto
 from headstart.core.targets import MULTI_LABEL
-from headstart.heads import multilabel
+from headstart.heads.multilabel import to_onnx
 from headstart.models.bundle.joining import named_scores
 from headstart.models.bundle.trained import TrainedHead
 
@@ -24,7 +24,7 @@ def graph(head: TrainedHead, dim: int) -> ModelProto:
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    model = named_scores(multilabel.to_onnx(head.estimator, dim))
+    model = named_scores(to_onnx(head.estimator, dim))
     thresholds = np.array(head.thresholds, np.float32)
     model.graph.initializer.append(numpy_helper.from_array(thresholds, "thresholds"))
     model.graph.node.extend(

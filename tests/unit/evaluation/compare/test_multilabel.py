@@ -46,7 +46,7 @@ def test_files_tell_the_same(compared, tmp_path):
     results, predictions = write_results(tmp_path, comparison, outcome)
     document = validation.read_results(results)
     assert document["target"] == MULTI_LABEL
-    rows = list(csv.DictReader(predictions.open()))
+    rows = list(csv.DictReader(predictions.read_text().splitlines()))
     right = sum(row["correct"] == "true" for row in rows) / len(rows)
     assert right == pytest.approx(document["heads"][0]["subset_accuracy"])
     for row in rows:
