@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from headstart.core.results import Count, DuplicateSummary, Remark
+from headstart.core.results import Count, DuplicateSummary, LabelErrorSummary, Remark
 from headstart.core.targets import MULTI_LABEL
 
 Figure = Annotated[float, "figure"]
@@ -77,9 +77,11 @@ class LabelInsights:
     Attributes:
         co_occurrence: ``(k, k)`` counts of labelled images that have both labels; the diagonal
             counts those that have the label.
+        label_errors: doubtful labels; its ``images`` and those of its tiers count labels of images.
     """
 
     duplicates: DuplicateSummary
+    label_errors: LabelErrorSummary
     co_occurrence: list[list[Count]]
     remarks: list[Remark] = field(default_factory=list)
 

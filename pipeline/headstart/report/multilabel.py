@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +27,7 @@ CURVES_SHOWN = 24  # labels with a curve on the page
 MATRIX_LABELS = 40  # with more, the table of co-occurrence is unreadable
 GALLERY_LABELS = 12  # the labels with most errors
 GALLERY = 4  # images of each kind
+SUSPECTS_SHOWN = 30
 SIDE = 128  # of a thumbnail, in pixels
 
 
@@ -108,6 +109,7 @@ def page_of(
                 (label, _points(best["curves"][i], 150, 110)) for i, label in enumerate(labels)
             ][:CURVES_SHOWN],
             matrix=_matrix(results) if len(names) <= MATRIX_LABELS else [],
+            suspects=_suspects(folder / artifacts.LABEL_ISSUES),
             galleries=_galleries(folder / artifacts.PREDICTIONS, names, data),
             backbone=results["extraction"]["document"]["backbone"],
             digest=digest,
@@ -175,6 +177,12 @@ def _galleries(table: Path, names: Sequence[str], data: FeatureSet | None) -> li
         for name in ranked[:GALLERY_LABELS]
         if extra[name] or missed[name]
     ]
+
+
+def _suspects(table: Path) -> list[dict[str, str]]:
+    """Return the first rows of ``label_issues.csv``."""
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(islice(csv.DictReader(file), SUSPECTS_SHOWN))
 
 
 def _picture(data: FeatureSet | None, row: int | None) -> str:

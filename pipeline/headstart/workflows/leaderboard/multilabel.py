@@ -97,6 +97,8 @@ def headline(results: dict[str, Any]) -> str:
 
 def summaries(results: dict[str, Any]) -> list[str]:
     """Return a line on the hardest labels, and one for each insight."""
+    from headstart.report import sections
+
     best = results["heads"][0]
     names, table = results["dataset"]["classes"], best["per_label"]
     scored = [
@@ -109,6 +111,12 @@ def summaries(results: dict[str, Any]) -> list[str]:
         hardest = ", ".join(f"{one_line(name)} {ap:.2f}" for ap, name, _ in sorted(scored)[:_SHOWN])
         lines.append(f"lowest average precisions: {hardest}")
     lines += [f"remark: {remark['text']}" for remark in results["insights"]["remarks"]]
+    if tiers := results["insights"]["label_errors"]["tiers"]:
+        doubtful = ", ".join(
+            f"{tier['images']:,} {tier['tier']} ({sections.expected_errors(tier)})"
+            for tier in tiers
+        )
+        lines.append(f"label_issues.csv: labels of images that may be wrong: {doubtful}")
     duplicates = results["insights"]["duplicates"]
     if duplicates["images"]:
         lines.append(

@@ -117,6 +117,19 @@ def test_duplicates_with_other_labels_are_named():
     assert any("different labels" in line for line in comparison.warnings)
 
 
+def test_wrong_labels_are_found_with_their_image():
+    data = label_sets(n=400)
+    sets, rng = data.label_sets.copy(), np.random.default_rng(1)
+    wrong = {(int(row), int(rng.integers(3))) for row in rng.choice(400, 20, replace=False)}
+    for cell in wrong:
+        sets[cell] = 1 - sets[cell]
+    comparison, outcome = run(dataclasses.replace(data, label_sets=sets))
+    first = {(each.row, each.code) for each in outcome.suspects[: len(wrong)]}
+    assert len(first & wrong) > 0.7 * len(wrong)
+    assert all(each.given == sets[each.row, each.code] for each in outcome.suspects)
+    assert comparison.insights.label_errors.suspects == len(outcome.suspects)
+
+
 def test_thresholds_do_what_was_asked_for():
     data = label_sets(n=150)
     for name in ("precision", "recall"):

@@ -17,8 +17,9 @@ from headstart.evaluation.compare.alignment import align, backbone_names
 from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.identity import inputs_digest, provenance
 from headstart.evaluation.compare.insights import describe_duplicates, find_duplicates
-from headstart.evaluation.compare.multilabel import description, remarks, scoring
+from headstart.evaluation.compare.multilabel import description, label_issues, remarks, scoring
 from headstart.evaluation.compare.multilabel.division import divide, label_sets, plain
+from headstart.evaluation.compare.multilabel.label_issues import Suspect
 from headstart.evaluation.compare.multilabel.training import LabelEntry, LabelTrainer, head_names
 from headstart.evaluation.compare.stage import (
     about_disk,
@@ -37,6 +38,7 @@ class LabelOutcome:
     entries: list[LabelEntry]
     protocol: Protocol
     duplicates: Duplicates
+    suspects: list[Suspect]
 
     @property
     def best(self) -> LabelEntry:
@@ -45,8 +47,8 @@ class LabelOutcome:
 
 
 def count_steps(stores: Sequence[FeatureSet], config: CompareConfig) -> int:
-    """Return how many steps `compare` has: one a head, and two more."""
-    return 2 + len(head_names(config)) * len(stores)
+    """Return how many steps `compare` has: one a head, and three more."""
+    return 3 + len(head_names(config)) * len(stores)
 
 
 def compare(
@@ -84,6 +86,8 @@ def _compare(
     best = entries[0]
     if len(stores) > 1:
         chosen(best.data.digest)
+    step("doubtful labels")
+    suspects = label_issues.find(best, protocol)
     step("baselines")
     test = scoring.HeldOut.of(data, protocol, config.seed)
     heads = scoring.score_heads(entries, test)
@@ -103,6 +107,7 @@ def _compare(
             duplicates=description.with_conflicts(
                 describe_duplicates(data, duplicates, protocol), data, conflicts
             ),
+            label_errors=label_issues.describe(suspects, best, protocol),
             co_occurrence=_co_occurrence(data),
             remarks=without(remarks.remarks_on(data, protocol, heads, baselines), config.ignore),
         ),
@@ -120,7 +125,7 @@ def _compare(
         ),
         conclusion=scoring.conclude(heads, test),
     )
-    return comparison, LabelOutcome(entries, protocol, duplicates)
+    return comparison, LabelOutcome(entries, protocol, duplicates, suspects)
 
 
 def _with_labels(store: FeatureSet, data: FeatureSet) -> FeatureSet:

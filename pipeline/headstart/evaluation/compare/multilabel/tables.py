@@ -6,14 +6,14 @@ import csv
 import io
 from pathlib import Path
 
-from headstart.core.artifacts import DUPLICATES, PREDICTIONS, RESULTS, SESSIONS
+from headstart.core.artifacts import DUPLICATES, LABEL_ISSUES, PREDICTIONS, RESULTS, SESSIONS
 from headstart.core.files import write_text
 from headstart.core.label_results import LabelComparison
 from headstart.evaluation.compare.multilabel.division import label_sets
 from headstart.evaluation.compare.multilabel.stage import LabelOutcome
 from headstart.evaluation.compare.results import document, duplicates_table, sessions_table
 
-TABLES = (PREDICTIONS, DUPLICATES, SESSIONS)
+TABLES = (PREDICTIONS, LABEL_ISSUES, DUPLICATES, SESSIONS)
 
 
 def write_results(
@@ -24,16 +24,30 @@ def write_results(
     ``predictions.csv`` has a row for each image that is scored: ``path``, ``true`` and
     ``predicted``, labels separated by ``|``, ``correct`` if all known labels are right, and for
     each label ``true:<label>``, 1, 0 or empty if unknown, and ``p:<label>``, the best head's
-    probability; the labels by the other heads are ``by:<head>``. The other tables are those of
-    `headstart.evaluation.compare.results.write_results`.
+    probability; the labels by the other heads are ``by:<head>``. ``label_issues.csv`` has a row for
+    each doubtful label of a training image: ``path``, ``split``, ``label``, ``given``, 1 or 0,
+    ``score``, the probability that this is right, ``tier`` and ``chance`` that it is wrong. The
+    other tables are those of `headstart.evaluation.compare.results.write_results`.
     """
     results, predictions = folder / RESULTS, folder / PREDICTIONS
     data, rows, repeated = outcome.best.data, outcome.protocol, outcome.duplicates
     write_text(predictions, _predictions(outcome))
+    write_text(folder / LABEL_ISSUES, _label_issues(outcome))
     write_text(folder / DUPLICATES, duplicates_table(data, rows, repeated))
     write_text(folder / SESSIONS, sessions_table(data, repeated))
     write_text(results, document(comparison.to_json()))
     return results, predictions
+
+
+def _label_issues(outcome: LabelOutcome) -> str:
+    data, text = outcome.best.data, io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "split", "label", "given", "score", "tier", "chance"])
+    for each in outcome.suspects:
+        place = (data.path[each.row], data.split[each.row], data.classes[each.code])
+        facts = (f"{each.score:.6f}", each.tier, f"{each.chance:.4f}")
+        table.writerow([*place, int(each.given), *facts])
+    return text.getvalue()
 
 
 def _predictions(outcome: LabelOutcome) -> str:
