@@ -9,7 +9,15 @@ from headstart.core.errors import InputError, near_matches, one_line
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import columns, csv_table
 from headstart.datasets.csv_table import Column
-from headstart.datasets.label_sets import LISTS, OWN, Rule, found_columns, of_cells, of_columns
+from headstart.datasets.label_sets import (
+    LISTS,
+    OWN,
+    Rule,
+    flag,
+    found_columns,
+    of_cells,
+    of_columns,
+)
 from headstart.datasets.registry import Options
 
 _NOT_LABELS = (
@@ -18,6 +26,7 @@ _NOT_LABELS = (
     ("group", "groups", "group_id"),
 )
 _NAMED = 4  # columns in a message
+_ODD = 0.34  # of the cells of a 0/1 column may be mistakes
 
 
 def flag_columns(names: Iterable[str]) -> list[Column]:
@@ -68,10 +77,25 @@ def _of_flag_columns(
     needed: bool,
 ) -> Rule | None:
     names = other_columns(header, path.spellings)
-    rows = csv_table.read(source, shown, flag_columns(names)) if names else ()
+    rows = list(csv_table.read(source, shown, flag_columns(names))) if names else []
     flags = found_columns((row.cells for row in rows), [OWN + name for name in names])
     own = [name.removeprefix(OWN) for name in flags]
+    if len(own) < len(names) > 1:
+        _refuse_odd_cells(rows, [name for name in names if name not in own], shown)
     return found_rule(names, own, options.target, shown, needed=needed)
+
+
+def _refuse_odd_cells(rows: Sequence[csv_table.Row], names: Sequence[str], shown: str) -> None:
+    """Raise an `InputError` if columns would have 0 and 1 alone, but for a few of their cells."""
+    odd = {name: [row for row in rows if flag(row.cells[OWN + name]) is None] for name in names}
+    if all(0 < len(own) <= _ODD * len(rows) for own in odd.values()):
+        name = names[0]
+        row = odd[name][0]
+        raise InputError(
+            f"{shown}, line {row.line}: the column {one_line(name)} has "
+            f"{one_line(row.cells[OWN + name])}; a column of one label has 1, 0, or -1 or nothing "
+            "where it is unknown"
+        )
 
 
 def found_rule(
