@@ -445,3 +445,14 @@ def write_tiny_classifier(path: Path, tiny_backbone: Path) -> Path:
     onnx.save(model, path)
     seal.seal(path)
     return path
+
+
+def with_facts(source: Path, out: Path, **facts: Any) -> Path:
+    """Write a copy of a classifier with other facts in its metadata."""
+    model = onnx.load(source)
+    metadata = {prop.key: prop.value for prop in model.metadata_props}
+    metadata[MODEL_METADATA] = json.dumps(json.loads(metadata[MODEL_METADATA]) | facts)
+    helper.set_model_props(model, metadata | {seal.KEY: seal.blank()})
+    onnx.save(model, out)
+    seal.seal(out)
+    return out

@@ -6,6 +6,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -84,6 +85,34 @@ def test_the_page_answers_as_headstart_does(browser, site, photos, tiny_classifi
         assert float(share) == pytest.approx(scores.max(), abs=0.01)
     assert said == []
     page.close()
+
+
+def test_the_page_leaves_images_open_or_answers_with_sets(
+    browser, site, photos, tiny_classifier, tmp_path
+):
+    model = Model(tiny_classifier)
+    scores = model.predict(np.stack([model.decode(path.read_bytes()) for path in photos]))
+    median = float(np.median(scores.max(axis=1)))
+    path = factories.with_facts(
+        tiny_classifier,
+        tmp_path / "site" / "model.onnx",
+        operating_points=[{"target": 0.9, "threshold": median, "share": 0.5}],
+        prediction_sets={"level": 0.95, "mass": median, "least": [0, 0, 0]},
+    )
+    sets = [" or ".join(names) for names in Model(path).sets(scores, "adaptive")]
+    best = [model.classes[row.argmax()] if row.max() >= median else "unknown" for row in scores]
+    for number, expected in ((1, best), (2, sets)):
+        page = browser.new_page()
+        page.goto(site)
+        page.wait_for_selector("input:enabled")
+        page.locator("select").select_option(index=number)
+        page.set_input_files("input", photos)
+        page.wait_for_function(f"document.querySelectorAll('li').length === {len(photos)}")
+        lines = page.locator("li").all_inner_texts()
+        assert [re.split(r": |, ", line)[1] for line in lines] == expected
+        page.close()
+    assert "unknown" in best
+    assert any(" or " in text for text in sets)
 
 
 def test_a_file_that_the_browser_cannot_read_is_a_line_and_the_next_is_answered(

@@ -8,7 +8,16 @@ import click
 
 from headstart.cli import evaluation_table
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, column_options, device, ignore, seed, workers
+from headstart.cli.options import (
+    FILE,
+    as_json,
+    column_options,
+    costs,
+    device,
+    ignore,
+    seed,
+    workers,
+)
 from headstart.cli.output import hooks, print_json
 from headstart.core.choices import MAX_FAILURES, SCORED
 from headstart.core.errors import one_line
@@ -52,6 +61,7 @@ evaluate results/predictions.csv --fail-below accuracy=90% --report page.html
     is_flag=True,
     help="Exit code 3 if MODEL is worse than --against by more than chance.",
 )
+@costs
 @click.option("--report", type=FILE, metavar="PAGE.html", help="Page to write.")
 @click.option(
     "--max-failures",
@@ -75,6 +85,7 @@ def command(
     fail_below: tuple[str, ...],
     fail_worse: bool,
     report: Path | None,
+    costs: Path | None,
     max_failures: float,
     label_column: str,
     path_column: str,
@@ -100,6 +111,7 @@ def command(
             fail_below=fail_below,
             fail_worse=fail_worse,
             report=report,
+            costs=costs,
             max_failures=max_failures,
             label_column=label_column,
             path_column=path_column,

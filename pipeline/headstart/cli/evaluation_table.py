@@ -30,6 +30,8 @@ def show(evaluation: Evaluation) -> None:
     click.echo(f"always answering {one_line(base.label)}: {base.accuracy:.1%} ({_ends(low, high)})")
     _show_classes(evaluation.models[0])
     _show_confusions(evaluation.models[0])
+    _show_operating_points(evaluation.models[0])
+    _show_costs(evaluation.models[0])
     if evaluation.paired is not None:
         _show_difference(evaluation.paired)
     for skipped in evaluation.skipped:
@@ -109,6 +111,34 @@ def _show_confusions(model: ModelScores) -> None:
         click.echo(f"{names[0]} taken for {names[1]}: {count(n, 'image')}")
     if len(wrong) > PAIRS:
         click.echo(f"and {len(wrong) - PAIRS:,} other confused pairs")
+
+
+def _show_operating_points(model: ModelScores) -> None:
+    rows = [
+        [
+            f"{100 * point.target:g}%",
+            f"{point.threshold:.3f}",
+            *_share(point.share, point.share_ci),
+            *_share(point.accuracy, point.accuracy_ci),
+        ]
+        for point in model.operating_points
+    ]
+    titles = ("threshold", "answered", "95 % interval", "right", " 95 % interval")
+    columns: dict[str, Alignment] = {"predict --at": "left"}
+    if rows:
+        table(columns | dict.fromkeys(titles, "right"), [rows])
+
+
+def _show_costs(model: ModelScores) -> None:
+    costs = model.costs
+    if costs is not None:
+        click.echo(f"mean cost of an image: {costs.cost:.4g}")
+    if costs is not None and costs.saved is not None and costs.saved_ci is not None:
+        low, high = costs.saved_ci
+        click.echo(
+            f"decided by expected cost (predict --costs): {costs.decided:.4g}, {costs.saved:.4g}"
+            f" saved ({low:.4g} to {high:.4g}), {costs.accuracy:.1%} right"
+        )
 
 
 def _show_difference(paired: PairedDifference) -> None:

@@ -34,6 +34,19 @@ map_method = click.option(
 seed = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."
 )
+target = click.option(
+    "--at",
+    "target",
+    metavar="SHARE",
+    help="Share of the answers that should be right, such as 99%: the model's threshold for it"
+    " decides, and images below it are labelled unknown.",
+)
+costs = click.option(
+    "--costs",
+    type=FILE,
+    metavar="FILE.csv",
+    help="Table of costs, a row for each true class and a column for each predicted one.",
+)
 ignore = click.option(
     "--ignore",
     multiple=True,

@@ -11,9 +11,9 @@ import click
 
 from headstart.cli.console import notice
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, device, path_column, workers
+from headstart.cli.options import FILE, as_json, costs, device, path_column, target, workers
 from headstart.cli.rows import FORMATS, Layout, writer
-from headstart.core.choices import MAX_FAILURES
+from headstart.core.choices import MAX_FAILURES, SETS
 from headstart.core.errors import count, one_line
 from headstart.workflows import models
 from headstart.workflows.locations import output_file
@@ -43,6 +43,21 @@ predict results - < list-of-paths.txt
     metavar="P",
     help="Probability of the best class below which an image is labelled unknown.",
 )
+@target
+@costs
+@click.option(
+    "--sets",
+    "sets",
+    flag_value=SETS[0],
+    default="",
+    help="Add the set of classes that holds the true one for 95 % of the images.",
+)
+@click.option(
+    "--sets-by-class",
+    "sets",
+    flag_value=SETS[1],
+    help="Add the set of classes that holds the true one for 95 % of the images of each class.",
+)
 @click.option(
     "--max-failures",
     type=click.FloatRange(0, 1),
@@ -61,6 +76,9 @@ def command(
     format_: str | None,
     top_k: int | None,
     min_confidence: float,
+    target: str | None,
+    costs: Path | None,
+    sets: str,
     max_failures: float,
     path_column: str,
     workers: int | None,
@@ -82,6 +100,9 @@ def command(
         classifier,
         paths,
         min_confidence=min_confidence,
+        target=target,
+        sets=sets,
+        costs=costs,
         path_column=path_column,
         workers=workers,
     )
@@ -89,7 +110,7 @@ def command(
         notice(f"WARNING: {one_line(classifier.backbone.warning)}")
     has_distance, has_second = classifier.threshold is not None, classifier.unusual is not None
     key = classifier.answers.KEY
-    layout = Layout(classifier.classes, top_k, has_distance, has_second, key)
+    layout = Layout(classifier.classes, top_k, has_distance, has_second, bool(sets), key)
     counts: Counter[str] = Counter()
     with writer(layout, out, "json" if json_ else format_ or "csv") as write:
         for prediction in predictions:

@@ -33,6 +33,7 @@ class Layout:
         top_k: number of most probable classes; None for the probabilities of all.
         novelty: whether the model computes how far an image is from its training images, and
             ``unusual`` whether it has the second mark.
+        sets: whether rows have a conformal set of classes.
         answer: what the model returns: a ``label`` with its confidence, or ``labels``.
     """
 
@@ -40,6 +41,7 @@ class Layout:
     top_k: int | None
     novelty: bool
     unusual: bool = False
+    sets: bool = False
     answer: str = "label"
 
     @property
@@ -52,6 +54,11 @@ class Layout:
         order = sorted(range(len(scores)), key=lambda code: -scores[code])
         return [(self.classes[code], scores[code]) for code in order[: self.top_k]]
 
+    def _confidence(self, prediction: Prediction) -> float:
+        """Return the probability of the label; of an image left open, the highest one."""
+        scores = dict(zip(self.classes, prediction.probabilities, strict=True))
+        return scores.get(prediction.label, max(prediction.probabilities))
+
     def header(self) -> list[str]:
         """Return the names of a CSV row's columns."""
         if self.top_k is None:
@@ -61,8 +68,9 @@ class Layout:
             names = [f"{kind}_{rank}" for rank in ranks for kind in ("class", "probability")]
         novelty = ["distance", "unlike"] if self.novelty else []
         second = ["unusual"] if self.unusual else []
+        sets = ["set"] if self.sets else []
         sure = ["confidence"] if self._has_confidence else []
-        return ["path", self.answer, *sure, *names, *novelty, *second, "error"]
+        return ["path", self.answer, *sure, *names, *novelty, *second, *sets, "error"]
 
     def cells(self, prediction: Prediction) -> list[str]:
         """Return a CSV row."""
@@ -78,7 +86,9 @@ class Layout:
             cells += [f"{prediction.distance:.6f}", "true" if prediction.unlike else "false"]
         if self.unusual:
             cells.append("true" if prediction.unusual else "false")
-        sure = [f"{max(scores):.6f}"] if self._has_confidence else []
+        if self.sets:
+            cells.append(json.dumps(prediction.classes, ensure_ascii=False))
+        sure = [f"{self._confidence(prediction):.6f}"] if self._has_confidence else []
         return [prediction.path, prediction.label, *sure, *cells, ""]
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
@@ -91,7 +101,7 @@ class Layout:
             self.answer: prediction.label if self._has_confidence else list(prediction.labels),
         }
         if self._has_confidence:
-            document["probability"] = max(prediction.probabilities)
+            document["probability"] = self._confidence(prediction)
         if self.top_k is None:
             pairs = zip(self.classes, prediction.probabilities, strict=True)
             document["probabilities"] = dict(pairs)
@@ -102,6 +112,8 @@ class Layout:
             document |= {"distance": prediction.distance, "unlike": prediction.unlike}
         if self.unusual:
             document["unusual"] = prediction.unusual
+        if self.sets:
+            document["set"] = list(prediction.classes)
         return document
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, device, workers
+from headstart.cli.options import FILE, device, target, workers
 from headstart.cli.output import hooks
 from headstart.workflows import models
 
@@ -50,6 +50,7 @@ serve results/model.onnx --host 0.0.0.0 --port 80
     show_default=True,
     help="Largest upload in MiB.",
 )
+@target
 @workers
 @device
 def command(
@@ -59,6 +60,7 @@ def command(
     stores: tuple[Path, ...],
     nearest: int,
     max_mb: int,
+    target: str | None,
     workers: int | None,
     device: str,
 ) -> None:
@@ -75,6 +77,7 @@ def command(
             stores=stores,
             nearest=nearest,
             max_mb=max_mb,
+            target=target,
             workers=workers,
             device=device,
             hooks=shown,

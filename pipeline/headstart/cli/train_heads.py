@@ -131,6 +131,12 @@ train-heads a.h5 b.h5 --heads knn,linear-svm --out results
     help="Permission for --save-head joblib: a pickle runs any code in it when it is loaded.",
 )
 @map_method
+@click.option(
+    "--targets",
+    default="",
+    metavar="SHARE,...",
+    help="Shares of right answers to choose thresholds for.  [default: 95%,98%,99%]",
+)
 @ignore
 @seed
 @workers
@@ -156,6 +162,7 @@ def command(
     save_head: tuple[str, ...],
     allow_pickle: bool,
     map_method: str | None,
+    targets: str,
     ignore: tuple[str, ...],
     seed: int,
     workers: int | None,
@@ -194,6 +201,7 @@ def command(
             stream_above=stream_above << 20,
             map_method=map_method,
             head_formats=save_head,
+            targets=targets,
             ignore=ignore,
             seed=seed,
             workers=workers,

@@ -16,6 +16,37 @@ Figure = Annotated[float, "figure"]
 
 
 @dataclass(frozen=True)
+class MeasuredPoint:
+    """A threshold of the model's confidence, for a target, and what it does on these images.
+
+    ``share`` of the images are answered, with this ``accuracy``; None if none is.
+    """
+
+    target: Share
+    threshold: Share
+    share: Share
+    share_ci: Interval
+    accuracy: Share | None
+    accuracy_ci: Interval | None
+
+
+@dataclass(frozen=True)
+class CostScores:
+    """The mean cost of an image by a table of costs.
+
+    ``cost`` is that of the most probable classes, and ``decided`` that of the classes of least
+    expected cost, which have this ``accuracy``; the difference is ``saved``. All but ``cost`` are
+    None without probabilities.
+    """
+
+    cost: Figure
+    decided: Figure | None = None
+    saved: Figure | None = None
+    saved_ci: Interval | None = None
+    accuracy: Share | None = None
+
+
+@dataclass(frozen=True)
 class ModelScores:
     """The scores of one model.
 
@@ -24,6 +55,8 @@ class ModelScores:
         classes: the order of ``per_class`` and ``confusion``.
         log_loss: None, like ``roc_auc``, ``ece``, the calibration error and ``reliability``, for
             predictions without probabilities.
+        costs: what the answers cost; None without a table of costs.
+        operating_points: the thresholds that the model brings along.
         seen: how many of the images the model was trained on; None if that cannot be checked.
         accuracy_unseen: accuracy on the other images; None without ``seen`` images, or others.
     """
@@ -43,6 +76,8 @@ class ModelScores:
     per_class: Annotated[dict[str, list[Any]], "head/properties/per_class"]
     reliability: Annotated[dict[str, list[Any]], "head/properties/reliability"] | None
     confusion: Annotated[list[list[int]] | dict[str, Any], "confusion"]
+    operating_points: list[MeasuredPoint] = field(default_factory=list)
+    costs: CostScores | None = None
     seen: Count | None = None
     accuracy_unseen: Share | None = None
     accuracy_unseen_ci: Interval | None = None

@@ -20,6 +20,7 @@ TARGETS = ("single-label", "multi-label")
 VALIDATION = ("cross-validation", "predefined")
 SMALL_CLASSES = ("reduce", "error", "drop")
 SCORED = ("auto", "all", "train", "validation", "test")  # splits that a finished model is scored on
+SETS = ("adaptive", "by-class")  # of classes, that hold the true one
 IN_MEMORY = 2**30  # bytes of features and thumbnails; larger stores stay on disk
 HEAD_FORMATS = ("skops", "joblib")  # of a head saved for scikit-learn
 MAPS = ("tsne", "umap", "pca")

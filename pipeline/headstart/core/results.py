@@ -212,6 +212,78 @@ class Remark:
 
 
 @dataclass(frozen=True)
+class RiskPoint:
+    """Accuracy if only this share of images is answered, the most confident ones."""
+
+    share: Share
+    threshold: Share
+    accuracy: Share
+    accuracy_ci: Interval
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A confidence from which on answers are right as often as the target says.
+
+    The promise holds with 95 % confidence, or is not ``reached``: then the point is where these
+    images show the most, and ``bound``, the one-sided lower bound of the accuracy, is what can be
+    promised. Of the training images, out of fold, ``share`` has that confidence, with this
+    ``accuracy``; the same of the test images, None without a test split or without such an image.
+    """
+
+    target: Share
+    reached: bool
+    threshold: Share
+    share: Share
+    accuracy: Share
+    accuracy_ci: Interval
+    bound: Share
+    test_share: Share | None = None
+    test_share_ci: Interval | None = None
+    test_accuracy: Share | None = None
+    test_accuracy_ci: Interval | None = None
+
+
+@dataclass(frozen=True)
+class OperatingPoints:
+    """Thresholds of the best head's confidence, and its risk-coverage curve, out of fold."""
+
+    head: str
+    backbone: str
+    images: Count
+    points: list[OperatingPoint]
+    curve: list[RiskPoint]
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """What conformal sets of one kind do on the test images.
+
+    ``coverage`` is the share of images whose set holds the true class, ``mean_size`` the number of
+    classes in a set, and ``single`` the share of sets with one class.
+    """
+
+    kind: str
+    coverage: Share
+    coverage_ci: Interval
+    mean_size: float
+    single: Share
+
+
+@dataclass(frozen=True)
+class PredictionSets:
+    """Conformal sets of classes, calibrated out of fold; see `core.prediction_sets.SetRule`.
+
+    Without a test split there are no ``tested`` scores.
+    """
+
+    level: Share
+    mass: Share
+    least: list[Share]
+    tested: list[SetScores] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Insights:
     """What the features show besides the comparison of heads; the report has a section on each."""
 
@@ -219,6 +291,8 @@ class Insights:
     label_errors: LabelErrorSummary
     learning_curve: LearningCurve | None
     remarks: list[Remark] = field(default_factory=list)
+    operating_points: OperatingPoints | None = None
+    prediction_sets: PredictionSets | None = None
 
 
 @dataclass(frozen=True)

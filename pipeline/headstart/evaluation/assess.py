@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,22 @@ from headstart.core.assessment import (
     Baseline,
     Change,
     ClassChange,
+    CostScores,
     Evaluation,
+    MeasuredPoint,
     Misclassified,
     ModelScores,
     PairedDifference,
     Skipped,
 )
+from headstart.core.costs import Costs, read
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.remarks import remark
 from headstart.core.results import Remark
 from headstart.evaluation import metrics
 from headstart.evaluation.compare.scoring import scores
+from headstart.evaluation.metrics.design import Design
+from headstart.evaluation.operating_points import Ranked
 
 FEW = 30  # images, below which the intervals are all that can be read
 NAMED = 3  # labels that a sentence names
@@ -44,6 +50,7 @@ class Answers:
         predicted: the answer for each image; empty if the image could not be used.
         probabilities: ``(n, k)``, the highest that of the answer; None if they are unknown.
         trained_on: ``(n,)``, whether the model was trained on the image; None if that is unknown.
+        thresholds: the model's own thresholds of confidence, by the share that should be right.
         of_a_file: whether the answers are of a model file, which may list its training images.
     """
 
@@ -53,6 +60,7 @@ class Answers:
     probabilities: NDArray[np.floating] | None = None
     trained_on: Mask | None = None
     of_a_file: bool = False
+    thresholds: Mapping[float, float] = field(default_factory=dict)
 
     def take(self, rows: NDArray[np.intp]) -> Answers:
         """Return the answers for some of the images."""
@@ -63,6 +71,7 @@ class Answers:
             None if self.probabilities is None else self.probabilities[rows],
             None if self.trained_on is None else self.trained_on[rows],
             self.of_a_file,
+            self.thresholds,
         )
 
     def confidence(self, row: int) -> float | None:
@@ -77,14 +86,16 @@ def assess(
     models: Sequence[Answers],
     group: NDArray[np.intp] | None = None,
     seed: int = 0,
+    costs: Path | None = None,
 ) -> Evaluation:
     """Score one model, or two on the same images; ``labels`` are the true ones, None if unknown.
 
     An image counts if it has a label that all models know, and all could use it; the others are
     ``skipped``, with the reason. Images with equal numbers in ``group``, ``(n,)``, belong together.
+    ``costs`` is a table for `headstart.core.costs.read`.
 
     Raises:
-        InputError: no image is left.
+        InputError: no image is left, or the table is not whole.
     """
     models = [_with_classes(model, labels) for model in models]
     rows, skipped = _scored(labels, models)
@@ -98,7 +109,7 @@ def assess(
     return Evaluation(
         data=data,
         images=len(rows),
-        models=[_score(model, true, groups, seed) for model in used],
+        models=[_score(model, true, groups, seed, costs) for model in used],
         baseline=Baseline(top, times / len(rows), metrics.accuracy_interval(majority, groups)),
         errors=_errors([paths[row] for row in rows], true, used[0]),
         paired=_pair([paths[row] for row in rows], true, used[0], used[1], groups)
@@ -161,7 +172,11 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _score(
-    model: Answers, true: Sequence[str], group: NDArray[np.intp] | None, seed: int
+    model: Answers,
+    true: Sequence[str],
+    group: NDArray[np.intp] | None,
+    seed: int,
+    costs: Path | None,
 ) -> ModelScores:
     code = {name: number for number, name in enumerate(model.classes)}
     truth = np.array([code[label] for label in true])
@@ -174,7 +189,49 @@ def _score(
         measured |= dict.fromkeys((*_NEED_PROBABILITIES, "reliability"))
         lost = {name: None for name in measured["intervals"] if name in _NEED_PROBABILITIES}
         measured["intervals"] |= lost
-    return ModelScores(model.title, list(model.classes), **measured, **_unseen(model, true, group))
+    answers = Ranked.of(truth, probabilities, group)
+    points = [
+        MeasuredPoint(target, threshold, **answers.beyond(threshold))
+        for target, threshold in sorted(model.thresholds.items())
+    ]
+    return ModelScores(
+        model.title,
+        list(model.classes),
+        **measured,
+        operating_points=points,
+        costs=None
+        if costs is None
+        else _costs(read(costs, model.classes), truth, predicted, model, group),
+        **_unseen(model, true, group),
+    )
+
+
+def _costs(
+    table: Costs,
+    true: NDArray[np.intp],
+    predicted: NDArray[np.intp],
+    model: Answers,
+    group: NDArray[np.intp] | None,
+) -> CostScores:
+    before = table.matrix[true, predicted]
+    if model.probabilities is None:
+        return CostScores(float(before.mean()))
+    codes = table.decide(model.probabilities)
+    saved = before - table.matrix[true, codes]
+    design = Design.of(codes == predicted, group)
+    mean, n = float(saved.mean()), len(saved)
+    # One image more that saves or loses as much as any: few changed answers would seem certain.
+    square = (float(np.sum((saved - mean) ** 2)) + float(np.abs(saved).max()) ** 2) / n
+    reach = design.quantile(degrees=max(n - 1, 1)) * np.sqrt(
+        design.effect(saved - mean) * square / n
+    )
+    return CostScores(
+        cost=float(before.mean()),
+        decided=float(before.mean()) - mean,
+        saved=mean,
+        saved_ci=(float(mean - reach), float(mean + reach)),
+        accuracy=float((codes == true).mean()),
+    )
 
 
 def _errors(paths: Sequence[str], true: Sequence[str], model: Answers) -> list[Misclassified]:

@@ -22,11 +22,14 @@ from headstart.backbones.inference.description import (
 from headstart.backbones.inference.runner import Runner
 from headstart.core import targets
 from headstart.core.choices import TARGETS
-from headstart.core.errors import BackboneError, one_line
+from headstart.core.errors import BackboneError, InputError, one_line
+from headstart.core.prediction_sets import SetRule
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import images
 from headstart.models import seal, training_images
 from headstart.models.novelty import Unusual
+
+UNKNOWN = "unknown"  # the label of an image whose most probable class is below the minimum
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,14 @@ class Classifier:
         classes: the class names, in the order of the probabilities.
         facts: about the training (JSON).
         target: the name of what is predicted, see `headstart.core.targets`.
-        thresholds: ``(k,) float32``, from which probability an image has each label; of a
+        label_thresholds: ``(k,) float32``, from which probability an image has each label; of a
             multi-label model alone.
         threshold: the distance beyond which an image is unlike the training set; None if the file
             has none.
         unusual: the second mark; None if the file has none.
         trained_on: the training images; None if the file does not list them.
+        set_rule: how conformal sets are made; None if the file does not say.
+        thresholds: the confidence from which on a share of the answers is right, by that share.
 
     Raises:
         BackboneError: the file is missing, damaged, not a classifier that Headstart wrote or of a
@@ -85,9 +90,9 @@ class Classifier:
             self.facts: dict[str, Any] = dict(json.loads(self._runner.metadata[MODEL_METADATA]))
             self.classes = tuple(map(str, self.facts["classes"]))
             self.target = str(self.facts.get("target", SINGLE_LABEL))
-            self.thresholds = np.array(self.facts.get("thresholds", ()), np.float32)
+            self.label_thresholds = np.array(self.facts.get("thresholds", ()), np.float32)
             if self.target not in TARGETS or (
-                self.target == MULTI_LABEL and len(self.thresholds) != len(self.classes)
+                self.target == MULTI_LABEL and len(self.label_thresholds) != len(self.classes)
             ):
                 raise ValueError
             novelty = self.facts.get("novelty")
@@ -95,12 +100,55 @@ class Classifier:
             second = novelty.get("unusual") if novelty else None
             self.unusual = Unusual(**second) if second else None
             self.trained_on = training_images.read(self._runner.metadata)
+            points = self.facts.get("operating_points") or []
+            sets = self.facts.get("prediction_sets")
+            self.set_rule = sets and SetRule(sets["level"], sets["mass"], tuple(sets["least"]))
+            self.thresholds = {float(p["target"]): float(p["threshold"]) for p in points}
         except (KeyError, TypeError, ValueError):
             raise BackboneError(
                 f"{one_line(path)} is not a classifier that Headstart wrote; "
                 "train one with: headstart train-heads"
             ) from None
         parity.check_metadata(self._runner.metadata, self._runner.embed, self.backbone.preprocess)
+
+    def threshold_for(self, target: float) -> float:
+        """Return the confidence from which on a share ``target`` of the answers is right.
+
+        Raises:
+            InputError: the model has no such threshold, or a class named `UNKNOWN`.
+        """
+        if target not in self.thresholds:
+            shares = ", ".join(f"{round(100 * share, 4):g}%" for share in sorted(self.thresholds))
+            raise InputError(
+                f"the model promises no {round(100 * target, 4):g}% of right answers;"
+                + (f" it has thresholds for {shares}" if shares else " it has no thresholds")
+                + ", see the operating points in its report; train with --targets for others, or"
+                " set a minimum confidence of your own"
+            )
+        self.check_unknown()
+        return self.thresholds[target]
+
+    def sets(self, probabilities: NDArray[np.float32], kind: str) -> list[tuple[str, ...]]:
+        """Return the conformal set of each image, most probable class first; empty without one.
+
+        ``kind`` is one of `headstart.core.choices.SETS`, or empty for none.
+        """
+        if not kind or self.set_rule is None:
+            return [()] * len(probabilities)
+        masks = self.set_rule.sets(probabilities, kind)
+        order = np.argsort(-probabilities, axis=1, kind="stable")
+        return [
+            tuple(self.classes[code] for code in ranked if mask[code])
+            for ranked, mask in zip(order.tolist(), masks, strict=True)
+        ]
+
+    def check_unknown(self) -> None:
+        """Raise an `InputError` if a class is named like the answer to an image left open."""
+        if UNKNOWN in self.classes:
+            raise InputError(
+                f"the model has a class named {UNKNOWN}, so a minimum confidence would be"
+                " ambiguous; omit it and use the confidence of each row"
+            )
 
     def decode(self, data: bytes, seconds: int | None = None) -> NDArray[np.uint8]:
         """Decode an image file into ``(h, w, 3) uint8``; see `headstart.datasets.images.decode`."""

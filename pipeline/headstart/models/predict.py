@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones.inference.extract import batches
+from headstart.core.costs import Costs
 from headstart.core.errors import ImageError
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import SourceImage, read, stream
@@ -43,6 +44,7 @@ class Prediction:
             images; None if ``distance`` is.
         unusual: whether distance and doubt together are, as for 1 in 20; None if the model cannot
             say.
+        classes: the conformal set, most probable first; empty unless it was asked for.
         trained_on: whether the model was trained on this very file; None unless it was asked.
         labels: the class, or the labels of a multi-label model, perhaps none.
     """
@@ -55,6 +57,7 @@ class Prediction:
     unlike: bool | None = None
     unusual: bool | None = None
     trained_on: bool | None = None
+    classes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
 
 
@@ -78,20 +81,24 @@ def predict(
     workers: int | None = None,
     min_confidence: float = 0.0,
     path_column: str = "",
+    sets: str = "",
+    costs: Costs | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order, as soon as it is computed.
 
     ``data`` names image files, folders, patterns or any source that features are extracted from,
     one or several; ``-`` reads lines from stdin (see `headstart.datasets.inputs`). An image whose
-    best probability is below ``min_confidence`` is labelled `UNKNOWN`.
+    best probability is below ``min_confidence`` is labelled `UNKNOWN`. ``sets`` asks for conformal
+    sets, one of `core.choices.SETS`, and ``costs`` for the class of least expected cost.
 
     Raises:
         InputError: a path is missing, a folder holds no image, or a minimum confidence is set for a
             model with a class named `UNKNOWN`, or one of several labels on one image.
     """
-    model.answers.check(model, min_confidence)
+    model.answers.check(model, min_confidence, costs)
     names = [data] if isinstance(data, str | os.PathLike) else data
-    return predict_images(model, stream(names, path_column), workers, min_confidence)
+    images = stream(names, path_column)
+    return predict_images(model, images, workers, min_confidence, sets=sets, costs=costs)
 
 
 def predict_images(
@@ -100,6 +107,8 @@ def predict_images(
     workers: int | None = None,
     min_confidence: float = 0.0,
     check_training: bool = False,
+    sets: str = "",
+    costs: Costs | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order; None means that the next one may take a while.
 
@@ -108,7 +117,7 @@ def predict_images(
     """
     workers = workers or available_cores()
     trained_on = model.trained_on if check_training else None
-    work = partial(_predict_chunk, model, min_confidence, trained_on)
+    work = partial(_predict_chunk, model, min_confidence, trained_on, sets, costs)
     slots = threading.Semaphore(workers * _AHEAD)
     chunks = _throttled(_chunks(images, model), slots)
     waiting: dict[int, list[Prediction]] = {}
@@ -157,6 +166,8 @@ def _predict_chunk(
     model: Classifier,
     min_confidence: float,
     trained_on: TrainingImages | None,
+    sets: str,
+    costs: Costs | None,
     item: tuple[int, list[SourceImage]],
 ) -> tuple[int, list[Prediction]]:
     number, images = item
@@ -178,10 +189,19 @@ def _predict_chunk(
         answers = model.answer(crops)
         marks = answers.unusual(model.unusual)
         unusual: Sequence[bool | None] = [None] * len(crops) if marks is None else marks
-        for position, scores, distance, second in zip(
-            positions, answers.probabilities, answers.distance.tolist(), unusual, strict=True
+        chosen = model.sets(answers.probabilities, sets)
+        best = answers.probabilities.argmax(axis=1)
+        codes = best if costs is None else costs.decide(answers.probabilities)
+        for position, scores, code, distance, second, classes in zip(
+            positions,
+            answers.probabilities,
+            codes.tolist(),
+            answers.distance.tolist(),
+            unusual,
+            chosen,
+            strict=True,
         ):
-            labels = model.answers.names(model, scores, min_confidence)
+            labels = model.answers.names(model, scores, code, min_confidence)
             limit = model.threshold
             predictions[position] = Prediction(
                 path=images[position].path,
@@ -192,6 +212,7 @@ def _predict_chunk(
                 unlike=None if limit is None else distance > limit,
                 unusual=second,
                 trained_on=seen.get(position),
+                classes=classes,
                 labels=labels,
             )
     return number, [predictions[position] for position in range(len(images))]

@@ -106,7 +106,8 @@ def write_model(folder: Path, comparison: Any, outcome: Any) -> str:  # noqa: AN
         "scored_on": comparison.protocol["scored_on"],
         "inputs": comparison.provenance["inputs"],
     }
-    trained = targets.by_name(comparison.TARGET).part("training").trained(outcome, summary)
+    own = targets.by_name(comparison.TARGET).part("training")
+    trained = own.trained(outcome, summary | own.rules_of(comparison, outcome))
     agreement = bundle.bundle(
         export.locate(data.extraction["backbone"], data.model, data.weights),
         trained,

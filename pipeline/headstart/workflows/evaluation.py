@@ -37,6 +37,7 @@ def evaluate(
     fail_below: str | Sequence[str] = (),
     fail_worse: bool = False,
     report: StrPath | None = None,
+    costs: StrPath | None = None,
     max_failures: float = choices.MAX_FAILURES,
     label_column: str = "",
     path_column: str = "",
@@ -62,6 +63,8 @@ def evaluate(
             ``roc_auc``, ``recall:CLASS`` or ``precision:CLASS``.
         fail_worse: whether ``model`` must not be worse than ``against`` by more than chance.
         report: an HTML page to write.
+        costs: a CSV table of costs, as for `predict`: what the answers cost, and what deciding by
+            expected cost saves.
         max_failures: largest allowed share of images that cannot be used.
         label_column: as for `extract_features`, like ``path_column``.
         path_column: the column with the images' paths.
@@ -100,7 +103,8 @@ def evaluate(
     partition = None
     if groups is not None:
         partition = by_name(paths, read_groups(groups))
-    evaluation = assess(images.title, paths, images.labels, answers, partition, seed)
+    table = None if costs is None else Path(costs)
+    evaluation = assess(images.title, paths, images.labels, answers, partition, seed, table)
     facts = {
         "headstart": __version__,
         "command": COMMAND.get(),
@@ -256,4 +260,5 @@ def _predicted(
             )
         hooks.notice(line)
     trained_on = None if model.trained_on is None else seen
-    return Answers(os.fspath(name), model.classes, answers, probabilities, trained_on, True)
+    title = os.fspath(name)
+    return Answers(title, model.classes, answers, probabilities, trained_on, True, model.thresholds)

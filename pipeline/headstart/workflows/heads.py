@@ -47,6 +47,7 @@ def train_heads(
     stream_above: int = choices.IN_MEMORY,
     map_method: str | None = None,
     head_formats: Sequence[str] = (),
+    targets: str | Sequence[float] = (),
     ignore: str | Sequence[str] = (),
     seed: int = 0,
     workers: int | None = None,
@@ -81,6 +82,8 @@ def train_heads(
         stream_above: bytes; larger features stay on disk and are read in blocks.
         map_method: how the report's map is made, one of `core.choices.MAPS`.
         head_formats: any of `core.choices.HEAD_FORMATS`, see `HeadsResult.save`.
+        targets: shares of right answers that thresholds of the confidence are chosen for, such as
+            ``95%,99%``; empty means 95, 98 and 99 %.
         ignore: codes of remarks to leave out of the results, such as ``HS101``.
         seed: of folds, the held-out test and intervals, 0 or more.
         workers: threads; None means one per core.
@@ -94,6 +97,7 @@ def train_heads(
     """
     from headstart import report
     from headstart.evaluation.compare import CompareConfig, inputs_digest
+    from headstart.evaluation.operating_points import TARGETS, parse_targets
     from headstart.report.validation import read_results
 
     names = [heads] if isinstance(heads, str) else list(heads)
@@ -110,6 +114,7 @@ def train_heads(
         recall_at_least=recall_at_least,
         near_duplicates=near_duplicates,
         ignore=remarks.parse(ignore),
+        targets=parse_targets(targets) or TARGETS,
         class_weight=class_weight,
         workers=workers,
     )

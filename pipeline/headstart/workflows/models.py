@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.core import artifacts, choices
-from headstart.core.errors import InputError, count
+from headstart.core.errors import InputError, UsageError, count
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
     from headstart.core.hooks import Hooks
     from headstart.models.bundle import Change
+    from headstart.models.classifier import Classifier
     from headstart.models.predict import Model, Prediction
 
 
@@ -50,6 +51,9 @@ def predict(
     images: StrPath | Sequence[StrPath],
     *,
     min_confidence: float = 0.0,
+    target: str | float | None = None,
+    sets: str = "",
+    costs: StrPath | None = None,
     path_column: str = "",
     workers: int | None = None,
     device: str = "cpu",
@@ -66,6 +70,12 @@ def predict(
         images: image files, folders, patterns and every source that `extract_features` takes, one
             or several.
         min_confidence: images whose best class is less probable are labelled ``unknown``.
+        target: the share of answers that should be right, such as ``99%`` or 0.99: the model's own
+            threshold for it is the ``min_confidence``.
+        sets: ``adaptive`` or ``by-class`` asks for ``classes``, a conformal set that holds the true
+            class of 95 % of the images, or of each class.
+        costs: a CSV table with a row for each true class and a column for each predicted one: the
+            label is the class of least expected cost.
         path_column: the column of tables with the images' paths; empty takes ``path``, ``file`` and
             the like.
         workers: threads; None means one per core.
@@ -76,6 +86,7 @@ def predict(
         BackboneError: the model cannot be used.
         RunnerError: inference failed.
     """
+    from headstart.core.costs import read
     from headstart.datasets.inputs import check
     from headstart.models import predict as predicting
 
@@ -84,7 +95,32 @@ def predict(
     paths = [os.fspath(name) for name in names]
     for path in paths:  # report a typo before the first prediction
         check(path, path_column)
-    return predicting.predict(classifier, paths, workers, min_confidence, path_column)
+    if target is not None:
+        min_confidence = threshold(classifier, target, min_confidence)
+    if sets and classifier.set_rule is None:
+        raise InputError(
+            "the model has no thresholds for sets: a fine-tuned network and models of earlier"
+            " versions have none; train heads with: headstart train-heads"
+        )
+    table = None if costs is None else read(Path(costs), classifier.classes)
+    if table is not None and min_confidence > 0:
+        raise UsageError("give costs, or a minimum confidence or target, not both")
+    return predicting.predict(classifier, paths, workers, min_confidence, path_column, sets, table)
+
+
+def threshold(model: Classifier, target: str | float, min_confidence: float = 0.0) -> float:
+    """Return a model's threshold for a share of right answers, such as ``99%``.
+
+    Raises:
+        UsageError: the target is no share, or a minimum confidence is set, too.
+        InputError: the model has no such threshold.
+    """
+    from headstart.evaluation.operating_points import parse_targets
+
+    targets = parse_targets(target)
+    if len(targets) != 1 or min_confidence > 0:
+        raise UsageError("give one target of right answers, or a minimum confidence")
+    return model.threshold_for(targets[0])
 
 
 def check_failures(
@@ -157,6 +193,7 @@ def serve(
     stores: Sequence[StrPath] = (),
     nearest: int = 6,
     max_mb: int = 32,
+    target: str | float | None = None,
     workers: int | None = None,
     device: str = "cpu",
     hooks: Hooks | None = None,
@@ -171,6 +208,7 @@ def serve(
             beside the model names.
         nearest: training images shown for an answer; 0 disables it.
         max_mb: largest upload, in MiB.
+        target: the share of answers that should be right, as for `predict`.
         workers: threads; None means one per core.
         device: one of `core.choices.DEVICES`.
         hooks: receives notices.
@@ -180,6 +218,7 @@ def serve(
         InputError: the address cannot be listened on.
         BackboneError: the model cannot be used.
     """
+    from headstart.evaluation.operating_points import parse_targets
     from headstart.models.serve import ServeConfig, serve
 
     path = _file(model)
@@ -192,6 +231,7 @@ def serve(
             tested=tested,
             nearest=nearest,
             max_bytes=max_mb << 20,
+            target=None if target is None else parse_targets(target)[0],
             workers=workers,
             device=device,
         )

@@ -82,13 +82,18 @@ class Result:
         images: StrPath | Sequence[StrPath],
         *,
         min_confidence: float = 0.0,
+        target: str | float | None = None,
         workers: int | None = None,
     ) -> Iterator[Prediction]:
         """Yield the best model's prediction for every image; see `headstart.predict`."""
         from headstart.workflows.models import predict
 
         yield from predict(
-            self._model_file(), images, min_confidence=min_confidence, workers=workers
+            self._model_file(),
+            images,
+            min_confidence=min_confidence,
+            target=target,
+            workers=workers,
         )
 
     def _model_file(self) -> Path:

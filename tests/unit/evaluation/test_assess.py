@@ -123,3 +123,44 @@ def test_images_of_a_group_widen_the_interval():
         for of in (None, group)
     )
     assert together[1] - together[0] > 1.5 * (apart[1] - apart[0])
+
+
+def test_decisions_by_expected_cost_save_costs(tmp_path):
+    rng = np.random.default_rng(0)
+    sure = rng.dirichlet(np.ones(3), 2000)
+    codes = (sure.cumsum(axis=1) > rng.random((2000, 1))).argmax(axis=1)
+    true = [CLASSES[code] for code in codes]
+    predicted = [CLASSES[code] for code in sure.argmax(axis=1)]
+    table = tmp_path / "costs.csv"
+    table.write_text("true,bark,cloth,drain\nbark,0,1,8\ncloth,1,0,1\ndrain,1,1,0\n")
+    model = Answers("m", CLASSES, predicted, sure)
+    (scores,) = assess("p", names(true), true, [model], costs=table).models
+    matrix = np.array([[0, 1, 8], [1, 0, 1], [1, 1, 0]])
+    decided = (sure @ matrix).argmin(axis=1)
+    assert scores.costs.cost == pytest.approx(matrix[codes, sure.argmax(axis=1)].mean())
+    assert scores.costs.decided == pytest.approx(matrix[codes, decided].mean())
+    assert 0 < scores.costs.saved_ci[0] < scores.costs.saved < scores.costs.saved_ci[1]
+    assert scores.costs.accuracy < scores.accuracy
+    plain = dataclasses.replace(model, probabilities=None)
+    (scores,) = assess("p", names(true), true, [plain], costs=table).models
+    assert scores.costs.saved is None
+
+
+def test_the_interval_of_the_cost_saved_holds(tmp_path):
+    table = tmp_path / "costs.csv"
+    table.write_text("true,bark,cloth,drain\nbark,0,1,8\ncloth,1,0,1\ndrain,1,1,0\n")
+    matrix = np.array([[0, 1, 8], [1, 0, 1], [1, 1, 0]])
+    rng = np.random.default_rng(1)
+    everything = rng.dirichlet(np.ones(3), 200_000)
+    gain = ((everything @ matrix)[np.arange(200_000), everything.argmax(axis=1)]
+            - (everything @ matrix).min(axis=1)).mean()  # fmt: skip
+    covered = 0
+    for _ in range(60):
+        sure = rng.dirichlet(np.ones(3), 200)
+        codes = (sure.cumsum(axis=1) > rng.random((200, 1))).argmax(axis=1)
+        predicted = [CLASSES[code] for code in sure.argmax(axis=1)]
+        true = [CLASSES[code] for code in codes]
+        model = Answers("m", CLASSES, predicted, sure)
+        low, high = assess("p", names(true), true, [model], costs=table).models[0].costs.saved_ci
+        covered += low <= gain <= high
+    assert covered >= 53

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headstart.core.errors import InputError, one_line
+from headstart.evaluation.operating_points import TARGETS
 from headstart.evaluation.splits import Rules
 from headstart.heads import check_names, default_heads
 
@@ -23,6 +24,7 @@ class CompareConfig(Rules):
         near_duplicates: whether to find photos that were saved again; files with the same bytes are
             always found.
         ignore: codes of remarks to leave out; see `headstart.core.remarks`.
+        targets: shares of right answers that thresholds of the confidence are chosen for.
         workers: number of threads, None for one per core; it does not change the results.
         per_label: with several labels on one image, choose hyper-parameters for each label by
             itself.
@@ -34,6 +36,7 @@ class CompareConfig(Rules):
     class_weight: str | None = None
     near_duplicates: bool = True
     ignore: tuple[str, ...] = ()
+    targets: tuple[float, ...] = TARGETS
     workers: int | None = None
     per_label: bool = False
     precision_at_least: float | None = None

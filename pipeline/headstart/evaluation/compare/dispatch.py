@@ -58,6 +58,6 @@ def _of(target: str) -> Any:  # noqa: ANN401 - a module
 
 def _unused(stores: Sequence[FeatureSet], config: CompareConfig) -> str:
     if stores[0].target != targets.SINGLE_LABEL:
-        return ""
+        return ""  # and the thresholds of confidence that others have are simply not made
     named = (name for name in OF_LABELS if getattr(config, name))
     return next(named, "").replace("_", "-")

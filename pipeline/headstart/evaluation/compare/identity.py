@@ -16,6 +16,7 @@ import headstart
 from headstart.core.records import FeatureSet, digest_of
 from headstart.core.rows import StoredRows, blocks
 from headstart.evaluation.compare.config import OF_LABELS, CompareConfig
+from headstart.evaluation.operating_points import TARGETS
 
 RUN = ("embedded", "seconds", "device", "provider")  # facts of a store's last run
 BLOCK = 8192  # rows hashed at once
@@ -36,8 +37,8 @@ def inputs_digest(
     for name in OF_LABELS:  # so that inputs without them keep their digest
         if not settings[name]:
             del settings[name]
-    if not settings["ignore"]:
-        del settings["ignore"]
+    defaults = {"ignore": (), "targets": TARGETS}
+    settings = {key: value for key, value in settings.items() if defaults.get(key) != value}
     streamed = [number for number, store in enumerate(stores) if is_streamed(store)]
     return digest_of(
         ({"streamed": streamed} if streamed else {})

@@ -18,12 +18,23 @@ from headstart.core.results import (
     LabelErrorSummary,
     LabelTier,
     LearningCurve,
+    OperatingPoints,
+    PredictionSets,
+    SetScores,
 )
-from headstart.evaluation import duplicates, label_errors, learning_curve, transferability
+from headstart.evaluation import (
+    conformal,
+    duplicates,
+    label_errors,
+    learning_curve,
+    operating_points,
+    transferability,
+)
 from headstart.evaluation.compare.identity import is_streamed
 from headstart.evaluation.compare.scoring import Entry
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.label_errors import LabelErrors
+from headstart.evaluation.operating_points import Ranked
 from headstart.evaluation.splits import Protocol
 from headstart.evaluation.splits.wording import utf8
 from headstart.heads import HEADS, sampling
@@ -224,6 +235,35 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
     curve = learning_curve.measure(draws, training.labels, answers, whole)
     return learning_curve.describe(
         curve, len(training.labels), training.seed, best.head.name, best.backbone
+    )
+
+
+def decide(
+    best: Entry, protocol: Protocol, targets: Sequence[float]
+) -> tuple[OperatingPoints | None, PredictionSets | None]:
+    """Return the ``operating_points`` and ``prediction_sets`` of the insights, if there are any.
+
+    Thresholds are chosen out of fold, and what they do on the test split is measured once.
+    """
+    answers, k = best.head.out_of_fold, len(best.data.classes)
+    judged = np.flatnonzero(np.isfinite(answers).all(axis=1)) if len(answers) else np.empty(0, int)
+    if not len(judged):
+        return None, None
+    rows, labels, group = protocol.train[judged], best.data.label, protocol.group
+    inside = Ranked.of(labels[rows], answers[judged], group[rows])
+    points = [operating_points.choose(inside, target) for target in targets]
+    rule = conformal.calibrate(labels[rows], answers[judged], k, group[rows])
+    tested: list[SetScores] = []
+    apart = ~protocol.leaked
+    if not protocol.out_of_fold and apart.any():
+        test, probabilities = protocol.test[apart], best.probabilities[apart]
+        outside = Ranked.of(labels[test], probabilities, group[test])
+        points = [operating_points.check(point, outside) for point in points]
+        tested = conformal.measure(rule, labels[test], probabilities, group[test])
+    curve = operating_points.curve(inside)
+    return (
+        OperatingPoints(best.head.name, best.backbone, len(inside), points, curve),
+        PredictionSets(rule.level, rule.mass, list(rule.least), tested),
     )
 
 

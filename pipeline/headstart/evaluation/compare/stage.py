@@ -19,6 +19,7 @@ from headstart.evaluation.compare.identity import inputs_digest, is_streamed, pr
 from headstart.evaluation.compare.insights import (
     HELD_OUT,
     Suspects,
+    decide,
     describe_duplicates,
     describe_label_errors,
     find_duplicates,
@@ -134,6 +135,7 @@ def _compare(
     baselines = score_baselines(simple.result(), test)
     remarks = remark(searched.entries, simple.result(), test, protocol, named_groups or {})
     best = searched.entries[0]
+    operating, sets = decide(best, protocol, config.targets)
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
         extraction={"digest": best.data.digest, "document": best.data.extraction},
@@ -144,7 +146,12 @@ def _compare(
         best=best.head.name,
         best_backbone=best.backbone,
         backbones=[describe_backbone(name, named[name], searched.scores[name]) for name in named],
-        insights=dataclasses.replace(insights, remarks=without(remarks, config.ignore)),
+        insights=dataclasses.replace(
+            insights,
+            remarks=without(remarks, config.ignore),
+            operating_points=operating,
+            prediction_sets=sets,
+        ),
         warnings=[
             *about_data,
             *about_the_choice(heads),

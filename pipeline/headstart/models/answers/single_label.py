@@ -1,4 +1,4 @@
-"""The most probable class of an image."""
+"""One class of an image: the most probable one, or that of least expected cost."""
 
 from __future__ import annotations
 
@@ -7,27 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.errors import InputError
+from headstart.models.classifier import UNKNOWN
 
 if TYPE_CHECKING:
+    from headstart.core.costs import Costs
     from headstart.models.classifier import Classifier
 
-UNKNOWN = "unknown"  # the label of an image whose most probable class is below the minimum
 KEY = "label"
 
 
-def check(model: Classifier, min_confidence: float) -> None:
+def check(model: Classifier, min_confidence: float, costs: Costs | None) -> None:
     """Raise an `InputError` if a minimum confidence would be ambiguous."""
-    if min_confidence > 0 and UNKNOWN in model.classes:
-        raise InputError(
-            f"the model has a class named {UNKNOWN}, so a minimum confidence would be ambiguous; "
-            "omit it and use the confidence of each row"
-        )
+    if min_confidence > 0:
+        model.check_unknown()
 
 
 def names(
-    model: Classifier, scores: NDArray[np.floating], min_confidence: float = 0.0
+    model: Classifier, scores: NDArray[np.floating], chosen: int, min_confidence: float = 0.0
 ) -> tuple[str, ...]:
-    """Return the class of an image with these probabilities, ``(k,)``, or `UNKNOWN`."""
-    best = int(np.argmax(scores))
-    return (model.classes[best] if scores[best] >= min_confidence else UNKNOWN,)
+    """Return the ``chosen`` class of an image, or `UNKNOWN` if its best class is not sure."""
+    return (model.classes[chosen] if scores.max() >= min_confidence else UNKNOWN,)

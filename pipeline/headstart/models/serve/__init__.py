@@ -34,6 +34,7 @@ _CONNECTIONS = 256
 class ServeConfig:
     """Where to listen, and what to answer with; see `headstart.serve`.
 
+    Below the model's threshold for a ``target``, a share of right answers, images get no class.
     Missing ``stores`` are skipped. The model was not trained on the images at the paths ``tested``.
     """
 
@@ -43,6 +44,7 @@ class ServeConfig:
     tested: Collection[str] = ()
     nearest: int = 6
     max_bytes: int = 32 << 20
+    target: float | None = None
     workers: int | None = None
     device: str = "cpu"
 
@@ -107,7 +109,8 @@ def _service(
         if training is None:
             notice(f"nearest training images are not available: {reason}")
     limits = app.Limits(body=config.max_bytes, nearest=config.nearest)
-    return app.Service(model, name, batcher, training, reason, limits)
+    least = 0.0 if config.target is None else model.threshold_for(config.target)
+    return app.Service(model, name, batcher, training, reason, least, limits)
 
 
 def _public_warning(address: str, service: Service) -> str:

@@ -27,8 +27,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headstart.core.choices import SETS
 from headstart.core.errors import HeadstartError, ImageError, one_line
-from headstart.core.targets import SINGLE_LABEL
 from headstart.datasets import images
 from headstart.models.classifier import Classifier
 from headstart.models.serve.batching import Answer, Batcher
@@ -69,13 +69,17 @@ class Limits:
 
 @dataclass
 class Service:
-    """What the endpoints share; ``reason`` says why there are no training images."""
+    """What the endpoints share; ``reason`` says why there are no training images.
+
+    Images whose best class is less probable than ``min_confidence`` are labelled ``unknown``.
+    """
 
     model: Classifier
     name: str
     batcher: Batcher
     training: TrainingImages | None = None
     reason: str = ""
+    min_confidence: float = 0.0
     limits: Limits = field(default_factory=Limits)
 
 
@@ -126,13 +130,14 @@ class _Endpoints:
                 "examples": self._examples,
                 "classes": self._model.classes,
                 "target": self._model.target,
-                "thresholds": self._model.thresholds.tolist(),
+                "thresholds": self._model.label_thresholds.tolist(),
                 "backbone": self._model.backbone.name,
                 "warning": self._model.backbone.warning,
                 "head": (facts.get("head") or {}).get("name"),
                 "test_accuracy": facts.get("test_accuracy"),
                 "test_map": facts.get("test_map"),
                 "test_accuracy_ci": facts.get("test_accuracy_ci"),
+                "min_confidence": service.min_confidence,
                 "max_bytes": self._limits.body,
                 "nearest": service.reason if service.training is None else len(service.training),
             }
@@ -175,19 +180,33 @@ class _Endpoints:
 
     def _document(self, answer: Answer) -> dict[str, Any]:
         scores = dict(zip(self._model.classes, answer.probabilities.tolist(), strict=True))
-        labels = self._model.answers.names(self._model, answer.probabilities)
-        single = self._model.target == SINGLE_LABEL
         measured = not math.isnan(answer.distance)
         limit = self._model.threshold
-        named = {"label": labels[0], "probability": scores[labels[0]]} if single else {}
         return {
-            **(named or {"labels": labels}),
+            **self._answer(answer, scores),
+            "set": self._set(answer),
             "probabilities": scores,
             "distance": answer.distance if measured else None,
             "unlike": answer.distance > limit if measured and limit is not None else None,
             "unusual": self._unusual(answer),
             "batch": answer.batch,
         }
+
+    def _answer(self, answer: Answer, scores: dict[str, float]) -> dict[str, Any]:
+        """Return the label with its probability, or the labels of a multi-label model."""
+        best = int(answer.probabilities.argmax())
+        names = self._model.answers.names(
+            self._model, answer.probabilities, best, self._service.min_confidence
+        )
+        if self._model.answers.KEY != "label":
+            return {self._model.answers.KEY: names}
+        return {"label": names[0], "probability": scores[self._model.classes[best]]}
+
+    def _set(self, answer: Answer) -> list[str] | None:
+        """Return the adaptive set of classes; None if the model cannot say."""
+        if self._model.set_rule is None:
+            return None
+        return list(self._model.sets(answer.probabilities[np.newaxis], SETS[0])[0])
 
     def _unusual(self, answer: Answer) -> bool | None:
         mark = self._model.unusual

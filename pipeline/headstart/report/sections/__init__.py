@@ -105,6 +105,35 @@ def _about_remarks(remarks: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"remark {remark['code']}: {remark['text']}" for remark in remarks)
 
 
+def _about_operating_points(operating: Mapping[str, Any]) -> str:
+    reached = [point for point in operating["points"] if point["reached"]]
+    missed = [point for point in operating["points"] if not point["reached"]]
+    parts = [
+        f"{_percent(point['target'])} from {point['threshold']:.3f} on ({_answered(point)})"
+        for point in reached
+    ]
+    text = f"right answers by confidence (predict --at): {', '.join(parts)}" if reached else ""
+    if missed:
+        text += "; " if text else "right answers by confidence: "
+        best = max(point["bound"] for point in missed)
+        text += f"{_percent(missed[0]['target'])} is not reached, {_percent(best)} at most"
+    return text
+
+
+def _answered(point: Mapping[str, Any]) -> str:
+    share = f"{_percent(point['share'], 0)} answered"
+    if point["test_accuracy"] is None:
+        return f"{share}; not tested on other images"
+    low, high = point["test_accuracy_ci"]
+    right = f"{_percent(point['test_accuracy'], 1)} right, {100 * low:.1f}–{100 * high:.1f}"
+    return f"{share}; test: {_percent(point['test_share'], 0)} answered, {right}"
+
+
+def _percent(share: float, digits: int = 2) -> str:
+    """Return a share in percent, without zeros at the end."""
+    return f"{round(100 * share, digits):g} %"
+
+
 SECTIONS: tuple[Section, ...] = (
     Section("results", "Comparison of heads", "Heads"),
     Section(
@@ -122,6 +151,13 @@ SECTIONS: tuple[Section, ...] = (
         "Curves",
         insight="learning_curve",
         summary=_about_doubling,
+    ),
+    Section(
+        "operating",
+        "Operating points",
+        shown=lambda page: bool(page["insights"].get("operating_points")),
+        insight="operating_points",
+        summary=_about_operating_points,
     ),
     Section("errors", "Most confident errors", "Errors", lambda page: page["mistakes"] is not None),
     Section("explore", "Images", shown=lambda page: bool(page["album"].n_shown)),

@@ -27,6 +27,11 @@ def scores_of(comparison: LabelComparison) -> dict[str, Any]:
     }
 
 
+def rules_of(comparison: LabelComparison, outcome: LabelOutcome) -> dict[str, Any]:
+    """Return nothing: the thresholds of labels are facts of the head."""
+    return {}
+
+
 def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
     """Return the best head with what its model file carries."""
     from headstart.models import bundle, novelty

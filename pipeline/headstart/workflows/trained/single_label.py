@@ -23,6 +23,26 @@ def scores_of(comparison: Comparison, head: HeadResult | None = None) -> dict[st
     return {"test_accuracy": head.test_accuracy, "test_accuracy_ci": head.test_accuracy_ci}
 
 
+def rules_of(comparison: Comparison, outcome: Outcome) -> dict[str, Any]:
+    """Return the model file's operating points and its rule of conformal sets."""
+    rules: dict[str, Any] = {}
+    operating = comparison.insights.operating_points
+    if operating is not None:
+        rules["operating_points"] = [
+            {"target": point.target, "threshold": point.threshold, "share": point.share}
+            for point in operating.points
+            if point.reached
+        ]
+    sets = comparison.insights.prediction_sets
+    if sets is not None:
+        rules["prediction_sets"] = {
+            "level": sets.level,
+            "mass": sets.mass,
+            "least": [sets.least[code] for code in outcome.best.head.estimator.classes_],
+        }
+    return rules
+
+
 def trained(outcome: Outcome, summary: dict[str, Any]) -> TrainedHead:
     """Return the best head with what its model file carries."""
     from headstart.models import bundle, novelty

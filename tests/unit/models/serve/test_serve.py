@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from factories import with_facts
 from headstart.models.predict import Model
 
 BOUNDARY = "limit"
@@ -182,6 +183,23 @@ def test_what_the_model_is(served, model):
     answer = served.ask("GET", "/model")[1]
     assert answer["classes"] == list(model.classes)
     assert (answer["name"], answer["max_bytes"], answer["nearest"]) == ("model.onnx", 1 << 20, 9)
+
+
+def test_below_the_threshold_of_a_target_it_names_no_class(
+    start, tiny_classifier, images, tmp_path
+):
+    path = with_facts(
+        tiny_classifier,
+        tmp_path / "model.onnx",
+        operating_points=[{"target": 0.99, "threshold": 0.999999, "share": 0.1}],
+        prediction_sets={"level": 0.95, "mass": 1.0, "least": [0, 0, 0]},
+    )
+    server = start(path, "--nearest", "0", "--at", "99%")
+    assert server.ask("GET", "/model")[1]["min_confidence"] == 0.999999
+    answer = server.ask("POST", "/predict", images[0])[1]
+    assert answer["label"] == "unknown"
+    ranked = sorted(answer["probabilities"], key=lambda name: -answer["probabilities"][name])
+    assert answer["set"] == ranked
 
 
 def test_without_a_store_it_says_so(start, tiny_classifier, images, tmp_path):

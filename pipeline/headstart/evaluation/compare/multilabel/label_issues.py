@@ -39,7 +39,7 @@ class Suspect(NamedTuple):
 def find(entry: LabelEntry, protocol: Protocol) -> list[Suspect]:
     """Return the doubtful labels of the training images, most doubtful first."""
     labels, answers = label_sets(entry.data)[protocol.train], entry.head.out_of_fold
-    found = []
+    suspects: list[Suspect] = []
     for code in range(labels.shape[1]):
         judged = np.flatnonzero((labels[:, code] >= 0) & np.isfinite(answers[:, code]))
         given = labels[judged, code].astype(np.int64)
@@ -50,10 +50,18 @@ def find(entry: LabelEntry, protocol: Protocol) -> list[Suspect]:
         for place in errors.suspects.tolist():
             tier = errors.tier(place)
             if tier != HARD:
-                facts = (errors.quality[place], errors.chance[place], errors.highest[place])
-                row = int(protocol.train[judged[place]])
-                found.append(Suspect(row, code, bool(given[place]), *map(float, facts), tier))
-    return sorted(found, key=lambda suspect: (-suspect.chance, suspect.row, suspect.code))
+                suspects.append(
+                    Suspect(
+                        row=int(protocol.train[judged[place]]),
+                        code=code,
+                        given=bool(given[place]),
+                        score=float(errors.quality[place]),
+                        chance=float(errors.chance[place]),
+                        highest=float(errors.highest[place]),
+                        tier=tier,
+                    )
+                )
+    return sorted(suspects, key=lambda suspect: (-suspect.chance, suspect.row, suspect.code))
 
 
 def describe(suspects: list[Suspect], entry: LabelEntry, protocol: Protocol) -> LabelErrorSummary:

@@ -6,7 +6,7 @@
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
   const FIRST = 8; // classes shown before "Show more"
   const EXAMPLES = 24; // classes on the first screen
-  let about = { nearest: "", max_bytes: Infinity };
+  let about = { nearest: "", max_bytes: Infinity, min_confidence: 0 };
   let latest = 0; // an answer to an image that is no longer shown is dropped
   let address = "";
 
@@ -93,7 +93,9 @@
 
   function show(answer) {
     const named = (name) => `${name}, ${percent(answer.probabilities[name])}`;
-    byId("label").textContent = answer.labels ? answer.labels.map(named).join("; ") || "none of the labels" : named(answer.label);
+    const unsure = answer.probability < about.min_confidence;
+    byId("label").textContent = answer.labels ? answer.labels.map(named).join("; ") || "none of the labels"
+      : unsure ? `${answer.label}: no class reaches ${percent(about.min_confidence)}` : named(answer.label);
     byId("unlike").hidden = !answer.unlike;
     byId("unusual").hidden = !answer.unusual || answer.unlike;
     bars(answer.probabilities);

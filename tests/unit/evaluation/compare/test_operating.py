@@ -1,0 +1,41 @@
+"""Operating points of a comparison."""
+
+import json
+
+import fastjsonschema
+import pytest
+from factories import feature_set
+from headstart.evaluation.compare import CompareConfig, compare
+from headstart.report.schema import schema
+from headstart.report.sections import summaries
+
+
+def test_operating_points_are_chosen_out_of_fold_and_checked_on_the_test_split():
+    data = feature_set(n=900, spread=4, k=3, split=["train"] * 600 + ["test"] * 300)
+    config = CompareConfig(heads=("logistic-regression",), targets=(0.9, 0.999))
+    comparison, outcome = compare([data], config)
+    operating = comparison.insights.operating_points
+    reached, missed = operating.points
+    assert (reached.reached, missed.reached) == (True, False)
+    assert missed.bound < 0.999
+    best = outcome.best
+    sure = best.probabilities.max(axis=1) >= reached.threshold
+    right = best.predicted == data.label[outcome.protocol.test]
+    assert reached.test_share == pytest.approx(sure.mean())
+    assert reached.test_accuracy == pytest.approx(right[sure].mean())
+    answers = best.head.out_of_fold
+    beyond = answers.max(axis=1) >= reached.threshold
+    labels = data.label[outcome.protocol.train]
+    assert reached.accuracy == pytest.approx((answers.argmax(axis=1) == labels)[beyond].mean())
+    assert operating.curve[-1].share == 1.0
+    (line,) = [line for line in summaries(comparison.to_json()) if line.startswith("right answers")]
+    assert "90 %" in line
+    assert "99.9 % is not reached" in line
+    fastjsonschema.compile(schema())(json.loads(json.dumps(comparison.to_json())))
+
+
+def test_answers_for_all_images_leave_no_test_of_the_thresholds():
+    data = feature_set(n=300, spread=3, k=3)
+    comparison, _ = compare([data], CompareConfig(heads=("logistic-regression",)))
+    assert comparison.protocol["scored_on"] == "out of fold"
+    assert all(p.test_share is None for p in comparison.insights.operating_points.points)
