@@ -17,7 +17,7 @@ from headstart.heads.principal_axes import RowSpace
 from headstart.heads.softmax import LEAST_TOLERANCE, Array, Newton, Solution
 
 # As in `headstart.heads.softmax`, but closer: whether a label is present turns on one score's sign.
-TOLERANCE = 1e-6
+TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True)
