@@ -108,9 +108,9 @@ def command(
     )
     if classifier.backbone.warning:
         notice(f"WARNING: {one_line(classifier.backbone.warning)}")
-    has_distance, has_second = classifier.threshold is not None, classifier.unusual is not None
-    key = classifier.answers.KEY
-    layout = Layout(classifier.classes, top_k, has_distance, has_second, bool(sets), key)
+    layout = Layout(
+        classifier.classes, top_k, has_distance, has_second, bool(sets), classifier.answers.KEY
+    )
     counts: Counter[str] = Counter()
     with writer(layout, out, "json" if json_ else format_ or "csv") as write:
         for prediction in predictions:

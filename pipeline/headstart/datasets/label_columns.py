@@ -129,17 +129,17 @@ def other_columns(header: Sequence[str], paths: Sequence[str]) -> list[str]:
     return [name for name in header if name and name != path and name not in passed]
 
 
-def named_columns(names: Sequence[str], wanted: Sequence[str], shown: str) -> tuple[str, ...]:
+def named_columns(names: Sequence[str], requested: Sequence[str], shown: str) -> tuple[str, ...]:
     """Return the columns that the user names for labels, as the table spells them.
 
     Raises:
         InputError: the table lacks one of them.
     """
     spelled = {name.strip().casefold(): name for name in reversed(names)}
-    missing = [name for name in wanted if name.strip().casefold() not in spelled]
+    missing = [name for name in requested if name.strip().casefold() not in spelled]
     if missing:
         raise InputError(
             f"{shown} has no column {one_line(missing[0])}; {near_matches(missing[0], names)}"
             f"it has: {one_line(', '.join(names))}"
         )
-    return tuple(spelled[name.strip().casefold()] for name in wanted)
+    return tuple(spelled[name.strip().casefold()] for name in requested)

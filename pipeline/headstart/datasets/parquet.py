@@ -230,13 +230,13 @@ def _rule(table: _Table, column: str, place: str, options: Options) -> Rule | No
             )
         ]
         rows = (row for batch in table.batches(flags) for row in batch.to_pylist()) if flags else ()
-        found = found_columns(rows, flags)
-        return label_columns.found_rule(names, found, options.target, shown)
+        matching = found_columns(rows, flags)
+        return label_columns.found_rule(names, matching, options.target, shown)
     kind = table.schema.field(label).type
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        known = tuple(columns.hugging_face_names(table.features, label))
+        class_names = tuple(columns.hugging_face_names(table.features, label))
         remark = f"Each image may have several labels: the lists in {one_line(label)}."
-        return Rule(names=known, remark=remark)
+        return Rule(names=class_names, remark=remark)
     if options.target != MULTI_LABEL and label.lower() != LISTS:
         return None
     batches = table.batches([label])

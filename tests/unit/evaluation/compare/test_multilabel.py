@@ -126,7 +126,7 @@ def test_wrong_labels_are_found_with_their_image():
     comparison, outcome = run(dataclasses.replace(data, label_sets=sets))
     first = {(each.row, each.code) for each in outcome.suspects[: len(wrong)]}
     assert len(first & wrong) > 0.7 * len(wrong)
-    assert all(each.given == sets[each.row, each.code] for each in outcome.suspects)
+    assert all(each.present == sets[each.row, each.code] for each in outcome.suspects)
     assert comparison.insights.label_errors.suspects == len(outcome.suspects)
 
 

@@ -26,17 +26,17 @@ def describe_dataset(data: FeatureSet, protocol: Protocol) -> dict[str, Any]:
     """Return the ``dataset`` of the results; ``images`` has each split's images by label."""
     labels, names = label_sets(data), [utf8(name) for name in data.classes]
     splits = np.array(data.split)
-    known = (labels >= 0).any(axis=1)
+    labelled = data.is_labelled
 
     def counts(marks: NDArray[np.bool_]) -> dict[str, int]:
         return dict(zip(names, marks.sum(axis=0).tolist(), strict=True))
 
-    present = dict.fromkeys(splits[known].tolist())
+    present = dict.fromkeys(splits[labelled].tolist())
     images = {utf8(split): counts(labels[splits == split] > 0) for split in present}
     document = splits_description.describe_dataset(plain(data), protocol, images)
     return document | {
-        "unknown": counts(labels[known] < 0),
-        "n_without_labels": int((known & (labels <= 0).all(axis=1)).sum()),
+        "unknown": counts(labels[labelled] < 0),
+        "n_without_labels": int((labelled & (labels <= 0).all(axis=1)).sum()),
     }
 
 

@@ -62,9 +62,9 @@ def divide(
         classes=tuple(data.classes[code] for code in kept),
         label_sets=label_sets(data)[:, kept],
     )
-    known = data.is_labelled
-    train, test = train[known[train]], test[known[test]]
-    out_of_fold = not predefined and not config.holds_out(int(known.sum()))
+    labelled_rows = data.is_labelled
+    train, test = train[labelled_rows[train]], test[labelled_rows[test]]
+    out_of_fold = not predefined and not config.holds_out(int(labelled_rows.sum()))
     about_test = about_leakage(train, test, relations)
     test = train if out_of_fold else test
     if not len(test):

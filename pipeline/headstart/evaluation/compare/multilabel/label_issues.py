@@ -23,13 +23,13 @@ FEWEST = 20  # training images with a label, and without it; below, nothing can 
 class Suspect(NamedTuple):
     """A doubtful cell: the label ``code`` of the image in ``row``.
 
-    ``given`` says whether the image is said to have it, ``score`` is the probability that this is
+    ``present`` says whether the image is said to have it, ``score`` is the probability that this is
     right, ``chance`` that it is wrong, and ``highest`` the upper end of that.
     """
 
     row: int
     code: int
-    given: bool
+    present: bool
     score: float
     chance: float
     highest: float
@@ -42,11 +42,11 @@ def find(entry: LabelEntry, protocol: Protocol) -> list[Suspect]:
     suspects: list[Suspect] = []
     for code in range(labels.shape[1]):
         judged = np.flatnonzero((labels[:, code] >= 0) & np.isfinite(answers[:, code]))
-        given = labels[judged, code].astype(np.int64)
-        if np.bincount(given, minlength=2).min() < FEWEST:
+        present = labels[judged, code].astype(np.int64)
+        if np.bincount(present, minlength=2).min() < FEWEST:
             continue
         p = answers[judged, code]
-        errors = label_errors.find(given, np.column_stack([1 - p, p]))
+        errors = label_errors.find(present, np.column_stack([1 - p, p]))
         for place in errors.suspects.tolist():
             tier = errors.tier(place)
             if tier != HARD:
@@ -54,7 +54,7 @@ def find(entry: LabelEntry, protocol: Protocol) -> list[Suspect]:
                     Suspect(
                         row=int(protocol.train[judged[place]]),
                         code=code,
-                        given=bool(given[place]),
+                        present=bool(present[place]),
                         score=float(errors.quality[place]),
                         chance=float(errors.chance[place]),
                         highest=float(errors.highest[place]),

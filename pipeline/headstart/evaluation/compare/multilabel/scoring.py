@@ -169,13 +169,13 @@ def _values(values: NDArray[Any]) -> list[Any]:
 
 def _curve(labels: NDArray[np.int8], probabilities: NDArray[np.floating]) -> dict[str, list[float]]:
     """Return a label's precision by recall, at up to `CURVE_POINTS` thresholds."""
-    known = labels >= 0
-    order = np.argsort(-probabilities[known], kind="stable")
-    present = (labels[known] == 1)[order]
+    judged = labels >= 0
+    order = np.argsort(-probabilities[judged], kind="stable")
+    present = (labels[judged] == 1)[order]
     if not present.any():
         return {"recall": [], "precision": []}
     hits = np.cumsum(present)
-    values = probabilities[known][order]
+    values = probabilities[judged][order]
     last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)
     chosen = last[np.unique(np.linspace(0, len(last) - 1, CURVE_POINTS).astype(int))]
     return {

@@ -46,7 +46,7 @@ def _label_issues(outcome: LabelOutcome) -> str:
     for each in outcome.suspects:
         place = (data.path[each.row], data.split[each.row], data.classes[each.code])
         facts = (f"{each.score:.6f}", each.tier, f"{each.chance:.4f}")
-        table.writerow([*place, int(each.given), *facts])
+        table.writerow([*place, int(each.present), *facts])
     return text.getvalue()
 
 
@@ -73,8 +73,8 @@ def _predictions(outcome: LabelOutcome) -> str:
 
     for place, row in enumerate(outcome.protocol.test.tolist()):
         true = label_sets(data)[row]
-        known = true >= 0
-        right = bool(((true == 1) == answers[0][place])[known].all())
+        judged = true >= 0
+        right = bool(((true == 1) == answers[0][place])[judged].all())
         table.writerow(
             [
                 data.path[row],

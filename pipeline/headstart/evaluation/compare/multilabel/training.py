@@ -164,14 +164,14 @@ def head_names(config: CompareConfig) -> list[str]:
     Raises:
         InputError: one that the user names cannot.
     """
-    known = multilabel.NAMES
+    supported = multilabel.NAMES
     if tuple(config.heads) == default_heads():
-        return list(known)
+        return list(supported)
     for name in config.heads:
-        if name not in known:
+        if name not in supported:
             raise InputError(
                 f"the head {one_line(name)} does not support several labels on one image; choose "
-                f"among {', '.join(known)}"
+                f"among {', '.join(supported)}"
             )
     return list(dict.fromkeys(config.heads))
 
