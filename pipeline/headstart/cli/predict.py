@@ -108,9 +108,8 @@ def command(
     )
     if classifier.backbone.warning:
         notice(f"WARNING: {one_line(classifier.backbone.warning)}")
-    layout = Layout(
-        classifier.classes, top_k, has_distance, has_second, bool(sets), classifier.answers.KEY
-    )
+    marks = (classifier.threshold is not None, classifier.unusual is not None, bool(sets))
+    layout = Layout(classifier.classes, top_k, *marks, classifier.answers.KEY)
     counts: Counter[str] = Counter()
     with writer(layout, out, "json" if json_ else format_ or "csv") as write:
         for prediction in predictions:
