@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 from headstart.core.results import Count, DuplicateSummary, LabelErrorSummary, Remark
 from headstart.core.targets import MULTI_LABEL
 
-Figure = Annotated[float, "figure"]
 Interval = tuple[float, float]
 Curve = dict[str, list[float]]
 

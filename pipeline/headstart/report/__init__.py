@@ -74,8 +74,14 @@ def write_report(
 
 
 def begin_map(data: FeatureSet, map_method: str = MAPS[0]) -> Places:
-    """Draw the map of a store beside other work, and return a function that waits for it."""
+    """Draw the map of a store beside other work, and return a function that waits for it.
+
+    It returns None if the page has no map.
+    """
     from headstart.report import thumbnails_sheet
+
+    if not validation.part_of(data.target).MAPPED:
+        return lambda: None
 
     return run_beside(lambda: thumbnails_sheet.draw_map(data, map_method)).result
 

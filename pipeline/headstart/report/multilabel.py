@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from headstart.report import Places
 
 SCHEMA = LabelComparison.SCHEMA
+MAPPED = False
 CURVES_SHOWN = 24  # labels with a curve on the page
 MATRIX_LABELS = 40  # with more, the table of co-occurrence is unreadable
 GALLERY_LABELS = 12  # the labels with most errors

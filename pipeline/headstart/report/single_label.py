@@ -16,9 +16,10 @@ from headstart.report.schema import schema
 if TYPE_CHECKING:
     from headstart.report import Places
 
-__all__ = ["FIGURES", "SCHEMA", "defects", "page_of", "schema"]
+__all__ = ["FIGURES", "MAPPED", "SCHEMA", "defects", "page_of", "schema"]
 
 SCHEMA = Comparison.SCHEMA
+MAPPED = True  # the page has a map of the images
 
 
 def defects(results: Any) -> Iterator[str]:  # noqa: ANN401 - JSON that matches the schema
