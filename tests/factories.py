@@ -43,7 +43,7 @@ from headstart.core.results import (
 from headstart.core.targets import MULTI_LABEL
 from headstart.heads.folds import stratified_folds
 from headstart.heads.training_set import TrainingSet
-from headstart.models import seal
+from headstart.models import seal, training_images
 from headstart.models.bundle.joining import add_distance
 from headstart.models.novelty import Reference
 from onnx import TensorProto, compose, helper, numpy_helper
@@ -447,11 +447,15 @@ def write_tiny_classifier(path: Path, tiny_backbone: Path) -> Path:
     return path
 
 
-def with_facts(source: Path, out: Path, **facts: Any) -> Path:
-    """Write a copy of a classifier with other facts in its metadata."""
+def with_facts(
+    source: Path, out: Path, *, trained_on: np.ndarray | None = None, **facts: Any
+) -> Path:
+    """Write a copy of a classifier with other facts, and hashes of training images, ``(n, 32)``."""
     model = onnx.load(source)
     metadata = {prop.key: prop.value for prop in model.metadata_props}
     metadata[MODEL_METADATA] = json.dumps(json.loads(metadata[MODEL_METADATA]) | facts)
+    if trained_on is not None:
+        metadata[training_images.KEY] = training_images.encode(trained_on)
     helper.set_model_props(model, metadata | {seal.KEY: seal.blank()})
     onnx.save(model, out)
     seal.seal(out)

@@ -1,29 +1,18 @@
 """``headstart evaluate``."""
 
+import hashlib
 import json
 
 import fastjsonschema
 import numpy as np
-import onnx
 import pytest
-from headstart.models import seal, training_images
+from factories import with_facts
 from headstart.report.schema import evaluation_schema
 
 
 @pytest.fixture
 def photos(image_folder):
     return image_folder(splits=["test"], per_class=8)
-
-
-def with_training_images(source, out, sha256):
-    """A copy of a model that lists its training images."""
-    model = onnx.load(source)
-    metadata = {prop.key: prop.value for prop in model.metadata_props}
-    metadata |= {training_images.KEY: training_images.encode(sha256), seal.KEY: seal.blank()}
-    onnx.helper.set_model_props(model, metadata)
-    onnx.save(model, out)
-    seal.seal(out)
-    return out
 
 
 def test_a_model_is_scored_as_its_predictions_are(headstart, tiny_classifier, photos, tmp_path):
@@ -54,16 +43,18 @@ def test_the_table_fits_eighty_columns(headstart, tiny_classifier, photos):
 
 
 def test_images_of_the_training_are_named(headstart, tiny_classifier, photos, tmp_path):
-    import hashlib
-
     files = sorted(path for path in photos.rglob("*") if path.is_file())
     hashes = [hashlib.sha256(path.read_bytes()).digest() for path in files[:5]]
     listed = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32)
-    model = with_training_images(tiny_classifier, tmp_path / "listed.onnx", listed)
+    model = with_facts(tiny_classifier, tmp_path / "listed.onnx", trained_on=listed)
     document = json.loads(headstart("evaluate", model, photos, "--json").stdout)
     assert document["models"][0]["seen"] == 5
     assert any("trained on 5 of these" in remark["text"] for remark in document["remarks"])
     assert document["models"][0]["accuracy_unseen"] is not None
+    assert (
+        "on the 11 images that the model has not seen"
+        in headstart("evaluate", model, photos).stdout
+    )
     plain = json.loads(headstart("evaluate", tiny_classifier, photos, "--json").stdout)
     assert plain["models"][0]["seen"] is None
 
@@ -148,3 +139,20 @@ def test_a_kind_of_remark_can_be_ignored(headstart, tiny_classifier, photos):
     assert "HS506" not in left
     assert "remark HS501" in left
     assert "no remark HS999" in headstart(*words, "--ignore", "HS999", code=2).stderr
+
+
+def test_the_page_shows_operating_points_costs_and_what_remarks_mean(
+    headstart, tiny_classifier, photos, tmp_path
+):
+    points = [{"target": 0.9, "threshold": 0.7, "share": 0.5}]
+    model = with_facts(tiny_classifier, tmp_path / "m.onnx", operating_points=points)
+    (tmp_path / "costs.csv").write_text(
+        "true,bark,cloth,drain\nbark,0,1,1\ncloth,1,0,1\ndrain,9,9,0\n"
+    )
+    words = ["evaluate", model, photos, "--costs", "costs.csv", "--report", "page.html", "--json"]
+    document = json.loads(headstart(*words).stdout)
+    fastjsonschema.compile(evaluation_schema())(document)
+    assert document["models"][0]["costs"]["saved"] is not None
+    page = (tmp_path / "page.html").read_text()
+    for text in ("predict --costs", 'id="operating-points"', 'id="HS506"', "Few images"):
+        assert text in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from headstart.core.errors import count, one_line
 if TYPE_CHECKING:
     from headstart.core.assessment import Evaluation, ModelScores, PairedDifference
 
+WIDTH = 80
 CLASSES = 20  # classes shown; of more, those with the lowest recall
 PAIRS = 5  # confusions shown
 _PERCENT = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -28,7 +30,13 @@ def show(evaluation: Evaluation) -> None:
     _show_scores(evaluation.models)
     base, (low, high) = evaluation.baseline, evaluation.baseline.accuracy_ci
     click.echo(f"always answering {one_line(base.label)}: {base.accuracy:.1%} ({_ends(low, high)})")
-    _show_classes(evaluation.models[0])
+    first = evaluation.models[0]
+    if first.seen and first.accuracy_unseen is not None and first.accuracy_unseen_ci is not None:
+        _say(
+            f"on the {count(evaluation.images - first.seen, 'image')} that the model has not seen:"
+            f" {first.accuracy_unseen:.1%} ({_ends(*first.accuracy_unseen_ci)})"
+        )
+    _show_classes(first)
     _show_confusions(evaluation.models[0])
     _show_operating_points(evaluation.models[0])
     _show_costs(evaluation.models[0])
@@ -38,9 +46,9 @@ def show(evaluation: Evaluation) -> None:
         label = f": {one_line(skipped.label)}" if skipped.label else ""
         click.echo(f"not scored, {skipped.reason}{label}: {count(skipped.images, 'image')}")
     for remark in evaluation.remarks:
-        click.echo(f"remark {remark.code}: {remark.text}")
+        _say(f"remark {remark.code}: {remark.text}")
     for gate in evaluation.gates:
-        click.echo(f"{'passed' if gate.passed else 'FAILED'}: {gate.text}")
+        _say(f"{'passed' if gate.passed else 'FAILED'}: {gate.text}")
 
 
 def show_failed(evaluation: Evaluation) -> None:
@@ -48,6 +56,10 @@ def show_failed(evaluation: Evaluation) -> None:
     for gate in evaluation.gates:
         if not gate.passed:
             notice(f"WARNING: {gate.text}")
+
+
+def _say(text: str) -> None:
+    click.echo(textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False))
 
 
 def _ends(low: float, high: float) -> str:

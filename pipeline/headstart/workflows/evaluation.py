@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from headstart.core.hooks import Hooks
     from headstart.datasets import SourceImage
     from headstart.evaluation.assess import Answers
+    from headstart.models.predict import Model
 
 
 def evaluate(
-    model: StrPath,
+    model: Model | StrPath,
     data: StrPath | None = None,
     *,
-    against: StrPath | None = None,
+    against: Model | StrPath | None = None,
     split: str = choices.SCORED[0],
     groups: StrPath | Mapping[str, str] | None = None,
     fail_below: str | Sequence[str] = (),
@@ -50,8 +51,8 @@ def evaluate(
     """Score a finished model on labelled images, and compare it with another one.
 
     Args:
-        model: a model file, a folder of results, or predictions (``.csv``, ``.jsonl``) that
-            `predict` or `train_heads` wrote.
+        model: a model file, what `load_model` returns, a folder of results, or predictions
+            (``.csv``, ``.jsonl``) that `predict` or `train_heads` wrote.
         data: labelled images, as for `extract_features`; None takes the true labels from the
             predictions, in their column ``true`` or ``label_column``.
         against: the model in use, in any of the forms of ``model``.
@@ -156,15 +157,16 @@ class _Images:
 
 
 def _images(
-    data: StrPath | None, model: StrPath, split: str, label_column: str, path_column: str
+    data: StrPath | None, model: Model | StrPath, split: str, label_column: str, path_column: str
 ) -> _Images:
     from headstart import datasets
     from headstart.backbones.inference.extract import images_of
 
     if data is None:
-        if not _holds_predictions(model):
-            raise UsageError(f"name the labelled images to evaluate {one_line(model)} on")
-        return _predicted_images(Path(model), label_column)
+        table = _predictions_file(model)
+        if table is None:
+            raise UsageError(f"name the labelled images to evaluate {_title(model)} on")
+        return _predicted_images(table, label_column)
     options = datasets.Options(label_column=label_column, path_column=path_column)
     listing = datasets.open_source(data, options)
     targets.refuse(listing.target, "evaluate", "give images with one class each")
@@ -198,14 +200,20 @@ def _predicted_images(path: Path, label_column: str) -> _Images:
     return _Images(one_line(path), [(name,) for name in table.paths], table.true, None)
 
 
-def _holds_predictions(model: StrPath) -> bool:
+def _predictions_file(model: Model | StrPath) -> Path | None:
+    """Return the path of a table of predictions; None for a model."""
     from headstart.evaluation.prediction_files import SUFFIXES
 
-    return Path(model).suffix.lower() in SUFFIXES
+    path = Path(model) if isinstance(model, str | os.PathLike) else None
+    return path if path is not None and path.suffix.lower() in SUFFIXES else None
+
+
+def _title(model: Model | StrPath) -> str:
+    return one_line(model) if isinstance(model, str | os.PathLike) else "the model"
 
 
 def _answers(
-    name: StrPath,
+    name: Model | StrPath,
     images: _Images,
     device: str,
     workers: int | None,
@@ -215,15 +223,16 @@ def _answers(
     """Return the answers of a model file, or those in a table, for the images."""
     from headstart.evaluation import prediction_files
 
-    if _holds_predictions(name):
-        return prediction_files.read(Path(name)).matched(images.names, images.title)
+    table = _predictions_file(name)
+    if table is not None:
+        return prediction_files.read(table).matched(images.names, images.title)
     if images.sources is None:
-        raise UsageError(f"name the labelled images to evaluate {one_line(name)} on")
+        raise UsageError(f"name the labelled images to evaluate {_title(name)} on")
     return _predicted(name, images.sources, device, workers, max_failures, hooks)
 
 
 def _predicted(
-    name: StrPath,
+    name: Model | StrPath,
     sources: Sequence[SourceImage],
     device: str,
     workers: int | None,
@@ -235,10 +244,9 @@ def _predicted(
     from headstart.evaluation.assess import Answers
     from headstart.models.predict import predict_images
 
-    model = load_model(name, device=device)
-    targets.refuse(
-        model.target, "evaluate", "train-heads has the scores of a multi-label model in its results"
-    )
+    model = load_model(name, device=device) if isinstance(name, str | os.PathLike) else name
+    remedy = "train-heads has the scores of a multi-label model in its results"
+    targets.refuse(model.target, "evaluate", remedy)
     if model.backbone.warning:
         hooks.notice(f"WARNING: {one_line(model.backbone.warning)}")
     probabilities = np.zeros((len(sources), len(model.classes)), np.float32)
@@ -260,5 +268,5 @@ def _predicted(
             )
         hooks.notice(line)
     trained_on = None if model.trained_on is None else seen
-    title = os.fspath(name)
+    title = _title(name)
     return Answers(title, model.classes, answers, probabilities, trained_on, True, model.thresholds)

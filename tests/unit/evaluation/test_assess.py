@@ -146,6 +146,7 @@ def test_decisions_by_expected_cost_save_costs(tmp_path):
     assert scores.costs.saved is None
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_cost_saved_holds(tmp_path):
     table = tmp_path / "costs.csv"
     table.write_text("true,bark,cloth,drain\nbark,0,1,8\ncloth,1,0,1\ndrain,1,1,0\n")

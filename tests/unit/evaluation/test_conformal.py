@@ -21,7 +21,7 @@ def drawn(n, seed, k=6, sharpness=1.5, flatter=1.0):
 @pytest.mark.parametrize("kind", SETS)
 def test_a_promise_of_95_percent_is_kept_on_average(kind, flatter):
     coverage, sizes = [], []
-    for seed in range(200):
+    for seed in range(100):
         true, probabilities = drawn(800, seed, flatter=flatter)
         rule = calibrate(true[:400], probabilities[:400], 6)
         scores = measure(rule, true[400:], probabilities[400:])[SETS.index(kind)]
@@ -32,8 +32,8 @@ def test_a_promise_of_95_percent_is_kept_on_average(kind, flatter):
 
 
 def test_sets_by_class_keep_the_promise_in_every_class():
-    covered = np.zeros((200, 6))
-    for seed in range(200):
+    covered = np.zeros((100, 6))
+    for seed in range(100):
         true, probabilities = drawn(1200, seed)
         sets = calibrate(true[:600], probabilities[:600], 6).sets(probabilities[600:], SETS[1])
         hits = sets[np.arange(600), true[600:]]

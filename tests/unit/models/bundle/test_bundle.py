@@ -95,14 +95,16 @@ def test_every_vote_of_neighbours_agrees(gamma, k, data, tiny_backbone, tmp_path
 def test_the_file_says_what_it_is(data, tiny_backbone, tmp_path):
     estimator = votes(n_neighbors=3).fit(data.features, data.labels)
     out = tmp_path / "model.onnx"
+    hashes = np.random.default_rng(0).integers(0, 256, (20, 32), np.uint8)
     bundle.bundle(
         tiny_backbone,
-        bundle.TrainedHead(estimator, CLASSES, {"test_accuracy": 0.5}),
+        bundle.TrainedHead(estimator, CLASSES, {"test_accuracy": 0.5}, trained_on=hashes),
         data.features,
         out,
     )
     model = Model(out)
     assert model.classes == CLASSES
+    assert all(row.tobytes() in model.trained_on for row in hashes)
     assert model.backbone == Runner(tiny_backbone).backbone
     metadata = {prop.key: prop.value for prop in onnx.load(out).metadata_props}
     assert json.loads(metadata["headstart.model"])["test_accuracy"] == 0.5

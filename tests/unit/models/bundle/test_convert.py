@@ -7,6 +7,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from factories import with_facts
 from headstart.backbones.inference.description import MODEL_METADATA
 from headstart.backbones.inference.precision_choice import Budget
 from headstart.backbones.inference.runner import Runner
@@ -25,8 +26,12 @@ def photos(image_folder):
 @pytest.mark.parametrize("kind", bundle.KINDS)
 def test_it_is_the_model_with_another_network(kind, tiny_classifier, photos, tmp_path):
     out = tmp_path / "small.onnx"
-    change = bundle.write_variant(tiny_classifier, kind, photos, out, OPEN)
-    before, after = Model(tiny_classifier), Model(out)  # the seal and the certificate hold
+    hashes = np.random.default_rng(0).integers(0, 256, (9, 32), np.uint8)
+    source = with_facts(tiny_classifier, tmp_path / "source.onnx", trained_on=hashes)
+    change = bundle.write_variant(source, kind, photos, out, OPEN)
+    before, after = Model(source), Model(out)  # the seal and the certificate hold
+    assert len(after.trained_on) == 9
+    assert after.trained_on == before.trained_on
     assert after.backbone.precision.partition("+")[0] == kind
     assert (after.classes, after.threshold) == (before.classes, before.threshold)
     crops = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), np.uint8)
