@@ -88,6 +88,7 @@ def test_the_same_command_again_does_nothing(results, headstart):
     [
         (("predict", "{results}", "{photos}/0.png", "--min-confidence", "0.5"), "threshold"),
         (("evaluate", "{results}", "{photos}/photos.csv"), "multi-label"),
+        (("evaluate", "{results}/predictions.csv"), "several labels"),
         (
             ("export-model", "{results}", "{photos}/photos.csv", "--out", "{results}/x.onnx"),
             "multi-label",
