@@ -152,20 +152,34 @@ def describe(
     Application*, 1997, section 3.8). ``seed`` is the bootstrap's.
     """
     accuracy = np.mean([correct.mean(axis=1) for correct in curve.correct], axis=0)
-    resampled = _resample(curve.correct, seed)
+    rng = np.random.default_rng(seed)
+    resampled = over_draws(_by_draw(curve.correct, rng), rng)
+    return described(curve.images, curve.classes, accuracy, resampled, total, head, backbone)
+
+
+def described(
+    sizes: NDArray[np.float64],
+    classes: int,
+    accuracy: NDArray[np.float64],
+    resampled: NDArray[np.float64],
+    total: int,
+    head: str = "",
+    backbone: str = "",
+) -> LearningCurve:
+    """Return `describe` of accuracies, ``(s,)``, and resampled ones, ``(r, s)``, of these sizes."""
     points = [
         CurvePoint(
             images=round(float(images), 1),
-            images_per_class=round(float(images) / curve.classes, 2),
+            images_per_class=round(float(images) / classes, 2),
             accuracy=float(accuracy[size]),
             accuracy_ci=_interval(resampled[:, size]),
         )
-        for size, images in enumerate(curve.images)
+        for size, images in enumerate(sizes)
     ]
     if len(points) < FEWEST_TO_FIT:
         return LearningCurve(head, backbone, points, None, None)
-    law = fit(curve.images, accuracy[None])
-    spread = fit(curve.images, resampled)
+    law = fit(sizes, accuracy[None])
+    spread = fit(sizes, resampled)
     now, then = float(law.accuracy(total)[0]), float(law.accuracy(2 * total)[0])
     low, high = _interval(spread.accuracy(2 * total))
     return LearningCurve(
@@ -232,11 +246,10 @@ def _shares(outside: float, labels: NDArray[np.integer]) -> NDArray[np.float64]:
     return np.unique(shares)
 
 
-def _resample(correct: list[NDArray[np.bool_]], seed: int) -> NDArray[np.float64]:
-    """Return ``(RESAMPLES, s)`` mean accuracies of resampled draws and images."""
-    rng = np.random.default_rng(seed)
+def _by_draw(correct: list[NDArray[np.bool_]], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return ``(draws, RESAMPLES, s)`` mean accuracies of resampled images."""
     # An image has the same weight at all sizes.
-    by_draw = np.stack(
+    return np.stack(
         [
             rng.multinomial(c.shape[1], np.full(c.shape[1], 1 / c.shape[1]), RESAMPLES)
             @ c.T.astype(np.float64)
@@ -244,8 +257,13 @@ def _resample(correct: list[NDArray[np.bool_]], seed: int) -> NDArray[np.float64
             for c in correct
         ]
     )
-    chosen = rng.multinomial(len(correct), np.full(len(correct), 1 / len(correct)), RESAMPLES)
-    means: NDArray[np.float64] = np.einsum("rd,drs->rs", chosen / len(correct), by_draw)
+
+
+def over_draws(by_draw: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return means ``(r, s)`` over resampled draws of scores ``(draws, r, s)``."""
+    count, times = by_draw.shape[:2]
+    chosen = rng.multinomial(count, np.full(count, 1 / count), times)
+    means: NDArray[np.float64] = np.einsum("rd,drs->rs", chosen / count, by_draw)
     return means
 
 

@@ -50,6 +50,11 @@ def test_what_comes_out_of_top_goes_through_the_same_door(image_folder, tmp_path
     found = [model.classes.index(one.label) for one in predict(model, paths)]
     accuracy = np.mean(np.array(found) == test.label[rows])
     assert accuracy == pytest.approx(tuned["test_accuracy"])
+    fitted = [row for row, split in enumerate(test.split) if split != "test"]
+    assert len(model.trained_on) == len(fitted)
+    assert all(test.sha256[row].tobytes() in model.trained_on for row in fitted)
+    assert model.thresholds == {}  # those in the insights would be of a frozen head
+    assert results["insights"]["operating_points"] is None
     if level == "test":  # `test_training` goes on with each kind of run
         return
     again = CliRunner().invoke(cli, words, catch_exceptions=False)

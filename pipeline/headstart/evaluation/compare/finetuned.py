@@ -78,9 +78,12 @@ def compare_tuned(
 def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -> Comparison:
     heads, best = score_heads(entries, test), entries[0]
     about = [*about_the_choice(heads), *about_leakage(heads, test)]
+    # The thresholds are those of a frozen head; the network that ships has no out-of-fold answers.
+    insights = dataclasses.replace(comparison.insights, operating_points=None, prediction_sets=None)
     return dataclasses.replace(
         comparison,
         heads=heads,
+        insights=insights,
         best=best.head.name,
         best_backbone=best.backbone,
         extraction={"digest": best.data.digest, "document": best.data.extraction},

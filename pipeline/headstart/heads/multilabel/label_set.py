@@ -47,7 +47,7 @@ class LabelSet:
         """
         return TrainingSet(
             self.features,
-            _rarest(self.labels),
+            rarest(self.labels),
             self.fold,
             seed=self.seed,
             workers=self.workers,
@@ -139,7 +139,7 @@ class LabelSet:
         return part, rows
 
 
-def _rarest(labels: Labels) -> NDArray[np.int64]:
+def rarest(labels: Labels) -> NDArray[np.int64]:
     """Return the code of each image's rarest label, or k if it has none."""
     present = labels == 1
     k = labels.shape[1]

@@ -165,7 +165,7 @@ def test_areas_of_a_resample_are_those_of_the_images_repeated() -> None:
     labels[::7, 2] = -1
     chances = np.round(chances, 1)  # equal probabilities
     weights = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), size=3)
-    ours = resampling._areas(labels, chances, weights.T.astype(np.float32))
+    ours = resampling.weighted_areas(labels, chances, weights.T.astype(np.float32))
     for number, times in enumerate(weights):
         rows = np.repeat(np.arange(60), times)
         for label in range(4):

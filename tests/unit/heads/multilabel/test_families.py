@@ -10,6 +10,7 @@ import pytest
 from headstart.core.rows import StoredRows
 from headstart.heads import multilabel
 from headstart.heads.knn import GaussianWeights
+from headstart.heads.multilabel import feature_map
 from headstart.heads.multilabel.baselines import Prevalence
 from headstart.heads.multilabel.label_set import LabelSet
 from headstart.heads.multilabel.scoring import average_precisions
@@ -173,3 +174,12 @@ def test_rows_on_disk_give_what_rows_in_memory_give(name: str) -> None:
     )
     assert here.params == there.params
     np.testing.assert_allclose(here.out_of_fold, there.out_of_fold, atol=2e-3)
+
+
+def test_square_roots_are_chosen_where_they_tell_more() -> None:
+    rng = np.random.default_rng(0)
+    roots = rng.random((N, DIM)).astype(np.float32)
+    labels = (roots[:, :2] + 0.05 * rng.normal(size=(N, 2)) > 0.5).astype(np.int8)
+    fold = np.arange(N) % 5
+    assert feature_map.choose(LabelSet(roots**6, labels, fold)).square_root
+    assert not feature_map.choose(LabelSet(roots, labels, fold)).square_root

@@ -87,7 +87,7 @@ def intervals(
         elif name in macro:
             of_draws = drawn[macro[name]]
             degrees = _degrees(of_draws, units.positive)
-            ends[name] = _interval(score, _row_means(of_draws), positive, degrees)
+            ends[name] = _interval(score, macro_means(of_draws), positive, degrees)
         elif name == "micro_f1":
             ends[name] = _interval(score, drawn[name], positive)
         elif name == "hamming_loss":
@@ -118,12 +118,15 @@ def compare_with(
     units, few = _Units(labels, groups), few_positives(labels)
     heads = [best, *others]
     batches = [
-        np.stack([_areas(labels, head, weights)[0] for head in heads])
+        np.stack([weighted_areas(labels, head, weights)[0] for head in heads])
         for weights in units.draws(seed)
     ]
     drawn = np.concatenate(batches, axis=1)  # (heads, draws, k)
     observed = np.stack(
-        [_areas(labels, head, np.ones((len(labels), 1), np.float32))[0][0] for head in heads]
+        [
+            weighted_areas(labels, head, np.ones((len(labels), 1), np.float32))[0][0]
+            for head in heads
+        ]
     )
     tests = []
     for place in range(1, len(heads)):
@@ -152,7 +155,7 @@ def _test(gain: Floats, gains: Floats, units: NDArray[np.int64]) -> _Test:
     if not np.isfinite(gain).any():
         return _Test(0.0, 0.0, 1.0, 1.0)
     difference = float(np.nanmean(gain))
-    error = float(np.nanstd(_row_means(gains)))
+    error = float(np.nanstd(macro_means(gains)))
     degrees = max(2.0, min(_degrees(gains, units), float(units.sum()) - 1))
     if error < 1e-12:
         return _Test(difference, 0.0, degrees, 1.0)
@@ -200,7 +203,7 @@ def _draw(
     labels: Labels, probabilities: Probabilities, predicted: NDArray[np.bool_], weights: Weights
 ) -> dict[str, Floats]:
     """Return the scores of weighted images, ``(draws, k)`` or ``(draws,)``."""
-    precisions, areas = _areas(labels, probabilities, weights)
+    precisions, areas = weighted_areas(labels, probabilities, weights)
     counts = count(labels, predicted, weights.T)
     wrong = ((labels == 1) != predicted) & (labels >= 0)
     return {
@@ -214,7 +217,9 @@ def _draw(
     }
 
 
-def _areas(labels: Labels, probabilities: Probabilities, weights: Weights) -> tuple[Floats, Floats]:
+def weighted_areas(
+    labels: Labels, probabilities: Probabilities, weights: Weights
+) -> tuple[Floats, Floats]:
     """Return average precision and area under the ROC curve of weighted images, ``(draws, k)``.
 
     Equal probabilities count together, as in scikit-learn. Only thresholds at which an image with
@@ -279,7 +284,7 @@ def _degrees(drawn: Floats, units: NDArray[np.int64]) -> float:
     return float(variances.sum()) ** 2 / uncertain if uncertain > 0 else np.inf
 
 
-def _row_means(drawn: Floats) -> Floats:
+def macro_means(drawn: Floats) -> Floats:
     """Return the mean of each draw over the labels that it has, ``(draws,)``."""
     defined = np.isfinite(drawn)
     return ratio(np.where(defined, drawn, 0.0).sum(axis=1), defined.sum(axis=1))

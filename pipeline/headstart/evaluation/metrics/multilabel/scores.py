@@ -103,7 +103,7 @@ def scores(
     of_labels = per_label(labels, probabilities, thresholds)
     predicted = probabilities >= thresholds
     wrong, annotated = _wrong(labels, predicted), labels >= 0
-    perfect: NDArray[np.bool_] = ~wrong.any(axis=1)
+    perfect = np.asarray(~wrong.any(axis=1))
     values = {
         "macro_ap": _mean(of_labels.average_precision),
         "macro_auc": _mean(of_labels.roc_auc),
