@@ -1,8 +1,10 @@
 """``headstart train-heads`` and ``report``."""
 
+import contextlib
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -11,6 +13,7 @@ import pytest
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.description import METADATA
 from headstart.backbones.inference.runner import Runner
+from headstart.cli import run
 from headstart.core.records import Backbone
 from headstart.evaluation.compare import training
 from headstart.heads import MEAN, default_heads
@@ -48,18 +51,30 @@ def test_train_heads_writes_everything_once(headstart, features, tmp_path):
     assert str(Path("results", "report.html")) in headstart("report", "results").stdout
 
 
+CUT_SHORT = ["train-heads", "store.h5", "--out", "r", "--folds", "3", "--heads", "knn"]
+
+
+@pytest.fixture(scope="module")
+def trained(embedded, tmp_path_factory):
+    """The small store's folder with results in it, trained once."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(embedded, folder, dirs_exist_ok=True)
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        assert run(CUT_SHORT) == 0
+    return folder
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "report.html", "plots/heads.svg", "duplicates.csv"])
-def test_a_result_that_was_cut_short_is_not_up_to_date(headstart, features, tmp_path, name):
+def test_a_result_that_was_cut_short_is_not_up_to_date(headstart, trained, tmp_path, name):
     """The message about a damaged model advises this command, so it has to help."""
-    words = ["train-heads", features, "--out", "r", "--folds", "3", "--heads", "knn"]
-    headstart(*words)
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "r" / name
     path.write_bytes(path.read_bytes()[:-20])
     if name == "model.onnx":
         assert "headstart train-heads" in headstart("predict", "r", "photos", code=1).stderr
-    assert "up to date" not in headstart(*words).stdout
+    assert "up to date" not in headstart(*CUT_SHORT).stdout
     headstart("predict", "r", "photos")
-    assert "up to date" in headstart(*words).stdout
+    assert "up to date" in headstart(*CUT_SHORT).stdout
 
 
 def test_results_are_not_written_among_the_images(headstart, features, tmp_path):

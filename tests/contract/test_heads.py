@@ -95,7 +95,9 @@ def overlapping():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
-@pytest.mark.parametrize("data", [{"spread": 2.0}, {"spread": 0.5, "n": 200}, {"n": 90, "d": 400}])
+@pytest.mark.parametrize(
+    "data", [{"spread": 2.0, "n": 300}, {"spread": 0.5, "n": 200}, {"n": 90, "d": 400}]
+)
 def test_search_agrees_with_grid_search(name, data):
     data = training_set(**data)
     head = HEADS[name].search(data)

@@ -22,7 +22,7 @@ def test_the_commands_run_in_order(tmp_path, level, monkeypatch, capsys):
     for line in commands:
         words = shlex.split(line)[1:]
         if words[0] == "demo-data" and level != "all":
-            words += ["--per-class", "12"]
+            words += ["--per-class", "8"]
         assert run(words) == 0, f"{line}: {capsys.readouterr().err}"
     for name in ("results.json", "report.html", "predictions.csv", "model.onnx"):
         assert (tmp_path / "results" / name).is_file()

@@ -147,7 +147,7 @@ for name in sys.argv[1:]:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_script_starts_and_can_write_its_page():
     command = [sys.executable, "-c", HELP_OF_ALL, *NAMES]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)

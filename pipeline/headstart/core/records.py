@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,6 +68,8 @@ class Listing:
         problem: why labels and splits are uncertain, and what to do; empty if they are not.
         hint: where labels seem to be, if no image has one; empty if there is no sign of them.
         target: the name of what is predicted, see `headstart.core.targets`.
+        origins: state of each local file or folder that was read, see `datasets.unchanged`; empty
+            if they are not known.
     """
 
     root: Path
@@ -79,6 +81,7 @@ class Listing:
     remarks: tuple[str, ...] = ()
     problem: str = ""
     hint: str = ""
+    origins: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False)
     target: str = SINGLE_LABEL
 
 

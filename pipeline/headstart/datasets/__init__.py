@@ -19,9 +19,11 @@ from headstart.datasets.bucket import BucketSource
 from headstart.datasets.csv_manifest import ManifestSource, read_groups
 from headstart.datasets.folder import FolderSource
 from headstart.datasets.hdf5 import ArraySource
+from headstart.datasets.image_table import without_labels
 from headstart.datasets.images import read_file
 from headstart.datasets.inputs import STDIN, stream
 from headstart.datasets.listing import describe, location
+from headstart.datasets.origins import unchanged
 from headstart.datasets.parquet import TableSource
 from headstart.datasets.patterns import PatternSource
 from headstart.datasets.reader import ContainerReader, Reader
@@ -62,6 +64,7 @@ __all__ = [
     "stream",
     "subset",
     "summary",
+    "unchanged",
     "unregister",
 ]
 
@@ -99,7 +102,7 @@ def open_source(data: str | os.PathLike[str], options: Options = DEFAULTS) -> Li
         refuse_columns(source, text, options)
     listing = source.list(text, options)
     if not options.labels:
-        images = tuple(replace(image, label=None, labels=None) for image in listing.images)
+        images = without_labels(listing.images)
         return replace(listing, images=images, classes=(), problem="", hint="", target=SINGLE_LABEL)
     if listing.problem:
         raise InputError(listing.problem)

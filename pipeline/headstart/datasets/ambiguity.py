@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headstart.core.errors import one_line
 from headstart.datasets import splits
-from headstart.datasets.listing import natural_order
+from headstart.datasets.order import natural_order
 from headstart.datasets.tree import SEVERAL, Parts, Tree
 
 _SHOWN = 3

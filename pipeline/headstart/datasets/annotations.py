@@ -16,7 +16,8 @@ from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, LabelSet, Listing
 from headstart.core.targets import SINGLE_LABEL
 from headstart.datasets import listed_paths, splits, storage, text
-from headstart.datasets.listing import make_listing, natural_order
+from headstart.datasets.listing import make_listing
+from headstart.datasets.order import natural_order
 from headstart.datasets.registry import Options, Source
 
 _LOOKED_FOR = 50  # images, by which their folder is recognised
@@ -61,7 +62,9 @@ class CocoSource(Source):
             file = listed_paths.name(str(_field(image, "file_name") or ""), root, place)
             images.append(_image(file, present.get(key, ()), (), split, options, place))
         remarks = ["Each image has the categories of its objects as labels."]
-        remarks += listed_paths.check(dict.fromkeys(i.path for i in images), root / path.name)
+        if not images:
+            raise InputError(f"{shown} lists no images; choose another file")
+        remarks += listed_paths.check(images, images[0].path, root / path.name)
         labels = () if options.target == SINGLE_LABEL else tuple(names.values())
         return make_listing(root, images, {}, data, remarks=remarks, labels=labels)
 

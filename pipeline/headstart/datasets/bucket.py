@@ -16,7 +16,7 @@ from headstart.datasets import hints, metadata, registry, storage
 from headstart.datasets.file_names import Ignored, is_image_name, sorted_out
 from headstart.datasets.folder import stream_containers
 from headstart.datasets.layout import NoImages, arrange, by_parts, listing_of
-from headstart.datasets.listing import natural_order
+from headstart.datasets.order import natural_order
 from headstart.datasets.reader import Reader
 from headstart.datasets.registry import Options, Source, SourceImage
 from headstart.datasets.storage import State

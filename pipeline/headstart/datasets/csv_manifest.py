@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from headstart.core.errors import InputError, one_line
@@ -27,11 +29,16 @@ from headstart.datasets import (
 )
 from headstart.datasets.csv_table import Column
 from headstart.datasets.folder import file_image
-from headstart.datasets.listing import make_listing, unique
+from headstart.datasets.listing import distinct, make_listing, unique
+from headstart.datasets.origins import Origins
 from headstart.datasets.registry import Options, Source, SourceImage
 
 _SPLIT = Column("split", (columns.SPLIT,), required=False)
 _SUBSET = Column("subset", ("subset", "partition", "phase", "set"), required=False)
+_ABOUT_SUBSETS = (
+    f"The splits are those of the column {', '.join(_SUBSET.spellings[:-1])} or "
+    f"{_SUBSET.spellings[-1]}, as there is none called split."
+)
 _GROUP = Column("group", ("group", "groups", "group_id"))
 
 
@@ -47,21 +54,27 @@ class ManifestSource(Source):
 
     def list(self, data: str, options: Options) -> Listing:
         """List the images that the manifest names."""
-        manifest = _local(data)
-        ignored: Counter[str] = Counter()
+        manifest, ignored, origins = _local(data), Counter[str](), Origins()
+        with suppress(OSError):  # reading says so
+            origins.note(manifest, manifest.stat())
         rule = label_columns.of_manifest(manifest, _path_column(options), options)
-        rows, remarks = _with_splits(_images(manifest, options, rule))
-        merged = options.target == MULTI_LABEL and not (rule and rule.columns)
-        images = unique(rows, ignored, merged=merged)
-        if not images:
+        subset = _has_subsets(manifest, options, rule)
+        rows = partial(_images, manifest, options, rule, subset=subset)
+        # Sets of labels are few enough to be kept, and rows of one image may add up.
+        merged = rule is not None and not rule.columns and options.target == MULTI_LABEL
+        images: Iterable[ImageRef] = distinct(rows, ignored)
+        if rule:
+            images = unique(rows(), ignored, merged=merged).values()
+        labels = rule.columns if rule else ()
+        listing = make_listing(manifest.parent, images, ignored, data, labels=labels)
+        if not listing.images:
             raise InputError(
                 f"{one_line(manifest)} lists no images; expected one a row, as path,label"
             )
-        remarks += listed_paths.check(images, manifest)
-        remarks += [rule.remark] if rule else []
-        labels = rule.columns if rule else ()
-        refs = images.values()
-        return make_listing(manifest.parent, refs, +ignored, data, remarks=remarks, labels=labels)
+        first = next(rows())[1].path
+        missing = listed_paths.check(listing.images, first, manifest)
+        about = [*([_ABOUT_SUBSETS] if subset else []), *missing, *([rule.remark] if rule else [])]
+        return replace(listing, remarks=(*about, *listing.remarks), origins=origins)
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
         """Yield the images line by line; labels may be missing, and files are not checked."""
@@ -97,36 +110,43 @@ def _local(data: str) -> Path:
 _Row = tuple[str, ImageRef]  # the place, for messages, and the image
 
 
-def _images(
+def _table(
     manifest: Path, options: Options, rule: label_sets.Rule | None
-) -> Iterator[tuple[_Row, str | None]]:
-    """Yield each row, and the cell that is its split if all cells of that column are.
-
-    The cell is None if there is no such column, or one called split.
-    """
-    shown, root = one_line(manifest), manifest.parent
+) -> Iterator[csv_table.Row]:
     table = [_path_column(options), _SPLIT, _SUBSET]
     table += label_columns.flag_columns(rule.columns) if rule else []
     table += [] if rule and rule.columns else [_label_column(options)]
-    for line, cells in csv_table.read(manifest, shown, table):
+    return csv_table.read(manifest, one_line(manifest), table)
+
+
+def _images(
+    manifest: Path, options: Options, rule: label_sets.Rule | None, *, subset: bool
+) -> Iterator[_Row]:
+    """Yield each row; the splits are those of a column such as ``subset`` if that is set."""
+    shown, root = one_line(manifest), manifest.parent
+    for line, cells in _table(manifest, options, rule):
         place = f"{shown}, line {line}"
         path = listed_paths.name(cells["path"], root, place)
         labels = rule.labels(cells, place) if rule else cells.get("label", "").strip() or None
-        image = label_sets.image(path, labels, columns.split(cells.get("split"), "", place))
-        yield (place, image), None if "split" in cells else cells.get("subset")
+        if subset:
+            split = splits.split_of(cells["subset"].strip())
+        else:
+            split = columns.split(cells.get("split"), "", place)
+        yield place, label_sets.image(path, labels, split)
 
 
-def _with_splits(rows: Iterable[tuple[_Row, str | None]]) -> tuple[list[_Row], list[str]]:
-    """Return the rows with the splits of a column such as subset, and a remark about it."""
-    images, cells = zip(*rows, strict=True) if (rows := list(rows)) else ((), ())
-    meanings = [splits.split_of(cell.strip()) if cell else "" for cell in cells]
-    if len(set(meanings)) < 2 or not all(meanings):
-        return list(images), []
-    pairs = zip(images, meanings, strict=True)
-    return [(place, replace(image, split=split)) for (place, image), split in pairs], [
-        f"The splits are those of the column {', '.join(_SUBSET.spellings[:-1])} or "
-        f"{_SUBSET.spellings[-1]}, as there is none called split."
-    ]
+def _has_subsets(manifest: Path, options: Options, rule: label_sets.Rule | None) -> bool:
+    """Tell whether the cells of a column such as subset are the splits: all of them, and several.
+
+    A column that is called split has precedence.
+    """
+    meanings = set()
+    for _, cells in _table(manifest, options, rule):
+        meaning = "" if "split" in cells else splits.split_of(cells.get("subset", "").strip())
+        if not meaning:
+            return False
+        meanings.add(meaning)
+    return len(meanings) > 1
 
 
 def read_groups(manifest: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import chain
@@ -33,6 +34,7 @@ _ENCODINGS = {  # by byte order mark, the longest first
     b"\xfe\xff": "utf-16",
     b"\xef\xbb\xbf": "utf-8-sig",
 }
+_QUOTED = re.compile(r' \s*"')
 _LINE = 1 << 22  # characters of the longest line; a file without line ends is no table
 
 
@@ -109,18 +111,18 @@ def _rows(
         for fields in reader:
             if not any(map(str.strip, fields)):
                 continue
-            where = f"{shown}, line {lines.number}"
-            if not (ragged or _fits(fields, header)):
+            if not (ragged or len(fields) == len(header) or _fits(fields, header)):
                 raise InputError(
-                    f"{where}: {count(len(fields), 'column')} where the header has {len(header)}; "
-                    "quote a value that has a separator in it"
+                    f"{lines.where}: {count(len(fields), 'column')} where the header has "
+                    f"{len(header)}; quote a value that has a separator in it"
                 )
-            if any(field[:1] == " " and field.lstrip()[:1] == '"' for field in fields):
-                raise InputError(f"{where}: a blank before a quote; remove it")
-            cells = dict(enumerate(fields))
-            yield Row(lines.number, {name: cells.get(i, "") for name, i in indexes.items()})
+            if any(map(_QUOTED.match, fields)):
+                raise InputError(f"{lines.where}: a blank before a quote; remove it")
+            last = len(fields)
+            cells = {name: fields[i] if i < last else "" for name, i in indexes.items()}
+            yield Row(lines.number, cells)
     except csv.Error as error:
-        message = f"{shown}, line {lines.number}: malformed CSV ({error})"
+        message = f"{lines.where}: malformed CSV ({error})"
         raise lines.refused(message) from error
 
 
@@ -158,6 +160,11 @@ class _Lines(Iterator[str]):
         self._shown = shown
         self.number = 0
 
+    @property
+    def where(self) -> str:
+        """The last line, for messages."""
+        return f"{self._shown}, line {self.number}"
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -178,13 +185,12 @@ class _Lines(Iterator[str]):
         if not line:
             raise StopIteration
         self.number += 1
-        where = f"{self._shown}, line {self.number}"
         if len(line) == _LINE:
-            raise self.refused(f"{where}: the line has no end; save it as CSV in UTF-8")
+            raise self.refused(f"{self.where}: the line has no end; save it as CSV in UTF-8")
         if "\0" in line:
-            raise self.refused(f"{where}: a NUL character; save it as CSV in UTF-8")
+            raise self.refused(f"{self.where}: a NUL character; save it as CSV in UTF-8")
         if not line.isascii() and text.has_surrogates(line):
-            raise self.refused(f"{where}: not UTF-8; save it as CSV in UTF-8")
+            raise self.refused(f"{self.where}: not UTF-8; save it as CSV in UTF-8")
         return line
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from headstart.core.errors import InputError, one_line
@@ -17,11 +18,13 @@ from headstart.core.records import ImageRef, Listing
 from headstart.datasets import hints, metadata, registry
 from headstart.datasets.file_names import Ignored, clutter, kind_of_name
 from headstart.datasets.layout import NoImages, arrange, listing_of, no_images
-from headstart.datasets.listing import natural_order
+from headstart.datasets.order import natural_order
+from headstart.datasets.origins import Origins
 from headstart.datasets.registry import Options, Source, SourceImage
-from headstart.datasets.tree import Parts
+from headstart.datasets.tree import Names, Parts
 
 _FILES = Listing(Path(), (), (), {}, "")
+_BROKEN = "broken link"
 
 
 class FolderSource(Source):
@@ -83,12 +86,17 @@ def list_folder(root: Path, name: str, options: Options = registry.DEFAULTS) -> 
         NoImages: there are none.
         InputError: a folder cannot be read, or a metadata file contradicts itself.
     """
-    ignored = Ignored()
-    layout = arrange(list(walk(root, ignored)), str(root), ignored)
+    ignored, origins = Ignored(), Origins()
+    layout = arrange(list(walk(root, ignored, origins=origins)), str(root), ignored)
+    for path in ignored.metadata:
+        with suppress(OSError):  # if it is gone, its folder has changed
+            origins.note(root / path, (root / path).stat())
     metadata.describe(layout, ignored, str(root), lambda path: (root / path).read_bytes(), options)
     hints.note_unlabelled(layout, ignored, root)
     layout.remarks += ignored.remarks(lambda path, size: _start(root / path, size), layout.stem)
-    return listing_of(layout, ignored, name, root / layout.stem)
+    listing = listing_of(layout, ignored, name, root / layout.stem)
+    # A link that leads nowhere may lead somewhere later, and no folder that was read changes.
+    return replace(listing, origins={} if _BROKEN in ignored else origins)
 
 
 def _start(path: Path, size: int) -> bytes:
@@ -108,11 +116,15 @@ def _containers(root: Path) -> dict[str, str]:
 
 
 def walk(
-    root: Path, ignored: Ignored | None = None, ordered: bool = False
-) -> Iterator[tuple[Parts, list[str]]]:
+    root: Path,
+    ignored: Ignored | None = None,
+    ordered: bool = False,
+    origins: Origins | None = None,
+) -> Iterator[tuple[Parts, Names]]:
     """Yield each folder with images, as its path below the root, and the names of its images.
 
-    Other files are counted in ``ignored``. If ``ordered``, subfolders come in natural order.
+    Other files are counted in ``ignored``, and the folders noted in ``origins``. If ``ordered``,
+    subfolders come in natural order.
 
     Raises:
         InputError: a folder cannot be read.
@@ -128,7 +140,10 @@ def walk(
             if identity in ancestors:
                 ignored["link cycle"] += 1
                 continue
-            images, folders = _scan(folder, parts, ignored)
+            if origins is not None:
+                origins.note(folder, status)
+            folders: list[str] = []
+            images = Names(_scan(folder, parts, ignored, folders))
         except OSError as error:
             cause = error.strerror or one_line(error)
             raise InputError(
@@ -142,22 +157,19 @@ def walk(
             yield parts, images
 
 
-def _scan(folder: Path, parts: Parts, ignored: Ignored) -> tuple[list[str], list[str]]:
-    """Return the names of a folder's images and subfolders; count everything else."""
-    images: list[str] = []
-    folders: list[str] = []
+def _scan(folder: Path, parts: Parts, ignored: Ignored, folders: list[str]) -> Iterator[str]:
+    """Yield the names of a folder's images, and collect its subfolders; count everything else."""
     with os.scandir(folder) as entries:
         for entry in entries:
             kind = _kind(entry)
             if kind == "image":
-                images.append(entry.name)
+                yield entry.name
             elif kind == "folder":
                 folders.append(entry.name)
             elif clutter(entry.name) and entry.is_dir(follow_symlinks=False):
                 ignored[kind] += _files_in(entry.path)
             else:
                 ignored.add(kind, "/".join((*parts, entry.name)))
-    return images, folders
 
 
 def _files_in(folder: str) -> int:
@@ -174,7 +186,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
             return "folder"
         if not entry.is_file():
             dangling = entry.is_symlink() and not Path(entry).exists()
-            return "broken link" if dangling else "not a regular file"
+            return _BROKEN if dangling else "not a regular file"
     except OSError:  # a link to itself, or into a folder that may not be read
-        return "broken link"
+        return _BROKEN
     return kind_of_name(entry.name)

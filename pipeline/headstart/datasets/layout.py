@@ -8,15 +8,16 @@ can be read in two ways, the layout has a ``problem`` (`ambiguity`), an error be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headstart.core.errors import InputError, count, one_line
-from headstart.core.records import ImageRef, Listing
+from headstart.core.records import ImageRef, LabelSet, Listing
 from headstart.datasets import ambiguity, splits, text
 from headstart.datasets.file_names import Ignored
-from headstart.datasets.listing import describe_ignored, make_listing, natural_order
+from headstart.datasets.listing import describe_ignored, make_listing
+from headstart.datasets.order import natural_order
 from headstart.datasets.tree import SEVERAL, Parts, Tree
 
 _NOWHERE = Path()
@@ -44,7 +45,7 @@ class Layout:
     """
 
     base: Parts = ()
-    images: list[ImageRef] = field(default_factory=list)
+    images: Collection[ImageRef] = ()
     stem: str = ""
     remarks: list[str] = field(default_factory=list)
     problem: str = ""
@@ -52,16 +53,42 @@ class Layout:
     labels: list[str] = field(default_factory=list)
 
     @property
-    def stripped(self) -> list[ImageRef]:
+    def stripped(self) -> Iterator[ImageRef]:
         """The images, with paths relative to ``stem``."""
         start = len(self.stem)
-        if not start:
-            return self.images
-        return [replace(image, path=image.path[start:]) for image in self.images]
+        for image in self.images:
+            yield replace(image, path=image.path[start:]) if start else image
+
+    @property
+    def kinds(self) -> set[tuple[str | None, str, LabelSet | None]]:
+        """The label, split and labels of the images."""
+        if isinstance(self.images, _Images):
+            return {(*kind, None) for kind in self.images.kinds.values()}
+        return {(image.label, image.split, image.labels) for image in self.images}
+
+
+@dataclass(frozen=True)
+class _Images(Collection[ImageRef]):
+    """The images in folders, made when they are read; label and split are those of the folder."""
+
+    folders: Sequence[tuple[Parts, Collection[str]]]
+    kinds: Mapping[Parts, _Kind]
+
+    def __len__(self) -> int:
+        return sum(len(names) for _, names in self.folders)
+
+    def __iter__(self) -> Iterator[ImageRef]:
+        for parts, names in self.folders:
+            folder = "".join(f"{part}/" for part in parts)
+            for name in names:
+                yield ImageRef(folder + name, *self.kinds[parts])
+
+    def __contains__(self, image: object) -> bool:
+        return any(image == other for other in self)
 
 
 def arrange(
-    folders: Sequence[tuple[Parts, Sequence[str]]], shown: str, ignored: Mapping[str, int]
+    folders: Sequence[tuple[Parts, Collection[str]]], shown: str, ignored: Mapping[str, int]
 ) -> Layout:
     """Return the images in ``folders``, paths below the root, with the labels and splits they tell.
 
@@ -83,12 +110,7 @@ def arrange(
     if depth < len(base) and not layout.problem:
         folder = one_line("/".join(base[depth:]))
         layout.remarks.append(f"Classes and splits are the folders in {folder}.")
-    layout.images = [
-        ImageRef(folder + file, *kinds[parts])
-        for parts, names in folders
-        for folder in ["".join(f"{part}/" for part in parts)]
-        for file in names
-    ]
+    layout.images = _Images(folders, kinds)
     return layout
 
 

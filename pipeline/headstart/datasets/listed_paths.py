@@ -7,14 +7,16 @@ blanks around them, with ``/`` for ``\``, and with accents written the other way
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from headstart.core.errors import InputError, count, one_line
+from headstart.core.records import ImageRef
 from headstart.datasets import storage, text
 
 _OTHER_MACHINE = re.compile(r"[A-Za-z]:[\\/]|\\\\\w")
+# What may be read in several ways or be written more simply, and the empty path.
+_UNUSUAL = re.compile(r"^ | $|[\\:]|//|/\.?$|(^|/)\./|^\.?$")
 _SAMPLE = 1000  # files that are looked for
 _LISTED = 10_000  # entries of a folder among which a similar name is looked for
 
@@ -25,6 +27,8 @@ def name(cell: str, root: Path, place: str) -> str:
     Raises:
         InputError: the cell is empty, or no file can have such a name.
     """
+    if cell.isascii() and cell.isprintable() and not _UNUSUAL.search(cell):
+        return cell
     if not cell.strip():
         raise InputError(f"{place}: the path is empty")
     text.checked(cell, place, "the path")
@@ -51,26 +55,27 @@ def exists(path: Path) -> bool:
         return False
 
 
-def check(paths: Collection[str], table: Path) -> list[str]:
+def check(images: Sequence[ImageRef], first: str, table: Path) -> list[str]:
     """Return a remark if some of the files do not exist; of many, some are looked for.
+
+    ``first`` is the first path in the ``table``.
 
     Raises:
         InputError: none exists; the message says where the first was looked for.
     """
     root = table.parent
-    sample = list(islice(paths, 0, None, -(-len(paths) // _SAMPLE)))
+    sample = [image.path for image in images[:: -(-len(images) // _SAMPLE)]]
     missing = [path for path in sample if not exists(root / path)]
     if not missing:
         return []
-    if len(missing) < len(sample) or any(exists(root / path) for path in paths):
-        of_them = "" if len(sample) == len(paths) else " that were looked for"
+    if len(missing) < len(sample) or any(exists(root / image.path) for image in images):
+        of_them = "" if len(sample) == len(images) else " that were looked for"
         return [
             f"{len(missing):,} of {count(len(sample), 'listed file')}{of_them} "
             f"{'does' if len(missing) == 1 else 'do'} not exist, such as {one_line(missing[0])}."
         ]
-    first = next(iter(paths))
     raise InputError(
-        f"none of the {len(paths):,} files that {one_line(table)} lists exists. "
+        f"none of the {len(images):,} files that {one_line(table)} lists exists. "
         f"{_tried(first, root)}"
     )
 

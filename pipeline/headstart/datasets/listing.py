@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
 
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import SPLITS, ImageRef, LabelSet, Listing
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import text
+from headstart.datasets.image_table import has_sets, kinds_of, tally, unlabelled_images
 from headstart.datasets.label_sets import about_combined
+from headstart.datasets.order import in_order, natural_order
 
-# int() refuses more than 4,300 digits, so longer numbers are split.
-_DIGITS = re.compile("([0-9]{1,4000})")
-_SPLIT_RANK = {split: rank for rank, split in enumerate(SPLITS)}
 _REASONS_SHOWN = 5
 _MISSING = frozenset(("nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "N/A", "#N/A"))
 _PLURAL = ("file", "link", "cycle")  # nouns that reasons to ignore a file end in
@@ -41,32 +41,33 @@ def make_listing(
     order; for the other arguments see `Listing`.
     """
     shown = one_line(name)
-    ordered = tuple(sorted((_clean(image, shown) for image in images), key=_image_key))
-    if any(image.labels is not None for image in ordered):
-        return _multi_label(root, ordered, ignored, name, remarks, problem, labels)
-    classes = tuple(natural_order({image.label for image in ordered if image.label is not None}))
+    ordered = in_order(_clean(image, shown) for image in images)
+    counts = {reason: number for reason, number in sorted(ignored.items()) if number}
+    if has_sets(ordered):
+        return _multi_label(root, ordered, counts, name, remarks, problem, labels)
+    classes = tuple(natural_order({label for label, _ in tally(ordered) if label is not None}))
     remarks = (*remarks, *_similar(classes), *_missing(classes), *about_combined(classes))
-    counts = dict(sorted(ignored.items()))
     hint = "" if classes else hint
     return Listing(root, ordered, classes, counts, name, None, remarks, problem, hint)
 
 
 def _multi_label(
     root: Path,
-    images: tuple[ImageRef, ...],
-    ignored: Mapping[str, int],
+    images: Sequence[ImageRef],
+    ignored: dict[str, int],
     name: str,
     remarks: Iterable[str],
     problem: str,
     labels: Sequence[str],
 ) -> Listing:
-    if single := [image for image in images if image.label is not None]:
+    if any(label is not None for label, _ in tally(images)):
+        single = next(image for image in images if image.label is not None)
         raise InputError(
             f"{one_line(name)}: some images have a list of labels, and others, such as "
-            f"{one_line(single[0].path)}, one class; add --target multi-label or --target "
+            f"{one_line(single.path)}, one class; add --target multi-label or --target "
             "single-label"
         )
-    used = {label for image in images if image.labels for label in image.labels.present}
+    used = {label for _, _, sets in kinds_of(images) if sets for label in sets.present}
     # The columns of a table say which labels there are, whether an image has them or not.
     classes = tuple(dict.fromkeys([*map(text.class_name, labels), *natural_order(used)]))
     if not classes:
@@ -75,8 +76,7 @@ def _multi_label(
             "the images without them"
         )
     remarks = (*remarks, *_similar(classes), *_missing(classes))
-    counts = dict(sorted(ignored.items()))
-    return Listing(root, images, classes, counts, name, None, remarks, problem, "", MULTI_LABEL)
+    return Listing(root, images, classes, ignored, name, None, remarks, problem, target=MULTI_LABEL)
 
 
 def _clean(image: ImageRef, shown: str) -> ImageRef:
@@ -140,39 +140,40 @@ def unique(
     return {path: image for path, (_, image) in seen.items()}
 
 
-def natural_key(text: str) -> list[str | int]:
-    """Return a sort key that compares numbers by value, in every locale.
+def distinct(
+    read: Callable[[], Iterable[tuple[str, ImageRef]]], ignored: Counter[str]
+) -> Iterator[ImageRef]:
+    """Yield the images of rows, and at the end look for repeated ones, see `unique`.
 
-    >>> sorted(["b10", "b9", "a"], key=natural_key)
-    ['a', 'b9', 'b10']
+    A listing has one of those that are repeated. Only hashes of the paths are kept, 8 bytes each;
+    if some are equal, the rows are read again.
     """
-    parts: list[str | int] = [*_DIGITS.split(text)]
-    parts[1::2] = map(int, parts[1::2])
-    return parts
-
-
-def natural_order(names: Iterable[str]) -> list[str]:
-    """Return names in natural order; names with equal numbers are sorted as text.
-
-    >>> natural_order(["b10", "b9", "b09"])
-    ['b09', 'b9', 'b10']
-    """
-    return sorted(names, key=lambda name: (natural_key(name), name))
+    hashes = array("q")
+    for _, image in read():
+        hashes.append(hash(image.path))
+        yield image
+    ordered = np.frombuffer(hashes, np.int64)
+    ordered.sort()
+    repeated = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+    if repeated:
+        unique((row for row in read() if hash(row[1].path) in repeated), ignored)
 
 
 def describe(listing: Listing) -> str:
     """Summarise a listing in one line."""
-    images = listing.images
-    line = count(len(images), "image")
+    line = count(len(listing.images), "image")
     noun = "class" if listing.target == SINGLE_LABEL else "label"
     line += f", {count(len(listing.classes), noun)}" if listing.classes else ""
-    by_split = Counter(image.split for image in images)
+    by_split: Counter[str] = Counter()
+    for (_, split), number in tally(listing.images).items():
+        by_split[split] += number
+    unlabelled = unlabelled_images(listing.images)
     if set(by_split) - {""}:
         sizes = [
             f"{split or 'no split'} {by_split[split]:,}" for split in SPLITS if split in by_split
         ]
         line += f" ({', '.join(sizes)})"
-    if unlabelled := sum(not image.is_labelled for image in images):
+    if unlabelled:
         line += f", {unlabelled:,} unlabelled"
     if listing.ignored:
         line += f"; ignored: {describe_ignored(listing.ignored)}"
@@ -198,15 +199,3 @@ def reason_of(key: str, number: int) -> str:
 def location(listing: Listing, ref: ImageRef) -> Path:
     """Return the path of an image's file."""
     return listing.root / ref.path
-
-
-def _image_key(image: ImageRef) -> tuple[int, list[str | int], list[str | int], str]:
-    folder, _, file = image.path.rpartition("/")
-    # The path itself sorts names that differ only in leading zeros.
-    return _SPLIT_RANK[image.split], _folder_key(folder), natural_key(file), image.path
-
-
-@lru_cache(maxsize=4096)
-def _folder_key(folder: str) -> list[str | int]:
-    # NUL sorts before every character, so "a/x" comes before "a-b/x", as in a file browser.
-    return natural_key(folder.replace("/", "\0"))

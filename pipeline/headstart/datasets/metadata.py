@@ -64,10 +64,11 @@ def describe(
         InputError: a file contradicts itself, or names images and cannot be read; or the user
             names a column, and there is no such file.
     """
-    images = {image.path: image for image in layout.images}
+    names = sorted(path for path in ignored.metadata if _is_in_place(path, layout))
+    images = {image.path: image for image in layout.images} if names else {}
     used: dict[str, str] = {}
     rows: list[tuple[str, ImageRef]] = []
-    for name in sorted(path for path in ignored.metadata if _is_in_place(path, layout)):
+    for name in names:
         file = _read(name, one_line(f"{shown}/{name}"), read, images, options)
         if reason := _unused(file, images, layout.stem, options):
             label = one_line(name.removeprefix(layout.stem))

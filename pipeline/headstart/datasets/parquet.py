@@ -13,8 +13,9 @@ import bisect
 import importlib
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ from headstart.datasets import (
 )
 from headstart.datasets.label_sets import LISTS, OWN, Rule, found_columns, of_cells, of_columns
 from headstart.datasets.layout import NoImages
-from headstart.datasets.listing import make_listing, unique
+from headstart.datasets.listing import distinct, make_listing, unique
 from headstart.datasets.reader import ContainerFile, ContainerReader, Entry, Handle
 from headstart.datasets.registry import DEFAULTS, Container, Options
 from headstart.datasets.storage import State
@@ -107,7 +108,8 @@ class TableSource(Container):
                 images.append(replace(image, path=path, label=labels[row]))
         if not images:
             raise NoImages(f"{one_line(name)} has no rows; choose another table")
-        hint, remarks = _hint(table, containers[-1].part, images)
+        labelled = any(image.is_labelled for image in images)
+        hint, remarks = _hint(table, containers[-1].part, labelled=labelled)
         reader = TableReader(entries, tuple(containers))
         remarks += dict.fromkeys(rule.remark for rule in rules if rule)
         flags = [flag for rule in rules if rule for flag in rule.columns]
@@ -172,9 +174,8 @@ def _label_column(table: _Table, column: str, options: Options) -> str | None:
     return columns.find(others, (named,) if named else columns.LABELS)
 
 
-def _hint(table: _Table, column: str, images: Sequence[ImageRef]) -> tuple[str, list[str]]:
+def _hint(table: _Table, column: str, *, labelled: bool) -> tuple[str, list[str]]:
     """Return the hint and the remarks about a table in which no image has a label."""
-    labelled = any(image.is_labelled for image in images)
     others = [name for name in table.schema.names if name != column]
     return hints.of_columns([] if labelled else others)
 
@@ -262,20 +263,22 @@ def _list_paths(
 ) -> Listing:
     if storage.is_url(place):
         raise InputError(f"{one_line(place)} has paths; only a local table can have them; copy it")
-    root, ignored = Path(place).parent, Counter[str]()
+    ignored = Counter[str]()
     rule = _rule(table, column, place, options)
-    merged = options.target == MULTI_LABEL and not (rule and rule.columns)
-    rows = _path_rows(table, column, place, split, options, rule)
-    images = unique(rows, ignored, merged=merged)
-    if not images:
+    rows = partial(_path_rows, table, column, place, split, options, rule)
+    merged = rule is not None and not rule.columns and options.target == MULTI_LABEL
+    images: Iterable[ImageRef] = distinct(rows, ignored)
+    if rule:
+        images = unique(rows(), ignored, merged=merged).values()
+    labels = rule.columns if rule else ()
+    listing = make_listing(Path(place).parent, images, ignored, name, labels=labels)
+    if not listing.images:
         raise NoImages(f"{one_line(name)} has no rows; choose another table")
-    missing = listed_paths.check(images, Path(place))
-    hint, remarks = _hint(table, column, list(images.values()))
-    remarks += [*missing, *([rule.remark] if rule else [])]
-    flags = rule.columns if rule else ()
-    return make_listing(
-        root, images.values(), +ignored, name, remarks=remarks, hint=hint, labels=flags
-    )
+    missing = listed_paths.check(listing.images, next(rows())[1].path, Path(place))
+    hint, remarks = _hint(table, column, labelled=bool(listing.classes))
+    hint = "" if listing.classes else hint
+    about = [*remarks, *missing, *([rule.remark] if rule else [])]
+    return replace(listing, remarks=(*about, *listing.remarks), hint=hint)
 
 
 def _path_rows(

@@ -15,7 +15,7 @@ from headstart.core.records import Listing
 from headstart.datasets import registry
 from headstart.datasets.folder import file_image, stream_containers
 from headstart.datasets.layout import NoImages
-from headstart.datasets.listing import natural_order
+from headstart.datasets.order import natural_order
 from headstart.datasets.registry import Options, Source, SourceImage
 
 _BRACES = re.compile(r"\{([^{}]*)\}")

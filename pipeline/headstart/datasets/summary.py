@@ -10,7 +10,9 @@ from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import SPLITS, Listing
 from headstart.core.targets import SINGLE_LABEL
 from headstart.datasets.file_names import NOT_IMAGE
-from headstart.datasets.listing import natural_order, reason_of
+from headstart.datasets.image_table import kinds_of
+from headstart.datasets.listing import reason_of
+from headstart.datasets.order import natural_order
 
 _WIDTH = 80
 _CLASSES = 12  # that are listed; of more, the rest are summed up
@@ -75,11 +77,10 @@ def _wrapped(text: str, indent: str, mark: str = "") -> list[str]:
 def _table(listing: Listing) -> Iterator[str]:
     """Yield a table of classes and splits; nothing for images without both."""
     counts: Counter[tuple[str | None, str]] = Counter()
-    for image in listing.images:
-        counts.update((name, image.split) for name in image.names)
-        if not image.names:
-            counts[_NONE if image.is_labelled else None, image.split] += 1
-    present = {image.split for image in listing.images}
+    for (label, split, sets), number in kinds_of(listing.images).items():
+        for name in (label,) if sets is None else sets.present or (_NONE,):
+            counts[name, split] += number
+    present = {split for _, split in counts}
     splits = [split for split in SPLITS if split in present]
     if not listing.classes and splits == [""]:
         return
@@ -119,16 +120,20 @@ def _plain(reason: str, number: int) -> str:
 
 def _about_test(listing: Listing) -> Iterator[str]:
     """Yield what becomes of a test split without labels, or with classes unknown in training."""
-    test = [image for image in listing.images if image.split == "test"]
-    labels = {name for image in test for name in image.names}
-    train = {name for image in listing.images if image.split == "train" for name in image.names}
-    if test and listing.classes and not any(image.is_labelled for image in test):
+    kinds = kinds_of(listing.images)
+    labels = {split: set[str]() for _, split, _ in kinds}
+    for label, split, sets in kinds:
+        labels[split].update(sets.present if sets else [label] if label is not None else [])
+    test = sum(number for (_, split, _), number in kinds.items() if split == "test")
+    train, tested = labels.get("train", set()), labels.get("test", set())
+    is_labelled = any(sets or label for label, split, sets in kinds if split == "test")
+    if test and listing.classes and not is_labelled:
         yield (
-            f"{count(len(test), 'image')} of the split test "
-            f"{'has' if len(test) == 1 else 'have'} no label, so train-heads will test on the "
+            f"{count(test, 'image')} of the split test "
+            f"{'has' if test == 1 else 'have'} no label, so train-heads will test on the "
             "others: it holds out 20 % of them, or scores few images out of fold."
         )
-    if train and (unseen := natural_order(labels - train)):
+    if train and (unseen := natural_order(tested - train)):
         names = ", ".join(unseen[:_EXAMPLES]) + (", …" if len(unseen) > _EXAMPLES else "")
         noun = "class" if listing.target == SINGLE_LABEL else "label"
         yield (

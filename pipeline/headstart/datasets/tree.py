@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 
-from headstart.datasets.listing import natural_order
+from headstart.datasets.image_table import pack, unpack
+from headstart.datasets.order import natural_order
 
 Parts = tuple[str, ...]
 """A folder, as the names on the way to it."""
@@ -12,11 +14,33 @@ Parts = tuple[str, ...]
 SEVERAL = 2
 """How many folders side by side may be classes."""
 
+_PACKED = 4096  # names
+
+
+class Names(Collection[str]):
+    """The names of the images in a folder, compressed, because a folder may hold millions."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        names, self._blocks, self._length = iter(names), list[bytes](), 0
+        while block := list(islice(names, _PACKED)):
+            self._blocks.append(pack([block]))
+            self._length += len(block)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == other for other in self)
+
+    def __iter__(self) -> Iterator[str]:
+        for block in self._blocks:
+            yield from unpack(block, 1)[0]
+
 
 class Tree:
     """Folders with images, ``images`` by folder, and the folders above them."""
 
-    def __init__(self, folders: Iterable[tuple[Parts, Sequence[str]]]) -> None:
+    def __init__(self, folders: Iterable[tuple[Parts, Collection[str]]]) -> None:
         self.images = dict(folders)
         self._below: dict[Parts, set[str]] = {}
         for parts in self.images:

@@ -41,7 +41,7 @@ from headstart.datasets.file_names import (
     sorted_out,
 )
 from headstart.datasets.layout import Layout, NoImages, arrange, by_parts, listing_of, no_images
-from headstart.datasets.listing import natural_order
+from headstart.datasets.order import natural_order
 from headstart.datasets.reader import ContainerFile, Entry
 from headstart.datasets.registry import DEFAULTS, Container, Options
 
@@ -75,6 +75,7 @@ class ArchiveSource(Container):
     def list_files(self, files: Sequence[str], names: Sequence[str], name: str) -> Listing:
         """List the images of archives; of several, paths begin with the archive's name."""
         ignored, whole = Ignored(), Layout()
+        images: list[ImageRef] = []
         containers: list[ContainerFile] = []
         entries: dict[str, Entry] = {}
         for number, (place, title) in enumerate(zip(files, names, strict=True)):
@@ -87,23 +88,23 @@ class ArchiveSource(Container):
             layout, by_path = _read(place, ignored, self._options)
             several = len(files) > 1
             prefix = f"{title}/" if several else ""
-            own = any(image.split for image in layout.images)
+            own = any(split for _, split, _ in layout.kinds)
             split = "" if own else split_of(title, several=several)
             for image in layout.stripped:
                 member = by_path[layout.stem + image.path]
                 path = prefix + image.path
-                whole.images.append(replace(image, path=path, split=image.split or split))
+                images.append(replace(image, path=path, split=image.split or split))
                 entries[path] = Entry(number, member.start, member.size)
             whole.problem = whole.problem or layout.problem
             whole.hint = whole.hint or layout.hint
             whole.labels += [name for name in layout.labels if name not in whole.labels]
             whole.remarks += [r for r in layout.remarks if r not in whole.remarks]
-        if not whole.images:
+        if not images:
             raise NoImages(". ".join((str(no_images(name, ignored)), *whole.remarks)))
-        if any(image.labels is not None for image in whole.images):
-            whole.images = label_sets.as_sets(whole.images)
+        if any(image.labels is not None for image in images):
+            images = label_sets.as_sets(images)
             whole.remarks.append("Each image may have several labels: the lists beside the images.")
-        whole.images = with_names(whole.images, files[0])
+        whole.images = with_names(images, files[0])
         hints.note_unlabelled(whole, ignored)
         reader = ArchiveReader(entries, tuple(containers))
         return replace(listing_of(whole, ignored, name), reader=reader)

@@ -117,7 +117,7 @@ def test_torch_is_left_as_it_was(facts):
     assert facts["real"] == 2.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ops_that_are_there_keep_their_fake_kernels_and_threads_share_one_module():
     facts = run("""
         import json, sys

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from headstart.core.errors import InputError
 from headstart.core.records import Listing
-from headstart.datasets import Options, location, open_source, read_groups
+from headstart.datasets import Options, location, open_source, order, read_groups
 from hypothesis import given
 from hypothesis import strategies as st
 from image_files import (
@@ -342,3 +342,33 @@ def test_a_column_subset_has_the_splits_if_it_names_several(photos, values, spli
     listing = open_source(str(manifest(photos, text)))
     assert [image.split for image in listing.images] == splits
     assert bool(listing.remarks) == (splits[0] != "")
+
+
+class TestLongManifests:
+    """Rows that are sorted in runs, of which one is kept of those that are repeated."""
+
+    @pytest.fixture(autouse=True)
+    def short_runs(self, monkeypatch):
+        monkeypatch.setattr(order, "RUN", 3)
+
+    def rows(self, *more: str) -> str:
+        rows = [f"cat/{n}.jpg,{'cat' if n % 2 else 'dog'},train" for n in range(1, 10)]
+        return "\n".join(["path,label,split", *rows, *more]) + "\n"
+
+    def test_a_row_that_is_repeated_counts_as_ignored(self, photos):
+        listing = open_source(manifest(photos, self.rows("cat/1.jpg,cat,train")))
+        assert [ref.path for ref in listing.images] == [f"cat/{n}.jpg" for n in range(1, 10)]
+        assert listing.ignored == {"listed twice": 1}
+
+    @pytest.mark.parametrize("row", ["cat/1.jpg,dog,train", "cat/1.jpg,cat,test"])
+    def test_rows_that_contradict_each_other_are_refused(self, row, photos):
+        message = refused_with(manifest(photos, self.rows(row)))
+        assert "line 11: cat/1.jpg" in message
+        assert "line 2; keep one" in message
+
+    def test_a_column_of_subsets_has_the_splits(self, photos):
+        listing = open_source(
+            manifest(photos, self.rows("cat/x.jpg,cat,test").replace("split", "subset"))
+        )
+        assert {ref.path: ref.split for ref in listing.images}["cat/x.jpg"] == "test"
+        assert "subset" in " ".join(listing.remarks)

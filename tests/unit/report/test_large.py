@@ -17,7 +17,7 @@ from headstart.report.page import MATRIX_CLASSES
 
 ROOT = Path(__file__).parents[3]
 # By level: the images, how many of them a page shows, and its bytes, of which plotly.js has 5 MB.
-SIZES = {"test": (2_250, 1_500, 8_000_000), "all": (7_500, thumbnails_sheet.SHOWN, 15_000_000)}
+SIZES = {"test": (1_200, 800, 8_000_000), "all": (7_500, thumbnails_sheet.SHOWN, 15_000_000)}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def folder(tmp_path_factory, level) -> Iterator[Path]:
         patch.setattr(thumbnails_sheet, "SHOWN", shown)
         generated = importlib.import_module("reporting").generated
         data, where = generated(images), tmp_path_factory.mktemp("large")
-        config = CompareConfig(heads=("knn",), near_duplicates=False)
+        config = CompareConfig(heads=("knn",), repeats=1, near_duplicates=False)
         plain = dataclasses.replace(data, pixels=None)  # spares the baseline on raw pixels
         compare.write_results(where, *compare.compare([plain], config))
         report.write_report(where, [data], "pca")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from headstart.core.records import ImageRef, Listing
 
@@ -61,13 +62,17 @@ def divide(images: Sequence[ImageRef], size: int) -> Iterator[Part]:
 
 def listing_digest(listing: Listing) -> str:
     """Return the SHA-256 of everything that a listing says about its images."""
-    total = hashlib.sha256()
-    for image in listing.images:
-        label = "" if image.label is None else f"={image.label}"
-        if image.labels is not None:
-            label = repr((image.labels.present, image.labels.unknown))
-        total.update(f"{image.path}\0{label}\0{image.split}\n".encode("utf-8", "surrogateescape"))
+    total, images = hashlib.sha256(), iter(listing.images)
+    while lines := "".join(map(_line, islice(images, SHARD_SIZE))):
+        total.update(lines.encode("utf-8", "surrogateescape"))
     return total.hexdigest()
+
+
+def _line(image: ImageRef) -> str:
+    label = "" if image.label is None else f"={image.label}"
+    if image.labels is not None:
+        label = repr((image.labels.present, image.labels.unknown))
+    return f"{image.path}\0{label}\0{image.split}\n"
 
 
 def _hash(path: str) -> int:

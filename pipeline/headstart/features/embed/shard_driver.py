@@ -67,7 +67,8 @@ class ShardedRun:
     def embed(self, data: str) -> EmbedSummary:
         """Embed what the folder lacks.
 
-        The source, ``data``, is listed again at the end, to notice images that changed meanwhile.
+        At the end, the source, ``data``, is listed again unless it is certain that no name changed
+        meanwhile.
 
         Raises:
             HeadstartError: as for `features.embed.embed`; or the engine is not available, its
@@ -97,7 +98,7 @@ class ShardedRun:
             summary = self._publish(existing, plan, results, summary)
             dropped = before.dropped(manifest.files(out)) if before else 0
             summary = dataclasses.replace(summary, dropped=dropped)
-        if warning := _changed(data, self.config, plan):
+        if not datasets.unchanged(listing) and (warning := _changed(data, self.config, plan)):
             self.hooks.notice(warning)
         return summary
 

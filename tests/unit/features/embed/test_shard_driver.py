@@ -19,6 +19,7 @@ from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import HeadstartError, InputError, OutputError, StoreError
 from headstart.core.parallel import ThreadEngine
 from headstart.core.records import Backbone, FeatureSet, Part
+from headstart.datasets import open_source, origins
 from headstart.features import store
 from headstart.features.embed import (
     EmbedConfig,
@@ -490,6 +491,18 @@ class TestChanges:
         assert told[-1].startswith("WARNING: the source changed during the run, from 41 to 42")
         assert run(photos).embedded == 1
         check(photos)
+
+    @pytest.mark.parametrize("tick", [-(10**10), 10**18])
+    def test_a_source_is_listed_again_only_if_it_may_have_changed(
+        self, tick, run, photos, monkeypatch
+    ):
+        monkeypatch.setattr(origins, "_TICK", tick)
+        listed = []
+        monkeypatch.setattr(
+            datasets, "open_source", lambda *words: listed.append(words) or open_source(*words)
+        )
+        assert run(photos).rows == 38
+        assert len(listed) == (1 if tick < 0 else 2)
 
     def test_what_is_gone_is_a_failure(self, run, photos, tmp_path):
         def notice(line: str) -> None:

@@ -93,9 +93,12 @@ def test_an_empty_journal_is_deleted_and_a_used_one_is_kept(path, build):
 
 
 @pytest.mark.slow
-def test_a_journal_cut_at_any_length_keeps_the_whole_records(path, build, written, geometry):
+def test_a_journal_cut_at_any_length_keeps_the_whole_records(path, build, written, geometry, level):
     start, stride = geometry
-    for length in range(start + 2 * stride + 1):
+    every = 1 if level == "all" else 3  # bytes; a record's ends are tried one by one
+    ends = {start + record * stride + at for record in range(3) for at in (-1, 0, 1)}
+    lengths = {*range(0, start + 2 * stride, every), *ends}
+    for length in sorted(length for length in lengths if length <= start + 2 * stride):
         path.write_bytes(written[:length])
         journal = build.journal(path)
         whole = max(0, length - start) // stride
