@@ -171,13 +171,25 @@ def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
             policy=choice.policy or (rules.policy if rules.policy != Preprocess.policy else 0),
             quality=choice.quality or ("" if is_file else rules.quality),
         )
-    if choice.layer or choice.pool or choice.layers or is_file:
+    if choice.layer or choice.pool or choice.layers:
         return choice
+    if is_file:
+        return _continued(choice, stored)
     provider = provider_of(choice.name)
     name = _pick(choice.name, provider.list_entries()).name
     if stored is not None and stored.name.partition("+")[0] == name:
         return dataclasses.replace(choice, **_cut_of(stored))
     return dataclasses.replace(choice, layer=provider.default_layer)
+
+
+def _continued(choice: Choice, stored: Backbone | None) -> Choice:
+    """Return a file with the layer that its rows in a store have, whatever the default is now."""
+    prefix, _, path = choice.name.partition(":")
+    if stored is None or prefix != onnx_file.NAME or "#" in Path(path).name:
+        return choice
+    if stored.name != f"{onnx_file.NAME}:{one_line(Path(path).name)}":
+        return choice
+    return dataclasses.replace(choice, layer=stored.layer, pool=stored.pool)
 
 
 def _network_of(backbone: Backbone, weights_file: str) -> Choice:

@@ -42,7 +42,7 @@ from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import.request import FILE, ImportRequest
 from headstart.core import sandbox
 from headstart.core.cache import cached_file
-from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
+from headstart.core.errors import BackboneError, HeadstartError, RunnerError, count, one_line
 from headstart.core.files import replacing
 from headstart.core.linalg import row_cosine
 from headstart.core.onnx_format import OPSET, ModelProto
@@ -57,6 +57,8 @@ VERSION = 3  # of the file that this module builds; part of the cache key
 MIN_COSINE = 0.9999
 _LARGEST = 2**31  # bytes; the limit of a protobuf message
 MAX_DIFFERENCE = 1e-3  # relative to the largest feature
+_NARROW = 2  # features an image that tell few classes apart
+_STILL = 0.9  # share of features that may be the same for all images before it is worth a line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,6 +265,7 @@ def _write(
     import onnx
 
     samples = _samples(backbone.preprocess.size)
+    notes = [*notes, *_probe(expected, backbone)]
     properties = {
         METADATA: json.dumps(backbone.to_json()),
         "headstart.software": json.dumps(_software()),
@@ -280,6 +283,31 @@ def _write(
         onnx.checker.check_model(model)
         _save(model, partial, backbone)
     return parity
+
+
+def _probe(features: NDArray[np.float32], backbone: Backbone) -> list[str]:
+    """Return remarks on the features ``(n, d)`` of different images, if they tell little.
+
+    Raises:
+        BackboneError: they are the same for all images, and so of no use.
+    """
+    name, advice = one_line(backbone.name), "choose another --layer"
+    spread = np.ptp(features.astype(np.float64), axis=0)
+    still = spread <= 1e-5 * np.abs(features).max(axis=0)
+    if still.all():
+        raise BackboneError(
+            f"{name}: layer {one_line(backbone.layer)} gives the same features for "
+            f"{len(features)} different images, so nothing can be learned from them; {advice}, or "
+            "check the file and its preprocessing"
+        )
+    notes = []
+    if still.mean() > _STILL:
+        moving = int((~still).sum())
+        notes.append(f"only {moving:,} of {len(still):,} features differ between images; {advice}")
+    if len(still) <= _NARROW:
+        few = count(len(still), "feature")
+        notes.append(f"only {few} an image, which tell few classes apart; {advice}")
+    return notes
 
 
 def _save(model: ModelProto, path: Path, backbone: Backbone) -> None:

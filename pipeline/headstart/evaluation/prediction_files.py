@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, one_line
-from headstart.evaluation.assess import Answers
+from headstart.evaluation.answers import Answers
 
 SUFFIXES = (".csv", ".jsonl")
 TRUE = "true"  # the column of true labels that train-heads writes
@@ -113,7 +113,9 @@ def _lines(file: Iterable[str], shown: str) -> Iterable[dict[str, Any]]:
         try:
             row = json.loads(line)
             scores = {f"p:{name}": p for name, p in row.get("probabilities", {}).items()}
-        except (ValueError, AttributeError) as error:
+            if row.get("top"):
+                scores["class_1"] = row["top"][0]["class"]
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise InputError(
                 f"{shown}, line {number}, is no prediction: {one_line(error)}"
             ) from None
@@ -126,7 +128,12 @@ def _answers(
     answered = [str(row.get(column) or "") for row in rows]
     classes = tuple(dict.fromkeys(k[2:] for row in rows for k in row if k and k[:2] == "p:"))
     if not classes:
-        names = {*answered, *(label for label in true or () if label)} - {"", UNSURE}
+        if UNSURE not in (true or ()):  # with --top-k the most probable class is in a column
+            answered = [
+                str(row.get("class_1") or "") if answer == UNSURE else answer
+                for row, answer in zip(rows, answered, strict=True)
+            ]
+        names = {*answered, *(label for label in true or () if label)} - {""}
         return Answers(str(path), tuple(sorted(names)), answered)
     code = {name: number for number, name in enumerate(classes)}
     probabilities = np.zeros((len(rows), len(classes)))
@@ -145,8 +152,8 @@ def _answers(
         if chosen < 0 or scores[best] - scores[chosen] > _ROUNDED:
             raise InputError(
                 f"{place} is labelled {one_line(answer)}, but {one_line(classes[best])} is the most"
-                " probable class; keep the labels as they were predicted, and put true labels into"
-                " a column of their own (--label-column)"
+                " probable class; keep the labels as they were predicted without --costs, and"
+                " put true labels into a column of their own (--label-column)"
             )
         scores[chosen] = max(scores[chosen], np.nextafter(scores[best], 2) if chosen != best else 0)
         probabilities[number], answered[number] = scores, classes[chosen]

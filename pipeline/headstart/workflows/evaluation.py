@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from headstart.core.assessment import Evaluation
     from headstart.core.hooks import Hooks
     from headstart.datasets import SourceImage
-    from headstart.evaluation.assess import Answers
+    from headstart.evaluation.answers import Answers
     from headstart.models.predict import Model
 
 
@@ -241,7 +241,7 @@ def _predicted(
 ) -> Answers:
     import numpy as np
 
-    from headstart.evaluation.assess import Answers
+    from headstart.evaluation.answers import Answers
     from headstart.models.predict import predict_images
 
     model = load_model(name, device=device) if isinstance(name, str | os.PathLike) else name

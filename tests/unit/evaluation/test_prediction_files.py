@@ -45,6 +45,22 @@ def test_an_unsure_answer_counts_as_the_most_probable_class(tmp_path):
     assert answers.predicted == ["cloth"]
 
 
+def test_an_unsure_answer_of_the_most_probable_classes_counts_too(tmp_path):
+    header = "path,label,confidence,class_1,probability_1,error"
+    rows = ["a,unknown,0.6,cloth,0.6,", "b,bark,0.9,bark,0.9,", "c,,,,,broken"]
+    csv = prediction_files.read(table(tmp_path / "p.csv", *rows, header=header))
+    file = tmp_path / "p.jsonl"
+    top = [[{"class": "cloth", "probability": 0.6}], [{"class": "bark", "probability": 0.9}]]
+    lines = [{"path": p, "label": label, "top": t}
+             for p, label, t in zip("ab", ("unknown", "bark"), top, strict=True)]  # fmt: skip
+    file.write_text("\n".join(map(json.dumps, [*lines, {"path": "c", "error": "broken"}])))
+    for found in (csv, prediction_files.read(file)):
+        assert found.answers.predicted == ["cloth", "bark", ""]
+        assert found.answers.classes == ("bark", "cloth")
+    bare = table(tmp_path / "q.csv", "a,unknown", "b,bark", header="path,label")
+    assert prediction_files.read(bare).answers.predicted == ["", "bark"]
+
+
 def test_labels_without_probabilities_are_enough(tmp_path):
     file = table(tmp_path / "p.csv", "a,bark,oak", "b,bark,bark", header="path,label,true")
     found = prediction_files.read(file)

@@ -71,6 +71,11 @@ class HeldOut:
         group, leaked = protocol.group[test], protocol.leaked
         return cls(data.label[test], group, leaked, seed, protocol.out_of_fold)
 
+    @property
+    def worth(self) -> float:
+        """What an answer is worth, in answers for a test split; see `metrics.design.Design`."""
+        return metrics.OUT_OF_FOLD if self.out_of_fold else 1.0
+
     def without_leakage(
         self, correct: NDArray[np.bool_]
     ) -> tuple[float | None, metrics.Interval | None]:
@@ -237,7 +242,7 @@ def about_size(best: Entry) -> list[str]:
 def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
     head = entry.head
     without, without_ci = test.without_leakage(entry.predicted == test.true)
-    measured = scores(test.true, entry.probabilities, test.seed, test.group)
+    measured = scores(test.true, entry.probabilities, test.seed, test.group, test.worth)
     return HeadResult(
         name=head.name,
         title=head.title,
@@ -263,17 +268,18 @@ def scores(
     probabilities: NDArray[np.floating],
     seed: int,
     group: NDArray[np.intp] | None = None,
+    worth: float = 1.0,
 ) -> dict[str, Any]:
     """Return every score of a classifier with its interval, by the names of `HeadResult`.
 
     ``true`` are ``(n,)`` codes of classes, ``probabilities`` are ``(n, k)``, and images with equal
-    numbers in ``group``, ``(n,)``, belong together. The accuracy is ``accuracy``, its interval
-    ``accuracy_ci``.
+    numbers in ``group``, ``(n,)``, belong together. ``worth`` is that of an answer, see
+    `metrics.design.Design`. The accuracy is ``accuracy``, its interval ``accuracy_ci``.
     """
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     correct, k = predicted == true, probabilities.shape[1]
     of_classes = metrics.class_scores(true, predicted, k)
-    intervals = metrics.score_intervals(true, probabilities, seed, groups=group)
+    intervals = metrics.score_intervals(true, probabilities, seed, group, worth)
     calibration = metrics.calibration(correct, confidence, seed, group)
     return {
         "accuracy": metrics.accuracy(true, predicted),
@@ -286,17 +292,17 @@ def scores(
         "intervals": intervals,
         "calibration_error": calibration.error,
         "calibration_chance": calibration.chance,
-        "per_class": _columns(of_classes) | _class_intervals(true, predicted, k),
+        "per_class": _columns(of_classes) | _class_intervals(true, predicted, k, worth),
         "reliability": _columns(metrics.reliability(correct, confidence)),
         "confusion": _confusion(true, predicted, k),
     }
 
 
 def _class_intervals(
-    true: NDArray[np.integer], predicted: NDArray[np.intp], k: int
+    true: NDArray[np.integer], predicted: NDArray[np.intp], k: int, worth: float
 ) -> dict[str, list[Any]]:
     """Return the intervals of precision and recall, None for a class without images."""
-    columns = metrics.class_intervals(true, predicted, k)
+    columns = metrics.class_intervals(true, predicted, k, worth)
     return {name: [ends or None for ends in column] for name, column in columns.items()}
 
 

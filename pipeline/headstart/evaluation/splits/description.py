@@ -64,7 +64,8 @@ def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dic
         "scored_on": "out of fold" if protocol.out_of_fold else "test split",
         "n_classes": len(np.unique(data.label[protocol.train])),
         "scoring": "accuracy (logistic regression and kNN: log loss)",
-        "interval": f"{100 * metrics.LEVEL:.0f} %, Wilson's for accuracy, recall and precision",
+        "interval": f"{100 * metrics.LEVEL:.0f} %, Wilson's for accuracy, recall and precision"
+        + (", for two thirds as many images" if protocol.out_of_fold else ""),
         "test_split": _test_split(protocol, rules, n_test),
     }
 

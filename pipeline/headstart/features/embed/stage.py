@@ -60,8 +60,11 @@ def embed(
     config = with_measured_range(listing, out, config, hooks.notice)
     model, parity, measured = _model(listing, out, config, hooks)
     network = LazyRunner(model, config.device, config.batch)
+    name = one_line(network.backbone.name)
     if parity is not None:
-        hooks.notice(f"exported {one_line(network.backbone.name)} ({parity})")
+        hooks.notice(f"exported {name} ({parity})")
+    elif config.backbone.name.startswith("onnx:") and (notes := export.read_parity(model).notes):
+        hooks.notice(f"{name}: {'; '.join(notes)}")
     if network.backbone.warning:
         hooks.notice(f"WARNING: {network.backbone.warning}")
     if _int8_would_pay(listing, out, config, model):
