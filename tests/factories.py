@@ -40,6 +40,7 @@ from headstart.core.results import (
     LabelErrorSummary,
     LearningCurve,
 )
+from headstart.core.targets import MULTI_LABEL
 from headstart.heads.folds import stratified_folds
 from headstart.heads.training_set import TrainingSet
 from headstart.models import seal, training_images
@@ -125,6 +126,31 @@ def feature_set(
         name="gaussians",
     )
     return dataclasses.replace(data, **changes)
+
+
+def label_sets(
+    labels: Any = None, *, n: int = 120, k: int = 3, d: int = 12, seed: int = 0, **changes: Any
+) -> FeatureSet:
+    """Return rows of images with several labels, each a direction; keywords replace fields.
+
+    Args:
+        labels: ``(n, k)`` of 1, 0 and -1; by default each label is drawn for a third of the images.
+        n: images, when no labels are given.
+        k: labels.
+        d: features per image.
+        seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.random((n, k)) < 1 / 3 if labels is None else np.asarray(labels)
+    sets = np.asarray(drawn, np.int8)
+    n, k = sets.shape
+    directions = rng.normal(0, 1, (k, d))
+    features = (sets > 0) @ directions + rng.normal(0, 0.4, (n, d)) + 0.3
+    names = tuple(f"label {code}" for code in range(k))
+    data = feature_set(np.full(n, -1), k=k, d=d, seed=seed)
+    facts = {"classes": names, "target": MULTI_LABEL, "label_sets": sets}
+    own = dataclasses.replace(data, features=features.astype(np.float32), **facts)
+    return dataclasses.replace(own, **changes)
 
 
 def head_result(
