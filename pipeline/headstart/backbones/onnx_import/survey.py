@@ -88,7 +88,7 @@ def _preset(path: Path, model: ModelProto, graph: Graph) -> tuple[str, str]:
 
 def _first_steps(graph: Graph) -> list[Any]:
     """Return the arithmetic between the image and the first layer with weights."""
-    steps = []
+    steps: list[Any] = []
     for node in graph.graph.node:
         if graph.moving.isdisjoint(node.output):
             continue
