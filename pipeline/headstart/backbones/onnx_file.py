@@ -14,6 +14,7 @@ from headstart.core.errors import BackboneError, one_line
 from headstart.core.records import Choice
 
 NAME = "onnx"
+RULES = 2  # version of those by which `onnx_import` chooses what the user leaves out
 _LAYERS = "headstart.backbones.onnx_import.steps:list_tensors"
 _IDENTITY = "headstart.backbones.onnx_import.steps:identify"
 
@@ -37,7 +38,7 @@ class Foreign:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that determines the exported file."""
-        return self.request.to_json() | {"weights": self.sha256}
+        return self.request.to_json() | {"weights": self.sha256, "rules": RULES}
 
 
 def find(choice: Choice) -> Foreign:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,11 @@ from numpy.typing import NDArray
 
 from headstart.core.assessment import (
     Baseline,
-    Change,
-    ClassChange,
     CostScores,
     Evaluation,
     MeasuredPoint,
     Misclassified,
     ModelScores,
-    PairedDifference,
     Skipped,
 )
 from headstart.core.costs import Costs, read
@@ -29,6 +25,8 @@ from headstart.core.errors import InputError, count, one_line
 from headstart.core.remarks import remark
 from headstart.core.results import Remark
 from headstart.evaluation import metrics
+from headstart.evaluation.answers import Answers
+from headstart.evaluation.changes import compare
 from headstart.evaluation.compare.scoring import scores
 from headstart.evaluation.metrics.design import Design
 from headstart.evaluation.operating_points import Ranked
@@ -36,47 +34,6 @@ from headstart.evaluation.operating_points import Ranked
 FEW = 30  # images, below which the intervals are all that can be read
 NAMED = 3  # labels that a sentence names
 _NEED_PROBABILITIES = ("log_loss", "roc_auc", "ece", "calibration_error", "calibration_chance")
-
-Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """One model's answers for images.
-
-    Attributes:
-        title: the model's name.
-        classes: the names that the model knows, in the order of ``probabilities``.
-        predicted: the answer for each image; empty if the image could not be used.
-        probabilities: ``(n, k)``, the highest that of the answer; None if they are unknown.
-        trained_on: ``(n,)``, whether the model was trained on the image; None if that is unknown.
-        thresholds: the model's own thresholds of confidence, by the share that should be right.
-        of_a_file: whether the answers are of a model file, which may list its training images.
-    """
-
-    title: str
-    classes: tuple[str, ...]
-    predicted: Sequence[str]
-    probabilities: NDArray[np.floating] | None = None
-    trained_on: Mask | None = None
-    of_a_file: bool = False
-    thresholds: Mapping[float, float] = field(default_factory=dict)
-
-    def take(self, rows: NDArray[np.intp]) -> Answers:
-        """Return the answers for some of the images."""
-        return Answers(
-            self.title,
-            self.classes,
-            [self.predicted[row] for row in rows],
-            None if self.probabilities is None else self.probabilities[rows],
-            None if self.trained_on is None else self.trained_on[rows],
-            self.of_a_file,
-            self.thresholds,
-        )
-
-    def confidence(self, row: int) -> float | None:
-        """Return the probability of the answer for an image; None if it is unknown."""
-        return None if self.probabilities is None else float(self.probabilities[row].max())
 
 
 def assess(
@@ -112,7 +69,7 @@ def assess(
         models=[_score(model, true, groups, seed, costs) for model in used],
         baseline=Baseline(top, times / len(rows), metrics.accuracy_interval(majority, groups)),
         errors=_errors([paths[row] for row in rows], true, used[0]),
-        paired=_pair([paths[row] for row in rows], true, used[0], used[1], groups)
+        paired=compare([paths[row] for row in rows], true, used[0], used[1], groups)
         if len(used) == 2
         else None,
         skipped=skipped,
@@ -254,54 +211,6 @@ def _unseen(model: Answers, true: Sequence[str], group: NDArray[np.intp] | None)
         interval = metrics.accuracy_interval(right, None if group is None else group[other])
         facts |= {"accuracy_unseen": float(right.mean()), "accuracy_unseen_ci": interval}
     return facts
-
-
-def _pair(
-    paths: Sequence[str],
-    true: Sequence[str],
-    model: Answers,
-    other: Answers,
-    group: NDArray[np.intp] | None,
-) -> PairedDifference:
-    after, before = (
-        np.array([a == b for a, b in zip(answers.predicted, true, strict=True)])
-        for answers in (model, other)
-    )
-    (compared,) = metrics.compare_with(before, [after], group)
-    side = "better" if compared.difference > 0 else "worse"
-    labels = np.array(true, object)
-    return PairedDifference(
-        difference=compared.difference,
-        difference_ci=compared.interval,
-        p=compared.p,
-        visible_difference=compared.visible,
-        verdict=side if compared.decided else "tie",
-        by_class=[
-            ClassChange(
-                label,
-                images=int(own.sum()),
-                gains=int((own & after & ~before).sum()),
-                losses=int((own & before & ~after).sum()),
-                recall_before=float(before[own].mean()),
-                recall_after=float(after[own].mean()),
-            )
-            for label in dict.fromkeys(sorted(true))
-            for own in [labels == label]
-        ],
-        changes=[
-            Change(
-                paths[row],
-                true[row],
-                other.predicted[row],
-                model.predicted[row],
-                "gain" if after[row] else "loss" if before[row] else "other",
-                other.confidence(row),
-                model.confidence(row),
-            )
-            for row in range(len(true))
-            if model.predicted[row] != other.predicted[row]
-        ],
-    )
 
 
 def _about(

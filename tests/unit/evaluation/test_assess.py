@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 from headstart.core.errors import InputError
-from headstart.evaluation.assess import Answers, assess
+from headstart.evaluation.answers import Answers
+from headstart.evaluation.assess import assess
 
 CLASSES = ("bark", "cloth", "drain")
 

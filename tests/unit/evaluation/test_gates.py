@@ -3,7 +3,8 @@
 import pytest
 from headstart.core.errors import InputError, UsageError
 from headstart.evaluation import gates
-from headstart.evaluation.assess import Answers, assess
+from headstart.evaluation.answers import Answers
+from headstart.evaluation.assess import assess
 
 TRUE = ["bark", "cloth"] * 50
 

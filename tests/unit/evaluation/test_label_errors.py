@@ -134,3 +134,23 @@ def test_confident_learning_suspects_what_cleanlab_does(seed, k, n, confidence):
         n_jobs=1,
     )
     assert label_errors.suspects_of(labels, shares).tolist() == expected.tolist()
+
+
+def test_labels_of_an_image_are_suspected_as_by_cleanlabs_tool_for_several_labels():
+    from cleanlab.multilabel_classification.filter import find_multilabel_issues_per_class
+
+    rng = np.random.default_rng(0)
+    chances = 1 / (1 + np.exp(-(rng.normal(size=(600, 3)) * 5 + [-2, 0, 2])))
+    labels = rng.random(chances.shape) < chances
+    labels ^= rng.random(labels.shape) < 0.04
+    theirs, *_ = find_multilabel_issues_per_class(
+        [np.flatnonzero(row).tolist() for row in labels],
+        chances,
+        filter_by="low_self_confidence",
+        return_indices_ranked_by="self_confidence",
+        n_jobs=1,
+    )
+    for label, rows in enumerate(theirs):
+        p = chances[:, label]
+        ours = label_errors.suspects_of(labels[:, label].astype(int), np.stack([1 - p, p], axis=1))
+        assert set(ours) == {int(row) for row in rows}

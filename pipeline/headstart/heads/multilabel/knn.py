@@ -22,20 +22,25 @@ BLOCK = 1024  # rows whose votes are counted at once
 class NearestNeighboursLabels(LabelFamily):
     """Each label's share of the votes of the k nearest images whose label is known.
 
-    See `headstart.heads.knn.NearestNeighboursHead` for the weights and the grid.
+    See `headstart.heads.knn.NearestNeighboursHead` for the weights and the grid, which has more
+    neighbours here: labels are rarer than classes. Values of k larger than a fold are skipped.
     """
 
     name: str = "knn"
     title: str = "kNN"
     grid: Mapping[str, Sequence[Any]] = field(
-        default_factory=lambda: {"n_neighbors": (40, 20, 10, 5, 3, 1), "gamma": (5.0, 10.0, 20.0)}
+        default_factory=lambda: {
+            "n_neighbors": (80, 40, 20, 10, 5, 3, 1),
+            "gamma": (5.0, 10.0, 20.0),
+        }
     )
     keeps_rows: bool = True
     most_rows: int | None = REFERENCES
 
     def explore(self, data: LabelSet, trials: Trials) -> None:
         """Score every k with the middle gamma, then the others with the best; see `LabelFamily`."""
-        ks = self.grid["n_neighbors"]
+        fewest = min(len(fit) for fit, _ in data.folds)
+        ks = [k for k in self.grid["n_neighbors"] if k <= fewest] or [fewest]
         nearest = _Nearest(data, max(ks))
         unit = 1.0 / mean_squared_distance(data.shared.rows)
         gammas = [float(f"{multiple * unit:.3g}") for multiple in self.grid["gamma"]]
