@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import backbones
+from headstart.backbones import joint
 from headstart.backbones.candidate import SOFTWARE, Candidate
 from headstart.backbones.inference import decoding
 from headstart.backbones.inference import parity as certificate
@@ -104,6 +105,8 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
 
 
 def _exported(choice: Choice) -> tuple[Path, Parity | None]:
+    if backbones.is_joint(choice):
+        return _side_by_side([_exported(member)[0] for member in backbones.members_of(choice)])
     if choice.name.endswith(".onnx") and not choice.name.startswith("onnx:"):
         return _own_file(choice), None
     candidate = backbones.find(dataclasses.replace(choice, policy=0))
@@ -119,6 +122,19 @@ def _exported(choice: Choice) -> tuple[Path, Parity | None]:
     return path, export(*candidate.load(), path)
 
 
+def _side_by_side(files: Sequence[Path]) -> tuple[Path, Parity | None]:
+    """Return the file of several networks, and how it compares with them one by one."""
+    several = joint.Joint.of(files)
+    backbone = several.backbone
+    path = cached_file("backbones", f"{_plain(backbone.name)[:100]}-{several.digest[:16]}.onnx")
+    if path.is_file():
+        return path, None
+    expected = several.embed(_samples(backbone.preprocess.size))
+    return path, _write(
+        several.graph(), several.embed, expected, backbone, path, "each network", several.notes
+    )
+
+
 def _place(candidate: Candidate | Foreign, policy: int) -> Path:
     identity = candidate.identity | {
         "policy": policy,
@@ -126,8 +142,11 @@ def _place(candidate: Candidate | Foreign, policy: int) -> Path:
         "opset": OPSET,
         "version": VERSION,
     }
-    name = re.sub(r"[^\w.@+-]", "-", candidate.name)
-    return cached_file("backbones", f"{name}-{digest_of(identity)[:16]}.onnx")
+    return cached_file("backbones", f"{_plain(candidate.name)}-{digest_of(identity)[:16]}.onnx")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.@+-]", "-", name)
 
 
 def _own_file(choice: Choice) -> Path:

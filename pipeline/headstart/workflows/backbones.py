@@ -126,7 +126,7 @@ def choose_backbone(
     if (weights or not downloaded) and not candidates:
         raise UsageError("--weights and --only-named need --backbone NAME")
     named = tuple(
-        choice(name, weights, preprocess=preprocess if name.startswith("onnx:") else "")
+        choice(name, weights, preprocess=preprocess if "onnx:" in name else "")
         for name in candidates
     )
     reading = Options(label_column=label_column, path_column=path_column)

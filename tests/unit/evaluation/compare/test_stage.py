@@ -367,7 +367,11 @@ def test_few_images_without_a_test_split_are_all_trained_on_and_scored_out_of_fo
     best = outcome.best
     right = best.head.out_of_fold.argmax(axis=1) == data.label
     assert comparison.heads[0].test_accuracy == right.mean() < 1
-    assert comparison.heads[0].test_accuracy_ci == metrics.accuracy_interval(right)
+    low, high = metrics.accuracy_interval(right)
+    ends = comparison.heads[0].test_accuracy_ci
+    assert ends == metrics.accuracy_interval(right, worth=metrics.OUT_OF_FOLD)
+    assert ends[0] < low < high < ends[1]
+    assert "two thirds" in comparison.protocol["interval"]
     assert best.head.n_rows == 120
     write_results(tmp_path, comparison, outcome)
     rows = list(csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines()))
