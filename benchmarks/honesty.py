@@ -1,30 +1,39 @@
 """How often intervals cover the truth, and how often verdicts are wrong, in simulations.
 
-Usage: python benchmarks/honesty.py [--simulations 500] [--only PART]
+Usage: python benchmarks/honesty.py [--simulations 500] [--only PART] [--cores 2]
 
 Populations of known truth take the place of data: classifiers with 2, 5 and 10 classes, of equal
 and of unequal size, with calibrated, over- and underconfident probabilities and accuracies of 70 to
 99.5 %. Test splits of 50 to 400 images are drawn from each. Whole tables of equally good heads show
-how often a verdict is false. Of few images, a model is fitted on each draw and scored out of fold
-or on a hold-out.
+how often a verdict is false. Of few images, Gaussian classes and handwritten digits, every draw is
+divided, and its heads are searched, chosen and scored, as ``train-heads`` does it.
+
+It prints how long it will take, by the time of one simulation of each part.
 """
 
 from __future__ import annotations
 
+import hashlib
+import time
+from concurrent.futures import ProcessPoolExecutor
+
 import numpy as np
 import page
+from headstart.core.parallel import available_cores
+from headstart.core.records import FeatureSet
 from headstart.evaluation import metrics
-from headstart.evaluation.splits import Rules
-from headstart.heads.folds import divisions, stratified_folds
-from headstart.heads.kernel_ridge import KernelRidgeHead
-from headstart.heads.training_set import TrainingSet
+from headstart.evaluation.compare.config import CompareConfig
+from headstart.evaluation.compare.scoring import HeldOut, score_heads
+from headstart.evaluation.compare.training import Trainer
+from headstart.evaluation.splits import make_protocol
 
 POPULATION = 50_000
 SIZES = (50, 100, 200, 400)
 ACCURACIES = (0.7, 0.9, 0.97, 0.995)
 PROBABILITIES = {"calibrated": 1.0, "overconfident": 2.5, "underconfident": 0.4}
 PARTS = ("intervals", "groups", "verdicts", "small")
-FEW = (100, 200, 500)
+FEW = (100, 200)
+HEADS_OF_FEW = ("linear-svm", "kernel-ridge", "knn")  # the quick ones
 SHARE = 5  # a simulation of few images fits models: one in this many is made
 SCORES = (
     "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc", "calibration_error",
@@ -85,19 +94,35 @@ def coverage(true, probabilities, n, simulations, seed=0):
     return {name: float(np.mean(each)) for name, each in hits.items()}
 
 
-def intervals(simulations):
+def spread_out(function, jobs, cores):
+    """Return the results of jobs, in their order, from as many processes as cores."""
+    if cores == 1:
+        return [function(*job) for job in jobs]
+    with ProcessPoolExecutor(cores) as pool:
+        return list(pool.map(function, *zip(*jobs, strict=True)))
+
+
+def coverages(k, name, accuracy, simulations):
+    """Return `coverage` of a classifier, for each number of images."""
+    drawn = population(k, accuracy, PROBABILITIES[name], name == "overconfident", seed=k)
+    return [coverage(*drawn, n, simulations) for n in SIZES]
+
+
+def intervals(simulations, cores=1):
     lowest, rows = dict.fromkeys(SCORES, 1.0), {}
-    for k in (2, 5, 10):
-        for name, sharpness in PROBABILITIES.items():
-            for accuracy in ACCURACIES:
-                unequal = name == "overconfident"
-                drawn = population(k, accuracy, sharpness, unequal, seed=k)
-                for n in SIZES:
-                    found = coverage(*drawn, n, simulations)
-                    for score, share in found.items():
-                        lowest[score] = min(lowest[score], share)
-                        rows.setdefault((score, accuracy, n), []).append(share)
-                    page.sample(f"{k} classes, {name}, {accuracy}, {n} images", found)
+    jobs = [
+        (k, name, accuracy, simulations)
+        for k in (2, 5, 10)
+        for name in PROBABILITIES
+        for accuracy in ACCURACIES
+    ]
+    for job, of_sizes in zip(jobs, spread_out(coverages, jobs, cores), strict=True):
+        k, name, accuracy, _ = job
+        for n, found in zip(SIZES, of_sizes, strict=True):
+            for score, share in found.items():
+                lowest[score] = min(lowest[score], share)
+                rows.setdefault((score, accuracy, n), []).append(share)
+            page.sample(f"{k} classes, {name}, {accuracy}, {n} images", found)
     print("| score | true accuracy |" + "".join(f" {n} images |" for n in SIZES))
     print("|---|--:|" + "--:|" * len(SIZES))
     for score in SCORES:
@@ -123,18 +148,16 @@ def grouped(groups, size, accuracy, agreement, simulations, seed=0):
     return hits / simulations
 
 
-def show_groups(simulations):
+def show_groups(simulations, cores=1):
     print("| groups of 5 | " + " | ".join(f"true {a:.1%}" for a in ACCURACIES) + " |")
     print("|---|" + "--:|" * len(ACCURACIES))
     for groups in (20, 100):
         for agreement in (0.1, 0.6):
-            shares = [grouped(groups, 5, a, agreement, simulations) for a in ACCURACIES]
+            jobs = [(groups, 5, accuracy, agreement, simulations) for accuracy in ACCURACIES]
+            shares = spread_out(grouped, jobs, cores)
             page.sample(f"{groups} groups, correlation {agreement}", *shares)
-            print(
-                f"| {groups}, correlation {agreement} | "
-                + " | ".join(f"{s:.1%}" for s in shares)
-                + " |"
-            )
+            cells = " | ".join(f"{share:.1%}" for share in shares)
+            print(f"| {groups}, correlation {agreement} | {cells} |")
 
 
 def false_verdicts(entries, n, alike, simulations, seed=0):
@@ -150,75 +173,136 @@ def false_verdicts(entries, n, alike, simulations, seed=0):
     return false / simulations
 
 
-def verdicts(simulations):
+def verdicts(simulations, cores=1):
     print("| heads | 100 images | 400 images |\n|--:|--:|--:|")
     for entries in (4, 12, 40):
-        shares = [
-            max(false_verdicts(entries, n, alike, simulations) for alike in (0.5, 0.9))
-            for n in (100, 400)
-        ]
+        jobs = [(entries, n, alike, simulations) for n in (100, 400) for alike in (0.5, 0.9)]
+        found = spread_out(false_verdicts, jobs, cores)
+        shares = [max(found[:2]), max(found[2:])]
         page.sample(f"{entries} heads", *shares)
         print(f"| {entries} | {shares[0]:.1%} | {shares[1]:.1%} |")
 
 
-def draw(images, seed, k=5, d=24, spread=1.35):
+def gaussians(images=21_000, k=5, d=24, spread=1.35):
     """Return features and codes of classes that are Gaussian around random centres."""
-    centres = np.random.default_rng(0).standard_normal((k, d))
-    rng = np.random.default_rng(seed)
-    codes = rng.permutation(np.arange(images) % k)
+    rng = np.random.default_rng(0)
+    centres, codes = rng.standard_normal((k, d)), rng.permutation(np.arange(images) % k)
     features = centres[codes] + spread * rng.standard_normal((images, d))
-    return features.astype(np.float32), codes.astype(np.int64)
+    return features.astype(np.float32), codes
 
 
-def score_few(features, codes, seed, held_out):
-    """Fit a head; return correct answers to score it by, and the head.
+def digits():
+    """Return the pixels and codes of scikit-learn's 1,797 handwritten digits."""
+    from sklearn.datasets import load_digits
 
-    Answers are out of fold, with the product's repeats, or of a fifth that is ``held_out``.
-    """
-    family = KernelRidgeHead()
-    if held_out:
-        part = stratified_folds(codes, 5, seed) == 0
-        fold = divisions(codes[~part], 5, seed, Rules().repeats_for(int((~part).sum())))
-        head = family.search(TrainingSet(features[~part], codes[~part], fold))
-        return head.estimator.predict(features[part]) == codes[part], head
-    repeats = Rules().repeats_for(len(codes), out_of_fold=True)
-    head = family.search(TrainingSet(features, codes, divisions(codes, 5, seed, repeats)))
-    return head.out_of_fold.argmax(axis=1) == codes, head
+    features, codes = load_digits(return_X_y=True)
+    return features.astype(np.float32), codes
 
 
-def few(images, held_out, simulations):
-    """Return mean error, width, coverage and accuracy of models of few images."""
-    everyone, truths = draw(20_000, seed=10**6)
-    rows = []
-    for seed in range(simulations):
-        features, codes = draw(images, seed)
-        correct, head = score_few(features, codes, seed, held_out)
-        true = np.mean(head.estimator.predict(everyone) == truths)
-        low, high = metrics.accuracy_interval(correct, np.arange(len(correct)))
-        rows.append((abs(correct.mean() - true), high - low, low <= true <= high, true))
-    return np.mean(rows, axis=0)
+FEW_OF = {"Gaussian classes": gaussians, "digits": digits}
 
 
-def small(simulations):
-    print("| images | scored | error | width of the interval | coverage | accuracy of the model |")
-    print("|--:|---|--:|--:|--:|--:|")
+def draw(features, codes, images, seed):
+    """Return images drawn at random, two of each class at least, and the rows of the others."""
+    rng = np.random.default_rng(seed)
+    while True:
+        order = rng.permutation(len(codes))
+        rows = np.sort(order[:images])
+        if np.bincount(codes[rows], minlength=codes.max() + 1).min() >= 2:
+            return feature_set(features[rows], codes[rows]), np.sort(order[images:])
+
+
+def feature_set(features, codes):
+    names = [f"{row}.jpg" for row in range(len(codes))]
+    return FeatureSet(
+        features=features,
+        path=names,
+        label=codes.astype(np.int32),
+        split=[""] * len(codes),
+        sha256=np.stack([np.frombuffer(hashlib.sha256(n.encode()).digest(), "u1") for n in names]),
+        classes=tuple(map(str, range(codes.max() + 1))),
+        extraction={},
+        digest="",
+        pixels=None,
+        failures=[],
+        name="simulated",
+    )
+
+
+def score_few(data, config):
+    """Return the chosen entry and its score: divided, searched and scored as `compare` does."""
+    protocol = make_protocol(data, config)
+    trainer = Trainer.of(data, protocol, config, None, lambda name: None)
+    best = trainer.search({"": data}).entries[0]
+    return best, score_heads([best], HeldOut.of(data, protocol, config.seed))[0]
+
+
+def simulate_few(name, images, held_out, seed):
+    """Return error, width, coverage and the accuracy of a model of few images."""
+    features, codes = FEW_OF[name]()
+    data, others = draw(features, codes, images, seed)
+    config = CompareConfig(heads=HEADS_OF_FEW, seed=seed, holdout=held_out, workers=1)
+    best, score = score_few(data, config)
+    true = float(np.mean(best.head.estimator.predict(features[others]) == codes[others]))
+    low, high = score.test_accuracy_ci
+    return abs(score.test_accuracy - true), high - low, low <= true <= high, true
+
+
+def few(name, images, held_out, simulations, cores=1):
+    """Return the means of `simulate_few`."""
+    jobs = [(name, images, held_out, seed) for seed in range(simulations)]
+    return np.mean(spread_out(simulate_few, jobs, cores), axis=0)
+
+
+def small(simulations, cores=1):
+    print("| images | of | scored | error | width of the interval | coverage | accuracy |")
+    print("|--:|---|---|--:|--:|--:|--:|")
     for images in FEW:
-        for held_out, name in ((True, "a fifth held out"), (False, "out of fold")):
-            figures = few(images, held_out, max(10, simulations // SHARE))
-            cells = " | ".join(f"{100 * value:.1f}%" for value in figures)
-            print(f"| {images} | {name} | {cells} |")
+        for name in FEW_OF:
+            for held_out, how in ((True, "a fifth held out"), (False, "out of fold")):
+                figures = few(name, images, held_out, max(10, simulations // SHARE), cores)
+                page.sample(f"{images} {name}, {how}", *figures)
+                cells = " | ".join(f"{100 * value:.1f}%" for value in figures)
+                print(f"| {images} | {name} | {how} | {cells} |")
+
+
+def seconds(function, *arguments):
+    """Return how long a call takes."""
+    started = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - started
+
+
+def minutes(part, simulations, cores):
+    """Estimate the minutes of a part, by the time of a few of its simulations."""
+    if part == "intervals":
+        drawn = population(5, 0.9, 1.0, False, seed=5)
+        one = seconds(coverage, *drawn, 200, 5) / 5
+        work = 36 * (seconds(population, 5, 0.9, 1.0, False, 5) + len(SIZES) * simulations * one)
+    elif part == "groups":
+        work = 16 * simulations * seconds(grouped, 100, 5, 0.9, 0.6, 20) / 20
+    elif part == "verdicts":
+        work = 4 * (4 + 12 + 40) / 40 * simulations * seconds(false_verdicts, 40, 400, 0.5, 3) / 3
+    else:
+        draws = len(FEW) * len(FEW_OF) * max(10, simulations // SHARE)
+        work = draws * sum(seconds(simulate_few, "digits", 200, held, 0) for held in (True, False))
+    return work / cores / 60
 
 
 def main() -> None:
     parser = page.parser(__doc__)
     parser.add_argument("--simulations", type=int, default=500)
     parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--cores", type=int, default=min(2, available_cores()))
     options = parser.parse_args()
     parts = {"intervals": intervals, "groups": show_groups, "verdicts": verdicts, "small": small}
-    for name, part in parts.items():
-        if options.only in (None, name):
-            with page.recorded(options, name, markdown=True):
-                part(options.simulations)
+    chosen = [name for name in PARTS if options.only in (None, name)]
+    expected = [minutes(name, options.simulations, options.cores) for name in chosen]
+    each = ", ".join(f"{name} {part:.1f}" for name, part in zip(chosen, expected, strict=True))
+    print(f"About {sum(expected):.0f} minutes on {options.cores} cores: {each}", flush=True)
+    for name in chosen:
+        with page.recorded(options, name, markdown=True):
+            parts[name](options.simulations, options.cores)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import backbones
+from headstart.backbones import joint
 from headstart.backbones.candidate import SOFTWARE, Candidate
 from headstart.backbones.inference import decoding
 from headstart.backbones.inference import parity as certificate
@@ -42,7 +43,7 @@ from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import.request import FILE, ImportRequest
 from headstart.core import sandbox
 from headstart.core.cache import cached_file
-from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
+from headstart.core.errors import BackboneError, HeadstartError, RunnerError, count, one_line
 from headstart.core.files import replacing
 from headstart.core.linalg import row_cosine
 from headstart.core.onnx_format import OPSET, ModelProto
@@ -57,6 +58,8 @@ VERSION = 3  # of the file that this module builds; part of the cache key
 MIN_COSINE = 0.9999
 _LARGEST = 2**31  # bytes; the limit of a protobuf message
 MAX_DIFFERENCE = 1e-3  # relative to the largest feature
+_NARROW = 2  # features an image that tell few classes apart
+_STILL = 0.9  # share of features that may be the same for all images before it is worth a line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +105,8 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
 
 
 def _exported(choice: Choice) -> tuple[Path, Parity | None]:
+    if backbones.is_joint(choice):
+        return _side_by_side([_exported(member)[0] for member in backbones.members_of(choice)])
     if choice.name.endswith(".onnx") and not choice.name.startswith("onnx:"):
         return _own_file(choice), None
     candidate = backbones.find(dataclasses.replace(choice, policy=0))
@@ -117,6 +122,19 @@ def _exported(choice: Choice) -> tuple[Path, Parity | None]:
     return path, export(*candidate.load(), path)
 
 
+def _side_by_side(files: Sequence[Path]) -> tuple[Path, Parity | None]:
+    """Return the file of several networks, and how it compares with them one by one."""
+    several = joint.Joint.of(files)
+    backbone = several.backbone
+    path = cached_file("backbones", f"{_plain(backbone.name)[:100]}-{several.digest[:16]}.onnx")
+    if path.is_file():
+        return path, None
+    expected = several.embed(_samples(backbone.preprocess.size))
+    return path, _write(
+        several.graph(), several.embed, expected, backbone, path, "each network", several.notes
+    )
+
+
 def _place(candidate: Candidate | Foreign, policy: int) -> Path:
     identity = candidate.identity | {
         "policy": policy,
@@ -124,8 +142,11 @@ def _place(candidate: Candidate | Foreign, policy: int) -> Path:
         "opset": OPSET,
         "version": VERSION,
     }
-    name = re.sub(r"[^\w.@+-]", "-", candidate.name)
-    return cached_file("backbones", f"{name}-{digest_of(identity)[:16]}.onnx")
+    return cached_file("backbones", f"{_plain(candidate.name)}-{digest_of(identity)[:16]}.onnx")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.@+-]", "-", name)
 
 
 def _own_file(choice: Choice) -> Path:
@@ -263,6 +284,7 @@ def _write(
     import onnx
 
     samples = _samples(backbone.preprocess.size)
+    notes = [*notes, *_probe(expected, backbone)]
     properties = {
         METADATA: json.dumps(backbone.to_json()),
         "headstart.software": json.dumps(_software()),
@@ -280,6 +302,31 @@ def _write(
         onnx.checker.check_model(model)
         _save(model, partial, backbone)
     return parity
+
+
+def _probe(features: NDArray[np.float32], backbone: Backbone) -> list[str]:
+    """Return remarks on the features ``(n, d)`` of different images, if they tell little.
+
+    Raises:
+        BackboneError: they are the same for all images, and so of no use.
+    """
+    name, advice = one_line(backbone.name), "choose another --layer"
+    spread = np.ptp(features.astype(np.float64), axis=0)
+    still = spread <= 1e-5 * np.abs(features).max(axis=0)
+    if still.all():
+        raise BackboneError(
+            f"{name}: layer {one_line(backbone.layer)} gives the same features for "
+            f"{len(features)} different images, so nothing can be learned from them; {advice}, or "
+            "check the file and its preprocessing"
+        )
+    notes = []
+    if still.mean() > _STILL:
+        moving = int((~still).sum())
+        notes.append(f"only {moving:,} of {len(still):,} features differ between images; {advice}")
+    if len(still) <= _NARROW:
+        few = count(len(still), "feature")
+        notes.append(f"only {few} an image, which tell few classes apart; {advice}")
+    return notes
 
 
 def _save(model: ModelProto, path: Path, backbone: Backbone) -> None:

@@ -23,7 +23,7 @@ from headstart import backbones, datasets
 from headstart.backbones import export
 from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.runner import Runner
-from headstart.core import files
+from headstart.core import files, targets
 from headstart.core.errors import (
     BackboneError,
     HeadstartError,
@@ -148,6 +148,7 @@ def choose(
         BackboneError: no weights are on this machine, or every backbone failed.
     """
     listing = datasets.open_source(data, config.reading)
+    targets.refuse(listing.target, "the choice of a backbone", "name one for headstart features")
     refs = sample(listing, config.images, config.seed)
     choices, not_tried = _candidates(config, notice)
     if out is not None:

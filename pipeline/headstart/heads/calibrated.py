@@ -21,8 +21,8 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     Args:
         estimator: a fitted ``SVC`` for the link ``pairs``, a classifier with ``predict_proba`` for
-            ``shares``, or with ``decision_function`` for ``scores``; for these also a regression
-            on a target for each class.
+            ``shares``, or with ``decision_function`` for ``scores``; for the last two also a
+            regression on a target for each class.
         link: see `headstart.heads.calibration.Calibration`, like ``slope``, ``bias`` and
             ``smoothing``.
         classes: the labels, for a regression, which has none of its own.
@@ -95,6 +95,8 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _values(self, rows: Any) -> NDArray[np.floating]:  # noqa: ANN401
         model = self.estimator
+        if self.classes is not None:
+            return np.asarray(model.predict(rows))
         if self.link == SHARES:
             return np.asarray(model.predict_proba(rows))
         if self.link == PAIRS:
@@ -103,7 +105,5 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             if model.kernel == "linear":
                 return pairs(model, linear_kernel(rows, points))
             return pairs(model, rbf_kernel(rows, points, gamma=model.gamma))
-        if self.classes is not None:
-            return np.asarray(model.predict(rows))
         scores = np.asarray(model.decision_function(rows))
         return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores

@@ -1,10 +1,11 @@
 """Calibrated probabilities: a softmax of a head's own values, fitted on out-of-fold values.
 
 Three links turn values into log scores with one slope: pairwise values of an SVM are coupled, votes
-of neighbours are smoothed, and other scores are scaled (temperature scaling: Guo et al., *On
-Calibration of Modern Neural Networks*, ICML 2017). A bias for each class follows, with a Gaussian
-prior around 0 (bias-corrected temperature scaling: Alexandari, Kundaje and Shrikumar, *Maximum
-Likelihood with Bias-Corrected Calibration*, ICML 2020). docs/decisions/0160 compares alternatives.
+of neighbours and fitted targets are smoothed, and other scores are scaled (temperature scaling: Guo
+et al., *On Calibration of Modern Neural Networks*, ICML 2017). A bias for each class follows, with
+a Gaussian prior around 0 (bias-corrected temperature scaling: Alexandari, Kundaje and Shrikumar,
+*Maximum Likelihood with Bias-Corrected Calibration*, ICML 2020). docs/decisions/0160 and 0173
+compare alternatives.
 
 The probabilities of the training images are cross-fitted: the parameters that calibrate an image
 were fitted on the other folds, so its label played no part in them.
@@ -22,9 +23,9 @@ from headstart.heads.ovo import coupled
 from headstart.heads.training_set import TrainingSet
 
 PAIRS, SHARES, SCORES = ("pairs", "shares", "scores")
-MAX_CELLS = 1_000_000  # values that a slope is fitted on
+MAX_CELLS = 1_000_000  # values that a slope is fitted on, and log scores that biases are
 SLOPES = (-3.0, 6.0)  # logarithms, in units of 1 / deviation of the values
-SMOOTHING = (0.003, 0.01, 0.03, 0.1, 0.3)  # added to shares among ten classes; less among more
+SMOOTHING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # added to shares among ten classes; less among more
 PRECISION = 2.0  # of the prior of a bias
 ROUNDS = 2  # of fitting the slope, then the biases
 PARTS = 5  # of a single fold, for cross-fitting
@@ -38,8 +39,9 @@ class Calibration:
 
     Attributes:
         link: ``pairs``: values ``(n, k (k - 1) / 2)``, positive for a pair's first class, become
-            ``-log(1 + sum over j of exp(-slope f_ij))``; ``shares`` of votes ``(n, k)`` become
-            ``slope * log(share + smoothing)``; ``scores`` ``(n, k)`` are multiplied by the slope.
+            ``-log(1 + sum over j of exp(-slope f_ij))``; ``shares`` ``(n, k)``, of votes or
+            fitted to targets of 0 and 1, become ``slope * log(max(share, 0) + smoothing)``;
+            ``scores`` ``(n, k)`` are multiplied by the slope.
         bias: ``(k,)``, added to the logarithms before the softmax.
     """
 
@@ -84,7 +86,7 @@ def calibrate(
 
     def fitted(chosen: NDArray[np.bool_], near: Calibration | None = None) -> Calibration:
         some = np.flatnonzero(chosen)
-        some = some[:: -(-len(some) * values.shape[1] // MAX_CELLS)]
+        some = some[:: -(-len(some) * len(codes) // MAX_CELLS)]
         return fit(link, values[some], true[some], len(codes), weights[rows[some]], near)
 
     final = fitted(np.ones(len(rows), bool))
@@ -104,7 +106,7 @@ def least_loss(link: str, parts: Sequence[Values], data: TrainingSet) -> float:
     values, rows = values[::step], rows[::step]
     smoothing = _smoothing(link, len(codes))
     true = np.searchsorted(codes, data.labels[rows])
-    middle = smoothing[len(smoothing) // 2]
+    middle = smoothing[(len(smoothing) - 1) // 2]
     return _scaled(link, values, true, np.zeros(len(codes)), np.ones(len(true)), middle)[0]
 
 
@@ -139,16 +141,18 @@ def fit(
     """Return the calibration of least log loss for ``(n, m)`` values and columns ``(n,)``.
 
     Rows whose class their fold was not trained on do not count. If ``near`` is the calibration of
-    almost the same rows, its smoothing is taken.
+    almost the same rows, its smoothing is taken. Many pairs have their slope fitted on a part of
+    the rows; the biases, one for each class, need all of them.
     """
     bias, slope, best = np.zeros(k), 0.0, 0.0
     smoothing = _smoothing(link, k) if near is None else [near.smoothing]
-    bounds = SLOPES
+    bounds, step = SLOPES, -(-values.size // MAX_CELLS)
+    part, of_part, weight = values[::step], true[::step], weights[::step]
     for _ in range(ROUNDS):
-        tried = [_scaled(link, values, true, bias, weights, each, bounds) for each in smoothing]
+        tried = [_scaled(link, part, of_part, bias, weight, each, bounds) for each in smoothing]
         _, slope, best = min(tried)
         bias = _bias(_linked(link, values, slope, best, k), true, weights)
-        smoothing, bounds = [best], _around(slope * _unit(link, values))
+        smoothing, bounds = [best], _around(slope * _unit(link, part))
     return Calibration(link, slope, bias, best)
 
 
@@ -251,7 +255,7 @@ def _linked(
         return coupled(values, k, slope)
     logs = values.astype(np.float64)
     if link == SHARES:
-        logs = np.log(logs + smoothing)
+        logs = np.log(np.maximum(logs, 0.0) + smoothing)
     logs *= slope
     logs[np.isnan(logs)] = -np.inf
     return logs

@@ -86,7 +86,7 @@ class KernelRidgeHead(Family):
 
         def fit(best: Candidate) -> Refit:
             assert best.outputs is not None
-            fitted, parts = calibration.calibrate(calibration.SCORES, best.outputs, data)
+            fitted, parts = calibration.calibrate(calibration.SHARES, best.outputs, data)
             return _fit(best.params, fitted, data), parts
 
         return finish(self, candidates, fit, data, started)

@@ -211,6 +211,29 @@ def test_a_calibration_is_recovered_from_labels_that_it_drew():
     assert fitted.bias - fitted.bias.mean() == pytest.approx(bias, abs=0.06)
 
 
+def test_biases_of_many_pairs_are_fitted_on_all_rows(monkeypatch):
+    """A part of the rows gives one slope; a bias for each class needs them all."""
+    rng, k = np.random.default_rng(0), 12
+    labels = rng.integers(k, size=600)
+    scores = rng.normal(size=(600, k)) + 2 * np.eye(k)[labels] - np.linspace(1, -1, k)
+    first, second = np.triu_indices(k, 1)
+    values = scores[:, first] - scores[:, second]
+    whole = calibration.fit(calibration.PAIRS, values, labels, k, np.ones(600))
+    monkeypatch.setattr(calibration, "MAX_CELLS", scores.size)
+    part = calibration.fit(calibration.PAIRS, values, labels, k, np.ones(600))
+    assert part.bias == pytest.approx(whole.bias, abs=0.1)
+    assert whole.bias[0] - whole.bias[-1] > 1
+
+
+@pytest.mark.parametrize("near_certain", [False, True])
+def test_fitted_targets_below_0_count_as_0(near_certain):
+    shares = np.array([[1.0, -0.2, 0.0], [0.6, 0.4, -0.1]]) * (1.5 if near_certain else 1.0)
+    fitted = calibration.Calibration(calibration.SHARES, 2.0, np.zeros(3), 0.1)
+    expected = (np.maximum(shares, 0) + 0.1) ** 2
+    expected /= expected.sum(axis=1, keepdims=True)
+    assert fitted.probabilities(shares) == pytest.approx(expected)
+
+
 def test_no_image_is_calibrated_by_its_own_label(data):
     rng = np.random.default_rng(1)
     values = [rng.normal(size=(len(rows), 4)) + 2 * np.eye(4)[data.labels[rows]]
@@ -251,6 +274,7 @@ def test_decisions_in_matrix_products_are_libsvms(k, monkeypatch):
     assert np.array_equal(machine.classes_[ovo.winners(found, k)], machine.predict(kernel))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.parametrize("known", [True, False])

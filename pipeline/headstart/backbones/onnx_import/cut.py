@@ -1,32 +1,41 @@
-"""Choose where to cut a foreign graph: at a tensor that a user names, or before its classifier."""
+"""Choose where to cut a foreign graph: at a tensor that a user names, or before its head."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from headstart.backbones.onnx_import.load import DOMAINS, subgraphs, walk
+from headstart.backbones.layers import Layer
+from headstart.backbones.onnx_import.graph import Graph, Stretch
+from headstart.backbones.onnx_import.load import DOMAINS, walk
 from headstart.core.errors import BackboneError, near_matches, one_line
-from headstart.core.onnx_format import ModelProto, NodeProto
+from headstart.core.onnx_format import NodeProto
 
 IMAGENET_CLASSES = (1000, 1001, 11221, 21841, 21843)
-_SCORES = {"Softmax", "LogSoftmax"}
-_SHAPING = {  # what may stand between a classifier's scores and the output
-    *_SCORES,
-    "Identity",
-    "Cast",
-    "Dropout",
-    "Flatten",
-    "Reshape",
-    "Squeeze",
-    "Unsqueeze",
-    "Transpose",
-    "GlobalAveragePool",
-    "AveragePool",
-    "ReduceMean",
-    "Relu",
+_FEW = 64  # a last linear step of fewer values is a classifier rather than an embedding
+_SCORES = {
+    *("Softmax", "LogSoftmax", "Hardmax", "Sigmoid", "ArgMax", "TopK"),
+    *("QLinearSoftmax", "QLinearSigmoid"),
 }
+_SOFTMAX_STEPS = {"Exp", "ReduceSum"}  # of a softmax that is written out
+_PLAIN = {  # what may stand between a classifier's scores and the output, and changes little
+    *("Identity", "Cast", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"),
+    *("Add", "Sub", "Mul", "Div", "BatchNormalization", "QLinearAdd", "QLinearMul"),
+    *("QuantizeLinear", "DequantizeLinear"),
+}
+_POOLING = {
+    *("GlobalAveragePool", "AveragePool", "ReduceMean"),
+    *("QLinearGlobalAveragePool", "QLinearAveragePool", "QLinearReduceMean"),
+}
+_SHAPING = {*_PLAIN, *_SCORES, *_SOFTMAX_STEPS, *_POOLING, "ReduceMax", "Relu"}
+_NAMES = re.compile(  # of outputs that are scores
+    r"(^|[^a-z])(logits?|prob(s|abilit\w*)?|scores?|class(es)?|softmax\w*|pred\w*)", re.IGNORECASE
+)
+_ENLARGING = {"Resize", "Upsample", "ConvTranspose", "DepthToSpace"}
+_BOXES = {"NonMaxSuppression", "RoiAlign", "TopK"}
 _UNBOUNDED = ("Loop", "Scan", "SequenceMap")  # an image can decide how long these run
 _SHOWN = 6
 
@@ -44,74 +53,71 @@ class Cut:
     note: str
 
 
-class Graph:
-    """A graph with its nodes indexed by the tensors that they make."""
+@dataclass(frozen=True)
+class _Head:
+    """The last linear step of a graph.
 
-    def __init__(self, model: ModelProto) -> None:
-        self.graph = model.graph
-        self.maker = {name: node for node in self.graph.node for name in node.output if name}
-        self.constants: dict[str, Any] = {tensor.name: tensor for tensor in self.graph.initializer}
-        self.inputs = [tensor for tensor in self.graph.input if tensor.name not in self.constants]
-        self.outputs = [tensor.name for tensor in self.graph.output]
+    Attributes:
+        source: what it reads.
+        scores: how many values it gives, and ``width`` how many it reads; 0 if unknown.
+        is_map: whether it is a convolution, which gives its values at every place, and
+            ``is_point`` whether it sees one place alone.
+        passed: operators between it and the output.
+        normalised: whether a softmax or sigmoid is one of them.
+    """
 
-    def constant(self, name: str) -> Any:  # noqa: ANN401 - TensorProto or None
-        """Return a tensor whose value does not depend on the image, or None."""
-        node = self.maker.get(name)
-        if node is not None and node.op_type == "Constant":
-            return next(
-                (attribute.t for attribute in node.attribute if attribute.name == "value"), None
-            )
-        return self.constants.get(name)
-
-    def needed(self, tensor: str) -> list[Any]:
-        """Return the nodes that a tensor depends on, in the graph's order."""
-        reached: set[int] = set()
-        waiting, seen = [tensor], {tensor}
-        while waiting:
-            node = self.maker.get(waiting.pop())
-            if node is None or id(node) in reached:
-                continue
-            reached.add(id(node))
-            fresh = set(names_read_by(node)) - seen
-            seen |= fresh
-            waiting += fresh
-        return [node for node in self.graph.node if id(node) in reached]
+    source: str
+    scores: int = 0
+    width: int = 0
+    is_map: bool = False
+    is_point: bool = False
+    passed: set[str] = field(default_factory=set)
+    normalised: bool = False
 
 
-def names_read_by(node: NodeProto) -> Iterable[str]:
-    """Yield the names that a node reads, those in its subgraphs included."""
-    for inner in walk([node]):
-        yield from filter(None, inner.input)
-        yield from (output.name for graph in subgraphs(inner) for output in graph.output)
+def choose(
+    graph: Graph, node: str, layers: Callable[[], Sequence[Layer]] = tuple, classes: int = 0
+) -> Cut:
+    """Return where to cut: at the tensor or node that a user names, or before the head.
 
+    The head is a classifier, or what predicts boxes, masks or text. Without one, the output itself
+    is taken; of several outputs, the last tensor that all depend on.
 
-def choose(graph: Graph, node: str) -> Cut:
-    """Return where to cut: at the tensor or node that a user names, or before the classifier.
-
-    The last linear step is a classifier if a softmax follows, if it gives as many scores as
-    ImageNet has classes, or if it is a 1 × 1 convolution that predicts from maps. Without a
-    classifier the output itself is taken.
+    ``layers`` returns all tensors with their shapes, which tell the deepest map. ``classes`` is the
+    number of class names in the file.
 
     Raises:
-        BackboneError: there is no such tensor, or there are several outputs to choose from.
+        BackboneError: there is no such tensor, or no default.
     """
     if node:
-        return Cut(_named(graph, node), node, "")
-    outputs = [name for name in graph.outputs if name in graph.maker]
-    if len(outputs) != 1:
+        return _floating(graph, Cut(_named(graph, node), node, ""))
+    outputs = [name for name in graph.outputs if name in graph.maker and name in graph.moving]
+    stretches = graph.stretches(*outputs) if outputs else []
+    end = stretches[-1].end or stretches[-1].start if stretches else ""
+    chosen = _before_head(graph, stretches, end, layers, classes) if end else None
+    if chosen is None and end not in graph.maker:
         raise BackboneError(
-            f"the file has {len(outputs)} outputs: {', '.join(map(one_line, outputs[:_SHOWN]))}"
-            f"{', …' if len(outputs) > _SHOWN else ''}; choose one by adding #NAME to its path, as "
-            "listed by: headstart backbones onnx:PATH --layers"
+            f"the file has {len(outputs)} outputs that depend on the image, and no tensor before "
+            f"them: {_list(set(outputs))}; choose one by adding #NAME to its path, as listed by: "
+            "headstart backbones onnx:PATH --layers"
         )
-    match = _before_classifier(graph, outputs[0])
-    if match is None:
-        return Cut(outputs[0], outputs[0], f"its output {one_line(outputs[0])} was taken")
-    tensor, why = match
-    reason = (
-        f"{one_line(tensor)} was taken, which goes into {why} (#{one_line(outputs[0])} takes that)"
-    )
-    return Cut(tensor, tensor, reason)
+    if chosen is not None:
+        tensor, why = chosen
+        note = f"{one_line(tensor)} was taken, {why} (#{one_line(outputs[0])} takes the output)"
+    elif len(outputs) > 1:
+        tensor = end
+        note = f"{one_line(end)} was taken, the last tensor that all {len(outputs)} outputs need"
+    else:
+        tensor, note = end, f"its output {one_line(end)} was taken"
+    return _floating(graph, Cut(tensor, tensor, note))
+
+
+def _floating(graph: Graph, cut: Cut) -> Cut:
+    """Add the step from whole numbers to floats behind a quantised tensor."""
+    scale = graph.scale_of(cut.tensor)
+    if not scale:
+        return cut
+    return Cut(graph.dequantise(cut.tensor, scale), cut.node, cut.note)
 
 
 def _named(graph: Graph, node: str) -> str:
@@ -127,45 +133,117 @@ def _named(graph: Graph, node: str) -> str:
     )
 
 
-def _before_classifier(graph: Graph, output: str) -> tuple[str, str] | None:
-    """Return the tensor that a classifier reads and what the classifier is, if there is one."""
-    name, passed = output, set()
-    while (node := graph.maker.get(name)) is not None and node.op_type in _SHAPING:
-        passed.add(node.op_type)
-        name = node.input[0]
-    linear = _linear(graph, name)
-    if linear is None:
-        return None
-    source, scores, is_map = linear
-    if passed & _SCORES:
-        return source, f"its classifier of {scores:,} classes"
-    if scores in IMAGENET_CLASSES:
-        return source, f"its classifier of {scores:,} classes, as many as ImageNet has"
-    if is_map and not passed & {"Relu", "GlobalAveragePool", "AveragePool", "ReduceMean"}:
-        return source, f"maps of {scores:,} predictions"
+def _before_head(
+    graph: Graph,
+    stretches: list[Stretch],
+    end: str,
+    layers: Callable[[], Sequence[Layer]],
+    classes: int,
+) -> tuple[str, str] | None:
+    """Return the tensor that the head reads and why it is one, if there is a head."""
+    last = stretches[-1]
+    single, behind = (stretches, ()) if last.end else (stretches[:-1], last.nodes)
+    head = _Head("")
+    if last.end or end in graph.outputs:  # else all outputs have a head of their own
+        head = _head(graph, single, any(node.op_type in _SCORES for node in behind))
+    why = _classifier(head, end, classes)
+    if not why or head.is_map:
+        deepest = _deepest(graph, single, behind, layers)
+        if deepest:
+            return deepest, "the deepest map before maps are enlarged again, as for boxes or masks"
+    if why:
+        return head.source, why
+    if head.normalised:  # a softmax or sigmoid of something unusual
+        before = [stretch.start for stretch in single if graph.linear(stretch.nodes)]
+        if before and before[-1] in graph.maker:
+            return before[-1], "before the last step with weights, because scores end the graph"
+    branches = len(graph.linear(last.nodes)) > 1 and "Concat" in last.kinds
+    boxes = last.kinds & _BOXES or (branches and last.kinds & {"Reshape", "Flatten"})
+    if last.end and boxes and last.start in graph.maker:
+        return last.start, "the last tensor that all branches of its detector need"
     return None
 
 
-def _linear(graph: Graph, name: str) -> tuple[str, int, bool] | None:
-    """Return a linear step's input, how many values it gives, and whether for every place."""
-    node = graph.maker.get(name)
-    if node is not None and node.op_type in ("Add", "BatchNormalization"):
-        kept = [name_ for name_ in node.input if graph.constant(name_) is None]
-        node = graph.maker.get(kept[0]) if len(kept) == 1 else None
-    if node is None or len(node.input) < 2:
-        return None
-    weight = graph.constant(node.input[1])
-    if weight is None:
-        return None
-    dims = list(weight.dims)
-    if node.op_type == "Gemm" and len(dims) == 2:
-        turned = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-        return node.input[0], dims[0 if turned else 1], False
-    if node.op_type == "MatMul" and len(dims) == 2:
-        return node.input[0], dims[1], False
-    if node.op_type == "Conv" and dims[2:] == [1, 1]:
-        return node.input[0], dims[0], True
-    return None
+def _head(graph: Graph, stretches: list[Stretch], normalised: bool) -> _Head:
+    """Return the last linear step; one without a source if there is none near the end."""
+    passed: set[str] = set()
+    for stretch in reversed(stretches):
+        linear = graph.linear(stretch.nodes)
+        if len(linear) == 1 and stretch.start in graph.maker:
+            return _described(graph, linear[0], stretch.start, passed, normalised)
+        if linear or not (normalised or stretch.kinds <= _SHAPING):
+            break
+        passed |= stretch.kinds
+        normalised |= passed >= _SOFTMAX_STEPS
+        normalised |= len(stretch.nodes) == 1 and bool(stretch.kinds & _SCORES)
+    return _Head("", passed=passed, normalised=normalised)
+
+
+def _described(
+    graph: Graph, node: NodeProto, source: str, passed: set[str], normalised: bool
+) -> _Head:
+    dims = graph.weight_dims(node)
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    if node.op_type == "MatMulNBits":
+        return _Head(source, attributes["N"], attributes["K"], False, False, passed, normalised)
+    if "Conv" in node.op_type:
+        scores, width = [*dims, 0, 0][:2]
+        is_point = dims[2:] == [1, 1]
+        return _Head(source, scores, width, True, is_point, passed, normalised)
+    first, last = [*dims, 0, 0][:2] if len(dims) <= 2 else dims[-2:]
+    if attributes.get("transB"):
+        first, last = last, first
+    return _Head(source, last, first, False, False, passed, normalised)
+
+
+def _classifier(head: _Head, end: str, classes: int) -> str:
+    """Say why a linear step is a classifier; nothing if it is none."""
+    if not head.source:
+        return ""
+    scores = f"{head.scores:,}" if head.scores else "some"
+    if head.normalised:
+        return f"which goes into its classifier of {scores} classes"
+    if head.scores in IMAGENET_CLASSES:
+        return f"which goes into its classifier of {scores} classes, as many as ImageNet has"
+    if classes and head.scores == classes:
+        return f"which goes into its classifier of {scores} classes, whose names the file has"
+    if head.is_point and not head.passed & {*_POOLING, "Relu"}:
+        return f"which goes into maps of {scores} predictions"
+    if head.passed <= {*_PLAIN, *_POOLING}:
+        if _NAMES.search(end):
+            return f"which goes into a classifier of {scores} classes, by the output's name"
+        if 0 < head.scores < min(_FEW, head.width):
+            return f"which goes into a last step of {scores} values, too few for features"
+    return ""
+
+
+def _deepest(
+    graph: Graph,
+    single: list[Stretch],
+    behind: Sequence[NodeProto],
+    layers: Callable[[], Sequence[Layer]],
+) -> str:
+    """Return the deepest map of a network that enlarges maps again; empty for any other."""
+    nodes = [node for stretch in single for node in stretch.nodes] + list(behind)
+    enlarging = [
+        node
+        for node in nodes
+        if node.op_type in _ENLARGING and len(graph.linear(graph.needed(node.input[0]))) > 1
+    ]
+    if not enlarging:
+        return ""
+    later = nodes[nodes.index(enlarging[-1]) :]
+    if not behind and any(node.op_type in ("GlobalAveragePool", "Gemm") for node in later):
+        return ""  # maps of several sizes are joined into one vector
+    sizes = {layer.name: layer for layer in layers() if len(layer.shape) == 3}
+    source = enlarging[0].input[0]
+    gates = [stretch.end for stretch in graph.stretches(source) if stretch.end in sizes]
+    if not gates:
+        return source if source in graph.maker else ""
+    channels = {gate: sizes[gate].dim("avg") for gate in gates}
+    areas = {gate: math.prod(sizes[gate].shape) // channels[gate] for gate in gates}
+    smallest = [gate for gate in gates if areas[gate] == min(areas.values())]
+    return max(reversed(smallest), key=channels.__getitem__)
 
 
 def check_operators(nodes: Sequence[Any]) -> None:

@@ -75,13 +75,19 @@ class Original:
         """Run one image, filling up the batch that the graph demands."""
         count = self.image_input.batch or 1
         batch = np.concatenate([image, *[np.zeros_like(image)] * (count - 1)])
-        prepared = self.recipe.apply(batch, self.image_input.layout, types()[self.image_input.kind])
+        prepared = self.recipe.apply(
+            batch,
+            self.image_input.layout,
+            types()[self.image_input.kind],
+            self.image_input.channels,
+        )
         try:
             out: NDArray[Any] = self._session.run(None, {self.image_input.name: prepared})[0]
         except Exception as error:  # onnxruntime has its own exception types
             raise BackboneError(
                 f"the network does not run on an image of {image.shape[1]} × {image.shape[2]}: "
-                f"{one_line(error)[:200]}; give its size with --preprocess PRESET:SIZE"
+                f"{one_line(error)[:200]}; give its size with --preprocess PRESET:SIZE "
+                "or PRESET:HEIGHTxWIDTH, such as imagenet:48x320 for lines of text"
             ) from error
         if out.ndim == 0 or len(out) != count:
             raise BackboneError(

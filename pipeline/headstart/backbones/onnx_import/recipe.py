@@ -31,10 +31,13 @@ from headstart.core.records import INTERPOLATIONS, Backbone, Preprocess
 
 Three = tuple[float, float, float]
 Pair = tuple[int, int]
+Open = tuple[int | None, int | None]  # height and width; None where any is taken
 
 SIZE = 224  # of a network that takes any
 ORDERS = ("RGB", "BGR")
 LAYOUTS = ("NCHW", "NHWC")
+LINE = (64, 320)  # up to what height a network of free width reads lines of text, and how wide
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's mode L
 MAX_SIDE = 4096
 _MAX_BYTES = 65536  # of a recipe's file
 
@@ -64,20 +67,21 @@ class Recipe:
     keep: bool = False
     default: int = SIZE
 
-    def preprocess(self, size: Pair | None) -> Preprocess:
+    def preprocess(self, size: Open = (None, None)) -> Preprocess:
         """Return what happens before the graph.
 
-        ``size`` is the height and width that the file demands; None if it takes any.
+        ``size`` is the height and width that the file demands, None for a side that is free.
 
         Raises:
             BackboneError: the file demands another size than the recipe.
         """
-        if self.size and size and self.size != size:
+        if self.size and any(b and a != b for a, b in zip(self.size, size, strict=True)):
+            shown = " × ".join(str(side or "any") for side in size)
             raise BackboneError(
                 f"--preprocess gives images of {self.size[0]} × {self.size[1]}, and the network "
-                f"takes {size[0]} × {size[1]} alone; leave the size out"
+                f"takes {shown} alone; leave the size out"
             )
-        height, width = self.size or size or (self.default, self.default)
+        height, width = self.size or self.sides(size)
         resize = self.resize
         if resize is None and self.keep:
             resize = math.floor(max(height, width) / self.crop + 0.5)
@@ -89,18 +93,44 @@ class Recipe:
         except ValueError as error:
             raise BackboneError(f"--preprocess: {error}") from error
 
-    def apply(self, images: NDArray[np.uint8], layout: str, dtype: Any) -> NDArray[Any]:  # noqa: ANN401
+    def sides(self, size: Open) -> Pair:
+        """Return the height and width for a network that demands ``size``, unless the user does.
+
+        Of one free side a square is assumed, or a line of text.
+        """
+        height, width = size
+        if height and not width and height <= LINE[0]:
+            return height, LINE[1]
+        return height or width or self.default, width or height or self.default
+
+    def apply(
+        self,
+        images: NDArray[np.uint8],
+        layout: str,
+        dtype: Any,  # noqa: ANN401
+        channels: int = 3,
+    ) -> NDArray[Any]:
         """Prepare ``(n, h, w, 3) uint8`` RGB crops in plain numpy code.
 
-        The result is ``(n, 3, h, w)`` or ``(n, h, w, 3)``, in the network's channel order.
+        The result is ``(n, c, h, w)`` or ``(n, h, w, c)``, in the network's channel order.
         """
         pixels: NDArray[Any] = images[..., ::-1] if self.order == "BGR" else images
         if not self.is_raw:
             scaled = pixels.astype(np.float32) * np.float32(self.scale)
             pixels = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        if channels == 1:
+            luma = np.asarray(self.luma, np.float32)
+            pixels = (pixels.astype(np.float32) * luma).sum(axis=3, keepdims=True, dtype=np.float32)
+            if np.dtype(dtype).kind in "iu":
+                pixels = np.rint(pixels)
         if layout == "NCHW":
             pixels = pixels.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(pixels.astype(dtype))
+
+    @property
+    def luma(self) -> Three:
+        """The weights of the channels in a grey image, in the network's order."""
+        return LUMA[::-1] if self.order == "BGR" else LUMA
 
     @property
     def is_raw(self) -> bool:
@@ -145,8 +175,8 @@ PRESETS = {
 def read(spec: str) -> Recipe:
     """Return the recipe that a user means by ``--preprocess``.
 
-    ``spec`` is ``PRESET``, ``PRESET:SIZE``, ``PRESET:BGR``, ``PRESET:SIZE:RGB``, the path of a JSON
-    file, or JSON text in braces.
+    ``spec`` is ``PRESET``, ``PRESET:SIZE``, ``PRESET:HEIGHTxWIDTH``, ``PRESET:BGR``,
+    ``PRESET:SIZE:RGB``, the path of a JSON file, or JSON text in braces.
     """
     if spec.lstrip().startswith("{"):
         return _parsed(spec, "--preprocess")
@@ -192,11 +222,14 @@ def _varied(recipe: Recipe, word: str, spec: str) -> Recipe:
         turned = recipe.order != word.upper()
         mean, std = (recipe.mean[::-1], recipe.std[::-1]) if turned else (recipe.mean, recipe.std)
         return dataclasses.replace(recipe, order=word.upper(), mean=mean, std=std)
-    if word.isascii() and word.isdecimal() and 1 <= int(word[:5]) <= MAX_SIDE:
-        return dataclasses.replace(recipe, size=(int(word), int(word)))
+    sides = word.lower().split("x")
+    if len(sides) <= 2 and all(
+        side.isascii() and side.isdecimal() and 1 <= int(side[:5]) <= MAX_SIDE for side in sides
+    ):
+        return dataclasses.replace(recipe, size=(int(sides[0]), int(sides[-1])))
     raise BackboneError(
-        f"--preprocess {one_line(spec)}: {one_line(word)!r} is neither a size of 1 to {MAX_SIDE} "
-        "nor RGB nor BGR"
+        f"--preprocess {one_line(spec)}: {one_line(word)!r} is neither a size of 1 to {MAX_SIDE}, "
+        "such as 224 or 48x320 (height x width), nor RGB nor BGR"
     )
 
 

@@ -8,14 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from headstart.backbones.inference.parity import Embed
 from headstart.backbones.layers import choose
 from headstart.backbones.onnx_import import cut as cutting
-from headstart.backbones.onnx_import import load, wrap
+from headstart.backbones.onnx_import import load, metadata, wrap
+from headstart.backbones.onnx_import.graph import Graph
 from headstart.backbones.onnx_import.original import Original
-from headstart.backbones.onnx_import.recipe import PRESETS, Recipe
+from headstart.backbones.onnx_import.recipe import PRESETS, Pair, Recipe
 from headstart.backbones.onnx_import.request import ImportRequest
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.onnx_format import ModelProto
@@ -45,11 +44,14 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
         BackboneError: the file is broken, hostile, or no network of images.
     """
     model, sha256 = load.read(path)
-    graph = cutting.Graph(model)
-    cut = cutting.choose(graph, request.node)
+    graph = Graph(model)
+    layers = partial(wrap.tensors_of, model, graph, request.recipe or Recipe())
+    cut = cutting.choose(graph, request.node, layers, len(metadata.class_names(model)))
     cutting.check_operators(graph.needed(cut.tensor))
     part = wrap.subgraph(model, graph, cut.tensor)
     recipe, assumed = _recipe(part, request.recipe)
+    image_input = wrap.input_of(part, recipe)
+    recipe, by_file = _sized(recipe, image_input, *metadata.size(model))
     image_input = wrap.input_of(part, recipe)
     original = Original(part, folder, image_input, recipe)
     layer = original.layer(cut.node)
@@ -73,7 +75,9 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
         order=recipe.order,
     )
     assumed = ", ".join(filter(None, [assumed, image_input.assumed]))
-    notes = [cut.note, f"assumed, because the file does not say it: {assumed}" if assumed else ""]
+    assumed = f"assumed, because the file does not say it: {assumed}" if assumed else ""
+    licence = metadata.licence(model)
+    notes = [cut.note, by_file, licence and f"the file names its licence: {licence}", assumed]
     features = partial(original.features, layer, pool)
     return Imported(wrapped, features, backbone, tuple(filter(None, notes)))
 
@@ -89,24 +93,33 @@ def list_tensors(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any
     ``recipe`` is the JSON of a `Recipe`, whose size counts if the file leaves it open, or empty.
     """
     model, _ = load.read(path)
-    graph = cutting.Graph(model)
+    graph = Graph(model)
     settings = Recipe.from_json(recipe) if isinstance(recipe, dict) else Recipe()
     return [dataclasses.asdict(layer) for layer in wrap.tensors_of(model, graph, settings)]
+
+
+def _sized(
+    recipe: Recipe, image_input: wrap.Input, size: Pair | None, why: str
+) -> tuple[Recipe, str]:
+    """Return a recipe with the size that the file's metadata name, if its input leaves it open."""
+    fits = size and all(b in (None, a) for a, b in zip(size, image_input.size, strict=True))
+    if not size or not fits or recipe.size or all(image_input.size):
+        return recipe, ""
+    return dataclasses.replace(recipe, size=size), f"images are {size[0]} × {size[1]}, {why}"
 
 
 def _recipe(part: ModelProto, recipe: Recipe | None) -> tuple[Recipe, str]:
     """Return how images are prepared, and what of that was assumed."""
     inputs = part.graph.input
-    takes_bytes = [wrap.types().get(value.type.tensor_type.elem_type) for value in inputs] == [
-        np.uint8
-    ]
+    types = [wrap.types().get(value.type.tensor_type.elem_type) for value in inputs]
+    takes_bytes = len(types) == 1 and types[0] in wrap.WHOLE
     if recipe is None:
         if takes_bytes:
             return PRESETS["raw"], "RGB"
         return PRESETS[_ASSUMED], f"--preprocess {_ASSUMED} (RGB)"
     if takes_bytes and not recipe.is_raw:
         raise BackboneError(
-            f"the input {one_line(inputs[0].name)} takes uint8, so the network normalises by "
-            "itself; use --preprocess raw, raw:SIZE or raw:BGR"
+            f"the input {one_line(inputs[0].name)} takes whole numbers, so the network normalises "
+            "by itself; use --preprocess raw, raw:SIZE or raw:BGR"
         )
     return recipe, ""

@@ -10,9 +10,9 @@ import numpy as np
 
 from headstart.backbones.inference.description import INPUT, OUTPUT
 from headstart.backbones.layers import GEM_POWER, Layer, map_layout
-from headstart.backbones.onnx_import.cut import Graph, names_read_by
+from headstart.backbones.onnx_import.graph import Graph, names_read_by
 from headstart.backbones.onnx_import.load import opset_of
-from headstart.backbones.onnx_import.recipe import Pair, Recipe
+from headstart.backbones.onnx_import.recipe import LINE, Open, Recipe
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.onnx_format import ModelProto
 
@@ -20,6 +20,7 @@ PLACES = {"chw": (2, 3), "hwc": (1, 2), "tokens": (1,)}  # the axes to pool over
 _OWN = "headstart/"
 _FOREIGN = "net/"
 _IR = 10
+WHOLE = (np.uint8, np.int32, np.int64)  # types of images that a network takes as they are
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Input:
         layout: ``NCHW`` or ``NHWC``.
         assumed: what the file does not say; empty if it says all.
         batch: the number of images that it demands; None if it takes any.
-        size: the height and width that it demands; None if it takes any.
+        size: the height and width that it demands; None for a side that is free.
+        channels: 3, or 1 for grey images.
     """
 
     name: str
@@ -39,7 +41,8 @@ class Input:
     layout: str
     assumed: str
     batch: int | None
-    size: Pair | None
+    size: Open
+    channels: int = 3
 
 
 def types() -> dict[int, Any]:
@@ -51,6 +54,8 @@ def types() -> dict[int, Any]:
         TensorProto.FLOAT16: np.float16,
         TensorProto.DOUBLE: np.float64,
         TensorProto.UINT8: np.uint8,
+        TensorProto.INT32: np.int32,
+        TensorProto.INT64: np.int64,
     }
 
 
@@ -78,10 +83,10 @@ def input_of(part: ModelProto, recipe: Recipe) -> Input:
     """Return the one image input of a part.
 
     Raises:
-        BackboneError: there is not exactly one input, or it is not an image of three channels.
+        BackboneError: there is not exactly one input, or it is not an image in colour or in grey.
     """
     inputs = list(part.graph.input)
-    shown = ", ".join(map(_described, inputs))
+    shown = ", ".join(map(described, inputs))
     if len(inputs) != 1:
         raise BackboneError(
             f"the network takes {len(inputs)} inputs ({shown or 'none'}) where one image is "
@@ -90,7 +95,9 @@ def input_of(part: ModelProto, recipe: Recipe) -> Input:
     tensor = inputs[0].type.tensor_type
     sides = [side.dim_value if side.HasField("dim_value") else 0 for side in tensor.shape.dim]
     if tensor.elem_type not in types():
-        raise BackboneError(f"the input {shown} is neither float nor uint8, so it is not an image")
+        raise BackboneError(
+            f"the input {shown} is neither float nor uint8, int32 or int64, so it is not an image"
+        )
     if len(sides) != 4 and tensor.HasField("shape"):
         raise BackboneError(
             f"the input {shown} is not a batch of images, which has four dimensions"
@@ -98,31 +105,39 @@ def input_of(part: ModelProto, recipe: Recipe) -> Input:
     sides = [max(side, 0) for side in sides] or [0] * 4
     layout, assumed = _layout(part, sides, recipe, shown)
     height, width = (sides[2], sides[3]) if layout == "NCHW" else (sides[1], sides[2])
-    if bool(height) != bool(width):  # one side is open: assume a square
-        height = width = height or width
+    if height and not width and not recipe.size:
+        line = height <= LINE[0]
+        wide = LINE[1] if line else height
+        guess = f"{'lines of text' if line else 'images'} of {height} × {wide} (another width with "
+        assumed = ", ".join(filter(None, [assumed, f"{guess}--preprocess PRESET:{height}xWIDTH)"]))
     if max(height, width) > 4096:
         raise BackboneError(f"the input {shown} is larger than 4096 pixels a side")
-    size = (height, width) if height else None
-    return Input(inputs[0].name, tensor.elem_type, layout, assumed, sides[0] or None, size)
+    size = (height or None, width or None)
+    channels = 1 if (sides[1] if layout == "NCHW" else sides[3]) == 1 else 3
+    kind = tensor.elem_type
+    return Input(inputs[0].name, kind, layout, assumed, sides[0] or None, size, channels)
 
 
-def _described(value: Any) -> str:  # noqa: ANN401 - ValueInfoProto
+def described(value: Any) -> str:  # noqa: ANN401 - ValueInfoProto
+    """Return an input's name and shape for messages."""
     sides = (side.dim_value or side.dim_param or "?" for side in value.type.tensor_type.shape.dim)
     return f"{one_line(value.name)} ({', '.join(one_line(side) for side in sides)})"
 
 
 def _layout(part: ModelProto, sides: list[int], recipe: Recipe, shown: str) -> tuple[str, str]:
-    first, last = sides[1] == 3, sides[3] == 3
+    first, last = (sides[1] == 3, sides[3] == 3)
+    if not first and not last:  # grey images
+        first, last = sides[1] == 1, sides[3] == 1
     if recipe.layout and (first or not sides[1]) | (last or not sides[3]):
         channels = sides[1] if recipe.layout == "NCHW" else sides[3]
-        if channels in (0, 3):
+        if channels in (0, 1, 3):
             return recipe.layout, ""
     if first != last and not recipe.layout:
         return ("NCHW" if first else "NHWC"), ""
     if recipe.layout or (sides[1] and sides[3] and not first):
         raise BackboneError(
-            f"the input {shown} has no three channels {recipe.layout or 'anywhere'}; only networks "
-            "of colour images can be taken"
+            f"the input {shown} has neither three channels nor one "
+            f"{recipe.layout or 'anywhere'}; only networks of colour or grey images can be taken"
         )
     layout = "NHWC" if _turned(part) else "NCHW"
     return layout, f"the layout {layout}"
@@ -157,7 +172,8 @@ def tensors_of(model: ModelProto, graph: Graph, recipe: Recipe) -> list[Layer]:
         part.graph.input.append(value)
         image_input = input_of(part, recipe)
         layout, size = image_input.layout, recipe.preprocess(image_input.size).size
-        shape = (1, 3, *size) if layout == "NCHW" else (1, *size, 3)
+        own = image_input.channels
+        shape = (1, own, *size) if layout == "NCHW" else (1, *size, own)
         for side, number in zip(sides, shape, strict=True):
             side.dim_value = number
     for value in typed.graph.output:
@@ -167,6 +183,8 @@ def tensors_of(model: ModelProto, graph: Graph, recipe: Recipe) -> list[Layer]:
     values = {value.name: value for value in [*inferred.graph.value_info, *inferred.graph.output]}
     out = []
     for name in graph.maker:
+        if name not in graph.moving:
+            continue
         tensor = values[name].type.tensor_type if name in values else None
         if tensor is None or tensor.elem_type not in (*types(), onnx.TensorProto.BFLOAT16):
             continue
@@ -336,11 +354,27 @@ class _Steps:
             std = np.asarray(recipe.std) / recipe.scale
             for kind, value in (("Sub", mean), ("Div", std)):
                 pixels = self.add(kind, [pixels, self.constant(kind, value.astype(np.float32))])
+        whole = recipe.is_raw
+        if image_input.channels == 1:
+            pixels, whole = self.grey(pixels, image_input.kind, recipe), False
         if image_input.layout == "NCHW":
             pixels = self.add("Transpose", [pixels], perm=[0, 3, 1, 2])
-        if image_input.kind != (TensorProto.UINT8 if recipe.is_raw else TensorProto.FLOAT):
+        if image_input.kind != (TensorProto.UINT8 if whole else TensorProto.FLOAT):
             pixels = self.add("Cast", [pixels], to=image_input.kind)
         return pixels
+
+    def grey(self, pixels: str, kind: int, recipe: Recipe) -> str:
+        """Add the steps from three channels to one."""
+        from onnx import TensorProto
+
+        if recipe.is_raw:
+            pixels = self.add("Cast", [pixels], to=TensorProto.FLOAT)
+        luma = self.constant("luma", np.asarray(recipe.luma, np.float32))
+        weighted = self.add("Mul", [pixels, luma])
+        grey = self.add(
+            "ReduceSum", [weighted, self.constant("colours", np.array([3]))], keepdims=1
+        )
+        return self.add("Round", [grey]) if types()[kind] in WHOLE else grey
 
     def back(self, out: str, kind: int, layer: Layer, pool: str) -> str:
         """Add the steps from the network's output to ``(n, d) float32``; see `layers.pooled`."""

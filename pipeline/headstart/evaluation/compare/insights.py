@@ -35,7 +35,7 @@ from headstart.evaluation.compare.scoring import Entry
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.label_errors import LabelErrors
 from headstart.evaluation.operating_points import Ranked
-from headstart.evaluation.splits import Protocol
+from headstart.evaluation.splits import NARROW, Protocol
 from headstart.evaluation.splits.wording import utf8
 from headstart.heads import HEADS, sampling
 from headstart.heads.logistic import LogisticRegressionHead
@@ -63,9 +63,10 @@ class Suspects:
 def find_duplicates(data: FeatureSet, near: bool) -> Duplicates:
     """Find the duplicates among all images, labelled or not.
 
-    Comparing all pairs takes too long on disk, so there only images with the same bytes count.
+    Comparing all pairs takes too long on disk, so there only images with the same bytes count, as
+    with features that are too few to compare images by.
     """
-    near = near and not is_streamed(data)
+    near = near and not is_streamed(data) and data.features.shape[1] > NARROW
     return duplicates.find(data.features, data.sha256, data.pixels, near)
 
 
@@ -143,8 +144,8 @@ def find_label_errors(
     The scores come from linear models whatever the best head is: calibrated SVMs rank
     errors much worse (`benchmarks/label_errors.py`). A second round trains without the suspects of
     the first, because repeated errors, such as one class mistaken for another, confirm each other.
-    Features on disk get one round, since each reads all rows many times. ``training`` and
-    ``entries`` use the features of the best head.
+    Features on disk get one round, since each reads all rows many times. Too few features cast no
+    doubt on a label. ``training`` and ``entries`` use the features of the best head.
     """
     head = LogisticRegressionHead()
     fitted = [entry.head for entry in entries if entry.head.name == head.name]
@@ -164,6 +165,8 @@ def find_label_errors(
     roots = dataclasses.replace(training, square_root=True).rows
     ridge = label_errors.ridge_scores(roots, training.labels, parts, training.n_classes)
     errors = label_errors.find(labels, second[judged], ridge[judged])
+    if training.rows.shape[1] <= NARROW:
+        errors = dataclasses.replace(errors, suspects=errors.suspects[:0])
     return Suspects(protocol.train[judged], errors, labels)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,11 @@ class HeldOut:
         group, leaked = protocol.group[test], protocol.leaked
         return cls(data.label[test], group, leaked, seed, protocol.out_of_fold)
 
+    @property
+    def worth(self) -> float:
+        """What an answer is worth, in answers for a test split; see `metrics.design.Design`."""
+        return metrics.OUT_OF_FOLD if self.out_of_fold else 1.0
+
     def without_leakage(
         self, correct: NDArray[np.bool_]
     ) -> tuple[float | None, metrics.Interval | None]:
@@ -122,7 +128,7 @@ def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
         for result in results
         if result.difference_ci is not None and result.difference_ci[0] > 0
     ]
-    titles = _names(better, results, "title")
+    titles = name_heads(better, results, "title")
     if not titles:
         return []
     return [
@@ -140,26 +146,41 @@ def conclude(results: Sequence[HeadResult], test: HeldOut) -> str:
     ties = [head for head in others if head.verdict == "tie"]
     worse = [head for head in others if head.verdict == "worse"]
     better = [head for head in others if head.verdict == "better"]
-    (use,) = _names([best], results)
+    (use,) = name_heads([best], results)
     if not others:
         return f"Use {use}; no other head was trained."
     if better:
-        return f"Use {use}, or add images: {_count(better, results)} did better, see the warning."
+        return (
+            f"Use {use}, or add images: {count_heads(better, results)} did better, see the warning."
+        )
     if not ties:
-        return f"Use {use}: it is more accurate than {_count(worse, results)}, by more than chance."
+        behind = count_heads(worse, results)
+        return f"Use {use}: it is more accurate than {behind}, by more than chance."
     visible = max(head.visible_difference or 0.0 for head in ties)
     text = (
-        f"Use {use}, or choose between it and {_count(ties, results)} by speed, size or"
+        f"Use {use}, or choose between it and {count_heads(ties, results)} by speed, size or"
         " probabilities: their accuracies differ by no more than chance, and a true difference"
         f" below about {100 * visible:.1f} points would probably stay hidden."
     )
-    avoid = f" Avoid {_count(worse, results)}: less accurate by more than chance." if worse else ""
+    avoid = (
+        f" Avoid {count_heads(worse, results)}: less accurate by more than chance." if worse else ""
+    )
     return text + avoid
 
 
-def _names(
-    heads: Sequence[HeadResult], table: Sequence[HeadResult], form: str = "name"
-) -> list[str]:
+class Named(typing.Protocol):
+    """What a leaderboard names of a head; results of every target have it."""
+
+    @property
+    def name(self) -> str:
+        """The identifier on the command line."""
+
+    @property
+    def backbone(self) -> str:
+        """Whose features it reads."""
+
+
+def name_heads(heads: Sequence[Named], table: Sequence[Named], form: str = "name") -> list[str]:
     """Name heads, or give their titles, and their backbones if the table has several."""
     several = len({head.backbone for head in table}) > 1
     names = [str(getattr(head, form)) for head in heads]
@@ -168,8 +189,9 @@ def _names(
     return [f"{name} on {head.backbone}" for name, head in zip(names, heads, strict=True)]
 
 
-def _count(heads: Sequence[HeadResult], table: Sequence[HeadResult]) -> str:
-    names = _names(heads, table)
+def count_heads(heads: Sequence[Named], table: Sequence[Named]) -> str:
+    """Name a few heads of a leaderboard, and count more."""
+    names = name_heads(heads, table)
     if len(names) == len(table) - 1 > 1:
         return f"the {len(names)} other heads"
     if len(names) > NAMED:
@@ -220,7 +242,7 @@ def about_size(best: Entry) -> list[str]:
 def _result(entry: Entry, test: HeldOut, verdict: str) -> HeadResult:
     head = entry.head
     without, without_ci = test.without_leakage(entry.predicted == test.true)
-    measured = scores(test.true, entry.probabilities, test.seed, test.group)
+    measured = scores(test.true, entry.probabilities, test.seed, test.group, test.worth)
     return HeadResult(
         name=head.name,
         title=head.title,
@@ -246,17 +268,18 @@ def scores(
     probabilities: NDArray[np.floating],
     seed: int,
     group: NDArray[np.intp] | None = None,
+    worth: float = 1.0,
 ) -> dict[str, Any]:
     """Return every score of a classifier with its interval, by the names of `HeadResult`.
 
     ``true`` are ``(n,)`` codes of classes, ``probabilities`` are ``(n, k)``, and images with equal
-    numbers in ``group``, ``(n,)``, belong together. The accuracy is ``accuracy``, its interval
-    ``accuracy_ci``.
+    numbers in ``group``, ``(n,)``, belong together. ``worth`` is that of an answer, see
+    `metrics.design.Design`. The accuracy is ``accuracy``, its interval ``accuracy_ci``.
     """
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     correct, k = predicted == true, probabilities.shape[1]
     of_classes = metrics.class_scores(true, predicted, k)
-    intervals = metrics.score_intervals(true, probabilities, seed, groups=group)
+    intervals = metrics.score_intervals(true, probabilities, seed, group, worth)
     calibration = metrics.calibration(correct, confidence, seed, group)
     return {
         "accuracy": metrics.accuracy(true, predicted),
@@ -269,17 +292,17 @@ def scores(
         "intervals": intervals,
         "calibration_error": calibration.error,
         "calibration_chance": calibration.chance,
-        "per_class": _columns(of_classes) | _class_intervals(true, predicted, k),
+        "per_class": _columns(of_classes) | _class_intervals(true, predicted, k, worth),
         "reliability": _columns(metrics.reliability(correct, confidence)),
         "confusion": _confusion(true, predicted, k),
     }
 
 
 def _class_intervals(
-    true: NDArray[np.integer], predicted: NDArray[np.intp], k: int
+    true: NDArray[np.integer], predicted: NDArray[np.intp], k: int, worth: float
 ) -> dict[str, list[Any]]:
     """Return the intervals of precision and recall, None for a class without images."""
-    columns = metrics.class_intervals(true, predicted, k)
+    columns = metrics.class_intervals(true, predicted, k, worth)
     return {name: [ends or None for ends in column] for name, column in columns.items()}
 
 

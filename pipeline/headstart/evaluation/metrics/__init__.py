@@ -2,12 +2,13 @@
 
 Labels are integer codes from 0, ``n`` is the number of images, at least 1, and ``k`` the number of
 classes. `scores` has the scores, `intervals` and `calibration` their intervals, `paired` the
-comparison of classifiers, and `design` the effect of groups of images on all of them.
+comparison of classifiers, and `design` what images of groups, and answers out of
+fold, are worth in all of them.
 """
 
 from headstart.core.proportions import wilson
 from headstart.evaluation.metrics.calibration import Calibration, calibration
-from headstart.evaluation.metrics.design import LEVEL
+from headstart.evaluation.metrics.design import LEVEL, OUT_OF_FOLD
 from headstart.evaluation.metrics.intervals import (
     Interval,
     accuracy_interval,
@@ -30,6 +31,7 @@ from headstart.heads.scoring import accuracy, log_loss, log_losses
 __all__ = [
     "ECE_BINS",
     "LEVEL",
+    "OUT_OF_FOLD",
     "Calibration",
     "ClassScores",
     "Interval",

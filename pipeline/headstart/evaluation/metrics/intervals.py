@@ -25,33 +25,41 @@ Probabilities = NDArray[np.floating]
 
 
 def accuracy_interval(
-    correct: NDArray[np.bool_], groups: Groups = None, level: float = LEVEL
+    correct: NDArray[np.bool_],
+    groups: Groups = None,
+    level: float = LEVEL,
+    worth: float = 1.0,
 ) -> Interval:
     """Return the interval of an accuracy, a recall or a precision: `wilson` with `Design`.
 
     ``correct``, ``(n,)``, says whether each image was classified correctly, and ``groups``,
-    ``(n,)``, which images belong together.
+    ``(n,)``, which images belong together. ``worth`` is that of an answer, see `Design`.
     """
-    design = Design.of(correct, groups)
+    design = Design.of(correct, groups, worth)
     share = float(correct.mean())
     effect = design.effect(correct - share)
     return wilson(share, len(correct) / effect, design.quantile(level))
 
 
 def score_intervals(
-    true: Codes, probabilities: Probabilities, seed: int, groups: Groups = None
+    true: Codes,
+    probabilities: Probabilities,
+    seed: int,
+    groups: Groups = None,
+    worth: float = 1.0,
 ) -> dict[str, Interval | None]:
     """Return the 95 % interval of every score.
 
     The names are ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``log_loss``, ``roc_auc``,
-    which is None if there is no curve, and ``calibration_error``.
+    which is None if there is no curve, and ``calibration_error``. ``worth`` is that of an answer,
+    see `Design`; the interval of the calibration error is wide enough without it.
     """
     predicted = probabilities.argmax(axis=1)
     correct = predicted == true
-    design = Design.of(correct, groups)
+    design = Design.of(correct, groups, worth)
     confidence = probabilities.max(axis=1)
     return {
-        "accuracy": accuracy_interval(correct, groups),
+        "accuracy": accuracy_interval(correct, groups, worth=worth),
         "balanced_accuracy": _balanced_accuracy(true, design),
         "macro_f1": _macro_f1(true, predicted, design, seed),
         "log_loss": _log_loss(true, probabilities, design),
@@ -60,7 +68,9 @@ def score_intervals(
     }
 
 
-def class_intervals(true: Codes, predicted: Codes, n_classes: int) -> dict[str, list[list[float]]]:
+def class_intervals(
+    true: Codes, predicted: Codes, n_classes: int, worth: float = 1.0
+) -> dict[str, list[list[float]]]:
     """Return intervals of each class's recall and precision; empty for a class without images."""
     from scipy.special import ndtri
 
@@ -70,7 +80,7 @@ def class_intervals(true: Codes, predicted: Codes, n_classes: int) -> dict[str, 
     def intervals(codes: Codes) -> list[list[float]]:
         counts = np.bincount(codes, minlength=n_classes)
         return [
-            list(wilson(hit / n, n, quantile)) if n else []
+            list(wilson(hit / n, n * worth, quantile)) if n else []
             for hit, n in zip(hits.tolist(), counts.tolist(), strict=True)
         ]
 

@@ -8,10 +8,11 @@ several labels, and `small_labels` checks the labels.
 from headstart.evaluation.splits.config import Rules
 from headstart.evaluation.splits.description import describe_dataset, describe_protocol
 from headstart.evaluation.splits.split import HELD_OUT_SHARE, Protocol, make_protocol
-from headstart.evaluation.splits.warnings import check_features
+from headstart.evaluation.splits.warnings import NARROW, check_features
 
 __all__ = [
     "HELD_OUT_SHARE",
+    "NARROW",
     "Protocol",
     "Rules",
     "check_features",

@@ -12,10 +12,12 @@ from headstart.core.records import FeatureSet
 from headstart.evaluation.groups import Partition
 
 BLOCK = 4096  # rows that are checked at once
+NARROW = 2  # features an image that tell few classes apart, whatever the labels
+_SAME = 1e-4  # of features of rows of norm 1: differences that are rounding, or nearly
 
 
 def check_features(data: FeatureSet) -> list[str]:
-    """Check the features of all labelled images; a warning if they are all the same.
+    """Check the features of all labelled images; a warning if they tell nothing, or little.
 
     Raises:
         InputError: features are NaN, infinite or too large; the message names an image.
@@ -43,9 +45,28 @@ def check_features(data: FeatureSet) -> list[str]:
             f"{one_line(data.path[bad[0]])} has features that are NaN, infinite or too large"
             f"{others}; extract the features again"
         )
-    if (high - low).max() >= 1e-6:
-        return []
-    return ["All images have the same normalised features, so no head can do better than chance."]
+    spread, width = float((high - low).max()), data.features.shape[1]
+    advice = f"The features of {_layer(data)} are at fault, not the labels: take another layer or"
+    if spread < _SAME:
+        same = "the same" if spread < _SAME / 100 else "nearly the same"
+        return [
+            f"All images have {same} normalised features, so no head can do better than chance."
+            f" {advice} backbone, and run headstart features again."
+        ]
+    if width <= NARROW:
+        return [
+            f"Each image has {count(width, 'feature')} only, which tell few classes apart, so low"
+            f" scores and doubtful labels say nothing. {advice} backbone, and run headstart"
+            " features again."
+        ]
+    return []
+
+
+def _layer(data: FeatureSet) -> str:
+    """Name the backbone and the layer of features."""
+    backbone = data.extraction.get("backbone", {})
+    layer, name = backbone.get("layer", ""), backbone.get("name", "an unknown backbone")
+    return one_line(f"{name}, layer {layer}," if layer else name)
 
 
 def about_rows(data: FeatureSet) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart.heads.calibration import SHARES
 from headstart.heads.onnx_graphs.builder import DOUBLE, FLOAT, Nodes, gaussian, softmax, unit_rows
 
 
@@ -19,5 +20,6 @@ def convert(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
     product = graph("MatMul", rows, graph("Transpose", stored))
     kernel = gaussian(graph, rows, product, points, float(model.gamma))
     values = graph("MatMul", kernel, graph.exact("weights", model.dual_coef_))
-    softmax(graph, classifier, graph("Cast", values, to=FLOAT))
+    values = graph("Cast", values, to=FLOAT)
+    softmax(graph, classifier, graph("Relu", values) if classifier.link == SHARES else values)
     return graph.model(dim, len(classifier.classes_))

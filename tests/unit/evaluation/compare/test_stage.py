@@ -367,7 +367,11 @@ def test_few_images_without_a_test_split_are_all_trained_on_and_scored_out_of_fo
     best = outcome.best
     right = best.head.out_of_fold.argmax(axis=1) == data.label
     assert comparison.heads[0].test_accuracy == right.mean() < 1
-    assert comparison.heads[0].test_accuracy_ci == metrics.accuracy_interval(right)
+    low, high = metrics.accuracy_interval(right)
+    ends = comparison.heads[0].test_accuracy_ci
+    assert ends == metrics.accuracy_interval(right, worth=metrics.OUT_OF_FOLD)
+    assert ends[0] < low < high < ends[1]
+    assert "two thirds" in comparison.protocol["interval"]
     assert best.head.n_rows == 120
     write_results(tmp_path, comparison, outcome)
     rows = list(csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines()))
@@ -726,6 +730,15 @@ def test_one_feature_is_enough_to_run(sign):
         assert head.test_accuracy == 1 if sign == -1 else head.test_accuracy <= 0.6
     told = any("same normalised features" in text for text in comparison.warnings)
     assert told == (sign == 1)
+
+
+@pytest.mark.slow
+def test_two_features_are_at_fault_and_not_the_labels():
+    data = feature_set(n=80, k=4, d=2, spread=2.0)
+    comparison, outcome = compare([data], CompareConfig(heads=FAST, repeats=1))
+    assert any("2 features only" in text for text in comparison.warnings)
+    assert not any("Correct the labels" in text for text in comparison.warnings)
+    assert comparison.insights.label_errors.suspects == 0 == len(outcome.suspects.errors.suspects)
 
 
 @pytest.mark.slow

@@ -154,3 +154,19 @@ def test_intervals_of_recall_and_precision_are_wilsons():
     assert found["recall_ci"][2] == found["precision_ci"][2] == []
     assert found["recall_ci"][0] == pytest.approx(metrics.accuracy_interval(np.arange(3) < 2))
     assert found["precision_ci"][1] == pytest.approx(metrics.accuracy_interval(np.arange(3) < 2))
+
+
+def test_answers_out_of_fold_widen_every_interval_but_that_of_calibration():
+    rng = np.random.default_rng(3)
+    true = rng.integers(4, size=120)
+    probabilities = rng.dirichlet(np.ones(4), 120) + 0.4 * np.eye(4)[true]
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    of_test = metrics.score_intervals(true, probabilities, 0)
+    of_folds = metrics.score_intervals(true, probabilities, 0, worth=metrics.OUT_OF_FOLD)
+    assert of_folds.pop("calibration_error") == of_test.pop("calibration_error")
+    for name, (low, high) in of_test.items():
+        assert of_folds[name][0] < low < high < of_folds[name][1], name
+    predicted = probabilities.argmax(axis=1)
+    narrow = metrics.class_intervals(true, predicted, 4)["recall_ci"][0]
+    wide = metrics.class_intervals(true, predicted, 4, metrics.OUT_OF_FOLD)["recall_ci"][0]
+    assert wide[0] < narrow[0]
