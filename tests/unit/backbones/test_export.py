@@ -282,13 +282,13 @@ class TestExport:
         assert entries(tmp_path) == []
 
     def test_features_without_a_direction_are_not_written(self, network, tmp_path):
-        with pytest.raises(BackboneError, match=r"smallest cosine 0\.0"):
+        with pytest.raises(BackboneError, match="same features for 10 different images"):
             export.export(network(fill=0.0), TINY, tmp_path / "tiny.onnx")
         assert entries(tmp_path) == []
 
     def test_a_file_that_was_there_stays(self, network, tmp_path):
         (tmp_path / "tiny.onnx").write_bytes(b"before")
-        with pytest.raises(BackboneError, match="not equal"):
+        with pytest.raises(BackboneError, match="same features"):
             export.export(network(fill=0.0), TINY, tmp_path / "tiny.onnx")
         assert (tmp_path / "tiny.onnx").read_bytes() == b"before"
         assert entries(tmp_path) == ["tiny.onnx"]
