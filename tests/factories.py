@@ -40,6 +40,7 @@ from headstart.core.results import (
     LabelErrorSummary,
     LearningCurve,
 )
+from headstart.core.targets import MULTI_LABEL
 from headstart.heads.folds import stratified_folds
 from headstart.heads.training_set import TrainingSet
 from headstart.models import seal, training_images
@@ -125,6 +126,31 @@ def feature_set(
         name="gaussians",
     )
     return dataclasses.replace(data, **changes)
+
+
+def label_sets(
+    labels: Any = None, *, n: int = 120, k: int = 3, d: int = 12, seed: int = 0, **changes: Any
+) -> FeatureSet:
+    """Return rows of images with several labels, each a direction; keywords replace fields.
+
+    Args:
+        labels: ``(n, k)`` of 1, 0 and -1; by default each label is drawn for a third of the images.
+        n: images, when no labels are given.
+        k: labels.
+        d: features per image.
+        seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.random((n, k)) < 1 / 3 if labels is None else np.asarray(labels)
+    sets = np.asarray(drawn, np.int8)
+    n, k = sets.shape
+    directions = rng.normal(0, 1, (k, d))
+    features = (sets > 0) @ directions + rng.normal(0, 0.4, (n, d)) + 0.3
+    names = tuple(f"label {code}" for code in range(k))
+    data = feature_set(np.full(n, -1), k=k, d=d, seed=seed)
+    facts = {"classes": names, "target": MULTI_LABEL, "label_sets": sets}
+    own = dataclasses.replace(data, features=features.astype(np.float32), **facts)
+    return dataclasses.replace(own, **changes)
 
 
 def head_result(
@@ -343,9 +369,12 @@ def write_image(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> Path
     return path
 
 
-def write_tiny_backbone(path: Path) -> Path:
-    """Write an ONNX backbone as `backbones.export` does, small enough to run in microseconds."""
-    rng = np.random.default_rng(20)
+def write_tiny_backbone(path: Path, seed: int = 20, **changes: Any) -> Path:
+    """Write an ONNX backbone as `backbones.export` does, small enough to run in microseconds.
+
+    ``seed`` draws its weights; keywords replace fields of its description.
+    """
+    rng = np.random.default_rng(seed)
     kernel = rng.normal(0, 0.2, (TINY_DIM, 3, 5, 5)).astype(np.float32)
     constants = {
         "mean": np.full(3, 127.5, np.float32).reshape(1, 3, 1, 1),
@@ -363,7 +392,9 @@ def write_tiny_backbone(path: Path) -> Path:
         helper.make_node("GlobalAveragePool", ["active"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], [OUTPUT]),
     ]
-    shape = ["n", TINY_CROP, TINY_CROP, 3]
+    described = backbone(weights_sha256=hashlib.sha256(kernel.tobytes()).hexdigest())
+    described = dataclasses.replace(described, **changes)
+    shape = ["n", *described.preprocess.size, 3]
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -372,7 +403,6 @@ def write_tiny_backbone(path: Path) -> Path:
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION)
-    described = backbone(weights_sha256=hashlib.sha256(kernel.tobytes()).hexdigest())
     metadata = {METADATA: json.dumps(dataclasses.asdict(described))}
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)

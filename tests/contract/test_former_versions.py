@@ -50,3 +50,19 @@ def test_results_make_a_report(version):
     data = [store.read(version / "store.h5")]
     report.write_report(version, data, "pca")
     assert "logistic" in (version / "report.html").read_text().lower()
+
+
+def test_a_store_of_several_labels_has_the_same_rows(tmp_path):
+    """Version 2 of the store's format, of 8 drawn images and the tiny backbone."""
+    written = Path(shutil.copytree(FILES / "store-version-2", tmp_path / "written"))
+    expected = json.loads((written / "expected.json").read_text())
+    data = store.read(written / "store.h5")
+    assert store.verify(written / "store.h5") == []
+    assert (len(data), data.digest, list(data.classes)) == (
+        expected["rows"],
+        expected["digest"],
+        expected["classes"],
+    )
+    assert data.label_sets.tolist() == expected["label_sets"]
+    features = np.ascontiguousarray(data.features)
+    assert hashlib.sha256(features.tobytes()).hexdigest() == expected["features_sha256"]

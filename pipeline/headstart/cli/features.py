@@ -40,7 +40,12 @@ features /share/photos --engine ray --address auto --out /share/s
 )
 @click.argument("data")
 @source_options
-@click.option("--backbone", default=BACKBONE, show_default=True, help="Name or ONNX file.")
+@click.option(
+    "--backbone",
+    default=BACKBONE,
+    show_default=True,
+    help="Name or ONNX file; A+B puts several networks side by side.",
+)
 @backbone_options
 @click.option(
     "--out",
@@ -90,6 +95,8 @@ def command(
     data: str,
     label_column: str,
     path_column: str,
+    label_columns: str,
+    target: str | None,
     no_labels: bool,
     backbone: str,
     weights: str,
@@ -151,6 +158,8 @@ def command(
             labels=not no_labels,
             label_column=label_column,
             path_column=path_column,
+            label_columns=label_columns,
+            target=target or "",
             engine=engine,
             address=address,
             shard_size=shard_size,

@@ -15,11 +15,20 @@ _GROUPS = {  # title: parameters of any command; all others are simply options
     ),
     "Comparison": (
         *("heads", "list_heads", "folds", "repeats", "validation", "holdout", "groups"),
-        *("class_weight", "small_classes", "near_duplicates"),
+        *("class_weight", "small_classes", "per_label", "precision_at_least", "recall_at_least"),
+        "near_duplicates",
     ),
     "Training": ("views", "epochs", "lr", "patience"),
     "Images": (
-        *("label_column", "path_column", "no_labels", "replace", "value_range"),
+        *(
+            "label_column",
+            "path_column",
+            "label_columns",
+            "target",
+            "no_labels",
+            "replace",
+            "value_range",
+        ),
         *("colour", "on_error", "max_failures", "rehash", "images"),
     ),
     "Speed and memory": ("workers", "device", "batch_size", "stream_above"),

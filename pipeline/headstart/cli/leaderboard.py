@@ -13,13 +13,13 @@ from headstart.workflows import leaderboard
 
 def show(results: dict[str, Any]) -> None:
     """Print heads and baselines, the warnings, and the data behind the figures."""
-    keys = leaderboard.columns(results)
+    keys, own = leaderboard.columns(results), leaderboard.of(results)
     sections: dict[str, list[list[str]]] = {"head": [], "baseline": []}
     for row in leaderboard.rows(results):
-        cells = leaderboard.cells(row)
+        cells = leaderboard.cells(results, row)
         sections[row["kind"]].append([cells[key] for key in keys])
-    columns = {leaderboard.TITLES[key]: _alignment(key) for key in keys}
-    optional = [leaderboard.TITLES[key] for key in leaderboard.OPTIONAL]
+    columns: dict[str, Alignment] = {own.TITLES[key]: _alignment(key in own.LEFT) for key in keys}
+    optional = [own.TITLES[key] for key in own.OPTIONAL]
     table(columns, list(sections.values()), optional=optional)
     approximate = {h["name"]: h["approximation"] for h in results["heads"] if h["approximation"]}
     for name, method in approximate.items():
@@ -36,8 +36,8 @@ def show(results: dict[str, Any]) -> None:
         _show_scores(backbones)
 
 
-def _alignment(key: str) -> Alignment:
-    return "left" if key in leaderboard.LEFT else "right"
+def _alignment(is_text: bool) -> Alignment:
+    return "left" if is_text else "right"
 
 
 def _show_scores(backbones: list[dict[str, Any]]) -> None:
@@ -48,5 +48,5 @@ def _show_scores(backbones: list[dict[str, Any]]) -> None:
         values = [backbone["scores"][name] for name in names]
         cells = ["–" if value is None else f"{value:.3f}" for value in values]
         rows.append([one_line(backbone["backbone"]), *cells])
-    columns: dict[str, Alignment] = dict.fromkeys(("backbone", *names), "right")
-    table(columns | {"backbone": "left"}, [rows], optional=names[::-1])
+    scores: dict[str, Alignment] = dict.fromkeys(("backbone", *names), "right")
+    table(scores | {"backbone": "left"}, [rows], optional=names[::-1])

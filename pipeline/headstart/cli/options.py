@@ -154,6 +154,17 @@ column_options = options(
 )
 source_options = options(
     column_options,
+    click.option(
+        "--label-columns",
+        default="",
+        metavar="A,B,…",
+        help="Columns of 0 and 1, one for each label, if an image may have several.",
+    ),
+    click.option(
+        "--target",
+        type=click.Choice(choices.TARGETS),
+        help="One class an image, or several labels.  [default: what DATA looks like]",
+    ),
     click.option("--no-labels", is_flag=True, help="Embed the images without labels."),
 )
 address = click.option(

@@ -108,8 +108,8 @@ def command(
     )
     if classifier.backbone.warning:
         notice(f"WARNING: {one_line(classifier.backbone.warning)}")
-    has_distance, has_second = classifier.threshold is not None, classifier.unusual is not None
-    layout = Layout(classifier.classes, top_k, has_distance, has_second, bool(sets))
+    marks = (classifier.threshold is not None, classifier.unusual is not None, bool(sets))
+    layout = Layout(classifier.classes, top_k, *marks, classifier.answers.KEY)
     counts: Counter[str] = Counter()
     with writer(layout, out, "json" if json_ else format_ or "csv") as write:
         for prediction in predictions:

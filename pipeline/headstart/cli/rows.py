@@ -34,6 +34,7 @@ class Layout:
         novelty: whether the model computes how far an image is from its training images, and
             ``unusual`` whether it has the second mark.
         sets: whether rows have a conformal set of classes.
+        answer: what the model returns: a ``label`` with its confidence, or ``labels``.
     """
 
     classes: tuple[str, ...]
@@ -41,6 +42,11 @@ class Layout:
     novelty: bool
     unusual: bool = False
     sets: bool = False
+    answer: str = "label"
+
+    @property
+    def _has_confidence(self) -> bool:
+        return self.answer == "label"
 
     def ranked(self, prediction: Prediction) -> list[tuple[str, float]]:
         """Return the most probable classes with their probabilities, the best first."""
@@ -63,14 +69,15 @@ class Layout:
         novelty = ["distance", "unlike"] if self.novelty else []
         second = ["unusual"] if self.unusual else []
         sets = ["set"] if self.sets else []
-        return ["path", "label", "confidence", *names, *novelty, *second, *sets, "error"]
+        sure = ["confidence"] if self._has_confidence else []
+        return ["path", self.answer, *sure, *names, *novelty, *second, *sets, "error"]
 
     def cells(self, prediction: Prediction) -> list[str]:
         """Return a CSV row."""
         scores = prediction.probabilities
-        blank = [""] * (len(self.header()) - 4)
         if prediction.error:
-            return [prediction.path, "", "", *blank, prediction.error]
+            blank = [""] * (len(self.header()) - 2)
+            return [prediction.path, *blank, prediction.error]
         if self.top_k is None:
             cells = [f"{score:.6f}" for score in scores]
         else:
@@ -81,8 +88,8 @@ class Layout:
             cells.append("true" if prediction.unusual else "false")
         if self.sets:
             cells.append(json.dumps(prediction.classes, ensure_ascii=False))
-        confidence = self._confidence(prediction)
-        return [prediction.path, prediction.label, f"{confidence:.6f}", *cells, ""]
+        sure = [f"{self._confidence(prediction):.6f}"] if self._has_confidence else []
+        return [prediction.path, prediction.label, *sure, *cells, ""]
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
         """Return a row as JSON."""
@@ -91,9 +98,10 @@ class Layout:
             return {"path": path, "error": prediction.error}
         document: dict[str, Any] = {
             "path": path,
-            "label": prediction.label,
-            "probability": self._confidence(prediction),
+            self.answer: prediction.label if self._has_confidence else list(prediction.labels),
         }
+        if self._has_confidence:
+            document["probability"] = self._confidence(prediction)
         if self.top_k is None:
             pairs = zip(self.classes, prediction.probabilities, strict=True)
             document["probabilities"] = dict(pairs)

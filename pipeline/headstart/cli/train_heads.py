@@ -12,7 +12,8 @@ from headstart.cli.options import FILE, as_json, class_weight, ignore, map_metho
 from headstart.cli.output import hooks, print_json
 from headstart.core.choices import HEAD_FORMATS, IN_MEMORY, SMALL_CLASSES, VALIDATION
 from headstart.core.errors import one_line
-from headstart.workflows.artifacts import FILES, REPORT
+from headstart.core.targets import SINGLE_LABEL
+from headstart.workflows.artifacts import REPORT, files
 from headstart.workflows.heads import head_names, train_heads
 
 
@@ -89,6 +90,23 @@ train-heads a.h5 b.h5 --heads knn,linear-svm --out results
     "drop the class.",
 )
 @click.option(
+    "--per-label",
+    is_flag=True,
+    help="With several labels on one image, choose hyper-parameters for each label by itself.",
+)
+@click.option(
+    "--precision-at-least",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="P",
+    help="Threshold of each label by this precision on out-of-fold scores.  [default: best F1]",
+)
+@click.option(
+    "--recall-at-least",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="R",
+    help="Threshold of each label by this recall on out-of-fold scores.  [default: best F1]",
+)
+@click.option(
     "--near-duplicates/--no-near-duplicates",
     default=True,
     show_default=True,
@@ -136,6 +154,9 @@ def command(
     groups: Path | None,
     class_weight: str,
     small_classes: str,
+    per_label: bool,
+    precision_at_least: float | None,
+    recall_at_least: float | None,
     near_duplicates: bool,
     stream_above: int,
     save_head: tuple[str, ...],
@@ -173,6 +194,9 @@ def command(
             groups=groups,
             class_weight=None if class_weight == "none" else class_weight,
             small_classes=small_classes,
+            per_label=per_label,
+            precision_at_least=precision_at_least,
+            recall_at_least=recall_at_least,
             near_duplicates=near_duplicates,
             stream_above=stream_above << 20,
             map_method=map_method,
@@ -188,6 +212,7 @@ def command(
         print_json(result.results)
         return
     leaderboard.show(result.results)
+    target = result.results.get("target", SINGLE_LABEL)
     state = "up to date, nothing to do" if result.up_to_date else "written"
-    click.echo(f"{one_line(out)}: {', '.join(FILES)}, plots {state}")
+    click.echo(f"{one_line(out)}: {', '.join(files(target))}, plots {state}")
     click.echo(f"the report is {one_line(out / REPORT)}: open it in a browser")

@@ -15,6 +15,7 @@ MAX_DRIFT = 0.02  # mean of 1 - cosine to the features of fp32
 MAX_ACCURACY_LOSS = 0.5  # percentage points
 MAX_FAILURES = 0.2  # share of images that may fail before a run counts as failed
 ENGINES = ("threads", "ray")
+TARGETS = ("single-label", "multi-label")
 
 VALIDATION = ("cross-validation", "predefined")
 SMALL_CLASSES = ("reduce", "error", "drop")

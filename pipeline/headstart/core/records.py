@@ -13,17 +13,25 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.reading import ImageReader
 from headstart.core.rows import Features, Pixels
+from headstart.core.targets import SINGLE_LABEL
 
 SPLITS = ("train", "validation", "test", "")
 RANDOM = "+random"  # in the name of an untrained backbone
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+
+class LabelSet(NamedTuple):
+    """The labels of an image that may have several; all others are known to be absent."""
+
+    present: tuple[str, ...]
+    unknown: tuple[str, ...] = ()  # nobody looked whether the image has these
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,19 @@ class ImageRef:
     path: str  # its name in stores and reports: relative to the source's root, with ``/``
     label: str | None  # None if unknown
     split: str  # train, validation, test or empty
+    labels: LabelSet | None = None  # of a multi-label listing in place of the label
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The image's classes: one, several, or none."""
+        if self.labels is not None:
+            return self.labels.present
+        return () if self.label is None else (self.label,)
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether anything is known of its labels; a set may be empty."""
+        return self.label is not None or self.labels is not None
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,7 @@ class Listing:
         remarks: what the user should know about how the source was read, a sentence each.
         problem: why labels and splits are uncertain, and what to do; empty if they are not.
         hint: where labels seem to be, if no image has one; empty if there is no sign of them.
+        target: the name of what is predicted, see `headstart.core.targets`.
         origins: state of each local file or folder that was read, see `datasets.unchanged`; empty
             if they are not known.
     """
@@ -60,6 +82,7 @@ class Listing:
     problem: str = ""
     hint: str = ""
     origins: Mapping[str, tuple[int, ...]] = field(default_factory=dict, compare=False)
+    target: str = SINGLE_LABEL
 
 
 @dataclass(frozen=True)
@@ -133,6 +156,8 @@ class Choice:
         value_range: see `Preprocess`; like ``colour`` and ``quality``.
         policy: version of the decoding rules, for rows and models that were made by an earlier one;
             0 means the latest, or that of an exported file.
+        networks: several networks side by side, each with its own layer and pooling; empty for one,
+            or for those that ``name`` lists.
     """
 
     name: str
@@ -145,6 +170,7 @@ class Choice:
     colour: str = ""
     policy: int = 0
     quality: str = ""
+    networks: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,6 +196,9 @@ class Backbone:
         order: channel order of the network, ``RGB`` or ``BGR``; converted inside the graph.
         parts: two or more layers in the order of computation, empty for a single layer. Their
             features are concatenated, so ``layer`` and ``pool`` name all, and ``dim`` is the sum.
+        networks: two or more networks that read one picture, in the order of their features; empty
+            for one. The other attributes then name what all have, and ``preprocess`` makes the
+            picture. See `headstart.backbones.joint`.
     """
 
     name: str
@@ -185,6 +214,7 @@ class Backbone:
     preprocess: Preprocess
     order: str = "RGB"
     parts: tuple[Part, ...] = ()
+    networks: tuple[Backbone, ...] = ()
 
     def with_layers(self, parts: Sequence[Part]) -> Backbone:
         """Return the same network with one or more other layers as outputs."""
@@ -209,12 +239,15 @@ class Backbone:
         return tuple(part.dim for part in self.parts)
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON document, without ``parts`` if there are none and without the order RGB."""
+        """Return a JSON document, without ``parts`` and ``networks`` of one, and the order RGB."""
         document = dataclasses.asdict(self) | {"preprocess": self.preprocess.to_json()}
         if self.order == "RGB":
             del document["order"]
         if not self.parts:
             del document["parts"]
+        document["networks"] = [network.to_json() for network in self.networks]
+        if not self.networks:
+            del document["networks"]
         return document
 
     @property
@@ -230,6 +263,7 @@ class Backbone:
         values["mean"] = tuple(values["mean"])
         values["std"] = tuple(values["std"])
         values["parts"] = tuple(Part(**part) for part in values.get("parts", ()))
+        values["networks"] = tuple(map(Backbone.from_json, values.get("networks", ())))
         backbone = Backbone(**values)
         if backbone.parts and sum(backbone.widths) != backbone.dim:
             raise ValueError(f"layers of {backbone.widths} features make no {backbone.dim}")
@@ -255,8 +289,8 @@ class Extraction:
         """Describe in one line how this extraction differs from another's JSON document."""
         mine, theirs = flat(self.to_json()), flat(other)
         keys = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
-        if len(keys) > 1:  # the names of the layers are enough
-            keys = [key for key in keys if key != "backbone.parts"]
+        if len(keys) > 1:  # the names of the layers and networks are enough
+            keys = [key for key in keys if key not in ("backbone.parts", "backbone.networks")]
         return "; ".join(
             f"{key}: {theirs.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
             for key in sorted(keys)
@@ -277,6 +311,9 @@ class FeatureSet:
         failures: ``(path, reason)`` of images that could not be embedded.
         model: the ONNX file that computed the features; it may be gone, like ``source``.
         run: facts (JSON) about the last run that embedded images.
+        target: the name of what is predicted, see `headstart.core.targets`.
+        label_sets: of a multi-label store, ``(n, k) int8``: 1 where an image has a label, 0 where
+            it has not, -1 where nobody knows; ``label`` is -1 throughout.
     """
 
     features: Features
@@ -294,11 +331,14 @@ class FeatureSet:
     weights: str = ""
     source: str = ""
     run: dict[str, Any] = field(default_factory=dict)
+    target: str = SINGLE_LABEL
+    label_sets: NDArray[np.int8] | None = None
 
     def __repr__(self) -> str:
         rows, dim = self.features.shape
+        kinds = "classes" if self.label_sets is None else "labels"
         return (
-            f"FeatureSet({self.name!r}: {rows:,} images, {len(self.classes):,} classes, "
+            f"FeatureSet({self.name!r}: {rows:,} images, {len(self.classes):,} {kinds}, "
             f"{dim:,} features)"
         )
 
@@ -311,9 +351,29 @@ class FeatureSet:
         return self.path
 
     @property
-    def labels(self) -> list[str | None]:
-        """The images' classes; None where unknown."""
+    def labels(self) -> list[Any]:
+        """The images' classes; None where unknown. Of a multi-label store, tuples of classes."""
+        if self.label_sets is not None:
+            return [
+                None if (row < 0).all() else tuple(self.classes[i] for i in np.flatnonzero(row > 0))
+                for row in self.label_sets
+            ]
         return [self.classes[code] if code >= 0 else None for code in self.label.tolist()]
+
+    @property
+    def is_labelled(self) -> NDArray[np.bool_]:
+        """Whether anything is known of each image's labels, ``(n,)``."""
+        if self.label_sets is None:
+            return np.asarray(self.label >= 0)
+        return np.asarray((self.label_sets >= 0).any(axis=1))
+
+    def label_text(self, row: int) -> str:
+        """Return the class of an image, or its labels separated by ``|``; empty if unknown."""
+        if self.label_sets is not None:
+            codes = np.flatnonzero(self.label_sets[row] > 0).tolist()
+            return "|".join(self.classes[code] for code in codes)
+        code = int(self.label[row])
+        return self.classes[code] if code >= 0 else ""
 
     @property
     def splits(self) -> list[str]:

@@ -118,6 +118,37 @@ _TABLE = (
         "The scores of a few images move a lot from one draw to the next.",
         "Read the intervals in place of the scores, and label more images.",
     ),
+    Kind(
+        "HS601",
+        "labels",
+        "Labels of few scored images",
+        "Fewer than ten scored images have the label, so its scores say little: their intervals are"
+        " wide. No verdict between heads hangs on such labels alone.",
+        "Add images that have the label, to the test split too.",
+    ),
+    Kind(
+        "HS602",
+        "labels",
+        "Labels that always occur together",
+        "Every image has both labels or neither, as far as they are known. No head can learn what"
+        " sets them apart.",
+        "Merge the labels, or add images that have only one of them.",
+    ),
+    Kind(
+        "HS603",
+        "labels",
+        "More labels than training images",
+        "With more labels than images, most labels have too few images to be learned.",
+        "Add images, or leave out rare labels.",
+    ),
+    Kind(
+        "HS604",
+        "labels",
+        "Thresholds that miss their aim",
+        "No threshold of a label reaches the precision or recall that you asked for on the"
+        " out-of-fold scores. The nearest one was taken.",
+        "Ask for less, add images that have the label, or leave the label out.",
+    ),
 )
 KINDS: Mapping[str, Kind] = {kind.code: kind for kind in _TABLE}
 

@@ -13,6 +13,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from headstart.core.targets import SINGLE_LABEL
+
 Count = Annotated[int, "count"]
 Share = Annotated[float, "share"]
 Interval = Annotated[tuple[float, float], "interval"]
@@ -324,6 +326,7 @@ class Comparison:
     conclusion: str = ""
 
     SCHEMA = 3
+    TARGET = SINGLE_LABEL
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``results.json`` holds."""

@@ -12,6 +12,9 @@ from dataclasses import replace
 
 from headstart.core.errors import InputError
 from headstart.core.records import ImageRef, Listing
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
+from headstart.datasets import copies
+from headstart.datasets.annotations import CocoSource, VocSource
 from headstart.datasets.bucket import BucketSource
 from headstart.datasets.csv_manifest import ManifestSource, read_groups
 from headstart.datasets.folder import FolderSource
@@ -74,6 +77,8 @@ for _source in (  # the last one is asked first
     ArchiveSource(),
     ManifestSource(),
     SavedSource(),
+    CocoSource(),
+    VocSource(),
     TorchvisionSource(),
 ):
     register(_source)
@@ -98,9 +103,11 @@ def open_source(data: str | os.PathLike[str], options: Options = DEFAULTS) -> Li
     listing = source.list(text, options)
     if not options.labels:
         images = without_labels(listing.images)
-        return replace(listing, images=images, classes=(), problem="", hint="")
+        return replace(listing, images=images, classes=(), problem="", hint="", target=SINGLE_LABEL)
     if listing.problem:
         raise InputError(listing.problem)
+    if options.target == MULTI_LABEL and listing.target != MULTI_LABEL:
+        return copies.with_label_sets(listing)
     return listing
 
 

@@ -33,6 +33,10 @@ def find(names: Iterable[str], spellings: Sequence[str]) -> str | None:
 def hugging_face_names(features: Any, column: str) -> list[str]:  # noqa: ANN401 - a stranger's JSON
     """Return the class names of a label column, from the ``features`` of a Hugging Face set."""
     feature = features.get(column) if isinstance(features, Mapping) else None
+    if isinstance(feature, list):  # of a column of lists, as older versions write it
+        feature = feature[0] if feature else None
+    elif isinstance(feature, Mapping) and isinstance(feature.get("feature"), Mapping):
+        feature = feature["feature"]
     names = feature.get("names") if isinstance(feature, Mapping) else None
     if isinstance(names, Mapping):  # older versions: {"0": name}
         names = list(names.values())

@@ -8,7 +8,7 @@ failure later; if all are missing, it is an error.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -16,10 +16,20 @@ from pathlib import Path
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
-from headstart.datasets import columns, csv_table, listed_paths, splits, storage, text
+from headstart.core.targets import MULTI_LABEL
+from headstart.datasets import (
+    columns,
+    csv_table,
+    label_columns,
+    label_sets,
+    listed_paths,
+    splits,
+    storage,
+    text,
+)
 from headstart.datasets.csv_table import Column
 from headstart.datasets.folder import file_image
-from headstart.datasets.listing import distinct, make_listing
+from headstart.datasets.listing import distinct, make_listing, unique
 from headstart.datasets.origins import Origins
 from headstart.datasets.registry import Options, Source, SourceImage
 
@@ -47,17 +57,24 @@ class ManifestSource(Source):
         manifest, ignored, origins = _local(data), Counter[str](), Origins()
         with suppress(OSError):  # reading says so
             origins.note(manifest, manifest.stat())
-        subset = _has_subsets(manifest, options)
-        rows = partial(_images, manifest, options, subset=subset)
-        listing = make_listing(manifest.parent, distinct(rows, ignored), ignored, data)
+        rule = label_columns.of_manifest(manifest, _path_column(options), options)
+        subset = _has_subsets(manifest, options, rule)
+        rows = partial(_images, manifest, options, rule, subset=subset)
+        # Sets of labels are few enough to be kept, and rows of one image may add up.
+        merged = rule is not None and not rule.columns and options.target == MULTI_LABEL
+        images: Iterable[ImageRef] = distinct(rows, ignored)
+        if rule:
+            images = unique(rows(), ignored, merged=merged).values()
+        labels = rule.columns if rule else ()
+        listing = make_listing(manifest.parent, images, ignored, data, labels=labels)
         if not listing.images:
             raise InputError(
                 f"{one_line(manifest)} lists no images; expected one a row, as path,label"
             )
         first = next(rows())[1].path
         missing = listed_paths.check(listing.images, first, manifest)
-        remarks = (*([_ABOUT_SUBSETS] if subset else []), *missing, *listing.remarks)
-        return replace(listing, remarks=remarks, origins=origins)
+        about = [*([_ABOUT_SUBSETS] if subset else []), *missing, *([rule.remark] if rule else [])]
+        return replace(listing, remarks=(*about, *listing.remarks), origins=origins)
 
     def stream(self, data: str, options: Options) -> Iterator[SourceImage]:
         """Yield the images line by line; labels may be missing, and files are not checked."""
@@ -93,32 +110,38 @@ def _local(data: str) -> Path:
 _Row = tuple[str, ImageRef]  # the place, for messages, and the image
 
 
-def _table(manifest: Path, options: Options) -> Iterator[csv_table.Row]:
-    table = [_path_column(options), _label_column(options), _SPLIT, _SUBSET]
+def _table(
+    manifest: Path, options: Options, rule: label_sets.Rule | None
+) -> Iterator[csv_table.Row]:
+    table = [_path_column(options), _SPLIT, _SUBSET]
+    table += label_columns.flag_columns(rule.columns) if rule else []
+    table += [] if rule and rule.columns else [_label_column(options)]
     return csv_table.read(manifest, one_line(manifest), table)
 
 
-def _images(manifest: Path, options: Options, *, subset: bool) -> Iterator[_Row]:
+def _images(
+    manifest: Path, options: Options, rule: label_sets.Rule | None, *, subset: bool
+) -> Iterator[_Row]:
     """Yield each row; the splits are those of a column such as ``subset`` if that is set."""
     shown, root = one_line(manifest), manifest.parent
-    for line, cells in _table(manifest, options):
+    for line, cells in _table(manifest, options, rule):
         place = f"{shown}, line {line}"
         path = listed_paths.name(cells["path"], root, place)
-        label = cells.get("label", "").strip() or None
+        labels = rule.labels(cells, place) if rule else cells.get("label", "").strip() or None
         if subset:
             split = splits.split_of(cells["subset"].strip())
         else:
             split = columns.split(cells.get("split"), "", place)
-        yield place, ImageRef(path, label, split)
+        yield place, label_sets.image(path, labels, split)
 
 
-def _has_subsets(manifest: Path, options: Options) -> bool:
+def _has_subsets(manifest: Path, options: Options, rule: label_sets.Rule | None) -> bool:
     """Tell whether the cells of a column such as subset are the splits: all of them, and several.
 
     A column that is called split has precedence.
     """
     meanings = set()
-    for _, cells in _table(manifest, options):
+    for _, cells in _table(manifest, options, rule):
         meaning = "" if "split" in cells else splits.split_of(cells.get("subset", "").strip())
         if not meaning:
             return False

@@ -77,24 +77,34 @@ def read(
         raise InputError(f"cannot read {shown}: {error.strerror}") from error
 
 
+def header(source: Path | bytes, shown: str, columns: Sequence[Column]) -> list[str]:
+    """Return the names of a table's columns, without blanks around them.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or its header is malformed.
+    """
+    default = "," if isinstance(source, bytes) else _DEFAULTS.get(source.suffix.lower(), ",")
+    try:
+        raw = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with closing(raw), closing(_Lines(raw, shown)) as lines:
+            reader, _ = _begin(lines, shown, columns, default)
+            return [name.strip() for name in next(reader)]
+    except OSError as error:
+        raise InputError(f"cannot read {shown}: {error.strerror}") from error
+    except csv.Error as error:
+        raise InputError(f"{shown}, line 1: malformed CSV ({error})") from error
+
+
+def find(header: Sequence[str], spellings: Sequence[str]) -> str | None:
+    """Return the column of a header with the most usual of these spellings, as `read` finds it."""
+    place = _place([_plain(name) for name in header], Column("", tuple(spellings)))
+    return header[place] if place >= 0 else None
+
+
 def _rows(
     lines: _Lines, shown: str, columns: Sequence[Column], default: str, ragged: bool
 ) -> Iterator[Row]:
-    first = next(lines, "")
-    if separator := _named_separator(first):
-        first = next(lines, "")
-    while first and not first.strip().strip("".join(DELIMITERS)):
-        first = next(lines, "")
-    if not first:
-        expected = ",".join(column.name for column in columns if column.required)
-        raise InputError(f"{shown} is empty; expected a header with {expected}")
-    delimiter = separator or _delimiter(first, columns, default)
-    # Some programs write a blank after each separator, before quotes too.
-    blanks = any(name.startswith(" ") for name in _split(first, delimiter))
-    csv.field_size_limit(_LINE)
-    reader = csv.reader(
-        chain([first], lines), delimiter=delimiter, skipinitialspace=blanks, strict=True
-    )
+    reader, delimiter = _begin(lines, shown, columns, default)
     try:
         header = next(reader)
         indexes = _indexes(header, columns, lines, shown, delimiter)
@@ -114,6 +124,28 @@ def _rows(
     except csv.Error as error:
         message = f"{lines.where}: malformed CSV ({error})"
         raise lines.refused(message) from error
+
+
+def _begin(
+    lines: _Lines, shown: str, columns: Sequence[Column], default: str
+) -> tuple[Iterator[list[str]], str]:
+    """Return the rows of a table from its header on, and what separates its columns."""
+    first = next(lines, "")
+    if separator := _named_separator(first):
+        first = next(lines, "")
+    while first and not first.strip().strip("".join(DELIMITERS)):
+        first = next(lines, "")
+    if not first:
+        expected = ",".join(column.name for column in columns if column.required)
+        raise InputError(f"{shown} is empty; expected a header with {expected}")
+    delimiter = separator or _delimiter(first, columns, default)
+    # Some programs write a blank after each separator, before quotes too.
+    blanks = any(name.startswith(" ") for name in _split(first, delimiter))
+    csv.field_size_limit(_LINE)
+    reader = csv.reader(
+        chain([first], lines), delimiter=delimiter, skipinitialspace=blanks, strict=True
+    )
+    return reader, delimiter
 
 
 class _Lines(Iterator[str]):

@@ -14,14 +14,14 @@ from functools import lru_cache
 from itertools import chain, islice
 from typing import overload
 
-from headstart.core.records import ImageRef
+from headstart.core.records import ImageRef, LabelSet
 
 BLOCK = 4096
 """Images of a block; only the last has fewer."""
 
 _UNPACKED = 32  # blocks
 _LEVEL = 1  # the fastest
-_Kind = tuple[str | None, str]  # label and split
+_Kind = tuple[str | None, str, LabelSet | None]  # label, split and labels
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ImageTable(Sequence[ImageRef]):
 
     Attributes:
         blocks: paths and codes, see `pack`.
-        kinds: label and split by code.
+        kinds: label, split and labels by code.
         counts: images by code.
     """
 
@@ -74,21 +74,42 @@ class ImageTable(Sequence[ImageRef]):
             yield ImageRef(path, *self.kinds[code])
 
 
-def tally(images: Sequence[ImageRef]) -> Counter[_Kind]:
-    """Return how many images have each label and split."""
+def kinds_of(images: Sequence[ImageRef]) -> Counter[_Kind]:
+    """Return how many images have each label, split and set of labels."""
     if not isinstance(images, ImageTable):
-        return Counter((image.label, image.split) for image in images)
+        return Counter((image.label, image.split, image.labels) for image in images)
     total: Counter[_Kind] = Counter()
     for code, kind in images.kinds.items():
         total[kind] += images.counts[code]
     return total
 
 
+def tally(images: Sequence[ImageRef]) -> Counter[tuple[str | None, str]]:
+    """Return how many images have each label and split."""
+    total: Counter[tuple[str | None, str]] = Counter()
+    for (label, split, _), number in kinds_of(images).items():
+        total[label, split] += number
+    return total
+
+
+def has_sets(images: Sequence[ImageRef]) -> bool:
+    """Return whether some images have sets of labels."""
+    return any(labels is not None for _, _, labels in kinds_of(images))
+
+
+def unlabelled_images(images: Sequence[ImageRef]) -> int:
+    """Count the images of which no label is known."""
+    kinds = kinds_of(images).items()
+    return sum(n for (label, _, labels), n in kinds if label is None and labels is None)
+
+
 def without_labels(images: Sequence[ImageRef]) -> Sequence[ImageRef]:
     """Return the same images, whose labels are unknown."""
     if not isinstance(images, ImageTable):
         return tuple(ImageRef(image.path, None, image.split) for image in images)
-    kinds: dict[str, _Kind] = {code: (None, split) for code, (_, split) in images.kinds.items()}
+    kinds: dict[str, _Kind] = {
+        code: (None, split, None) for code, (_, split, _) in images.kinds.items()
+    }
     return ImageTable(images.blocks, kinds, images.counts)
 
 

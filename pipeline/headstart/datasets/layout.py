@@ -9,11 +9,11 @@ can be read in two ways, the layout has a ``problem`` (`ambiguity`), an error be
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headstart.core.errors import InputError, count, one_line
-from headstart.core.records import ImageRef, Listing
+from headstart.core.records import ImageRef, LabelSet, Listing
 from headstart.datasets import ambiguity, splits, text
 from headstart.datasets.file_names import Ignored
 from headstart.datasets.listing import describe_ignored, make_listing
@@ -41,6 +41,7 @@ class Layout:
         remarks: what the user should know, a sentence each.
         problem: why the tree cannot be understood, and what to do; empty if it can.
         hint: see `Listing`.
+        labels: those of a table with a column for each, see `make_listing`.
     """
 
     base: Parts = ()
@@ -49,20 +50,21 @@ class Layout:
     remarks: list[str] = field(default_factory=list)
     problem: str = ""
     hint: str = ""
+    labels: list[str] = field(default_factory=list)
 
     @property
     def stripped(self) -> Iterator[ImageRef]:
         """The images, with paths relative to ``stem``."""
         start = len(self.stem)
         for image in self.images:
-            yield ImageRef(image.path[start:], image.label, image.split) if start else image
+            yield replace(image, path=image.path[start:]) if start else image
 
     @property
-    def kinds(self) -> set[_Kind]:
-        """The labels and splits of the images."""
+    def kinds(self) -> set[tuple[str | None, str, LabelSet | None]]:
+        """The label, split and labels of the images."""
         if isinstance(self.images, _Images):
-            return set(self.images.kinds.values())
-        return {(image.label, image.split) for image in self.images}
+            return {(*kind, None) for kind in self.images.kinds.values()}
+        return {(image.label, image.split, image.labels) for image in self.images}
 
 
 @dataclass(frozen=True)
@@ -284,4 +286,5 @@ def listing_of(layout: Layout, ignored: Ignored, name: str, root: Path = _NOWHER
         remarks=layout.remarks,
         problem=layout.problem,
         hint=layout.hint,
+        labels=layout.labels,
     )

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from headstart.core.errors import InputError, count, one_line
-from headstart.core.records import SPLITS, ImageRef, Listing
+from headstart.core.records import SPLITS, ImageRef, LabelSet, Listing
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import text
-from headstart.datasets.image_table import tally
+from headstart.datasets.image_table import has_sets, kinds_of, tally, unlabelled_images
+from headstart.datasets.label_sets import about_combined
 from headstart.datasets.order import in_order, natural_order
 
 _REASONS_SHOWN = 5
@@ -30,23 +32,57 @@ def make_listing(
     remarks: Iterable[str] = (),
     problem: str = "",
     hint: str = "",
+    labels: Sequence[str] = (),
 ) -> Listing:
     """Sort images by split and natural path, and collect their classes.
 
     Every source ends here, and so does its text: names that no store can hold are an `InputError`,
-    and labels get one form. For the other arguments see `Listing`.
+    and labels get one form. ``labels`` are those of a multi-label table with a column for each, in
+    order; for the other arguments see `Listing`.
     """
     shown = one_line(name)
     ordered = in_order(_clean(image, shown) for image in images)
-    classes = tuple(natural_order({label for label, _ in tally(ordered) if label is not None}))
-    remarks = (*remarks, *_similar(classes), *_missing(classes))
     counts = {reason: number for reason, number in sorted(ignored.items()) if number}
+    if has_sets(ordered):
+        return _multi_label(root, ordered, counts, name, remarks, problem, labels)
+    classes = tuple(natural_order({label for label, _ in tally(ordered) if label is not None}))
+    remarks = (*remarks, *_similar(classes), *_missing(classes), *about_combined(classes))
     hint = "" if classes else hint
     return Listing(root, ordered, classes, counts, name, None, remarks, problem, hint)
 
 
+def _multi_label(
+    root: Path,
+    images: Sequence[ImageRef],
+    ignored: dict[str, int],
+    name: str,
+    remarks: Iterable[str],
+    problem: str,
+    labels: Sequence[str],
+) -> Listing:
+    if any(label is not None for label, _ in tally(images)):
+        single = next(image for image in images if image.label is not None)
+        raise InputError(
+            f"{one_line(name)}: some images have a list of labels, and others, such as "
+            f"{one_line(single.path)}, one class; add --target multi-label or --target "
+            "single-label"
+        )
+    used = {label for _, _, sets in kinds_of(images) if sets for label in sets.present}
+    # The columns of a table say which labels there are, whether an image has them or not.
+    classes = tuple(dict.fromkeys([*map(text.class_name, labels), *natural_order(used)]))
+    if not classes:
+        raise InputError(
+            f"no image in {one_line(name)} has any label; add labels, or add --no-labels to embed "
+            "the images without them"
+        )
+    remarks = (*remarks, *_similar(classes), *_missing(classes))
+    return Listing(root, images, classes, ignored, name, None, remarks, problem, target=MULTI_LABEL)
+
+
 def _clean(image: ImageRef, shown: str) -> ImageRef:
     text.checked_file_name(image.path, shown)
+    for label in image.labels.present if image.labels else ():
+        text.checked(label, f"{shown}: {one_line(image.path)}", "the label")
     if image.label is None or image.label.isascii():
         if image.label is not None and "\0" in image.label:
             text.checked(image.label, f"{shown}: {one_line(image.path)}", "the label")
@@ -79,15 +115,22 @@ def _missing(classes: Sequence[str]) -> Iterator[str]:
         )
 
 
-def unique(rows: Iterable[tuple[str, ImageRef]], ignored: Counter[str]) -> dict[str, ImageRef]:
+def unique(
+    rows: Iterable[tuple[str, ImageRef]], ignored: Counter[str], *, merged: bool = False
+) -> dict[str, ImageRef]:
     """Return images by path, without repeated rows, which are counted in ``ignored``.
 
     Each row is its place (for messages) and its image. Two rows that contradict each other are an
-    `InputError`.
+    `InputError`. If rows are ``merged``, an image has the labels of all its rows.
     """
     seen: dict[str, tuple[str, ImageRef]] = {}
     for place, image in rows:
         earlier, first = seen.setdefault(image.path, (place, image))
+        if merged and first.labels and image.labels and first.split == image.split:
+            labels = dict.fromkeys((*first.labels.present, *image.labels.present))
+            both = replace(first, labels=LabelSet(tuple(labels)))
+            seen[image.path] = (earlier, both)
+            continue
         if first != image:
             raise InputError(
                 f"{place}: {one_line(image.path)} is listed twice, with another label or split "
@@ -119,12 +162,12 @@ def distinct(
 def describe(listing: Listing) -> str:
     """Summarise a listing in one line."""
     line = count(len(listing.images), "image")
-    line += f", {count(len(listing.classes), 'class')}" if listing.classes else ""
+    noun = "class" if listing.target == SINGLE_LABEL else "label"
+    line += f", {count(len(listing.classes), noun)}" if listing.classes else ""
     by_split: Counter[str] = Counter()
-    unlabelled = 0
-    for (label, split), number in tally(listing.images).items():
+    for (_, split), number in tally(listing.images).items():
         by_split[split] += number
-        unlabelled += number if label is None else 0
+    unlabelled = unlabelled_images(listing.images)
     if set(by_split) - {""}:
         sizes = [
             f"{split or 'no split'} {by_split[split]:,}" for split in SPLITS if split in by_split

@@ -15,15 +15,18 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from headstart.core.errors import InputError, one_line
-from headstart.core.records import ImageRef
-from headstart.datasets import columns, csv_table, splits, text
+from headstart.core.records import ImageRef, LabelSet
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
+from headstart.datasets import columns, csv_table, label_columns, label_sets, splits, text
 from headstart.datasets.csv_table import Column
 from headstart.datasets.file_names import METADATA, Ignored
+from headstart.datasets.label_sets import OWN, Rule, found_columns, of_cells, of_columns
 from headstart.datasets.layout import Layout
 from headstart.datasets.listing import unique
 from headstart.datasets.registry import Options
 
 _FILE = "file_name"
+_LABEL = "label column"  # its name
 _OWN = "own"  # there if the column of paths is called file_name
 
 _Images = Mapping[str, ImageRef]
@@ -31,7 +34,7 @@ _Images = Mapping[str, ImageRef]
 
 class _Row(NamedTuple):
     place: str
-    cells: Mapping[str, Any]  # of file_name, label and split, the columns that the file has
+    cells: Mapping[str, Any]  # of file_name, label and split, as far as they exist, and of flags
 
 
 class _File(NamedTuple):
@@ -40,6 +43,7 @@ class _File(NamedTuple):
     shown: str
     rows: list[tuple[str, _Row]]
     error: InputError | None
+    rule: Rule | None = None  # of the labels, if images may have several
 
 
 def describe(
@@ -83,14 +87,17 @@ def describe(
                 "one of them"
             )
         used[folder] = name
-        rows += [(row.place, _image(path, row, images)) for path, row in file.rows]
+        rows += [(row.place, _image(path, row, images, file.rule)) for path, row in file.rows]
+        if file.rule:
+            layout.remarks.append(file.rule.remark)
+            layout.labels += [name for name in file.rule.columns if name not in layout.labels]
     if options.columns and not used:
         raise InputError(
             f"{one_line(shown)} has no table of its images, so {options.columns} has no meaning; "
             "leave it out, or list the images in a CSV"
         )
     if used:
-        described = unique(rows, ignored)
+        described = unique(rows, ignored, merged=options.target == MULTI_LABEL)
         if not missing:
             ignored["described but missing"] += len(described.keys() - images.keys())
             described = {path: described[path] for path in described.keys() & images.keys()}
@@ -125,15 +132,47 @@ def _read(
     name: str, shown: str, read: Callable[[str], bytes], images: _Images, options: Options
 ) -> _File:
     rows: list[tuple[str, _Row]] = []
+    error, rule, content = None, None, b""
     try:
-        table = _jsonl if name.endswith(".jsonl") else _csv
-        for row in table(read(name), shown, options):
+        content = read(name)
+        jsonl = name.endswith(".jsonl")
+        search = not any(image.label for image in images.values())
+        rule = None if jsonl else _rule_of_csv(content, shown, options, search)
+        for row in (_jsonl if jsonl else _csv)(content, shown, options, rule):
             rows.append((_path(row, name.rpartition("/")[0], images), row))
-    except InputError as error:
-        return _File(shown, rows, error)
-    except OSError as error:
-        return _File(shown, rows, InputError(f"cannot read {shown}: {error.strerror}"))
-    return _File(shown, rows, None)
+        if jsonl:
+            rule = _rule_of_rows([row.cells for _, row in rows], shown, options, search)
+    except InputError as failure:
+        error = failure
+    except OSError as failure:
+        error = InputError(f"cannot read {shown}: {failure.strerror}")
+    return _File(shown, rows, error, rule)
+
+
+def _rule_of_csv(content: bytes, shown: str, options: Options, search: bool) -> Rule | None:
+    paths = Column(_FILE, _spellings(options)[0], option="--path-column")
+    return label_columns.of_manifest(content, paths, options, shown, search=search, needed=False)
+
+
+def _rule_of_rows(
+    rows: list[Mapping[str, Any]], shown: str, options: Options, search: bool
+) -> Rule | None:
+    """Return the rule of the labels in lines of JSON, as `label_columns.of_manifest` does."""
+    if options.target == SINGLE_LABEL or not options.labels:
+        return None
+    every = dict.fromkeys(key for row in rows for key in row)
+    keys = [key.removeprefix(OWN) for key in every if key.startswith(OWN)]
+    if options.label_columns:
+        return of_columns(label_columns.named_columns(keys, options.label_columns, shown))
+    if any("label" in row for row in rows):
+        column = next((str(row[_LABEL]) for row in rows if _LABEL in row), "label")
+        return of_cells((row.get("label") for row in rows), column, options.target)
+    if not search and options.target != MULTI_LABEL:
+        return None
+    flags = found_columns(rows, [OWN + key for key in keys])
+    names = label_columns.other_columns(keys, ())
+    chosen = [name for flag in flags if (name := flag.removeprefix(OWN)) in names]
+    return label_columns.found_rule(names, chosen, options.target, shown)
 
 
 def _unused(file: _File, images: _Images, stem: str, options: Options) -> str:
@@ -149,17 +188,20 @@ def _unused(file: _File, images: _Images, stem: str, options: Options) -> str:
         first = file.rows[0][0].removeprefix(stem)
         return f"it names none of the images (its first is {one_line(first)})"
     cells = file.rows[0][1].cells
-    if _OWN not in cells and not {"label", "split"} & cells.keys():
+    if _OWN not in cells and not file.rule and not {"label", "split"} & cells.keys():
         return f"it has no column {_FILE}, and neither labels nor splits"
     return ""
 
 
-def _image(path: str, row: _Row, images: _Images) -> ImageRef:
+def _image(path: str, row: _Row, images: _Images, rule: Rule | None) -> ImageRef:
     folder = images.get(path) or ImageRef(path, None, "")
-    label = folder.label
-    if "label" in row.cells:
-        label = columns.label(row.cells["label"], (), row.place)
-    return ImageRef(path, label, columns.split(row.cells.get("split"), folder.split, row.place))
+    labels: LabelSet | str | None = folder.label
+    if rule:
+        labels = rule.labels(row.cells, row.place)
+    elif "label" in row.cells:
+        labels = columns.label(row.cells["label"], (), row.place)
+    split = columns.split(row.cells.get("split"), folder.split, row.place)
+    return label_sets.image(path, labels, split)
 
 
 def _spellings(options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -170,19 +212,21 @@ def _spellings(options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
     )
 
 
-def _csv(content: bytes, shown: str, options: Options) -> Iterator[_Row]:
+def _csv(content: bytes, shown: str, options: Options, rule: Rule | None) -> Iterator[_Row]:
     paths, labels = _spellings(options)
     table = [
         Column(_FILE, paths, option="--path-column"),
-        Column("label", labels, bool(options.label_column), "--label-column"),
         Column("split", (columns.SPLIT,), required=False),
         Column(_OWN, (_FILE,), required=False),
     ]
+    table += label_columns.flag_columns(rule.columns) if rule else []
+    if not (rule and rule.columns):
+        table += [Column("label", labels, bool(options.label_column), "--label-column")]
     for line, cells in csv_table.read(content, shown, table):
         yield _Row(f"{shown}, line {line}", cells)
 
 
-def _jsonl(content: bytes, shown: str, options: Options) -> Iterator[_Row]:
+def _jsonl(content: bytes, shown: str, options: Options, _: Rule | None) -> Iterator[_Row]:
     paths, labels = _spellings(options)
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
@@ -200,7 +244,12 @@ def _jsonl(content: bytes, shown: str, options: Options) -> Iterator[_Row]:
             raise InputError(f"{place}: expected an object with {_FILE}")
         names = {_FILE: path, "label": columns.find(keys, labels)}
         names |= {"split": columns.find(keys, (columns.SPLIT,)), _OWN: columns.find(keys, [_FILE])}
-        yield _Row(place, {name: document[key] for name, key in names.items() if key})
+        cells = {name: document[key] for name, key in names.items() if key}
+        if names["label"]:
+            cells[_LABEL] = names["label"]
+        if not names["label"] or options.label_columns:
+            cells |= {OWN + key: keys[key] for key in keys if key not in names.values()}
+        yield _Row(place, cells)
 
 
 def _path(row: _Row, below: str, images: _Images) -> str:

@@ -13,17 +13,27 @@ import bisect
 import importlib
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from headstart.core.errors import ImageError, InputError, missing_extra, one_line
-from headstart.core.records import ImageRef, Listing
-from headstart.datasets import columns, hints, listed_paths, signatures, storage
+from headstart.core.records import ImageRef, LabelSet, Listing
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
+from headstart.datasets import (
+    columns,
+    hints,
+    label_columns,
+    label_sets,
+    listed_paths,
+    signatures,
+    storage,
+)
+from headstart.datasets.label_sets import LISTS, OWN, Rule, found_columns, of_cells, of_columns
 from headstart.datasets.layout import NoImages
-from headstart.datasets.listing import distinct, make_listing
+from headstart.datasets.listing import distinct, make_listing, unique
 from headstart.datasets.reader import ContainerFile, ContainerReader, Entry, Handle
 from headstart.datasets.registry import DEFAULTS, Container, Options
 from headstart.datasets.storage import State
@@ -67,6 +77,7 @@ class TableSource(Container):
         containers: list[ContainerFile] = []
         entries: dict[str, Entry] = {}
         images: list[ImageRef] = []
+        rules: list[Rule | None] = []
         for number, (place, title) in enumerate(zip(files, names, strict=True)):
             try:
                 table = _open_table(place)
@@ -85,20 +96,24 @@ class TableSource(Container):
             containers.append(ContainerFile(place, table.state, column))
             prefix = f"{title}/" if len(files) > 1 else ""
             split = split_of(title, several=len(files) > 1)
-            rows = list(_rows(table, column, place, split, self._options))
+            rule = _rule(table, column, place, self._options)
+            rules.append(rule)
+            rows = list(_rows(table, column, place, split, self._options, rule))
             labels = [image.label for image, _ in rows]
-            if _has_numbers(table, column, self._options):
+            if rule is None and _has_numbers(table, column, self._options):
                 labels = columns.without_marks(labels)
             for row, (image, file) in enumerate(rows):
                 path = f"{prefix}{row:06d}{f'/{file}' if file else ''}"
                 entries[path] = Entry(number, row)
-                images.append(ImageRef(path, labels[row], image.split))
+                images.append(replace(image, path=path, label=labels[row]))
         if not images:
             raise NoImages(f"{one_line(name)} has no rows; choose another table")
-        labelled = any(image.label is not None for image in images)
+        labelled = any(image.is_labelled for image in images)
         hint, remarks = _hint(table, containers[-1].part, labelled=labelled)
         reader = TableReader(entries, tuple(containers))
-        listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint)
+        remarks += dict.fromkeys(rule.remark for rule in rules if rule)
+        flags = [flag for rule in rules if rule for flag in rule.columns]
+        listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint, labels=flags)
         return replace(listing, reader=reader)
 
 
@@ -192,16 +207,55 @@ def _image_column(table: _Table, place: str, named: str) -> str | _PathColumn:
     )
 
 
+def _rule(table: _Table, column: str, place: str, options: Options) -> Rule | None:
+    """Return how rows have several labels; None if they have one or none.
+
+    Raises:
+        InputError: the table lacks a column that the user names.
+    """
+    shown, types = one_line(place), _pyarrow().types
+    if options.target == SINGLE_LABEL or not options.labels:
+        return None
+    others = [name for name in table.schema.names if name != column]
+    if options.label_columns:
+        return of_columns(label_columns.named_columns(others, options.label_columns, shown))
+    label = _label_column(table, column, options)
+    if label is None:
+        names = label_columns.other_columns(others, ())
+        flags = [
+            name
+            for name in names
+            if any(
+                test(table.schema.field(name).type)
+                for test in (types.is_integer, types.is_boolean, types.is_floating)
+            )
+        ]
+        rows = (row for batch in table.batches(flags) for row in batch.to_pylist()) if flags else ()
+        matching = found_columns(rows, flags)
+        return label_columns.found_rule(names, matching, options.target, shown)
+    kind = table.schema.field(label).type
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        class_names = tuple(columns.hugging_face_names(table.features, label))
+        remark = f"Each image may have several labels: the lists in {one_line(label)}."
+        return Rule(names=class_names, remark=remark)
+    if options.target != MULTI_LABEL and label.lower() != LISTS:
+        return None
+    batches = table.batches([label])
+    cells = {value for batch in batches for value in _values(batch.column(label), shown)}
+    rule = of_cells(cells, label, options.target)
+    return rule and replace(rule, names=tuple(columns.hugging_face_names(table.features, label)))
+
+
 def _rows(
-    table: _Table, column: str, place: str, split: str, options: Options
+    table: _Table, column: str, place: str, split: str, options: Options, rule: Rule | None
 ) -> Iterator[tuple[ImageRef, str]]:
     """Yield the label and split of each row, and the name of its file, perhaps empty."""
     kind = table.schema.field(column).type
     inner = _pyarrow().types.is_struct(kind) and kind.get_field_index("path") >= 0
     field = _PATH if inner else None
-    for path, label, part in _cells(table, column, field, place, split, options):
+    for path, labels, part in _cells(table, column, field, place, split, options, rule):
         name = str(path or "").replace("\\", "/").rpartition("/")[2].replace("\0", "")
-        yield ImageRef("", label, part), name
+        yield label_sets.image("", labels, part), name
 
 
 def _list_paths(
@@ -210,29 +264,43 @@ def _list_paths(
     if storage.is_url(place):
         raise InputError(f"{one_line(place)} has paths; only a local table can have them; copy it")
     ignored = Counter[str]()
-    rows = partial(_path_rows, table, column, place, split, options)
-    listing = make_listing(Path(place).parent, distinct(rows, ignored), ignored, name)
+    rule = _rule(table, column, place, options)
+    rows = partial(_path_rows, table, column, place, split, options, rule)
+    merged = rule is not None and not rule.columns and options.target == MULTI_LABEL
+    images: Iterable[ImageRef] = distinct(rows, ignored)
+    if rule:
+        images = unique(rows(), ignored, merged=merged).values()
+    labels = rule.columns if rule else ()
+    listing = make_listing(Path(place).parent, images, ignored, name, labels=labels)
     if not listing.images:
         raise NoImages(f"{one_line(name)} has no rows; choose another table")
     missing = listed_paths.check(listing.images, next(rows())[1].path, Path(place))
     hint, remarks = _hint(table, column, labelled=bool(listing.classes))
     hint = "" if listing.classes else hint
-    return replace(listing, remarks=(*remarks, *missing, *listing.remarks), hint=hint)
+    about = [*remarks, *missing, *([rule.remark] if rule else [])]
+    return replace(listing, remarks=(*about, *listing.remarks), hint=hint)
 
 
 def _path_rows(
-    table: _Table, column: str, place: str, split: str, options: Options
+    table: _Table, column: str, place: str, split: str, options: Options, rule: Rule | None
 ) -> Iterator[tuple[str, ImageRef]]:
     root, shown = Path(place).parent, one_line(place)
-    for row, (cell, label, part) in enumerate(_cells(table, column, "", place, split, options)):
+    cells = _cells(table, column, "", place, split, options, rule)
+    for row, (cell, labels, part) in enumerate(cells):
         path = listed_paths.name(str(cell or ""), root, f"{shown}, row {row}")
-        yield f"{shown}, row {row}", ImageRef(path, label, part)
+        yield f"{shown}, row {row}", label_sets.image(path, labels, part)
 
 
 def _cells(
-    table: _Table, column: str, field: str | None, place: str, split: str, options: Options
-) -> Iterator[tuple[Any, str | None, str]]:
-    """Yield the cell in a column, the label and the split of each row.
+    table: _Table,
+    column: str,
+    field: str | None,
+    place: str,
+    split: str,
+    options: Options,
+    rule: Rule | None,
+) -> Iterator[tuple[Any, LabelSet | str | None, str]]:
+    """Yield the cell in a column, the label or labels, and the split of each row.
 
     ``field`` is the field of the cell to read, with a dot; empty reads the cell, None nothing.
     """
@@ -243,14 +311,16 @@ def _cells(
         raise InputError(f"{one_line(place)} has no column {named}; it has: {present}")
     own = columns.find(others, (columns.SPLIT,))
     classes = columns.hugging_face_names(table.features, label) if label else []
-    requested = [name for name in (label, own) if name]
+    flags = rule.columns if rule else ()
+    label = None if flags else label
+    requested = [name for name in (label, own, *flags) if name]
     requested += [] if field is None else [column + field]
     if not requested:
         yield from ((None, None, split) for _ in range(table.n_rows))
     row = 0
     for batch in table.batches(requested) if requested else ():
         where = f"{one_line(place)}, rows {row} to {row + len(batch) - 1}"
-        cells = {name: _values(batch.column(name), where) for name in (label, own) if name}
+        cells = {name: _values(batch.column(name), where) for name in (label, own, *flags) if name}
         values: list[Any] = [None] * len(batch)
         if field is not None:
             array = batch.column(column)
@@ -258,9 +328,16 @@ def _cells(
         for index, value in enumerate(values):
             where = f"{one_line(place)}, row {row}"
             row += 1
+            labels: LabelSet | str | None = None
+            if rule:
+                own_cells = {OWN + name: cells[name][index] for name in flags}
+                own_cells |= {"label": cells[label][index]} if label else {}
+                labels = rule.labels(own_cells, where)
+            elif label:
+                labels = columns.label(cells[label][index], classes, where)
             yield (
                 value,
-                columns.label(cells[label][index], classes, where) if label else None,
+                labels,
                 columns.split(cells[own][index] if own else "", split, where),
             )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from headstart.core import targets
 from headstart.core.errors import InputError, one_line
 from headstart.core.records import ImageRef, Listing
 from headstart.datasets import signatures, storage
@@ -45,6 +46,9 @@ class Options:
         label_column: the column with the labels; empty to find it by its name.
         path_column: the column with the images' paths, likewise.
         labels: whether labels are needed; without them, tables need no column of labels.
+        target: the name of a target type (`headstart.core.targets`); empty takes what the source
+            looks like.
+        label_columns: the 0/1 columns of a multi-label table, one a label.
     """
 
     cache: Path | None = None
@@ -52,11 +56,28 @@ class Options:
     label_column: str = ""
     path_column: str = ""
     labels: bool = True
+    target: str = ""
+    label_columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Reject options that contradict each other, and an unknown target."""
+        if self.target:
+            targets.by_name(self.target)
+        if self.label_columns and self.target == targets.SINGLE_LABEL:
+            raise InputError(
+                "--label-columns names several labels of an image; leave out --target single-label"
+            )
+        if self.label_columns and self.label_column:
+            raise InputError("choose one of --label-column and --label-columns")
 
     @property
     def columns(self) -> str:
         """The command line's option that names a column; empty if none does."""
-        named = {"--label-column": self.label_column, "--path-column": self.path_column}
+        named = {
+            "--label-column": self.label_column,
+            "--label-columns": self.label_columns,
+            "--path-column": self.path_column,
+        }
         return next((option for option, value in named.items() if value), "")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import SPLITS, Listing
+from headstart.core.targets import SINGLE_LABEL
 from headstart.datasets.file_names import NOT_IMAGE
-from headstart.datasets.image_table import tally
+from headstart.datasets.image_table import kinds_of
 from headstart.datasets.listing import reason_of
 from headstart.datasets.order import natural_order
 
@@ -17,6 +19,7 @@ _CLASSES = 12  # that are listed; of more, the rest are summed up
 _NAME = 32  # columns of the longest name of a class
 _EXAMPLES = 5
 _UNLABELLED = "(no label)"
+_NONE = "\0"  # stands for an image that has none of the labels
 
 
 def summary(listing: Listing) -> list[str]:
@@ -25,7 +28,9 @@ def summary(listing: Listing) -> list[str]:
     Lines fit `_WIDTH` columns, except for paths that are longer.
     """
     total = count(len(listing.images), "image")
-    classes = f" in {count(len(listing.classes), 'class')}" if listing.classes else ""
+    several = listing.target != SINGLE_LABEL
+    kinds = f" with {count(len(listing.classes), 'label')}" if several else ""
+    classes = kinds or (f" in {count(len(listing.classes), 'class')}" if listing.classes else "")
     name = f"{one_line(listing.name)}:"
     short = len(f"{name} {total}{classes}") <= _WIDTH
     lines = [f"{name} {total}{classes}"] if short else [name, f"  {total}{classes}"]
@@ -45,7 +50,7 @@ def check_labels(listing: Listing) -> None:
     That is if only one class is there, or no label is read where there are signs of labels.
     """
     name = one_line(listing.name)
-    if len(listing.classes) == 1:
+    if len(listing.classes) == 1 and listing.target == SINGLE_LABEL:
         raise InputError(
             f"all labels in {name} are {one_line(listing.classes[0])}, but training needs two "
             "classes or more; name the source that holds all classes, or add --no-labels to embed "
@@ -71,7 +76,10 @@ def _wrapped(text: str, indent: str, mark: str = "") -> list[str]:
 
 def _table(listing: Listing) -> Iterator[str]:
     """Yield a table of classes and splits; nothing for images without both."""
-    counts = tally(listing.images)
+    counts: Counter[tuple[str | None, str]] = Counter()
+    for (label, split, sets), number in kinds_of(listing.images).items():
+        for name in (label,) if sets is None else sets.present or (_NONE,):
+            counts[name, split] += number
     present = {split for _, split in counts}
     splits = [split for split in SPLITS if split in present]
     if not listing.classes and splits == [""]:
@@ -81,9 +89,11 @@ def _table(listing: Listing) -> Iterator[str]:
     rows = [(_short(label or ""), [counts[label, s] for s in splits]) for label in labels]
     if rest:
         sums = [sum(counts[label, split] for label in rest) for split in splits]
-        rows.append((f"({count(len(rest), 'more class')})", sums))
-    if any(counts[None, split] for split in splits):
-        rows.append((_UNLABELLED, [counts[None, split] for split in splits]))
+        noun = "more class" if listing.target == SINGLE_LABEL else "more label"
+        rows.append((f"({count(len(rest), noun)})", sums))
+    for key, title in ((_NONE, "(none of them)"), (None, _UNLABELLED)):
+        if any(counts[key, split] for split in splits):
+            rows.append((title, [counts[key, split] for split in splits]))
     heads = ["images"] if splits == [""] else [split or "no split" for split in splits]
     width = max(len(name) for name, _ in rows)
     yield "  " + " " * width + "".join(f"  {head:>10}" for head in heads)
@@ -110,19 +120,23 @@ def _plain(reason: str, number: int) -> str:
 
 def _about_test(listing: Listing) -> Iterator[str]:
     """Yield what becomes of a test split without labels, or with classes unknown in training."""
-    counts = tally(listing.images)
-    test = sum(number for (_, split), number in counts.items() if split == "test")
-    labels = {label for label, split in counts if split == "test" and label is not None}
-    train = {label for label, split in counts if split == "train" and label is not None}
-    if test and listing.classes and not labels:
+    kinds = kinds_of(listing.images)
+    labels = {split: set[str]() for _, split, _ in kinds}
+    for label, split, sets in kinds:
+        labels[split].update(sets.present if sets else [label] if label is not None else [])
+    test = sum(number for (_, split, _), number in kinds.items() if split == "test")
+    train, tested = labels.get("train", set()), labels.get("test", set())
+    is_labelled = any(sets or label for label, split, sets in kinds if split == "test")
+    if test and listing.classes and not is_labelled:
         yield (
             f"{count(test, 'image')} of the split test "
             f"{'has' if test == 1 else 'have'} no label, so train-heads will test on the "
             "others: it holds out 20 % of them, or scores few images out of fold."
         )
-    if train and (unseen := natural_order(labels - train)):
+    if train and (unseen := natural_order(tested - train)):
         names = ", ".join(unseen[:_EXAMPLES]) + (", …" if len(unseen) > _EXAMPLES else "")
+        noun = "class" if listing.target == SINGLE_LABEL else "label"
         yield (
-            f"{count(len(unseen), 'class')} of the split test "
+            f"{count(len(unseen), noun)} of the split test "
             f"{'has' if len(unseen) == 1 else 'have'} no image in the split train: {names}."
         )

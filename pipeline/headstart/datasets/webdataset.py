@@ -11,14 +11,25 @@ or else the archive's folder or name (``train/0.tar``, ``train-0000.tar``).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from headstart.core.errors import InputError, count, one_line
-from headstart.core.records import ImageRef, Listing
-from headstart.datasets import archives, columns, hints, metadata, splits, storage, text, zip_names
+from headstart.core.records import ImageRef, LabelSet, Listing
+from headstart.core.targets import SINGLE_LABEL
+from headstart.datasets import (
+    archives,
+    columns,
+    hints,
+    label_sets,
+    metadata,
+    splits,
+    storage,
+    text,
+    zip_names,
+)
 from headstart.datasets.archives import ArchiveReader, Member
 from headstart.datasets.file_names import (
     EXTENSIONS,
@@ -77,18 +88,22 @@ class ArchiveSource(Container):
             layout, by_path = _read(place, ignored, self._options)
             several = len(files) > 1
             prefix = f"{title}/" if several else ""
-            own = any(split for _, split in layout.kinds)
+            own = any(split for _, split, _ in layout.kinds)
             split = "" if own else split_of(title, several=several)
             for image in layout.stripped:
                 member = by_path[layout.stem + image.path]
                 path = prefix + image.path
-                images.append(ImageRef(path, image.label, image.split or split))
+                images.append(replace(image, path=path, split=image.split or split))
                 entries[path] = Entry(number, member.start, member.size)
             whole.problem = whole.problem or layout.problem
             whole.hint = whole.hint or layout.hint
+            whole.labels += [name for name in layout.labels if name not in whole.labels]
             whole.remarks += [r for r in layout.remarks if r not in whole.remarks]
         if not images:
             raise NoImages(". ".join((str(no_images(name, ignored)), *whole.remarks)))
+        if any(image.labels is not None for image in images):
+            images = label_sets.as_sets(images)
+            whole.remarks.append("Each image may have several labels: the lists beside the images.")
         whole.images = with_names(images, files[0])
         hints.note_unlabelled(whole, ignored)
         reader = ArchiveReader(entries, tuple(containers))
@@ -112,8 +127,8 @@ def split_of(name: str, *, several: bool = False) -> str:
 
 def with_names(images: list[ImageRef], place: str) -> list[ImageRef]:
     """Replace numeric labels by the class names in a file beside the archives, if there is one."""
-    codes = {image.label for image in images} - {None}
-    if not codes or not all(code is not None and code.isdecimal() for code in codes):
+    codes = {name for image in images for name in image.names}
+    if not codes or not all(map(str.isdecimal, codes)):
         return images
     folder = place.replace("\\", "/").rpartition("/")[0] or "."
     for file in _NAMES:
@@ -122,16 +137,20 @@ def with_names(images: list[ImageRef], place: str) -> list[ImageRef]:
         except (OSError, InputError, UnicodeDecodeError):
             continue
         names = dict(enumerate(line.strip() for line in lines))
-        if not all(names.get(int(code)) for code in codes if code is not None):
+        if not all(names.get(int(code)) for code in codes):
             raise InputError(
                 f"{one_line(folder)}/{file} has {len(lines):,} class names, and a label is "
-                f"{max(int(code) for code in codes if code is not None):,}; correct or remove it"
+                f"{max(int(code) for code in codes):,}; correct or remove it"
             )
-        return [
-            ImageRef(image.path, names[int(image.label)] if image.label else None, image.split)
-            for image in images
-        ]
+        return [_renamed(image, names) for image in images]
     return images
+
+
+def _renamed(image: ImageRef, names: Mapping[int, str]) -> ImageRef:
+    own = tuple(names[int(code)] for code in image.names)
+    if image.labels is not None:
+        return replace(image, labels=LabelSet(own))
+    return replace(image, label=own[0] if own else None)
 
 
 def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[str, Member]]:
@@ -142,7 +161,7 @@ def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[
     webdataset = not place.lower().endswith(archives.ZIP) and any(
         _is_companion(member.name, options) for member in members
     )
-    labels: dict[str, str | None] = {}
+    labels: dict[str, LabelSet | str | None] = {}
     fields: set[str] = set()
     if webdataset:
         if options.path_column:
@@ -162,7 +181,9 @@ def _read(place: str, ignored: Ignored, options: Options) -> tuple[Layout, dict[
         metadata.describe(layout, own, place, content, options, missing=False)
     named = one_line(options.label_column) if webdataset else ""
     if named or any(labels.values()):
-        layout.images = [replace(i, label=labels.get(i.path)) for i in layout.images]
+        layout.images = [
+            label_sets.image(i.path, labels.get(i.path), i.split) for i in layout.images
+        ]
         layout.remarks, layout.problem = [], ""
     if named and not any(labels.values()):
         layout.hint = f"no sample has a label {named}; name another one with --label-column"
@@ -195,7 +216,7 @@ def _sample_images(
     members: Sequence[Member],
     shown: str,
     ignored: Ignored,
-    labels: dict[str, str | None],
+    labels: dict[str, LabelSet | str | None],
     fields: set[str],
     options: Options,
 ) -> Iterator[Member]:
@@ -284,13 +305,20 @@ def _image(sample: Sample, shown: str) -> Member | None:
     return sample.files[extensions[0]] if extensions else None
 
 
-def _label(sample: Sample, shown: str, options: Options, fields: set[str]) -> str | None:
-    """Return the label of a sample; if it has none, add the fields of its JSON to ``fields``."""
+def _label(sample: Sample, shown: str, options: Options, fields: set[str]) -> LabelSet | str | None:
+    """Return the label of a sample, or its labels if they are a list or several lines.
+
+    If it has none, the fields of its JSON are added to ``fields``.
+    """
     named = options.label_column
     for extension in (named.lower().lstrip("."),) if named else _LABELS:
         if extension in sample.files and extension != "json":
             place = f"{shown}: {one_line(sample.files[extension].name)}"
-            return columns.label(_text(sample.files[extension], place), (), place)
+            content = _text(sample.files[extension], place)
+            lines = [line.strip() for line in content.splitlines() if line.strip()]
+            if len(lines) > 1 and options.target != SINGLE_LABEL:
+                return _set(lines, place)
+            return columns.label(content, (), place)
     if "json" not in sample.files:
         return None
     place = f"{shown}: {one_line(sample.files['json'].name)}"
@@ -305,7 +333,14 @@ def _label(sample: Sample, shown: str, options: Options, fields: set[str]) -> st
     if field is None:
         fields.update(document)
     label = document.get(field or "")
+    if isinstance(label, list) and options.target != SINGLE_LABEL:
+        return _set(label, place)
     return columns.label(label, (), place) if isinstance(label, str | int) else None
+
+
+def _set(values: Sequence[Any], place: str) -> LabelSet:
+    names = [columns.label(value, (), place) for value in values]
+    return LabelSet(tuple(dict.fromkeys(name for name in names if name is not None)))
 
 
 def _text(member: Member, place: str) -> str:

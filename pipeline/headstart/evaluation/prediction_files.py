@@ -76,6 +76,12 @@ def read(path: Path, label_column: str = "") -> Predictions:
     except (OSError, csv.Error) as error:
         raise InputError(f"cannot read {shown}: {one_line(error)}") from error
     columns = dict.fromkeys(key for row in rows[:1] for key in row if key is not None)
+    several = "labels" in columns and "label" not in columns
+    if several or any(str(key).startswith("true:") for key in columns):
+        raise InputError(
+            f"{shown} has several labels on one image, which evaluate does not support yet;"
+            " train-heads has the scores of a multi-label model in its results"
+        )
     column = "predicted" if "predicted" in columns else "label"
     if not rows or "path" not in columns or not any(column in row for row in rows):
         raise InputError(

@@ -20,8 +20,11 @@ from headstart.backbones.inference.description import (
     is_file,
 )
 from headstart.backbones.inference.runner import Runner
+from headstart.core import targets
+from headstart.core.choices import TARGETS
 from headstart.core.errors import BackboneError, InputError, one_line
 from headstart.core.prediction_sets import SetRule
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import images
 from headstart.models import seal, training_images
 from headstart.models.novelty import Unusual
@@ -59,6 +62,9 @@ class Classifier:
     Attributes:
         classes: the class names, in the order of the probabilities.
         facts: about the training (JSON).
+        target: the name of what is predicted, see `headstart.core.targets`.
+        label_thresholds: ``(k,) float32``, from which probability an image has each label; of a
+            multi-label model alone.
         threshold: the distance beyond which an image is unlike the training set; None if the file
             has none.
         unusual: the second mark; None if the file has none.
@@ -83,6 +89,12 @@ class Classifier:
         try:
             self.facts: dict[str, Any] = dict(json.loads(self._runner.metadata[MODEL_METADATA]))
             self.classes = tuple(map(str, self.facts["classes"]))
+            self.target = str(self.facts.get("target", SINGLE_LABEL))
+            self.label_thresholds = np.array(self.facts.get("thresholds", ()), np.float32)
+            if self.target not in TARGETS or (
+                self.target == MULTI_LABEL and len(self.label_thresholds) != len(self.classes)
+            ):
+                raise ValueError
             novelty = self.facts.get("novelty")
             self.threshold = float(novelty["threshold"]) if novelty else None
             second = novelty.get("unusual") if novelty else None
@@ -152,6 +164,11 @@ class Classifier:
             scores, features = self._runner.outputs((PROBABILITIES, OUTPUT), crops)
             return Answers(scores, features, np.full(len(crops), np.nan, np.float32))
         return Answers(*self._runner.outputs((PROBABILITIES, OUTPUT, DISTANCE), crops))
+
+    @property
+    def answers(self) -> Any:  # noqa: ANN401 - a module
+        """What probabilities say of an image: a module of `headstart.models.answers`."""
+        return targets.by_name(self.target).part("answers")
 
     @property
     def batch(self) -> int:

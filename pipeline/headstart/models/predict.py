@@ -21,7 +21,7 @@ from headstart.core.costs import Costs
 from headstart.core.errors import ImageError
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import SourceImage, read, stream
-from headstart.models.classifier import UNKNOWN, Classifier
+from headstart.models.classifier import Classifier
 from headstart.models.training_images import TrainingImages
 
 _CHUNK = 8
@@ -35,7 +35,8 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-        label: the most probable class, or `UNKNOWN`; empty if the image could not be used.
+        label: the most probable class, or `UNKNOWN`; empty if the image could not be used. Of a
+            multi-label model, the labels, separated by ``|``.
         probabilities: one per class, in the order of the model's classes.
         error: why the image could not be used; empty if it could.
         distance: cosine distance to the training images; None if it was not measured.
@@ -45,6 +46,7 @@ class Prediction:
             say.
         classes: the conformal set, most probable first; empty unless it was asked for.
         trained_on: whether the model was trained on this very file; None unless it was asked.
+        labels: the class, or the labels of a multi-label model, perhaps none.
     """
 
     path: str
@@ -56,6 +58,7 @@ class Prediction:
     unusual: bool | None = None
     trained_on: bool | None = None
     classes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 class Model(Classifier):
@@ -90,10 +93,9 @@ def predict(
 
     Raises:
         InputError: a path is missing, a folder holds no image, or a minimum confidence is set for a
-            model with a class named `UNKNOWN`.
+            model with a class named `UNKNOWN`, or one of several labels on one image.
     """
-    if min_confidence > 0:
-        model.check_unknown()
+    model.answers.check(model, min_confidence, costs)
     names = [data] if isinstance(data, str | os.PathLike) else data
     images = stream(names, path_column)
     return predict_images(model, images, workers, min_confidence, sets=sets, costs=costs)
@@ -199,11 +201,11 @@ def _predict_chunk(
             chosen,
             strict=True,
         ):
-            label = model.classes[code] if scores.max() >= min_confidence else UNKNOWN
+            labels = model.answers.names(model, scores, code, min_confidence)
             limit = model.threshold
             predictions[position] = Prediction(
                 path=images[position].path,
-                label=label,
+                label="|".join(labels),
                 probabilities=tuple(scores.tolist()),
                 error="",
                 distance=None if limit is None else distance,
@@ -211,5 +213,6 @@ def _predict_chunk(
                 unusual=second,
                 trained_on=seen.get(position),
                 classes=classes,
+                labels=labels,
             )
     return number, [predictions[position] for position in range(len(images))]

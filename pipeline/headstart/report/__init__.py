@@ -15,7 +15,8 @@ from headstart.core.choices import MAPS
 from headstart.core.files import write_text
 from headstart.core.parallel import run_beside
 from headstart.core.records import FeatureSet
-from headstart.report import plots, tables, validation
+from headstart.core.targets import SINGLE_LABEL
+from headstart.report import tables, validation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PLOTS",
-    "PLOT_FILES",
     "Places",
     "begin_map",
+    "plot_files",
     "render",
     "store_paths",
     "write_plots",
@@ -35,7 +36,6 @@ __all__ = [
 Places: TypeAlias = "Callable[[], NDArray[np.float64] | None]"
 
 PLOTS = "plots"
-PLOT_FILES = tuple(f"{PLOTS}/{name}.svg" for name in plots.FIGURES)
 
 
 def render(results: dict[str, Any], predictions: list[dict[str, str]] | None = None) -> str:
@@ -65,29 +65,23 @@ def write_report(
     missing. ``map_method`` is one of `headstart.core.choices.MAPS`; ``places`` returns the map of
     that store if `begin_map` began it.
     """
-    from headstart.report import page  # loads the templates' library
-
     folder = Path(folder)
     results = validation.read_results(folder / artifacts.RESULTS)
-    digest = results["extraction"]["digest"]
-    companions = page.Companions(
-        tables.read_answers(folder / artifacts.PREDICTIONS),
-        tables.read_suspects(folder / artifacts.LABEL_ISSUES),
-        tables.read_duplicates(folder / artifacts.DUPLICATES),
-        tables.read_history(folder / artifacts.HISTORY),
-        next((store for store in stores if store.digest == digest), None),
-        map_method,
-        folder,
-        places() if places else None,
-    )
+    part = validation.part_of(results.get("target", SINGLE_LABEL))
     path = folder / artifacts.REPORT
-    write_text(path, page.write(results, companions))
+    write_text(path, part.page_of(results, folder, stores, map_method, places))
     return path
 
 
 def begin_map(data: FeatureSet, map_method: str = MAPS[0]) -> Places:
-    """Draw the map of a store beside other work, and return a function that waits for it."""
+    """Draw the map of a store beside other work, and return a function that waits for it.
+
+    It returns None if the page has no map.
+    """
     from headstart.report import thumbnails_sheet
+
+    if not validation.part_of(data.target).MAPPED:
+        return lambda: None
 
     return run_beside(lambda: thumbnails_sheet.draw_map(data, map_method)).result
 
@@ -98,10 +92,16 @@ def store_paths(folder: str | PathLike[str]) -> list[Path]:
     return [Path(path) for path in provenance.get("stores", ())]
 
 
+def plot_files(target: str) -> tuple[str, ...]:
+    """Return the names of the figures that `write_plots` writes."""
+    return tuple(f"{PLOTS}/{name}.svg" for name in validation.part_of(target).FIGURES)
+
+
 def write_plots(folder: str | PathLike[str]) -> list[Path]:
     """Write the figures of ``results.json`` as SVG files to ``plots`` and return their paths."""
     results = validation.read_results(Path(folder) / artifacts.RESULTS)
-    paths = [Path(folder) / name for name in PLOT_FILES]
-    for path, draw in zip(paths, plots.FIGURES.values(), strict=True):
+    target = results.get("target", SINGLE_LABEL)
+    paths = [Path(folder) / name for name in plot_files(target)]
+    for path, draw in zip(paths, validation.part_of(target).FIGURES.values(), strict=True):
         write_text(path, draw(results))
     return paths

@@ -336,6 +336,11 @@ def _plotly() -> Markup:
     return Markup(get_plotlyjs().replace("</script", "<\\/script"))
 
 
+def environment() -> jinja2.Environment:
+    """Return the templates' environment for other pages of this room."""
+    return _environment((Path(__file__).parent / "sections",))
+
+
 @functools.cache
 def _environment(folders: tuple[Path, ...]) -> jinja2.Environment:
     """Return the templates' environment, which makes all output printable and escapes it."""

@@ -13,6 +13,7 @@ from headstart.core.assessment import Evaluation
 from headstart.core.results import Insights
 
 _TYPES: dict[Any, dict[str, Any]] = {
+    Any: {},
     int: {"type": "integer"},
     bool: {"type": "boolean"},
     float: {"$ref": "#/definitions/figure"},
@@ -80,6 +81,8 @@ def _of(hint: Any) -> dict[str, Any]:  # noqa: ANN401 - any type hint of a recor
         return {"$ref": f"#/definitions/{parts[1]}"}
     if origin in (Union, UnionType):
         return {"anyOf": [_of(part) for part in parts]}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _of(parts[1])}
     if origin is dict:
         return {"type": "object", "additionalProperties": _of(parts[1])}
     if origin is list:

@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from headstart.core import targets
+from headstart.core.choices import TARGETS
 from headstart.core.errors import InputError, one_line
-from headstart.core.results import Comparison
-from headstart.report.schema import schema
+from headstart.core.targets import SINGLE_LABEL
 from headstart.report.upgrade import upgrade
 
 _AGAIN = "run headstart train-heads again"
@@ -63,37 +64,42 @@ def _read(path: Path) -> object:
         raise InputError(f"cannot read {one_line(path)}: {one_line(error)}; {_AGAIN}") from error
 
 
+def part_of(target: str) -> Any:  # noqa: ANN401 - a module
+    """Return what this room has for a target type: its schema, figures and page."""
+    return targets.by_name(target).part("report")
+
+
 def _defects(results: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON document
     """Yield the reasons why this is not the document of a comparison."""
-    if isinstance(results, Mapping) and results.get("schema") != Comparison.SCHEMA:
-        yield f"its schema is {results.get('schema')!r}, not {Comparison.SCHEMA}"
-    mismatch = _mismatch(results)
+    target = results.get("target", SINGLE_LABEL) if isinstance(results, Mapping) else SINGLE_LABEL
+    if target not in TARGETS:
+        yield f"it is about {target!r}, which this Headstart does not know"
+        return
+    part = part_of(target)
+    if isinstance(results, Mapping) and results.get("schema") != part.SCHEMA:
+        yield f"its schema is {results.get('schema')!r}, not {part.SCHEMA}"
+    mismatch = _mismatch(results, target)
     if mismatch:
         yield mismatch
     if results["best"] not in [head["name"] for head in results["heads"]]:
         yield "the best head is not among the heads"
-    k = len(results["dataset"]["classes"])
-    for head in [*results["heads"], *results["baselines"]]:
-        if not _is_square(head["confusion"], k):
-            yield f"the confusion matrix of {head['name']} is not {k} by {k}"
-        if len({len(column) for column in head["reliability"].values()}) != 1:
-            yield f"the bins of the reliability of {head['name']} differ in number"
+    yield from part.defects(results)
 
 
 @cache
-def _validator() -> Callable[[object], object]:
+def _validator(target: str) -> Callable[[object], object]:
     import fastjsonschema
 
-    validator: Callable[[object], object] = fastjsonschema.compile(schema())
+    validator: Callable[[object], object] = fastjsonschema.compile(part_of(target).schema())
     return validator
 
 
-def _mismatch(results: object) -> str:
+def _mismatch(results: object, target: str) -> str:
     """Describe where a document does not match the schema; empty if it does."""
     from fastjsonschema import JsonSchemaValueException
 
     try:
-        _validator()(results)
+        _validator(target)(results)
     except JsonSchemaValueException as error:
         where = error.name.removeprefix("data").removeprefix(".") or "the document"
         if error.rule == "required" and isinstance(error.value, Mapping):
@@ -101,10 +107,3 @@ def _mismatch(results: object) -> str:
             return f"{missing} is missing" + ("" if error.name == "data" else f" in {where}")
         return f"{where} is not valid ({error.rule})"
     return ""
-
-
-def _is_square(confusion: Any, k: int) -> bool:  # noqa: ANN401 - either form of a confusion matrix
-    if isinstance(confusion, Mapping):
-        codes = (code for cell in confusion["cells"] for code in cell[:2])
-        return set(confusion["shape"]) == {k} and all(code < k for code in codes)
-    return {len(confusion), *map(len, confusion)} == {k}

@@ -11,51 +11,46 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.core.artifacts import (
-    CARD,
-    DUPLICATES,
-    EXAMPLE,
-    LABEL_ISSUES,
-    MODEL,
-    PREDICTIONS,
-    REPORT,
-    RESULTS,
-    SESSIONS,
-)
+from headstart.core import targets
+from headstart.core.artifacts import CARD, EXAMPLE, MODEL, REPORT, RESULTS
 from headstart.core.errors import HeadstartError
+from headstart.core.targets import SINGLE_LABEL
 
 if TYPE_CHECKING:
     from headstart.core.records import FeatureSet
-    from headstart.core.results import Comparison, HeadResult
-    from headstart.evaluation.compare import Outcome
     from headstart.report import Places
 
-__all__ = [
-    "COMMAND", "COMPANIONS", "FILES", "MODEL", "REPORT", "RESULTS", "TABLES", "is_complete",
-]  # fmt: skip
+__all__ = ["COMMAND", "COMPANIONS", "MODEL", "REPORT", "RESULTS", "files", "is_complete"]
 
 COMMAND: ContextVar[str] = ContextVar("COMMAND", default="import headstart")  # for provenance
 
 _ENDS = {".html": b"</html>", ".svg": b"</svg>\n", ".csv": b"\n", ".md": b"\n", ".py": b"\n"}
 
-TABLES = (PREDICTIONS, LABEL_ISSUES, DUPLICATES, SESSIONS)
 COMPANIONS = (CARD, EXAMPLE)
-FILES = (RESULTS, *TABLES, MODEL, REPORT, *COMPANIONS)
+
+
+def files(target: str) -> tuple[str, ...]:
+    """Return the names of the files of a comparison of this target, but for the plots."""
+    from headstart.evaluation import compare
+
+    return (RESULTS, *compare.tables(target), MODEL, REPORT, *COMPANIONS)
 
 
 def is_complete(folder: Path, inputs: str, head_formats: Sequence[str]) -> bool:
     """Return whether a folder has every file that these inputs lead to, none of them cut short."""
     from headstart.models import seal
-    from headstart.report import PLOT_FILES
+    from headstart.report import plot_files
 
     saved = [f"head.{kind}" for kind in head_formats]
     try:
-        if not all(_is_whole(folder / name) for name in (*FILES, *PLOT_FILES, *saved)):
+        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        target = results.get("target", SINGLE_LABEL)
+        expected = (*files(target), *plot_files(target), *saved)
+        if not all(_is_whole(folder / name) for name in expected):
             return False
         seal.check(folder / MODEL)
-        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return bool(results["provenance"]["inputs"] == inputs)
-    except (HeadstartError, OSError, ValueError, KeyError, TypeError):
+    except (HeadstartError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -68,7 +63,7 @@ def _is_whole(path: Path) -> bool:
         return size > 0 and file.read().endswith(end)
 
 
-def stamped(comparison: Comparison, stores: Sequence[str]) -> Comparison:
+def stamped(comparison: Any, stores: Sequence[str]) -> Any:  # noqa: ANN401 - of any target
     """Return a comparison with the time, the command and the stores in its provenance."""
     facts = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -80,8 +75,8 @@ def stamped(comparison: Comparison, stores: Sequence[str]) -> Comparison:
 
 def write_comparison(
     folder: Path,
-    comparison: Comparison,
-    outcome: Outcome,
+    comparison: Any,  # noqa: ANN401
+    outcome: Any,  # noqa: ANN401
     data: Sequence[FeatureSet],
     map_method: str,
     places: Places | None = None,
@@ -95,59 +90,27 @@ def write_comparison(
     report.write_plots(folder)
 
 
-def tested(comparison: Comparison, head: HeadResult) -> dict[str, Any]:
-    """Return the test accuracy that a model file states; none if no test image is independent."""
-    if comparison.protocol["n_leaked"] == comparison.protocol["n_test"]:
-        return {}
-    return {"test_accuracy": head.test_accuracy, "test_accuracy_ci": head.test_accuracy_ci}
-
-
-def write_model(folder: Path, comparison: Comparison, outcome: Outcome) -> str:
+def write_model(folder: Path, comparison: Any, outcome: Any) -> str:  # noqa: ANN401
     """Write the best head as ``model.onnx``, with companions; return how it agrees, in a line."""
     from headstart.backbones import export
     from headstart.core.rows import take
-    from headstart.models import bundle, novelty
+    from headstart.models import bundle
 
     head, best, rows = comparison.heads[0], outcome.best, outcome.protocol
-    data, train = best.data, rows.train
+    data = best.data
     summary: dict[str, Any] = {
         "dataset": comparison.dataset["name"],
         "head": {"name": head.name, "params": head.params},
-        **tested(comparison, head),
-        "images": {"train": len(train), "test": 0 if rows.out_of_fold else len(rows.test)},
+        **targets.by_name(comparison.TARGET).part("training").scores_of(comparison),
+        "images": {"train": len(rows.train), "test": 0 if rows.out_of_fold else len(rows.test)},
         "scored_on": comparison.protocol["scored_on"],
         "inputs": comparison.provenance["inputs"],
     }
-    operating = comparison.insights.operating_points
-    if operating is not None:
-        summary["operating_points"] = [
-            {"target": point.target, "threshold": point.threshold, "share": point.share}
-            for point in operating.points
-            if point.reached
-        ]
-    sets = comparison.insights.prediction_sets
-    if sets is not None:
-        summary["prediction_sets"] = {
-            "level": sets.level,
-            "mass": sets.mass,
-            "least": [sets.least[code] for code in best.head.estimator.classes_],
-        }
-    reference = novelty.learn(
-        take(data.features, train),
-        data.label[train],
-        rows.group[train],
-        out_of_fold=best.head.out_of_fold,
-    )
+    own = targets.by_name(comparison.TARGET).part("training")
+    trained = own.trained(outcome, summary | own.rules_of(comparison, outcome))
     agreement = bundle.bundle(
         export.locate(data.extraction["backbone"], data.model, data.weights),
-        bundle.TrainedHead(
-            best.head.estimator,
-            data.classes,
-            summary,
-            reference,
-            head.name,
-            data.sha256[train],
-        ),
+        trained,
         take(data.features, rows.test),
         folder / MODEL,
     )

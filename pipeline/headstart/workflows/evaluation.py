@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.core import choices, remarks
+from headstart.core import choices, remarks, targets
 from headstart.core.errors import InputError, UsageError, count, one_line
 from headstart.workflows.artifacts import COMMAND
 from headstart.workflows.locations import StrPath, output_file
@@ -169,6 +169,7 @@ def _images(
         return _predicted_images(table, label_column)
     options = datasets.Options(label_column=label_column, path_column=path_column)
     listing = datasets.open_source(data, options)
+    targets.refuse(listing.target, "evaluate", "give images with one class each")
     if not listing.classes:
         raise InputError(
             f"no image in {one_line(data)} has a label"
@@ -244,6 +245,8 @@ def _predicted(
     from headstart.models.predict import predict_images
 
     model = load_model(name, device=device) if isinstance(name, str | os.PathLike) else name
+    remedy = "train-heads has the scores of a multi-label model in its results"
+    targets.refuse(model.target, "evaluate", remedy)
     if model.backbone.warning:
         hooks.notice(f"WARNING: {one_line(model.backbone.warning)}")
     probabilities = np.zeros((len(sources), len(model.classes)), np.float32)

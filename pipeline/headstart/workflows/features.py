@@ -47,6 +47,8 @@ def extract_features(
     labels: bool = True,
     label_column: str = "",
     path_column: str = "",
+    label_columns: str | Sequence[str] = (),
+    target: str = "",
     engine: str | None = None,
     address: str = "",
     shard_size: int | None = None,
@@ -92,6 +94,9 @@ def extract_features(
             one without labels where some seem meant.
         label_column: the column with the labels; empty takes ``label``, ``class`` and the like.
         path_column: the column with the images' paths, likewise.
+        label_columns: columns of 0 and 1 (-1 or nothing is unknown), one for each label, if an
+            image may have several; names, or one text with commas.
+        target: ``single-label`` or ``multi-label``; empty takes what the source looks like.
         engine: ``threads`` or ``ray`` writes a folder of files; None writes one file.
         address: a Ray cluster; empty takes ``RAY_ADDRESS`` or this machine.
         shard_size: images in one file of a folder, about; None means 4096, fewer if there are few.
@@ -114,6 +119,14 @@ def extract_features(
     from headstart.features.embed import EmbedConfig, decoded_by, embed
 
     store = location(out)
+    split = label_columns.split(",") if isinstance(label_columns, str) else label_columns
+    reading = Options(
+        label_column=label_column,
+        path_column=path_column,
+        labels=labels,
+        target=target,
+        label_columns=tuple(name for column in split if (name := column.strip())),
+    )
     config = EmbedConfig(
         backbone=decoded_by(
             choice(backbone, weights, layers, pool, preprocess, quality), value_range, colour
@@ -125,7 +138,7 @@ def extract_features(
         batch=batch_size,
         rehash=rehash,
         replace=replace,
-        reading=Options(label_column=label_column, path_column=path_column, labels=labels),
+        reading=reading,
         trainable=labels,
         max_failures=max_failures,
         budget=Budget(max_drift, max_accuracy_loss),

@@ -207,7 +207,14 @@ def _embedded(
     from headstart.features import store
     from headstart.features.embed import EmbedConfig, embed
 
-    config = EmbedConfig(network, workers=workers, reading=reading, trainable=True, replace=True)
+    config = EmbedConfig(
+        network,
+        workers=workers,
+        reading=reading,
+        trainable=True,
+        replace=True,
+        single_label_for="finetune",
+    )
     embed(os.fspath(data), path, config, hooks)
     return store.read(path, stream_above=float("inf"))
 
@@ -228,6 +235,7 @@ def _compare(
     from headstart.finetune.stage import FEATURES
     from headstart.heads.linear import estimator_of
     from headstart.models import bundle
+    from headstart.workflows.trained import single_label
 
     features = _embedded(
         data, Choice(str(tuned.backbone)), folder / FEATURES, config.workers, reading, hooks
@@ -256,7 +264,7 @@ def _compare(
     head = next(head for head in comparison.heads if head.name == "fine-tuned")
     summary = {
         "head": {"name": head.name, "params": facts},
-        **artifacts.tested(comparison, head),
+        **single_label.scores_of(comparison, head),
     }
     fitted = [*tuned.division.train, *tuned.division.validation]
     agreement = bundle.bundle(

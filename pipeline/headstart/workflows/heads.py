@@ -40,6 +40,9 @@ def train_heads(
     groups: StrPath | Mapping[str, str] | None = None,
     class_weight: str | None = None,
     small_classes: str = choices.SMALL_CLASSES[0],
+    per_label: bool = False,
+    precision_at_least: float | None = None,
+    recall_at_least: float | None = None,
     near_duplicates: bool = True,
     stream_above: int = choices.IN_MEMORY,
     map_method: str | None = None,
@@ -71,6 +74,10 @@ def train_heads(
         class_weight: ``balanced`` lets every class count the same in training.
         small_classes: for a class with fewer training images than folds: ``reduce`` the folds,
             raise an ``error``, or ``drop`` the class.
+        per_label: with several labels on one image, choose hyper-parameters for each by itself.
+        precision_at_least: choose each label's threshold for this precision on out-of-fold scores,
+            0 to 1; the default is the best F1.
+        recall_at_least: the same for a recall.
         near_duplicates: look for photos that were saved again, and keep them in one fold.
         stream_above: bytes; larger features stay on disk and are read in blocks.
         map_method: how the report's map is made, one of `core.choices.MAPS`.
@@ -102,6 +109,9 @@ def train_heads(
         validation=validation,
         holdout=holdout,
         small_classes=small_classes,
+        per_label=per_label,
+        precision_at_least=precision_at_least,
+        recall_at_least=recall_at_least,
         near_duplicates=near_duplicates,
         ignore=remarks.parse(ignore),
         targets=parse_targets(targets) or TARGETS,

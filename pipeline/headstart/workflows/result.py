@@ -52,12 +52,8 @@ class Result:
         return self._results or {}
 
     def __repr__(self) -> str:
-        best, tested = self.results["heads"][0], leaderboard.is_tested(self.results)
-        score, kind = ("test_accuracy", "test") if tested else ("cv_accuracy", "CV")
-        return (
-            f"<{type(self).__name__} of {len(self.results['heads'])} heads: {best['name']} has "
-            f"{best[score]:.1%} {kind} accuracy>"
-        )
+        heads, headline = len(self.results["heads"]), leaderboard.headline(self.results)
+        return f"<{type(self).__name__} of {heads} heads: {headline}>"
 
     def _repr_html_(self) -> str:
         return leaderboard.as_html(self.results)

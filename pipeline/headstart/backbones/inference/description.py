@@ -21,6 +21,7 @@ OUTPUT = "features"  # with several layers, each output is ``features/LAYER``
 METADATA = "headstart.backbone"
 HEAD_INPUT = "head_X"
 LABEL = "label"
+LABELS = "labels"  # of a model for several labels on one image
 PROBABILITIES = "probabilities"
 DISTANCE = "distance"
 MODEL_METADATA = "headstart.model"

@@ -30,6 +30,7 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
     """
     if len(stores) == 1:
         return list(stores), []
+    _check_targets(stores)
     _check_different(stores)
     rows = _shared_rows(stores)
     first = stores[0]
@@ -46,6 +47,7 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
         first,
         path=[first.path[row] for row in rows[0]],
         label=first.label[rows[0]],
+        label_sets=None if first.label_sets is None else first.label_sets[rows[0]],
         split=[first.split[row] for row in rows[0]],
         sha256=first.sha256[rows[0]],
         pixels=pixels,
@@ -97,6 +99,15 @@ def _last(key: str) -> str:
 def _short(value: Any) -> str:  # noqa: ANN401 - any JSON value
     text = str(value)
     return text if len(text) <= 24 else f"{text[:8]}…"
+
+
+def _check_targets(stores: Sequence[FeatureSet]) -> None:
+    for number, store in enumerate(stores[1:], start=2):
+        if store.target != stores[0].target:
+            raise InputError(
+                f"store 1 is {stores[0].target} and store {number} {store.target}; embed the same"
+                " data with the same --target for both"
+            )
 
 
 def _check_different(stores: Sequence[FeatureSet]) -> None:
@@ -157,8 +168,10 @@ def _check_agreement(stores: Sequence[FeatureSet], rows: Sequence[NDArray[np.int
 
 
 def _label(store: FeatureSet, row: int) -> str:
-    code = int(store.label[row])
-    return store.classes[code] if code >= 0 else ""
+    if store.label_sets is None:
+        return store.label_text(row)
+    unknown = [store.classes[code] for code in np.flatnonzero(store.label_sets[row] < 0).tolist()]
+    return store.label_text(row) + "".join(f" ?{name}" for name in sorted(unknown))
 
 
 def _about_left_out(stores: Sequence[FeatureSet], shared: int) -> list[str]:

@@ -10,6 +10,8 @@ from headstart.evaluation.splits import Rules
 from headstart.heads import check_names, default_heads
 
 BALANCED = "balanced"
+OF_LABELS = ("per_label", "precision_at_least", "recall_at_least")
+"""The settings that only mean something with several labels on one image."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class CompareConfig(Rules):
         ignore: codes of remarks to leave out; see `headstart.core.remarks`.
         targets: shares of right answers that thresholds of the confidence are chosen for.
         workers: number of threads, None for one per core; it does not change the results.
+        per_label: with several labels on one image, choose hyper-parameters for each label by
+            itself.
+        precision_at_least: choose each label's threshold for this precision, and the highest
+            recall; None, like ``recall_at_least``, chooses the best F1.
     """
 
     heads: tuple[str, ...] = field(default_factory=default_heads)
@@ -32,6 +38,9 @@ class CompareConfig(Rules):
     ignore: tuple[str, ...] = ()
     targets: tuple[float, ...] = TARGETS
     workers: int | None = None
+    per_label: bool = False
+    precision_at_least: float | None = None
+    recall_at_least: float | None = None
 
     def __post_init__(self) -> None:
         """Reject an unknown name or a number out of range before any work."""
@@ -42,5 +51,10 @@ class CompareConfig(Rules):
                 f"the class weight cannot be {one_line(self.class_weight)}; it is {BALANCED} or"
                 " none"
             )
+        shares = (self.precision_at_least, self.recall_at_least)
+        if None not in shares:
+            raise InputError("choose one of --precision-at-least and --recall-at-least")
+        if any(share is not None and not 0 < share <= 1 for share in shares):
+            raise InputError("precision and recall are shares above 0 and up to 1")
         if self.workers is not None and self.workers < 1:
             raise InputError(f"workers must be at least 1, not {self.workers}")

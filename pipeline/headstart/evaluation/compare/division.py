@@ -34,7 +34,7 @@ def divide(
     Raises:
         InputError: the groups name no image, or the data cannot be divided.
     """
-    named, about_groups = _named_partition(data, named_groups)
+    named, about_groups = named_partition(data, named_groups)
     near, about_near = _divisible(data, duplicates.group)
     protocol = make_protocol(
         data, config, {NEAR_DUPLICATES: near} | named, {NEAR_DUPLICATES: duplicates.group}
@@ -43,9 +43,14 @@ def divide(
     return protocol, [*about_groups, *about_near, *protocol.warnings, *about_labels]
 
 
-def _named_partition(
+def named_partition(
     data: FeatureSet, named_groups: Mapping[str, str]
 ) -> tuple[dict[str, Partition], list[str]]:
+    """Return the user's groups as a partition, by its name, and a warning about ungrouped images.
+
+    Raises:
+        InputError: the groups name no image.
+    """
     if not named_groups:
         return {}, []
     grouped = sum(path in named_groups for path in data.path)

@@ -15,7 +15,7 @@ import numpy as np
 import headstart
 from headstart.core.records import FeatureSet, digest_of
 from headstart.core.rows import StoredRows, blocks
-from headstart.evaluation.compare.config import CompareConfig
+from headstart.evaluation.compare.config import OF_LABELS, CompareConfig
 from headstart.evaluation.operating_points import TARGETS
 
 RUN = ("embedded", "seconds", "device", "provider")  # facts of a store's last run
@@ -34,6 +34,9 @@ def inputs_digest(
     """
     settings = dataclasses.asdict(config)
     del settings["workers"]  # does not change the results
+    for name in OF_LABELS:  # so that inputs without them keep their digest
+        if not settings[name]:
+            del settings[name]
     defaults = {"ignore": (), "targets": TARGETS}
     settings = {key: value for key, value in settings.items() if defaults.get(key) != value}
     streamed = [number for number, store in enumerate(stores) if is_streamed(store)]
@@ -76,6 +79,7 @@ def _data_hash(data: FeatureSet) -> str:
     names = {"path": data.path, "split": data.split, "classes": data.classes, "of": data.digest}
     content = hashlib.sha256(digest_of(names).encode())
     arrays: list[Any] = [data.features, data.label, data.sha256]
+    arrays += [] if data.label_sets is None else [data.label_sets]
     for array in arrays if data.pixels is None else [*arrays, data.pixels]:
         for _, rows in blocks(array, BLOCK):
             content.update(np.ascontiguousarray(rows).data)

@@ -13,8 +13,11 @@ import numpy as np
 
 from headstart.core import artifacts
 from headstart.core.files import write_text
+from headstart.core.records import FeatureSet
 from headstart.core.results import Comparison
 from headstart.evaluation.compare.stage import Outcome
+from headstart.evaluation.duplicates import Duplicates
+from headstart.evaluation.splits import Protocol
 
 # A list of numbers over several lines; strings never match, as JSON has no line breaks in them.
 _NUMBERS = re.compile(r"\[\n\s+(?:null|[-\d])[-+.\deE,\snul]*\n\s+\]")
@@ -50,8 +53,9 @@ def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tup
     results, predictions = folder / artifacts.RESULTS, folder / artifacts.PREDICTIONS
     write_text(predictions, _predictions(outcome))
     write_text(folder / artifacts.LABEL_ISSUES, _label_issues(outcome))
-    write_text(folder / artifacts.DUPLICATES, _duplicates(outcome))
-    write_text(folder / artifacts.SESSIONS, _sessions(outcome))
+    data, rows, repeated = outcome.best.data, outcome.protocol, outcome.duplicates
+    write_text(folder / artifacts.DUPLICATES, duplicates_table(data, rows, repeated))
+    write_text(folder / artifacts.SESSIONS, sessions_table(data, repeated))
     write_text(results, document(comparison.to_json()))
     return results, predictions
 
@@ -118,10 +122,10 @@ def _label_issues(outcome: Outcome) -> str:
     return text.getvalue()
 
 
-def _duplicates(outcome: Outcome) -> str:
-    data, duplicates = outcome.best.data, outcome.duplicates
+def duplicates_table(data: FeatureSet, protocol: Protocol, duplicates: Duplicates) -> str:
+    """Return ``duplicates.csv``, see `write_results`."""
     used = np.full(len(data.path), "", object)
-    used[outcome.protocol.test], used[outcome.protocol.train] = "test", "train"
+    used[protocol.test], used[protocol.train] = "test", "train"
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     columns = ["group", "path", "split", "label", "used", "closest", "kind", "cosine"]
@@ -131,14 +135,13 @@ def _duplicates(outcome: Outcome) -> str:
         for place, number in enumerate(dict.fromkeys(duplicates.group[duplicates.rows]))
     }
     for row in duplicates.rows:
-        label = int(data.label[row])
         correlation = duplicates.correlation[row]
         table.writerow(
             [
                 groups[duplicates.group[row]],
                 data.path[row],
                 data.split[row],
-                data.classes[label] if label >= 0 else "",
+                data.label_text(row),
                 used[row],
                 data.path[duplicates.closest[row]],
                 "exact" if duplicates.exact[row] else "near",
@@ -150,8 +153,8 @@ def _duplicates(outcome: Outcome) -> str:
     return text.getvalue()
 
 
-def _sessions(outcome: Outcome) -> str:
-    data, duplicates = outcome.best.data, outcome.duplicates
+def sessions_table(data: FeatureSet, duplicates: Duplicates) -> str:
+    """Return ``sessions.csv``, see `write_results`."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "group"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,7 +128,7 @@ def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
         for result in results
         if result.difference_ci is not None and result.difference_ci[0] > 0
     ]
-    titles = _names(better, results, "title")
+    titles = name_heads(better, results, "title")
     if not titles:
         return []
     return [
@@ -145,26 +146,41 @@ def conclude(results: Sequence[HeadResult], test: HeldOut) -> str:
     ties = [head for head in others if head.verdict == "tie"]
     worse = [head for head in others if head.verdict == "worse"]
     better = [head for head in others if head.verdict == "better"]
-    (use,) = _names([best], results)
+    (use,) = name_heads([best], results)
     if not others:
         return f"Use {use}; no other head was trained."
     if better:
-        return f"Use {use}, or add images: {_count(better, results)} did better, see the warning."
+        return (
+            f"Use {use}, or add images: {count_heads(better, results)} did better, see the warning."
+        )
     if not ties:
-        return f"Use {use}: it is more accurate than {_count(worse, results)}, by more than chance."
+        behind = count_heads(worse, results)
+        return f"Use {use}: it is more accurate than {behind}, by more than chance."
     visible = max(head.visible_difference or 0.0 for head in ties)
     text = (
-        f"Use {use}, or choose between it and {_count(ties, results)} by speed, size or"
+        f"Use {use}, or choose between it and {count_heads(ties, results)} by speed, size or"
         " probabilities: their accuracies differ by no more than chance, and a true difference"
         f" below about {100 * visible:.1f} points would probably stay hidden."
     )
-    avoid = f" Avoid {_count(worse, results)}: less accurate by more than chance." if worse else ""
+    avoid = (
+        f" Avoid {count_heads(worse, results)}: less accurate by more than chance." if worse else ""
+    )
     return text + avoid
 
 
-def _names(
-    heads: Sequence[HeadResult], table: Sequence[HeadResult], form: str = "name"
-) -> list[str]:
+class Named(typing.Protocol):
+    """What a leaderboard names of a head; results of every target have it."""
+
+    @property
+    def name(self) -> str:
+        """The identifier on the command line."""
+
+    @property
+    def backbone(self) -> str:
+        """Whose features it reads."""
+
+
+def name_heads(heads: Sequence[Named], table: Sequence[Named], form: str = "name") -> list[str]:
     """Name heads, or give their titles, and their backbones if the table has several."""
     several = len({head.backbone for head in table}) > 1
     names = [str(getattr(head, form)) for head in heads]
@@ -173,8 +189,9 @@ def _names(
     return [f"{name} on {head.backbone}" for name, head in zip(names, heads, strict=True)]
 
 
-def _count(heads: Sequence[HeadResult], table: Sequence[HeadResult]) -> str:
-    names = _names(heads, table)
+def count_heads(heads: Sequence[Named], table: Sequence[Named]) -> str:
+    """Name a few heads of a leaderboard, and count more."""
+    names = name_heads(heads, table)
     if len(names) == len(table) - 1 > 1:
         return f"the {len(names)} other heads"
     if len(names) > NAMED:

@@ -111,16 +111,16 @@ def _compare(
 ) -> tuple[Comparison, Outcome]:
     aligned, about_alignment = align(stores)
     named = dict(zip(backbone_names(stores), aligned, strict=True))
-    about_disk = _about_disk(named)
+    on_disk = about_disk(named)
     if progress:
-        for line in about_disk:
+        for line in on_disk:
             progress(line)
     data = aligned[0]
     step("duplicates")
     duplicates = find_duplicates(data, config.near_duplicates)
     protocol, about_division = divide(data, duplicates, named_groups, config)
-    about_data = [*_about_weights(stores), *about_disk, *about_alignment, *about_division]
-    about_data += _about_other_features(named)
+    about_data = [*about_weights(stores), *on_disk, *about_alignment, *about_division]
+    about_data += about_other_features(named)
     test = HeldOut.of(data, protocol, config.seed)
     trainer = Trainer.of(data, protocol, config, progress, step)
     if len(stores) == 1:
@@ -201,13 +201,13 @@ def _single(entries: Sequence[Entry]) -> Entry:
     return next(entry for entry in entries if entry.head.name in HEADS)
 
 
-def _about_weights(stores: Sequence[FeatureSet]) -> list[str]:
+def about_weights(stores: Sequence[FeatureSet]) -> list[str]:
     """Warn of every backbone that was never trained."""
     named = (str(store.extraction.get("backbone", {}).get("name", "")) for store in stores)
     return [text for text in map(warning_about, dict.fromkeys(named)) if text]
 
 
-def _about_disk(stores: Mapping[str, FeatureSet]) -> list[str]:
+def about_disk(stores: Mapping[str, FeatureSet]) -> list[str]:
     """Warn of features that stay on disk, and say what that changes."""
     return [
         f"The features of {len(data.path):,} images by {name} would take"
@@ -220,7 +220,7 @@ def _about_disk(stores: Mapping[str, FeatureSet]) -> list[str]:
     ]
 
 
-def _about_other_features(stores: Mapping[str, FeatureSet]) -> list[str]:
+def about_other_features(stores: Mapping[str, FeatureSet]) -> list[str]:
     """Check the features of all stores but the first, which the division has checked."""
     return [
         f"{name}: {warning}"

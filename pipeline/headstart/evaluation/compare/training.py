@@ -104,7 +104,7 @@ class Trainer:
 
         entries = [fit(MostFrequentClass(), lambda rows: take(data.features, rows))]
         if pixels is not None:
-            entries.append(fit(RawPixels(), lambda rows: _as_numbers(take(pixels, rows))))
+            entries.append(fit(RawPixels(), lambda rows: as_numbers(take(pixels, rows))))
         return entries
 
     def _all(
@@ -165,7 +165,7 @@ def _entry(
     return Entry(backbone, data, head, probabilities, seconds)
 
 
-def _as_numbers(pixels: Pixels) -> Features:
+def as_numbers(pixels: Pixels) -> Features:
     """Return one row of numbers from 0 to 1 per image."""
 
     def convert(block: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -15,14 +15,15 @@ from headstart.evaluation.splits.split import HELD_OUT_SHARE, Protocol
 from headstart.evaluation.splits.wording import utf8
 
 
-def describe_dataset(data: FeatureSet, protocol: Protocol) -> dict[str, Any]:
-    """Return the ``dataset`` of ``results.json``; its image counts are of labelled images."""
+def describe_dataset(
+    data: FeatureSet, protocol: Protocol, images: dict[str, dict[str, int]] | None = None
+) -> dict[str, Any]:
+    """Return the ``dataset`` of ``results.json``; its image counts are of labelled images.
+
+    ``images`` counts them by split and class, if they may have several.
+    """
     names = [utf8(name) for name in data.classes]
-    images: dict[str, dict[str, int]] = {}
-    for split, code in zip(data.split, data.label.tolist(), strict=True):
-        if code >= 0:
-            counts = images.setdefault(utf8(split), dict.fromkeys(names, 0))
-            counts[names[code]] += 1
+    images = _by_class(data, names) if images is None else images
     reasons = Counter(utf8(reason) for _, reason in data.failures)
     return {
         "name": utf8(data.name),
@@ -35,6 +36,15 @@ def describe_dataset(data: FeatureSet, protocol: Protocol) -> dict[str, Any]:
         if protocol.predefined
         else ("out of fold" if protocol.out_of_fold else "held out"),
     }
+
+
+def _by_class(data: FeatureSet, names: list[str]) -> dict[str, dict[str, int]]:
+    images: dict[str, dict[str, int]] = {}
+    for split, code in zip(data.split, data.label.tolist(), strict=True):
+        if code >= 0:
+            counts = images.setdefault(utf8(split), dict.fromkeys(names, 0))
+            counts[names[code]] += 1
+    return images
 
 
 def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dict[str, Any]:

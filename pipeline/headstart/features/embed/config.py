@@ -34,7 +34,8 @@ class EmbedConfig:
 
     ``backbone`` may be a name or the path of an ONNX file, and ``budget`` limits how far features
     of ``int8`` and ``auto`` are from float32's. Without ``sharding`` the store is one file.
-    ``reading`` is how the source is read; ``trainable`` refuses it if `datasets.check_labels` does.
+    ``reading`` is how the source is read; ``trainable`` refuses it if `datasets.check_labels` does,
+    and ``single_label_for`` names a command that does not support several labels on one image.
     """
 
     backbone: Choice | str
@@ -50,6 +51,7 @@ class EmbedConfig:
     reading: Options = DEFAULTS
     trainable: bool = False
     replace: bool = False
+    single_label_for: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.records import Listing
+from headstart.core.records import LabelSet, Listing
+from headstart.core.targets import MULTI_LABEL
 from headstart.features.store.columns import HASH_BYTES, Failure, FileState, Row
 
 _DTYPE = np.dtype(
@@ -86,6 +87,7 @@ class _Rows(Sequence[Row]):
     ) -> None:
         self._listing, self._facts, self._numbers = listing, facts, numbers
         self._code = {name: code for code, name in enumerate(listing.classes)}
+        self._sets = listing.target == MULTI_LABEL
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -103,4 +105,16 @@ class _Rows(Sequence[Row]):
         ref, fact = self._listing.images[number], self._facts[number]
         label = -1 if ref.label is None else self._code[ref.label]
         state = FileState(*fact["state"].tolist())
-        return Row(ref.path, label, ref.split, fact["sha256"].tobytes(), state)
+        labels = self._states(ref.labels) if self._sets else b""
+        return Row(ref.path, label, ref.split, fact["sha256"].tobytes(), state, labels)
+
+    def _states(self, labels: LabelSet | None) -> bytes:
+        """Return 1, 0 or -1 (unknown) for each class; all are unknown without labels."""
+        if labels is None:
+            return b"\xff" * len(self._code)
+        states = bytearray(len(self._code))
+        for name in labels.present:
+            states[self._code[name]] = 1
+        for name in labels.unknown:
+            states[self._code[name]] = 0xFF
+        return bytes(states)

@@ -70,6 +70,8 @@ def listing_digest(listing: Listing) -> str:
 
 def _line(image: ImageRef) -> str:
     label = "" if image.label is None else f"={image.label}"
+    if image.labels is not None:
+        label = repr((image.labels.present, image.labels.unknown))
     return f"{image.path}\0{label}\0{image.split}\n"
 
 

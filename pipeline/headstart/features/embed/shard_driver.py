@@ -28,6 +28,7 @@ from headstart.core.files import cannot_write, make_folder, replacing, sha256_of
 from headstart.core.hooks import Hooks
 from headstart.core.parallel import Engine, ThreadEngine
 from headstart.core.records import Extraction, Listing
+from headstart.core.targets import SINGLE_LABEL
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Sharding
 from headstart.features.embed.partition import Part, divide, listing_digest, shard_size
 from headstart.features.embed.replacement import StoredRows
@@ -140,7 +141,13 @@ class ShardedRun:
         classes = tuple(stored_name(name) for name in listing.classes)
         generation = existing.generation + 1 if existing else 1
         return existing, Manifest(
-            extraction.to_json(), extraction.digest, classes, (), facts, generation=generation
+            extraction.to_json(),
+            extraction.digest,
+            classes,
+            (),
+            facts,
+            generation=generation,
+            target=listing.target,
         )
 
     def _stored_rows(self, existing: Manifest | None, plan: Manifest) -> StoredRows | None:
@@ -216,8 +223,8 @@ class ShardedRun:
             for result in results
             for each in [result.summary]
         )
-        before = existing and (existing.shards, existing.classes)
-        same = before == (shards, plan.classes)
+        before = existing and (existing.shards, existing.classes, existing.target)
+        same = before == (shards, plan.classes, plan.target)
         if not same:
             run = dataclasses.asdict(self.provenance) | {
                 "source": plan.listing["source"],
@@ -311,11 +318,14 @@ def _largest_first(
     code = {name: number for number, name in enumerate(listing.classes)}
     for number in sorted(range(len(parts)), key=lambda number: -len(parts[number])):
         refs = listing.images[parts[number].start : parts[number].stop]
-        images = tuple((ref.path, ref.label, ref.split) for ref in refs)
+        images = tuple((ref.path, ref.label, ref.split, ref.labels) for ref in refs)
         used = {ref.label for ref in refs if ref.label is not None}
         classes = tuple(sorted(used, key=code.__getitem__))
+        if listing.target != SINGLE_LABEL:  # a row says of every class whether the image has it
+            classes = listing.classes
         reader = listing.reader and listing.reader.subset(ref.path for ref in refs)
-        yield Task(listing.root.absolute(), images, classes, listing.name, *tasks[number], reader)
+        root, target = listing.root.absolute(), listing.target
+        yield Task(root, images, classes, listing.name, *tasks[number], reader, target)
 
 
 def _wait_for(out: Path, result: ShardResult) -> None:

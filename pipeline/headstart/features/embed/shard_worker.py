@@ -27,7 +27,8 @@ from headstart.core.errors import HeadstartError, OutputError, StoreError, Store
 from headstart.core.files import cannot_write, open_handle, replacing, sha256_of
 from headstart.core.hooks import Hooks
 from headstart.core.reading import ImageReader
-from headstart.core.records import ImageRef, Listing
+from headstart.core.records import ImageRef, LabelSet, Listing
+from headstart.core.targets import SINGLE_LABEL
 from headstart.features.embed.config import EmbedConfig, EmbedSummary, Sharding
 from headstart.features.embed.single_file import Filling, Provenance
 from headstart.features.embed.worker import ShardHooks
@@ -47,7 +48,7 @@ class Task(NamedTuple):
     """One shard to bring up to date, as plain tuples: these cross the cluster ten times as fast.
 
     Attributes:
-        images: path, label and split of each image.
+        images: path, label, split and labels of each image.
         name: how the user named the source.
         file: its name in the folder.
         old: the name of the file that held these images before; empty if there was none.
@@ -55,18 +56,21 @@ class Task(NamedTuple):
     """
 
     root: Path
-    images: tuple[tuple[str, str | None, str], ...]
+    images: tuple[tuple[str, str | None, str, LabelSet | None], ...]
     classes: tuple[str, ...]
     name: str
     file: str
     old: str
     reader: ImageReader | None
+    target: str = SINGLE_LABEL
 
     @property
     def listing(self) -> Listing:
         """The images as a listing."""
         images = tuple(ImageRef(*image) for image in self.images)
-        return Listing(self.root, images, self.classes, {}, self.name, self.reader)
+        return Listing(
+            self.root, images, self.classes, {}, self.name, self.reader, target=self.target
+        )
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ class Filling:
         proof = self.network.metadata.get(parity.METADATA, "")
         return EmbedSummary(
             store=out,
-            changed=writer.publish(rows, failures, classes, run, proof),
+            changed=writer.publish(rows, failures, classes, run, proof, listing.target),
             rows=len(rows),
             embedded=outcomes.embedded,
             reused=len(rows) - outcomes.embedded,

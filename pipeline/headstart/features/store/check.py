@@ -104,6 +104,8 @@ def _misfits(path: Path, manifest: Manifest, shard: Shard, seen: HashIndex) -> I
     with opened(path) as file:
         if layout.text(file.attrs["digest"]) != manifest.digest:
             yield "its backbone or preprocessing is not the folder's"
+        if layout.read_target(file) != manifest.target:
+            yield f"it is {layout.read_target(file)}, the manifest {manifest.target}"
         if strange := set(layout.read_classes(file)) - set(manifest.classes):
             yield f"it has the class {one_line(min(strange))!r}, which the manifest does not list"
         if len(file["path"]) != shard.rows:
@@ -132,10 +134,22 @@ def _content_defects(file: h5py.File, checksums: bool) -> Iterator[str]:
     label, classes = file["label"][:], len(file.attrs["classes"])
     for row in np.flatnonzero((label < -1) | (label >= classes)).tolist():
         yield f"row {row} has label code {int(label[row])}, but there are {classes} classes"
+    yield from _label_set_defects(file, classes)
     for row, split in enumerate(layout.texts(file["split"])):
         if split not in SPLITS:
             yield f"row {row} has the unknown split {one_line(split)!r}"
     yield from _repeated(file, HashIndex(PATH_HASH))
+
+
+def _label_set_defects(file: h5py.File, classes: int) -> Iterator[str]:
+    if columns.LABELS not in file:
+        return
+    if file[columns.LABELS].shape[1] != classes:
+        yield f"labels has shape {file[columns.LABELS].shape}, but there are {classes} classes"
+        return
+    for number, block in enumerate(layout.blocks(file[columns.LABELS])):
+        for row in np.flatnonzero((np.abs(block) > 1).any(axis=1)).tolist():
+            yield f"row {number * layout.BLOCK + row} has a label that is not 0, 1 or -1"
 
 
 def _repeated(file: h5py.File, seen: HashIndex) -> Iterator[str]:
@@ -177,7 +191,8 @@ def _checksum_defects(file: h5py.File) -> Iterator[str]:
 
 
 def _which_rows(file: h5py.File, name: str) -> str:
-    names = [column.name for column in columns.of_version(layout.file_version(file))]
+    version, target = layout.file_version(file), layout.read_target(file)
+    names = [column.name for column in columns.of_version(version, target)]
     if name not in names or CHECKS not in file:
         return ""
     rows = np.flatnonzero(~_good_rows(file, name, names.index(name))).tolist()
@@ -195,8 +210,8 @@ def _good_rows(file: h5py.File, name: str, number: int) -> NDArray[np.bool_]:
 
 
 def _summed(file: h5py.File) -> dict[str, Iterator[NDArray[Any]]]:
-    version = layout.file_version(file)
-    table = (*columns.of_version(version), columns.checks(version))
+    version, target = layout.file_version(file), layout.read_target(file)
+    table = (*columns.of_version(version, target), columns.checks(version, target))
     names = [expected.name for expected in table if expected.name in file]
     names += [f"failures/{part.name}" for part in FAILURES if f"failures/{part.name}" in file]
     classes = np.array(layout.read_classes(file), object)

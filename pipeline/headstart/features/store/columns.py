@@ -17,13 +17,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets.images import MINIATURE, miniature
 
 FORMAT = "headstart-features"
-VERSION = 1
+VERSION = 2
+PLAIN = 1  # the version that last changed what is computed from an image
 TEXT = "text"
 HASH_BYTES = 32
 CHECKS = "checks"
+LABELS = "labels"
 
 Block = Mapping[str, NDArray[Any]]
 """Some rows: an array for each column, texts as objects."""
@@ -44,6 +47,7 @@ class Row(NamedTuple):
     split: str
     sha256: bytes
     state: FileState
+    labels: bytes = b""  # of a multi-label store: 1, 0 or -1 (int8) by class
 
 
 class Failure(NamedTuple):
@@ -60,7 +64,8 @@ class Column:
 
     Attributes:
         kinds: accepted numpy types, such as ``f4``, or `TEXT`; the first one is written.
-        tail: the shape of a row; None stands for any length.
+        tail: the shape of a row; None stands for any length: the number of features, or of
+            classes if the column is ``by_class``.
         default: the value where a row's own is unknown; None if there can be no default.
         required: whether a file without it is no store.
         of_row: gets a row's value from its `Row`.
@@ -68,6 +73,7 @@ class Column:
             with neither holds what the network computes.
         group: columns of one group are lost together when a store is repaired.
         since: the version of the format that added it.
+        target: the target type whose stores alone have it; empty for those of all types.
     """
 
     name: str
@@ -79,6 +85,8 @@ class Column:
     of_image: Callable[[NDArray[np.uint8]], Any] | None = None
     group: str = ""
     since: int = 1
+    by_class: bool = False
+    target: str = ""
 
     @property
     def is_text(self) -> bool:
@@ -94,9 +102,11 @@ class Column:
         """Return the shape of this many rows; ``width`` replaces a length that is not fixed."""
         return (rows, *(width if length is None else length for length in self.tail))
 
-    def unknown(self, rows: int) -> NDArray[Any]:
+    def unknown(self, rows: int, width: int = 0) -> NDArray[Any]:
         """Return rows of the default."""
-        return np.full(self.shape(rows), self.default, object if self.is_text else self.dtype)
+        return np.full(
+            self.shape(rows, width), self.default, object if self.is_text else self.dtype
+        )
 
 
 def stored_name(path: str) -> str:
@@ -129,6 +139,18 @@ TABLE: tuple[Column, ...] = (
     Column("size", ("i8",), (), -1, of_row=attrgetter("state.size"), group=STATE),
     Column("mtime_ns", ("i8",), (), -1, of_row=attrgetter("state.mtime_ns"), group=STATE),
     Column("pixels", ("u1",), (MINIATURE, MINIATURE, 3), of_image=miniature),
+    Column(
+        LABELS,
+        ("i1",),
+        (None,),
+        -1,
+        required=True,
+        of_row=lambda row: np.frombuffer(row.labels, np.int8),
+        group=LISTING,
+        since=2,
+        by_class=True,
+        target=MULTI_LABEL,
+    ),
 )
 FAILURES: tuple[Column, ...] = (
     Column("path", (TEXT,), required=True),
@@ -137,19 +159,26 @@ FAILURES: tuple[Column, ...] = (
 )
 
 
-def of_version(version: int = VERSION) -> tuple[Column, ...]:
+def version_of(target: str) -> int:
+    """Return the version of a new store: the first that has all columns of its target."""
+    return max(column.since for column in TABLE if column.target in ("", target))
+
+
+def of_version(version: int, target: str = SINGLE_LABEL) -> tuple[Column, ...]:
     """Return the columns of stores of a version, in the order of their CRCs."""
-    return tuple(column for column in TABLE if column.since <= version)
+    return tuple(
+        column for column in TABLE if column.since <= version and column.target in ("", target)
+    )
 
 
-def checks(version: int = VERSION) -> Column:
+def checks(version: int, target: str = SINGLE_LABEL) -> Column:
     """Return the column of the rows' CRCs."""
-    return Column(CHECKS, ("u4",), (len(of_version(version)),))
+    return Column(CHECKS, ("u4",), (len(of_version(version, target)),))
 
 
-def from_listing() -> tuple[Column, ...]:
+def from_listing(target: str = SINGLE_LABEL) -> tuple[Column, ...]:
     """Return the columns that follow from `Row`; files have them first."""
-    return tuple(column for column in TABLE if column.of_row)
+    return tuple(c for c in TABLE if c.of_row and c.target in ("", target))
 
 
 def from_image() -> tuple[Column, ...]:
@@ -157,11 +186,11 @@ def from_image() -> tuple[Column, ...]:
     return tuple(column for column in TABLE if not column.of_row)
 
 
-def rows_block(rows: Sequence[Row]) -> Block:
+def rows_block(rows: Sequence[Row], target: str = SINGLE_LABEL) -> Block:
     """Return the columns that follow from rows."""
     return {
         column.name: _array(column, [column.of_row(row) for row in rows])
-        for column in TABLE
+        for column in from_listing(target)
         if column.of_row
     }
 
@@ -183,4 +212,4 @@ def failures_block(failures: Sequence[Failure]) -> Block:
 
 def _array(column: Column, values: Sequence[Any]) -> NDArray[Any]:
     array = np.array(values, object if column.is_text else column.dtype)
-    return array.reshape(column.shape(len(values)))
+    return array.reshape(column.shape(len(values), -1 if values else 0))

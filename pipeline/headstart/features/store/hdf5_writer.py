@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.targets import SINGLE_LABEL
 from headstart.features.store import columns
-from headstart.features.store.columns import CHECKS, FORMAT, VERSION, Block, Column, Failure
+from headstart.features.store.columns import CHECKS, FORMAT, Block, Column, Failure
 from headstart.features.store.layout import (
     RECORDS,
     Dataset,
@@ -38,6 +39,7 @@ class Head:
         classes: class names; row labels index them.
         run: facts about the run that made it.
         certificate: the backbone's parity certificate; may be empty.
+        target: the name of what is predicted, see `headstart.core.targets`.
     """
 
     extraction: dict[str, Any]
@@ -45,6 +47,12 @@ class Head:
     classes: Sequence[str]
     run: dict[str, Any]
     certificate: str
+    target: str = SINGLE_LABEL
+
+    @property
+    def version(self) -> int:
+        """The version of the store's format."""
+        return columns.version_of(self.target)
 
 
 def write_file(
@@ -67,7 +75,7 @@ def write_file(
 
     def fill(file: h5py.File) -> None:
         _write_head(file, head)
-        sums = _write_rows(file, shape, passes, absent) | _write_failures(file, failures)
+        sums = _write_rows(file, head, shape, passes, absent) | _write_failures(file, failures)
         sums["classes"] = _digest(np.array(head.classes, object))
         sums |= {name: record_checksum(file, name) for name in RECORDS}
         file.attrs["checksums"] = json.dumps(sums, sort_keys=True)
@@ -78,7 +86,9 @@ def write_file(
 
 def _write_head(file: h5py.File, head: Head) -> None:
     file.attrs["format"] = FORMAT
-    file.attrs["version"] = VERSION
+    file.attrs["version"] = head.version
+    if head.target != SINGLE_LABEL:
+        file.attrs["target"] = head.target
     text = h5py.string_dtype("utf-8")
     file.attrs.create("classes", list(head.classes), shape=(len(head.classes),), dtype=text)
     file.attrs["extraction"] = json.dumps(head.extraction, sort_keys=True)
@@ -92,20 +102,26 @@ def _write_head(file: h5py.File, head: Head) -> None:
 
 def _write_rows(
     file: h5py.File,
+    head: Head,
     shape: tuple[int, int],
     passes: Sequence[Iterable[Block]],
     absent: Collection[str],
 ) -> dict[str, str]:
-    rows = shape[0]
+    rows, version = shape[0], head.version
+    of_class = (rows, len(head.classes))
     datasets = {
-        column.name: _create(file, column, shape)
-        for column in (*columns.from_listing(), *columns.from_image())
+        column.name: _create(file, column, of_class if column.by_class else shape)
+        for column in (*columns.from_listing(head.target), *columns.from_image())
         if column.name not in absent
     }
-    checks = np.zeros(columns.checks().shape(rows), columns.checks().dtype)
+    column = columns.checks(version, head.target)
+    checks = np.zeros(column.shape(rows), column.dtype)
     checks_dataset = file.create_dataset(CHECKS, checks.shape, checks.dtype)
     file.flush()  # allocates HDF5's own structures in front of the data
-    order = {column.name: number for number, column in enumerate(columns.of_version())}
+    order = {
+        column.name: number
+        for number, column in enumerate(columns.of_version(version, head.target))
+    }
     sums = {name: hashlib.sha256() for name in datasets}
     for blocks in passes:
         start = 0

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import StoreError, one_line
 from headstart.core.files import cannot_write, open_handle, read_at, write_all
-from headstart.features.store.columns import HASH_BYTES, VERSION
+from headstart.features.store.columns import HASH_BYTES, PLAIN
 
-MAGIC = b"HSJRNL%02d" % VERSION  # records have the columns of this version
+MAGIC = b"HSJRNL%02d" % PLAIN  # the version that last changed the columns of records
 KEY_BYTES = 16
 _HEADER = struct.Struct("<8sII")  # magic, length of the JSON, its CRC-32
 _SCAN = 1024  # records read at once when opening, fewer where they are large

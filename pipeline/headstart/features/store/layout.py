@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import one_line
 from headstart.core.records import Backbone
+from headstart.core.targets import SINGLE_LABEL
 from headstart.features.store import columns
 from headstart.features.store.columns import FAILURES, FORMAT, TEXT, VERSION, Column
 
@@ -128,6 +129,11 @@ def read_classes(file: h5py.File) -> tuple[str, ...]:
     return tuple(text(name) for name in file.attrs["classes"])
 
 
+def read_target(file: h5py.File) -> str:
+    """Return the name of what is predicted, see `headstart.core.targets`."""
+    return text(file.attrs.get("target", SINGLE_LABEL))
+
+
 def read_failures(file: h5py.File) -> Iterator[tuple[str, str]]:
     """Yield ``(path, reason)`` of the images that could not be embedded."""
     if "failures" in file:
@@ -178,10 +184,11 @@ def layout_defects(file: h5py.File) -> Iterator[str]:
     version = file_version(file)
     if not version:
         theirs = one_line(text(file.attrs.get("version")))
-        yield f"{OTHER_VERSION} {theirs}; this Headstart reads version {VERSION}"
+        yield f"{OTHER_VERSION} {theirs}; this Headstart reads versions up to {VERSION}"
         return
     yield from attribute_defects(file)
-    table = [*columns.of_version(version), columns.checks(version)]
+    target = read_target(file)
+    table = [*columns.of_version(version, target), columns.checks(version, target)]
     if layers := layer_columns(file):
         features, *table = table
         if defect := layers_defect(file):

@@ -17,12 +17,13 @@ from typing import Any
 
 from headstart.core.errors import StoreError, one_line
 from headstart.core.files import write_text
+from headstart.core.targets import SINGLE_LABEL
 from headstart.features.store.columns import FORMAT
 
 NAME = "manifest.json"
 PLAN = "plan.json"  # during a run: the next manifest, without its files
 KIND = f"{FORMAT}-folder"
-VERSION = 1
+VERSION = 2
 _FILE = re.compile(r"shard-[0-9a-z]+\.[0-9]+\.h5")
 _WRITTEN = re.compile(rf"\.?{_FILE.pattern}(\.journal|\.lock|\.[0-9]+\.partial)?")
 
@@ -49,6 +50,7 @@ class Manifest:
         run: facts about the run that made it.
         certificate: the backbone's parity certificate; may be empty.
         generation: counts the manifests of this folder; part of the names of its new files.
+        target: the name of what is predicted, see `headstart.core.targets`.
     """
 
     extraction: dict[str, Any]
@@ -59,6 +61,7 @@ class Manifest:
     run: dict[str, Any] = field(default_factory=dict)
     certificate: str = ""
     generation: int = 1
+    target: str = SINGLE_LABEL
 
     @property
     def rows(self) -> int:
@@ -95,9 +98,10 @@ def read(folder: Path, name: str = NAME) -> Manifest:
     try:
         document = json.loads(path.read_bytes())
         stored = document["store"]
-        if document["format"] != KIND or document["version"] != VERSION:
+        if document["format"] != KIND or document["version"] not in range(1, VERSION + 1):
             raise StoreError(
-                f"{one_line(path)} is not a manifest of version {VERSION} of a feature store"
+                f"{one_line(path)} is not a manifest of version {VERSION}, or an earlier one, of a "
+                "feature store"
             )
         if document["sha256"] != _digest(stored):
             raise StoreError(
@@ -120,7 +124,11 @@ def read(folder: Path, name: str = NAME) -> Manifest:
 def write(folder: Path, manifest: Manifest, name: str = NAME) -> None:
     """Write a manifest into a folder, in one rename."""
     stored = dataclasses.asdict(manifest)
-    document = {"format": KIND, "version": VERSION, "sha256": _digest(stored), "store": stored}
+    version = VERSION
+    if manifest.target == SINGLE_LABEL:  # earlier releases read these, and know no other
+        version = 1
+        del stored["target"]
+    document = {"format": KIND, "version": version, "sha256": _digest(stored), "store": stored}
     write_text(folder / name, json.dumps(document, ensure_ascii=True) + "\n")
 
 

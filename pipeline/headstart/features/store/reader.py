@@ -62,8 +62,9 @@ def read_layers(
         selected = _selected(path, file, extraction, layers)
         run = whole.run if whole else layout.document(file, "run")
         classes = whole.classes if whole else layout.read_classes(file)
+        target = whole.target if whole else layout.read_target(file)
         total = whole.rows if whole else len(file["path"])
-        rows = _Rows(total, file, [name for name, _ in selected], stream_above)
+        rows = _Rows(total, file, [name for name, _ in selected], stream_above, len(classes))
     for part in parts:
         with opened(part) as file:
             rows.add(file, classes if whole else None)
@@ -81,6 +82,8 @@ def read_layers(
         weights=str(run.get("weights", "")),
         source=str(run.get("source", "")),
         run=dict(run),
+        target=target,
+        label_sets=rows.label_sets,
         **listed,
     )
     return [
@@ -108,8 +111,15 @@ class _Rows:
     """The rows of a store's files, one file after the other, for a `FeatureSet`."""
 
     def __init__(
-        self, total: int, file: h5py.File, features: Sequence[str], stream_above: float
+        self,
+        total: int,
+        file: h5py.File,
+        features: Sequence[str],
+        stream_above: float,
+        n_classes: int,
     ) -> None:
+        sets = columns.LABELS in file
+        self.label_sets = np.full((total, n_classes), -1, np.int8) if sets else None
         self.failures: list[tuple[str, str]] = []
         self.listed: dict[str, Any] = {
             column.name: [] if column.is_text else np.empty(column.shape(total), column.dtype)
@@ -146,6 +156,10 @@ class _Rows:
                 values += map(_SHARED.get(name, str), layout.texts(file[name]))
             else:
                 values[rows] = file[name][:]
+        if self.label_sets is not None:
+            own = layout.read_classes(file)
+            places = [classes.index(name) for name in own] if classes else range(len(own))
+            self.label_sets[rows, list(places)] = file[columns.LABELS][:]
         for name in [name for name in self._tails if name not in file]:
             del self._tails[name]  # the store has only columns that all files have
         for name in () if self._streamed else self._tails:
@@ -250,12 +264,27 @@ def read_origin(path: str | os.PathLike[str]) -> Origin:
 
 
 class Block(NamedTuple):
-    """Consecutive rows; ``label`` has class names, and ``features`` is ``(b, d) float32``."""
+    """Consecutive rows; ``label`` has class names, and ``features`` is ``(b, d) float32``.
+
+    Of a multi-label store ``label`` has the image's labels, separated by ``|``, and ``label_sets``
+    is ``(b, k) int8``.
+    """
 
     path: list[str]
     label: list[str]
     split: list[str]
     features: NDArray[np.float32]
+    label_sets: NDArray[np.int8] | None = None
+
+
+def read_classes(path: str | os.PathLike[str]) -> tuple[tuple[str, ...], str]:
+    """Return the classes of a sound store, and the name of what is predicted."""
+    path = Path(path)
+    whole = manifest.of(path)
+    if whole:
+        return whole.classes, whole.target
+    with opened(path) as file:
+        return layout.read_classes(file), layout.read_target(file)
 
 
 def read_size(path: str | os.PathLike[str], layer: str = "") -> tuple[int, int]:
@@ -282,9 +311,18 @@ def _blocks(file: h5py.File, name: str) -> Iterator[Block]:
     classes = layout.read_classes(file)
     for start in range(0, len(file[name]), layout.BLOCK):
         rows = np.s_[start : start + layout.BLOCK]
+        sets = file[columns.LABELS][rows] if columns.LABELS in file else None
         yield Block(
             list(map(layout.text, file["path"][rows])),
-            [classes[code] if code >= 0 else "" for code in file["label"][rows].tolist()],
+            [classes[code] if code >= 0 else "" for code in file["label"][rows].tolist()]
+            if sets is None
+            else [joined(classes, row) for row in sets],
             list(map(layout.text, file["split"][rows])),
             file[name][rows].astype(np.float32),
+            sets,
         )
+
+
+def joined(classes: Sequence[str], states: NDArray[np.int8]) -> str:
+    """Return the labels that an image has, ``(k,)`` states, as one text."""
+    return "|".join(classes[code] for code in np.flatnonzero(states > 0).tolist())

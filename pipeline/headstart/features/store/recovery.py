@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from headstart.core.errors import HeadstartError, StoreError, one_line
 from headstart.core.files import PARTIAL, cannot_write
 from headstart.core.records import SPLITS, Backbone, digest_of
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.features.store import columns, layout
 from headstart.features.store.check import path_hash
 from headstart.features.store.columns import (
@@ -95,10 +96,11 @@ class _Recovery:
         self._extraction, self._backbone = self._identity()
         self._sums = self._document("checksums")
         self._version = layout.file_version(file)
-        self._table = columns.of_version(self._version)
+        target = self._target()
+        self._table = columns.of_version(self._version, target)
         self._columns: dict[str, layout.Dataset] = {
             column.name: layout.column(file, column.name)
-            for column in (*self._table, columns.checks(self._version))
+            for column in (*self._table, columns.checks(self._version, target))
             if self._readable(column)
         }
         essential = [column.name for column in self._table if _is_essential(column)]
@@ -119,10 +121,12 @@ class _Recovery:
         if not kept:
             raise self._hopeless("no row of it can be trusted")
         dim = self._columns["features"].shape[1]
-        lost = [c.name for c in columns.TABLE if c.name not in self._columns and c.default is None]
+        lost = [c.name for c in self._table if c.name not in self._columns and c.default is None]
         digest, run = digest_of(self._extraction), self._run()
-        head = Head(self._extraction, digest, classes, run, self._certificate(run))
-        passes = [self._blocks(columns.from_listing()), self._blocks(columns.from_image())]
+        target = self._target() if columns.LABELS in self._columns else SINGLE_LABEL
+        head = Head(self._extraction, digest, classes, run, self._certificate(run), target)
+        listed = columns.from_listing(target)
+        passes = [self._blocks(listed), self._blocks(columns.from_image())]
         failures = self._failures()
         head.run["repaired"] = {"dropped": self._dropped, "lost": self._notes}
         try:
@@ -130,6 +134,13 @@ class _Recovery:
         except OSError as error:
             raise cannot_write(self._path, error) from error
         return {"kept": kept, "dropped": self._dropped, "notes": self._notes}
+
+    def _target(self) -> str:
+        """Return what is predicted: damage may have changed the name."""
+        with suppress(*_DAMAGE):
+            if layout.read_target(self._file) == MULTI_LABEL:
+                return MULTI_LABEL
+        return SINGLE_LABEL
 
     def _hopeless(self, why: str) -> StoreError:
         return StoreError(
@@ -281,6 +292,9 @@ class _Recovery:
         if classes is None or not self._confirmed("classes", np.array(classes, object)):
             classes = None
             self._columns.pop("label", None)
+        sets = self._columns.get(columns.LABELS)
+        if sets is not None and classes is not None and sets.shape[1] != len(classes):
+            del self._columns[columns.LABELS]
         if self._lost(LISTING) or classes is None:
             self._notes.append("labels, splits and classes are lost; headstart features adds them")
             return ()
@@ -290,11 +304,13 @@ class _Recovery:
         finite, label_fits, split_fits = (np.ones(self._count, bool) for _ in range(3))
         numbers = np.zeros(self._count, np.int64)
         seen = HashIndex(len(path_hash("")))
-        for start, rows in self._rows(("features", "path", "label", "split")):
+        for start, rows in self._rows(("features", "path", "label", "split", columns.LABELS)):
             stop = start + len(rows["path"])
             finite[start:stop] = np.isfinite(rows["features"]).all(axis=1)
             if "label" in rows:
                 label_fits[start:stop] = (rows["label"] >= -1) & (rows["label"] < len(classes))
+            if columns.LABELS in rows:
+                label_fits[start:stop] &= (np.abs(rows[columns.LABELS]) <= 1).all(axis=1)
                 split_fits[start:stop] = [layout.text(value) in SPLITS for value in rows["split"]]
             paths = map(layout.text, rows["path"])
             numbers[start:stop] = [seen.add(path_hash(path)) for path in paths]

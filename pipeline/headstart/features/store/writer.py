@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import StoreError, one_line
 from headstart.core.records import Extraction
+from headstart.core.targets import SINGLE_LABEL
 from headstart.features.store import columns, layout, manifest
 from headstart.features.store.check import first_defect
 from headstart.features.store.columns import (
     HASH_BYTES,
-    VERSION,
     Block,
     Failure,
     FileState,
@@ -141,39 +141,41 @@ class StoreWriter(JournalledWriter):
         classes: Sequence[str],
         run: dict[str, Any],
         certificate: str = "",
+        target: str = SINGLE_LABEL,
     ) -> bool:
         """Write the store with these rows, in this order, under its final name; call it last.
 
         Returns whether the file changed: an equal store is not written again. On an error the old
         store is untouched and the journal keeps the new rows. `holds` must know each row's
         ``sha256``, and row labels index ``classes``. ``run`` (JSON) and ``certificate`` (the
-        backbone's parity certificate) become attributes.
+        backbone's parity certificate) become attributes, like ``target``, what is predicted.
 
         Raises:
             OutputError: the store cannot be written.
         """
-        if self._path.exists() and self._is_current(rows, failures, classes):
+        extraction = self._extraction
+        head = Head(extraction.to_json(), extraction.digest, classes, run, certificate, target)
+        if self._path.exists() and self._is_current(rows, failures, head):
             self._journal.remove()
             return False
-        extraction = self._extraction
-        head = Head(extraction.to_json(), extraction.digest, classes, run, certificate)
-        passes = map(columns.rows_block, _in_blocks(rows)), self._image_blocks(rows)
+        listed = (columns.rows_block(block, head.target) for block in _in_blocks(rows))
+        passes = listed, self._image_blocks(rows)
         with self._replacing() as partial:
             write_file(partial, head, (len(rows), self._dim), passes, failures)
         return True
 
-    def _is_current(
-        self, rows: Sequence[Row], failures: Sequence[Failure], classes: Sequence[str]
-    ) -> bool:
+    def _is_current(self, rows: Sequence[Row], failures: Sequence[Failure], head: Head) -> bool:
         if len(rows) != self.published_before:
             return False
         with opened(self._path) as file:
             failed = ((stored_name(failure.path), failure.reason) for failure in failures)
             labels, splits = file["label"][:].tolist(), layout.texts(file["split"])
             return (
-                layout.file_version(file) == VERSION
-                and layout.read_classes(file) == tuple(classes)
+                layout.file_version(file) == head.version
+                and layout.read_target(file) == head.target
+                and layout.read_classes(file) == tuple(head.classes)
                 and all(a == b for a, b in zip_longest(layout.read_failures(file), failed))
+                and _same_labels(file, rows)
                 and all(
                     (stored_name(row.path), row.sha256, row.state, row.label, row.split)
                     == (*stored, label, split)
@@ -199,10 +201,21 @@ class StoreWriter(JournalledWriter):
 
 
 def _needed(file: h5py.File) -> Iterator[str]:
-    version = layout.file_version(file)
+    present = columns.of_version(layout.file_version(file), layout.read_target(file))
     for column in columns.TABLE:
-        if column.since <= version or column.default is None:
+        if column in present or column.default is None:
             yield column.name
+
+
+def _same_labels(file: h5py.File, rows: Sequence[Row]) -> bool:
+    """Return whether the rows have the sets of labels that a file of as many rows has, if any."""
+    if columns.LABELS not in file:
+        return True
+    stored = layout.blocks(file[columns.LABELS])
+    return all(
+        b"".join(row.labels for row in block) == part.tobytes()
+        for block, part in zip(_in_blocks(rows), stored, strict=True)
+    )
 
 
 def _in_blocks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

@@ -14,27 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from headstart import heads
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.description import (
     HEAD_INPUT,
-    LABEL,
     METADATA,
     OUTPUT,
     PROBABILITIES,
 )
 from headstart.backbones.inference.runner import Runner, open_session
+from headstart.core import targets
 from headstart.core.errors import HeadstartError
 from headstart.core.files import replacing
 from headstart.core.rows import Features
 from headstart.datasets.images import decode
 from headstart.models import seal, training_images
 from headstart.models.bundle.convert import KINDS, Change, write_variant
-from headstart.models.bundle.joining import finished_head, joined, needs, save_sealed
+from headstart.models.bundle.joining import joined, needs, save_sealed
 from headstart.models.bundle.model_card import write_companions
-from headstart.models.novelty import METHOD, Reference
+from headstart.models.bundle.trained import TrainedHead
+from headstart.models.novelty import METHOD
 
 __all__ = [
     "KINDS",
@@ -80,27 +79,6 @@ class Agreement:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainedHead:
-    """A head and what its model file carries.
-
-    Attributes:
-        estimator: a fitted scikit-learn classifier of class codes on ``(n, d)`` features.
-        classes: the names that the codes index.
-        summary: facts about the training (JSON), kept in the metadata.
-        reference: None leaves ``distance`` out.
-        family: the name of the family that converts the head; skl2onnx does if it is empty.
-        trained_on: ``(n, 32) uint8``, SHA-256 of the training images' files; None leaves them out.
-    """
-
-    estimator: Any
-    classes: tuple[str, ...]
-    summary: dict[str, Any]
-    reference: Reference | None = None
-    family: str = ""
-    trained_on: NDArray[np.uint8] | None = None
-
-
 def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> Agreement:
     """Write a model, if it agrees with scikit-learn on the ``(n, d) float32`` features.
 
@@ -110,8 +88,8 @@ def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> 
     import onnx
 
     estimator, reference = head.estimator, head.reference
-    graph = heads.to_onnx(head.family, estimator, features.shape[1])
-    graph = finished_head(graph, len(estimator.classes_))
+    kind = targets.by_name(head.target).part("model")
+    graph = kind.graph(head, features.shape[1])
     trunk = onnx.load(backbone)
     model = joined(trunk, graph, reference)
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}
@@ -119,14 +97,13 @@ def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> 
         metadata[training_images.KEY] = training_images.encode(head.trained_on)
     with replacing(out) as partial:
         onnx.save(graph, partial)
-        agreement = _agreement(partial, estimator, features)
+        agreement = _agreement(partial, head, features)
         if not agreement.holds:
             raise HeadstartError(
                 f"{out.name} was not written: the ONNX head does not agree with scikit-learn's "
                 f"({agreement})"
             )
-        classes = [head.classes[code] for code in estimator.classes_]
-        facts = {"schema": seal.SCHEMA, "classes": classes} | needs(model) | head.summary
+        facts = {"schema": seal.SCHEMA} | kind.facts(head) | needs(model) | head.summary
         facts["licence"] = json.loads(metadata[METADATA])["licence"]
         facts["agreement"] = dataclasses.asdict(agreement)
         if reference is not None:
@@ -143,14 +120,16 @@ def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> 
     return agreement
 
 
-def _agreement(path: Path, estimator: Any, features: Features) -> Agreement:  # noqa: ANN401
+def _agreement(path: Path, head: TrainedHead, features: Features) -> Agreement:
+    kind = targets.by_name(head.target).part("model")
     session = open_session(path)
     equal, difference = 0, 0.0
     for start in range(0, len(features), _BLOCK):
         rows = features[start : start + _BLOCK]
-        label, scores = session.run([LABEL, PROBABILITIES], {HEAD_INPUT: rows})
-        expected = estimator.predict_proba(rows)
-        equal += int(np.sum(label == expected.argmax(axis=1)))
+        answer, scores = session.run([kind.ANSWER, PROBABILITIES], {HEAD_INPUT: rows})
+        expected = head.estimator.predict_proba(rows)
+        right = answer == kind.answers(head, expected)
+        equal += int(right.reshape(len(rows), -1).all(axis=1).sum())
         worst = float(np.abs(scores - expected).max())
         difference = max(difference, worst if np.isfinite(worst) else np.inf)
     return Agreement(len(features), equal / max(1, len(features)), difference)

@@ -29,6 +29,7 @@ from headstart.backbones.inference.description import (
     read_metadata,
 )
 from headstart.backbones.inference.extract import extract, images_of
+from headstart.core import targets
 from headstart.core.choices import MODEL_PRECISIONS
 from headstart.core.errors import BackboneError, HeadstartError, InputError, one_line
 from headstart.core.files import replacing, sha256_of
@@ -118,7 +119,9 @@ def write_variant(
         raise BackboneError(
             f"{one_line(path)} is in {model.backbone.precision} already; convert the fp32 model"
         )
+    targets.refuse(model.target, "export-model", "ship the model in fp32")
     listing = datasets.open_source(data, reading)
+    targets.refuse(listing.target, "export-model", "give images with one class each")
     workers = workers or available_cores()
     with tempfile.TemporaryDirectory(prefix="headstart-variant-") as folder:
         trunk, head = _parts(path, Path(folder) / "trunk.onnx")

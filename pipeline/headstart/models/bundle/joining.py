@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from headstart.backbones.inference.description import (
     DISTANCE,
     HEAD_INPUT,
-    LABEL,
     MODEL_METADATA,
     OUTPUT,
     PROBABILITIES,
@@ -28,29 +27,14 @@ _HEAD = "head_"  # prefix of the head's names in the joined graph
 _OLDEST_RUNTIME = {18: "1.14", 19: "1.15", 20: "1.17", 21: "1.18", 22: "1.21", 23: "1.22"}
 
 
-def finished_head(graph: ModelProto, k: int) -> ModelProto:
-    """Return a head's graph with the outputs ``label`` and ``probabilities``, ``(n, k)``.
-
-    The label is the argmax for every head: scikit-learn's own label output breaks ties in ways
-    that differ from head to head.
-    """
-    from onnx import TensorProto, compose, helper
+def named_scores(graph: ModelProto) -> ModelProto:
+    """Return a head's graph with its scores as ``probabilities``, and no other output yet."""
+    from onnx import compose, helper
 
     graph = compose.add_prefix(graph, _HEAD)
     scores = graph.graph.output[-1].name
     del graph.graph.output[:]
-    graph.graph.node.extend(
-        [
-            helper.make_node("Identity", [scores], [PROBABILITIES]),
-            helper.make_node("ArgMax", [scores], [LABEL], axis=1, keepdims=0),
-        ]
-    )
-    graph.graph.output.extend(
-        [
-            helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["n"]),
-            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", k]),
-        ]
-    )
+    graph.graph.node.append(helper.make_node("Identity", [scores], [PROBABILITIES]))
     return graph
 
 

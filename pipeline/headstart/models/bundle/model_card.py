@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
+from headstart.core import targets
 from headstart.core.artifacts import CARD, EXAMPLE
 from headstart.core.errors import one_line
 from headstart.core.files import write_text
@@ -26,27 +28,19 @@ _SCORES = {
 }
 
 
-def write_companions(folder: str | PathLike[str], comparison: Comparison) -> None:
-    """Write the card and the example beside ``model.onnx``."""
-    write_text(Path(folder) / CARD, card(comparison))
+def write_companions(folder: str | PathLike[str], comparison: Any) -> None:  # noqa: ANN401
+    """Write the card and the example beside ``model.onnx``, for a comparison of any target."""
+    own = targets.by_name(comparison.TARGET).part("card")
+    write_text(Path(folder) / CARD, own.card(comparison))
     write_text(Path(folder) / EXAMPLE, example())
 
 
 def card(comparison: Comparison) -> str:
     """Return a comparison's best head as a model card, in Markdown."""
-    import jinja2
-
-    # Markdown is escaped by the filter ``plain``, HTML with it.
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("headstart.models.bundle", ""),
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["plain"] = _plain
     head, classes = comparison.heads[0], comparison.dataset["classes"]
     recalls = zip(head.per_class.get("recall", []), map(str, classes), strict=False)
-    return environment.get_template("model_card.md.j2").render(
+    return render(
+        "model_card.md.j2",
         data=comparison.dataset,
         protocol=comparison.protocol,
         backbone=comparison.extraction["document"]["backbone"],
@@ -63,6 +57,20 @@ def card(comparison: Comparison) -> str:
         warnings=comparison.warnings,
         example=EXAMPLE,
     )
+
+
+def render(template: str, **values: Any) -> str:  # noqa: ANN401
+    """Return a template of a card with its values; the filter ``plain`` escapes Markdown."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("headstart.models.bundle", ""),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["plain"] = _plain
+    return environment.get_template(template).render(**values)
 
 
 def _plain(value: object) -> str:

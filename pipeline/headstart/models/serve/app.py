@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headstart.core.choices import SETS
 from headstart.core.errors import HeadstartError, ImageError, one_line
 from headstart.datasets import images
-from headstart.models.classifier import UNKNOWN, Classifier
+from headstart.models.classifier import Classifier
 from headstart.models.serve.batching import Answer, Batcher
 from headstart.models.serve.neighbours import TrainingImages
 from headstart.models.serve.upload import image_bytes
@@ -129,10 +129,13 @@ class _Endpoints:
                 "dataset": self._dataset,
                 "examples": self._examples,
                 "classes": self._model.classes,
+                "target": self._model.target,
+                "thresholds": self._model.label_thresholds.tolist(),
                 "backbone": self._model.backbone.name,
                 "warning": self._model.backbone.warning,
                 "head": (facts.get("head") or {}).get("name"),
                 "test_accuracy": facts.get("test_accuracy"),
+                "test_map": facts.get("test_map"),
                 "test_accuracy_ci": facts.get("test_accuracy_ci"),
                 "min_confidence": service.min_confidence,
                 "max_bytes": self._limits.body,
@@ -177,13 +180,10 @@ class _Endpoints:
 
     def _document(self, answer: Answer) -> dict[str, Any]:
         scores = dict(zip(self._model.classes, answer.probabilities.tolist(), strict=True))
-        best = self._model.classes[int(answer.probabilities.argmax())]
         measured = not math.isnan(answer.distance)
         limit = self._model.threshold
-        sure = scores[best] >= self._service.min_confidence
         return {
-            "label": best if sure else UNKNOWN,
-            "probability": scores[best],
+            **self._answer(answer, scores),
             "set": self._set(answer),
             "probabilities": scores,
             "distance": answer.distance if measured else None,
@@ -191,6 +191,16 @@ class _Endpoints:
             "unusual": self._unusual(answer),
             "batch": answer.batch,
         }
+
+    def _answer(self, answer: Answer, scores: dict[str, float]) -> dict[str, Any]:
+        """Return the label with its probability, or the labels of a multi-label model."""
+        best = int(answer.probabilities.argmax())
+        names = self._model.answers.names(
+            self._model, answer.probabilities, best, self._service.min_confidence
+        )
+        if self._model.answers.KEY != "label":
+            return {self._model.answers.KEY: names}
+        return {"label": names[0], "probability": scores[self._model.classes[best]]}
 
     def _set(self, answer: Answer) -> list[str] | None:
         """Return the adaptive set of classes; None if the model cannot say."""

@@ -33,10 +33,11 @@ class TrainingImages:
     """The training images of a store, without those at the paths ``tested``."""
 
     def __init__(self, data: FeatureSet, tested: Collection[str] = ()) -> None:
+        labelled = data.is_labelled
         kept = [
             row
             for row, (path, split) in enumerate(zip(data.path, data.split, strict=True))
-            if data.label[row] >= 0 and split != "test" and path not in tested
+            if labelled[row] and split != "test" and path not in tested
         ]
         self._index = np.array(kept, np.intp)
         self._rows = normalise(data.features[self._index])
@@ -57,13 +58,21 @@ class TrainingImages:
 
     def examples(self) -> dict[str, int]:
         """Return the row of an image of each class, the one closest to the mean of its class."""
-        codes = self._data.label[self._index]
         examples = {}
-        for code in np.unique(codes):
-            places = np.flatnonzero(codes == code)
+        for code in range(len(self._data.classes)):
+            places = np.flatnonzero(self._has(code))
+            if not len(places):
+                continue
             similarity = self._rows[places] @ self._rows[places].mean(axis=0)
             examples[self._data.classes[code]] = int(self._index[places[similarity.argmax()]])
         return examples
+
+    def _has(self, code: int) -> NDArray[np.bool_]:
+        """Return which of the images have a class."""
+        sets = self._data.label_sets
+        present = self._data.label == code if sets is None else sets[:, code] > 0
+        own: NDArray[np.bool_] = present[self._index]
+        return own
 
     def nearest(self, features: NDArray[np.float32], count: int) -> list[Neighbour]:
         """Return the nearest images to ``(d,)`` features, the nearest first."""
@@ -73,7 +82,7 @@ class TrainingImages:
         neighbours = []
         for place in first[np.argsort(-cosine[first], kind="stable")]:
             row = int(self._index[place])
-            label = self._data.classes[self._data.label[row]]
+            label = self._data.label_text(row)
             distance = float(1 - cosine[place])
             neighbours.append(Neighbour(row, self._data.path[row], label, distance))
         return neighbours

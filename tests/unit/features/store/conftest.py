@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
+from headstart.core.targets import SINGLE_LABEL
 from headstart.datasets.images import MINIATURE
 from headstart.features.store.columns import Failure, FileState, Row, from_image
 from headstart.features.store.journal import Journal, Record
@@ -24,6 +25,7 @@ class Image(NamedTuple):
     content: int
     label: int = 0
     split: str = "train"
+    labels: bytes = b""
 
     @property
     def state(self) -> FileState:
@@ -92,6 +94,7 @@ class Builder:
         failures: Sequence[Failure] = (),
         classes: Sequence[str] = classes,
         stop_after: int | None = None,
+        target: str = SINGLE_LABEL,
         **changes,
     ) -> Ran:
         """Bring a store up to date, or stop when ``stop_after`` images were embedded."""
@@ -106,8 +109,11 @@ class Builder:
                         return Ran(embedded, None)
                     writer.append([self.record(image.content, key)])
                     embedded += 1
-                rows.append(Row(image.path, image.label, image.split, sha256, image.state))
-            return Ran(embedded, writer.publish(rows, failures, classes, {"source": "photos"}))
+                row = Row(image.path, image.label, image.split, sha256, image.state, image.labels)
+                rows.append(row)
+            run = {"source": "photos"}
+            published = writer.publish(rows, failures, classes, run, target=target)
+            return Ran(embedded, published)
 
     def matches(self, store: FeatureSet, images: Sequence[Image]) -> bool:
         """Say whether a store holds exactly these images, in this order, with their features."""

@@ -14,13 +14,10 @@ from headstart.features.store.recovery import recover
 
 @pytest.fixture
 def sharper(monkeypatch):
-    """Add a column that is computed from the image, as version 2 of the format."""
-    extra = Column("sharpness", ("f4",), default=-1, of_image=np.std, since=2)
+    """Add a column that is computed from the image, as version 3 of the format."""
+    extra = Column("sharpness", ("f4",), default=-1, of_image=np.std, since=3)
     monkeypatch.setattr(columns, "TABLE", (*columns.TABLE, extra))
-    for module in ("layout", "hdf5_writer", "writer"):
-        monkeypatch.setattr(f"headstart.features.store.{module}.VERSION", 2)
-    monkeypatch.setattr(columns.of_version, "__defaults__", (2,))
-    monkeypatch.setattr(columns.checks, "__defaults__", (2,))
+    monkeypatch.setattr("headstart.features.store.layout.VERSION", 3)
 
 
 @pytest.fixture
@@ -48,7 +45,7 @@ def test_a_column_is_an_entry_of_the_table(tmp_path, sharper, sharp):
     assert values(path) == list(range(6))
     assert verify(path) == []
     with h5py.File(path) as file:
-        assert (file.attrs["version"], file["checks"].shape) == (2, (6, 9))
+        assert (file.attrs["version"], file["checks"].shape) == (3, (6, 9))
 
 
 def test_a_store_of_the_version_before_is_read_and_continued(store, sharper, sharp):

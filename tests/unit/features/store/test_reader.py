@@ -132,7 +132,7 @@ DEFECTS = {
     # Attributes
     "other format": (attribute("format", "photos"), "it is an HDF5 file, but no feature store"),
     "no format": (attribute("format", None), "it is an HDF5 file, but no feature store"),
-    "newer version": (attribute("version", 2), "its format has version 2; this Headstart reads"),
+    "newer version": (attribute("version", 3), "its format has version 3; this Headstart reads"),
     "no version": (attribute("version", None), "its format has version None; this Headstart"),
     "odd version": (attribute("version", "1\n2"), r"its format has version 1\n2; this Headstart"),
     "no classes": (attribute("classes", None), "attribute classes is missing"),
@@ -273,6 +273,7 @@ def test_a_store_of_another_tool_needs_neither_extras_nor_checksums(store, build
 # Defects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEFECTS)
 def test_a_defect_is_named_and_the_store_is_not_read(store, name):
     change, said = DEFECTS[name]

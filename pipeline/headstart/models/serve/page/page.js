@@ -92,9 +92,10 @@
   }
 
   function show(answer) {
+    const named = (name) => `${name}, ${percent(answer.probabilities[name])}`;
     const unsure = answer.probability < about.min_confidence;
-    byId("label").textContent = unsure
-      ? `${answer.label}: no class reaches ${percent(about.min_confidence)}` : `${answer.label}, ${percent(answer.probability)}`;
+    byId("label").textContent = answer.labels ? answer.labels.map(named).join("; ") || "none of the labels"
+      : unsure ? `${answer.label}: no class reaches ${percent(about.min_confidence)}` : named(answer.label);
     byId("unlike").hidden = !answer.unlike;
     byId("unusual").hidden = !answer.unusual || answer.unlike;
     bars(answer.probabilities);

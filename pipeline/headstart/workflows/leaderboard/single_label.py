@@ -1,11 +1,11 @@
-"""The heads of a comparison as rows: values for a data frame, texts for a table."""
+"""The heads that give one class an image as rows; the functions are those of the package."""
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
-from headstart.core.errors import count, one_line
+from headstart.core.errors import one_line
+from headstart.workflows.leaderboard.shared import is_tested
 
 TITLES = {
     "backbone": "backbone",
@@ -52,6 +52,13 @@ def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def headline(results: dict[str, Any]) -> str:
+    """Return the best head and its score."""
+    best, tested = results["heads"][0], is_tested(results)
+    score, kind = ("test_accuracy", "test") if tested else ("cv_accuracy", "CV")
+    return f"{best['name']} has {best[score]:.1%} {kind} accuracy"
+
+
 def summaries(results: dict[str, Any]) -> list[str]:
     """Return one line for each insight that has something to report."""
     from headstart.report import sections
@@ -69,26 +76,6 @@ def columns(results: dict[str, Any]) -> list[str]:
     if not is_tested(results):
         hidden |= TITLES.keys() - {"backbone", "head", "cv_accuracy", "seconds"}
     return [key for key in TITLES if key not in hidden]
-
-
-def is_tested(results: dict[str, Any]) -> bool:
-    """Return whether a test image shares no group with any training image."""
-    return bool(results["protocol"]["n_leaked"] < results["protocol"]["n_test"])
-
-
-def provenance(results: dict[str, Any]) -> str:
-    """Return what the figures rest on: images, classes, and the test split."""
-    data, protocol = results["dataset"], results["protocol"]
-    classes = protocol.get("n_classes", len(data["classes"]))
-    images = f"{count(data['n_images'], 'image')}, {count(classes, 'class')}"
-    if protocol["scored_on"] == "out of fold":
-        return f"{images}; trained on all {protocol['n_train']:,}, scored out of fold"
-    tested = count(protocol["n_test"], "test image")
-    return (
-        f"{images}; tuned on {protocol['n_train']:,}, "
-        + (f"scored once on {tested}" if is_tested(results) else f"none of {tested} independent")
-        + f" ({data['test_split']})"
-    )
 
 
 def cells(row: dict[str, Any]) -> dict[str, str]:
@@ -114,22 +101,3 @@ def _calibration(row: dict[str, Any]) -> str:
     if row["calibration_error"] is None:
         return f"{row['ece']:.3f}"
     return f"{row['calibration_error']:.3f} ({row['calibration_chance']:.3f})"
-
-
-def as_html(results: dict[str, Any]) -> str:
-    """Return the leaderboard as an HTML table, for notebooks."""
-    keys = columns(results)
-    head = "".join(f"<th>{html.escape(TITLES[key])}</th>" for key in keys)
-    body = ""
-    for row in rows(results):
-        texts = cells(row)
-        style = ' style="opacity:.6"' if row["kind"] == "baseline" else ""
-        body += f"<tr{style}>{''.join(f'<td>{html.escape(texts[key])}</td>' for key in keys)}</tr>"
-    caption = f"{one_line(results['dataset']['name'])}: {provenance(results)}"
-    if results["conclusion"]:
-        caption += f". {one_line(results['conclusion'])}"
-    notes = "".join(f"<li>{html.escape(one_line(text))}</li>" for text in results["warnings"])
-    return (
-        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table>" + (f"<ul>{notes}</ul>" if notes else "")
-    )

@@ -1,0 +1,218 @@
+"""Several labels on one image: how cells of a table become sets of labels.
+
+The labels are in one column, as a list (JSON, Parquet, or as Python prints it) or as text separated
+by ``|`` or ``;``; or each label has a column of its own: 1 where an image has it, 0 where it has
+not, and -1 or nothing where that is unknown. An empty list means that an image has none of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from headstart.core.errors import InputError, one_line
+from headstart.core.records import ImageRef, LabelSet
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
+from headstart.datasets import columns, text
+
+SEPARATORS = ("|", ";")
+LISTS = "labels"  # the name of a column in which several labels are looked for
+OWN = "="  # begins the names under which the cells of 0/1 columns come
+
+_OTHERS = (",", "/", "+", " ")  # that people separate labels by, and Headstart does not
+_CELLS = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0, "-1": -1, "-1.0": -1}
+_EMPTY = frozenset(("", "nan", "none", "null", "<na>", "n/a", "#n/a"))
+_NAMED = 4  # labels in a remark
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the rows of one table become sets of labels.
+
+    Attributes:
+        columns: the 0/1 columns, one a label; empty if one column has the labels.
+        separator: of the labels in a text; empty for lists.
+        names: what the numbers in lists mean; empty if they are names themselves.
+        remark: the rule in a sentence.
+    """
+
+    columns: tuple[str, ...] = ()
+    separator: str = ""
+    names: tuple[str, ...] = ()
+    remark: str = ""
+
+    def labels(self, cells: Mapping[str, Any], place: str) -> LabelSet | None:
+        """Return the labels of a row, by the cells ``label`` or those of the 0/1 columns.
+
+        Raises:
+            InputError: a cell is neither.
+        """
+        if self.columns:
+            return _of_flags(self.columns, cells, place)
+        value = cells.get("label")
+        if value is None or value != value:  # an absent list, unlike an empty one
+            return None
+        return _named(self._parts(value, place), self.names, place)
+
+    def _parts(self, value: Any, place: str) -> Sequence[Any]:  # noqa: ANN401
+        parts = _listed(value)
+        if parts is not None:
+            return parts
+        if isinstance(value, bytes):
+            value = text.decoded(value, place, "the labels")
+        if isinstance(value, str) and self.separator:
+            return [part for part in map(str.strip, value.split(self.separator)) if part]
+        return [] if value == "" else [value]
+
+
+def image(path: str, labels: LabelSet | str | None, split: str) -> ImageRef:
+    """Return an image with one label, several, or none."""
+    if isinstance(labels, LabelSet):
+        return ImageRef(path, None, split, labels)
+    return ImageRef(path, labels, split)
+
+
+def as_sets(images: Iterable[ImageRef]) -> list[ImageRef]:
+    """Return images with one label as images with a set of one."""
+    return [
+        replace(ref, label=None, labels=LabelSet((ref.label,))) if ref.label is not None else ref
+        for ref in images
+    ]
+
+
+def of_columns(names: Sequence[str]) -> Rule:
+    """Return the rule of 0/1 columns."""
+    shown = one_line(", ".join(names[:_NAMED]))
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return Rule(
+        columns=tuple(names),
+        remark=f"Each image may have several labels: the 0/1 columns {shown}{more}.",
+    )
+
+
+def flag(value: Any) -> int | None:  # noqa: ANN401 - a cell of any table
+    """Return the 1, 0 or -1 (unknown) in a cell; None if it is something else.
+
+    >>> [flag(value) for value in ("1", 0.0, True, "", None, "-1", "2", "cat")]
+    [1, 0, 1, -1, -1, -1, None, None]
+    """
+    if value is None or value != value:
+        return -1
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    word = str(value).strip().lower()
+    return -1 if word in _EMPTY else _CELLS.get(word)
+
+
+def found_columns(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Return the columns in which every cell is 0, 1, -1 or empty, and some cell is 0 or 1."""
+    seen: dict[str, set[int | None]] = {name: set() for name in names}
+    for row in rows:
+        for name, values in seen.items():
+            values.add(flag(row.get(name)))
+    return [name for name, values in seen.items() if None not in values and values & {0, 1}]
+
+
+def of_cells(cells: Iterable[Any], column: str, target: str = "") -> Rule | None:
+    """Return the rule for a column of labels; None if its cells are one class each.
+
+    Lists always are sets of labels. A text is one if the user says so (``target``), or if the
+    column is called ``labels`` and its parts occur in other combinations too.
+    """
+    if target == SINGLE_LABEL:
+        return None
+    distinct = {str(cell): cell for cell in cells if cell is not None and cell == cell}
+    values = [cell for cell in distinct.values() if cell != ""]
+    shown = one_line(column)
+    if values and all(_listed(cell) is not None for cell in values):
+        return Rule(remark=f"Each image may have several labels: the lists in {shown}.")
+    texts = [cell for cell in values if isinstance(cell, str)]
+    separator = next((mark for mark in SEPARATORS if _recombined(texts, mark)), "")
+    if target == MULTI_LABEL:
+        used = separator or next((mark for mark in SEPARATORS if any(mark in t for t in texts)), "")
+        remark = f"Each image may have several labels: those in {shown}"
+        remark += f", separated by {used}." if used else "." + _other_separator(texts)
+        return Rule(separator=used, remark=remark)
+    if separator and column.strip().casefold() == LISTS:
+        return Rule(
+            separator=separator,
+            remark=f"Each image may have several labels: those in {shown}, separated by "
+            f"{separator}; --target single-label takes each cell as one class.",
+        )
+    return None
+
+
+def about_combined(classes: Sequence[str]) -> list[str]:
+    """Return a remark about classes whose names look like several labels; else nothing."""
+    for mark in SEPARATORS:
+        combined = [name for name in classes if mark in name]
+        if combined and _recombined(classes, mark):
+            return [
+                f"The name of a class has {mark} in it ('{one_line(combined[0])}'), and its parts "
+                "are in other names too; if an image may have several labels, add --target "
+                "multi-label."
+            ]
+    return []
+
+
+def _recombined(texts: Iterable[str], separator: str) -> bool:
+    """Tell whether a part of a text that a separator divides is in another text as well."""
+    parts: Counter[str] = Counter()
+    divided: set[str] = set()
+    for value in texts:
+        pieces = {piece.strip() for piece in value.split(separator)} - {""}
+        parts.update(pieces)
+        if separator in value:
+            divided |= pieces
+    return any(parts[piece] > 1 for piece in divided)
+
+
+def _other_separator(texts: Sequence[str]) -> str:
+    for mark in _OTHERS:
+        if _recombined(texts, mark):
+            word = "blanks" if mark == " " else f"'{mark}'"
+            return (
+                f" No cell has | or ;, so each is one label; if {word} separate the labels, write "
+                "| in their place."
+            )
+    return ""
+
+
+def _listed(value: Any) -> Sequence[Any] | None:  # noqa: ANN401
+    """Return the items of a list, or of a text that is one; None for anything else."""
+    if isinstance(value, list | tuple):
+        return value
+    if not isinstance(value, str) or not (value[:1] == "[" and value[-1:] == "]"):
+        return None
+    for parse in (json.loads, ast.literal_eval):  # the second reads what pandas writes
+        try:
+            items = parse(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return items if isinstance(items, list) else None
+    return None
+
+
+def _named(parts: Sequence[Any], names: Sequence[str], place: str) -> LabelSet:
+    labels = [columns.label(part, names, place) for part in parts]
+    return LabelSet(tuple(dict.fromkeys(label for label in labels if label is not None)))
+
+
+def _of_flags(names: Sequence[str], cells: Mapping[str, Any], place: str) -> LabelSet:
+    present: list[str] = []
+    unknown: list[str] = []
+    for name in names:
+        value = cells.get(OWN + name)
+        state = flag(value)
+        if state is None:
+            raise InputError(
+                f"{place}: the column {one_line(name)} has {one_line(value)}; a column of one "
+                "label has 1, 0, or -1 or nothing where it is unknown"
+            )
+        if state:
+            (present if state > 0 else unknown).append(text.class_name(name.strip()))
+    return LabelSet(tuple(present), tuple(unknown))

@@ -1,0 +1,11 @@
+"""The comparison of heads for several labels on one image.
+
+It has the steps of `headstart.evaluation.compare.stage`, whose functions this part of the target
+type has too: `compare`, `count_steps` and `write_results`.
+"""
+
+from headstart.evaluation.compare.multilabel.stage import compare, count_steps
+from headstart.evaluation.compare.multilabel.tables import TABLES, write_results
+from headstart.evaluation.compare.multilabel.training import LabelEntry
+
+__all__ = ["TABLES", "LabelEntry", "compare", "count_steps", "write_results"]

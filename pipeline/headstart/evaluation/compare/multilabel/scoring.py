@@ -1,0 +1,184 @@
+"""Scores and verdict of each head for several labels, from its probabilities on the test images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.core.label_results import LabelHeadResult
+from headstart.core.records import FeatureSet
+from headstart.evaluation.compare.multilabel.division import label_sets
+from headstart.evaluation.compare.multilabel.training import LabelEntry
+from headstart.evaluation.compare.scoring import count_heads, name_heads
+from headstart.evaluation.metrics import multilabel as metrics
+from headstart.evaluation.splits import Protocol
+
+CURVE_POINTS = 60  # of a precision-recall curve
+_HALF = 0.5
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The images that heads are scored on: ``labels`` are ``(n_test, k)``."""
+
+    labels: NDArray[np.int8]
+    group: NDArray[np.intp]
+    leaked: NDArray[np.bool_]
+    seed: int
+    out_of_fold: bool
+
+    @classmethod
+    def of(cls, data: FeatureSet, protocol: Protocol, seed: int) -> HeldOut:
+        """Return the scored images of a protocol."""
+        test = protocol.test
+        labels, group = label_sets(data)[test], protocol.group[test]
+        return cls(labels, group, protocol.leaked, seed, protocol.out_of_fold)
+
+
+def score_heads(entries: Sequence[LabelEntry], test: HeldOut) -> list[LabelHeadResult]:
+    """Score every head, and compare each with the first one on the same images.
+
+    The comparison is of macro average precision, paired; see `metrics.compare_with`.
+    """
+    best, *others = entries
+    compared = metrics.compare_with(
+        test.labels,
+        best.probabilities,
+        [entry.probabilities for entry in others],
+        test.seed,
+        test.group,
+        test.out_of_fold,
+    )
+    results = [_result(best, test, "best")]
+    for entry, comparison in zip(others, compared, strict=True):
+        side = "worse" if comparison.difference < 0 else "better"
+        results.append(
+            dataclasses.replace(
+                _result(entry, test, side if comparison.decided else "tie"),
+                difference=comparison.difference,
+                difference_ci=comparison.interval,
+                p=comparison.p,
+            )
+        )
+    return results
+
+
+def score_baselines(entries: Sequence[LabelEntry], test: HeldOut) -> list[LabelHeadResult]:
+    """Score the baselines, which have no verdict."""
+    return [_result(entry, test, "") for entry in entries]
+
+
+def about_the_choice(results: Sequence[LabelHeadResult]) -> list[str]:
+    """Return a warning if a head is measurably better on the test images than the chosen one."""
+    better = name_heads([head for head in results if head.verdict == "better"], results, "title")
+    if not better:
+        return []
+    return [
+        f"On the scored images {', '.join(better)} {'is' if len(better) == 1 else 'are'} measurably"
+        f" better than {results[0].title}, which cross-validation chose. The choice is kept:"
+        " selecting on the scored images would bias its score. More data would settle it."
+    ]
+
+
+def conclude(results: Sequence[LabelHeadResult], test: HeldOut) -> str:
+    """Return what to do with the verdicts, in a sentence; empty if every image leaked."""
+    if test.leaked.all():
+        return ""
+    best, *others = results
+    (use,) = name_heads([best], results)
+    if not others:
+        return f"Use {use}; no other head was trained."
+    kinds = {verdict: [head for head in others if head.verdict == verdict] for verdict in _VERDICTS}
+    if kinds["better"]:
+        better = count_heads(kinds["better"], results)
+        return f"Use {use}, or add images: {better} did better, see the warning."
+    if not kinds["tie"]:
+        worse = count_heads(kinds["worse"], results)
+        return f"Use {use}: its mean average precision exceeds that of {worse} by more than chance."
+    return (
+        f"Use {use}, or choose between it and {count_heads(kinds['tie'], results)} by speed or"
+        " size: their mean average precisions differ by no more than chance."
+    )
+
+
+_VERDICTS = ("tie", "worse", "better")
+
+
+def _result(entry: LabelEntry, test: HeldOut, verdict: str) -> LabelHeadResult:
+    head, probabilities = entry.head, entry.probabilities
+    arguments = test.labels, probabilities, entry.applied, test.seed, test.group
+    scores, intervals = metrics.scores(*arguments), metrics.intervals(*arguments)
+    half = metrics.scores(test.labels, probabilities, np.full(len(entry.thresholds), _HALF))
+    return LabelHeadResult(
+        name=head.name,
+        title=head.title,
+        backbone=entry.backbone,
+        approximation=head.approximation,
+        params=head.params,
+        cv_map=head.cv_score,
+        cv_std=head.cv_std,
+        map=scores["macro_ap"] or 0.0,
+        macro_auc=scores["macro_auc"],
+        micro_f1=scores["micro_f1"] or 0.0,
+        macro_f1=scores["macro_f1"] or 0.0,
+        macro_f1_at_half=half["macro_f1"] or 0.0,
+        subset_accuracy=scores["subset_accuracy"] or 0.0,
+        hamming_loss=scores["hamming_loss"] or 0.0,
+        calibration_error=scores["calibration_error"] or 0.0,
+        intervals={
+            {"macro_ap": "map"}.get(name, name): None if ends is None else list(ends)
+            for name, ends in intervals.scores.items()
+        },
+        per_label=_per_label(entry, test, intervals),
+        curves=[
+            _curve(test.labels[:, code], probabilities[:, code])
+            for code in range(probabilities.shape[1])
+        ],
+        seconds=round(head.seconds, 3),
+        predict_seconds=round(entry.predict_seconds, 4),
+        grid=head.grid,
+        verdict=verdict,
+    )
+
+
+def _per_label(
+    entry: LabelEntry, test: HeldOut, intervals: metrics.Intervals
+) -> dict[str, list[Any]]:
+    names = {"average_precision": "ap", "roc_auc": "auc"}
+    table = metrics.per_label(test.labels, entry.probabilities, entry.applied)._asdict()
+    columns = {names.get(name, name): _values(values) for name, values in table.items()}
+    for name, ends in intervals.per_label.items():
+        columns[f"{names.get(name, name)}_ci"] = [
+            None if np.isnan(row).any() else row.tolist() for row in ends
+        ]
+    return columns | {
+        "threshold": _values(entry.thresholds),
+        "reached": entry.reached.tolist(),
+        "known": (test.labels >= 0).sum(axis=0).tolist(),
+    }
+
+
+def _values(values: NDArray[Any]) -> list[Any]:
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _curve(labels: NDArray[np.int8], probabilities: NDArray[np.floating]) -> dict[str, list[float]]:
+    """Return a label's precision by recall, at up to `CURVE_POINTS` thresholds."""
+    judged = labels >= 0
+    order = np.argsort(-probabilities[judged], kind="stable")
+    present = (labels[judged] == 1)[order]
+    if not present.any():
+        return {"recall": [], "precision": []}
+    hits = np.cumsum(present)
+    values = probabilities[judged][order]
+    last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)
+    chosen = last[np.unique(np.linspace(0, len(last) - 1, CURVE_POINTS).astype(int))]
+    return {
+        "recall": np.round(hits[chosen] / hits[-1], 4).tolist(),
+        "precision": np.round(hits[chosen] / (chosen + 1), 4).tolist(),
+    }

@@ -1,0 +1,139 @@
+"""The comparison itself: tune on the training images, score once on the test images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headstart.core.label_results import LabelComparison, LabelInsights
+from headstart.core.parallel import limited
+from headstart.core.parallel.blas import one_thread_each
+from headstart.core.records import FeatureSet
+from headstart.core.remarks import without
+from headstart.evaluation.compare.alignment import align, backbone_names
+from headstart.evaluation.compare.config import CompareConfig
+from headstart.evaluation.compare.identity import inputs_digest, provenance
+from headstart.evaluation.compare.insights import describe_duplicates, find_duplicates
+from headstart.evaluation.compare.multilabel import description, label_issues, remarks, scoring
+from headstart.evaluation.compare.multilabel.division import divide, label_sets, plain
+from headstart.evaluation.compare.multilabel.label_issues import Suspect
+from headstart.evaluation.compare.multilabel.training import LabelEntry, LabelTrainer, head_names
+from headstart.evaluation.compare.stage import (
+    about_disk,
+    about_other_features,
+    about_weights,
+    describe_backbone,
+)
+from headstart.evaluation.duplicates import Duplicates
+from headstart.evaluation.splits import Protocol
+
+
+@dataclass(frozen=True)
+class LabelOutcome:
+    """The fitted heads, in the order of the results, and the rows behind a comparison."""
+
+    entries: list[LabelEntry]
+    protocol: Protocol
+    duplicates: Duplicates
+    suspects: list[Suspect]
+
+    @property
+    def best(self) -> LabelEntry:
+        """The head that cross-validation chose."""
+        return self.entries[0]
+
+
+def count_steps(stores: Sequence[FeatureSet], config: CompareConfig) -> int:
+    """Return how many steps `compare` has: one a head, and three more."""
+    return 3 + len(head_names(config)) * len(stores)
+
+
+def compare(
+    stores: Sequence[FeatureSet],
+    config: CompareConfig,
+    named_groups: Mapping[str, str] | None = None,
+    progress: Callable[[str], None] | None = None,
+    step: Callable[[str], None] = lambda name: None,
+    chosen: Callable[[str], None] = lambda digest: None,
+) -> tuple[LabelComparison, LabelOutcome]:
+    """Do what `headstart.evaluation.compare.stage.compare` does, with several labels an image."""
+    with limited(config.workers), one_thread_each():
+        return _compare(stores, config, named_groups or {}, progress, step, chosen)
+
+
+def _compare(
+    stores: Sequence[FeatureSet],
+    config: CompareConfig,
+    named_groups: Mapping[str, str],
+    progress: Callable[[str], None] | None,
+    step: Callable[[str], None],
+    chosen: Callable[[str], None],
+) -> tuple[LabelComparison, LabelOutcome]:
+    aligned, about_alignment = align(stores)
+    named = dict(zip(backbone_names(stores), aligned, strict=True))
+    data = aligned[0]
+    step("duplicates")
+    duplicates = find_duplicates(data, config.near_duplicates)
+    data, protocol = divide(data, duplicates, named_groups, config)
+    named = {name: _with_labels(store, data) for name, store in named.items()}
+    trainer = LabelTrainer.of(data, protocol, config, progress, step)
+    if len(stores) == 1:
+        chosen(data.digest)
+    entries = trainer.search(named)
+    best = entries[0]
+    if len(stores) > 1:
+        chosen(best.data.digest)
+    step("doubtful labels")
+    suspects = label_issues.find(best, protocol)
+    step("baselines")
+    test = scoring.HeldOut.of(data, protocol, config.seed)
+    heads = scoring.score_heads(entries, test)
+    simple = trainer.baselines(data)
+    baselines = scoring.score_baselines(simple, test)
+    conflicts = description.label_conflicts(data, duplicates)
+    comparison = LabelComparison(
+        dataset=description.describe_dataset(data, protocol),
+        extraction={"digest": best.data.digest, "document": best.data.extraction},
+        protocol=description.describe_protocol(data, protocol, config),
+        heads=heads,
+        baselines=baselines,
+        best=best.head.name,
+        best_backbone=best.backbone,
+        backbones=[describe_backbone(name, named[name], {}) for name in named],
+        insights=LabelInsights(
+            duplicates=description.with_conflicts(
+                describe_duplicates(data, duplicates, protocol), data, conflicts
+            ),
+            label_errors=label_issues.describe(suspects, best, protocol),
+            co_occurrence=_co_occurrence(data),
+            remarks=without(remarks.remarks_on(data, protocol, heads, baselines), config.ignore),
+        ),
+        warnings=[
+            *about_weights(stores),
+            *about_disk(named),
+            *about_alignment,
+            *protocol.warnings,
+            *about_other_features({name: plain(store) for name, store in named.items()}),
+            *description.about_conflicts(data, conflicts),
+            *scoring.about_the_choice(heads),
+        ],
+        provenance=provenance(
+            inputs_digest(stores, config, named_groups), dict(zip(named, stores, strict=True))
+        ),
+        conclusion=scoring.conclude(heads, test),
+    )
+    return comparison, LabelOutcome(entries, protocol, duplicates, suspects)
+
+
+def _with_labels(store: FeatureSet, data: FeatureSet) -> FeatureSet:
+    """Return a store with the labels that can be learned."""
+    return dataclasses.replace(store, classes=data.classes, label_sets=data.label_sets)
+
+
+def _co_occurrence(data: FeatureSet) -> list[list[int]]:
+    present = (label_sets(data) > 0).astype(np.int64)
+    counts: list[list[int]] = (present.T @ present).tolist()
+    return counts

@@ -1,0 +1,29 @@
+"""One class of an image: the most probable one, or that of least expected cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.models.classifier import UNKNOWN
+
+if TYPE_CHECKING:
+    from headstart.core.costs import Costs
+    from headstart.models.classifier import Classifier
+
+KEY = "label"
+
+
+def check(model: Classifier, min_confidence: float, costs: Costs | None) -> None:
+    """Raise an `InputError` if a minimum confidence would be ambiguous."""
+    if min_confidence > 0:
+        model.check_unknown()
+
+
+def names(
+    model: Classifier, scores: NDArray[np.floating], chosen: int, min_confidence: float = 0.0
+) -> tuple[str, ...]:
+    """Return the ``chosen`` class of an image, or `UNKNOWN` if its best class is not sure."""
+    return (model.classes[chosen] if scores.max() >= min_confidence else UNKNOWN,)

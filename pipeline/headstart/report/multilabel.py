@@ -1,0 +1,196 @@
+"""The report on heads that give an image several labels, as a part of its target type."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from headstart.core import artifacts
+from headstart.core.label_results import LabelComparison
+from headstart.core.records import FeatureSet
+from headstart.core.remarks import KINDS
+from headstart.report.schema import of_record
+from headstart.report.svg import HIT, MUTED, RULE, Drawing, shortened
+
+if TYPE_CHECKING:
+    from headstart.report import Places
+
+SCHEMA = LabelComparison.SCHEMA
+MAPPED = False
+CURVES_SHOWN = 24  # labels with a curve on the page
+MATRIX_LABELS = 40  # with more, the table of co-occurrence is unreadable
+GALLERY_LABELS = 12  # the labels with most errors
+GALLERY = 4  # images of each kind
+SUSPECTS_SHOWN = 30
+SIDE = 128  # of a thumbnail, in pixels
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 7) of ``results.json``."""
+    text = files("headstart.report").joinpath("results.schema.json").read_text(encoding="utf-8")
+    document = of_record(LabelComparison)
+    document["properties"] |= {"schema": {"const": SCHEMA}, "target": {"const": "multi-label"}}
+    document["required"] += ["schema", "target"]
+    return document | {"definitions": json.loads(text)["definitions"]}
+
+
+def defects(results: Any) -> Iterator[str]:  # noqa: ANN401 - JSON that matches the schema
+    """Yield what is wrong with a document that matches the schema."""
+    k = len(results["dataset"]["classes"])
+    for head in [*results["heads"], *results["baselines"]]:
+        if {len(column) for column in head["per_label"].values()} != {k}:
+            yield f"{head['name']} has scores of another number of labels than {k}"
+
+
+def precision_recall(results: Mapping[str, Any]) -> str:
+    """Draw the best head's precision-recall curves, one panel a label."""
+    best, names = results["heads"][0], results["dataset"]["classes"]
+    drawing, side, columns = Drawing("Precision by recall"), 120, 4
+    shown = list(zip(names, best["curves"], best["per_label"]["ap"], strict=True))[:CURVES_SHOWN]
+    for place, (name, curve, ap) in enumerate(shown):
+        left, top = 40 + (side + 50) * (place % columns), 40 + (side + 60) * (place // columns)
+        score = "" if ap is None else f" {ap:.2f}"
+        drawing.text(left, top - 8, shortened(name, 16) + score)
+        for x, y in ((0, 0), (0, 1), (1, 0)):
+            drawing.text(left + side * x - 4, top + side * (1 - y) + 4, str(x or y), "end", MUTED)
+        drawing.line((left, top), (left, top + side), RULE)
+        drawing.line((left, top + side), (left + side, top + side), RULE)
+        points = [
+            (left + side * x, top + side * (1 - y))
+            for x, y in zip(curve["recall"], curve["precision"], strict=True)
+        ]
+        for start, stop in pairwise(points):
+            drawing.line(start, stop, HIT, 2)
+    rows = -(-max(1, len(shown)) // columns)
+    return drawing.svg(40 + (side + 50) * columns, 40 + (side + 60) * rows)
+
+
+FIGURES: dict[str, Callable[[Mapping[str, Any]], str]] = {"precision-recall": precision_recall}
+
+
+def page_of(
+    results: Mapping[str, Any],
+    folder: Path,
+    stores: Sequence[FeatureSet],
+    map_method: str,
+    places: Places | None,
+) -> str:
+    """Return the page for checked results and the files beside them; it has no map."""
+    from headstart.report.page import environment
+
+    digest = results["extraction"]["digest"]
+    data = next((store for store in stores if store.digest == digest), None)
+    best, names = results["heads"][0], results["dataset"]["classes"]
+    labels = [
+        {"name": name, **{key: values[code] for key, values in best["per_label"].items()}}
+        | {"spark": _points(best["curves"][code], 60, 18)}
+        for code, name in enumerate(names)
+    ]
+    style = (Path(__file__).parent / "assets" / "report.css").read_text(encoding="utf-8")
+    return (
+        environment()
+        .get_template("label_page.html.j2")
+        .render(
+            results,
+            labels=labels,
+            best=best,
+            style=style,
+            kinds=KINDS,
+            several=len(results["backbones"]) > 1,
+            tested=results["protocol"]["n_leaked"] < results["protocol"]["n_test"],
+            curves=[
+                (label, _points(best["curves"][i], 150, 110)) for i, label in enumerate(labels)
+            ][:CURVES_SHOWN],
+            matrix=_matrix(results) if len(names) <= MATRIX_LABELS else [],
+            suspects=_suspects(folder / artifacts.LABEL_ISSUES),
+            galleries=_galleries(folder / artifacts.PREDICTIONS, names, data),
+            backbone=results["extraction"]["document"]["backbone"],
+            digest=digest,
+        )
+    )
+
+
+def _points(curve: Mapping[str, Sequence[float]], width: int, height: int) -> str:
+    """Return a curve as the points of an SVG polyline."""
+    return " ".join(
+        f"{width * x:.1f},{height * (1 - y):.1f}"
+        for x, y in zip(curve["recall"], curve["precision"], strict=True)
+    )
+
+
+def _matrix(results: Mapping[str, Any]) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Return the counts of each pair of labels, and their share of the row's label."""
+    counts = results["insights"]["co_occurrence"]
+    return [
+        (name, [(count, count / max(1, row[code])) for count in row])
+        for code, (name, row) in enumerate(zip(results["dataset"]["classes"], counts, strict=True))
+    ]
+
+
+class _Error(NamedTuple):
+    path: str
+    probability: float
+    picture: str
+
+
+class _Gallery(NamedTuple):
+    label: str
+    wrong: int
+    extra: list[_Error]
+    missed: list[_Error]
+
+
+def _galleries(table: Path, names: Sequence[str], data: FeatureSet | None) -> list[_Gallery]:
+    """Return the most confident errors of the labels that have most of them."""
+    extra: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
+    missed: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
+    with table.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            predicted = set(row["predicted"].split("|"))
+            for name in names:
+                true, p = row[f"true:{name}"], float(row[f"p:{name}"])
+                if true == "0" and name in predicted:
+                    extra[name].append((-p, row["path"]))
+                elif true == "1" and name not in predicted:
+                    missed[name].append((p, row["path"]))
+    ranked = sorted(names, key=lambda name: -len(extra[name]) - len(missed[name]))
+    number = {path: row for row, path in enumerate(data.path)} if data else {}
+    return [
+        _Gallery(
+            name,
+            len(extra[name]) + len(missed[name]),
+            *(
+                [
+                    _Error(path, abs(p), _picture(data, number.get(path)))
+                    for p, path in sorted(errors[name])[:GALLERY]
+                ]
+                for errors in (extra, missed)
+            ),
+        )
+        for name in ranked[:GALLERY_LABELS]
+        if extra[name] or missed[name]
+    ]
+
+
+def _suspects(table: Path) -> list[dict[str, str]]:
+    """Return the first rows of ``label_issues.csv``."""
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(islice(csv.DictReader(file), SUSPECTS_SHOWN))
+
+
+def _picture(data: FeatureSet | None, row: int | None) -> str:
+    """Return a thumbnail as a data URI; empty if there is none."""
+    from headstart.datasets.images.thumbnails import thumbnail, webp
+
+    pixels = None if data is None or row is None else thumbnail(data, row, SIDE)
+    if pixels is None:
+        return ""
+    return "data:image/webp;base64," + base64.b64encode(webp(pixels)).decode("ascii")

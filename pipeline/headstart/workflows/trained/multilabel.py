@@ -1,0 +1,56 @@
+"""The trained head of a comparison that gives an image several labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart.core.rows import take
+from headstart.core.targets import MULTI_LABEL
+
+if TYPE_CHECKING:
+    from headstart.core.label_results import LabelComparison
+    from headstart.evaluation.compare.multilabel.stage import LabelOutcome
+    from headstart.models.bundle import TrainedHead
+
+
+def scores_of(comparison: LabelComparison) -> dict[str, Any]:
+    """Return the test scores that a model file states; none if no test image is independent."""
+    head = comparison.heads[0]
+    if comparison.protocol["n_leaked"] == comparison.protocol["n_test"]:
+        return {}
+    return {
+        "test_map": head.map,
+        "test_map_ci": head.intervals.get("map"),
+        "test_macro_f1": head.macro_f1,
+    }
+
+
+def rules_of(comparison: LabelComparison, outcome: LabelOutcome) -> dict[str, Any]:
+    """Return nothing: the thresholds of labels are facts of the head."""
+    return {}
+
+
+def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
+    """Return the best head with what its model file carries."""
+    from headstart.models import bundle, novelty
+
+    best, rows = outcome.best, outcome.protocol
+    data, train = best.data, rows.train
+    assert data.label_sets is not None
+    present = data.label_sets[train] > 0
+    # Reference images are drawn evenly from the labels: an image counts for its rarest one.
+    rarest = np.where(present, present.sum(axis=0), len(train) + 1).argmin(axis=1)
+    kinds = np.where(present.any(axis=1), rarest, present.shape[1])
+    reference = novelty.learn(take(data.features, train), kinds, rows.group[train])
+    return bundle.TrainedHead(
+        best.head.estimator,
+        data.classes,
+        summary,
+        reference,
+        best.head.name,
+        data.sha256[train],
+        MULTI_LABEL,
+        tuple(best.thresholds.tolist()),
+    )

@@ -1,0 +1,58 @@
+"""The trained head of a comparison that gives one class an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headstart.core.rows import take
+
+if TYPE_CHECKING:
+    from headstart.core.results import Comparison, HeadResult
+    from headstart.evaluation.compare import Outcome
+    from headstart.models.bundle import TrainedHead
+
+
+def scores_of(comparison: Comparison, head: HeadResult | None = None) -> dict[str, Any]:
+    """Return the test accuracy that a model file states; none if no test image is independent.
+
+    It is that of the best head, or of the given one.
+    """
+    head = head or comparison.heads[0]
+    if comparison.protocol["n_leaked"] == comparison.protocol["n_test"]:
+        return {}
+    return {"test_accuracy": head.test_accuracy, "test_accuracy_ci": head.test_accuracy_ci}
+
+
+def rules_of(comparison: Comparison, outcome: Outcome) -> dict[str, Any]:
+    """Return the model file's operating points and its rule of conformal sets."""
+    rules: dict[str, Any] = {}
+    operating = comparison.insights.operating_points
+    if operating is not None:
+        rules["operating_points"] = [
+            {"target": point.target, "threshold": point.threshold, "share": point.share}
+            for point in operating.points
+            if point.reached
+        ]
+    sets = comparison.insights.prediction_sets
+    if sets is not None:
+        rules["prediction_sets"] = {
+            "level": sets.level,
+            "mass": sets.mass,
+            "least": [sets.least[code] for code in outcome.best.head.estimator.classes_],
+        }
+    return rules
+
+
+def trained(outcome: Outcome, summary: dict[str, Any]) -> TrainedHead:
+    """Return the best head with what its model file carries."""
+    from headstart.models import bundle, novelty
+
+    best, rows = outcome.best, outcome.protocol
+    data, train = best.data, rows.train
+    reference = novelty.learn(
+        take(data.features, train),
+        data.label[train],
+        rows.group[train],
+        out_of_fold=best.head.out_of_fold,
+    )
+    return bundle.TrainedHead(best.head.estimator, data.classes, summary, reference, best.head.name)

@@ -1,0 +1,254 @@
+"""Several labels on one image: how tables say so, and what contradicts it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from factories import write_image
+from headstart import datasets
+from headstart.core.errors import InputError
+from headstart.core.records import LabelSet
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
+from headstart.datasets import Options
+from headstart.datasets.label_sets import of_cells
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Give a folder with six photos, 0.jpg to 5.jpg."""
+    for number in range(6):
+        write_image(tmp_path / f"{number}.jpg", number)
+    return tmp_path
+
+
+def listing(photos, text, name="list.csv", **options):
+    (photos / name).write_text(text, encoding="utf-8")
+    place = photos if name.startswith("metadata") else photos / name
+    return datasets.open_source(str(place), Options(**options))
+
+
+def sets(found):
+    return {image.path: image.labels for image in found.images}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,labels\n0.jpg,cat|dog\n1.jpg,cat\n2.jpg,\n",
+        "path,labels\n0.jpg,cat;dog\n1.jpg, cat \n2.jpg,\n",
+        'path,labels\n0.jpg,"[""cat"", ""dog""]"\n1.jpg,"[\'cat\']"\n2.jpg,[]\n',
+        "path,cat,dog\n0.jpg,1,1\n1.jpg,1,0\n2.jpg,0,0\n",
+        "path,dog,cat,split\n0.jpg,1.0,true,train\n1.jpg,0,True,train\n2.jpg,0.0,false,train\n",
+    ],
+)
+def test_every_spelling_gives_the_same_sets(photos, text):
+    found = listing(photos, text)
+    assert found.target == MULTI_LABEL
+    assert sorted(found.classes) == ["cat", "dog"]
+    given = {path: sorted(labels.present) for path, labels in sets(found).items()}
+    assert given == {"0.jpg": ["cat", "dog"], "1.jpg": ["cat"], "2.jpg": []}
+    assert "several labels" in " ".join(found.remarks)
+
+
+def test_unknown_cells_are_no_negatives(photos):
+    found = listing(photos, "path,cat,dog\n0.jpg,1,-1\n1.jpg,,0\n")
+    assert sets(found) == {"0.jpg": LabelSet(("cat",), ("dog",)), "1.jpg": LabelSet((), ("cat",))}
+
+
+def test_columns_that_the_user_names(photos):
+    text = "path,age,cat,dog\n0.jpg,7,1,0\n1.jpg,8,0,1\n"
+    assert listing(photos, text, label_columns=("cat", "dog")).classes == ("cat", "dog")
+    with pytest.raises(InputError, match="--label-columns cat,dog"):
+        listing(photos, text)
+    with pytest.raises(InputError, match="no column bird"):
+        listing(photos, text, label_columns=("bird",))
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "reason"),
+    [
+        ("path,cat,dog\n0.jpg,1,0\n1.jpg,2,0\n", {"label_columns": ("cat", "dog")}, "line 3.*cat"),
+        ("path,cat,dog\n0.jpg,1,0\n1.jpg,0,1\n2.jpg,0,7\n", {}, "line 4.*dog has 7"),
+        ("path,cat,dog\n0.jpg,1,0\n0.jpg,0,0\n", {}, "listed twice"),
+        ("path,label\n0.jpg,cat\n0.jpg,dog\n", {}, "listed twice"),
+        ("path,labels\n0.jpg,\n1.jpg,\n", {"target": MULTI_LABEL}, "has any label"),
+        ("path,cat\n0.jpg,1\n", {"label_columns": ("cat",), "label_column": "cat"}, "choose one"),
+    ],
+)
+def test_contradictions_are_one_line(photos, text, options, reason):
+    with pytest.raises(InputError, match=reason) as error:
+        listing(photos, text, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_class_with_a_separator_in_its_name_stays_a_class(photos):
+    text = "path,labels\n0.jpg,bolts; nuts\n1.jpg,screws\n2.jpg,bolts; nuts\n"
+    assert listing(photos, text).classes == ("bolts; nuts", "screws")
+    divided = listing(photos, text, target=MULTI_LABEL)
+    assert divided.classes == ("bolts", "nuts", "screws")
+    assert listing(photos, text, target=SINGLE_LABEL).target == SINGLE_LABEL
+
+
+def test_another_column_needs_the_option_and_says_so(photos):
+    text = "path,label\n0.jpg,a|b\n1.jpg,a\n2.jpg,b\n"
+    found = listing(photos, text)
+    assert found.target == SINGLE_LABEL
+    assert "--target multi-label" in found.remarks[0]
+    assert listing(photos, text, target=MULTI_LABEL).classes == ("a", "b")
+
+
+def test_an_unknown_separator_is_remarked_on(photos):
+    text = 'path,labels\n0.jpg,"a,b"\n1.jpg,a\n2.jpg,b\n'
+    assert "separate" in " ".join(listing(photos, text, target=MULTI_LABEL).remarks)
+
+
+def test_rows_of_one_image_add_up_if_the_user_says_so(photos):
+    found = listing(photos, "path,label\n0.jpg,a\n0.jpg,b\n1.jpg,a\n", target=MULTI_LABEL)
+    assert sets(found) == {"0.jpg": LabelSet(("a", "b")), "1.jpg": LabelSet(("a",))}
+
+
+def test_copies_in_class_folders_are_one_image_if_the_user_says_so(tmp_path):
+    for folder in ("cat", "dog"):
+        write_image(tmp_path / folder / "same.jpg", 1)
+        write_image(tmp_path / folder / "own.jpg", 2 + len(folder) + ord(folder[0]))
+    plain = datasets.open_source(str(tmp_path))
+    assert (plain.target, len(plain.images)) == (SINGLE_LABEL, 4)
+    found = datasets.open_source(str(tmp_path), Options(target=MULTI_LABEL))
+    assert len(found.images) == 3
+    assert sets(found)["cat/same.jpg"] == LabelSet(("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("metadata.jsonl", [{"labels": ["a", "b"]}, {"labels": []}, {"labels": None}]),
+        ("metadata.jsonl", [{"a": 1, "b": 1}, {"a": 0, "b": False}, {"a": None, "b": -1}]),
+    ],
+)
+def test_metadata_of_a_folder(photos, name, rows):
+    lines = [json.dumps({"file_name": f"{n}.jpg", **row}) for n, row in enumerate(rows)]
+    found = sets(listing(photos, "\n".join(lines), name))
+    assert found["0.jpg"].present == ("a", "b")
+    assert found["1.jpg"] == LabelSet(())
+    assert found["2.jpg"] is None or set(found["2.jpg"].unknown) == {"a", "b"}
+
+
+def test_flags_beside_class_folders_are_no_labels(tmp_path):
+    for name in ("cat", "dog"):
+        write_image(tmp_path / name / "1.jpg", len(name) + ord(name[0]))
+    (tmp_path / "metadata.csv").write_text("file_name,dark,blurred\ncat/1.jpg,1,0\ndog/1.jpg,0,0\n")
+    assert datasets.open_source(str(tmp_path)).target == SINGLE_LABEL
+
+
+def test_tables_have_lists_and_flags(photos):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    images = [(photos / f"{n}.jpg").read_bytes() for n in range(3)]
+    names = {"info": {"features": {"labels": {"feature": {"names": ["u", "v"]}}}}}
+
+    def found(columns, facts=None):
+        table = pa.table({"image": images, **columns})
+        if facts:
+            table = table.replace_schema_metadata({b"huggingface": json.dumps(facts).encode()})
+        pq.write_table(table, photos / "t.parquet")
+        listed = datasets.open_source(str(photos / "t.parquet"))
+        return listed.classes, list(sets(listed).values())
+
+    expected = [LabelSet(("u", "v")), LabelSet(()), None]
+    assert found({"labels": [["u", "v"], [], None]}) == (("u", "v"), expected)
+    assert found({"labels": [[0, 1], [], None]}, names) == (("u", "v"), expected)
+    classes, flags = found({"u": [1, 0, None], "v": [1, 0, 0]})
+    assert (classes, flags[2]) == (("u", "v"), LabelSet((), ("u",)))
+    captioned, _ = found({"u": [1, 0, 1], "v": [1, 0, 0], "caption": ["x", "y", "z"]})
+    assert captioned == ()
+
+
+def test_a_separator_counts_if_parts_recur():
+    assert of_cells(["a|b", "a"], "labels").separator == "|"
+    assert of_cells(["a|b", "c|d"], "labels") is None
+    assert of_cells(["a|b", "a"], "kind") is None
+
+
+def coco(photos, **changes):
+    document = {
+        "images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(3)],
+        "annotations": [
+            {"image_id": 0, "category_id": 5},
+            {"image_id": 0, "category_id": 9},
+            {"image_id": 0, "category_id": 9},
+            {"image_id": 1, "category_id": 5},
+        ],
+        "categories": [{"id": 5, "name": "car"}, {"id": 9, "name": "bicycle"}],
+    }
+    folder = photos / "annotations"
+    folder.mkdir(exist_ok=True)
+    (folder / "instances_val2017.json").write_text(json.dumps(document | changes))
+    return str(folder / "instances_val2017.json")
+
+
+def test_coco_files_have_the_categories_of_objects(photos):
+    (photos / "val2017").mkdir()
+    for number in range(3):
+        (photos / f"{number}.jpg").rename(photos / "val2017" / f"{number}.jpg")
+    found = datasets.open_source(coco(photos))
+    assert found.classes == ("car", "bicycle")
+    assert [image.split for image in found.images] == ["validation"] * 3
+    expected = [("car", "bicycle"), ("car",), ()]
+    assert [image.labels.present for image in found.images] == expected
+    assert datasets.read(found, found.images[0])[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"categories": []}, "category 5"),
+        ({"images": None}, "no file of annotations"),
+        ({"categories": [{"id": 5}, {"id": 9, "name": "x"}]}, "no name"),
+        ({"images": [{"id": 1, "file_name": "absent.jpg"}]}, "absent.jpg"),
+    ],
+)
+def test_bad_coco_files_are_one_line(photos, changes, reason):
+    with pytest.raises(InputError, match=reason):
+        datasets.open_source(coco(photos, **changes))
+
+
+def test_voc_folders_have_the_categories_of_objects(tmp_path):
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("1\n")
+    objects = {
+        0: "<object><name>car</name></object><object><name>dog</name></object>",
+        1: "<object><name>car</name><difficult>1</difficult></object>",
+    }
+    for number, inside in objects.items():
+        write_image(tmp_path / "JPEGImages" / f"{number}.jpg", number)
+        text = f"<annotation><filename>{number}.jpg</filename>{inside}</annotation>"
+        (tmp_path / "Annotations" / f"{number}.xml").write_text(text)
+    found = datasets.open_source(str(tmp_path))
+    assert sets(found) == {
+        "0.jpg": LabelSet(("car", "dog")),
+        "1.jpg": LabelSet((), ("car",)),
+    }
+    assert {image.path: image.split for image in found.images} == {
+        "0.jpg": "",
+        "1.jpg": "validation",
+    }
+
+
+@pytest.mark.parametrize(
+    ("extension", "contents"),
+    [("json", ['{"labels": ["a", "b"]}', '{"labels": []}']), ("cls", ["a\nb\n", "b"])],
+)
+def test_webdatasets_have_lists_or_several_lines(tmp_path, photos, extension, contents):
+    import tarfile
+
+    for number, content in enumerate(contents):
+        (photos / f"{number}.{extension}").write_text(content)
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for number in range(2):
+            for name in (f"{number}.jpg", f"{number}.{extension}"):
+                tar.add(photos / name, name)
+    found = datasets.open_source(str(tmp_path / "shard.tar"))
+    assert found.target == MULTI_LABEL
+    assert found.images[0].labels == LabelSet(("a", "b"))
+    assert found.images[1].labels in (LabelSet(()), LabelSet(("b",)))
