@@ -369,9 +369,12 @@ def write_image(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> Path
     return path
 
 
-def write_tiny_backbone(path: Path) -> Path:
-    """Write an ONNX backbone as `backbones.export` does, small enough to run in microseconds."""
-    rng = np.random.default_rng(20)
+def write_tiny_backbone(path: Path, seed: int = 20, **changes: Any) -> Path:
+    """Write an ONNX backbone as `backbones.export` does, small enough to run in microseconds.
+
+    ``seed`` draws its weights; keywords replace fields of its description.
+    """
+    rng = np.random.default_rng(seed)
     kernel = rng.normal(0, 0.2, (TINY_DIM, 3, 5, 5)).astype(np.float32)
     constants = {
         "mean": np.full(3, 127.5, np.float32).reshape(1, 3, 1, 1),
@@ -389,7 +392,9 @@ def write_tiny_backbone(path: Path) -> Path:
         helper.make_node("GlobalAveragePool", ["active"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], [OUTPUT]),
     ]
-    shape = ["n", TINY_CROP, TINY_CROP, 3]
+    described = backbone(weights_sha256=hashlib.sha256(kernel.tobytes()).hexdigest())
+    described = dataclasses.replace(described, **changes)
+    shape = ["n", *described.preprocess.size, 3]
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -398,7 +403,6 @@ def write_tiny_backbone(path: Path) -> Path:
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION)
-    described = backbone(weights_sha256=hashlib.sha256(kernel.tobytes()).hexdigest())
     metadata = {METADATA: json.dumps(dataclasses.asdict(described))}
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)

@@ -136,6 +136,7 @@ def test_search_agrees_with_grid_search(name, data):
     assert stds == pytest.approx(plain.cv_results_["std_test_score"], abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_the_refitted_head_wraps_a_stock_classifier_with_the_chosen_parameters(name, overlapping):
     head = HEADS[name].search(overlapping)
@@ -164,6 +165,7 @@ def test_the_same_seed_gives_the_same_head_with_any_number_of_workers(name):
     assert np.array_equal(first.estimator.predict_proba(rows), second.estimator.predict_proba(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize(
     "change",
@@ -197,6 +199,7 @@ def test_two_images_a_class_are_enough(name, n, k):
         assert all(tried["params"]["n_neighbors"] <= n // 2 for tried in head.grid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize("square_root", [False, True])
 def test_the_graph_answers_as_the_estimator_does(name, square_root, overlapping):

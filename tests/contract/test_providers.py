@@ -194,6 +194,28 @@ class TestAProviderFromOutside:
         assert backbones.settled(own, stored).colour == "srgb"
         assert backbones.settled(Choice("toy:three", value_range="dtype"), stored).colour == "srgb"
 
+    def test_several_networks_go_on_with_the_layers_of_a_store(self, tmp_path):
+        both = Choice("toy:three+toy:bare", "random")
+        assert [each.layer for each in backbones.settled(both).networks] == ["0.1", "0.1"]
+        own = [Choice("toy:bare", "random", "0.0"), Choice("toy:three", "random", PRE_LOGITS)]
+        networks = tuple(backbones.find(each).load()[1] for each in own)
+        stored = dataclasses.replace(
+            networks[0], name="toy:bare+random+toy:three+random", networks=networks
+        )
+        settled = backbones.settled(both, stored)
+        assert [each.layer for each in settled.networks] == [PRE_LOGITS, "0.0"]
+        found = backbones.choice_of(stored)
+        assert [each.layer for each in found.networks] == ["0.0", PRE_LOGITS]
+        assert [each.weights for each in backbones.members_of(found)] == ["random", "random"]
+        own_file = tmp_path / "x.onnx"
+        own_file.touch()
+        mixed = Choice(f"toy:three+onnx:{own_file}")
+        assert backbones.users_file(mixed) == f"\n{own_file}"
+        foreign = dataclasses.replace(networks[0], name="onnx:x.onnx")
+        stored = dataclasses.replace(stored, networks=(networks[1], foreign))
+        again = backbones.choice_of(stored, backbones.users_file(mixed))
+        assert [each.name for each in again.networks] == ["toy:three", f"onnx:{own_file}"]
+
     @pytest.mark.slow
     def test_the_best_quality_has_two_views(self, tmp_path, image_folder, fresh_cache_home):
         best = Choice("toy:three", "random", quality="best")

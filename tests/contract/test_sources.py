@@ -176,6 +176,7 @@ def test_threads_read_at_once(source):
     assert sorted({content for content, _ in data}) == sorted(PHOTOS.values())
 
 
+@pytest.mark.slow
 @every_kind
 def test_the_images_are_embedded_and_predicted(source, tmp_path, tiny_backbone, tiny_classifier):
     config = EmbedConfig(str(tiny_backbone))

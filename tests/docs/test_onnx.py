@@ -16,7 +16,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "onnx.md").read_text(encoding="utf-
 def test_the_example_runs(tmp_path):
     code = re.search(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)[1]
     lines = re.findall(r"^\$ (headstart .*)$", TEXT, flags=re.MULTILINE)
-    assert len(lines) == 4
+    assert len(lines) == 5
     start = "from headstart.cli import main; main()"
     for command in [[code], *([start, *shlex.split(line)[1:]] for line in lines)]:
         done = subprocess.run(

@@ -9,11 +9,11 @@ weights that they cannot use; the message says what to do.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.backbones import bundled, catalogue, onnx_file
+from headstart.backbones import bundled, catalogue, joint, onnx_file
 from headstart.backbones.bundled import BundledProvider
 from headstart.backbones.candidate import Candidate
 from headstart.backbones.catalogue import Entry
@@ -30,6 +30,7 @@ from headstart.core.records import RANDOM, Backbone, Choice, Preprocess
 
 DEFAULT = bundled.NAME
 _POOL = "avg"  # the default of every layer that can be pooled
+_BETWEEN = "\n"  # between the user's files of several networks
 
 _PROVIDERS: dict[str, Provider] = {}
 
@@ -87,10 +88,13 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     ``onnx:PATH`` gives a `Foreign`, which is a graph already; every other name gives a `Candidate`.
 
     Raises:
-        BackboneError: no backbone has that name, or its weights are missing or not the right ones.
+        BackboneError: no backbone has that name, or its weights are missing or not the right ones,
+            or there are several, which `export` puts side by side.
     """
     choice = Choice(choice) if isinstance(choice, str) else choice
-    if _prefix(choice.name) == onnx_file.NAME:
+    if is_joint(choice):
+        raise BackboneError(f"{one_line(choice.name)} is several networks; name one of them")
+    if _is_foreign(choice):
         if choice.quality:
             raise BackboneError(
                 "--quality is for networks by name; give the size of images for an ONNX file with "
@@ -120,6 +124,46 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules)
 
 
+def is_joint(choice: Choice) -> bool:
+    """Say whether a choice is several networks side by side, ``A+B``."""
+    return bool(choice.networks or joint.split(choice.name, _is_spelt))
+
+
+def members_of(choice: Choice) -> tuple[Choice, ...]:
+    """Return the networks of a choice that `is_joint`, with what the user said for all of them.
+
+    Raises:
+        BackboneError: an option is of one network alone.
+    """
+    spec = choice.weights
+    if spec and f"+{spec.partition(':')[0]}" != RANDOM:
+        raise BackboneError(
+            "--weights FILE is of one network; export that with its weights, and join the file "
+            "with the others: --backbone A.onnx+B"
+        )
+    if choice.layer or choice.pool or choice.layers:
+        raise BackboneError(
+            "--layer and --pool are of one network; export each with its own, and join the files: "
+            "--backbone A.onnx+B.onnx"
+        )
+    names = joint.split(choice.name, _is_spelt)
+    networks = choice.networks or tuple(Choice(name) for name in names)
+    if choice.preprocess and not any(map(_is_foreign, networks)):
+        raise BackboneError(f"--preprocess is for onnx:PATH, none of {one_line(choice.name)}")
+    return tuple(
+        dataclasses.replace(
+            network,
+            weights=network.weights or ("" if _is_file(network) else spec),
+            preprocess=network.preprocess or (choice.preprocess if _is_foreign(network) else ""),
+            value_range="",
+            colour="",
+            policy=0,
+            quality=choice.quality,
+        )
+        for network in networks
+    )
+
+
 def layers_of(name: str, preprocess: str = "") -> list[Layer]:
     """Return the layers of a backbone, in the order in which it computes them.
 
@@ -141,7 +185,12 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
     Raises:
         BackboneError: the weights or the file were the user's, and their location is unknown.
     """
-    choice = _network_of(backbone, weights_file)
+    if backbone.networks:
+        files = weights_file.split(_BETWEEN) if weights_file else [""] * len(backbone.networks)
+        several = tuple(map(choice_of, backbone.networks, files))
+        choice = Choice(backbone.name, networks=several)
+    else:
+        choice = _network_of(backbone, weights_file)
     rules = backbone.preprocess
     return dataclasses.replace(
         choice,
@@ -161,7 +210,8 @@ def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
     Raises:
         BackboneError: no backbone has that name.
     """
-    is_file = choice.name.endswith(".onnx") or _prefix(choice.name) == onnx_file.NAME
+    several = is_joint(choice)
+    is_file = _is_file(choice) and not several
     if stored is not None:
         rules = stored.preprocess
         choice = dataclasses.replace(
@@ -173,19 +223,31 @@ def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
         )
     if choice.layer or choice.pool or choice.layers:
         return choice
-    if is_file:
-        return _continued(choice, stored)
+    if several:
+        before = stored.networks if stored is not None else ()
+        alone = (dataclasses.replace(network, quality="") for network in members_of(choice))
+        networks = tuple(_cut_as_before(network, before) for network in alone)
+        return dataclasses.replace(choice, networks=networks)
+    return _cut_as_before(choice, () if stored is None else (stored,))
+
+
+def _cut_as_before(choice: Choice, stored: Sequence[Backbone]) -> Choice:
+    """Return one network with the layer that it has in a store, or else its default."""
+    if _is_file(choice):
+        continued = (_continued(choice, backbone) for backbone in stored)
+        return next((each for each in continued if each != choice), choice)
     provider = provider_of(choice.name)
     name = _pick(choice.name, provider.list_entries()).name
-    if stored is not None and stored.name.partition("+")[0] == name:
-        return dataclasses.replace(choice, **_cut_of(stored))
+    for backbone in stored:
+        if backbone.name.partition("+")[0] == name:
+            return dataclasses.replace(choice, **_cut_of(backbone))
     return dataclasses.replace(choice, layer=provider.default_layer)
 
 
-def _continued(choice: Choice, stored: Backbone | None) -> Choice:
+def _continued(choice: Choice, stored: Backbone) -> Choice:
     """Return a file with the layer that its rows in a store have, whatever the default is now."""
     prefix, _, path = choice.name.partition(":")
-    if stored is None or prefix != onnx_file.NAME or "#" in Path(path).name:
+    if prefix != onnx_file.NAME or "#" in Path(path).name:
         return choice
     if stored.name != f"{onnx_file.NAME}:{one_line(Path(path).name)}":
         return choice
@@ -218,13 +280,36 @@ def _cut_of(backbone: Backbone) -> dict[str, Any]:
 
 
 def users_file(choice: Choice | str) -> str:
-    """Return the path of the user's own weights or ONNX file; empty if there is none."""
+    """Return the path of the user's own weights or ONNX file; empty if there is none.
+
+    Of several networks it is the paths of all, for `choice_of`.
+    """
     if isinstance(choice, str):
         choice = Choice(choice)
-    if _prefix(choice.name) == onnx_file.NAME:
+    if is_joint(choice):
+        files = [users_file(network) for network in members_of(choice)]
+        return _BETWEEN.join(files) if any(files) else ""
+    if _is_foreign(choice):
         return str(onnx_file.split(choice.name)[0])
     path = Path(choice.weights)
     return str(path.resolve()) if choice.weights and path.is_file() else ""
+
+
+def _is_foreign(choice: Choice) -> bool:
+    return _prefix(choice.name) == onnx_file.NAME
+
+
+def _is_file(choice: Choice) -> bool:
+    return choice.name.endswith(".onnx") or _is_foreign(choice)
+
+
+def _is_spelt(name: str) -> bool:
+    """Say whether a text without a ``+`` is spelt like a network or a file."""
+    if joint.JOIN in name:
+        return False
+    if ":" in name or name.endswith(".onnx"):
+        return _prefix(name) in {*_PROVIDERS, onnx_file.NAME, ""}
+    return name in [entry.name for entry in _PROVIDERS[""].list_entries()]
 
 
 def _prefix(name: str) -> str:

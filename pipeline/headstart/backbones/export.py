@@ -11,9 +11,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import logging
 import re
-import warnings
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import backbones
+from headstart.backbones import joint, torch_graph
 from headstart.backbones.candidate import SOFTWARE, Candidate
 from headstart.backbones.inference import decoding
 from headstart.backbones.inference import parity as certificate
 from headstart.backbones.inference.description import (
-    INPUT,
     METADATA,
     describe,
     is_file,
@@ -104,6 +102,8 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
 
 
 def _exported(choice: Choice) -> tuple[Path, Parity | None]:
+    if backbones.is_joint(choice):
+        return _side_by_side([_exported(member)[0] for member in backbones.members_of(choice)])
     if choice.name.endswith(".onnx") and not choice.name.startswith("onnx:"):
         return _own_file(choice), None
     candidate = backbones.find(dataclasses.replace(choice, policy=0))
@@ -119,6 +119,19 @@ def _exported(choice: Choice) -> tuple[Path, Parity | None]:
     return path, export(*candidate.load(), path)
 
 
+def _side_by_side(files: Sequence[Path]) -> tuple[Path, Parity | None]:
+    """Return the file of several networks, and how it compares with them one by one."""
+    several = joint.Joint.of(files)
+    backbone = several.backbone
+    path = cached_file("backbones", f"{_plain(backbone.name)[:100]}-{several.digest[:16]}.onnx")
+    if path.is_file():
+        return path, None
+    expected = several.embed(_samples(backbone.preprocess.size))
+    return path, _write(
+        several.graph(), several.embed, expected, backbone, path, "each network", several.notes
+    )
+
+
 def _place(candidate: Candidate | Foreign, policy: int) -> Path:
     identity = candidate.identity | {
         "policy": policy,
@@ -126,8 +139,11 @@ def _place(candidate: Candidate | Foreign, policy: int) -> Path:
         "opset": OPSET,
         "version": VERSION,
     }
-    name = re.sub(r"[^\w.@+-]", "-", candidate.name)
-    return cached_file("backbones", f"{name}-{digest_of(identity)[:16]}.onnx")
+    return cached_file("backbones", f"{_plain(candidate.name)}-{digest_of(identity)[:16]}.onnx")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.@+-]", "-", name)
 
 
 def _own_file(choice: Choice) -> Path:
@@ -185,11 +201,11 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
         BackboneError: the graph cannot be made or differs from the module; no file is written.
     """
     _check_size(module, backbone)
-    graph = _normalised(module, backbone)
+    graph = torch_graph.normalised(module, backbone)
     samples = _samples(backbone.preprocess.size)
     try:
-        model = _to_onnx(graph, samples[:2], output_names(backbone))
-        expected = _forward(graph, samples)
+        model = torch_graph.to_onnx(graph, samples[:2], output_names(backbone))
+        expected = torch_graph.forward(graph, samples)
     except Exception as error:  # torch.export fails in many ways, none the user's fault
         cause: BaseException = error  # the innermost exception names the cause
         while cause.__cause__ is not None:
@@ -197,7 +213,7 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
         raise BackboneError(
             f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(cause)[:300]}"
         ) from error
-    return _write(model, lambda crops: _forward(graph, crops), expected, backbone, path)
+    return _write(model, lambda crops: torch_graph.forward(graph, crops), expected, backbone, path)
 
 
 def _check_size(module: torch.nn.Module, backbone: Backbone) -> None:
@@ -248,6 +264,13 @@ def import_file(source: Path, target: Path, request: dict[str, Any]) -> dict[str
         raise BackboneError(
             f"{one_line(source)} takes a fixed number of images, or does not run ({error}); export "
             "it with a dynamic batch, or cut it earlier with #NODE"
+        ) from error
+    except BackboneError as error:
+        if not any(node.op_type == "DynamicQuantizeLinear" for node in imported.model.graph.node):
+            raise
+        raise BackboneError(
+            f"{one_line(source)} is quantised dynamically, by the range of each batch, so its "
+            "features depend on the other images; take the float file, or one quantised statically"
         ) from error
     return dataclasses.asdict(parity)
 
@@ -319,62 +342,6 @@ def _save(model: ModelProto, path: Path, backbone: Backbone) -> None:
         raise
     except Exception as error:  # protobuf's error type differs between its releases
         raise _too_large(backbone, error) from error
-
-
-def _normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
-    """Put the cast and the normalisation in front of a backbone."""
-    import torch
-
-    shape = (1, 3, 1, 1)
-    mean = torch.tensor(backbone.mean).reshape(shape) * 255
-    std = torch.tensor(backbone.std).reshape(shape) * 255
-    turned = backbone.order == "BGR"
-
-    class Normalised(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.backbone = module
-
-        def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-            pixels = (image.permute(0, 3, 1, 2).float() - mean) / std
-            if turned:
-                pixels = pixels.flip(1)
-            return self.backbone(pixels)  # type: ignore[no-any-return]
-
-    return Normalised().eval()
-
-
-def _to_onnx(module: torch.nn.Module, example: NDArray[np.uint8], outputs: list[str]) -> ModelProto:
-    import torch
-
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module,
-            (torch.from_numpy(example),),
-            input_names=[INPUT],
-            output_names=outputs,
-            opset_version=OPSET,
-            dynamic_shapes={INPUT: {0: torch.export.Dim("n")}},
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise BackboneError("torch returned no graph")
-    return program.model_proto
-
-
-def _forward(module: torch.nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import torch
-
-    with torch.inference_mode():
-        # A copy, because torch wants writable memory and decoded images are read-only.
-        outputs = module(torch.from_numpy(images.copy()))
-        features: NDArray[np.float32] = (
-            torch.cat(outputs, 1) if isinstance(outputs, tuple) else outputs
-        ).numpy()
-    return features
 
 
 def _prove(

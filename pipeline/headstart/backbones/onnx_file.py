@@ -16,6 +16,7 @@ from headstart.core.records import Choice
 NAME = "onnx"
 RULES = 2  # version of those by which `onnx_import` chooses what the user leaves out
 _LAYERS = "headstart.backbones.onnx_import.steps:list_tensors"
+_SURVEY = "headstart.backbones.onnx_import.survey:survey"
 _IDENTITY = "headstart.backbones.onnx_import.steps:identify"
 
 
@@ -64,6 +65,14 @@ def list_layers(name: str, preprocess: str = "") -> list[Layer]:
     recipe = recipes.read(preprocess).to_json() if preprocess else ""
     documents = sandbox.call(_LAYERS, path, kind=FILE, options=recipe)
     return [Layer(**document | {"shape": tuple(document["shape"])}) for document in documents]
+
+
+def survey(name: str, preprocess: str = "") -> dict[str, Any]:
+    """Return what a file is and what to try first; see `onnx_import.survey`."""
+    path, _ = split(name)
+    recipe = recipes.read(preprocess).to_json() if preprocess else ""
+    document: dict[str, Any] = sandbox.call(_SURVEY, path, kind=FILE, options=recipe)
+    return document
 
 
 def split(name: str) -> tuple[Path, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,37 @@ def show_layers(layers: Sequence[Layer]) -> None:
         for layer in layers
     ]
     table(_aligned("layer", ["shape"], "layout"), [rows], optional=["layout"])
+
+
+def show_file(name: str, document: dict[str, Any]) -> None:
+    """Print what an ONNX file from elsewhere is, features worth trying, and the command."""
+    lines = {
+        "written by": document["written_by"] or "unknown",
+        "opset": document["opset"],
+        "takes": ", ".join(document["inputs"]),
+        "gives": ", ".join(document["outputs"][:_SHOWN]),
+        "licence": document["licence"] or "not in the file",
+        "class names": document["classes"] or "not in the file",
+        "default": document["default"],
+        "images": f"{document['preprocess']}, a guess: {'; '.join(document['reasons'])}",
+    }
+    for key, value in lines.items():
+        click.echo(f"{key}: {value}")
+    rows = [
+        [
+            one_line(layer["name"]),
+            " × ".join(map(str, layer["shape"])),
+            layer["layout"],
+            "default" if layer["name"] == document["layer"] else "",
+        ]
+        for layer in document["layers"]
+    ]
+    table(_aligned("worth trying", ["shape"], "layout", ""), [rows], optional=["layout"])
+    click.echo("all tensors: add --layers; another one: add #NAME to the path")
+    click.echo(
+        f"next: headstart features DATA --backbone {shlex.quote(name)} "
+        f"--preprocess {document['preprocess']} --out FILE.h5"
+    )
 
 
 def show_ranking(chosen: Chosen) -> None:

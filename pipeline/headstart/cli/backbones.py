@@ -20,6 +20,7 @@ from headstart.workflows import backbones
     examples="""
 backbones convnext tiny
 backbones torchvision:resnet18 --layers
+backbones onnx:network.onnx
 backbones --for photos --out choice
 """,
 )
@@ -96,6 +97,12 @@ def command(
         )
     if layers:
         _print_layers(words, preprocess, json_)
+    elif words.startswith("onnx:"):
+        document = backbones.describe_file(words, preprocess=preprocess)
+        if json_:
+            print_json({"backbone": words, **document})
+        else:
+            backbone_tables.show_file(words, document)
     else:
         _print_list(words, at_hand, json_)
 

@@ -40,7 +40,12 @@ features /share/photos --engine ray --address auto --out /share/s
 )
 @click.argument("data")
 @source_options
-@click.option("--backbone", default=BACKBONE, show_default=True, help="Name or ONNX file.")
+@click.option(
+    "--backbone",
+    default=BACKBONE,
+    show_default=True,
+    help="Name or ONNX file; A+B puts several networks side by side.",
+)
 @backbone_options
 @click.option(
     "--out",

@@ -156,6 +156,8 @@ class Choice:
         value_range: see `Preprocess`; like ``colour`` and ``quality``.
         policy: version of the decoding rules, for rows and models that were made by an earlier one;
             0 means the latest, or that of an exported file.
+        networks: several networks side by side, each with its own layer and pooling; empty for one,
+            or for those that ``name`` lists.
     """
 
     name: str
@@ -168,6 +170,7 @@ class Choice:
     colour: str = ""
     policy: int = 0
     quality: str = ""
+    networks: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,9 @@ class Backbone:
         order: channel order of the network, ``RGB`` or ``BGR``; converted inside the graph.
         parts: two or more layers in the order of computation, empty for a single layer. Their
             features are concatenated, so ``layer`` and ``pool`` name all, and ``dim`` is the sum.
+        networks: two or more networks that read one picture, in the order of their features; empty
+            for one. The other attributes then name what all have, and ``preprocess`` makes the
+            picture. See `headstart.backbones.joint`.
     """
 
     name: str
@@ -208,6 +214,7 @@ class Backbone:
     preprocess: Preprocess
     order: str = "RGB"
     parts: tuple[Part, ...] = ()
+    networks: tuple[Backbone, ...] = ()
 
     def with_layers(self, parts: Sequence[Part]) -> Backbone:
         """Return the same network with one or more other layers as outputs."""
@@ -232,12 +239,15 @@ class Backbone:
         return tuple(part.dim for part in self.parts)
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON document, without ``parts`` if there are none and without the order RGB."""
+        """Return a JSON document, without ``parts`` and ``networks`` of one, and the order RGB."""
         document = dataclasses.asdict(self) | {"preprocess": self.preprocess.to_json()}
         if self.order == "RGB":
             del document["order"]
         if not self.parts:
             del document["parts"]
+        document["networks"] = [network.to_json() for network in self.networks]
+        if not self.networks:
+            del document["networks"]
         return document
 
     @property
@@ -253,6 +263,7 @@ class Backbone:
         values["mean"] = tuple(values["mean"])
         values["std"] = tuple(values["std"])
         values["parts"] = tuple(Part(**part) for part in values.get("parts", ()))
+        values["networks"] = tuple(map(Backbone.from_json, values.get("networks", ())))
         backbone = Backbone(**values)
         if backbone.parts and sum(backbone.widths) != backbone.dim:
             raise ValueError(f"layers of {backbone.widths} features make no {backbone.dim}")
@@ -278,8 +289,8 @@ class Extraction:
         """Describe in one line how this extraction differs from another's JSON document."""
         mine, theirs = flat(self.to_json()), flat(other)
         keys = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
-        if len(keys) > 1:  # the names of the layers are enough
-            keys = [key for key in keys if key != "backbone.parts"]
+        if len(keys) > 1:  # the names of the layers and networks are enough
+            keys = [key for key in keys if key not in ("backbone.parts", "backbone.networks")]
         return "; ".join(
             f"{key}: {theirs.get(key, 'absent')} there, {mine.get(key, 'absent')} now"
             for key in sorted(keys)

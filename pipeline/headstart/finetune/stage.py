@@ -59,6 +59,11 @@ def check_trainable(choice: Choice, config: FinetuneConfig) -> None:
     Raises:
         BackboneError: it is an ONNX file or a Keras network, or cannot be divided at the boundary.
     """
+    if backbones.is_joint(choice):
+        raise BackboneError(
+            f"{one_line(choice.name)} is several networks, and one is fine-tuned at a time; name "
+            "one of them, or train heads on their features with: headstart train-heads"
+        )
     if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
         raise BackboneError(
             f"{one_line(choice.name)} is an ONNX file, which has no training graph, so --mode "

@@ -64,6 +64,22 @@ def list_layers(backbone: StrPath, *, preprocess: StrPath = "") -> list[Layer]:
     return backbones.layers_of(os.fspath(backbone), os.fspath(preprocess))
 
 
+def describe_file(backbone: StrPath, *, preprocess: StrPath = "") -> dict[str, Any]:
+    """Say what an ONNX file from elsewhere, ``onnx:PATH``, is, and how to begin with it.
+
+    Returns:
+        ``written_by``, ``opset``, ``inputs``, ``outputs``, ``licence`` and ``classes`` of its
+        metadata, ``layer`` (where it is cut) with ``default`` (why), ``preprocess`` with
+        ``reasons``, and ``layers`` worth trying first.
+
+    Raises:
+        BackboneError: the file is broken, hostile, or no network of images.
+    """
+    from headstart.backbones import onnx_file
+
+    return onnx_file.survey(os.fspath(backbone), os.fspath(preprocess))
+
+
 def choose_backbone(
     data: StrPath,
     out: StrPath | None = None,
@@ -110,7 +126,7 @@ def choose_backbone(
     if (weights or not downloaded) and not candidates:
         raise UsageError("--weights and --only-named need --backbone NAME")
     named = tuple(
-        choice(name, weights, preprocess=preprocess if name.startswith("onnx:") else "")
+        choice(name, weights, preprocess=preprocess if "onnx:" in name else "")
         for name in candidates
     )
     reading = Options(label_column=label_column, path_column=path_column)

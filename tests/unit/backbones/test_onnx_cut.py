@@ -113,6 +113,19 @@ def test_files_quantised_by_onnxruntime(way, tmp_path):
     assert np.corrcoef(ours.ravel(), exact.ravel())[0, 1] > 0.9
 
 
+def test_files_quantised_dynamically_are_refused_with_the_reason(tmp_path):
+    from onnxruntime import quantization as q
+
+    made = pooled(18)
+    for width in (96, 128):
+        made.add("MatMul", made.rng.normal(0, 1, (24 if width == 96 else 96, width)).astype("f"))
+        made.add("Relu")
+    onnx.save(made.model(), tmp_path / "float.onnx")
+    q.quantize_dynamic(tmp_path / "float.onnx", tmp_path / "int8.onnx")
+    with pytest.raises(BackboneError, match="quantised dynamically"):
+        export.model_file(f"onnx:{tmp_path / 'int8.onnx'}")
+
+
 def test_a_softmax_is_never_the_default():
     made = pooled()
     features = made.last

@@ -209,6 +209,7 @@ def packed(folder: Path, kind: str, top: str) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("top", ["", "photos/"])
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 @pytest.mark.parametrize("name", [*UNDERSTOOD, "system", "metadata", "unrelated", "odd"])

@@ -274,6 +274,7 @@ def test_decisions_in_matrix_products_are_libsvms(k, monkeypatch):
     assert np.array_equal(machine.classes_[ovo.winners(found, k)], machine.predict(kernel))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.parametrize("known", [True, False])

@@ -106,6 +106,7 @@ def test_least_squares_by_blocks_are_scikit_learns_ridge(k, weight, small_limits
         assert best.scores == pytest.approx(scores, abs=0.011)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 5])
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
 def test_what_stands_in_becomes_one_onnx_file(name, k, small_limits, tmp_path, tiny_backbone):

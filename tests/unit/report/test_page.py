@@ -222,6 +222,7 @@ def test_forty_classes_are_a_matrix_and_more_are_pairs():
     assert page.row("species 119", "0.800") == ["species 119", "0.800", "0.800", "0.800", "", "10"]
 
 
+@pytest.mark.slow
 def test_a_matrix_without_its_zeros_says_the_same():
     names = [f"species {i}" for i in range(120)]
     dense = results_document(names, square(120))

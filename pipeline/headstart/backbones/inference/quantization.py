@@ -24,7 +24,7 @@ from headstart.backbones.inference.description import INPUT, OUTPUT
 from headstart.backbones.inference.runner import open_session
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.linalg import row_cosine
-from headstart.core.onnx_format import ModelProto, NodeProto
+from headstart.core.onnx_format import ModelProto, NodeProto, exact_nodes
 from headstart.core.parallel import available_cores
 
 VERSION = 2  # of the recipe; part of the identity of an int8 file
@@ -103,7 +103,7 @@ def in_integers(
         reduce_range=largest[0] < EIGHT_BITS,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=list(in_float),
+        nodes_to_exclude=[*in_float, *exact_nodes(graph)],
         extra_options={"TensorQuantOverrides": overrides, "MatMulConstBOnly": True},
     )
     return onnx.load(output)

@@ -86,7 +86,7 @@ def input_of(part: ModelProto, recipe: Recipe) -> Input:
         BackboneError: there is not exactly one input, or it is not an image in colour or in grey.
     """
     inputs = list(part.graph.input)
-    shown = ", ".join(map(_described, inputs))
+    shown = ", ".join(map(described, inputs))
     if len(inputs) != 1:
         raise BackboneError(
             f"the network takes {len(inputs)} inputs ({shown or 'none'}) where one image is "
@@ -118,7 +118,8 @@ def input_of(part: ModelProto, recipe: Recipe) -> Input:
     return Input(inputs[0].name, kind, layout, assumed, sides[0] or None, size, channels)
 
 
-def _described(value: Any) -> str:  # noqa: ANN401 - ValueInfoProto
+def described(value: Any) -> str:  # noqa: ANN401 - ValueInfoProto
+    """Return an input's name and shape for messages."""
     sides = (side.dim_value or side.dim_param or "?" for side in value.type.tensor_type.shape.dim)
     return f"{one_line(value.name)} ({', '.join(one_line(side) for side in sides)})"
 
@@ -182,6 +183,8 @@ def tensors_of(model: ModelProto, graph: Graph, recipe: Recipe) -> list[Layer]:
     values = {value.name: value for value in [*inferred.graph.value_info, *inferred.graph.output]}
     out = []
     for name in graph.maker:
+        if name not in graph.moving:
+            continue
         tensor = values[name].type.tensor_type if name in values else None
         if tensor is None or tensor.elem_type not in (*types(), onnx.TensorProto.BFLOAT16):
             continue

@@ -119,6 +119,27 @@ def by_products(
     return out.reshape(height, width, 3)
 
 
+def resize_pixels(
+    pixels: NDArray[np.uint8],
+    box: tuple[float, float, float, float],
+    size: tuple[int, int],
+    interpolation: str,
+) -> NDArray[np.uint8]:
+    """Resize a region of ``(h, w, 3) uint8``; see `resize`."""
+    return resize(Image.fromarray(pixels), box, size, interpolation)
+
+
+def axis_weights(
+    size: int, low: float, length: float, side: int, interpolation: str
+) -> NDArray[np.floating]:
+    """Return the weights of one axis, ``(side, size)``, with which `resize` multiplies."""
+    weights = np.zeros((side, size))
+    for tile in _tiles(size, *_extent(low, low + length, size), side, interpolation):
+        rows, columns = tile.weights.shape
+        weights[tile.row : tile.row + rows, tile.first : tile.first + columns] = tile.weights
+    return weights
+
+
 def box_means(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8] | None:
     """Shrink ``(h, w, 3) uint8`` to a square of means, with the bits of Pillow's box filter.
 

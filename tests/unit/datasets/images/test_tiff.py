@@ -85,6 +85,7 @@ def written(samples: np.ndarray, photometric: str, extras, layout) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("name", KINDS)
 def test_the_table_in_every_layout(name, bits):

@@ -81,6 +81,7 @@ def hole(data: bytes, start: int, size: int = 512) -> bytes:
     return data[:start] + bytes(size) + data[start + size :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("quality", [40, 95])
 def test_a_hole_anywhere_in_a_progressive_jpeg_is_refused(mode, quality):
@@ -95,6 +96,7 @@ def test_a_hole_anywhere_in_a_progressive_jpeg_is_refused(mode, quality):
             pixels.decode(hole(data, start), SMALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"quality": 60}, {"quality": 95}, {"lossless": True}])
 def test_a_hole_anywhere_in_a_webp_is_refused(options):
     data = encoded(NOISY[:240, :320], "WEBP", method=1, **options)
@@ -134,6 +136,7 @@ def test_a_hole_over_the_tables_before_the_data_is_refused(start):
         pixels.decode(hole(comment, start), SMALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}])
 @pytest.mark.parametrize("value", [0, 128, 200, 255])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])

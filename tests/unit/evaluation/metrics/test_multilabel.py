@@ -131,7 +131,7 @@ def test_a_target_out_of_reach_and_labels_without_a_choice_are_reported() -> Non
             thresholds(labels, chances, rule)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1, 4])
 def test_intervals_cover_the_scores_of_many_images(size: int, monkeypatch) -> None:
     monkeypatch.setattr(resampling, "DRAWS", 100)

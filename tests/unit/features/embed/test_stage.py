@@ -218,6 +218,7 @@ class TestWhatIsLeftToDo:
         assert (tmp_path / "store.h5").read_bytes() == before
         read()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("change", CHANGES)
     def test_a_change_costs_only_itself(self, run, read, image_folder, write_image, change):
         root = image_folder()

@@ -273,6 +273,7 @@ def test_a_store_of_another_tool_needs_neither_extras_nor_checksums(store, build
 # Defects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEFECTS)
 def test_a_defect_is_named_and_the_store_is_not_read(store, name):
     change, said = DEFECTS[name]

@@ -57,6 +57,7 @@ def mended(store: Path, build, *dropped) -> None:
     assert build.matches(read(store), build.listing())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["features", "pixels", "label", "sha256", "size", "mtime_ns"])
 def test_damaged_rows_are_dropped_and_embedded_again(store, build, name):
     before = store.read_bytes()
@@ -288,6 +289,7 @@ def long(tmp_path_factory, build) -> tuple[Path, list]:
     return path, images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9, 0.99])
 def test_a_store_that_was_cut_short_keeps_the_rows_before_the_cut(tmp_path, build, long, share):
     whole, images = long

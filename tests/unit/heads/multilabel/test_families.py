@@ -84,6 +84,7 @@ def test_values_are_those_of_scikit_learn_label_by_label(name: str, unknown: flo
     np.testing.assert_allclose(ours, theirs, atol=5e-2 if name == "logistic-regression" else 5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_label", [False, True])
 @pytest.mark.parametrize("unknown", [0.0, 0.2])
 @pytest.mark.parametrize("name", multilabel.NAMES)
@@ -137,6 +138,7 @@ def test_labels_that_are_constant_or_unknown_get_their_prevalence(name: str) -> 
         np.testing.assert_allclose(probabilities[:, 2], 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_repeats_and_balanced_weights_are_accepted(name: str) -> None:
     fold = np.stack([np.arange(N) % 3, np.arange(N) // 4 % 3])
@@ -164,6 +166,7 @@ class _OnDisk(StoredRows):
         return self._rows[rows].copy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_rows_on_disk_give_what_rows_in_memory_give(name: str) -> None:
     data = label_set()
