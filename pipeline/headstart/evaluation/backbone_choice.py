@@ -160,7 +160,7 @@ def choose(
         name = choice.name
         notice(f"{number} of {len(choices)}: {one_line(name)}")
         try:
-            embedded = _embed(listing, refs, choice, workers)
+            embedded = _embed(listing, refs, choice, workers, notice)
             name = embedded.backbone.name
             results[_unique(name, results)] = embedded
         except (HeadstartError, MemoryError) as error:
@@ -225,9 +225,18 @@ def _candidates(
     return choices, sorted(absent - named)
 
 
-def _embed(listing: Listing, refs: Sequence[ImageRef], choice: Choice, workers: int) -> _Embedded:
+def _embed(
+    listing: Listing,
+    refs: Sequence[ImageRef],
+    choice: Choice,
+    workers: int,
+    notice: Callable[[str], None],
+) -> _Embedded:
     """Embed the sample and time it, reading and decoding included."""
     model, _ = export.model_file(backbones.settled(choice))
+    if choice.name.startswith("onnx:"):  # what was assumed of it may decide how it does
+        for note in export.read_parity(model).notes:
+            notice(f"{one_line(choice.name)}: {one_line(note)}")
     runner = Runner(model, batch=None)
     images = images_of(listing, refs)
     started = time.perf_counter()

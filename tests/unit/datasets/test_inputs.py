@@ -11,7 +11,8 @@ from itertools import islice
 import pytest
 from headstart.core.errors import InputError
 from headstart.datasets import stream
-from headstart.models.predict import UNKNOWN, Model, predict
+from headstart.models.classifier import UNKNOWN
+from headstart.models.predict import Model, predict
 
 HEADSTART = [sys.executable, "-c", "from headstart.cli import main; main()"]
 

@@ -73,7 +73,8 @@ class TestParquet:
         ("table", "message"),
         [
             ({"x": [1]}, "no column"),
-            ({"image": [b"1"], "label": [[1]]}, "neither text nor"),
+            ({"image": [b"1"], "label": [[0.5]]}, "neither text nor"),
+            ({"image": [b"1"], "label": [{"name": 1}]}, "neither text nor"),
             ({"image": [b"1"], "label": [0.5]}, "neither text nor"),
             ({"image": [b"1"], "split": ["later"]}, "not a split"),
             ({"image": pa.array([], pa.binary())}, "no rows"),

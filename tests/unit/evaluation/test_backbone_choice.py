@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from graphs import Maker
 from headstart import backbones, datasets
 from headstart.backbones.catalogue import Entry
 from headstart.cli import cli
@@ -256,3 +257,13 @@ class TestPlot:
 
 def test_a_source_is_what_features_takes(surfaces):
     assert len(sample(datasets.open_source(str(surfaces)), 500, 0)) == 36
+
+
+@pytest.mark.usefixtures("fresh_cache_home", "no_sandbox")
+def test_what_is_assumed_of_a_file_by_others_is_shown(surfaces, tmp_path):
+    made = Maker(["n", 3, 32, 32], 18).conv(3, 8, 3, 2).add("Relu").add("GlobalAveragePool")
+    onnx.save(made.model(), tmp_path / "net.onnx")
+    for _ in range(2):  # the second time it comes from the cache
+        lines = []
+        choose(str(surfaces), config(f"onnx:{tmp_path / 'net.onnx'}"), notice=lines.append)
+        assert any("--preprocess imagenet" in line for line in lines)

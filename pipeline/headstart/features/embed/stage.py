@@ -63,7 +63,7 @@ def embed(
     name = one_line(network.backbone.name)
     if parity is not None:
         hooks.notice(f"exported {name} ({parity})")
-    elif config.backbone.name.startswith("onnx:") and (notes := export.read_parity(model).notes):
+    elif network.backbone.name.startswith("onnx:") and (notes := export.read_parity(model).notes):
         hooks.notice(f"{name}: {'; '.join(notes)}")
     if network.backbone.warning:
         hooks.notice(f"WARNING: {network.backbone.warning}")

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.rows import S, StoredRows
+from headstart.core.rows import S, StoredRows, widen
 from headstart.features.store.opening import OpenFiles, in_one_line
 
+_HALVES = (np.dtype(np.float16), np.dtype(np.float32))  # in the file, and as returned
 SPAN = 8192  # rows that may be read at once to get some of them
 
 
@@ -61,7 +62,9 @@ class RowsOnDisk(StoredRows[S]):
             end = int(np.searchsorted(rows, min(first + SPAN, int(self._ends[number]))))
             read = self._read(number, first, int(rows[end - 1]) + 1)
             picked = read if len(read) == end - position else read[rows[position:end] - first]
-            if places is None:
+            if places is None and (picked.dtype, self.dtype) == _HALVES:
+                widen(picked, out[position:end])
+            elif places is None:
                 out[position:end] = picked
             else:
                 out[places[position:end]] = picked
