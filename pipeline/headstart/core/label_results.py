@@ -10,7 +10,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from headstart.core.results import Count, DuplicateSummary, LabelErrorSummary, Remark
+from headstart.core.results import (
+    Count,
+    DuplicateSummary,
+    LabelErrorSummary,
+    LearningCurve,
+    Remark,
+)
 from headstart.core.targets import MULTI_LABEL
 
 Interval = tuple[float, float]
@@ -76,12 +82,14 @@ class LabelInsights:
     Attributes:
         co_occurrence: ``(k, k)`` counts of labelled images that have both labels; the diagonal
             counts those that have the label.
+        learning_curve: its accuracies are macro average precisions.
         label_errors: doubtful labels; its ``images`` and those of its tiers count labels of images.
     """
 
     duplicates: DuplicateSummary
     label_errors: LabelErrorSummary
     co_occurrence: list[list[Count]]
+    learning_curve: LearningCurve
     remarks: list[Remark] = field(default_factory=list)
 
 

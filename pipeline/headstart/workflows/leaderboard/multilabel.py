@@ -117,6 +117,12 @@ def summaries(results: dict[str, Any]) -> list[str]:
             for tier in tiers
         )
         lines.append(f"label_issues.csv: labels of images that may be wrong: {doubtful}")
+    if doubling := results["insights"]["learning_curve"]["doubling"]:
+        low, high = doubling["gain_ci"]
+        lines.append(
+            f"forecast for twice as many training images: {doubling['gain']:+.3f} mAP"
+            f" ({low:+.3f} to {high:+.3f})"
+        )
     duplicates = results["insights"]["duplicates"]
     if duplicates["images"]:
         lines.append(

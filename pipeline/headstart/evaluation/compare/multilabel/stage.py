@@ -13,6 +13,8 @@ from headstart.core.parallel import limited
 from headstart.core.parallel.blas import one_thread_each
 from headstart.core.records import FeatureSet
 from headstart.core.remarks import without
+from headstart.core.results import LearningCurve
+from headstart.evaluation import multilabel_curve
 from headstart.evaluation.compare.alignment import align, backbone_names
 from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.identity import inputs_digest, provenance
@@ -29,6 +31,7 @@ from headstart.evaluation.compare.stage import (
 )
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.splits import Protocol
+from headstart.heads import multilabel
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class LabelOutcome:
 
 
 def count_steps(stores: Sequence[FeatureSet], config: CompareConfig) -> int:
-    """Return how many steps `compare` has: one a head, and three more."""
-    return 3 + len(head_names(config)) * len(stores)
+    """Return how many steps `compare` has: one a head, and four more."""
+    return 4 + len(head_names(config)) * len(stores)
 
 
 def compare(
@@ -88,6 +91,8 @@ def _compare(
         chosen(best.data.digest)
     step("doubtful labels")
     suspects = label_issues.find(best, protocol)
+    step("learning curve")
+    curve = _learning_curve(best)
     step("baselines")
     test = scoring.HeldOut.of(data, protocol, config.seed)
     heads = scoring.score_heads(entries, test)
@@ -109,6 +114,7 @@ def _compare(
             ),
             label_errors=label_issues.describe(suspects, best, protocol),
             co_occurrence=_co_occurrence(data),
+            learning_curve=curve,
             remarks=without(remarks.remarks_on(data, protocol, heads, baselines), config.ignore),
         ),
         warnings=[
@@ -131,6 +137,16 @@ def _compare(
 def _with_labels(store: FeatureSet, data: FeatureSet) -> FeatureSet:
     """Return a store with the labels that can be learned."""
     return dataclasses.replace(store, classes=data.classes, label_sets=data.label_sets)
+
+
+def _learning_curve(best: LabelEntry) -> LearningCurve:
+    (family,) = multilabel.by_name([best.head.name])
+    return multilabel_curve.learning_curve(
+        best.training,
+        lambda part: family.answers(best.head.params, part),
+        best.head.name,
+        best.backbone,
+    )
 
 
 def _co_occurrence(data: FeatureSet) -> list[list[int]]:

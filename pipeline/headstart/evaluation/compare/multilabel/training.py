@@ -20,6 +20,7 @@ from headstart.evaluation.metrics import multilabel as metrics
 from headstart.evaluation.splits import Protocol, iterative
 from headstart.heads import default_heads, multilabel
 from headstart.heads.folds import predefined
+from headstart.heads.multilabel import feature_map
 from headstart.heads.multilabel.baselines import Prevalence
 from headstart.heads.multilabel.family import FittedLabels
 from headstart.heads.multilabel.label_set import LabelSet
@@ -34,6 +35,7 @@ class LabelEntry:
 
     Attributes:
         backbone: whose features it reads; empty for a baseline.
+        training: the training images as the head reads them.
         probabilities: ``(n_test, k) float64``.
         thresholds: ``(k,)``, chosen on out-of-fold probabilities of all training images; the model
             has them.
@@ -44,6 +46,7 @@ class LabelEntry:
 
     backbone: str
     data: FeatureSet
+    training: LabelSet
     head: FittedLabels
     probabilities: NDArray[np.float64]
     thresholds: NDArray[np.float64]
@@ -91,20 +94,21 @@ class LabelTrainer:
         entries = []
         for name, store in stores.items():
             data = self._training_set(take(store.features, self.protocol.train), store)
+            data = feature_map.choose(data)
             for family in multilabel.by_name(head_names(self.config)):
                 self.step(family.name)
                 head = family.search(data, self.config.per_label)
                 if self.progress:
                     self.progress(_summary(head, name if len(stores) > 1 else ""))
                 rows = take(store.features, self.protocol.test)
-                entries.append(self._entry(name, store, rows, head))
+                entries.append(self._entry(name, store, data, rows, head))
         return sorted(entries, key=lambda entry: -entry.head.cv_score)
 
     def baselines(self, data: FeatureSet) -> list[LabelEntry]:
         """Fit the baselines: how frequent labels are, and raw pixels if the store has them."""
-        rows = take(data.features, self.protocol.train)
-        fitted = Prevalence().search(self._training_set(rows, data))
-        entries = [self._entry("", data, take(data.features, self.protocol.test), fitted)]
+        training = self._training_set(take(data.features, self.protocol.train), data)
+        rows = take(data.features, self.protocol.test)
+        entries = [self._entry("", data, training, rows, Prevalence().search(training))]
         if data.pixels is not None:
             train, test = (
                 as_numbers(take(data.pixels, rows))
@@ -112,8 +116,8 @@ class LabelTrainer:
             )
             (family,) = multilabel.by_name(["logistic-regression"])
             pixels = type(family)(name="raw-pixels", title="raw pixels", grid={"C": [1.0]})
-            head = pixels.search(self._training_set(train, data))
-            entries.append(self._entry("", data, test, head))
+            training = self._training_set(train, data)
+            entries.append(self._entry("", data, training, test, pixels.search(training)))
         return entries
 
     def _training_set(self, rows: Features, data: FeatureSet) -> LabelSet:
@@ -127,7 +131,12 @@ class LabelTrainer:
         )
 
     def _entry(
-        self, backbone: str, data: FeatureSet, rows: Features, head: FittedLabels
+        self,
+        backbone: str,
+        data: FeatureSet,
+        training: LabelSet,
+        rows: Features,
+        head: FittedLabels,
     ) -> LabelEntry:
         """Predict the rows; out of fold, that is timed, and the search's answers are scored."""
         started = time.perf_counter()
@@ -145,7 +154,15 @@ class LabelTrainer:
                 own = self.folds[0] == fold
                 applied[own] = metrics.thresholds(labels[~own], answers[~own], rule).values
         return LabelEntry(
-            backbone, data, head, probabilities, chosen.values, chosen.reached, applied, seconds
+            backbone,
+            data,
+            training,
+            head,
+            probabilities,
+            chosen.values,
+            chosen.reached,
+            applied,
+            seconds,
         )
 
 
