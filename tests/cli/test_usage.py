@@ -51,7 +51,7 @@ def test_wrong_usage_exits_with_2(headstart, words):
         (["train-heads", "absent.h5", "--out", "o"], "no feature store"),
         (["predict", "absent.onnx", "a.jpg"], "no model"),
         (["report", "absent"], "results.json"),
-        (["export", "efficientnet-lite1", "--out", "e.onnx"], "did you mean efficientnet-lite0"),
+        (["export", "efficientnet-lite9", "--out", "e.onnx"], "did you mean efficientnet-lite"),
         (["export", "absent.onnx", "--out", "e.onnx"], "no backbone file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

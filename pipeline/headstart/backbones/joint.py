@@ -14,18 +14,21 @@ import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones import onnx_file
 from headstart.backbones.inference.description import describe
-from headstart.backbones.inference.runner import Runner
 from headstart.backbones.joint_graph import SMALLEST, Part, Window, build
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.onnx_format import ModelProto
 from headstart.core.records import Backbone, Preprocess, digest_of
 from headstart.datasets.images import fixed_point
+
+if TYPE_CHECKING:
+    from headstart.backbones.inference.runner import Runner
 
 JOIN = "+"  # between the names of networks
 VERSION = 1  # of what this module makes; part of the cache key
@@ -129,6 +132,8 @@ class Joint:
 
     @cached_property
     def _runners(self) -> list[Runner]:
+        from headstart.backbones.inference.runner import Runner  # loads onnxruntime
+
         return [Runner(path) for path in self.files]
 
     def embed(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -31,7 +31,7 @@ FAILED = 3  # exit code of a model that does not meet a condition
     examples="""
 evaluate results photos/new
 evaluate new.onnx photos/new --against old.onnx --fail-worse
-evaluate results/predictions.csv --fail-below accuracy=90% --report page.html
+evaluate out/predictions.csv --report page.html
 """,
 )
 @click.argument("model", type=FILE, metavar="MODEL|RESULTS_DIR|PREDICTIONS")

@@ -11,6 +11,7 @@ or else the archive's folder or name (``train/0.tar``, ``train-0000.tar``).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -315,7 +316,7 @@ def _label(sample: Sample, shown: str, options: Options, fields: set[str]) -> La
         if extension in sample.files and extension != "json":
             place = f"{shown}: {one_line(sample.files[extension].name)}"
             content = _text(sample.files[extension], place)
-            lines = [line.strip() for line in content.splitlines() if line.strip()]
+            lines = [line.strip() for line in re.split(r"[\r\n]", content) if line.strip()]
             if len(lines) > 1 and options.target != SINGLE_LABEL:
                 return _set(lines, place)
             return columns.label(content, (), place)

@@ -175,6 +175,11 @@ def parse_targets(text: str | float | Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted({_share(str(part)) for part in parts if str(part).strip()}))
 
 
+def parse_target(text: str | float) -> float:
+    """Return the one share that a text such as ``95%`` means; errors as for `parse_targets`."""
+    return _share(str(text))
+
+
 def _share(text: str) -> float:
     try:
         number = float(text.strip().removesuffix("%"))

@@ -115,12 +115,10 @@ def threshold(model: Classifier, target: str | float, min_confidence: float = 0.
         UsageError: the target is no share, or a minimum confidence is set, too.
         InputError: the model has no such threshold.
     """
-    from headstart.evaluation.operating_points import parse_targets
-
-    targets = parse_targets(target)
-    if len(targets) != 1 or min_confidence > 0:
-        raise UsageError("give one target of right answers, or a minimum confidence")
-    return model.threshold_for(targets[0])
+    share = _target(target)
+    if min_confidence > 0:
+        raise UsageError("give a target of right answers or a minimum confidence, not both")
+    return model.threshold_for(share)
 
 
 def check_failures(
@@ -218,7 +216,6 @@ def serve(
         InputError: the address cannot be listened on.
         BackboneError: the model cannot be used.
     """
-    from headstart.evaluation.operating_points import parse_targets
     from headstart.models.serve import ServeConfig, serve
 
     path = _file(model)
@@ -231,11 +228,17 @@ def serve(
             tested=tested,
             nearest=nearest,
             max_bytes=max_mb << 20,
-            target=None if target is None else parse_targets(target)[0],
+            target=None if target is None else _target(target),
             workers=workers,
             device=device,
         )
         serve(path, config, shown.notice)
+
+
+def _target(text: str | float) -> float:
+    from headstart.evaluation.operating_points import parse_target  # loads the metrics
+
+    return parse_target(text)
 
 
 def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:

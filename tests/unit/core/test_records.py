@@ -51,6 +51,7 @@ CHANGES = [
     ("preprocess", Preprocess(resize=(256, 256), crop=224)),
     ("preprocess", Preprocess(resize=256, crop=(224, 192))),
     ("parts", (Part("block6", "avg", 640), Part("head", "avg", 640))),
+    ("networks", (BACKBONE, dataclasses.replace(BACKBONE, name="other"))),
 ]
 
 

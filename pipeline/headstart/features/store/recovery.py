@@ -309,9 +309,9 @@ class _Recovery:
             finite[start:stop] = np.isfinite(rows["features"]).all(axis=1)
             if "label" in rows:
                 label_fits[start:stop] = (rows["label"] >= -1) & (rows["label"] < len(classes))
+                split_fits[start:stop] = [layout.text(value) in SPLITS for value in rows["split"]]
             if columns.LABELS in rows:
                 label_fits[start:stop] &= (np.abs(rows[columns.LABELS]) <= 1).all(axis=1)
-                split_fits[start:stop] = [layout.text(value) in SPLITS for value in rows["split"]]
             paths = map(layout.text, rows["path"])
             numbers[start:stop] = [seen.add(path_hash(path)) for path in paths]
         self._drop(~finite, "features are not finite")

@@ -252,7 +252,7 @@ HOPELESS = {
         lambda f: f.attrs.__setitem__("format", "photos"),
         "not a feature store of version",
     ),
-    "newer": (lambda f: f.attrs.__setitem__("version", 9), "not a feature store of version 1"),
+    "newer": (lambda f: f.attrs.__setitem__("version", 9), "not a feature store of version"),
     "no checksums of rows": (
         lambda f: (old(f), f["features"].__setitem__((2, 1), 7)),
         "the data of features do not match their checksum",
