@@ -34,7 +34,7 @@ PROBABILITIES = {"calibrated": 1.0, "overconfident": 2.5, "underconfident": 0.4}
 PARTS = ("intervals", "groups", "verdicts", "small")
 FEW = (100, 200)
 HEADS_OF_FEW = ("linear-svm", "kernel-ridge", "knn")  # the quick ones
-SHARE = 5  # a simulation of few images fits models: one in this many is made
+SHARE = 10  # a simulation of few images fits models: one in this many is made
 SCORES = (
     "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "roc_auc", "calibration_error",
 )  # fmt: skip
