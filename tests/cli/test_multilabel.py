@@ -87,6 +87,7 @@ def test_the_same_command_again_does_nothing(results, headstart):
     ("arguments", "reason"),
     [
         (("predict", "{results}", "{photos}/0.png", "--min-confidence", "0.5"), "threshold"),
+        (("predict", "{results}", "{photos}/0.png", "--at", "95%"), "threshold"),
         (("evaluate", "{results}", "{photos}/photos.csv"), "multi-label"),
         (("evaluate", "{results}/predictions.csv"), "several labels"),
         (

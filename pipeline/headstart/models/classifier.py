@@ -117,6 +117,11 @@ class Classifier:
         Raises:
             InputError: the model has no such threshold, or a class named `UNKNOWN`.
         """
+        if self.target == MULTI_LABEL:
+            raise InputError(
+                "the model gives an image several labels, each with a threshold of its own; shares"
+                " of right answers are for one class an image"
+            )
         if target not in self.thresholds:
             shares = ", ".join(f"{round(100 * share, 4):g}%" for share in sorted(self.thresholds))
             raise InputError(
