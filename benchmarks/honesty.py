@@ -8,8 +8,7 @@ and of unequal size, with calibrated, over- and underconfident probabilities and
 how often a verdict is false. Of few images, Gaussian classes and handwritten digits, every draw is
 divided, and its heads are searched, chosen and scored, as ``train-heads`` does it.
 
-``--simulations`` are those of one cell of a table; those of intervals are divided among nine
-classifiers. It prints how long it will take, by the time of one simulation of each part.
+It prints how long it will take, by the time of one simulation of each part.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ from headstart.evaluation.splits import make_protocol
 POPULATION = 50_000
 SIZES = (50, 100, 200, 400)
 ACCURACIES = (0.7, 0.9, 0.97, 0.995)
-CLASSES = (2, 5, 10)
 PROBABILITIES = {"calibrated": 1.0, "overconfident": 2.5, "underconfident": 0.4}
 PARTS = ("intervals", "groups", "verdicts", "small")
 FEW = (100, 200)
@@ -110,16 +108,11 @@ def coverages(k, name, accuracy, simulations):
     return [coverage(*drawn, n, simulations) for n in SIZES]
 
 
-def share_of(simulations):
-    """Return how many simulations each of a cell's classifiers gets."""
-    return -(-simulations // (len(CLASSES) * len(PROBABILITIES)))
-
-
 def intervals(simulations, cores=1):
     lowest, rows = dict.fromkeys(SCORES, 1.0), {}
     jobs = [
-        (k, name, accuracy, share_of(simulations))
-        for k in CLASSES
+        (k, name, accuracy, simulations)
+        for k in (2, 5, 10)
         for name in PROBABILITIES
         for accuracy in ACCURACIES
     ]
@@ -285,9 +278,7 @@ def minutes(part, simulations, cores):
     if part == "intervals":
         drawn = population(5, 0.9, 1.0, False, seed=5)
         one = seconds(coverage, *drawn, 200, 5) / 5
-        fits = seconds(population, 5, 0.9, 1.0, False, 5)
-        populations = len(CLASSES) * len(PROBABILITIES) * len(ACCURACIES)
-        work = populations * (fits + len(SIZES) * share_of(simulations) * one)
+        work = 36 * (seconds(population, 5, 0.9, 1.0, False, 5) + len(SIZES) * simulations * one)
     elif part == "groups":
         work = 16 * simulations * seconds(grouped, 100, 5, 0.9, 0.6, 20) / 20
     elif part == "verdicts":
