@@ -278,8 +278,9 @@ def minutes(part, simulations, cores):
     """Estimate the minutes of a part, by the time of a few of its simulations."""
     if part == "intervals":
         drawn = population(5, 0.9, 1.0, False, seed=5)
-        one = seconds(coverage, *drawn, 200, 5) / 5
-        work = 36 * (seconds(population, 5, 0.9, 1.0, False, 5) + len(SIZES) * simulations * one)
+        fewest, more = (seconds(coverage, *drawn, 200, number) for number in (5, 55))
+        each = fewest + simulations * (more - fewest) / 50
+        work = 36 * (seconds(population, 5, 0.9, 1.0, False, 5) + len(SIZES) * each)
     elif part == "groups":
         work = 16 * simulations * seconds(grouped, 100, 5, 0.9, 0.6, 20) / 20
     elif part == "verdicts":
