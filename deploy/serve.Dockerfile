@@ -12,8 +12,7 @@ ENV PIP_NO_CACHE_DIR=1 \
 WORKDIR /opt/headstart
 COPY pyproject.toml README.md LICENSE constraints.txt ./
 COPY pipeline ./pipeline
-RUN pip install --extra-index-url https://download.pytorch.org/whl/cpu \
-        -c constraints.txt ".[serve]" \
+RUN pip install -c constraints.txt ".[serve]" \
     && useradd --create-home --uid 1000 headstart
 
 USER 1000

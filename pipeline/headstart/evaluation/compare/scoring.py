@@ -128,12 +128,16 @@ def about_the_choice(results: Sequence[HeadResult]) -> list[str]:
         for result in results
         if result.difference_ci is not None and result.difference_ci[0] > 0
     ]
-    titles = name_heads(better, results, "title")
+    return warn_of_better(name_heads(better, results, "title"), results[0].title)
+
+
+def warn_of_better(titles: Sequence[str], chosen: str) -> list[str]:
+    """Return a warning that heads of these titles did better than the chosen one; none for none."""
     if not titles:
         return []
     return [
         f"On the scored images {', '.join(titles)} {'is' if len(titles) == 1 else 'are'} measurably"
-        f" better than {results[0].title}, which cross-validation chose. The choice is kept:"
+        f" better than {chosen}, which cross-validation chose. The choice is kept:"
         " selecting on the scored images would bias its score. More data would settle it."
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from headstart.core.errors import one_line
-from headstart.workflows.leaderboard.shared import is_tested
+from headstart.workflows.leaderboard.shared import common, is_tested, shown
 
 TITLES = {
     "backbone": "backbone",
@@ -61,19 +61,14 @@ def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def columns(results: dict[str, Any]) -> list[str]:
-    """Return the columns; scores on the test images only if one of them is independent."""
-    hidden = set() if len(results["backbones"]) > 1 else {"backbone"}
-    if not is_tested(results):
-        hidden |= TITLES.keys() - {"backbone", "head", "cv_map", "seconds"}
-    return [key for key in TITLES if key not in hidden]
+    """Return the keys of `TITLES` to show."""
+    return shown(results, TITLES, "cv_map")
 
 
 def cells(row: dict[str, Any]) -> dict[str, str]:
     """Return a row's figures as texts."""
-    low, high, p = row["map_low"], row["map_high"], row["p"]
-    return {
-        "backbone": one_line(row["backbone"]),
-        "head": row["head"] + (" *" if row["approximation"] else ""),
+    low, high = row["map_low"], row["map_high"]
+    return common(row) | {
         "map": f"{row['map']:.3f}",
         "interval": "–" if low is None else f"{low:.3f}–{high:.3f}",
         "cv_map": f"{row['cv_map']:.3f} ({row['cv_std']:.3f})",
@@ -82,9 +77,6 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
             for name in ("macro_f1", "micro_f1", "hamming_loss", "calibration_error")
         },
         "subset_accuracy": f"{row['subset_accuracy']:.1%}",
-        "seconds": f"{row['seconds']:.1f}",
-        "verdict": row["verdict"] or "–",
-        "p": "–" if p is None else "<0.001" if p < 0.0005 else f"{p:.3f}",
     }
 
 

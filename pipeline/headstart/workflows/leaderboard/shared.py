@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from headstart.core.errors import count
+from headstart.core.errors import count, one_line
 from headstart.core.targets import SINGLE_LABEL
 
 
@@ -27,3 +28,26 @@ def provenance(results: dict[str, Any]) -> str:
         + (f"scored once on {tested}" if is_tested(results) else f"none of {tested} independent")
         + f" ({data['test_split']})"
     )
+
+
+def shown(results: dict[str, Any], titles: Iterable[str], of_folds: str) -> list[str]:
+    """Return the columns to show.
+
+    The backbone only if there are several; scores on the test images only if one of them is
+    independent of the training images, else that ``of_folds`` alone.
+    """
+    several, tested = len(results["backbones"]) > 1, is_tested(results)
+    always = ("backbone", "head", of_folds, "seconds")
+    return [key for key in titles if (several or key != "backbone") and (tested or key in always)]
+
+
+def common(row: dict[str, Any]) -> dict[str, str]:
+    """Return what the rows of all target types have, as texts."""
+    p = row["p"]
+    return {
+        "backbone": one_line(row["backbone"]),
+        "head": row["head"] + (" *" if row["approximation"] else ""),
+        "seconds": f"{row['seconds']:.1f}",
+        "verdict": row["verdict"] or "–",
+        "p": "–" if p is None else "<0.001" if p < 0.0005 else f"{p:.3f}",
+    }

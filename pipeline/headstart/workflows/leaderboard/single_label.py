@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from headstart.core.errors import one_line
-from headstart.workflows.leaderboard.shared import is_tested
+from headstart.workflows.leaderboard.shared import common, is_tested, shown
 
 TITLES = {
     "backbone": "backbone",
@@ -67,32 +66,20 @@ def summaries(results: dict[str, Any]) -> list[str]:
 
 
 def columns(results: dict[str, Any]) -> list[str]:
-    """Return the keys of `TITLES` to show.
-
-    The backbone only if there are several; scores on the test images only if one of them is
-    independent of the training images.
-    """
-    hidden = set() if len(results["backbones"]) > 1 else {"backbone"}
-    if not is_tested(results):
-        hidden |= TITLES.keys() - {"backbone", "head", "cv_accuracy", "seconds"}
-    return [key for key in TITLES if key not in hidden]
+    """Return the keys of `TITLES` to show."""
+    return shown(results, TITLES, "cv_accuracy")
 
 
 def cells(row: dict[str, Any]) -> dict[str, str]:
     """Return a row's figures as texts, by the keys of `TITLES`."""
-    low, high, p = row["test_accuracy_low"], row["test_accuracy_high"], row["p"]
-    return {
-        "backbone": one_line(row["backbone"]),
-        "head": row["head"] + (" *" if row["approximation"] else ""),
+    low, high = row["test_accuracy_low"], row["test_accuracy_high"]
+    return common(row) | {
         "test_accuracy": f"{row['test_accuracy']:.1%}",
         "interval": f"{100 * low:.1f}–{100 * high:.1f}",
         "cv_accuracy": f"{100 * row['cv_accuracy']:.1f} ({100 * row['cv_std']:.1f})",
         "macro_f1": f"{row['macro_f1']:.3f}",
         "log_loss": f"{row['log_loss']:.3f}",
         "calibration_error": _calibration(row),
-        "seconds": f"{row['seconds']:.1f}",
-        "verdict": row["verdict"] or "–",
-        "p": "–" if p is None else "<0.001" if p < 0.0005 else f"{p:.3f}",
     }
 
 

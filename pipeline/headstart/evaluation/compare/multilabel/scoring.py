@@ -14,7 +14,7 @@ from headstart.core.label_results import LabelHeadResult
 from headstart.core.records import FeatureSet
 from headstart.evaluation.compare.multilabel.division import label_sets
 from headstart.evaluation.compare.multilabel.training import LabelEntry
-from headstart.evaluation.compare.scoring import count_heads, name_heads
+from headstart.evaluation.compare.scoring import count_heads, name_heads, warn_of_better
 from headstart.evaluation.metrics import multilabel as metrics
 from headstart.evaluation.splits import Protocol
 
@@ -76,13 +76,7 @@ def score_baselines(entries: Sequence[LabelEntry], test: HeldOut) -> list[LabelH
 def about_the_choice(results: Sequence[LabelHeadResult]) -> list[str]:
     """Return a warning if a head is measurably better on the test images than the chosen one."""
     better = name_heads([head for head in results if head.verdict == "better"], results, "title")
-    if not better:
-        return []
-    return [
-        f"On the scored images {', '.join(better)} {'is' if len(better) == 1 else 'are'} measurably"
-        f" better than {results[0].title}, which cross-validation chose. The choice is kept:"
-        " selecting on the scored images would bias its score. More data would settle it."
-    ]
+    return warn_of_better(better, results[0].title)
 
 
 def conclude(results: Sequence[LabelHeadResult], test: HeldOut) -> str:

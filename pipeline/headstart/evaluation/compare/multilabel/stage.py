@@ -32,6 +32,7 @@ from headstart.evaluation.compare.stage import (
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.splits import Protocol
 from headstart.heads import multilabel
+from headstart.heads.multilabel.label_set import LabelSet
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,14 @@ def _compare(
     trainer = LabelTrainer.of(data, protocol, config, progress, step)
     if len(stores) == 1:
         chosen(data.digest)
-    entries = trainer.search(named)
+    entries, training = trainer.search(named)
     best = entries[0]
     if len(stores) > 1:
         chosen(best.data.digest)
     step("doubtful labels")
     suspects = label_issues.find(best, protocol)
     step("learning curve")
-    curve = _learning_curve(best)
+    curve = _learning_curve(best, training)
     step("baselines")
     test = scoring.HeldOut.of(data, protocol, config.seed)
     heads = scoring.score_heads(entries, test)
@@ -139,10 +140,10 @@ def _with_labels(store: FeatureSet, data: FeatureSet) -> FeatureSet:
     return dataclasses.replace(store, classes=data.classes, label_sets=data.label_sets)
 
 
-def _learning_curve(best: LabelEntry) -> LearningCurve:
+def _learning_curve(best: LabelEntry, training: LabelSet) -> LearningCurve:
     (family,) = multilabel.by_name([best.head.name])
     return multilabel_curve.learning_curve(
-        best.training,
+        training,
         lambda part: family.answers(best.head.params, part),
         best.head.name,
         best.backbone,

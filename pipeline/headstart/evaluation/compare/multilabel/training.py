@@ -35,7 +35,6 @@ class LabelEntry:
 
     Attributes:
         backbone: whose features it reads; empty for a baseline.
-        training: the training images as the head reads them.
         probabilities: ``(n_test, k) float64``.
         thresholds: ``(k,)``, chosen on out-of-fold probabilities of all training images; the model
             has them.
@@ -46,7 +45,6 @@ class LabelEntry:
 
     backbone: str
     data: FeatureSet
-    training: LabelSet
     head: FittedLabels
     probabilities: NDArray[np.float64]
     thresholds: NDArray[np.float64]
@@ -89,9 +87,13 @@ class LabelTrainer:
             folds = iterative.folds(labels, group, protocol.folds, config.seed, protocol.repeats)
         return cls(protocol, np.atleast_2d(folds), config, progress, step)
 
-    def search(self, stores: Mapping[str, FeatureSet]) -> list[LabelEntry]:
-        """Search all heads on all backbones; best first."""
-        entries = []
+    def search(self, stores: Mapping[str, FeatureSet]) -> tuple[list[LabelEntry], LabelSet]:
+        """Search all heads on all backbones, best first; only the best one's images are kept.
+
+        The second value is the training images as the best head reads them.
+        """
+        entries: list[LabelEntry] = []
+        training = None
         for name, store in stores.items():
             data = self._training_set(take(store.features, self.protocol.train), store)
             data = feature_map.choose(data)
@@ -101,14 +103,18 @@ class LabelTrainer:
                 if self.progress:
                     self.progress(_summary(head, name if len(stores) > 1 else ""))
                 rows = take(store.features, self.protocol.test)
-                entries.append(self._entry(name, store, data, rows, head))
-        return sorted(entries, key=lambda entry: -entry.head.cv_score)
+                entries.append(self._entry(name, store, rows, head))
+            entries.sort(key=lambda entry: -entry.head.cv_score)
+            if training is None or entries[0].backbone == name:
+                training = data
+        assert training is not None
+        return entries, training
 
     def baselines(self, data: FeatureSet) -> list[LabelEntry]:
         """Fit the baselines: how frequent labels are, and raw pixels if the store has them."""
         training = self._training_set(take(data.features, self.protocol.train), data)
         rows = take(data.features, self.protocol.test)
-        entries = [self._entry("", data, training, rows, Prevalence().search(training))]
+        entries = [self._entry("", data, rows, Prevalence().search(training))]
         if data.pixels is not None:
             train, test = (
                 as_numbers(take(data.pixels, rows))
@@ -116,8 +122,8 @@ class LabelTrainer:
             )
             (family,) = multilabel.by_name(["logistic-regression"])
             pixels = type(family)(name="raw-pixels", title="raw pixels", grid={"C": [1.0]})
-            training = self._training_set(train, data)
-            entries.append(self._entry("", data, training, test, pixels.search(training)))
+            head = pixels.search(self._training_set(train, data))
+            entries.append(self._entry("", data, test, head))
         return entries
 
     def _training_set(self, rows: Features, data: FeatureSet) -> LabelSet:
@@ -134,7 +140,6 @@ class LabelTrainer:
         self,
         backbone: str,
         data: FeatureSet,
-        training: LabelSet,
         rows: Features,
         head: FittedLabels,
     ) -> LabelEntry:
@@ -156,7 +161,6 @@ class LabelTrainer:
         return LabelEntry(
             backbone,
             data,
-            training,
             head,
             probabilities,
             chosen.values,
