@@ -101,16 +101,19 @@ def _continued(
     for pair, (i, j) in enumerate(zip(*np.triu_indices(len(slices), 1), strict=True)):
         if not bounded[pair]:
             continue
-        one, two = slices[i], slices[j]
+        former, later = slices[i], slices[j]
         part = np.block(
-            [[kernel[one, one], kernel[one, two]], [kernel[two, one], kernel[two, two]]]
+            [
+                [kernel[former, former], kernel[former, later]],
+                [kernel[later, former], kernel[later, later]],
+            ]
         )
-        both = np.concatenate([labels[one], labels[two]])
+        both = np.concatenate([labels[former], labels[later]])
         solved = libsvm.fit(part, both, c, machine.class_weight_[[i, j]])
         # With two classes the signs are those of the second one.
         of_rows = np.zeros(len(both))
         of_rows[solved.support_] = -solved.dual_coef_[0]
         size = int(machine.n_support_[i])
-        coefficients[j - 1, one], coefficients[i, two] = of_rows[:size], of_rows[size:]
+        coefficients[j - 1, former], coefficients[i, later] = of_rows[:size], of_rows[size:]
         intercepts[pair] = -solved.intercept_[0]
     return machine._replace(dual_coef_=coefficients, intercept_=intercepts)
