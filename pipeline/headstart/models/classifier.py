@@ -63,6 +63,7 @@ class Classifier:
     ``device`` is one of `headstart.backbones.inference.runner.DEVICES`.
 
     Attributes:
+        path: the file.
         classes: the class names, in the order of the probabilities.
         facts: about the training (JSON).
         target: the name of what is predicted, see `headstart.core.targets`.
@@ -87,6 +88,7 @@ class Classifier:
                 f"no model at {one_line(path)}; train one with: headstart train-heads"
             )
         seal.check(path)
+        self.path = path
         takes_features = describe(path).is_imported
         self._runner = (
             FeatureRunner(path, device) if takes_features else Runner(path, device, batch=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headstart.core import artifacts, choices
 from headstart.core.errors import InputError, UsageError, count
@@ -56,6 +56,9 @@ def predict(
     sets: str = "",
     costs: StrPath | None = None,
     path_column: str = "",
+    explain: StrPath | None = None,
+    explain_by: str = "",
+    train_store: StrPath | None = None,
     workers: int | None = None,
     device: str = "cpu",
 ) -> Iterator[Prediction]:
@@ -79,6 +82,9 @@ def predict(
             label is the class of least expected cost.
         path_column: the column of tables with the images' paths; empty takes ``path``, ``file`` and
             the like.
+        explain: a folder for pictures of what speaks for the answer in each image, with a page.
+        explain_by: one of `core.choices.EXPLAIN`; empty takes the first that fits the model.
+        train_store: the feature store of the training images; the page then shows the nearest.
         workers: threads; None means one per core.
         device: where a model file runs, one of `core.choices.DEVICES`.
 
@@ -97,6 +103,10 @@ def predict(
     if not classifier.takes_features:
         for path in paths:  # report a typo before the first prediction
             check(path, path_column)
+    if explain is None and (explain_by or train_store is not None):
+        raise UsageError("explain_by and train_store belong to explain, the folder to write")
+    if explain is not None:
+        classifier.check_images()
     if target is not None:
         min_confidence = threshold(classifier, target, min_confidence)
     if sets and classifier.set_rule is None:
@@ -112,7 +122,49 @@ def predict(
         return predicting.predict_rows(
             classifier, rows.names, rows.features, min_confidence, sets=sets, costs=table
         )
+    if explain is not None:
+        return _explained(
+            classifier,
+            paths,
+            Path(explain),
+            explain_by,
+            train_store,
+            path_column,
+            workers=workers,
+            min_confidence=min_confidence,
+            sets=sets,
+            costs=table,
+        )
     return predicting.predict(classifier, paths, workers, min_confidence, path_column, sets, table)
+
+
+def _explained(
+    classifier: Classifier,
+    paths: Sequence[str],
+    folder: Path,
+    method: str,
+    train_store: StrPath | None,
+    path_column: str,
+    **settings: Any,  # noqa: ANN401 - of `predict_images`
+) -> Iterator[Prediction]:
+    """Return predictions whose pictures are written into a folder as they come."""
+    from headstart.datasets import stream
+    from headstart.models.explain import Explainer, explained
+    from headstart.models.explain.stage import Tee
+    from headstart.models.predict import predict_images
+    from headstart.models.serve import neighbours
+
+    classifier.answers.check(classifier, settings["min_confidence"], settings["costs"])
+    training = None
+    if train_store is not None:
+        training, reason = neighbours.find(classifier.backbone, [Path(train_store)])
+        if training is None:
+            raise InputError(f"the nearest training images cannot be shown: {reason}")
+    explainer = Explainer(classifier, classifier.path, method)
+    images = Tee(stream(paths, path_column))
+    return explained(
+        explainer, images, predict_images(classifier, images, **settings), folder, training
+    )
 
 
 def feature_rows(
