@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from headstart.backbones.inference.extract import batches
 from headstart.core.costs import Costs
 from headstart.core.errors import ImageError
+from headstart.core.label_text import join
 from headstart.core.parallel import available_cores, run_threads
 from headstart.datasets import SourceImage, read, stream
 from headstart.models.classifier import Classifier
@@ -205,7 +206,7 @@ def _predict_chunk(
             limit = model.threshold
             predictions[position] = Prediction(
                 path=images[position].path,
-                label="|".join(labels),
+                label=join(labels),
                 probabilities=tuple(scores.tolist()),
                 error="",
                 distance=None if limit is None else distance,
