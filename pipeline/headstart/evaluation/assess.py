@@ -22,7 +22,7 @@ from headstart.core.assessment import (
 )
 from headstart.core.costs import Costs, read
 from headstart.core.errors import InputError, count, one_line
-from headstart.core.records import ImageRef, Listing
+from headstart.core.records import ImageRef
 from headstart.core.remarks import remark
 from headstart.core.results import Remark
 from headstart.evaluation import metrics
@@ -37,8 +37,8 @@ NAMED = 3  # labels that a sentence names
 _NEED_PROBABILITIES = ("log_loss", "roc_auc", "ece", "calibration_error", "calibration_chance")
 
 
-def truths(listing: Listing, refs: Sequence[ImageRef]) -> list[str | None]:
-    """Return the true labels of images of a listing."""
+def truths(classes: Sequence[str], refs: Sequence[ImageRef]) -> list[str | None]:
+    """Return the true labels of images."""
     return [ref.label for ref in refs]
 
 

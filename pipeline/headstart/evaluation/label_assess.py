@@ -20,7 +20,7 @@ from headstart.core.label_assessment import (
     UnscoredLabel,
     WrongLabel,
 )
-from headstart.core.records import ImageRef, Listing
+from headstart.core.records import ImageRef
 from headstart.core.remarks import remark
 from headstart.core.results import Remark
 from headstart.evaluation.answers import LabelAnswers
@@ -36,9 +36,9 @@ _ALONE = "no label of both models"
 _ABSENT = "no image has it"
 
 
-def truths(listing: Listing, refs: Sequence[ImageRef]) -> LabelTable:
-    """Return the labels of images of a listing."""
-    return LabelTable.of(listing.classes, [ref.labels for ref in refs])
+def truths(classes: Sequence[str], refs: Sequence[ImageRef]) -> LabelTable:
+    """Return the labels of images, of these ``classes``."""
+    return LabelTable.of(classes, [ref.labels for ref in refs])
 
 
 def answers(title: str, model: Any, predictions: Sequence[Any]) -> LabelAnswers:  # noqa: ANN401
