@@ -41,7 +41,7 @@ OWNERS = {
     "torchvision": ["core/torchvision_import"],
     "timm": ["core/torchvision_import"],
     "keras": ["backbones"],
-    "onnx": ["backbones", "heads/onnx_graphs", "models/bundle"],
+    "onnx": ["backbones", "heads/onnx_graphs", "models/bundle", "models/explain"],
     "skl2onnx": ["heads/onnx_graphs"],
     "sklearn": [
         "heads",

@@ -13,7 +13,7 @@ from headstart.cli.console import notice
 from headstart.cli.help import Command
 from headstart.cli.options import FILE, as_json, costs, device, path_column, target, workers
 from headstart.cli.rows import FORMATS, Layout, writer
-from headstart.core.choices import MAX_FAILURES, SETS
+from headstart.core.choices import EXPLAIN, MAX_FAILURES, SETS
 from headstart.core.errors import count, one_line
 from headstart.workflows import models
 from headstart.workflows.locations import output_file
@@ -65,6 +65,23 @@ predict results - < list-of-paths.txt
     show_default=True,
     help="Share of failed images above which the exit code is 1; all rows are written.",
 )
+@click.option(
+    "--explain",
+    type=FILE,
+    metavar="DIR",
+    help="Folder for a picture of what speaks for each answer, with a page.",
+)
+@click.option(
+    "--explain-by",
+    type=click.Choice(EXPLAIN),
+    help="How: the exact map of a linear head, what the answer loses without a place, or without a"
+    " covered part.  [default: the first that fits]",
+)
+@click.option(
+    "--train-store",
+    type=FILE,
+    help="Feature store of the training images: the page shows the nearest ones.",
+)
 @path_column
 @workers
 @device
@@ -80,6 +97,9 @@ def command(
     costs: Path | None,
     sets: str,
     max_failures: float,
+    explain: Path | None,
+    explain_by: str | None,
+    train_store: Path | None,
     path_column: str,
     workers: int | None,
     device: str,
@@ -103,6 +123,9 @@ def command(
         target=target,
         sets=sets,
         costs=costs,
+        explain=explain,
+        explain_by=explain_by or "",
+        train_store=train_store,
         path_column=path_column,
         workers=workers,
     )
@@ -117,10 +140,12 @@ def command(
             counts.update(_kinds(prediction))
     if out is not None:
         click.echo(f"{one_line(out)}: {count(counts['all'], 'prediction')}")
-    _summarise(counts, max_failures)
+    _summarise(counts, max_failures, explain)
 
 
-def _summarise(counts: Counter[str], max_failures: float) -> None:
+def _summarise(counts: Counter[str], max_failures: float, explain: Path | None) -> None:
+    if explain is not None:
+        notice(f"{one_line(explain / 'index.html')} shows where the model looks")
     if counts["unlike"]:
         notice(
             f"{counts['unlike']:,} of {count(counts['all'], 'image')} are not like any training "
