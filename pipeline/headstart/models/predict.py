@@ -10,7 +10,7 @@ import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -25,6 +25,7 @@ from headstart.models.classifier import Classifier
 from headstart.models.training_images import TrainingImages
 
 _CHUNK = 8
+_NO_NUMBER = "the network gives no finite number for it; export the network again in fp32"
 _IDLE = -1  # the number of an empty chunk
 _PATIENCE = 1.0  # seconds
 _AHEAD = 4  # chunks per worker that are in work, or wait for an earlier one
@@ -47,6 +48,8 @@ class Prediction:
         classes: the conformal set, most probable first; empty unless it was asked for.
         trained_on: whether the model was trained on this very file; None unless it was asked.
         labels: the class, or the labels of a multi-label model, perhaps none.
+        oddness: distance and doubt together, which ``unusual`` judges; None if ``unusual`` is.
+        place: ``(q,)``, on the axes of the model's `TrainingProfile`; None unless it was asked for.
     """
 
     path: str
@@ -59,6 +62,8 @@ class Prediction:
     trained_on: bool | None = None
     classes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    oddness: float | None = None
+    place: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 class Model(Classifier):
@@ -109,15 +114,17 @@ def predict_images(
     check_training: bool = False,
     sets: str = "",
     costs: Costs | None = None,
+    placed: bool = False,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order; None means that the next one may take a while.
 
     With ``check_training``, predictions say whether the model was trained on the image, if the
-    model lists its training images.
+    model lists its training images; with ``placed``, where it lies on the model's axes, if it has
+    any.
     """
     workers = workers or available_cores()
     trained_on = model.trained_on if check_training else None
-    work = partial(_predict_chunk, model, min_confidence, trained_on, sets, costs)
+    work = partial(_predict_chunk, model, min_confidence, trained_on, sets, costs, placed)
     slots = threading.Semaphore(workers * _AHEAD)
     chunks = _throttled(_chunks(images, model), slots)
     waiting: dict[int, list[Prediction]] = {}
@@ -168,6 +175,7 @@ def _predict_chunk(
     trained_on: TrainingImages | None,
     sets: str,
     costs: Costs | None,
+    placed: bool,
     item: tuple[int, list[SourceImage]],
 ) -> tuple[int, list[Prediction]]:
     number, images = item
@@ -189,18 +197,25 @@ def _predict_chunk(
         answers = model.answer(crops)
         marks = answers.unusual(model.unusual)
         unusual: Sequence[bool | None] = [None] * len(crops) if marks is None else marks
+        oddness = answers.oddness(model.unusual)
+        places = model.profile.place(answers.features) if placed and model.profile else None
         chosen = model.sets(answers.probabilities, sets)
         best = answers.probabilities.argmax(axis=1)
         codes = best if costs is None else costs.decide(answers.probabilities)
-        for position, scores, code, distance, second, classes in zip(
-            positions,
-            answers.probabilities,
-            codes.tolist(),
-            answers.distance.tolist(),
-            unusual,
-            chosen,
-            strict=True,
+        for row, (position, scores, code, distance, second, classes) in enumerate(
+            zip(
+                positions,
+                answers.probabilities,
+                codes.tolist(),
+                answers.distance.tolist(),
+                unusual,
+                chosen,
+                strict=True,
+            )
         ):
+            if not np.isfinite(scores).all():
+                predictions[position] = Prediction(images[position].path, "", (), _NO_NUMBER)
+                continue
             labels = model.answers.names(model, scores, code, min_confidence)
             limit = model.threshold
             predictions[position] = Prediction(
@@ -214,5 +229,7 @@ def _predict_chunk(
                 trained_on=seen.get(position),
                 classes=classes,
                 labels=labels,
+                oddness=None if oddness is None else oddness[row],
+                place=None if places is None else places[row],
             )
     return number, [predictions[position] for position in range(len(images))]

@@ -23,7 +23,7 @@ from headstart.backbones.inference.description import (
     PROBABILITIES,
 )
 from headstart.backbones.inference.runner import Runner, open_session
-from headstart.core import targets
+from headstart.core import targets, training_profile
 from headstart.core.errors import HeadstartError
 from headstart.core.files import replacing
 from headstart.core.rows import Features
@@ -93,6 +93,8 @@ def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> 
     trunk = onnx.load(backbone)
     model = joined(trunk, graph, reference)
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}
+    if head.profile is not None:
+        metadata[training_profile.KEY] = head.profile.to_text()
     if head.trained_on is not None:
         metadata[training_images.KEY] = training_images.encode(head.trained_on)
     with replacing(out) as partial:
