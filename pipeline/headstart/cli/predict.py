@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headstart.cli import drift_table
 from headstart.cli.console import notice
 from headstart.cli.help import Command
 from headstart.cli.options import FILE, as_json, costs, device, path_column, target, workers
@@ -16,9 +17,11 @@ from headstart.cli.rows import FORMATS, Layout, writer
 from headstart.core.choices import MAX_FAILURES, SETS
 from headstart.core.errors import count, one_line
 from headstart.workflows import models
+from headstart.workflows.drift import summarise
 from headstart.workflows.locations import output_file
 
 if TYPE_CHECKING:
+    from headstart.core.drift import Drift
     from headstart.models.predict import Prediction
 
 
@@ -59,6 +62,17 @@ predict results - < list-of-paths.txt
     help="Add the set of classes that holds the true one for 95 % of the images of each class.",
 )
 @click.option(
+    "--correct-priors",
+    is_flag=True,
+    help="Correct probabilities and labels for the classes' shares in these images, estimated from"
+    " all of them; rows come at the end.",
+)
+@click.option(
+    "--summary",
+    is_flag=True,
+    help="Say in the end whether the images are like the training images; see headstart drift.",
+)
+@click.option(
     "--max-failures",
     type=click.FloatRange(0, 1),
     default=MAX_FAILURES,
@@ -79,6 +93,8 @@ def command(
     target: str | None,
     costs: Path | None,
     sets: str,
+    correct_priors: bool,
+    summary: bool,
     max_failures: float,
     path_column: str,
     workers: int | None,
@@ -103,6 +119,8 @@ def command(
         target=target,
         sets=sets,
         costs=costs,
+        correct_priors=correct_priors,
+        summary=summary,
         path_column=path_column,
         workers=workers,
     )
@@ -111,12 +129,22 @@ def command(
     marks = (classifier.threshold is not None, classifier.unusual is not None, bool(sets))
     layout = Layout(classifier.classes, top_k, *marks, classifier.answers.KEY)
     counts: Counter[str] = Counter()
-    with writer(layout, out, "json" if json_ else format_ or "csv") as write:
+    kept: list[Prediction] = []
+
+    def about_the_batch() -> Drift:
+        data = ", ".join(map(one_line, paths))
+        return summarise(classifier, kept, one_line(model), data)
+
+    more = (lambda: {"summary": about_the_batch().to_json()}) if summary else dict
+    with writer(layout, out, "json" if json_ else format_ or "csv", more) as write:
         for prediction in predictions:
             write(prediction)
             counts.update(_kinds(prediction))
+            kept.extend([prediction] * summary)
     if out is not None:
         click.echo(f"{one_line(out)}: {count(counts['all'], 'prediction')}")
+    for line in drift_table.lines(about_the_batch()) if summary and not json_ else ():
+        click.echo(line, err=out is None)
     _summarise(counts, max_failures)
 
 

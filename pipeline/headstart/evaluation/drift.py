@@ -24,6 +24,7 @@ from headstart.core.drift import (
     Measured,
     UnusualImage,
 )
+from headstart.core.errors import one_line
 from headstart.core.training_profile import TrainingProfile
 from headstart.evaluation import metrics, prior_shift
 from headstart.evaluation.metrics.design import Design
@@ -100,7 +101,7 @@ def compare(
     ``quantile`` is the share of training images that is not marked as unlike; ``names`` are other
     fields of the record.
     """
-    tests = [] if profile is None else _adjusted(list(_tests(batch, profile, quantile)))
+    tests = [] if profile is None else _adjusted(list(_tests(batch, profile, classes, quantile)))
     return Drift(
         images=len(batch),
         independent=batch.independent,
@@ -116,7 +117,7 @@ def compare(
 
 
 def _tests(
-    batch: Batch, profile: TrainingProfile, quantile: float | None
+    batch: Batch, profile: TrainingProfile, classes: Sequence[str], quantile: float | None
 ) -> Iterator[tuple[str, float, str]]:
     n = len(batch)
     if batch.unlike is not None and quantile is not None:
@@ -124,22 +125,22 @@ def _tests(
         text = f"{marked / n:.1%} are unlike any training image, {1 - quantile:.1%} expected"
         yield "unlike", _more_marked(batch, profile, marked, quantile), text
     if batch.unlike is not None:
-        ratio, farther, nearer = _exponential(batch.distance, profile.distances, batch, profile)
+        farther, nearer = _exponential(batch.distance, profile.distances, batch, profile)
         p = min(1.0, 2 * min(farther, nearer))
-        way = "farther from" if ratio > 1 else "nearer to"
-        yield "distance", p, f"they are {way} the training images than these are from one another"
+        middle = float(np.median(batch.distance)), float(np.median(profile.distances))
+        yield "distance", p, f"median distance {middle[0]:.3f}, {middle[1]:.3f} in training"
     if batch.places is not None and batch.places.shape[1] and batch.independent >= LEAST_PLACED:
         apart, p = _hotelling(batch.places, batch.independent, profile.independent)
         yield "features", p, f"their mean lies {apart:.2f} standard deviations off that of training"
     if profile.confidences and batch.single:
         doubts = 1 - np.array(profile.confidences)[::-1]
-        _, less_sure, _ = _exponential(1 - batch.confidence, doubts, batch, profile)
+        less_sure, _ = _exponential(1 - batch.confidence, doubts, batch, profile)
         mean = float(np.mean(profile.confidences))
         text = f"mean confidence {batch.confidence.mean():.3f}, {mean:.3f} in training"
         yield "confidence", less_sure, text
     if profile.answers and batch.single:
         counts = batch.chosen.sum(axis=0)
-        text = _largest_change(counts / n, np.array(profile.answers))
+        text = _largest_change(counts / n, np.array(profile.answers), classes)
         yield "classes", _other_shares(batch, counts, profile), text
 
 
@@ -185,8 +186,8 @@ def _exponential(
     training: Sequence[float] | NDArray[np.floating],
     batch: Batch,
     profile: TrainingProfile,
-) -> tuple[float, float, float]:
-    """Compare values with quantiles of training; return their ratio and two one-sided p-values.
+) -> tuple[float, float]:
+    """Return the one-sided p-values of values that exceed quantiles of training, and fall below.
 
     Ranks among the training images become exponential scores, so that the far end counts most
     (Savage, *Contributions to the Theory of Rank Order Statistics*, 1956). The ratio of two means
@@ -203,7 +204,7 @@ def _exponential(
     ratio = float(score.mean())
     degrees = 2 * batch.independent, 2 * profile.independent
     more = float(fdtrc(*degrees, ratio))
-    return ratio, more, 1 - more
+    return more, 1 - more
 
 
 def _hotelling(places: NDArray[np.floating], images: float, training: float) -> tuple[float, float]:
@@ -250,20 +251,21 @@ def _other_shares(batch: Batch, counts: NDArray[np.integer], profile: TrainingPr
     return (1 + as_far) / (1 + DRAWS)
 
 
-def _largest_change(batch: NDArray[np.floating], training: NDArray[np.floating]) -> str:
-    change = 100 * (batch - training)
-    most = float(change[np.abs(change).argmax()])
-    return f"the share of one class of answers changed by {most:+.1f} points"
+def _largest_change(
+    batch: NDArray[np.floating], training: NDArray[np.floating], classes: Sequence[str]
+) -> str:
+    most = int(np.abs(batch - training).argmax())
+    return f"{batch[most]:.1%} {one_line(classes[most])}, {training[most]:.1%} in training"
 
 
 def _unlike(batch: Batch, quantile: float | None) -> Measured | None:
     if batch.unlike is None or quantile is None:
         return None
-    interval = _clopper_pearson(batch.unlike, batch.group)
+    interval = marked_interval(batch.unlike, batch.group)
     return Measured(float(batch.unlike.mean()), interval, 1 - quantile)
 
 
-def _clopper_pearson(marked: NDArray[np.bool_], group: Groups) -> metrics.Interval:
+def marked_interval(marked: NDArray[np.bool_], group: Groups = None) -> metrics.Interval:
     """Return the exact binomial interval of a share, for as many images as groups are worth."""
     from scipy.special import betaincinv
 
@@ -297,7 +299,7 @@ def _classes(
     shares = profile.shares if profile is not None else ()
     answers = profile.answers if profile is not None else ()
     shift = None
-    if batch.single and shares and batch.independent >= prior_shift.LEAST_IMAGES:
+    if shares and may_estimate(batch):
         shift = prior_shift.estimate(batch.probabilities, np.array(shares), batch.group)
     return [
         ClassShare(
@@ -312,6 +314,13 @@ def _classes(
         )
         for code, name in enumerate(classes)
     ]
+
+
+def may_estimate(batch: Batch) -> bool:
+    """Return whether the classes' true shares can be estimated: not of few or foreign images."""
+    foreign = 0.0 if batch.unlike is None else marked_interval(batch.unlike, batch.group)[0]
+    enough = batch.independent >= prior_shift.LEAST_IMAGES
+    return batch.single and enough and foreign <= prior_shift.FOREIGN
 
 
 def _unusual(batch: Batch) -> list[UnusualImage]:

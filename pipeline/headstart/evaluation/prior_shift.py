@@ -17,6 +17,7 @@ from headstart.evaluation.metrics import Interval
 from headstart.evaluation.metrics.design import Design
 
 LEAST_IMAGES = 30  # fewer say too little: a single image would put all weight on its class
+FOREIGN = 0.05  # share of images unlike the training set from which on more than shares changed
 _STEPS = 1_000
 _TOLERANCE = 1e-7
 

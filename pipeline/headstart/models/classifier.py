@@ -28,7 +28,7 @@ from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.core.training_profile import TrainingProfile
 from headstart.datasets import images
 from headstart.models import seal, training_images
-from headstart.models.novelty import Unusual
+from headstart.models.novelty import QUANTILE, Unusual
 
 UNKNOWN = "unknown"  # the label of an image whose most probable class is below the minimum
 
@@ -114,7 +114,7 @@ class Classifier:
             text = self._runner.metadata.get(training_profile.KEY)
             known = len(self.classes)
             self.profile = TrainingProfile.from_text(text, known) if text else None
-            self.quantile = float(novelty["quantile"]) if novelty else None
+            self.quantile = float(novelty.get("quantile", QUANTILE)) if novelty else None
             sets = self.facts.get("prediction_sets")
             self.set_rule = sets and SetRule(sets["level"], sets["mass"], tuple(sets["least"]))
             self.thresholds = {float(p["target"]): float(p["threshold"]) for p in points}

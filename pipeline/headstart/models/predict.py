@@ -88,13 +88,15 @@ def predict(
     path_column: str = "",
     sets: str = "",
     costs: Costs | None = None,
+    described: bool = False,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order, as soon as it is computed.
 
     ``data`` names image files, folders, patterns or any source that features are extracted from,
     one or several; ``-`` reads lines from stdin (see `headstart.datasets.inputs`). An image whose
     best probability is below ``min_confidence`` is labelled `UNKNOWN`. ``sets`` asks for conformal
-    sets, one of `core.choices.SETS`, and ``costs`` for the class of least expected cost.
+    sets, one of `core.choices.SETS`, and ``costs`` for the class of least expected cost;
+    ``described`` for what a comparison with the training images needs.
 
     Raises:
         InputError: a path is missing, a folder holds no image, or a minimum confidence is set for a
@@ -103,7 +105,7 @@ def predict(
     model.answers.check(model, min_confidence, costs)
     names = [data] if isinstance(data, str | os.PathLike) else data
     images = stream(names, path_column)
-    return predict_images(model, images, workers, min_confidence, sets=sets, costs=costs)
+    return predict_images(model, images, workers, min_confidence, described, sets, costs, described)
 
 
 def predict_images(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from headstart.core import artifacts, choices
 from headstart.core.errors import InputError, UsageError, count
+from headstart.workflows import priors
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
@@ -54,6 +55,8 @@ def predict(
     target: str | float | None = None,
     sets: str = "",
     costs: StrPath | None = None,
+    correct_priors: bool = False,
+    summary: bool = False,
     path_column: str = "",
     workers: int | None = None,
     device: str = "cpu",
@@ -76,6 +79,10 @@ def predict(
             class of 95 % of the images, or of each class.
         costs: a CSV table with a row for each true class and a column for each predicted one: the
             label is the class of least expected cost.
+        correct_priors: whether to correct probabilities and labels for the shares of the classes
+            among these images, which are estimated from all of them before the first one is
+            yielded.
+        summary: whether predictions hold what `headstart.workflows.drift.summarise` needs.
         path_column: the column of tables with the images' paths; empty takes ``path``, ``file`` and
             the like.
         workers: threads; None means one per core.
@@ -93,6 +100,8 @@ def predict(
     classifier = load_model(model, device=device) if isinstance(model, str | os.PathLike) else model
     names = [images] if isinstance(images, str | os.PathLike) else list(images)
     paths = [os.fspath(name) for name in names]
+    if correct_priors:
+        priors.check_correction(target, sets)
     for path in paths:  # report a typo before the first prediction
         check(path, path_column)
     if target is not None:
@@ -105,7 +114,12 @@ def predict(
     table = None if costs is None else read(Path(costs), classifier.classes)
     if table is not None and min_confidence > 0:
         raise UsageError("give costs, or a minimum confidence or target, not both")
-    return predicting.predict(classifier, paths, workers, min_confidence, path_column, sets, table)
+    predictions = predicting.predict(
+        classifier, paths, workers, min_confidence, path_column, sets, table, summary
+    )
+    if not correct_priors:
+        return predictions
+    return priors.correct_priors(classifier, list(predictions), min_confidence, table)
 
 
 def threshold(model: Classifier, target: str | float, min_confidence: float = 0.0) -> float:
