@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.names import is_imported
 from headstart.core.reading import ImageReader
 from headstart.core.rows import Features, Pixels
 from headstart.core.targets import SINGLE_LABEL
@@ -255,6 +256,11 @@ class Backbone:
         """A warning to show with all results of this backbone; empty if there is none."""
         return warning_about(self.name)
 
+    @property
+    def is_imported(self) -> bool:
+        """Whether another program computed the features, so that no image can be embedded."""
+        return is_imported(self.name)
+
     @staticmethod
     def from_json(document: dict[str, Any]) -> Backbone:
         """Restore from `to_json`; a bad document is a ``TypeError`` or ``ValueError``."""
@@ -359,6 +365,11 @@ class FeatureSet:
                 for row in self.label_sets
             ]
         return [self.classes[code] if code >= 0 else None for code in self.label.tolist()]
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another program computed the features, so that there are no image files."""
+        return is_imported(str(self.extraction.get("backbone", {}).get("name", "")))
 
     @property
     def is_labelled(self) -> NDArray[np.bool_]:

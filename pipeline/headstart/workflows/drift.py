@@ -13,7 +13,7 @@ from headstart.core.errors import InputError, count, one_line
 from headstart.workflows.artifacts import COMMAND
 from headstart.workflows.group_names import GroupNames
 from headstart.workflows.locations import StrPath, output_file
-from headstart.workflows.models import check_failures, load_model
+from headstart.workflows.models import check_failures, feature_rows, load_model
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
@@ -73,14 +73,12 @@ def drift(
         BackboneError: the model cannot be used.
     """
     from headstart.datasets.inputs import check, stream
-    from headstart.models.predict import predict_images
+    from headstart.models.predict import predict_images, predict_rows
 
     ignored = remarks.parse(ignore)
     page = None if report is None else output_file(report)
     names = [images] if isinstance(images, str | os.PathLike) else list(images)
     paths = [os.fspath(name) for name in names]
-    for path in paths:
-        check(path, path_column)
     title = one_line(model) if isinstance(model, str | os.PathLike) else "the model"
     opened = load_model(model, device=device) if isinstance(model, str | os.PathLike) else model
     if fail_on_drift and opened.profile is None:
@@ -89,10 +87,15 @@ def drift(
     with showing("drift", hooks) as shown:
         if opened.backbone.warning:
             shown.notice(f"WARNING: {one_line(opened.backbone.warning)}")
-        listed = _remembered(stream(paths, path_column), sources)
-        predictions = list(
-            predict_images(opened, listed, workers, check_training=True, placed=True)
-        )
+        if opened.takes_features:
+            rows = feature_rows(paths, path_column)
+            answers = predict_rows(opened, rows.names, rows.features, 0, True, placed=True)
+        else:
+            for path in paths:
+                check(path, path_column)
+            listed = _remembered(stream(paths, path_column), sources)
+            answers = predict_images(opened, listed, workers, check_training=True, placed=True)
+        predictions = list(answers)
         failed = [prediction for prediction in predictions if prediction.error]
         if failed:
             check_failures(len(failed), len(predictions), max_failures, shown.notice)
@@ -107,7 +110,7 @@ def drift(
     if page is not None:
         from headstart.report.drift_page import write_page
 
-        write_page(result, page, lambda path: _picture(sources[path]))
+        write_page(result, page, lambda path: _picture(sources.get(path)))
     return result
 
 
@@ -120,12 +123,14 @@ def _remembered(
         yield image
 
 
-def _picture(image: SourceImage) -> NDArray[np.uint8] | None:
+def _picture(image: SourceImage | None) -> NDArray[np.uint8] | None:
     from headstart import datasets
     from headstart.core.errors import ImageError
     from headstart.datasets.images.thumbnails import of_bytes
     from headstart.report.thumbnails_sheet import SIDE
 
+    if image is None:
+        return None
     try:
         return of_bytes(datasets.read(*image)[0], SIDE)
     except ImageError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from headstart.core import choices, remarks, targets
 from headstart.core.errors import InputError, UsageError, count, one_line
+from headstart.core.targets import MULTI_LABEL
 from headstart.workflows.artifacts import COMMAND
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.models import load_model
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from headstart.datasets import SourceImage
     from headstart.evaluation.answers import Answers
     from headstart.models.predict import Model
+
+_OF_LABELS = "train-heads has the scores of a multi-label model in its results"
 
 
 def evaluate(
@@ -53,7 +56,8 @@ def evaluate(
     Args:
         model: a model file, what `load_model` returns, a folder of results, or predictions
             (``.csv``, ``.jsonl``) that `predict` or `train_heads` wrote.
-        data: labelled images, as for `extract_features`; None takes the true labels from the
+        data: labelled images, as for `extract_features`; for a model of imported features, a file
+            of features with labels or a store of them; None takes the true labels from the
             predictions, in their column ``true`` or ``label_column``.
         against: the model in use, in any of the forms of ``model``.
         split: ``auto`` takes the images of the split named test if there is one, else all.
@@ -95,10 +99,13 @@ def evaluate(
         raise UsageError("--fail-worse needs --against, the model to compare with")
     page = None if report is None else output_file(report)
     with showing("evaluate", hooks) as shown:
-        images = _images(data, model, split, label_column, path_column)
+        compared = [model] if against is None else [model, against]
+        if data is not None and any(map(_takes_features, compared)):
+            images = _rows(data, split, label_column, path_column)
+        else:
+            images = _images(data, model, split, label_column, path_column)
         answers = [
-            _answers(name, images, device, workers, max_failures, shown)
-            for name in ([model] if against is None else [model, against])
+            _answers(name, images, device, workers, max_failures, shown) for name in compared
         ]
     paths = [names[0] for names in images.names]
     partition = None
@@ -132,13 +139,14 @@ def _texts(texts: str | Sequence[str]) -> list[str]:
 class _Images:
     """Labelled images, and the names that predictions may have for each, its own first.
 
-    ``sources`` are None where the labels are those of predictions.
+    ``sources`` are None where the labels are those of predictions, or of rows of ``features``.
     """
 
     title: str
     names: Sequence[tuple[str, ...]]
     labels: list[str | None]
     sources: list[SourceImage] | None
+    features: NDArray[np.float32] | None = None
 
     def picture(self, path: str) -> NDArray[np.uint8] | None:
         """Return the thumbnail of an image, by its own name; None if there is none."""
@@ -187,6 +195,39 @@ def _images(
     return _Images(name, names, [ref.label for ref in refs], sources)
 
 
+def _takes_features(name: Model | StrPath) -> bool:
+    """Return whether this is a model of features that another program computed."""
+    from headstart.backbones.inference.description import describe
+    from headstart.workflows.models import model_file
+
+    if not isinstance(name, str | os.PathLike):
+        return name.takes_features
+    return _predictions_file(name) is None and describe(model_file(name)).is_imported
+
+
+def _rows(data: StrPath, split: str, label_column: str, path_column: str) -> _Images:
+    """Return the labelled rows of a file of features, or of a store of imported ones."""
+    from headstart.workflows.models import feature_rows
+
+    rows = feature_rows([data], path_column, label_column, labels=True)
+    if not any(image.is_labelled for image in rows.images):
+        raise InputError(
+            f"no row of {one_line(data)} has a label; import it with its labels first, and evaluate"
+            " the store: headstart import-features FILE --labels LABELS.csv --out STORE.h5"
+        )
+    if rows.images[0].labels is not None or rows.flags:
+        targets.refuse(MULTI_LABEL, "evaluate", "give rows with one class each")
+    tested = any(image.split == "test" for image in rows.images)
+    chosen = ("test" if tested else "all") if split == choices.SCORED[0] else split
+    kept = [n for n, image in enumerate(rows.images) if chosen in ("all", image.split)]
+    if not kept:
+        raise InputError(f"{one_line(data)} has no row in the split {chosen}")
+    images = [rows.images[row] for row in kept]
+    name = one_line(data) + ("" if chosen == "all" else f" (split {chosen})")
+    labels = [image.label for image in images]
+    return _Images(name, [(i.path,) for i in images], labels, None, rows.features[kept])
+
+
 def _predicted_images(path: Path, label_column: str) -> _Images:
     """Return the images of a table of predictions, with the labels in one of its columns."""
     from headstart.evaluation import prediction_files
@@ -226,9 +267,42 @@ def _answers(
     table = _predictions_file(name)
     if table is not None:
         return prediction_files.read(table).matched(images.names, images.title)
+    if images.features is not None:
+        if not _takes_features(name):
+            raise UsageError(
+                f"{_title(name)} takes images and the other model features; compare their"
+                " predictions: headstart predict MODEL DATA --out predictions.csv"
+            )
+        return _predicted_rows(name, images.names, images.features, device)
     if images.sources is None:
         raise UsageError(f"name the labelled images to evaluate {_title(name)} on")
     return _predicted(name, images.sources, device, workers, max_failures, hooks)
+
+
+def _predicted_rows(
+    name: Model | StrPath,
+    names: Sequence[tuple[str, ...]],
+    features: NDArray[np.float32],
+    device: str,
+) -> Answers:
+    import numpy as np
+
+    from headstart.evaluation.answers import Answers
+    from headstart.models.predict import predict_rows
+
+    model = load_model(name, device=device) if isinstance(name, str | os.PathLike) else name
+    targets.refuse(model.target, "evaluate", _OF_LABELS)
+    paths = [own for own, *_ in names]
+    answers = list(predict_rows(model, paths, features, check_training=True))
+    return Answers(
+        _title(name),
+        model.classes,
+        [answer.label for answer in answers],
+        np.array([answer.probabilities for answer in answers], np.float32),
+        None if model.trained_on is None else np.array([a.trained_on for a in answers], bool),
+        True,
+        model.thresholds,
+    )
 
 
 def _predicted(
@@ -245,8 +319,7 @@ def _predicted(
     from headstart.models.predict import predict_images
 
     model = load_model(name, device=device) if isinstance(name, str | os.PathLike) else name
-    remedy = "train-heads has the scores of a multi-label model in its results"
-    targets.refuse(model.target, "evaluate", remedy)
+    targets.refuse(model.target, "evaluate", _OF_LABELS)
     if model.backbone.warning:
         hooks.notice(f"WARNING: {one_line(model.backbone.warning)}")
     probabilities = np.zeros((len(sources), len(model.classes)), np.float32)

@@ -8,6 +8,7 @@ import numpy as np
 
 from headstart.core.rows import take
 from headstart.core.targets import MULTI_LABEL
+from headstart.workflows.trained import training_hashes
 
 if TYPE_CHECKING:
     from headstart.core.label_results import LabelComparison
@@ -53,7 +54,7 @@ def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
         summary,
         reference,
         best.head.name,
-        data.sha256[train],
+        training_hashes(data, train),
         MULTI_LABEL,
         tuple(best.thresholds.tolist()),
         profile.learn(features, shares, group, reference),

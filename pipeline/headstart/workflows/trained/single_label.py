@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headstart.core.rows import take
+from headstart.workflows.trained import training_hashes
 
 if TYPE_CHECKING:
     from headstart.core.results import Comparison, HeadResult
@@ -64,6 +65,6 @@ def trained(outcome: Outcome, summary: dict[str, Any]) -> TrainedHead:
         summary,
         reference,
         best.head.name,
-        data.sha256[train],
+        training_hashes(data, train),
         profile=described,
     )
