@@ -141,7 +141,7 @@ def alarms(features, codes, others, options):
                 tried += [(bursts, np.repeat(np.arange(20), 5)), (bursts, None)]
                 for name, (chosen, group) in zip(columns, tried, strict=True):
                     p = model.p(chosen, group)
-                    page.sample(f"{head}, {name}", p)
+                    page.sample(f"{head}, {name}", round(min(p.values()), 4))
                     counts[name].append(min(p.values()) <= drift.LEVEL)
         print(f"| {head} | " + " | ".join(map(rate, counts.values())) + " |", flush=True)
 
@@ -221,7 +221,7 @@ def priors(features, codes, others, options):
                         -np.log(np.maximum(better[place], 1e-9)).mean(),
                     ]
                 )
-                page.sample(head, figures[-1])
+            page.sample(head, np.mean(figures[-BATCHES:], axis=0).round(4).tolist())
         means = np.mean(figures, axis=0)
         cells = [f"{value:.1%}" for value in means[:5]] + [f"{value:.3f}" for value in means[5:]]
         print(f"| {head} | " + " | ".join(cells) + " |", flush=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +23,7 @@ from headstart.workflows.locations import output_file
 
 if TYPE_CHECKING:
     from headstart.core.drift import Drift
-    from headstart.models.predict import Prediction
+    from headstart.models.predict import Model, Prediction
 
 
 @click.command(
@@ -128,24 +129,51 @@ def command(
         notice(f"WARNING: {one_line(classifier.backbone.warning)}")
     marks = (classifier.threshold is not None, classifier.unusual is not None, bool(sets))
     layout = Layout(classifier.classes, top_k, *marks, classifier.answers.KEY)
+    kind = "json" if json_ else format_ or "csv"
+    about = _Summary(classifier, one_line(model), ", ".join(map(one_line, paths)), summary)
+    counts = _write(predictions, layout, out, kind, about)
+    if out is not None:
+        click.echo(f"{one_line(out)}: {count(counts['all'], 'prediction')}")
+    if not json_:
+        about.show(err=out is None)
+    _summarise(counts, max_failures)
+
+
+@dataclass
+class _Summary:
+    """Whether the images are like the training images; nothing unless it was asked for."""
+
+    model: Model
+    title: str
+    data: str
+    asked: bool
+    predictions: list[Prediction] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        return {"summary": self._drift().to_json()} if self.asked else {}
+
+    def show(self, err: bool) -> None:
+        for line in drift_table.lines(self._drift()) if self.asked else ():
+            click.echo(line, err=err)
+
+    def _drift(self) -> Drift:
+        return summarise(self.model, self.predictions, self.title, self.data)
+
+
+def _write(
+    predictions: Iterable[Prediction],
+    layout: Layout,
+    out: Path | None,
+    kind: str,
+    about: _Summary,
+) -> Counter[str]:
     counts: Counter[str] = Counter()
-    kept: list[Prediction] = []
-
-    def about_the_batch() -> Drift:
-        data = ", ".join(map(one_line, paths))
-        return summarise(classifier, kept, one_line(model), data)
-
-    more = (lambda: {"summary": about_the_batch().to_json()}) if summary else dict
-    with writer(layout, out, "json" if json_ else format_ or "csv", more) as write:
+    with writer(layout, out, kind, about.document) as write:
         for prediction in predictions:
             write(prediction)
             counts.update(_kinds(prediction))
-            kept.extend([prediction] * summary)
-    if out is not None:
-        click.echo(f"{one_line(out)}: {count(counts['all'], 'prediction')}")
-    for line in drift_table.lines(about_the_batch()) if summary and not json_ else ():
-        click.echo(line, err=out is None)
-    _summarise(counts, max_failures)
+            about.predictions.extend([prediction] * about.asked)
+    return counts
 
 
 def _summarise(counts: Counter[str], max_failures: float) -> None:

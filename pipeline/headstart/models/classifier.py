@@ -118,8 +118,8 @@ class Classifier:
             self.trained_on = training_images.read(self._runner.metadata)
             points = self.facts.get("operating_points") or []
             text = self._runner.metadata.get(training_profile.KEY)
-            known = len(self.classes)
-            self.profile = TrainingProfile.from_text(text, known) if text else None
+            k = len(self.classes)
+            self.profile = TrainingProfile.from_text(text, k) if text else None
             self.quantile = float(novelty.get("quantile", QUANTILE)) if novelty else None
             sets = self.facts.get("prediction_sets")
             self.set_rule = sets and SetRule(sets["level"], sets["mass"], tuple(sets["least"]))

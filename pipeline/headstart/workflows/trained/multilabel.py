@@ -46,8 +46,8 @@ def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
     kinds = np.where(present.any(axis=1), rarest, present.shape[1])
     features, group = take(data.features, train), rows.group[train]
     reference = novelty.learn(features, kinds, group)
-    known = np.maximum((data.label_sets[train] >= 0).sum(axis=0), 1)
-    shares = present.sum(axis=0) / known
+    annotated = np.maximum((data.label_sets[train] >= 0).sum(axis=0), 1)
+    shares = present.sum(axis=0) / annotated
     return bundle.TrainedHead(
         best.head.estimator,
         data.classes,

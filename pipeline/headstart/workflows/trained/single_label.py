@@ -53,12 +53,12 @@ def trained(outcome: Outcome, summary: dict[str, Any]) -> TrainedHead:
     best, rows = outcome.best, outcome.protocol
     data, train = best.data, rows.train
     features, group, codes = take(data.features, train), rows.group[train], data.label[train]
-    answers, known = best.head.out_of_fold, best.head.estimator.classes_
+    answers, learned = best.head.out_of_fold, best.head.estimator.classes_
     reference = novelty.learn(features, codes, group, out_of_fold=answers)
     described = None
     if len(answers):  # a fine-tuned network has none: it has seen its training images
-        shares = np.bincount(codes, minlength=len(data.classes))[known] / len(codes)
-        described = profile.learn(features, shares, group, reference, answers[:, known])
+        shares = np.bincount(codes, minlength=len(data.classes))[learned] / len(codes)
+        described = profile.learn(features, shares, group, reference, answers[:, learned])
     return bundle.TrainedHead(
         best.head.estimator,
         data.classes,
