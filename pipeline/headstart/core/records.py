@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core import label_text
 from headstart.core.names import is_imported
 from headstart.core.reading import ImageReader
 from headstart.core.rows import Features, Pixels
@@ -382,7 +383,7 @@ class FeatureSet:
         """Return the class of an image, or its labels separated by ``|``; empty if unknown."""
         if self.label_sets is not None:
             codes = np.flatnonzero(self.label_sets[row] > 0).tolist()
-            return "|".join(self.classes[code] for code in codes)
+            return label_text.join(self.classes[code] for code in codes)
         code = int(self.label[row])
         return self.classes[code] if code >= 0 else ""
 

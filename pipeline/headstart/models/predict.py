@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from headstart.backbones.inference.extract import batches
 from headstart.core.costs import Costs
 from headstart.core.errors import ImageError, InputError, count, one_line
+from headstart.core.label_text import join
 from headstart.core.names import IMPORTED
 from headstart.core.parallel import available_cores, run_threads
 from headstart.core.rows import content_hash
@@ -281,7 +282,7 @@ def judged(
         predictions.append(
             Prediction(
                 path=path,
-                label="|".join(labels),
+                label=join(labels),
                 probabilities=tuple(scores.tolist()),
                 error="",
                 distance=None if limit is None else distance,
