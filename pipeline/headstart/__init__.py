@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         list_backbones,
         list_layers,
     )
+    from headstart.workflows.drift import drift
     from headstart.workflows.evaluation import evaluate
     from headstart.workflows.features import (
         export_features,
@@ -61,6 +62,7 @@ _MODULES = {  # module: the public names that come from it
     "features.image_embedder": ("ImageEmbedder",),
     "features.store": ("FeatureStore",),
     "workflows.backbones": ("choose_backbone", "export_backbone", "list_backbones", "list_layers"),
+    "workflows.drift": ("drift",),
     "workflows.evaluation": ("evaluate",),
     "workflows.features": ("export_features", "extract_features", "verify", "write_demo_data"),
     "workflows.finetuning": ("advise_finetuning", "finetune"),
@@ -79,6 +81,7 @@ __all__ = [
     "Result",
     "advise_finetuning",
     "choose_backbone",
+    "drift",
     "evaluate",
     "export_backbone",
     "export_features",

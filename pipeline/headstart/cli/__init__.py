@@ -26,6 +26,7 @@ _COMMANDS = {  # command: module of this package, and its line in the list
     "finetune": ("finetune", "Train a network further on your images."),
     "predict": ("predict", "Classify images with a model."),
     "evaluate": ("evaluate", "Score a model on labelled images, or compare it with another one."),
+    "drift": ("drift", "Compare new images with those that a model was trained on."),
     "serve": ("serve", "Serve a model as a local page and JSON endpoint."),
     "report": ("report", "Write the report of a comparison again."),
     "export-features": ("export_features", "Write a store as a table for other tools."),

@@ -13,6 +13,7 @@ from headstart.cli.options import (
     as_json,
     costs,
     device,
+    groups,
     ignore,
     label_options,
     seed,
@@ -47,9 +48,7 @@ evaluate out/predictions.csv --report page.html
     show_default=True,
     help="Images to score; auto takes the split named test if there is one, else all.",
 )
-@click.option(
-    "--groups", type=FILE, help="CSV of path,group: images of a group are not independent."
-)
+@groups
 @click.option(
     "--fail-below",
     multiple=True,

@@ -47,6 +47,9 @@ costs = click.option(
     metavar="FILE.csv",
     help="Table of costs, a row for each true class and a column for each predicted one.",
 )
+groups = click.option(
+    "--groups", type=FILE, help="CSV of path,group: images of a group are not independent."
+)
 ignore = click.option(
     "--ignore",
     multiple=True,

@@ -165,6 +165,37 @@ _TABLE = (
         " out-of-fold scores. The nearest one was taken.",
         "Ask for less, add images that have the label, or leave the label out.",
     ),
+    Kind(
+        "HS701",
+        "images",
+        "Images that nearly repeat one another",
+        "Many images of the batch nearly equal the one before, as in a burst or a video. The tests"
+        " of drift take images for independent, so they are too sure.",
+        "Name what belongs together with `--groups FILE.csv`, or take one image of each burst.",
+    ),
+    Kind(
+        "HS702",
+        "images",
+        "Few images in the batch",
+        "A few images show only a large difference from the training images.",
+        "Wait for more images, and read the intervals.",
+    ),
+    Kind(
+        "HS703",
+        "training images",
+        "The model does not say what its training images look like",
+        "Models of earlier versions, fine-tuned networks and int8 variants lack the facts that a"
+        " batch is compared with, so drift is not tested.",
+        "Train the heads again with `headstart train-heads`, and compare with the new model.",
+    ),
+    Kind(
+        "HS704",
+        "training images",
+        "Training images in the batch",
+        "The model was trained on some of the images of the batch. They make it look more like the"
+        " training images than it is.",
+        "Leave these images out. Copies that were saved again are not recognised.",
+    ),
 )
 KINDS: Mapping[str, Kind] = {kind.code: kind for kind in _TABLE}
 

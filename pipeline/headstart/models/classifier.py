@@ -22,15 +22,16 @@ from headstart.backbones.inference.description import (
 )
 from headstart.backbones.inference.feature_runner import FeatureRunner
 from headstart.backbones.inference.runner import Runner
-from headstart.core import targets
+from headstart.core import targets, training_profile
 from headstart.core.choices import TARGETS
 from headstart.core.errors import BackboneError, InputError, one_line
 from headstart.core.names import IMPORTED
 from headstart.core.prediction_sets import SetRule
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
+from headstart.core.training_profile import TrainingProfile
 from headstart.datasets import images
 from headstart.models import seal, training_images
-from headstart.models.novelty import Unusual
+from headstart.models.novelty import QUANTILE, Unusual
 
 UNKNOWN = "unknown"  # the label of an image whose most probable class is below the minimum
 
@@ -56,6 +57,13 @@ class Answers:
         marks: list[bool] = mark.marks(self.distance, self.probabilities).tolist()
         return marks
 
+    def oddness(self, mark: Unusual | None) -> list[float] | None:
+        """Return by how much each image is unusual; None if the model has no second mark."""
+        if mark is None:
+            return None
+        values: list[float] = mark.oddness(self.distance, self.probabilities).tolist()
+        return values
+
 
 class Classifier:
     """A classifier file that Headstart wrote, ready to predict; threads may share an instance.
@@ -71,7 +79,9 @@ class Classifier:
             multi-label model alone.
         threshold: the distance beyond which an image is unlike the training set; None if the file
             has none.
+        quantile: the share of training images within the threshold.
         unusual: the second mark; None if the file has none.
+        profile: what drift is measured by; None if the file has none.
         trained_on: the training images; None if the file does not list them.
         set_rule: how conformal sets are made; None if the file does not say.
         thresholds: the confidence from which on a share of the answers is right, by that share.
@@ -109,6 +119,10 @@ class Classifier:
             self.unusual = Unusual(**second) if second else None
             self.trained_on = training_images.read(self._runner.metadata)
             points = self.facts.get("operating_points") or []
+            text = self._runner.metadata.get(training_profile.KEY)
+            k = len(self.classes)
+            self.profile = TrainingProfile.from_text(text, k) if text else None
+            self.quantile = float(novelty.get("quantile", QUANTILE)) if novelty else None
             sets = self.facts.get("prediction_sets")
             self.set_rule = sets and SetRule(sets["level"], sets["mass"], tuple(sets["least"]))
             self.thresholds = {float(p["target"]): float(p["threshold"]) for p in points}
@@ -196,7 +210,9 @@ class Classifier:
         if self.threshold is None:
             scores, features = self._runner.outputs((PROBABILITIES, OUTPUT), crops)
             return Answers(scores, features, np.full(len(crops), np.nan, np.float32))
-        return Answers(*self._runner.outputs((PROBABILITIES, OUTPUT, DISTANCE), crops))
+        scores, features, distance = self._runner.outputs((PROBABILITIES, OUTPUT, DISTANCE), crops)
+        # Rounding makes the distance to the same image negative; NaN stays.
+        return Answers(scores, features, np.maximum(distance, 0))
 
     @property
     def answers(self) -> Any:  # noqa: ANN401 - a module

@@ -10,6 +10,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from headstart.core.assessment import Evaluation
+from headstart.core.drift import Drift
 from headstart.core.label_assessment import LabelEvaluation
 from headstart.core.results import Insights
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
@@ -47,6 +48,19 @@ def evaluation_schema(target: str = SINGLE_LABEL) -> dict[str, Any]:
     return {
         "$schema": file["$schema"],
         "title": title,
+        "definitions": file["definitions"],
+        **document,
+    }
+
+
+def drift_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 7) of the document of ``headstart drift --json``."""
+    file, document = _file(), of_record(Drift)
+    document["properties"] |= {"schema": {"const": Drift.SCHEMA}, "verdict": {"type": "string"}}
+    document["required"] += ["schema", "verdict"]
+    return {
+        "$schema": file["$schema"],
+        "title": f"headstart drift --json, schema {Drift.SCHEMA}",
         "definitions": file["definitions"],
         **document,
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.core import artifacts, choices
 from headstart.core.errors import InputError, UsageError, count
+from headstart.workflows import priors
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
@@ -55,6 +56,8 @@ def predict(
     target: str | float | None = None,
     sets: str = "",
     costs: StrPath | None = None,
+    correct_priors: bool = False,
+    summary: bool = False,
     path_column: str = "",
     explain: StrPath | None = None,
     explain_by: str = "",
@@ -80,6 +83,10 @@ def predict(
             class of 95 % of the images, or of each class.
         costs: a CSV table with a row for each true class and a column for each predicted one: the
             label is the class of least expected cost.
+        correct_priors: whether to correct probabilities and labels for the shares of the classes
+            among these images, which are estimated from all of them before the first one is
+            yielded.
+        summary: whether predictions hold what `headstart.workflows.drift.summarise` needs.
         path_column: the column of tables with the images' paths; empty takes ``path``, ``file`` and
             the like.
         explain: a folder for pictures of what speaks for the answer in each image, with a page.
@@ -100,6 +107,8 @@ def predict(
     classifier = load_model(model, device=device) if isinstance(model, str | os.PathLike) else model
     names = [images] if isinstance(images, str | os.PathLike) else list(images)
     paths = [os.fspath(name) for name in names]
+    if correct_priors:
+        priors.check_correction(target, sets)
     if not classifier.takes_features:
         for path in paths:  # report a typo before the first prediction
             check(path, path_column)
@@ -119,11 +128,11 @@ def predict(
         raise UsageError("give costs, or a minimum confidence or target, not both")
     if classifier.takes_features:
         rows = feature_rows(paths, path_column)
-        return predicting.predict_rows(
-            classifier, rows.names, rows.features, min_confidence, sets=sets, costs=table
+        predictions = predicting.predict_rows(
+            classifier, rows.names, rows.features, min_confidence, summary, sets, table, summary
         )
-    if explain is not None:
-        return _explained(
+    elif explain is not None:
+        predictions = _explained(
             classifier,
             paths,
             Path(explain),
@@ -132,10 +141,18 @@ def predict(
             path_column,
             workers=workers,
             min_confidence=min_confidence,
+            check_training=summary,
             sets=sets,
             costs=table,
+            placed=summary,
         )
-    return predicting.predict(classifier, paths, workers, min_confidence, path_column, sets, table)
+    else:
+        predictions = predicting.predict(
+            classifier, paths, workers, min_confidence, path_column, sets, table, summary
+        )
+    if not correct_priors:
+        return predictions
+    return priors.correct_priors(classifier, list(predictions), min_confidence, table)
 
 
 def _explained(

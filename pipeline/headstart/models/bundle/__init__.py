@@ -26,7 +26,7 @@ from headstart.backbones.inference.description import (
 )
 from headstart.backbones.inference.feature_runner import FeatureRunner
 from headstart.backbones.inference.runner import Runner, open_session
-from headstart.core import targets
+from headstart.core import targets, training_profile
 from headstart.core.errors import HeadstartError
 from headstart.core.files import replacing
 from headstart.core.records import Backbone
@@ -105,6 +105,8 @@ def bundle(
         trunk = onnx.load(backbone)
         metadata = {prop.key: prop.value for prop in trunk.metadata_props}
     model = joined(trunk, graph, reference)
+    if head.profile is not None:
+        metadata[training_profile.KEY] = head.profile.to_text()
     if head.trained_on is not None:
         metadata[training_images.KEY] = training_images.encode(head.trained_on)
     with replacing(out) as partial:

@@ -29,7 +29,7 @@ from headstart.backbones.inference.description import (
     read_metadata,
 )
 from headstart.backbones.inference.extract import extract, images_of
-from headstart.core import targets
+from headstart.core import targets, training_profile
 from headstart.core.choices import MODEL_PRECISIONS
 from headstart.core.errors import BackboneError, HeadstartError, InputError, one_line
 from headstart.core.files import replacing, sha256_of
@@ -132,7 +132,9 @@ def write_variant(
         network, refs = _converted(trunk, kind, listing, workers)
     # Not by way of the network, whose variants are kept for all models that have it.
     metadata = read_metadata(path)
-    images = {key: metadata[key] for key in (training_images.KEY,) if key in metadata}
+    # Features in int8 lie elsewhere, all of them a little, so there drift is not measured.
+    keys = (training_images.KEY, *([training_profile.KEY] if kind == "fp16" else []))
+    images = {key: metadata[key] for key in keys if key in metadata}
     with replacing(out) as partial:
         _save(partial, network, head, dict(model.facts), images)
         change = _compare(model, Classifier(partial), listing, refs, workers)

@@ -35,7 +35,7 @@ def rules_of(comparison: LabelComparison, outcome: LabelOutcome) -> dict[str, An
 
 def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
     """Return the best head with what its model file carries."""
-    from headstart.models import bundle, novelty
+    from headstart.models import bundle, novelty, profile
 
     best, rows = outcome.best, outcome.protocol
     data, train = best.data, rows.train
@@ -44,7 +44,10 @@ def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
     # Reference images are drawn evenly from the labels: an image counts for its rarest one.
     rarest = np.where(present, present.sum(axis=0), len(train) + 1).argmin(axis=1)
     kinds = np.where(present.any(axis=1), rarest, present.shape[1])
-    reference = novelty.learn(take(data.features, train), kinds, rows.group[train])
+    features, group = take(data.features, train), rows.group[train]
+    reference = novelty.learn(features, kinds, group)
+    annotated = np.maximum((data.label_sets[train] >= 0).sum(axis=0), 1)
+    shares = present.sum(axis=0) / annotated
     return bundle.TrainedHead(
         best.head.estimator,
         data.classes,
@@ -54,4 +57,5 @@ def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
         training_hashes(data, train),
         MULTI_LABEL,
         tuple(best.thresholds.tolist()),
+        profile.learn(features, shares, group, reference),
     )

@@ -46,21 +46,25 @@ def rules_of(comparison: Comparison, outcome: Outcome) -> dict[str, Any]:
 
 def trained(outcome: Outcome, summary: dict[str, Any]) -> TrainedHead:
     """Return the best head with what its model file carries."""
-    from headstart.models import bundle, novelty
+    import numpy as np
+
+    from headstart.models import bundle, novelty, profile
 
     best, rows = outcome.best, outcome.protocol
     data, train = best.data, rows.train
-    reference = novelty.learn(
-        take(data.features, train),
-        data.label[train],
-        rows.group[train],
-        out_of_fold=best.head.out_of_fold,
-    )
+    features, group, codes = take(data.features, train), rows.group[train], data.label[train]
+    answers, learned = best.head.out_of_fold, best.head.estimator.classes_
+    reference = novelty.learn(features, codes, group, out_of_fold=answers)
+    described = None
+    if len(answers):  # a fine-tuned network has none: it has seen its training images
+        shares = np.bincount(codes, minlength=len(data.classes))[learned] / len(codes)
+        described = profile.learn(features, shares, group, reference, answers[:, learned])
     return bundle.TrainedHead(
         best.head.estimator,
         data.classes,
         summary,
         reference,
         best.head.name,
-        trained_on=training_hashes(data, train),
+        training_hashes(data, train),
+        profile=described,
     )
