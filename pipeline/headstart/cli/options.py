@@ -152,7 +152,7 @@ column_options = options(
     ),
     path_column,
 )
-source_options = options(
+label_options = options(
     column_options,
     click.option(
         "--label-columns",
@@ -165,6 +165,9 @@ source_options = options(
         type=click.Choice(choices.TARGETS),
         help="One class an image, or several labels.  [default: what DATA looks like]",
     ),
+)
+source_options = options(
+    label_options,
     click.option("--no-labels", is_flag=True, help="Embed the images without labels."),
 )
 address = click.option(

@@ -26,5 +26,6 @@ HEAD_FORMATS = ("skops", "joblib")  # of a head saved for scikit-learn
 MAPS = ("tsne", "umap", "pca")
 TABLE_FORMATS = ("parquet", "npy", "csv")
 
+TUNED = "fine-tuned"  # the name of a fine-tuned network among the heads
 MODES = ("head", "top", "all")  # of fine-tuning
 TRAINING_DEVICES = ("cpu", "cuda")

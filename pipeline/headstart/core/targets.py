@@ -84,6 +84,7 @@ register(
             "model": "headstart.models.bundle.single_label",
             "card": "headstart.models.bundle.model_card",
             "answers": "headstart.models.answers.single_label",
+            "finetuning": "headstart.finetune.single_label",
         },
     )
 )
@@ -99,6 +100,7 @@ register(
             "model": "headstart.models.bundle.multilabel",
             "card": "headstart.models.bundle.label_card",
             "answers": "headstart.models.answers.multilabel",
+            "finetuning": "headstart.finetune.multilabel",
         },
     )
 )

@@ -119,13 +119,12 @@ def extract_features(
     from headstart.features.embed import EmbedConfig, decoded_by, embed
 
     store = location(out)
-    split = label_columns.split(",") if isinstance(label_columns, str) else label_columns
     reading = Options(
         label_column=label_column,
         path_column=path_column,
         labels=labels,
         target=target,
-        label_columns=tuple(name for column in split if (name := column.strip())),
+        label_columns=names_of(label_columns),
     )
     config = EmbedConfig(
         backbone=decoded_by(
@@ -146,6 +145,12 @@ def extract_features(
     )
     with mirror.written_here(store) as path, showing("embedding", hooks) as shown:
         return embed(os.fspath(data), path, config, shown)
+
+
+def names_of(columns: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns, which a text separates by commas."""
+    split = columns.split(",") if isinstance(columns, str) else columns
+    return tuple(name for column in split if (name := column.strip()))
 
 
 def choice(

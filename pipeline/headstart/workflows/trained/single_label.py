@@ -8,7 +8,8 @@ from headstart.core.rows import take
 
 if TYPE_CHECKING:
     from headstart.core.results import Comparison, HeadResult
-    from headstart.evaluation.compare import Outcome
+    from headstart.evaluation.compare import Entry, Outcome
+    from headstart.evaluation.splits import Protocol
     from headstart.models.bundle import TrainedHead
 
 
@@ -56,3 +57,16 @@ def trained(outcome: Outcome, summary: dict[str, Any]) -> TrainedHead:
         out_of_fold=best.head.out_of_fold,
     )
     return bundle.TrainedHead(best.head.estimator, data.classes, summary, reference, best.head.name)
+
+
+def tuned(entry: Entry, rows: Protocol, summary: dict[str, Any]) -> TrainedHead:
+    """Return the classifier of a fine-tuned network with what its model file carries.
+
+    It has no reference images: a network that was trained on images brings them closer together
+    than it brings new ones.
+    """
+    from headstart.models import bundle
+
+    data = entry.data
+    estimator, seen = entry.head.estimator, data.sha256[rows.train]
+    return bundle.TrainedHead(estimator, data.classes, summary, trained_on=seen)
