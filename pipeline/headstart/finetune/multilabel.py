@@ -138,7 +138,7 @@ class BinaryCrossEntropy(Objective):
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss of a batch; see `Objective`."""
-        known = ~targets.isnan()
+        annotated = ~targets.isnan()
         present = targets.nan_to_num()
         each = torch.nn.functional.binary_cross_entropy_with_logits(
             logits, present, reduction="none"
@@ -146,7 +146,7 @@ class BinaryCrossEntropy(Objective):
         if self._weights is not None:
             absent, having = self._weights.to(logits.device)
             each = each * torch.lerp(absent.expand_as(present), having.expand_as(present), present)
-        return torch.where(known, each, 0.0).sum() / known.sum().clamp(min=1)
+        return torch.where(annotated, each, 0.0).sum() / annotated.sum().clamp(min=1)
 
     def tally(self) -> Tally:
         """Return a tally of all answers, since a precision asks for the order of all images."""
