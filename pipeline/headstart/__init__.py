@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from headstart.workflows.finetuning import advise_finetuning, finetune
     from headstart.workflows.heads import train_heads
+    from headstart.workflows.imported import import_features
     from headstart.workflows.models import export_model, load_model, predict, serve
     from headstart.workflows.reports import write_report
     from headstart.workflows.result import Result
@@ -64,6 +65,7 @@ _MODULES = {  # module: the public names that come from it
     "workflows.features": ("export_features", "extract_features", "verify", "write_demo_data"),
     "workflows.finetuning": ("advise_finetuning", "finetune"),
     "workflows.heads": ("train_heads",),
+    "workflows.imported": ("import_features",),
     "workflows.models": ("export_model", "load_model", "predict", "serve"),
     "workflows.reports": ("write_report",),
     "workflows.result": ("Result",),
@@ -83,6 +85,7 @@ __all__ = [
     "export_model",
     "extract_features",
     "finetune",
+    "import_features",
     "list_backbones",
     "list_layers",
     "load_model",

@@ -20,6 +20,7 @@ _COMMANDS = {  # command: module of this package, and its line in the list
     "backbones": ("backbones", "List and search networks, or rank them on your images."),
     "export": ("export", "Write a network as one ONNX file."),
     "features": ("features", "Embed images into a feature store."),
+    "import-features": ("import_features", "Make a store of features from elsewhere."),
     "verify": ("verify", "Check a store or an ONNX file, and repair a store."),
     "train-heads": ("train_heads", "Train and compare classifiers on the features."),
     "finetune": ("finetune", "Train a network further on your images."),

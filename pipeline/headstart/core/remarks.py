@@ -119,6 +119,22 @@ _TABLE = (
         "Read the intervals in place of the scores, and label more images.",
     ),
     Kind(
+        "HS507",
+        "labels",
+        "Labels that no image has",
+        "The model knows labels that the images do not name. Either no image has them, or nobody"
+        " looked for them; the images cannot tell. They count in no score.",
+        "If you looked for these labels, say so: give the labels as 0/1 columns, one for each.",
+    ),
+    Kind(
+        "HS508",
+        "labels",
+        "One label on every image",
+        "Every image has exactly one label, and all other labels count as absent from it. If only"
+        " the main label of each image was noted, answers that are right count as errors.",
+        "Note all labels of each image, or leave cells of 0/1 columns empty where nobody looked.",
+    ),
+    Kind(
         "HS601",
         "labels",
         "Labels of few scored images",

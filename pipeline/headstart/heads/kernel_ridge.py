@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import one_thread_each, run_parallel
-from headstart.heads import calibration, sampling
+from headstart.heads import calibration, kernels, sampling
 from headstart.heads.family import Family
 from headstart.heads.scoring import accuracy
 from headstart.heads.search import Candidate, FittedHead, Refit, finish, preference
@@ -27,7 +27,6 @@ from headstart.heads.training_set import (
     Fold,
     TrainingSet,
     mean_squared_distance,
-    squared_distances,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class KernelRidgeHead(Family):
         started = time.perf_counter()
         unit = 1.0 / mean_squared_distance(data.rows)
         gammas = [float(f"{multiple * unit:.3g}") for multiple in self.grid["gamma"]]
-        data.gram  # noqa: B018 - before threads start
+        kernels.prepare(data, gammas[0])
 
         def evaluate(params: dict[str, Any]) -> Candidate:
             parts = left_out(params, data)
@@ -94,7 +93,7 @@ class KernelRidgeHead(Family):
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Return the fitted targets, of `MAX_ROWS` rows where there are more; see `Family`."""
         if len(data.labels) <= MAX_GRAM_ROWS:
-            data.gram  # noqa: B018 - before threads start
+            kernels.prepare(data, params["gamma"])
         division = np.atleast_2d(data.fold)[0]
 
         def answer(fold: Fold) -> NDArray[np.float32]:
@@ -132,16 +131,14 @@ def _kernel(
     data: TrainingSet, left: NDArray[np.intp], right: NDArray[np.intp], gamma: float
 ) -> NDArray[np.float32]:
     if len(data.labels) <= MAX_GRAM_ROWS:
-        kernel = squared_distances(data.gram, left, right)
-    else:
-        kernel = data.rows[left] @ data.rows[right].T
-        kernel *= np.float32(-2)
-        kernel += data.squared_norms[left, None]
-        kernel += data.squared_norms[right]
-        kernel[kernel < SAME_IMAGE] = 0.0
+        return kernels.kernel_of(data, left, right, gamma, np.float32)
+    kernel: NDArray[np.float32] = data.rows[left] @ data.rows[right].T
+    kernel *= np.float32(-2)
+    kernel += data.squared_norms[left, None]
+    kernel += data.squared_norms[right]
+    kernel[kernel < SAME_IMAGE] = 0.0
     kernel *= np.float32(-gamma)
-    values: NDArray[np.float32] = np.exp(kernel, out=kernel)
-    return values
+    return np.exp(kernel, out=kernel)
 
 
 def _targets(data: TrainingSet, rows: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -17,12 +17,15 @@ from headstart.backbones.inference.description import (
     MODEL_METADATA,
     OUTPUT,
     PROBABILITIES,
+    describe,
     is_file,
 )
+from headstart.backbones.inference.feature_runner import FeatureRunner
 from headstart.backbones.inference.runner import Runner
 from headstart.core import targets
 from headstart.core.choices import TARGETS
 from headstart.core.errors import BackboneError, InputError, one_line
+from headstart.core.names import IMPORTED
 from headstart.core.prediction_sets import SetRule
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import images
@@ -84,7 +87,10 @@ class Classifier:
                 f"no model at {one_line(path)}; train one with: headstart train-heads"
             )
         seal.check(path)
-        self._runner = Runner(path, device, batch=None)
+        takes_features = describe(path).is_imported
+        self._runner = (
+            FeatureRunner(path, device) if takes_features else Runner(path, device, batch=None)
+        )
         self.backbone = self._runner.backbone
         try:
             self.facts: dict[str, Any] = dict(json.loads(self._runner.metadata[MODEL_METADATA]))
@@ -109,7 +115,23 @@ class Classifier:
                 f"{one_line(path)} is not a classifier that Headstart wrote; "
                 "train one with: headstart train-heads"
             ) from None
-        parity.check_metadata(self._runner.metadata, self._runner.embed, self.backbone.preprocess)
+        if isinstance(self._runner, Runner):
+            runner = self._runner
+            parity.check_metadata(runner.metadata, runner.embed, self.backbone.preprocess)
+
+    @property
+    def takes_features(self) -> bool:
+        """Whether its input are features that another program computed, and not images."""
+        return self.backbone.is_imported
+
+    def check_images(self) -> None:
+        """Raise an `InputError` if the model takes features: images cannot be embedded for it."""
+        if self.takes_features:
+            name = one_line(self.backbone.name.removeprefix(IMPORTED))
+            raise InputError(
+                f"the model takes features of {name}, which another program computes, not images;"
+                " give it files of features: headstart predict MODEL FEATURES.npz"
+            )
 
     def threshold_for(self, target: float) -> float:
         """Return the confidence from which on a share ``target`` of the answers is right.
@@ -157,14 +179,18 @@ class Classifier:
 
     def decode(self, data: bytes, seconds: int | None = None) -> NDArray[np.uint8]:
         """Decode an image file into ``(h, w, 3) uint8``; see `headstart.datasets.images.decode`."""
+        self.check_images()
         return images.decode(data, self.backbone.preprocess, seconds)
 
-    def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the ``(n, k)`` class probabilities of ``(n, h, w, 3) uint8`` images."""
+    def predict(self, crops: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the ``(n, k)`` class probabilities of ``(n, h, w, 3) uint8`` images.
+
+        A model that `takes_features` gets ``(n, d) float32`` features.
+        """
         return self._runner.infer(PROBABILITIES, crops)
 
-    def answer(self, crops: NDArray[np.uint8]) -> Answers:
-        """Return probabilities, features and distances of ``(n, h, w, 3) uint8`` images."""
+    def answer(self, crops: NDArray[Any]) -> Answers:
+        """Return probabilities, features and distances; ``crops`` as for `predict`."""
         if self.threshold is None:
             scores, features = self._runner.outputs((PROBABILITIES, OUTPUT), crops)
             return Answers(scores, features, np.full(len(crops), np.nan, np.float32))

@@ -10,7 +10,7 @@ import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 
 from headstart.backbones.inference.extract import batches
 from headstart.core.costs import Costs
-from headstart.core.errors import ImageError
+from headstart.core.errors import ImageError, InputError, count, one_line
+from headstart.core.label_text import join
+from headstart.core.names import IMPORTED
 from headstart.core.parallel import available_cores, run_threads
+from headstart.core.rows import content_hash
 from headstart.datasets import SourceImage, read, stream
-from headstart.models.classifier import Classifier
+from headstart.models.classifier import Answers, Classifier
 from headstart.models.training_images import TrainingImages
 
 _CHUNK = 8
+_ROWS = 1024  # of features, in one inference
 _IDLE = -1  # the number of an empty chunk
 _PATIENCE = 1.0  # seconds
 _AHEAD = 4  # chunks per worker that are in work, or wait for an earlier one
@@ -96,6 +100,7 @@ def predict(
             model with a class named `UNKNOWN`, or one of several labels on one image.
     """
     model.answers.check(model, min_confidence, costs)
+    model.check_images()
     names = [data] if isinstance(data, str | os.PathLike) else data
     images = stream(names, path_column)
     return predict_images(model, images, workers, min_confidence, sets=sets, costs=costs)
@@ -186,33 +191,87 @@ def _predict_chunk(
 
     size = model.batch if len(images) > 1 else 1
     for positions, crops in batches(decoded(), size):
-        answers = model.answer(crops)
-        marks = answers.unusual(model.unusual)
-        unusual: Sequence[bool | None] = [None] * len(crops) if marks is None else marks
-        chosen = model.sets(answers.probabilities, sets)
-        best = answers.probabilities.argmax(axis=1)
-        codes = best if costs is None else costs.decide(answers.probabilities)
-        for position, scores, code, distance, second, classes in zip(
-            positions,
-            answers.probabilities,
-            codes.tolist(),
-            answers.distance.tolist(),
-            unusual,
-            chosen,
-            strict=True,
-        ):
-            labels = model.answers.names(model, scores, code, min_confidence)
-            limit = model.threshold
-            predictions[position] = Prediction(
-                path=images[position].path,
-                label="|".join(labels),
+        paths = [images[position].path for position in positions]
+        answered = judged(model, model.answer(crops), paths, min_confidence, sets, costs)
+        for position, prediction in zip(positions, answered, strict=True):
+            predictions[position] = replace(prediction, trained_on=seen.get(position))
+    return number, [predictions[position] for position in range(len(images))]
+
+
+def predict_rows(
+    model: Classifier,
+    names: Sequence[str],
+    features: NDArray[np.float32],
+    min_confidence: float = 0.0,
+    check_training: bool = False,
+    sets: str = "",
+    costs: Costs | None = None,
+) -> Iterator[Prediction]:
+    """Yield a prediction for every row of ``(n, d) float32`` features, in order.
+
+    Arguments are those of `predict_images`; the hash of an image is that of its features.
+
+    Raises:
+        InputError: the model takes images, or features of another width.
+    """
+    model.answers.check(model, min_confidence, costs)
+    if not model.takes_features:
+        raise InputError(
+            f"the model takes images, and embeds them with {one_line(model.backbone.name)}; give it"
+            " images, not features"
+        )
+    if features.shape[1] != model.backbone.dim:
+        raise InputError(
+            f"the rows have {count(features.shape[1], 'feature')}, but the model takes "
+            f"{model.backbone.dim:,} of {one_line(model.backbone.name.removeprefix(IMPORTED))}; "
+            "give it features of the same network"
+        )
+    trained_on = model.trained_on if check_training else None
+    for start in range(0, len(features), _ROWS):
+        block = features[start : start + _ROWS]
+        own = names[start : start + _ROWS]
+        answered = judged(model, model.answer(block), own, min_confidence, sets, costs)
+        for row, prediction in zip(block, answered, strict=True):
+            seen = None if trained_on is None else content_hash(row) in trained_on
+            yield replace(prediction, trained_on=seen)
+
+
+def judged(
+    model: Classifier,
+    answers: Answers,
+    paths: Sequence[str],
+    min_confidence: float = 0.0,
+    sets: str = "",
+    costs: Costs | None = None,
+) -> list[Prediction]:
+    """Return what a model's answers say of the images with these paths."""
+    marks = answers.unusual(model.unusual)
+    unusual: Sequence[bool | None] = [None] * len(paths) if marks is None else marks
+    best = answers.probabilities.argmax(axis=1)
+    codes = best if costs is None else costs.decide(answers.probabilities)
+    predictions = []
+    for path, scores, code, distance, second, classes in zip(
+        paths,
+        answers.probabilities,
+        codes.tolist(),
+        answers.distance.tolist(),
+        unusual,
+        model.sets(answers.probabilities, sets),
+        strict=True,
+    ):
+        labels = model.answers.names(model, scores, code, min_confidence)
+        limit = model.threshold
+        predictions.append(
+            Prediction(
+                path=path,
+                label=join(labels),
                 probabilities=tuple(scores.tolist()),
                 error="",
                 distance=None if limit is None else distance,
                 unlike=None if limit is None else distance > limit,
                 unusual=second,
-                trained_on=seen.get(position),
                 classes=classes,
                 labels=labels,
             )
-    return number, [predictions[position] for position in range(len(images))]
+        )
+    return predictions

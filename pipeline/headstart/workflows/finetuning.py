@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.core import choices, targets
 from headstart.workflows import artifacts
-from headstart.workflows.features import choice, names_of
+from headstart.workflows.features import choice
 from headstart.workflows.locations import StrPath, output_folder
 from headstart.workflows.progress import showing
+from headstart.workflows.reading import source_options
 from headstart.workflows.result import Result
 
 if TYPE_CHECKING:
@@ -93,7 +94,6 @@ def finetune(
         OutputError: ``out`` cannot be written.
     """
     from headstart.core.files import make_folder
-    from headstart.datasets import Options
     from headstart.finetune import FinetuneConfig, check_trainable
     from headstart.finetune import finetune as train
     from headstart.report.validation import read_results
@@ -111,12 +111,7 @@ def finetune(
         workers=workers,
         seed=seed,
     )
-    reading = Options(
-        label_column=label_column,
-        path_column=path_column,
-        label_columns=names_of(label_columns),
-        target=target,
-    )
+    reading = source_options(label_column, path_column, label_columns, target)
     network, folder = _network(backbone, weights, value_range, colour), output_folder(out, data)
     check_trainable(network, config)
     make_folder(folder)
@@ -162,7 +157,7 @@ def advise_finetuning(
         ``recommended``, ``why``, and the facts behind them.
     """
     from headstart.core.files import make_folder
-    from headstart.datasets import Options, open_source
+    from headstart.datasets import open_source
     from headstart.finetune import FinetuneConfig, advise, check_trainable
 
     config = FinetuneConfig(
@@ -177,12 +172,7 @@ def advise_finetuning(
         workers=workers,
         seed=seed,
     )
-    reading = Options(
-        label_column=label_column,
-        path_column=path_column,
-        label_columns=names_of(label_columns),
-        target=target,
-    )
+    reading = source_options(label_column, path_column, label_columns, target)
     targets.refuse(open_source(os.fspath(data), reading).target, "--advise", _INSTEAD)
     network = _network(backbone, weights, value_range, colour)
     check_trainable(network, config)

@@ -14,6 +14,7 @@ from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
     from headstart.core.hooks import Hooks
+    from headstart.features.imported import Rows
     from headstart.models.bundle import Change
     from headstart.models.classifier import Classifier
     from headstart.models.predict import Model, Prediction
@@ -37,10 +38,10 @@ def load_model(path: StrPath, *, device: str = "cpu") -> Model:
     """
     from headstart.models.predict import Model
 
-    return Model(_file(path), device)
+    return Model(model_file(path), device)
 
 
-def _file(model: StrPath) -> Path:
+def model_file(model: StrPath) -> Path:
     """Return a model file; in a folder of results, the one that `train_heads` writes."""
     path = Path(model)
     return path / artifacts.MODEL if path.is_dir() else path
@@ -68,7 +69,7 @@ def predict(
     Args:
         model: a model file, or what `load_model` returns.
         images: image files, folders, patterns and every source that `extract_features` takes, one
-            or several.
+            or several; for a model of imported features, files of features or their store.
         min_confidence: images whose best class is less probable are labelled ``unknown``.
         target: the share of answers that should be right, such as ``99%`` or 0.99: the model's own
             threshold for it is the ``min_confidence``.
@@ -93,8 +94,9 @@ def predict(
     classifier = load_model(model, device=device) if isinstance(model, str | os.PathLike) else model
     names = [images] if isinstance(images, str | os.PathLike) else list(images)
     paths = [os.fspath(name) for name in names]
-    for path in paths:  # report a typo before the first prediction
-        check(path, path_column)
+    if not classifier.takes_features:
+        for path in paths:  # report a typo before the first prediction
+            check(path, path_column)
     if target is not None:
         min_confidence = threshold(classifier, target, min_confidence)
     if sets and classifier.set_rule is None:
@@ -105,7 +107,30 @@ def predict(
     table = None if costs is None else read(Path(costs), classifier.classes)
     if table is not None and min_confidence > 0:
         raise UsageError("give costs, or a minimum confidence or target, not both")
+    if classifier.takes_features:
+        rows = feature_rows(paths, path_column)
+        return predicting.predict_rows(
+            classifier, rows.names, rows.features, min_confidence, sets=sets, costs=table
+        )
     return predicting.predict(classifier, paths, workers, min_confidence, path_column, sets, table)
+
+
+def feature_rows(
+    paths: Sequence[StrPath], path_column: str = "", label_column: str = "", labels: bool = False
+) -> Rows:
+    """Return the rows of files of features, or of one store of imported features.
+
+    Raises:
+        InputError: a path is neither, or its features cannot be used.
+    """
+    from headstart.datasets import Options
+    from headstart.features import imported, store
+
+    first = Path(paths[0])
+    if len(paths) == 1 and imported.is_store(first):
+        return imported.of_store(store.read(first))
+    options = Options(path_column=path_column, label_column=label_column, labels=labels)
+    return imported.read_rows([Path(path) for path in paths], options)
 
 
 def threshold(model: Classifier, target: str | float, min_confidence: float = 0.0) -> float:
@@ -179,7 +204,7 @@ def export_model(
     budget = Budget(max_drift, max_accuracy_loss)
     reading = Options(label_column=label_column, path_column=path_column)
     return bundle.write_variant(
-        _file(model), precision, os.fspath(data), output_file(out), budget, workers, reading
+        model_file(model), precision, os.fspath(data), output_file(out), budget, workers, reading
     )
 
 
@@ -218,7 +243,7 @@ def serve(
     """
     from headstart.models.serve import ServeConfig, serve
 
-    path = _file(model)
+    path = model_file(model)
     with showing("serve", hooks) as shown:
         recorded, tested = _training_images(path.parent, shown) if nearest else ([], set())
         config = ServeConfig(

@@ -54,6 +54,7 @@ def test_the_identity_does_not_depend_on_the_number_of_threads():
     assert other.identity("") == job.identity("")
 
 
+@pytest.mark.slow
 def test_photos_are_the_images_that_were_embedded(tiny_backbone, image_folder, tmp_path):
     folder = str(image_folder(splits=("train", "validation", "test")))
     embed(folder, tmp_path / "s.h5", EmbedConfig(str(tiny_backbone)))

@@ -9,6 +9,7 @@ from typing import Any
 from headstart.core import targets
 from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
+from headstart.evaluation.compare.alignment import leading
 from headstart.evaluation.compare.config import OF_LABELS, CompareConfig
 from headstart.evaluation.compare.network import TunedNetwork
 
@@ -31,14 +32,14 @@ def compare(
     """
     if unused := _unused(stores, config):
         raise InputError(f"--{unused} is for several labels on one image; leave it out")
-    own = _of(stores[0].target)
+    own = _of(stores[leading(stores)].target)
     compared: tuple[Any, Any] = own.compare(stores, config, named_groups, progress, step, chosen)
     return compared
 
 
 def count_steps(stores: Sequence[FeatureSet], config: CompareConfig) -> int:
     """Return how many steps `compare` has."""
-    return int(_of(stores[0].target).count_steps(stores, config))
+    return int(_of(stores[leading(stores)].target).count_steps(stores, config))
 
 
 def compare_tuned(
@@ -74,7 +75,7 @@ def _of(target: str) -> Any:  # noqa: ANN401 - a module
 
 
 def _unused(stores: Sequence[FeatureSet], config: CompareConfig) -> str:
-    if stores[0].target != targets.SINGLE_LABEL:
+    if stores[leading(stores)].target != targets.SINGLE_LABEL:
         return ""  # and the thresholds of confidence that others have are simply not made
     named = (name for name in OF_LABELS if getattr(config, name))
     return next(named, "").replace("_", "-")

@@ -115,6 +115,10 @@ def write_variant(
     if out.resolve() == path.resolve():
         raise InputError(f"{one_line(out)} is the model itself; choose another --out")
     model, allowed = Classifier(path), allowed or precision_choice.Budget()
+    if model.takes_features:
+        raise BackboneError(
+            f"{one_line(path)} takes features and has no network to convert; ship it as it is"
+        )
     if model.backbone.precision != "fp32":
         raise BackboneError(
             f"{one_line(path)} is in {model.backbone.precision} already; convert the fp32 model"

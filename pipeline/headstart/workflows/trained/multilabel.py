@@ -8,6 +8,7 @@ import numpy as np
 
 from headstart.core.rows import take
 from headstart.core.targets import MULTI_LABEL
+from headstart.workflows.trained import training_hashes
 
 if TYPE_CHECKING:
     from headstart.core.label_results import LabelComparison, LabelHeadResult
@@ -55,7 +56,7 @@ def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
         summary,
         reference,
         best.head.name,
-        data.sha256[train],
+        training_hashes(data, train),
         MULTI_LABEL,
         tuple(best.thresholds.tolist()),
     )
@@ -69,7 +70,7 @@ def tuned(entry: LabelEntry, rows: Protocol, summary: dict[str, Any]) -> Trained
         entry.head.estimator,
         entry.data.classes,
         summary,
-        trained_on=entry.data.sha256[rows.train],
+        trained_on=training_hashes(entry.data, rows.train),
         target=MULTI_LABEL,
         thresholds=tuple(entry.thresholds.tolist()),
     )

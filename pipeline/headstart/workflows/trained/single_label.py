@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headstart.core.rows import take
+from headstart.workflows.trained import training_hashes
 
 if TYPE_CHECKING:
     from headstart.core.results import Comparison, HeadResult
@@ -56,7 +57,14 @@ def trained(outcome: Outcome, summary: dict[str, Any]) -> TrainedHead:
         rows.group[train],
         out_of_fold=best.head.out_of_fold,
     )
-    return bundle.TrainedHead(best.head.estimator, data.classes, summary, reference, best.head.name)
+    return bundle.TrainedHead(
+        best.head.estimator,
+        data.classes,
+        summary,
+        reference,
+        best.head.name,
+        trained_on=training_hashes(data, train),
+    )
 
 
 def tuned(entry: Entry, rows: Protocol, summary: dict[str, Any]) -> TrainedHead:
@@ -68,5 +76,5 @@ def tuned(entry: Entry, rows: Protocol, summary: dict[str, Any]) -> TrainedHead:
     from headstart.models import bundle
 
     data = entry.data
-    estimator, seen = entry.head.estimator, data.sha256[rows.train]
+    estimator, seen = entry.head.estimator, training_hashes(data, rows.train)
     return bundle.TrainedHead(estimator, data.classes, summary, trained_on=seen)
