@@ -57,6 +57,7 @@ def test_the_same_command_again_does_nothing(colour_results, headstart):
             "multi-label",
         ),
         (("backbones", "--for", "{photos}/photos.csv"), "multi-label"),
+        (("finetune", "{photos}/photos.csv", "--advise"), "multi-label"),
     ],
 )
 def test_what_does_not_support_labels_says_so(
@@ -72,3 +73,69 @@ def test_export_features_writes_the_labels(colour_results, headstart, tmp_path):
     headstart("export-features", colour_results.parent / "photos.h5", "--to", "csv", "--out", out)
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert any("|" in row["label"] for row in rows)
+
+
+@pytest.fixture
+def flags(colours, tmp_path):
+    """Give a CSV of 0/1 columns, some cells unknown, and a label of validation images alone."""
+    rows = list(csv.DictReader((colours / "photos.csv").read_text().splitlines()))
+    with (tmp_path / "flags.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "split", *COLOURS, "never"])
+        for number, row in enumerate(rows):
+            flags = [int(name in row["labels"].split("|")) for name in COLOURS]
+            if number % 7 == 0:
+                flags[number % 3] = -1
+            split = "validation" if 30 <= number < 45 else row["split"]
+            table.writerow([colours / row["path"], split, *flags, int(30 <= number < 34)])
+    return tmp_path / "flags.csv"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["head", "top", "all"])
+def test_a_network_is_fine_tuned_on_labels(flags, headstart, tmp_path, mode):
+    out = tmp_path / "tuned"
+    words = ["--out", out, "--mode", mode, "--backbone", "timm:test_resnet", "--weights", "random"]
+    words += ["--views", "2", "--epochs", "2", "--batch-size", "15"]
+    headstart("finetune", flags, *words)
+    history = json.loads((out / "history.json").read_text())
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [0, 1, 2]
+    assert all(0 < epoch["validation_map"] <= 1 for epoch in history["epochs"])
+    losses = [epoch["validation_loss"] for epoch in history["epochs"]]
+    assert history["best"] == int(np.argmin(losses))
+    assert any("never" in remark for remark in history["remarks"])
+    results = json.loads((out / "results.json").read_text())
+    assert results["dataset"]["classes"] == [*COLOURS]
+    network = next(head for head in results["heads"] if head["name"] == "fine-tuned")
+    rivals = {head["verdict"] for head in results["heads"]}
+    assert rivals <= {"best", "tie", "worse", "better"}
+    low, high = network["intervals"]["map"]
+    assert low <= network["map"] <= high
+    rows = list(csv.DictReader(flags.read_text().splitlines()))
+    tested = [row for row in rows if row["split"] == "test"]
+    done = headstart("predict", out, *(row["path"] for row in tested))
+    answers = list(csv.DictReader(done.stdout.splitlines()))
+    assert _map(tested, answers) == pytest.approx(network["map"], abs=1e-4)
+    for row in answers:
+        named = [
+            name
+            for name, threshold in zip(COLOURS, network["per_label"]["threshold"], strict=True)
+            if float(row[f"p:{name}"]) >= threshold
+        ]
+        assert row["labels"] == "|".join(named)
+    card = (out / "MODEL_CARD.md").read_text()
+    assert "fine-tuned" in card
+    assert "distance" not in card
+    assert "Validation mAP" in (out / "report.html").read_text()
+    assert "Mean average precision" in (out / "curves.svg").read_text()
+
+
+def _map(rows, answers):
+    from sklearn.metrics import average_precision_score
+
+    precisions = []
+    for name in COLOURS:
+        true = np.array([int(row[name]) for row in rows])
+        scores = np.array([float(answer[f"p:{name}"]) for answer in answers])
+        precisions.append(average_precision_score(true[true >= 0], scores[true >= 0]))
+    return np.mean(precisions)

@@ -28,5 +28,6 @@ EXPLAIN = ("class-map", "ablation", "occlusion")  # ways to say where a model lo
 AGGREGATES = ("mean", "none")  # how the patches of a slide become rows
 TABLE_FORMATS = ("parquet", "npy", "csv")
 
+TUNED = "fine-tuned"  # the name of a fine-tuned network among the heads
 MODES = ("head", "top", "all")  # of fine-tuning
 TRAINING_DEVICES = ("cpu", "cuda")

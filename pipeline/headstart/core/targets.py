@@ -87,6 +87,7 @@ register(
             "assessment": "headstart.evaluation.assess",
             "assessment page": "headstart.report.evaluation_page",
             "assessment table": "headstart.cli.evaluation_table",
+            "finetuning": "headstart.finetune.single_label",
         },
     )
 )
@@ -105,6 +106,7 @@ register(
             "assessment": "headstart.evaluation.label_assess",
             "assessment page": "headstart.report.label_evaluation_page",
             "assessment table": "headstart.cli.label_evaluation_table",
+            "finetuning": "headstart.finetune.multilabel",
         },
     )
 )

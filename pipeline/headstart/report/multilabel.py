@@ -17,6 +17,7 @@ from headstart.core.label_results import LabelComparison
 from headstart.core.label_text import split
 from headstart.core.records import FeatureSet
 from headstart.core.remarks import KINDS
+from headstart.report import tables
 from headstart.report.schema import of_record
 from headstart.report.svg import HIT, MUTED, RULE, Drawing, shortened
 
@@ -109,6 +110,7 @@ def page_of(
             matrix=_matrix(results) if len(names) <= MATRIX_LABELS else [],
             suspects=_suspects(folder / artifacts.LABEL_ISSUES),
             galleries=_galleries(folder / artifacts.PREDICTIONS, names, data),
+            history=_history(tables.read_history(folder / artifacts.HISTORY)),
             backbone=results["extraction"]["document"]["backbone"],
             digest=digest,
         )
@@ -210,6 +212,13 @@ def galleries(
         )
         for name in ranked[:GALLERY_LABELS]
         if extra[name] or missed[name]
+    ]
+
+
+def _history(columns: Mapping[str, Sequence[float | None]]) -> list[dict[str, float | None]]:
+    """Return the epochs of a fine-tuning as rows."""
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
 
 

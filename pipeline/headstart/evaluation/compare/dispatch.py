@@ -11,6 +11,7 @@ from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
 from headstart.evaluation.compare.alignment import leading
 from headstart.evaluation.compare.config import OF_LABELS, CompareConfig
+from headstart.evaluation.compare.network import TunedNetwork
 
 
 def compare(
@@ -39,6 +40,22 @@ def compare(
 def count_steps(stores: Sequence[FeatureSet], config: CompareConfig) -> int:
     """Return how many steps `compare` has."""
     return int(_of(stores[leading(stores)].target).count_steps(stores, config))
+
+
+def compare_tuned(
+    frozen: FeatureSet,
+    tuned: FeatureSet,
+    network: TunedNetwork,
+    config: CompareConfig,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Any, Any]:
+    """Compare heads on frozen features with a network that was trained on the same images.
+
+    `headstart.evaluation.compare.finetuned.compare_tuned` says what the arguments mean.
+    """
+    own = _of(frozen.target)
+    compared: tuple[Any, Any] = own.compare_tuned(frozen, tuned, network, config, progress)
+    return compared
 
 
 def write_results(folder: Path, comparison: Any, outcome: Any) -> tuple[Path, Path]:  # noqa: ANN401

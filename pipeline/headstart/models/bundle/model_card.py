@@ -12,6 +12,7 @@ from typing import Any
 
 from headstart.core import targets
 from headstart.core.artifacts import CARD, EXAMPLE
+from headstart.core.choices import TUNED
 from headstart.core.errors import one_line
 from headstart.core.files import write_text
 from headstart.core.names import is_imported
@@ -47,6 +48,7 @@ def card(comparison: Comparison) -> str:
         protocol=comparison.protocol,
         backbone=comparison.extraction["document"]["backbone"],
         head=head,
+        tuned=head.name == TUNED,
         params=", ".join(f"{key} = {value}" for key, value in head.params.items()),
         created=comparison.provenance.get("created", ""),
         classes=classes,

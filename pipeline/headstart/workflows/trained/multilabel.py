@@ -11,14 +11,19 @@ from headstart.core.targets import MULTI_LABEL
 from headstart.workflows.trained import training_hashes
 
 if TYPE_CHECKING:
-    from headstart.core.label_results import LabelComparison
+    from headstart.core.label_results import LabelComparison, LabelHeadResult
     from headstart.evaluation.compare.multilabel.stage import LabelOutcome
+    from headstart.evaluation.compare.multilabel.training import LabelEntry
+    from headstart.evaluation.splits import Protocol
     from headstart.models.bundle import TrainedHead
 
 
-def scores_of(comparison: LabelComparison) -> dict[str, Any]:
-    """Return the test scores that a model file states; none if no test image is independent."""
-    head = comparison.heads[0]
+def scores_of(comparison: LabelComparison, head: LabelHeadResult | None = None) -> dict[str, Any]:
+    """Return the test scores that a model file states; none if no test image is independent.
+
+    They are those of the best head, or of the given one.
+    """
+    head = head or comparison.heads[0]
     if comparison.protocol["n_leaked"] == comparison.protocol["n_test"]:
         return {}
     return {
@@ -58,4 +63,18 @@ def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
         MULTI_LABEL,
         tuple(best.thresholds.tolist()),
         profile.learn(features, shares, group, reference),
+    )
+
+
+def tuned(entry: LabelEntry, rows: Protocol, summary: dict[str, Any]) -> TrainedHead:
+    """Return the classifier of a fine-tuned network; see the function for one class an image."""
+    from headstart.models import bundle
+
+    return bundle.TrainedHead(
+        entry.head.estimator,
+        entry.data.classes,
+        summary,
+        trained_on=training_hashes(entry.data, rows.train),
+        target=MULTI_LABEL,
+        thresholds=tuple(entry.thresholds.tolist()),
     )

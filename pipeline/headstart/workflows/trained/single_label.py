@@ -9,7 +9,8 @@ from headstart.workflows.trained import training_hashes
 
 if TYPE_CHECKING:
     from headstart.core.results import Comparison, HeadResult
-    from headstart.evaluation.compare import Outcome
+    from headstart.evaluation.compare import Entry, Outcome
+    from headstart.evaluation.splits import Protocol
     from headstart.models.bundle import TrainedHead
 
 
@@ -68,3 +69,16 @@ def trained(outcome: Outcome, summary: dict[str, Any]) -> TrainedHead:
         training_hashes(data, train),
         profile=described,
     )
+
+
+def tuned(entry: Entry, rows: Protocol, summary: dict[str, Any]) -> TrainedHead:
+    """Return the classifier of a fine-tuned network with what its model file carries.
+
+    It has no reference images: a network that was trained on images brings them closer together
+    than it brings new ones.
+    """
+    from headstart.models import bundle
+
+    data = entry.data
+    estimator, seen = entry.head.estimator, training_hashes(data, rows.train)
+    return bundle.TrainedHead(estimator, data.classes, summary, trained_on=seen)
