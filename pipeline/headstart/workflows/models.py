@@ -14,6 +14,7 @@ from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
+    from headstart.core.costs import Costs
     from headstart.core.hooks import Hooks
     from headstart.features.imported import Rows
     from headstart.models.bundle import Change
@@ -100,7 +101,6 @@ def predict(
         BackboneError: the model cannot be used.
         RunnerError: inference failed.
     """
-    from headstart.core.costs import read
     from headstart.datasets.inputs import check
     from headstart.models import predict as predicting
 
@@ -112,20 +112,10 @@ def predict(
     if not classifier.takes_features:
         for path in paths:  # report a typo before the first prediction
             check(path, path_column)
-    if explain is None and (explain_by or train_store is not None):
-        raise UsageError("explain_by and train_store belong to explain, the folder to write")
-    if explain is not None:
-        classifier.check_images()
+    _check_explanation(classifier, explain, explain_by, train_store)
     if target is not None:
         min_confidence = threshold(classifier, target, min_confidence)
-    if sets and classifier.set_rule is None:
-        raise InputError(
-            "the model has no thresholds for sets: a fine-tuned network and models of earlier"
-            " versions have none; train heads with: headstart train-heads"
-        )
-    table = None if costs is None else read(Path(costs), classifier.classes)
-    if table is not None and min_confidence > 0:
-        raise UsageError("give costs, or a minimum confidence or target, not both")
+    table = _decisions(classifier, sets, costs, min_confidence)
     if classifier.takes_features:
         rows = feature_rows(paths, path_column)
         predictions = predicting.predict_rows(
@@ -153,6 +143,32 @@ def predict(
     if not correct_priors:
         return predictions
     return priors.correct_priors(classifier, list(predictions), min_confidence, table)
+
+
+def _check_explanation(
+    classifier: Classifier, explain: StrPath | None, explain_by: str, train_store: StrPath | None
+) -> None:
+    if explain is None and (explain_by or train_store is not None):
+        raise UsageError("explain_by and train_store belong to explain, the folder to write")
+    if explain is not None:
+        classifier.check_images()
+
+
+def _decisions(
+    classifier: Classifier, sets: str, costs: StrPath | None, min_confidence: float
+) -> Costs | None:
+    """Return the table of costs, once what decides is known to fit the model and itself."""
+    from headstart.core.costs import read
+
+    if sets and classifier.set_rule is None:
+        raise InputError(
+            "the model has no thresholds for sets: a fine-tuned network and models of earlier"
+            " versions have none; train heads with: headstart train-heads"
+        )
+    table = None if costs is None else read(Path(costs), classifier.classes)
+    if table is not None and min_confidence > 0:
+        raise UsageError("give costs, or a minimum confidence or target, not both")
+    return table
 
 
 def _explained(
