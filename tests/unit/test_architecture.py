@@ -73,8 +73,9 @@ HEAVY = "torch torchvision timm keras sklearn skl2onnx onnx scipy ray cleanlab".
 NETWORKS = {
     f"finetune/{name}.py"
     for name in (
-        "activations batches boundary depthwise model preparation timing training views".split()
-    )
+        "activations batches boundary depthwise model multilabel objective preparation "
+        "single_label timing training views"
+    ).split()
 }
 MAX_LINES = 450
 MAX_STATEMENTS = 20  # of a command

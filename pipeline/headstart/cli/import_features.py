@@ -19,7 +19,7 @@ from headstart.workflows.imported import import_features
     cls=Command,
     examples="""
 import-features embeddings.npz --name dinov2-l --out dinov2.h5
-import-features clam/h5_files --labels slides.csv --name uni --out uni.h5
+import-features clam/h5_files --labels slides.csv --out uni.h5
 train-heads photos.h5 dinov2.h5 --out results
 """,
 )

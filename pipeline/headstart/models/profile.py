@@ -70,7 +70,7 @@ def _axes(
     drawn = np.arange(n)
     if n > SAMPLE:
         drawn = np.sort(np.random.default_rng(0).choice(n, SAMPLE, replace=False))
-    rows = normalise(np.asarray(take(features, drawn), np.float32))
+    rows = normalise(take(features, drawn)[:].astype(np.float32))
     centred = rows - rows.mean(axis=0)
     number = min(AXES, independent // IMAGES_PER_AXIS, dim)
     if number < 1:
