@@ -139,3 +139,4 @@ def test_probabilities_are_corrected_for_the_shares_of_the_batch(headstart, mode
     assert "too few" in headstart(*words, *some, code=1).stderr
     headstart(*words, photos, "--sets", code=2)
     assert "--correct-priors" in headstart(*words, photos, "--at", "95%", code=2).stderr
+    assert "explain" in headstart(*words, photos, "--explain", photos, code=2).stderr

@@ -9,9 +9,17 @@ import click
 from headstart.cli import drift_table
 from headstart.cli.console import notice
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, device, groups, ignore, path_column, workers
+from headstart.cli.options import (
+    FILE,
+    as_json,
+    device,
+    groups,
+    ignore,
+    max_failures,
+    path_column,
+    workers,
+)
 from headstart.cli.output import hooks, print_json
-from headstart.core.choices import MAX_FAILURES
 from headstart.core.errors import one_line
 from headstart.workflows.drift import drift
 
@@ -32,13 +40,7 @@ drift model.onnx photos/today --report drift.html --fail-on-drift
     "--fail-on-drift", is_flag=True, help="Exit code 3 if the images differ from the training's."
 )
 @click.option("--report", type=FILE, metavar="PAGE.html", help="Page to write.")
-@click.option(
-    "--max-failures",
-    type=click.FloatRange(0, 1),
-    default=MAX_FAILURES,
-    show_default=True,
-    help="Share of failed images above which the exit code is 1.",
-)
+@max_failures
 @path_column
 @ignore
 @workers

@@ -16,12 +16,13 @@ from headstart.cli.options import (
     groups,
     ignore,
     label_options,
+    max_failures,
     seed,
     workers,
 )
 from headstart.cli.output import hooks, print_json
 from headstart.core import targets
-from headstart.core.choices import MAX_FAILURES, SCORED
+from headstart.core.choices import SCORED
 from headstart.core.errors import one_line
 from headstart.workflows.evaluation import evaluate
 
@@ -65,13 +66,7 @@ evaluate out/predictions.csv --report page.html
 )
 @costs
 @click.option("--report", type=FILE, metavar="PAGE.html", help="Page to write.")
-@click.option(
-    "--max-failures",
-    type=click.FloatRange(0, 1),
-    default=MAX_FAILURES,
-    show_default=True,
-    help="Share of failed images above which the exit code is 1.",
-)
+@max_failures
 @label_options
 @ignore
 @seed

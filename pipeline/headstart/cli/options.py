@@ -31,6 +31,13 @@ map_method = click.option(
     type=click.Choice(choices.MAPS),
     help=f"Method of the report's map; umap needs the extra [umap].  [default: {choices.MAPS[0]}]",
 )
+max_failures = click.option(
+    "--max-failures",
+    type=click.FloatRange(0, 1),
+    default=choices.MAX_FAILURES,
+    show_default=True,
+    help="Share of failed images above which the exit code is 1.",
+)
 seed = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."
 )

@@ -113,39 +113,40 @@ def _refs(
     options: Options,
 ) -> tuple[list[ImageRef], list[str]]:
     """Return the images, and the names of the labels if an image may have several."""
-    label = options.label_column
-    flags, sets = _flags(file, dataset, shown, options)
-    if flags:
-        splits = _column(file, ["split"], dataset, shown)
-        width = len(str(len(dataset) - 1))
-        places = [splits[row] if splits is not None else "" for row in range(len(dataset))]
-        return [
-            ImageRef(
-                f"{row:0{width}d}", None, columns.split(split, "", f"{shown}, row {row}"), sets[row]
-            )
-            for row, split in enumerate(places)
-        ], flags
-    cells = _column(file, [label] if label else _LABELS, dataset, shown)
-    if label and cells is None:
-        raise InputError(f"{shown} has no data set {one_line(label)} beside the images")
-    splits = _column(file, ["split"], dataset, shown)
-    names = _names(file, [label] if label else _LABELS, shown) if cells is not None else []
     rows = range(len(dataset))
     places = [f"{shown}, row {row}" for row in rows]
-    labels: list[str | None] = [None] * len(rows)
-    if cells is not None:
-        labels = [columns.label(cells[row], names, places[row]) for row in rows]
-        if not names and all(isinstance(cell, int | float) for cell in cells):
-            labels = columns.without_marks(labels)
-    width = len(str(len(dataset) - 1))
-    return [
-        ImageRef(
-            f"{row:0{width}d}",
-            labels[row],
-            columns.split(splits[row] if splits is not None else "", "", places[row]),
-        )
+    flags, sets = _flags(file, dataset, shown, options)
+    labels = [None] * len(rows) if flags else _labels(file, dataset, shown, options, places)
+    cells = _column(file, ["split"], dataset, shown) or [""] * len(rows)
+    splits = [columns.split(cell, "", place) for cell, place in zip(cells, places, strict=True)]
+    width = len(str(len(rows) - 1))
+    images = [
+        ImageRef(f"{row:0{width}d}", labels[row], splits[row], sets[row] if flags else None)
         for row in rows
-    ], []
+    ]
+    return images, flags
+
+
+def _labels(
+    file: Any,  # noqa: ANN401
+    dataset: Any,  # noqa: ANN401
+    shown: str,
+    options: Options,
+    places: Sequence[str],
+) -> list[str | None]:
+    """Return the class of each image, None where there is none."""
+    label = options.label_column
+    spellings = [label] if label else _LABELS
+    cells = _column(file, spellings, dataset, shown)
+    if cells is None:
+        if label:
+            raise InputError(f"{shown} has no data set {one_line(label)} beside the images")
+        return [None] * len(places)
+    names = _names(file, spellings, shown)
+    labels = [columns.label(cell, names, place) for cell, place in zip(cells, places, strict=True)]
+    if not names and all(isinstance(cell, int | float) for cell in cells):
+        labels = columns.without_marks(labels)
+    return labels
 
 
 def _flags(

@@ -109,6 +109,8 @@ def predict(
     paths = [os.fspath(name) for name in names]
     if correct_priors:
         priors.check_correction(target, sets)
+        if explain is not None:
+            raise UsageError("explain shows answers that are not corrected; leave one of them out")
     if not classifier.takes_features:
         for path in paths:  # report a typo before the first prediction
             check(path, path_column)

@@ -96,6 +96,16 @@ def backbone_names(stores: Sequence[FeatureSet]) -> list[str]:
     ]
 
 
+def beside_tuned(frozen: FeatureSet, tuned: FeatureSet) -> tuple[list[str], list[FeatureSet]]:
+    """Return the names and the aligned stores of a frozen network and of the fine-tuned one.
+
+    It is one store where only the classifier was trained.
+    """
+    if frozen.digest == tuned.digest:
+        return backbone_names([frozen]), [frozen]
+    return backbone_names([frozen, tuned]), align([frozen, tuned])[0]
+
+
 def _last(key: str) -> str:
     return key.rpartition(".")[2]
 

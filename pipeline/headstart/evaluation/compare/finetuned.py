@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from headstart.core.records import FeatureSet
 from headstart.core.results import Comparison
 from headstart.core.rows import take
-from headstart.evaluation.compare.alignment import align, backbone_names
+from headstart.evaluation.compare.alignment import beside_tuned
 from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.network import NAME, TITLE, TunedNetwork
 from headstart.evaluation.compare.scoring import (
@@ -40,9 +40,7 @@ def compare_tuned(
     All are ranked by accuracy on the validation split, so ``config`` needs
     ``validation="predefined"``. ``tuned`` are the features of the fine-tuned network.
     """
-    same = frozen.digest == tuned.digest  # only the classifier was trained
-    names = backbone_names([frozen] if same else [frozen, tuned])
-    stores = [frozen] if same else align([frozen, tuned])[0]
+    names, stores = beside_tuned(frozen, tuned)
     comparison, outcome = compare(stores[:1], config, progress=progress)
     protocol = outcome.protocol
     codes = {name: code for code, name in enumerate(frozen.classes)}

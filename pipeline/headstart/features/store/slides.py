@@ -33,7 +33,7 @@ class SlideFile:
         features: ``(n, d)`` in the file's own type.
         coords: ``(n, 2)`` places of the patches; None if the file has none.
         encoder: the network that computed them; empty if the file does not say.
-        columns: other data sets with a value for each row, and attributes that name classes.
+        columns: other data sets of up to two axes, and attributes that name classes.
         is_slide: whether the rows are parts of one slide.
     """
 
@@ -78,7 +78,7 @@ def _content(file: h5py.File, name: str) -> SlideFile:
     others = {
         key: np.asarray(other[...])
         for key, other in file.items()
-        if key not in (name, COORDS) and isinstance(other, h5py.Dataset)
+        if key not in (name, COORDS) and isinstance(other, h5py.Dataset) and other.ndim <= 2
     }
     others |= {
         key: np.asarray(file.attrs[key]).ravel()

@@ -9,7 +9,7 @@ from headstart.core.label_results import LabelComparison
 from headstart.core.records import FeatureSet
 from headstart.core.remarks import without
 from headstart.core.rows import take
-from headstart.evaluation.compare.alignment import align, backbone_names
+from headstart.evaluation.compare.alignment import beside_tuned
 from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.multilabel import remarks, scoring
 from headstart.evaluation.compare.multilabel.stage import LabelOutcome, compare, with_labels
@@ -31,9 +31,7 @@ def compare_tuned(
     The network is calibrated, and its thresholds are chosen, on the validation split, as those of
     heads are; all are ranked by macro average precision there.
     """
-    same = frozen.digest == tuned.digest  # only the classifier was trained
-    names = backbone_names([frozen] if same else [frozen, tuned])
-    stores = [frozen] if same else align([frozen, tuned])[0]
+    names, stores = beside_tuned(frozen, tuned)
     comparison, outcome = compare(stores[:1], config, progress=progress)
     data = outcome.best.data
     stores = [with_labels(store, data) for store in stores]
