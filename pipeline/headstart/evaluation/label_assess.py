@@ -71,8 +71,7 @@ def assess(
     """Score one model, or two on the same images, on the labels that all of them know.
 
     An image counts if anything is known of its labels and all models could use it. A label counts
-    if all models know it and an image has it or is known to lack it; labels that ``labels`` does
-    not name are no longer than that unknown, and are ``unscored``, as are those of one model only.
+    if ``labels`` and all models have it; the others are ``unscored``.
 
     Raises:
         InputError: no image or no label is left.

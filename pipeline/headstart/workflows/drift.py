@@ -15,6 +15,7 @@ from headstart.workflows.group_names import GroupNames
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.models import check_failures, feature_rows, load_model
 from headstart.workflows.progress import showing
+from headstart.workflows.scored_images import thumbnail_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,7 +111,10 @@ def drift(
     if page is not None:
         from headstart.report.drift_page import write_page
 
-        write_page(result, page, lambda path: _picture(sources.get(path)))
+        def picture(path: str) -> NDArray[np.uint8] | None:
+            return thumbnail_of(sources[path]) if path in sources else None
+
+        write_page(result, page, picture)
     return result
 
 
@@ -121,20 +125,6 @@ def _remembered(
         if image is not None:
             sources[image.path] = image
         yield image
-
-
-def _picture(image: SourceImage | None) -> NDArray[np.uint8] | None:
-    from headstart import datasets
-    from headstart.core.errors import ImageError
-    from headstart.datasets.images.thumbnails import of_bytes
-    from headstart.report.thumbnails_sheet import SIDE
-
-    if image is None:
-        return None
-    try:
-        return of_bytes(datasets.read(*image)[0], SIDE)
-    except ImageError:
-        return None
 
 
 def summarise(

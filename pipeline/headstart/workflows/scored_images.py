@@ -43,18 +43,23 @@ class ScoredImages:
 
     def picture(self, path: str) -> NDArray[np.uint8] | None:
         """Return the thumbnail of an image, by its own name; None if there is none."""
-        from headstart import datasets
-        from headstart.core.errors import ImageError
-        from headstart.datasets.images.thumbnails import of_bytes
-        from headstart.report.thumbnails_sheet import SIDE
-
         if self.sources is None:
             return None
         row = next(row for row, names in enumerate(self.names) if names[0] == path)
-        try:
-            return of_bytes(datasets.read(*self.sources[row])[0], SIDE)
-        except ImageError:
-            return None
+        return thumbnail_of(self.sources[row])
+
+
+def thumbnail_of(image: SourceImage) -> NDArray[np.uint8] | None:
+    """Return the thumbnail of an image for a page; None if it cannot be read."""
+    from headstart import datasets
+    from headstart.core.errors import ImageError
+    from headstart.datasets.images.thumbnails import of_bytes
+    from headstart.report.thumbnails_sheet import SIDE
+
+    try:
+        return of_bytes(datasets.read(*image)[0], SIDE)
+    except ImageError:
+        return None
 
 
 @dataclass(frozen=True)
