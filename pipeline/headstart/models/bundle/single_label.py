@@ -61,7 +61,8 @@ def truth(model: Classifier, images: Sequence[ImageRef], known: Collection[str])
 
 def decided(model: Classifier, probabilities: NDArray[np.floating]) -> Codes:
     """Return what the model answers, of the shape of `truth`."""
-    return probabilities.argmax(axis=1)
+    codes: Codes = probabilities.argmax(axis=1)
+    return codes
 
 
 def score(truth: Codes, probabilities: NDArray[np.floating]) -> float | None:
