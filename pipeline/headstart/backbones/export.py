@@ -43,10 +43,11 @@ from headstart.core.cache import cached_file
 from headstart.core.errors import BackboneError, HeadstartError, RunnerError, count, one_line
 from headstart.core.files import replacing
 from headstart.core.linalg import row_cosine
-from headstart.core.onnx_format import OPSET, ModelProto
+from headstart.core.onnx_format import OPSET, ModelProto, any_size
 from headstart.core.records import Backbone, Choice, digest_of
 from headstart.datasets import demo
 from headstart.datasets.images import POLICY
+from headstart.datasets.images.geometry import proportioned
 
 if TYPE_CHECKING:
     import torch
@@ -97,8 +98,14 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
     """
     choice = Choice(choice) if isinstance(choice, str) else choice
     model, parity = _exported(dataclasses.replace(choice, value_range="", colour=""))
-    model = decoding.with_rules(model, choice.value_range, choice.colour, choice.policy)
+    rules = choice.value_range, choice.colour, choice.policy
+    model = decoding.with_rules(model, *rules, _rule(choice), choice.views)
     return (model if precision == "fp32" else variant(model, precision)), parity
+
+
+def _rule(choice: Choice) -> str:
+    """Return the fit that is a rule of a finished file; others are part of the export."""
+    return "" if backbones.is_joint(choice) else choice.fit
 
 
 def _exported(choice: Choice) -> tuple[Path, Parity | None]:
@@ -151,11 +158,11 @@ def _own_file(choice: Choice) -> Path:
     if not is_file(path):
         raise BackboneError(f"no backbone file at {one_line(choice.name)}; see: headstart export")
     cut = choice.layer or choice.pool or choice.layers
-    if choice.weights or cut or choice.preprocess or choice.quality:
+    if choice.weights or cut or choice.preprocess or choice.quality or choice.size:
         raise BackboneError(
             f"{one_line(choice.name)} is exported already, with its weights, layer, pooling and "
-            "size; leave --weights, --layer, --pool, --preprocess and --quality out, or export it "
-            "again by its name"
+            "size; leave --weights, --layer, --pool, --preprocess, --quality and --size out, or "
+            "export it again by its name"
         )
     return path
 
@@ -205,6 +212,7 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
     samples = _samples(backbone.preprocess.size)
     try:
         model = torch_graph.to_onnx(graph, samples[:2], output_names(backbone))
+        _free_sides(model, backbone)
         expected = torch_graph.forward(graph, samples)
     except Exception as error:  # torch.export fails in many ways, none the user's fault
         cause: BaseException = error  # the innermost exception names the cause
@@ -214,6 +222,34 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
             f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(cause)[:300]}"
         ) from error
     return _write(model, lambda crops: torch_graph.forward(graph, crops), expected, backbone, path)
+
+
+def _free_sides(model: ModelProto, backbone: Backbone) -> None:
+    """Let a graph take images of any height and width, if it is for whole ones."""
+    if backbone.preprocess.fit == "whole":
+        any_size(model)
+
+
+def _prove_shapes(runner: Runner, original: certificate.Embed) -> None:
+    """Compare a graph with the original on images of other proportions than the square."""
+    backbone = runner.backbone
+    for width, height in ((2, 1), (3, 4)):
+        images = _samples(proportioned(width, height, backbone.preprocess.input_size))[:2]
+        try:
+            ours, theirs = runner.embed(images), original(images)
+        except HeadstartError as error:
+            raise _fixed(backbone, error) from error
+        limit = MAX_DIFFERENCE * float(np.abs(theirs).max())
+        if not float(np.abs(ours - theirs).max()) <= limit:
+            raise _fixed(backbone, "its graph gives other features for other proportions")
+
+
+def _fixed(backbone: Backbone, cause: object) -> BackboneError:
+    height, width = backbone.preprocess.input_size
+    return BackboneError(
+        f"{one_line(backbone.name)} takes images of {height} × {width} only, so --fit whole cannot "
+        f"be; use --fit pad or squash ({one_line(cause)[:120]})"
+    )
 
 
 def _check_size(module: torch.nn.Module, backbone: Backbone) -> None:
@@ -296,7 +332,10 @@ def _write(
     onnx.helper.set_model_props(model, properties)
     with replacing(path) as partial:
         _save(model, partial, backbone)
-        parity = _prove(Runner(partial), samples, expected, called, notes)
+        runner = Runner(partial)
+        parity = _prove(runner, samples, expected, called, notes)
+        if backbone.preprocess.fit == "whole":
+            _prove_shapes(runner, original)
         # Only metadata change from here on, so the figures stay true of the graph.
         proof = certificate.issue(original, backbone.preprocess, backbone.widths)
         certificate.check(proof, Runner(partial).embed, backbone.preprocess)

@@ -99,6 +99,13 @@ class Preprocess:
         colour: ``srgb`` converts colour profiles; empty ignores them.
         quality: one of `choices.QUALITIES`, if the array holds more than the network's own crop,
             which lies in the middle; empty for that alone.
+        fit: ``pad`` shows the whole image in the crop, on a border of the colour ``fill``;
+            ``whole`` at its own proportions, in about as many pixels as the crop has (see
+            `datasets.images.geometry`); empty does what ``resize`` and ``crop`` say.
+        fill: red, green and blue of the border, 0 to 255.
+        views: one of `choices.VIEWS`, whose features are averaged; of ``crop+whole`` the array
+            holds the crop above the whole image, squashed; empty for a single view.
+        own_size: False if the user chose the size.
     """
 
     resize: int | tuple[int, int]
@@ -108,10 +115,14 @@ class Preprocess:
     value_range: str = ""
     colour: str = ""
     quality: str = ""
+    fit: str = ""
+    fill: tuple[int, ...] = ()
+    views: str = ""
+    own_size: bool = True
 
     def __post_init__(self) -> None:
         """Raise a ``ValueError`` for impossible sizes and unknown interpolations."""
-        for crop, resize in zip(self.size, _pair(self.resize), strict=True):
+        for crop, resize in zip(self.input_size, _pair(self.resize), strict=True):
             if not 1 <= crop <= resize:
                 raise ValueError(f"crop {self.crop} must lie between 1 and resize {self.resize}")
         if self.interpolation not in INTERPOLATIONS:
@@ -120,23 +131,44 @@ class Preprocess:
             raise ValueError(f"{self.value_range!r} is no range of values")
         if self.colour not in ("", "srgb"):
             raise ValueError(f"colour {self.colour!r} is not srgb")
+        if self.fit not in ("", "pad", "whole") or self.views not in ("", "flip", "crop+whole"):
+            raise ValueError(f"no fit {self.fit!r}, or no views {self.views!r}")
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON document, without what is empty."""
         document = dataclasses.asdict(self)
-        optional = {key: document.pop(key) for key in ("value_range", "colour", "quality")}
-        return document | {key: value for key, value in optional.items() if value}
+        always = ("resize", "crop", "interpolation", "policy")
+        empty = {"own_size": True}
+        return {
+            key: value
+            for key, value in document.items()
+            if key in always or (value != empty[key] if key in empty else value)
+        }
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of what the network sees at once; of ``whole``, of a square image."""
+        return _pair(self.crop)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the array."""
-        return _pair(self.crop)
+        """Height and width of the array; of ``whole``, that of a square image."""
+        height, width = self.input_size
+        return (2 * height if self.views == "crop+whole" else height), width
+
+    @property
+    def each_view(self) -> tuple[Preprocess, ...]:
+        """What each part of the array shows, from top to bottom."""
+        if self.views != "crop+whole":
+            return (self,)
+        single = dataclasses.replace(self, views="")
+        return single, dataclasses.replace(single, resize=self.input_size)
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Preprocess:
         """Restore from JSON; a missing or unknown key is a ``TypeError``."""
         values = dict(document)
-        for key in ("resize", "crop"):
+        for key in ("resize", "crop", "fill"):
             if isinstance(values.get(key), list):
                 values[key] = tuple(values[key])
         return Preprocess(**values)
@@ -158,6 +190,9 @@ class Choice:
             0 means the latest, or that of an exported file.
         networks: several networks side by side, each with its own layer and pooling; empty for one,
             or for those that ``name`` lists.
+        fit: one of `choices.FITS`; empty for the network's own way.
+        size: height and width of the network's input; None for its own.
+        views: one of `choices.VIEWS`; empty for a single view.
     """
 
     name: str
@@ -171,6 +206,9 @@ class Choice:
     policy: int = 0
     quality: str = ""
     networks: tuple[Choice, ...] = ()
+    fit: str = ""
+    size: tuple[int, int] | None = None
+    views: str = ""
 
 
 @dataclass(frozen=True)
