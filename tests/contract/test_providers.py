@@ -184,7 +184,7 @@ class TestAProviderFromOutside:
             assert backbones.settled(own) == own
         own = Choice("toy:three", "random", layer=PRE_LOGITS)
         _, stored = backbones.find(own).load()
-        assert backbones.settled(plain, stored) == own
+        assert backbones.settled(plain, stored) == dataclasses.replace(own, fit="crop")
         _, two = backbones.find(dataclasses.replace(plain, layers=("0.1", PRE_LOGITS))).load()
         assert backbones.settled(plain, two).layers == ("0.1", PRE_LOGITS)
         bare = Choice("toy:bare")  # another network's layers are not taken over
