@@ -14,7 +14,6 @@ import resource
 
 import numpy as np
 import page
-
 from headstart import backbones, datasets
 from headstart.backbones import export
 from headstart.backbones.inference.extract import features_of, images_of

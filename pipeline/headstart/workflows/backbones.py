@@ -98,7 +98,9 @@ def choose_backbone(
 ) -> Chosen:
     """Rank backbones on a sample of a source: accuracy of logistic regression against the cost.
 
-    The test split is left alone. A backbone that fails is reported and does not end the run.
+    The test split is left alone. A backbone that fails is reported and does not end the run. The
+    best one is tried with a second fit of the images too, see ``fit`` of `extract_features`, unless
+    ``downloaded`` is False.
 
     Args:
         data: the source, as for `extract_features`.
@@ -129,7 +131,7 @@ def choose_backbone(
         choice(name, weights, preprocess=_unless_there(preprocess, name)) for name in candidates
     )
     reading = Options(label_column=label_column, path_column=path_column)
-    config = ChooseConfig(named, query, downloaded, images, seed, workers, reading)
+    config = ChooseConfig(named, query, downloaded, images, seed, workers, reading, fits=downloaded)
     folder = None if out is None else Path(out)
     with showing("backbones", hooks) as shown:
         return choose(os.fspath(data), config, folder, shown.notice)

@@ -156,9 +156,8 @@ def _verify(path: Path, estimator: Any, name: str) -> None:  # noqa: ANN401
     runner = FeatureRunner(path) if imported else Runner(path)
     preprocess = runner.backbone.preprocess
     if isinstance(runner, FeatureRunner):
-        crops: NDArray[Any] = np.random.default_rng(0).standard_normal(
-            (3, runner.backbone.dim), np.float32
-        )
+        rows = np.random.default_rng(0).standard_normal((3, runner.backbone.dim), np.float32)
+        groups: list[NDArray[Any]] = [rows]
     elif parity.METADATA in runner.metadata:
         parity.check_metadata(runner.metadata, runner.embed, preprocess)
         probes = parity.Certificate.from_json(runner.metadata[parity.METADATA]).probes
