@@ -110,10 +110,9 @@ def find(choice: Choice | str) -> Candidate | Foreign:
         raise BackboneError(
             f"no quality {one_line(choice.quality)!r}; use one of: {', '.join(QUALITIES)}"
         )
-    provider = provider_of(choice.name)
-    entries = provider.list_entries()
-    entry = _pick(choice.name, entries)
-    weights = provider.resolve(entry, choice.weights, entries)
+    entry = _pick(choice.name)
+    provider = provider_of(entry.name)
+    weights = provider.resolve(entry, choice.weights, provider.list_entries())
     layer, *several = [
         "" if name == PRE_LOGITS else name for name in (choice.layer, *choice.layers)
     ]
@@ -236,12 +235,20 @@ def _cut_as_before(choice: Choice, stored: Sequence[Backbone]) -> Choice:
     if _is_file(choice):
         continued = (_continued(choice, backbone) for backbone in stored)
         return next((each for each in continued if each != choice), choice)
-    provider = provider_of(choice.name)
-    name = _pick(choice.name, provider.list_entries()).name
+    choice = dataclasses.replace(choice, name=_commit_of(choice.name, stored))
+    name = _pick(choice.name).name
     for backbone in stored:
         if backbone.name.partition("+")[0] == name:
             return dataclasses.replace(choice, **_cut_of(backbone))
-    return dataclasses.replace(choice, layer=provider.default_layer)
+    return dataclasses.replace(choice, layer=provider_of(name).default_layer)
+
+
+def _commit_of(name: str, stored: Sequence[Backbone]) -> str:
+    """Return a name in the hub with the commit that its rows in a store have, unless it has one."""
+    if hub.PREFIX not in f"{name}:" or "@" in name:
+        return name
+    names = (backbone.name.partition("+")[0] for backbone in stored)
+    return next((each for each in names if each.partition("@")[0] == name), name)
 
 
 def _continued(choice: Choice, stored: Backbone) -> Choice:
@@ -316,11 +323,11 @@ def _prefix(name: str) -> str:
     return name.partition(":")[0] if ":" in name else ""
 
 
-def _pick(name: str, entries: list[Entry]) -> Entry:
-    for entry in entries:
-        if name == entry.name or (entry.default and name == entry.base):
-            return entry
-    raise _unknown(name)
+def _pick(name: str) -> Entry:
+    entry = provider_of(name).find(name)
+    if entry is None:
+        raise _unknown(name)
+    return entry
 
 
 def _unknown(name: str) -> BackboneError:

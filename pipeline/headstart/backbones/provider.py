@@ -70,6 +70,13 @@ class Provider(ABC):
             ) from error
         return catalogue.kept(self.prefix, versions, lambda: list(self.entries()))
 
+    def find(self, name: str) -> Entry | None:
+        """Return the entry that a user means by a name; None if there is none."""
+        for entry in self.list_entries():
+            if name == entry.name or (entry.default and name == entry.base):
+                return entry
+        return None
+
     def resolve(self, entry: Entry, spec: str, entries: Sequence[Entry]) -> Weights:
         """Find the weights that a user means, fetching published ones; see `weights.resolve`."""
         return weights.resolve(entry, spec, entries, self.fetch)
