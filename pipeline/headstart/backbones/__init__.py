@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.backbones import bundled, catalogue, joint, onnx_file
+from headstart.backbones import bundled, catalogue, hub, joint, onnx_file
 from headstart.backbones.bundled import BundledProvider
 from headstart.backbones.candidate import Candidate
 from headstart.backbones.catalogue import Entry
@@ -32,6 +32,8 @@ DEFAULT = bundled.NAME
 _POOL = "avg"  # the default of every layer that can be pooled
 _BETWEEN = "\n"  # between the user's files of several networks
 
+_SPECIAL = (onnx_file.NAME, hub.PREFIX.rstrip(":"))  # prefixes that are no provider's
+
 _PROVIDERS: dict[str, Provider] = {}
 
 
@@ -45,7 +47,7 @@ def register(provider: Provider) -> None:
     existing = _PROVIDERS.get(prefix)
     if existing is not None and type(existing).__qualname__ != type(provider).__qualname__:
         raise ValueError(f"the prefix {prefix!r} belongs to {type(existing).__name__}")
-    if ":" in prefix or prefix == onnx_file.NAME:
+    if ":" in prefix or prefix in _SPECIAL:
         raise ValueError(f"{prefix!r} cannot be the prefix of a provider; choose another one")
     _PROVIDERS[prefix] = provider
 
@@ -56,7 +58,7 @@ for _provider in (BundledProvider(), TorchvisionProvider(), TimmProvider(), Kera
 
 def provider_of(name: str) -> Provider:
     """Return the provider that a backbone's name belongs to."""
-    provider = _PROVIDERS.get(_prefix(name))
+    provider = _PROVIDERS.get(_prefix(_resolved(name)))
     if provider is None:
         raise _unknown(name)
     return provider
@@ -245,10 +247,14 @@ def _cut_as_before(choice: Choice, stored: Sequence[Backbone]) -> Choice:
 
 def _commit_of(name: str, stored: Sequence[Backbone]) -> str:
     """Return a name in the hub with the commit that its rows in a store have, unless it has one."""
-    if hub.PREFIX not in f"{name}:" or "@" in name:
+    if "/" not in name or "@" in name:
         return name
-    names = (backbone.name.partition("+")[0] for backbone in stored)
-    return next((each for each in names if each.partition("@")[0] == name), name)
+    for backbone in stored:
+        pinned = backbone.name.partition("+")[0]
+        plain = pinned.partition("@")[0]
+        if name in (plain, hub.PREFIX + plain.rpartition(":")[2]):
+            return pinned
+    return name
 
 
 def _continued(choice: Choice, stored: Backbone) -> Choice:
@@ -315,7 +321,7 @@ def _is_spelt(name: str) -> bool:
     if joint.JOIN in name:
         return False
     if ":" in name or name.endswith(".onnx"):
-        return _prefix(name) in {*_PROVIDERS, onnx_file.NAME, ""}
+        return _prefix(name) in {*_PROVIDERS, *_SPECIAL, ""}
     return name in [entry.name for entry in _PROVIDERS[""].list_entries()]
 
 
@@ -324,10 +330,23 @@ def _prefix(name: str) -> str:
 
 
 def _pick(name: str) -> Entry:
+    name = _resolved(name)
     entry = provider_of(name).find(name)
     if entry is None:
         raise _unknown(name)
     return entry
+
+
+def _resolved(name: str) -> str:
+    """Return a name with the provider whose networks the repository ``hf-hub:…`` holds."""
+    if not name.startswith(hub.PREFIX):
+        return name
+    repository = hub.open_repository(name.removeprefix(hub.PREFIX), hub.CONFIGS)
+    for provider in _PROVIDERS.values():
+        recognised = provider.recognise(repository)
+        if recognised:
+            return recognised
+    raise BackboneError(f"{repository.name} holds no network of a library that Headstart knows")
 
 
 def _unknown(name: str) -> BackboneError:

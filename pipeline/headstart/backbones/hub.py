@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from headstart.backbones import cache
+from headstart.backbones.catalogue import Entry
 from headstart.core.errors import BackboneError, missing_extra, one_line
 from headstart.core.torchvision_import import EXTRA
 
 PREFIX = "hf-hub:"
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+CONFIGS = ("config.json", "open_clip_config.json")  # of every library that keeps networks there
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _CARD = "README.md"
 _LARGEST = 2**20  # bytes of a configuration or a card
@@ -42,7 +43,7 @@ class Repository:
         return f"{self.name}@{self.commit}"
 
     def path(self, file: str) -> Path | None:
-        """Return a file of the commit, fetching it if it is not on this machine; None if it has none.
+        """Return a file of the commit, fetched if it is not on this machine; None if it has none.
 
         Raises:
             BackboneError: the file cannot be fetched.
@@ -66,6 +67,10 @@ class Repository:
             raise BackboneError(f"{file} of {self.name} is broken: it is no JSON object")
         return document
 
+    def json_or_none(self, file: str) -> dict[str, Any] | None:
+        """Return a JSON document of the commit; None if there is no such file."""
+        return self.json(file) if self.path(file) is not None else None
+
     def first(self, files: Sequence[str]) -> str:
         """Return the name of the first of these files that the commit has; empty for none of them.
 
@@ -76,7 +81,10 @@ class Repository:
     @property
     def licence(self) -> str:
         """The licence that the model's card states; empty if it states none."""
-        path = self.path(_CARD)
+        try:
+            path = self.path(_CARD)
+        except BackboneError:  # a cache that another program filled may lack the card
+            path = None
         card = re.match(r"\A---\s*\n(.*?)\n---\s*(\n|\Z)", _text(path), re.DOTALL) if path else None
         if card is None:
             return ""
@@ -108,9 +116,10 @@ class Repository:
 
 
 def open_repository(name: str, files: Sequence[str]) -> Repository:
-    """Return the commit that ``ORGANISATION/NAME[@REVISION]`` means; a revision may be a branch or a tag.
+    """Return the commit that ``ORGANISATION/NAME[@REVISION]`` means.
 
-    ``files`` are configurations, one of which the repository must have.
+    A revision may be a branch, a tag or a commit. ``files`` are configurations, one of which the
+    repository must have.
 
     Raises:
         BackboneError: it does not exist, is gated, has none of these files, or is not on this
@@ -127,7 +136,31 @@ def open_repository(name: str, files: Sequence[str]) -> Repository:
         if path is not None:
             commit = path.relative_to(cache.hub_folder(repository) / "snapshots").parts[0]
             return Repository(repository, commit)
-    raise BackboneError(f"{repository} has no {' or '.join(files)}; it holds another kind of network")
+    raise BackboneError(
+        f"{repository} has no {' or '.join(files)}; it holds another kind of network"
+    )
+
+
+def entry(
+    repository: Repository,
+    weights: Sequence[str],
+    *,
+    name: str,
+    architecture: str,
+    size: tuple[int, int],
+) -> Entry:
+    """Return the entry of a repository's network, whose weights are the first of these files."""
+    file = repository.first(weights)
+    return Entry(
+        name=name,
+        architecture=architecture,
+        size=size,
+        licence=repository.licence,
+        url=repository.url(file) if file else "",
+        file=file,
+        repo=repository.name,
+        revision=repository.commit,
+    )
 
 
 def _fetch(repository: str, file: str, revision: str) -> Path | None:
