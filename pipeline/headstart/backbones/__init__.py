@@ -21,9 +21,11 @@ from headstart.backbones.keras_zoo import KerasProvider
 from headstart.backbones.layers import OWN, PRE_LOGITS, Layer
 from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import import recipe
+from headstart.backbones.open_clip_zoo import OpenClipProvider
 from headstart.backbones.provider import Provider
 from headstart.backbones.timm_zoo import TimmProvider
 from headstart.backbones.torchvision_zoo import TorchvisionProvider
+from headstart.backbones.transformers_zoo import TransformersProvider
 from headstart.core.choices import QUALITIES
 from headstart.core.errors import BackboneError, HeadstartError, near_matches, one_line
 from headstart.core.records import RANDOM, Backbone, Choice, Preprocess
@@ -52,7 +54,14 @@ def register(provider: Provider) -> None:
     _PROVIDERS[prefix] = provider
 
 
-for _provider in (BundledProvider(), TorchvisionProvider(), TimmProvider(), KerasProvider()):
+for _provider in (
+    BundledProvider(),
+    TorchvisionProvider(),
+    TimmProvider(),
+    KerasProvider(),
+    OpenClipProvider(),
+    TransformersProvider(),
+):
     register(_provider)
 
 

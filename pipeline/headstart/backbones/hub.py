@@ -90,7 +90,9 @@ class Repository:
             return ""
         stated = {
             key: value.strip().strip("\"'")
-            for key, value in re.findall(r"(?m)^(license|license_name):[ \t]*(\S.*)$", card[1])
+            for key, value in re.findall(
+                r"(?m)^(license|license_name):[ \t]*(?:\n[ \t]*-[ \t]+)?(\S.*)$", card[1]
+            )
         }
         licence = stated.get("license", "")
         return one_line(stated.get("license_name", licence) if licence == "other" else licence)
@@ -125,8 +127,8 @@ def open_repository(name: str, files: Sequence[str]) -> Repository:
         BackboneError: it does not exist, is gated, has none of these files, or is not on this
             machine and cannot be fetched.
     """
-    repository, at, revision = name.partition("@")
-    if not _REPOSITORY.fullmatch(repository) or (at and not revision):
+    repository, separator, revision = name.partition("@")
+    if not _REPOSITORY.fullmatch(repository) or (separator and not revision):
         raise BackboneError(
             f"{one_line(name)!r} is no repository of the Hugging Face hub; write "
             "ORGANISATION/NAME, or ORGANISATION/NAME@REVISION"
@@ -197,10 +199,10 @@ def _failure(repository: str, revision: str, error: Exception) -> BackboneError:
             f"there is no repository {page}, or it is private; check the spelling, or log in with "
             "hf auth login"
         )
-    wanted = "" if revision == "main" else f" --revision {one_line(revision)}"
+    option = "" if revision == "main" else f" --revision {one_line(revision)}"
     return BackboneError(
         f"{repository} is not on this machine and cannot be fetched ({one_line(error)[:240]}); "
-        f"run hf download {repository}{wanted} on a machine with a network, and copy "
+        f"run hf download {repository}{option} on a machine with a network, and copy "
         f"{cache.hub_folder(repository)} from there"
     )
 

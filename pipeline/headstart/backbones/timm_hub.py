@@ -71,18 +71,15 @@ def _input_size(repository: hub.Repository, config: dict[str, Any]) -> tuple[int
 
 def arguments(entry: Entry, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     """Return what ``timm.create_model`` needs to build a repository's network."""
-    import_timm()
-    from timm.layers.mlp import SwiGLUPacked
-    from timm.models._hub import load_model_config_from_path
     from torch import nn
 
     repository = hub.Repository(entry.repo, entry.revision)
     path = repository.path(CONFIG)
     assert path is not None  # it made the entry
-    config, architecture, own = load_model_config_from_path(path.parent)
+    config, architecture, own = import_timm("models._hub").load_model_config_from_path(path.parent)
     # A configuration cannot name a class, so repositories leave this block out (UNI2, Virchow2).
     if _is_gated(tensors) and "mlp_layer" not in own:
-        own = {**own, "mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}
+        own = {**own, "mlp_layer": import_timm("layers").SwiGLUPacked, "act_layer": nn.SiLU}
     config["source"] = ""  # the overlay's tensors, not the folder's
     return {"model_name": architecture, "pretrained_cfg": config, **own}
 

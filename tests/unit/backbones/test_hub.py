@@ -181,6 +181,161 @@ class TestTimm:
             backbones.find(f"hf-hub:{NAME}")
 
 
+TEXT = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
+PLAIN = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
+OF_TIMM = {"timm_model_name": "test_vit", "timm_proj": "linear", "timm_pool": "token"}
+
+
+@pytest.mark.slow
+class TestOpenClip:
+    @pytest.mark.parametrize(
+        ("tower", "squash"),
+        [(PLAIN, False), (OF_TIMM | {"image_size": 160}, True)],
+        ids=["its own", "timm's"],
+    )
+    def test_the_image_tower_is_what_encodes_images(self, tower, squash, server, fresh_cache_home):
+        import torch
+        from safetensors.torch import save
+
+        import_timm()
+        from open_clip.model import CLIP
+
+        model = {"embed_dim": 24, "vision_cfg": tower, "text_cfg": TEXT, "quick_gelu": True}
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            clip = CLIP(**model).eval()
+        config = {"model_cfg": model, "preprocess_cfg": {"mean": [0.5, 0.4, 0.3]}}
+        if squash:
+            config["preprocess_cfg"]["resize_mode"] = "squash"
+        tensors = {key: value.contiguous() for key, value in clip.state_dict().items()}
+        commit = server.push(
+            NAME,
+            open_clip_config__json=config,
+            config__json={"model_type": "clip"},
+            open_clip_model__safetensors=save(tensors),
+        )
+        model_file, _ = export.model_file(f"hf-hub:{NAME}")
+        described = describe(model_file)
+        assert described.name == f"open_clip:{NAME}@{commit}"
+        assert described.mean == (0.5, 0.4, 0.3)
+        side = tower["image_size"]
+        assert described.preprocess.resize == ((side, side) if squash else side)
+        images = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
+        expected = pixels(clip.encode_image, images, described.mean, described.std).numpy()
+        assert np.allclose(Runner(model_file).embed(images), expected, atol=1e-4)
+
+    def test_a_layer_has_its_class_token(self, server):
+        model = {"embed_dim": 24, "vision_cfg": PLAIN, "text_cfg": TEXT}
+        server.push(NAME, open_clip_config__json={"model_cfg": model})
+        choice = Choice(f"open_clip:{NAME}", "random", "transformer.resblocks.0", "cls+avg")
+        assert backbones.find(choice).load()[1].dim == 64
+
+    def test_weights_of_another_tower_are_refused(self, server, vit):
+        model = {"embed_dim": 24, "vision_cfg": PLAIN, "text_cfg": TEXT}
+        files = {"open_clip_config__json": {"model_cfg": model}}
+        server.push(NAME, **files, open_clip_model__safetensors=vit[1])
+        with pytest.raises(BackboneError, match=r"do not fit this network: the file lacks"):
+            backbones.find(f"open_clip:{NAME}").load()
+
+
+SQUARE = {
+    "do_resize": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "image_mean": [0.5, 0.6, 0.7],
+}
+CROPPED = SQUARE | {
+    "image_processor_type": "BitImageProcessor",
+    "do_center_crop": True,
+    "image_std": [0.2, 0.3, 0.4],
+    "crop_size": {"height": 28, "width": 28},
+    "size": {"shortest_edge": 32},
+    "resample": 3,
+}
+STRETCHED = SQUARE | {
+    "image_processor_type": "SiglipImageProcessor",
+    "image_std": [0.5, 0.5, 0.5],
+    "size": {"height": 28, "width": 28},
+    "resample": 2,
+}
+
+
+def tiny(kind: str, **changes):
+    """Return a small network of transformers with seeded weights, its configuration and file."""
+    import torch
+    import transformers
+    from safetensors.torch import save
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = getattr(transformers, f"{kind}Config")(
+        **sizes, image_size=28, patch_size=14, **changes
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        network = getattr(transformers, f"{kind}Model")(config).eval()
+    tensors = {key: value.contiguous() for key, value in network.state_dict().items()}
+    return network, config.to_dict(), save(tensors)
+
+
+@pytest.mark.slow
+class TestTransformers:
+    @pytest.mark.parametrize(
+        ("kind", "rules", "changes"),
+        [
+            ("Dinov2", CROPPED, {}),
+            ("DINOv3ViT", CROPPED, {"num_register_tokens": 2, "intermediate_size": 64}),
+            ("SiglipVision", STRETCHED, {"intermediate_size": 64}),
+        ],
+    )
+    def test_features_are_the_librarys(self, kind, rules, changes, server, fresh_cache_home):
+        import_timm()
+        network, config, file = tiny(kind, **changes)
+        commit = server.push(
+            NAME, config__json=config, preprocessor_config__json=rules, model__safetensors=file
+        )
+        model_file, _ = export.model_file(f"hf-hub:{NAME}")
+        described = describe(model_file)
+        assert described.name == f"transformers:{NAME}@{commit}"
+        cropped = rules is CROPPED
+        assert described.preprocess.resize == (32 if cropped else (28, 28))
+        assert described.preprocess.interpolation == ("bicubic" if cropped else "bilinear")
+        assert described.mean == (0.5, 0.6, 0.7)
+        images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 3), np.uint8)
+        out = pixels(network, images, described.mean, described.std)
+        assert np.allclose(Runner(model_file).embed(images), out.pooler_output.numpy(), atol=1e-4)
+
+    def test_a_pooler_without_weights_gives_way_to_the_class_token(self, server):
+        import torch
+        from safetensors.torch import load, save
+
+        import_timm()
+        network, config, file = tiny("ViT")
+        tensors = {key: value for key, value in load(file).items() if "pooler" not in key}
+        files = {"config__json": config, "preprocessor_config__json": STRETCHED}
+        server.push(NAME, **files, model__safetensors=save(tensors))
+        module, _ = backbones.find(f"transformers:{NAME}").load()
+        image = torch.rand(2, 3, 28, 28)
+        with torch.inference_mode():
+            tokens = network(image).last_hidden_state
+            assert torch.allclose(module(image), tokens[:, 0], atol=1e-5)
+        layered = Choice(f"transformers:{NAME}", layer="model.layernorm", pool="cls+avg")
+        module, _ = backbones.find(layered).load()
+        expected = torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], 1)
+        with torch.inference_mode():
+            assert torch.allclose(module(image), expected, atol=1e-5)
+
+    def test_missing_tensors_are_refused(self, server):
+        from safetensors.torch import load, save
+
+        import_timm()
+        _, config, file = tiny("Dinov2")
+        tensors = {key: value for key, value in load(file).items() if "layer.1." not in key}
+        files = {"config__json": config, "preprocessor_config__json": CROPPED}
+        server.push(NAME, **files, model__safetensors=save(tensors))
+        with pytest.raises(BackboneError, match="of its tensors are missing"):
+            backbones.find(f"transformers:{NAME}").load()
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("name", "noun"),
@@ -199,6 +354,9 @@ class TestRefusals:
             ("timm:hf-hub:lab/empty", "has no config.json"),
             ("timm:hf-hub:lab/bands", "12 channels"),
             ("timm:hf-hub:lab/size", "no input_size"),
+            (f"open_clip:{NAME}", "has no open_clip_config.json"),
+            (f"transformers:{NAME}", f"holds no network of transformers; try hf-hub:{NAME}"),
+            ("transformers:lab/unsized", "gives no size of images"),
         ],
     )
     def test_one_line_says_what_is_wrong(self, name, noun, server):
@@ -211,6 +369,8 @@ class TestRefusals:
         server.push("lab/empty", README__md=CARD)
         server.push("lab/bands", config__json=CONFIG | {"model_args": {"in_chans": 12}})
         server.push("lab/size", config__json=size)
+        unsized = {"model_type": "dinov2", "image_size": 28}
+        server.push("lab/unsized", config__json=unsized, preprocessor_config__json={})
         with pytest.raises(BackboneError, match=noun) as caught:
             backbones.find(name)
         assert str(caught.value).isprintable()
@@ -237,6 +397,8 @@ class TestRefusals:
         [
             ("---\nlicense: mit\ntags: [a]\n---\n", "mit"),
             ('---\nlicense: "apache-2.0"\n---', "apache-2.0"),
+            ("---\nlicense:\n- mit\nlanguage:\n- en\n---\n", "mit"),
+            ("---\nlicense:\nlanguage: en\n---\n", ""),
             ("# no front matter\nlicense: mit\n", ""),
             ("---\ntags:\n- license: mit\n---\n", ""),
         ],
