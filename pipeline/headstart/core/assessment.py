@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from headstart.core.results import Count, Interval, Remark, Share
+from headstart.core.results import Count, GroupScores, Interval, Remark, Share
 from headstart.core.targets import SINGLE_LABEL
 
 Figure = Annotated[float, "figure"]
@@ -179,6 +179,7 @@ class Evaluation:
         models: the model, and the one that it is compared with, if any.
         errors: of the first model, the most confident first.
         paired: None for a single model.
+        group_answers: one answer for each group of images; None without groups.
         provenance: version of Headstart, command and time.
     """
 
@@ -192,6 +193,7 @@ class Evaluation:
     remarks: list[Remark] = field(default_factory=list)
     gates: list[Gate] = field(default_factory=list)
     provenance: dict[str, str] = field(default_factory=dict)
+    group_answers: GroupScores | None = None
 
     SCHEMA = 1
     TARGET = SINGLE_LABEL

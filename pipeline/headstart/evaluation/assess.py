@@ -24,11 +24,12 @@ from headstart.core.costs import Costs, read
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import ImageRef
 from headstart.core.remarks import remark
-from headstart.core.results import Remark
-from headstart.evaluation import metrics
+from headstart.core.results import GroupScores, Remark
+from headstart.evaluation import group_answers, metrics
 from headstart.evaluation.answers import Answers, LabelAnswers
 from headstart.evaluation.changes import compare
 from headstart.evaluation.compare.scoring import scores
+from headstart.evaluation.group_answers import Grouping, ImageAnswers
 from headstart.evaluation.metrics.design import Design
 from headstart.evaluation.operating_points import Ranked
 
@@ -67,15 +68,17 @@ def assess(
     group: NDArray[np.intp] | None = None,
     seed: int = 0,
     costs: Path | None = None,
+    grouping: Grouping | None = None,
 ) -> Evaluation:
     """Score one model, or two on the same images; ``labels`` are the true ones, None if unknown.
 
     An image counts if it has a label that all models know, and all could use it; the others are
     ``skipped``, with the reason. Images with equal numbers in ``group``, ``(n,)``, belong together.
-    ``costs`` is a table for `headstart.core.costs.read`.
+    ``costs`` is a table for `headstart.core.costs.read`. Each group of a ``grouping`` of the images
+    gets one answer.
 
     Raises:
-        InputError: no image is left, or the table is not whole.
+        InputError: no image is left, the table is not whole, or groups cannot get an answer.
     """
     models = [_with_classes(model, labels) for model in models]
     rows, skipped = _scored(labels, models)
@@ -97,6 +100,7 @@ def assess(
         else None,
         skipped=skipped,
         remarks=[*_about(used, true, skipped)],
+        group_answers=None if grouping is None else _groups(grouping.take(rows), true, used),
     )
 
 
@@ -217,6 +221,21 @@ def _costs(
         saved_ci=(float(mean - reach), float(mean + reach)),
         accuracy=float((codes == true).mean()),
     )
+
+
+def _groups(grouping: Grouping, true: Sequence[str], models: Sequence[Answers]) -> GroupScores:
+    """Score the answers for groups; classes that only one model knows are impossible to others."""
+    names = tuple(dict.fromkeys(name for model in models for name in model.classes))
+    code = {name: number for number, name in enumerate(names)}
+    answers = []
+    for model in models:
+        predicted = np.array([code[answer] for answer in model.predicted])
+        probabilities = None
+        if model.probabilities is not None:
+            probabilities = np.zeros((len(true), len(names)))
+            probabilities[:, [code[name] for name in model.classes]] = model.probabilities
+        answers.append(ImageAnswers.of_classes(model.title, probabilities, predicted, len(names)))
+    return group_answers.score(grouping, np.array([code[name] for name in true]), answers, names)
 
 
 def _errors(paths: Sequence[str], true: Sequence[str], model: Answers) -> list[Misclassified]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from headstart.core import choices, remarks
 from headstart.core.errors import InputError, one_line
 from headstart.workflows import artifacts
+from headstart.workflows.group_names import check_group_answer
 from headstart.workflows.locations import StrPath, local
 from headstart.workflows.result import HeadsResult, Training
 
@@ -38,6 +39,7 @@ def train_heads(
     validation: str = choices.VALIDATION[0],
     holdout: bool | None = None,
     groups: StrPath | Mapping[str, str] | None = None,
+    group_answer: str = choices.GROUP_ANSWERS[0],
     class_weight: str | None = None,
     small_classes: str = choices.SMALL_CLASSES[0],
     per_label: bool = False,
@@ -70,7 +72,9 @@ def train_heads(
         validation: ``predefined`` chooses heads on the data's own validation split.
         holdout: without a test split, whether to hold 20 % of the images out as one, or to fit on
             all and score out-of-fold answers; None holds out from 1,000 images on.
-        groups: images that stay on one side of every split: a CSV of path and group, or a mapping.
+        groups: images that stay on one side of every split, such as those of a patient: a CSV of
+            path and group, or a mapping. One answer for each group is scored, too.
+        group_answer: how a group gets it, one of `core.choices.GROUP_ANSWERS`.
         class_weight: ``balanced`` lets every class count the same in training.
         small_classes: for a class with fewer training images than folds: ``reduce`` the folds,
             raise an ``error``, or ``drop`` the class.
@@ -100,6 +104,7 @@ def train_heads(
     from headstart.evaluation.operating_points import TARGETS, parse_targets
     from headstart.report.validation import read_results
 
+    check_group_answer(groups, group_answer)
     names = [heads] if isinstance(heads, str) else list(heads)
     config = CompareConfig(
         heads=tuple(filter(None, names)) or tuple(head_names()),
@@ -116,6 +121,7 @@ def train_heads(
         ignore=remarks.parse(ignore),
         targets=parse_targets(targets) or TARGETS,
         class_weight=class_weight,
+        group_answer=group_answer,
         workers=workers,
     )
     named_groups = read_groups(groups)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import headstart
+from headstart.core.choices import GROUP_ANSWERS
 from headstart.core.records import FeatureSet, digest_of
 from headstart.core.rows import StoredRows, blocks
 from headstart.evaluation.compare.config import OF_LABELS, CompareConfig
@@ -37,7 +38,7 @@ def inputs_digest(
     for name in OF_LABELS:  # so that inputs without them keep their digest
         if not settings[name]:
             del settings[name]
-    defaults = {"ignore": (), "targets": TARGETS}
+    defaults = {"ignore": (), "targets": TARGETS, "group_answer": GROUP_ANSWERS[0]}
     settings = {key: value for key, value in settings.items() if defaults.get(key) != value}
     streamed = [number for number, store in enumerate(stores) if is_streamed(store)]
     return digest_of(

@@ -35,10 +35,12 @@ from headstart.evaluation.compare.scoring import (
     about_the_choice,
     conclude,
     score_baselines,
+    score_groups,
     score_heads,
 )
 from headstart.evaluation.compare.training import Searched, Trainer
 from headstart.evaluation.duplicates import Duplicates
+from headstart.evaluation.group_answers import Grouping, paths_of
 from headstart.evaluation.splits import (
     Protocol,
     check_features,
@@ -50,12 +52,16 @@ from headstart.heads import HEADS
 
 @dataclass(frozen=True)
 class Outcome:
-    """The fitted heads, in the order of `Comparison.heads`, and the rows behind a `Comparison`."""
+    """The fitted heads, in the order of `Comparison.heads`, and the rows behind a `Comparison`.
+
+    ``grouping`` are the user's groups of the scored images, None without any.
+    """
 
     entries: list[Entry]
     protocol: Protocol
     duplicates: Duplicates
     suspects: Suspects
+    grouping: Grouping | None = None
 
     @property
     def best(self) -> Entry:
@@ -136,6 +142,9 @@ def _compare(
     remarks = remark(searched.entries, simple.result(), test, protocol, named_groups or {})
     best = searched.entries[0]
     operating, sets = decide(best, protocol, config.targets)
+    grouping = None
+    if named_groups:
+        grouping = Grouping.of(paths_of(data, protocol.test), named_groups, config.group_answer)
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
         extraction={"digest": best.data.digest, "document": best.data.extraction},
@@ -151,6 +160,9 @@ def _compare(
             remarks=without(remarks, config.ignore),
             operating_points=operating,
             prediction_sets=sets,
+            group_answers=None
+            if grouping is None
+            else score_groups(searched.entries, heads, test, grouping),
         ),
         warnings=[
             *about_data,
@@ -163,7 +175,7 @@ def _compare(
         ),
         conclusion=conclude(heads, test),
     )
-    return comparison, Outcome(searched.entries, protocol, duplicates, suspects)
+    return comparison, Outcome(searched.entries, protocol, duplicates, suspects, grouping)
 
 
 def describe_backbone(name: str, store: FeatureSet, scores: dict[str, float]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.core import artifacts
 from headstart.core.errors import count
+from headstart.core.group_text import in_words
 
 FOLDER = Path(__file__).parent
 
@@ -159,6 +161,14 @@ SECTIONS: tuple[Section, ...] = (
         insight="operating_points",
         summary=_about_operating_points,
     ),
+    Section(
+        "groups",
+        "Groups of images",
+        "Groups",
+        lambda page: bool(page["groups"]),
+        "group_answers",
+        lambda scores: in_words(scores, artifacts.GROUP_PREDICTIONS),
+    ),
     Section("errors", "Most confident errors", "Errors", lambda page: page["mistakes"] is not None),
     Section("explore", "Images", shown=lambda page: bool(page["album"].n_shown)),
     Section("map", "Map of the images", "Map", lambda page: page["album"].mapped),
@@ -197,6 +207,7 @@ OF_AN_EVALUATION: tuple[Section, ...] = (
         short="",
         shown=lambda page: bool(page["best"]["reliability"]["images"]),
     ),
+    _SHARED["groups"],
     _SHARED["errors"],
 )
 
