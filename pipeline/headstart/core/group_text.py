@@ -32,15 +32,15 @@ def in_words(scores: Mapping[str, Any], table: str = "") -> str:
 
 def _left_out(scores: Mapping[str, Any]) -> str:
     """Return what is not scored, and how many groups are of one image."""
-    several = scores["contradicting"]
-    labels = "map" in (scores["scores"] or [{}])[0]
+    several, leaked = scores["contradicting"], scores["leaked"]
+    noun = "label" if "map" in (scores["scores"] or [{}])[0] else "group"
+    mixed = f"not scored: {_number(several, noun)} on which the images of a group differ"
+    if noun == "group":
+        mixed = f"not scored: {_number(several, noun)} whose images have several labels"
     parts = {
         f"{_number(scores['single'], 'group')} with one image": scores["single"],
-        f"not scored: {_number(several, 'label' if labels else 'group')}"
-        f" on which {'their' if several != 1 else 'its'} images differ": several,
-        f"not scored: {_number(scores['leaked'], 'group')} with images related to training images": scores[
-            "leaked"
-        ],
+        mixed: several,
+        f"not scored: {_number(leaked, 'group')} with images related to training images": leaked,
     }
     return "".join(f"; {text}" for text, times in parts.items() if times)
 

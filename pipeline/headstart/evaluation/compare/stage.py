@@ -142,9 +142,10 @@ def _compare(
     remarks = remark(searched.entries, simple.result(), test, protocol, named_groups or {})
     best = searched.entries[0]
     operating, sets = decide(best, protocol, config.targets)
-    grouping = None
+    grouping = scores = None
     if named_groups:
         grouping = Grouping.of(paths_of(data, protocol.test), named_groups, config.group_answer)
+        scores = score_groups(searched.entries, heads, test, grouping)
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
         extraction={"digest": best.data.digest, "document": best.data.extraction},
@@ -160,9 +161,7 @@ def _compare(
             remarks=without(remarks, config.ignore),
             operating_points=operating,
             prediction_sets=sets,
-            group_answers=None
-            if grouping is None
-            else score_groups(searched.entries, heads, test, grouping),
+            group_answers=scores,
         ),
         warnings=[
             *about_data,

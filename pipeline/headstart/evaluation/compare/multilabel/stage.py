@@ -101,9 +101,10 @@ def _compare(
     heads = scoring.score_heads(entries, test)
     simple = trainer.baselines(data)
     baselines = scoring.score_baselines(simple, test)
-    grouping = None
+    grouping = scores = None
     if named_groups:
         grouping = Grouping.of(paths_of(data, protocol.test), named_groups, config.group_answer)
+        scores = scoring.score_groups(entries, heads, test, grouping)
     conflicts = description.label_conflicts(data, duplicates)
     comparison = LabelComparison(
         dataset=description.describe_dataset(data, protocol),
@@ -122,9 +123,7 @@ def _compare(
             co_occurrence=_co_occurrence(data),
             learning_curve=curve,
             remarks=without(remarks.remarks_on(data, protocol, heads, baselines), config.ignore),
-            group_answers=None
-            if grouping is None
-            else scoring.score_groups(entries, heads, test, grouping),
+            group_answers=scores,
         ),
         warnings=[
             *about_weights(stores),
