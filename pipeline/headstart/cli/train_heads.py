@@ -12,6 +12,7 @@ from headstart.cli.options import (
     FILE,
     as_json,
     class_weight,
+    costs,
     group_answer,
     ignore,
     map_method,
@@ -151,6 +152,7 @@ train-heads a.h5 b.h5 --heads knn,linear-svm --out results
     metavar="SHARE,...",
     help="Shares of right answers to choose thresholds for.  [default: 95%,98%,99%]",
 )
+@costs
 @ignore
 @seed
 @workers
@@ -178,6 +180,7 @@ def command(
     allow_pickle: bool,
     map_method: str | None,
     targets: str,
+    costs: Path | None,
     ignore: tuple[str, ...],
     seed: int,
     workers: int | None,
@@ -218,6 +221,7 @@ def command(
             map_method=map_method,
             head_formats=save_head,
             targets=targets,
+            costs=costs,
             ignore=ignore,
             seed=seed,
             workers=workers,

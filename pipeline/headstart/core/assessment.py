@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from headstart.core.results import Count, GroupScores, Interval, Remark, Share
+from headstart.core.results import CostScores, Count, GroupScores, Interval, Remark, Share
 from headstart.core.targets import SINGLE_LABEL
 
 Figure = Annotated[float, "figure"]
@@ -29,22 +29,6 @@ class MeasuredPoint:
     share_ci: Interval
     accuracy: Share | None
     accuracy_ci: Interval | None
-
-
-@dataclass(frozen=True)
-class CostScores:
-    """The mean cost of an image by a table of costs.
-
-    ``cost`` is that of the most probable classes, and ``decided`` that of the classes of least
-    expected cost, which have this ``accuracy``; the difference is ``saved``. All but ``cost`` are
-    None without probabilities.
-    """
-
-    cost: Figure
-    decided: Figure | None = None
-    saved: Figure | None = None
-    saved_ci: Interval | None = None
-    accuracy: Share | None = None
 
 
 @dataclass(frozen=True)

@@ -284,6 +284,22 @@ class PredictionSets:
 
 
 @dataclass(frozen=True)
+class CostScores:
+    """The mean cost of an image by a table of costs.
+
+    ``cost`` is that of the most probable classes, and ``decided`` that of the classes of least
+    expected cost, which have this ``accuracy``; the difference is ``saved``. All but ``cost`` are
+    None without probabilities.
+    """
+
+    cost: float
+    decided: float | None = None
+    saved: float | None = None
+    saved_ci: Interval | None = None
+    accuracy: Share | None = None
+
+
+@dataclass(frozen=True)
 class GroupAccuracy:
     """The accuracy of one head's, or model's, answers for groups of images.
 
@@ -345,6 +361,7 @@ class Insights:
     operating_points: OperatingPoints | None = None
     prediction_sets: PredictionSets | None = None
     group_answers: GroupScores | None = None
+    costs: CostScores | None = None
 
 
 @dataclass(frozen=True)

@@ -13,24 +13,22 @@ from numpy.typing import NDArray
 
 from headstart.core.assessment import (
     Baseline,
-    CostScores,
     Evaluation,
     MeasuredPoint,
     Misclassified,
     ModelScores,
     Skipped,
 )
-from headstart.core.costs import Costs, read
+from headstart.core.costs import read
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import ImageRef
 from headstart.core.remarks import remark
 from headstart.core.results import GroupScores, Remark
-from headstart.evaluation import group_answers, metrics
+from headstart.evaluation import expected_cost, group_answers, metrics
 from headstart.evaluation.answers import Answers, LabelAnswers
 from headstart.evaluation.changes import compare
 from headstart.evaluation.compare.scoring import scores
 from headstart.evaluation.group_answers import Grouping, ImageAnswers
-from headstart.evaluation.metrics.design import Design
 from headstart.evaluation.operating_points import Ranked
 
 FEW = 30  # images, below which the intervals are all that can be read
@@ -190,36 +188,10 @@ def _score(
         operating_points=points,
         costs=None
         if costs is None
-        else _costs(read(costs, model.classes), truth, predicted, model, group),
+        else expected_cost.measure(
+            read(costs, model.classes), truth, predicted, model.probabilities, group
+        ),
         **_unseen(model, true, group),
-    )
-
-
-def _costs(
-    table: Costs,
-    true: NDArray[np.intp],
-    predicted: NDArray[np.intp],
-    model: Answers,
-    group: NDArray[np.intp] | None,
-) -> CostScores:
-    before = table.matrix[true, predicted]
-    if model.probabilities is None:
-        return CostScores(float(before.mean()))
-    codes = table.decide(model.probabilities)
-    saved = before - table.matrix[true, codes]
-    design = Design.of(codes == predicted, group)
-    mean, n = float(saved.mean()), len(saved)
-    # One image more that saves or loses as much as any: few changed answers would seem certain.
-    square = (float(np.sum((saved - mean) ** 2)) + float(np.abs(saved).max()) ** 2) / n
-    reach = design.quantile(degrees=max(n - 1, 1)) * np.sqrt(
-        design.effect(saved - mean) * square / n
-    )
-    return CostScores(
-        cost=float(before.mean()),
-        decided=float(before.mean()) - mean,
-        saved=mean,
-        saved_ci=(float(mean - reach), float(mean + reach)),
-        accuracy=float((codes == true).mean()),
     )
 
 

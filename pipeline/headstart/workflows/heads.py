@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.core import choices, remarks
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, UsageError, one_line
 from headstart.workflows import artifacts
 from headstart.workflows.group_names import check_group_answer
 from headstart.workflows.locations import StrPath, local
@@ -50,6 +51,7 @@ def train_heads(
     map_method: str | None = None,
     head_formats: Sequence[str] = (),
     targets: str | Sequence[float] = (),
+    costs: StrPath | None = None,
     ignore: str | Sequence[str] = (),
     seed: int = 0,
     workers: int | None = None,
@@ -88,6 +90,8 @@ def train_heads(
         head_formats: any of `core.choices.HEAD_FORMATS`, see `HeadsResult.save`.
         targets: shares of right answers that thresholds of the confidence are chosen for, such as
             ``95%,99%``; empty means 95, 98 and 99 %.
+        costs: a CSV table of what errors cost, as for `headstart.predict`: the results say what the
+            answers cost, and what deciding by expected cost saves.
         ignore: codes of remarks to leave out of the results, such as ``HS101``.
         seed: of folds, the held-out test and intervals, 0 or more.
         workers: threads; None means one per core.
@@ -126,6 +130,8 @@ def train_heads(
     )
     named_groups = read_groups(groups)
     data, paths = _read(stores, layers, stream_above)
+    if costs is not None:
+        config = dataclasses.replace(config, costs=_costs(Path(costs), data[0]))
     training = Training(data, config, named_groups, paths)
     if out is None:
         training.run(hooks)
@@ -145,6 +151,15 @@ def train_heads(
         hooks=hooks,
     )
     return result
+
+
+def _costs(path: Path, data: FeatureSet) -> tuple[tuple[float, ...], ...]:
+    """Read a table of costs for the classes of a store."""
+    from headstart.core.costs import read
+
+    if data.label_sets is not None:
+        raise UsageError("costs are for one class an image; leave out --costs")
+    return tuple(map(tuple, read(path, data.classes).matrix.tolist()))
 
 
 def _refuse_images(folder: Path, data: FeatureSet) -> None:

@@ -232,14 +232,8 @@ def _decisions(
     """Return the table of costs, once what decides is known to fit the model and itself."""
     from headstart.core.costs import read
 
-    if sets and classifier.set_rule is None:
-        raise InputError(
-            "the model has no thresholds for sets: a fine-tuned network and models of earlier"
-            " versions have none; train heads with: headstart train-heads"
-        )
     table = None if costs is None else read(Path(costs), classifier.classes)
-    if table is not None and min_confidence > 0:
-        raise UsageError("give costs, or a minimum confidence or target, not both")
+    classifier.check_decisions(sets, min_confidence, table)
     return table
 
 
@@ -374,6 +368,8 @@ def serve(
     nearest: int = 6,
     max_mb: int = 32,
     target: str | float | None = None,
+    costs: StrPath | None = None,
+    sets: str = "",
     workers: int | None = None,
     device: str = "cpu",
     hooks: Hooks | None = None,
@@ -388,7 +384,9 @@ def serve(
             beside the model names.
         nearest: training images shown for an answer; 0 disables it.
         max_mb: largest upload, in MiB.
-        target: the share of answers that should be right, as for `predict`.
+        target: the share of answers that should be right, as for `predict`, like ``costs``.
+        costs: a CSV table; the label is the class of least expected cost.
+        sets: the kind of the ``set`` in answers, ``adaptive``, the default, or ``by-class``.
         workers: threads; None means one per core.
         device: one of `core.choices.DEVICES`.
         hooks: receives notices.
@@ -411,6 +409,8 @@ def serve(
             nearest=nearest,
             max_bytes=max_mb << 20,
             target=None if target is None else _target(target),
+            costs=None if costs is None else Path(costs),
+            sets=sets,
             workers=workers,
             device=device,
         )

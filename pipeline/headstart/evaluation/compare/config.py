@@ -26,6 +26,8 @@ class CompareConfig(Rules):
             always found.
         ignore: codes of remarks to leave out; see `headstart.core.remarks`.
         targets: shares of right answers that thresholds of the confidence are chosen for.
+        costs: the cost of each predicted class (column) for each true one (row), see
+            `headstart.core.costs`; None for none.
         group_answer: how a group of images gets one answer, one of `core.choices.GROUP_ANSWERS`.
         workers: number of threads, None for one per core; it does not change the results.
         per_label: with several labels on one image, choose hyper-parameters for each label by
@@ -39,6 +41,7 @@ class CompareConfig(Rules):
     near_duplicates: bool = True
     ignore: tuple[str, ...] = ()
     targets: tuple[float, ...] = TARGETS
+    costs: tuple[tuple[float, ...], ...] | None = None
     group_answer: str = GROUP_ANSWERS[0]
     workers: int | None = None
     per_label: bool = False

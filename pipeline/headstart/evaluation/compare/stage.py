@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from headstart.core.costs import Costs
 from headstart.core.parallel import limited, run_beside
 from headstart.core.parallel.blas import one_thread_each
 from headstart.core.records import FeatureSet, warning_about
@@ -19,6 +22,7 @@ from headstart.evaluation.compare.identity import inputs_digest, is_streamed, pr
 from headstart.evaluation.compare.insights import (
     HELD_OUT,
     Suspects,
+    cost,
     decide,
     describe_duplicates,
     describe_label_errors,
@@ -146,6 +150,9 @@ def _compare(
     if named_groups:
         grouping = Grouping.of(paths_of(data, protocol.test), named_groups, config.group_answer)
         scores = score_groups(searched.entries, heads, test, grouping)
+    costs = None
+    if config.costs is not None:
+        costs = cost(best, protocol, Costs(np.array(config.costs)), test.worth)
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
         extraction={"digest": best.data.digest, "document": best.data.extraction},
@@ -162,6 +169,7 @@ def _compare(
             operating_points=operating,
             prediction_sets=sets,
             group_answers=scores,
+            costs=costs,
         ),
         warnings=[
             *about_data,

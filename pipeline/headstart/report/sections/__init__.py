@@ -122,6 +122,15 @@ def _about_operating_points(operating: Mapping[str, Any]) -> str:
     return text
 
 
+def _about_costs(costs: Mapping[str, Any]) -> str:
+    low, high = costs["saved_ci"]
+    return (
+        f"mean cost of an image: {costs['cost']:.4g}; decided by expected cost (predict --costs):"
+        f" {costs['decided']:.4g}, {costs['saved']:.4g} saved ({low:.4g} to {high:.4g}),"
+        f" {costs['accuracy']:.1%} right"
+    )
+
+
 def _answered(point: Mapping[str, Any]) -> str:
     share = f"{_percent(point['share'], 0)} answered"
     if point["test_accuracy"] is None:
@@ -160,6 +169,14 @@ SECTIONS: tuple[Section, ...] = (
         shown=lambda page: bool(page["insights"].get("operating_points")),
         insight="operating_points",
         summary=_about_operating_points,
+    ),
+    Section(
+        "costs",
+        "Costs of errors",
+        "Costs",
+        lambda page: bool(page["insights"].get("costs")),
+        "costs",
+        _about_costs,
     ),
     Section(
         "groups",
