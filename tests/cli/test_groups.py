@@ -66,7 +66,8 @@ def test_train_heads_scores_groups_and_lists_them(headstart, features, tmp_path)
     assert "group_predictions.csv: one answer a group" in done.stdout
     results = json.loads((tmp_path / "r" / "results.json").read_text())
     groups = results["insights"]["group_answers"]
-    listed = list(csv.DictReader((tmp_path / "r" / "group_predictions.csv").open()))
+    text = (tmp_path / "r" / "group_predictions.csv").read_text()
+    listed = list(csv.DictReader(io.StringIO(text)))
     assert len(listed) == groups["groups"] + groups["contradicting"] + groups["leaked"]
     assert "Groups of images" in (tmp_path / "r" / "report.html").read_text()
     headstart(*words)

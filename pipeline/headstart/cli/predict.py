@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,8 +152,7 @@ def command(
     if (out is not None) + (format_ is not None) + json_ > 1:
         raise click.UsageError("choose one of --out, --format and --json")
     classifier = models.load_model(model, device=device)
-    title, data = one_line(model), ", ".join(map(one_line, paths))
-    images = _Images(classifier, title, data, summary, groups, paths)
+    images = _Images(classifier, one_line(model), paths, summary, groups)
     predictions = models.predict(
         classifier,
         paths,
@@ -179,19 +178,10 @@ def command(
         classifier.classes, top_k, *marks, classifier.answers.KEY, grouped=groups is not None
     )
     kind = "json" if json_ else format_ or "csv"
-    rows = 0
-    with writer(layout, out, kind, images.document) as write:
-        for prediction in predictions:
-            write(prediction)
-            rows += 1
-            images.ungrouped += groups is not None and not getattr(prediction, "group", "")
-    if out is not None:
-        click.echo(f"{one_line(out)}: {count(rows, 'prediction')}")
+    _write(predictions, layout, out, kind, images)
     if not json_:
         images.show(err=out is None)
-    for line in about_ungrouped(images.ungrouped, images.counts["all"]):
-        notice(line)
-    _summarise(images.counts, max_failures, explain)
+    _summarise(images, max_failures, explain)
 
 
 @dataclass
@@ -200,10 +190,9 @@ class _Images:
 
     model: Model
     title: str
-    data: str
+    paths: Sequence[str]
     summary: bool
     groups: Path | None
-    roots: Sequence[str]
     counts: Counter[str] = field(default_factory=Counter)
     ungrouped: int = 0
     predictions: list[Prediction] = field(default_factory=list)
@@ -221,12 +210,31 @@ class _Images:
             click.echo(line, err=err)
 
     def _drift(self) -> Drift:
-        return summarise(
-            self.model, self.predictions, self.title, self.data, self.groups, self.roots
-        )
+        data = ", ".join(map(one_line, self.paths))
+        return summarise(self.model, self.predictions, self.title, data, self.groups, self.paths)
 
 
-def _summarise(counts: Counter[str], max_failures: float, explain: Path | None) -> None:
+def _write(
+    predictions: Iterable[Prediction],
+    layout: Layout,
+    out: Path | None,
+    kind: str,
+    images: _Images,
+) -> None:
+    rows = 0
+    with writer(layout, out, kind, images.document) as write:
+        for prediction in predictions:
+            write(prediction)
+            rows += 1
+            images.ungrouped += layout.grouped and not getattr(prediction, "group", "")
+    if out is not None:
+        click.echo(f"{one_line(out)}: {count(rows, 'prediction')}")
+
+
+def _summarise(images: _Images, max_failures: float, explain: Path | None) -> None:
+    counts = images.counts
+    for line in about_ungrouped(images.ungrouped, counts["all"]):
+        notice(line)
     if explain is not None:
         notice(f"{one_line(explain / 'index.html')} shows where the model looks")
     if counts["unlike"]:

@@ -33,6 +33,15 @@ def about_ungrouped(images: int, total: int) -> list[str]:
     return [f"{images:,} of {total:,} images are in no group; each is its own group"]
 
 
+def read_groups(groups: StrPath | Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return the group of each path, from a table or a mapping; empty for None."""
+    from headstart import datasets
+
+    if groups is None or isinstance(groups, Mapping):
+        return groups or {}
+    return datasets.read_groups(Path(groups))
+
+
 @dataclass(frozen=True)
 class GroupNames:
     """The name of each path's group; paths may be relative to one of the ``roots``."""
@@ -43,8 +52,6 @@ class GroupNames:
     @classmethod
     def of(cls, groups: StrPath | Mapping[str, str], roots: Sequence[str] = ()) -> GroupNames:
         """Read a CSV of path and group, or take a mapping."""
-        from headstart.workflows.heads import read_groups
-
         return cls(read_groups(groups), roots)
 
     def group(self, path: str) -> str:

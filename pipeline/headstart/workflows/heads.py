@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from headstart.core import choices, remarks
 from headstart.core.errors import InputError, UsageError, one_line
 from headstart.workflows import artifacts
-from headstart.workflows.group_names import check_group_answer
+from headstart.workflows.group_names import check_group_answer, read_groups
 from headstart.workflows.locations import StrPath, local
 from headstart.workflows.result import HeadsResult, Training
 
@@ -169,15 +169,6 @@ def _refuse_images(folder: Path, data: FeatureSet) -> None:
         raise InputError(
             f"{one_line(folder)} holds the images; choose another folder for the results"
         )
-
-
-def read_groups(groups: StrPath | Mapping[str, str] | None) -> Mapping[str, str]:
-    """Return the group of each path, from a table or a mapping; empty for None."""
-    from headstart import datasets
-
-    if groups is None or isinstance(groups, Mapping):
-        return groups or {}
-    return datasets.read_groups(Path(groups))
 
 
 def _read(
