@@ -49,6 +49,7 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
         label=first.label[rows[0]],
         label_sets=None if first.label_sets is None else first.label_sets[rows[0]],
         split=[first.split[row] for row in rows[0]],
+        origin=[first.origin[row] for row in rows[0]] if first.origin else [],
         sha256=first.sha256[rows[0]],
         pixels=pixels,
     )

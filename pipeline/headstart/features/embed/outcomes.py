@@ -106,7 +106,7 @@ class _Rows(Sequence[Row]):
         label = -1 if ref.label is None else self._code[ref.label]
         state = FileState(*fact["state"].tolist())
         labels = self._states(ref.labels) if self._sets else b""
-        return Row(ref.path, label, ref.split, fact["sha256"].tobytes(), state, labels)
+        return Row(ref.path, label, ref.split, fact["sha256"].tobytes(), state, labels, ref.origin)
 
     def _states(self, labels: LabelSet | None) -> bytes:
         """Return 1, 0 or -1 (unknown) for each class; all are unknown without labels."""
