@@ -28,7 +28,7 @@ from headstart.core.records import Choice
 from headstart.datasets import images
 from headstart.features import store
 from headstart.features.embed import EmbedConfig, embed
-from headstart.finetune import FinetuneConfig, advice, finetune, preparation
+from headstart.finetune import FinetuneConfig, advice, finetune, single_label
 from headstart.finetune.config import ALL, HEAD, TOP
 from headstart.finetune.division import divide
 from headstart.finetune.job import FinetuneJob
@@ -85,7 +85,7 @@ def measure_part(frozen, choice, size, options, out):
     job = FinetuneJob.create(options.data, data, choice, config)
     test = job.division.test
     (photos,) = job.photos((test, 1))
-    head, _ = preparation.start(job)
+    head, _ = single_label.search(job)
     before = np.mean(head.estimator.predict(data.features[test]) == data.label[test])
     row = {"frozen": round(float(before), 4)}
     for mode in options.modes:

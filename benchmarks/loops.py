@@ -29,7 +29,6 @@ from headstart.finetune.job import FinetuneJob
 from headstart.finetune.model import Classifier, Pixels
 from headstart.finetune.training import Trainer, TrainingSetup
 from headstart.finetune.views import Augment
-from headstart.heads.linear import coefficients
 
 
 def photo_batches(job, augment, training, validation):
@@ -42,19 +41,19 @@ def photo_batches(job, augment, training, validation):
     return PhotoBatches(*parts, job.config.seed, job.config.workers, augment)
 
 
-def ordinary(candidate, prepared, head):
+def ordinary(candidate, prepared, start):
     """Return the whole network as a classifier of pixels, of which only the top learns."""
     built = candidate.build()
     learns = {name for name, p in prepared.network.named_parameters() if p.requires_grad}
     for name, parameter in built.module.named_parameters():
         parameter.requires_grad_(name in learns)
     base = Pixels(built.headless(), built.mean, built.std)
-    return Classifier(base, *coefficients(head.estimator)), built.preprocess
+    return Classifier(base, *start), built.preprocess
 
 
-def train(model, batches, config, folder, frozen_norms):
+def train(model, batches, job, folder):
     """Train, and return the mean seconds of an epoch."""
-    setup = TrainingSetup(config, folder / "checkpoint", "loop", frozen_norms=frozen_norms)
+    setup = TrainingSetup(job.config, folder / "checkpoint", "loop", job.objective(), True)
     history = Trainer(model, batches, setup).run().history
     return statistics.mean(epoch["seconds"] for epoch in history[1:])
 
@@ -71,9 +70,9 @@ def compare(data, frozen, choice, seed, folder):
     job = FinetuneJob.create(data, frozen, choice, FinetuneConfig(seed=seed))
     config, division = job.config, job.division
     candidate = preparation.trainable(choice)
-    head, _ = preparation.start(job)
-    made = preparation.prepare(job, head, folder, lambda *_: None)
-    whole, preprocess = ordinary(candidate, made, head)
+    start = job.start()
+    made = preparation.prepare(job, start, folder, lambda *_: None)
+    whole, preprocess = ordinary(candidate, made, start)
     augment = Augment(preprocess, config.seed)
     read = photo_batches(job, augment, division.train, division.validation)
     test = photo_batches(job, augment, division.train[:1], division.test)
@@ -81,7 +80,7 @@ def compare(data, frozen, choice, seed, folder):
     for name, model, batches in (("cached", made.model, made.batches), ("ordinary", whole, read)):
         place = folder / name
         place.mkdir()
-        seconds = train(model, batches, config, place, True)
+        seconds = train(model, batches, job, place)
         if name == "cached":  # scored as the other one: on pixels, by the whole network
             full = candidate.build()
             full.module.load_state_dict(made.network.state_dict(), strict=False)

@@ -28,7 +28,7 @@ from headstart.backbones.inference.description import (
     PROBABILITIES,
 )
 from headstart.backbones.inference.runner import Runner
-from headstart.core import sandbox
+from headstart.core import sandbox, training_profile
 from headstart.core.errors import HeadstartError
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
 from headstart.core.results import (
@@ -41,6 +41,7 @@ from headstart.core.results import (
     LearningCurve,
 )
 from headstart.core.targets import MULTI_LABEL
+from headstart.core.training_profile import TrainingProfile
 from headstart.heads.folds import stratified_folds
 from headstart.heads.training_set import TrainingSet
 from headstart.models import seal, training_images
@@ -452,7 +453,12 @@ def write_tiny_classifier(path: Path, tiny_backbone: Path) -> Path:
 
 
 def with_facts(
-    source: Path, out: Path, *, trained_on: np.ndarray | None = None, **facts: Any
+    source: Path,
+    out: Path,
+    *,
+    trained_on: np.ndarray | None = None,
+    profile: TrainingProfile | None = None,
+    **facts: Any,
 ) -> Path:
     """Write a copy of a classifier with other facts, and hashes of training images, ``(n, 32)``."""
     model = onnx.load(source)
@@ -460,6 +466,8 @@ def with_facts(
     metadata[MODEL_METADATA] = json.dumps(json.loads(metadata[MODEL_METADATA]) | facts)
     if trained_on is not None:
         metadata[training_images.KEY] = training_images.encode(trained_on)
+    if profile is not None:
+        metadata[training_profile.KEY] = profile.to_text()
     helper.set_model_props(model, metadata | {seal.KEY: seal.blank()})
     onnx.save(model, out)
     seal.seal(out)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         list_backbones,
         list_layers,
     )
+    from headstart.workflows.drift import drift
     from headstart.workflows.evaluation import evaluate
     from headstart.workflows.features import (
         export_features,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     )
     from headstart.workflows.finetuning import advise_finetuning, finetune
     from headstart.workflows.heads import train_heads
+    from headstart.workflows.imported import import_features
     from headstart.workflows.models import export_model, load_model, predict, serve
     from headstart.workflows.reports import write_report
     from headstart.workflows.result import Result
@@ -60,10 +62,12 @@ _MODULES = {  # module: the public names that come from it
     "features.image_embedder": ("ImageEmbedder",),
     "features.store": ("FeatureStore",),
     "workflows.backbones": ("choose_backbone", "export_backbone", "list_backbones", "list_layers"),
+    "workflows.drift": ("drift",),
     "workflows.evaluation": ("evaluate",),
     "workflows.features": ("export_features", "extract_features", "verify", "write_demo_data"),
     "workflows.finetuning": ("advise_finetuning", "finetune"),
     "workflows.heads": ("train_heads",),
+    "workflows.imported": ("import_features",),
     "workflows.models": ("export_model", "load_model", "predict", "serve"),
     "workflows.reports": ("write_report",),
     "workflows.result": ("Result",),
@@ -77,12 +81,14 @@ __all__ = [
     "Result",
     "advise_finetuning",
     "choose_backbone",
+    "drift",
     "evaluate",
     "export_backbone",
     "export_features",
     "export_model",
     "extract_features",
     "finetune",
+    "import_features",
     "list_backbones",
     "list_layers",
     "load_model",

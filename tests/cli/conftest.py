@@ -8,6 +8,7 @@ import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from headstart.cli import run
 
@@ -80,3 +81,43 @@ def features(embedded, tmp_path):
     """A copy of the store of a small labelled folder, with the folder beside it."""
     shutil.copytree(embedded, tmp_path, dirs_exist_ok=True)
     return tmp_path / "store.h5"
+
+
+def _quietly(*words):
+    """Run a command in this process; it must end well."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert run([str(word) for word in words]) == 0
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory):
+    """Give a folder of images whose channels are their labels: ``photos.csv``, ``columns.csv``."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("colours")
+    names = ("red", "green", "blue")
+    rng = np.random.default_rng(0)
+    lines, columns = ["path,labels,split"], [f"path,{','.join(names)},split"]
+    for number in range(90):
+        present = rng.random(3) < 0.4
+        pixels = rng.integers(0, 60, (40, 40, 3)) + 190 * present
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
+        labels = "|".join(name for name, has in zip(names, present, strict=True) if has)
+        split = "test" if number < 30 else "train"
+        lines.append(f"{number}.png,{labels},{split}")
+        columns.append(f"{number}.png,{','.join(str(int(has)) for has in present)},{split}")
+    (folder / "photos.csv").write_text("\n".join(lines))
+    (folder / "columns.csv").write_text("\n".join(columns))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def colour_results(colours, tiny_backbone, tmp_path_factory):
+    """Give a folder with the store ``photos.h5`` and the folder ``results`` of a head."""
+    folder = tmp_path_factory.mktemp("run")
+    store, out = folder / "photos.h5", folder / "results"
+    _quietly("features", colours / "photos.csv", "--backbone", tiny_backbone, "--out", store)
+    heads = ("--heads", "logistic-regression", "--no-near-duplicates")
+    _quietly("train-heads", store, "--out", out, *heads)
+    return out

@@ -5,6 +5,7 @@ import json
 import pytest
 
 
+@pytest.mark.slow
 def test_backbones_lists_the_embedded_one(headstart):
     assert "efficientnet-lite0" in headstart("backbones").stdout
     document = json.loads(headstart("backbones", "--json").stdout)
@@ -12,6 +13,7 @@ def test_backbones_lists_the_embedded_one(headstart):
     assert document["backbones"][0]["at_hand"] is True
 
 
+@pytest.mark.slow
 def test_the_list_begins_with_what_is_at_hand(headstart):
     lines = headstart("backbones").stdout.splitlines()
     assert "efficientnet-lite0" in lines[3]
@@ -29,6 +31,7 @@ def test_a_search_as_json(headstart):
     assert all("v2" in one["name"].lower() for one in found)
 
 
+@pytest.mark.slow
 def test_layers_with_their_shapes(headstart):
     name = "torchvision:resnet18"
     text = headstart("backbones", name, "--layers").stdout
@@ -37,6 +40,7 @@ def test_layers_with_their_shapes(headstart):
     assert ("layer3", [256, 14, 14]) in [(row["name"], row["shape"]) for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

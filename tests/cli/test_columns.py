@@ -30,6 +30,7 @@ def test_features(headstart, shots, tiny_backbone, tmp_path):
     assert len(store.read(tmp_path / "store.h5").classes) == 2
 
 
+@pytest.mark.slow
 def test_a_ranking_of_backbones(headstart, shots, tiny_backbone):
     words = ["backbones", "--for", shots, "--backbone", tiny_backbone, "--only-named", "--json"]
     assert "--path-column" in headstart(*words, code=1).stderr

@@ -63,6 +63,7 @@ def test_a_log_file_that_cannot_be_written_is_named(headstart, tmp_path):
     assert "cannot write file/run.log" in done.stderr
 
 
+@pytest.mark.slow
 def test_verbosity(headstart, features, tmp_path):
     backbone = read_origin(features).model
     words = ["features", tmp_path / "photos", "--backbone", backbone, "--out", "s.h5"]

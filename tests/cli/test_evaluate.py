@@ -15,6 +15,7 @@ def photos(image_folder):
     return image_folder(splits=["test"], per_class=8)
 
 
+@pytest.mark.slow
 def test_a_model_is_scored_as_its_predictions_are(headstart, tiny_classifier, photos, tmp_path):
     headstart("predict", tiny_classifier, photos, "--out", "p.csv")
     headstart("predict", tiny_classifier, photos, "--out", "p.jsonl")
@@ -42,6 +43,7 @@ def test_the_table_fits_eighty_columns(headstart, tiny_classifier, photos):
     assert "0 changed answers" in out
 
 
+@pytest.mark.slow
 def test_images_of_the_training_are_named(headstart, tiny_classifier, photos, tmp_path):
     files = sorted(path for path in photos.rglob("*") if path.is_file())
     hashes = [hashlib.sha256(path.read_bytes()).digest() for path in files[:5]]
@@ -81,6 +83,7 @@ def test_a_worse_model_is_exit_code_3(headstart, tmp_path):
     headstart("evaluate", "good.csv", *words)
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_changed(headstart, tiny_classifier, photos, tmp_path):
     headstart("predict", tiny_classifier, photos, "--out", "p.csv")
     rows = (tmp_path / "p.csv").read_text().splitlines()
@@ -95,6 +98,7 @@ def test_the_page_shows_what_changed(headstart, tiny_classifier, photos, tmp_pat
     assert 'id="changes"' not in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_test_split_is_scored_if_there_is_one(headstart, tiny_classifier, image_folder):
     both = image_folder(per_class=3)
     words = ["evaluate", tiny_classifier, both, "--json"]
@@ -141,6 +145,7 @@ def test_a_kind_of_remark_can_be_ignored(headstart, tiny_classifier, photos):
     assert "no remark HS999" in headstart(*words, "--ignore", "HS999", code=2).stderr
 
 
+@pytest.mark.slow
 def test_the_page_shows_operating_points_costs_and_what_remarks_mean(
     headstart, tiny_classifier, photos, tmp_path
 ):

@@ -9,6 +9,7 @@ from headstart.datasets.images import thumbnails
 from headstart.features import store
 
 
+@pytest.mark.slow
 def test_features_embeds_and_says_so(headstart, image_folder, tiny_backbone, tmp_path):
     root = image_folder(tmp_path / "photos")
     words = ["features", root, "--backbone", tiny_backbone, "--out", "store.h5"]
@@ -22,6 +23,7 @@ def test_features_embeds_and_says_so(headstart, image_folder, tiny_backbone, tmp
     assert document["rows"] == len(store.read(tmp_path / "store.h5").path)
 
 
+@pytest.mark.slow
 def test_features_names_bad_images(headstart, image_folder, tiny_backbone, tmp_path):
     root = image_folder(tmp_path / "photos")
     label = next(
@@ -55,6 +57,7 @@ def test_features_refuses_another_backbone(headstart, features, tiny_backbone, t
     assert features.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_features_says_what_it_read_and_asks_when_in_doubt(
     headstart, image_folder, tiny_backbone, tmp_path
 ):

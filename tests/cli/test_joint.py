@@ -28,6 +28,7 @@ def photos(image_folder):
     return image_folder("photos", per_class=16)
 
 
+@pytest.mark.slow
 def test_features_heads_model_and_predictions(headstart, photos, name, tmp_path):
     headstart("features", photos, "--backbone", name, "--out", "s.h5")
     again = headstart("features", photos, "--backbone", "small.onnx+wide.onnx", "--out", "s.h5")
@@ -52,12 +53,14 @@ def test_features_heads_model_and_predictions(headstart, photos, name, tmp_path)
     assert headstart("predict", "out/model.onnx", photos).stdout.count("bark") >= 16
 
 
+@pytest.mark.slow
 def test_a_store_of_one_network_does_not_go_on_with_two(headstart, photos, name):
     headstart("features", photos, "--backbone", "wide.onnx", "--out", "s.h5")
     error = headstart("features", photos, "--backbone", name, "--out", "s.h5", code=1).stderr
     assert "small+wide" in error
 
 
+@pytest.mark.slow
 def test_in_integers_the_resizing_stays_exact(headstart, photos, name, tmp_path):
     words = ("features", photos, "--backbone", name)
     headstart(*words, "--out", "s.h5")
@@ -69,6 +72,7 @@ def test_in_integers_the_resizing_stays_exact(headstart, photos, name, tmp_path)
     assert (cosine / np.linalg.norm(rounded, axis=1)).min() > 0.99
 
 
+@pytest.mark.slow
 def test_a_file_of_both_and_a_ranking(headstart, photos, name, tmp_path):
     said = headstart("export", name, "--out", "both.onnx")
     assert "small reads the middle" in said.stdout + said.stderr

@@ -4,55 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import warnings
 
 import numpy as np
 import onnxruntime
 import pytest
-from headstart.cli import run
 
 HEADS = ("--heads", "logistic-regression", "--no-near-duplicates")
-COLOURS = {"red": 0, "green": 1, "blue": 2}
+COLOURS = ("red", "green", "blue")
 
 
-def quietly(*words):
-    """Run a command in this process and return its exit code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return run([str(word) for word in words])
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """Give a CSV of images whose channels are their labels."""
-    from PIL import Image
-
-    folder = tmp_path_factory.mktemp("colours")
-    rng = np.random.default_rng(0)
-    lines = ["path,labels,split"]
-    for number in range(90):
-        present = rng.random(3) < 0.4
-        pixels = rng.integers(0, 60, (40, 40, 3)) + 190 * present
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number}.png")
-        names = "|".join(name for name, channel in COLOURS.items() if present[channel])
-        lines.append(f"{number}.png,{names},{'test' if number < 30 else 'train'}")
-    (folder / "photos.csv").write_text("\n".join(lines))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def results(photos, tiny_backbone, tmp_path_factory):
-    """Give the folder of results."""
-    folder = tmp_path_factory.mktemp("run")
-    store, out = folder / "photos.h5", folder / "results"
-    backbone = ("--backbone", tiny_backbone)
-    assert quietly("features", photos / "photos.csv", *backbone, "--out", store) == 0
-    assert quietly("train-heads", store, "--out", out, *HEADS) == 0
-    return out
-
-
-def test_the_model_returns_labels_by_its_thresholds(results):
-    session = onnxruntime.InferenceSession(results / "model.onnx")
+def test_the_model_returns_labels_by_its_thresholds(colour_results):
+    session = onnxruntime.InferenceSession(colour_results / "model.onnx")
     facts = json.loads(session.get_modelmeta().custom_metadata_map["headstart.model"])
     shape = [size if isinstance(size, int) else 2 for size in session.get_inputs()[0].shape]
     crops = np.zeros(shape, np.uint8)
@@ -62,25 +24,27 @@ def test_the_model_returns_labels_by_its_thresholds(results):
     assert np.array_equal(labels, expected)
 
 
-def test_predict_writes_the_labels_and_a_column_for_each(results, photos, headstart):
-    done = headstart("predict", results, photos / "0.png", photos / "1.png")
+def test_predict_writes_the_labels_and_a_column_for_each(colour_results, colours, headstart):
+    done = headstart("predict", colour_results, colours / "0.png", colours / "1.png")
     rows = list(csv.DictReader(done.stdout.splitlines()))
     assert [row["error"] for row in rows] == ["", ""]
     assert {"labels", "p:red", "p:green", "p:blue"} <= rows[0].keys()
-    document = json.loads(headstart("predict", results, photos / "0.png", "--json").stdout)
+    document = json.loads(headstart("predict", colour_results, colours / "0.png", "--json").stdout)
     named = document["predictions"][0]["labels"]
     assert "|".join(named) == rows[0]["labels"]
 
 
-def test_the_card_and_the_report_have_every_label(results):
+def test_the_card_and_the_report_have_every_label(colour_results):
     for file in ("MODEL_CARD.md", "report.html"):
-        text = (results / file).read_text(encoding="utf-8")
+        text = (colour_results / file).read_text(encoding="utf-8")
         assert all(name in text for name in COLOURS)
 
 
-def test_the_same_command_again_does_nothing(results, headstart):
-    store = results.parent / "photos.h5"
-    assert "nothing to do" in headstart("train-heads", store, "--out", results, *HEADS).stdout
+def test_the_same_command_again_does_nothing(colour_results, headstart):
+    store = colour_results.parent / "photos.h5"
+    assert (
+        "nothing to do" in headstart("train-heads", store, "--out", colour_results, *HEADS).stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,23 +52,90 @@ def test_the_same_command_again_does_nothing(results, headstart):
     [
         (("predict", "{results}", "{photos}/0.png", "--min-confidence", "0.5"), "threshold"),
         (("predict", "{results}", "{photos}/0.png", "--at", "95%"), "threshold"),
-        (("evaluate", "{results}", "{photos}/photos.csv"), "multi-label"),
-        (("evaluate", "{results}/predictions.csv"), "several labels"),
         (
             ("export-model", "{results}", "{photos}/photos.csv", "--out", "{results}/x.onnx"),
             "multi-label",
         ),
         (("backbones", "--for", "{photos}/photos.csv"), "multi-label"),
+        (("finetune", "{photos}/photos.csv", "--advise"), "multi-label"),
     ],
 )
-def test_what_does_not_support_labels_says_so(results, photos, headstart, arguments, reason):
+def test_what_does_not_support_labels_says_so(
+    colour_results, colours, headstart, arguments, reason
+):
     extra = ("--precision", "fp16") if arguments[0] == "export-model" else ()
-    words = (word.format(results=results, photos=photos) for word in (*arguments, *extra))
+    words = (word.format(results=colour_results, photos=colours) for word in (*arguments, *extra))
     assert reason in headstart(*words, code=1).stderr.splitlines()[-1]
 
 
-def test_export_features_writes_the_labels(results, headstart, tmp_path):
+def test_export_features_writes_the_labels(colour_results, headstart, tmp_path):
     out = tmp_path / "table.csv"
-    headstart("export-features", results.parent / "photos.h5", "--to", "csv", "--out", out)
+    headstart("export-features", colour_results.parent / "photos.h5", "--to", "csv", "--out", out)
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert any("|" in row["label"] for row in rows)
+
+
+@pytest.fixture
+def flags(colours, tmp_path):
+    """Give a CSV of 0/1 columns, some cells unknown, and a label of validation images alone."""
+    rows = list(csv.DictReader((colours / "photos.csv").read_text().splitlines()))
+    with (tmp_path / "flags.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "split", *COLOURS, "never"])
+        for number, row in enumerate(rows):
+            flags = [int(name in row["labels"].split("|")) for name in COLOURS]
+            if number % 7 == 0:
+                flags[number % 3] = -1
+            split = "validation" if 30 <= number < 45 else row["split"]
+            table.writerow([colours / row["path"], split, *flags, int(30 <= number < 34)])
+    return tmp_path / "flags.csv"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["head", "top", "all"])
+def test_a_network_is_fine_tuned_on_labels(flags, headstart, tmp_path, mode):
+    out = tmp_path / "tuned"
+    words = ["--out", out, "--mode", mode, "--backbone", "timm:test_resnet", "--weights", "random"]
+    words += ["--views", "2", "--epochs", "2", "--batch-size", "15"]
+    headstart("finetune", flags, *words)
+    history = json.loads((out / "history.json").read_text())
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [0, 1, 2]
+    assert all(0 < epoch["validation_map"] <= 1 for epoch in history["epochs"])
+    losses = [epoch["validation_loss"] for epoch in history["epochs"]]
+    assert history["best"] == int(np.argmin(losses))
+    assert any("never" in remark for remark in history["remarks"])
+    results = json.loads((out / "results.json").read_text())
+    assert results["dataset"]["classes"] == [*COLOURS]
+    network = next(head for head in results["heads"] if head["name"] == "fine-tuned")
+    rivals = {head["verdict"] for head in results["heads"]}
+    assert rivals <= {"best", "tie", "worse", "better"}
+    low, high = network["intervals"]["map"]
+    assert low <= network["map"] <= high
+    rows = list(csv.DictReader(flags.read_text().splitlines()))
+    tested = [row for row in rows if row["split"] == "test"]
+    done = headstart("predict", out, *(row["path"] for row in tested))
+    answers = list(csv.DictReader(done.stdout.splitlines()))
+    assert _map(tested, answers) == pytest.approx(network["map"], abs=1e-4)
+    for row in answers:
+        named = [
+            name
+            for name, threshold in zip(COLOURS, network["per_label"]["threshold"], strict=True)
+            if float(row[f"p:{name}"]) >= threshold
+        ]
+        assert row["labels"] == "|".join(named)
+    card = (out / "MODEL_CARD.md").read_text()
+    assert "fine-tuned" in card
+    assert "distance" not in card
+    assert "Validation mAP" in (out / "report.html").read_text()
+    assert "Mean average precision" in (out / "curves.svg").read_text()
+
+
+def _map(rows, answers):
+    from sklearn.metrics import average_precision_score
+
+    precisions = []
+    for name in COLOURS:
+        true = np.array([int(row[name]) for row in rows])
+        scores = np.array([float(answer[f"p:{name}"]) for answer in answers])
+        precisions.append(average_precision_score(true[true >= 0], scores[true >= 0]))
+    return np.mean(precisions)

@@ -15,6 +15,7 @@ def test_a_path_that_is_missing_is_told_before_the_first_row(
     assert (done.stdout, "no such file or folder" in done.stderr) == ("", True)
 
 
+@pytest.mark.slow
 def test_predict_writes_what_is_asked_for(headstart, tiny_classifier, image_folder, tmp_path):
     root = image_folder(tmp_path / "photos", splits=["test"])
     (root / "test" / "bark" / "broken.jpg").write_bytes(b"no image")
@@ -88,6 +89,7 @@ def test_the_column_of_paths_can_be_named(headstart, tiny_classifier, image_fold
     assert "has no columns" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_target_is_the_models_own_minimum_confidence(
     headstart, tiny_classifier, image_folder, tmp_path
 ):
@@ -110,6 +112,7 @@ def test_a_target_is_the_models_own_minimum_confidence(
     assert "named unknown" in headstart("predict", model, *words[2:], code=1).stderr
 
 
+@pytest.mark.slow
 def test_evaluate_measures_the_models_thresholds(
     headstart, tiny_classifier, image_folder, tmp_path
 ):
@@ -124,6 +127,7 @@ def test_evaluate_measures_the_models_thresholds(
     assert "predict --at" in headstart("evaluate", model, root).stdout
 
 
+@pytest.mark.slow
 def test_sets_hold_the_classes_that_the_model_cannot_exclude(
     headstart, tiny_classifier, image_folder, tmp_path
 ):
@@ -153,6 +157,7 @@ def test_sets_hold_the_classes_that_the_model_cannot_exclude(
     )
 
 
+@pytest.mark.slow
 def test_costs_choose_the_label_of_least_expected_cost(
     headstart, tiny_classifier, image_folder, tmp_path
 ):

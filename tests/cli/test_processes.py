@@ -9,6 +9,7 @@ import time
 import pytest
 
 
+@pytest.mark.slow
 def test_exit_codes_and_streams(process):
     assert process("--version").stdout.startswith("headstart, version ")
     failed = process("features", "absent", "--out", "s.h5", code=1)
@@ -16,6 +17,7 @@ def test_exit_codes_and_streams(process):
     assert process("features", code=2).stderr.startswith("Usage: headstart features")
 
 
+@pytest.mark.slow
 def test_json_is_all_of_stdout(process, image_folder, tiny_backbone, tmp_path):
     words = ["features", image_folder(), "--backbone", tiny_backbone, "--out", "s.h5", "--json"]
     done = process(*words)
@@ -23,6 +25,7 @@ def test_json_is_all_of_stdout(process, image_folder, tiny_backbone, tmp_path):
     assert "24 images" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_keeps_completed_work(
     process, headstart, image_folder, tiny_backbone, tmp_path, number, code

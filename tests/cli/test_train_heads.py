@@ -64,6 +64,7 @@ def trained(embedded, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.onnx", "report.html", "plots/heads.svg", "duplicates.csv"])
 def test_a_result_that_was_cut_short_is_not_up_to_date(headstart, trained, tmp_path, name):
     """The message about a damaged model advises this command, so it has to help."""
@@ -104,6 +105,7 @@ def two_stores(headstart, features, tiny_backbone, tmp_path):
     return features, tmp_path / "near.h5"
 
 
+@pytest.mark.slow
 def test_train_heads_compares_backbones(headstart, two_stores, tmp_path):
     words = ["train-heads", *two_stores, "--out", "both", "--heads", "knn,linear-svm"]
     done = headstart(*words, "--folds", "3")
@@ -154,6 +156,7 @@ def test_labels_of_any_script_are_the_same_everywhere(
     assert {row["label"] for row in csv.DictReader(io.StringIO(predicted))} <= set(names)
 
 
+@pytest.mark.slow
 def test_a_store_without_a_row_is_refused_in_one_line(headstart, features, tmp_path):
     with h5py.File(features, "r+") as file:
         del file.attrs["checksums"], file["checks"]
@@ -176,6 +179,7 @@ def test_train_heads_takes_each_store_once(headstart, features, tmp_path):
     assert not (tmp_path / "results").exists() or not any((tmp_path / "results").iterdir())
 
 
+@pytest.mark.slow
 def test_train_heads_keeps_groups_together(headstart, features, tmp_path):
     photos = sorted((tmp_path / "photos" / "train" / "bark").iterdir())
     table = tmp_path / "groups.csv"
@@ -216,6 +220,7 @@ def test_the_map_is_made_as_asked_for(headstart, features, tmp_path):
         assert words in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_mean_of_heads_ships_and_predicts(headstart, features, tmp_path, monkeypatch):
     words = ["train-heads", features, "--out", "r", "--folds", "3", "--heads"]
     refused = headstart(*words, "knn,mean-of-heads", code=1)

@@ -24,6 +24,7 @@ def test_verify_names_defects(headstart, features):
     assert "checksum" in done.stdout
 
 
+@pytest.mark.slow
 def test_verify_repairs_and_features_brings_back_what_was_dropped(
     headstart, features, tiny_backbone, tmp_path
 ):
@@ -71,6 +72,7 @@ def test_verify_makes_the_certificate_s_features_again(headstart, features, tmp_
     assert "no certificate" in headstart("verify", features).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize("value", ["other", "{}", "no JSON", "\udcff"], ids=ascii)
 def test_repair_never_keeps_a_certificate_that_nothing_confirms(headstart, features, value, older):
@@ -85,6 +87,7 @@ def test_repair_never_keeps_a_certificate_that_nothing_confirms(headstart, featu
     assert "the same features" in headstart("verify", features).stdout
 
 
+@pytest.mark.slow
 def test_repair_leaves_a_certificate_out_where_the_network_is_gone(
     headstart, image_folder, tiny_backbone, tmp_path
 ):
@@ -98,6 +101,7 @@ def test_repair_leaves_a_certificate_out_where_the_network_is_gone(
     assert "no certificate" in headstart("verify", "s.h5").stdout
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_the_record_of_the_run_is_not_sealed_again(headstart, features):
     data = bytearray(features.read_bytes())
     place = data.find(b'"created_by"') if b'"created_by"' in data else data.find(b'"model": "')
@@ -117,6 +121,7 @@ class TestAdviceIsNoCircle:
         command = re.search(r"with: headstart (verify --repair \S+?)(,|;|$)", line)
         return shlex.split(command[1]) if command else None
 
+    @pytest.mark.slow
     def test_a_store_that_was_cut_short_is_repaired(self, headstart, features, tmp_path):
         whole = features.read_bytes()
         for words in (["verify"], ["train-heads", "--out", "r"]):
@@ -125,6 +130,7 @@ class TestAdviceIsNoCircle:
             headstart(*self.advised(headstart, *words))
             headstart("verify", features)
 
+    @pytest.mark.slow
     def test_a_store_without_its_first_byte_is_repaired(self, headstart, features):
         features.write_bytes(b"X" + features.read_bytes()[1:])
         headstart(*self.advised(headstart, "verify", features))
@@ -164,6 +170,7 @@ def test_verify_checks_models_too(headstart, tiny_backbone, tiny_classifier, tmp
     assert "do not match their digest" in headstart("verify", "edited.onnx", code=1).stderr
 
 
+@pytest.mark.slow
 def test_verify_without_the_backbone_says_so(headstart, image_folder, tiny_backbone, tmp_path):
     backbone = tmp_path / "gone.onnx"
     backbone.write_bytes(tiny_backbone.read_bytes())

@@ -48,6 +48,7 @@ def wait_for(condition) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_every_item_is_worked_on_once(engine, starting):
     def work(folder, item, stopping):
         with (folder / "log").open("a") as log:

@@ -46,6 +46,7 @@ def test_a_model_gives_the_same_probabilities(version, expected):
     assert np.allclose(probabilities, expected["probabilities"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_results_make_a_report(version):
     data = [store.read(version / "store.h5")]
     report.write_report(version, data, "pca")

@@ -153,6 +153,7 @@ def test_the_refitted_head_wraps_a_stock_classifier_with_the_chosen_parameters(n
     assert head.seconds > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_the_same_seed_gives_the_same_head_with_any_number_of_workers(name):
     first, second = (
@@ -188,6 +189,7 @@ def test_degenerate_features_give_a_head(name, change):
     assert head.cv_accuracy >= 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize(("n", "k"), [(4, 2), (6, 3), (60, 30)])
 def test_two_images_a_class_are_enough(name, n, k):
@@ -215,6 +217,7 @@ def test_the_graph_answers_as_the_estimator_does(name, square_root, overlapping)
     assert HEADS[name].keeps_rows == (overlapping.features.shape in constants)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_a_family_names_itself_and_chooses_from_its_grid(name, overlapping):
     family, head = HEADS[name], HEADS[name].search(overlapping)
@@ -238,6 +241,7 @@ def toy(tmp_path):
     heads.unregister("naive-bayes")
 
 
+@pytest.mark.slow
 def test_a_family_from_one_file_outside_searches_as_scikit_learn_does(toy, overlapping):
     from sklearn.naive_bayes import GaussianNB
 

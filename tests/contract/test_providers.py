@@ -96,6 +96,7 @@ class TestEveryProvider:
         if (layer, pool) == (PRE_LOGITS, OWN):
             assert (plain.layer, plain.pool) == ("", "")
 
+    @pytest.mark.slow
     def test_without_weights_on_this_machine_the_error_says_where_to_put_them(
         self, name, tmp_path, monkeypatch
     ):

@@ -41,6 +41,7 @@ def paths(store):
     return [str(Path(store.source) / path) for path in store.paths]
 
 
+@pytest.mark.slow
 def test_every_name_is_a_function_or_a_class_with_a_signature():
     assert sorted(hs._API) == hs.__all__
     assert set(hs.__all__) <= set(dir(hs))
@@ -148,6 +149,7 @@ def test_a_table_does_not_replace_its_store(store_file, tmp_path):
     assert store_file.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_a_head_saved_as_skops_predicts_the_same(name, tmp_path):
     from skops.io import get_untrusted_types, load

@@ -41,7 +41,7 @@ OWNERS = {
     "torchvision": ["core/torchvision_import"],
     "timm": ["core/torchvision_import"],
     "keras": ["backbones"],
-    "onnx": ["backbones", "heads/onnx_graphs", "models/bundle"],
+    "onnx": ["backbones", "heads/onnx_graphs", "models/bundle", "models/explain"],
     "skl2onnx": ["heads/onnx_graphs"],
     "sklearn": [
         "heads",
@@ -73,8 +73,9 @@ HEAVY = "torch torchvision timm keras sklearn skl2onnx onnx scipy ray cleanlab".
 NETWORKS = {
     f"finetune/{name}.py"
     for name in (
-        "activations batches boundary depthwise model preparation timing training views".split()
-    )
+        "activations batches boundary depthwise model multilabel objective preparation "
+        "single_label timing training views"
+    ).split()
 }
 MAX_LINES = 450
 MAX_STATEMENTS = 20  # of a command

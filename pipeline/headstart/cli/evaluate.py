@@ -6,20 +6,23 @@ from pathlib import Path
 
 import click
 
-from headstart.cli import evaluation_table
+from headstart.cli.evaluation_table import show_failed
 from headstart.cli.help import Command
 from headstart.cli.options import (
     FILE,
     as_json,
-    column_options,
     costs,
     device,
+    groups,
     ignore,
+    label_options,
+    max_failures,
     seed,
     workers,
 )
 from headstart.cli.output import hooks, print_json
-from headstart.core.choices import MAX_FAILURES, SCORED
+from headstart.core import targets
+from headstart.core.choices import SCORED
 from headstart.core.errors import one_line
 from headstart.workflows.evaluation import evaluate
 
@@ -46,15 +49,15 @@ evaluate out/predictions.csv --report page.html
     show_default=True,
     help="Images to score; auto takes the split named test if there is one, else all.",
 )
-@click.option(
-    "--groups", type=FILE, help="CSV of path,group: images of a group are not independent."
-)
+@groups
 @click.option(
     "--fail-below",
     multiple=True,
     metavar="METRIC=VALUE",
     help="Condition on accuracy, balanced_accuracy, macro_f1, roc_auc, recall:CLASS or "
-    "precision:CLASS; exit code 3 if the lower end of its interval is below VALUE; repeatable.",
+    "precision:CLASS, of several labels on map, macro_auc, macro_f1, micro_f1, subset_accuracy, "
+    "ap:LABEL, auc:LABEL, f1:LABEL, recall:LABEL or precision:LABEL; exit code 3 if the lower end "
+    "of its interval is below VALUE; repeatable.",
 )
 @click.option(
     "--fail-worse",
@@ -63,14 +66,8 @@ evaluate out/predictions.csv --report page.html
 )
 @costs
 @click.option("--report", type=FILE, metavar="PAGE.html", help="Page to write.")
-@click.option(
-    "--max-failures",
-    type=click.FloatRange(0, 1),
-    default=MAX_FAILURES,
-    show_default=True,
-    help="Share of failed images above which the exit code is 1.",
-)
-@column_options
+@max_failures
+@label_options
 @ignore
 @seed
 @workers
@@ -89,6 +86,8 @@ def command(
     max_failures: float,
     label_column: str,
     path_column: str,
+    label_columns: str,
+    target: str | None,
     ignore: tuple[str, ...],
     seed: int,
     workers: int | None,
@@ -99,7 +98,8 @@ def command(
 
     DATA is any source that features takes. PREDICTIONS is a .csv or .jsonl that predict --out
     wrote, or the predictions.csv of train-heads; DATA may then be left out if a column holds the
-    true labels. The command warns of images that the model was trained on.
+    true labels. The command warns of images that the model was trained on. A model for several
+    labels takes images with several labels, as features does.
     """
     with hooks("evaluate") as shown:
         evaluation = evaluate(
@@ -115,6 +115,8 @@ def command(
             max_failures=max_failures,
             label_column=label_column,
             path_column=path_column,
+            label_columns=label_columns,
+            target=target or "",
             workers=workers,
             device=device,
             ignore=ignore,
@@ -124,9 +126,9 @@ def command(
     if json_:
         print_json(evaluation.to_json())
     else:
-        evaluation_table.show(evaluation)
+        targets.by_name(evaluation.TARGET).part("assessment table").show(evaluation)
         if report is not None:
             click.echo(f"the report is {one_line(report)}: open it in a browser")
-    evaluation_table.show_failed(evaluation)
+    show_failed(evaluation)
     if not evaluation.passed:
         click.get_current_context().exit(FAILED)

@@ -14,6 +14,7 @@ from headstart.core.errors import count, one_line
 
 if TYPE_CHECKING:
     from headstart.core.assessment import Evaluation, ModelScores, PairedDifference
+    from headstart.core.label_assessment import LabelEvaluation
 
 WIDTH = 80
 CLASSES = 20  # classes shown; of more, those with the lowest recall
@@ -29,12 +30,14 @@ def show(evaluation: Evaluation) -> None:
         click.echo(f"{name}: {one_line(model.title)}")
     _show_scores(evaluation.models)
     base, (low, high) = evaluation.baseline, evaluation.baseline.accuracy_ci
-    click.echo(f"always answering {one_line(base.label)}: {base.accuracy:.1%} ({_ends(low, high)})")
+    click.echo(
+        f"always answering {one_line(base.label)}: {base.accuracy:.1%} ({ends_of(low, high)})"
+    )
     first = evaluation.models[0]
     if first.seen and first.accuracy_unseen is not None and first.accuracy_unseen_ci is not None:
-        _say(
+        say(
             f"on the {count(evaluation.images - first.seen, 'image')} that the model has not seen:"
-            f" {first.accuracy_unseen:.1%} ({_ends(*first.accuracy_unseen_ci)})"
+            f" {first.accuracy_unseen:.1%} ({ends_of(*first.accuracy_unseen_ci)})"
         )
     _show_classes(first)
     _show_confusions(evaluation.models[0])
@@ -42,27 +45,34 @@ def show(evaluation: Evaluation) -> None:
     _show_costs(evaluation.models[0])
     if evaluation.paired is not None:
         _show_difference(evaluation.paired)
+    show_remarks(evaluation)
+
+
+def show_remarks(evaluation: Evaluation | LabelEvaluation) -> None:
+    """Print which images are not scored, remarks and gates."""
     for skipped in evaluation.skipped:
         label = f": {one_line(skipped.label)}" if skipped.label else ""
         click.echo(f"not scored, {skipped.reason}{label}: {count(skipped.images, 'image')}")
     for remark in evaluation.remarks:
-        _say(f"remark {remark.code}: {remark.text}")
+        say(f"remark {remark.code}: {remark.text}")
     for gate in evaluation.gates:
-        _say(f"{'passed' if gate.passed else 'FAILED'}: {gate.text}")
+        say(f"{'passed' if gate.passed else 'FAILED'}: {gate.text}")
 
 
-def show_failed(evaluation: Evaluation) -> None:
+def show_failed(evaluation: Evaluation | LabelEvaluation) -> None:
     """Name the conditions that the model does not meet, on stderr."""
     for gate in evaluation.gates:
         if not gate.passed:
             notice(f"WARNING: {gate.text}")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a sentence in lines of at most `WIDTH` characters."""
     click.echo(textwrap.fill(text, WIDTH, subsequent_indent="  ", break_long_words=False))
 
 
-def _ends(low: float, high: float) -> str:
+def ends_of(low: float, high: float) -> str:
+    """Return the ends of an interval in percent."""
     return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
@@ -76,7 +86,7 @@ def _show_scores(models: Sequence[ModelScores]) -> None:
             if value is None:
                 cells += ["–", ""]
             elif name in _PERCENT:
-                cells += [f"{value:.1%}", _ends(*ends) if ends else ""]
+                cells += [f"{value:.1%}", ends_of(*ends) if ends else ""]
             else:
                 cells += [f"{value:.3f}", f"{ends[0]:.3f}–{ends[1]:.3f}" if ends else ""]
         rows.append(cells)
@@ -107,7 +117,7 @@ def _show_classes(model: ModelScores) -> None:
 
 
 def _share(value: float | None, ends: Sequence[float] | None) -> tuple[str, str]:
-    return ("–" if value is None else f"{value:.1%}", _ends(*ends) if ends else "")
+    return ("–" if value is None else f"{value:.1%}", ends_of(*ends) if ends else "")
 
 
 def _show_confusions(model: ModelScores) -> None:

@@ -13,8 +13,8 @@ from headstart.cli.options import (
     FILE,
     as_json,
     class_weight,
-    column_options,
     decoding_options,
+    label_options,
     seed,
     weights,
     workers,
@@ -37,7 +37,7 @@ finetune photos --backbone timm:resnet50.a1_in1k --out tuned
 @click.argument("data")
 @click.option("--backbone", default=BACKBONE, show_default=True, help="Name of the backbone.")
 @weights
-@column_options
+@label_options
 @decoding_options
 @click.option(
     "--mode",
@@ -104,6 +104,8 @@ def command(
     weights: str,
     label_column: str,
     path_column: str,
+    label_columns: str,
+    target: str | None,
     value_range: str,
     colour: str | None,
     mode: str,
@@ -132,6 +134,8 @@ def command(
         "weights": weights,
         "label_column": label_column,
         "path_column": path_column,
+        "label_columns": label_columns,
+        "target": target or "",
         "value_range": value_range,
         "colour": colour or "",
         "boundary": boundary,

@@ -31,6 +31,13 @@ map_method = click.option(
     type=click.Choice(choices.MAPS),
     help=f"Method of the report's map; umap needs the extra [umap].  [default: {choices.MAPS[0]}]",
 )
+max_failures = click.option(
+    "--max-failures",
+    type=click.FloatRange(0, 1),
+    default=choices.MAX_FAILURES,
+    show_default=True,
+    help="Share of failed images above which the exit code is 1.",
+)
 seed = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."
 )
@@ -46,6 +53,9 @@ costs = click.option(
     type=FILE,
     metavar="FILE.csv",
     help="Table of costs, a row for each true class and a column for each predicted one.",
+)
+groups = click.option(
+    "--groups", type=FILE, help="CSV of path,group: images of a group are not independent."
 )
 ignore = click.option(
     "--ignore",
@@ -152,7 +162,7 @@ column_options = options(
     ),
     path_column,
 )
-source_options = options(
+label_options = options(
     column_options,
     click.option(
         "--label-columns",
@@ -165,6 +175,9 @@ source_options = options(
         type=click.Choice(choices.TARGETS),
         help="One class an image, or several labels.  [default: what DATA looks like]",
     ),
+)
+source_options = options(
+    label_options,
     click.option("--no-labels", is_flag=True, help="Embed the images without labels."),
 )
 address = click.option(

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from headstart.cli import drift_table
 from headstart.cli.console import notice
 from headstart.cli.help import Command
 from headstart.cli.options import FILE, as_json, costs, device, path_column, target, workers
 from headstart.cli.rows import FORMATS, Layout, writer
-from headstart.core.choices import MAX_FAILURES, SETS
+from headstart.core.choices import EXPLAIN, MAX_FAILURES, SETS
 from headstart.core.errors import count, one_line
 from headstart.workflows import models
+from headstart.workflows.drift import summarise
 from headstart.workflows.locations import output_file
 
 if TYPE_CHECKING:
-    from headstart.models.predict import Prediction
+    from headstart.core.drift import Drift
+    from headstart.models.predict import Model, Prediction
 
 
 @click.command(
@@ -59,11 +63,39 @@ predict results - < list-of-paths.txt
     help="Add the set of classes that holds the true one for 95 % of the images of each class.",
 )
 @click.option(
+    "--correct-priors",
+    is_flag=True,
+    help="Correct probabilities and labels for the classes' shares in these images, estimated from"
+    " all of them; rows come at the end.",
+)
+@click.option(
+    "--summary",
+    is_flag=True,
+    help="Say in the end whether the images are like the training images; see headstart drift.",
+)
+@click.option(
     "--max-failures",
     type=click.FloatRange(0, 1),
     default=MAX_FAILURES,
     show_default=True,
     help="Share of failed images above which the exit code is 1; all rows are written.",
+)
+@click.option(
+    "--explain",
+    type=FILE,
+    metavar="DIR",
+    help="Folder for a picture of what speaks for each answer, with a page.",
+)
+@click.option(
+    "--explain-by",
+    type=click.Choice(EXPLAIN),
+    help="How: the exact map of a linear head, what the answer loses without a place, or without a"
+    " covered part.  [default: the first that fits]",
+)
+@click.option(
+    "--train-store",
+    type=FILE,
+    help="Feature store of the training images: the page shows the nearest ones.",
 )
 @path_column
 @workers
@@ -79,7 +111,12 @@ def command(
     target: str | None,
     costs: Path | None,
     sets: str,
+    correct_priors: bool,
+    summary: bool,
     max_failures: float,
+    explain: Path | None,
+    explain_by: str | None,
+    train_store: Path | None,
     path_column: str,
     workers: int | None,
     device: str,
@@ -103,6 +140,11 @@ def command(
         target=target,
         sets=sets,
         costs=costs,
+        correct_priors=correct_priors,
+        summary=summary,
+        explain=explain,
+        explain_by=explain_by or "",
+        train_store=train_store,
         path_column=path_column,
         workers=workers,
     )
@@ -110,17 +152,56 @@ def command(
         notice(f"WARNING: {one_line(classifier.backbone.warning)}")
     marks = (classifier.threshold is not None, classifier.unusual is not None, bool(sets))
     layout = Layout(classifier.classes, top_k, *marks, classifier.answers.KEY)
+    kind = "json" if json_ else format_ or "csv"
+    about = _Summary(classifier, one_line(model), ", ".join(map(one_line, paths)), summary)
+    counts = _write(predictions, layout, out, kind, about)
+    if out is not None:
+        click.echo(f"{one_line(out)}: {count(counts['all'], 'prediction')}")
+    if not json_:
+        about.show(err=out is None)
+    _summarise(counts, max_failures, explain)
+
+
+@dataclass
+class _Summary:
+    """Whether the images are like the training images; nothing unless it was asked for."""
+
+    model: Model
+    title: str
+    data: str
+    asked: bool
+    predictions: list[Prediction] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        return {"summary": self._drift().to_json()} if self.asked else {}
+
+    def show(self, err: bool) -> None:
+        for line in drift_table.lines(self._drift()) if self.asked else ():
+            click.echo(line, err=err)
+
+    def _drift(self) -> Drift:
+        return summarise(self.model, self.predictions, self.title, self.data)
+
+
+def _write(
+    predictions: Iterable[Prediction],
+    layout: Layout,
+    out: Path | None,
+    kind: str,
+    about: _Summary,
+) -> Counter[str]:
     counts: Counter[str] = Counter()
-    with writer(layout, out, "json" if json_ else format_ or "csv") as write:
+    with writer(layout, out, kind, about.document) as write:
         for prediction in predictions:
             write(prediction)
             counts.update(_kinds(prediction))
-    if out is not None:
-        click.echo(f"{one_line(out)}: {count(counts['all'], 'prediction')}")
-    _summarise(counts, max_failures)
+            about.predictions.extend([prediction] * about.asked)
+    return counts
 
 
-def _summarise(counts: Counter[str], max_failures: float) -> None:
+def _summarise(counts: Counter[str], max_failures: float, explain: Path | None) -> None:
+    if explain is not None:
+        notice(f"{one_line(explain / 'index.html')} shows where the model looks")
     if counts["unlike"]:
         notice(
             f"{counts['unlike']:,} of {count(counts['all'], 'image')} are not like any training "

@@ -118,8 +118,13 @@ class Layout:
 
 
 @contextmanager
-def writer(layout: Layout, out: Path | None, kind: str) -> Iterator[Write]:
-    """Give a function that writes one prediction.
+def writer(
+    layout: Layout,
+    out: Path | None,
+    kind: str,
+    more: Callable[[], dict[str, Any]] = dict,
+) -> Iterator[Write]:
+    """Give a function that writes one prediction; ``more`` are other entries of one document.
 
     The suffix of ``out`` names the format. If ``out`` is None, rows go to stdout as ``kind``:
     ``csv``, ``jsonl``, or ``json`` for one document at the end.
@@ -133,7 +138,8 @@ def writer(layout: Layout, out: Path | None, kind: str) -> Iterator[Write]:
     elif kind == "json":
         rows: list[dict[str, Any]] = []
         yield lambda prediction: rows.append(layout.document(prediction))
-        click.echo(json.dumps({"classes": list(layout.classes), "predictions": rows}, indent=2))
+        document = {"classes": list(layout.classes), "predictions": rows}
+        click.echo(json.dumps(document | more(), indent=2))
     else:
         write = _rows(layout, kind, sys.stdout)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from headstart.core.results import Count, Interval, Remark, Share
+from headstart.core.targets import SINGLE_LABEL
 
 Figure = Annotated[float, "figure"]
 
@@ -193,6 +194,7 @@ class Evaluation:
     provenance: dict[str, str] = field(default_factory=dict)
 
     SCHEMA = 1
+    TARGET = SINGLE_LABEL
 
     @property
     def passed(self) -> bool:

@@ -24,7 +24,10 @@ SETS = ("adaptive", "by-class")  # of classes, that hold the true one
 IN_MEMORY = 2**30  # bytes of features and thumbnails; larger stores stay on disk
 HEAD_FORMATS = ("skops", "joblib")  # of a head saved for scikit-learn
 MAPS = ("tsne", "umap", "pca")
+EXPLAIN = ("class-map", "ablation", "occlusion")  # ways to say where a model looks
+AGGREGATES = ("mean", "none")  # how the patches of a slide become rows
 TABLE_FORMATS = ("parquet", "npy", "csv")
 
+TUNED = "fine-tuned"  # the name of a fine-tuned network among the heads
 MODES = ("head", "top", "all")  # of fine-tuning
 TRAINING_DEVICES = ("cpu", "cuda")

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core import label_text
+from headstart.core.names import is_imported
 from headstart.core.reading import ImageReader
 from headstart.core.rows import Features, Pixels
 from headstart.core.targets import SINGLE_LABEL
@@ -257,6 +259,11 @@ class Backbone:
         """A warning to show with all results of this backbone; empty if there is none."""
         return warning_about(self.name)
 
+    @property
+    def is_imported(self) -> bool:
+        """Whether another program computed the features, so that no image can be embedded."""
+        return is_imported(self.name)
+
     @staticmethod
     def from_json(document: dict[str, Any]) -> Backbone:
         """Restore from `to_json`; a bad document is a ``TypeError`` or ``ValueError``."""
@@ -365,6 +372,11 @@ class FeatureSet:
         return [self.classes[code] if code >= 0 else None for code in self.label.tolist()]
 
     @property
+    def is_imported(self) -> bool:
+        """Whether another program computed the features, so that there are no image files."""
+        return is_imported(str(self.extraction.get("backbone", {}).get("name", "")))
+
+    @property
     def is_labelled(self) -> NDArray[np.bool_]:
         """Whether anything is known of each image's labels, ``(n,)``."""
         if self.label_sets is None:
@@ -375,7 +387,7 @@ class FeatureSet:
         """Return the class of an image, or its labels separated by ``|``; empty if unknown."""
         if self.label_sets is not None:
             codes = np.flatnonzero(self.label_sets[row] > 0).tolist()
-            return "|".join(self.classes[code] for code in codes)
+            return label_text.join(self.classes[code] for code in codes)
         code = int(self.label[row])
         return self.classes[code] if code >= 0 else ""
 

@@ -119,6 +119,22 @@ _TABLE = (
         "Read the intervals in place of the scores, and label more images.",
     ),
     Kind(
+        "HS507",
+        "labels",
+        "Labels that no image has",
+        "The model knows labels that the images do not name. Either no image has them, or nobody"
+        " looked for them; the images cannot tell. They count in no score.",
+        "If you looked for these labels, say so: give the labels as 0/1 columns, one for each.",
+    ),
+    Kind(
+        "HS508",
+        "labels",
+        "One label on every image",
+        "Every image has exactly one label, and all other labels count as absent from it. If only"
+        " the main label of each image was noted, answers that are right count as errors.",
+        "Note all labels of each image, or leave cells of 0/1 columns empty where nobody looked.",
+    ),
+    Kind(
         "HS601",
         "labels",
         "Labels of few scored images",
@@ -148,6 +164,37 @@ _TABLE = (
         "No threshold of a label reaches the precision or recall that you asked for on the"
         " out-of-fold scores. The nearest one was taken.",
         "Ask for less, add images that have the label, or leave the label out.",
+    ),
+    Kind(
+        "HS701",
+        "images",
+        "Images that nearly repeat one another",
+        "Many images of the batch nearly equal the one before, as in a burst or a video. The tests"
+        " of drift take images for independent, so they are too sure.",
+        "Name what belongs together with `--groups FILE.csv`, or take one image of each burst.",
+    ),
+    Kind(
+        "HS702",
+        "images",
+        "Few images in the batch",
+        "A few images show only a large difference from the training images.",
+        "Wait for more images, and read the intervals.",
+    ),
+    Kind(
+        "HS703",
+        "training images",
+        "The model does not say what its training images look like",
+        "Models of earlier versions, fine-tuned networks and int8 variants lack the facts that a"
+        " batch is compared with, so drift is not tested.",
+        "Train the heads again with `headstart train-heads`, and compare with the new model.",
+    ),
+    Kind(
+        "HS704",
+        "training images",
+        "Training images in the batch",
+        "The model was trained on some of the images of the batch. They make it look more like the"
+        " training images than it is.",
+        "Leave these images out. Copies that were saved again are not recognised.",
     ),
 )
 KINDS: Mapping[str, Kind] = {kind.code: kind for kind in _TABLE}

@@ -5,6 +5,7 @@ Indexing returns an array, so the same code handles rows on disk and in memory, 
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar, overload
@@ -109,3 +110,8 @@ def blocks(matrix: NDArray[S] | StoredRows[S], size: int) -> Iterator[tuple[slic
     for start in range(0, len(matrix), size):
         rows = slice(start, min(start + size, len(matrix)))
         yield rows, matrix[rows]
+
+
+def content_hash(row: NDArray[np.float32]) -> bytes:
+    """Return the SHA-256 of a row of features, which stands for that of an image file."""
+    return hashlib.sha256(np.ascontiguousarray(row, "<f4").tobytes()).digest()

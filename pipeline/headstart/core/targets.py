@@ -84,6 +84,10 @@ register(
             "model": "headstart.models.bundle.single_label",
             "card": "headstart.models.bundle.model_card",
             "answers": "headstart.models.answers.single_label",
+            "assessment": "headstart.evaluation.assess",
+            "assessment page": "headstart.report.evaluation_page",
+            "assessment table": "headstart.cli.evaluation_table",
+            "finetuning": "headstart.finetune.single_label",
         },
     )
 )
@@ -99,6 +103,10 @@ register(
             "model": "headstart.models.bundle.multilabel",
             "card": "headstart.models.bundle.label_card",
             "answers": "headstart.models.answers.multilabel",
+            "assessment": "headstart.evaluation.label_assess",
+            "assessment page": "headstart.report.label_evaluation_page",
+            "assessment table": "headstart.cli.label_evaluation_table",
+            "finetuning": "headstart.finetune.multilabel",
         },
     )
 )

@@ -16,7 +16,7 @@ from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import copies
 from headstart.datasets.annotations import CocoSource, VocSource
 from headstart.datasets.bucket import BucketSource
-from headstart.datasets.csv_manifest import ManifestSource, read_groups
+from headstart.datasets.csv_manifest import ManifestSource, read_groups, read_labels
 from headstart.datasets.folder import FolderSource
 from headstart.datasets.hdf5 import ArraySource
 from headstart.datasets.image_table import without_labels
@@ -59,6 +59,7 @@ __all__ = [
     "open_source",
     "read",
     "read_groups",
+    "read_labels",
     "register",
     "state",
     "stream",

@@ -20,6 +20,11 @@ SPLIT = "split"
 ORIGIN = "origin"
 FILES = ("path", *PATHS, "image", "img")
 """The columns of a table in a text file, which cannot hold images themselves."""
+NAMES = (
+    *(*FILES, "name", "names", "paths", "files", "filenames", "file_names", "image_names"),
+    *("image_paths", "slide_id", "slide", "image_id", "sample_id", "sample", "id", "ids", "key"),
+)
+"""The columns of a table of features or labels with the images' names."""
 
 
 def find(names: Iterable[str], spellings: Sequence[str]) -> str | None:

@@ -89,6 +89,30 @@ class ManifestSource(Source):
             raise InputError(f"{shown} lists no images; expected one a row, as path")
 
 
+def read_labels(table: Path, options: Options) -> Listing:
+    """Return the labels that a CSV or TSV file gives to names, which need not be files.
+
+    The names may also stand in a column such as ``slide_id``.
+
+    Raises:
+        InputError: the table cannot be read, contradicts itself, or lists nothing.
+    """
+    shown, ignored = one_line(table), Counter[str]()
+    if not options.path_column:
+        header = csv_table.header(table, shown, [Column("path", columns.NAMES)])
+        options = replace(options, path_column=csv_table.find(header, columns.NAMES) or "")
+    rule = label_columns.of_manifest(table, _path_column(options), options)
+    merged = rule is not None and not rule.columns and options.target == MULTI_LABEL
+    rows = _images(table, options, rule, subset=_has_subsets(table, options, rule))
+    images = unique(rows, ignored, merged=merged).values()
+    labels = rule.columns if rule else ()
+    remarks = [rule.remark] if rule else []
+    listing = make_listing(table.parent, images, ignored, shown, remarks=remarks, labels=labels)
+    if not listing.images:
+        raise InputError(f"{shown} lists nothing; expected one name a row, as path,label")
+    return listing
+
+
 def _path_column(options: Options) -> Column:
     """Return the column of a table with the images' paths."""
     spellings = (options.path_column,) if options.path_column else columns.FILES

@@ -50,6 +50,9 @@ class Column(NamedTuple):
     option: str = ""
 
 
+_ANY = Column("", ("\n",))  # in no header, so that the most frequent separator is taken
+
+
 class Row(NamedTuple):
     """A row: the number of its last line, and its cells by the names of `Column`."""
 
@@ -93,6 +96,24 @@ def header(source: Path | bytes, shown: str, columns: Sequence[Column]) -> list[
         raise InputError(f"cannot read {shown}: {error.strerror}") from error
     except csv.Error as error:
         raise InputError(f"{shown}, line 1: malformed CSV ({error})") from error
+
+
+def fields(source: Path, shown: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield every line of a table, the header too, as its number and all its cells.
+
+    Raises:
+        InputError: the file cannot be read, is empty or malformed.
+    """
+    try:
+        with source.open("rb") as raw, closing(_Lines(raw, shown)) as lines:
+            reader, _ = _begin(lines, shown, (_ANY,), _DEFAULTS.get(source.suffix.lower(), ","))
+            for cells in reader:
+                if any(map(str.strip, cells)):
+                    yield lines.number, cells
+    except OSError as error:
+        raise InputError(f"cannot read {shown}: {error.strerror}") from error
+    except csv.Error as error:
+        raise InputError(f"{lines.where}: malformed CSV ({error})") from error
 
 
 def find(header: Sequence[str], spellings: Sequence[str]) -> str | None:

@@ -3,8 +3,10 @@
 The data set ``images`` (or ``image``, ``x``, ``data``, ``pixels``) holds ``uint8`` pixels, (n, h,
 w), (n, h, w, 1), (n, h, w, 3) or (n, 3, h, w), or the bytes of n image files. ``labels`` (or
 ``label``, ``y``, ``targets``, ``classes``) holds n numbers or texts; an attribute ``classes``,
-``class_names`` or ``names`` names the numbers. ``split`` holds n texts. Images are named by row.
-Pixels are returned as BMP files, whose bytes depend on the pixels alone.
+``class_names`` or ``names`` names the numbers. If an image may have several labels, ``labels`` is
+(n, k), 1, 0, or -1 where it is unknown, and the attribute names the k labels. ``split`` holds n
+texts. Images are named by row. Pixels are returned as BMP files, whose
+bytes depend on the pixels alone.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, one_line
-from headstart.core.records import ImageRef, Listing
+from headstart.core.records import ImageRef, LabelSet, Listing
+from headstart.core.targets import SINGLE_LABEL
 from headstart.datasets import columns, hints, signatures, storage
 from headstart.datasets.images import check_size, encode
 from headstart.datasets.layout import NoImages
@@ -88,41 +91,106 @@ class ArraySource(Container):
             if str(file.attrs.get("format", "")).startswith("headstart-"):
                 raise InputError(f"{shown} is a feature store, not images; use it with train-heads")
             dataset = _images(file, shown)
-            images = _refs(file, dataset, shown, self._options.label_column)
+            images, flags = _refs(file, dataset, shown, self._options)
             part = dataset.name
             others = [key for key in file if f"/{key}" != part]
         if not images:
             raise NoImages(f"{shown} has no rows; choose another file")
         entries = {image.path: Entry(0, row) for row, image in enumerate(images)}
         reader = ArrayReader(entries, (ContainerFile(place, state, part),))
-        unlabelled = all(image.label is None for image in images)
+        unlabelled = not any(image.is_labelled for image in images)
         hint, remarks = hints.of_columns(others if unlabelled else ())
-        listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint)
+        if flags:
+            remarks = [*remarks, "Each image may have several labels: the columns of the labels."]
+        listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint, labels=flags)
         return replace(listing, reader=reader)
 
 
-def _refs(file: Any, dataset: Any, shown: str, label: str) -> list[ImageRef]:  # noqa: ANN401
-    cells = _column(file, [label] if label else _LABELS, dataset, shown)
-    if label and cells is None:
-        raise InputError(f"{shown} has no data set {one_line(label)} beside the images")
-    splits = _column(file, ["split"], dataset, shown)
-    names = _names(file, [label] if label else _LABELS, shown) if cells is not None else []
+def _refs(
+    file: Any,  # noqa: ANN401
+    dataset: Any,  # noqa: ANN401
+    shown: str,
+    options: Options,
+) -> tuple[list[ImageRef], list[str]]:
+    """Return the images, and the names of the labels if an image may have several."""
     rows = range(len(dataset))
     places = [f"{shown}, row {row}" for row in rows]
-    labels: list[str | None] = [None] * len(rows)
-    if cells is not None:
-        labels = [columns.label(cells[row], names, places[row]) for row in rows]
-        if not names and all(isinstance(cell, int | float) for cell in cells):
-            labels = columns.without_marks(labels)
-    width = len(str(len(dataset) - 1))
-    return [
-        ImageRef(
-            f"{row:0{width}d}",
-            labels[row],
-            columns.split(splits[row] if splits is not None else "", "", places[row]),
-        )
+    flags, sets = _flags(file, dataset, shown, options)
+    labels = [None] * len(rows) if flags else _labels(file, dataset, shown, options, places)
+    cells = _column(file, ["split"], dataset, shown) or [""] * len(rows)
+    splits = [columns.split(cell, "", place) for cell, place in zip(cells, places, strict=True)]
+    width = len(str(len(rows) - 1))
+    images = [
+        ImageRef(f"{row:0{width}d}", labels[row], splits[row], sets[row] if flags else None)
         for row in rows
     ]
+    return images, flags
+
+
+def _labels(
+    file: Any,  # noqa: ANN401
+    dataset: Any,  # noqa: ANN401
+    shown: str,
+    options: Options,
+    places: Sequence[str],
+) -> list[str | None]:
+    """Return the class of each image, None where there is none."""
+    label = options.label_column
+    spellings = [label] if label else _LABELS
+    cells = _column(file, spellings, dataset, shown)
+    if cells is None:
+        if label:
+            raise InputError(f"{shown} has no data set {one_line(label)} beside the images")
+        return [None] * len(places)
+    names = _names(file, spellings, shown)
+    labels = [columns.label(cell, names, place) for cell, place in zip(cells, places, strict=True)]
+    if not names and all(isinstance(cell, int | float) for cell in cells):
+        labels = columns.without_marks(labels)
+    return labels
+
+
+def _flags(
+    file: Any,  # noqa: ANN401
+    images: Any,  # noqa: ANN401
+    shown: str,
+    options: Options,
+) -> tuple[list[str], list[LabelSet]]:
+    """Return the labels with a column each, and every image's; nothing if there are no columns."""
+    h5py = importlib.import_module("h5py")
+    spellings = [options.label_column] if options.label_column else _LABELS
+    others = [
+        key for key in file if f"/{key}" != images.name and isinstance(file[key], h5py.Dataset)
+    ]
+    name = columns.find(others, spellings)
+    dataset = None if name is None else file[name]
+    if (
+        dataset is None
+        or dataset.ndim != 2
+        or dataset.shape[0] != len(images)
+        or dataset.shape[1] < 2
+        or options.target == SINGLE_LABEL
+    ):
+        return [], []
+    states = np.asarray(dataset[...])
+    if states.dtype.kind not in "biuf" or not np.isin(states, (-1, 0, 1)).all():
+        raise InputError(
+            f"{shown}: {one_line(name)} has the shape {dataset.shape}, so each column is a label;"
+            " its values must be 1, 0, or -1 where a label is unknown"
+        )
+    if not options.target and (np.abs(states).sum(axis=1) == 1).all() and (states >= 0).all():
+        raise InputError(
+            f"{shown}: every row of {one_line(name)} has exactly one 1; if an image may have"
+            " several labels, add --target multi-label, else give the number of its class"
+        )
+    names = _names(file, spellings, shown) or [str(code) for code in range(states.shape[1])]
+    if len(names) != states.shape[1] or len(set(names)) < len(names) or "" in names:
+        raise InputError(
+            f"{shown}: {one_line(name)} has {states.shape[1]:,} columns and {len(names):,} names;"
+            " name each label once, in the attribute classes"
+        )
+    own = np.array(names, object)
+    sets = [LabelSet(tuple(own[row == 1]), tuple(own[row == -1])) for row in states.astype(int)]
+    return names, sets
 
 
 def _images(file: Any, shown: str) -> Any:  # noqa: ANN401 - h5py has no types

@@ -22,10 +22,11 @@ from headstart.core.assessment import (
 )
 from headstart.core.costs import Costs, read
 from headstart.core.errors import InputError, count, one_line
+from headstart.core.records import ImageRef
 from headstart.core.remarks import remark
 from headstart.core.results import Remark
 from headstart.evaluation import metrics
-from headstart.evaluation.answers import Answers
+from headstart.evaluation.answers import Answers, LabelAnswers
 from headstart.evaluation.changes import compare
 from headstart.evaluation.compare.scoring import scores
 from headstart.evaluation.metrics.design import Design
@@ -34,6 +35,28 @@ from headstart.evaluation.operating_points import Ranked
 FEW = 30  # images, below which the intervals are all that can be read
 NAMED = 3  # labels that a sentence names
 _NEED_PROBABILITIES = ("log_loss", "roc_auc", "ece", "calibration_error", "calibration_chance")
+
+
+def truths(classes: Sequence[str], refs: Sequence[ImageRef]) -> list[str | None]:
+    """Return the true labels of images."""
+    return [ref.label for ref in refs]
+
+
+def answers(title: str, model: Any, predictions: Sequence[Any]) -> Answers:  # noqa: ANN401
+    """Return the answers of a `headstart.models.Model`, from its predictions for all images."""
+    none = (0.0,) * len(model.classes)
+    trained_on = None
+    if model.trained_on is not None:
+        trained_on = np.array([bool(each.trained_on) for each in predictions])
+    return Answers(
+        title,
+        model.classes,
+        [each.label for each in predictions],
+        np.array([none if each.error else each.probabilities for each in predictions], np.float32),
+        trained_on,
+        True,
+        model.thresholds,
+    )
 
 
 def assess(
@@ -118,14 +141,19 @@ def _in_words(skipped: Sequence[Skipped]) -> str:
         names.setdefault(entry.reason, []).append(entry.label)
     return "; ".join(
         f"{count(n, 'image')} with {reason if reason.startswith('no') else 'a ' + reason}"
-        + _named([name for name in names[reason] if name])
+        + _in_brackets([name for name in names[reason] if name])
         for reason, n in totals.items()
     )
 
 
-def _named(names: Sequence[str]) -> str:
+def named(names: Sequence[str]) -> str:
+    """Return the first of some names, after a blank."""
     more = ", …" if len(names) > NAMED else ""
-    return f" ({', '.join(map(one_line, names[:NAMED]))}{more})" if names else ""
+    return f" {', '.join(map(one_line, names[:NAMED]))}{more}" if names else " none"
+
+
+def _in_brackets(names: Sequence[str]) -> str:
+    return f" ({named(names)[1:]})" if names else ""
 
 
 def _score(
@@ -213,10 +241,8 @@ def _unseen(model: Answers, true: Sequence[str], group: NDArray[np.intp] | None)
     return facts
 
 
-def _about(
-    models: Sequence[Answers], true: Sequence[str], skipped: Sequence[Skipped]
-) -> Iterator[Remark]:
-    """Yield what a reader of the scores should know."""
+def about_training(models: Sequence[Answers | LabelAnswers], images: int) -> Iterator[Remark]:
+    """Yield what is known of the images that models were trained on."""
     for model in models:
         if model.trained_on is None and model.of_a_file:
             yield remark(
@@ -228,9 +254,16 @@ def _about(
             yield remark(
                 "HS502",
                 f"{one_line(model.title)} was trained on {int(model.trained_on.sum()):,} of these"
-                f" {count(len(true), 'image')}: its scores are too good. Evaluate it on images that"
+                f" {count(images, 'image')}: its scores are too good. Evaluate it on images that"
                 " it has not seen.",
             )
+
+
+def _about(
+    models: Sequence[Answers], true: Sequence[str], skipped: Sequence[Skipped]
+) -> Iterator[Remark]:
+    """Yield what a reader of the scores should know."""
+    yield from about_training(models, len(true))
     unknown = [entry for entry in skipped if entry.label]
     if unknown:
         yield remark(
@@ -243,9 +276,9 @@ def _about(
         yield remark(
             "HS504",
             "The models know different classes: only the first"
-            f" {count(len(alone[0]), 'class')}{_named(sorted(alone[0]))}, only the second"
-            f" {count(len(alone[1]), 'class')}{_named(sorted(alone[1]))}. Only images of common"
-            " classes are scored, on which the model with fewer classes has an advantage.",
+            f" {count(len(alone[0]), 'class')}{_in_brackets(sorted(alone[0]))}, only the second"
+            f" {count(len(alone[1]), 'class')}{_in_brackets(sorted(alone[1]))}. Only images of"
+            " common classes are scored, on which the model with fewer classes has an advantage.",
         )
     if len(set(true)) == 1:
         yield remark(

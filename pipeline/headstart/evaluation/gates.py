@@ -9,12 +9,39 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from headstart.core.assessment import Evaluation, Gate, ModelScores
 from headstart.core.errors import InputError, UsageError, count, near_matches, one_line
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc")
-OF_A_CLASS = ("recall", "precision")
+if TYPE_CHECKING:
+    from headstart.core.label_assessment import LabelEvaluation, LabelModelScores
+
+
+class Scores(NamedTuple):
+    """The scores of a target type that a condition may name, and those of each class or label."""
+
+    overall: tuple[str, ...]
+    of_a_class: tuple[str, ...]
+    noun: str
+
+    def in_words(self) -> str:
+        """Return how conditions name the scores."""
+        own = (f"{name}:{self.noun.upper()}" for name in self.of_a_class)
+        return ", ".join([*self.overall, *own])
+
+
+SCORES = {
+    SINGLE_LABEL: Scores(
+        ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc"), ("recall", "precision"), "class"
+    ),
+    MULTI_LABEL: Scores(
+        ("map", "macro_auc", "macro_f1", "micro_f1", "subset_accuracy"),
+        ("ap", "auc", "f1", "recall", "precision"),
+        "label",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -33,16 +60,19 @@ def parse(text: str) -> Minimum:
     """Read ``accuracy=0.9``, ``macro_f1=85%`` or ``recall:CLASS=0.8``.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: it is none of these, for any target.
     """
     name, _, number = text.rpartition("=")
     score, _, label = name.strip().partition(":")
-    score = score.replace("-", "_")
-    if score not in (OF_A_CLASS if label else SCORES):
-        names = [*SCORES, *(f"{name}:CLASS" for name in OF_A_CLASS)]
+    score = score.replace("-", "_").casefold()
+    names = {
+        each for kind in SCORES.values() for each in (kind.of_a_class if label else kind.overall)
+    }
+    if score not in names:
         raise UsageError(
-            f"no score {one_line(name or text)!r}; {near_matches(score, names)}"
-            f"write METRIC=VALUE with one of {', '.join(names)}"
+            f"no score {one_line(name or text)!r}; {near_matches(score, sorted(names))}"
+            f"write METRIC=VALUE with one of {SCORES[SINGLE_LABEL].in_words()}, or for several"
+            f" labels {SCORES[MULTI_LABEL].in_words()}"
         )
     try:
         value = float(number.rstrip("% ")) / (100 if number.rstrip().endswith("%") else 1)
@@ -53,23 +83,51 @@ def parse(text: str) -> Minimum:
     return Minimum(score, label, value)
 
 
-def judge(evaluation: Evaluation, minima: Sequence[Minimum], not_worse: bool) -> list[Gate]:
-    """Return the verdict on each condition.
+def check(minima: Sequence[Minimum], target: str, classes: Sequence[str], title: str) -> None:
+    """Raise an error for a condition on a score that a target does not have, or on no class.
 
     Raises:
-        InputError: the model has no such class.
+        UsageError: the score is one of another target.
+        InputError: ``classes``, those of the model ``title``, lack the one that it names.
     """
-    gates = [_minimum(minimum, evaluation.models[0]) for minimum in minima]
+    kind = SCORES[target]
+    for minimum in minima:
+        if minimum.score not in (kind.of_a_class if minimum.label else kind.overall):
+            raise UsageError(
+                f"{minimum.score} is no score of {target} models; choose among {kind.in_words()}"
+            )
+        if minimum.label and minimum.label not in classes:
+            raise InputError(
+                f"{one_line(title)} has no {kind.noun} {one_line(minimum.label)};"
+                f" {near_matches(minimum.label, classes)}name one of those it has"
+            )
+
+
+def judge(
+    evaluation: Evaluation | LabelEvaluation, minima: Sequence[Minimum], not_worse: bool
+) -> list[Gate]:
+    """Return the verdict on each condition; see `check`."""
+    first = evaluation.models[0]
+    if isinstance(evaluation, Evaluation):
+        classes = names = evaluation.models[0].classes
+    else:
+        classes = evaluation.labels
+        names = [*classes, *(each.label for each in evaluation.unscored)]
+    check(minima, evaluation.TARGET, names, first.title)
+    gates = [_minimum(minimum, first, classes) for minimum in minima]
     if not_worse and evaluation.paired is not None:
         paired, (model, other) = evaluation.paired, evaluation.models
-        low, high = (100 * end for end in paired.difference_ci)
+        single = isinstance(evaluation, Evaluation)
+        scale, digits = (100, 1) if single else (1, 3)
+        score, test = ("points of accuracy", "exact ") if single else ("mean average precision", "")
+        low, high = (f"{scale * end:+.{digits}f}" for end in paired.difference_ci)
         gates.append(
             Gate(
                 "not worse",
                 paired.verdict != "worse",
                 f"{one_line(model.title)} is {_verdict(paired.verdict)} {one_line(other.title)}:"
-                f" {100 * paired.difference:+.1f} points of accuracy ({low:+.1f} to {high:+.1f}),"
-                f" exact p = {paired.p:.3g} on {count(evaluation.images, 'image')}",
+                f" {scale * paired.difference:+.{digits}f} {score} ({low} to {high}),"
+                f" {test}p = {paired.p:.3g} on {count(evaluation.images, 'image')}",
             )
         )
     return gates
@@ -83,8 +141,10 @@ def _verdict(verdict: str) -> str:
     }[verdict]
 
 
-def _minimum(minimum: Minimum, model: ModelScores) -> Gate:
-    value, interval = _value(minimum, model)
+def _minimum(
+    minimum: Minimum, model: ModelScores | LabelModelScores, classes: Sequence[str]
+) -> Gate:
+    value, interval = _value(minimum, model, classes)
     name = minimum.score.replace("_", " ") + (
         f" of {one_line(minimum.label)}" * bool(minimum.label)
     )
@@ -99,16 +159,15 @@ def _minimum(minimum: Minimum, model: ModelScores) -> Gate:
     )
 
 
-def _value(minimum: Minimum, model: ModelScores) -> tuple[float | None, Sequence[float] | None]:
+def _value(
+    minimum: Minimum, model: ModelScores | LabelModelScores, classes: Sequence[str]
+) -> tuple[float | None, Sequence[float] | None]:
     if not minimum.label:
-        ends = {"accuracy": model.accuracy_ci} | model.intervals
-        return getattr(model, minimum.score), ends[minimum.score]
-    if minimum.label not in model.classes:
-        raise InputError(
-            f"{one_line(model.title)} has no class {one_line(minimum.label)};"
-            f" {near_matches(minimum.label, model.classes)}name one of its classes"
-        )
-    place = model.classes.index(minimum.label)
-    columns = (minimum.score, f"{minimum.score}_ci")
-    value, interval = (model.per_class[column][place] for column in columns)
+        own = {"accuracy": model.accuracy_ci} if isinstance(model, ModelScores) else {}
+        return getattr(model, minimum.score), (own | model.intervals)[minimum.score]
+    if minimum.label not in classes:  # the model knows it, and no image shows how well
+        return None, None
+    table = model.per_class if isinstance(model, ModelScores) else model.per_label
+    place = classes.index(minimum.label)
+    value, interval = (table[column][place] for column in (minimum.score, f"{minimum.score}_ci"))
     return value, interval or None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, one_line
-from headstart.evaluation.answers import Answers
+from headstart.evaluation import label_predictions
+from headstart.evaluation.answers import Answers, LabelAnswers
+from headstart.evaluation.label_predictions import LabelTable
 
 SUFFIXES = (".csv", ".jsonl")
 TRUE = "true"  # the column of true labels that train-heads writes
@@ -24,13 +24,13 @@ _ROUNDED = 2e-6  # by how much rounding may move one probability past another
 
 @dataclass(frozen=True)
 class Predictions:
-    """The rows of a file: paths, answers, and the true labels, None without a column of them."""
+    """The rows of a file: paths, answers, and the true labels, None without columns of them."""
 
     paths: list[str]
-    answers: Answers
-    true: list[str | None] | None
+    answers: Answers | LabelAnswers
+    true: list[str | None] | LabelTable | None
 
-    def matched(self, names: Sequence[Sequence[str]], title: str) -> Answers:
+    def matched(self, names: Sequence[Sequence[str]], title: str) -> Answers | LabelAnswers:
         """Return the answers for images, each known by several names; none for missing ones.
 
         Raises:
@@ -52,19 +52,17 @@ class Predictions:
                 " images, by the same paths"
             )
         empty = len(self.paths)
-        padded = dataclasses.replace(
-            self.answers,
-            predicted=[*self.answers.predicted, ""],
-            probabilities=_padded(self.answers.probabilities),
+        return self.answers.padded().take(
+            np.array([empty if place < 0 else place for place in places])
         )
-        return padded.take(np.array([empty if place < 0 else place for place in places]))
 
 
 def read(path: Path, label_column: str = "") -> Predictions:
     """Read a table of predictions; ``label_column`` names the true labels, else ``true`` does.
 
     An answer is the column ``predicted`` or ``label``; ``unknown`` stands for the most probable
-    class. Without a column ``p:CLASS`` for every class there are answers without probabilities.
+    class. Without a column ``p:CLASS`` for every class there are answers without probabilities. A
+    table with several labels an image is read as `label_predictions` says.
 
     Raises:
         InputError: the file is missing or no such table, or a row contradicts itself or another.
@@ -76,12 +74,9 @@ def read(path: Path, label_column: str = "") -> Predictions:
     except (OSError, csv.Error) as error:
         raise InputError(f"cannot read {shown}: {one_line(error)}") from error
     columns = dict.fromkeys(key for row in rows[:1] for key in row if key is not None)
-    several = "labels" in columns and "label" not in columns
-    if several or any(str(key).startswith("true:") for key in columns):
-        raise InputError(
-            f"{shown} has several labels on one image, which evaluate does not support yet;"
-            " train-heads has the scores of a multi-label model in its results"
-        )
+    if label_predictions.matches(columns):
+        paths = _paths(rows, shown)
+        return Predictions(paths, *label_predictions.read(path, rows, label_column))
     column = "predicted" if "predicted" in columns else "label"
     if not rows or "path" not in columns or not any(column in row for row in rows):
         raise InputError(
@@ -90,21 +85,22 @@ def read(path: Path, label_column: str = "") -> Predictions:
         )
     if label_column and label_column not in columns:
         raise InputError(f"{shown} has no column {one_line(label_column)} with the true labels")
-    paths = [str(row["path"]) for row in rows]
-    if len(set(paths)) < len(paths):
-        twice = next(path for path in paths if paths.count(path) > 1)
-        raise InputError(f"{shown} lists {one_line(twice)} more than once; keep one row an image")
+    paths = _paths(rows, shown)
     labels = label_column or (TRUE if TRUE in columns else "")
     true = [row.get(labels) or None for row in rows] if labels else None
     return Predictions(paths, _answers(path, rows, column, true), true)
 
 
+def _paths(rows: Sequence[Mapping[str, Any]], shown: str) -> list[str]:
+    paths = [str(row["path"]) for row in rows]
+    if len(set(paths)) < len(paths):
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise InputError(f"{shown} lists {one_line(twice)} more than once; keep one row an image")
+    return paths
+
+
 def _absolute(path: str) -> str:
     return str(Path(path).absolute())
-
-
-def _padded(probabilities: NDArray[np.floating] | None) -> NDArray[np.floating] | None:
-    return None if probabilities is None else np.pad(probabilities, ((0, 1), (0, 0)))
 
 
 def _lines(file: Iterable[str], shown: str) -> Iterable[dict[str, Any]]:

@@ -72,11 +72,14 @@ def register(miniatures: NDArray[np.uint8], pairs: Pairs) -> Fit:
     likely = np.flatnonzero(scores[best] >= COARSE)
 
     def refine(rows: Rows) -> None:
-        wholes = miniatures[whole[rows]].astype(np.float32)
-        parts = miniatures[part[rows]].astype(np.float32)
+        parts = miniatures[part[rows]]
         parts = np.stack([_turned(*each) for each in zip(parts, turns[best[rows]], strict=True)])
+        wholes, parts = (
+            np.ascontiguousarray(v.transpose(0, 3, 1, 2), np.float32)
+            for v in (miniatures[whole[rows]], parts)
+        )
         window = windows[best[rows]][:, [0, 0, 1, 2]]
-        window = _refine(wholes.mean(axis=3), parts.mean(axis=3), window)
+        window = _refine(wholes.mean(axis=1), parts.mean(axis=1), window)
         compared = _compare(wholes, parts, window)
         values = (fit.correlation, fit.detail, fit.cells, fit.colour)
         for column, registered in zip(values, compared, strict=True):
@@ -108,7 +111,7 @@ def canonical(miniatures: NDArray[np.uint8], side: int = 8) -> Floats:
     return vectors
 
 
-def _turned(image: Floats, turn: int) -> Floats:
+def _turned(image: Any, turn: int) -> Any:  # noqa: ANN401 - an array of any kind
     """Return one of the eight positions of a square: quarter turns, from 4 mirrored first."""
     return np.rot90(image[:, ::-1] if turn >= 4 else image, turn % 4, axes=(0, 1))
 
@@ -218,73 +221,81 @@ def _blurred(images: Floats) -> Floats:
 
 
 def _view(images: Floats, windows: Floats, step: int = 1) -> tuple[Floats, Floats, Floats]:
-    """Sample windows of ``(p, side, side, c)`` images at every ``step``-th pixel.
+    """Sample windows of ``(p, c, side, side)`` images at every ``step``-th pixel, bilinearly.
 
-    Returns the samples, ``(p, m, c)``, the share of each that lies inside the image, ``(p, m, 1)``,
-    and the points of the window, ``(2, m)``, from -1/2 to 1/2.
+    Returns the samples, ``(p, c, m)``, the share of each that lies inside the image, ``(p, 1, m)``,
+    and the points of the window, ``(2, m)``, from -1/2 to 1/2. Windows are upright, so samples are
+    a product with the weights down and one with those across.
     """
-    side = images.shape[1]
+    side = images.shape[2]
     axis = ((np.arange(side) + 0.5) / side - 0.5)[step // 2 :: step].astype(np.float32)
     points: Floats = np.stack([v.ravel() for v in np.meshgrid(axis, axis)])
-    x, y = (windows[:, i, None] * points[i] + windows[:, 2 + i, None] + 0.5 for i in (0, 1))
-    inside = ((x > 0) & (x < 1) & (y > 0) & (y < 1)).astype(np.float32)[..., None]
-    x, y = (np.clip(v * side - 0.5, 0, side - 1) for v in (x, y))
-    left, top = (np.minimum(v.astype(np.intp), side - 2) for v in (x, y))
-    right, below = (x - left)[..., None], (y - top)[..., None]
-    pair = np.arange(len(images))[:, None]
-    upper = images[pair, top, left] * (1 - right) + images[pair, top, left + 1] * right
-    lower = images[pair, top + 1, left] * (1 - right) + images[pair, top + 1, left + 1] * right
-    return upper * (1 - below) + lower * below, inside, points
+    across, down = (windows[:, i, None] * axis + windows[:, 2 + i, None] + 0.5 for i in (0, 1))
+    within = [((v > 0) & (v < 1)).astype(np.float32) for v in (across, down)]
+    inside = within[1][:, :, None] * within[0][:, None]
+    places = np.arange(side, dtype=np.float32)
+    across, down = (
+        np.maximum(1 - np.abs(np.clip(v * side - 0.5, 0, side - 1)[..., None] - places), 0)
+        for v in (across, down)
+    )
+    views = down[:, None] @ images @ across[:, None].transpose(0, 1, 3, 2)
+    return views.reshape(*views.shape[:2], -1), inside.reshape(len(inside), 1, -1), points
 
 
 def _refine(whole: Floats, part: Floats, windows: Floats) -> Floats:
     """Return windows (two sides, two offsets) that correlate best, by Gauss-Newton steps."""
     side = whole.shape[1]
     down, across = np.gradient(whole, axis=(1, 2))
-    stack = np.stack([whole, across * side, down * side], axis=3)
+    stack = np.stack([whole, across * side, down * side], axis=1)
     best, best_score = windows.copy(), np.full(len(windows), -2, np.float32)
     for iteration in range(sum(_ITERATIONS)):
         step = 2 if iteration < _ITERATIONS[0] else 1
         if iteration == _ITERATIONS[0]:
             best_score[:] = -2  # of another grid
         sampled, inside, points = _view(stack, windows, step)
-        goal = part[:, step // 2 :: step, step // 2 :: step].reshape(len(part), -1, 1)
-        view, goal = _centred(sampled[..., :1], inside), _centred(goal, inside)
-        power, common = (view**2).sum(axis=1), (view * goal).sum(axis=1)
-        score = (common / np.sqrt(power * (goal**2).sum(axis=1) + 1e-3))[:, 0]
+        goal = part[:, step // 2 :: step, step // 2 :: step].reshape(len(part), 1, -1)
+        slopes = np.concatenate([sampled[:, 1:] * points, sampled], axis=1)
+        view, goal = _centred(slopes[:, 2:3], inside), _centred(goal, inside)
+        power, common = _products(view, view), _products(view, goal)
+        score = (common / np.sqrt(power * _products(goal, goal) + 1e-3))[:, 0]
         better = (score > best_score) & (inside.mean(axis=(1, 2)) >= _LEAST_OVERLAP)
         best[better], best_score[better] = windows[better], score[better]
         gain = np.clip(common / (power + 1e-3), 0.2, 5)[..., None]
-        slopes = sampled[..., 1:]
-        slopes = np.concatenate([slopes * points.T, slopes], axis=2)
-        slopes = _centred(slopes, inside) * gain
-        square = slopes.transpose(0, 2, 1) @ slopes
+        slopes = _centred(slopes[:, [0, 1, 3, 4]], inside) * gain
+        square = slopes @ slopes.transpose(0, 2, 1)
         damping = 1e-3 * np.trace(square, axis1=1, axis2=2) + 1e-3
         square += damping[:, None, None] * np.eye(4, dtype=np.float32)
-        move = np.linalg.solve(square, slopes.transpose(0, 2, 1) @ (goal - gain * view))[..., 0]
+        move = np.linalg.solve(square, slopes @ (goal - gain * view).transpose(0, 2, 1))[..., 0]
         windows = windows + np.clip(move, -0.05, 0.05).astype(np.float32)
         windows[:, :2] = np.clip(windows[:, :2], 0.4, 1.3)
     return best
 
 
+def _products(left: Floats, right: Floats) -> Floats:
+    """Return the inner products over the points, ``(p, c)``."""
+    products: Floats = np.einsum("pcm,pcm->pc", left, right)
+    return products
+
+
 def _centred(values: Floats, weight: Floats) -> Floats:
-    """Return values, ``(p, m, c)``, without their weighted mean, and 0 without weight."""
-    mean = (values * weight).sum(axis=1, keepdims=True) / np.maximum(
-        weight.sum(axis=1, keepdims=True), 1
-    )
+    """Return values, ``(p, c, m)``, without their weighted mean, and 0 without weight."""
+    mean = (values @ weight.transpose(0, 2, 1)) / np.maximum(weight.sum(axis=2, keepdims=True), 1)
     centred: Floats = (values - mean) * weight
     return centred
 
 
 def _compare(whole: Floats, part: Floats, windows: Floats) -> tuple[Floats, ...]:
-    """Return correlation, detail, cells and colour of registered pairs; see `Fit`."""
-    count, side = whole.shape[:2]
+    """Return correlation, detail, cells and colour of registered pairs; see `Fit`.
+
+    Both are ``(p, 3, side, side)``.
+    """
+    count, side = len(whole), whole.shape[2]
     colours, inside, _ = _view(whole, windows)
     shape = (count, side, side)
     weight = inside.reshape(shape)
-    others = part.reshape(count, -1, 3)
+    others = part.reshape(count, 3, -1)
     view, goal = (
-        _centred(v.mean(axis=2, keepdims=True), inside).reshape(shape) for v in (colours, others)
+        _centred(v.mean(axis=1, keepdims=True), inside).reshape(shape) for v in (colours, others)
     )
     power, common = (view**2).sum(axis=(1, 2)), (view * goal).sum(axis=(1, 2))
     correlation = common / np.sqrt(power * (goal**2).sum(axis=(1, 2)) + 1e-3)
@@ -306,7 +317,7 @@ def _compare(whole: Floats, part: Floats, windows: Floats) -> tuple[Floats, ...]
 
 def _tint(colours: Floats) -> Floats:
     """Return red and blue above green."""
-    return colours[..., [0, 2]] - colours[..., 1:2]
+    return colours[:, [0, 2]] - colours[:, 1:2]
 
 
 def _detail(images: Floats, weight: Floats) -> Floats:

@@ -24,6 +24,7 @@ from headstart.evaluation import learning_curve, transferability
 from headstart.evaluation.metrics import LEVEL
 from headstart.finetune.config import ALL, HEAD, TOP, FinetuneConfig
 from headstart.finetune.job import FinetuneJob
+from headstart.heads.linear import coefficients
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.search import FittedHead
 from headstart.heads.training_set import TrainingSet
@@ -84,16 +85,17 @@ def advise(
         (for each: ``gain``, ``gain_ci``, ``accuracy``, ``seconds``, ``seconds_range``, ``risk``,
         the probability that it gains nothing), ``recommended`` and ``why``.
     """
-    from headstart.finetune import preparation, timing
+    from headstart.finetune import single_label, timing
+    from headstart.finetune.model import Start
 
     hooks = hooks or Hooks()
     job = FinetuneJob.create(data, frozen, choice, config, reading)
     for remark in job.division.remarks:
         hooks.notice(remark)
-    head, training = preparation.start(job)
+    head, training = single_label.search(job)
     facts = _describe_frozen(head, training)
     hooks.notice("timing two batches in each mode")
-    paces = timing.measure(job, head)
+    paces = timing.measure(job, Start(*coefficients(head.estimator)))
     error = 1.0 - head.cv_accuracy
     images = job.sizes["train"] + job.sizes["validation"]
     modes = predict(images, error)

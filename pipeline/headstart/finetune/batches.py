@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,15 +25,15 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class LabelledPhotos(NamedTuple):
-    """Images and their ``(n,)`` classes."""
+    """Images and their targets, ``(n,)`` or ``(n, k)``: see the objective of the target type."""
 
     photos: Sequence[Photo]
-    classes: NDArray[np.int64]
+    targets: NDArray[Any]
 
 
 @dataclass
 class Batches(ABC):
-    """Batches of inputs and ``(n,) int64`` classes.
+    """Batches of inputs and targets.
 
     Every epoch shuffles the training images, by ``seed``; validation images keep their order.
     ``workers`` threads read; None means one per core.
@@ -76,7 +76,7 @@ class Batches(ABC):
 
     def _batch(self, part: LabelledPhotos, epoch: int, rows: NDArray[np.intp]) -> Batch:
         inputs = self._inputs([part.photos[row] for row in rows], epoch)
-        return inputs, torch.from_numpy(part.classes[rows])
+        return inputs, torch.from_numpy(part.targets[rows])
 
     @abstractmethod
     def _inputs(self, photos: Sequence[Photo], epoch: int) -> torch.Tensor:

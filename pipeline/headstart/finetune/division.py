@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core import targets
 from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
-from headstart.evaluation.splits import Rules, make_protocol
-from headstart.evaluation.splits.wording import class_names
-from headstart.heads.folds import divisions
 
 VALIDATION_SHARE = 10  # one in so many training images, if the data have no validation split
 
@@ -22,7 +20,7 @@ class Division:
     """Rows of a feature set that train, choose the epoch (``validation``) and test, ascending.
 
     Attributes:
-        classes: ``(k,)`` codes of the classes that are trained.
+        classes: ``(k,)`` codes of the classes, or labels, that are trained.
         drawn: whether the validation split was drawn here, since the data name none.
         remarks: sentences for the user.
     """
@@ -35,11 +33,15 @@ class Division:
     remarks: list[str]
 
     def named(self, data: FeatureSet) -> FeatureSet:
-        """Return the feature set with the division as its splits; other rows lose their label."""
+        """Return the feature set with the division as its splits; other rows lose their labels.
+
+        Several labels an image are reduced to those that are trained.
+        """
         split = np.full(len(data.path), "", object)
         split[self.train], split[self.validation], split[self.test] = "train", "validation", "test"
-        label = np.where(split == "", -1, data.label).astype(np.int32)
-        return dataclasses.replace(data, split=split.tolist(), label=label)
+        part = targets.by_name(data.target).part("finetuning")
+        own: FeatureSet = part.only(data, self.classes, split != "")
+        return dataclasses.replace(own, split=split.tolist())
 
 
 def divide(data: FeatureSet, seed: int) -> Division:
@@ -51,32 +53,21 @@ def divide(data: FeatureSet, seed: int) -> Division:
     Raises:
         InputError: too few images, or all training images of a class are in the validation split.
     """
-    protocol = make_protocol(data, Rules(seed=seed, holdout=True))
-    rows = protocol.train
-    validating = np.array([split == "validation" for split in data.split])[rows]
-    drawn = not validating.any()
-    remarks = list(protocol.warnings)
-    if drawn:
-        labels = data.label[rows].astype(np.int64)
-        group = protocol.group[rows]
-        least = min(len(np.unique(group[labels == code])) for code in np.unique(labels))
-        share = min(VALIDATION_SHARE, max(2, least))
-        validating = divisions(labels, share, seed, 1, group)[0] == 0
-        remarks.append(
-            f"There is no validation split: {int(validating.sum()):,} of {len(rows):,} training "
-            "images, stratified by class, choose the best epoch and are not trained on."
-        )
-    train, validation = rows[~validating], rows[validating]
-    classes = np.unique(data.label[train])
-    missing = np.setdiff1d(np.unique(data.label[rows]), classes)
-    if len(missing):
-        raise InputError(
-            f"all training images of {class_names(data, missing)} are in the validation split; "
-            "move some to train"
-        )
-    if len(classes) < 2 or not len(validation):
-        raise InputError(
-            "too few training images to keep some as a validation split; add images, or name a "
-            "validation split"
-        )
-    return Division(train, validation, protocol.test, classes.astype(np.int64), drawn, remarks)
+    division: Division = targets.by_name(data.target).part("finetuning").divide(data, seed)
+    return division
+
+
+def too_few() -> InputError:
+    """Return the error for data that leave nothing to validate on."""
+    return InputError(
+        "too few training images to keep some as a validation split; add images, or name a "
+        "validation split"
+    )
+
+
+def about_drawn(validating: NDArray[np.bool_], by: str) -> str:
+    """Say that a validation split was drawn from the training images, stratified ``by``."""
+    return (
+        f"There is no validation split: {int(validating.sum()):,} of {len(validating):,} training "
+        f"images, stratified by {by}, choose the best epoch and are not trained on."
+    )

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart import datasets
+from headstart.core import targets
 from headstart.core.records import Choice, FeatureSet, digest_of
 from headstart.datasets import DEFAULTS, Options
 from headstart.features.store.columns import stored_name
 from headstart.finetune.config import FROZEN_NORM_BELOW, FinetuneConfig
 from headstart.finetune.division import Division, divide
 from headstart.finetune.photos import Photo
+
+if TYPE_CHECKING:
+    from headstart.finetune.model import Start
+    from headstart.finetune.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -69,18 +75,24 @@ class FinetuneJob:
             for rows, views in parts
         ]
 
-    def targets(self, rows: NDArray[np.intp]) -> NDArray[np.int64]:
-        """Return the classes of some rows as indices into the classes that are trained."""
-        codes = np.searchsorted(self.division.classes, self.frozen.label[rows])
-        return codes.astype(np.int64)
+    @property
+    def _part(self) -> Any:  # noqa: ANN401 - a module
+        return targets.by_name(self.frozen.target).part("finetuning")
 
-    def class_weights(self) -> NDArray[np.float32] | None:
-        """Return weights inverse to the classes' frequencies, with mean 1 over images, or None."""
-        if self.config.class_weight is None:
-            return None
-        counts = np.bincount(self.frozen.label[self.division.train])[self.division.classes]
-        weights: NDArray[np.float32] = (counts.sum() / (len(counts) * counts)).astype(np.float32)
-        return weights
+    def targets(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Return the targets of some rows, as the loss of this target type takes them."""
+        own: NDArray[Any] = self._part.targets(self, rows)
+        return own
+
+    def start(self) -> Start:
+        """Train the classifier that training starts from, on the frozen features."""
+        own: Start = self._part.start(self)
+        return own
+
+    def objective(self) -> Objective:
+        """Return what training minimises, and how epochs are judged."""
+        own: Objective = self._part.objective(self)
+        return own
 
     def identity(self, boundary: str) -> str:
         """Return a digest of all that decides the weights, which a checkpoint has to match."""
@@ -89,7 +101,7 @@ class FinetuneJob:
             {
                 "config": dataclasses.asdict(self.config) | {"workers": None},
                 "data": frozen.sha256[division.train].tobytes().hex(),
-                "labels": frozen.label[division.train].tolist(),
+                "labels": self._part.marks(frozen, division.train),
                 "validation": frozen.sha256[division.validation].tobytes().hex(),
                 "backbone": frozen.digest,
                 "boundary": boundary,

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 _LEVELS = 5  # of learning rates, from the first trained layer to the last
+
+
+class Start(NamedTuple):
+    """Weight ``(k, d)`` and bias ``(k,)`` of a linear classifier of features at norm 1."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
 
 
 class Classifier(torch.nn.Module):

@@ -111,20 +111,21 @@ def finetune(
     job = FinetuneJob.create(data, frozen, choice, config, reading)
     for remark in job.division.remarks:
         hooks.notice(remark)
-    head, _ = preparation.start(job)
-    model, network, batches, boundary = preparation.prepare(job, head, out, hooks.progress)
+    start = job.start()
+    model, network, batches, boundary = preparation.prepare(job, start, out, hooks.progress)
+    objective = job.objective()
     setup = TrainingSetup(
         job.config,
         out / CHECKPOINT,
         job.identity(boundary),
-        job.class_weights(),
+        objective,
         job.frozen_norms,
     )
     progress = Trainer(model, batches, setup, hooks.notice).run()
     history = _history(job, boundary, progress)
     _discard_stale_features(out, history)
     write_text(out / HISTORY, json.dumps(history, indent=2) + "\n")
-    write_text(out / CURVES, draw(progress.history, progress.best))
+    write_text(out / CURVES, draw(progress.history, progress.best, objective.score))
     backbone = out / BACKBONE
     _export(job, network, history, backbone)
     last = model.head.cpu()

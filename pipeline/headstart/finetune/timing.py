@@ -12,8 +12,8 @@ from headstart.core.choices import MODES
 from headstart.finetune import preparation
 from headstart.finetune.config import ALL
 from headstart.finetune.job import FinetuneJob
+from headstart.finetune.model import Start
 from headstart.finetune.training import Trainer, TrainingSetup
-from headstart.heads.search import FittedHead
 
 _BATCHES = 2
 _EPOCHS = 2  # the first one warms up
@@ -28,8 +28,8 @@ class Pace:
     image: float
 
 
-def measure(job: FinetuneJob, head: FittedHead) -> dict[str, Pace]:
-    """Return the pace of every mode; ``head`` is from `preparation.start`."""
+def measure(job: FinetuneJob, start: Start) -> dict[str, Pace]:
+    """Return the pace of every mode; ``start`` is the job's."""
     few = job.config.batch * _BATCHES
     division = job.division
     part = dataclasses.replace(
@@ -40,16 +40,16 @@ def measure(job: FinetuneJob, head: FittedHead) -> dict[str, Pace]:
         config = dataclasses.replace(job.config.for_mode(mode), epochs=_EPOCHS, views=_VIEWS)
         with TemporaryDirectory(prefix="headstart-timing-") as folder:
             small = dataclasses.replace(job, division=part, config=config)
-            paces[mode] = _pace(small, head, Path(folder))
+            paces[mode] = _pace(small, start, Path(folder))
     return paces
 
 
-def _pace(job: FinetuneJob, head: FittedHead, folder: Path) -> Pace:
+def _pace(job: FinetuneJob, start: Start, folder: Path) -> Pace:
     marks: list[tuple[int, float]] = []
     prepared = preparation.prepare(
-        job, head, folder, lambda count, total: marks.append((count, time.perf_counter()))
+        job, start, folder, lambda count, total: marks.append((count, time.perf_counter()))
     )
-    setup = TrainingSetup(job.config, folder / "checkpoint", identity=job.config.mode)
+    setup = TrainingSetup(job.config, folder / "checkpoint", job.config.mode, job.objective())
     trainer = Trainer(prepared.model, prepared.batches, setup)
     history = trainer.run().history
     images = len(job.division.train)

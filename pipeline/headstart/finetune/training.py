@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from headstart.core.errors import HeadstartError, RunnerError
 from headstart.core.files import replacing
@@ -20,10 +19,12 @@ from headstart.finetune.batches import Batches
 from headstart.finetune.config import ALL, FinetuneConfig
 from headstart.finetune.depthwise import QuickDepthwise
 from headstart.finetune.model import Anchor, Classifier, freeze_norms, groups
+from headstart.finetune.objective import Objective
 
 CLIP = 5.0  # largest norm of a step's gradient
-OVERFITTING_GAP = 0.1  # of training over validation accuracy; a larger one is worth a warning
+OVERFITTING_GAP = 0.1  # of training over validation score; a larger one is worth a warning
 _OVERFITTING = "Overfitting"
+_PARTS = ("train", "validation")
 _MIX = 0.4  # alpha of MixUp; CutMix has 1
 
 
@@ -32,8 +33,9 @@ class Progress:
     """The state of a training that checkpoints keep.
 
     Attributes:
-        history: a record per epoch: ``epoch`` (0 is the start), ``train_loss``, ``train_accuracy``
-            (of augmented views), ``validation_loss``, ``validation_accuracy``, ``seconds``.
+        history: a record per epoch: ``epoch`` (0 is the start), ``train_loss``,
+            ``validation_loss``, ``seconds``, and by the objective's score ``train_accuracy`` (of
+            augmented views) and ``validation_accuracy``.
         best: the epoch with the best validation.
         batch: images a step, halved after running out of memory.
         stopped: why training ended before its last epoch; empty if it did not.
@@ -63,14 +65,14 @@ class TrainingSetup:
     Attributes:
         config: settled.
         checkpoint: an interrupted run continues from this file if its ``identity`` matches.
-        class_weights: ``(k,)`` of the loss.
+        objective: the loss, and how epochs are judged.
         frozen_norms: whether the statistics of batch normalisation stay as they are.
     """
 
     config: FinetuneConfig
     checkpoint: Path
     identity: str
-    class_weights: NDArray[np.float32] | None = None
+    objective: Objective
     frozen_norms: bool = True
 
 
@@ -99,11 +101,7 @@ class Trainer:
         self._anchor = Anchor(model, self._optimizer, config.decay)
         self._average = import_timm("utils").ModelEmaV3(model, decay=config.ema, use_warmup=True)
         self._best = copy.deepcopy(model.state_dict())
-        weights = None
-        if setup.class_weights is not None:
-            weights = torch.from_numpy(setup.class_weights).to(self._device)
-        self._loss = torch.nn.CrossEntropyLoss(weights, label_smoothing=config.smoothing)
-        self._plain = torch.nn.CrossEntropyLoss()
+        self._objective = setup.objective
         self._mix = _mixing(model.head.out_features) if config.mode == ALL else None
         self._plan()
 
@@ -153,36 +151,35 @@ class Trainer:
         self._model.train()
         if self._setup.frozen_norms:
             freeze_norms(self._model)
-        total, right, seen = 0.0, 0, 0
+        total, seen, tally = 0.0, 0, self._objective.tally()
         first = (epoch - 1) * self._batches.steps(self.progress.batch)
-        for step, (inputs, classes) in enumerate(
+        for step, (inputs, targets) in enumerate(
             self._batches.train(epoch, self.progress.batch), first + 1
         ):
-            inputs, classes = inputs.to(self._device), classes.to(self._device)
-            loss, logits = self._step(inputs, classes, step)
+            inputs, targets = inputs.to(self._device), targets.to(self._device)
+            loss, logits = self._step(inputs, targets, step)
             if not np.isfinite(loss):
                 self._stop_diverged(epoch)
                 return
-            total += loss * len(classes)
-            right += int((logits.argmax(1) == classes).sum())
-            seen += len(classes)
-        self._record(epoch, total / seen, right / seen, started)
+            total += loss * len(targets)
+            seen += len(targets)
+            tally.add(logits.float(), targets)
+        self._record(epoch, total / seen, tally.score(), started)
         self._save()
 
     def _step(
-        self, inputs: torch.Tensor, classes: torch.Tensor, step: int
+        self, inputs: torch.Tensor, targets: torch.Tensor, step: int
     ) -> tuple[float, torch.Tensor]:
         self._schedule.step_update(step - 1)
-        target = classes
         if self._mix is not None:
-            inputs, target = self._mix(inputs, classes)
+            inputs, targets = self._mix(inputs, targets)
         with self._arithmetic(), QuickDepthwise():
             logits = self._model(inputs)
-        loss = self._loss(logits.float(), target)
+        loss = self._objective.loss(logits.float(), targets)
         value = float(loss.detach())
         if np.isfinite(value):
             self._optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self._model.parameters(), CLIP)
             self._optimizer.step()
             self._anchor.pull()
@@ -195,43 +192,41 @@ class Trainer:
         )
         return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bool(enabled))
 
-    def _record(self, epoch: int, loss: float, accuracy: float, started: float) -> None:
+    def _record(self, epoch: int, loss: float, score: float, started: float) -> None:
         """Validate the averaged weights and add the epoch to the history."""
-        validation_loss, validation_accuracy = self._validate()
+        validation_loss, validation_score = self._validate()
+        objective, progress = self._objective, self.progress
         record = {
             "epoch": epoch,
             "train_loss": loss,
-            "train_accuracy": accuracy,
+            f"train_{objective.score}": score,
             "validation_loss": validation_loss,
-            "validation_accuracy": validation_accuracy,
+            f"validation_{objective.score}": validation_score,
             "seconds": round(time.perf_counter() - started, 2),
         }
-        progress = self.progress
         progress.history.append(record)
         best = next(entry for entry in progress.history if entry["epoch"] == progress.best)
-        if epoch and _rank(record) < _rank(best):
+        if epoch and objective.rank(record) < objective.rank(best):
             progress.best = epoch
             self._best = copy.deepcopy(self._average.module.state_dict())
         if epoch - progress.best >= self._config.patience:
             progress.stopped = f"no better validation in {self._config.patience} epochs"
-        trained = "" if not epoch else f"training {accuracy:.1%}, "
+        trained = "" if not epoch else f"training {objective.show(score)}, "
         self._notice(
-            f"epoch {epoch}: {trained}validation {validation_accuracy:.1%} (loss "
+            f"epoch {epoch}: {trained}validation {objective.show(validation_score)} (loss "
             f"{validation_loss:.3f}), {record['seconds']:.0f} s"
         )
         self._warn_of_overfitting(record)
 
     def _validate(self) -> tuple[float, float]:
         model = self._average.module.eval()
-        total, right, seen = 0.0, 0, 0
+        tally = self._objective.tally()
         with torch.inference_mode():
-            for inputs, classes in self._batches.validation(self.progress.batch):
+            for inputs, targets in self._batches.validation(self.progress.batch):
                 with self._arithmetic():
                     logits = model(inputs.to(self._device)).float().cpu()
-                total += float(self._plain(logits, classes)) * len(classes)
-                right += int((logits.argmax(1) == classes).sum())
-                seen += len(classes)
-        return total / seen, right / seen
+                tally.add(logits, targets)
+        return tally.loss(), tally.score()
 
     def _stop_diverged(self, epoch: int) -> None:
         if not self.progress.history[-1]["epoch"]:
@@ -258,12 +253,13 @@ class Trainer:
         self._remark(f"Ran out of memory; the batch size is now {batch}.")
 
     def _warn_of_overfitting(self, record: dict[str, float]) -> None:
-        gap = record["train_accuracy"] - record["validation_accuracy"]
+        objective = self._objective
+        trained, validated = (record[f"{part}_{objective.score}"] for part in _PARTS)
         warned = any(remark.startswith(_OVERFITTING) for remark in self.progress.remarks)
-        if gap > OVERFITTING_GAP and not warned:
+        if trained - validated > OVERFITTING_GAP and not warned:
             self._remark(
-                f"{_OVERFITTING}: {record['train_accuracy']:.1%} on training images, "
-                f"{record['validation_accuracy']:.1%} on validation images in epoch "
+                f"{_OVERFITTING}: {objective.show(trained)} on training images, "
+                f"{objective.show(validated)} on validation images in epoch "
                 f"{record['epoch']:.0f}; more images, more --views or fewer --epochs may help."
             )
 
@@ -312,11 +308,6 @@ def _mixing(classes: int) -> Callable[[torch.Tensor, torch.Tensor], Any]:
         [v2.MixUp(alpha=_MIX, num_classes=classes), v2.CutMix(alpha=1.0, num_classes=classes)]
     )
     return mixing
-
-
-def _rank(record: dict[str, float]) -> tuple[float, float]:
-    """Return a sort key: the most accurate epoch first, then the one with the lowest loss."""
-    return -record["validation_accuracy"], record["validation_loss"]
 
 
 def _is_memory(error: BaseException) -> bool:

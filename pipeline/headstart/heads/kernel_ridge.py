@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.parallel.blas import one_thread_each, run_parallel
-from headstart.heads import calibration, sampling
+from headstart.core.parallel.blas import run_parallel
+from headstart.heads import calibration, grids, kernels, sampling
 from headstart.heads.family import Family
 from headstart.heads.scoring import accuracy
 from headstart.heads.search import Candidate, FittedHead, Refit, finish, preference
@@ -27,14 +27,13 @@ from headstart.heads.training_set import (
     Fold,
     TrainingSet,
     mean_squared_distance,
-    squared_distances,
 )
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
 MAX_ROWS = 5000  # more are sampled: an inverse takes the cube of the rows
-BLOCK = 4096  # rows that are answered at once
+BLOCK = 1024  # rows that are answered at once
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,17 @@ class KernelRidgeHead(Family):
         head = sampling.on_part(self._search, data, MAX_ROWS)
         return head if data.streamed else self._with_the_rest(head, data)
 
-    def _search(self, data: TrainingSet) -> FittedHead:
+    def search_further(self, data: TrainingSet) -> FittedHead:
+        """Search, and add values where the best one lies at an end of the grid; see `Family`."""
+        exact = not data.streamed and len(data.labels) <= MAX_ROWS
+        return self._search(data, grids.MORE) if exact else self.search(data)
+
+    def _search(self, data: TrainingSet, more: int = 0) -> FittedHead:
         started = time.perf_counter()
         unit = 1.0 / mean_squared_distance(data.rows)
         gammas = [float(f"{multiple * unit:.3g}") for multiple in self.grid["gamma"]]
-        data.gram  # noqa: B018 - before threads start
+        grid = {"alpha": self.grid["alpha"], "gamma": gammas}
+        kernels.prepare(data, gammas[0])
 
         def evaluate(params: dict[str, Any]) -> Candidate:
             parts = left_out(params, data)
@@ -83,6 +88,16 @@ class KernelRidgeHead(Family):
         alpha = min(candidates, key=preference).params["alpha"]
         others = [{"alpha": alpha, "gamma": gamma} for gamma in gammas[1:]]
         candidates += run_parallel(evaluate, others, data.workers)
+        for _ in range(more):
+            params = min(candidates, key=preference).params
+            at_end = grids.sides(params, [each.to_json() for each in candidates])
+            for name, side in at_end.items():
+                grid[name] = grids.longer(grid[name], side, 1)
+                new = {*grid[name]} - {each.params[name] for each in candidates}
+                longer = [{**params, name: value} for value in new]
+                candidates += run_parallel(evaluate, longer, data.workers)
+            if not at_end:
+                break
 
         def fit(best: Candidate) -> Refit:
             assert best.outputs is not None
@@ -94,7 +109,7 @@ class KernelRidgeHead(Family):
     def answers(self, params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
         """Return the fitted targets, of `MAX_ROWS` rows where there are more; see `Family`."""
         if len(data.labels) <= MAX_GRAM_ROWS:
-            data.gram  # noqa: B018 - before threads start
+            kernels.prepare(data, params["gamma"])
         division = np.atleast_2d(data.fold)[0]
 
         def answer(fold: Fold) -> NDArray[np.float32]:
@@ -132,16 +147,14 @@ def _kernel(
     data: TrainingSet, left: NDArray[np.intp], right: NDArray[np.intp], gamma: float
 ) -> NDArray[np.float32]:
     if len(data.labels) <= MAX_GRAM_ROWS:
-        kernel = squared_distances(data.gram, left, right)
-    else:
-        kernel = data.rows[left] @ data.rows[right].T
-        kernel *= np.float32(-2)
-        kernel += data.squared_norms[left, None]
-        kernel += data.squared_norms[right]
-        kernel[kernel < SAME_IMAGE] = 0.0
+        return kernels.kernel_of(data, left, right, gamma, np.float32)
+    kernel: NDArray[np.float32] = data.rows[left] @ data.rows[right].T
+    kernel *= np.float32(-2)
+    kernel += data.squared_norms[left, None]
+    kernel += data.squared_norms[right]
+    kernel[kernel < SAME_IMAGE] = 0.0
     kernel *= np.float32(-gamma)
-    values: NDArray[np.float32] = np.exp(kernel, out=kernel)
-    return values
+    return np.exp(kernel, out=kernel)
 
 
 def _targets(data: TrainingSet, rows: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -151,8 +164,13 @@ def _targets(data: TrainingSet, rows: NDArray[np.intp]) -> NDArray[np.float32]:
     return targets
 
 
-def _penalty(data: TrainingSet, rows: NDArray[np.intp], alpha: float) -> NDArray[np.float32]:
-    return (alpha / data.weights(rows)[rows]).astype(np.float32)
+def _regularised(
+    params: dict[str, Any], data: TrainingSet, rows: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Return the kernel of rows plus alpha, more where a row has less weight, ``(n, n)``."""
+    kernel = _kernel(data, rows, rows, params["gamma"])
+    kernel[np.diag_indices_from(kernel)] += params["alpha"] / data.weights(rows)[rows]
+    return kernel
 
 
 def left_out(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float32]]:
@@ -162,11 +180,7 @@ def left_out(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float
     single = len(np.unique(division)) != len(np.unique(division[division >= 0]))
     if data.class_weight is not None or single:  # weights of their own, or one fold alone
         return [_solved(params, data, *fold) for fold in data.folds]
-    from scipy.linalg import inv
-
-    kernel = _kernel(data, everything, everything, params["gamma"])
-    kernel[np.diag_indices_from(kernel)] += _penalty(data, everything, params["alpha"])
-    inverse = inv(kernel, overwrite_a=True, check_finite=False, assume_a="pos")
+    inverse = kernels.inverse(_regularised(params, data, everything))
     targets = _targets(data, everything)
     solution = inverse @ targets
     left_out: list[NDArray[np.float32]] = [
@@ -181,8 +195,7 @@ def _solved(
 ) -> NDArray[np.float32]:
     from scipy.linalg import cho_factor, cho_solve
 
-    kernel = _kernel(data, fit, fit, params["gamma"])
-    kernel[np.diag_indices_from(kernel)] += _penalty(data, fit, params["alpha"])
+    kernel = _regularised(params, data, fit)
     solution = cho_solve(cho_factor(kernel, overwrite_a=True), _targets(data, fit))
     values = np.empty((len(held_out), data.n_classes), np.float32)
     for start in range(0, len(held_out), BLOCK):
@@ -194,16 +207,30 @@ def _solved(
 def _fit(
     params: dict[str, Any], fitted: calibration.Calibration, data: TrainingSet
 ) -> BaseEstimator:
+    """Return the stock regression; its own ``fit`` would compute the kernel again, in float64."""
     from sklearn.kernel_ridge import KernelRidge
     from sklearn.pipeline import make_pipeline
 
     from headstart.heads.calibrated import CalibratedClassifier
 
-    everything, codes = np.arange(len(data.labels)), np.unique(data.labels)
-    weights = None if data.class_weight is None else data.weights(everything)
-    model = KernelRidge(kernel="rbf", **params)
-    targets = _targets(data, everything)[:, codes].astype(np.float64)
-    with one_thread_each():  # scikit-learn divides a kernel by workers, which changes its digits
-        model.fit(data.rows.astype(np.float64), targets, sample_weight=weights)
+    codes, rows = np.unique(data.labels), data.rows.astype(np.float64)
+    dual = _dual(params, data)[:, codes]
+    model = KernelRidge(kernel="rbf", **params).fit(rows[:1], dual[:1])
+    model.X_fit_, model.dual_coef_ = rows, dual
     classifier = CalibratedClassifier.of(model, fitted, codes)
     return make_pipeline(*data.steps(), classifier)
+
+
+def _dual(params: dict[str, Any], data: TrainingSet) -> NDArray[np.float64]:
+    """Solve all rows in float32, and once more for what is left in float64."""
+    from scipy.linalg import cho_factor, cho_solve
+
+    kernel = _regularised(params, data, np.arange(len(data.labels)))
+    targets = _targets(data, np.arange(len(data.labels)))
+    factor = cho_factor(kernel, check_finite=False)
+    dual = cho_solve(factor, targets).astype(np.float64)
+    starts = range(0, len(kernel), BLOCK)
+    products = [kernel[start : start + BLOCK].astype(np.float64) @ dual for start in starts]
+    residual = targets - np.concatenate(products)
+    dual += cho_solve(factor, residual.astype(np.float32))
+    return np.asarray(dual, np.float64)

@@ -7,7 +7,7 @@ which libsvm takes 0.4: the rest checks parameters and input that are the same e
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,12 @@ class Machine(NamedTuple):
     intercept_: NDArray[np.float64]
 
 
+# None, ``balanced``, or the weight of each class, ascending.
+Weights = str | NDArray[np.float64] | None
+
+
 def fit(
-    kernel: NDArray[np.float64], labels: NDArray[np.int64], cost: float, class_weight: str | None
+    kernel: NDArray[np.float64], labels: NDArray[np.int64], cost: float, class_weight: Weights
 ) -> Machine:
     """Fit one-against-one machines to the kernel values of all pairs of rows, ``(n, n)``.
 
@@ -43,7 +47,7 @@ def _agree() -> bool:
         for k in (2, 3):
             labels = np.arange(3 * k + 1) % k
             rows = rng.normal(size=(len(labels), 3)) + labels[:, None]
-            for class_weight in (None, "balanced"):
+            for class_weight in (None, "balanced", np.arange(1.0, k + 1)):
                 arguments = rows @ rows.T, labels, 1.0, class_weight
                 ours, theirs = _unchecked(*arguments)._asdict(), _checked(*arguments)._asdict()
                 if not all(np.array_equal(ours[name], theirs[name]) for name in ours):
@@ -54,13 +58,15 @@ def _agree() -> bool:
 
 
 def _unchecked(
-    kernel: NDArray[np.float64], labels: NDArray[np.int64], cost: float, class_weight: str | None
+    kernel: NDArray[np.float64], labels: NDArray[np.int64], cost: float, class_weight: Weights
 ) -> Machine:
     from sklearn.svm import _libsvm
 
     classes, codes = np.unique(labels, return_inverse=True)
     weights = np.ones(len(classes))
-    if class_weight is not None:
+    if isinstance(class_weight, np.ndarray):
+        weights = class_weight
+    elif class_weight is not None:
         weights = len(codes) / (len(classes) * np.bincount(codes).astype(np.float64))
     _libsvm.set_verbosity_wrap(0)
     support, _, n_support, coefficients, intercept, *_ = _libsvm.fit(
@@ -76,9 +82,12 @@ def _unchecked(
 
 
 def _checked(
-    kernel: NDArray[np.float64], labels: NDArray[np.int64], cost: float, class_weight: str | None
+    kernel: NDArray[np.float64], labels: NDArray[np.int64], cost: float, class_weight: Weights
 ) -> Machine:
     from sklearn.svm import SVC
 
-    model = SVC(kernel="precomputed", C=cost, class_weight=class_weight).fit(kernel, labels)
+    weights: Any = class_weight
+    if isinstance(class_weight, np.ndarray):
+        weights = dict(zip(np.unique(labels), class_weight, strict=True))
+    model = SVC(kernel="precomputed", C=cost, class_weight=weights).fit(kernel, labels)
     return Machine(*(getattr(model, name) for name in Machine._fields))

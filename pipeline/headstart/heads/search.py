@@ -45,8 +45,8 @@ class Candidate:
     Attributes:
         scores: accuracy on each fold.
         loss: out-of-fold log loss after scaling, if the family chooses by it.
-        outputs: each fold's out-of-fold probabilities, ``(held out, k) float32``. Only the best
-            candidates need keep them.
+        outputs: each fold's out-of-fold probabilities, or an SVM's values, ``(held out, k)
+            float32``. Only the best candidates need keep them.
     """
 
     params: dict[str, Any]

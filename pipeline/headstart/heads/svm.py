@@ -7,23 +7,25 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import run_parallel
-from headstart.heads import calibration, grids, libsvm, ovo, ridge, sampling, stock_svc
+from headstart.heads import calibration, grids, kernels, libsvm, ovo, ridge, sampling, stock_svc
 from headstart.heads.family import Family
-from headstart.heads.libsvm import Machine
 from headstart.heads.ridge import LeastSquares
-from headstart.heads.search import Candidate, FittedHead, Refit, finish, preference
-from headstart.heads.training_set import (
-    Fold,
-    TrainingSet,
-    mean_squared_distance,
-    squared_distances,
+from headstart.heads.search import (
+    Candidate,
+    FittedHead,
+    Refit,
+    finish,
+    forget_all_but_best,
+    preference,
 )
+from headstart.heads.svm_path import Step, path
+from headstart.heads.training_set import Fold, TrainingSet, mean_squared_distance
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -38,6 +40,7 @@ MAX_CLASSES = 256
 # Rows of a store on disk that the Gaussian kernel is fitted on: 2,000 kernel values a row take
 # 10 MFLOP, in every pass.
 SAMPLED = 50_000
+KEPT = 1_000_000  # values of a candidate in memory; beyond, the chosen one is solved again
 Grid = Mapping[str, Sequence[float]]
 
 TYPICAL_SLOPE = 6.0  # of pairwise values, for labels without a fitted calibration
@@ -53,6 +56,7 @@ class _SVM(Family, ABC):
             return super().search_further(data)
         started = time.perf_counter()
         grid, candidates = dict(self.grid), self._score(self.grid, data)
+        forget_all_but_best(candidates)
         for _ in range(grids.MORE):
             best = min(candidates, key=preference)
             at_end = grids.sides(best.params, [each.to_json() for each in candidates])
@@ -60,6 +64,7 @@ class _SVM(Family, ABC):
                 values = grids.longer(grid[name], side, 1)
                 new = values[:1] if values[1:] == tuple(grid[name]) else values[-1:]
                 candidates += self._score({**grid, name: new}, data)
+                forget_all_but_best(candidates)
                 grid[name] = values
             if not at_end:
                 break
@@ -111,7 +116,7 @@ class LinearSVMHead(_SVM):
     def _score(self, grid: Grid, data: TrainingSet) -> list[Candidate]:
         paths = _paths(data, [(None, fold) for fold in data.folds], grid["C"])
         return [
-            Candidate({"C": c}, tuple(step.accuracy for step in steps))
+            _candidate({"C": c}, steps, data)
             for c, steps in zip(grid["C"], zip(*paths, strict=True), strict=True)
         ]
 
@@ -156,9 +161,10 @@ class RbfSVMHead(_SVM):
         gammas, folds = _gammas(grid, data), len(data.folds)
         paths = _paths(data, [(gamma, fold) for gamma in gammas for fold in data.folds], grid["C"])
         return [
-            Candidate(
+            _candidate(
                 {"C": c, "gamma": gamma},
-                tuple(path[i].accuracy for path in paths[j * folds : (j + 1) * folds]),
+                [steps[i] for steps in paths[j * folds : (j + 1) * folds]],
+                data,
             )
             for i, c in enumerate(grid["C"])
             for j, gamma in enumerate(gammas)
@@ -199,13 +205,6 @@ def _gammas(grid: Grid, data: TrainingSet) -> list[float]:
     return [float(f"{multiple * unit:.3g}") for multiple in grid["gamma"]]
 
 
-class Step(NamedTuple):
-    """The accuracy of one C on one fold; ``saturated`` means a larger C would change nothing."""
-
-    accuracy: float
-    saturated: bool
-
-
 def _is_large(data: TrainingSet) -> bool:
     many = len(data.labels) > MAX_ROWS or len(np.unique(data.labels)) > MAX_CLASSES
     return many or data.streamed
@@ -215,33 +214,20 @@ def _fit(best: Candidate, data: TrainingSet) -> Refit:
     """Solve all rows on the shared kernel, and calibrate the stock SVC on the folds' values."""
     from headstart.heads.calibrated import CalibratedClassifier
 
-    gamma = best.params.get("gamma")
-    machine = _machine(data.gram, data, best.params["C"], gamma, np.arange(len(data.labels)))
+    gamma, everything = best.params.get("gamma"), np.arange(len(data.labels))
+    kernel = kernels.kernel_of(data, everything, everything, gamma)
+    machine = libsvm.fit(kernel, data.labels, best.params["C"], data.class_weight)
     plain = {"kernel": "rbf" if gamma else "linear", "class_weight": data.class_weight}
     svc = stock_svc.stock(machine, data.rows, data.labels, {**plain, **best.params})
-    fitted, parts = calibration.calibrate(calibration.PAIRS, _pairs(best.params, data), data)
+    values = best.outputs or _pairs(best.params, data)
+    fitted, parts = calibration.calibrate(calibration.PAIRS, values, data)
     return _after_normaliser(data, CalibratedClassifier.of(svc, fitted), parts)
 
 
-def _pairs(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.float32]]:
-    """Return each fold's pairwise values of the rows it holds out; NaN without a class's rows.
-
-    They are computed for the chosen candidate alone: 100 classes have 4,950 pairs.
-    """
-    gram = data.gram  # before threads start
-    codes = np.unique(data.labels)
-    first, second = np.triu_indices(len(codes), 1)
-
-    def values(fold: Fold) -> NDArray[np.float32]:
-        fit, held_out = fold
-        machine = _machine(gram, data, params["C"], params.get("gamma"), fit)
-        kernel = kernel_of(gram, held_out, fit[machine.support_], params.get("gamma"))
-        among = np.isin(codes, machine.classes_)
-        pairs = np.full((len(held_out), len(first)), np.nan, np.float32)
-        pairs[:, among[first] & among[second]] = ovo.pairs(machine, kernel)
-        return pairs
-
-    return run_parallel(values, data.folds, data.workers)
+def _pairs(params: dict[str, Any], data: TrainingSet) -> list[NDArray[np.floating]]:
+    """Return each fold's pairwise values of the rows it holds out; see `Step`."""
+    tasks = [(params.get("gamma"), fold) for fold in data.folds]
+    return [steps[0].values for steps in _paths(data, tasks, [params["C"]])]
 
 
 def _by_code(values: NDArray[np.float32], data: TrainingSet, rest: float) -> NDArray[np.floating]:
@@ -266,58 +252,12 @@ def _paths(
     data: TrainingSet, tasks: Sequence[tuple[float | None, Fold]], costs: Sequence[float]
 ) -> list[list[Step]]:
     """Return the path of every gamma (None for a linear kernel) on every fold."""
-    gram = data.gram  # before threads start
-    return run_parallel(lambda task: _path(gram, data, *task, costs), tasks, data.workers)
+    kernels.prepare(data, tasks[0][0])
+    return run_parallel(lambda task: path(data, *task, costs), tasks, data.workers)
 
 
-def _path(
-    gram: NDArray[np.float32],
-    data: TrainingSet,
-    gamma: float | None,
-    fold: Fold,
-    costs: Sequence[float],
-) -> list[Step]:
-    """Try ascending values of C on one fold.
-
-    C only bounds the dual coefficients. Once none reaches its bound, a larger C changes nothing.
-    """
-    fit, held_out = fold
-    kernel, kernel_out = kernel_of(gram, fit, fit, gamma), kernel_of(gram, held_out, fit, gamma)
-    path: list[Step] = []
-    for c in costs:
-        if not path or not path[-1].saturated:
-            model = libsvm.fit(kernel, data.labels[fit], c, data.class_weight)
-            votes = ovo.winners(
-                ovo.pairs(model, kernel_out[:, model.support_]), len(model.classes_)
-            )
-            right = model.classes_[votes] == data.labels[held_out]
-            # A class's coefficients are bounded by C times its weight.
-            bound = c * float(model.class_weight_.min())
-            saturated = bool(np.abs(model.dual_coef_).max(initial=0.0) < bound)
-            step = Step(float(np.mean(right)), saturated)
-        path.append(step)
-    return path
-
-
-def _machine(
-    gram: NDArray[np.float32],
-    data: TrainingSet,
-    c: float,
-    gamma: float | None,
-    fit: NDArray[np.intp],
-) -> Machine:
-    return libsvm.fit(kernel_of(gram, fit, fit, gamma), data.labels[fit], c, data.class_weight)
-
-
-def kernel_of(
-    gram: NDArray[np.float32],
-    left: NDArray[np.intp],
-    right: NDArray[np.intp],
-    gamma: float | None,
-) -> NDArray[np.float64]:
-    """Return the kernel values between rows, ``(a, b)``; linear if ``gamma`` is None."""
-    if gamma is None:
-        return gram[np.ix_(left, right)].astype(np.float64)
-    kernel = squared_distances(gram, left, right)
-    kernel *= np.float32(-gamma)
-    return np.exp(kernel, out=kernel).astype(np.float64)
+def _candidate(params: dict[str, Any], steps: Sequence[Step], data: TrainingSet) -> Candidate:
+    """Return a candidate, with its values if they are few."""
+    cells = len(data.labels) * steps[0].values.shape[1]
+    values = [step.values for step in steps] if cells <= KEPT else None
+    return Candidate(params, tuple(step.accuracy for step in steps), outputs=values)

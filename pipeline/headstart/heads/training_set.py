@@ -22,6 +22,7 @@ from headstart.core.rows import Features, Mapped, StoredRows
 from headstart.heads.principal_axes import RowSpace
 
 MAX_GRAM_ROWS = 10_000  # 0.4 GB; with more, no family computes the inner products of all pairs
+MAX_SHARED_ROWS = 5000  # 0.1 GB; with more, distances are computed again for every kernel
 GRAM_BLOCK = 256  # rows
 
 # Squared distances below this are rounding errors of a float32 Gram matrix: the same image.
@@ -163,6 +164,19 @@ class TrainingSet:
 
         run_parallel(fill, reversed(range(0, n, GRAM_BLOCK)), self.workers)
         return gram
+
+    @cached_property
+    def squared_distances(self) -> NDArray[np.float32]:
+        """The squared distances of all pairs of normalised rows, ``(n, n)``; see `gram`."""
+        gram, n = self.gram, len(self.labels)
+        everything, distances = np.arange(n), np.empty((n, n), np.float32)
+
+        def fill(start: int) -> None:
+            here = everything[start : start + GRAM_BLOCK]
+            distances[start : start + GRAM_BLOCK] = squared_distances(gram, here, everything)
+
+        run_parallel(fill, range(0, n, GRAM_BLOCK), self.workers)
+        return distances
 
 
 def signed_root(features: NDArray[Any]) -> NDArray[Any]:

@@ -17,17 +17,21 @@ from headstart.backbones.inference.description import (
     MODEL_METADATA,
     OUTPUT,
     PROBABILITIES,
+    describe,
     is_file,
 )
+from headstart.backbones.inference.feature_runner import FeatureRunner
 from headstart.backbones.inference.runner import Runner
-from headstart.core import targets
+from headstart.core import targets, training_profile
 from headstart.core.choices import TARGETS
 from headstart.core.errors import BackboneError, InputError, one_line
+from headstart.core.names import IMPORTED
 from headstart.core.prediction_sets import SetRule
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
+from headstart.core.training_profile import TrainingProfile
 from headstart.datasets import images
 from headstart.models import seal, training_images
-from headstart.models.novelty import Unusual
+from headstart.models.novelty import QUANTILE, Unusual
 
 UNKNOWN = "unknown"  # the label of an image whose most probable class is below the minimum
 
@@ -53,6 +57,13 @@ class Answers:
         marks: list[bool] = mark.marks(self.distance, self.probabilities).tolist()
         return marks
 
+    def oddness(self, mark: Unusual | None) -> list[float] | None:
+        """Return by how much each image is unusual; None if the model has no second mark."""
+        if mark is None:
+            return None
+        values: list[float] = mark.oddness(self.distance, self.probabilities).tolist()
+        return values
+
 
 class Classifier:
     """A classifier file that Headstart wrote, ready to predict; threads may share an instance.
@@ -60,6 +71,7 @@ class Classifier:
     ``device`` is one of `headstart.backbones.inference.runner.DEVICES`.
 
     Attributes:
+        path: the file.
         classes: the class names, in the order of the probabilities.
         facts: about the training (JSON).
         target: the name of what is predicted, see `headstart.core.targets`.
@@ -67,7 +79,9 @@ class Classifier:
             multi-label model alone.
         threshold: the distance beyond which an image is unlike the training set; None if the file
             has none.
+        quantile: the share of training images within the threshold.
         unusual: the second mark; None if the file has none.
+        profile: what drift is measured by; None if the file has none.
         trained_on: the training images; None if the file does not list them.
         set_rule: how conformal sets are made; None if the file does not say.
         thresholds: the confidence from which on a share of the answers is right, by that share.
@@ -84,7 +98,11 @@ class Classifier:
                 f"no model at {one_line(path)}; train one with: headstart train-heads"
             )
         seal.check(path)
-        self._runner = Runner(path, device, batch=None)
+        self.path = path
+        takes_features = describe(path).is_imported
+        self._runner = (
+            FeatureRunner(path, device) if takes_features else Runner(path, device, batch=None)
+        )
         self.backbone = self._runner.backbone
         try:
             self.facts: dict[str, Any] = dict(json.loads(self._runner.metadata[MODEL_METADATA]))
@@ -101,6 +119,10 @@ class Classifier:
             self.unusual = Unusual(**second) if second else None
             self.trained_on = training_images.read(self._runner.metadata)
             points = self.facts.get("operating_points") or []
+            text = self._runner.metadata.get(training_profile.KEY)
+            k = len(self.classes)
+            self.profile = TrainingProfile.from_text(text, k) if text else None
+            self.quantile = float(novelty.get("quantile", QUANTILE)) if novelty else None
             sets = self.facts.get("prediction_sets")
             self.set_rule = sets and SetRule(sets["level"], sets["mass"], tuple(sets["least"]))
             self.thresholds = {float(p["target"]): float(p["threshold"]) for p in points}
@@ -109,7 +131,23 @@ class Classifier:
                 f"{one_line(path)} is not a classifier that Headstart wrote; "
                 "train one with: headstart train-heads"
             ) from None
-        parity.check_metadata(self._runner.metadata, self._runner.embed, self.backbone.preprocess)
+        if isinstance(self._runner, Runner):
+            runner = self._runner
+            parity.check_metadata(runner.metadata, runner.embed, self.backbone.preprocess)
+
+    @property
+    def takes_features(self) -> bool:
+        """Whether its input are features that another program computed, and not images."""
+        return self.backbone.is_imported
+
+    def check_images(self) -> None:
+        """Raise an `InputError` if the model takes features: images cannot be embedded for it."""
+        if self.takes_features:
+            name = one_line(self.backbone.name.removeprefix(IMPORTED))
+            raise InputError(
+                f"the model takes features of {name}, which another program computes, not images;"
+                " give it files of features: headstart predict MODEL FEATURES.npz"
+            )
 
     def threshold_for(self, target: float) -> float:
         """Return the confidence from which on a share ``target`` of the answers is right.
@@ -157,18 +195,24 @@ class Classifier:
 
     def decode(self, data: bytes, seconds: int | None = None) -> NDArray[np.uint8]:
         """Decode an image file into ``(h, w, 3) uint8``; see `headstart.datasets.images.decode`."""
+        self.check_images()
         return images.decode(data, self.backbone.preprocess, seconds)
 
-    def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the ``(n, k)`` class probabilities of ``(n, h, w, 3) uint8`` images."""
+    def predict(self, crops: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the ``(n, k)`` class probabilities of ``(n, h, w, 3) uint8`` images.
+
+        A model that `takes_features` gets ``(n, d) float32`` features.
+        """
         return self._runner.infer(PROBABILITIES, crops)
 
-    def answer(self, crops: NDArray[np.uint8]) -> Answers:
-        """Return probabilities, features and distances of ``(n, h, w, 3) uint8`` images."""
+    def answer(self, crops: NDArray[Any]) -> Answers:
+        """Return probabilities, features and distances; ``crops`` as for `predict`."""
         if self.threshold is None:
             scores, features = self._runner.outputs((PROBABILITIES, OUTPUT), crops)
             return Answers(scores, features, np.full(len(crops), np.nan, np.float32))
-        return Answers(*self._runner.outputs((PROBABILITIES, OUTPUT, DISTANCE), crops))
+        scores, features, distance = self._runner.outputs((PROBABILITIES, OUTPUT, DISTANCE), crops)
+        # Rounding makes the distance to the same image negative; NaN stays.
+        return Answers(scores, features, np.maximum(distance, 0))
 
     @property
     def answers(self) -> Any:  # noqa: ANN401 - a module

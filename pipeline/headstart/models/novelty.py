@@ -49,12 +49,13 @@ class Unusual:
         self, distance: NDArray[np.floating], probabilities: NDArray[np.floating]
     ) -> NDArray[np.bool_]:
         """Return whether each image, ``(n,)`` and ``(n, k)``, is unusual."""
-        marked: NDArray[np.bool_] = self._sum(distance, probabilities) > self.threshold
+        marked: NDArray[np.bool_] = self.oddness(distance, probabilities) > self.threshold
         return marked
 
-    def _sum(
+    def oddness(
         self, distance: NDArray[np.floating], probabilities: NDArray[np.floating]
     ) -> NDArray[np.float64]:
+        """Return the weighted sum of distance and doubt of each image."""
         total: NDArray[np.float64] = self.distance * distance + self.doubt * _doubt(probabilities)
         return total
 
@@ -68,7 +69,7 @@ class Unusual:
             return None
         near, sure = (1 / spread if spread >= LEAST else 0.0 for spread in spreads)
         plain = cls(near, UNSURE * sure, 0.0, UNUSUAL_QUANTILE)
-        threshold = float(np.quantile(plain._sum(distance, probabilities), UNUSUAL_QUANTILE))
+        threshold = float(np.quantile(plain.oddness(distance, probabilities), UNUSUAL_QUANTILE))
         return cls(near, UNSURE * sure, threshold, UNUSUAL_QUANTILE)
 
 
@@ -86,6 +87,7 @@ class Reference:
         threshold: the cosine distance beyond which an image is unlike the training set.
         quantile: the share of training images within it.
         unusual: the second mark; None without probabilities to learn it from.
+        own: ``(n,)``, distances of training images, each to images outside its group.
     """
 
     rows: NDArray[np.float16]
@@ -93,6 +95,7 @@ class Reference:
     threshold: float
     quantile: float
     unusual: Unusual | None = None
+    own: NDArray[np.float32] | None = None
 
     def distances(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the ``(n,)`` cosine distances of ``(n, d)`` features, 0 to 2."""
@@ -129,7 +132,8 @@ def learn(
         answers = out_of_fold[queries]
         judged = np.isfinite(answers).all(axis=1)
         unusual = Unusual.learn(own[judged], answers[judged]) if judged.any() else None
-    return Reference(rows, neighbours, float(np.quantile(own, QUANTILE)), QUANTILE, unusual)
+    threshold = float(np.quantile(own, QUANTILE))
+    return Reference(rows, neighbours, threshold, QUANTILE, unusual, own)
 
 
 def _draw(labels: NDArray[np.integer], limit: int, rng: np.random.Generator) -> NDArray[np.intp]:
@@ -158,4 +162,4 @@ def _distances(
         if group is not None and reference_group is not None:
             cosine[group[here, None] == reference_group] = -1.0
         out[here] = 1 - np.partition(cosine, -neighbours, axis=1)[:, -neighbours]
-    return out
+    return np.maximum(out, 0)  # rounding makes the distance to the same image negative

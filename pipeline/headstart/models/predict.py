@@ -10,7 +10,7 @@ import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -18,13 +18,18 @@ from numpy.typing import NDArray
 
 from headstart.backbones.inference.extract import batches
 from headstart.core.costs import Costs
-from headstart.core.errors import ImageError
+from headstart.core.errors import ImageError, InputError, count, one_line
+from headstart.core.label_text import join
+from headstart.core.names import IMPORTED
 from headstart.core.parallel import available_cores, run_threads
+from headstart.core.rows import content_hash
 from headstart.datasets import SourceImage, read, stream
-from headstart.models.classifier import Classifier
+from headstart.models.classifier import Answers, Classifier
 from headstart.models.training_images import TrainingImages
 
 _CHUNK = 8
+_NO_NUMBER = "the network gives no finite number for it; export the network again in fp32"
+_ROWS = 1024  # of features, in one inference
 _IDLE = -1  # the number of an empty chunk
 _PATIENCE = 1.0  # seconds
 _AHEAD = 4  # chunks per worker that are in work, or wait for an earlier one
@@ -47,6 +52,8 @@ class Prediction:
         classes: the conformal set, most probable first; empty unless it was asked for.
         trained_on: whether the model was trained on this very file; None unless it was asked.
         labels: the class, or the labels of a multi-label model, perhaps none.
+        oddness: distance and doubt together, which ``unusual`` judges; None if ``unusual`` is.
+        place: ``(q,)``, on the axes of the model's `TrainingProfile`; None unless it was asked for.
     """
 
     path: str
@@ -59,6 +66,8 @@ class Prediction:
     trained_on: bool | None = None
     classes: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    oddness: float | None = None
+    place: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 class Model(Classifier):
@@ -83,22 +92,25 @@ def predict(
     path_column: str = "",
     sets: str = "",
     costs: Costs | None = None,
+    described: bool = False,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order, as soon as it is computed.
 
     ``data`` names image files, folders, patterns or any source that features are extracted from,
     one or several; ``-`` reads lines from stdin (see `headstart.datasets.inputs`). An image whose
     best probability is below ``min_confidence`` is labelled `UNKNOWN`. ``sets`` asks for conformal
-    sets, one of `core.choices.SETS`, and ``costs`` for the class of least expected cost.
+    sets, one of `core.choices.SETS`, and ``costs`` for the class of least expected cost;
+    ``described`` for what a comparison with the training images needs.
 
     Raises:
         InputError: a path is missing, a folder holds no image, or a minimum confidence is set for a
             model with a class named `UNKNOWN`, or one of several labels on one image.
     """
     model.answers.check(model, min_confidence, costs)
+    model.check_images()
     names = [data] if isinstance(data, str | os.PathLike) else data
     images = stream(names, path_column)
-    return predict_images(model, images, workers, min_confidence, sets=sets, costs=costs)
+    return predict_images(model, images, workers, min_confidence, described, sets, costs, described)
 
 
 def predict_images(
@@ -109,15 +121,17 @@ def predict_images(
     check_training: bool = False,
     sets: str = "",
     costs: Costs | None = None,
+    placed: bool = False,
 ) -> Iterator[Prediction]:
     """Yield a prediction for every image, in order; None means that the next one may take a while.
 
     With ``check_training``, predictions say whether the model was trained on the image, if the
-    model lists its training images.
+    model lists its training images; with ``placed``, where it lies on the model's axes, if it has
+    any.
     """
     workers = workers or available_cores()
     trained_on = model.trained_on if check_training else None
-    work = partial(_predict_chunk, model, min_confidence, trained_on, sets, costs)
+    work = partial(_predict_chunk, model, min_confidence, trained_on, sets, costs, placed)
     slots = threading.Semaphore(workers * _AHEAD)
     chunks = _throttled(_chunks(images, model), slots)
     waiting: dict[int, list[Prediction]] = {}
@@ -168,6 +182,7 @@ def _predict_chunk(
     trained_on: TrainingImages | None,
     sets: str,
     costs: Costs | None,
+    placed: bool,
     item: tuple[int, list[SourceImage]],
 ) -> tuple[int, list[Prediction]]:
     number, images = item
@@ -186,33 +201,97 @@ def _predict_chunk(
 
     size = model.batch if len(images) > 1 else 1
     for positions, crops in batches(decoded(), size):
-        answers = model.answer(crops)
-        marks = answers.unusual(model.unusual)
-        unusual: Sequence[bool | None] = [None] * len(crops) if marks is None else marks
-        chosen = model.sets(answers.probabilities, sets)
-        best = answers.probabilities.argmax(axis=1)
-        codes = best if costs is None else costs.decide(answers.probabilities)
-        for position, scores, code, distance, second, classes in zip(
-            positions,
-            answers.probabilities,
-            codes.tolist(),
-            answers.distance.tolist(),
-            unusual,
-            chosen,
-            strict=True,
-        ):
-            labels = model.answers.names(model, scores, code, min_confidence)
-            limit = model.threshold
-            predictions[position] = Prediction(
-                path=images[position].path,
-                label="|".join(labels),
+        paths = [images[position].path for position in positions]
+        answered = judged(model, model.answer(crops), paths, min_confidence, sets, costs, placed)
+        for position, prediction in zip(positions, answered, strict=True):
+            predictions[position] = replace(prediction, trained_on=seen.get(position))
+    return number, [predictions[position] for position in range(len(images))]
+
+
+def predict_rows(
+    model: Classifier,
+    names: Sequence[str],
+    features: NDArray[np.float32],
+    min_confidence: float = 0.0,
+    check_training: bool = False,
+    sets: str = "",
+    costs: Costs | None = None,
+    placed: bool = False,
+) -> Iterator[Prediction]:
+    """Yield a prediction for every row of ``(n, d) float32`` features, in order.
+
+    Arguments are those of `predict_images`; the hash of an image is that of its features.
+
+    Raises:
+        InputError: the model takes images, or features of another width.
+    """
+    model.answers.check(model, min_confidence, costs)
+    if not model.takes_features:
+        raise InputError(
+            f"the model takes images, and embeds them with {one_line(model.backbone.name)}; give it"
+            " images, not features"
+        )
+    if features.shape[1] != model.backbone.dim:
+        raise InputError(
+            f"the rows have {count(features.shape[1], 'feature')}, but the model takes "
+            f"{model.backbone.dim:,} of {one_line(model.backbone.name.removeprefix(IMPORTED))}; "
+            "give it features of the same network"
+        )
+    trained_on = model.trained_on if check_training else None
+    for start in range(0, len(features), _ROWS):
+        block = features[start : start + _ROWS]
+        own = names[start : start + _ROWS]
+        answered = judged(model, model.answer(block), own, min_confidence, sets, costs, placed)
+        for row, prediction in zip(block, answered, strict=True):
+            seen = None if trained_on is None else content_hash(row) in trained_on
+            yield replace(prediction, trained_on=seen)
+
+
+def judged(
+    model: Classifier,
+    answers: Answers,
+    paths: Sequence[str],
+    min_confidence: float = 0.0,
+    sets: str = "",
+    costs: Costs | None = None,
+    placed: bool = False,
+) -> list[Prediction]:
+    """Return what a model's answers say of the images with these paths."""
+    marks = answers.unusual(model.unusual)
+    unusual: Sequence[bool | None] = [None] * len(paths) if marks is None else marks
+    oddness = answers.oddness(model.unusual)
+    places = model.profile.place(answers.features) if placed and model.profile else None
+    best = answers.probabilities.argmax(axis=1)
+    codes = best if costs is None else costs.decide(answers.probabilities)
+    predictions = []
+    columns = zip(
+        paths,
+        answers.probabilities,
+        codes.tolist(),
+        answers.distance.tolist(),
+        unusual,
+        model.sets(answers.probabilities, sets),
+        strict=True,
+    )
+    for row, (path, scores, code, distance, second, classes) in enumerate(columns):
+        if not np.isfinite(scores).all():
+            predictions.append(Prediction(path, "", (), _NO_NUMBER))
+            continue
+        labels = model.answers.names(model, scores, code, min_confidence)
+        limit = model.threshold
+        predictions.append(
+            Prediction(
+                path=path,
+                label=join(labels),
                 probabilities=tuple(scores.tolist()),
                 error="",
                 distance=None if limit is None else distance,
                 unlike=None if limit is None else distance > limit,
                 unusual=second,
-                trained_on=seen.get(position),
                 classes=classes,
                 labels=labels,
+                oddness=None if oddness is None else oddness[row],
+                place=None if places is None else places[row],
             )
-    return number, [predictions[position] for position in range(len(images))]
+        )
+    return predictions

@@ -8,15 +8,18 @@ from itertools import pairwise
 from headstart.report import figures
 from headstart.report.svg import HIT, MISS, MUTED, Drawing, Frame
 
+TITLES = {"accuracy": "Accuracy", "map": "Mean average precision"}
 
-def draw(epochs: Sequence[Mapping[str, float]], best: int) -> str:
-    """Draw training and validation accuracy by epoch, and mark the best epoch, which was kept.
 
-    ``epochs`` are the records of ``history.json``, from epoch 0, which has no training accuracy.
+def draw(epochs: Sequence[Mapping[str, float]], best: int, score: str = "accuracy") -> str:
+    """Draw training and validation score by epoch, and mark the best epoch, which was kept.
+
+    ``epochs`` are the records of ``history.json``, from epoch 0, which has no training score;
+    ``score`` is one of `TITLES`.
     """
-    training = [(epoch["epoch"], epoch["train_accuracy"]) for epoch in epochs if epoch["epoch"]]
-    validation = [(epoch["epoch"], epoch["validation_accuracy"]) for epoch in epochs]
-    axis = figures.axis([accuracy for _, accuracy in [*training, *validation]])
+    training = [(epoch["epoch"], epoch[f"train_{score}"]) for epoch in epochs if epoch["epoch"]]
+    validation = [(epoch["epoch"], epoch[f"validation_{score}"]) for epoch in epochs]
+    axis = figures.axis([value for _, value in [*training, *validation]])
     frame = Frame(60, 48, 420, 240, axis)
     last = max(1, int(epochs[-1]["epoch"]))
 
@@ -24,7 +27,7 @@ def draw(epochs: Sequence[Mapping[str, float]], best: int) -> str:
         return frame.x(point[0] / last), frame.y(point[1])
 
     drawing = Drawing("Training curves")
-    drawing.text(12, 22, "Accuracy by epoch; training images are augmented")
+    drawing.text(12, 22, f"{TITLES[score]} by epoch; training images are augmented")
     frame.grid(drawing)
     for epoch in range(0, last + 1, max(1, last // 10)):
         drawing.text(frame.x(epoch / last), frame.bottom + 18, str(epoch), "middle", MUTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import islice, pairwise
@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headstart.core import artifacts
 from headstart.core.label_results import LabelComparison
+from headstart.core.label_text import split
 from headstart.core.records import FeatureSet
 from headstart.core.remarks import KINDS
+from headstart.report import tables
 from headstart.report.schema import of_record
 from headstart.report.svg import HIT, MUTED, RULE, Drawing, shortened
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from headstart.report import Places
 
 SCHEMA = LabelComparison.SCHEMA
@@ -89,12 +94,7 @@ def page_of(
     digest = results["extraction"]["digest"]
     data = next((store for store in stores if store.digest == digest), None)
     best, names = results["heads"][0], results["dataset"]["classes"]
-    labels = [
-        {"name": name, **{key: values[code] for key, values in best["per_label"].items()}}
-        | {"spark": _points(best["curves"][code], 60, 18)}
-        for code, name in enumerate(names)
-    ]
-    style = (Path(__file__).parent / "assets" / "report.css").read_text(encoding="utf-8")
+    labels = label_rows(names, best)
     return (
         environment()
         .get_template("label_page.html.j2")
@@ -102,20 +102,42 @@ def page_of(
             results,
             labels=labels,
             best=best,
-            style=style,
+            style=stylesheet(),
             kinds=KINDS,
             several=len(results["backbones"]) > 1,
             tested=results["protocol"]["n_leaked"] < results["protocol"]["n_test"],
-            curves=[
-                (label, _points(best["curves"][i], 150, 110)) for i, label in enumerate(labels)
-            ][:CURVES_SHOWN],
+            curves=curves_of(labels, best),
             matrix=_matrix(results) if len(names) <= MATRIX_LABELS else [],
             suspects=_suspects(folder / artifacts.LABEL_ISSUES),
             galleries=_galleries(folder / artifacts.PREDICTIONS, names, data),
+            history=_history(tables.read_history(folder / artifacts.HISTORY)),
             backbone=results["extraction"]["document"]["backbone"],
             digest=digest,
         )
     )
+
+
+def label_rows(names: Sequence[str], scores: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the table of labels, from the scores of a head or a model."""
+    return [
+        {"name": name, **{key: values[code] for key, values in scores["per_label"].items()}}
+        | {"spark": _points(scores["curves"][code], 60, 18)}
+        for code, name in enumerate(names)
+    ]
+
+
+def curves_of(
+    labels: Sequence[dict[str, Any]], scores: Mapping[str, Any]
+) -> list[tuple[dict[str, Any], str]]:
+    """Return the first `label_rows`, each with the points of its curve."""
+    return [
+        (label, _points(scores["curves"][code], 150, 110)) for code, label in enumerate(labels)
+    ][:CURVES_SHOWN]
+
+
+def stylesheet() -> str:
+    """Return the style of the pages."""
+    return (Path(__file__).parent / "assets" / "report.css").read_text(encoding="utf-8")
 
 
 def _points(curve: Mapping[str, Sequence[float]], width: int, height: int) -> str:
@@ -141,42 +163,62 @@ class _Error(NamedTuple):
     picture: str
 
 
-class _Gallery(NamedTuple):
+class Gallery(NamedTuple):
+    """The errors of one label: ``wrong`` of them, and the most confident ones of each kind."""
+
     label: str
     wrong: int
     extra: list[_Error]
     missed: list[_Error]
 
 
-def _galleries(table: Path, names: Sequence[str], data: FeatureSet | None) -> list[_Gallery]:
-    """Return the most confident errors of the labels that have most of them."""
-    extra: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
-    missed: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
+def _galleries(table: Path, names: Sequence[str], data: FeatureSet | None) -> list[Gallery]:
+    """Return the galleries of a table of predictions, with the thumbnails of a store."""
+    number = {path: row for row, path in enumerate(data.path)} if data else {}
+    errors = []
     with table.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            predicted = set(row["predicted"].split("|"))
+            predicted = set(split(row["predicted"], names))
             for name in names:
-                true, p = row[f"true:{name}"], float(row[f"p:{name}"])
-                if true == "0" and name in predicted:
-                    extra[name].append((-p, row["path"]))
-                elif true == "1" and name not in predicted:
-                    missed[name].append((p, row["path"]))
+                true = row[f"true:{name}"]
+                if true and (true == "1") != (name in predicted):
+                    errors.append((name, row["path"], true == "1", float(row[f"p:{name}"])))
+    return galleries(errors, names, lambda path: _picture(data, number.get(path)))
+
+
+def galleries(
+    errors: Iterable[tuple[str, str, bool, float]],
+    names: Sequence[str],
+    picture: Callable[[str], str],
+) -> list[Gallery]:
+    """Return the most confident errors of the labels that have most of them.
+
+    An error is a label, a path, whether the image has the label, and its probability; ``picture``
+    returns a data URI by path.
+    """
+    extra: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
+    missed: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
+    for name, path, present, p in errors:
+        (missed if present else extra)[name].append((p if present else -p, path))
     ranked = sorted(names, key=lambda name: -len(extra[name]) - len(missed[name]))
-    number = {path: row for row, path in enumerate(data.path)} if data else {}
     return [
-        _Gallery(
+        Gallery(
             name,
             len(extra[name]) + len(missed[name]),
             *(
-                [
-                    _Error(path, abs(p), _picture(data, number.get(path)))
-                    for p, path in sorted(errors[name])[:GALLERY]
-                ]
-                for errors in (extra, missed)
+                [_Error(path, abs(p), picture(path)) for p, path in sorted(own[name])[:GALLERY]]
+                for own in (extra, missed)
             ),
         )
         for name in ranked[:GALLERY_LABELS]
         if extra[name] or missed[name]
+    ]
+
+
+def _history(columns: Mapping[str, Sequence[float | None]]) -> list[dict[str, float | None]]:
+    """Return the epochs of a fine-tuning as rows."""
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
 
 
@@ -188,9 +230,15 @@ def _suspects(table: Path) -> list[dict[str, str]]:
 
 def _picture(data: FeatureSet | None, row: int | None) -> str:
     """Return a thumbnail as a data URI; empty if there is none."""
-    from headstart.datasets.images.thumbnails import thumbnail, webp
+    from headstart.datasets.images.thumbnails import thumbnail
 
-    pixels = None if data is None or row is None else thumbnail(data, row, SIDE)
+    return data_uri(None if data is None or row is None else thumbnail(data, row, SIDE))
+
+
+def data_uri(pixels: NDArray[np.uint8] | None) -> str:
+    """Return a thumbnail as a data URI; empty if there is none."""
+    from headstart.datasets.images.thumbnails import webp
+
     if pixels is None:
         return ""
     return "data:image/webp;base64," + base64.b64encode(webp(pixels)).decode("ascii")

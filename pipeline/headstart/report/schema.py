@@ -10,7 +10,10 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from headstart.core.assessment import Evaluation
+from headstart.core.drift import Drift
+from headstart.core.label_assessment import LabelEvaluation
 from headstart.core.results import Insights
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 
 _TYPES: dict[Any, dict[str, Any]] = {
     Any: {},
@@ -32,15 +35,32 @@ def schema() -> dict[str, Any]:
     return document
 
 
-def evaluation_schema() -> dict[str, Any]:
+def evaluation_schema(target: str = SINGLE_LABEL) -> dict[str, Any]:
     """Return the JSON Schema (draft 7) of the document of ``headstart evaluate --json``."""
-    file, document = _file(), of_record(Evaluation)
-    document["properties"]["schema"] = {"const": Evaluation.SCHEMA}
+    record = LabelEvaluation if target == MULTI_LABEL else Evaluation
+    file, document = _file(), of_record(record)
+    document["properties"]["schema"] = {"const": record.SCHEMA}
     document["required"].append("schema")
-    title = f"headstart evaluate --json, schema {Evaluation.SCHEMA}"
+    if record.TARGET != SINGLE_LABEL:
+        document["properties"]["target"] = {"const": record.TARGET}
+        document["required"].append("target")
+    title = f"headstart evaluate --json, schema {record.SCHEMA}"
     return {
         "$schema": file["$schema"],
         "title": title,
+        "definitions": file["definitions"],
+        **document,
+    }
+
+
+def drift_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 7) of the document of ``headstart drift --json``."""
+    file, document = _file(), of_record(Drift)
+    document["properties"] |= {"schema": {"const": Drift.SCHEMA}, "verdict": {"type": "string"}}
+    document["required"] += ["schema", "verdict"]
+    return {
+        "$schema": file["$schema"],
+        "title": f"headstart drift --json, schema {Drift.SCHEMA}",
         "definitions": file["definitions"],
         **document,
     }

@@ -13,7 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 from headstart.core.errors import InputError, one_line
 
 ERRORS_SHOWN = 30
-HISTORY = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
+HISTORY = (
+    *("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"),
+    *("train_map", "validation_map"),
+)
 LARGEST = 1e300  # upper limit of a value in a history
 _AGAIN = "run headstart train-heads again"
 _BY = "by:"  # columns of other heads

@@ -91,7 +91,7 @@ def make(
         sharp = list(dict.fromkeys(path for path in (*listed, *first) if path in rows))
         thumbnails = dict(_thumbnails(data, {path: rows[path] for path in sharp[:LARGE]}))
     elif pictures:
-        thumbnails = {path: _uri(pixels) for path, pixels in pictures.items()}
+        thumbnails = {path: data_uri(pixels) for path, pixels in pictures.items()}
     if thumbnails:
         document["large"] = {str(number[p]): uri for p, uri in thumbnails.items() if p in number}
     return Album(document, thumbnails, number, len(paths), len(rows), data is not None)
@@ -148,7 +148,7 @@ def _sheet(pixels: NDArray[np.uint8]) -> str:
     grid = np.zeros((rows * COLUMNS, side, side, 3), np.uint8)
     grid[:n] = pixels
     grid = grid.reshape(rows, COLUMNS, side, side, 3).swapaxes(1, 2)
-    return _uri(grid.reshape(rows * side, COLUMNS * side, 3))
+    return data_uri(grid.reshape(rows * side, COLUMNS * side, 3))
 
 
 def _thumbnails(data: FeatureSet, rows: Mapping[str, int]) -> Iterator[tuple[str, str]]:
@@ -156,8 +156,9 @@ def _thumbnails(data: FeatureSet, rows: Mapping[str, int]) -> Iterator[tuple[str
     for path, row in rows.items():
         pixels = thumbnail(data, row, SIDE)
         if pixels is not None:
-            yield path, _uri(pixels)
+            yield path, data_uri(pixels)
 
 
-def _uri(pixels: NDArray[np.uint8]) -> str:
+def data_uri(pixels: NDArray[np.uint8]) -> str:
+    """Return an image, ``(h, w, 3)``, as the address of a WebP file inside a page."""
     return f"data:image/webp;base64,{base64.b64encode(webp(pixels)).decode('ascii')}"

@@ -93,6 +93,7 @@ def write_comparison(
 def write_model(folder: Path, comparison: Any, outcome: Any) -> str:  # noqa: ANN401
     """Write the best head as ``model.onnx``, with companions; return how it agrees, in a line."""
     from headstart.backbones import export
+    from headstart.core.records import Backbone
     from headstart.core.rows import take
     from headstart.models import bundle
 
@@ -108,8 +109,11 @@ def write_model(folder: Path, comparison: Any, outcome: Any) -> str:  # noqa: AN
     }
     own = targets.by_name(comparison.TARGET).part("training")
     trained = own.trained(outcome, summary | own.rules_of(comparison, outcome))
+    described = data.extraction["backbone"]
     agreement = bundle.bundle(
-        export.locate(data.extraction["backbone"], data.model, data.weights),
+        Backbone.from_json(described)
+        if data.is_imported
+        else export.locate(described, data.model, data.weights),
         trained,
         take(data.features, rows.test),
         folder / MODEL,

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from headstart.core import choices, remarks, targets
-from headstart.core.errors import InputError, UsageError, count, one_line
+from headstart.core.errors import UsageError
 from headstart.workflows.artifacts import COMMAND
 from headstart.workflows.locations import StrPath, output_file
-from headstart.workflows.models import load_model
 from headstart.workflows.progress import showing
+from headstart.workflows.reading import source_options
+from headstart.workflows.scored_images import Contender, scored_images
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from headstart.core.assessment import Evaluation
     from headstart.core.hooks import Hooks
-    from headstart.datasets import SourceImage
-    from headstart.evaluation.answers import Answers
+    from headstart.core.label_assessment import LabelEvaluation
     from headstart.models.predict import Model
 
 
@@ -42,13 +37,17 @@ def evaluate(
     max_failures: float = choices.MAX_FAILURES,
     label_column: str = "",
     path_column: str = "",
+    label_columns: str | Sequence[str] = (),
+    target: str = "",
     workers: int | None = None,
     device: str = "cpu",
     ignore: str | Sequence[str] = (),
     seed: int = 0,
     hooks: Hooks | None = None,
-) -> Evaluation:
+) -> Evaluation | LabelEvaluation:
     """Score a finished model on labelled images, and compare it with another one.
+
+    A model for several labels on one image takes images with several labels.
 
     Args:
         model: a model file, what `load_model` returns, a folder of results, or predictions
@@ -61,14 +60,19 @@ def evaluate(
             mapping.
         fail_below: conditions ``METRIC=VALUE``: the lower end of the interval of the score must be
             at least the value. A metric is ``accuracy``, ``balanced_accuracy``, ``macro_f1``,
-            ``roc_auc``, ``recall:CLASS`` or ``precision:CLASS``.
-        fail_worse: whether ``model`` must not be worse than ``against`` by more than chance.
+            ``roc_auc``, ``recall:CLASS`` or ``precision:CLASS``; of several labels it is ``map``,
+            ``macro_auc``, ``macro_f1``, ``micro_f1``, ``subset_accuracy``, or with ``:LABEL``
+            ``ap``, ``auc``, ``f1``, ``recall`` or ``precision``.
+        fail_worse: whether ``model`` must not be worse than ``against`` by more than chance: in
+            accuracy, or of several labels in mean average precision.
         report: an HTML page to write.
         costs: a CSV table of costs, as for `predict`: what the answers cost, and what deciding by
             expected cost saves.
         max_failures: largest allowed share of images that cannot be used.
         label_column: as for `extract_features`, like ``path_column``.
         path_column: the column with the images' paths.
+        label_columns: 0/1 columns, one a label, as for `extract_features`.
+        target: one of `core.choices.TARGETS`; empty takes that of the model.
         workers: threads; None means one per core.
         device: one of `core.choices.DEVICES`.
         ignore: codes of remarks to leave out, such as ``HS506``.
@@ -85,7 +89,6 @@ def evaluate(
     """
     from headstart import __version__
     from headstart.evaluation import gates
-    from headstart.evaluation.assess import assess
     from headstart.evaluation.groups import by_name
     from headstart.workflows.heads import read_groups
 
@@ -94,18 +97,24 @@ def evaluate(
     if fail_worse and against is None:
         raise UsageError("--fail-worse needs --against, the model to compare with")
     page = None if report is None else output_file(report)
+    reading = source_options(label_column, path_column, label_columns, target)
     with showing("evaluate", hooks) as shown:
-        images = _images(data, model, split, label_column, path_column)
-        answers = [
-            _answers(name, images, device, workers, max_failures, shown)
-            for name in ([model] if against is None else [model, against])
+        contenders = [
+            Contender.open(each, device, label_column if data is None else "")
+            for each in ([model] if against is None else [model, against])
         ]
+        images = scored_images(data, contenders, split, reading)
+        part = targets.by_name(images.target).part("assessment")
+        for contender in contenders:
+            contender.check_target(images)
+        gates.check(minima, images.target, contenders[0].classes, contenders[0].title)
+        answers = [each.answers(images, workers, max_failures, shown) for each in contenders]
     paths = [names[0] for names in images.names]
     partition = None
     if groups is not None:
         partition = by_name(paths, read_groups(groups))
     table = None if costs is None else Path(costs)
-    evaluation = assess(images.title, paths, images.labels, answers, partition, seed, table)
+    evaluation = part.assess(images.title, paths, images.labels, answers, partition, seed, table)
     facts = {
         "headstart": __version__,
         "command": COMMAND.get(),
@@ -118,155 +127,10 @@ def evaluate(
         provenance=facts,
     )
     if page is not None:
-        from headstart.report.evaluation_page import write_page
-
-        write_page(evaluation, page, images.picture)
-    return evaluation
+        writer = targets.by_name(images.target).part("assessment page")
+        writer.write_page(evaluation, page, images.picture)
+    return cast("Evaluation | LabelEvaluation", evaluation)
 
 
 def _texts(texts: str | Sequence[str]) -> list[str]:
     return [texts] if isinstance(texts, str) else list(texts)
-
-
-@dataclass(frozen=True)
-class _Images:
-    """Labelled images, and the names that predictions may have for each, its own first.
-
-    ``sources`` are None where the labels are those of predictions.
-    """
-
-    title: str
-    names: Sequence[tuple[str, ...]]
-    labels: list[str | None]
-    sources: list[SourceImage] | None
-
-    def picture(self, path: str) -> NDArray[np.uint8] | None:
-        """Return the thumbnail of an image, by its own name; None if there is none."""
-        from headstart import datasets
-        from headstart.core.errors import ImageError
-        from headstart.datasets.images.thumbnails import of_bytes
-        from headstart.report.thumbnails_sheet import SIDE
-
-        if self.sources is None:
-            return None
-        row = next(row for row, names in enumerate(self.names) if names[0] == path)
-        try:
-            return of_bytes(datasets.read(*self.sources[row])[0], SIDE)
-        except ImageError:
-            return None
-
-
-def _images(
-    data: StrPath | None, model: Model | StrPath, split: str, label_column: str, path_column: str
-) -> _Images:
-    from headstart import datasets
-    from headstart.backbones.inference.extract import images_of
-
-    if data is None:
-        table = _predictions_file(model)
-        if table is None:
-            raise UsageError(f"name the labelled images to evaluate {_title(model)} on")
-        return _predicted_images(table, label_column)
-    options = datasets.Options(label_column=label_column, path_column=path_column)
-    listing = datasets.open_source(data, options)
-    targets.refuse(listing.target, "evaluate", "give images with one class each")
-    if not listing.classes:
-        raise InputError(
-            f"no image in {one_line(data)} has a label"
-            f"{': ' + listing.hint if listing.hint else ''}; give labelled images, for instance a"
-            " folder with one folder per class or a CSV with path,label"
-        )
-    tested = any(ref.split == "test" for ref in listing.images)
-    chosen = ("test" if tested else "all") if split == choices.SCORED[0] else split
-    refs = [ref for ref in listing.images if chosen in ("all", ref.split)]
-    if not refs:
-        raise InputError(f"{one_line(data)} has no image in the split {chosen}")
-    sources = images_of(listing, refs)
-    name = one_line(data) + ("" if chosen == "all" else f" (split {chosen})")
-    names = [(ref.path, source.path) for ref, source in zip(refs, sources, strict=True)]
-    return _Images(name, names, [ref.label for ref in refs], sources)
-
-
-def _predicted_images(path: Path, label_column: str) -> _Images:
-    """Return the images of a table of predictions, with the labels in one of its columns."""
-    from headstart.evaluation import prediction_files
-
-    table = prediction_files.read(path, label_column)
-    if table.true is None:
-        raise InputError(
-            f"{one_line(path)} has no column of true labels; name it with --label-column, or name"
-            " the labelled images"
-        )
-    return _Images(one_line(path), [(name,) for name in table.paths], table.true, None)
-
-
-def _predictions_file(model: Model | StrPath) -> Path | None:
-    """Return the path of a table of predictions; None for a model."""
-    from headstart.evaluation.prediction_files import SUFFIXES
-
-    path = Path(model) if isinstance(model, str | os.PathLike) else None
-    return path if path is not None and path.suffix.lower() in SUFFIXES else None
-
-
-def _title(model: Model | StrPath) -> str:
-    return one_line(model) if isinstance(model, str | os.PathLike) else "the model"
-
-
-def _answers(
-    name: Model | StrPath,
-    images: _Images,
-    device: str,
-    workers: int | None,
-    max_failures: float,
-    hooks: Hooks,
-) -> Answers:
-    """Return the answers of a model file, or those in a table, for the images."""
-    from headstart.evaluation import prediction_files
-
-    table = _predictions_file(name)
-    if table is not None:
-        return prediction_files.read(table).matched(images.names, images.title)
-    if images.sources is None:
-        raise UsageError(f"name the labelled images to evaluate {_title(name)} on")
-    return _predicted(name, images.sources, device, workers, max_failures, hooks)
-
-
-def _predicted(
-    name: Model | StrPath,
-    sources: Sequence[SourceImage],
-    device: str,
-    workers: int | None,
-    max_failures: float,
-    hooks: Hooks,
-) -> Answers:
-    import numpy as np
-
-    from headstart.evaluation.answers import Answers
-    from headstart.models.predict import predict_images
-
-    model = load_model(name, device=device) if isinstance(name, str | os.PathLike) else name
-    remedy = "train-heads has the scores of a multi-label model in its results"
-    targets.refuse(model.target, "evaluate", remedy)
-    if model.backbone.warning:
-        hooks.notice(f"WARNING: {one_line(model.backbone.warning)}")
-    probabilities = np.zeros((len(sources), len(model.classes)), np.float32)
-    answers, seen, errors = [""] * len(sources), np.zeros(len(sources), bool), []
-    stream = predict_images(model, sources, workers, check_training=True)
-    for row, prediction in enumerate(stream):
-        if prediction.error:
-            errors.append(f"{one_line(prediction.path)}: {prediction.error}")
-        else:
-            answers[row], probabilities[row] = prediction.label, prediction.probabilities
-            seen[row] = bool(prediction.trained_on)
-        hooks.progress(row + 1, len(sources))
-    if errors:
-        line = f"{len(errors):,} of {count(len(sources), 'image')} could not be used"
-        if len(errors) > max_failures * len(sources):
-            raise InputError(
-                f"{line}, more than --max-failures {max_failures:g} allows; the first is"
-                f" {errors[0]}"
-            )
-        hooks.notice(line)
-    trained_on = None if model.trained_on is None else seen
-    title = _title(name)
-    return Answers(title, model.classes, answers, probabilities, trained_on, True, model.thresholds)

@@ -13,6 +13,7 @@ from headstart.core import choices
 from headstart.core.errors import BackboneError, InputError, UsageError, one_line
 from headstart.workflows.locations import StrPath, local, location, output_file
 from headstart.workflows.progress import showing
+from headstart.workflows.reading import source_options
 
 if TYPE_CHECKING:
     from headstart.backbones.inference.parity import Drift
@@ -115,18 +116,11 @@ def extract_features(
         UsageError: arguments contradict each other.
     """
     from headstart.backbones.inference.precision_choice import Budget
-    from headstart.datasets import Options, mirror
+    from headstart.datasets import mirror
     from headstart.features.embed import EmbedConfig, decoded_by, embed
 
     store = location(out)
-    split = label_columns.split(",") if isinstance(label_columns, str) else label_columns
-    reading = Options(
-        label_column=label_column,
-        path_column=path_column,
-        labels=labels,
-        target=target,
-        label_columns=tuple(name for column in split if (name := column.strip())),
-    )
+    reading = source_options(label_column, path_column, label_columns, target, labels=labels)
     config = EmbedConfig(
         backbone=decoded_by(
             choice(backbone, weights, layers, pool, preprocess, quality), value_range, colour

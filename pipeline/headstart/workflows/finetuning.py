@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from headstart.core import choices
+from headstart.core import choices, targets
 from headstart.workflows import artifacts
 from headstart.workflows.features import choice
 from headstart.workflows.locations import StrPath, output_folder
 from headstart.workflows.progress import showing
+from headstart.workflows.reading import source_options
 from headstart.workflows.result import Result
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 FROZEN = "frozen.h5"  # features of the frozen backbone
 TOP = choices.MODES[1]
+_INSTEAD = "leave it out: the results compare the network with heads on the frozen features"
 
 
 def finetune(
@@ -44,6 +47,8 @@ def finetune(
     class_weight: str | None = None,
     label_column: str = "",
     path_column: str = "",
+    label_columns: str | Sequence[str] = (),
+    target: str = "",
     device: str = "cpu",
     workers: int | None = None,
     seed: int = 0,
@@ -69,8 +74,11 @@ def finetune(
         lr: peak learning rate of the base; None takes the mode's.
         patience: epochs without a better validation before it stops.
         class_weight: ``balanced`` lets every class count the same.
-        label_column: as for `extract_features`, like ``path_column``.
+        label_column: as for `extract_features`, like ``path_column``, ``label_columns`` and
+            ``target``.
         path_column: the column with the images' paths.
+        label_columns: columns of 0 and 1, one for each label.
+        target: ``single-label`` or ``multi-label``.
         device: one of `core.choices.TRAINING_DEVICES`.
         workers: threads; None means one per core.
         seed: of everything random.
@@ -86,7 +94,6 @@ def finetune(
         OutputError: ``out`` cannot be written.
     """
     from headstart.core.files import make_folder
-    from headstart.datasets import Options
     from headstart.finetune import FinetuneConfig, check_trainable
     from headstart.finetune import finetune as train
     from headstart.report.validation import read_results
@@ -104,7 +111,7 @@ def finetune(
         workers=workers,
         seed=seed,
     )
-    reading = Options(label_column=label_column, path_column=path_column)
+    reading = source_options(label_column, path_column, label_columns, target)
     network, folder = _network(backbone, weights, value_range, colour), output_folder(out, data)
     check_trainable(network, config)
     make_folder(folder)
@@ -133,6 +140,8 @@ def advise_finetuning(
     class_weight: str | None = None,
     label_column: str = "",
     path_column: str = "",
+    label_columns: str | Sequence[str] = (),
+    target: str = "",
     device: str = "cpu",
     workers: int | None = None,
     seed: int = 0,
@@ -148,7 +157,7 @@ def advise_finetuning(
         ``recommended``, ``why``, and the facts behind them.
     """
     from headstart.core.files import make_folder
-    from headstart.datasets import Options
+    from headstart.datasets import open_source
     from headstart.finetune import FinetuneConfig, advise, check_trainable
 
     config = FinetuneConfig(
@@ -163,7 +172,8 @@ def advise_finetuning(
         workers=workers,
         seed=seed,
     )
-    reading = Options(label_column=label_column, path_column=path_column)
+    reading = source_options(label_column, path_column, label_columns, target)
+    targets.refuse(open_source(os.fspath(data), reading).target, "--advise", _INSTEAD)
     network = _network(backbone, weights, value_range, colour)
     check_trainable(network, config)
     with ExitStack() as stack:
@@ -213,7 +223,6 @@ def _embedded(
         reading=reading,
         trainable=True,
         replace=True,
-        single_label_for="finetune",
     )
     embed(os.fspath(data), path, config, hooks)
     return store.read(path, stream_above=float("inf"))
@@ -230,28 +239,26 @@ def _compare(
 ) -> None:
     """Compare the classifier with heads on the frozen features, and write the results."""
     from headstart.core.records import Choice
+    from headstart.core.rows import take
     from headstart.evaluation import compare
-    from headstart.evaluation.compare.finetuned import compare_tuned
     from headstart.finetune.stage import FEATURES
-    from headstart.heads.linear import estimator_of
     from headstart.models import bundle
-    from headstart.workflows.trained import single_label
 
+    division, history = tuned.division, tuned.history
     features = _embedded(
         data, Choice(str(tuned.backbone)), folder / FEATURES, config.workers, reading, hooks
     )
-    named = tuned.division.named(frozen), tuned.division.named(features)
-    estimator = estimator_of(tuned.weight, tuned.bias, tuned.division.classes)
-    history = tuned.history
-    rows = tuned.division.validation
-    correct = estimator.predict(features.features[rows]) == features.label[rows]
+    named = division.named(frozen), division.named(features)
     facts = {key: history[key] for key in ("mode", "boundary", "best")}
-    comparison, outcome = compare_tuned(
+    comparison, outcome = compare.compare_tuned(
         *named,
-        estimator,
-        float(correct.mean()),
-        facts,
-        sum(epoch["seconds"] for epoch in history["epochs"]),
+        compare.TunedNetwork(
+            tuned.weight,
+            tuned.bias,
+            tuple(frozen.classes[code] for code in division.classes.tolist()),
+            facts,
+            sum(epoch["seconds"] for epoch in history["epochs"]),
+        ),
         compare.CompareConfig(seed=config.seed, validation=choices.VALIDATION[1]),
         hooks.notice,
     )
@@ -261,18 +268,29 @@ def _compare(
         [str(folder / name) for name in (FROZEN, FEATURES)],
     )
     artifacts.write_comparison(folder, comparison, outcome, named, choices.MAPS[0])
-    head = next(head for head in comparison.heads if head.name == "fine-tuned")
+    own = targets.by_name(frozen.target).part("training")
+    place = [entry.head.name for entry in outcome.entries].index(choices.TUNED)
+    entry, head = outcome.entries[place], comparison.heads[place]
     summary = {
         "head": {"name": head.name, "params": facts},
-        **single_label.scores_of(comparison, head),
+        **own.scores_of(comparison, head),
     }
-    fitted = [*tuned.division.train, *tuned.division.validation]
     agreement = bundle.bundle(
         tuned.backbone,
-        bundle.TrainedHead(
-            estimator, features.classes, summary, trained_on=features.sha256[fitted]
-        ),
-        features.features[tuned.division.test],
+        own.tuned(entry, outcome.protocol, summary),
+        take(entry.data.features, outcome.protocol.test),
         folder / artifacts.MODEL,
     )
     hooks.notice(f"{artifacts.MODEL}: {agreement}")
+    _write_companions(folder, comparison, entry.data, place)
+
+
+def _write_companions(folder: Path, comparison: Any, data: FeatureSet, place: int) -> None:  # noqa: ANN401
+    """Write the card of the network, wherever it is among the heads: ``model.onnx`` is its own."""
+    from headstart.models import bundle
+
+    heads = [comparison.heads[place], *comparison.heads[:place], *comparison.heads[place + 1 :]]
+    extraction = {"digest": data.digest, "document": data.extraction}
+    bundle.write_companions(
+        folder, dataclasses.replace(comparison, heads=heads, extraction=extraction)
+    )

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headstart.core import artifacts, choices
 from headstart.core.errors import InputError, UsageError, count
+from headstart.workflows import priors
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
+    from headstart.core.costs import Costs
     from headstart.core.hooks import Hooks
+    from headstart.features.imported import Rows
     from headstart.models.bundle import Change
     from headstart.models.classifier import Classifier
     from headstart.models.predict import Model, Prediction
@@ -37,10 +40,10 @@ def load_model(path: StrPath, *, device: str = "cpu") -> Model:
     """
     from headstart.models.predict import Model
 
-    return Model(_file(path), device)
+    return Model(model_file(path), device)
 
 
-def _file(model: StrPath) -> Path:
+def model_file(model: StrPath) -> Path:
     """Return a model file; in a folder of results, the one that `train_heads` writes."""
     path = Path(model)
     return path / artifacts.MODEL if path.is_dir() else path
@@ -54,7 +57,12 @@ def predict(
     target: str | float | None = None,
     sets: str = "",
     costs: StrPath | None = None,
+    correct_priors: bool = False,
+    summary: bool = False,
     path_column: str = "",
+    explain: StrPath | None = None,
+    explain_by: str = "",
+    train_store: StrPath | None = None,
     workers: int | None = None,
     device: str = "cpu",
 ) -> Iterator[Prediction]:
@@ -68,7 +76,7 @@ def predict(
     Args:
         model: a model file, or what `load_model` returns.
         images: image files, folders, patterns and every source that `extract_features` takes, one
-            or several.
+            or several; for a model of imported features, files of features or their store.
         min_confidence: images whose best class is less probable are labelled ``unknown``.
         target: the share of answers that should be right, such as ``99%`` or 0.99: the model's own
             threshold for it is the ``min_confidence``.
@@ -76,8 +84,15 @@ def predict(
             class of 95 % of the images, or of each class.
         costs: a CSV table with a row for each true class and a column for each predicted one: the
             label is the class of least expected cost.
+        correct_priors: whether to correct probabilities and labels for the shares of the classes
+            among these images, which are estimated from all of them before the first one is
+            yielded.
+        summary: whether predictions hold what `headstart.workflows.drift.summarise` needs.
         path_column: the column of tables with the images' paths; empty takes ``path``, ``file`` and
             the like.
+        explain: a folder for pictures of what speaks for the answer in each image, with a page.
+        explain_by: one of `core.choices.EXPLAIN`; empty takes the first that fits the model.
+        train_store: the feature store of the training images; the page then shows the nearest.
         workers: threads; None means one per core.
         device: where a model file runs, one of `core.choices.DEVICES`.
 
@@ -86,17 +101,67 @@ def predict(
         BackboneError: the model cannot be used.
         RunnerError: inference failed.
     """
-    from headstart.core.costs import read
     from headstart.datasets.inputs import check
     from headstart.models import predict as predicting
 
     classifier = load_model(model, device=device) if isinstance(model, str | os.PathLike) else model
     names = [images] if isinstance(images, str | os.PathLike) else list(images)
     paths = [os.fspath(name) for name in names]
-    for path in paths:  # report a typo before the first prediction
-        check(path, path_column)
+    if correct_priors:
+        priors.check_correction(target, sets)
+        if explain is not None:
+            raise UsageError("explain shows answers that are not corrected; leave one of them out")
+    if not classifier.takes_features:
+        for path in paths:  # report a typo before the first prediction
+            check(path, path_column)
+    _check_explanation(classifier, explain, explain_by, train_store)
     if target is not None:
         min_confidence = threshold(classifier, target, min_confidence)
+    table = _decisions(classifier, sets, costs, min_confidence)
+    if classifier.takes_features:
+        rows = feature_rows(paths, path_column)
+        predictions = predicting.predict_rows(
+            classifier, rows.names, rows.features, min_confidence, summary, sets, table, summary
+        )
+    elif explain is not None:
+        predictions = _explained(
+            classifier,
+            paths,
+            Path(explain),
+            explain_by,
+            train_store,
+            path_column,
+            workers=workers,
+            min_confidence=min_confidence,
+            check_training=summary,
+            sets=sets,
+            costs=table,
+            placed=summary,
+        )
+    else:
+        predictions = predicting.predict(
+            classifier, paths, workers, min_confidence, path_column, sets, table, summary
+        )
+    if not correct_priors:
+        return predictions
+    return priors.correct_priors(classifier, list(predictions), min_confidence, table)
+
+
+def _check_explanation(
+    classifier: Classifier, explain: StrPath | None, explain_by: str, train_store: StrPath | None
+) -> None:
+    if explain is None and (explain_by or train_store is not None):
+        raise UsageError("explain_by and train_store belong to explain, the folder to write")
+    if explain is not None:
+        classifier.check_images()
+
+
+def _decisions(
+    classifier: Classifier, sets: str, costs: StrPath | None, min_confidence: float
+) -> Costs | None:
+    """Return the table of costs, once what decides is known to fit the model and itself."""
+    from headstart.core.costs import read
+
     if sets and classifier.set_rule is None:
         raise InputError(
             "the model has no thresholds for sets: a fine-tuned network and models of earlier"
@@ -105,7 +170,54 @@ def predict(
     table = None if costs is None else read(Path(costs), classifier.classes)
     if table is not None and min_confidence > 0:
         raise UsageError("give costs, or a minimum confidence or target, not both")
-    return predicting.predict(classifier, paths, workers, min_confidence, path_column, sets, table)
+    return table
+
+
+def _explained(
+    classifier: Classifier,
+    paths: Sequence[str],
+    folder: Path,
+    method: str,
+    train_store: StrPath | None,
+    path_column: str,
+    **settings: Any,  # noqa: ANN401 - of `predict_images`
+) -> Iterator[Prediction]:
+    """Return predictions whose pictures are written into a folder as they come."""
+    from headstart.datasets import stream
+    from headstart.models.explain import Explainer, explained
+    from headstart.models.explain.stage import Tee
+    from headstart.models.predict import predict_images
+    from headstart.models.serve import neighbours
+
+    classifier.answers.check(classifier, settings["min_confidence"], settings["costs"])
+    training = None
+    if train_store is not None:
+        training, reason = neighbours.find(classifier.backbone, [Path(train_store)])
+        if training is None:
+            raise InputError(f"the nearest training images cannot be shown: {reason}")
+    explainer = Explainer(classifier, classifier.path, method)
+    images = Tee(stream(paths, path_column))
+    return explained(
+        explainer, images, predict_images(classifier, images, **settings), folder, training
+    )
+
+
+def feature_rows(
+    paths: Sequence[StrPath], path_column: str = "", label_column: str = "", labels: bool = False
+) -> Rows:
+    """Return the rows of files of features, or of one store of imported features.
+
+    Raises:
+        InputError: a path is neither, or its features cannot be used.
+    """
+    from headstart.datasets import Options
+    from headstart.features import imported, store
+
+    first = Path(paths[0])
+    if len(paths) == 1 and imported.is_store(first):
+        return imported.of_store(store.read(first))
+    options = Options(path_column=path_column, label_column=label_column, labels=labels)
+    return imported.read_rows([Path(path) for path in paths], options)
 
 
 def threshold(model: Classifier, target: str | float, min_confidence: float = 0.0) -> float:
@@ -179,7 +291,7 @@ def export_model(
     budget = Budget(max_drift, max_accuracy_loss)
     reading = Options(label_column=label_column, path_column=path_column)
     return bundle.write_variant(
-        _file(model), precision, os.fspath(data), output_file(out), budget, workers, reading
+        model_file(model), precision, os.fspath(data), output_file(out), budget, workers, reading
     )
 
 
@@ -218,7 +330,7 @@ def serve(
     """
     from headstart.models.serve import ServeConfig, serve
 
-    path = _file(model)
+    path = model_file(model)
     with showing("serve", hooks) as shown:
         recorded, tested = _training_images(path.parent, shown) if nearest else ([], set())
         config = ServeConfig(

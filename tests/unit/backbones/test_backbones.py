@@ -35,6 +35,7 @@ class TestNames:
         assert candidate.name == backbones.DEFAULT == "efficientnet-lite0"
         assert backbones.is_available(candidate.entry)
 
+    @pytest.mark.slow
     def test_every_network_of_the_libraries_is_there(self, entries):
         models = import_torchvision().models
         for name in models.list_models(module=models):
@@ -303,6 +304,7 @@ class TestPreprocessing:
                 assert [got.resize] == list(transform.resize_size)
                 assert got.interpolation == transform.interpolation.value
 
+    @pytest.mark.slow
     def test_timms(self):
         """All but the few that pad images, or keep proportions in a frame that is no square."""
         from headstart.backbones import timm_zoo

@@ -60,12 +60,14 @@ def photo():
 
 
 class TestNames:
+    @pytest.mark.slow
     def test_every_network_that_torch_can_run_is_listed(self):
         names = {entry.architecture for entry in backbones.available("keras:")}
         functions = keras_zoo._functions(keras_import.import_keras()).keys()
         assert len(names) > 35
         assert functions - names == {"NASNetMobile"}  # Keras says so when it is built
 
+    @pytest.mark.slow
     def test_what_comes_with_the_package_is_what_keras_says(self):
         (shipped,) = (files("headstart.backbones") / "").glob("keras-*.json")
         assert shipped.name == f"keras-{version('keras')}.json", "benchmarks/backbone_facts.py"
@@ -79,6 +81,7 @@ class TestNames:
         with pytest.raises(BackboneError, match="did you mean keras:MobileNetV2"):
             backbones.find("keras:MobileNetV22")
 
+    @pytest.mark.slow
     def test_layers_are_called_the_same_every_time(self):
         first, second = (backbones.layers_of(NAME) for _ in range(2))
         assert first == second
@@ -90,12 +93,14 @@ class TestNames:
         )
         assert next(one for one in first if one.name == "conv").layout == "hwc"
 
+    @pytest.mark.slow
     def test_an_absent_layer_is_named_with_near_matches(self):
         with pytest.raises(BackboneError, match="no layer 'activation_1x'; did you mean activat"):
             backbones.find(Choice(NAME, "random", "activation_1x")).load()
 
 
 class TestNetwork:
+    @pytest.mark.slow
     def test_several_layers_are_the_tensors_of_the_model(self):
         import torch
 
@@ -113,6 +118,7 @@ class TestNetwork:
         for one, other in zip(ours, theirs, strict=True):
             assert torch.allclose(one, other.mean((1, 2)), atol=1e-6)
 
+    @pytest.mark.slow
     def test_a_seed_decides_and_nobody_elses_draws_change(self, model):
         torch = pytest.importorskip("torch")
         random.seed(3), np.random.seed(3), torch.manual_seed(3)  # noqa: NPY002
@@ -156,6 +162,7 @@ class TestNetwork:
 
 
 class TestWeights:
+    @pytest.mark.slow
     def test_a_published_file_is_taken_from_keras_home(self, model, home, monkeypatch):
         entry = backbones.find(Choice(NAME, "random")).entry
         assert not backbones.is_available(entry)
@@ -172,6 +179,7 @@ class TestWeights:
             features(candidate), features(backbones.find(Choice(NAME, "random:7")))
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["published.h5", "own.weights.h5"])
     def test_a_users_file_of_each_kind(self, kind, model, tmp_path):
         path = tmp_path / kind
@@ -185,6 +193,7 @@ class TestWeights:
             features(candidate), features(backbones.find(Choice(NAME, "random:7")))
         )
 
+    @pytest.mark.slow
     def test_a_file_without_the_classifier_is_enough(self, tmp_path):
         keras, name = keras_import.import_keras(), "keras:MobileNet"
         base = keras.applications.MobileNet(
@@ -195,6 +204,7 @@ class TestWeights:
         whole = backbones.find(Choice(name, "random:7"))  # draws in the same order
         assert np.array_equal(features(candidate), features(whole))
 
+    @pytest.mark.slow
     def test_a_file_without_layers_before_the_classifier_is_refused(self, tmp_path):
         """They would stay random: a dense layer here, those of VGG16 likewise."""
         base = keras_import.import_keras().applications.MobileNetV3Small(
@@ -204,6 +214,7 @@ class TestWeights:
         with pytest.raises(BackboneError, match="they lack conv_2; give the file that has the"):
             backbones.find(Choice(NAME, str(path))).build()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("suffix", [".h5", ".weights.h5", ".keras", ".pth"])
     @pytest.mark.parametrize("content", [b"", b"no weights at all"])
     def test_what_holds_no_weights_is_one_line(self, suffix, content, tmp_path):
@@ -213,12 +224,14 @@ class TestWeights:
             backbones.find(Choice(NAME, str(path))).build()
         assert str(caught.value).isprintable()
 
+    @pytest.mark.slow
     def test_another_networks_weights_do_not_fit(self, tmp_path):
         keras = keras_import.import_keras()
         other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         with pytest.raises(BackboneError, match=r"do not fit this network: .*layers"):
             backbones.find(Choice(NAME, str(published(other, tmp_path / "other.h5")))).build()
 
+    @pytest.mark.slow
     def test_a_file_is_fetched_into_keras_home_and_checked(self, model, home, tmp_path):
         path = published(model, tmp_path / "source.h5")
         entry = backbones.find(Choice(NAME, "random")).entry
@@ -245,6 +258,7 @@ class TestWeights:
 
 
 class TestKerasItself:
+    @pytest.mark.slow
     def test_its_settings_are_left_alone_and_do_not_matter(self, model):
         keras = keras_import.import_keras()
         try:

@@ -91,6 +91,7 @@ class TestChoice:
 
 
 class TestListing:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "layer"),
         [
@@ -111,6 +112,7 @@ class TestListing:
     def test_names_shapes_and_layouts(self, name, layer):
         assert layer in backbones.layers_of(name)
 
+    @pytest.mark.slow
     def test_the_librarys_own_names_of_features(self):
         """timm's feature_info, and torchvision's graph nodes as far as they are modules."""
         import_torchvision()
@@ -127,6 +129,7 @@ class TestListing:
 
 
 class TestCut:
+    @pytest.mark.slow
     @pytest.mark.parametrize("node", ["layer3", "layer2.1.relu", "layer2.1.relu_1", "avgpool"])
     def test_it_gives_what_torchvisions_extractor_gives(self, node):
         import torch
@@ -143,6 +146,7 @@ class TestCut:
         assert (backbone.layer, backbone.pool, backbone.dim) == (node, "avg", maps.shape[1])
         assert torch.allclose(got, maps.mean((2, 3)), atol=1e-6)
 
+    @pytest.mark.slow
     def test_the_tokens_of_a_block_are_timms(self):
         import torch
 
@@ -157,6 +161,7 @@ class TestCut:
         assert torch.allclose(mean, patches.mean(1), atol=1e-5)
         assert torch.allclose(first, prefix[:, 0], atol=1e-5)
 
+    @pytest.mark.slow
     def test_every_choice_is_another_identity(self):
         choices = [("", ""), ("layer3", ""), ("layer3", "max"), ("layer2", ""), ("", "gem")]
         loaded = [random(RESNET, *choice).load()[1] for choice in choices]
@@ -168,6 +173,7 @@ class TestCut:
         for backbone in loaded:  # what a store says of it is enough to have it again
             assert backbones.find(backbones.choice_of(backbone)).load()[1] == backbone
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "given", "pool", "named"),
         [
@@ -207,6 +213,7 @@ class TestCut:
         turned = Choice(name, "random", pool=pool, layers=given[::-1])
         assert backbones.find(turned).identity == backbones.find(choice).identity
 
+    @pytest.mark.slow
     def test_layers_side_by_side_are_one_layer_of_parts_with_norm_1(self):
         import torch
 
@@ -224,6 +231,7 @@ class TestCut:
             with pytest.raises(BackboneError, match=message):
                 random(RESNET, layer).load()
 
+    @pytest.mark.slow
     def test_a_layer_that_is_not_there_or_there_twice(self):
         with pytest.raises(BackboneError, match="no layer 'layer44'; did you mean layer4"):
             backbones.find(Choice(RESNET, "random", layers=("layer2", "layer44"))).load()
@@ -233,6 +241,7 @@ class TestCut:
         with pytest.raises(BackboneError, match="pre-logits is layer4 in this network"):
             backbones.find(Choice(RESNET, "random", pool="max", layers=layers)).load()
 
+    @pytest.mark.slow
     def test_pooling_the_embedded_network_is_its_own_layer(self):
         _, plain = backbones.find("efficientnet-lite0").load()
         _, cut = backbones.find(Choice("efficientnet-lite0", layer="bn2", pool="avg")).load()
@@ -263,6 +272,7 @@ class TestExported:
         assert Runner(tmp_path / "cut.onnx").backbone == backbone
 
 
+@pytest.mark.slow
 def test_layers_without_weights_are_those_with_them():
     network = backbones.find(Choice("efficientnet-lite0")).build().module
     assert list_layers(network, (224, 224)) == backbones.layers_of("efficientnet-lite0")

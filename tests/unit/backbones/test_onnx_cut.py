@@ -84,6 +84,7 @@ def test_weights_made_by_operators_are_those_of_a_classifier(way):
     assert (cut.tensor, "7 classes" in cut.note) == (features, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["QDQ", "QOperator"])
 def test_files_quantised_by_onnxruntime(way, tmp_path):
     from onnxruntime import quantization as q
@@ -187,6 +188,7 @@ def test_outputs_that_do_not_depend_on_the_image_are_refused():
         cut_of(made, ["still"])
 
 
+@pytest.mark.slow
 def test_features_that_tell_nothing_never_pass_in_silence(tmp_path):
     dead = pooled().add("Mul", np.float32(0))
     onnx.save(dead.model(), tmp_path / "dead.onnx")
@@ -202,6 +204,7 @@ def test_features_that_tell_nothing_never_pass_in_silence(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_quantised_tensor_can_be_named(tmp_path):
     made = Maker(["n", 3, 16, 16], 13).conv(3, 8).add("Relu")
     made.add("QuantizeLinear", np.float32(0.05), np.uint8(0)).add(

@@ -193,12 +193,14 @@ def test_features_are_those_of_the_file_by_plain_code(
     assert np.allclose(runner.embed(batch), ours, atol=1e-4 * np.abs(ours).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", [7, 11, 13, 18, 21])
 def test_old_and_new_operators(opset, write):
     path, _ = export.model_file(Choice(write(plain(opset)), preprocess="unit"))
     assert {one.domain: one.version for one in onnx.load(path).opset_import}[""] == export.OPSET
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "preset"), [(TensorProto.FLOAT16, "unit"), (TensorProto.DOUBLE, "imagenet")]
 )
@@ -212,6 +214,7 @@ def test_other_types(kind, preset, write):
     assert Runner(export.model_file(Choice(write(model), preprocess=preset))[0]).backbone.dim == 8
 
 
+@pytest.mark.slow
 def test_images_as_they_are(write):
     made = Maker(["n", 32, 32, 3], 18).add("Cast", to=TensorProto.FLOAT)
     made.add("Transpose", perm=[0, 3, 1, 2]).conv(3, 8, 3, 2).add("Relu")
@@ -224,6 +227,7 @@ def test_images_as_they_are(write):
         export.model_file(Choice(name, preprocess="imagenet"))
 
 
+@pytest.mark.slow
 def test_a_node_can_be_chosen_and_pooled(write):
     name = write(plain().conv(8, 6))
     listed = {one.name: one.shape for one in backbones.layers_of(name)}
@@ -383,6 +387,7 @@ BAD = {
 BOUNDLESS = {"gigantic", "endless", "claiming", "circular"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_files_are_refused_in_one_line(kind, write, tmp_path, monkeypatch):
     make, said = BAD[kind]

@@ -27,6 +27,7 @@ def grey(images):
     return images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["unit", "raw", "caffe"])
 def test_grey_inputs_get_the_luma(spec, tmp_path):
     model = net(1, ("n", 1, 24, 24)).model()
@@ -63,6 +64,7 @@ def size_of(tmp_path, shape, spec="unit", **metadata):
     return Runner(path).backbone.preprocess.size, str(parity)
 
 
+@pytest.mark.slow
 def test_a_free_width_is_not_forced_square(tmp_path):
     size, notes = size_of(tmp_path, ("n", 3, 48, "w"))
     assert size == (48, 320)
@@ -73,6 +75,7 @@ def test_a_free_width_is_not_forced_square(tmp_path):
         size_of(tmp_path, ("n", 3, 48, "w"), "unit:64x160")
 
 
+@pytest.mark.slow
 def test_the_size_in_the_metadata_counts_where_the_input_is_open(tmp_path):
     size, notes = size_of(tmp_path, ("n", 3, "h", "w"), imgsz="[64, 96]", license="AGPL-3.0")
     assert size == (64, 96)

@@ -113,6 +113,7 @@ class TestPublished:
         assert f"should begin with {entry.sha256}" in said
         assert entry.url in said
 
+    @pytest.mark.slow
     def test_the_hubs_cache_is_used_and_its_file_hashed(self, homes, states):
         entry = backbones.find(Choice(TIMM, "random")).entry
         assert not backbones.is_available(entry)
@@ -218,6 +219,7 @@ class TestPublished:
 
 @pytest.mark.parametrize("name", [TORCHVISION, TIMM])
 class TestOwnFile:
+    @pytest.mark.slow
     @pytest.mark.parametrize("file", ["own.pth", "own.safetensors", "wrapped.pt"])
     def test_it_is_loaded_and_named(self, name, file, states, tmp_path):
         state = states[name]
@@ -233,6 +235,7 @@ class TestOwnFile:
         network = candidate.build().module.state_dict()
         assert all((network[key] == states[name][key]).all() for key in network)
 
+    @pytest.mark.slow
     def test_the_classifier_may_be_absent_or_of_other_classes(self, name, states, tmp_path):
         key = {TORCHVISION: "classifier.1", TIMM: "classifier"}[name]
         absent = {k: v for k, v in states[name].items() if not k.startswith(f"{key}.")}
@@ -271,6 +274,7 @@ class TestOwnFile:
         assert sum(f" {key}" in said for key in keys) == 3
         assert said.isprintable()
 
+    @pytest.mark.slow
     def test_it_can_be_asked_for_again_where_it_is(self, name, states, tmp_path):
         path = tmp_path / "w.safetensors"
         save(states[name], path)
@@ -343,6 +347,7 @@ class TestFiles:
 
 @pytest.mark.parametrize("name", [TORCHVISION, TIMM, "efficientnet-lite0"])
 class TestRandom:
+    @pytest.mark.slow
     def test_a_seed_decides_them(self, name):
         sums = {
             spec: backbones.find(Choice(name, spec)).load()[1].weights_sha256
@@ -373,6 +378,7 @@ class TestRandom:
         with pytest.raises(BackboneError, match="the seed must be 0 to 4294967295"):
             backbones.find(Choice(name, spec))
 
+    @pytest.mark.slow
     def test_they_can_be_asked_for_again(self, name):
         for choice in (Choice(name, "random"), Choice(name, "random:5")):
             _, backbone = backbones.find(choice).load()

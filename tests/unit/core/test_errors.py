@@ -58,6 +58,7 @@ def test_one_line(text, told):
     assert one_line(text) == told
 
 
+@pytest.mark.slow
 @given(ANY_TEXT)
 def test_one_line_is_printable_and_settled(text):
     line = one_line(text)
@@ -66,6 +67,7 @@ def test_one_line_is_printable_and_settled(text):
     assert line.encode() if text else line == ""  # it can be written to any UTF-8 stream
 
 
+@pytest.mark.slow
 @given(st.text().filter(str.isprintable))
 def test_one_line_keeps_what_is_printable(text):
     assert one_line(text) == text

@@ -118,3 +118,42 @@ class TestArrays:
     def test_the_type_of_what_is_no_image_is_named(self, tmp_path: Path):
         path = self.write(tmp_path / "x.h5", images=np.zeros((2, 8, 8, 3), np.float32))
         assert "float32" in refused(path)
+
+
+class TestSeveralLabels:
+    def write(self, path: Path, labels: object, names: object = ("cat", "dog|pup", "sea")) -> str:
+        with h5py.File(path, "w") as file:
+            file["images"] = np.zeros((4, 8, 8, 3), np.uint8)
+            file["labels"] = np.array(labels)
+            file["split"] = ["train", "train", "test", "test"]
+            file.attrs["classes"] = list(names)
+        return str(path)
+
+    def test_columns_are_labels(self, tmp_path: Path):
+        path = self.write(tmp_path / "x.h5", [[1, 1, 0], [0, 0, 0], [-1, 1, 0], [0, 1, 0]])
+        listing = open_source(path)
+        assert listing.target == "multi-label"
+        assert listing.classes == ("cat", "dog|pup", "sea")
+        sets = [ref.labels for ref in listing.images]
+        assert sets[0] == (("cat", "dog|pup"), ())
+        assert sets[1] == ((), ())
+        assert sets[2] == (("dog|pup",), ("cat",))
+        assert [ref.split for ref in listing.images] == ["train", "train", "test", "test"]
+
+    @pytest.mark.parametrize(
+        ("labels", "names", "text"),
+        [
+            ([[2, 0], [0, 1], [1, 1], [0, 0]], ("a", "b"), "must be 1, 0"),
+            ([[1, 0], [0, 1], [1, 1], [0, 0]], ("a", "a"), "name each label once"),
+            ([[1, 0], [0, 1], [1, 1], [0, 0]], ("a",), "name each label once"),
+            ([[1, 0], [0, 1], [1, 0], [0, 1]], ("a", "b"), "exactly one 1"),
+        ],
+    )
+    def test_what_is_no_table_of_labels_is_one_line(self, tmp_path: Path, labels, names, text):
+        with pytest.raises(InputError, match=text):
+            open_source(self.write(tmp_path / "x.h5", labels, names))
+
+    def test_one_label_each_is_taken_if_the_user_says_so(self, tmp_path: Path):
+        path = self.write(tmp_path / "x.h5", [[1, 0], [0, 1], [1, 0], [0, 1]], ("a", "b"))
+        listing = open_source(path, Options(target="multi-label"))
+        assert [ref.labels.present for ref in listing.images] == [("a",), ("b",), ("a",), ("b",)]

@@ -96,6 +96,7 @@ class TestSample:
 
 
 class TestChoose:
+    @pytest.mark.slow
     def test_the_better_one_is_first_and_the_cost_is_told(
         self, surfaces, tiny_backbone, blind, tmp_path
     ):
@@ -119,6 +120,7 @@ class TestChoose:
         assert (tmp_path / "out" / "accuracy_cost.svg").read_text() == costs.draw(held)
         assert [line.partition(":")[0] for line in said] == ["1 of 2", "2 of 2"]
 
+    @pytest.mark.slow
     def test_the_same_seed_gives_the_same_scores(self, surfaces, tiny_backbone):
         first, second = (
             choose(str(surfaces), config(tiny_backbone, images=20)).tried[0] for _ in range(2)
@@ -129,6 +131,7 @@ class TestChoose:
             second.interval,
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["zip", "parquet", "webdataset"])
     def test_every_source_that_features_takes(self, kind, surfaces, tiny_backbone, tmp_path):
         files = {
@@ -157,6 +160,7 @@ class TestChoose:
         assert (chosen.images, chosen.classes) == (36, 3)
         assert chosen.tried[0].accuracy > 0.9
 
+    @pytest.mark.slow
     def test_one_that_fails_does_not_end_the_run(self, surfaces, tiny_backbone, tmp_path):
         broken = tmp_path / "broken.onnx"
         broken.write_bytes(b"no graph")
@@ -169,6 +173,7 @@ class TestChoose:
         with pytest.raises(BackboneError, match=r"every backbone failed, .*broken\.onnx because: "):
             choose(str(surfaces), config(broken))
 
+    @pytest.mark.slow
     def test_images_that_cannot_be_read_are_left_out(self, surfaces, tiny_backbone, tmp_path):
         import shutil
 
@@ -182,6 +187,7 @@ class TestChoose:
         chosen = choose(str(root), config(tiny_backbone))
         assert (chosen.images, chosen.classes) == (24, 2)
 
+    @pytest.mark.slow
     def test_what_is_not_at_hand_is_named_and_not_fetched(
         self, surfaces, tiny_backbone, monkeypatch
     ):
@@ -236,6 +242,7 @@ class TestCommand:
 
 
 class TestPlot:
+    @pytest.mark.slow
     def test_dots_lie_where_speed_and_accuracy_say(self, surfaces, tiny_backbone, blind):
         document = choose(str(surfaces), config(tiny_backbone, blind)).to_json()
         document["tried"][0] |= {"images_per_second": 100.0, "accuracy": 0.9, "efficient": True}
@@ -259,6 +266,7 @@ def test_a_source_is_what_features_takes(surfaces):
     assert len(sample(datasets.open_source(str(surfaces)), 500, 0)) == 36
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_cache_home", "no_sandbox")
 def test_what_is_assumed_of_a_file_by_others_is_shown(surfaces, tmp_path):
     made = Maker(["n", 3, 32, 32], 18).conv(3, 8, 3, 2).add("Relu").add("GlobalAveragePool")

@@ -186,6 +186,7 @@ def test_other_objects_on_one_background_are_a_session_and_no_copies():
     assert set(found.session_rows.tolist()) <= {2, 7}
 
 
+@pytest.mark.slow
 def test_many_copies_are_one_group_though_each_has_closer_ones():
     features, sha256, _ = images(90)
     rng = np.random.default_rng(0)

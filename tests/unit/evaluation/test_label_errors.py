@@ -68,6 +68,7 @@ def test_two_images():
     assert found.suggested.tolist() == [1, 0]
 
 
+@pytest.mark.slow
 def test_hard_images_are_no_errors():
     true = np.arange(2000) % 5
     rng = np.random.default_rng(1)
@@ -119,6 +120,7 @@ def test_classes_confused_both_ways_are_named():
     assert min(there, back) > 10
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(0, 40), st.floats(0, 6))
 def test_confident_learning_suspects_what_cleanlab_does(seed, k, n, confidence):
     from cleanlab.filter import find_label_issues

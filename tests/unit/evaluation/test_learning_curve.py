@@ -76,6 +76,7 @@ def test_the_largest_size_is_fitted_once_a_fold_or_what_cross_validation_knows(r
     assert curve.images[-1] == 80
 
 
+@pytest.mark.slow
 @given(st.floats(0.5, 1), st.floats(0.1, 2), st.floats(0.1, 1))
 @example(ceiling=1.0, scale=2.0, exponent=0.23046875)
 def test_a_power_law_is_recovered(ceiling, scale, exponent):
@@ -85,6 +86,7 @@ def test_a_power_law_is_recovered(ceiling, scale, exponent):
     assert law.accuracy(2560)[0] == pytest.approx(ceiling - scale * 2560**-exponent, abs=5e-3)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1))
 def test_any_curve_gets_a_law_without_descent_or_more_than_all_right(seed):
     accuracy = np.random.default_rng(seed).random((5, 6))
@@ -101,6 +103,7 @@ def curve(images=(20, 40, 80, 160, 320), held_out=200, seed=0):
     return Curve(np.array(images, float), 4, correct)
 
 
+@pytest.mark.slow
 def test_the_description_says_what_doubling_brings():
     told = describe(curve(), total=400, seed=1)
     assert told == describe(curve(), total=400, seed=1)

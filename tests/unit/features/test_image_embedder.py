@@ -128,6 +128,7 @@ def test_layer_pooling_and_weights_are_those_of_a_choice(photos):
     assert embedder.fit_transform(photos[:2]).shape == (2, 128)
 
 
+@pytest.mark.slow
 def test_in_a_grid_search_every_set_is_embedded_once(photos, tiny_backbone, tmp_path):
     labels = ["bark", "cloth"] * 20
     steps = [("embed", ImageEmbedder(str(tiny_backbone))), ("head", LogisticRegression())]

@@ -15,6 +15,7 @@ from headstart.finetune.batches import LabelledPhotos, StoredBatches
 from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.model import Classifier
 from headstart.finetune.photos import Photo
+from headstart.finetune.single_label import CrossEntropy
 from headstart.finetune.training import Trainer, TrainingSetup, choose_device
 
 DIM, CLASSES = 6, 3
@@ -59,7 +60,12 @@ def trainer(batches, checkpoint, config=CONFIG, fail=None, identity="same", said
     start = np.zeros((CLASSES, 5), np.float32), np.zeros(CLASSES, np.float32)
     model = Classifier(Base(fail), *start)
     notice = (said if said is not None else []).append
-    return Trainer(model, batches, TrainingSetup(config, checkpoint, identity), notice), model
+    return Trainer(
+        model,
+        batches,
+        TrainingSetup(config, checkpoint, identity, CrossEntropy(smoothing=config.smoothing)),
+        notice,
+    ), model
 
 
 def test_it_learns_and_keeps_the_best_epoch(batches, tmp_path):
@@ -149,7 +155,7 @@ def test_a_gpu_that_is_not_there_is_an_error():
 
 
 def test_overfitting_is_warned_of_once(batches, tmp_path):
-    validating = batches.validating._replace(classes=(batches.validating.classes + 1) % CLASSES)
+    validating = batches.validating._replace(targets=(batches.validating.targets + 1) % CLASSES)
     shuffled = dataclasses.replace(batches, validating=validating)
     said: list[str] = []
     config = dataclasses.replace(CONFIG, lr=0.05, head_lr=0.05, epochs=6)
@@ -169,7 +175,7 @@ def test_classes_weigh_what_they_are_given(batches, tmp_path):
     for weights in (None, np.array([50.0, 1e-3, 1e-3], np.float32)):
         model = Classifier(Base(), *start)
         place = tmp_path / str(len(shares))
-        run = Trainer(model, batches, TrainingSetup(config, place, "w", weights))
+        run = Trainer(model, batches, TrainingSetup(config, place, "w", CrossEntropy(weights)))
         run.run()
         answers = [run._average.module(x).argmax(1) for x, _ in batches.validation(100)]
         shares.append(float((torch.cat(answers) == 0).float().mean()))

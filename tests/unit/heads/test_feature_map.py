@@ -33,6 +33,7 @@ def test_roots_keep_signs():
     assert signed_root(values).tolist() == [[2.0, -3.0, 0.0]]
 
 
+@pytest.mark.slow
 def test_a_head_of_scikit_learn_reads_roots_in_its_graph_too():
     class NaiveBayes(Family):
         def build(self, params, data):

@@ -61,6 +61,7 @@ def test_the_climb_along_c_loses_nothing_to_the_full_grid(overlapping):
     assert head.cv_accuracy >= plain.best_score_ - 0.02  # it chooses by log loss
 
 
+@pytest.mark.slow
 def test_among_equals_the_simplest_is_chosen(separable):
     svm = HEADS["linear-svm"].search(separable)
     assert svm.cv_accuracy == 1
@@ -116,6 +117,7 @@ def test_climb_goes_through_the_grid_if_told_to():
     assert len(tried) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 4])
 def test_a_saturated_svm_is_that_of_every_larger_c(k):
     data = training_set(n=120, k=k, d=60, spread=0.6)

@@ -41,6 +41,7 @@ def test_probabilities_are_the_mean_of_the_heads(data, fitted):
     assert mean.members(fitted[0]) == [SOME[0]]
 
 
+@pytest.mark.slow
 def test_repeats_are_scored_one_by_one_as_those_of_the_heads_are(data):
     """The mean over repeats is a better classifier than the one that ships."""
     fold = divisions(data.labels, 5, 0, repeats=4)

@@ -172,6 +172,7 @@ def test_features_that_are_no_numbers_are_refused(name, bad, data):
 # ---- calibration ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm", "knn"])
 @pytest.mark.parametrize("k", [2, 4])
 def test_calibration_beats_votes_and_costs_no_accuracy(name, k):
@@ -299,6 +300,7 @@ def test_the_final_machine_is_the_one_of_all_rows(name, k, known, monkeypatch):
 # ---- neighbours ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(
     arrays(np.float32, (3, GROUP * 9 + 5), elements=st.integers(0, 40).map(float)),
     st.sampled_from([1, 2]),
@@ -310,6 +312,7 @@ def test_the_smallest_of_many_are_found(values, k):
     assert all(len(set(row)) == k for row in columns.tolist())
 
 
+@pytest.mark.slow
 def test_neighbours_in_many_rows_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 5, 13_000)

@@ -21,6 +21,7 @@ def training_set(labels, fold, d=8):
     return TrainingSet(features.astype(np.float32), labels, fold, workers=2)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(2, 300), min_size=2, max_size=8),
     st.integers(20, 200),

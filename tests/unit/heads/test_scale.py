@@ -57,6 +57,7 @@ def test_beyond_the_limit_a_stock_pipeline_stands_in_and_says_so(name, k, monkey
     assert right.mean() == pytest.approx(head.cv_accuracy, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_kernel_ridge_samples_many_rows_and_answers_all(repeats, monkeypatch):
     monkeypatch.setattr(kernel_ridge, "MAX_ROWS", 100)
@@ -124,6 +125,7 @@ def test_what_stands_in_becomes_one_onnx_file(name, k, small_limits, tmp_path, t
     assert agreement.max_difference <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
 @pytest.mark.parametrize(
     "change",

@@ -54,6 +54,7 @@ def test_rows_on_disk_are_indexed_like_an_array(pair):
         np.asarray(stored)
 
 
+@pytest.mark.slow
 def test_threads_read_rows_together(pair):
     in_memory, on_disk = pair
     wrong = []
@@ -99,6 +100,7 @@ def test_logistic_regression_ends_where_it_does_in_memory(pair, weight, sampled,
     assert ("chosen on" in stored.approximation) == sampled
 
 
+@pytest.mark.slow
 def test_a_linear_machine_is_the_least_squares_one(pair, monkeypatch):
     stored = HEADS["linear-svm"].search(pair[1])
     monkeypatch.setattr(svm, "MAX_ROWS", 10)
@@ -123,6 +125,7 @@ def test_a_gaussian_kernel_takes_what_memory_holds_and_says_so(pair, monkeypatch
     assert right.mean() == pytest.approx(part.cv_accuracy, abs=0.02)
 
 
+@pytest.mark.slow
 def test_neighbours_come_from_a_stratified_sample_of_the_rows_and_say_so(pair, monkeypatch):
     in_memory, whole = (HEADS["knn"].search(data) for data in pair)
     assert (whole.params, whole.grid, whole.approximation) == (in_memory.params, in_memory.grid, "")

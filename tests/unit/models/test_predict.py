@@ -194,6 +194,7 @@ class TestStream:
         with pytest.raises(InputError):
             list(predict(model, [""]))
 
+    @pytest.mark.slow
     def test_leaving_the_stream_stops_the_workers(self, model, image_folder):
         threads = threading.active_count()
         stream = predict(model, [str(image_folder(per_class=24))], workers=5)

@@ -15,6 +15,7 @@ def test_a_whole_file_passes(tiny_classifier):
     seal.check(tiny_classifier)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_changed_byte_is_noticed(tiny_classifier, tmp_path, data):

@@ -34,6 +34,7 @@ def test_sections_have_a_template_and_a_name_of_their_own():
     assert {path.name for path in sections.FOLDER.glob("*.j2")} == listed
 
 
+@pytest.mark.slow
 def test_a_new_section_is_a_record_a_template_and_a_row(tmp_path, monkeypatch, capsys):
     (tmp_path / "toys.html.j2").write_text("<p>{{ insights.toys.images }} images show toys.</p>")
     toys = Section("toys", "Toys & games", insight="toys", summary=count_toys, folder=tmp_path)

@@ -27,6 +27,7 @@ def test_the_report_is_what_render_returns(folder: Path):
     assert "caf\\xe9.jpg" in html
 
 
+@pytest.mark.slow
 def test_a_map_that_was_begun_before_is_that_of_the_page(folder: Path, monkeypatch):
     digest = results_document()["extraction"]["digest"]
     data = dataclasses.replace(feature_set(), digest=digest)

@@ -62,6 +62,7 @@ def test_a_notebook_shows_a_table_with_escaped_names(result):
     assert not re.search(r"<cloth>", text)
 
 
+@pytest.mark.slow
 def test_predictions_of_an_unsaved_result(result, store):
     predictions = list(result.predict(store.parent / "photos" / "test"))
     assert len(predictions) == 8

@@ -36,8 +36,10 @@ GPU_BATCH = 64  # on a GPU: enough to fill it, 10 MB to upload
 _GPU_RUNS = 2  # inferences under way at once on a GPU: one computes while another uploads
 
 
-def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.InferenceSession:
-    """Open an ONNX model, and make sure that it runs on the requested device.
+def open_session(
+    model: Path | bytes, device: str = "cpu", threads: int = 1
+) -> ort.InferenceSession:
+    """Open an ONNX model, a file or its content, and make sure that it runs on the device.
 
     If several Python threads call `run`, one thread inside each inference is fastest.
 
@@ -61,11 +63,11 @@ def open_session(model: Path, device: str = "cpu", threads: int = 1) -> ort.Infe
     options.log_severity_level = 3
     try:
         # As bytes, because onnxruntime takes only paths in UTF-8.
-        session = ort.InferenceSession(model.read_bytes(), options, providers=_with_options(device))
+        content = model if isinstance(model, bytes) else model.read_bytes()
+        session = ort.InferenceSession(content, options, providers=_with_options(device))
     except Exception as error:  # onnxruntime has its own exception types
-        raise RunnerError(
-            f"{one_line(model)} cannot be loaded by onnxruntime: {one_line(error)}"
-        ) from error
+        name = "the graph" if isinstance(model, bytes) else one_line(model)
+        raise RunnerError(f"{name} cannot be loaded by onnxruntime: {one_line(error)}") from error
     if session.get_providers()[0] != provider:
         raise RunnerError(
             f"device {device} is not usable: the model would run on {session.get_providers()[0]}; "

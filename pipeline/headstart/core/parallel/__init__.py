@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from headstart.core.parallel.cores import available_cores, limited
-from headstart.core.parallel.threads import run_beside, run_threads
+from headstart.core.parallel.threads import run_ahead, run_beside, run_threads
 
 __all__ = [
     "Engine",
@@ -23,6 +23,7 @@ __all__ = [
     "ThreadEngine",
     "available_cores",
     "limited",
+    "run_ahead",
     "run_beside",
     "run_threads",
 ]

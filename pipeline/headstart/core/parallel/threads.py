@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
@@ -83,6 +84,28 @@ def run_beside(function: Callable[[], Result]) -> Future[Result]:
 
     threading.Thread(target=work, daemon=True).start()
     return future
+
+
+def run_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Result, None, None]:
+    """Yield ``function(item)`` for every item, in order; up to ``workers`` run at once.
+
+    As with `run_beside`, an interrupt or an error does not wait for items that are running. Those
+    that have yet to begin are left out then.
+    """
+    free, stop = threading.Semaphore(workers), threading.Event()
+
+    def work(item: Item) -> Result | None:
+        with free:
+            return None if stop.is_set() else function(item)
+
+    futures = [run_beside(functools.partial(work, item)) for item in items]
+    try:
+        for future in futures:
+            yield future.result()  # type: ignore[misc]  # None only once nobody asks
+    finally:
+        stop.set()
 
 
 @dataclass

@@ -6,8 +6,15 @@
 """
 
 from headstart.evaluation.compare.config import CompareConfig
-from headstart.evaluation.compare.dispatch import compare, count_steps, tables, write_results
+from headstart.evaluation.compare.dispatch import (
+    compare,
+    compare_tuned,
+    count_steps,
+    tables,
+    write_results,
+)
 from headstart.evaluation.compare.identity import inputs_digest
+from headstart.evaluation.compare.network import TunedNetwork
 from headstart.evaluation.compare.scoring import Entry
 from headstart.evaluation.compare.stage import Outcome
 
@@ -15,7 +22,9 @@ __all__ = [
     "CompareConfig",
     "Entry",
     "Outcome",
+    "TunedNetwork",
     "compare",
+    "compare_tuned",
     "count_steps",
     "inputs_digest",
     "tables",

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, one_line
-from headstart.core.records import FeatureSet, flat
+from headstart.core.names import join
+from headstart.core.records import SUGGESTED, FeatureSet, flat
 from headstart.core.rows import take
 
 Key = tuple[bytes, str | int]
@@ -21,8 +22,9 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
     """Reduce stores to the images that all of them share, and return warnings about the others.
 
     Images are matched by their bytes; duplicates within a store also by their paths, as far as
-    these agree. Order, paths, labels, splits and classes come from the first store, thumbnails from
-    the first store that has them.
+    these agree. With imported features, which have no images, names alone match. Order, paths,
+    labels, splits and classes come from the first store, or the first one with images and labels if
+    there are imported features; thumbnails from the first store that has them.
 
     Raises:
         InputError: two stores have the same backbone and preprocessing or disagree about a label or
@@ -32,25 +34,27 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
         return list(stores), []
     _check_targets(stores)
     _check_different(stores)
-    rows = _shared_rows(stores)
-    first = stores[0]
+    rows, warnings = _joined(stores) if _have_imported(stores) else (_shared_rows(stores), [])
     if not len(rows[0]):
         raise InputError(
             "the stores have no image in common; use stores of the same images with different"
             " backbones"
         )
     _check_agreement(stores, rows)
+    base = leading(stores)
+    first, order = stores[base], np.argsort(rows[base], kind="stable")
+    rows = [places[order] for places in rows]
     pixels = next(
         (take(s.pixels, r) for s, r in zip(stores, rows, strict=True) if s.pixels is not None), None
     )
     shared = dataclasses.replace(
         first,
-        path=[first.path[row] for row in rows[0]],
-        label=first.label[rows[0]],
-        label_sets=None if first.label_sets is None else first.label_sets[rows[0]],
-        split=[first.split[row] for row in rows[0]],
-        origin=[first.origin[row] for row in rows[0]] if first.origin else [],
-        sha256=first.sha256[rows[0]],
+        path=[first.path[row] for row in rows[base]],
+        label=first.label[rows[base]],
+        label_sets=None if first.label_sets is None else first.label_sets[rows[base]],
+        split=[first.split[row] for row in rows[base]],
+        origin=_origins(stores, rows),
+        sha256=first.sha256[rows[base]],
         pixels=pixels,
     )
     aligned = [
@@ -64,7 +68,7 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
         )
         for store, places in zip(stores, rows, strict=True)
     ]
-    return aligned, _about_left_out(stores, len(rows[0]))
+    return aligned, [*warnings, *_about_left_out(stores, len(rows[0]))]
 
 
 def backbone_names(stores: Sequence[FeatureSet]) -> list[str]:
@@ -93,6 +97,16 @@ def backbone_names(stores: Sequence[FeatureSet]) -> list[str]:
     ]
 
 
+def beside_tuned(frozen: FeatureSet, tuned: FeatureSet) -> tuple[list[str], list[FeatureSet]]:
+    """Return the names and the aligned stores of a frozen network and of the fine-tuned one.
+
+    It is one store where only the classifier was trained.
+    """
+    if frozen.digest == tuned.digest:
+        return backbone_names([frozen]), [frozen]
+    return backbone_names([frozen, tuned]), align([frozen, tuned])[0]
+
+
 def _last(key: str) -> str:
     return key.rpartition(".")[2]
 
@@ -103,12 +117,40 @@ def _short(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def _check_targets(stores: Sequence[FeatureSet]) -> None:
-    for number, store in enumerate(stores[1:], start=2):
-        if store.target != stores[0].target:
+    target = stores[leading(stores)].target
+    for number, store in enumerate(stores, start=1):
+        unlabelled = store.is_imported and not store.is_labelled.any()
+        if store.target != target and not unlabelled:
             raise InputError(
-                f"store 1 is {stores[0].target} and store {number} {store.target}; embed the same"
-                " data with the same --target for both"
+                f"store {leading(stores) + 1} is {target} and store {number} {store.target}; embed"
+                " the same data with the same --target for both"
             )
+
+
+def _have_imported(stores: Sequence[FeatureSet]) -> bool:
+    return any(store.is_imported for store in stores)
+
+
+def leading(stores: Sequence[FeatureSet]) -> int:
+    """Return the number of the store that names and labels the shared images."""
+    if not _have_imported(stores):
+        return 0
+    ranks = [(not s.is_labelled.any(), s.is_imported) for s in stores]
+    return min(range(len(stores)), key=ranks.__getitem__)
+
+
+def _joined(stores: Sequence[FeatureSet]) -> tuple[list[NDArray[np.intp]], list[str]]:
+    """Return each store's rows of the shared images by their names, and a warning how."""
+    shared = join([store.path for store in stores])
+    if not shared.rule:
+        named = " and ".join(one_line(store.path[0]) for store in stores)
+        raise InputError(
+            "the stores have no names in common, by which imported features are joined with "
+            f"others; their first rows are {named}"
+        )
+    if shared.rule == "path":
+        return shared.rows, []
+    return shared.rows, [f"The stores are joined by the {shared.rule} of their rows."]
 
 
 def _check_different(stores: Sequence[FeatureSet]) -> None:
@@ -153,6 +195,8 @@ def _check_agreement(stores: Sequence[FeatureSet], rows: Sequence[NDArray[np.int
         [(_label(store, row), store.split[row]) for row in shared]
         for store, shared in zip(stores, rows, strict=True)
     ]
+    if _have_imported(stores):
+        facts = _completed(stores, facts)
     for number, other in enumerate(facts[1:], start=2):
         differ = [i for i, (a, b) in enumerate(zip(facts[0], other, strict=True)) if a != b]
         if differ:
@@ -166,6 +210,26 @@ def _check_agreement(stores: Sequence[FeatureSet], rows: Sequence[NDArray[np.int
                 f" {one_line(here) or 'empty'} and {one_line(there) or 'empty'}; run headstart"
                 " features again for both stores, on the same data"
             )
+
+
+def _completed(
+    stores: Sequence[FeatureSet], facts: list[list[tuple[str, str]]]
+) -> list[list[tuple[str, str]]]:
+    """Let imported features without any labels, or any splits, have those of the leading store."""
+    base, completed = facts[leading(stores)], []
+    for store, own in zip(stores, facts, strict=True):
+        labels = own if store.is_labelled.any() or not store.is_imported else base
+        splits = own if any(store.split) or not store.is_imported else base
+        completed.append([(a, b) for (a, _), (_, b) in zip(labels, splits, strict=True)])
+    return completed
+
+
+def _origins(stores: Sequence[FeatureSet], rows: Sequence[NDArray[np.intp]]) -> list[str]:
+    """Return the origin of each shared image: `SUGGESTED` if a store says so."""
+    chosen = [store.is_suggested[shared] for store, shared in zip(stores, rows, strict=True)]
+    if not np.any(chosen):
+        return []
+    return [SUGGESTED if any_store else "" for any_store in np.any(chosen, axis=0)]
 
 
 def _label(store: FeatureSet, row: int) -> str:

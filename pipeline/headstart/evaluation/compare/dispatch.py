@@ -9,7 +9,9 @@ from typing import Any
 from headstart.core import targets
 from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
+from headstart.evaluation.compare.alignment import leading
 from headstart.evaluation.compare.config import OF_LABELS, CompareConfig
+from headstart.evaluation.compare.network import TunedNetwork
 
 
 def compare(
@@ -30,14 +32,30 @@ def compare(
     """
     if unused := _unused(stores, config):
         raise InputError(f"--{unused} is for several labels on one image; leave it out")
-    own = _of(stores[0].target)
+    own = _of(stores[leading(stores)].target)
     compared: tuple[Any, Any] = own.compare(stores, config, named_groups, progress, step, chosen)
     return compared
 
 
 def count_steps(stores: Sequence[FeatureSet], config: CompareConfig) -> int:
     """Return how many steps `compare` has."""
-    return int(_of(stores[0].target).count_steps(stores, config))
+    return int(_of(stores[leading(stores)].target).count_steps(stores, config))
+
+
+def compare_tuned(
+    frozen: FeatureSet,
+    tuned: FeatureSet,
+    network: TunedNetwork,
+    config: CompareConfig,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Any, Any]:
+    """Compare heads on frozen features with a network that was trained on the same images.
+
+    `headstart.evaluation.compare.finetuned.compare_tuned` says what the arguments mean.
+    """
+    own = _of(frozen.target)
+    compared: tuple[Any, Any] = own.compare_tuned(frozen, tuned, network, config, progress)
+    return compared
 
 
 def write_results(folder: Path, comparison: Any, outcome: Any) -> tuple[Path, Path]:  # noqa: ANN401
@@ -57,7 +75,7 @@ def _of(target: str) -> Any:  # noqa: ANN401 - a module
 
 
 def _unused(stores: Sequence[FeatureSet], config: CompareConfig) -> str:
-    if stores[0].target != targets.SINGLE_LABEL:
+    if stores[leading(stores)].target != targets.SINGLE_LABEL:
         return ""  # and the thresholds of confidence that others have are simply not made
     named = (name for name in OF_LABELS if getattr(config, name))
     return next(named, "").replace("_", "-")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 from headstart.core.records import FeatureSet
 from headstart.core.results import Comparison
 from headstart.core.rows import take
-from headstart.evaluation.compare.alignment import align, backbone_names
+from headstart.evaluation.compare.alignment import beside_tuned
 from headstart.evaluation.compare.config import CompareConfig
+from headstart.evaluation.compare.network import NAME, TITLE, TunedNetwork
 from headstart.evaluation.compare.scoring import (
     Entry,
     HeldOut,
@@ -24,42 +24,40 @@ from headstart.evaluation.compare.scoring import (
     score_heads,
 )
 from headstart.evaluation.compare.stage import Outcome, compare, describe_backbone
+from headstart.heads.linear import estimator_of
 from headstart.heads.search import FittedHead, class_probabilities
-
-NAME = "fine-tuned"
 
 
 def compare_tuned(
     frozen: FeatureSet,
     tuned: FeatureSet,
-    estimator: Any,  # noqa: ANN401 - a scikit-learn classifier
-    validation: float,
-    facts: dict[str, Any],
-    seconds: float,
+    network: TunedNetwork,
     config: CompareConfig,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Comparison, Outcome]:
     """Compare the heads on frozen features with a network that was trained on the same images.
 
     All are ranked by accuracy on the validation split, so ``config`` needs
-    ``validation="predefined"``. ``estimator`` is the fine-tuned classifier on the features
-    ``tuned``, ``validation`` its accuracy, ``seconds`` its training time, and ``facts`` say how it
-    was trained.
+    ``validation="predefined"``. ``tuned`` are the features of the fine-tuned network.
     """
-    same = frozen.digest == tuned.digest  # only the classifier was trained
-    names = backbone_names([frozen] if same else [frozen, tuned])
-    stores = [frozen] if same else align([frozen, tuned])[0]
+    names, stores = beside_tuned(frozen, tuned)
     comparison, outcome = compare(stores[:1], config, progress=progress)
     protocol = outcome.protocol
+    codes = {name: code for code, name in enumerate(frozen.classes)}
+    classes = np.array([codes[name] for name in network.classes], np.int64)
+    estimator = estimator_of(network.weight, network.bias, classes)
+    assert protocol.validation is not None
+    validation = protocol.train[protocol.validation]
+    right = estimator.predict(take(stores[-1].features, validation)) == frozen.label[validation]
     head = FittedHead(
         name=NAME,
-        title="fine-tuned network",
-        params=facts,
-        cv_accuracy=validation,
+        title=TITLE,
+        params=network.facts,
+        cv_accuracy=float(right.mean()),
         cv_std=0.0,
         grid=[],
         estimator=estimator,
-        seconds=seconds,
+        seconds=network.seconds,
         out_of_fold=np.empty((0, len(frozen.classes))),
         n_rows=len(protocol.train),
     )

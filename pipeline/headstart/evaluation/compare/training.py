@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.parallel import available_cores
+from headstart.core.parallel import available_cores, run_ahead
 from headstart.core.records import FeatureSet
 from headstart.core.rows import Features, Mapped, Pixels, StoredRows, take
 from headstart.evaluation.compare.config import CompareConfig
@@ -18,9 +18,10 @@ from headstart.evaluation.compare.scoring import Entry, rank
 from headstart.evaluation.splits import Protocol
 from headstart.heads import MEAN, by_name, feature_map, mean
 from headstart.heads.baselines import MostFrequentClass, RawPixels
+from headstart.heads.family import Family
 from headstart.heads.folds import divisions, predefined
 from headstart.heads.search import FittedHead, class_probabilities
-from headstart.heads.training_set import TrainingSet
+from headstart.heads.training_set import MAX_SHARED_ROWS, TrainingSet
 
 Progress = Callable[[str], None] | None
 
@@ -130,13 +131,24 @@ class Trainer:
     def _fit(
         self, backbone: str, store: FeatureSet, training: TrainingSet, several: bool
     ) -> Iterator[Entry]:
-        for family in by_name(self.config.heads):
-            self.step(family.name)
+        """Yield the entries in the order of the heads; few rows are searched side by side."""
+
+        def fit(family: Family) -> Entry:
             head = family.search_further(training)
-            if self.progress:
-                self.progress(_summary(head, backbone if several else ""))
             rows = take(store.features, self.protocol.test)
-            yield _entry(backbone, store, rows, head, self.protocol)
+            return _entry(backbone, store, rows, head, self.protocol)
+
+        families = by_name(self.config.heads)
+        entries: Iterator[Entry] = map(fit, families)
+        if not training.streamed and len(training.labels) <= MAX_SHARED_ROWS and len(families) > 1:
+            training.squared_distances  # noqa: B018 - before threads start
+            entries = run_ahead(fit, families, training.workers)
+        for family in families:
+            self.step(family.name)
+            entry = next(entries)
+            if self.progress:
+                self.progress(_summary(entry.head, backbone if several else ""))
+            yield entry
 
     def _training_set(
         self, rows: Features, data: FeatureSet, folds: NDArray[np.int64] | None = None

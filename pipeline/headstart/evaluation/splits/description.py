@@ -50,7 +50,7 @@ def _by_class(data: FeatureSet, names: list[str]) -> dict[str, dict[str, int]]:
 def describe_protocol(data: FeatureSet, protocol: Protocol, rules: Rules) -> dict[str, Any]:
     """Return the ``protocol`` of ``results.json``."""
     n_test = len(protocol.test)
-    used = np.concatenate([protocol.train, protocol.test])
+    used = np.union1d(protocol.train, protocol.test)  # out of fold, they are the same images
     return {
         "folds": protocol.folds,
         "repeats": protocol.repeats,

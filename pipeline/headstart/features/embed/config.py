@@ -34,8 +34,7 @@ class EmbedConfig:
 
     ``backbone`` may be a name or the path of an ONNX file, and ``budget`` limits how far features
     of ``int8`` and ``auto`` are from float32's. Without ``sharding`` the store is one file.
-    ``reading`` is how the source is read; ``trainable`` refuses it if `datasets.check_labels` does,
-    and ``single_label_for`` names a command that does not support several labels on one image.
+    ``reading`` is how the source is read; ``trainable`` refuses it if `datasets.check_labels` does.
     """
 
     backbone: Choice | str
@@ -51,7 +50,6 @@ class EmbedConfig:
     reading: Options = DEFAULTS
     trainable: bool = False
     replace: bool = False
-    single_label_for: str = ""
 
 
 @dataclass(frozen=True)

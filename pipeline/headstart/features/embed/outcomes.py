@@ -7,7 +7,7 @@ created from it and the listing when they are written.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import overload
 
 import numpy as np
@@ -105,16 +105,17 @@ class _Rows(Sequence[Row]):
         ref, fact = self._listing.images[number], self._facts[number]
         label = -1 if ref.label is None else self._code[ref.label]
         state = FileState(*fact["state"].tolist())
-        labels = self._states(ref.labels) if self._sets else b""
+        labels = label_states(ref.labels, self._code) if self._sets else b""
         return Row(ref.path, label, ref.split, fact["sha256"].tobytes(), state, labels, ref.origin)
 
-    def _states(self, labels: LabelSet | None) -> bytes:
-        """Return 1, 0 or -1 (unknown) for each class; all are unknown without labels."""
-        if labels is None:
-            return b"\xff" * len(self._code)
-        states = bytearray(len(self._code))
-        for name in labels.present:
-            states[self._code[name]] = 1
-        for name in labels.unknown:
-            states[self._code[name]] = 0xFF
-        return bytes(states)
+
+def label_states(labels: LabelSet | None, code: Mapping[str, int]) -> bytes:
+    """Return 1, 0 or -1 (unknown) for each class, by its code; all are unknown without labels."""
+    if labels is None:
+        return b"\xff" * len(code)
+    states = bytearray(len(code))
+    for name in labels.present:
+        states[code[name]] = 1
+    for name in labels.unknown:
+        states[code[name]] = 0xFF
+    return bytes(states)

@@ -12,7 +12,6 @@ from headstart.backbones import export
 from headstart.backbones.inference.description import describe
 from headstart.backbones.inference.lazy import LazyRunner
 from headstart.backbones.inference.precision_choice import fitting, would_pay
-from headstart.core import targets
 from headstart.core.errors import BackboneError, InputError, OutputError, one_line
 from headstart.core.hooks import Hooks
 from headstart.core.records import Backbone, Choice, Listing
@@ -48,9 +47,6 @@ def embed(
     """
     data, out, hooks = os.fspath(data), Path(out), hooks or Hooks()
     listing = datasets.open_source(data, config.reading)
-    if config.single_label_for:
-        remedy = "embed the images with headstart features, and train heads on them"
-        targets.refuse(listing.target, config.single_label_for, remedy)
     _check_place(data, out)
     for line in datasets.summary(listing):
         hooks.notice(line)

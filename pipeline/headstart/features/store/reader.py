@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from headstart.core.choices import IN_MEMORY
 from headstart.core.errors import StoreError, near_matches, one_line
+from headstart.core.label_text import join
 from headstart.core.records import Extraction, FeatureSet, digest_of
 from headstart.features.store import columns, layout, manifest
 from headstart.features.store.check import first_defect
@@ -329,4 +330,4 @@ def _blocks(file: h5py.File, name: str) -> Iterator[Block]:
 
 def joined(classes: Sequence[str], states: NDArray[np.int8]) -> str:
     """Return the labels that an image has, ``(k,)`` states, as one text."""
-    return "|".join(classes[code] for code in np.flatnonzero(states > 0).tolist())
+    return join(classes[code] for code in np.flatnonzero(states > 0).tolist())

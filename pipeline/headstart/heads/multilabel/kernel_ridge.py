@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.heads import kernels
 from headstart.heads.kernel_ridge import MAX_ROWS
 from headstart.heads.multilabel.family import LabelFamily, Params, Trials, Values
 from headstart.heads.multilabel.kernels import expansion
 from headstart.heads.multilabel.label_set import LabelSet
 from headstart.heads.multilabel.platt import Part
-from headstart.heads.svm import kernel_of
 from headstart.heads.training_set import mean_squared_distance
 
 
@@ -63,7 +63,7 @@ class KernelRidgeLabels(LabelFamily):
 def _dual(data: LabelSet, rows: NDArray[np.intp], params: Params) -> NDArray[np.float64]:
     from scipy.linalg import cho_factor, cho_solve
 
-    kernel = kernel_of(data.shared.gram, rows, rows, params["gamma"])
+    kernel = kernels.kernel_of(data.shared, rows, rows, params["gamma"])
     kernel[np.diag_indices_from(kernel)] += params["alpha"]
     targets = (data.labels[rows] == 1).astype(np.float64)
     dual: NDArray[np.float64] = cho_solve(cho_factor(kernel, overwrite_a=True), targets)
@@ -84,17 +84,15 @@ def _left_out(
         for fit, held_out in data.folds:
             within = fit[annotated[fit]]
             if len(within):
-                kernel = kernel_of(data.shared.gram, held_out, within, gamma)
+                kernel = kernels.kernel_of(data.shared, held_out, within, gamma)
                 yield kernel @ _dual(data, within, params)
             else:
                 yield np.zeros((len(held_out), data.n_labels))
         return
-    from scipy.linalg import inv
-
     everything = np.arange(len(data.labels))
-    kernel = kernel_of(data.shared.gram, everything, everything, gamma)
+    kernel = kernels.kernel_of(data.shared, everything, everything, gamma)
     kernel[np.diag_indices_from(kernel)] += params["alpha"]
-    inverse = inv(kernel, overwrite_a=True, check_finite=False, assume_a="pos")
+    inverse = kernels.inverse(kernel)
     targets = (data.labels == 1).astype(np.float64)
     solution = inverse @ targets
     for _, rows in data.folds:

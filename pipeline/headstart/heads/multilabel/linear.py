@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart.heads.multilabel.platt import Part, Sigmoids
 
@@ -44,6 +45,20 @@ def one_vs_rest(parts: Sequence[Part], sigmoids: Sigmoids) -> BaseEstimator:
     classifier.classes_ = binarizer.classes_
     classifier.n_features_in_ = d
     return classifier
+
+
+def coefficients(estimator: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:  # noqa: ANN401
+    """Return weight ``(k, d)`` and bias ``(k,)`` of a fitted pipeline whose head is `one_vs_rest`.
+
+    Its calibration is in them: their scores are the log odds.
+    """
+    head = estimator[-1]
+    if hasattr(head, "columns"):  # of a single label
+        weight = head.slope[:, np.newaxis] * head.estimators[0].coef_
+        return weight.astype(np.float32), head.bias.astype(np.float32)
+    weights = np.concatenate([model.coef_ for model in head.estimators_])
+    biases = np.concatenate([model.intercept_ for model in head.estimators_])
+    return weights.astype(np.float32), biases.astype(np.float32)
 
 
 def _single(part: Part, sigmoids: Sigmoids) -> BaseEstimator:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from headstart.core.parallel.blas import run_parallel
 from headstart.heads import libsvm
+from headstart.heads.kernels import kernel_of, prepare
 from headstart.heads.libsvm import Machine
 from headstart.heads.multilabel.family import LabelFamily, Params, Trials, Values
 from headstart.heads.multilabel.kernels import expansion
 from headstart.heads.multilabel.label_set import LabelSet
 from headstart.heads.multilabel.linear import one_vs_rest
 from headstart.heads.multilabel.platt import Part, Sigmoids
-from headstart.heads.svm import C_GRID, MAX_ROWS, kernel_of
+from headstart.heads.svm import C_GRID, MAX_ROWS
 from headstart.heads.training_set import Fold, mean_squared_distance
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _paths(
     data: LabelSet, gamma: float | None, costs: Sequence[float]
 ) -> list[list[NDArray[np.float32]]]:
     """Return the values of the rows that each fold holds out, for each cost."""
-    data.shared.gram  # noqa: B018 - before threads start
+    prepare(data.shared, gamma)
     of_folds = run_parallel(lambda fold: _path(data, gamma, fold, costs), data.folds, data.workers)
     return [list(parts) for parts in zip(*of_folds, strict=True)]
 
@@ -108,7 +109,7 @@ def _path(
     changes nothing.
     """
     fit, held_out = fold
-    kernel, outside = (kernel_of(data.shared.gram, rows, fit, gamma) for rows in (fit, held_out))
+    kernel, outside = (kernel_of(data.shared, rows, fit, gamma) for rows in (fit, held_out))
     usable = data.varies(fit)
     dual, intercepts = np.zeros((len(fit), data.n_labels)), np.zeros(data.n_labels)
     saturated = np.zeros(data.n_labels, bool)
@@ -138,7 +139,7 @@ def _machine(
 def _final(data: LabelSet, gamma: float | None, c: float) -> tuple[Floats, Floats]:
     """Return the dual coefficients ``(n, k)`` and intercepts ``(k,)`` on all rows."""
     everything = np.arange(len(data.labels))
-    kernel = kernel_of(data.shared.gram, everything, everything, gamma)
+    kernel = kernel_of(data.shared, everything, everything, gamma)
     dual, intercepts = np.zeros(data.labels.shape), np.zeros(data.n_labels)
 
     def fit(label: int) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart.backbones.inference import parity
 from headstart.backbones.inference.description import (
@@ -21,11 +22,14 @@ from headstart.backbones.inference.description import (
     METADATA,
     OUTPUT,
     PROBABILITIES,
+    describe,
 )
+from headstart.backbones.inference.feature_runner import FeatureRunner
 from headstart.backbones.inference.runner import Runner, open_session
-from headstart.core import targets
+from headstart.core import targets, training_profile
 from headstart.core.errors import HeadstartError
 from headstart.core.files import replacing
+from headstart.core.records import Backbone
 from headstart.core.rows import Features
 from headstart.datasets.images import decode
 from headstart.models import seal, training_images
@@ -79,8 +83,13 @@ class Agreement:
         )
 
 
-def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> Agreement:
+def bundle(
+    backbone: Path | Backbone, head: TrainedHead, features: Features, out: Path
+) -> Agreement:
     """Write a model, if it agrees with scikit-learn on the ``(n, d) float32`` features.
+
+    ``backbone`` is the network's file, or the description of imported features: the model then
+    takes features.
 
     Raises:
         HeadstartError: the head cannot be converted, or does not agree.
@@ -90,9 +99,14 @@ def bundle(backbone: Path, head: TrainedHead, features: Features, out: Path) -> 
     estimator, reference = head.estimator, head.reference
     kind = targets.by_name(head.target).part("model")
     graph = kind.graph(head, features.shape[1])
-    trunk = onnx.load(backbone)
+    if isinstance(backbone, Backbone):
+        trunk, metadata = None, {METADATA: json.dumps(backbone.to_json())}
+    else:
+        trunk = onnx.load(backbone)
+        metadata = {prop.key: prop.value for prop in trunk.metadata_props}
     model = joined(trunk, graph, reference)
-    metadata = {prop.key: prop.value for prop in trunk.metadata_props}
+    if head.profile is not None:
+        metadata[training_profile.KEY] = head.profile.to_text()
     if head.trained_on is not None:
         metadata[training_images.KEY] = training_images.encode(head.trained_on)
     with replacing(out) as partial:
@@ -137,9 +151,14 @@ def _agreement(path: Path, head: TrainedHead, features: Features) -> Agreement:
 
 def _verify(path: Path, estimator: Any, name: str) -> None:  # noqa: ANN401
     """Check the joined file's features against its parity record, and its answers to the head's."""
-    runner = Runner(path)
+    imported = describe(path).is_imported
+    runner = FeatureRunner(path) if imported else Runner(path)
     preprocess = runner.backbone.preprocess
-    if parity.METADATA in runner.metadata:
+    if isinstance(runner, FeatureRunner):
+        crops: NDArray[Any] = np.random.default_rng(0).standard_normal(
+            (3, runner.backbone.dim), np.float32
+        )
+    elif parity.METADATA in runner.metadata:
         parity.check_metadata(runner.metadata, runner.embed, preprocess)
         probes = parity.Certificate.from_json(runner.metadata[parity.METADATA]).probes
         crops = np.stack([decode(data, preprocess) for data in probes.values()])

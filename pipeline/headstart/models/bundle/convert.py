@@ -29,7 +29,7 @@ from headstart.backbones.inference.description import (
     read_metadata,
 )
 from headstart.backbones.inference.extract import extract, images_of
-from headstart.core import targets
+from headstart.core import targets, training_profile
 from headstart.core.choices import MODEL_PRECISIONS
 from headstart.core.errors import BackboneError, HeadstartError, InputError, one_line
 from headstart.core.files import replacing, sha256_of
@@ -115,6 +115,10 @@ def write_variant(
     if out.resolve() == path.resolve():
         raise InputError(f"{one_line(out)} is the model itself; choose another --out")
     model, allowed = Classifier(path), allowed or precision_choice.Budget()
+    if model.takes_features:
+        raise BackboneError(
+            f"{one_line(path)} takes features and has no network to convert; ship it as it is"
+        )
     if model.backbone.precision != "fp32":
         raise BackboneError(
             f"{one_line(path)} is in {model.backbone.precision} already; convert the fp32 model"
@@ -128,7 +132,9 @@ def write_variant(
         network, refs = _converted(trunk, kind, listing, workers)
     # Not by way of the network, whose variants are kept for all models that have it.
     metadata = read_metadata(path)
-    images = {key: metadata[key] for key in (training_images.KEY,) if key in metadata}
+    # Features in int8 lie elsewhere, all of them a little, so there drift is not measured.
+    keys = (training_images.KEY, *([training_profile.KEY] if kind == "fp16" else []))
+    images = {key: metadata[key] for key in keys if key in metadata}
     with replacing(out) as partial:
         _save(partial, network, head, dict(model.facts), images)
         change = _compare(model, Classifier(partial), listing, refs, workers)

@@ -53,9 +53,12 @@ if __name__ == "__main__":
 """
 
 
-def example() -> str:
-    """Return the program's text."""
-    parts = [files("headstart.models.bundle").joinpath("example.txt").read_text(encoding="utf-8")]
+def example(takes_features: bool = False) -> str:
+    """Return the program's text, for a model of images or of features."""
+    here = files("headstart.models.bundle")
+    if takes_features:
+        return here.joinpath("feature_example.txt").read_text(encoding="utf-8") + _START
+    parts = [here.joinpath("example.txt").read_text(encoding="utf-8")]
     for name, source in _modules():
         if "'''" in source:
             raise AssertionError(f"{name} cannot be quoted")

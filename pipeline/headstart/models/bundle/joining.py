@@ -38,13 +38,19 @@ def named_scores(graph: ModelProto) -> ModelProto:
     return graph
 
 
-def joined(trunk: ModelProto, head: ModelProto, reference: Reference | None) -> ModelProto:
-    """Return backbone, head and distance in one graph, in the oldest format that supports it."""
+def joined(trunk: ModelProto | None, head: ModelProto, reference: Reference | None) -> ModelProto:
+    """Return backbone, head and distance in one graph, in the oldest format that supports it.
+
+    Without a backbone, the graph takes features.
+    """
     from onnx import compose, helper
 
-    head.ir_version = trunk.ir_version
-    model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="headstart")
-    model.graph.output.append(trunk.graph.output[0])  # for embeddings and the parity check
+    if trunk is None:
+        model = _taking_features(head)
+    else:
+        head.ir_version = trunk.ir_version
+        model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="headstart")
+        model.graph.output.append(trunk.graph.output[0])  # for embeddings and the parity check
     if reference is not None:
         add_distance(model, reference)
     for node in model.graph.node:  # debugging notes of the exporter
@@ -54,6 +60,17 @@ def joined(trunk: ModelProto, head: ModelProto, reference: Reference | None) -> 
     declare_operators(model)
     oldest = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
     model.ir_version = head.ir_version = oldest
+    return model
+
+
+def _taking_features(head: ModelProto) -> ModelProto:
+    """Return a copy of a head's graph whose input is called ``features``."""
+    model = type(head)()
+    model.CopyFrom(head)
+    model.graph.name = "headstart"
+    model.graph.input[0].name = OUTPUT
+    for node in model.graph.node:
+        node.input[:] = [OUTPUT if name == HEAD_INPUT else name for name in node.input]
     return model
 
 

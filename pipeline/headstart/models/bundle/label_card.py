@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headstart.core.artifacts import EXAMPLE
+from headstart.core.choices import TUNED
 from headstart.core.label_results import LabelComparison
 from headstart.models.bundle.model_card import CLASSES_SHOWN, render
 
@@ -22,6 +23,7 @@ def card(comparison: LabelComparison) -> str:
         protocol=comparison.protocol,
         backbone=comparison.extraction["document"]["backbone"],
         head=head,
+        tuned=head.name == TUNED,
         params=", ".join(
             f"{key} by label" if isinstance(value, list) else f"{key} = {value}"
             for key, value in head.params.items()

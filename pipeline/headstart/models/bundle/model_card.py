@@ -12,8 +12,10 @@ from typing import Any
 
 from headstart.core import targets
 from headstart.core.artifacts import CARD, EXAMPLE
+from headstart.core.choices import TUNED
 from headstart.core.errors import one_line
 from headstart.core.files import write_text
+from headstart.core.names import is_imported
 from headstart.core.results import Comparison
 from headstart.models.bundle.example import example
 
@@ -32,7 +34,8 @@ def write_companions(folder: str | PathLike[str], comparison: Any) -> None:  # n
     """Write the card and the example beside ``model.onnx``, for a comparison of any target."""
     own = targets.by_name(comparison.TARGET).part("card")
     write_text(Path(folder) / CARD, own.card(comparison))
-    write_text(Path(folder) / EXAMPLE, example())
+    backbone = comparison.extraction["document"]["backbone"]
+    write_text(Path(folder) / EXAMPLE, example(is_imported(backbone["name"])))
 
 
 def card(comparison: Comparison) -> str:
@@ -45,6 +48,7 @@ def card(comparison: Comparison) -> str:
         protocol=comparison.protocol,
         backbone=comparison.extraction["document"]["backbone"],
         head=head,
+        tuned=head.name == TUNED,
         params=", ".join(f"{key} = {value}" for key, value in head.params.items()),
         created=comparison.provenance.get("created", ""),
         classes=classes,
@@ -70,6 +74,7 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["plain"] = _plain
+    environment.tests["imported"] = is_imported
     return environment.get_template(template).render(**values)
 
 

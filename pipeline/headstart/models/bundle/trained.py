@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.targets import SINGLE_LABEL
+from headstart.core.training_profile import TrainingProfile
 from headstart.models.novelty import Reference
 
 
@@ -25,6 +26,7 @@ class TrainedHead:
         trained_on: ``(n, 32) uint8``, SHA-256 of the training images' files; None leaves them out.
         target: the name of what is predicted, see `headstart.core.targets`.
         thresholds: of a multi-label head, the probability from which an image has each label.
+        profile: what drift is measured by; None leaves it out.
     """
 
     estimator: Any
@@ -35,3 +37,4 @@ class TrainedHead:
     trained_on: NDArray[np.uint8] | None = None
     target: str = SINGLE_LABEL
     thresholds: tuple[float, ...] = ()
+    profile: TrainingProfile | None = None

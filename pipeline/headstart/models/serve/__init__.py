@@ -77,6 +77,7 @@ def serve(
             from headstart.models.serve.batching import Batcher
 
             model = opening.result()
+            model.check_images()
         batcher = Batcher(model, config.workers or available_cores())
         try:
             service = _service(model, path.name, batcher, config, notice)

@@ -8,16 +8,22 @@ import numpy as np
 
 from headstart.core.rows import take
 from headstart.core.targets import MULTI_LABEL
+from headstart.workflows.trained import training_hashes
 
 if TYPE_CHECKING:
-    from headstart.core.label_results import LabelComparison
+    from headstart.core.label_results import LabelComparison, LabelHeadResult
     from headstart.evaluation.compare.multilabel.stage import LabelOutcome
+    from headstart.evaluation.compare.multilabel.training import LabelEntry
+    from headstart.evaluation.splits import Protocol
     from headstart.models.bundle import TrainedHead
 
 
-def scores_of(comparison: LabelComparison) -> dict[str, Any]:
-    """Return the test scores that a model file states; none if no test image is independent."""
-    head = comparison.heads[0]
+def scores_of(comparison: LabelComparison, head: LabelHeadResult | None = None) -> dict[str, Any]:
+    """Return the test scores that a model file states; none if no test image is independent.
+
+    They are those of the best head, or of the given one.
+    """
+    head = head or comparison.heads[0]
     if comparison.protocol["n_leaked"] == comparison.protocol["n_test"]:
         return {}
     return {
@@ -34,7 +40,7 @@ def rules_of(comparison: LabelComparison, outcome: LabelOutcome) -> dict[str, An
 
 def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
     """Return the best head with what its model file carries."""
-    from headstart.models import bundle, novelty
+    from headstart.models import bundle, novelty, profile
 
     best, rows = outcome.best, outcome.protocol
     data, train = best.data, rows.train
@@ -43,14 +49,32 @@ def trained(outcome: LabelOutcome, summary: dict[str, Any]) -> TrainedHead:
     # Reference images are drawn evenly from the labels: an image counts for its rarest one.
     rarest = np.where(present, present.sum(axis=0), len(train) + 1).argmin(axis=1)
     kinds = np.where(present.any(axis=1), rarest, present.shape[1])
-    reference = novelty.learn(take(data.features, train), kinds, rows.group[train])
+    features, group = take(data.features, train), rows.group[train]
+    reference = novelty.learn(features, kinds, group)
+    annotated = np.maximum((data.label_sets[train] >= 0).sum(axis=0), 1)
+    shares = present.sum(axis=0) / annotated
     return bundle.TrainedHead(
         best.head.estimator,
         data.classes,
         summary,
         reference,
         best.head.name,
-        data.sha256[train],
+        training_hashes(data, train),
         MULTI_LABEL,
         tuple(best.thresholds.tolist()),
+        profile.learn(features, shares, group, reference),
+    )
+
+
+def tuned(entry: LabelEntry, rows: Protocol, summary: dict[str, Any]) -> TrainedHead:
+    """Return the classifier of a fine-tuned network; see the function for one class an image."""
+    from headstart.models import bundle
+
+    return bundle.TrainedHead(
+        entry.head.estimator,
+        entry.data.classes,
+        summary,
+        trained_on=training_hashes(entry.data, rows.train),
+        target=MULTI_LABEL,
+        thresholds=tuple(entry.thresholds.tolist()),
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from headstart.core.rows import take
+from headstart.workflows.trained import training_hashes
 
 if TYPE_CHECKING:
     from headstart.core.results import Comparison, HeadResult
-    from headstart.evaluation.compare import Outcome
+    from headstart.evaluation.compare import Entry, Outcome
+    from headstart.evaluation.splits import Protocol
     from headstart.models.bundle import TrainedHead
 
 
@@ -45,14 +47,38 @@ def rules_of(comparison: Comparison, outcome: Outcome) -> dict[str, Any]:
 
 def trained(outcome: Outcome, summary: dict[str, Any]) -> TrainedHead:
     """Return the best head with what its model file carries."""
-    from headstart.models import bundle, novelty
+    import numpy as np
+
+    from headstart.models import bundle, novelty, profile
 
     best, rows = outcome.best, outcome.protocol
     data, train = best.data, rows.train
-    reference = novelty.learn(
-        take(data.features, train),
-        data.label[train],
-        rows.group[train],
-        out_of_fold=best.head.out_of_fold,
+    features, group, codes = take(data.features, train), rows.group[train], data.label[train]
+    answers, learned = best.head.out_of_fold, best.head.estimator.classes_
+    reference = novelty.learn(features, codes, group, out_of_fold=answers)
+    described = None
+    if len(answers):  # a fine-tuned network has none: it has seen its training images
+        shares = np.bincount(codes, minlength=len(data.classes))[learned] / len(codes)
+        described = profile.learn(features, shares, group, reference, answers[:, learned])
+    return bundle.TrainedHead(
+        best.head.estimator,
+        data.classes,
+        summary,
+        reference,
+        best.head.name,
+        training_hashes(data, train),
+        profile=described,
     )
-    return bundle.TrainedHead(best.head.estimator, data.classes, summary, reference, best.head.name)
+
+
+def tuned(entry: Entry, rows: Protocol, summary: dict[str, Any]) -> TrainedHead:
+    """Return the classifier of a fine-tuned network with what its model file carries.
+
+    It has no reference images: a network that was trained on images brings them closer together
+    than it brings new ones.
+    """
+    from headstart.models import bundle
+
+    data = entry.data
+    estimator, seen = entry.head.estimator, training_hashes(data, rows.train)
+    return bundle.TrainedHead(estimator, data.classes, summary, trained_on=seen)

@@ -28,6 +28,7 @@ def test_it_is_what_the_file_says(tiny_backbone, tiny_classifier):
         assert describe(path).name == "tiny"
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), st.text(max_size=300), max_size=6))
 def test_any_text_is_read_as_it_was_written(tmp_path_factory, entries):
     path = tmp_path_factory.mktemp("any") / "a.onnx"

@@ -36,6 +36,7 @@ def test_batches_are_full_but_the_last_and_in_order(count, size):
         assert (crops[:, 0, 0, 0] == numbers).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("batch", [1, 3, None])
 def test_features_are_those_of_single_images_bit_for_bit(photos, tiny_backbone, workers, batch):
@@ -51,6 +52,7 @@ def test_features_are_those_of_single_images_bit_for_bit(photos, tiny_backbone, 
             assert np.array_equal(vector, single.embed(crop[np.newaxis])[0])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_named_with_its_reason(photos, tiny_backbone):
     broken = [image for image in photos if "04" in image.path]
     found = features_of(broken, [Runner(tiny_backbone)], 1)
@@ -59,6 +61,7 @@ def test_what_cannot_be_used_is_named_with_its_reason(photos, tiny_backbone):
     assert found.failures[0].isprintable()
 
 
+@pytest.mark.slow
 def test_networks_may_return_anything(photos, tiny_backbone):
     preprocess = Runner(tiny_backbone).backbone.preprocess
     seen = extract(photos, preprocess, [len, np.shape], 2, batch=5)

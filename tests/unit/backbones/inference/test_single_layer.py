@@ -72,6 +72,7 @@ def holds_the_deep_layer(path: Path) -> bool:
     return any(list(one.dims) == [5, 12, 3, 3] for one in onnx.load(path).graph.initializer)
 
 
+@pytest.mark.slow
 def test_one_inference_gives_every_layer(several, tiny_backbone, image_folder, tmp_path):
     data = image_folder()
     made(data, tmp_path / "both.h5", several)
@@ -107,6 +108,7 @@ def test_an_interrupted_run_ends_in_the_same_file(several, image_folder, tmp_pat
     assert made(data, tmp_path / "cut.h5", several).changed is False
 
 
+@pytest.mark.slow
 def test_another_backbone_is_refused(several, tiny_backbone, image_folder, tmp_path):
     data = image_folder()
     made(data, tmp_path / "s.h5", several)
@@ -217,6 +219,7 @@ def test_a_damaged_layer_is_repaired(several, image_folder, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
 
 
+@pytest.mark.slow
 def test_a_torch_network_of_several_layers_is_exported(tiny_backbone, tmp_path):
     import torch
 
@@ -243,6 +246,7 @@ def test_a_torch_network_of_several_layers_is_exported(tiny_backbone, tmp_path):
     assert proof.widths == (4, 6)
 
 
+@pytest.mark.slow
 def test_one_layer_is_streamed_and_exported(several, image_folder, tmp_path):
     data, path = image_folder(), tmp_path / "both.h5"
     made(data, path, several)

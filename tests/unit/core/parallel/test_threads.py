@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 from headstart.core.parallel import available_cores, limited
-from headstart.core.parallel.threads import run_beside, run_threads
+from headstart.core.parallel.threads import run_ahead, run_beside, run_threads
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -200,3 +200,54 @@ def test_work_beside_other_work_has_its_limits_and_raises_where_its_result_is_as
     assert result.result(10) == 1
     with pytest.raises(ZeroDivisionError):
         run_beside(lambda: 1 // 0).result(10)
+
+
+class TestRunAhead:
+    def test_results_come_in_order_whatever_ends_first(self):
+        second = threading.Event()
+
+        def work(number: int) -> int:
+            if number == 0:
+                assert second.wait(10)  # so two run at once
+            else:
+                second.set()
+            return number
+
+        assert list(run_ahead(work, range(5), 2)) == [0, 1, 2, 3, 4]
+
+    def test_no_more_than_the_workers_run_at_once(self):
+        running, most, lock = set(), [], threading.Lock()
+
+        def work(number: int) -> None:
+            with lock:
+                running.add(number)
+                most.append(len(running))
+            with lock:
+                running.remove(number)
+
+        assert len(list(run_ahead(work, range(20), 1))) == 20
+        assert max(most) == 1
+
+    def test_an_error_is_raised(self):
+        def work(number: int) -> None:
+            raise ValueError(number)
+
+        with pytest.raises(ValueError, match="0"):
+            list(run_ahead(work, range(2), 1))
+
+    def test_what_has_yet_to_begin_is_left_out(self):
+        before, release, called = threading.active_count(), threading.Event(), []
+
+        def work(number: int) -> None:
+            called.append(number)
+            if number:
+                assert release.wait(10)
+
+        results = run_ahead(work, range(9), 1)
+        next(results)
+        results.close()
+        release.set()
+        deadline = time.monotonic() + 10
+        while not settled(before) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(called) <= 2

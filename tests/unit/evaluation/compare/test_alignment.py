@@ -43,6 +43,7 @@ def test_one_store_is_itself():
     assert align([store]) == ([store], [])
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), unique=True, max_size=14),

@@ -41,6 +41,7 @@ def test_heads_are_chosen_and_scored(compared):
     assert outcome.best.predicted.shape == (50, 3)
 
 
+@pytest.mark.slow
 def test_files_tell_the_same(compared, tmp_path):
     data, comparison, outcome = compared
     results, predictions = write_results(tmp_path, comparison, outcome)
@@ -61,6 +62,7 @@ def test_files_tell_the_same(compared, tmp_path):
         assert row["predicted"] == "|".join(reached)
 
 
+@pytest.mark.slow
 def test_the_page_and_the_tables_show_them(compared, tmp_path):
     data, comparison, outcome = compared
     write_results(tmp_path, comparison, outcome)
@@ -74,6 +76,7 @@ def test_the_page_and_the_tables_show_them(compared, tmp_path):
     assert "mAP" in leaderboard.headline(results)
 
 
+@pytest.mark.slow
 def test_unknown_cells_change_nothing_in_their_label(compared):
     data, plain, _ = compared
     sets = data.label_sets.copy()
@@ -83,6 +86,7 @@ def test_unknown_cells_change_nothing_in_their_label(compared):
     assert unknown.heads[0].per_label["ap"][1] == plain.heads[0].per_label["ap"][1]
 
 
+@pytest.mark.slow
 def test_few_images_are_scored_out_of_fold_with_thresholds_of_other_folds():
     comparison, outcome = run(label_sets(n=90))
     assert comparison.protocol["scored_on"] == "out of fold"
@@ -90,6 +94,7 @@ def test_few_images_are_scored_out_of_fold_with_thresholds_of_other_folds():
     assert len(np.unique(outcome.best.applied[:, 0])) > 1
 
 
+@pytest.mark.slow
 def test_labels_that_cannot_be_learned_are_left_out_with_a_warning():
     data = label_sets(n=90, k=4)
     sets = data.label_sets.copy()
@@ -99,6 +104,7 @@ def test_labels_that_cannot_be_learned_are_left_out_with_a_warning():
     assert sum("label 0" in line or "label 1" in line for line in comparison.warnings) == 2
 
 
+@pytest.mark.slow
 def test_labels_that_always_occur_together_get_a_remark():
     data = label_sets(n=90)
     sets = data.label_sets.copy()
@@ -107,6 +113,7 @@ def test_labels_that_always_occur_together_get_a_remark():
     assert "HS602" in [remark.code for remark in comparison.insights.remarks]
 
 
+@pytest.mark.slow
 def test_duplicates_with_other_labels_are_named():
     data = label_sets(n=90)
     sha256, sets = data.sha256.copy(), data.label_sets.copy()
@@ -117,6 +124,7 @@ def test_duplicates_with_other_labels_are_named():
     assert any("different labels" in line for line in comparison.warnings)
 
 
+@pytest.mark.slow
 def test_wrong_labels_are_found_with_their_image():
     data = label_sets(n=400)
     sets, rng = data.label_sets.copy(), np.random.default_rng(1)
@@ -130,6 +138,7 @@ def test_wrong_labels_are_found_with_their_image():
     assert comparison.insights.label_errors.suspects == len(outcome.suspects)
 
 
+@pytest.mark.slow
 def test_thresholds_do_what_was_asked_for():
     data = label_sets(n=150)
     for name in ("precision", "recall"):

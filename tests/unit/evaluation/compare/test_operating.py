@@ -10,6 +10,7 @@ from headstart.report.schema import schema
 from headstart.report.sections import summaries
 
 
+@pytest.mark.slow
 def test_operating_points_are_chosen_out_of_fold_and_checked_on_the_test_split():
     data = feature_set(n=900, spread=4, k=3, split=["train"] * 600 + ["test"] * 300)
     config = CompareConfig(heads=("logistic-regression",), targets=(0.9, 0.999))
@@ -34,6 +35,7 @@ def test_operating_points_are_chosen_out_of_fold_and_checked_on_the_test_split()
     fastjsonschema.compile(schema())(json.loads(json.dumps(comparison.to_json())))
 
 
+@pytest.mark.slow
 def test_answers_for_all_images_leave_no_test_of_the_thresholds():
     data = feature_set(n=300, spread=3, k=3)
     comparison, _ = compare([data], CompareConfig(heads=("logistic-regression",)))

@@ -85,6 +85,7 @@ def test_results_are_json_in_utf_8(written):
     assert re.search(r'"confusion": \[\n +\[\d+(, \d+){5}\],\n', text)
 
 
+@pytest.mark.slow
 def test_the_page_and_the_plots_take_these_results(written):
     folder = written[0].parent
     assert "سلام" in report.write_report(folder).read_text(encoding="utf-8")

@@ -303,6 +303,7 @@ def test_the_test_split_has_no_say_in_tuning(data, everything):
     assert other.heads[0].test_accuracy < everything[0].heads[0].test_accuracy
 
 
+@pytest.mark.slow
 def test_all_labelled_images_outside_the_test_split_are_trained_on():
     data = changed(feature_set(), rows=range(30), split="validation")
     data = changed(data, rows=range(30, 60), split="")
@@ -562,6 +563,7 @@ def warnings_of(data, **config):
     return compare([data], CompareConfig(heads=("knn",), repeats=1, **config))[0].warnings
 
 
+@pytest.mark.slow
 def test_copies_across_the_splits_are_counted_not_removed():
     data = feature_set()
     data = changed(data, rows=[90, 91], sha256=data.sha256[:2])
@@ -572,6 +574,7 @@ def test_copies_across_the_splits_are_counted_not_removed():
     assert len(outcome.protocol.test) == 30
 
 
+@pytest.mark.slow
 def test_unlabelled_and_failed_images_are_told():
     data = changed(feature_set(), rows=range(5), label=-1)
     data = changed(data, rows=[0], features=np.nan)  # takes no part, so it does no harm
@@ -586,6 +589,7 @@ def test_unlabelled_and_failed_images_are_told():
     assert comparison.dataset["failures"] == 2
 
 
+@pytest.mark.slow
 def test_a_small_class_reduces_the_folds():
     label = np.array([0] * 50 + [1] * 40 + [2] * 3, dtype=np.int32)
     data = changed(feature_set(n=93, test=0), label=label, split=["train"] * 92 + ["test"])
@@ -636,6 +640,7 @@ def test_the_rows_that_a_model_of_neighbours_keeps_are_told(monkeypatch):
     assert not any("keeps the features" in text for text in warnings_of(feature_set()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [np.zeros((120, 16)), np.ones((120, 16)), np.ones((120, 1))])
 def test_features_that_say_nothing_are_told(features):
     (warning,) = warnings_of(changed(feature_set(), features=features.astype(np.float32)))

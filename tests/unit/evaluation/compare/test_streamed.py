@@ -109,6 +109,7 @@ def test_the_largest_size_of_the_curve_is_what_was_fitted_on(stores, monkeypatch
     assert comparison.heads[0].approximation.endswith("fitted on 60 of the rows")
 
 
+@pytest.mark.slow
 def test_knn_alone_ships_a_model_of_its_sample(stores, tmp_path, monkeypatch):
     monkeypatch.setattr(knn, "REFERENCES", 60)
     run, out = train(stores, "folder", tmp_path / "out", "--stream-above", "0", "--heads", "knn")

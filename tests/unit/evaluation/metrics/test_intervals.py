@@ -36,6 +36,7 @@ def test_wilson_is_scipys_but_for_rare_events(hits, n):
     assert 0 <= low <= hits / n <= high <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [50, 100, 200, 400])
 @pytest.mark.parametrize("share", [0.7, 0.9, 0.97, 0.98, 0.99, 0.995])
 def test_the_interval_of_an_accuracy_covers_it(n, share):
@@ -53,6 +54,7 @@ def test_a_classifier_without_errors_has_an_interval_with_width():
     assert high == 1
 
 
+@pytest.mark.slow
 @given(st.integers(1, 60), st.integers(2, 6), st.integers(0, 999))
 def test_every_interval_contains_its_score_and_repeats(n, k, seed):
     true, probabilities = answers(n, k, seed, sharpness=1 + seed % 4)

@@ -176,6 +176,7 @@ def test_areas_of_a_resample_are_those_of_the_images_repeated() -> None:
                 np.testing.assert_allclose([each[number, label] for each in ours], expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_a_better_head_is_told_from_the_best_and_an_equal_one_is_not() -> None:
     labels, chances, groups = sample(600, 5, 2)
     noise = np.random.default_rng(6).normal(size=chances.shape)
@@ -191,6 +192,7 @@ def test_a_better_head_is_told_from_the_best_and_an_equal_one_is_not() -> None:
     assert all(each.p >= few.p for each, few in zip(bonferroni, (close, far), strict=True))
 
 
+@pytest.mark.slow
 def test_no_verdict_hangs_on_a_label_of_few_images() -> None:
     rng = np.random.default_rng(7)
     labels = np.zeros((400, 3), np.int8)

@@ -78,6 +78,7 @@ def test_a_difference_as_large_as_the_visible_one_is_seen_four_times_in_five():
     assert 0.6 < seen / 150 < 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entries", [4, 12, 40])
 def test_false_verdicts_are_rare_in_a_whole_table(entries):
     """Equally good heads that share which images are hard."""

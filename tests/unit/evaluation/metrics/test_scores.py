@@ -71,6 +71,7 @@ def test_log_loss_of_a_class_ruled_out_is_large_but_finite():
     assert metrics.log_loss(np.array([1]), np.array([[0.0, 1.0]])) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 @given(SEEDS, st.integers(6, 40), st.integers(3, 5), st.booleans())
 def test_the_area_under_the_curves_agrees_with_scikit_learn(seed, n, k, ties):
     true, probabilities = scored(seed, n, k, ties)
@@ -81,6 +82,7 @@ def test_the_area_under_the_curves_agrees_with_scikit_learn(seed, n, k, ties):
     assert slopes.sum() == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 @given(SEEDS)
 def test_the_slopes_of_the_area_are_its_derivatives(seed):
     true, probabilities = scored(seed, 30, 3)

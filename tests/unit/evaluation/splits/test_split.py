@@ -39,6 +39,7 @@ def partition(*parts):
     return np.array(parts, np.intp)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.lists(st.integers(1, 6), min_size=4, max_size=9),  # the groups' sizes, by class

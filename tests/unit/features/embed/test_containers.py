@@ -55,6 +55,7 @@ def run(tiny_backbone, tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_gives_the_rows_of_the_folder(run, image_folder, kind: str):
     folder = image_folder()
@@ -73,6 +74,7 @@ def test_an_archive_gives_the_rows_of_the_folder(run, image_folder, kind: str):
     assert packed.classes == plain.classes
 
 
+@pytest.mark.slow
 def test_moving_a_folder_into_an_archive_embeds_nothing(run, image_folder):
     folder = image_folder()
     run(folder)
@@ -106,6 +108,7 @@ def test_shards_of_an_archive_are_the_rows_of_one_file(run, image_folder, kind: 
     assert run.summary.shards > 1
 
 
+@pytest.mark.slow
 def test_a_bad_image_in_an_archive_is_a_failure(run, image_folder):
     folder = image_folder()
     (folder / "train" / "bark" / "zz.png").write_bytes(b"no image")

@@ -34,6 +34,7 @@ def run(tmp_path, image_folder):
     return run
 
 
+@pytest.mark.slow
 def test_a_store_goes_on_with_its_own_rules(run, tmp_path, tiny_backbone, write_image):
     latest = Choice(str(tiny_backbone))
     run(dataclasses.replace(latest, policy=FORMER))

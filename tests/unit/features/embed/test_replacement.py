@@ -51,6 +51,7 @@ def test_another_data_set_is_refused_and_the_store_stays(run, tmp_path):
     assert not hashes(second) & before
 
 
+@pytest.mark.slow
 def test_a_smaller_part_is_refused(run, tmp_path):
     root = photos(tmp_path / "one", 0, splits=("train", "validation", "test"))
     run(root)
@@ -98,6 +99,7 @@ def test_moved_and_packed_images_are_met_again(run, tmp_path):
     assert (packed.embedded, packed.dropped) == (0, 0)
 
 
+@pytest.mark.slow
 def test_more_images_need_no_leave(run, tmp_path):
     root = photos(tmp_path / "one", 0, per_class=2)
     run(root)

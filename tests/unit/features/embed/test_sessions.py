@@ -36,6 +36,7 @@ def test_a_run_opens_one_session_and_one_without_new_images_none(
     assert len(sessions) == 1
 
 
+@pytest.mark.slow
 def test_images_that_are_gone_are_taken_out_without_a_session(
     tiny_backbone, image_folder, tmp_path, sessions
 ):

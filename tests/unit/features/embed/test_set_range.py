@@ -49,6 +49,7 @@ def test_without_a_range_the_features_say_what_is_wrong(run, deep, tmp_path):
     assert "value_range" not in extraction(tmp_path / "s.h5")
 
 
+@pytest.mark.slow
 def test_a_given_range_is_part_of_the_store(run, tmp_path):
     assert run("0:4095").remarks == {}
     assert extraction(tmp_path / "s.h5")["value_range"] == "0:4095"
@@ -61,6 +62,7 @@ def test_a_given_range_is_part_of_the_store(run, tmp_path):
             run(other)
 
 
+@pytest.mark.slow
 def test_a_measured_range_is_one_for_the_set_and_stays(run, deep, tmp_path):
     notices: list[str] = []
     run("percentile", notice=notices.append)

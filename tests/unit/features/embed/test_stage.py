@@ -64,6 +64,7 @@ def assert_same(one: FeatureSet, other: FeatureSet) -> None:
 
 
 class TestRows:
+    @pytest.mark.slow
     def test_every_image_becomes_the_row_that_it_should(
         self, run, read, image_folder, tiny_backbone
     ):
@@ -130,6 +131,7 @@ class TestRows:
         assert (summary.rows, summary.embedded, summary.reused) == (30, 1, 29)
         assert len(np.unique(read().features, axis=0)) == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "names",
         [
@@ -156,6 +158,7 @@ class TestRows:
         assert (again.changed, again.embedded) == (False, 0)
 
 
+@pytest.mark.slow
 def test_a_large_new_store_gets_a_hint_about_int8_once(run, image_folder, monkeypatch):
     monkeypatch.setattr(stage, "_LARGE", 3)
     asked: list[Path] = []
@@ -197,6 +200,7 @@ CHANGES = {  # what happens to the folder train, and how many images it should c
 
 
 class TestWhatIsLeftToDo:
+    @pytest.mark.slow
     def test_a_second_run_does_nothing(self, run, read, image_folder, tmp_path):
         root = image_folder()
         (root / "train/bark/damaged.jpg").write_bytes(b"no image")
@@ -230,6 +234,7 @@ class TestWhatIsLeftToDo:
         run(root, "fresh.h5")
         assert_same(read(), read("fresh.h5"))
 
+    @pytest.mark.slow
     def test_a_file_that_has_not_changed_is_not_read(
         self, run, image_folder, write_image, monkeypatch
     ):
@@ -252,6 +257,7 @@ class TestWhatIsLeftToDo:
         read.clear()
         assert run(root, rehash=True).rows == len(read) == 25
 
+    @pytest.mark.slow
     def test_a_class_may_be_added_in_front(self, run, read, image_folder, write_image):
         root = image_folder()
         run(root)
@@ -262,6 +268,7 @@ class TestWhatIsLeftToDo:
         labels = [data.classes[code] for code in data.label]
         assert labels == [path.split("/")[1] for path in data.path]
 
+    @pytest.mark.slow
     def test_another_backbone_is_refused(self, run, read, image_folder, tiny_backbone, tmp_path):
         root = image_folder()
         run(root)
@@ -279,6 +286,7 @@ class TestWhatIsLeftToDo:
         assert (tmp_path / "store.h5").read_bytes() == before
         read()
 
+    @pytest.mark.slow
     def test_a_change_that_hides_is_found_by_rehash(self, run, read, image_folder, write_image):
         root = image_folder()
         path = root / "train/bark/3.bmp"  # a format whose size does not depend on its content
@@ -295,6 +303,7 @@ class TestWhatIsLeftToDo:
 
 
 class TestFailures:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("limit", "fails"), [(0.2, True), (0.25, False), (1.0, False)])
     def test_too_many_failures_end_in_an_error_with_the_good_ones_saved(
         self, run, read, image_folder, limit, fails
@@ -311,6 +320,7 @@ class TestFailures:
         assert len(read().path) == 12
         assert len(read().failures) == 4
 
+    @pytest.mark.slow
     def test_each_bad_image_is_a_row_with_its_reason(self, run, read, image_folder):
         root = image_folder()
         bark = root / "train/bark"
@@ -361,6 +371,7 @@ class TestFailures:
             "missing.jpg": "file not found",
         }
 
+    @pytest.mark.slow
     def test_pipes_and_folders_named_like_images_hold_nobody_up(
         self, run, read, image_folder, write_image
     ):
@@ -375,6 +386,7 @@ class TestFailures:
         )
         assert "ignored: 1 not a regular file" in summary.source
 
+    @pytest.mark.slow
     def test_equal_bad_bytes_fail_alike(self, run, read, image_folder):
         root = image_folder()
         for number in range(30):
@@ -384,6 +396,7 @@ class TestFailures:
         assert len({reason for _, reason in read().failures}) == 1
         assert run(root, max_failures=1).changed is False
 
+    @pytest.mark.slow
     def test_a_file_that_vanishes_is_a_failure(self, run, read, image_folder):
         root = image_folder()
         gone = root / "train/cloth/5.gif"
@@ -391,6 +404,7 @@ class TestFailures:
         assert summary.failed == [("train/cloth/5.gif", "file not found")]
         assert len(read().path) == 23
 
+    @pytest.mark.slow
     def test_a_mended_file_is_no_failure_any_more(self, run, read, image_folder, write_image):
         root = image_folder()
         (root / "train/bark/1.png").write_bytes(b"damaged")
@@ -418,6 +432,7 @@ class TestFailures:
     def test_on_error_fail_with_good_images_is_an_ordinary_run(self, run, image_folder):
         assert run(image_folder(), on_error="fail").rows == 24
 
+    @pytest.mark.slow
     def test_no_usable_image_is_an_error_and_leaves_the_store(self, run, image_folder, tmp_path):
         root = image_folder()
         run(root)
@@ -455,6 +470,7 @@ class TestFailures:
         assert summary.failures == {"the network returned values that are not finite": 1}
         assert summary.rows == 24
 
+    @pytest.mark.slow
     def test_what_cannot_be_used_is_said_before_anything_is_written(
         self, run, image_folder, tmp_path
     ):
@@ -540,6 +556,7 @@ class TestInterruption:
         run(root, "undisturbed.h5")
         assert_same(read(), read("undisturbed.h5"))
 
+    @pytest.mark.slow
     def test_one_run_at_a_time(self, run, read, image_folder):
         root = image_folder()
 
@@ -594,6 +611,7 @@ def test_the_backbone_may_lie_anywhere(run, image_folder, tiny_backbone, tmp_pat
     assert run(image_folder(), backbone=copy).rows == 24
 
 
+@pytest.mark.slow
 def test_the_summary_says_where_the_time_went(run, image_folder):
     root = image_folder()
     first = run(root)
@@ -619,6 +637,7 @@ def test_the_store_says_what_ran(run, image_folder, tmp_path):
     assert sum(ran["shares"].values()) == pytest.approx(1, abs=0.001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [2, 7, 64])
 def test_batches_make_the_same_rows(run, read, image_folder, batch):
     root = image_folder(per_class=5)
@@ -635,6 +654,7 @@ def test_batches_make_the_same_rows(run, read, image_folder, batch):
     assert batches.failures == single.failures
 
 
+@pytest.mark.slow
 def test_half_precision_is_another_extraction(run, read, image_folder):
     root = image_folder()
     run(root)

@@ -68,6 +68,7 @@ def survivable(store: Path) -> list[int]:
     return [at for at in range(len(data) - SEAL) if at not in left_out]
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_damage_is_found_or_does_not_matter(tmp_path_factory, sample, data):
     """Without a seal, that is: as in stores of other tools and of older versions."""

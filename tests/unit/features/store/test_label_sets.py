@@ -67,6 +67,7 @@ def test_damage_costs_its_row_alone(several, tmp_path):
     assert np.array_equal(read(out).label_sets, SETS[[0, 2, 3]])
 
 
+@pytest.mark.slow
 def test_values_that_are_no_states_are_defects(several):
     with h5py.File(several, "r+") as file:
         file["labels"][1, 0] = 7

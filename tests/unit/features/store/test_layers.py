@@ -114,6 +114,7 @@ def flip(store, name, rows):
     store.write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_damage_in_one_layer_costs_its_rows(store, build, of_layers, name):
     flip(store, name, [1, 4])

@@ -46,6 +46,7 @@ def store(tmp_path) -> Path:
     return tmp_path / "s.h5"
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused_at_once_and_told_who_writes(holder, store):
     started = time.perf_counter()
     with pytest.raises(StoreError) as caught:
@@ -59,6 +60,7 @@ def test_a_second_writer_is_refused_at_once_and_told_who_writes(holder, store):
     WriterLock(store).close()
 
 
+@pytest.mark.slow
 def test_a_killed_holder_is_no_obstacle(holder, store):
     holder.send_signal(signal.SIGKILL)
     holder.wait(10)

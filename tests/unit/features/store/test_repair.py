@@ -73,6 +73,7 @@ def test_damaged_rows_are_dropped_and_embedded_again(store, build, name):
     mended(store, build, 1, 4)
 
 
+@pytest.mark.slow
 def test_damaged_checksums_cost_nothing_where_the_whole_column_has_one(store, build):
     flip(store, "checks", [0, 3])
     assert repair(store).dropped == {}
@@ -103,6 +104,7 @@ def agree(file) -> None:
     del file.attrs["checksums"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SENSE)
 def test_rows_that_make_no_sense_are_dropped(store, build, name):
     column, at, value, why = SENSE[name]
@@ -139,6 +141,7 @@ def replace(name: str, change):
     return edit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["features", "path", "sha256"])
 def test_a_truncated_column_keeps_its_rows(store, build, name):
     edit(store, replace(name, lambda data: data[:4]))
@@ -153,6 +156,7 @@ def test_a_row_cut_out_of_one_column_costs_what_follows(store, build):
     mended(store, build, 2, 3, 4, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["label", "split", "classes"])
 def test_labels_can_be_lost_and_come_back(store, build, name):
     def change(file):
@@ -172,6 +176,7 @@ def test_labels_can_be_lost_and_come_back(store, build, name):
     assert build.matches(read(store), build.listing())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["size", "mtime_ns"])
 def test_lost_states_make_files_be_read_again(store, build, name):
     edit(store, old)
@@ -183,6 +188,7 @@ def test_lost_states_make_files_be_read_again(store, build, name):
     mended(store, build)
 
 
+@pytest.mark.slow
 def test_lost_pixels_leave_a_store_that_can_be_used(store, build):
     edit(store, lambda file: file.__delitem__("pixels"))
     before = read(store)
@@ -195,6 +201,7 @@ def test_lost_pixels_leave_a_store_that_can_be_used(store, build):
     assert after.features.tobytes() == np.delete(before.features, 2, axis=0).tobytes()
 
 
+@pytest.mark.slow
 def test_lost_failures_are_met_again(store, build):
     edit(store, lambda file: file["failures/reason"].__setitem__(0, "other"))
     (note,) = repair(store).notes
@@ -203,6 +210,7 @@ def test_lost_failures_are_met_again(store, build):
     mended(store, build)
 
 
+@pytest.mark.slow
 def test_a_broken_seal_alone_is_mended(store, build):
     data = bytearray(store.read_bytes())
     data[-1] ^= 1
@@ -311,6 +319,7 @@ def test_a_store_that_was_cut_short_keeps_the_rows_before_the_cut(tmp_path, buil
 # Around it
 
 
+@pytest.mark.slow
 def test_no_backup_is_ever_overwritten(store, build):
     for number in (1, 2, 3):
         flip(store, "features", [number])
@@ -357,6 +366,7 @@ def test_a_disk_that_is_full_leaves_the_store(store, monkeypatch):
     assert names(store.parent) == ["s.h5"]
 
 
+@pytest.mark.slow
 def test_by_way_of_another_process(store, build, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(sandbox, "call", REAL_CALL)

@@ -60,6 +60,7 @@ def test_a_file_that_cannot_be_made(tmp_path, place):
         create(tmp_path / place, fill)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lasting", [True, False], ids=["for good", "once"])
 @pytest.mark.parametrize("call", ["pwrite", "ftruncate", "close"])
 def test_the_first_error_is_raised_at_the_end(tmp_path, monkeypatch, call, lasting):
@@ -91,6 +92,7 @@ def test_the_first_error_is_raised_at_the_end(tmp_path, monkeypatch, call, lasti
     assert sound(tmp_path / "x.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.01, 0.2, 0.5, 0.9, 0.999])
 def test_a_disk_that_is_full_costs_no_crash_and_says_nothing_else(tmp_path, share):
     """HDF5 by itself would print tracebacks and crash the interpreter at exit."""
@@ -107,6 +109,7 @@ def test_a_disk_that_is_full_costs_no_crash_and_says_nothing_else(tmp_path, shar
     assert run_here(script, tmp_path / "x.h5", limit) == (0, "File too large\n", "")
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_any_write_costs_no_crash(tmp_path):
     script = """
         pwrite = os.pwrite
@@ -157,6 +160,7 @@ def run_here(script: str, *arguments: object) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_many_failures_leave_no_open_file(tmp_path):
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are all that counts
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

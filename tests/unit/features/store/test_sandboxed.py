@@ -25,6 +25,7 @@ def heap_that_never_ends(store: Path) -> None:
     store.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_a_damaged_heap_stops_nobody(store, monkeypatch):
     monkeypatch.setattr(sandbox, "SECONDS", 2)
     heap_that_never_ends(store)
@@ -39,6 +40,7 @@ def test_a_damaged_heap_stops_nobody(store, monkeypatch):
     assert time.process_time() - started < 2  # not in this process, at least
 
 
+@pytest.mark.slow
 def test_a_store_of_another_tool_is_read_by_way_of_another_process(store, build, monkeypatch):
     with h5py.File(store, "r+") as file:
         file.attrs["note"] = "mine"

@@ -30,6 +30,7 @@ def test_any_file_can_be_sealed(tmp_path, content):
     assert check(path) is Seal.BROKEN
 
 
+@pytest.mark.slow
 def test_other_tools_read_a_sealed_store_and_cut_the_seal_when_they_write(store, build):
     assert seal_of(store) is Seal.WHOLE
     with h5py.File(store) as file:
@@ -41,6 +42,7 @@ def test_other_tools_read_a_sealed_store_and_cut_the_seal_when_they_write(store,
     assert build.matches(read(store), build.listing())
 
 
+@pytest.mark.slow
 def test_an_updated_store_is_sealed_again(store, build):
     os.truncate(store, store.stat().st_size - 48)
     assert seal_of(store) is Seal.ABSENT

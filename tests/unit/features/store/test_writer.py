@@ -82,6 +82,7 @@ def test_duplicates_share_their_features_and_keep_their_rows(tmp_path, build):
     assert build.matches(read(tmp_path / "s.h5"), images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 3000])
 def test_any_number_of_failures(tmp_path, build, count):
     path = tmp_path / "s.h5"
@@ -104,6 +105,7 @@ def test_any_number_of_rows(tmp_path, build, count):
     assert build.run(path, images[1:]).published is (count > 0)
 
 
+@pytest.mark.slow
 def test_more_classes_than_an_ordinary_attribute_can_hold(tmp_path, build):
     path = tmp_path / "s.h5"
     classes = [f"class number {at:05} é" for at in range(30_000)]
@@ -305,6 +307,7 @@ def test_unfinished_work_of_another_extraction_is_refused_and_kept(tmp_path, bui
     assert build.run(path, build.listing()).embedded == 3
 
 
+@pytest.mark.slow
 def test_a_damaged_store_is_refused_with_its_defect(store, build):
     with h5py.File(store, "r+") as file:
         file["features"][2, 1] = 7
@@ -313,6 +316,7 @@ def test_a_damaged_store_is_refused_with_its_defect(store, build):
     assert "headstart verify --repair" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pixels", "size", "mtime_ns"])
 def test_a_store_without_what_continuing_needs_is_refused(store, build, name):
     with h5py.File(store, "r+") as file:
@@ -320,6 +324,7 @@ def test_a_store_without_what_continuing_needs_is_refused(store, build, name):
     assert f"cannot be continued: it has no {name}; " in refused(store, build)
 
 
+@pytest.mark.slow
 def test_another_file_in_the_place_is_refused(store, build):
     store.write_bytes(b"my thesis")
     assert "is not a readable feature store" in refused(store, build)

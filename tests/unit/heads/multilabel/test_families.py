@@ -72,6 +72,7 @@ def values_of(name: str, params: dict, data: LabelSet) -> list[np.ndarray]:
     return parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unknown", [0.0, 0.2])
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_values_are_those_of_scikit_learn_label_by_label(name: str, unknown: float) -> None:
@@ -112,6 +113,7 @@ def test_a_search_returns_probabilities_that_tell_new_images_apart(
     np.testing.assert_allclose(scores, probabilities, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_a_label_by_itself_gives_what_it_gives_among_others(name: str) -> None:
     data = label_set()
@@ -149,6 +151,7 @@ def test_repeats_and_balanced_weights_are_accepted(name: str) -> None:
     np.testing.assert_allclose(head.out_of_fold.mean(axis=0), prevalence, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_a_sample_is_fitted_where_there_are_many_rows(name: str) -> None:
     [family] = multilabel.by_name([name])

@@ -52,6 +52,7 @@ def data(images, tiny_backbone):
     return training_set(images, tiny_backbone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head_agrees_with_scikit_learn(name, data, images, tiny_backbone, tmp_path):
     head = HEADS[name].search(data)

@@ -23,6 +23,7 @@ def photos(image_folder):
     return str(image_folder(classes=("bark", "cloth", "drain"), per_class=12))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", bundle.KINDS)
 def test_it_is_the_model_with_another_network(kind, tiny_classifier, photos, tmp_path):
     out = tmp_path / "small.onnx"
@@ -94,6 +95,7 @@ def test_the_budget(change, budget, inside):
     assert bundle.Change(**(facts | change)).within(budget) == inside
 
 
+@pytest.mark.slow
 def test_without_a_test_split_others_than_those_that_calibrate_measure(
     tiny_classifier, image_folder, tmp_path
 ):

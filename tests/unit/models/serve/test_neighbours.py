@@ -75,6 +75,7 @@ class TestFind:
         half = dataclasses.replace(backbone, precision="fp16")
         assert find(half, [training])[0] is not None
 
+    @pytest.mark.slow
     def test_why_there_is_none(self, training, tiny_backbone, tmp_path):
         backbone = Runner(tiny_backbone).backbone
         assert find(backbone, [])[1].endswith("name it with --store")

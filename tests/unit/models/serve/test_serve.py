@@ -211,6 +211,7 @@ def test_without_a_store_it_says_so(start, tiny_classifier, images, tmp_path):
     assert server.ask("GET", "/thumbnail/0")[0] == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it(start, tiny_classifier, images, number, code):
     server = start(tiny_classifier, "--nearest", "0")
@@ -237,11 +238,13 @@ def fails(*words: object) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_one_line(served, tiny_classifier):
     said = fails(tiny_classifier, "--port", served.port)
     assert f"cannot listen on port {served.port} of 127.0.0.1: Address already in use" in said
 
 
+@pytest.mark.slow
 def test_an_address_that_is_not_there(tiny_classifier):
     assert "cannot resolve host 'absent.invalid'" in fails(
         tiny_classifier, "--host", "absent.invalid", "--port", "0"
@@ -249,6 +252,7 @@ def test_an_address_that_is_not_there(tiny_classifier):
     assert "cannot listen" in fails(tiny_classifier, "--host", "192.0.2.1", "--port", "0")
 
 
+@pytest.mark.slow
 def test_a_model_that_is_none(tmp_path, tiny_classifier):
     data = bytearray(tiny_classifier.read_bytes())
     data[len(data) // 2] ^= 1

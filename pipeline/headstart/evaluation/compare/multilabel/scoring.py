@@ -105,10 +105,15 @@ _VERDICTS = ("tie", "worse", "better")
 
 def _result(entry: LabelEntry, test: HeldOut, verdict: str) -> LabelHeadResult:
     head, probabilities = entry.head, entry.probabilities
-    arguments = test.labels, probabilities, entry.applied, test.seed, test.group
-    scores, intervals = metrics.scores(*arguments), metrics.intervals(*arguments)
     half = metrics.scores(test.labels, probabilities, np.full(len(entry.thresholds), _HALF))
+    measured = measure(test.labels, probabilities, entry.applied, test.seed, test.group)
+    by_label = measured.pop("per_label")
+    defined: dict[str, Any] = {
+        name: 0.0 if value is None and name != "macro_auc" else value
+        for name, value in measured.items()
+    }
     return LabelHeadResult(
+        **defined,
         name=head.name,
         title=head.title,
         backbone=entry.backbone,
@@ -116,23 +121,9 @@ def _result(entry: LabelEntry, test: HeldOut, verdict: str) -> LabelHeadResult:
         params=head.params,
         cv_map=head.cv_score,
         cv_std=head.cv_std,
-        map=scores["macro_ap"] or 0.0,
-        macro_auc=scores["macro_auc"],
-        micro_f1=scores["micro_f1"] or 0.0,
-        macro_f1=scores["macro_f1"] or 0.0,
         macro_f1_at_half=half["macro_f1"] or 0.0,
-        subset_accuracy=scores["subset_accuracy"] or 0.0,
-        hamming_loss=scores["hamming_loss"] or 0.0,
-        calibration_error=scores["calibration_error"] or 0.0,
-        intervals={
-            {"macro_ap": "map"}.get(name, name): None if ends is None else list(ends)
-            for name, ends in intervals.scores.items()
-        },
-        per_label=_per_label(entry, test, intervals),
-        curves=[
-            _curve(test.labels[:, code], probabilities[:, code])
-            for code in range(probabilities.shape[1])
-        ],
+        per_label=by_label
+        | {"threshold": _values(entry.thresholds), "reached": entry.reached.tolist()},
         seconds=round(head.seconds, 3),
         predict_seconds=round(entry.predict_seconds, 4),
         grid=head.grid,
@@ -140,20 +131,36 @@ def _result(entry: LabelEntry, test: HeldOut, verdict: str) -> LabelHeadResult:
     )
 
 
-def _per_label(
-    entry: LabelEntry, test: HeldOut, intervals: metrics.Intervals
-) -> dict[str, list[Any]]:
-    names = {"average_precision": "ap", "roc_auc": "auc"}
-    table = metrics.per_label(test.labels, entry.probabilities, entry.applied)._asdict()
-    columns = {names.get(name, name): _values(values) for name, values in table.items()}
+def measure(
+    labels: NDArray[np.int8],
+    probabilities: NDArray[np.floating],
+    thresholds: NDArray[np.float64],
+    seed: int,
+    group: NDArray[np.intp] | None,
+) -> dict[str, Any]:
+    """Return scores, ``intervals``, ``per_label`` and ``curves`` with the names of the results.
+
+    ``labels`` and ``probabilities`` are ``(n, k)``, and ``thresholds`` that or ``(k,)``. Scores
+    that are not defined are None.
+    """
+    arguments = labels, probabilities, thresholds, seed, group
+    scores, intervals = metrics.scores(*arguments), metrics.intervals(*arguments)
+    own = {"macro_ap": "map", "average_precision": "ap", "roc_auc": "auc"}
+    table = metrics.per_label(labels, probabilities, thresholds)._asdict()
+    by_label = {own.get(name, name): _values(values) for name, values in table.items()}
     for name, ends in intervals.per_label.items():
-        columns[f"{names.get(name, name)}_ci"] = [
+        by_label[f"{own.get(name, name)}_ci"] = [
             None if np.isnan(row).any() else row.tolist() for row in ends
         ]
-    return columns | {
-        "threshold": _values(entry.thresholds),
-        "reached": entry.reached.tolist(),
-        "known": (test.labels >= 0).sum(axis=0).tolist(),
+    return {own.get(name, name): value for name, value in scores.items()} | {
+        "intervals": {
+            own.get(name, name): None if ends is None else list(ends)
+            for name, ends in intervals.scores.items()
+        },
+        "per_label": by_label | {"known": (labels >= 0).sum(axis=0).tolist()},
+        "curves": [
+            _curve(labels[:, code], probabilities[:, code]) for code in range(labels.shape[1])
+        ],
     }
 
 

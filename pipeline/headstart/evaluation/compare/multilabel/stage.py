@@ -82,7 +82,7 @@ def _compare(
     step("duplicates")
     duplicates = find_duplicates(data, config.near_duplicates)
     data, protocol = divide(data, duplicates, named_groups, config)
-    named = {name: _with_labels(store, data) for name, store in named.items()}
+    named = {name: with_labels(store, data) for name, store in named.items()}
     trainer = LabelTrainer.of(data, protocol, config, progress, step)
     if len(stores) == 1:
         chosen(data.digest)
@@ -135,7 +135,7 @@ def _compare(
     return comparison, LabelOutcome(entries, protocol, duplicates, suspects)
 
 
-def _with_labels(store: FeatureSet, data: FeatureSet) -> FeatureSet:
+def with_labels(store: FeatureSet, data: FeatureSet) -> FeatureSet:
     """Return a store with the labels that can be learned."""
     return dataclasses.replace(store, classes=data.classes, label_sets=data.label_sets)
 

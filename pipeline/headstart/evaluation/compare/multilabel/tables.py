@@ -9,6 +9,7 @@ from pathlib import Path
 from headstart.core.artifacts import DUPLICATES, LABEL_ISSUES, PREDICTIONS, RESULTS, SESSIONS
 from headstart.core.files import write_text
 from headstart.core.label_results import LabelComparison
+from headstart.core.label_text import join
 from headstart.evaluation.compare.multilabel.division import label_sets
 from headstart.evaluation.compare.multilabel.stage import LabelOutcome
 from headstart.evaluation.compare.results import document, duplicates_table, sessions_table
@@ -67,9 +68,7 @@ def _predictions(outcome: LabelOutcome) -> str:
     answers = [entry.predicted for entry in outcome.entries]
 
     def joined(number: int, place: int) -> str:
-        return "|".join(
-            name for name, has in zip(classes, answers[number][place], strict=True) if has
-        )
+        return join(name for name, has in zip(classes, answers[number][place], strict=True) if has)
 
     for place, row in enumerate(outcome.protocol.test.tolist()):
         true = label_sets(data)[row]

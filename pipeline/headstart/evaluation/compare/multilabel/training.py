@@ -95,7 +95,7 @@ class LabelTrainer:
         entries: list[LabelEntry] = []
         training = None
         for name, store in stores.items():
-            data = self._training_set(take(store.features, self.protocol.train), store)
+            data = self.training_set(take(store.features, self.protocol.train), store)
             data = feature_map.choose(data)
             for family in multilabel.by_name(head_names(self.config)):
                 self.step(family.name)
@@ -103,7 +103,7 @@ class LabelTrainer:
                 if self.progress:
                     self.progress(_summary(head, name if len(stores) > 1 else ""))
                 rows = take(store.features, self.protocol.test)
-                entries.append(self._entry(name, store, rows, head))
+                entries.append(self.entry(name, store, rows, head))
             entries.sort(key=lambda entry: -entry.head.cv_score)
             if training is None or entries[0].backbone == name:
                 training = data
@@ -112,9 +112,9 @@ class LabelTrainer:
 
     def baselines(self, data: FeatureSet) -> list[LabelEntry]:
         """Fit the baselines: how frequent labels are, and raw pixels if the store has them."""
-        training = self._training_set(take(data.features, self.protocol.train), data)
+        training = self.training_set(take(data.features, self.protocol.train), data)
         rows = take(data.features, self.protocol.test)
-        entries = [self._entry("", data, rows, Prevalence().search(training))]
+        entries = [self.entry("", data, rows, Prevalence().search(training))]
         if data.pixels is not None:
             train, test = (
                 as_numbers(take(data.pixels, rows))
@@ -122,11 +122,12 @@ class LabelTrainer:
             )
             (family,) = multilabel.by_name(["logistic-regression"])
             pixels = type(family)(name="raw-pixels", title="raw pixels", grid={"C": [1.0]})
-            head = pixels.search(self._training_set(train, data))
-            entries.append(self._entry("", data, test, head))
+            head = pixels.search(self.training_set(train, data))
+            entries.append(self.entry("", data, test, head))
         return entries
 
-    def _training_set(self, rows: Features, data: FeatureSet) -> LabelSet:
+    def training_set(self, rows: Features, data: FeatureSet) -> LabelSet:
+        """Return training rows with their labels and folds."""
         return LabelSet(
             features=rows,
             labels=label_sets(data)[self.protocol.train],
@@ -136,7 +137,7 @@ class LabelTrainer:
             class_weight=self.config.class_weight,
         )
 
-    def _entry(
+    def entry(
         self,
         backbone: str,
         data: FeatureSet,

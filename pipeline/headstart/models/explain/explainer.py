@@ -1,0 +1,341 @@
+"""Maps of what speaks for a class, over the picture that a model sees.
+
+`class-map` is the class activation map of Zhou, Khosla, Lapedriza, Oliva and Torralba, *Learning
+Deep Features for Discriminative Localization* (CVPR 2016): the head's weights on the values
+whose means are the features. Its mean and the bias add up to the class's evidence exactly. Scaling
+rows to norm 1, and square roots, are in the weights, as they are for this image.
+
+`ablation` asks any head what it would say if one place did not count in the means (after Desai and
+Ramaswamy, *Ablation-CAM*, WACV 2020, by place instead of channel). `occlusion` covers parts of the
+picture and asks the whole network (Zeiler and Fergus, *Visualizing and Understanding Convolutional
+Networks*, ECCV 2014).
+
+Evidence for one class of several is its log-probability minus the mean of all; for a label that an
+image may have beside others, its log-odds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.backbones.inference.description import INPUT, OUTPUT, PROBABILITIES
+from headstart.backbones.inference.runner import open_session
+from headstart.core.choices import EXPLAIN
+from headstart.core.errors import InputError
+from headstart.core.targets import MULTI_LABEL
+from headstart.models.classifier import Classifier
+from headstart.models.explain import graphs
+
+CLASS_MAP, ABLATION, OCCLUSION = EXPLAIN
+_SAME = 0.9999  # cosine of features and means, but for rounding
+_CLOSE = 1e-3  # of evidence, relative to its size
+_LEAST = 1e-30  # probability
+_PROBES = 8  # rows that a linear head is checked on
+_COVERED = 4  # a covered square has this part of the picture's side
+_STEPS = 2  # by which it moves for its own side
+_BATCH = 8
+
+Array = NDArray[np.float64]
+
+
+class Part(NamedTuple):
+    """Features that are means over the places of a map.
+
+    ``tensor`` has the values, ``columns`` the features, and ``window`` is the region of the model's
+    picture that the map lies over: left, top, right and bottom, in pixels.
+    """
+
+    tensor: str
+    columns: slice
+    channels_last: bool
+    window: tuple[int, int, int, int]
+
+
+class Grid(NamedTuple):
+    """Evidence by place, ``(h, w)``, over a window of the model's picture."""
+
+    values: Array
+    window: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What speaks for a class in a picture.
+
+    Attributes:
+        code: of the class.
+        grids: maps whose means add up, with the ``bias``, to the ``evidence`` if they are exact.
+        exact: whether they do.
+        method: one of `core.choices.EXPLAIN`.
+        side: height and width of the model's picture.
+    """
+
+    code: int
+    grids: tuple[Grid, ...]
+    bias: float
+    evidence: float
+    exact: bool
+    method: str
+    side: tuple[int, int]
+
+    def heat(self) -> Array:
+        """Return the map by pixel of the model's picture, ``(h, w)``."""
+        height, width = self.side
+        total = np.zeros(self.side)
+        for values, (left, top, right, bottom) in self.grids:
+            share = (right - left) * (bottom - top) / (height * width)
+            rows, columns = (
+                _spread(bottom - top, len(values)),
+                _spread(right - left, values.shape[1]),
+            )
+            total[top:bottom, left:right] += rows @ values @ columns.T / share
+        return total
+
+
+def _spread(length: int, cells: int) -> Array:
+    """Return ``(length, cells)`` weights that interpolate linearly between centres of cells."""
+    places = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
+    weights: Array = np.maximum(0, 1 - np.abs(places[:, np.newaxis] - np.arange(cells)))
+    return weights
+
+
+class Explainer:
+    """Explains the answers of an open model.
+
+    Attributes:
+        method: one of `core.choices.EXPLAIN`.
+
+    Raises:
+        InputError: the model takes features, or the method does not fit it.
+    """
+
+    def __init__(self, model: Classifier, path: Path, method: str = "") -> None:
+        model.check_images()
+        self.model = model
+        self._graphs = graphs.opened(path)
+        self._whole = open_session(self._graphs.whole)
+        self._head = open_session(self._graphs.head)
+        self._parts = self._pooled_parts()
+        self._linear = self._checked_linear()
+        fitting = [CLASS_MAP] if self._parts and self._linear else []
+        fitting += [ABLATION] if self._parts else []
+        self.method = method or [*fitting, OCCLUSION][0]
+        if self.method not in (*fitting, OCCLUSION):
+            what = "its features are not means over places"
+            if self._parts:
+                what = "its head is not linear"
+            raise InputError(
+                f"{self.method} does not fit this model: {what}; leave out --explain-by, or "
+                f"choose {[*fitting, OCCLUSION][0]}"
+            )
+
+    def explain(self, crop: NDArray[np.uint8], codes: list[int]) -> list[Explanation]:
+        """Return a map for each class of an image, ``(h, w, 3) uint8``."""
+        if self.method == OCCLUSION:
+            return self._occluded(crop, codes)
+        names = [part.tensor for part in self._parts]
+        outputs = [PROBABILITIES, OUTPUT, *dict.fromkeys(names)]
+        values = dict(
+            zip(outputs, self._whole.run(outputs, {INPUT: crop[np.newaxis]}), strict=True)
+        )
+        features = values[OUTPUT][0].astype(np.float64)
+        maps = [_places(values[part.tensor][0], part) for part in self._parts]
+        evidence = self._evidence(values[PROBABILITIES])[0]
+        if self.method == CLASS_MAP:
+            weights, bias = self._effective(features)
+            shares = [w.T for w in (weights[:, part.columns] for part in self._parts)]
+            grids = [
+                _factor(features[part.columns], each) * (each @ share)
+                for part, each, share in zip(self._parts, maps, shares, strict=True)
+            ]
+            return [
+                self._explanation(code, grids, bias[code], evidence[code], True) for code in codes
+            ]
+        grids = [
+            self._ablated(features, evidence, part, each)
+            for part, each in zip(self._parts, maps, strict=True)
+        ]
+        return [self._explanation(code, grids, 0.0, evidence[code], False) for code in codes]
+
+    def _explanation(
+        self, code: int, grids: list[Array], bias: float, evidence: float, exact: bool
+    ) -> Explanation:
+        own = tuple(
+            Grid(grid[:, :, code], part.window)
+            for grid, part in zip(grids, self._parts, strict=True)
+        )
+        side = self.model.backbone.preprocess.size
+        return Explanation(code, own, float(bias), float(evidence), exact, self.method, side)
+
+    def _effective(self, features: Array) -> tuple[Array, Array]:
+        """Return weights ``(k, d)`` of the features of one image, and the bias ``(k,)``."""
+        assert self._linear is not None
+        (rows,) = self._head.run([self._linear.rows], {OUTPUT: features[np.newaxis].astype("f4")})
+        row = rows[0].astype(np.float64)
+        used = features != 0
+        ratio = np.divide(row, features, out=np.zeros_like(features), where=used)
+        return self._linear.weight * ratio, self._linear.bias
+
+    def _ablated(self, features: Array, evidence: Array, part: Part, places: Array) -> Array:
+        """Return ``(h, w, k)`` evidence lost if a place did not count, times the places but one."""
+        height, width, channels = places.shape
+        flat, others = places.reshape(-1, channels), height * width - 1
+        if not others:
+            return np.zeros((1, 1, len(evidence)))
+        factor = _factor(features[part.columns], places)
+        rows = np.repeat(features[np.newaxis], len(flat), axis=0)
+        rows[:, part.columns] = factor * (flat.sum(axis=0) - flat) / others
+        (answers,) = self._head.run([PROBABILITIES], {OUTPUT: rows.astype(np.float32)})
+        lost: Array = (evidence - self._evidence(answers)) * others
+        return lost.reshape(height, width, -1)
+
+    def _occluded(self, crop: NDArray[np.uint8], codes: list[int]) -> list[Explanation]:
+        height, width = crop.shape[:2]
+        colour = crop.reshape(-1, 3).mean(axis=0).round().astype(np.uint8)
+        boxes = [
+            (top, bottom, left, right)
+            for top, bottom in _windows(height)
+            for left, right in _windows(width)
+        ]
+        pictures = np.repeat(crop[np.newaxis], len(boxes) + 1, axis=0)
+        for picture, (top, bottom, left, right) in zip(pictures[1:], boxes, strict=True):
+            picture[top:bottom, left:right] = colour
+        answers = [
+            self._whole.run([PROBABILITIES], {INPUT: pictures[start : start + _BATCH]})[0]
+            for start in range(0, len(pictures), _BATCH)
+        ]
+        evidence = self._evidence(np.concatenate(answers))
+        total, times = np.zeros((height, width, evidence.shape[1])), np.zeros((height, width, 1))
+        for lost, (top, bottom, left, right) in zip(evidence[0] - evidence[1:], boxes, strict=True):
+            total[top:bottom, left:right] += lost
+            times[top:bottom, left:right] += 1
+        heat, window = total / times, (0, 0, width, height)
+        return [
+            Explanation(
+                code,
+                (Grid(heat[:, :, code], window),),
+                0.0,
+                float(evidence[0, code]),
+                False,
+                self.method,
+                (height, width),
+            )
+            for code in codes
+        ]
+
+    def _evidence(self, probabilities: NDArray[Any]) -> Array:
+        """Return the evidence for each class, ``(n, k)``."""
+        likely = np.clip(probabilities.astype(np.float64), _LEAST, 1)
+        if self.model.target == MULTI_LABEL:
+            return np.asarray(np.log(likely) - np.log(np.maximum(1 - likely, _LEAST)))
+        logs = np.log(likely)
+        return np.asarray(logs - logs.mean(axis=1, keepdims=True))
+
+    def _pooled_parts(self) -> list[Part]:
+        """Return the parts of the features that are means; none if they are not all."""
+        names, side = self._graphs.pooled, self.model.backbone.preprocess.size
+        if not names:
+            return []
+        crop = np.random.default_rng(0).integers(0, 256, (1, *side, 3), np.uint8)
+        outputs = [OUTPUT, *dict.fromkeys(names)]
+        values = dict(zip(outputs, self._whole.run(outputs, {INPUT: crop}), strict=True))
+        features, start, parts = values[OUTPUT][0].astype(np.float64), 0, []
+        for name in names:
+            part = _fitting(name, values[name], features, start)
+            if part is None:
+                return []
+            parts.append(part)
+            start = part.columns.stop
+        if start != len(features):
+            return []
+        if not (self.model.backbone.networks or self.model.backbone.preprocess.quality):
+            return [part._replace(window=(0, 0, side[1], side[0])) for part in parts]
+        return [part._replace(window=self._window(part, crop)) for part in parts]
+
+    def _window(self, part: Part, crop: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+        """Return the middle of the picture that a part looks at: changes outside it have no effect.
+
+        The windows of networks that share a picture all lie in its middle.
+        """
+        (before,) = self._whole.run([part.tensor], {INPUT: crop})
+        margins = []
+        for axis in (1, 2):
+            low, high = 0, crop.shape[axis] // 2
+            while high - low > 1:
+                margin = (low + high) // 2
+                changed = np.moveaxis(crop.copy(), axis, 0)
+                changed[:margin] = 255 - changed[:margin]
+                changed[-margin:] = 255 - changed[-margin:]
+                (after,) = self._whole.run([part.tensor], {INPUT: np.moveaxis(changed, 0, axis)})
+                low, high = (margin, high) if np.array_equal(before, after) else (low, margin)
+            margins.append(low)
+        top, left = margins
+        return left, top, crop.shape[2] - left, crop.shape[1] - top
+
+    def _checked_linear(self) -> graphs.Linear | None:
+        """Return the head's weights on the scale of evidence, if it is what they say."""
+        linear = self._graphs.linear
+        if linear is None:
+            return None
+        dim = self.model.backbone.dim
+        features = np.abs(np.random.default_rng(0).normal(size=(_PROBES, dim))).astype(np.float32)
+        features *= np.logspace(-3, 0, _PROBES, dtype=np.float32)[:, np.newaxis]
+        outputs = [PROBABILITIES, linear.rows]
+        answers, rows = self._head.run(outputs, {OUTPUT: features})
+        likely = answers.min(axis=1) > _LEAST  # others are rounded to nothing
+        answers, rows = answers[likely], rows[likely]
+        if not len(rows):
+            return None
+        weight, bias = linear.weight, linear.bias
+        if self.model.target != MULTI_LABEL:
+            weight, bias = weight - weight.mean(axis=0), bias - bias.mean()
+        evidence, values = self._evidence(answers), rows.astype(np.float64) @ weight.T + bias
+        if evidence.shape != values.shape:
+            return None
+        for factor in (1.0, 0.5):  # of two classes, both rows may have the whole difference
+            if np.abs(factor * values - evidence).max() <= _CLOSE * max(1, np.abs(evidence).max()):
+                return graphs.Linear(linear.rows, factor * weight, factor * bias)
+        return None
+
+
+def _fitting(name: str, values: NDArray[Any], features: Array, start: int) -> Part | None:
+    """Return the part of the features, from ``start`` on, that is the mean of a map, if it is."""
+    if values.ndim != 4:
+        return None
+    for channels_last in (False, True):
+        stop = start + values.shape[3 if channels_last else 1]
+        part = Part(name, slice(start, stop), channels_last, (0, 0, 0, 0))
+        if stop > len(features):
+            continue
+        mean = _places(values[0], part).mean(axis=(0, 1))
+        own = features[part.columns]
+        norms = np.linalg.norm(mean) * np.linalg.norm(own)
+        if norms > 0 and mean @ own >= _SAME * norms:
+            return part
+    return None
+
+
+def _places(values: NDArray[Any], part: Part) -> Array:
+    """Return a map of one image as ``(h, w, channels)``."""
+    turned = values if part.channels_last else np.moveaxis(values, 0, -1)
+    return turned.astype(np.float64)
+
+
+def _factor(features: Array, places: Array) -> float:
+    """Return what the mean of a map is multiplied by to give the features."""
+    mean = places.mean(axis=(0, 1))
+    squared = float(mean @ mean)
+    return float(mean @ features) / squared if squared else 0.0
+
+
+def _windows(side: int) -> list[tuple[int, int]]:
+    """Return the starts and ends of overlapping windows of a side."""
+    size = max(1, side // _COVERED)
+    step = max(1, size // _STEPS)
+    starts = sorted({*range(0, side - size + 1, step), side - size})
+    return [(start, start + size) for start in starts]

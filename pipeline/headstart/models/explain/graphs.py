@@ -1,0 +1,133 @@
+"""A model's graph, opened for explanations: the values before pooling, and the head's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.backbones.inference.description import OUTPUT, PROBABILITIES
+from headstart.core.onnx_format import ModelProto, NodeProto
+
+_MEANS = {"ReduceMean", "GlobalAveragePool", "AveragePool"}
+_SAME = {  # operators that change a row of features by one factor, or only its shape
+    *("Reshape", "Gather", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Div", "Mul"),
+    *("Transpose", "Clip", "LpNormalization"),
+}
+
+
+class Linear(NamedTuple):
+    """A head that is linear in its rows: the tensor of the rows, weight and bias.
+
+    ``weight`` is ``(k, d)`` and ``bias`` ``(k,)``.
+    """
+
+    rows: str
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+
+class Opened(NamedTuple):
+    """A model as two graphs.
+
+    Attributes:
+        whole: from images, with the tensors ``pooled`` as outputs beside the model's own.
+        head: from features to probabilities, and the rows of a linear head.
+        pooled: the tensors whose means are the features, in their order; empty if unknown.
+        linear: None for other heads.
+    """
+
+    whole: bytes
+    head: bytes
+    pooled: tuple[str, ...]
+    linear: Linear | None
+
+
+def opened(path: Path) -> Opened:
+    """Open a model file that Headstart wrote."""
+    import onnx
+    from onnx.utils import Extractor
+
+    model = onnx.load(path)
+    producers = {output: node for node in model.graph.node for output in node.output}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    pooled = tuple(_pooled(OUTPUT, producers) or ())
+    linear = _linear(producers, constants)
+    head = Extractor(model).extract_model([OUTPUT], [PROBABILITIES])
+    if linear is not None:
+        _add_output(head, linear.rows)
+    for name in dict.fromkeys(pooled):
+        _add_output(model, name)
+    return Opened(model.SerializeToString(), head.SerializeToString(), pooled, linear)
+
+
+def _add_output(model: ModelProto, name: str) -> None:
+    """Make a tensor an output, whose type onnxruntime infers."""
+    import onnx
+
+    model.graph.output.append(onnx.ValueInfoProto(name=name))
+
+
+def _pooled(name: str, producers: Mapping[str, NodeProto]) -> list[str] | None:
+    """Return the tensors that the features are means of, in order; None if some part is not."""
+    node = producers.get(name)
+    if node is None:
+        return None
+    if node.op_type in _MEANS:
+        return [node.input[0]]
+    if node.op_type == "Concat":
+        parts = [_pooled(each, producers) for each in node.input]
+        if any(part is None for part in parts):
+            return None
+        return [tensor for part in parts for tensor in part or ()]
+    return _pooled(node.input[0], producers) if node.op_type in _SAME else None
+
+
+def _linear(producers: Mapping[str, NodeProto], constants: Mapping[str, Any]) -> Linear | None:
+    """Return the weights behind probabilities that come from a linear function and a link."""
+    node = producers.get(PROBABILITIES)
+    while node is not None and node.op_type in ("Identity", "Normalizer"):
+        node = producers.get(node.input[0])
+    if node is None:
+        return None
+    if node.op_type == "LinearClassifier":
+        attributes = {each.name: each for each in node.attribute}
+        bias = np.array(attributes["intercepts"].floats, np.float64)
+        weight = np.array(attributes["coefficients"].floats, np.float64)
+        return Linear(node.input[0], weight.reshape(len(bias), -1), bias)
+    if node.op_type not in ("Softmax", "Sigmoid"):
+        return None
+    return _product(node.input[0], producers, constants)
+
+
+def _product(
+    name: str, producers: Mapping[str, NodeProto], constants: Mapping[str, Any]
+) -> Linear | None:
+    """Return the weights of a product with constants added and multiplied afterwards."""
+    from onnx import numpy_helper
+
+    scale, bias = np.ones(1), np.zeros(1)
+    while (node := producers.get(name)) is not None:
+        others = [
+            numpy_helper.to_array(constants[each]).astype(np.float64)
+            for each in node.input
+            if each in constants
+        ]
+        if node.op_type == "Gemm" and len(others) > 1:
+            turned = any(each.name == "transB" and each.i for each in node.attribute)
+            weight = (others[0] if turned else others[0].T) * scale.reshape(-1, 1)
+            return Linear(node.input[0], weight, bias + scale * others[1].ravel())
+        if node.op_type == "MatMul" and node.input[1] in constants:
+            weight = others[0].T * scale.reshape(-1, 1)
+            return Linear(node.input[0], weight, np.broadcast_to(bias, len(weight)).copy())
+        if node.op_type == "Add" and others:
+            bias = bias + scale * others[0].ravel()
+        elif node.op_type == "Mul" and others:
+            scale = scale * others[0].ravel()
+        elif node.op_type != "Cast":
+            return None
+        name = next(each for each in node.input if each not in constants)
+    return None
