@@ -93,7 +93,7 @@ def make_protocol(
     train, test, folds, about_classes = check_classes(data, train, test, group, rules)
     about_test = about_leakage(train, test, relations)
     if out_of_fold:
-        test = scored_out_of_fold(data, train)
+        test = representative(data, train)
     if not len(test):
         raise InputError(
             "there are too few distinct images to hold some out as a test; add images, or name"
@@ -166,10 +166,11 @@ def free_images(data: FeatureSet, rows: NDArray[np.intp]) -> int:
     return int(np.sum(~data.is_suggested[rows]))
 
 
-def scored_out_of_fold(data: FeatureSet, train: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the training rows that are scored out of fold: without images that were chosen.
+def representative(data: FeatureSet, train: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the training rows whose out-of-fold answers say how new images fare.
 
-    If fewer than `SCORED` images of two classes would be left, all are scored.
+    Those are the rows that `suggest` did not choose, or, if these are fewer than `SCORED` images of
+    two classes, all.
     """
     free = train[~data.is_suggested[train]]
     enough = len(free) >= SCORED

@@ -22,7 +22,7 @@ from headstart.evaluation.splits.split import (
     DUPLICATES,
     chosen_groups,
     free_images,
-    scored_out_of_fold,
+    representative,
 )
 from headstart.evaluation.splits.warnings import (
     about_leakage,
@@ -78,7 +78,7 @@ def divide(
         free_images(data, np.flatnonzero(labelled_rows))
     )
     about_test = about_leakage(train, test, relations)
-    test = scored_out_of_fold(data, train) if out_of_fold else test
+    test = representative(data, train) if out_of_fold else test
     if not len(test):
         raise InputError(
             "there are too few distinct images with labels to hold some out as a test; add images,"
