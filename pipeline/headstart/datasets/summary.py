@@ -51,7 +51,7 @@ def check_labels(listing: Listing) -> None:
     read where there are signs of labels.
     """
     name = one_line(listing.name)
-    sets = [sets for _, _, sets in kinds_of(listing.images) if sets is not None]
+    sets = [sets for _, _, sets, _ in kinds_of(listing.images) if sets is not None]
     if sets and len({(frozenset(each.present), frozenset(each.unknown)) for each in sets}) == 1:
         raise InputError(
             f"all images with labels in {name} have the same, but training needs images with and "
