@@ -65,7 +65,7 @@ class ManifestSource(Source):
         images: Iterable[ImageRef] = distinct(rows, ignored)
         if rule:
             images = unique(rows(), ignored, merged=merged).values()
-        labels = rule.columns if rule else ()
+        labels = rule.classes if rule else ()
         listing = make_listing(manifest.parent, images, ignored, data, labels=labels)
         if not listing.images:
             raise InputError(
@@ -104,7 +104,7 @@ def read_labels(table: Path, options: Options) -> Listing:
     merged = rule is not None and not rule.columns and options.target == MULTI_LABEL
     rows = _images(table, options, rule, subset=_has_subsets(table, options, rule))
     images = unique(rows, ignored, merged=merged).values()
-    labels = rule.columns if rule else ()
+    labels = rule.classes if rule else ()
     remarks = [rule.remark] if rule else []
     listing = make_listing(table.parent, images, ignored, shown, remarks=remarks, labels=labels)
     if not listing.images:

@@ -75,7 +75,8 @@ def _multi_label(
             f"no image in {one_line(name)} has any label; add labels, or add --no-labels to embed "
             "the images without them"
         )
-    remarks = (*remarks, *_similar(classes), *_missing(classes))
+    about = (*_similar(classes), *_missing(classes), *about_combined(classes, MULTI_LABEL))
+    remarks = (*remarks, *about)
     return Listing(root, images, classes, ignored, name, None, remarks, problem, target=MULTI_LABEL)
 
 
@@ -132,9 +133,11 @@ def unique(
             seen[image.path] = (earlier, both)
             continue
         if first != image:
+            several = first.label and image.label and first.split == image.split
+            remedy = ", or add --target multi-label if it has both labels" if several else ""
             raise InputError(
                 f"{place}: {one_line(image.path)} is listed twice, with another label or split "
-                f"than in {earlier}; keep one"
+                f"than in {earlier}; keep one{remedy}"
             )
         ignored["listed twice"] += earlier != place
     return {path: image for path, (_, image) in seen.items()}

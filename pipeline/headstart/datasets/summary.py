@@ -47,9 +47,17 @@ def summary(listing: Listing) -> list[str]:
 def check_labels(listing: Listing) -> None:
     """Raise an `InputError` if nothing could be trained on a listing, though labels seem meant.
 
-    That is if only one class is there, or no label is read where there are signs of labels.
+    That is if only one class is there, if all images with labels have the same, or if no label is
+    read where there are signs of labels.
     """
     name = one_line(listing.name)
+    sets = [sets for _, _, sets in kinds_of(listing.images) if sets is not None]
+    if sets and len({(frozenset(each.present), frozenset(each.unknown)) for each in sets}) == 1:
+        raise InputError(
+            f"all images with labels in {name} have the same, but training needs images with and "
+            "without a label; name the source that holds all images, or add --no-labels to embed "
+            "them without labels"
+        )
     if len(listing.classes) == 1 and listing.target == SINGLE_LABEL:
         raise InputError(
             f"all labels in {name} are {one_line(listing.classes[0])}, but training needs two "

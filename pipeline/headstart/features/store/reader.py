@@ -268,7 +268,7 @@ class Block(NamedTuple):
     """Consecutive rows; ``label`` has class names, and ``features`` is ``(b, d) float32``.
 
     Of a multi-label store ``label`` has the image's labels, separated by ``|``, and ``label_sets``
-    is ``(b, k) int8``.
+    is ``(b, k) int8`` in the order of `read_classes`.
     """
 
     path: list[str]
@@ -303,21 +303,28 @@ def read_size(path: str | os.PathLike[str], layer: str = "") -> tuple[int, int]:
 def read_blocks(path: str | os.PathLike[str], layer: str = "") -> Iterator[Block]:
     """Yield the rows of a store that `read_size` has checked."""
     path = Path(path)
+    every, _ = read_classes(path)
     for part in manifest.files(path):
         with opened(part) as file:
-            yield from _blocks(file, only_column(path, file, layer))
+            yield from _blocks(file, only_column(path, file, layer), every)
 
 
-def _blocks(file: h5py.File, name: str) -> Iterator[Block]:
+def _blocks(file: h5py.File, name: str, every: Sequence[str]) -> Iterator[Block]:
+    """Yield the rows of a file of a store that has the classes ``every``."""
     classes = layout.read_classes(file)
+    places = [every.index(name) for name in classes]
     for start in range(0, len(file[name]), layout.BLOCK):
         rows = np.s_[start : start + layout.BLOCK]
-        sets = file[columns.LABELS][rows] if columns.LABELS in file else None
+        sets = None
+        if columns.LABELS in file:
+            own = file[columns.LABELS][rows]
+            sets = np.full((len(own), len(every)), -1, np.int8)
+            sets[:, places] = own
         yield Block(
             list(map(layout.text, file["path"][rows])),
             [classes[code] if code >= 0 else "" for code in file["label"][rows].tolist()]
             if sets is None
-            else [joined(classes, row) for row in sets],
+            else [joined(every, row) for row in sets],
             list(map(layout.text, file["split"][rows])),
             file[name][rows].astype(np.float32),
             sets,
