@@ -37,6 +37,8 @@ OWNERS = {
     "onnxruntime": ["backbones/inference"],
     "torch": ["backbones", "finetune", "core/torchvision_import"],
     "huggingface_hub": ["backbones"],
+    "open_clip": ["backbones/open_clip_zoo"],
+    "transformers": ["backbones/transformers_zoo"],
     "safetensors": ["backbones", "finetune"],
     "torchvision": ["core/torchvision_import"],
     "timm": ["core/torchvision_import"],
