@@ -31,12 +31,27 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCHVISION := $(shell sed -n 's/^torchvision==//p' constraints.txt)
 CPU_BUILDS := "torch==$(TORCH)+cpu" "torchvision==$(TORCHVISION)+cpu" -c constraints.txt
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-ifeq ($(shell uname -s)-$(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu),Linux-)
+GPU := $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu)
+ifeq ($(shell uname -s)-$(GPU),Linux-)
 INSTALL_TORCH = $(PIP) install -q $(CPU_BUILDS) 2>/dev/null || \
 	$(PIP) install -q --retries 1 --extra-index-url $(TORCH_INDEX) $(CPU_BUILDS) 2>/dev/null || \
 	$(PIP) install -q "torch==$(TORCH)+cpu" -c constraints.txt
 else
 INSTALL_TORCH = $(PIP) install -q "torch==$(TORCH)" -c constraints.txt
+endif
+
+# With an NVIDIA GPU, onnxruntime-gpu takes the place of onnxruntime: both bring the same Python
+# package, so one has to go before the other is whole. Its CUDA libraries are those of PyTorch's
+# build. Where it has no build for the machine, the CPU does the work. Each install puts
+# onnxruntime back, which pyproject.toml asks for, hence this after each.
+ORT_GPU := $(shell sed -n 's/^onnxruntime-gpu==//p' constraints.txt)
+ifeq ($(GPU),gpu)
+INSTALL_ORT_GPU = $(PIP) install -q --no-deps "onnxruntime-gpu==$(ORT_GPU)" 2>/dev/null \
+	&& $(PIP) uninstall -q -y onnxruntime \
+	&& $(PIP) install -q --no-deps --force-reinstall "onnxruntime-gpu==$(ORT_GPU)" \
+	|| echo "onnxruntime-gpu $(ORT_GPU) cannot be installed here; networks run on the CPU"
+else
+INSTALL_ORT_GPU = :
 endif
 
 .DEFAULT_GOAL := help
@@ -56,10 +71,12 @@ $(VENV)/created:
 $(VENV)/installed: pyproject.toml constraints.txt $(VENV)/created
 	@$(INSTALL_TORCH)
 	@$(PIP) install -q -c constraints.txt -e ".[torch]"
+	@$(INSTALL_ORT_GPU)
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@$(PIP) install -q -c constraints.txt -e ".[dev]"
+	@$(INSTALL_ORT_GPU)
 	@touch $@
 
 demo-data: $(VENV)/installed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import click
@@ -98,6 +100,25 @@ def test_every_make_target_exists():
         for code in CODE.findall(text_of(path)):
             for target in re.findall(r"^`?(?:\$ )?make ([a-z-]+)", code, flags=re.MULTILINE):
                 assert target in targets, f"make {target} in {path.name}"
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_set_up_takes_the_gpu_packages_where_an_nvidia_driver_is(tmp_path, gpu):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    path = f"{tmp_path}:/usr/bin:/bin" if gpu else "/usr/bin:/bin"
+    if not gpu and shutil.which("nvidia-smi", path=path):
+        pytest.skip("this machine has an NVIDIA driver")
+    words = ["make", "-n", "-B", "setup"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=ROOT, env={"PATH": path}, check=True
+    )
+    pinned = dict(
+        line.split("==") for line in text_of(ROOT / "constraints.txt").split() if "==" in line
+    )
+    assert (f"onnxruntime-gpu=={pinned['onnxruntime-gpu']}" in done.stdout) == gpu
+    assert (f"torch=={pinned['torch']}+cpu" in done.stdout) != gpu
 
 
 def test_the_overview_is_short_and_leads_to_every_room():

@@ -82,6 +82,7 @@ def is_streamed(data: FeatureSet) -> bool:
 def _data_hash(data: FeatureSet) -> str:
     """Return a SHA-256 over everything in the features that the results depend on."""
     names = {"path": data.path, "split": data.split, "classes": data.classes, "of": data.digest}
+    names |= {"origin": data.origin} if data.origin else {}
     content = hashlib.sha256(digest_of(names).encode())
     arrays: list[Any] = [data.features, data.label, data.sha256]
     arrays += [] if data.label_sets is None else [data.label_sets]

@@ -38,9 +38,10 @@ from headstart.evaluation.compare.scoring import Entry
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.label_errors import LabelErrors
 from headstart.evaluation.operating_points import Ranked
-from headstart.evaluation.splits import NARROW, Protocol
+from headstart.evaluation.splits import NARROW, Protocol, representative
 from headstart.evaluation.splits.wording import utf8
 from headstart.heads import HEADS, sampling
+from headstart.heads.folds import NEVER
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.training_set import TrainingSet
 
@@ -215,8 +216,11 @@ def _without(
     return kept if len(np.unique(labels[kept])) == len(np.unique(labels[fit])) else fit
 
 
-def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
-    """Return the ``insights.learning_curve`` of ``results.json``, for the best head."""
+def learn_curve(training: TrainingSet, best: Entry, protocol: Protocol) -> LearningCurve:
+    """Return the ``insights.learning_curve`` of ``results.json``, for the best head.
+
+    Images that `suggest` chose are always trained on.
+    """
     family, params = HEADS[best.head.name], best.head.params
 
     def answers(
@@ -229,14 +233,17 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
             parts = [(np.searchsorted(used, a), np.searchsorted(used, b)) for a, b in parts]
         return [a.argmax(axis=1) for a in family.answers(params, data.divided(parts))]
 
+    scored = np.isin(protocol.train, representative(best.data, protocol.train))
+    fold = np.where(scored, np.atleast_2d(training.fold)[0], NEVER)
     # Out-of-fold answers are calibrated, and means over repeats; those of parts are neither, so the
     # largest size is fitted again. On disk that would take too long.
     if training.streamed:
         whole: NDArray[np.intp] | None = best.head.out_of_fold.argmax(axis=1)
-        draws = learning_curve.draw(training.labels, np.atleast_2d(training.fold)[0], training.seed)
+        draws = learning_curve.draw(training.labels, fold, training.seed)
         draws = _ascending([_thinned(draw, best, training.seed) for draw in draws])
     else:
-        fold, whole = learning_curve.folds_to_hold_out(training.fold), None
+        whole = None
+        fold = learning_curve.folds_to_hold_out(fold)
         draws = learning_curve.draw(training.labels, fold, training.seed)
     curve = learning_curve.measure(draws, training.labels, answers, whole)
     return learning_curve.describe(
@@ -253,6 +260,8 @@ def decide(
     """
     answers, k = best.head.out_of_fold, len(best.data.classes)
     judged = np.flatnonzero(np.isfinite(answers).all(axis=1)) if len(answers) else np.empty(0, int)
+    scored = np.isin(protocol.train[judged], representative(best.data, protocol.train))
+    judged = judged[scored]
     if not len(judged):
         return None, None
     rows, labels, group = protocol.train[judged], best.data.label, protocol.group

@@ -211,7 +211,7 @@ def _insights(
     return suspects, Insights(
         duplicates=describe_duplicates(best.data, duplicates, protocol),
         label_errors=describe_label_errors(suspects, best.data.classes),
-        learning_curve=learn_curve(searched.training, _single(rivals)),
+        learning_curve=learn_curve(searched.training, _single(rivals), protocol),
     )
 
 

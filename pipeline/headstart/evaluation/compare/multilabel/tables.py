@@ -9,7 +9,7 @@ from pathlib import Path
 from headstart.core.artifacts import DUPLICATES, LABEL_ISSUES, PREDICTIONS, RESULTS, SESSIONS
 from headstart.core.files import write_text
 from headstart.core.label_results import LabelComparison
-from headstart.core.label_text import join
+from headstart.core.label_text import TRUE, join
 from headstart.evaluation.compare.multilabel.division import label_sets
 from headstart.evaluation.compare.multilabel.scoring import image_answers
 from headstart.evaluation.compare.multilabel.stage import LabelOutcome
@@ -72,7 +72,7 @@ def _predictions(outcome: LabelOutcome) -> str:
     table.writerow(
         [
             *("path", "true", "predicted", "correct"),
-            *(f"true:{name}" for name in classes),
+            *(f"{TRUE}{name}" for name in classes),
             *(f"p:{name}" for name in classes),
             *(f"by:{e.backbone}/{e.head.name}" if several else f"by:{e.head.name}" for e in others),
         ]
