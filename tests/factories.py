@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from importlib import import_module
@@ -31,6 +33,7 @@ from headstart.backbones.inference.description import (
 from headstart.backbones.inference.runner import Runner
 from headstart.core import sandbox, training_profile
 from headstart.core.errors import HeadstartError
+from headstart.core.onnx_format import any_size
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
 from headstart.core.results import (
     Comparison,
@@ -364,11 +367,19 @@ def call_here(
 
 def write_image(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> Path:
     """Write one image of coarse random colours; its format follows from its suffix."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
-    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
+    path.write_bytes(_image(seed, size, path.suffix.lower()))
     return path
+
+
+@functools.cache
+def _image(seed: int, size: tuple[int, int], suffix: str) -> bytes:
+    """Return the bytes of an image; a GIF takes milliseconds, and many tests write the same one."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    out = io.BytesIO()
+    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    image.save(out, Image.registered_extensions()[suffix])
+    return out.getvalue()
 
 
 def write_tiny_backbone(path: Path, seed: int = 20, **changes: Any) -> Path:
@@ -405,6 +416,8 @@ def write_tiny_backbone(path: Path, seed: int = 20, **changes: Any) -> Path:
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION)
+    if described.preprocess.fit == "whole":
+        any_size(model)
     metadata = {METADATA: json.dumps(dataclasses.asdict(described))}
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
