@@ -32,6 +32,7 @@ from headstart.backbones.inference.description import (
 from headstart.backbones.inference.runner import Runner
 from headstart.core import sandbox, training_profile
 from headstart.core.errors import HeadstartError
+from headstart.core.onnx_format import any_size
 from headstart.core.records import Backbone, Extraction, FeatureSet, Preprocess
 from headstart.core.results import (
     Comparison,
@@ -414,6 +415,8 @@ def write_tiny_backbone(path: Path, seed: int = 20, **changes: Any) -> Path:
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION)
+    if described.preprocess.fit == "whole":
+        any_size(model)
     metadata = {METADATA: json.dumps(dataclasses.asdict(described))}
     helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
