@@ -72,7 +72,10 @@ def test_export_features_writes_the_labels(colour_results, headstart, tmp_path):
     out = tmp_path / "table.csv"
     headstart("export-features", colour_results.parent / "photos.h5", "--to", "csv", "--out", out)
     rows = list(csv.DictReader(out.read_text().splitlines()))
-    assert any("|" in row["label"] for row in rows)
+    assert any("|" in row["labels"] for row in rows)
+    for row in rows:
+        own = [name for name in COLOURS if row[f"true:{name}"] == "1"]
+        assert sorted(own) == sorted(filter(None, row["labels"].split("|")))
 
 
 @pytest.fixture

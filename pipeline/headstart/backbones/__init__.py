@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.backbones import bundled, catalogue, joint, onnx_file
+from headstart.backbones import bundled, catalogue, hub, joint, onnx_file
 from headstart.backbones.bundled import BundledProvider
 from headstart.backbones.candidate import Candidate
 from headstart.backbones.catalogue import Entry
@@ -21,9 +21,11 @@ from headstart.backbones.keras_zoo import KerasProvider
 from headstart.backbones.layers import OWN, PRE_LOGITS, Layer
 from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import import recipe
+from headstart.backbones.open_clip_zoo import OpenClipProvider
 from headstart.backbones.provider import Provider
 from headstart.backbones.timm_zoo import TimmProvider
 from headstart.backbones.torchvision_zoo import TorchvisionProvider
+from headstart.backbones.transformers_zoo import TransformersProvider
 from headstart.core.choices import QUALITIES
 from headstart.core.errors import BackboneError, HeadstartError, near_matches, one_line
 from headstart.core.records import RANDOM, Backbone, Choice, Preprocess
@@ -31,6 +33,8 @@ from headstart.core.records import RANDOM, Backbone, Choice, Preprocess
 DEFAULT = bundled.NAME
 _POOL = "avg"  # the default of every layer that can be pooled
 _BETWEEN = "\n"  # between the user's files of several networks
+
+_SPECIAL = (onnx_file.NAME, hub.PREFIX.rstrip(":"))  # prefixes that are no provider's
 
 _PROVIDERS: dict[str, Provider] = {}
 
@@ -45,18 +49,25 @@ def register(provider: Provider) -> None:
     existing = _PROVIDERS.get(prefix)
     if existing is not None and type(existing).__qualname__ != type(provider).__qualname__:
         raise ValueError(f"the prefix {prefix!r} belongs to {type(existing).__name__}")
-    if ":" in prefix or prefix == onnx_file.NAME:
+    if ":" in prefix or prefix in _SPECIAL:
         raise ValueError(f"{prefix!r} cannot be the prefix of a provider; choose another one")
     _PROVIDERS[prefix] = provider
 
 
-for _provider in (BundledProvider(), TorchvisionProvider(), TimmProvider(), KerasProvider()):
+for _provider in (
+    BundledProvider(),
+    TorchvisionProvider(),
+    TimmProvider(),
+    KerasProvider(),
+    OpenClipProvider(),
+    TransformersProvider(),
+):
     register(_provider)
 
 
 def provider_of(name: str) -> Provider:
     """Return the provider that a backbone's name belongs to."""
-    provider = _PROVIDERS.get(_prefix(name))
+    provider = _PROVIDERS.get(_prefix(_resolved(name)))
     if provider is None:
         raise _unknown(name)
     return provider
@@ -110,10 +121,9 @@ def find(choice: Choice | str) -> Candidate | Foreign:
         raise BackboneError(
             f"no quality {one_line(choice.quality)!r}; use one of: {', '.join(QUALITIES)}"
         )
-    provider = provider_of(choice.name)
-    entries = provider.list_entries()
-    entry = _pick(choice.name, entries)
-    weights = provider.resolve(entry, choice.weights, entries)
+    entry = _pick(choice.name)
+    provider = provider_of(entry.name)
+    weights = provider.resolve(entry, choice.weights, provider.list_entries())
     layer, *several = [
         "" if name == PRE_LOGITS else name for name in (choice.layer, *choice.layers)
     ]
@@ -236,12 +246,24 @@ def _cut_as_before(choice: Choice, stored: Sequence[Backbone]) -> Choice:
     if _is_file(choice):
         continued = (_continued(choice, backbone) for backbone in stored)
         return next((each for each in continued if each != choice), choice)
-    provider = provider_of(choice.name)
-    name = _pick(choice.name, provider.list_entries()).name
+    choice = dataclasses.replace(choice, name=_commit_of(choice.name, stored))
+    name = _pick(choice.name).name
     for backbone in stored:
         if backbone.name.partition("+")[0] == name:
             return dataclasses.replace(choice, **_cut_of(backbone))
-    return dataclasses.replace(choice, layer=provider.default_layer)
+    return dataclasses.replace(choice, layer=provider_of(name).default_layer)
+
+
+def _commit_of(name: str, stored: Sequence[Backbone]) -> str:
+    """Return a name in the hub with the commit that its rows in a store have, unless it has one."""
+    if "/" not in name or "@" in name:
+        return name
+    for backbone in stored:
+        pinned = backbone.name.partition("+")[0]
+        plain = pinned.partition("@")[0]
+        if name in (plain, hub.PREFIX + plain.rpartition(":")[2]):
+            return pinned
+    return name
 
 
 def _continued(choice: Choice, stored: Backbone) -> Choice:
@@ -308,7 +330,7 @@ def _is_spelt(name: str) -> bool:
     if joint.JOIN in name:
         return False
     if ":" in name or name.endswith(".onnx"):
-        return _prefix(name) in {*_PROVIDERS, onnx_file.NAME, ""}
+        return _prefix(name) in {*_PROVIDERS, *_SPECIAL, ""}
     return name in [entry.name for entry in _PROVIDERS[""].list_entries()]
 
 
@@ -316,11 +338,24 @@ def _prefix(name: str) -> str:
     return name.partition(":")[0] if ":" in name else ""
 
 
-def _pick(name: str, entries: list[Entry]) -> Entry:
-    for entry in entries:
-        if name == entry.name or (entry.default and name == entry.base):
-            return entry
-    raise _unknown(name)
+def _pick(name: str) -> Entry:
+    name = _resolved(name)
+    entry = provider_of(name).find(name)
+    if entry is None:
+        raise _unknown(name)
+    return entry
+
+
+def _resolved(name: str) -> str:
+    """Return a name with the provider whose networks the repository ``hf-hub:…`` holds."""
+    if not name.startswith(hub.PREFIX):
+        return name
+    repository = hub.open_repository(name.removeprefix(hub.PREFIX), hub.CONFIGS)
+    for provider in _PROVIDERS.values():
+        recognised = provider.recognise(repository)
+        if recognised:
+            return recognised
+    raise BackboneError(f"{repository.name} holds no network of a library that Headstart knows")
 
 
 def _unknown(name: str) -> BackboneError:

@@ -30,19 +30,20 @@ def cached(entry: Entry, path: Path) -> Path | None:
     if not entry.repo:
         return path if path.is_file() else None
     # The hub keeps revisions side by side and the name of the newest in refs/main.
-    folder = _hub_folder(entry)
+    folder = hub_folder(entry.repo)
+    revision = entry.revision
     try:
-        revision = (folder / "refs" / "main").read_text(encoding="utf-8").strip()
+        revision = revision or (folder / "refs" / "main").read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return None
     snapshot = folder / "snapshots" / revision / entry.file
     return snapshot if snapshot.is_file() else None
 
 
-def fetch(entry: Entry, path: Path, download: Callable[[Entry, Path], None]) -> Path:
+def fetch(entry: Entry, path: Path, fetch_file: Callable[[Entry, Path], None]) -> Path:
     """Return the file of an entry's weights, downloading it if it is not on this machine.
 
-    ``path`` is as in `cached`; ``download`` puts the file there.
+    ``path`` is as in `cached`; ``fetch_file`` puts the file there.
 
     Raises:
         BackboneError: no weights were published, or the download failed; the message says what to
@@ -57,10 +58,10 @@ def fetch(entry: Entry, path: Path, download: Callable[[Entry, Path], None]) -> 
     if existing is not None:
         return existing
     try:
-        with _server_timeout():
+        with server_timeout():
             if entry.repo:
-                return _from_hub(entry)
-            download(entry, path)
+                return download(entry.repo, entry.file, entry.revision)
+            fetch_file(entry, path)
             return path
     except Exception as error:  # each library has its own types of network errors
         raise BackboneError(_how_to_get(entry, path, error)) from error
@@ -97,15 +98,16 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _from_hub(entry: Entry) -> Path:
+def download(repository: str, file: str, revision: str = "") -> Path:
+    """Fetch a file of a repository of the Hugging Face hub into the hub's cache."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
     # Without a network this fails at once; the download would print retries for half a minute.
-    get_hf_file_metadata(hf_hub_url(entry.repo, entry.file))
-    return Path(hf_hub_download(entry.repo, entry.file))
+    get_hf_file_metadata(hf_hub_url(repository, file, revision=revision or None))
+    return Path(hf_hub_download(repository, file, revision=revision or None))
 
 
 def _how_to_get(entry: Entry, path: Path, error: Exception) -> str:
@@ -118,7 +120,7 @@ def _how_to_get(entry: Entry, path: Path, error: Exception) -> str:
     else:
         proof = "no hash of it is published"
     if entry.repo:
-        folder = _hub_folder(entry)
+        folder = hub_folder(entry.repo)
         where = (
             f"anywhere and name it with --weights FILE, or copy {folder} from a machine that has it"
         )
@@ -130,14 +132,15 @@ def _how_to_get(entry: Entry, path: Path, error: Exception) -> str:
     )
 
 
-def _hub_folder(entry: Entry) -> Path:
+def hub_folder(repository: str) -> Path:
+    """Return where the hub's cache has a repository."""
     from huggingface_hub import constants
 
-    return Path(constants.HF_HUB_CACHE) / f"models--{entry.repo.replace('/', '--')}"
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
 
 
 @contextmanager
-def _server_timeout() -> Iterator[None]:
+def server_timeout() -> Iterator[None]:
     """Give up on a server that never answers; torch's loader would wait forever."""
     import socket
 

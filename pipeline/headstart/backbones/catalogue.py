@@ -36,6 +36,7 @@ class Entry:
         url: of the weights; empty if none were published.
         file: name of the weights in the library's cache.
         repo: Hugging Face repository that contains ``url``; empty for a plain address.
+        revision: commit of that repository; empty for the newest.
         sha256: of the file, or its first digits; empty if unknown.
         md5: of the file, if that is the hash that the library publishes.
         accuracy: ImageNet-1k top-1 accuracy in percent, if the library gives it.
@@ -58,6 +59,7 @@ class Entry:
     parameters: int | None = None
     gmacs: float | None = None
     features: int | None = None
+    revision: str = ""
 
     @property
     def base(self) -> str:

@@ -25,6 +25,7 @@ PRE_LOGITS = "pre-logits"
 JOIN = "+"  # between layers whose features are put side by side
 OWN = "own"  # the pooling that the network itself does before its classifier
 GEM_POWER = 3.0
+CLASSED = ("cls", "cls+avg")  # poolings that need a class token
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Layer:
         """Return the number of features after pooling."""
         if pool == "flatten" or self.layout == "vector":
             return math.prod(self.shape)
-        return self.shape[0] if self.layout == "chw" else self.shape[-1]
+        channels = self.shape[0] if self.layout == "chw" else self.shape[-1]
+        return 2 * channels if pool == "cls+avg" else channels
 
 
 def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
@@ -75,7 +77,7 @@ def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
         calls[name] += 1
         if isinstance(out, torch.Tensor) and out.dim() in (2, 3, 4) and len(out) == 1:
             shape = tuple(out.shape[1:])
-            layers.append(_layer(network, f"{name}_{call}" if call else name, shape, size))
+            layers.append(layer_of(network, f"{name}_{call}" if call else name, shape, size))
 
     with watched(network, note), torch.inference_mode():
         network(torch.zeros(1, 3, *size))
@@ -109,7 +111,8 @@ def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
     if name:
         layer = named(layers, name)
     else:
-        fitting = [layer for layer in layers if layer.is_map and (pool != "cls" or layer.classed)]
+        classed = pool in CLASSED
+        fitting = [layer for layer in layers if layer.is_map and (layer.classed or not classed)]
         if not fitting:
             raise BackboneError(f"this network has no layer for --pool {pool}; leave it out")
         # Several modules may give the same last maps; the outermost has the simplest name.
@@ -120,7 +123,7 @@ def choose(layers: list[Layer], name: str, pool: str) -> tuple[Layer, str]:
         raise BackboneError(f"no pooling {one_line(pool)!r}; use one of: {', '.join(POOLS)}")
     if layer.layout == "vector" and pool != "flatten":
         raise BackboneError(f"layer {layer.name} is a vector already; leave --pool out")
-    if pool == "cls" and not layer.classed:
+    if pool in CLASSED and not layer.classed:
         raise BackboneError(f"layer {layer.name} has no class token; use --pool avg")
     return layer, pool
 
@@ -249,9 +252,11 @@ def _side_by_side(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 def pooled(layer: Layer, pool: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return the pooling of a layer's output ``(n, *shape)`` to ``(n, d)``.
 
-    ``gem`` is the generalised mean of Radenović et al. (2018) with power 3, of activations raised
-    to at least 1e-6. For tokens, ``avg``, ``max`` and ``gem`` skip class and register tokens.
+    ``cls`` is the class token, ``cls+avg`` that token beside the average of the patches. ``gem`` is
+    the generalised mean of Radenović et al. (2018) with power 3, of activations raised to at least
+    1e-6. For tokens, ``avg``, ``max`` and ``gem`` skip class and register tokens.
     """
+    import torch
 
     def places(out: torch.Tensor) -> torch.Tensor:  # (n, places, c)
         if layer.layout == "chw":
@@ -271,6 +276,8 @@ def pooled(layer: Layer, pool: str) -> Callable[[torch.Tensor], torch.Tensor]:
             return lambda out: places(out).clamp(min=1e-6).pow(GEM_POWER).mean(1).pow(1 / GEM_POWER)
         case "cls":
             return lambda out: out[:, 0]
+        case "cls+avg":
+            return lambda out: torch.cat([out[:, 0], places(out).mean(1)], 1)
     raise AssertionError(pool)
 
 
@@ -298,9 +305,10 @@ def _averaged(features: torch.Tensor) -> torch.Tensor:
     return features.mean((2, 3)) if features.dim() == 4 else features.flatten(1)
 
 
-def _layer(
+def layer_of(
     network: torch.nn.Module, name: str, shape: tuple[int, ...], size: tuple[int, int]
 ) -> Layer:
+    """Describe an output of a network for images of ``size``; ``shape`` is without the batch."""
     if len(shape) == 3:
         channels_last = getattr(network, "output_fmt", "") == "NHWC"
         return Layer(name, shape, map_layout(shape, size, "hwc" if channels_last else "chw"))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from headstart.backbones import cache, catalogue, weights
 from headstart.backbones.catalogue import Entry
+from headstart.backbones.hub import Repository
 from headstart.backbones.layers import OWN, PRE_LOGITS
 from headstart.backbones.network import Network
 from headstart.backbones.weights import Weights
@@ -69,6 +70,17 @@ class Provider(ABC):
                 f"{package} is not installed; install it with: pip install {package}"
             ) from error
         return catalogue.kept(self.prefix, versions, lambda: list(self.entries()))
+
+    def find(self, name: str) -> Entry | None:
+        """Return the entry that a user means by a name; None if there is none."""
+        for entry in self.list_entries():
+            if name == entry.name or (entry.default and name == entry.base):
+                return entry
+        return None
+
+    def recognise(self, repository: Repository) -> str:
+        """Return the name of this provider's network in a repository; empty if there is none."""
+        return ""
 
     def resolve(self, entry: Entry, spec: str, entries: Sequence[Entry]) -> Weights:
         """Find the weights that a user means, fetching published ones; see `weights.resolve`."""

@@ -1,4 +1,4 @@
-"""timm's networks: ``timm:ARCHITECTURE[.TAG]``, as timm spells them.
+"""timm's networks: ``timm:ARCHITECTURE[.TAG]``, as timm spells them, and those of `timm_hub`.
 
 Sizes, interpolation, mean and standard deviation come from the transforms that timm makes of the
 weights' configuration (``timm/data/transforms_factory.py``).
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from headstart.backbones import timm_hub
 from headstart.backbones.catalogue import Entry, hash_in
+from headstart.backbones.hub import Repository
 from headstart.backbones.network import Network
 from headstart.backbones.provider import Provider
 from headstart.backbones.weights import Weights, fitting
@@ -62,23 +64,36 @@ class TimmProvider(Provider):
                 default=config.tag == timm.get_pretrained_cfg(architecture).tag,
             )
 
+    def find(self, name: str) -> Entry | None:
+        """Return the entry of a name, which may be that of a repository of the hub."""
+        in_hub = name.startswith(timm_hub.PREFIX)
+        return timm_hub.entry_of(name) if in_hub else super().find(name)
+
+    def recognise(self, repository: Repository) -> str:
+        """Return the name of the network of timm's in a repository; empty if there is none."""
+        fits = timm_hub.fits(repository.json_or_none(timm_hub.CONFIG) or {})
+        return f"{timm_hub.PREFIX}{repository}" if fits else ""
+
     def build(self, entry: Entry, weights: Weights) -> Network:
         """Build a network as timm does for its weights."""
         timm = import_timm()
-        name = entry.name.partition(":")[2]
+        from_hub = entry.name.startswith(timm_hub.PREFIX)
         with fitting(weights, _classifiers) as tensors:
             # Whatever the file was, timm knows or translates the names of these tensors.
             overlay = {"state_dict": tensors, "custom_load": False} if tensors else {}
+            plain = {"model_name": entry.name.partition(":")[2]}
+            arguments = timm_hub.arguments(entry, tensors) if from_hub else plain
             network = timm.create_model(
-                name, pretrained=bool(tensors), pretrained_cfg_overlay=overlay
+                pretrained=bool(tensors), pretrained_cfg_overlay=overlay, **arguments
             )
         network.pretrained_cfg.pop("state_dict", None)
         config = timm.data.resolve_data_config(pretrained_cfg=network.pretrained_cfg)
         network.eval().reset_classifier(0)
+        prepared = preprocess(entry.name, timm.data.create_transform(**config).transforms)
         return Network(
             module=network,
-            headless=lambda: network,
-            preprocess=preprocess(entry.name, timm.data.create_transform(**config).transforms),
+            headless=lambda: timm_hub.vector(network, prepared.size) if from_hub else network,
+            preprocess=prepared,
             mean=tuple(config["mean"]),
             std=tuple(config["std"]),
         )
@@ -86,7 +101,7 @@ class TimmProvider(Provider):
 
 def _classifiers(network: torch.nn.Module) -> Iterable[str]:
     config: Any = network.pretrained_cfg
-    names = config["classifier"] or ()
+    names = config.get("classifier") or ()
     return (names,) if isinstance(names, str) else tuple(names)
 
 

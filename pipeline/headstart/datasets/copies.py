@@ -12,18 +12,21 @@ from headstart.core.errors import ImageError, count
 from headstart.core.records import ImageRef, LabelSet, Listing
 from headstart.core.targets import MULTI_LABEL
 from headstart.datasets.images import read_file
+from headstart.datasets.label_sets import about_combined, as_sets
 from headstart.datasets.listing import location
+from headstart.datasets.order import natural_order
 
 COPIES = "copy of an image in another class"
 
 
 def with_label_sets(listing: Listing) -> Listing:
-    """Return a single-label listing as a multi-label one.
+    """Return a single-label listing as a multi-label one; a separator divides names that recur.
 
     Files of the same bytes in several classes become one image, the first of them, that has all
     their labels. Images in archives and tables are not compared.
     """
     groups: dict[object, list[ImageRef]] = {}
+    listing = replace(listing, images=tuple(as_sets(listing.images)))
     for ref, key in _with_contents(listing):
         groups.setdefault(key, []).append(ref)
     images = []
@@ -31,7 +34,8 @@ def with_label_sets(listing: Listing) -> Listing:
         names = tuple(dict.fromkeys(name for ref in group for name in ref.names))
         labels = LabelSet(names) if names else None
         kept = group[:1] if len(names) > 1 else group
-        images += [replace(ref, label=None, labels=labels) for ref in kept]
+        images += [replace(ref, labels=labels) for ref in kept]
+    about = [each for each in listing.remarks if each not in about_combined(listing.classes)]
     merged = len(listing.images) - len(images)
     remark = (
         f"{count(merged, 'file')} with the bytes of an image in another class folder added "
@@ -40,8 +44,9 @@ def with_label_sets(listing: Listing) -> Listing:
     return replace(
         listing,
         images=tuple(images),
+        classes=tuple(natural_order({name for ref in images for name in ref.names})),
         ignored=dict(Counter(listing.ignored) + Counter({COPIES: merged})),
-        remarks=(*listing.remarks, *([remark] if merged else [])),
+        remarks=(*about, *([remark] if merged else [])),
         target=MULTI_LABEL,
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, count, missing_extra, one_line
+from headstart.core.label_text import TRUE
 from headstart.datasets import columns, csv_table
 from headstart.datasets.registry import Options
 
@@ -127,7 +128,8 @@ def _feature_columns(
     """Return the columns of features of a table with one for each; ``key`` is how they begin."""
     taken = {options.path_column, options.label_column, *options.label_columns, "split"}
     taken |= {columns.find(names, spelled) or "" for spelled in (columns.NAMES, LABELS)}
-    open_ = [n for n in numeric if n not in taken and n.lower() not in OTHERS and n]
+    usable = (n for n in numeric if n not in taken and not n.startswith(TRUE))
+    open_ = [n for n in usable if n.lower() not in OTHERS and n]
     families: dict[str, list[tuple[int, str]]] = {}
     for name in open_:
         if matched := _NUMBERED.match(name):

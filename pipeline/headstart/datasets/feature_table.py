@@ -30,8 +30,8 @@ from headstart.datasets.feature_columns import (
     read_csv,
     read_parquet,
 )
-from headstart.datasets.label_columns import named_columns
-from headstart.datasets.label_sets import LISTS, OWN, Rule, of_cells, of_columns
+from headstart.datasets.label_columns import requested
+from headstart.datasets.label_sets import LISTS, OWN, Rule, of_cells
 from headstart.datasets.registry import Options
 
 SUFFIXES = (".npy", ".npz", ".parquet", *csv_table.SUFFIXES)
@@ -222,7 +222,8 @@ def _of_columns(
             )
     names_key = options.path_column or columns.find(cells, columns.NAMES)
     names = None if names_key is None else _names(cells, names_key, shown)
-    rule, flags, labels = _labels(cells, classes, options, shown, n)
+    rule, labels = _labels(cells, classes, options, shown, n)
+    flags = rule.columns if rule else ()
     splits = cells.get(columns.find(cells, (columns.SPLIT,)) or "", [""] * n)
     width = len(str(n - 1))
     images = [
@@ -239,7 +240,8 @@ def _of_columns(
         more = f" and {len(unused) - _NAMED:,} more" if len(unused) > _NAMED else ""
         ignored = one_line(", ".join(unused[:_NAMED]))
         remarks.append(f"Columns that are neither features nor labels: {ignored}{more}.")
-    return FeatureTable(features, images, names is not None, tuple(flags), tuple(remarks))
+    own = rule.classes if rule else ()
+    return FeatureTable(features, images, names is not None, own, tuple(remarks))
 
 
 def _used(cells: Mapping[str, Any], options: Options) -> set[str]:
@@ -269,17 +271,15 @@ def _labels(
     options: Options,
     shown: str,
     n: int,
-) -> tuple[Rule | None, Sequence[str], list[LabelSet | str | None]]:
-    """Return how labels are read, the 0/1 columns, and the label or labels of each row."""
+) -> tuple[Rule | None, list[LabelSet | str | None]]:
+    """Return how labels are read, and the label or labels of each row."""
     place = f"{shown}, row {{}}"
-    if options.label_columns and options.target != SINGLE_LABEL:
-        flags = named_columns(list(cells), options.label_columns, shown)
-        rule = of_columns(flags)
-        rows = zip(*(cells[flag] for flag in flags), strict=True)
-        keys = [OWN + flag for flag in flags]
+    several = options.labels and options.target != SINGLE_LABEL
+    if rule := requested(list(cells), options, shown) if several else None:
+        rows = zip(*(cells[flag] for flag in rule.columns), strict=True)
+        keys = [OWN + flag for flag in rule.columns]
         return (
             rule,
-            flags,
             [
                 rule.labels(dict(zip(keys, row, strict=True)), place.format(number))
                 for number, row in enumerate(rows)
@@ -287,7 +287,7 @@ def _labels(
         )
     key = options.label_column or columns.find(cells, LABELS)
     if key is None or not options.labels:
-        return None, (), [None] * n
+        return None, [None] * n
     if key not in cells:
         raise InputError(
             f"{shown} has no column {one_line(key)}; it has: {one_line(', '.join(cells))}"
@@ -301,7 +301,6 @@ def _labels(
             rule = dataclasses.replace(sets, names=tuple(names))
             return (
                 rule,
-                (),
                 [
                     rule.labels({"label": value}, place.format(number))
                     for number, value in enumerate(values)
@@ -310,4 +309,4 @@ def _labels(
     labels = [columns.label(v, names, place.format(row)) for row, v in enumerate(values)]
     if not names and any(isinstance(value, int | float) for value in values):
         labels = columns.without_marks(labels)
-    return None, (), list(labels)
+    return None, list(labels)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from headstart.core.errors import InputError, near_matches, one_line
+from headstart.core.label_text import TRUE
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import columns, csv_table
 from headstart.datasets.csv_table import Column
@@ -22,6 +23,7 @@ from headstart.datasets.registry import Options
 
 _NOT_LABELS = (
     (columns.SPLIT,),
+    (columns.ORIGIN,),
     ("subset", "partition", "phase", "set"),
     ("group", "groups", "group_id"),
 )
@@ -54,8 +56,8 @@ def of_manifest(
     if options.target == SINGLE_LABEL or not options.labels:
         return None
     header = csv_table.header(source, shown, [path])
-    if options.label_columns:
-        return of_columns(named_columns(header, options.label_columns, shown))
+    if rule := requested(header, options, shown):
+        return rule
     label = options.label_column or csv_table.find(header, columns.LABELS)
     if label is None:
         if not search and options.target != MULTI_LABEL:
@@ -66,6 +68,18 @@ def of_manifest(
     table = [Column("label", (label,), option="--label-column")]
     cells = {row.cells["label"].strip() for row in csv_table.read(source, shown, table)}
     return of_cells(cells, label, options.target)
+
+
+def requested(names: Sequence[str], options: Options, shown: str) -> Rule | None:
+    """Return the rule of the 0/1 columns that the user or their names say; else None.
+
+    Raises:
+        InputError: the table lacks a column that the user names.
+    """
+    if options.label_columns:
+        return of_columns(named_columns(names, options.label_columns, shown))
+    marked = [name for name in names if name.startswith(TRUE) and name != TRUE]
+    return of_columns(marked) if marked and not options.label_column else None
 
 
 def _of_flag_columns(
@@ -93,8 +107,8 @@ def _refuse_odd_cells(rows: Sequence[csv_table.Row], names: Sequence[str], shown
         row = odd[name][0]
         raise InputError(
             f"{shown}, line {row.line}: the column {one_line(name)} has "
-            f"{one_line(row.cells[OWN + name])}; a column of one label has 1, 0, or -1 or nothing "
-            "where it is unknown"
+            f"'{one_line(row.cells[OWN + name])}'; a column of one label has 1, 0, or -1 or "
+            "nothing where it is unknown"
         )
 
 

@@ -3,6 +3,7 @@
 The labels are in one column, as a list (JSON, Parquet, or as Python prints it) or as text separated
 by ``|`` or ``;``; or each label has a column of its own: 1 where an image has it, 0 where it has
 not, and -1 or nothing where that is unknown. An empty list means that an image has none of them.
+Columns called ``true:LABEL``, as Headstart writes them, are such columns wherever they are.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from headstart.core.errors import InputError, one_line
+from headstart.core.label_text import TRUE
 from headstart.core.records import ImageRef, LabelSet
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import columns, text
@@ -45,6 +47,11 @@ class Rule:
     names: tuple[str, ...] = ()
     remark: str = ""
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels of the 0/1 columns."""
+        return tuple(name.strip().removeprefix(TRUE) for name in self.columns)
+
     def labels(self, cells: Mapping[str, Any], place: str) -> LabelSet | None:
         """Return the labels of a row, by the cells ``label`` or those of the 0/1 columns.
 
@@ -52,7 +59,7 @@ class Rule:
             InputError: a cell is neither.
         """
         if self.columns:
-            return _of_flags(self.columns, cells, place)
+            return _of_flags(zip(self.columns, self.classes, strict=True), cells, place)
         value = cells.get("label")
         if value is None or value != value:  # an absent list, unlike an empty one
             return None
@@ -65,21 +72,24 @@ class Rule:
         if isinstance(value, bytes):
             value = text.decoded(value, place, "the labels")
         if isinstance(value, str) and self.separator:
-            return [part for part in map(str.strip, value.split(self.separator)) if part]
+            return _divided(value, self.separator)
         return [] if value == "" else [value]
 
 
-def image(path: str, labels: LabelSet | str | None, split: str) -> ImageRef:
+def image(path: str, labels: LabelSet | str | None, split: str, origin: str = "") -> ImageRef:
     """Return an image with one label, several, or none."""
     if isinstance(labels, LabelSet):
-        return ImageRef(path, None, split, labels)
-    return ImageRef(path, labels, split)
+        return ImageRef(path, None, split, labels, origin)
+    return ImageRef(path, labels, split, None, origin)
 
 
-def as_sets(images: Iterable[ImageRef]) -> list[ImageRef]:
-    """Return images with one label as images with a set of one."""
+def as_sets(images: Sequence[ImageRef]) -> list[ImageRef]:
+    """Return images with one label as images with a set: its parts, if a separator divides it."""
+    mark = _separator({ref.label for ref in images if ref.label is not None})
     return [
-        replace(ref, label=None, labels=LabelSet((ref.label,))) if ref.label is not None else ref
+        replace(ref, label=None, labels=LabelSet(tuple(_divided(ref.label, mark))))
+        if ref.label is not None
+        else ref
         for ref in images
     ]
 
@@ -88,9 +98,10 @@ def of_columns(names: Sequence[str]) -> Rule:
     """Return the rule of 0/1 columns."""
     shown = one_line(", ".join(names[:_NAMED]))
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    columns_ = "column" if len(names) == 1 else "columns"
     return Rule(
         columns=tuple(names),
-        remark=f"Each image may have several labels: the 0/1 columns {shown}{more}.",
+        remark=f"Each image may have several labels: the 0/1 {columns_} {shown}{more}.",
     )
 
 
@@ -131,32 +142,57 @@ def of_cells(cells: Iterable[Any], column: str, target: str = "") -> Rule | None
     if values and all(_listed(cell) is not None for cell in values):
         return Rule(remark=f"Each image may have several labels: the lists in {shown}.")
     texts = [cell for cell in values if isinstance(cell, str)]
-    separator = next((mark for mark in SEPARATORS if _recombined(texts, mark)), "")
+    separator = _separator(texts)
     if target == MULTI_LABEL:
         used = separator or next((mark for mark in SEPARATORS if any(mark in t for t in texts)), "")
-        remark = f"Each image may have several labels: those in {shown}"
-        remark += f", separated by {used}." if used else "." + _other_separator(texts)
-        return Rule(separator=used, remark=remark)
+        by = f", separated by '{used}'" if used else ""
+        return Rule(
+            separator=used, remark=f"Each image may have several labels: those in {shown}{by}."
+        )
     if separator and column.strip().casefold() == LISTS:
         return Rule(
             separator=separator,
             remark=f"Each image may have several labels: those in {shown}, separated by "
-            f"{separator}; --target single-label takes each cell as one class.",
+            f"'{separator}'; --target single-label takes each cell as one class.",
         )
     return None
 
 
-def about_combined(classes: Sequence[str]) -> list[str]:
-    """Return a remark about classes whose names look like several labels; else nothing."""
-    for mark in SEPARATORS:
-        combined = [name for name in classes if mark in name]
-        if combined and _recombined(classes, mark):
-            return [
-                f"The name of a class has {mark} in it ('{one_line(combined[0])}'), and its parts "
-                "are in other names too; if an image may have several labels, add --target "
-                "multi-label."
-            ]
+def about_combined(names: Sequence[str], target: str = SINGLE_LABEL) -> list[str]:
+    """Return a remark about classes or labels whose names look like several; else nothing."""
+    single = target == SINGLE_LABEL
+    for mark in (*SEPARATORS, *_OTHERS):
+        combined = [name for name in names if mark in name]
+        is_ordinary = mark == " " or (single and mark in _OTHERS)  # in a name
+        if not combined or not _recombined(names, mark):
+            continue
+        if is_ordinary and not _of_whole_names(combined, names, mark):
+            continue
+        word = "a blank" if mark == " " else f"'{mark}'"
+        write = "" if single and mark in SEPARATORS else f"write | in place of {word}"
+        add = "add --target multi-label" if single else ""
+        return [
+            f"The {'class' if single else 'label'} '{one_line(combined[0])}' looks like several "
+            f"labels: what {word} separates in it is in other names too. If an image may have "
+            f"several labels, {' and '.join(filter(None, (write, add)))}."
+        ]
     return []
+
+
+def _of_whole_names(combined: Sequence[str], names: Sequence[str], mark: str) -> bool:
+    """Tell whether all combined names consist of other names."""
+    every = set(names)
+    return all({part.strip() for part in name.split(mark)} - {""} <= every for name in combined)
+
+
+def _separator(texts: Collection[str]) -> str:
+    """Return the separator that divides texts into parts which recur; empty if none does."""
+    return next((mark for mark in SEPARATORS if _recombined(texts, mark)), "")
+
+
+def _divided(value: str, separator: str) -> list[str]:
+    parts = value.split(separator) if separator else [value]
+    return list(dict.fromkeys(part for part in map(str.strip, parts) if part))
 
 
 def _recombined(texts: Iterable[str], separator: str) -> bool:
@@ -169,17 +205,6 @@ def _recombined(texts: Iterable[str], separator: str) -> bool:
         if separator in value:
             divided |= pieces
     return any(parts[piece] > 1 for piece in divided)
-
-
-def _other_separator(texts: Sequence[str]) -> str:
-    for mark in _OTHERS:
-        if _recombined(texts, mark):
-            word = "blanks" if mark == " " else f"'{mark}'"
-            return (
-                f" No cell has | or ;, so each is one label; if {word} separate the labels, write "
-                "| in their place."
-            )
-    return ""
 
 
 def _listed(value: Any) -> Sequence[Any] | None:  # noqa: ANN401
@@ -202,17 +227,17 @@ def _named(parts: Sequence[Any], names: Sequence[str], place: str) -> LabelSet:
     return LabelSet(tuple(dict.fromkeys(label for label in labels if label is not None)))
 
 
-def _of_flags(names: Sequence[str], cells: Mapping[str, Any], place: str) -> LabelSet:
+def _of_flags(names: Iterable[tuple[str, str]], cells: Mapping[str, Any], place: str) -> LabelSet:
     present: list[str] = []
     unknown: list[str] = []
-    for name in names:
+    for name, label in names:
         value = cells.get(OWN + name)
         state = flag(value)
         if state is None:
             raise InputError(
-                f"{place}: the column {one_line(name)} has {one_line(value)}; a column of one "
+                f"{place}: the column {one_line(name)} has '{one_line(value)}'; a column of one "
                 "label has 1, 0, or -1 or nothing where it is unknown"
             )
         if state:
-            (present if state > 0 else unknown).append(text.class_name(name.strip()))
+            (present if state > 0 else unknown).append(text.class_name(label))
     return LabelSet(tuple(present), tuple(unknown))

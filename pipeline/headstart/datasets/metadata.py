@@ -20,7 +20,7 @@ from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import columns, csv_table, label_columns, label_sets, splits, text
 from headstart.datasets.csv_table import Column
 from headstart.datasets.file_names import METADATA, Ignored
-from headstart.datasets.label_sets import OWN, Rule, found_columns, of_cells, of_columns
+from headstart.datasets.label_sets import OWN, Rule, found_columns, of_cells
 from headstart.datasets.layout import Layout
 from headstart.datasets.listing import unique
 from headstart.datasets.registry import Options
@@ -90,7 +90,7 @@ def describe(
         rows += [(row.place, _image(path, row, images, file.rule)) for path, row in file.rows]
         if file.rule:
             layout.remarks.append(file.rule.remark)
-            layout.labels += [name for name in file.rule.columns if name not in layout.labels]
+            layout.labels += [name for name in file.rule.classes if name not in layout.labels]
     if options.columns and not used:
         raise InputError(
             f"{one_line(shown)} has no table of its images, so {options.columns} has no meaning; "
@@ -162,8 +162,8 @@ def _rule_of_rows(
         return None
     every = dict.fromkeys(key for row in rows for key in row)
     keys = [key.removeprefix(OWN) for key in every if key.startswith(OWN)]
-    if options.label_columns:
-        return of_columns(label_columns.named_columns(keys, options.label_columns, shown))
+    if rule := label_columns.requested(keys, options, shown):
+        return rule
     if any("label" in row for row in rows):
         column = next((str(row[_LABEL]) for row in rows if _LABEL in row), "label")
         return of_cells((row.get("label") for row in rows), column, options.target)

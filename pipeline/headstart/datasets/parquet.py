@@ -31,7 +31,7 @@ from headstart.datasets import (
     signatures,
     storage,
 )
-from headstart.datasets.label_sets import LISTS, OWN, Rule, found_columns, of_cells, of_columns
+from headstart.datasets.label_sets import LISTS, OWN, Rule, found_columns, of_cells
 from headstart.datasets.layout import NoImages
 from headstart.datasets.listing import distinct, make_listing, unique
 from headstart.datasets.reader import ContainerFile, ContainerReader, Entry, Handle
@@ -112,7 +112,7 @@ class TableSource(Container):
         hint, remarks = _hint(table, containers[-1].part, labelled=labelled)
         reader = TableReader(entries, tuple(containers))
         remarks += dict.fromkeys(rule.remark for rule in rules if rule)
-        flags = [flag for rule in rules if rule for flag in rule.columns]
+        flags = [flag for rule in rules if rule for flag in rule.classes]
         listing = make_listing(Path(), images, {}, name, remarks=remarks, hint=hint, labels=flags)
         return replace(listing, reader=reader)
 
@@ -217,8 +217,8 @@ def _rule(table: _Table, column: str, place: str, options: Options) -> Rule | No
     if options.target == SINGLE_LABEL or not options.labels:
         return None
     others = [name for name in table.schema.names if name != column]
-    if options.label_columns:
-        return of_columns(label_columns.named_columns(others, options.label_columns, shown))
+    if rule := label_columns.requested(others, options, shown):
+        return rule
     label = _label_column(table, column, options)
     if label is None:
         names = label_columns.other_columns(others, ())
@@ -270,7 +270,7 @@ def _list_paths(
     images: Iterable[ImageRef] = distinct(rows, ignored)
     if rule:
         images = unique(rows(), ignored, merged=merged).values()
-    labels = rule.columns if rule else ()
+    labels = rule.classes if rule else ()
     listing = make_listing(Path(place).parent, images, ignored, name, labels=labels)
     if not listing.images:
         raise NoImages(f"{one_line(name)} has no rows; choose another table")

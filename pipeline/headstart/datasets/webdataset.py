@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import ImageRef, LabelSet, Listing
-from headstart.core.targets import SINGLE_LABEL
+from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import (
     archives,
     columns,
@@ -89,7 +89,7 @@ class ArchiveSource(Container):
             layout, by_path = _read(place, ignored, self._options)
             several = len(files) > 1
             prefix = f"{title}/" if several else ""
-            own = any(split for _, split, _ in layout.kinds)
+            own = any(split for _, split, *_ in layout.kinds)
             split = "" if own else split_of(title, several=several)
             for image in layout.stripped:
                 member = by_path[layout.stem + image.path]
@@ -102,9 +102,13 @@ class ArchiveSource(Container):
             whole.remarks += [r for r in layout.remarks if r not in whole.remarks]
         if not images:
             raise NoImages(". ".join((str(no_images(name, ignored)), *whole.remarks)))
-        if any(image.labels is not None for image in images):
-            images = label_sets.as_sets(images)
+        if any(image.labels and image.labels.present for image in images):
             whole.remarks.append("Each image may have several labels: the lists beside the images.")
+            images = label_sets.as_sets(images)
+        elif self._options.target == MULTI_LABEL:
+            images = label_sets.as_sets(images)
+        else:  # an empty file says nothing where an image has one class
+            images = [replace(image, labels=None) if image.labels else image for image in images]
         whole.images = with_names(images, files[0])
         hints.note_unlabelled(whole, ignored)
         reader = ArchiveReader(entries, tuple(containers))
@@ -317,8 +321,8 @@ def _label(sample: Sample, shown: str, options: Options, fields: set[str]) -> La
             place = f"{shown}: {one_line(sample.files[extension].name)}"
             content = _text(sample.files[extension], place)
             lines = [line.strip() for line in re.split(r"[\r\n]", content) if line.strip()]
-            if len(lines) > 1 and options.target != SINGLE_LABEL:
-                return _set(lines, place)
+            if len(lines) != 1:
+                return _set(lines, place, options)
             return columns.label(content, (), place)
     if "json" not in sample.files:
         return None
@@ -334,12 +338,14 @@ def _label(sample: Sample, shown: str, options: Options, fields: set[str]) -> La
     if field is None:
         fields.update(document)
     label = document.get(field or "")
-    if isinstance(label, list) and options.target != SINGLE_LABEL:
-        return _set(label, place)
+    if isinstance(label, list) or label == "":
+        return _set(list(label), place, options)
     return columns.label(label, (), place) if isinstance(label, str | int) else None
 
 
-def _set(values: Sequence[Any], place: str) -> LabelSet:
+def _set(values: Sequence[Any], place: str, options: Options) -> LabelSet:
+    if len(values) > 1 and options.target == SINGLE_LABEL:
+        raise InputError(f"{place} has several labels; leave out --target single-label")
     names = [columns.label(value, (), place) for value in values]
     return LabelSet(tuple(dict.fromkeys(name for name in names if name is not None)))
 

@@ -20,7 +20,7 @@ from headstart.core.errors import InputError, one_line
 from headstart.core.records import LabelSet
 from headstart.evaluation.answers import LabelAnswers
 
-_OWN, _TRUE, _P = "true:", "true", "p:"
+_OWN, _TRUE, _P = label_text.TRUE, "true", "p:"
 _STATES = {"1": 1, "0": 0, "": -1, "-1": -1}
 
 

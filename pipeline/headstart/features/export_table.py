@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from headstart.core.choices import TABLE_FORMATS
 from headstart.core.errors import InputError, missing_extra, one_line
 from headstart.core.files import replacing
+from headstart.core.label_text import TRUE
 from headstart.core.linalg import normalise
+from headstart.core.targets import SINGLE_LABEL
 from headstart.features import store
 
 KINDS = TABLE_FORMATS
@@ -41,6 +43,9 @@ def export_features(
     - ``csv``: the same, with columns ``f0``, ``f1`` and so on;
     - ``npy``: the ``(n, d) float32`` embeddings, and the other columns as CSV beside them.
 
+    A multi-label store has ``labels``, separated by ``|``, and for each label a column
+    ``true:LABEL``: 1, 0, or empty where that is unknown.
+
     ``out`` is by default the store's name with the format's ending. An empty ``layer`` means the
     store's only one.
 
@@ -54,7 +59,8 @@ def export_features(
     out = Path(out) if out is not None else path.with_suffix(f".{to}")
     if out.resolve() == path.resolve():
         raise InputError(f"{one_line(out)} is the store itself; give another --out")
-    source = _Layer(path, layer, *store.read_size(path, layer))
+    size = store.read_size(path, layer)
+    source = _Layer(path, layer, *size, *store.read_classes(path))
     write: Callable[[_Layer, Axes, Path], list[Path]] = {
         "parquet": _parquet,
         "npy": _npy,
@@ -70,6 +76,19 @@ class _Layer(NamedTuple):
     name: str
     rows: int
     dim: int
+    classes: tuple[str, ...]
+    target: str
+
+    @property
+    def texts(self) -> list[str]:
+        """The names of the columns of text."""
+        return ["path", "label" if self.target == SINGLE_LABEL else "labels", "split"]
+
+    @property
+    def flags(self) -> list[str]:
+        """The names of the columns of a multi-label store that have a label each."""
+        names = self.classes if self.target != SINGLE_LABEL else ()
+        return [TRUE + one_line(name) for name in names]
 
     def blocks(self) -> Iterator[store.Block]:
         return store.read_blocks(self.path, self.name)
@@ -121,15 +140,17 @@ def _parquet(layer: _Layer, axes: Axes, out: Path) -> list[Path]:
         import pyarrow.parquet as pq
     except ImportError:
         raise missing_extra("pyarrow", "parquet") from None
-    texts = [(name, pa.string()) for name in ("path", "label", "split")]
+    texts = [(name, pa.string()) for name in layer.texts]
+    flags = [(name, pa.int8()) for name in layer.flags]
     embedding = pa.list_(pa.float32(), layer.dim)
     place = [("x", pa.float32()), ("y", pa.float32())]
-    schema = pa.schema([*texts, *place, ("embedding", embedding)])
+    schema = pa.schema([*texts, *flags, *place, ("embedding", embedding)])
     with replacing(out) as partial, pq.ParquetWriter(partial, schema) as file:
         for block, xy in _mapped(layer, axes):
             flat = pa.array(block.features.ravel())
             columns = [
                 *(list(map(one_line, column)) for column in (block.path, block.label, block.split)),
+                *(pa.array(column, mask=column < 0) for column in _states(block).T),
                 *xy.T.astype(np.float32),
                 pa.FixedSizeListArray.from_arrays(flat, layer.dim),
             ]
@@ -147,7 +168,7 @@ def _npy(layer: _Layer, axes: Axes, out: Path) -> list[Path]:
         )
         start = 0
         with rows.open("w", encoding="utf-8", newline="") as file:
-            writer = _header(file, 0)
+            writer = _header(file, layer, 0)
             for block, xy in _mapped(layer, axes):
                 memory[start : start + len(xy)] = block.features
                 start += len(xy)
@@ -158,16 +179,23 @@ def _npy(layer: _Layer, axes: Axes, out: Path) -> list[Path]:
 
 def _csv(layer: _Layer, axes: Axes, out: Path) -> list[Path]:
     with replacing(out) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = _header(file, layer.dim)
+        writer = _header(file, layer, layer.dim)
         for block, xy in _mapped(layer, axes):
             _write(writer, block, xy, embeddings=True)
     return [out]
 
 
-def _header(file: Any, dim: int) -> Any:  # noqa: ANN401 - a csv writer has no public type
+def _header(file: Any, layer: _Layer, dim: int) -> Any:  # noqa: ANN401 - has no public type
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["path", "label", "split", "x", "y", *(f"f{number}" for number in range(dim))])
+    numbered = (f"f{number}" for number in range(dim))
+    writer.writerow([*layer.texts, *layer.flags, "x", "y", *numbered])
     return writer
+
+
+def _states(block: store.Block) -> NDArray[np.int8]:
+    """Return what is known of each label; without columns for one class an image."""
+    empty = np.empty((len(block.path), 0), np.int8)
+    return empty if block.label_sets is None else block.label_sets
 
 
 def _write(
@@ -177,7 +205,9 @@ def _write(
     *,
     embeddings: bool,
 ) -> None:
+    states = _states(block).tolist()
     for row, (x, y) in enumerate(xy.tolist()):
         numbers = map(repr, block.features[row].tolist()) if embeddings else ()
         texts = map(one_line, (block.path[row], block.label[row], block.split[row]))
-        writer.writerow([*texts, f"{x:.6f}", f"{y:.6f}", *numbers])
+        flags = ("" if state < 0 else state for state in states[row])
+        writer.writerow([*texts, *flags, f"{x:.6f}", f"{y:.6f}", *numbers])

@@ -8,7 +8,7 @@ import pytest
 from headstart import backbones
 from headstart.backbones import export
 from headstart.backbones.inference.runner import Runner
-from headstart.backbones.layers import POOLS, Layer, choose, list_layers, pooled
+from headstart.backbones.layers import CLASSED, POOLS, Layer, choose, list_layers, pooled
 from headstart.core.errors import BackboneError
 from headstart.core.records import Choice
 from headstart.core.torchvision_import import import_torchvision
@@ -56,6 +56,9 @@ class TestPooling:
 
         given = torch.arange(60.0).reshape(1, 12, 5)
         assert pooled(TOKENS, "cls")(given).tolist() == [[0, 1, 2, 3, 4]]
+        both = pooled(TOKENS, "cls+avg")(given).tolist()
+        assert both == [[0, 1, 2, 3, 4, 32.5, 33.5, 34.5, 35.5, 36.5]]
+        assert TOKENS.dim("cls+avg") == 10
 
 
 class TestChoice:
@@ -76,7 +79,8 @@ class TestChoice:
             ("zz\n", "", "no layer 'zz"),
             ("vector", "avg", "is a vector already; leave --pool out"),
             ("maps", "cls", "has no class token; use --pool avg"),
-            ("maps", "mean", "no pooling 'mean'; use one of: avg, max, gem, cls, flatten"),
+            ("maps", "cls+avg", "has no class token; use --pool avg"),
+            ("maps", "mean", "no pooling 'mean'; use one of: avg, max, gem, cls, cls+avg, flatten"),
         ],
     )
     def test_what_there_is_not(self, name, pool, said):
@@ -247,7 +251,7 @@ class TestCut:
         _, cut = backbones.find(Choice("efficientnet-lite0", layer="bn2", pool="avg")).load()
         assert cut == plain
 
-    @pytest.mark.parametrize("pool", [pool for pool in POOLS if pool != "cls"])
+    @pytest.mark.parametrize("pool", [pool for pool in POOLS if pool not in CLASSED])
     def test_any_pooling_of_the_last_maps(self, pool):
         _, backbone = random("torchvision:squeezenet1_1", "", pool).load()
         assert backbone.pool == pool

@@ -69,7 +69,7 @@ def test_columns_that_the_user_names(photos):
     ("text", "options", "reason"),
     [
         ("path,cat,dog\n0.jpg,1,0\n1.jpg,2,0\n", {"label_columns": ("cat", "dog")}, "line 3.*cat"),
-        ("path,cat,dog\n0.jpg,1,0\n1.jpg,0,1\n2.jpg,0,7\n", {}, "line 4.*dog has 7"),
+        ("path,cat,dog\n0.jpg,1,0\n1.jpg,0,1\n2.jpg,0,7\n", {}, "line 4.*dog has '7'"),
         ("path,cat,dog\n0.jpg,1,0\n0.jpg,0,0\n", {}, "listed twice"),
         ("path,label\n0.jpg,cat\n0.jpg,dog\n", {}, "listed twice"),
         ("path,labels\n0.jpg,\n1.jpg,\n", {"target": MULTI_LABEL}, "has any label"),
@@ -98,9 +98,45 @@ def test_another_column_needs_the_option_and_says_so(photos):
     assert listing(photos, text, target=MULTI_LABEL).classes == ("a", "b")
 
 
-def test_an_unknown_separator_is_remarked_on(photos):
-    text = 'path,labels\n0.jpg,"a,b"\n1.jpg,a\n2.jpg,b\n'
-    assert "separate" in " ".join(listing(photos, text, target=MULTI_LABEL).remarks)
+@pytest.mark.parametrize("mark", [",", ", ", "/", " + ", " "])
+def test_an_unknown_separator_is_remarked_on(photos, mark):
+    text = f'path,labels\n0.jpg,"a{mark}b"\n1.jpg,a\n2.jpg,b\n'
+    found = listing(photos, text)
+    assert (found.target, len(found.classes)) == (SINGLE_LABEL, 3)
+    assert "--target multi-label" in " ".join(found.remarks)
+    [remark] = [r for r in listing(photos, text, target=MULTI_LABEL).remarks if "write |" in r]
+    assert "--target" not in remark
+
+
+def test_two_separators_are_remarked_on(photos):
+    text = "path,labels\n0.jpg,a|b\n1.jpg,a;b\n2.jpg,b\n"
+    assert "write | in place of ';'" in " ".join(listing(photos, text).remarks)
+
+
+@pytest.mark.parametrize("names", ["red wine|red car|wine", "Paris, France|Paris, Texas|Rome"])
+def test_ordinary_names_of_classes_get_no_remark(photos, names):
+    rows = "\n".join(f'{n}.jpg,"{name}"' for n, name in enumerate(names.split("|")))
+    assert listing(photos, f"path,label\n{rows}").remarks == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["path,cat,dog\n0.jpg,1,1\n1.jpg,1,1\n", "path,labels\n0.jpg,[7]\n"]
+)
+def test_labels_that_all_images_have_are_refused_before_any_work(photos, text):
+    with pytest.raises(InputError, match="have the same"):
+        datasets.check_labels(listing(photos, text))
+
+
+def test_rows_that_contradict_each_other_may_be_several_labels(photos):
+    with pytest.raises(InputError, match="--target multi-label"):
+        listing(photos, "path,label\n0.jpg,cat\n0.jpg,dog\n")
+
+
+def test_columns_that_headstart_writes_are_taken_beside_others(photos):
+    text = "path,labels,true:cat,true:dog,x\n0.jpg,cat,1,,0.5\n1.jpg,,0,1,0.1\n"
+    found = listing(photos, text)
+    assert found.classes == ("cat", "dog")
+    assert sets(found)["0.jpg"] == LabelSet(("cat",), ("dog",))
 
 
 def test_rows_of_one_image_add_up_if_the_user_says_so(photos):
@@ -237,18 +273,43 @@ def test_voc_folders_have_the_categories_of_objects(tmp_path):
 
 @pytest.mark.parametrize(
     ("extension", "contents"),
-    [("json", ['{"labels": ["a", "b"]}', '{"labels": []}']), ("cls", ["a\nb\n", "b"])],
+    [
+        ("json", ['{"labels": ["a", "b"]}', '{"labels": []}', '{"labels": ["b"]}']),
+        ("cls", ["a\nb\n", "", "b"]),
+    ],
 )
-def test_webdatasets_have_lists_or_several_lines(tmp_path, photos, extension, contents):
+def test_webdatasets_have_lists_or_several_lines(photos, extension, contents):
+    path = shard(photos, extension, contents)
+    found = datasets.open_source(path)
+    assert found.target == MULTI_LABEL
+    expected = [LabelSet(("a", "b")), LabelSet(()), LabelSet(("b",))]
+    assert [image.labels for image in found.images] == expected
+    with pytest.raises(InputError, match="single-label"):
+        datasets.open_source(path, Options(target=SINGLE_LABEL))
+
+
+def test_an_empty_file_of_a_webdataset_with_one_class_an_image_says_nothing(photos):
+    found = datasets.open_source(shard(photos, "cls", ["a", "", "b"]))
+    assert found.target == SINGLE_LABEL
+    assert [image.label for image in found.images] == ["a", None, "b"]
+
+
+def test_text_in_a_webdataset_is_divided_if_the_user_says_so(photos):
+    path = shard(photos, "json", ['{"labels": "a|b"}', '{"labels": ""}', '{"labels": "b"}'])
+    assert "--target multi-label" in " ".join(datasets.open_source(path).remarks)
+    found = datasets.open_source(path, Options(target=MULTI_LABEL))
+    assert found.classes == ("a", "b")
+    assert [image.labels.present for image in found.images] == [("a", "b"), (), ("b",)]
+
+
+def shard(photos, extension, contents):
+    """Write a shard of the first photos with files of labels beside them."""
     import tarfile
 
     for number, content in enumerate(contents):
         (photos / f"{number}.{extension}").write_text(content)
-    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
-        for number in range(2):
+    with tarfile.open(photos / "shard.tar", "w") as tar:
+        for number in range(len(contents)):
             for name in (f"{number}.jpg", f"{number}.{extension}"):
                 tar.add(photos / name, name)
-    found = datasets.open_source(str(tmp_path / "shard.tar"))
-    assert found.target == MULTI_LABEL
-    assert found.images[0].labels == LabelSet(("a", "b"))
-    assert found.images[1].labels in (LabelSet(()), LabelSet(("b",)))
+    return str(photos / "shard.tar")

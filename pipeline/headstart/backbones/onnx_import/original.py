@@ -103,6 +103,8 @@ def pool_rows(out: NDArray[np.float32], layer: Layer, pool: str) -> NDArray[np.f
         return out.reshape(len(out), -1)
     if pool == "cls":
         return out[:, 0]
+    if pool == "cls+avg":
+        return np.concatenate([out[:, 0], pool_rows(out, layer, "avg")], axis=1)
     if layer.layout == "tokens":
         out = out[:, layer.prefix :]
     axes = PLACES[layer.layout]

@@ -386,6 +386,9 @@ class _Steps:
             return self.add("Flatten", [out], axis=1)
         if pool == "cls":
             return self.add("Gather", [out, self.constant("first", np.array(0, np.int64))], axis=1)
+        if pool == "cls+avg":
+            parts = [self.back(out, TensorProto.FLOAT, layer, part) for part in ("cls", "avg")]
+            return self.add("Concat", parts, axis=1)
         if layer.prefix:
             bounds = {"from": layer.prefix, "to": layer.shape[0], "axis": 1}
             ends = [

@@ -43,7 +43,8 @@ def check_labels(
             f"fewer than {rules.folds} training images have, or lack, the label {rare}; add images,"
             " use fewer --folds, or choose --small-classes reduce or drop"
         )
-    warnings = _about_constant(labels, usable, names)
+    constant = _about_constant(labels, usable, names)
+    warnings = [f"Left out, because {reason}." for reason in constant]
     if rules.small_classes == DROP and small.any():
         warnings.append(
             f"Left out, because fewer than {rules.folds} training images have, or lack, the label:"
@@ -51,9 +52,10 @@ def check_labels(
         )
         usable &= ~small
     if not usable.any():
+        reasons = f" ({'; '.join(constant)})" if constant else ""
         raise InputError(
             "no label can be learned: each needs training images with it and without it, two of"
-            " both at least (groups count once); add images or correct the labels"
+            f" both at least (groups count once); add images or correct the labels{reasons}"
         )
     folds = min(rules.folds, int(fewest[usable].min()))
     if folds < rules.folds:
@@ -68,7 +70,7 @@ def check_labels(
 def _about_constant(
     labels: NDArray[np.int8], usable: NDArray[np.bool_], names: Sequence[str]
 ) -> list[str]:
-    """Return a warning for each reason why labels cannot be learned."""
+    """Return each reason why labels cannot be learned, with the labels."""
     present, absent = (labels == 1).any(axis=0), (labels == 0).any(axis=0)
     reasons = {
         "no training image has the label": ~present & absent,
@@ -79,7 +81,7 @@ def _about_constant(
         & ~usable,
     }
     return [
-        f"Left out, because {reason}: {_named(names, np.flatnonzero(where))}."
+        f"{reason}: {_named(names, np.flatnonzero(where))}"
         for reason, where in reasons.items()
         if where.any()
     ]

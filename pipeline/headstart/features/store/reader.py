@@ -72,6 +72,8 @@ def read_layers(
     images = rows.images(parts)
     optional = {column.name for column in columns.from_image()} & _FIELDS - {"features"}
     listed: dict[str, Any] = rows.listed | {name: images.get(name) for name in optional}
+    if not any(listed[columns.ORIGIN]):
+        listed[columns.ORIGIN] = []
     common = FeatureSet(
         features=np.empty((0, 0), np.float32),
         classes=classes,
@@ -104,7 +106,7 @@ def refuse_defects(path: Path) -> None:
         raise StoreError(f"{one_line(path)} cannot be used: {defect}; {remedy(path, defect)}")
 
 
-_SHARED = {"split": sys.intern}  # texts that repeat from row to row
+_SHARED = {"split": sys.intern, columns.ORIGIN: sys.intern}  # texts that repeat from row to row
 _FIELDS = {field.name for field in dataclasses.fields(FeatureSet)}
 
 
@@ -153,6 +155,8 @@ class _Rows:
         for name, values in self.listed.items():
             if name == "label":
                 values[rows] = _codes(file, classes)
+            elif name == columns.ORIGIN and name not in file:
+                values += [""] * (rows.stop - rows.start)
             elif isinstance(values, list):
                 values += map(_SHARED.get(name, str), layout.texts(file[name]))
             else:
@@ -268,7 +272,7 @@ class Block(NamedTuple):
     """Consecutive rows; ``label`` has class names, and ``features`` is ``(b, d) float32``.
 
     Of a multi-label store ``label`` has the image's labels, separated by ``|``, and ``label_sets``
-    is ``(b, k) int8``.
+    is ``(b, k) int8`` in the order of `read_classes`.
     """
 
     path: list[str]
@@ -303,21 +307,28 @@ def read_size(path: str | os.PathLike[str], layer: str = "") -> tuple[int, int]:
 def read_blocks(path: str | os.PathLike[str], layer: str = "") -> Iterator[Block]:
     """Yield the rows of a store that `read_size` has checked."""
     path = Path(path)
+    every, _ = read_classes(path)
     for part in manifest.files(path):
         with opened(part) as file:
-            yield from _blocks(file, only_column(path, file, layer))
+            yield from _blocks(file, only_column(path, file, layer), every)
 
 
-def _blocks(file: h5py.File, name: str) -> Iterator[Block]:
+def _blocks(file: h5py.File, name: str, every: Sequence[str]) -> Iterator[Block]:
+    """Yield the rows of a file of a store that has the classes ``every``."""
     classes = layout.read_classes(file)
+    places = [every.index(name) for name in classes]
     for start in range(0, len(file[name]), layout.BLOCK):
         rows = np.s_[start : start + layout.BLOCK]
-        sets = file[columns.LABELS][rows] if columns.LABELS in file else None
+        sets = None
+        if columns.LABELS in file:
+            own = file[columns.LABELS][rows]
+            sets = np.full((len(own), len(every)), -1, np.int8)
+            sets[:, places] = own
         yield Block(
             list(map(layout.text, file["path"][rows])),
             [classes[code] if code >= 0 else "" for code in file["label"][rows].tolist()]
             if sets is None
-            else [joined(classes, row) for row in sets],
+            else [joined(every, row) for row in sets],
             list(map(layout.text, file["split"][rows])),
             file[name][rows].astype(np.float32),
             sets,

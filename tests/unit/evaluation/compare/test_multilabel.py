@@ -102,6 +102,16 @@ def test_labels_that_cannot_be_learned_are_left_out_with_a_warning():
     comparison, _ = run(dataclasses.replace(data, label_sets=sets))
     assert comparison.dataset["classes"] == ["label 2", "label 3"]
     assert sum("label 0" in line or "label 1" in line for line in comparison.warnings) == 2
+    constant = dataclasses.replace(data, classes=data.classes[:2], label_sets=sets[:, :2])
+    with pytest.raises(InputError, match=r"no label can be learned.*label 0.*label 1"):
+        run(constant)
+
+
+@pytest.mark.slow
+def test_more_labels_than_images_get_a_remark():
+    rng = np.random.default_rng(0)
+    comparison, _ = run(label_sets((rng.random((40, 50)) < 0.3).astype(np.int8)))
+    assert "HS603" in [remark.code for remark in comparison.insights.remarks]
 
 
 @pytest.mark.slow
@@ -110,7 +120,9 @@ def test_labels_that_always_occur_together_get_a_remark():
     sets = data.label_sets.copy()
     sets[:, 1] = sets[:, 0]
     comparison, _ = run(dataclasses.replace(data, label_sets=sets))
-    assert "HS602" in [remark.code for remark in comparison.insights.remarks]
+    [text] = [each.text for each in comparison.insights.remarks if each.code == "HS602"]
+    assert "label 0 and label 1" in text
+    assert "label 2" not in text
 
 
 @pytest.mark.slow

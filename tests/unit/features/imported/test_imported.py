@@ -98,6 +98,29 @@ def test_what_export_features_writes_comes_back(tmp_path, rows):
         assert_rows(tmp_path / f"{kind}.h5", rows, exactly=kind == "parquet")
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_several_labels_come_back_with_what_is_unknown(tmp_path, rows, kind):
+    """Columns of labels are no features, whatever their names."""
+    features, _, names = rows
+    classes = ["1", "2", "3", "4", "5", "6", "7", "x", "f0", "a|b", "never"]
+    states = np.random.default_rng(0).integers(-1, 2, (len(names), len(classes)))
+    states[:, -1], states[0], states[1] = 0, -1, 0
+    table = tmp_path / "labels.csv"
+    write_csv(table, ["path", *classes], [[n, *row] for n, row in zip(names, states, strict=True)])
+    hs.import_features(
+        features, tmp_path / "a.h5", names=names, labels=table, label_columns=classes
+    )
+    before = hs.FeatureStore(tmp_path / "a.h5")
+    (written,) = hs.export_features(tmp_path / "a.h5", to=kind, out=tmp_path / f"b.{kind}")
+    hs.import_features(written, tmp_path / "b.h5")
+    after = hs.FeatureStore(tmp_path / "b.h5")
+    assert after.target == before.target == "multi-label"
+    assert (after.path, after.classes) == (before.path, before.classes)
+    assert (after.label_sets == before.label_sets).all()
+    assert (before.label_sets < 0).any()
+    np.testing.assert_allclose(after.features, before.features, rtol=1e-6)
+
+
 def test_arrays_by_split_are_joined(tmp_path, rows):
     features, labels, _ = rows
     np.savez(

@@ -48,18 +48,19 @@ def _about_few(data: FeatureSet, protocol: Protocol) -> Iterator[Remark]:
 
 def _about_pairs(data: FeatureSet) -> Iterator[Remark]:
     """Name labels that always occur together: no image tells them apart."""
-    labels = label_sets(data)
+    labels, pairs = label_sets(data), []
     for first in range(labels.shape[1]):
         for second in range(first + 1, labels.shape[1]):
             both = (labels[:, first] >= 0) & (labels[:, second] >= 0)
             own, other = labels[both, first] == 1, labels[both, second] == 1
             if own.any() and np.array_equal(own, other):
-                names = one_line(data.classes[first]), one_line(data.classes[second])
-                yield remark(
-                    "HS602",
-                    f"The labels {names[0]} and {names[1]} always occur together, so no head can"
-                    " tell them apart. Merge them, or add images that have one of them.",
-                )
+                pairs.append(f"{data.classes[first]} and {data.classes[second]}")
+    if pairs:
+        yield remark(
+            "HS602",
+            f"Labels that always occur together: {_named(pairs, '; ')}. No head can tell them"
+            " apart. Merge them, or add images that have one of them.",
+        )
 
 
 def _about_size(data: FeatureSet, protocol: Protocol) -> Iterator[Remark]:
@@ -97,6 +98,6 @@ def _about_thresholds(data: FeatureSet, best: LabelHeadResult) -> Iterator[Remar
         )
 
 
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(one_line(name) for name in names[:NAMED])
+def _named(names: Sequence[str], separator: str = ", ") -> str:
+    shown = separator.join(one_line(name) for name in names[:NAMED])
     return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED:,} more"

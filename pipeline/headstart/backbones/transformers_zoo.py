@@ -1,0 +1,205 @@
+"""Image networks of transformers, ``transformers:ORGANISATION/NAME[@REVISION]`` (DINOv2, DINOv3).
+
+The library builds the network and translates the names of old weights; code from a repository is
+never run. Of a network of images and text, the image tower is taken.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.backbones.catalogue import Entry
+from headstart.backbones.hub import Repository
+from headstart.backbones.hub_provider import CHANNELS, HubProvider
+from headstart.backbones.network import Network
+from headstart.backbones.weights import Weights, read, seeded
+from headstart.core.errors import BackboneError, missing_extra, one_line
+from headstart.core.records import Preprocess
+from headstart.core.torchvision_import import import_torchvision
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "transformers"
+EXTRA = "transformers"
+_PREPROCESSOR = "preprocessor_config.json"
+_POOLER = ("pooler.", "head.")  # what checkpoints of pretraining leave out
+_RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic", 1: "lanczos"}  # of Pillow, by number
+_MISSING = 3  # names in a message
+
+
+class TransformersProvider(HubProvider):
+    """Networks of transformers that turn an image into tokens or maps."""
+
+    prefix = NAME
+    packages = ("transformers",)
+    extra = EXTRA
+    config = "config.json"
+    files = ("model.safetensors", "pytorch_model.bin")
+
+    def architecture(self, config: dict[str, Any]) -> str:
+        """Return transformers' name of the kind of network; empty without a preprocessor."""
+        kind = config.get("model_type")
+        image = {"image_size", "patch_size", "vision_config", "depths"} & config.keys()
+        return kind if isinstance(kind, str) and image else ""
+
+    def input_size(self, repository: Repository, config: dict[str, Any]) -> tuple[int, int]:
+        """Return the height and the width that the repository's preprocessor makes."""
+        rules = repository.json(_PREPROCESSOR)
+        crop = rules.get("crop_size") if rules.get("do_center_crop") else None
+        return _sides(crop or rules["size"])
+
+    def build(self, entry: Entry, weights: Weights) -> Network:
+        """Build a network as transformers does, with every tensor that the features need."""
+        library = _import_transformers()
+        repository = Repository(entry.repo, entry.revision)
+        folder = _folder(repository, self.config, _PREPROCESSOR)
+        config = library.AutoConfig.from_pretrained(folder)
+        with _quiet():
+            model, pooled = _load(library, config, weights)
+            processor = library.AutoImageProcessor.from_pretrained(folder)
+        rules = processor.to_dict()
+        tower = _tower(model, pooled)
+        return Network(
+            module=tower,
+            headless=lambda: tower,
+            preprocess=preprocess(entry.name, rules, entry.size),
+            mean=_three(rules["image_mean"], 0.0) if rules.get("do_normalize") else (0.0,) * 3,
+            std=_three(rules["image_std"], 1.0) if rules.get("do_normalize") else (1.0,) * 3,
+        )
+
+
+def _folder(repository: Repository, *files: str) -> Path:
+    """Return the folder of the hub's cache with these files of a commit."""
+    paths = [repository.path(file) for file in files]
+    if paths[-1] is None or paths[0] is None:
+        raise BackboneError(f"{repository.name} lacks {' or '.join(files)}")
+    return paths[0].parent
+
+
+def _load(library: Any, config: Any, weights: Weights) -> tuple[torch.nn.Module, bool]:  # noqa: ANN401
+    """Return the image network, and whether its own pooling has weights."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    if type(config) not in MODEL_MAPPING:
+        raise BackboneError(f"transformers has no plain network of the kind {config.model_type!r}")
+    kind = MODEL_MAPPING[type(config)]
+    missing: set[str] = set()
+    if weights.path is None:
+        with seeded(weights):
+            model = kind(config)
+    else:
+        model, report = kind.from_pretrained(
+            None, config=config, state_dict=read(weights.path), output_loading_info=True
+        )
+        missing = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
+    if hasattr(config, "vision_config"):
+        model = model.vision_model
+        missing = {key.partition("vision_model.")[2] for key in missing if "vision_model." in key}
+    own = {key for key in missing if not key.startswith(_POOLER)}
+    if own:
+        shown = ", ".join(sorted(own)[:_MISSING])
+        raise BackboneError(
+            f"the weights in {one_line(weights.path)} do not fit this network: "
+            f"{len(own):,} of its tensors are missing or of another shape: {one_line(shown)}"
+        )
+    return model.float().eval(), own == missing
+
+
+def _tower(model: Any, pooled: bool) -> torch.nn.Module:  # noqa: ANN401
+    """Return a module to features: the network's own pooling, or the class token, or the mean."""
+    import torch
+
+    class Tower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            out = self.model(pixel_values=image)
+            own = getattr(out, "pooler_output", None) if pooled else None
+            if own is not None:
+                return own.flatten(1)  # type: ignore[no-any-return]
+            tokens = out.last_hidden_state
+            if tokens.dim() == 4:
+                return tokens.mean((2, 3))  # type: ignore[no-any-return]
+            return tokens[:, 0] if self.class_token else tokens.mean(1)  # type: ignore[no-any-return]
+
+    tower = Tower().eval()
+    embeddings = getattr(model, "embeddings", None)
+    classed = any(
+        getattr(embeddings, token, None) is not None for token in ("cls_token", "class_embedding")
+    )
+    registers = int(getattr(model.config, "num_register_tokens", 0) or 0)
+    tower.class_token = True if classed else None  # type: ignore[assignment]
+    tower.num_prefix_tokens = registers + 1 if classed else 0  # type: ignore[assignment]
+    return tower
+
+
+def preprocess(name: str, rules: dict[str, Any], crop: tuple[int, int]) -> Preprocess:
+    """Convert what an image processor of transformers says of itself."""
+    factor = rules.get("rescale_factor", 1 / 255)
+    unknown = [
+        key for key in ("do_pad", "do_flip_channel_order", "do_reduce_labels") if rules.get(key)
+    ]
+    if rules.get("do_rescale") and abs(factor * 255 - 1) > 1e-3:
+        unknown.append("rescale_factor")
+    if not rules.get("do_rescale", True) or unknown or not rules.get("do_resize", True):
+        raise BackboneError(
+            f"{name} prepares its images by {', '.join(unknown) or 'other steps'}, which Headstart "
+            "does not know; choose another backbone"
+        )
+    size, share = rules["size"], rules.get("crop_pct")
+    height, width = crop
+    if "shortest_edge" in size:
+        resize: int | tuple[int, int] = int(size["shortest_edge"])
+        if share and not rules.get("do_center_crop"):  # ConvNeXt's, which crops small sizes
+            resize = int(resize / share) if resize < 384 else (height, width)
+        elif not rules.get("do_center_crop"):
+            raise BackboneError(f"{name} keeps the shape of each image; choose another backbone")
+    else:
+        resize = _sides(size)
+    return Preprocess(
+        resize=resize,
+        crop=height if height == width else (height, width),
+        interpolation=_RESAMPLING[int(rules.get("resample", 2))],
+    )
+
+
+def _sides(size: Any) -> tuple[int, int]:  # noqa: ANN401 - a number or a dictionary
+    if isinstance(size, dict):
+        short = size.get("shortest_edge")
+        height, width = size.get("height", short), size.get("width", short)
+    else:
+        height = width = size
+    return int(height), int(width)
+
+
+def _three(value: Any, default: float) -> tuple[float, float, float]:  # noqa: ANN401
+    red, green, blue = value if value else (default,) * CHANNELS
+    return float(red), float(green), float(blue)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out the library's reports of what it loads; what matters is an error here."""
+    logger = logging.getLogger(NAME)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _import_transformers() -> Any:  # noqa: ANN401
+    import_torchvision()
+    try:
+        import transformers
+    except ModuleNotFoundError as error:
+        raise missing_extra("transformers", EXTRA) from error
+    return transformers
