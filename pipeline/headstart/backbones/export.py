@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -24,18 +23,18 @@ from numpy.typing import NDArray
 from headstart import backbones
 from headstart.backbones import joint, torch_graph
 from headstart.backbones.candidate import SOFTWARE, Candidate
-from headstart.backbones.inference import decoding
+from headstart.backbones.inference import decoding, external_data
 from headstart.backbones.inference import parity as certificate
 from headstart.backbones.inference.description import (
     METADATA,
     describe,
     is_file,
     output_names,
+    read_metadata,
 )
 from headstart.backbones.inference.precision import variant
 from headstart.backbones.inference.runner import Runner
 from headstart.backbones.inference.single_layer import one_layer
-from headstart.backbones.layers import PRE_LOGITS
 from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import.request import FILE, ImportRequest
 from headstart.core import sandbox
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 
 VERSION = 3  # of the file that this module builds; part of the cache key
 MIN_COSINE = 0.9999
-_LARGEST = 2**31  # bytes; the limit of a protobuf message
 MAX_DIFFERENCE = 1e-3  # relative to the largest feature
 _NARROW = 2  # features an image that tell few classes apart
 _STILL = 0.9  # share of features that may be the same for all images before it is worth a line
@@ -200,7 +198,6 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
     Raises:
         BackboneError: the graph cannot be made or differs from the module; no file is written.
     """
-    _check_size(module, backbone)
     graph = torch_graph.normalised(module, backbone)
     samples = _samples(backbone.preprocess.size)
     try:
@@ -216,21 +213,6 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
     return _write(model, lambda crops: torch_graph.forward(graph, crops), expected, backbone, path)
 
 
-def _check_size(module: torch.nn.Module, backbone: Backbone) -> None:
-    """Refuse weights that are too large before minutes of tracing; `_save` checks what is cut."""
-    tensors = itertools.chain(module.parameters(), module.buffers())
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    if backbone.layer == PRE_LOGITS and size > _LARGEST:
-        raise _too_large(backbone, f"its weights alone have {size / 2**30:.1f} GiB")
-
-
-def _too_large(backbone: Backbone, cause: object) -> BackboneError:
-    return BackboneError(
-        f"{one_line(backbone.name)} does not fit into one ONNX file, which holds 2 GiB at most "
-        f"({one_line(cause)[:120]}); choose a smaller network or an earlier --layer"
-    )
-
-
 def export_foreign(candidate: Foreign, path: Path) -> Parity:
     """Write an ONNX file from elsewhere as a backbone, in a sandboxed process."""
     with replacing(path) as partial, TemporaryDirectory(dir=path.parent) as folder:
@@ -239,6 +221,9 @@ def export_foreign(candidate: Foreign, path: Path) -> Parity:
         document = sandbox.call(
             f"{__name__}:import_file", candidate.path, target, kind=FILE, options=request
         )
+        data = external_data.data_of(target)
+        if data is not None:
+            external_data.link(data, path.with_name(data.name))
         target.replace(partial)
     return Parity.from_json(document)
 
@@ -295,7 +280,7 @@ def _write(
     }
     onnx.helper.set_model_props(model, properties)
     with replacing(path) as partial:
-        _save(model, partial, backbone)
+        properties |= external_data.save(model, partial, path)
         parity = _prove(Runner(partial), samples, expected, called, notes)
         # Only metadata change from here on, so the figures stay true of the graph.
         proof = certificate.issue(original, backbone.preprocess, backbone.widths)
@@ -303,8 +288,8 @@ def _write(
         properties["headstart.parity"] = json.dumps(dataclasses.asdict(parity))
         properties[certificate.METADATA] = proof.to_json()
         onnx.helper.set_model_props(model, properties)
-        onnx.checker.check_model(model)
-        _save(model, partial, backbone)
+        external_data.save(model, partial)
+        external_data.check_model(model, partial)
     return parity
 
 
@@ -331,17 +316,6 @@ def _probe(features: NDArray[np.float32], backbone: Backbone) -> list[str]:
         few = count(len(still), "feature")
         notes.append(f"only {few} an image, which tell few classes apart; {advice}")
     return notes
-
-
-def _save(model: ModelProto, path: Path, backbone: Backbone) -> None:
-    import onnx
-
-    try:
-        onnx.save(model, path)
-    except OSError:
-        raise
-    except Exception as error:  # protobuf's error type differs between its releases
-        raise _too_large(backbone, error) from error
 
 
 def _prove(
@@ -402,10 +376,8 @@ def _software() -> dict[str, str]:
 
 def read_parity(model: Path) -> Parity:
     """Return the figures that `export` stored in a file."""
-    import onnx
-
     try:
-        properties = {p.key: p.value for p in onnx.load(model).metadata_props}
+        properties = read_metadata(model)
         return Parity.from_json(json.loads(properties["headstart.parity"]))
     except Exception as error:  # parsers raise anything on foreign files
         raise BackboneError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import click
@@ -11,7 +12,8 @@ from headstart.cli import backbone_tables
 from headstart.cli.help import Command
 from headstart.cli.options import FILE, as_json, column_options, preprocess, seed, weights, workers
 from headstart.cli.output import hooks, print_json
-from headstart.core.errors import one_line
+from headstart.core import choices
+from headstart.core.errors import count, one_line
 from headstart.workflows import backbones
 
 
@@ -22,6 +24,7 @@ backbones convnext tiny
 backbones torchvision:resnet18 --layers
 backbones onnx:network.onnx
 backbones --for photos --out choice
+backbones --for slides --shortlist pathology
 """,
 )
 @click.argument("query", nargs=-1)
@@ -33,6 +36,12 @@ backbones --for photos --out choice
 @click.option(
     "--backbone", "named", multiple=True, help="With --for: an additional backbone; repeatable."
 )
+@click.option(
+    "--shortlist",
+    type=click.Choice(choices.SHORTLISTS),
+    help="Show networks for such images; with --for, fetch and rank them.",
+)
+@click.option("--yes", is_flag=True, help="With --shortlist: download without asking.")
 @click.option("--only-named", is_flag=True, help="With --for: rank only those of --backbone.")
 @weights
 @click.option(
@@ -54,6 +63,8 @@ def command(
     at_hand: bool,
     data: str | None,
     named: tuple[str, ...],
+    shortlist: str | None,
+    yes: bool,
     only_named: bool,
     weights: str,
     images: int,
@@ -68,9 +79,17 @@ def command(
     """List the pretrained networks whose name, architecture or licence has all words of QUERY.
 
     With --for DATA, rank them: each embeds a sample of DATA, and the accuracy of logistic
-    regression on it is compared with the cost. --weights is for those of --backbone.
+    regression on it is compared with the cost. --weights is for those of --backbone. --shortlist
+    adds networks that were trained on such images, and asks before it downloads them.
     """
     words = " ".join(query)
+    if shortlist:
+        fetched = _shortlist(shortlist, data, yes, json_)
+        if fetched is None:
+            return
+        named = (*named, *fetched)
+    elif yes:
+        raise click.UsageError("--yes needs --shortlist KIND")
     if data:
         with hooks("backbones") as shown:
             chosen = backbones.choose_backbone(
@@ -105,6 +124,28 @@ def command(
             backbone_tables.show_file(words, document)
     else:
         _print_list(words, at_hand, json_)
+
+
+def _shortlist(kind: str, data: str | None, yes: bool, json_: bool) -> list[str] | None:
+    """Show a shortlist, and return the names of its networks once they are here, to be ranked."""
+    rows = backbones.suggest_backbones(kind)
+    if not json_:
+        backbone_tables.show_shortlist(rows)
+    missing = [row for row in rows if not row["at_hand"]]
+    size = sum(row["download_mb"] for row in missing)
+    question = f"Download {count(len(missing), 'network')}, {size:,} MB?"
+    asked = bool(missing) and not yes and not json_ and sys.stdin.isatty()
+    if yes or (data and not missing) or (asked and click.confirm(question, err=True)):
+        with hooks("shortlist") as shown:
+            names = backbones.fetch_shortlist(kind, hooks=shown)
+        if data:
+            return names
+        rows = backbones.suggest_backbones(kind)
+    if json_:
+        print_json({"shortlist": kind, "backbones": rows})
+    elif any(not row["at_hand"] for row in rows):
+        backbone_tables.show_commands(rows)
+    return None
 
 
 def _print_ranking(chosen: backbones.Chosen, out: Path | None, json_: bool) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from headstart.backbones.inference import parity
+from headstart.backbones.inference import external_data, parity
 from headstart.backbones.inference.description import METADATA, read_backbone, read_metadata
 from headstart.backbones.inference.runner import Runner
 from headstart.core.cache import cached_file
@@ -60,7 +60,8 @@ def _write(model: Path, path: Path, metadata: dict[str, str]) -> None:
     parity.check_metadata(runner.metadata, runner.embed, runner.backbone.preprocess)
     backbone = read_backbone(metadata, model)
     proof = parity.issue(runner.embed, backbone.preprocess, backbone.widths)
-    graph = onnx.load(model)
-    onnx.helper.set_model_props(graph, metadata | {parity.METADATA: proof.to_json()})
+    graph = onnx.load(model, load_external_data=False)
+    metadata = metadata | {parity.METADATA: proof.to_json()}
+    onnx.helper.set_model_props(graph, metadata | external_data.move(graph, model, path))
     with replacing(path) as partial:
         onnx.save(graph, partial)
