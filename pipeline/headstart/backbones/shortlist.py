@@ -11,6 +11,7 @@ import shlex
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from headstart import backbones
 from headstart.backbones.cache import hub_folder
@@ -71,16 +72,12 @@ class Suggestion:
 def every() -> tuple[Suggestion, ...]:
     """Return all suggestions, in the order of the table."""
     with (files("headstart.backbones") / "shortlist.csv").open(encoding="utf-8") as file:
-        return tuple(
-            Suggestion(
-                **row
-                | {
-                    "parameters": float(row["parameters"]),
-                    "download_mb": int(row["download_mb"]),
-                }
-            )
-            for row in csv.DictReader(file)
-        )
+        return tuple(map(_suggestion, csv.DictReader(file)))
+
+
+def _suggestion(row: dict[str, Any]) -> Suggestion:
+    figures = {"parameters": float(row["parameters"]), "download_mb": int(row["download_mb"])}
+    return Suggestion(**row | figures)
 
 
 def of(kind: str) -> list[Suggestion]:

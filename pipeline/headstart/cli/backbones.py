@@ -83,13 +83,11 @@ def command(
     adds networks that were trained on such images, and asks before it downloads them.
     """
     words = " ".join(query)
-    if shortlist:
+    if shortlist or yes:
         fetched = _shortlist(shortlist, data, yes, json_)
-        if fetched is None:
+        if not fetched:
             return
         named = (*named, *fetched)
-    elif yes:
-        raise click.UsageError("--yes needs --shortlist KIND")
     if data:
         with hooks("backbones") as shown:
             chosen = backbones.choose_backbone(
@@ -117,17 +115,15 @@ def command(
     if layers:
         _print_layers(words, preprocess, json_)
     elif words.startswith("onnx:"):
-        document = backbones.describe_file(words, preprocess=preprocess)
-        if json_:
-            print_json({"backbone": words, **document})
-        else:
-            backbone_tables.show_file(words, document)
+        _print_file(words, preprocess, json_)
     else:
         _print_list(words, at_hand, json_)
 
 
-def _shortlist(kind: str, data: str | None, yes: bool, json_: bool) -> list[str] | None:
-    """Show a shortlist, and return the names of its networks once they are here, to be ranked."""
+def _shortlist(kind: str | None, data: str | None, yes: bool, json_: bool) -> list[str]:
+    """Show a shortlist, and return the names of its networks if they are to be ranked."""
+    if kind is None:
+        raise click.UsageError("--yes needs --shortlist KIND")
     rows = backbones.suggest_backbones(kind)
     if not json_:
         backbone_tables.show_shortlist(rows)
@@ -145,7 +141,7 @@ def _shortlist(kind: str, data: str | None, yes: bool, json_: bool) -> list[str]
         print_json({"shortlist": kind, "backbones": rows})
     elif any(not row["at_hand"] for row in rows):
         backbone_tables.show_commands(rows)
-    return None
+    return []
 
 
 def _print_ranking(chosen: backbones.Chosen, out: Path | None, json_: bool) -> None:
@@ -155,6 +151,14 @@ def _print_ranking(chosen: backbones.Chosen, out: Path | None, json_: bool) -> N
     backbone_tables.show_ranking(chosen)
     if out is not None:
         click.echo(f"{one_line(out)}: choice.json and the plot accuracy_cost.svg written")
+
+
+def _print_file(name: str, preprocess: str, json_: bool) -> None:
+    document = backbones.describe_file(name, preprocess=preprocess)
+    if json_:
+        print_json({"backbone": name, **document})
+    else:
+        backbone_tables.show_file(name, document)
 
 
 def _print_layers(name: str, preprocess: str, json_: bool) -> None:
