@@ -223,7 +223,7 @@ def export_foreign(candidate: Foreign, path: Path) -> Parity:
         )
         data = external_data.data_of(target)
         if data is not None:
-            external_data.link(data, path.with_name(data.name))
+            external_data.copy_data(data, path.with_name(data.name))
         target.replace(partial)
     return Parity.from_json(document)
 

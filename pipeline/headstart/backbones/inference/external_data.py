@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,19 +114,16 @@ def move(model: ModelProto, source: Path, target: Path) -> dict[str, str]:
     facts, data = _facts(source, metadata)
     beside = _beside(target)
     if not (is_file(beside) and beside.samefile(data)):
-        link(data, beside)
+        copy_data(data, beside)
     for tensor in _outside(model):
         next(entry for entry in tensor.external_data if entry.key == "location").value = beside.name
     return {KEY: json.dumps(facts | {"file": beside.name})}
 
 
-def link(data: Path, target: Path) -> None:
-    """Make a file available under another name, as a link or a copy; data files never change."""
+def copy_data(data: Path, target: Path) -> None:
+    """Copy a file of weights. The package onnx takes links, hard ones too, for an attack."""
     with replacing(target) as partial:
-        try:
-            os.link(data, partial)
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(data, partial)
+        shutil.copyfile(data, partial)
 
 
 def refuse(model: Path, what: str) -> None:

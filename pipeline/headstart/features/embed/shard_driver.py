@@ -281,7 +281,7 @@ def _prepare(out: Path, model: Path) -> tuple[str, str]:
         if not copy.exists() or sha256_of(copy) != digest:
             data = external_data.data_of(model)
             if data is not None:
-                external_data.link(data, work / data.name)
+                external_data.copy_data(data, work / data.name)
             with replacing(copy) as partial:
                 shutil.copyfile(model, partial)
     except OSError as error:
