@@ -7,6 +7,8 @@ import pytest
 from headstart import backbones
 from headstart.backbones import shortlist
 from headstart.core.choices import SHORTLISTS
+from headstart.core.errors import InputError
+from headstart.workflows import backbones as workflow
 
 PAGE = Path(__file__).parents[2] / "docs" / "shortlist.md"
 
@@ -68,14 +70,18 @@ def test_what_is_here_needs_no_download(headstart, empty_cache):
     assert "hf download imageomics/bioclip\n" not in text
 
 
-@pytest.mark.slow
-def test_one_yes_fetches_and_ranks(headstart, embedded, empty_cache):
-    photos = embedded / "photos"
-    command = ("backbones", "--for", photos, "--images", 20, "--shortlist", "photos", "--yes")
-    done = headstart(*command, "--json")
+def test_one_yes_fetches_and_ranks(headstart, empty_cache, monkeypatch):
+    ranked = []
+
+    def choose(data, out, *, candidates, **options):
+        ranked.append((data, candidates))
+        raise InputError("ranked")
+
+    monkeypatch.setattr(workflow, "choose_backbone", choose)
+    command = ("backbones", "--for", "photos", "--shortlist", "photos", "--yes", "--backbone", "x")
+    done = headstart(*command, code=1)
     assert done.stderr.count("without timm:") == 4  # there is no network
-    ranked = json.loads(done.stdout)
-    assert any("efficientnet-lite0" in json.dumps(row) for row in ranked["backbones"])
+    assert ranked == [("photos", ("x", "efficientnet-lite0"))]
 
 
 def test_without_a_network_nothing_can_be_ranked(headstart, empty_cache):
