@@ -87,9 +87,9 @@ def simulate(images, strategy, seed, start, step, rounds):
 def compare(images, part, options):
     """Print the gain of each strategy over random choice."""
     start, step, rounds = SCHEDULE[part]
-    names = ("random", DEFAULT, "diverse", "typical")
+    names = {"rounds": (DEFAULT,), "few": (DEFAULT, "diverse"), "cold": ("diverse", "typical")}
     figures = {}
-    for name in names if part != "cold" else (*names[:1], *names[2:]):
+    for name in ("random", *names[part]):
         runs = [simulate(images, name, s, start, step, rounds) for s in range(options.seeds)]
         page.sample(f"{images.name} {part} {name}", np.round(runs, 4).tolist())
         figures[name] = np.array(runs)

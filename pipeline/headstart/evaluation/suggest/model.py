@@ -17,7 +17,7 @@ from headstart.heads.training_set import TrainingSet
 
 FOLDS = 5
 STEADY = 6000  # images that the draws of a learning curve have together
-MOST_DRAWS = 20
+MOST_DRAWS = 15
 FITTED = "logistic regression on the labelled images"
 
 
