@@ -35,8 +35,16 @@ suggest results unlabelled.h5 --out label-me.csv
 @click.option(
     "--out",
     type=FILE,
-    metavar="FILE.csv",
+    metavar="FILE",
     help="Table to write; fill in the labels, and embed it with features.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(choices.LABEL_FORMATS),
+    default=choices.LABEL_FORMATS[0],
+    show_default=True,
+    help="Format of the file: CSV, or tasks with guesses for an annotation tool.",
 )
 @click.option(
     "--all",
@@ -60,6 +68,7 @@ def command(
     n: int,
     strategy: str,
     out: Path | None,
+    format_: str,
     all_images: bool,
     report: Path | None,
     layer: str,
@@ -80,6 +89,7 @@ def command(
         n=n,
         strategy=strategy,
         out=out,
+        format=format_,
         all_images=all_images,
         report=report,
         layer=layer,
@@ -92,7 +102,9 @@ def command(
         return
     for line in suggest_table.lines(result, shown=None if out is None else suggest_table.FEW):
         click.echo(line)
-    if out is not None:
+    if out is not None and format_ != choices.LABEL_FORMATS[0]:
+        click.echo(f"import {one_line(out)} into the tool, and embed its export with features")
+    elif out is not None:
         click.echo(f"fill in the column label of {one_line(out)}, and run headstart features on it")
     if report is not None:
         click.echo(f"the page is {one_line(report)}: open it in a browser")

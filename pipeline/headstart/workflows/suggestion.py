@@ -32,6 +32,7 @@ def suggest(
     n: int = 100,
     strategy: str = choices.STRATEGIES[0],
     out: StrPath | None = None,
+    format: str = choices.LABEL_FORMATS[0],
     all_images: bool = False,
     report: StrPath | None = None,
     layer: str = "",
@@ -48,8 +49,10 @@ def suggest(
         n: how many images.
         strategy: one of `core.choices.STRATEGIES`. ``auto`` is ``uncertainty`` if there is a model
             or two classes with two labels each, else ``diverse``.
-        out: a CSV table to write, which `extract_features` reads once labels are filled in. Its
-            column ``origin`` keeps the images out of the test split.
+        out: a file to write. A CSV table is read by `extract_features` once labels are filled in,
+            and its column ``origin`` keeps the images out of the test split.
+        format: one of `core.choices.LABEL_FORMATS`: a CSV table, or what Label Studio, CVAT or
+            FiftyOne import, with the guesses.
         all_images: whether the table also lists the other images, with their labels, so that the
             store can be continued from it.
         report: an HTML page with the pictures to write.
@@ -85,7 +88,7 @@ def suggest(
     }
     about = [*selection.suggestions.remarks]
     if target is not None:
-        about += table.write(target, pooled, selection, all_images)
+        about += table.write(target, pooled, selection, format, all_images)
     result = dataclasses.replace(
         selection.suggestions, remarks=remarks.without(about, ignored), provenance=facts
     )

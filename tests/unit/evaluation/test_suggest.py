@@ -237,12 +237,12 @@ def test_two_stores_are_one_pool_with_the_classes_of_both(data):
 def test_the_table_says_where_images_come_from(tmp_path, partly, guesser):
     pooled = table.Pooled.of([partly])
     selection = select(partly, 10, guesser=guesser)
-    remarks = table.write(tmp_path / "t.csv", pooled, selection, all_images=True)
+    remarks = table.write(tmp_path / "t.csv", pooled, selection, "csv", all_images=True)
     assert [remark.code for remark in remarks] == ["HS805"]  # there are no files
     rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
     assert [row["origin"] for row in rows] == [SUGGESTED] * 10 + [""] * 80
     assert all(not row["label"] and row["guess"] for row in rows[:10])
     assert sum(bool(row["label"]) for row in rows) == 30
-    table.write(tmp_path / "r.csv", pooled, select(partly, 10, "random", guesser), all_images=False)
+    table.write(tmp_path / "r.csv", pooled, select(partly, 10, "random", guesser))
     drawn = list(csv.DictReader((tmp_path / "r.csv").read_text().splitlines()))
     assert {row["origin"] for row in drawn} == {"random"}

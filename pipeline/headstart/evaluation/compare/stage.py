@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from headstart.core.names import warning_about
 from headstart.core.parallel import limited, run_beside
 from headstart.core.parallel.blas import one_thread_each
-from headstart.core.records import FeatureSet, warning_about
+from headstart.core.records import FeatureSet
 from headstart.core.remarks import without
 from headstart.core.results import Comparison, Insights
 from headstart.evaluation.compare.alignment import align, backbone_names

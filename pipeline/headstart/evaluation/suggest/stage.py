@@ -179,12 +179,12 @@ def _fitted(
 def _about_labels(data: FeatureSet, labelled: NDArray[np.intp]) -> list[Remark]:
     """Say why there is no model."""
     names = {data.classes[code] for code in data.label[labelled].tolist()}
-    known = "Fewer than two classes have two labelled images"
+    reason = "Fewer than two classes have two labelled images"
     if len(names) < 2:
-        known = f"All labels are {one_line(names.pop())}" if names else "No image has a label"
+        reason = f"All labels are {one_line(names.pop())}" if names else "No image has a label"
     return [
         remarks.remark(
-            "HS802", f"{known}, so there is no model yet, no guess, and no learning curve."
+            "HS802", f"{reason}, so there is no model yet, no guess, and no learning curve."
         )
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,17 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core import remarks
-from headstart.core.choices import STRATEGIES
-from headstart.core.errors import count, one_line
+from headstart.core.choices import LABEL_FORMATS
+from headstart.core.errors import UsageError, count, one_line
 from headstart.core.files import write_text
 from headstart.core.records import SUGGESTED, FeatureSet
 from headstart.core.results import Remark
+from headstart.core.suggestions import Suggestions
+from headstart.datasets import cvat, fiftyone, label_studio
 from headstart.datasets.images import thumbnails
+from headstart.datasets.label_files import Task
 from headstart.evaluation.suggest.stage import RANDOM, Selection
 
 COLUMNS = ("path", "label", "split", "origin", "guess", "confidence", "margin")
 SIDE = 192  # longer side of a picture on the page, in pixels
-assert RANDOM in STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ class Pooled:
 
 def _without(part: FeatureSet, first: FeatureSet) -> FeatureSet:
     """Return a store without the images of another one, which has their labels."""
-    known = {row.tobytes() for row in first.sha256}
-    kept = np.array([row.tobytes() not in known for row in part.sha256], bool)
+    present = {row.tobytes() for row in first.sha256}
+    kept = np.array([row.tobytes() not in present for row in part.sha256], bool)
     rows = np.flatnonzero(kept)
     return dataclasses.replace(
         part,
@@ -105,19 +108,33 @@ def _without(part: FeatureSet, first: FeatureSet) -> FeatureSet:
     )
 
 
-def write(path: Path, pooled: Pooled, selection: Selection, all_images: bool) -> list[Remark]:
-    """Write the table, and return a remark if its paths lead to no files.
+def write(
+    path: Path,
+    pooled: Pooled,
+    selection: Selection,
+    kind: str = LABEL_FORMATS[0],
+    all_images: bool = False,
+) -> list[Remark]:
+    """Write the images to label, and return a remark if their paths lead to no files.
 
-    Paths are relative to the table's folder. Other images follow if asked for, with their labels.
+    ``kind`` is one of `core.choices.LABEL_FORMATS`. Paths in CSV are relative to the table's
+    folder; other images follow if asked for, with their labels. The formats of annotation tools
+    have the images' names in the store, which are relative to their folder.
 
     Raises:
-        OutputError: it cannot be written.
+        UsageError: other images are asked for in the format of a tool.
+        OutputError: the file cannot be written.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(_rows(path, pooled, selection, all_images))
-    write_text(path, text.getvalue())
+    if kind == LABEL_FORMATS[0]:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows(_rows(path, pooled, selection, all_images))
+        write_text(path, text.getvalue())
+    elif all_images:
+        raise UsageError("--all is for CSV; annotation tools have the other images already")
+    else:
+        write_text(path, _for_tool(kind, selection.suggestions))
     missing = [row for row in selection.rows.tolist() if pooled.file(row) is None]
     if not missing:
         return []
@@ -129,6 +146,19 @@ def write(path: Path, pooled: Pooled, selection: Selection, all_images: bool) ->
             f" {one_line(pooled.data.path[missing[0]])}: its name is that in the store.",
         )
     ]
+
+
+def _for_tool(kind: str, suggestions: Suggestions) -> str:
+    images = [Task(image.path, image.label, image.confidence) for image in suggestions.images]
+    _, studio, cvat_xml, _ = LABEL_FORMATS
+    if kind == cvat_xml:
+        return cvat.guesses(images, suggestions.classes)
+    document: object = (
+        label_studio.tasks(images, suggestions.guesser)
+        if kind == studio
+        else fiftyone.guesses(images, suggestions.classes)
+    )
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def _rows(
