@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.costs import Costs
 from headstart.core.errors import one_line
 from headstart.core.records import FeatureSet
 from headstart.core.results import (
     ConfusedClasses,
+    CostScores,
     DuplicateSummary,
     LabelErrorSummary,
     LabelTier,
@@ -25,6 +27,7 @@ from headstart.core.results import (
 from headstart.evaluation import (
     conformal,
     duplicates,
+    expected_cost,
     label_errors,
     learning_curve,
     operating_points,
@@ -277,6 +280,17 @@ def decide(
         OperatingPoints(best.head.name, best.backbone, len(inside), points, curve),
         PredictionSets(rule.level, rule.mass, list(rule.least), tested),
     )
+
+
+def cost(best: Entry, protocol: Protocol, table: Costs, worth: float) -> CostScores | None:
+    """Return what the best head's answers cost on the scored images; None if all are leaked."""
+    apart = ~protocol.leaked
+    if not apart.any():
+        return None
+    test, probabilities = protocol.test[apart], best.probabilities[apart]
+    answers = probabilities.argmax(axis=1)
+    group = protocol.group[test]
+    return expected_cost.measure(table, best.data.label[test], answers, probabilities, group, worth)
 
 
 def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:
