@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -207,6 +208,25 @@ def browser() -> Iterator[Any]:
         running = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_table_of_operators() -> Iterator[None]:
+    """Let all exports share torch's table of ONNX operators: building it takes over a second."""
+    from headstart.backbones import torch_graph
+
+    export = torch_graph.to_onnx
+
+    def with_shared_table(*arguments: Any) -> Any:
+        from torch.onnx._internal.exporter._registration import ONNXRegistry as Table
+
+        if not hasattr(Table.from_torchlib, "cache_info"):
+            Table.from_torchlib = staticmethod(functools.cache(Table.from_torchlib))
+        return export(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_graph, "to_onnx", with_shared_table)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from importlib import import_module
@@ -364,11 +366,19 @@ def call_here(
 
 def write_image(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> Path:
     """Write one image of coarse random colours; its format follows from its suffix."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
-    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
+    path.write_bytes(_image(seed, size, path.suffix.lower()))
     return path
+
+
+@functools.cache
+def _image(seed: int, size: tuple[int, int], suffix: str) -> bytes:
+    """Return the bytes of an image; a GIF takes milliseconds, and many tests write the same one."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
+    out = io.BytesIO()
+    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+    image.save(out, Image.registered_extensions()[suffix])
+    return out.getvalue()
 
 
 def write_tiny_backbone(path: Path, seed: int = 20, **changes: Any) -> Path:

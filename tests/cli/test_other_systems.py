@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from headstart import features
+from headstart.features.embed import EmbedConfig, embed
 
 pytestmark = pytest.mark.process
 
@@ -31,7 +34,15 @@ for name in ("pread", "pwrite", "O_CLOEXEC", "O_NONBLOCK", "sched_getaffinity"):
 if hasattr(signal, "SIGXCPU"):
     del signal.SIGXCPU
 """
-COMMAND = [sys.executable, "-c", "from headstart.cli import main; main()"]
+# Several commands in one process, for the import of scikit-learn takes seconds.
+COMMANDS = """
+import json, sys
+from headstart.cli import run
+
+for words in json.loads(sys.argv[1]):
+    if code := run(words):
+        sys.exit(code)
+"""
 
 
 @pytest.fixture
@@ -42,9 +53,9 @@ def elsewhere(tmp_path):
     paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
-    def call(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def call(*commands: Sequence[object], code: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [*COMMAND, *map(str, words)],
+            [sys.executable, "-c", COMMANDS, json.dumps([[*map(str, c)] for c in commands])],
             capture_output=True,
             text=True,
             cwd=tmp_path,
@@ -63,18 +74,16 @@ def test_features_heads_and_predictions_are_the_same(
     photos = image_folder("photos", per_class=6)
     write_image(photos / "train" / "bark" / "scan.tiff", 3)  # decoded in the sandbox
     stores = [tmp_path / "here.h5", tmp_path / "elsewhere.h5"]
-    subprocess.run(
-        [*COMMAND, "features", photos, "--backbone", tiny_backbone, "--out", stores[0]],
-        check=True,
-        capture_output=True,
+    embed(str(photos), stores[0], EmbedConfig(str(tiny_backbone)))
+    elsewhere(
+        ("features", photos, "--backbone", tiny_backbone, "--out", stores[1]),
+        ("verify", stores[1]),
+        ("train-heads", stores[1], "--heads", "logistic-regression", "--out", "out"),
+        ("predict", "out/model.onnx", photos),
     )
-    elsewhere("features", photos, "--backbone", tiny_backbone, "--out", stores[1])
     here, there = (features.store.read(path) for path in stores)
     assert here.path == there.path
     assert np.array_equal(here.features[:], there.features[:])
-    elsewhere("verify", stores[1])
-    elsewhere("train-heads", stores[1], "--heads", "logistic-regression", "--out", "out")
-    elsewhere("predict", "out/model.onnx", photos)
     assert not [*Path(tmp_path).glob("*.lock*")]
 
 
@@ -83,12 +92,13 @@ def test_two_writers_are_kept_apart_by_a_file(elsewhere, image_folder, tiny_back
     store = tmp_path / "store.h5"
     lock = tmp_path / "store.h5.lock-file"
     lock.write_text(f"process {os.getpid()} on {os.uname().nodename}")
-    done = elsewhere("features", photos, "--backbone", tiny_backbone, "--out", store, code=1)
+    command = ("features", photos, "--backbone", tiny_backbone, "--out", store)
+    done = elsewhere(command, code=1)
     assert f"process {os.getpid()}" in done.stderr
     lock.write_text(f"process 4194304 on {os.uname().nodename}")  # above the largest number
-    elsewhere("features", photos, "--backbone", tiny_backbone, "--out", store)
+    elsewhere(command)
 
 
 def test_a_damaged_store_is_refused_without_limits(elsewhere, tmp_path):
     (tmp_path / "store.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 8)
-    assert "store.h5" in elsewhere("verify", "store.h5", code=1).stderr
+    assert "store.h5" in elsewhere(("verify", "store.h5"), code=1).stderr

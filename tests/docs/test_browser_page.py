@@ -97,11 +97,14 @@ def test_the_page_leaves_images_open_or_answers_with_sets(
         tiny_classifier,
         tmp_path / "site" / "model.onnx",
         operating_points=[{"target": 0.9, "threshold": median, "share": 0.5}],
-        prediction_sets={"level": 0.95, "mass": median, "least": [0, 0, 0]},
+        prediction_sets={"level": 0.95, "mass": median, "least": [0.3, 0.4, 0.2]},
     )
-    sets = [" or ".join(names) for names in Model(path).sets(scores, "adaptive")]
+    sets, own = (
+        [" or ".join(names) for names in Model(path).sets(scores, kind)]
+        for kind in ("adaptive", "by-class")
+    )
     best = [model.classes[row.argmax()] if row.max() >= median else "unknown" for row in scores]
-    for number, expected in ((1, best), (2, sets)):
+    for number, expected in ((1, best), (2, sets), (3, own)):
         page = browser.new_page()
         page.goto(site)
         page.wait_for_selector("input:enabled")

@@ -16,6 +16,7 @@ _GROUPS = {  # title: parameters of any command; all others are simply options
     ),
     "Comparison": (
         *("heads", "list_heads", "folds", "repeats", "validation", "holdout", "groups"),
+        "group_answer",
         *("class_weight", "small_classes", "per_label", "precision_at_least", "recall_at_least"),
         "near_duplicates",
     ),

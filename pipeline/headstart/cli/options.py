@@ -55,7 +55,17 @@ costs = click.option(
     help="Table of costs, a row for each true class and a column for each predicted one.",
 )
 groups = click.option(
-    "--groups", type=FILE, help="CSV of path,group: images of a group are not independent."
+    "--groups",
+    type=FILE,
+    metavar="FILE.csv",
+    help="CSV of path,group: images of a group are not independent.",
+)
+group_answer = click.option(
+    "--group-answer",
+    type=click.Choice(choices.GROUP_ANSWERS),
+    default=choices.GROUP_ANSWERS[0],
+    show_default=True,
+    help="One answer for a group: the mean log-probability of its images, or their vote.",
 )
 ignore = click.option(
     "--ignore",

@@ -26,6 +26,7 @@ SETS = ("adaptive", "by-class")  # of classes, that hold the true one
 IN_MEMORY = 2**30  # bytes of features and thumbnails; larger stores stay on disk
 HEAD_FORMATS = ("skops", "joblib")  # of a head saved for scikit-learn
 MAPS = ("tsne", "umap", "pca")
+GROUP_ANSWERS = ("mean", "vote")  # ways to one answer for a group of images
 EXPLAIN = ("class-map", "ablation", "occlusion")  # ways to say where a model looks
 AGGREGATES = ("mean", "none")  # how the patches of a slide become rows
 TABLE_FORMATS = ("parquet", "npy", "csv")

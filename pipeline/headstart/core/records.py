@@ -25,6 +25,7 @@ from headstart.core.rows import Features, Pixels
 from headstart.core.targets import SINGLE_LABEL
 
 SPLITS = ("train", "validation", "test", "")
+SUGGESTED = "suggested"  # the origin of images that `suggest` chose to be labelled
 RANDOM = "+random"  # in the name of an untrained backbone
 
 
@@ -43,6 +44,7 @@ class ImageRef:
     label: str | None  # None if unknown
     split: str  # train, validation, test or empty
     labels: LabelSet | None = None  # of a multi-label listing in place of the label
+    origin: str = ""  # `SUGGESTED`, or empty
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -269,6 +271,7 @@ class FeatureSet:
         target: the name of what is predicted, see `headstart.core.targets`.
         label_sets: of a multi-label store, ``(n, k) int8``: 1 where an image has a label, 0 where
             it has not, -1 where nobody knows; ``label`` is -1 throughout.
+        origin: `SUGGESTED` or empty for each image; an empty list if all are empty.
     """
 
     features: Features
@@ -288,6 +291,7 @@ class FeatureSet:
     run: dict[str, Any] = field(default_factory=dict)
     target: str = SINGLE_LABEL
     label_sets: NDArray[np.int8] | None = None
+    origin: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:
         rows, dim = self.features.shape
@@ -334,6 +338,11 @@ class FeatureSet:
             return label_text.join(self.classes[code] for code in codes)
         code = int(self.label[row])
         return self.classes[code] if code >= 0 else ""
+
+    @property
+    def is_suggested(self) -> NDArray[np.bool_]:
+        """Whether `suggest` chose each image to be labelled, ``(n,)``."""
+        return np.array([o == SUGGESTED for o in self.origin or [""] * len(self.path)], bool)
 
     @property
     def splits(self) -> list[str]:

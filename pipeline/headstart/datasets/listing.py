@@ -67,7 +67,7 @@ def _multi_label(
             f"{one_line(single.path)}, one class; add --target multi-label or --target "
             "single-label"
         )
-    used = {label for _, _, sets in kinds_of(images) if sets for label in sets.present}
+    used = {label for _, _, sets, _ in kinds_of(images) if sets for label in sets.present}
     # The columns of a table say which labels there are, whether an image has them or not.
     classes = tuple(dict.fromkeys([*map(text.class_name, labels), *natural_order(used)]))
     if not classes:
@@ -127,7 +127,7 @@ def unique(
     seen: dict[str, tuple[str, ImageRef]] = {}
     for place, image in rows:
         earlier, first = seen.setdefault(image.path, (place, image))
-        if merged and first.labels and image.labels and first.split == image.split:
+        if merged and first.labels and image.labels and _same_but_labels(first, image):
             labels = dict.fromkeys((*first.labels.present, *image.labels.present))
             both = replace(first, labels=LabelSet(tuple(labels)))
             seen[image.path] = (earlier, both)
@@ -136,11 +136,15 @@ def unique(
             several = first.label and image.label and first.split == image.split
             remedy = ", or add --target multi-label if it has both labels" if several else ""
             raise InputError(
-                f"{place}: {one_line(image.path)} is listed twice, with another label or split "
-                f"than in {earlier}; keep one{remedy}"
+                f"{place}: {one_line(image.path)} is listed twice, with another label, split or "
+                f"origin than in {earlier}; keep one{remedy}"
             )
         ignored["listed twice"] += earlier != place
     return {path: image for path, (_, image) in seen.items()}
+
+
+def _same_but_labels(first: ImageRef, other: ImageRef) -> bool:
+    return replace(first, labels=None) == replace(other, labels=None)
 
 
 def distinct(

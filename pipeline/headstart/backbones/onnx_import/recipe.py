@@ -207,7 +207,7 @@ def of(backbone: Backbone) -> str:
     preprocess = backbone.preprocess
     return json.dumps(
         {
-            "size": preprocess.size,
+            "size": preprocess.input_size,
             "resize": preprocess.resize,
             "interpolation": preprocess.interpolation,
             "scale": 1 / 255,

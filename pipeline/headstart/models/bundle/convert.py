@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart import datasets
 from headstart.backbones.inference import parity, precision, precision_choice
@@ -47,6 +48,25 @@ MEASURED = 1000  # images, at most
 
 
 @dataclass(frozen=True)
+class KeptPoint:
+    """A threshold, which is the original model's, and what the variant does beyond it.
+
+    ``share`` of the labelled images are answered, with this ``accuracy``, None if none is;
+    ``accuracy_before`` is the original's beyond the same threshold.
+    """
+
+    target: float
+    threshold: float
+    share: float
+    accuracy: float | None
+    accuracy_before: float | None
+
+    def __str__(self) -> str:
+        right = "none right" if self.accuracy is None else f"{self.accuracy:.1%} right"
+        return f"{100 * self.target:g}% answers {self.share:.1%}, {right}"
+
+
+@dataclass(frozen=True)
 class Change:
     """How the converted model's answers differ from the model's, on the same images.
 
@@ -57,6 +77,7 @@ class Change:
         labelled: number of images whose label is a class of the model.
         accuracy_before: of the model on those; None if there are none.
         unlike_before: share of images marked as unlike the training set; None without a threshold.
+        points: what the thresholds of confidence, which stay those of the model, do in the variant.
     """
 
     images: int
@@ -70,6 +91,7 @@ class Change:
     accuracy: float | None
     unlike_before: float | None
     unlike: float | None
+    points: tuple[KeptPoint, ...] = ()
 
     @property
     def loss(self) -> float:
@@ -91,6 +113,10 @@ class Change:
             f"probabilities differ by up to {self.max_difference:.2g}, "
             f"{self.mean_difference:.2g} on average; features' cosine "
             f"{self.mean_cosine:.4f}, smallest {self.min_cosine:.4f}"
+            + (
+                f"; thresholds are the model's: {'; '.join(map(str, self.points))}"
+                * bool(self.points)
+            )
         )
 
 
@@ -251,7 +277,25 @@ def _compare(
         accuracy=right[1],
         unlike_before=unlike[0],
         unlike=unlike[1],
+        points=tuple(_points(before, truth, a, b)) if labelled.any() else (),
     )
+
+
+def _points(
+    model: Classifier, truth: NDArray[np.intp], before: Answers, after: Answers
+) -> Iterator[KeptPoint]:
+    """Yield what a model's thresholds do in its variant, on the labelled images."""
+    labelled = truth >= 0
+    for target, threshold in sorted(model.thresholds.items()):
+        accuracies: list[float | None] = []
+        share = 0.0
+        for answers in (before, after):
+            scores = answers.probabilities[labelled]
+            right = scores.argmax(axis=1) == truth[labelled]
+            answered = scores.max(axis=1) >= threshold
+            accuracies.append(float(right[answered].mean()) if answered.any() else None)
+            share = float(answered.mean())
+        yield KeptPoint(target, threshold, share, accuracies[1], accuracies[0])
 
 
 def _stacked(parts: Sequence[Answers]) -> Answers:

@@ -30,6 +30,7 @@ from headstart.evaluation.compare.stage import (
     describe_backbone,
 )
 from headstart.evaluation.duplicates import Duplicates
+from headstart.evaluation.group_answers import Grouping, paths_of
 from headstart.evaluation.splits import Protocol
 from headstart.heads import multilabel
 from headstart.heads.multilabel.label_set import LabelSet
@@ -43,6 +44,7 @@ class LabelOutcome:
     protocol: Protocol
     duplicates: Duplicates
     suspects: list[Suspect]
+    grouping: Grouping | None = None
 
     @property
     def best(self) -> LabelEntry:
@@ -99,6 +101,10 @@ def _compare(
     heads = scoring.score_heads(entries, test)
     simple = trainer.baselines(data)
     baselines = scoring.score_baselines(simple, test)
+    grouping = scores = None
+    if named_groups:
+        grouping = Grouping.of(paths_of(data, protocol.test), named_groups, config.group_answer)
+        scores = scoring.score_groups(entries, heads, test, grouping)
     conflicts = description.label_conflicts(data, duplicates)
     comparison = LabelComparison(
         dataset=description.describe_dataset(data, protocol),
@@ -117,6 +123,7 @@ def _compare(
             co_occurrence=_co_occurrence(data),
             learning_curve=curve,
             remarks=without(remarks.remarks_on(data, protocol, heads, baselines), config.ignore),
+            group_answers=scores,
         ),
         warnings=[
             *about_weights(stores),
@@ -132,7 +139,7 @@ def _compare(
         ),
         conclusion=scoring.conclude(heads, test),
     )
-    return comparison, LabelOutcome(entries, protocol, duplicates, suspects)
+    return comparison, LabelOutcome(entries, protocol, duplicates, suspects, grouping)
 
 
 def with_labels(store: FeatureSet, data: FeatureSet) -> FeatureSet:

@@ -159,6 +159,8 @@ class LabelTrainer:
             for fold in np.unique(self.folds[0]):
                 own = self.folds[0] == fold
                 applied[own] = metrics.thresholds(labels[~own], answers[~own], rule).values
+            scored = np.searchsorted(self.protocol.train, self.protocol.test)
+            probabilities, applied = probabilities[scored], applied[scored]
         return LabelEntry(
             backbone,
             data,
