@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from importlib.resources import files
 
-from headstart.core import records
+from headstart.core import preprocess
 
 _IMAGES = (  # modules of datasets/images, each after those that it imports
     *(
@@ -70,8 +70,8 @@ def example(takes_features: bool = False) -> str:
 def _modules() -> list[tuple[str, str]]:
     core, images = files("headstart.core"), files("headstart.datasets.images")
     errors = core.joinpath("errors.py").read_text(encoding="utf-8")
-    needed = (records.Preprocess, records.canonical_range, records._pair)
-    record = _RECORDS.format(interpolations=records.INTERPOLATIONS)
+    needed = (preprocess.Preprocess, preprocess.canonical_range, preprocess._pair)
+    record = _RECORDS.format(interpolations=preprocess.INTERPOLATIONS)
     record += "\n\n".join(inspect.getsource(part) for part in needed)
     return [
         ("headstart.core.errors", errors),
