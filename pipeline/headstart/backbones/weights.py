@@ -199,7 +199,7 @@ def _fit(
     if renamed is not None:
         first = next(iter(state))
         weights.notes.append(
-            f"the names in {one_line(weights.path)} are those of another implementation; its "
+            f"the names in {one_line(weights.path.name)} are those of another implementation; its "
             f"{count(len(state), 'tensor')} fit by order and shape, from {one_line(first)} = "
             f"{next(iter(renamed))} on"
         )
