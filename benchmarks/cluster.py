@@ -3,9 +3,10 @@
     python benchmarks/cluster.py --record PHOTOS          # costs of single images on this machine
     python benchmarks/cluster.py                          # tables for 10^6 to 10^9 images
 
-Real: the planner that divides listings, the size of manifests and listings, the seconds an image
-costs (recorded, below). Simulated: the workers, the driver that serves one after the other, and
-their failures. A shard's cost is drawn from the recorded images' mean and deviation.
+Real: the planner that divides listings, the size of manifests, what a listing of folders takes (as
+`listing.py` has recorded it), the seconds an image costs (recorded, below). Simulated: the workers,
+the driver that serves one after the other, and their failures. A shard's cost is drawn from the
+recorded images' mean and deviation.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import random
 import statistics
 import tempfile
 import time
-import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 
+import listing
 import numpy as np
 import page
-from headstart.core.records import ImageRef, Listing
-from headstart.features.embed.partition import divide, listing_digest
+from headstart.core.records import ImageRef
+from headstart.features.embed.partition import divide
 from headstart.features.store import manifest
 from headstart.features.store.manifest import Manifest, Shard
 
@@ -107,22 +108,7 @@ def shard_sizes(images: int, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def measure() -> dict[str, float]:
-    """Measure what a listing and a manifest cost, on real ones."""
-    tracemalloc.start()
-    started = time.perf_counter()
-    refs = tuple(
-        ImageRef(f"train/class{n % 1000:04d}/{n:010d}.jpg", f"class{n % 1000:04d}", "train")
-        for n in range(SAMPLE)
-    )
-    memory = tracemalloc.get_traced_memory()[0] / SAMPLE
-    tracemalloc.stop()
-    started = time.perf_counter()
-    parts = list(divide(refs, 4096))
-    divided = (time.perf_counter() - started) / SAMPLE
-    listing = Listing(Path("/photos"), refs, (), {}, "photos")
-    started = time.perf_counter()
-    listing_digest(listing)
-    hashed = (time.perf_counter() - started) / SAMPLE
+    """Measure what a manifest costs, on a real one."""
     shards = tuple(
         Shard(manifest.file_name(f"{n:016x}", 1), 4096, 0, f"{n:064x}") for n in range(10_000)
     )
@@ -134,27 +120,9 @@ def measure() -> dict[str, float]:
         both = (time.perf_counter() - started) / len(shards)
         size = (Path(folder) / manifest.NAME).stat().st_size / len(shards)
     return {
-        "listing_bytes": memory,
-        "divide_seconds": divided,
-        "digest_seconds": hashed,
         "manifest_bytes": size,
         "manifest_seconds": both,
-        "shards": len(parts),
     }
-
-
-def list_folder_speed(count: int = 20_000) -> float:
-    """Return the seconds an image takes to be listed in a folder on this disk."""
-    from headstart import datasets
-
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(count):
-            path = Path(folder) / f"class{number % 100}" / f"{number}.jpg"
-            path.parent.mkdir(exist_ok=True)
-            path.touch()
-        started = time.perf_counter()
-        datasets.open_source(folder)
-        return (time.perf_counter() - started) / count
 
 
 def record(photos: Path, count: int = 300) -> None:
@@ -202,9 +170,10 @@ def benchmark(options: argparse.Namespace) -> None:
 
 
 def scale(world: World, price: float) -> None:
-    facts, listed = measure(), list_folder_speed()
-    page.sample("measured here", {**facts, "list_seconds": listed})
-    each = listed + facts["divide_seconds"] + facts["digest_seconds"]
+    facts = measure()
+    page.sample("measured here", facts)
+    recorded = json.loads((page.DATA / "listing.json").read_text())["results"]["samples"]
+    listed = [fact for key, (fact,) in recorded.items() if key.endswith("folders")]
     print(
         "| images | workers | hours | of the ideal | driver busy | core hours | at "
         f"{price}/h | store | listing in memory | listing | manifest |"
@@ -213,6 +182,7 @@ def scale(world: World, price: float) -> None:
     rng = np.random.default_rng(0)
     for images in (10**6, 10**7, 10**8, 10**9):
         sizes = shard_sizes(images, 4096, rng)
+        memory, seconds = listing.extrapolated(listed, images)
         for workers in (10, 100, 1000):
             if images / workers > 10**7 or len(sizes) < workers:
                 continue
@@ -227,8 +197,8 @@ def scale(world: World, price: float) -> None:
                 f"{hours:,.0f}",
                 f"{hours * price:,.0f}",
                 f"{images * ROW / 1e9:,.0f} GB",
-                f"{images * facts['listing_bytes'] / 1e9:,.1f} GB",
-                f"{images * each / 60:,.1f} min",
+                f"{memory / 1e9:,.1f} GB",
+                f"{seconds / 60:,.1f} min",
                 f"{len(sizes) * facts['manifest_bytes'] / 1e6:,.1f} MB",
             ]
             print(f"| {' | '.join(cells)} |")

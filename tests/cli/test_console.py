@@ -202,6 +202,32 @@ def test_the_handler_of_characters_leaves_other_errors_alone():
         console._without_characters(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "reason"))
 
 
+LOADS = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *rest):
+        if name == "headstart.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from headstart.__main__ import main
+main()
+"""
+
+
+@pytest.mark.process
+def test_an_interrupt_while_the_command_line_loads_ends_it_without_a_traceback():
+    done = subprocess.run([sys.executable, "-c", LOADS], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "headstart: interrupted\n")
+
+
+@pytest.mark.process
+def test_the_package_runs_as_a_module():
+    words = [sys.executable, "-m", "headstart", "--version"]
+    assert "version" in subprocess.run(words, capture_output=True, text=True).stdout
+
+
 def test_an_interrupt_while_a_module_loads_is_no_fault(monkeypatch):
     def load(*_, **__):
         raise ImportError("initialization failed") from KeyboardInterrupt()

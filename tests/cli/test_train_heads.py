@@ -243,3 +243,20 @@ def test_the_mean_of_heads_ships_and_predicts(headstart, features, tmp_path, mon
         expected = {Path(row["path"]).relative_to("test"): row for row in csv.DictReader(file)}
     for row in rows:
         assert row["label"] == expected[Path(row["path"]).relative_to(photos)]["predicted"]
+
+
+@pytest.mark.slow
+def test_costs_are_in_the_results_and_the_report(headstart, features, tmp_path):
+    words = ["train-heads", features, "--out", "r", "--folds", "2", "--heads", "knn"]
+    table = tmp_path / "costs.csv"
+    table.write_text("true,bark,cloth\nbark,0,5\n")
+    assert "no row" in headstart(*words, "--costs", table, code=1).stderr
+    table.write_text("true,bark,cloth\nbark,0,5\ncloth,1,0\n")
+    done = headstart(*words, "--costs", table)
+    assert "mean cost of an image" in done.stdout
+    costs = json.loads((tmp_path / "r" / "results.json").read_text())["insights"]["costs"]
+    assert costs["saved"] == pytest.approx(costs["cost"] - costs["decided"])
+    assert "Costs of errors" in (tmp_path / "r" / "report.html").read_text()
+    assert "## Costs" in (tmp_path / "r" / "MODEL_CARD.md").read_text()
+    table.write_text("true,bark,cloth\nbark,0,9\ncloth,1,0\n")
+    assert "written" in headstart(*words, "--costs", table).stdout

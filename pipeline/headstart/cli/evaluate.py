@@ -13,6 +13,7 @@ from headstart.cli.options import (
     as_json,
     costs,
     device,
+    group_answer,
     groups,
     ignore,
     label_options,
@@ -50,12 +51,14 @@ evaluate out/predictions.csv --report page.html
     help="Images to score; auto takes the split named test if there is one, else all.",
 )
 @groups
+@group_answer
 @click.option(
     "--fail-below",
     multiple=True,
     metavar="METRIC=VALUE",
-    help="Condition on accuracy, balanced_accuracy, macro_f1, roc_auc, recall:CLASS or "
-    "precision:CLASS, of several labels on map, macro_auc, macro_f1, micro_f1, subset_accuracy, "
+    help="Condition on accuracy, balanced_accuracy, macro_f1, roc_auc, group_accuracy, "
+    "recall:CLASS or precision:CLASS, of several labels on map, macro_auc, macro_f1, micro_f1, "
+    "subset_accuracy, "
     "ap:LABEL, auc:LABEL, f1:LABEL, recall:LABEL or precision:LABEL; exit code 3 if the lower end "
     "of its interval is below VALUE; repeatable.",
 )
@@ -79,6 +82,7 @@ def command(
     against: Path | None,
     split: str,
     groups: Path | None,
+    group_answer: str,
     fail_below: tuple[str, ...],
     fail_worse: bool,
     report: Path | None,
@@ -108,6 +112,7 @@ def command(
             against=against,
             split=split,
             groups=groups,
+            group_answer=group_answer,
             fail_below=fail_below,
             fail_worse=fail_worse,
             report=report,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,10 +12,12 @@ import click
 from headstart.cli.console import notice
 from headstart.cli.output import Alignment, table
 from headstart.core.errors import count, one_line
+from headstart.core.group_text import in_words
 
 if TYPE_CHECKING:
     from headstart.core.assessment import Evaluation, ModelScores, PairedDifference
     from headstart.core.label_assessment import LabelEvaluation
+    from headstart.core.results import GroupScores
 
 WIDTH = 80
 CLASSES = 20  # classes shown; of more, those with the lowest recall
@@ -43,6 +46,8 @@ def show(evaluation: Evaluation) -> None:
     _show_confusions(evaluation.models[0])
     _show_operating_points(evaluation.models[0])
     _show_costs(evaluation.models[0])
+    if evaluation.group_answers is not None:
+        _show_groups(evaluation.group_answers)
     if evaluation.paired is not None:
         _show_difference(evaluation.paired)
     show_remarks(evaluation)
@@ -160,6 +165,16 @@ def _show_costs(model: ModelScores) -> None:
         click.echo(
             f"decided by expected cost (predict --costs): {costs.decided:.4g}, {costs.saved:.4g}"
             f" saved ({low:.4g} to {high:.4g}), {costs.accuracy:.1%} right"
+        )
+
+
+def _show_groups(groups: GroupScores) -> None:
+    say(in_words(dataclasses.asdict(groups)))
+    for row in groups.scores[1:]:
+        low, high = (100 * end for end in row.difference_ci or (0, 0))
+        say(
+            f"against: {row.accuracy:.1%} of the groups right, {100 * (row.difference or 0):+.1f}"
+            f" points ({low:+.1f} to {high:+.1f}), exact McNemar p = {row.p:.3g}"
         )
 
 

@@ -11,10 +11,12 @@ from headstart.cli import console
 _GROUPS = {  # title: parameters of any command; all others are simply options
     "Network": (
         *("backbone", "weights", "layers", "pool", "preprocess", "precision", "max_drift"),
+        *("quality", "fit", "size", "image_views"),
         *("max_accuracy_loss", "named", "only_named", "at_hand", "mode", "boundary"),
     ),
     "Comparison": (
         *("heads", "list_heads", "folds", "repeats", "validation", "holdout", "groups"),
+        "group_answer",
         *("class_weight", "small_classes", "per_label", "precision_at_least", "recall_at_least"),
         "near_duplicates",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from headstart.cli.evaluation_table import CLASSES, ends_of, say, show_remarks
 from headstart.cli.output import Alignment, table
 from headstart.core.errors import count, one_line
+from headstart.core.group_text import in_words
 
 if TYPE_CHECKING:
     from headstart.core.label_assessment import LabelDifference, LabelEvaluation, LabelModelScores
@@ -50,6 +52,8 @@ def show(evaluation: LabelEvaluation) -> None:
             f" mAP {first.map_unseen:.3f}" + (f" ({_ends(interval)})" if interval else "")
         )
     _show_labels(first, evaluation.labels)
+    if evaluation.group_answers is not None:
+        say(in_words(dataclasses.asdict(evaluation.group_answers)))
     if evaluation.paired is not None:
         _show_difference(evaluation.paired)
     for each in evaluation.unscored[:CLASSES]:

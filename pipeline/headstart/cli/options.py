@@ -55,7 +55,17 @@ costs = click.option(
     help="Table of costs, a row for each true class and a column for each predicted one.",
 )
 groups = click.option(
-    "--groups", type=FILE, help="CSV of path,group: images of a group are not independent."
+    "--groups",
+    type=FILE,
+    metavar="FILE.csv",
+    help="CSV of path,group: images of a group are not independent.",
+)
+group_answer = click.option(
+    "--group-answer",
+    type=click.Choice(choices.GROUP_ANSWERS),
+    default=choices.GROUP_ANSWERS[0],
+    show_default=True,
+    help="One answer for a group: the mean log-probability of its images, or their vote.",
 )
 ignore = click.option(
     "--ignore",
@@ -111,6 +121,25 @@ backbone_options = options(
         "--quality",
         type=click.Choice(choices.QUALITIES),
         help="best adds a wider view of each image: more accurate, at 2.4 times the inference.",
+    ),
+    click.option(
+        "--fit",
+        type=click.Choice(choices.FITS),
+        help="Fit of an image into the network's input: its middle; the whole image on a border,"
+        " squashed, or at its own proportions.  [default: the network's own]",
+    ),
+    click.option(
+        "--size",
+        default="",
+        metavar="PIXELS|HxW",
+        help="Size of the network's input, such as 288.  [default: the network's own]",
+    ),
+    click.option(
+        "--views",
+        "image_views",
+        type=click.Choice(choices.VIEWS),
+        help="Several views of each image, whose features are averaged: its mirror image too, or"
+        " its middle and the whole; twice the inference.",
     ),
     preprocess,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,22 @@ import click
 from headstart.cli import drift_table
 from headstart.cli.console import notice
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, costs, device, path_column, target, workers
+from headstart.cli.options import (
+    FILE,
+    as_json,
+    costs,
+    device,
+    group_answer,
+    path_column,
+    target,
+    workers,
+)
 from headstart.cli.rows import FORMATS, Layout, writer
 from headstart.core.choices import EXPLAIN, MAX_FAILURES, SETS
 from headstart.core.errors import count, one_line
 from headstart.workflows import models
 from headstart.workflows.drift import summarise
+from headstart.workflows.group_names import about_ungrouped
 from headstart.workflows.locations import output_file
 
 if TYPE_CHECKING:
@@ -97,6 +107,13 @@ predict results - < list-of-paths.txt
     type=FILE,
     help="Feature store of the training images: the page shows the nearest ones.",
 )
+@click.option(
+    "--groups",
+    type=FILE,
+    metavar="FILE.csv",
+    help="CSV of path,group: one row for each group, such as a patient or a burst, at the end.",
+)
+@group_answer
 @path_column
 @workers
 @device
@@ -117,6 +134,8 @@ def command(
     explain: Path | None,
     explain_by: str | None,
     train_store: Path | None,
+    groups: Path | None,
+    group_answer: str,
     path_column: str,
     workers: int | None,
     device: str,
@@ -133,6 +152,7 @@ def command(
     if (out is not None) + (format_ is not None) + json_ > 1:
         raise click.UsageError("choose one of --out, --format and --json")
     classifier = models.load_model(model, device=device)
+    images = _Images(classifier, one_line(model), paths, summary, groups)
     predictions = models.predict(
         classifier,
         paths,
@@ -145,42 +165,53 @@ def command(
         explain=explain,
         explain_by=explain_by or "",
         train_store=train_store,
+        groups=groups,
+        group_answer=group_answer,
+        on_image=images.add,
         path_column=path_column,
         workers=workers,
     )
     if classifier.backbone.warning:
         notice(f"WARNING: {one_line(classifier.backbone.warning)}")
     marks = (classifier.threshold is not None, classifier.unusual is not None, bool(sets))
-    layout = Layout(classifier.classes, top_k, *marks, classifier.answers.KEY)
+    layout = Layout(
+        classifier.classes, top_k, *marks, classifier.answers.KEY, grouped=groups is not None
+    )
     kind = "json" if json_ else format_ or "csv"
-    about = _Summary(classifier, one_line(model), ", ".join(map(one_line, paths)), summary)
-    counts = _write(predictions, layout, out, kind, about)
-    if out is not None:
-        click.echo(f"{one_line(out)}: {count(counts['all'], 'prediction')}")
+    _write(predictions, layout, out, kind, images)
     if not json_:
-        about.show(err=out is None)
-    _summarise(counts, max_failures, explain)
+        images.show(err=out is None)
+    _summarise(images, max_failures, explain)
 
 
 @dataclass
-class _Summary:
-    """Whether the images are like the training images; nothing unless it was asked for."""
+class _Images:
+    """What the predictions of all images say together, whatever the rows are."""
 
     model: Model
     title: str
-    data: str
-    asked: bool
+    paths: Sequence[str]
+    summary: bool
+    groups: Path | None
+    counts: Counter[str] = field(default_factory=Counter)
+    ungrouped: int = 0
     predictions: list[Prediction] = field(default_factory=list)
 
+    def add(self, prediction: Prediction) -> None:
+        self.counts.update(_kinds(prediction))
+        if self.summary:
+            self.predictions.append(prediction)
+
     def document(self) -> dict[str, Any]:
-        return {"summary": self._drift().to_json()} if self.asked else {}
+        return {"summary": self._drift().to_json()} if self.summary else {}
 
     def show(self, err: bool) -> None:
-        for line in drift_table.lines(self._drift()) if self.asked else ():
+        for line in drift_table.lines(self._drift()) if self.summary else ():
             click.echo(line, err=err)
 
     def _drift(self) -> Drift:
-        return summarise(self.model, self.predictions, self.title, self.data)
+        data = ", ".join(map(one_line, self.paths))
+        return summarise(self.model, self.predictions, self.title, data, self.groups, self.paths)
 
 
 def _write(
@@ -188,18 +219,22 @@ def _write(
     layout: Layout,
     out: Path | None,
     kind: str,
-    about: _Summary,
-) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    with writer(layout, out, kind, about.document) as write:
+    images: _Images,
+) -> None:
+    rows = 0
+    with writer(layout, out, kind, images.document) as write:
         for prediction in predictions:
             write(prediction)
-            counts.update(_kinds(prediction))
-            about.predictions.extend([prediction] * about.asked)
-    return counts
+            rows += 1
+            images.ungrouped += layout.grouped and not getattr(prediction, "group", "")
+    if out is not None:
+        click.echo(f"{one_line(out)}: {count(rows, 'prediction')}")
 
 
-def _summarise(counts: Counter[str], max_failures: float, explain: Path | None) -> None:
+def _summarise(images: _Images, max_failures: float, explain: Path | None) -> None:
+    counts = images.counts
+    for line in about_ungrouped(images.ungrouped, counts["all"]):
+        notice(line)
     if explain is not None:
         notice(f"{one_line(explain / 'index.html')} shows where the model looks")
     if counts["unlike"]:

@@ -35,6 +35,7 @@ class Layout:
             ``unusual`` whether it has the second mark.
         sets: whether rows have a conformal set of classes.
         answer: what the model returns: a ``label`` with its confidence, or ``labels``.
+        grouped: whether a row is a group of images, with their numbers in place of the marks.
     """
 
     classes: tuple[str, ...]
@@ -43,6 +44,7 @@ class Layout:
     unusual: bool = False
     sets: bool = False
     answer: str = "label"
+    grouped: bool = False
 
     @property
     def _has_confidence(self) -> bool:
@@ -66,38 +68,54 @@ class Layout:
         else:
             ranks = range(1, min(self.top_k, len(self.classes)) + 1)
             names = [f"{kind}_{rank}" for rank in ranks for kind in ("class", "probability")]
-        novelty = ["distance", "unlike"] if self.novelty else []
-        second = ["unusual"] if self.unusual else []
-        sets = ["set"] if self.sets else []
         sure = ["confidence"] if self._has_confidence else []
-        return ["path", self.answer, *sure, *names, *novelty, *second, *sets, "error"]
+        return [self._key, self.answer, *sure, *names, *self._marks(None), "error"]
+
+    @property
+    def _key(self) -> str:
+        return "group" if self.grouped else "path"
+
+    def _marks(self, prediction: Prediction | None) -> dict[str, Any]:
+        """Return what a row says beside probabilities, by column; None for the names alone."""
+        names = {
+            "images": self.grouped,
+            "failed": self.grouped,
+            "unlike_images": self.grouped and self.novelty,
+            "distance": not self.grouped and self.novelty,
+            "unlike": not self.grouped and self.novelty,
+            "unusual": not self.grouped and self.unusual,
+            "set": self.sets,
+        }
+        own = {"set": "classes"}
+        return {
+            name: getattr(prediction, own.get(name, name), None)
+            for name, shown in names.items()
+            if shown
+        }
 
     def cells(self, prediction: Prediction) -> list[str]:
         """Return a CSV row."""
         scores = prediction.probabilities
+        marks = [_cell(value) for value in self._marks(prediction).values()]
         if prediction.error:
-            blank = [""] * (len(self.header()) - 2)
-            return [prediction.path, *blank, prediction.error]
+            marks = marks if self.grouped else [""] * len(marks)
+            blank = [""] * (len(self.header()) - len(marks) - 2)
+            return [prediction.path, *blank, *marks, prediction.error]
         if self.top_k is None:
             cells = [f"{score:.6f}" for score in scores]
         else:
             cells = [text for c, p in self.ranked(prediction) for text in (c, f"{p:.6f}")]
-        if self.novelty:
-            cells += [f"{prediction.distance:.6f}", "true" if prediction.unlike else "false"]
-        if self.unusual:
-            cells.append("true" if prediction.unusual else "false")
-        if self.sets:
-            cells.append(json.dumps(prediction.classes, ensure_ascii=False))
         sure = [f"{self._confidence(prediction):.6f}"] if self._has_confidence else []
-        return [prediction.path, prediction.label, *sure, *cells, ""]
+        return [prediction.path, prediction.label, *sure, *cells, *marks, ""]
 
     def document(self, prediction: Prediction) -> dict[str, Any]:
         """Return a row as JSON."""
         path = one_line(prediction.path)
         if prediction.error:
-            return {"path": path, "error": prediction.error}
+            numbers = self._marks(prediction) if self.grouped else {}
+            return {self._key: path, "error": prediction.error, **numbers}
         document: dict[str, Any] = {
-            "path": path,
+            self._key: path,
             self.answer: prediction.label if self._has_confidence else list(prediction.labels),
         }
         if self._has_confidence:
@@ -108,13 +126,17 @@ class Layout:
         else:
             top = self.ranked(prediction)
             document["top"] = [{"class": name, "probability": p} for name, p in top]
-        if self.novelty:
-            document |= {"distance": prediction.distance, "unlike": prediction.unlike}
-        if self.unusual:
-            document["unusual"] = prediction.unusual
-        if self.sets:
-            document["set"] = list(prediction.classes)
-        return document
+        return document | self._marks(prediction)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    if isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=False)
+    return "" if value is None else str(value)
 
 
 @contextmanager

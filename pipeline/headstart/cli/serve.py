@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, device, target, workers
+from headstart.cli.options import FILE, costs, device, target, workers
 from headstart.cli.output import hooks
+from headstart.core.choices import SETS
 from headstart.workflows import models
 
 
@@ -51,6 +52,15 @@ serve results/model.onnx --host 0.0.0.0 --port 80
     help="Largest upload in MiB.",
 )
 @target
+@costs
+@click.option(
+    "--sets-by-class",
+    "sets",
+    flag_value=SETS[1],
+    default="",
+    help="The set in answers holds the true class for 95 % of the images of each class, not of all"
+    " images.",
+)
 @workers
 @device
 def command(
@@ -61,6 +71,8 @@ def command(
     nearest: int,
     max_mb: int,
     target: str | None,
+    costs: Path | None,
+    sets: str,
     workers: int | None,
     device: str,
 ) -> None:
@@ -78,6 +90,8 @@ def command(
             nearest=nearest,
             max_mb=max_mb,
             target=target,
+            costs=costs,
+            sets=sets,
             workers=workers,
             device=device,
             hooks=shown,

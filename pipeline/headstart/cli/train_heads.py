@@ -8,7 +8,17 @@ import click
 
 from headstart.cli import leaderboard
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, class_weight, ignore, map_method, seed, workers
+from headstart.cli.options import (
+    FILE,
+    as_json,
+    class_weight,
+    costs,
+    group_answer,
+    ignore,
+    map_method,
+    seed,
+    workers,
+)
 from headstart.cli.output import hooks, print_json
 from headstart.core.choices import HEAD_FORMATS, IN_MEMORY, SMALL_CLASSES, VALIDATION
 from headstart.core.errors import one_line
@@ -78,8 +88,13 @@ train-heads a.h5 b.h5 --heads knn,linear-svm --out results
     "out-of-fold answers.  [default: hold out from 1,000 images on]",
 )
 @click.option(
-    "--groups", type=FILE, help="CSV of path,group: images of a group stay on one side of a split."
+    "--groups",
+    type=FILE,
+    metavar="FILE.csv",
+    help="CSV of path,group: images of a group stay on one side of a split, and get one answer"
+    " together, which is scored too.",
 )
+@group_answer
 @class_weight
 @click.option(
     "--small-classes",
@@ -137,6 +152,7 @@ train-heads a.h5 b.h5 --heads knn,linear-svm --out results
     metavar="SHARE,...",
     help="Shares of right answers to choose thresholds for.  [default: 95%,98%,99%]",
 )
+@costs
 @ignore
 @seed
 @workers
@@ -152,6 +168,7 @@ def command(
     validation: str,
     holdout: bool | None,
     groups: Path | None,
+    group_answer: str,
     class_weight: str,
     small_classes: str,
     per_label: bool,
@@ -163,6 +180,7 @@ def command(
     allow_pickle: bool,
     map_method: str | None,
     targets: str,
+    costs: Path | None,
     ignore: tuple[str, ...],
     seed: int,
     workers: int | None,
@@ -192,6 +210,7 @@ def command(
             validation=validation,
             holdout=holdout,
             groups=groups,
+            group_answer=group_answer,
             class_weight=None if class_weight == "none" else class_weight,
             small_classes=small_classes,
             per_label=per_label,
@@ -202,6 +221,7 @@ def command(
             map_method=map_method,
             head_formats=save_head,
             targets=targets,
+            costs=costs,
             ignore=ignore,
             seed=seed,
             workers=workers,

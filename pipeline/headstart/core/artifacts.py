@@ -4,6 +4,7 @@ from __future__ import annotations
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions.csv"
+GROUP_PREDICTIONS = "group_predictions.csv"  # where there are groups
 LABEL_ISSUES = "label_issues.csv"
 DUPLICATES = "duplicates.csv"
 SESSIONS = "sessions.csv"

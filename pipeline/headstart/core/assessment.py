@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from headstart.core.results import Count, Interval, Remark, Share
+from headstart.core.results import CostScores, Count, GroupScores, Interval, Remark, Share
 from headstart.core.targets import SINGLE_LABEL
 
 Figure = Annotated[float, "figure"]
@@ -29,22 +29,6 @@ class MeasuredPoint:
     share_ci: Interval
     accuracy: Share | None
     accuracy_ci: Interval | None
-
-
-@dataclass(frozen=True)
-class CostScores:
-    """The mean cost of an image by a table of costs.
-
-    ``cost`` is that of the most probable classes, and ``decided`` that of the classes of least
-    expected cost, which have this ``accuracy``; the difference is ``saved``. All but ``cost`` are
-    None without probabilities.
-    """
-
-    cost: Figure
-    decided: Figure | None = None
-    saved: Figure | None = None
-    saved_ci: Interval | None = None
-    accuracy: Share | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +163,7 @@ class Evaluation:
         models: the model, and the one that it is compared with, if any.
         errors: of the first model, the most confident first.
         paired: None for a single model.
+        group_answers: one answer for each group of images; None without groups.
         provenance: version of Headstart, command and time.
     """
 
@@ -192,6 +177,7 @@ class Evaluation:
     remarks: list[Remark] = field(default_factory=list)
     gates: list[Gate] = field(default_factory=list)
     provenance: dict[str, str] = field(default_factory=dict)
+    group_answers: GroupScores | None = None
 
     SCHEMA = 1
     TARGET = SINGLE_LABEL

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headstart.core.assessment import Figure, Gate, Skipped
-from headstart.core.label_results import Curve
+from headstart.core.label_results import Curve, LabelGroupScores
 from headstart.core.results import Count, Interval, Remark, Share
 from headstart.core.targets import MULTI_LABEL
 
@@ -134,6 +134,7 @@ class LabelEvaluation:
     remarks: list[Remark] = field(default_factory=list)
     gates: list[Gate] = field(default_factory=list)
     provenance: dict[str, str] = field(default_factory=dict)
+    group_answers: LabelGroupScores | None = None
 
     SCHEMA = 1
     TARGET = MULTI_LABEL

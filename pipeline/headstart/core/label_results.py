@@ -16,6 +16,7 @@ from headstart.core.results import (
     LabelErrorSummary,
     LearningCurve,
     Remark,
+    Share,
 )
 from headstart.core.targets import MULTI_LABEL
 
@@ -76,6 +77,40 @@ class LabelHeadResult:
 
 
 @dataclass(frozen=True)
+class LabelGroupAccuracy:
+    """The scores of one head's, or model's, answers for groups of images.
+
+    ``image_map`` is the mean average precision of its answers for the same images one by one.
+    """
+
+    title: str
+    map: Share | None
+    map_ci: tuple[float, float] | None
+    macro_f1: Share | None
+    macro_f1_ci: tuple[float, float] | None
+    subset_accuracy: Share | None
+    subset_accuracy_ci: tuple[float, float] | None
+    image_map: Share | None
+
+
+@dataclass(frozen=True)
+class LabelGroupScores:
+    """One answer for each group of scored images; see `core.results.GroupScores`.
+
+    ``contradicting`` counts labels that some images of a group have and others have not; they are
+    left out of the scores of that group.
+    """
+
+    answer: str
+    groups: Count
+    images: Count
+    single: Count
+    contradicting: Count
+    leaked: Count
+    scores: list[LabelGroupAccuracy]
+
+
+@dataclass(frozen=True)
 class LabelInsights:
     """What the data show besides the comparison of heads.
 
@@ -91,6 +126,7 @@ class LabelInsights:
     co_occurrence: list[list[Count]]
     learning_curve: LearningCurve
     remarks: list[Remark] = field(default_factory=list)
+    group_answers: LabelGroupScores | None = None
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class OperatingPoints:
-    """Thresholds of the best head's confidence, and its risk-coverage curve, out of fold."""
+    """Thresholds of the shipped head's confidence, and its risk-coverage curve, out of fold.
+
+    Those of a fine-tuned network are of the validation images, which also chose its epoch.
+    """
 
     head: str
     backbone: str
@@ -284,6 +287,73 @@ class PredictionSets:
 
 
 @dataclass(frozen=True)
+class CostScores:
+    """The mean cost of an image by a table of costs.
+
+    ``cost`` is that of the most probable classes, and ``decided`` that of the classes of least
+    expected cost, which have this ``accuracy``; the difference is ``saved``. All but ``cost`` are
+    None without probabilities.
+    """
+
+    cost: float
+    decided: float | None = None
+    saved: float | None = None
+    saved_ci: Interval | None = None
+    accuracy: Share | None = None
+
+
+@dataclass(frozen=True)
+class GroupAccuracy:
+    """The accuracy of one head's, or model's, answers for groups of images.
+
+    ``image_accuracy`` is that of its answers for the same images one by one. The ``difference`` is
+    the accuracy minus that of the first, with an exact paired test; None for the first.
+    """
+
+    title: str
+    accuracy: Share
+    accuracy_ci: Interval
+    image_accuracy: Share
+    difference: float | None = None
+    difference_ci: Interval | None = None
+    p: Share | None = None
+
+
+@dataclass(frozen=True)
+class WrongGroup:
+    """A group that the first head or model gets wrong, with the probability of its answer."""
+
+    group: str
+    images: Count
+    true: str
+    predicted: str
+    probability: Share
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """One answer for each group of scored images, such as those of a patient or a burst.
+
+    Attributes:
+        answer: how a group gets it, one of `core.choices.GROUP_ANSWERS`.
+        groups: those that are scored, with ``images`` in all; ``single`` of them have one image.
+        contradicting: groups whose images have several labels, which are not scored.
+        leaked: groups that share images with training, which are not scored.
+        scores: of each head or model; empty if no group can be scored.
+        errors: of the first one, the most confident first.
+    """
+
+    answer: str
+    groups: Count
+    images: Count
+    single: Count
+    contradicting: Count
+    leaked: Count
+    scores: list[GroupAccuracy]
+    errors: list[WrongGroup]
+
+
+@dataclass(frozen=True)
 class Insights:
     """What the features show besides the comparison of heads; the report has a section on each."""
 
@@ -293,6 +363,8 @@ class Insights:
     remarks: list[Remark] = field(default_factory=list)
     operating_points: OperatingPoints | None = None
     prediction_sets: PredictionSets | None = None
+    group_answers: GroupScores | None = None
+    costs: CostScores | None = None
 
 
 @dataclass(frozen=True)

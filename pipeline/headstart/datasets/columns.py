@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from headstart.core.errors import InputError, one_line
+from headstart.core.records import SUGGESTED
 from headstart.datasets import splits, text
 
 IMAGES = ("image", "img", "images", "picture", "photo", "image_bytes", "bytes", "jpg", "png")
@@ -16,6 +17,7 @@ PATHS = (
 )
 LABELS = ("label", "labels", "class", "class_name", "category", "target", "cls", "label_name", "y")
 SPLIT = "split"
+ORIGIN = "origin"
 FILES = ("path", *PATHS, "image", "img")
 """The columns of a table in a text file, which cannot hold images themselves."""
 NAMES = (
@@ -98,6 +100,15 @@ def without_marks(labels: Sequence[str | None]) -> list[str | None]:
     if len(set(labels) - {None, "-1"}) < 2:
         return list(labels)
     return [None if label == "-1" else label for label in labels]
+
+
+def origin(value: Any) -> str:  # noqa: ANN401
+    """Return `SUGGESTED` if a cell says so; other origins are of no concern here.
+
+    >>> origin(" Suggested "), origin("Peru")
+    ('suggested', '')
+    """
+    return SUGGESTED if str(value or "").strip().lower() == SUGGESTED else ""
 
 
 def split(value: Any, default: str, place: str) -> str:  # noqa: ANN401

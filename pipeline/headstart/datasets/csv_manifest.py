@@ -1,4 +1,4 @@
-"""CSV manifests: a header with ``path``, ``label`` and optionally ``split``, and one image a row.
+"""CSV manifests: ``path``, ``label`` and optionally ``split`` and ``origin``, one image a row.
 
 `csv_table` reads the file, `listed_paths` finds the images. Columns come in any order, and others
 are ignored. Labels and splits may be empty. A missing image is still listed, and reported as a
@@ -34,6 +34,7 @@ from headstart.datasets.origins import Origins
 from headstart.datasets.registry import Options, Source, SourceImage
 
 _SPLIT = Column("split", (columns.SPLIT,), required=False)
+_ORIGIN = Column("origin", (columns.ORIGIN,), required=False)
 _SUBSET = Column("subset", ("subset", "partition", "phase", "set"), required=False)
 _ABOUT_SUBSETS = (
     f"The splits are those of the column {', '.join(_SUBSET.spellings[:-1])} or "
@@ -137,7 +138,7 @@ _Row = tuple[str, ImageRef]  # the place, for messages, and the image
 def _table(
     manifest: Path, options: Options, rule: label_sets.Rule | None
 ) -> Iterator[csv_table.Row]:
-    table = [_path_column(options), _SPLIT, _SUBSET]
+    table = [_path_column(options), _SPLIT, _SUBSET, _ORIGIN]
     table += label_columns.flag_columns(rule.columns) if rule else []
     table += [] if rule and rule.columns else [_label_column(options)]
     return csv_table.read(manifest, one_line(manifest), table)
@@ -156,7 +157,8 @@ def _images(
             split = splits.split_of(cells["subset"].strip())
         else:
             split = columns.split(cells.get("split"), "", place)
-        yield place, label_sets.image(path, labels, split)
+        origin = columns.origin(cells.get("origin"))
+        yield place, label_sets.image(path, labels, split, origin)
 
 
 def _has_subsets(manifest: Path, options: Options, rule: label_sets.Rule | None) -> bool:

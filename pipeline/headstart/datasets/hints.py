@@ -23,7 +23,7 @@ def note_unlabelled(layout: Layout, ignored: Ignored, root: Path | None = None) 
 
     ``root`` is the folder in which to look for tables; None for archives.
     """
-    labelled = any(label is not None or labels is not None for label, _, labels in layout.kinds)
+    labelled = any(label is not None or labels is not None for label, _, labels, _ in layout.kinds)
     if layout.hint or labelled:
         return
     tables = ignored.tables[:_TABLES] if root is not None else []
@@ -60,7 +60,7 @@ def _of_table(path: Path) -> str:
 
 
 def _of_splits(layout: Layout) -> str:
-    splits = sorted({split for _, split, _ in layout.kinds} - {""})
+    splits = sorted({split for _, split, *_ in layout.kinds} - {""})
     if "train" not in splits:
         return ""
     return (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, islice
 from typing import overload
@@ -21,7 +21,7 @@ BLOCK = 4096
 
 _UNPACKED = 32  # blocks
 _LEVEL = 1  # the fastest
-_Kind = tuple[str | None, str, LabelSet | None]  # label, split and labels
+Kind = tuple[str | None, str, LabelSet | None, str]  # label, split, labels and origin
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class ImageTable(Sequence[ImageRef]):
 
     Attributes:
         blocks: paths and codes, see `pack`.
-        kinds: label, split and labels by code.
+        kinds: label, split, labels and origin by code.
         counts: images by code.
     """
 
     blocks: tuple[bytes, ...]
-    kinds: dict[str, _Kind]
+    kinds: dict[str, Kind]
     counts: dict[str, int]
 
     @staticmethod
-    def of(rows: Iterable[tuple[str, str]], kinds: Sequence[_Kind]) -> ImageTable:
+    def of(rows: Iterable[tuple[str, str]], kinds: Sequence[Kind]) -> ImageTable:
         """Return the table of paths with their codes; a code is a number of ``kinds``."""
         rows, blocks, counts = iter(rows), [], Counter[str]()
         while block := list(islice(rows, BLOCK)):
@@ -74,11 +74,16 @@ class ImageTable(Sequence[ImageRef]):
             yield ImageRef(path, *self.kinds[code])
 
 
-def kinds_of(images: Sequence[ImageRef]) -> Counter[_Kind]:
-    """Return how many images have each label, split and set of labels."""
+def kind_of(image: ImageRef) -> Kind:
+    """Return what an image has in common with many others of its listing."""
+    return image.label, image.split, image.labels, image.origin
+
+
+def kinds_of(images: Sequence[ImageRef]) -> Counter[Kind]:
+    """Return how many images have each label, split, set of labels and origin."""
     if not isinstance(images, ImageTable):
-        return Counter((image.label, image.split, image.labels) for image in images)
-    total: Counter[_Kind] = Counter()
+        return Counter(kind_of(image) for image in images)
+    total: Counter[Kind] = Counter()
     for code, kind in images.kinds.items():
         total[kind] += images.counts[code]
     return total
@@ -87,28 +92,28 @@ def kinds_of(images: Sequence[ImageRef]) -> Counter[_Kind]:
 def tally(images: Sequence[ImageRef]) -> Counter[tuple[str | None, str]]:
     """Return how many images have each label and split."""
     total: Counter[tuple[str | None, str]] = Counter()
-    for (label, split, _), number in kinds_of(images).items():
+    for (label, split, *_), number in kinds_of(images).items():
         total[label, split] += number
     return total
 
 
 def has_sets(images: Sequence[ImageRef]) -> bool:
     """Return whether some images have sets of labels."""
-    return any(labels is not None for _, _, labels in kinds_of(images))
+    return any(labels is not None for _, _, labels, _ in kinds_of(images))
 
 
 def unlabelled_images(images: Sequence[ImageRef]) -> int:
     """Count the images of which no label is known."""
     kinds = kinds_of(images).items()
-    return sum(n for (label, _, labels), n in kinds if label is None and labels is None)
+    return sum(n for (label, _, labels, _), n in kinds if label is None and labels is None)
 
 
 def without_labels(images: Sequence[ImageRef]) -> Sequence[ImageRef]:
     """Return the same images, whose labels are unknown."""
     if not isinstance(images, ImageTable):
-        return tuple(ImageRef(image.path, None, image.split) for image in images)
-    kinds: dict[str, _Kind] = {
-        code: (None, split, None) for code, (_, split, _) in images.kinds.items()
+        return tuple(replace(image, label=None, labels=None) for image in images)
+    kinds: dict[str, Kind] = {
+        code: (None, split, None, origin) for code, (_, split, _, origin) in images.kinds.items()
     }
     return ImageTable(images.blocks, kinds, images.counts)
 

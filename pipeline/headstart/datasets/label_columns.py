@@ -23,6 +23,7 @@ from headstart.datasets.registry import Options
 
 _NOT_LABELS = (
     (columns.SPLIT,),
+    (columns.ORIGIN,),
     ("subset", "partition", "phase", "set"),
     ("group", "groups", "group_id"),
 )

@@ -76,11 +76,11 @@ class Rule:
         return [] if value == "" else [value]
 
 
-def image(path: str, labels: LabelSet | str | None, split: str) -> ImageRef:
+def image(path: str, labels: LabelSet | str | None, split: str, origin: str = "") -> ImageRef:
     """Return an image with one label, several, or none."""
     if isinstance(labels, LabelSet):
-        return ImageRef(path, None, split, labels)
-    return ImageRef(path, labels, split)
+        return ImageRef(path, None, split, labels, origin)
+    return ImageRef(path, labels, split, None, origin)
 
 
 def as_sets(images: Sequence[ImageRef]) -> list[ImageRef]:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from headstart.core.errors import InputError, count, one_line
-from headstart.core.records import ImageRef, LabelSet, Listing
+from headstart.core.records import ImageRef, Listing
 from headstart.datasets import ambiguity, splits, text
 from headstart.datasets.file_names import Ignored
+from headstart.datasets.image_table import Kind, kind_of
 from headstart.datasets.listing import describe_ignored, make_listing
 from headstart.datasets.order import natural_order
 from headstart.datasets.tree import SEVERAL, Parts, Tree
@@ -60,11 +61,11 @@ class Layout:
             yield replace(image, path=image.path[start:]) if start else image
 
     @property
-    def kinds(self) -> set[tuple[str | None, str, LabelSet | None]]:
-        """The label, split and labels of the images."""
+    def kinds(self) -> set[Kind]:
+        """The label, split, labels and origin of the images."""
         if isinstance(self.images, _Images):
-            return {(*kind, None) for kind in self.images.kinds.values()}
-        return {(image.label, image.split, image.labels) for image in self.images}
+            return {(*kind, None, "") for kind in self.images.kinds.values()}
+        return {kind_of(image) for image in self.images}
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.core import targets
 from headstart.core.errors import InputError, count, one_line
+from headstart.core.label_text import SEPARATOR
 from headstart.core.records import SPLITS, ImageRef, LabelSet, Listing
-from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
+from headstart.core.targets import MULTI_LABEL
 from headstart.datasets import text
 from headstart.datasets.image_table import has_sets, kinds_of, tally, unlabelled_images
 from headstart.datasets.label_sets import about_combined
@@ -67,7 +69,7 @@ def _multi_label(
             f"{one_line(single.path)}, one class; add --target multi-label or --target "
             "single-label"
         )
-    used = {label for _, _, sets in kinds_of(images) if sets for label in sets.present}
+    used = {label for _, _, sets, _ in kinds_of(images) if sets for label in sets.present}
     # The columns of a table say which labels there are, whether an image has them or not.
     classes = tuple(dict.fromkeys([*map(text.class_name, labels), *natural_order(used)]))
     if not classes:
@@ -75,6 +77,13 @@ def _multi_label(
             f"no image in {one_line(name)} has any label; add labels, or add --no-labels to embed "
             "the images without them"
         )
+    for label in classes:
+        if SEPARATOR in label and set(label.split(SEPARATOR)) <= set(classes):
+            raise InputError(
+                f"{one_line(name)}: the label '{one_line(label)}' consists of other labels, with a "
+                f"{SEPARATOR} between them as Headstart writes it; separate the labels of all "
+                "images in the same way, or rename it"
+            )
     about = (*_similar(classes), *_missing(classes), *about_combined(classes, MULTI_LABEL))
     remarks = (*remarks, *about)
     return Listing(root, images, classes, ignored, name, None, remarks, problem, target=MULTI_LABEL)
@@ -127,7 +136,7 @@ def unique(
     seen: dict[str, tuple[str, ImageRef]] = {}
     for place, image in rows:
         earlier, first = seen.setdefault(image.path, (place, image))
-        if merged and first.labels and image.labels and first.split == image.split:
+        if merged and first.labels and image.labels and _same_but_labels(first, image):
             labels = dict.fromkeys((*first.labels.present, *image.labels.present))
             both = replace(first, labels=LabelSet(tuple(labels)))
             seen[image.path] = (earlier, both)
@@ -136,11 +145,15 @@ def unique(
             several = first.label and image.label and first.split == image.split
             remedy = ", or add --target multi-label if it has both labels" if several else ""
             raise InputError(
-                f"{place}: {one_line(image.path)} is listed twice, with another label or split "
-                f"than in {earlier}; keep one{remedy}"
+                f"{place}: {one_line(image.path)} is listed twice, with another label, split or "
+                f"origin than in {earlier}; keep one{remedy}"
             )
         ignored["listed twice"] += earlier != place
     return {path: image for path, (_, image) in seen.items()}
+
+
+def _same_but_labels(first: ImageRef, other: ImageRef) -> bool:
+    return replace(first, labels=None) == replace(other, labels=None)
 
 
 def distinct(
@@ -165,7 +178,7 @@ def distinct(
 def describe(listing: Listing) -> str:
     """Summarise a listing in one line."""
     line = count(len(listing.images), "image")
-    noun = "class" if listing.target == SINGLE_LABEL else "label"
+    noun = targets.by_name(listing.target).noun
     line += f", {count(len(listing.classes), noun)}" if listing.classes else ""
     by_split: Counter[str] = Counter()
     for (_, split), number in tally(listing.images).items():

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 
-from headstart.core.records import SPLITS, ImageRef, LabelSet
-from headstart.datasets.image_table import ImageTable, pack, unpack
+from headstart.core.records import SPLITS, ImageRef
+from headstart.datasets.image_table import ImageTable, Kind, kind_of, pack, unpack
 
 RUN = 1 << 18
 """Images that are sorted at once; a listing that is not longer is a tuple in memory."""
@@ -25,7 +25,7 @@ _END, _NUMBER, _SLASH, _ESCAPE = "\1\2\3\4"
 _ESCAPED = str.maketrans({mark: _ESCAPE + mark for mark in (_END, _NUMBER, _SLASH, _ESCAPE)})
 _DIGITS = re.compile("[0-9]{1,4000}")
 _SPLIT_RANK = {split: str(rank) for rank, split in enumerate(SPLITS)}
-_Record = tuple[str, ...]  # key, path, and the code of label, split and labels
+_Record = tuple[str, ...]  # key, path, and the code of its `Kind`
 
 
 def natural_key(name: str) -> str:
@@ -58,11 +58,12 @@ def in_order(images: Iterable[ImageRef]) -> Sequence[ImageRef]:
     if len(chunk) < RUN:
         chunk.sort(key=_image_key)
         return tuple(image for n, image in enumerate(chunk) if not n or chunk[n - 1] != image)
-    kinds: dict[tuple[str | None, str, LabelSet | None], str] = {}
+    kinds: dict[Kind, str] = {}
     runs = []
     while chunk:
         records = [
-            (*_image_key(image), kinds.setdefault(_kind(image), str(len(kinds)))) for image in chunk
+            (*_image_key(image), kinds.setdefault(kind_of(image), str(len(kinds))))
+            for image in chunk
         ]
         records.sort()
         chunk = []  # not while the next are read
@@ -71,10 +72,6 @@ def in_order(images: Iterable[ImageRef]) -> Sequence[ImageRef]:
         del records
         chunk = list(islice(images, RUN))
     return ImageTable.of(_distinct(heapq.merge(*map(_read, runs))), list(kinds))
-
-
-def _kind(image: ImageRef) -> tuple[str | None, str, LabelSet | None]:
-    return image.label, image.split, image.labels
 
 
 def _read(run: list[bytes]) -> Iterator[_Record]:

@@ -6,6 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
+from headstart.core import targets
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import SPLITS, Listing
 from headstart.core.targets import SINGLE_LABEL
@@ -51,7 +52,7 @@ def check_labels(listing: Listing) -> None:
     read where there are signs of labels.
     """
     name = one_line(listing.name)
-    sets = [sets for _, _, sets in kinds_of(listing.images) if sets is not None]
+    sets = [sets for _, _, sets, _ in kinds_of(listing.images) if sets is not None]
     if sets and len({(frozenset(each.present), frozenset(each.unknown)) for each in sets}) == 1:
         raise InputError(
             f"all images with labels in {name} have the same, but training needs images with and "
@@ -85,7 +86,7 @@ def _wrapped(text: str, indent: str, mark: str = "") -> list[str]:
 def _table(listing: Listing) -> Iterator[str]:
     """Yield a table of classes and splits; nothing for images without both."""
     counts: Counter[tuple[str | None, str]] = Counter()
-    for (label, split, sets), number in kinds_of(listing.images).items():
+    for (label, split, sets, _), number in kinds_of(listing.images).items():
         for name in (label,) if sets is None else sets.present or (_NONE,):
             counts[name, split] += number
     present = {split for _, split in counts}
@@ -97,8 +98,8 @@ def _table(listing: Listing) -> Iterator[str]:
     rows = [(_short(label or ""), [counts[label, s] for s in splits]) for label in labels]
     if rest:
         sums = [sum(counts[label, split] for label in rest) for split in splits]
-        noun = "more class" if listing.target == SINGLE_LABEL else "more label"
-        rows.append((f"({count(len(rest), noun)})", sums))
+        noun = targets.by_name(listing.target).noun
+        rows.append((f"({count(len(rest), f'more {noun}')})", sums))
     for key, title in ((_NONE, "(none of them)"), (None, _UNLABELLED)):
         if any(counts[key, split] for split in splits):
             rows.append((title, [counts[key, split] for split in splits]))
@@ -129,12 +130,12 @@ def _plain(reason: str, number: int) -> str:
 def _about_test(listing: Listing) -> Iterator[str]:
     """Yield what becomes of a test split without labels, or with classes unknown in training."""
     kinds = kinds_of(listing.images)
-    labels = {split: set[str]() for _, split, _ in kinds}
-    for label, split, sets in kinds:
+    labels = {split: set[str]() for _, split, *_ in kinds}
+    for label, split, sets, _ in kinds:
         labels[split].update(sets.present if sets else [label] if label is not None else [])
-    test = sum(number for (_, split, _), number in kinds.items() if split == "test")
+    test = sum(number for (_, split, *_), number in kinds.items() if split == "test")
     train, tested = labels.get("train", set()), labels.get("test", set())
-    is_labelled = any(sets or label for label, split, sets in kinds if split == "test")
+    is_labelled = any(sets or label for label, split, sets, _ in kinds if split == "test")
     if test and listing.classes and not is_labelled:
         yield (
             f"{count(test, 'image')} of the split test "
@@ -143,7 +144,7 @@ def _about_test(listing: Listing) -> Iterator[str]:
         )
     if train and (unseen := natural_order(tested - train)):
         names = ", ".join(unseen[:_EXAMPLES]) + (", …" if len(unseen) > _EXAMPLES else "")
-        noun = "class" if listing.target == SINGLE_LABEL else "label"
+        noun = targets.by_name(listing.target).noun
         yield (
             f"{count(len(unseen), noun)} of the split test "
             f"{'has' if len(unseen) == 1 else 'have'} no image in the split train: {names}."

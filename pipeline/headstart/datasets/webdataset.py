@@ -89,7 +89,7 @@ class ArchiveSource(Container):
             layout, by_path = _read(place, ignored, self._options)
             several = len(files) > 1
             prefix = f"{title}/" if several else ""
-            own = any(split for _, split, _ in layout.kinds)
+            own = any(split for _, split, *_ in layout.kinds)
             split = "" if own else split_of(title, several=several)
             for image in layout.stripped:
                 member = by_path[layout.stem + image.path]

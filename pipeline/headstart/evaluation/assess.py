@@ -13,23 +13,22 @@ from numpy.typing import NDArray
 
 from headstart.core.assessment import (
     Baseline,
-    CostScores,
     Evaluation,
     MeasuredPoint,
     Misclassified,
     ModelScores,
     Skipped,
 )
-from headstart.core.costs import Costs, read
+from headstart.core.costs import read
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import ImageRef
 from headstart.core.remarks import remark
-from headstart.core.results import Remark
-from headstart.evaluation import metrics
+from headstart.core.results import GroupScores, Remark
+from headstart.evaluation import expected_cost, group_answers, metrics
 from headstart.evaluation.answers import Answers, LabelAnswers
 from headstart.evaluation.changes import compare
 from headstart.evaluation.compare.scoring import scores
-from headstart.evaluation.metrics.design import Design
+from headstart.evaluation.group_answers import Grouping, ImageAnswers
 from headstart.evaluation.operating_points import Ranked
 
 FEW = 30  # images, below which the intervals are all that can be read
@@ -67,15 +66,17 @@ def assess(
     group: NDArray[np.intp] | None = None,
     seed: int = 0,
     costs: Path | None = None,
+    grouping: Grouping | None = None,
 ) -> Evaluation:
     """Score one model, or two on the same images; ``labels`` are the true ones, None if unknown.
 
     An image counts if it has a label that all models know, and all could use it; the others are
     ``skipped``, with the reason. Images with equal numbers in ``group``, ``(n,)``, belong together.
-    ``costs`` is a table for `headstart.core.costs.read`.
+    ``costs`` is a table for `headstart.core.costs.read`. Each group of a ``grouping`` of the images
+    gets one answer.
 
     Raises:
-        InputError: no image is left, or the table is not whole.
+        InputError: no image is left, the table is not whole, or groups cannot get an answer.
     """
     models = [_with_classes(model, labels) for model in models]
     rows, skipped = _scored(labels, models)
@@ -97,6 +98,7 @@ def assess(
         else None,
         skipped=skipped,
         remarks=[*_about(used, true, skipped)],
+        group_answers=None if grouping is None else _groups(grouping.take(rows), true, used),
     )
 
 
@@ -186,37 +188,26 @@ def _score(
         operating_points=points,
         costs=None
         if costs is None
-        else _costs(read(costs, model.classes), truth, predicted, model, group),
+        else expected_cost.measure(
+            read(costs, model.classes), truth, predicted, model.probabilities, group
+        ),
         **_unseen(model, true, group),
     )
 
 
-def _costs(
-    table: Costs,
-    true: NDArray[np.intp],
-    predicted: NDArray[np.intp],
-    model: Answers,
-    group: NDArray[np.intp] | None,
-) -> CostScores:
-    before = table.matrix[true, predicted]
-    if model.probabilities is None:
-        return CostScores(float(before.mean()))
-    codes = table.decide(model.probabilities)
-    saved = before - table.matrix[true, codes]
-    design = Design.of(codes == predicted, group)
-    mean, n = float(saved.mean()), len(saved)
-    # One image more that saves or loses as much as any: few changed answers would seem certain.
-    square = (float(np.sum((saved - mean) ** 2)) + float(np.abs(saved).max()) ** 2) / n
-    reach = design.quantile(degrees=max(n - 1, 1)) * np.sqrt(
-        design.effect(saved - mean) * square / n
-    )
-    return CostScores(
-        cost=float(before.mean()),
-        decided=float(before.mean()) - mean,
-        saved=mean,
-        saved_ci=(float(mean - reach), float(mean + reach)),
-        accuracy=float((codes == true).mean()),
-    )
+def _groups(grouping: Grouping, true: Sequence[str], models: Sequence[Answers]) -> GroupScores:
+    """Score the answers for groups; classes that only one model knows are impossible to others."""
+    names = tuple(dict.fromkeys(name for model in models for name in model.classes))
+    code = {name: number for number, name in enumerate(names)}
+    answers = []
+    for model in models:
+        predicted = np.array([code[answer] for answer in model.predicted])
+        probabilities = None
+        if model.probabilities is not None:
+            probabilities = np.zeros((len(true), len(names)))
+            probabilities[:, [code[name] for name in model.classes]] = model.probabilities
+        answers.append(ImageAnswers.of_classes(model.title, probabilities, predicted, len(names)))
+    return group_answers.score(grouping, np.array([code[name] for name in true]), answers, names)
 
 
 def _errors(paths: Sequence[str], true: Sequence[str], model: Answers) -> list[Misclassified]:

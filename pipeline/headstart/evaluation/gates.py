@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from headstart.core.label_assessment import LabelEvaluation, LabelModelScores
 
 
+GROUP_ACCURACY = "group_accuracy"
+
+
 class Scores(NamedTuple):
     """The scores of a target type that a condition may name, and those of each class or label."""
 
@@ -34,7 +37,9 @@ class Scores(NamedTuple):
 
 SCORES = {
     SINGLE_LABEL: Scores(
-        ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc"), ("recall", "precision"), "class"
+        ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", GROUP_ACCURACY),
+        ("recall", "precision"),
+        "class",
     ),
     MULTI_LABEL: Scores(
         ("map", "macro_auc", "macro_f1", "micro_f1", "subset_accuracy"),
@@ -114,7 +119,7 @@ def judge(
         classes = evaluation.labels
         names = [*classes, *(each.label for each in evaluation.unscored)]
     check(minima, evaluation.TARGET, names, first.title)
-    gates = [_minimum(minimum, first, classes) for minimum in minima]
+    gates = [_minimum(minimum, _value(minimum, evaluation, classes)) for minimum in minima]
     if not_worse and evaluation.paired is not None:
         paired, (model, other) = evaluation.paired, evaluation.models
         single = isinstance(evaluation, Evaluation)
@@ -141,10 +146,8 @@ def _verdict(verdict: str) -> str:
     }[verdict]
 
 
-def _minimum(
-    minimum: Minimum, model: ModelScores | LabelModelScores, classes: Sequence[str]
-) -> Gate:
-    value, interval = _value(minimum, model, classes)
+def _minimum(minimum: Minimum, measured: tuple[float | None, Sequence[float] | None]) -> Gate:
+    value, interval = measured
     name = minimum.score.replace("_", " ") + (
         f" of {one_line(minimum.label)}" * bool(minimum.label)
     )
@@ -160,8 +163,14 @@ def _minimum(
 
 
 def _value(
-    minimum: Minimum, model: ModelScores | LabelModelScores, classes: Sequence[str]
+    minimum: Minimum, evaluation: Evaluation | LabelEvaluation, classes: Sequence[str]
 ) -> tuple[float | None, Sequence[float] | None]:
+    model: ModelScores | LabelModelScores = evaluation.models[0]
+    if minimum.score == GROUP_ACCURACY:
+        groups = evaluation.group_answers if isinstance(evaluation, Evaluation) else None
+        if groups is None or not groups.scores:
+            return None, None
+        return groups.scores[0].accuracy, groups.scores[0].accuracy_ci
     if not minimum.label:
         own = {"accuracy": model.accuracy_ci} if isinstance(model, ModelScores) else {}
         return getattr(model, minimum.score), (own | model.intervals)[minimum.score]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from headstart.core.assessment import Skipped
 from headstart.core.errors import InputError, UsageError, count, one_line
+from headstart.core.group_answers import MEAN
 from headstart.core.label_assessment import (
     ChangedLabel,
     LabelChange,
@@ -20,12 +21,15 @@ from headstart.core.label_assessment import (
     UnscoredLabel,
     WrongLabel,
 )
+from headstart.core.label_results import LabelGroupScores
 from headstart.core.records import ImageRef
 from headstart.core.remarks import remark
 from headstart.core.results import Remark
+from headstart.evaluation import group_answers
 from headstart.evaluation.answers import LabelAnswers
 from headstart.evaluation.assess import FEW, about_training, named
 from headstart.evaluation.compare.multilabel.scoring import measure
+from headstart.evaluation.group_answers import Grouping, ImageAnswers
 from headstart.evaluation.label_predictions import LabelTable
 from headstart.evaluation.metrics import multilabel as metrics
 
@@ -67,6 +71,7 @@ def assess(
     group: NDArray[np.intp] | None = None,
     seed: int = 0,
     costs: Path | None = None,
+    grouping: Grouping | None = None,
 ) -> LabelEvaluation:
     """Score one model, or two on the same images, on the labels that all of them know.
 
@@ -74,7 +79,7 @@ def assess(
     if ``labels`` and all models have it; the others are ``unscored``.
 
     Raises:
-        InputError: no image or no label is left.
+        InputError: no image or no label is left, or groups cannot get an answer.
         UsageError: there is a table of ``costs``, which needs one class an image.
     """
     if costs is not None:
@@ -112,6 +117,7 @@ def assess(
         skipped=skipped,
         unscored=unscored,
         remarks=[*_about(used, table, unscored)],
+        group_answers=None if grouping is None else _groups(grouping.take(rows), table, used, seed),
     )
 
 
@@ -153,6 +159,21 @@ def _score(
     return LabelModelScores(
         title=model.title, **measured, **_unseen(model, labels, decided, group, seed)
     )
+
+
+def _groups(
+    grouping: Grouping, labels: Labels, models: Sequence[LabelAnswers], seed: int
+) -> LabelGroupScores:
+    answers = []
+    for model in models:
+        if not model.thresholds and grouping.answer == MEAN:
+            raise InputError(
+                f"{one_line(model.title)} does not say the thresholds of its labels, which the mean"
+                " of a group must reach; let the images vote: --group-answer vote"
+            )
+        limits = np.array(model.thresholds or [0.5] * labels.shape[1])
+        answers.append(ImageAnswers(model.title, model.probabilities, model.predicted, limits))
+    return group_answers.score_labels(grouping, labels, answers, seed)
 
 
 def _unseen(

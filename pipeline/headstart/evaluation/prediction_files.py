@@ -74,6 +74,10 @@ def read(path: Path, label_column: str = "") -> Predictions:
     except (OSError, csv.Error) as error:
         raise InputError(f"cannot read {shown}: {one_line(error)}") from error
     columns = dict.fromkeys(key for row in rows[:1] for key in row if key is not None)
+    if "group" in columns and "path" not in columns:
+        raise InputError(
+            f"{shown} has answers for groups of images; give predictions for images, and --groups"
+        )
     if label_predictions.matches(columns):
         paths = _paths(rows, shown)
         return Predictions(paths, *label_predictions.read(path, rows, label_column))

@@ -24,7 +24,8 @@ from headstart.backbones.inference.feature_runner import FeatureRunner
 from headstart.backbones.inference.runner import Runner
 from headstart.core import targets, training_profile
 from headstart.core.choices import TARGETS
-from headstart.core.errors import BackboneError, InputError, one_line
+from headstart.core.costs import Costs
+from headstart.core.errors import BackboneError, InputError, UsageError, one_line
 from headstart.core.names import IMPORTED
 from headstart.core.prediction_sets import SetRule
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
@@ -170,6 +171,18 @@ class Classifier:
             )
         self.check_unknown()
         return self.thresholds[target]
+
+    def check_decisions(self, sets: str, min_confidence: float, costs: Costs | None) -> None:
+        """Raise an error if the model cannot make sets, or a minimum meets costs.
+
+        Raises:
+            InputError: it has no thresholds for sets, or gives an image several labels.
+            UsageError: there are both ``costs`` and a minimum confidence.
+        """
+        if sets:
+            self.answers.check_sets(self)
+        if costs is not None and min_confidence > 0:
+            raise UsageError("give costs, or a minimum confidence or target, not both")
 
     def sets(self, probabilities: NDArray[np.float32], kind: str) -> list[tuple[str, ...]]:
         """Return the conformal set of each image, most probable class first; empty without one.

@@ -48,6 +48,7 @@ def write_page(evaluation: Evaluation, path: Path, picture: Picture = lambda pat
         "models": evaluation.models,
         "paired": evaluation.paired,
         "baseline": evaluation.baseline,
+        "groups": evaluation.group_answers,
         "gates": evaluation.gates,
         "remarks": evaluation.remarks,
         "skipped": evaluation.skipped,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.core.files import write_text
+from headstart.core.group_text import METHOD
 from headstart.core.label_assessment import LabelEvaluation
 from headstart.core.remarks import KINDS
 from headstart.report.multilabel import curves_of, data_uri, galleries, label_rows, stylesheet
@@ -51,6 +52,7 @@ def write_page(
             },
             style=stylesheet(),
             kinds=KINDS,
+            methods=METHOD,
         )
     )
     write_text(path, page)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headstart.core import artifacts
+from headstart.core.group_text import METHOD
 from headstart.core.label_results import LabelComparison
 from headstart.core.label_text import split
 from headstart.core.records import FeatureSet
@@ -104,6 +105,7 @@ def page_of(
             best=best,
             style=stylesheet(),
             kinds=KINDS,
+            methods=METHOD,
             several=len(results["backbones"]) > 1,
             tested=results["protocol"]["n_leaked"] < results["protocol"]["n_test"],
             curves=curves_of(labels, best),

@@ -26,6 +26,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from headstart.core.choices import MAPS
+from headstart.core.group_text import METHOD
 from headstart.core.records import SPLITS, FeatureSet
 from headstart.core.remarks import KINDS
 from headstart.datasets.images.thumbnails import folder
@@ -95,6 +96,8 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         "baselines": [_head_view(baseline, axis) for baseline in results["baselines"]],
         "best": next(view for view in views if view["name"] == results["best"]),
         "kinds": KINDS,
+        "groups": results["insights"].get("group_answers"),
+        "methods": METHOD,
         "subject": f"The best head, {heads[0]['title']},",
         "rest": "The other heads",
         "ties": [head["title"] for head in rivals if head["verdict"] == "tie"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from headstart.core import choices, remarks, targets
 from headstart.core.errors import UsageError
 from headstart.workflows.artifacts import COMMAND
+from headstart.workflows.group_names import GroupNames, about_ungrouped, check_group_answer
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 from headstart.workflows.reading import source_options
@@ -30,6 +32,7 @@ def evaluate(
     against: Model | StrPath | None = None,
     split: str = choices.SCORED[0],
     groups: StrPath | Mapping[str, str] | None = None,
+    group_answer: str = choices.GROUP_ANSWERS[0],
     fail_below: str | Sequence[str] = (),
     fail_worse: bool = False,
     report: StrPath | None = None,
@@ -56,13 +59,15 @@ def evaluate(
             predictions, in their column ``true`` or ``label_column``.
         against: the model in use, in any of the forms of ``model``.
         split: ``auto`` takes the images of the split named test if there is one, else all.
-        groups: images that belong together, which widens intervals: a CSV of path and group, or a
-            mapping.
+        groups: images that belong together, such as those of a patient: a CSV of path and group, or
+            a mapping. Intervals are those of dependent images, and ``group_answers`` the scores
+            of one answer for each group.
+        group_answer: how a group gets it, one of `core.choices.GROUP_ANSWERS`.
         fail_below: conditions ``METRIC=VALUE``: the lower end of the interval of the score must be
             at least the value. A metric is ``accuracy``, ``balanced_accuracy``, ``macro_f1``,
-            ``roc_auc``, ``recall:CLASS`` or ``precision:CLASS``; of several labels it is ``map``,
-            ``macro_auc``, ``macro_f1``, ``micro_f1``, ``subset_accuracy``, or with ``:LABEL``
-            ``ap``, ``auc``, ``f1``, ``recall`` or ``precision``.
+            ``roc_auc``, ``group_accuracy``, ``recall:CLASS`` or ``precision:CLASS``; of several
+            labels it is ``map``, ``macro_auc``, ``macro_f1``, ``micro_f1``, ``subset_accuracy``, or
+            with ``:LABEL`` ``ap``, ``auc``, ``f1``, ``recall`` or ``precision``.
         fail_worse: whether ``model`` must not be worse than ``against`` by more than chance: in
             accuracy, or of several labels in mean average precision.
         report: an HTML page to write.
@@ -89,13 +94,13 @@ def evaluate(
     """
     from headstart import __version__
     from headstart.evaluation import gates
-    from headstart.evaluation.groups import by_name
-    from headstart.workflows.heads import read_groups
+    from headstart.evaluation.group_answers import Grouping
 
     ignored = remarks.parse(ignore)
     minima = [gates.parse(text) for text in _texts(fail_below)]
     if fail_worse and against is None:
         raise UsageError("--fail-worse needs --against, the model to compare with")
+    check_group_answer(groups, group_answer)
     page = None if report is None else output_file(report)
     reading = source_options(label_column, path_column, label_columns, target)
     with showing("evaluate", hooks) as shown:
@@ -108,13 +113,25 @@ def evaluate(
         for contender in contenders:
             contender.check_target(images)
         gates.check(minima, images.target, contenders[0].classes, contenders[0].title)
+        paths = [names[0] for names in images.names]
+        grouping = None
+        if groups is not None:
+            named = GroupNames.of(groups, [] if data is None else [os.fspath(data)]).named(paths)
+            for line in about_ungrouped(len(paths) - len(named), len(paths)):
+                shown.notice(line)
+            grouping = Grouping.of(paths, named, group_answer)
         answers = [each.answers(images, workers, max_failures, shown) for each in contenders]
-    paths = [names[0] for names in images.names]
-    partition = None
-    if groups is not None:
-        partition = by_name(paths, read_groups(groups))
     table = None if costs is None else Path(costs)
-    evaluation = part.assess(images.title, paths, images.labels, answers, partition, seed, table)
+    evaluation = part.assess(
+        images.title,
+        paths,
+        images.labels,
+        answers,
+        grouping and grouping.codes,
+        seed,
+        table,
+        grouping,
+    )
     facts = {
         "headstart": __version__,
         "command": COMMAND.get(),

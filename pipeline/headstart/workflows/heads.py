@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.core import choices, remarks
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, UsageError, one_line
 from headstart.workflows import artifacts
+from headstart.workflows.group_names import check_group_answer, read_groups
 from headstart.workflows.locations import StrPath, local
 from headstart.workflows.result import HeadsResult, Training
 
@@ -38,6 +40,7 @@ def train_heads(
     validation: str = choices.VALIDATION[0],
     holdout: bool | None = None,
     groups: StrPath | Mapping[str, str] | None = None,
+    group_answer: str = choices.GROUP_ANSWERS[0],
     class_weight: str | None = None,
     small_classes: str = choices.SMALL_CLASSES[0],
     per_label: bool = False,
@@ -48,6 +51,7 @@ def train_heads(
     map_method: str | None = None,
     head_formats: Sequence[str] = (),
     targets: str | Sequence[float] = (),
+    costs: StrPath | None = None,
     ignore: str | Sequence[str] = (),
     seed: int = 0,
     workers: int | None = None,
@@ -70,7 +74,9 @@ def train_heads(
         validation: ``predefined`` chooses heads on the data's own validation split.
         holdout: without a test split, whether to hold 20 % of the images out as one, or to fit on
             all and score out-of-fold answers; None holds out from 1,000 images on.
-        groups: images that stay on one side of every split: a CSV of path and group, or a mapping.
+        groups: images that stay on one side of every split, such as those of a patient: a CSV of
+            path and group, or a mapping. One answer for each group is scored, too.
+        group_answer: how a group gets it, one of `core.choices.GROUP_ANSWERS`.
         class_weight: ``balanced`` lets every class count the same in training.
         small_classes: for a class with fewer training images than folds: ``reduce`` the folds,
             raise an ``error``, or ``drop`` the class.
@@ -84,6 +90,8 @@ def train_heads(
         head_formats: any of `core.choices.HEAD_FORMATS`, see `HeadsResult.save`.
         targets: shares of right answers that thresholds of the confidence are chosen for, such as
             ``95%,99%``; empty means 95, 98 and 99 %.
+        costs: a CSV table of what errors cost, as for `headstart.predict`: the results say what the
+            answers cost, and what deciding by expected cost saves.
         ignore: codes of remarks to leave out of the results, such as ``HS101``.
         seed: of folds, the held-out test and intervals, 0 or more.
         workers: threads; None means one per core.
@@ -100,6 +108,7 @@ def train_heads(
     from headstart.evaluation.operating_points import TARGETS, parse_targets
     from headstart.report.validation import read_results
 
+    check_group_answer(groups, group_answer)
     names = [heads] if isinstance(heads, str) else list(heads)
     config = CompareConfig(
         heads=tuple(filter(None, names)) or tuple(head_names()),
@@ -116,10 +125,13 @@ def train_heads(
         ignore=remarks.parse(ignore),
         targets=parse_targets(targets) or TARGETS,
         class_weight=class_weight,
+        group_answer=group_answer,
         workers=workers,
     )
     named_groups = read_groups(groups)
     data, paths = _read(stores, layers, stream_above)
+    if costs is not None:
+        config = dataclasses.replace(config, costs=_costs(Path(costs), data[0]))
     training = Training(data, config, named_groups, paths)
     if out is None:
         training.run(hooks)
@@ -141,6 +153,15 @@ def train_heads(
     return result
 
 
+def _costs(path: Path, data: FeatureSet) -> tuple[tuple[float, ...], ...]:
+    """Read a table of costs for the classes of a store."""
+    from headstart.core.costs import read
+
+    if data.label_sets is not None:
+        raise UsageError("costs are for one class an image; leave out --costs")
+    return tuple(map(tuple, read(path, data.classes).matrix.tolist()))
+
+
 def _refuse_images(folder: Path, data: FeatureSet) -> None:
     """Refuse to write results among the images that they are about."""
     first = [folder / path for path in data.path[:_LOOKED_FOR]]
@@ -148,15 +169,6 @@ def _refuse_images(folder: Path, data: FeatureSet) -> None:
         raise InputError(
             f"{one_line(folder)} holds the images; choose another folder for the results"
         )
-
-
-def read_groups(groups: StrPath | Mapping[str, str] | None) -> Mapping[str, str]:
-    """Return the group of each path, from a table or a mapping; empty for None."""
-    from headstart import datasets
-
-    if groups is None or isinstance(groups, Mapping):
-        return groups or {}
-    return datasets.read_groups(Path(groups))
 
 
 def _read(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.core import artifacts, choices
 from headstart.core.errors import InputError, UsageError, count
 from headstart.workflows import priors
+from headstart.workflows.group_names import GroupNames, check_group_answer
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
@@ -63,6 +65,9 @@ def predict(
     explain: StrPath | None = None,
     explain_by: str = "",
     train_store: StrPath | None = None,
+    groups: StrPath | Mapping[str, str] | None = None,
+    group_answer: str = choices.GROUP_ANSWERS[0],
+    on_image: Callable[[Prediction], None] | None = None,
     workers: int | None = None,
     device: str = "cpu",
 ) -> Iterator[Prediction]:
@@ -93,24 +98,30 @@ def predict(
         explain: a folder for pictures of what speaks for the answer in each image, with a page.
         explain_by: one of `core.choices.EXPLAIN`; empty takes the first that fits the model.
         train_store: the feature store of the training images; the page then shows the nearest.
+        groups: images that get one answer together, such as those of a patient: a CSV of path and
+            group, or a mapping. There is then a `headstart.models.groups.GroupPrediction` for each
+            group, at the end; ``min_confidence`` and ``costs`` decide on groups.
+        group_answer: how a group gets it, one of `core.choices.GROUP_ANSWERS`: the ``mean`` of the
+            log-probabilities, or the ``vote`` of its images, whose answers ``costs`` decide.
+        on_image: called with the prediction of each image, before groups are made of them.
         workers: threads; None means one per core.
         device: where a model file runs, one of `core.choices.DEVICES`.
 
     Raises:
-        InputError: a path is missing, or a folder has no image.
+        InputError: a path is missing, a folder has no image, or the groups name none.
+        UsageError: arguments contradict each other.
         BackboneError: the model cannot be used.
         RunnerError: inference failed.
     """
     from headstart.datasets.inputs import check
     from headstart.models import predict as predicting
 
+    _check_promises(groups, group_answer, target, sets, correct_priors)
     classifier = load_model(model, device=device) if isinstance(model, str | os.PathLike) else model
     names = [images] if isinstance(images, str | os.PathLike) else list(images)
     paths = [os.fspath(name) for name in names]
-    if correct_priors:
-        priors.check_correction(target, sets)
-        if explain is not None:
-            raise UsageError("explain shows answers that are not corrected; leave one of them out")
+    if correct_priors and explain is not None:
+        raise UsageError("explain shows answers that are not corrected; leave one of them out")
     if not classifier.takes_features:
         for path in paths:  # report a typo before the first prediction
             check(path, path_column)
@@ -118,10 +129,12 @@ def predict(
     if target is not None:
         min_confidence = threshold(classifier, target, min_confidence)
     table = _decisions(classifier, sets, costs, min_confidence)
+    classifier.answers.check(classifier, min_confidence, table)
+    of_images = 0.0 if groups is not None else min_confidence
     if classifier.takes_features:
         rows = feature_rows(paths, path_column)
         predictions = predicting.predict_rows(
-            classifier, rows.names, rows.features, min_confidence, summary, sets, table, summary
+            classifier, rows.names, rows.features, of_images, summary, sets, table, summary
         )
     elif explain is not None:
         predictions = _explained(
@@ -132,7 +145,7 @@ def predict(
             train_store,
             path_column,
             workers=workers,
-            min_confidence=min_confidence,
+            min_confidence=of_images,
             check_training=summary,
             sets=sets,
             costs=table,
@@ -140,11 +153,68 @@ def predict(
         )
     else:
         predictions = predicting.predict(
-            classifier, paths, workers, min_confidence, path_column, sets, table, summary
+            classifier, paths, workers, of_images, path_column, sets, table, summary
         )
-    if not correct_priors:
-        return predictions
-    return priors.correct_priors(classifier, list(predictions), min_confidence, table)
+    if correct_priors:
+        predictions = priors.correct_priors(classifier, list(predictions), of_images, table)
+    watched = predictions if on_image is None else _watched(predictions, on_image)
+    if groups is None:
+        return watched
+    own = GroupNames.of(groups, paths)
+    return _grouped(classifier, watched, own, group_answer, min_confidence, table)
+
+
+def _watched(
+    predictions: Iterator[Prediction], on_image: Callable[[Prediction], None]
+) -> Iterator[Prediction]:
+    for prediction in predictions:
+        on_image(prediction)
+        yield prediction
+
+
+def _check_promises(
+    groups: object,
+    group_answer: str,
+    target: str | float | None,
+    sets: str,
+    correct_priors: bool,
+) -> None:
+    """Raise a `UsageError` for what is promised of single images, or corrected for them."""
+    check_group_answer(groups, group_answer)
+    if correct_priors:
+        priors.check_correction(target, sets)
+    if groups is not None and (target is not None or sets or correct_priors):
+        raise UsageError(
+            "--at, --sets and --correct-priors are about single images; leave them out with"
+            " --groups, or leave out --groups"
+        )
+
+
+def _grouped(
+    model: Classifier,
+    predictions: Iterator[Prediction],
+    groups: GroupNames,
+    answer: str,
+    min_confidence: float,
+    costs: Costs | None,
+) -> Iterator[Prediction]:
+    """Return one prediction for each group.
+
+    Raises:
+        InputError: the groups name none of the images.
+    """
+    from headstart.models.groups import predict_groups
+
+    rows = predict_groups(model, predictions, groups.group, answer, min_confidence, costs)
+    waiting = []
+    for row in rows:
+        waiting.append(row)
+        if row.group:  # or nobody could tell these rows from those of single images
+            break
+    else:
+        if waiting:
+            groups.named([row.path for row in waiting])
+    return itertools.chain(waiting, rows)
 
 
 def _check_explanation(
@@ -162,14 +232,8 @@ def _decisions(
     """Return the table of costs, once what decides is known to fit the model and itself."""
     from headstart.core.costs import read
 
-    if sets and classifier.set_rule is None:
-        raise InputError(
-            "the model has no thresholds for sets: a fine-tuned network and models of earlier"
-            " versions have none; train heads with: headstart train-heads"
-        )
     table = None if costs is None else read(Path(costs), classifier.classes)
-    if table is not None and min_confidence > 0:
-        raise UsageError("give costs, or a minimum confidence or target, not both")
+    classifier.check_decisions(sets, min_confidence, table)
     return table
 
 
@@ -259,6 +323,8 @@ def export_model(
     max_accuracy_loss: float = choices.MAX_ACCURACY_LOSS,
     label_column: str = "",
     path_column: str = "",
+    label_columns: str | Sequence[str] = (),
+    target: str = "",
     workers: int | None = None,
 ) -> Change:
     """Write a model in half precision or 8-bit integers, if labelled images show it is as good.
@@ -270,10 +336,12 @@ def export_model(
         out: the file to write.
         precision: ``fp16``, for GPUs, or ``int8``, for processors with VNNI.
         max_drift: largest allowed mean (1 - cosine) to the features of ``model``.
-        max_accuracy_loss: largest allowed loss of accuracy, in percentage points; without labels,
-            share of changed predictions.
+        max_accuracy_loss: largest allowed loss of accuracy, or of mean average precision, in
+            percentage points; without labels, share of changed predictions.
         label_column: as for `extract_features`, like ``path_column``.
         path_column: the column with the images' paths.
+        label_columns: the 0/1 columns, one for each label, of a model with several.
+        target: ``single-label`` or ``multi-label``; empty takes what ``data`` looks like.
         workers: threads; None means one per core.
 
     Returns:
@@ -285,11 +353,11 @@ def export_model(
         OutputError: the file cannot be written.
     """
     from headstart.backbones.inference.precision_choice import Budget
-    from headstart.datasets import Options
     from headstart.models import bundle
+    from headstart.workflows.reading import source_options
 
     budget = Budget(max_drift, max_accuracy_loss)
-    reading = Options(label_column=label_column, path_column=path_column)
+    reading = source_options(label_column, path_column, label_columns, target)
     return bundle.write_variant(
         model_file(model), precision, os.fspath(data), output_file(out), budget, workers, reading
     )
@@ -304,6 +372,8 @@ def serve(
     nearest: int = 6,
     max_mb: int = 32,
     target: str | float | None = None,
+    costs: StrPath | None = None,
+    sets: str = "",
     workers: int | None = None,
     device: str = "cpu",
     hooks: Hooks | None = None,
@@ -318,7 +388,9 @@ def serve(
             beside the model names.
         nearest: training images shown for an answer; 0 disables it.
         max_mb: largest upload, in MiB.
-        target: the share of answers that should be right, as for `predict`.
+        target: the share of answers that should be right, as for `predict`, like ``costs``.
+        costs: a CSV table; the label is the class of least expected cost.
+        sets: the kind of the ``set`` in answers, ``adaptive``, the default, or ``by-class``.
         workers: threads; None means one per core.
         device: one of `core.choices.DEVICES`.
         hooks: receives notices.
@@ -341,6 +413,8 @@ def serve(
             nearest=nearest,
             max_bytes=max_mb << 20,
             target=None if target is None else _target(target),
+            costs=None if costs is None else Path(costs),
+            sets=sets,
             workers=workers,
             device=device,
         )
@@ -355,15 +429,15 @@ def _target(text: str | float) -> float:
 
 def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:
     """Return the stores that the results beside a model name, and the images it was tested on."""
-    from headstart.report.tables import read_answers
+    from headstart.report.tables import read_paths
     from headstart.report.validation import read_origin
 
     if not (folder / artifacts.RESULTS).is_file():
         return [], set()
     try:
-        answers = read_answers(folder / artifacts.PREDICTIONS) or []
         stores, scored_on = read_origin(folder / artifacts.RESULTS)
-        return stores, {answer.path for answer in answers if scored_on == "test split"}
+        tested = scored_on == "test split"
+        return stores, read_paths(folder / artifacts.PREDICTIONS) if tested else set()
     except InputError as error:
         hooks.notice(f"nearest training images are not available: {error}")
         return [], set()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import InputError, one_line
 from headstart.core.names import join
-from headstart.core.records import FeatureSet, flat
+from headstart.core.records import SUGGESTED, FeatureSet, flat
 from headstart.core.rows import take
 
 Key = tuple[bytes, str | int]
@@ -53,6 +53,7 @@ def align(stores: Sequence[FeatureSet]) -> tuple[list[FeatureSet], list[str]]:
         label=first.label[rows[base]],
         label_sets=None if first.label_sets is None else first.label_sets[rows[base]],
         split=[first.split[row] for row in rows[base]],
+        origin=_origins(stores, rows),
         sha256=first.sha256[rows[base]],
         pixels=pixels,
     )
@@ -221,6 +222,14 @@ def _completed(
         splits = own if any(store.split) or not store.is_imported else base
         completed.append([(a, b) for (a, _), (_, b) in zip(labels, splits, strict=True)])
     return completed
+
+
+def _origins(stores: Sequence[FeatureSet], rows: Sequence[NDArray[np.intp]]) -> list[str]:
+    """Return the origin of each shared image: `SUGGESTED` if a store says so."""
+    chosen = [store.is_suggested[shared] for store, shared in zip(stores, rows, strict=True)]
+    if not np.any(chosen):
+        return []
+    return [SUGGESTED if any_store else "" for any_store in np.any(chosen, axis=0)]
 
 
 def _label(store: FeatureSet, row: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from headstart.core.choices import GROUP_ANSWERS
 from headstart.core.errors import InputError, one_line
 from headstart.evaluation.operating_points import TARGETS
 from headstart.evaluation.splits import Rules
@@ -25,6 +26,9 @@ class CompareConfig(Rules):
             always found.
         ignore: codes of remarks to leave out; see `headstart.core.remarks`.
         targets: shares of right answers that thresholds of the confidence are chosen for.
+        costs: the cost of each predicted class (column) for each true one (row), see
+            `headstart.core.costs`; None for none.
+        group_answer: how a group of images gets one answer, one of `core.choices.GROUP_ANSWERS`.
         workers: number of threads, None for one per core; it does not change the results.
         per_label: with several labels on one image, choose hyper-parameters for each label by
             itself.
@@ -37,6 +41,8 @@ class CompareConfig(Rules):
     near_duplicates: bool = True
     ignore: tuple[str, ...] = ()
     targets: tuple[float, ...] = TARGETS
+    costs: tuple[tuple[float, ...], ...] | None = None
+    group_answer: str = GROUP_ANSWERS[0]
     workers: int | None = None
     per_label: bool = False
     precision_at_least: float | None = None
@@ -50,6 +56,11 @@ class CompareConfig(Rules):
             raise InputError(
                 f"the class weight cannot be {one_line(self.class_weight)}; it is {BALANCED} or"
                 " none"
+            )
+        if self.group_answer not in GROUP_ANSWERS:
+            raise InputError(
+                f"the answer of a group cannot be by {one_line(self.group_answer)}; it is by"
+                f" {' or '.join(GROUP_ANSWERS)}"
             )
         shares = (self.precision_at_least, self.recall_at_least)
         if None not in shares:

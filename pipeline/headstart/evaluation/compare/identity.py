@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import headstart
+from headstart.core.choices import GROUP_ANSWERS
 from headstart.core.records import FeatureSet, digest_of
 from headstart.core.rows import StoredRows, blocks
 from headstart.evaluation.compare.config import OF_LABELS, CompareConfig
@@ -37,8 +38,12 @@ def inputs_digest(
     for name in OF_LABELS:  # so that inputs without them keep their digest
         if not settings[name]:
             del settings[name]
-    defaults = {"ignore": (), "targets": TARGETS}
-    settings = {key: value for key, value in settings.items() if defaults.get(key) != value}
+    defaults = {"ignore": (), "targets": TARGETS, "group_answer": GROUP_ANSWERS[0], "costs": None}
+    settings = {
+        key: value
+        for key, value in settings.items()
+        if key not in defaults or defaults[key] != value
+    }
     streamed = [number for number, store in enumerate(stores) if is_streamed(store)]
     return digest_of(
         ({"streamed": streamed} if streamed else {})
@@ -77,6 +82,7 @@ def is_streamed(data: FeatureSet) -> bool:
 def _data_hash(data: FeatureSet) -> str:
     """Return a SHA-256 over everything in the features that the results depend on."""
     names = {"path": data.path, "split": data.split, "classes": data.classes, "of": data.digest}
+    names |= {"origin": data.origin} if data.origin else {}
     content = hashlib.sha256(digest_of(names).encode())
     arrays: list[Any] = [data.features, data.label, data.sha256]
     arrays += [] if data.label_sets is None else [data.label_sets]

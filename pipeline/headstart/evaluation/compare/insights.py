@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.costs import Costs
 from headstart.core.errors import one_line
 from headstart.core.records import FeatureSet
 from headstart.core.results import (
     ConfusedClasses,
+    CostScores,
     DuplicateSummary,
     LabelErrorSummary,
     LabelTier,
@@ -25,6 +27,7 @@ from headstart.core.results import (
 from headstart.evaluation import (
     conformal,
     duplicates,
+    expected_cost,
     label_errors,
     learning_curve,
     operating_points,
@@ -35,9 +38,10 @@ from headstart.evaluation.compare.scoring import Entry
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.label_errors import LabelErrors
 from headstart.evaluation.operating_points import Ranked
-from headstart.evaluation.splits import NARROW, Protocol
+from headstart.evaluation.splits import NARROW, Protocol, representative
 from headstart.evaluation.splits.wording import utf8
 from headstart.heads import HEADS, sampling
+from headstart.heads.folds import NEVER
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.training_set import TrainingSet
 
@@ -212,8 +216,11 @@ def _without(
     return kept if len(np.unique(labels[kept])) == len(np.unique(labels[fit])) else fit
 
 
-def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
-    """Return the ``insights.learning_curve`` of ``results.json``, for the best head."""
+def learn_curve(training: TrainingSet, best: Entry, protocol: Protocol) -> LearningCurve:
+    """Return the ``insights.learning_curve`` of ``results.json``, for the best head.
+
+    Images that `suggest` chose are always trained on.
+    """
     family, params = HEADS[best.head.name], best.head.params
 
     def answers(
@@ -226,14 +233,17 @@ def learn_curve(training: TrainingSet, best: Entry) -> LearningCurve:
             parts = [(np.searchsorted(used, a), np.searchsorted(used, b)) for a, b in parts]
         return [a.argmax(axis=1) for a in family.answers(params, data.divided(parts))]
 
+    scored = np.isin(protocol.train, representative(best.data, protocol.train))
+    fold = np.where(scored, np.atleast_2d(training.fold)[0], NEVER)
     # Out-of-fold answers are calibrated, and means over repeats; those of parts are neither, so the
     # largest size is fitted again. On disk that would take too long.
     if training.streamed:
         whole: NDArray[np.intp] | None = best.head.out_of_fold.argmax(axis=1)
-        draws = learning_curve.draw(training.labels, np.atleast_2d(training.fold)[0], training.seed)
+        draws = learning_curve.draw(training.labels, fold, training.seed)
         draws = _ascending([_thinned(draw, best, training.seed) for draw in draws])
     else:
-        fold, whole = learning_curve.folds_to_hold_out(training.fold), None
+        whole = None
+        fold = learning_curve.folds_to_hold_out(fold)
         draws = learning_curve.draw(training.labels, fold, training.seed)
     curve = learning_curve.measure(draws, training.labels, answers, whole)
     return learning_curve.describe(
@@ -250,6 +260,8 @@ def decide(
     """
     answers, k = best.head.out_of_fold, len(best.data.classes)
     judged = np.flatnonzero(np.isfinite(answers).all(axis=1)) if len(answers) else np.empty(0, int)
+    scored = np.isin(protocol.train[judged], representative(best.data, protocol.train))
+    judged = judged[scored]
     if not len(judged):
         return None, None
     rows, labels, group = protocol.train[judged], best.data.label, protocol.group
@@ -268,6 +280,17 @@ def decide(
         OperatingPoints(best.head.name, best.backbone, len(inside), points, curve),
         PredictionSets(rule.level, rule.mass, list(rule.least), tested),
     )
+
+
+def cost(best: Entry, protocol: Protocol, table: Costs, worth: float) -> CostScores | None:
+    """Return what the best head's answers cost on the scored images; None if all are leaked."""
+    apart = ~protocol.leaked
+    if not apart.any():
+        return None
+    test, probabilities = protocol.test[apart], best.probabilities[apart]
+    answers = probabilities.argmax(axis=1)
+    group = protocol.group[test]
+    return expected_cost.measure(table, best.data.label[test], answers, probabilities, group, worth)
 
 
 def _thinned(draw: learning_curve.Draw, best: Entry, seed: int) -> learning_curve.Draw:

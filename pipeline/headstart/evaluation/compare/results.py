@@ -15,6 +15,8 @@ from headstart.core import artifacts
 from headstart.core.files import write_text
 from headstart.core.records import FeatureSet
 from headstart.core.results import Comparison
+from headstart.evaluation import group_answers
+from headstart.evaluation.compare.scoring import image_answers
 from headstart.evaluation.compare.stage import Outcome
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.splits import Protocol
@@ -43,7 +45,8 @@ def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tup
     ``colours``, ``same`` or ``other``.
 
     ``sessions.csv`` has ``path`` and ``group`` of images that may be of one session, for
-    ``--groups``.
+    ``--groups``. ``group_predictions.csv`` is `headstart.evaluation.group_answers.table`, for the
+    user's groups alone.
 
     All are UTF-8; bytes that are not Unicode become backslash escapes.
 
@@ -56,8 +59,22 @@ def write_results(folder: Path, comparison: Comparison, outcome: Outcome) -> tup
     data, rows, repeated = outcome.best.data, outcome.protocol, outcome.duplicates
     write_text(folder / artifacts.DUPLICATES, duplicates_table(data, rows, repeated))
     write_text(folder / artifacts.SESSIONS, sessions_table(data, repeated))
+    groups = None
+    if outcome.grouping is not None:
+        own = image_answers("", outcome.best)
+        groups = group_answers.table(outcome.grouping, data.label[rows.test], own, data.classes)
+    write_groups(folder, groups)
     write_text(results, document(comparison.to_json()))
     return results, predictions
+
+
+def write_groups(folder: Path, text: str | None) -> None:
+    """Write the answers for groups; without any, remove those of former results."""
+    path = folder / artifacts.GROUP_PREDICTIONS
+    if text is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_text(path, text)
 
 
 def document(results: dict[str, Any]) -> str:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from headstart.core.errors import count
 from headstart.core.records import FeatureSet
-from headstart.core.results import HeadResult
-from headstart.evaluation import metrics
+from headstart.core.results import GroupScores, HeadResult
+from headstart.evaluation import group_answers, metrics
+from headstart.evaluation.group_answers import Grouping, ImageAnswers, Scored
 from headstart.evaluation.splits import Protocol
 from headstart.heads import HEADS, mean
 from headstart.heads.search import FittedHead
@@ -72,6 +73,11 @@ class HeldOut:
         return cls(data.label[test], group, leaked, seed, protocol.out_of_fold)
 
     @property
+    def rules(self) -> Scored:
+        """How groups of these images are scored."""
+        return Scored(self.group, self.leaked, self.worth, self.out_of_fold)
+
+    @property
     def worth(self) -> float:
         """What an answer is worth, in answers for a test split; see `metrics.design.Design`."""
         return metrics.OUT_OF_FOLD if self.out_of_fold else 1.0
@@ -119,6 +125,21 @@ def score_heads(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
 def score_baselines(entries: Sequence[Entry], test: HeldOut) -> list[HeadResult]:
     """Score the baselines, which have no verdict."""
     return [_result(entry, test, "") for entry in entries]
+
+
+def score_groups(
+    entries: Sequence[Entry], heads: Sequence[HeadResult], test: HeldOut, grouping: Grouping
+) -> GroupScores:
+    """Score every head's answers for groups of the scored images."""
+    titles = name_heads(heads, heads, "title")
+    answers = [image_answers(*pair) for pair in zip(titles, entries, strict=True)]
+    return group_answers.score(grouping, test.true, answers, entries[0].data.classes, test.rules)
+
+
+def image_answers(title: str, entry: Entry) -> ImageAnswers:
+    """Return a head's answers for the scored images, for groups of them."""
+    k = len(entry.data.classes)
+    return ImageAnswers.of_classes(title, entry.probabilities, entry.predicted, k)
 
 
 def about_the_choice(results: Sequence[HeadResult]) -> list[str]:

@@ -7,9 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from headstart.core.costs import Costs
+from headstart.core.names import warning_about
 from headstart.core.parallel import limited, run_beside
 from headstart.core.parallel.blas import one_thread_each
-from headstart.core.records import FeatureSet, warning_about
+from headstart.core.records import FeatureSet
 from headstart.core.remarks import without
 from headstart.core.results import Comparison, Insights
 from headstart.evaluation.compare.alignment import align, backbone_names
@@ -19,6 +23,7 @@ from headstart.evaluation.compare.identity import inputs_digest, is_streamed, pr
 from headstart.evaluation.compare.insights import (
     HELD_OUT,
     Suspects,
+    cost,
     decide,
     describe_duplicates,
     describe_label_errors,
@@ -35,10 +40,12 @@ from headstart.evaluation.compare.scoring import (
     about_the_choice,
     conclude,
     score_baselines,
+    score_groups,
     score_heads,
 )
 from headstart.evaluation.compare.training import Searched, Trainer
 from headstart.evaluation.duplicates import Duplicates
+from headstart.evaluation.group_answers import Grouping, paths_of
 from headstart.evaluation.splits import (
     Protocol,
     check_features,
@@ -50,12 +57,16 @@ from headstart.heads import HEADS
 
 @dataclass(frozen=True)
 class Outcome:
-    """The fitted heads, in the order of `Comparison.heads`, and the rows behind a `Comparison`."""
+    """The fitted heads, in the order of `Comparison.heads`, and the rows behind a `Comparison`.
+
+    ``grouping`` are the user's groups of the scored images, None without any.
+    """
 
     entries: list[Entry]
     protocol: Protocol
     duplicates: Duplicates
     suspects: Suspects
+    grouping: Grouping | None = None
 
     @property
     def best(self) -> Entry:
@@ -136,6 +147,13 @@ def _compare(
     remarks = remark(searched.entries, simple.result(), test, protocol, named_groups or {})
     best = searched.entries[0]
     operating, sets = decide(best, protocol, config.targets)
+    grouping = scores = None
+    if named_groups:
+        grouping = Grouping.of(paths_of(data, protocol.test), named_groups, config.group_answer)
+        scores = score_groups(searched.entries, heads, test, grouping)
+    costs = None
+    if config.costs is not None:
+        costs = cost(best, protocol, Costs(np.array(config.costs)), test.worth)
     comparison = Comparison(
         dataset=describe_dataset(data, protocol),
         extraction={"digest": best.data.digest, "document": best.data.extraction},
@@ -151,6 +169,8 @@ def _compare(
             remarks=without(remarks, config.ignore),
             operating_points=operating,
             prediction_sets=sets,
+            group_answers=scores,
+            costs=costs,
         ),
         warnings=[
             *about_data,
@@ -163,7 +183,7 @@ def _compare(
         ),
         conclusion=conclude(heads, test),
     )
-    return comparison, Outcome(searched.entries, protocol, duplicates, suspects)
+    return comparison, Outcome(searched.entries, protocol, duplicates, suspects, grouping)
 
 
 def describe_backbone(name: str, store: FeatureSet, scores: dict[str, float]) -> dict[str, Any]:
@@ -192,7 +212,7 @@ def _insights(
     return suspects, Insights(
         duplicates=describe_duplicates(best.data, duplicates, protocol),
         label_errors=describe_label_errors(suspects, best.data.classes),
-        learning_curve=learn_curve(searched.training, _single(rivals)),
+        learning_curve=learn_curve(searched.training, _single(rivals), protocol),
     )
 
 

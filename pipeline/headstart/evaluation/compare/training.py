@@ -101,7 +101,7 @@ class Trainer:
         ) -> Entry:
             training = self._training_set(rows(self.protocol.train), data, self.folds[:1])
             head = family.search(training)
-            return _entry("", data, rows(self.protocol.test), head, self.protocol.out_of_fold)
+            return _entry("", data, rows(self.protocol.test), head, self.protocol)
 
         entries = [fit(MostFrequentClass(), lambda rows: take(data.features, rows))]
         if pixels is not None:
@@ -136,7 +136,7 @@ class Trainer:
         def fit(family: Family) -> Entry:
             head = family.search_further(training)
             rows = take(store.features, self.protocol.test)
-            return _entry(backbone, store, rows, head, self.protocol.out_of_fold)
+            return _entry(backbone, store, rows, head, self.protocol)
 
         families = by_name(self.config.heads)
         entries: Iterator[Entry] = map(fit, families)
@@ -164,14 +164,14 @@ class Trainer:
 
 
 def _entry(
-    backbone: str, data: FeatureSet, rows: Features, head: FittedHead, out_of_fold: bool
+    backbone: str, data: FeatureSet, rows: Features, head: FittedHead, protocol: Protocol
 ) -> Entry:
     """Predict the rows; out of fold, that is only timed, and the search's answers are scored."""
     started = time.perf_counter()
     probabilities = class_probabilities(head.estimator, rows, len(data.classes))
     seconds = time.perf_counter() - started
-    if out_of_fold:
-        answers = head.out_of_fold
+    if protocol.out_of_fold:
+        answers = head.out_of_fold[np.searchsorted(protocol.train, protocol.test)]
         probabilities = np.zeros_like(probabilities)
         probabilities[:, : answers.shape[1]] = answers
     return Entry(backbone, data, head, probabilities, seconds)

@@ -7,7 +7,12 @@ several labels, and `small_labels` checks the labels.
 
 from headstart.evaluation.splits.config import Rules
 from headstart.evaluation.splits.description import describe_dataset, describe_protocol
-from headstart.evaluation.splits.split import HELD_OUT_SHARE, Protocol, make_protocol
+from headstart.evaluation.splits.split import (
+    HELD_OUT_SHARE,
+    Protocol,
+    make_protocol,
+    representative,
+)
 from headstart.evaluation.splits.warnings import NARROW, check_features
 
 __all__ = [
@@ -19,4 +24,5 @@ __all__ = [
     "describe_dataset",
     "describe_protocol",
     "make_protocol",
+    "representative",
 ]

@@ -17,12 +17,14 @@ from headstart.evaluation.splits.small_classes import check_classes
 from headstart.evaluation.splits.warnings import (
     about_leakage,
     about_rows,
+    about_suggested,
     about_validation,
     check_features,
 )
 
 HELD_OUT_SHARE = 0.2
 DUPLICATES = "byte-for-byte duplicates"
+SCORED = 30  # images that nobody chose; fewer are not scored without the others
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Protocol:
     Attributes:
         train: rows for tuning and fitting, ascending.
         test: rows that are scored, ascending: once, by a model that saw none of them, or
-            ``out_of_fold``, where they are the training rows.
+            ``out_of_fold``, where they are the training rows, without those that `suggest` chose.
         predefined: whether the test rows are the data's own split named test.
         validation: ``(n_train,)``, the training rows that heads are chosen on; they are fitted on
             the others. None for cross-validation.
@@ -87,11 +89,11 @@ def make_protocol(
     relations |= leakage or {}
     connected = groups.join(*relations.values())
     train, test, predefined = _divide(data, labelled, group, rules)
-    out_of_fold = not predefined and not rules.holds_out(len(labelled))
+    out_of_fold = not predefined and not rules.holds_out(free_images(data, labelled))
     train, test, folds, about_classes = check_classes(data, train, test, group, rules)
     about_test = about_leakage(train, test, relations)
     if out_of_fold:
-        test = train
+        test = representative(data, train)
     if not len(test):
         raise InputError(
             "there are too few distinct images to hold some out as a test; add images, or name"
@@ -112,6 +114,7 @@ def make_protocol(
             *about_features,
             *about_classes,
             *about_test,
+            *about_suggested(data, train, test),
             *([] if validation is None else about_validation(group[train], validation)),
         ],
         out_of_fold=out_of_fold,
@@ -134,8 +137,12 @@ def _divide(
     """Return the training rows, the test rows, and whether the data has a split named test."""
     is_test = np.array([split == "test" for split in data.split])[labelled]
     predefined = bool(is_test.any())
-    if not predefined and rules.holds_out(len(labelled)):
-        is_test = _hold_out(data.label[labelled], group[labelled], rules.seed)
+    if not predefined and rules.holds_out(free_images(data, labelled)):
+        free = labelled[~chosen_groups(data, group)[labelled]]
+        held_out = np.zeros(len(data.path), bool)
+        if len(free):
+            held_out[free] = _hold_out(data.label[free], group[free], rules.seed)
+        is_test = held_out[labelled]
     train, test = labelled[~is_test], labelled[is_test]
     if not len(train):
         raise InputError(
@@ -143,6 +150,33 @@ def _divide(
             " nothing to train on; move some to a split named train"
         )
     return train, test, predefined
+
+
+def chosen_groups(data: FeatureSet, group: Partition) -> NDArray[np.bool_]:
+    """Return which images `suggest` chose, or are in a group with one, ``(n,)``.
+
+    They are not drawn for the test: images that were chosen because they are typical or hard are
+    no sample of those to come.
+    """
+    return np.asarray(np.isin(group, group[data.is_suggested]))
+
+
+def free_images(data: FeatureSet, rows: NDArray[np.intp]) -> int:
+    """Return how many rows are images that `suggest` did not choose."""
+    return int(np.sum(~data.is_suggested[rows]))
+
+
+def representative(data: FeatureSet, train: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the training rows whose out-of-fold answers say how new images fare.
+
+    Those are the rows that `suggest` did not choose, or, if these are fewer than `SCORED` images of
+    two classes, all.
+    """
+    free = train[~data.is_suggested[train]]
+    enough = len(free) >= SCORED
+    if enough and data.label_sets is None:
+        enough = len(np.unique(data.label[free])) > 1
+    return free if enough else train
 
 
 def _hold_out(labels: NDArray[np.int32], group: Partition, seed: int) -> NDArray[np.bool_]:

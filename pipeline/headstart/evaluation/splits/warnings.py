@@ -84,6 +84,25 @@ def about_rows(data: FeatureSet) -> list[str]:
     return warnings
 
 
+def about_suggested(data: FeatureSet, train: NDArray[np.intp], test: NDArray[np.intp]) -> list[str]:
+    """Say what becomes of the images that `suggest` chose; nothing if there are none."""
+    chosen = data.is_suggested
+    number, scored = int(chosen[train].sum()), int(chosen[test].sum())
+    if not number + scored:
+        return []
+    if scored:
+        return [
+            f"{count(scored, 'scored image')} of {len(test):,} {'was' if scored == 1 else 'were'}"
+            " chosen by headstart suggest, and chosen images are no random sample: scores on new"
+            " images may differ. Label some images that were drawn at random."
+        ]
+    return [
+        f"{count(number, 'training image')} {'was' if number == 1 else 'were'} chosen by headstart"
+        " suggest. They are trained on and never scored, because chosen images are no random"
+        " sample."
+    ]
+
+
 def about_leakage(
     train: NDArray[np.intp], test: NDArray[np.intp], partitions: Mapping[str, Partition]
 ) -> list[str]:

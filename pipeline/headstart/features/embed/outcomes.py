@@ -106,7 +106,7 @@ class _Rows(Sequence[Row]):
         label = -1 if ref.label is None else self._code[ref.label]
         state = FileState(*fact["state"].tolist())
         labels = label_states(ref.labels, self._code) if self._sets else b""
-        return Row(ref.path, label, ref.split, fact["sha256"].tobytes(), state, labels)
+        return Row(ref.path, label, ref.split, fact["sha256"].tobytes(), state, labels, ref.origin)
 
 
 def label_states(labels: LabelSet | None, code: Mapping[str, int]) -> bytes:

@@ -72,7 +72,8 @@ def _line(image: ImageRef) -> str:
     label = "" if image.label is None else f"={image.label}"
     if image.labels is not None:
         label = repr((image.labels.present, image.labels.unknown))
-    return f"{image.path}\0{label}\0{image.split}\n"
+    origin = f"\0{image.origin}" if image.origin else ""
+    return f"{image.path}\0{label}\0{image.split}{origin}\n"
 
 
 def _hash(path: str) -> int:

@@ -318,7 +318,7 @@ def _largest_first(
     code = {name: number for number, name in enumerate(listing.classes)}
     for number in sorted(range(len(parts)), key=lambda number: -len(parts[number])):
         refs = listing.images[parts[number].start : parts[number].stop]
-        images = tuple((ref.path, ref.label, ref.split, ref.labels) for ref in refs)
+        images = tuple((ref.path, ref.label, ref.split, ref.labels, ref.origin) for ref in refs)
         used = {ref.label for ref in refs if ref.label is not None}
         classes = tuple(sorted(used, key=code.__getitem__))
         if listing.target != SINGLE_LABEL:  # a row says of every class whether the image has it

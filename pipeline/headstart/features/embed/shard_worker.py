@@ -48,7 +48,7 @@ class Task(NamedTuple):
     """One shard to bring up to date, as plain tuples: these cross the cluster ten times as fast.
 
     Attributes:
-        images: path, label, split and labels of each image.
+        images: path, label, split, labels and origin of each image.
         name: how the user named the source.
         file: its name in the folder.
         old: the name of the file that held these images before; empty if there was none.
@@ -56,7 +56,7 @@ class Task(NamedTuple):
     """
 
     root: Path
-    images: tuple[tuple[str, str | None, str, LabelSet | None], ...]
+    images: tuple[tuple[str, str | None, str, LabelSet | None, str], ...]
     classes: tuple[str, ...]
     name: str
     file: str

@@ -138,8 +138,8 @@ def _by_name(rows: Rows, listing: Listing, shown: str) -> Rows:
 def _labelled(image: ImageRef, source: ImageRef | None) -> ImageRef:
     if source is None:
         return replace(image, label=None, labels=None)
-    split = source.split or image.split
-    return replace(image, label=source.label, labels=source.labels, split=split)
+    split, origin = source.split or image.split, source.origin or image.origin
+    return replace(image, label=source.label, labels=source.labels, split=split, origin=origin)
 
 
 def import_rows(rows: Rows, out: Path, name: str = "") -> Imported:
@@ -167,10 +167,11 @@ def import_rows(rows: Rows, out: Path, name: str = "") -> Imported:
         "software": software(),
     }
     classes = [stored_name(label) for label in listing.classes]
-    head = Head(extraction.to_json(), extraction.digest, classes, run, "", listing.target)
     entries = list(_rows(listing, features))
+    origins = any(row.origin for row in entries)
+    head = Head(extraction.to_json(), extraction.digest, classes, run, "", listing.target, origins)
     parts = [slice(start, start + BLOCK) for start in range(0, len(entries), BLOCK)]
-    listed = (columns.rows_block(entries[part], listing.target) for part in parts)
+    listed = (columns.rows_block(entries[part], listing.target, head.version) for part in parts)
     computed = ({"features": features[part]} for part in parts)
     with replacing(out) as partial:
         write_file(partial, head, features.shape, (listed, computed), (), {"pixels"})
@@ -231,7 +232,7 @@ def _rows(listing: Listing, features: NDArray[np.float32]) -> Iterator[Row]:
     for image, row in zip(listing.images, features, strict=True):
         label = -1 if image.label is None else code[image.label]
         labels = label_states(image.labels, code) if several else b""
-        yield Row(image.path, label, image.split, content_hash(row), _UNKNOWN, labels)
+        yield Row(image.path, label, image.split, content_hash(row), _UNKNOWN, labels, image.origin)
 
 
 def _write_groups(rows: Rows, out: Path) -> Path | None:

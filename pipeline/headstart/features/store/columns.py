@@ -21,12 +21,13 @@ from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets.images import MINIATURE, miniature
 
 FORMAT = "headstart-features"
-VERSION = 2
+VERSION = 3
 PLAIN = 1  # the version that last changed what is computed from an image
 TEXT = "text"
 HASH_BYTES = 32
 CHECKS = "checks"
 LABELS = "labels"
+ORIGIN = "origin"
 
 Block = Mapping[str, NDArray[Any]]
 """Some rows: an array for each column, texts as objects."""
@@ -48,6 +49,7 @@ class Row(NamedTuple):
     sha256: bytes
     state: FileState
     labels: bytes = b""  # of a multi-label store: 1, 0 or -1 (int8) by class
+    origin: str = ""
 
 
 class Failure(NamedTuple):
@@ -73,6 +75,7 @@ class Column:
             with neither holds what the network computes.
         group: columns of one group are lost together when a store is repaired.
         since: the version of the format that added it.
+        optional: whether new stores in which all values are the default are of a version before it.
         target: the target type whose stores alone have it; empty for those of all types.
     """
 
@@ -87,6 +90,7 @@ class Column:
     since: int = 1
     by_class: bool = False
     target: str = ""
+    optional: bool = False
 
     @property
     def is_text(self) -> bool:
@@ -151,6 +155,17 @@ TABLE: tuple[Column, ...] = (
         by_class=True,
         target=MULTI_LABEL,
     ),
+    Column(
+        ORIGIN,
+        (TEXT,),
+        (),
+        "",
+        required=True,
+        of_row=attrgetter("origin"),
+        group=LISTING,
+        since=3,
+        optional=True,
+    ),
 )
 FAILURES: tuple[Column, ...] = (
     Column("path", (TEXT,), required=True),
@@ -159,9 +174,16 @@ FAILURES: tuple[Column, ...] = (
 )
 
 
-def version_of(target: str) -> int:
-    """Return the version of a new store: the first that has all columns of its target."""
-    return max(column.since for column in TABLE if column.target in ("", target))
+def version_of(target: str, origins: bool = False) -> int:
+    """Return the version of a new store: the first that has all columns of its target.
+
+    Without ``origins``, an image has none, and earlier releases can read the store.
+    """
+    return max(
+        column.since
+        for column in TABLE
+        if column.target in ("", target) and (origins or not column.optional)
+    )
 
 
 def of_version(version: int, target: str = SINGLE_LABEL) -> tuple[Column, ...]:
@@ -176,9 +198,9 @@ def checks(version: int, target: str = SINGLE_LABEL) -> Column:
     return Column(CHECKS, ("u4",), (len(of_version(version, target)),))
 
 
-def from_listing(target: str = SINGLE_LABEL) -> tuple[Column, ...]:
+def from_listing(target: str = SINGLE_LABEL, version: int = VERSION) -> tuple[Column, ...]:
     """Return the columns that follow from `Row`; files have them first."""
-    return tuple(c for c in TABLE if c.of_row and c.target in ("", target))
+    return tuple(column for column in of_version(version, target) if column.of_row)
 
 
 def from_image() -> tuple[Column, ...]:
@@ -186,11 +208,11 @@ def from_image() -> tuple[Column, ...]:
     return tuple(column for column in TABLE if not column.of_row)
 
 
-def rows_block(rows: Sequence[Row], target: str = SINGLE_LABEL) -> Block:
-    """Return the columns that follow from rows."""
+def rows_block(rows: Sequence[Row], target: str, version: int) -> Block:
+    """Return the columns of a store of this version that follow from rows."""
     return {
         column.name: _array(column, [column.of_row(row) for row in rows])
-        for column in from_listing(target)
+        for column in from_listing(target, version)
         if column.of_row
     }
 

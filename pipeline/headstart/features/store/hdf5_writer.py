@@ -40,6 +40,7 @@ class Head:
         run: facts about the run that made it.
         certificate: the backbone's parity certificate; may be empty.
         target: the name of what is predicted, see `headstart.core.targets`.
+        origins: whether an image has an origin.
     """
 
     extraction: dict[str, Any]
@@ -48,11 +49,12 @@ class Head:
     run: dict[str, Any]
     certificate: str
     target: str = SINGLE_LABEL
+    origins: bool = False
 
     @property
     def version(self) -> int:
         """The version of the store's format."""
-        return columns.version_of(self.target)
+        return columns.version_of(self.target, self.origins)
 
 
 def write_file(
@@ -111,7 +113,7 @@ def _write_rows(
     of_class = (rows, len(head.classes))
     datasets = {
         column.name: _create(file, column, of_class if column.by_class else shape)
-        for column in (*columns.from_listing(head.target), *columns.from_image())
+        for column in (*columns.from_listing(head.target, version), *columns.from_image())
         if column.name not in absent
     }
     column = columns.checks(version, head.target)

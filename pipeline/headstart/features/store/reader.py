@@ -72,6 +72,8 @@ def read_layers(
     images = rows.images(parts)
     optional = {column.name for column in columns.from_image()} & _FIELDS - {"features"}
     listed: dict[str, Any] = rows.listed | {name: images.get(name) for name in optional}
+    if not any(listed[columns.ORIGIN]):
+        listed[columns.ORIGIN] = []
     common = FeatureSet(
         features=np.empty((0, 0), np.float32),
         classes=classes,
@@ -104,7 +106,7 @@ def refuse_defects(path: Path) -> None:
         raise StoreError(f"{one_line(path)} cannot be used: {defect}; {remedy(path, defect)}")
 
 
-_SHARED = {"split": sys.intern}  # texts that repeat from row to row
+_SHARED = {"split": sys.intern, columns.ORIGIN: sys.intern}  # texts that repeat from row to row
 _FIELDS = {field.name for field in dataclasses.fields(FeatureSet)}
 
 
@@ -153,6 +155,8 @@ class _Rows:
         for name, values in self.listed.items():
             if name == "label":
                 values[rows] = _codes(file, classes)
+            elif name == columns.ORIGIN and name not in file:
+                values += [""] * (rows.stop - rows.start)
             elif isinstance(values, list):
                 values += map(_SHARED.get(name, str), layout.texts(file[name]))
             else:

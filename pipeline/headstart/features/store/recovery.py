@@ -124,8 +124,9 @@ class _Recovery:
         lost = [c.name for c in self._table if c.name not in self._columns and c.default is None]
         digest, run = digest_of(self._extraction), self._run()
         target = self._target() if columns.LABELS in self._columns else SINGLE_LABEL
-        head = Head(self._extraction, digest, classes, run, self._certificate(run), target)
-        listed = columns.from_listing(target)
+        origins = columns.ORIGIN in self._columns
+        head = Head(self._extraction, digest, classes, run, self._certificate(run), target, origins)
+        listed = columns.from_listing(target, head.version)
         passes = [self._blocks(listed), self._blocks(columns.from_image())]
         failures = self._failures()
         head.run["repaired"] = {"dropped": self._dropped, "lost": self._notes}

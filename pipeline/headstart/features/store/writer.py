@@ -154,11 +154,16 @@ class StoreWriter(JournalledWriter):
             OutputError: the store cannot be written.
         """
         extraction = self._extraction
-        head = Head(extraction.to_json(), extraction.digest, classes, run, certificate, target)
+        origins = any(row.origin for row in rows)
+        head = Head(
+            extraction.to_json(), extraction.digest, classes, run, certificate, target, origins
+        )
         if self._path.exists() and self._is_current(rows, failures, head):
             self._journal.remove()
             return False
-        listed = (columns.rows_block(block, head.target) for block in _in_blocks(rows))
+        listed = (
+            columns.rows_block(block, head.target, head.version) for block in _in_blocks(rows)
+        )
         passes = listed, self._image_blocks(rows)
         with self._replacing() as partial:
             write_file(partial, head, (len(rows), self._dim), passes, failures)
@@ -176,6 +181,7 @@ class StoreWriter(JournalledWriter):
                 and layout.read_classes(file) == tuple(head.classes)
                 and all(a == b for a, b in zip_longest(layout.read_failures(file), failed))
                 and _same_labels(file, rows)
+                and _same_origins(file, rows)
                 and all(
                     (stored_name(row.path), row.sha256, row.state, row.label, row.split)
                     == (*stored, label, split)
@@ -216,6 +222,13 @@ def _same_labels(file: h5py.File, rows: Sequence[Row]) -> bool:
         b"".join(row.labels for row in block) == part.tobytes()
         for block, part in zip(_in_blocks(rows), stored, strict=True)
     )
+
+
+def _same_origins(file: h5py.File, rows: Sequence[Row]) -> bool:
+    if columns.ORIGIN not in file:
+        return not any(row.origin for row in rows)
+    stored = layout.texts(file[columns.ORIGIN])
+    return all(row.origin == origin for row, origin in zip(rows, stored, strict=True))
 
 
 def _in_blocks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:

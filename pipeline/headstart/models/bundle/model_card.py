@@ -15,6 +15,7 @@ from headstart.core.artifacts import CARD, EXAMPLE
 from headstart.core.choices import TUNED
 from headstart.core.errors import one_line
 from headstart.core.files import write_text
+from headstart.core.group_text import METHOD
 from headstart.core.names import is_imported
 from headstart.core.results import Comparison
 from headstart.models.bundle.example import example
@@ -60,6 +61,11 @@ def card(comparison: Comparison) -> str:
         )[:3],
         warnings=comparison.warnings,
         example=EXAMPLE,
+        operating=comparison.insights.operating_points,
+        sets=comparison.insights.prediction_sets,
+        costs=comparison.insights.costs,
+        groups=comparison.insights.group_answers,
+        methods=METHOD,
     )
 
 

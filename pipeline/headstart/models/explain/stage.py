@@ -100,11 +100,10 @@ def _explain(
         crop = model.decode(data)
     except ImageError:  # it changed since it was classified
         return []
-    if is_ordinary(data):
-        picture = drawing.picture_of(data, model.backbone.preprocess)
-        box = drawing.seen_box(picture, model.backbone.preprocess)
-    else:  # such files are decoded elsewhere, to the crop alone
-        picture, box = crop, (0.0, 0.0, float(crop.shape[1]), float(crop.shape[0]))
+    rules = model.backbone.preprocess
+    ordinary = is_ordinary(data)  # other files are decoded elsewhere, to the crop alone
+    picture = drawing.picture_of(data, rules) if ordinary else crop
+    everything = 0.0, 0.0, float(crop.shape[1]), float(crop.shape[0])
     nearest = []
     if training is not None:
         features = model.answer(crop[np.newaxis]).features[0]
@@ -122,7 +121,9 @@ def _explain(
         label = model.classes[explanation.code]
         name = _file_name(number, prediction.path, label)
         with replacing(folder / name) as partial:
-            drawn = drawing.overlay(picture, explanation.heat(), box)
+            heat = explanation.heat()
+            maps = drawing.maps_of(picture, heat, rules) if ordinary else []
+            drawn = drawing.overlay(picture, maps or [drawing.Map(heat, everything)])
             pair = np.hstack([picture, np.full((len(picture), 8, 3), 255, np.uint8), drawn])
             partial.write_bytes(images.encode(pair, "PNG"))
         entries.append(_entry(prediction, explanation, label, name, nearest))

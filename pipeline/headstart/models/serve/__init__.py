@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headstart.core.choices import SETS
+from headstart.core.costs import read
 from headstart.core.errors import InputError, missing_extra, one_line
 from headstart.core.parallel import available_cores
 from headstart.models.classifier import Classifier
@@ -35,6 +37,8 @@ class ServeConfig:
     """Where to listen, and what to answer with; see `headstart.serve`.
 
     Below the model's threshold for a ``target``, a share of right answers, images get no class.
+    ``costs`` is a table for `core.costs.read`, and ``sets`` one of `core.choices.SETS`, or empty
+    for the first where the model has thresholds.
     Missing ``stores`` are skipped. The model was not trained on the images at the paths ``tested``.
     """
 
@@ -45,6 +49,8 @@ class ServeConfig:
     nearest: int = 6
     max_bytes: int = 32 << 20
     target: float | None = None
+    costs: Path | None = None
+    sets: str = ""
     workers: int | None = None
     device: str = "cpu"
 
@@ -111,7 +117,11 @@ def _service(
             notice(f"nearest training images are not available: {reason}")
     limits = app.Limits(body=config.max_bytes, nearest=config.nearest)
     least = 0.0 if config.target is None else model.threshold_for(config.target)
-    return app.Service(model, name, batcher, training, reason, least, limits)
+    table = None if config.costs is None else read(config.costs, model.classes)
+    model.check_decisions(config.sets, least, table)
+    model.answers.check(model, least, table)
+    kind = config.sets or SETS[0]
+    return app.Service(model, name, batcher, training, reason, least, table, kind, limits)
 
 
 def _public_warning(address: str, service: Service) -> str:

@@ -28,6 +28,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headstart.core.choices import SETS
+from headstart.core.costs import Costs
 from headstart.core.errors import HeadstartError, ImageError, one_line
 from headstart.datasets import images
 from headstart.models.classifier import Classifier
@@ -71,7 +72,8 @@ class Limits:
 class Service:
     """What the endpoints share; ``reason`` says why there are no training images.
 
-    Images whose best class is less probable than ``min_confidence`` are labelled ``unknown``.
+    Images whose best class is less probable than ``min_confidence`` are labelled ``unknown``;
+    ``costs`` ask for the class of least expected cost. ``sets`` is one of `core.choices.SETS`.
     """
 
     model: Classifier
@@ -80,6 +82,8 @@ class Service:
     training: TrainingImages | None = None
     reason: str = ""
     min_confidence: float = 0.0
+    costs: Costs | None = None
+    sets: str = SETS[0]
     limits: Limits = field(default_factory=Limits)
 
 
@@ -138,6 +142,8 @@ class _Endpoints:
                 "test_map": facts.get("test_map"),
                 "test_accuracy_ci": facts.get("test_accuracy_ci"),
                 "min_confidence": service.min_confidence,
+                "costs": service.costs is not None,
+                "sets": service.sets if self._model.set_rule is not None else None,
                 "max_bytes": self._limits.body,
                 "nearest": service.reason if service.training is None else len(service.training),
             }
@@ -194,7 +200,9 @@ class _Endpoints:
 
     def _answer(self, answer: Answer, scores: dict[str, float]) -> dict[str, Any]:
         """Return the label with its probability, or the labels of a multi-label model."""
-        best = int(answer.probabilities.argmax())
+        best, costs = int(answer.probabilities.argmax()), self._service.costs
+        if costs is not None:
+            best = int(costs.decide(answer.probabilities[np.newaxis])[0])
         names = self._model.answers.names(
             self._model, answer.probabilities, best, self._service.min_confidence
         )
@@ -203,10 +211,10 @@ class _Endpoints:
         return {"label": names[0], "probability": scores[self._model.classes[best]]}
 
     def _set(self, answer: Answer) -> list[str] | None:
-        """Return the adaptive set of classes; None if the model cannot say."""
+        """Return the set of classes; None if the model cannot say."""
         if self._model.set_rule is None:
             return None
-        return list(self._model.sets(answer.probabilities[np.newaxis], SETS[0])[0])
+        return list(self._model.sets(answer.probabilities[np.newaxis], self._service.sets)[0])
 
     def _unusual(self, answer: Answer) -> bool | None:
         mark = self._model.unusual

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.core import artifacts
 from headstart.core.errors import count
+from headstart.core.group_text import in_words
 
 FOLDER = Path(__file__).parent
 
@@ -120,6 +122,15 @@ def _about_operating_points(operating: Mapping[str, Any]) -> str:
     return text
 
 
+def _about_costs(costs: Mapping[str, Any]) -> str:
+    low, high = costs["saved_ci"]
+    return (
+        f"mean cost of an image: {costs['cost']:.4g}; decided by expected cost (predict --costs):"
+        f" {costs['decided']:.4g}, {costs['saved']:.4g} saved ({low:.4g} to {high:.4g}),"
+        f" {costs['accuracy']:.1%} right"
+    )
+
+
 def _answered(point: Mapping[str, Any]) -> str:
     share = f"{_percent(point['share'], 0)} answered"
     if point["test_accuracy"] is None:
@@ -159,6 +170,22 @@ SECTIONS: tuple[Section, ...] = (
         insight="operating_points",
         summary=_about_operating_points,
     ),
+    Section(
+        "costs",
+        "Costs of errors",
+        "Costs",
+        lambda page: bool(page["insights"].get("costs")),
+        "costs",
+        _about_costs,
+    ),
+    Section(
+        "groups",
+        "Groups of images",
+        "Groups",
+        lambda page: bool(page["groups"]),
+        "group_answers",
+        lambda scores: in_words(scores, artifacts.GROUP_PREDICTIONS),
+    ),
     Section("errors", "Most confident errors", "Errors", lambda page: page["mistakes"] is not None),
     Section("explore", "Images", shown=lambda page: bool(page["album"].n_shown)),
     Section("map", "Map of the images", "Map", lambda page: page["album"].mapped),
@@ -197,6 +224,7 @@ OF_AN_EVALUATION: tuple[Section, ...] = (
         short="",
         shown=lambda page: bool(page["best"]["reliability"]["images"]),
     ),
+    _SHARED["groups"],
     _SHARED["errors"],
 )
 

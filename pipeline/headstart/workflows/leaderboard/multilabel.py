@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from headstart.core import artifacts
 from headstart.core.errors import one_line
+from headstart.core.group_text import in_words
 from headstart.workflows.leaderboard.shared import common, is_tested, shown
 
 TITLES = {
@@ -109,6 +111,8 @@ def summaries(results: dict[str, Any]) -> list[str]:
             for tier in tiers
         )
         lines.append(f"label_issues.csv: labels of images that may be wrong: {doubtful}")
+    if groups := results["insights"].get("group_answers"):
+        lines.append(in_words(groups, artifacts.GROUP_PREDICTIONS))
     if doubling := results["insights"]["learning_curve"]["doubling"]:
         low, high = doubling["gain_ci"]
         lines.append(

@@ -14,10 +14,10 @@ from headstart.features.store.recovery import recover
 
 @pytest.fixture
 def sharper(monkeypatch):
-    """Add a column that is computed from the image, as version 3 of the format."""
-    extra = Column("sharpness", ("f4",), default=-1, of_image=np.std, since=3)
+    """Add a column that is computed from the image, as version 4 of the format."""
+    extra = Column("sharpness", ("f4",), default=-1, of_image=np.std, since=4)
     monkeypatch.setattr(columns, "TABLE", (*columns.TABLE, extra))
-    monkeypatch.setattr("headstart.features.store.layout.VERSION", 3)
+    monkeypatch.setattr("headstart.features.store.layout.VERSION", 4)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_column_is_an_entry_of_the_table(tmp_path, sharper, sharp):
     assert values(path) == list(range(6))
     assert verify(path) == []
     with h5py.File(path) as file:
-        assert (file.attrs["version"], file["checks"].shape) == (3, (6, 9))
+        assert (file.attrs["version"], file["checks"].shape) == (4, (6, 10))
 
 
 def test_a_store_of_the_version_before_is_read_and_continued(store, sharper, sharp):

@@ -132,7 +132,7 @@ DEFECTS = {
     # Attributes
     "other format": (attribute("format", "photos"), "it is an HDF5 file, but no feature store"),
     "no format": (attribute("format", None), "it is an HDF5 file, but no feature store"),
-    "newer version": (attribute("version", 3), "its format has version 3; this Headstart reads"),
+    "newer version": (attribute("version", 4), "its format has version 4; this Headstart reads"),
     "no version": (attribute("version", None), "its format has version None; this Headstart"),
     "odd version": (attribute("version", "1\n2"), r"its format has version 1\n2; this Headstart"),
     "no classes": (attribute("classes", None), "attribute classes is missing"),

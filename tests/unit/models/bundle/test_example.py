@@ -14,7 +14,7 @@ import factories
 import numpy as np
 import pytest
 from headstart.backbones.inference.decoding import with_rules
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
 from headstart.datasets import images
 from headstart.models.bundle.example import example
 from headstart.models.predict import Model, predict
@@ -126,6 +126,35 @@ def test_every_kind_of_file_is_predicted_alike(program, tiny_classifier, tmp_pat
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(
+    ("option", "kind"), [("--sets", "adaptive"), ("--sets-by-class", "by-class")]
+)
+def test_thresholds_and_sets_are_those_of_predict(program, tiny_classifier, tmp_path, option, kind):
+    paths = []
+    for name in ("rgb.jpeg", "grey.jpg", "large.jpg", "clear.png"):
+        paths.append(str(tmp_path / name))
+        (tmp_path / name).write_bytes(FILES[name])
+    scores = [max(each.probabilities) for each in predict(Model(tiny_classifier), paths)]
+    least = float(np.median(scores))
+    model = factories.with_facts(
+        tiny_classifier,
+        tmp_path / "model.onnx",
+        operating_points=[{"target": 0.99, "threshold": least, "share": 0.5}],
+        prediction_sets={"level": 0.95, "mass": 0.5, "least": [0.3, 0.4, 0.2]},
+    )
+    expected = predict(Model(model), paths, min_confidence=least, sets=kind)
+    completed = run(program, "--at", "99%", option, model, *paths)
+    for line, each in zip(completed.stdout.splitlines(), expected, strict=True):
+        words = line.partition(" unlike ")[0].split(" ")
+        assert words[1] == each.label
+        assert tuple(words[4:]) == each.classes
+    assert "unknown" in completed.stdout
+    missing = run(program, "--at", "97%", model, *paths)
+    assert (missing.returncode, "97%" in missing.stderr) == (2, True)
+    assert "sets" in run(program, option, tiny_classifier, *paths).stderr
+
+
+@pytest.mark.process
 def test_mistakes_end_with_the_usage(program, tiny_classifier, tiny_backbone, tmp_path):
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(FILES["rgb.jpeg"])
@@ -189,7 +218,17 @@ for path in paths:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("rules", [{}, {"policy": 3}, {"value_range": "0:4095", "colour": "srgb"}])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        {"policy": 3},
+        {"value_range": "0:4095", "colour": "srgb"},
+        {"fit": "whole"},
+        {"fit": "pad", "fill": (1, 2, 3)},
+        {"views": "crop+whole"},
+    ],
+)
 def test_the_pixels_are_the_same_by_the_rules_of_the_model(program, tmp_path, rules):
     preprocess = Preprocess(96, 80, **rules)
     paths = [tmp_path / name for name in FILES]

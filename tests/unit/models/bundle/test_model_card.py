@@ -7,6 +7,15 @@ import dataclasses
 import pytest
 from factories import comparison
 from headstart.core.errors import OutputError
+from headstart.core.results import (
+    CostScores,
+    GroupAccuracy,
+    GroupScores,
+    OperatingPoint,
+    OperatingPoints,
+    PredictionSets,
+    SetScores,
+)
 from headstart.models.bundle.model_card import CARD, CLASSES_SHOWN, EXAMPLE, card, write_companions
 
 
@@ -25,6 +34,33 @@ def test_the_card_has_data_scores_limits_and_licence():
         "Weights of the backbone: Apache-2.0.",
     ):
         assert words in text
+
+
+def test_thresholds_and_groups_are_on_the_card():
+    described = comparison()
+    point = OperatingPoint(
+        0.95, True, 0.8, 0.7, 0.97, (0.95, 0.98), 0.96, 0.72, (0.6, 0.8), 0.96, (0.9, 0.99)
+    )
+    missed = dataclasses.replace(point, target=0.99, reached=False)
+    insights = dataclasses.replace(
+        described.insights,
+        operating_points=OperatingPoints("knn", "", 1200, [point, missed], []),
+        prediction_sets=PredictionSets(
+            0.95, 0.5, [0.1], [SetScores("adaptive", 0.951, (0.9, 1), 1.2, 0.8)]
+        ),
+        group_answers=GroupScores(
+            "vote", 40, 90, 0, 0, 0, [GroupAccuracy("knn", 0.9, (0.8, 1), 0.7)], []
+        ),
+        costs=CostScores(2.0, 1.5, 0.5, (0.1, 0.9), 0.8),
+    )
+    text = card(dataclasses.replace(described, insights=insights))
+    assert "predict --at 95%" in text
+    assert "| 95 % | 0.800 | 70.0% | 72.0% | 96.0% (90.0% to 99.0%) |" in text
+    assert "| 99 % |" not in text
+    assert "adaptive sets hold it for 95.1%" in text
+    assert "90.0% (80.0% to 100.0%) of 40 groups" in text
+    assert "0.5 saved (0.1 to 0.9)" in text
+    assert "## Thresholds" not in card(described)
 
 
 def test_a_score_that_is_undefined_has_no_row():

@@ -202,6 +202,25 @@ def test_below_the_threshold_of_a_target_it_names_no_class(
     assert answer["set"] == ranked
 
 
+def test_it_decides_by_costs_and_answers_with_sets_by_class(
+    start, tiny_classifier, images, tmp_path
+):
+    path = with_facts(
+        tiny_classifier,
+        tmp_path / "model.onnx",
+        prediction_sets={"level": 0.95, "mass": 0.0, "least": [0, 0, 0]},
+    )
+    table = tmp_path / "costs.csv"
+    rows = ["true,bark,cloth,drain", "bark,0,9,9", "cloth,0,0,9", "drain,0,9,0"]
+    table.write_text("\n".join(rows))
+    server = start(path, "--nearest", "0", "--costs", table, "--sets-by-class")
+    answer = server.ask("POST", "/predict", images[0])[1]
+    assert answer["label"] == "bark"
+    assert answer["probability"] == answer["probabilities"]["bark"]
+    assert len(answer["set"]) == 3
+    assert server.ask("GET", "/model")[1]["sets"] == "by-class"
+
+
 def test_without_a_store_it_says_so(start, tiny_classifier, images, tmp_path):
     gone = tmp_path / "gone.h5"
     server = start(tiny_classifier, "--store", gone)

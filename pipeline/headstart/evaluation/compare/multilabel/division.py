@@ -18,8 +18,18 @@ from headstart.evaluation.groups import Partition
 from headstart.evaluation.splits import HELD_OUT_SHARE, Protocol, check_features, iterative
 from headstart.evaluation.splits.config import PREDEFINED
 from headstart.evaluation.splits.small_labels import check_labels
-from headstart.evaluation.splits.split import DUPLICATES
-from headstart.evaluation.splits.warnings import about_leakage, about_rows, about_validation
+from headstart.evaluation.splits.split import (
+    DUPLICATES,
+    chosen_groups,
+    free_images,
+    representative,
+)
+from headstart.evaluation.splits.warnings import (
+    about_leakage,
+    about_rows,
+    about_suggested,
+    about_validation,
+)
 
 Labels = NDArray[np.int8]
 
@@ -64,9 +74,11 @@ def divide(
     )
     labelled_rows = data.is_labelled
     train, test = train[labelled_rows[train]], test[labelled_rows[test]]
-    out_of_fold = not predefined and not config.holds_out(int(labelled_rows.sum()))
+    out_of_fold = not predefined and not config.holds_out(
+        free_images(data, np.flatnonzero(labelled_rows))
+    )
     about_test = about_leakage(train, test, relations)
-    test = train if out_of_fold else test
+    test = representative(data, train) if out_of_fold else test
     if not len(test):
         raise InputError(
             "there are too few distinct images with labels to hold some out as a test; add images,"
@@ -88,6 +100,7 @@ def divide(
             *about_features,
             *allowed.warnings,
             *about_test,
+            *about_suggested(data, train, test),
             *([] if validation is None else about_validation(group[train], validation)),
         ],
         out_of_fold=out_of_fold,
@@ -107,8 +120,13 @@ def _divide(
         )
     is_test = np.array([split == "test" for split in data.split])[labelled]
     predefined = bool(is_test.any())
-    if not predefined and config.holds_out(len(labelled)):
-        is_test = iterative.hold_out(labels[labelled], group[labelled], HELD_OUT_SHARE, config.seed)
+    if not predefined and config.holds_out(free_images(data, labelled)):
+        free = ~chosen_groups(data, group)[labelled]
+        rows = labelled[free]
+        if len(rows):
+            is_test[free] = iterative.hold_out(
+                labels[rows], group[rows], HELD_OUT_SHARE, config.seed
+            )
     train, test = labelled[~is_test], labelled[is_test]
     if not len(train):
         raise InputError(

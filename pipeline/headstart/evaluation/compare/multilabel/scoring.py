@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.label_results import LabelHeadResult
+from headstart.core.label_results import LabelGroupScores, LabelHeadResult
 from headstart.core.records import FeatureSet
+from headstart.evaluation import group_answers
 from headstart.evaluation.compare.multilabel.division import label_sets
 from headstart.evaluation.compare.multilabel.training import LabelEntry
 from headstart.evaluation.compare.scoring import count_heads, name_heads, warn_of_better
+from headstart.evaluation.group_answers import Grouping, ImageAnswers, Scored
 from headstart.evaluation.metrics import multilabel as metrics
 from headstart.evaluation.splits import Protocol
 
@@ -66,6 +68,24 @@ def score_heads(entries: Sequence[LabelEntry], test: HeldOut) -> list[LabelHeadR
             )
         )
     return results
+
+
+def score_groups(
+    entries: Sequence[LabelEntry],
+    heads: Sequence[LabelHeadResult],
+    test: HeldOut,
+    grouping: Grouping,
+) -> LabelGroupScores:
+    """Score every head's answers for groups of the scored images."""
+    titles = name_heads(heads, heads, "title")
+    answers = [image_answers(*pair) for pair in zip(titles, entries, strict=True)]
+    rules = Scored(test.group, test.leaked)
+    return group_answers.score_labels(grouping, test.labels, answers, test.seed, rules)
+
+
+def image_answers(title: str, entry: LabelEntry) -> ImageAnswers:
+    """Return a head's answers for the scored images, for groups of them."""
+    return ImageAnswers(title, entry.probabilities, entry.predicted, entry.thresholds)
 
 
 def score_baselines(entries: Sequence[LabelEntry], test: HeldOut) -> list[LabelHeadResult]:

@@ -30,8 +30,9 @@ from headstart.evaluation.compare.stage import (
     describe_backbone,
 )
 from headstart.evaluation.duplicates import Duplicates
+from headstart.evaluation.group_answers import Grouping, paths_of
 from headstart.evaluation.splits import Protocol
-from headstart.heads import multilabel
+from headstart.heads import MEAN, multilabel
 from headstart.heads.multilabel.label_set import LabelSet
 
 
@@ -43,6 +44,7 @@ class LabelOutcome:
     protocol: Protocol
     duplicates: Duplicates
     suspects: list[Suspect]
+    grouping: Grouping | None = None
 
     @property
     def best(self) -> LabelEntry:
@@ -93,12 +95,16 @@ def _compare(
     step("doubtful labels")
     suspects = label_issues.find(best, protocol)
     step("learning curve")
-    curve = _learning_curve(best, training)
+    curve = _learning_curve(entries, training)
     step("baselines")
     test = scoring.HeldOut.of(data, protocol, config.seed)
     heads = scoring.score_heads(entries, test)
     simple = trainer.baselines(data)
     baselines = scoring.score_baselines(simple, test)
+    grouping = scores = None
+    if named_groups:
+        grouping = Grouping.of(paths_of(data, protocol.test), named_groups, config.group_answer)
+        scores = scoring.score_groups(entries, heads, test, grouping)
     conflicts = description.label_conflicts(data, duplicates)
     comparison = LabelComparison(
         dataset=description.describe_dataset(data, protocol),
@@ -117,6 +123,7 @@ def _compare(
             co_occurrence=_co_occurrence(data),
             learning_curve=curve,
             remarks=without(remarks.remarks_on(data, protocol, heads, baselines), config.ignore),
+            group_answers=scores,
         ),
         warnings=[
             *about_weights(stores),
@@ -132,7 +139,7 @@ def _compare(
         ),
         conclusion=scoring.conclude(heads, test),
     )
-    return comparison, LabelOutcome(entries, protocol, duplicates, suspects)
+    return comparison, LabelOutcome(entries, protocol, duplicates, suspects, grouping)
 
 
 def with_labels(store: FeatureSet, data: FeatureSet) -> FeatureSet:
@@ -140,7 +147,10 @@ def with_labels(store: FeatureSet, data: FeatureSet) -> FeatureSet:
     return dataclasses.replace(store, classes=data.classes, label_sets=data.label_sets)
 
 
-def _learning_curve(best: LabelEntry, training: LabelSet) -> LearningCurve:
+def _learning_curve(entries: Sequence[LabelEntry], training: LabelSet) -> LearningCurve:
+    """Return the curve of the best head that is no mean of others, on the best backbone."""
+    own = [entry for entry in entries if entry.backbone == entries[0].backbone]
+    best = next(entry for entry in own if entry.head.name != MEAN)
     (family,) = multilabel.by_name([best.head.name])
     return multilabel_curve.learning_curve(
         training,

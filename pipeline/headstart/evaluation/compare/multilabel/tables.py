@@ -11,8 +11,15 @@ from headstart.core.files import write_text
 from headstart.core.label_results import LabelComparison
 from headstart.core.label_text import TRUE, join
 from headstart.evaluation.compare.multilabel.division import label_sets
+from headstart.evaluation.compare.multilabel.scoring import image_answers
 from headstart.evaluation.compare.multilabel.stage import LabelOutcome
-from headstart.evaluation.compare.results import document, duplicates_table, sessions_table
+from headstart.evaluation.compare.results import (
+    document,
+    duplicates_table,
+    sessions_table,
+    write_groups,
+)
+from headstart.evaluation.group_answers import label_table
 
 TABLES = (PREDICTIONS, LABEL_ISSUES, DUPLICATES, SESSIONS)
 
@@ -36,6 +43,11 @@ def write_results(
     write_text(folder / LABEL_ISSUES, _label_issues(outcome))
     write_text(folder / DUPLICATES, duplicates_table(data, rows, repeated))
     write_text(folder / SESSIONS, sessions_table(data, repeated))
+    groups = None
+    if outcome.grouping is not None:
+        own = image_answers("", outcome.best)
+        groups = label_table(outcome.grouping, label_sets(data)[rows.test], own, data.classes)
+    write_groups(folder, groups)
     write_text(results, document(comparison.to_json()))
     return results, predictions
 
