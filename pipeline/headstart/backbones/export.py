@@ -87,7 +87,8 @@ def _exported(choice: Choice) -> tuple[Path, Parity | None]:
         return path, None
     if isinstance(candidate, Foreign):
         return path, export_foreign(candidate, path)
-    return path, export(*candidate.load(), path)
+    module, backbone = candidate.load()
+    return path, export(module, backbone, path, candidate.weights.notes)
 
 
 def _side_by_side(files: Sequence[Path]) -> tuple[Path, Parity | None]:
@@ -162,11 +163,13 @@ def locate(facts: dict[str, Any], hint: str, weights: str = "") -> Path:
     )
 
 
-def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
+def export(
+    module: torch.nn.Module, backbone: Backbone, path: Path, notes: Sequence[str] = ()
+) -> Parity:
     """Write a module as ONNX, after checking the graph against torch.
 
     ``module`` maps normalised ``(n, 3, h, w) float32`` to ``(n, d)``. The graph normalises with the
-    mean and the standard deviation of ``backbone``.
+    mean and the standard deviation of ``backbone``. ``notes`` become those of the result.
 
     Raises:
         BackboneError: the graph cannot be made or differs from the module; no file is written.
@@ -185,7 +188,11 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
         raise BackboneError(
             f"{one_line(backbone.name)} cannot be exported to ONNX: {one_line(cause)[:300]}"
         ) from error
-    return _write(model, lambda crops: torch_graph.forward(graph, crops), expected, backbone, path)
+
+    def original(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return torch_graph.forward(graph, crops)
+
+    return _write(model, original, expected, backbone, path, notes=notes)
 
 
 def export_foreign(candidate: Foreign, path: Path) -> Parity:

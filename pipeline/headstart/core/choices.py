@@ -37,6 +37,8 @@ HEAD_FORMATS = ("skops", "joblib")  # of a head saved for scikit-learn
 MAPS = ("tsne", "umap", "pca")
 GROUP_ANSWERS = ("mean", "vote")  # ways to one answer for a group of images
 EXPLAIN = ("class-map", "ablation", "occlusion")  # ways to say where a model looks
+LABEL_FORMATS = ("csv", "label-studio", "cvat", "fiftyone")  # of images to label
+STRATEGIES = ("auto", "uncertainty", "diverse", "typical", "random")  # to choose images to label
 AGGREGATES = ("mean", "none")  # how the patches of a slide become rows
 TABLE_FORMATS = ("parquet", "npy", "csv")
 
