@@ -22,11 +22,15 @@ from headstart.models.explain.explainer import Explainer, Explanation
 from headstart.models.predict import Prediction
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from headstart.models.classifier import Classifier
     from headstart.models.serve.neighbours import TrainingImages
 
 PAGE, FACTS = "index.html", "explanations.json"
 _LABELS = 3  # of an image with several, the most probable ones
 _NEAREST = 5
+_SMALL = 192  # pixels of the longer side of a picture on other pages
 _UNSAFE = re.compile(r"[^\w.-]+")
 _NAME = 60  # characters of a file's name
 _STYLE = """
@@ -81,7 +85,8 @@ def explained(
                 entries += _explain(explainer, image, prediction, number, folder, training)
             yield prediction
     finally:
-        facts = {"method": explainer.method, "images": entries}
+        evidence = "mean of the pairs' decisions" if explainer.pairwise else "log-probability"
+        facts = {"method": explainer.method, "evidence": evidence, "images": entries}
         write_text(folder / FACTS, json.dumps(facts, indent=1, ensure_ascii=True) + "\n")
         write_text(folder / PAGE, _page(explainer.method, entries, training))
 
@@ -100,11 +105,7 @@ def _explain(
         crop = model.decode(data)
     except ImageError:  # it changed since it was classified
         return []
-    if is_ordinary(data):
-        picture = drawing.picture_of(data, model.backbone.preprocess)
-        box = drawing.seen_box(picture, model.backbone.preprocess)
-    else:  # such files are decoded elsewhere, to the crop alone
-        picture, box = crop, (0.0, 0.0, float(crop.shape[1]), float(crop.shape[0]))
+    whole, box = _whole(model, data, crop)
     nearest = []
     if training is not None:
         features = model.answer(crop[np.newaxis]).features[0]
@@ -122,11 +123,34 @@ def _explain(
         label = model.classes[explanation.code]
         name = _file_name(number, prediction.path, label)
         with replacing(folder / name) as partial:
-            drawn = drawing.overlay(picture, explanation.heat(), box)
-            pair = np.hstack([picture, np.full((len(picture), 8, 3), 255, np.uint8), drawn])
+            drawn = drawing.overlay(whole, explanation.heat(), box)
+            pair = np.hstack([whole, np.full((len(whole), 8, 3), 255, np.uint8), drawn])
             partial.write_bytes(images.encode(pair, "PNG"))
         entries.append(_entry(prediction, explanation, label, name, nearest))
     return entries
+
+
+def picture(explainer: Explainer, data: bytes, code: int) -> NDArray[np.uint8]:
+    """Return an image file as `drawing.overlay` of what speaks for one class.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    crop = explainer.model.decode(data)
+    whole, box = _whole(explainer.model, data, crop)
+    (explanation,) = explainer.explain(crop, [code])
+    return images.reduced(drawing.overlay(whole, explanation.heat(), box), _SMALL)
+
+
+def _whole(
+    model: Classifier, data: bytes, crop: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], tuple[float, float, float, float]]:
+    """Return the whole upright picture, and the region of it that the model sees."""
+    if is_ordinary(data):
+        whole = drawing.picture_of(data, model.backbone.preprocess)
+        return whole, drawing.seen_box(whole, model.backbone.preprocess)
+    # Such files are decoded elsewhere, to the crop alone.
+    return crop, (0.0, 0.0, float(crop.shape[1]), float(crop.shape[0]))
 
 
 def _codes(classes: tuple[str, ...], prediction: Prediction) -> list[int]:
