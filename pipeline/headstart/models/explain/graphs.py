@@ -109,7 +109,6 @@ def _linear(producers: Mapping[str, NodeProto], constants: Mapping[str, Any]) ->
 def _pairwise(model: ModelProto, constants: Mapping[str, Any]) -> Linear | None:
     """Return the means of the weights of pairs of classes, the only way to the probabilities."""
     from onnx import numpy_helper
-    from onnx.utils import Extractor
 
     consumers = {name: node for node in model.graph.node for name in node.input}
     for node in model.graph.node:
@@ -124,15 +123,24 @@ def _pairwise(model: ModelProto, constants: Mapping[str, Any]) -> Linear | None:
         if not constant:
             continue
         bias = numpy_helper.to_array(constants[constant]).astype(np.float64).ravel()
-        try:
-            tail = Extractor(model).extract_model([added.output[0]], [PROBABILITIES])
-        except Exception:  # of any kind: the probabilities come from elsewhere, too
+        tail = _tail(model, added.output[0])
+        if tail is None or len(bias) != weight.shape[-1]:
             continue
-        if len(bias) == weight.shape[-1]:
-            signs = pair_signs(k)
-            own = signs.T @ weight.T / (k - 1), signs.T @ bias / (k - 1)
-            return Linear(node.input[0], *own, tail.SerializeToString())
+        signs = pair_signs(k)
+        own = signs.T @ weight.T / (k - 1), signs.T @ bias / (k - 1)
+        return Linear(node.input[0], *own, tail)
     return None
+
+
+def _tail(model: ModelProto, name: str) -> bytes | None:
+    """Return the graph from a tensor to the probabilities; None if they come from others, too."""
+    from onnx.utils import Extractor
+
+    try:
+        tail: bytes = Extractor(model).extract_model([name], [PROBABILITIES]).SerializeToString()
+    except Exception:  # of any kind, from a graph that needs more
+        return None
+    return tail
 
 
 def pair_signs(k: int) -> NDArray[np.float64]:
