@@ -133,13 +133,34 @@ def _pairwise(model: ModelProto, constants: Mapping[str, Any]) -> Linear | None:
 
 
 def _tail(model: ModelProto, name: str) -> bytes | None:
-    """Return the graph from a tensor to the probabilities; None if they come from others, too."""
-    from onnx.utils import Extractor
+    """Return the graph from a tensor to the probabilities; None if they need others, too."""
+    from onnx import TensorProto, helper
 
-    try:
-        tail: bytes = Extractor(model).extract_model([name], [PROBABILITIES]).SerializeToString()
-    except Exception:  # of any kind, from a graph that needs more
-        return None
+    producers = {output: node for node in model.graph.node for output in node.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    needed, waiting = set(), [PROBABILITIES]
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in needed or tensor == name or not tensor:
+            continue
+        needed.add(tensor)
+        if tensor not in constants:
+            if tensor not in producers:
+                return None
+            waiting += producers[tensor].input
+    ends = [
+        helper.make_tensor_value_info(each, TensorProto.FLOAT, None)
+        for each in (name, PROBABILITIES)
+    ]
+    graph = helper.make_graph(
+        [node for node in model.graph.node if needed.intersection(node.output)],
+        "pairs",
+        ends[:1],
+        ends[1:],
+        [tensor for tensor in model.graph.initializer if tensor.name in needed],
+    )
+    versions = {"opset_imports": model.opset_import, "ir_version": model.ir_version}
+    tail: bytes = helper.make_model(graph, **versions).SerializeToString()
     return tail
 
 

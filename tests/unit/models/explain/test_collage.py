@@ -125,7 +125,12 @@ def test_each_of_several_labels_has_its_own_map(tiny_backbone, tmp_path):
         Image.fromarray(whole).save(tmp_path / "photos" / f"{number}.png")
         rows.append(f"photos/{number}.png,{'|'.join(sorted(set(colours)))}")
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
-    hs.extract_features(tmp_path / "labels.csv", tmp_path / "s.h5", backbone=str(tiny_backbone))
+    hs.extract_features(
+        tmp_path / "labels.csv",
+        tmp_path / "s.h5",
+        backbone=str(tiny_backbone),
+        target="multi-label",
+    )
     hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="logistic-regression", folds=3)
     model = Classifier(tmp_path / "r" / "model.onnx")
     assert model.target == "multi-label"
