@@ -185,7 +185,7 @@ class TestAProviderFromOutside:
             assert backbones.settled(own) == own
         own = Choice("toy:three", "random", layer=PRE_LOGITS)
         _, stored = backbones.find(own).load()
-        assert backbones.settled(plain, stored) == own
+        assert backbones.settled(plain, stored) == dataclasses.replace(own, fit="crop")
         _, two = backbones.find(dataclasses.replace(plain, layers=("0.1", PRE_LOGITS))).load()
         assert backbones.settled(plain, two).layers == ("0.1", PRE_LOGITS)
         bare = Choice("toy:bare")  # another network's layers are not taken over
@@ -276,6 +276,46 @@ class TestAProviderFromOutside:
         assert backbones.find(Choice("toy:three", "random")).load()[1].dim == 4
         with pytest.raises(BackboneError, match="one size only; leave --quality out"):
             backbones.find(Choice("toy:three", "random", quality="best")).load()
+
+    @pytest.mark.slow
+    def test_whole_images_and_sizes_are_of_the_network(self, tmp_path, image_folder):
+        root = image_folder("photos")
+        for name, kw in (
+            ("whole", {"fit": "whole"}),
+            ("size", {"size": (24, 24)}),
+            ("mirrored", {"fit": "whole", "views": "flip"}),
+        ):
+            choice = Choice("toy:three", "random", **kw)
+            out = tmp_path / f"{name}.h5"
+            assert embed(root, out, EmbedConfig(choice, workers=1)).embedded > 0
+            plain = Choice("toy:three", "random")
+            assert not embed(root, out, EmbedConfig(plain, workers=1)).changed
+            rows = store.read(out)
+            described = Backbone.from_json(rows.extraction["backbone"])
+            again = backbones.choice_of(described)
+            assert (again.fit or "crop", again.size) == (kw.get("fit", "crop"), kw.get("size"))
+            kw = {"image_fit" if key == "fit" else key: value for key, value in kw.items()}
+            embedder = ImageEmbedder("toy:three", weights="random", **kw)
+            assert np.array_equal(embedder.transform([root / rows.path[0]])[0], rows.features[0])
+
+    @pytest.mark.slow
+    def test_a_network_of_one_size_takes_no_other(self, monkeypatch):
+        import torch
+
+        whole = ToyProvider.build
+
+        def build(self: Provider, entry: Entry, weights: Weights) -> Network:
+            module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 4))
+            network = whole(self, entry, weights)
+            return dataclasses.replace(network, module=module, headless=lambda: module)
+
+        monkeypatch.setattr(ToyProvider, "build", build)
+        for kw, message in (
+            ({"size": (24, 24)}, "16 × 16 only; leave --size out"),
+            ({"fit": "whole"}, "16 × 16 only; leave --fit whole out, or use --fit pad or squash"),
+        ):
+            with pytest.raises(BackboneError, match=message):
+                backbones.find(Choice("toy:three", "random", **kw)).load()
 
     def test_an_embedder_of_before_keeps_its_layer(self):
         embedder = ImageEmbedder("toy:three", weights="random")

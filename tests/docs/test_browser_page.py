@@ -118,6 +118,30 @@ def test_the_page_leaves_images_open_or_answers_with_sets(
     assert any(" or " in text for text in sets)
 
 
+def test_the_page_shows_all_labels_of_an_image(browser, site, photos, tiny_backbone, tmp_path):
+    path = tmp_path / "site" / "model.onnx"
+    factories.write_tiny_classifier(path, tiny_backbone, thresholds=[0.5, 0.5, 0.5])
+    model = Model(path)
+    scores = model.predict(np.stack([model.decode(path.read_bytes()) for path in photos]))
+    thresholds = [float(np.median(column)) for column in scores.T]
+    factories.write_tiny_classifier(path, tiny_backbone, thresholds)
+    page = browser.new_page()
+    page.goto(site)
+    page.wait_for_selector("input:enabled")
+    assert page.locator("select").is_hidden()
+    page.set_input_files("input", photos)
+    page.wait_for_function(f"document.querySelectorAll('li').length === {len(photos)}")
+    lines = page.locator("li").all_inner_texts()
+    page.close()
+    for line, photo, row in zip(lines, photos, scores, strict=True):
+        present = [code for code in range(3) if row[code] >= thresholds[code]]
+        name, _, text = line.partition(": ")
+        shown = {} if text == "none of the labels" else dict(re.findall(r"(\w+), ([\d.]+)", text))
+        assert (name, list(shown)) == (photo.name, [model.classes[code] for code in present])
+        assert [float(share) for share in shown.values()] == pytest.approx(row[present], abs=0.01)
+    assert len({line.count(";") for line in lines}) > 1
+
+
 def test_a_file_that_the_browser_cannot_read_is_a_line_and_the_next_is_answered(
     browser, site, photos, tmp_path
 ):
@@ -145,23 +169,36 @@ def test_a_model_with_a_range_of_its_own_is_refused(browser, site, tmp_path, tin
 
 RESIZE = """
 const fs = require("fs");
-const [out] = resizedMiddle(new Uint8ClampedArray(fs.readFileSync("in")), HEIGHT, WIDTH);
-fs.writeFileSync("out", Buffer.from(out.buffer));
+const [out] = fitted(new Uint8ClampedArray(fs.readFileSync("in")), [HEIGHT, WIDTH]);
+fs.writeFileSync("out", Buffer.from(out.filter((_, i) => i % 4 < 3).buffer));
 """
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node")
 @pytest.mark.parametrize("size", [(131, 90), (33, 35), (400, 21)])
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_its_arithmetic_gives_headstarts_pixels(size, interpolation, tmp_path):
-    preprocess = Preprocess(36, 33, interpolation)
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        Preprocess(36, 33, "bilinear"),
+        Preprocess(36, 33),
+        Preprocess((33, 33), 33),
+        Preprocess((33, 35), (33, 35), fit="pad", fill=(12, 130, 255)),
+        Preprocess((33, 33), 33, fit="whole"),
+        Preprocess((160, 128), (160, 128), fit="whole"),
+        Preprocess(36, 33, views="crop+whole"),
+    ],
+)
+def test_its_arithmetic_gives_headstarts_pixels(size, preprocess, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     (tmp_path / "in").write_bytes(np.dstack([noise, np.full(size, 255, np.uint8)]).tobytes())
     page = (ROOT / "docs" / "browser.html").read_text(encoding="utf-8")
     start, end = page.index("const filters"), page.index("async function pixels")
-    rules = [f"const {key} = {json.dumps(value)};" for key, value in preprocess.to_json().items()]
+    keys = ("resize", "crop", "interpolation", "policy", "fit", "fill", "views")
+    rules = f"const {{ {', '.join(keys)} }} = {json.dumps(preprocess.to_json())};"
+    sides = next(line for line in page.splitlines() if line.startswith("const [high, wide]"))
     program = RESIZE.replace("HEIGHT", str(size[0])).replace("WIDTH", str(size[1]))
-    (tmp_path / "page.cjs").write_text("\n".join([*rules, page[start:end], program]))
+    (tmp_path / "page.cjs").write_text("\n".join([rules, sides, page[start:end], program]))
     subprocess.run(["node", "page.cjs"], cwd=tmp_path, check=True)
-    out = np.frombuffer((tmp_path / "out").read_bytes(), np.uint8).reshape(33, 33, 3)
-    assert (out == images.decode(images.encode(noise, "PNG"), preprocess)).all()
+    expected = images.decode(images.encode(noise, "PNG"), preprocess)
+    out = np.frombuffer((tmp_path / "out").read_bytes(), np.uint8)
+    assert (out == expected.ravel()).all()

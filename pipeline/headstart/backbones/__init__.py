@@ -131,7 +131,10 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     if (layer, pool or _POOL) == provider.own_layer:
         layer, pool = "", ""
     rules = choice.value_range, choice.colour, choice.policy, choice.quality
-    return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules)
+    if choice.quality and choice.fit == "whole":
+        raise BackboneError("--quality best shows a square; leave it or --fit whole out")
+    fitted = choice.size, choice.fit == "whole"
+    return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules, *fitted)
 
 
 def is_joint(choice: Choice) -> bool:
@@ -156,6 +159,10 @@ def members_of(choice: Choice) -> tuple[Choice, ...]:
             "--layer and --pool are of one network; export each with its own, and join the files: "
             "--backbone A.onnx+B.onnx"
         )
+    if choice.fit in ("pad", "whole"):
+        raise BackboneError(
+            f"--fit {choice.fit} is of one network; several side by side crop or squash"
+        )
     names = joint.split(choice.name, _is_spelt)
     networks = choice.networks or tuple(Choice(name) for name in names)
     if choice.preprocess and not any(map(_is_foreign, networks)):
@@ -169,6 +176,9 @@ def members_of(choice: Choice) -> tuple[Choice, ...]:
             colour="",
             policy=0,
             quality=choice.quality,
+            fit=choice.fit or network.fit,
+            size=choice.size or network.size,
+            views="",
         )
         for network in networks
     )
@@ -208,7 +218,27 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
         colour=rules.colour,
         policy=rules.policy,
         quality=rules.quality,
+        fit="" if backbone.networks else _fit_of(backbone),
+        size=None if backbone.networks else _size_of(backbone),
+        views=rules.views,
     )
+
+
+def _fit_of(backbone: Backbone) -> str:
+    rules = backbone.preprocess
+    if rules.fit or rules.views == "crop+whole":
+        return rules.fit
+    if isinstance(rules.resize, int):
+        return "crop"
+    return "squash" if backbone.networks or rules.resize == rules.input_size else ""
+
+
+def _size_of(backbone: Backbone) -> tuple[int, int] | None:
+    sizes = {
+        None if rules.own_size else rules.input_size
+        for rules in (each.preprocess for each in backbone.networks or (backbone,))
+    }
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
@@ -230,6 +260,9 @@ def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
             colour=choice.colour or rules.colour,
             policy=choice.policy or (rules.policy if rules.policy != Preprocess.policy else 0),
             quality=choice.quality or ("" if is_file else rules.quality),
+            fit=choice.fit or _fit_of(stored),
+            size=choice.size or (None if is_file else _size_of(stored)),
+            views=choice.views or rules.views,
         )
     if choice.layer or choice.pool or choice.layers:
         return choice

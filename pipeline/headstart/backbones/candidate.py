@@ -13,6 +13,7 @@ from headstart.backbones.provider import Provider
 from headstart.core.errors import BackboneError, HeadstartError, one_line
 from headstart.core.records import Backbone, Part, Preprocess
 from headstart.core.torchvision_import import import_torch
+from headstart.datasets.images.geometry import proportioned
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,9 @@ class Candidate:
 
     ``layer`` and ``pool`` are as the user spelt them; ``layers`` are several layers in place of
     one. An empty string means the default. ``A+B`` is one layer: the features of A and B side by
-    side, each scaled to norm 1. A ``quality`` adds a wider view of each image.
+    side, each scaled to norm 1. A ``quality`` adds a wider view of each image. ``whole`` shows
+    images at their own proportions; ``size`` is the height and width of the network's input, if it
+    is not its own.
     """
 
     provider: Provider
@@ -42,6 +45,8 @@ class Candidate:
     colour: str = ""
     policy: int = 0
     quality: str = ""
+    size: tuple[int, int] | None = None
+    whole: bool = False
 
     @property
     def name(self) -> str:
@@ -61,6 +66,10 @@ class Candidate:
             document["layers"] = sorted(self.layers)
         if self.quality:
             document["quality"] = self.quality
+        if self.size:
+            document["size"] = self.size
+        if self.whole:
+            document["whole"] = True
         others = [name for name in self.provider.packages if name not in SOFTWARE]
         if not others:
             return document
@@ -73,7 +82,7 @@ class Candidate:
 
         With several layers the module returns a tuple of features, in the order of computation.
         """
-        network = self.build()
+        network = self._sized(self.build())
         preprocess = network.preprocess
         if self.layer or self.pool or self.layers:
             module, named = self._cut(network)
@@ -98,6 +107,29 @@ class Candidate:
             order=network.order,
         ).with_layers(parts)
         return module, backbone
+
+    def _sized(self, network: Network) -> Network:
+        """Return a network that takes images of the size and of the proportions that are wanted."""
+        own = network.preprocess
+        preprocess = own if self.size is None else _of_size(own, self.size)
+        if self.whole:
+            preprocess = dataclasses.replace(preprocess, resize=preprocess.size, fit="whole")
+        if preprocess == own:
+            return network
+        shapes = [preprocess.size]
+        if self.whole:
+            shapes += [proportioned(*sides, preprocess.size) for sides in ((2, 1), (3, 4))]
+        for shape in shapes:
+            try:
+                _run(network.module, shape)
+            except Exception as error:  # libraries raise anything
+                height, width = own.size
+                option = "--size" if shape == preprocess.size else "--fit whole"
+                raise BackboneError(
+                    f"{one_line(self.name)} takes images of {height} × {width} only; leave "
+                    f"{option} out" + ("" if option == "--size" else ", or use --fit pad or squash")
+                ) from error
+        return dataclasses.replace(network, preprocess=preprocess)
 
     def _viewed(
         self, module: torch.nn.Module, own: Preprocess
@@ -197,12 +229,32 @@ def _whole(own: Preprocess, quality: str) -> Preprocess:
     return dataclasses.replace(own, resize=resized, crop=crop, quality=quality)
 
 
-def _features(module: torch.nn.Module, size: tuple[int, int]) -> list[int]:
-    """Return the number of features of each output."""
+def _of_size(own: Preprocess, size: tuple[int, int]) -> Preprocess:
+    """Return a preprocessing to another size, of which as large a part is cropped."""
+    if size == own.size:
+        return own
+
+    def scaled(resize: int, axis: int) -> int:
+        return max(size[axis], round(resize * size[axis] / own.size[axis]))
+
+    if isinstance(own.resize, tuple):
+        resize: int | tuple[int, int] = scaled(own.resize[0], 0), scaled(own.resize[1], 1)
+    else:
+        resize = max(scaled(own.resize, 0), scaled(own.resize, 1))
+    crop = size[0] if size[0] == size[1] else size
+    return dataclasses.replace(own, resize=resize, crop=crop, own_size=False)
+
+
+def _run(module: torch.nn.Module, size: tuple[int, int]) -> Any:  # noqa: ANN401 - its outputs
     import torch
 
     with torch.inference_mode():
-        outputs = module(torch.zeros(1, 3, *size))
+        return module(torch.zeros(1, 3, *size))
+
+
+def _features(module: torch.nn.Module, size: tuple[int, int]) -> list[int]:
+    """Return the number of features of each output."""
+    outputs = _run(module, size)
     shapes = [out.shape for out in (outputs if isinstance(outputs, tuple) else (outputs,))]
     for shape in shapes:
         if len(shape) != 2:

@@ -38,54 +38,22 @@ from headstart.backbones.inference.single_layer import one_layer
 from headstart.backbones.layers import PRE_LOGITS
 from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import.request import FILE, ImportRequest
+from headstart.backbones.proof import Parity as Parity
+from headstart.backbones.proof import prove, prove_shapes, remarks, samples
+from headstart.backbones.proof import read_parity as read_parity
 from headstart.core import sandbox
 from headstart.core.cache import cached_file
-from headstart.core.errors import BackboneError, HeadstartError, RunnerError, count, one_line
+from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
 from headstart.core.files import replacing
-from headstart.core.linalg import row_cosine
-from headstart.core.onnx_format import OPSET, ModelProto
+from headstart.core.onnx_format import OPSET, ModelProto, any_size
 from headstart.core.records import Backbone, Choice, digest_of
-from headstart.datasets import demo
 from headstart.datasets.images import POLICY
 
 if TYPE_CHECKING:
     import torch
 
 VERSION = 3  # of the file that this module builds; part of the cache key
-MIN_COSINE = 0.9999
 _LARGEST = 2**31  # bytes; the limit of a protobuf message
-MAX_DIFFERENCE = 1e-3  # relative to the largest feature
-_NARROW = 2  # features an image that tell few classes apart
-_STILL = 0.9  # share of features that may be the same for all images before it is worth a line
-
-
-@dataclasses.dataclass(frozen=True)
-class Parity:
-    """How far the ONNX graph is from the original on the same images.
-
-    Attributes:
-        max_difference: largest absolute difference of a feature.
-        min_cosine: smallest cosine between the two feature vectors of an image.
-        notes: what was chosen or assumed, for the user.
-    """
-
-    images: int
-    max_difference: float
-    min_cosine: float
-    original: str = "torch"
-    notes: tuple[str, ...] = ()
-
-    @staticmethod
-    def from_json(document: dict[str, Any]) -> Parity:
-        """Rebuild the figures from their JSON document."""
-        return Parity(**document | {"notes": tuple(document["notes"])})
-
-    def __str__(self) -> str:
-        figures = (
-            f"ONNX against {self.original} on {self.images} images: largest difference "
-            f"{self.max_difference:.1e}, smallest cosine {self.min_cosine:.7f}"
-        )
-        return "; ".join([figures, *self.notes])
 
 
 def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Parity | None]:
@@ -97,8 +65,14 @@ def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Par
     """
     choice = Choice(choice) if isinstance(choice, str) else choice
     model, parity = _exported(dataclasses.replace(choice, value_range="", colour=""))
-    model = decoding.with_rules(model, choice.value_range, choice.colour, choice.policy)
+    rules = choice.value_range, choice.colour, choice.policy
+    model = decoding.with_rules(model, *rules, _rule(choice), choice.views)
     return (model if precision == "fp32" else variant(model, precision)), parity
+
+
+def _rule(choice: Choice) -> str:
+    """Return the fit that is a rule of a finished file; others are part of the export."""
+    return "" if backbones.is_joint(choice) else choice.fit
 
 
 def _exported(choice: Choice) -> tuple[Path, Parity | None]:
@@ -126,7 +100,7 @@ def _side_by_side(files: Sequence[Path]) -> tuple[Path, Parity | None]:
     path = cached_file("backbones", f"{_plain(backbone.name)[:100]}-{several.digest[:16]}.onnx")
     if path.is_file():
         return path, None
-    expected = several.embed(_samples(backbone.preprocess.size))
+    expected = several.embed(samples(backbone.preprocess.size))
     return path, _write(
         several.graph(), several.embed, expected, backbone, path, "each network", several.notes
     )
@@ -151,11 +125,11 @@ def _own_file(choice: Choice) -> Path:
     if not is_file(path):
         raise BackboneError(f"no backbone file at {one_line(choice.name)}; see: headstart export")
     cut = choice.layer or choice.pool or choice.layers
-    if choice.weights or cut or choice.preprocess or choice.quality:
+    if choice.weights or cut or choice.preprocess or choice.quality or choice.size:
         raise BackboneError(
             f"{one_line(choice.name)} is exported already, with its weights, layer, pooling and "
-            "size; leave --weights, --layer, --pool, --preprocess and --quality out, or export it "
-            "again by its name"
+            "size; leave --weights, --layer, --pool, --preprocess, --quality and --size out, or "
+            "export it again by its name"
         )
     return path
 
@@ -202,10 +176,12 @@ def export(module: torch.nn.Module, backbone: Backbone, path: Path) -> Parity:
     """
     _check_size(module, backbone)
     graph = torch_graph.normalised(module, backbone)
-    samples = _samples(backbone.preprocess.size)
+    images = samples(backbone.preprocess.size)
     try:
-        model = torch_graph.to_onnx(graph, samples[:2], output_names(backbone))
-        expected = torch_graph.forward(graph, samples)
+        model = torch_graph.to_onnx(graph, images[:2], output_names(backbone))
+        if backbone.preprocess.fit == "whole":
+            any_size(model)
+        expected = torch_graph.forward(graph, images)
     except Exception as error:  # torch.export fails in many ways, none the user's fault
         cause: BaseException = error  # the innermost exception names the cause
         while cause.__cause__ is not None:
@@ -248,8 +224,8 @@ def import_file(source: Path, target: Path, request: dict[str, Any]) -> dict[str
     from headstart.backbones.onnx_import import steps
 
     imported = steps.import_network(source, target.parent, ImportRequest.from_json(request), OPSET)
-    samples = _samples(imported.backbone.preprocess.size)
-    expected = imported.original(samples)
+    images = samples(imported.backbone.preprocess.size)
+    expected = imported.original(images)
     try:
         parity = _write(
             imported.model,
@@ -287,8 +263,8 @@ def _write(
     """Write a graph that gives the expected features; ``called`` names the original in messages."""
     import onnx
 
-    samples = _samples(backbone.preprocess.size)
-    notes = [*notes, *_probe(expected, backbone)]
+    images = samples(backbone.preprocess.size)
+    notes = [*notes, *remarks(expected, backbone)]
     properties = {
         METADATA: json.dumps(backbone.to_json()),
         "headstart.software": json.dumps(_software()),
@@ -296,7 +272,10 @@ def _write(
     onnx.helper.set_model_props(model, properties)
     with replacing(path) as partial:
         _save(model, partial, backbone)
-        parity = _prove(Runner(partial), samples, expected, called, notes)
+        runner = Runner(partial)
+        parity = prove(runner, images, expected, called, notes)
+        if backbone.preprocess.fit == "whole":
+            prove_shapes(runner, original)
         # Only metadata change from here on, so the figures stay true of the graph.
         proof = certificate.issue(original, backbone.preprocess, backbone.widths)
         certificate.check(proof, Runner(partial).embed, backbone.preprocess)
@@ -306,31 +285,6 @@ def _write(
         onnx.checker.check_model(model)
         _save(model, partial, backbone)
     return parity
-
-
-def _probe(features: NDArray[np.float32], backbone: Backbone) -> list[str]:
-    """Return remarks on the features ``(n, d)`` of different images, if they tell little.
-
-    Raises:
-        BackboneError: they are the same for all images, and so of no use.
-    """
-    name, advice = one_line(backbone.name), "choose another --layer"
-    spread = np.ptp(features.astype(np.float64), axis=0)
-    still = spread <= 1e-5 * np.abs(features).max(axis=0)
-    if still.all():
-        raise BackboneError(
-            f"{name}: layer {one_line(backbone.layer)} gives the same features for "
-            f"{len(features)} different images, so nothing can be learned from them; {advice}, or "
-            "check the file and its preprocessing"
-        )
-    notes = []
-    if still.mean() > _STILL:
-        moving = int((~still).sum())
-        notes.append(f"only {moving:,} of {len(still):,} features differ between images; {advice}")
-    if len(still) <= _NARROW:
-        few = count(len(still), "feature")
-        notes.append(f"only {few} an image, which tell few classes apart; {advice}")
-    return notes
 
 
 def _save(model: ModelProto, path: Path, backbone: Backbone) -> None:
@@ -344,51 +298,6 @@ def _save(model: ModelProto, path: Path, backbone: Backbone) -> None:
         raise _too_large(backbone, error) from error
 
 
-def _prove(
-    runner: Runner,
-    images: NDArray[np.uint8],
-    expected: NDArray[np.float32],
-    called: str,
-    notes: Sequence[str],
-) -> Parity:
-    """Compare the graph's features with those of the original, layer by layer."""
-    # A batch of one and one of the rest: a graph that only takes the example's batch fails here.
-    features = np.concatenate([runner.embed(images[:1]), runner.embed(images[1:])])
-    backbone = runner.backbone
-    figures = []
-    pairs = (certificate.by_layer(rows, backbone.widths) for rows in (features, expected))
-    for ours, theirs, described in zip(*pairs, backbone.split_layers(), strict=True):
-        difference = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max())
-        parity = Parity(len(images), difference, float(row_cosine(ours, theirs).min()), called)
-        limit = MAX_DIFFERENCE * float(np.abs(theirs).max())
-        if not (parity.min_cosine >= MIN_COSINE and parity.max_difference <= limit):
-            layer = f", layer {described.layer}," if backbone.parts else ""
-            raise BackboneError(
-                f"{one_line(backbone.name + layer)} was exported but is not equal ({parity}; "
-                f"allowed: {limit:.1e} and {MIN_COSINE}); no file was written: choose another "
-                "layer, because features must not depend on randomness or on the rest of the batch"
-            )
-        figures.append(parity)
-    return Parity(
-        len(images),
-        max(parity.max_difference for parity in figures),
-        min(parity.min_cosine for parity in figures),
-        called,
-        tuple(notes),
-    )
-
-
-def _samples(size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Draw ``(n, h, w, 3)`` images to check parity on, one of every texture."""
-    height, width = size
-    return np.stack(
-        [
-            demo.draw(name, np.random.default_rng(index), max(size))[:height, :width]
-            for index, name in enumerate(demo.CLASSES)
-        ]
-    )
-
-
 def _software() -> dict[str, str]:
     """Return the versions of what exports networks; empty for what is not installed."""
     versions = {}
@@ -398,16 +307,3 @@ def _software() -> dict[str, str]:
         except PackageNotFoundError:
             versions[name] = ""
     return versions
-
-
-def read_parity(model: Path) -> Parity:
-    """Return the figures that `export` stored in a file."""
-    import onnx
-
-    try:
-        properties = {p.key: p.value for p in onnx.load(model).metadata_props}
-        return Parity.from_json(json.loads(properties["headstart.parity"]))
-    except Exception as error:  # parsers raise anything on foreign files
-        raise BackboneError(
-            f"{one_line(model)} is not a backbone that Headstart exported"
-        ) from error

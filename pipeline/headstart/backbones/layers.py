@@ -156,10 +156,19 @@ class Tap:
     entering: bool = False
 
 
-def tap(network: torch.nn.Module, layer: Layer, pool: str) -> Tap:
-    """Return the tap of a layer that `choose` returned."""
+def tap(network: torch.nn.Module, layer: Layer, pool: str, free: bool = False) -> Tap:
+    """Return the tap of a layer that `choose` returned; ``free`` if sizes of images differ.
+
+    Raises:
+        BackboneError: there would be a different number of features for each size.
+    """
     name, call = _target(network, layer.name)
-    return Tap(name, pooled(layer, pool), call)
+    if free and pool == "flatten" and layer.is_map:
+        raise BackboneError(
+            f"layer {layer.name}, flattened, has more features for larger images, so --fit whole "
+            "cannot be; use --pool avg"
+        )
+    return Tap(name, _pooled_freely(layer, pool) if free else pooled(layer, pool), call)
 
 
 def cut(
@@ -279,6 +288,18 @@ def pooled(layer: Layer, pool: str) -> Callable[[torch.Tensor], torch.Tensor]:
         case "cls+avg":
             return lambda out: torch.cat([out[:, 0], places(out).mean(1)], 1)
     raise AssertionError(pool)
+
+
+def _pooled_freely(layer: Layer, pool: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return `pooled` without the sides of the maps, which an exported graph would keep."""
+    axes = (2, 3) if layer.layout == "chw" else (1, 2)
+    if layer.layout not in ("chw", "hwc") or pool not in ("avg", "max", "gem"):
+        return pooled(layer, pool)
+    if pool == "max":
+        return lambda out: out.amax(axes)
+    if pool == "avg":
+        return lambda out: out.mean(axes)
+    return lambda out: out.clamp(min=1e-6).pow(GEM_POWER).mean(axes).pow(1 / GEM_POWER)
 
 
 def classifier_of(network: torch.nn.Module, classes: int) -> str:

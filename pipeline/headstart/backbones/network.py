@@ -44,5 +44,6 @@ class Network:
         """
         run = self.headless() if None in positions else None
         own = layers.Tap("", lambda out: out)  # a headless network's output is (n, d) already
-        taps = [layers.tap(self.module, *where) if where else own for where in positions]
+        free = self.preprocess.fit == "whole"
+        taps = [layers.tap(self.module, *where, free) if where else own for where in positions]
         return layers.cut(self.module, taps, run)

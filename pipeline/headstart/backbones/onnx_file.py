@@ -56,7 +56,9 @@ def find(choice: Choice) -> Foreign:
     recipe = recipes.read(choice.preprocess) if choice.preprocess else None
     sha256 = str(sandbox.call(_IDENTITY, path, kind=FILE))
     name = f"{NAME}:{one_line(path.name)}"
-    return Foreign(path, ImportRequest(name, node or choice.layer, choice.pool, recipe), sha256)
+    where = node or choice.layer, choice.pool
+    request = ImportRequest(name, *where, recipe, choice.size, choice.fit == "whole")
+    return Foreign(path, request, sha256)
 
 
 def list_layers(name: str, preprocess: str = "") -> list[Layer]:

@@ -68,7 +68,8 @@ def command(
     """List the pretrained networks whose name, architecture or licence has all words of QUERY.
 
     With --for DATA, rank them: each embeds a sample of DATA, and the accuracy of logistic
-    regression on it is compared with the cost. --weights is for those of --backbone.
+    regression on it is compared with the cost. The best one is tried with a second --fit of the
+    images too, but not with --only-named. --weights is for those of --backbone.
     """
     words = " ".join(query)
     if data:

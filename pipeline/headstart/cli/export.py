@@ -28,6 +28,9 @@ def command(
     layers: tuple[str, ...],
     pool: str | None,
     quality: str | None,
+    fit: str | None,
+    size: str,
+    image_views: str | None,
     preprocess: str,
     out: Path,
 ) -> None:
@@ -40,6 +43,9 @@ def command(
             layers=layers,
             pool=pool or "",
             quality=quality or "",
+            fit=fit or "",
+            size=size,
+            views=image_views or "",
             preprocess=preprocess,
             hooks=shown,
         )

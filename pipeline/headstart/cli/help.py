@@ -11,6 +11,7 @@ from headstart.cli import console
 _GROUPS = {  # title: parameters of any command; all others are simply options
     "Network": (
         *("backbone", "weights", "layers", "pool", "preprocess", "precision", "max_drift"),
+        *("quality", "fit", "size", "image_views"),
         *("max_accuracy_loss", "named", "only_named", "at_hand", "mode", "boundary"),
     ),
     "Comparison": (

@@ -123,6 +123,25 @@ backbone_options = options(
         type=click.Choice(choices.QUALITIES),
         help="best adds a wider view of each image: more accurate, at 2.4 times the inference.",
     ),
+    click.option(
+        "--fit",
+        type=click.Choice(choices.FITS),
+        help="Fit of an image into the network's input: its middle; the whole image on a border,"
+        " squashed, or at its own proportions.  [default: the network's own]",
+    ),
+    click.option(
+        "--size",
+        default="",
+        metavar="PIXELS|HxW",
+        help="Size of the network's input, such as 288.  [default: the network's own]",
+    ),
+    click.option(
+        "--views",
+        "image_views",
+        type=click.Choice(choices.VIEWS),
+        help="Several views of each image, whose features are averaged: its mirror image too, or"
+        " its middle and the whole; twice the inference.",
+    ),
     preprocess,
 )
 decoding_options = options(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from headstart.core import label_text
 from headstart.core.names import is_imported
+from headstart.core.preprocess import Preprocess as Preprocess
 from headstart.core.reading import ImageReader
 from headstart.core.rows import Features, Pixels
 from headstart.core.targets import SINGLE_LABEL
@@ -27,7 +27,6 @@ from headstart.core.targets import SINGLE_LABEL
 SPLITS = ("train", "validation", "test", "")
 SUGGESTED = "suggested"  # the origin of images that `suggest` chose to be labelled
 RANDOM = "+random"  # in the name of an untrained backbone
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
 class LabelSet(NamedTuple):
@@ -90,63 +89,6 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Preprocess:
-    """How an image file becomes a ``(height, width, 3) uint8`` array.
-
-    Attributes:
-        resize: shorter side after resizing, in pixels, or ``(height, width)`` of any proportions.
-        crop: side of the central square, in pixels, or ``(height, width)``.
-        interpolation: one of `INTERPOLATIONS`, always antialiased.
-        policy: version of the decoding rules in `datasets.images`.
-        value_range: what is black and white in images of the whole set: ``LOW:HIGH``, ``dtype``,
-            or empty for the policy's own rules; see `datasets.images.depth`.
-        colour: ``srgb`` converts colour profiles; empty ignores them.
-        quality: one of `choices.QUALITIES`, if the array holds more than the network's own crop,
-            which lies in the middle; empty for that alone.
-    """
-
-    resize: int | tuple[int, int]
-    crop: int | tuple[int, int]
-    interpolation: str = "bicubic"
-    policy: int = 4
-    value_range: str = ""
-    colour: str = ""
-    quality: str = ""
-
-    def __post_init__(self) -> None:
-        """Raise a ``ValueError`` for impossible sizes and unknown interpolations."""
-        for crop, resize in zip(self.size, _pair(self.resize), strict=True):
-            if not 1 <= crop <= resize:
-                raise ValueError(f"crop {self.crop} must lie between 1 and resize {self.resize}")
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(f"interpolation {self.interpolation!r} is none of {INTERPOLATIONS}")
-        if self.value_range != canonical_range(self.value_range):
-            raise ValueError(f"{self.value_range!r} is no range of values")
-        if self.colour not in ("", "srgb"):
-            raise ValueError(f"colour {self.colour!r} is not srgb")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON document, without what is empty."""
-        document = dataclasses.asdict(self)
-        optional = {key: document.pop(key) for key in ("value_range", "colour", "quality")}
-        return document | {key: value for key, value in optional.items() if value}
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the array."""
-        return _pair(self.crop)
-
-    @staticmethod
-    def from_json(document: dict[str, Any]) -> Preprocess:
-        """Restore from JSON; a missing or unknown key is a ``TypeError``."""
-        values = dict(document)
-        for key in ("resize", "crop"):
-            if isinstance(values.get(key), list):
-                values[key] = tuple(values[key])
-        return Preprocess(**values)
-
-
-@dataclass(frozen=True)
 class Choice:
     """The backbone that a user asks for.
 
@@ -162,6 +104,9 @@ class Choice:
             0 means the latest, or that of an exported file.
         networks: several networks side by side, each with its own layer and pooling; empty for one,
             or for those that ``name`` lists.
+        fit: one of `choices.FITS`; empty for the network's own way.
+        size: height and width of the network's input; None for its own.
+        views: one of `choices.VIEWS`; empty for a single view.
     """
 
     name: str
@@ -175,6 +120,9 @@ class Choice:
     policy: int = 0
     quality: str = ""
     networks: tuple[Choice, ...] = ()
+    fit: str = ""
+    size: tuple[int, int] | None = None
+    views: str = ""
 
 
 @dataclass(frozen=True)
@@ -424,24 +372,6 @@ def digest_of(document: Any) -> str:  # noqa: ANN401 - any JSON document
     """
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def canonical_range(text: str) -> str:
-    """Return a range of values in its one spelling; a bad one is a ``ValueError``.
-
-    >>> canonical_range("0:4095.0")
-    '0:4095'
-    """
-    if text in ("", "dtype"):
-        return text
-    low, high = (float(end) for end in text.split(":"))
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"{low:g} is not below {high:g}")
-    return ":".join(str(int(end)) if end.is_integer() else repr(end) for end in (low, high))
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return size if isinstance(size, tuple) else (size, size)
 
 
 def flat(document: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.core import targets
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import SPLITS, ImageRef, LabelSet, Listing
-from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
+from headstart.core.targets import MULTI_LABEL
 from headstart.datasets import text
 from headstart.datasets.image_table import has_sets, kinds_of, tally, unlabelled_images
 from headstart.datasets.label_sets import about_combined
@@ -169,7 +170,7 @@ def distinct(
 def describe(listing: Listing) -> str:
     """Summarise a listing in one line."""
     line = count(len(listing.images), "image")
-    noun = "class" if listing.target == SINGLE_LABEL else "label"
+    noun = targets.by_name(listing.target).noun
     line += f", {count(len(listing.classes), noun)}" if listing.classes else ""
     by_split: Counter[str] = Counter()
     for (_, split), number in tally(listing.images).items():

@@ -1,7 +1,8 @@
 """Stage: compare backbones on a sample of a source's images, by accuracy, speed and size.
 
-Every backbone embeds the same sample. It leaves the test split out, because choosing by the test
-split would bias the test. Accuracy is that of cross-validated logistic regression; LogME
+Every backbone embeds the same sample, and the best one does so once more with another fit of the
+images. The sample leaves the test split out, because choosing by the test split would bias the
+test. Accuracy is that of cross-validated logistic regression; LogME
 (`headstart.evaluation.transferability`) stands beside it.
 """
 
@@ -13,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from headstart.heads.training_set import TrainingSet
 from headstart.report import costs
 
 FOLDS = 5
+_OTHER_FITS = ("whole", "pad", "squash")  # in this order; not every network takes all
 TABLE, PLOT = "choice.json", "accuracy_cost.svg"
 
 
@@ -52,6 +55,7 @@ class ChooseConfig:
         named: backbones to try in any case; their weights are downloaded if necessary.
         query: words in the names of the others; see `headstart.backbones.available`.
         at_hand: whether to try the others whose weights are on this machine.
+        fits: whether to try a second fit of images into the best backbone's input.
         images: size of the sample.
         seed: of the sample and the folds.
         reading: how the source is read.
@@ -64,6 +68,7 @@ class ChooseConfig:
     seed: int = 0
     workers: int | None = None
     reading: Options = DEFAULTS
+    fits: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ class Tried:
     """How one backbone did.
 
     Attributes:
-        name: with ``+random`` or ``+file`` if the weights are not the published ones.
+        name: with ``+random`` or ``+file`` if the weights are not the published ones, and with
+            ``?fit=…`` and the like for other than the network's own ways.
         accuracy: of cross-validated logistic regression, 0 to 1.
         interval: 95 % bootstrap interval of the accuracy.
         difference_interval: of the difference to the best on the same images; None for the best.
@@ -155,25 +161,73 @@ def choose(
         files.make_folder(out)
     workers = config.workers or available_cores()
     results: dict[str, _Embedded] = {}
+    by_name: dict[str, Choice] = {}
     failed: dict[str, str] = {}
     for number, choice in enumerate(choices, 1):
         name = choice.name
         notice(f"{number} of {len(choices)}: {one_line(name)}")
         try:
             embedded = _embed(listing, refs, choice, workers, notice)
-            name = embedded.backbone.name
-            results[_unique(name, results)] = embedded
+            name = _unique(_named(embedded.backbone.name, choice), results)
+            results[name], by_name[name] = embedded, choice
         except (HeadstartError, MemoryError) as error:
             failed[_unique(name, failed)] = str(error) or "not enough memory"
             notice(f"{one_line(name)}: not tried further ({one_line(error)})")
     if not results:
         raise BackboneError(f"every backbone failed, {next(iter(failed.items()))[0]} because: "
                             f"{next(iter(failed.values()))}")  # fmt: skip
-    chosen = _compare(listing, refs, results, failed, not_tried, config.seed, workers)
+    compared = partial(_compare, listing, refs, results, failed, not_tried, config.seed, workers)
+    chosen = compared()
+    if config.fits:
+        best = next((tried.name for tried in chosen.tried if not tried.warning), "")
+        if best and _try_fit(listing, refs, best, by_name[best], results, workers, notice):
+            chosen = compared()
     if out is not None:
         files.write_text(out / TABLE, json.dumps(chosen.to_json(), indent=2))
         files.write_text(out / PLOT, costs.draw(chosen.to_json()))
     return chosen
+
+
+def _try_fit(
+    listing: Listing,
+    refs: Sequence[ImageRef],
+    name: str,
+    choice: Choice,
+    results: dict[str, _Embedded],
+    workers: int,
+    notice: Callable[[str], None],
+) -> bool:
+    """Embed the sample with the first other fit that a network allows; say whether there is one.
+
+    A network whose user said how images are fitted is left as it is.
+    """
+    if choice.fit or choice.size or choice.views or choice.quality:
+        return False
+    for fit in _OTHER_FITS:
+        fitted = dataclasses.replace(choice, fit=fit)
+        try:
+            embedded = _embed(listing, refs, fitted, workers, lambda line: None)
+        except (HeadstartError, MemoryError):
+            continue  # a network of one size, or several that share a picture
+        if embedded.backbone == results[name].backbone:
+            continue  # its own fit
+        label = _unique(_named(embedded.backbone.name, fitted), results)
+        notice(f"the best with another fit: {one_line(label)}")
+        results[label] = embedded
+        return True
+    return False
+
+
+def _named(name: str, choice: Choice) -> str:
+    """Return a backbone's name with what its user said of images, as ``--backbone`` takes it."""
+    settings = {
+        "fit": choice.fit,
+        "size": "x".join(map(str, choice.size or ())),
+        "views": choice.views,
+        "quality": choice.quality,
+    }
+    text = "&".join(f"{key}={value}" for key, value in settings.items() if value)
+    return f"{name}?{text}" if text else name
 
 
 def sample(listing: Listing, count: int, seed: int) -> list[ImageRef]:

@@ -57,6 +57,9 @@ class ImageEmbedder(
         layer: a layer by name, ``A+B`` for two side by side; empty means the network's default.
         pool: one of `headstart.core.choices.POOLS`; empty means the layer's default.
         quality: ``best`` adds a wider view of each image, see `headstart.extract_features`.
+        image_fit: how images are fitted, one of `core.choices.FITS`; empty means the network's own.
+        size: pixels of a side of the network's input, or (height, width); None means its own.
+        views: one of `core.choices.VIEWS`, whose features are averaged; empty means one.
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
         batch_size: images in one inference; None means what suits the device.
         value_range: values that are black and white in all images, ``LOW:HIGH`` or ``dtype``;
@@ -82,6 +85,9 @@ class ImageEmbedder(
         layer: str = "",
         pool: str = "",
         quality: str = "",
+        image_fit: str = "",
+        size: int | tuple[int, int] | None = None,
+        views: str = "",
         weights: str | os.PathLike[str] = "",
         batch_size: int | None = None,
         value_range: str = "",
@@ -95,6 +101,9 @@ class ImageEmbedder(
         self.layer = layer
         self.pool = pool
         self.quality = quality
+        self.image_fit = image_fit
+        self.size = size
+        self.views = views
         self.weights = weights
         self.batch_size = batch_size
         self.value_range = value_range
@@ -169,12 +178,16 @@ class ImageEmbedder(
             )
 
     def _choice(self) -> Choice:
+        size = getattr(self, "size", None)  # absent, like others, in pickles of earlier versions
         choice = Choice(
             os.fspath(self.backbone),
             os.fspath(self.weights),
             self.layer,
             self.pool,
-            quality=getattr(self, "quality", ""),  # absent in pickles of earlier versions
+            quality=getattr(self, "quality", ""),
+            fit=getattr(self, "image_fit", ""),
+            size=(size, size) if isinstance(size, int) else size,
+            views=getattr(self, "views", ""),
         )
         measured = self.value_range == PERCENTILE
         value_range = self.value_range_ if measured else self.value_range

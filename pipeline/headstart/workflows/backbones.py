@@ -98,7 +98,9 @@ def choose_backbone(
 ) -> Chosen:
     """Rank backbones on a sample of a source: accuracy of logistic regression against the cost.
 
-    The test split is left alone. A backbone that fails is reported and does not end the run.
+    The test split is left alone. A backbone that fails is reported and does not end the run. The
+    best one is tried with a second fit of the images too, see ``fit`` of `extract_features`, unless
+    ``downloaded`` is False.
 
     Args:
         data: the source, as for `extract_features`.
@@ -126,14 +128,18 @@ def choose_backbone(
     if (weights or not downloaded) and not candidates:
         raise UsageError("--weights and --only-named need --backbone NAME")
     named = tuple(
-        choice(name, weights, preprocess=preprocess if "onnx:" in name else "")
-        for name in candidates
+        choice(name, weights, preprocess=_unless_there(preprocess, name)) for name in candidates
     )
     reading = Options(label_column=label_column, path_column=path_column)
-    config = ChooseConfig(named, query, downloaded, images, seed, workers, reading)
+    config = ChooseConfig(named, query, downloaded, images, seed, workers, reading, fits=downloaded)
     folder = None if out is None else Path(out)
     with showing("backbones", hooks) as shown:
         return choose(os.fspath(data), config, folder, shown.notice)
+
+
+def _unless_there(preprocess: StrPath, name: str) -> StrPath:
+    """Return the preprocessing for an ONNX file whose name does not say it."""
+    return preprocess if "onnx:" in name and "preprocess=" not in name else ""
 
 
 def export_backbone(
@@ -144,6 +150,9 @@ def export_backbone(
     layers: str | Sequence[str] = (),
     pool: str = "",
     quality: str = "",
+    fit: str = "",
+    size: int | str = "",
+    views: str = "",
     preprocess: StrPath = "",
     hooks: Hooks | None = None,
 ) -> str:
@@ -155,7 +164,10 @@ def export_backbone(
         weights: as for `extract_features`, like ``layers``, ``pool`` and ``preprocess``.
         layers: where to cut.
         pool: how the layer's output is pooled.
-        quality: as for `extract_features`.
+        quality: as for `extract_features`, like ``fit``, ``size`` and ``views``.
+        fit: how images are fitted into the network's input.
+        size: of the network's input.
+        views: of each image.
         preprocess: for ``onnx:PATH``.
         hooks: receives a warning, if there is one.
 
@@ -172,7 +184,8 @@ def export_backbone(
     from headstart.core.files import replacing
 
     path = output_file(out)
-    network = backbones.settled(choice(backbone, weights, layers, pool, preprocess, quality))
+    network = choice(backbone, weights, layers, pool, preprocess, quality, fit, size, views)
+    network = backbones.settled(network)
     model, parity = export.model_file(network)
     with replacing(path) as partial:
         shutil.copyfile(model, partial)

@@ -32,6 +32,9 @@ def extract_features(
     layers: str | Sequence[str] = (),
     pool: str = "",
     quality: str = "",
+    fit: str = "",
+    size: int | str = "",
+    views: str = "",
     preprocess: StrPath = "",
     value_range: str = "",
     colour: str = "",
@@ -60,19 +63,28 @@ def extract_features(
     """Embed the images of a source into a feature store.
 
     Runs are incremental: images that the store already has are not embedded again, and an
-    interrupted run continues. Layers, pooling, range and colour that you leave out are those of the
-    store, if there is one.
+    interrupted run continues. Layers, pooling, fit, size, views, range and colour that you leave
+    out are those of the store, if there is one.
 
     Args:
         data: a folder of images, a CSV manifest, archives, tables, an HDF5 file, a URL of any of
             these, or ``torchvision:NAME``.
         out: the store: an HDF5 file, here or behind a URL; with ``engine`` a folder.
-        backbone: a name from `list_backbones`, or an exported ONNX file.
+        backbone: a name from `list_backbones`, or an exported ONNX file;
+            ``NAME?fit=whole&size=288`` says what ``weights``, ``pool``, ``quality``, ``fit``,
+            ``size``, ``views`` and ``preprocess`` would.
         weights: a weights file in place of the published weights; ``random`` for trials only.
         layers: where to cut the network, one layer or several; empty takes the network's default.
         pool: how a layer's output is pooled, one of `core.choices.POOLS`; empty takes its default.
         quality: ``best`` puts the features of a wider view of each image beside those of the
             network's own crop: more accurate, at 2.4 times the inference and twice the features.
+        fit: how images are fitted into the network's input, one of `core.choices.FITS`: ``crop``
+            takes the middle; ``pad`` shows the whole image on a border of the mean colour,
+            ``squash`` stretches it, and ``whole`` shows it at its own proportions in about as many
+            pixels, which convolutional networks allow. Empty takes the network's own.
+        size: pixels of a side of the network's input, or ``HEIGHTxWIDTH``; empty takes its own.
+        views: one of `core.choices.VIEWS`, whose features are averaged: ``flip`` adds the mirror
+            image, ``crop+whole`` the whole image, squashed; twice the inference.
         preprocess: how images are prepared for ``onnx:PATH``: a preset or a JSON file.
         value_range: which values are black and white in all images: ``LOW:HIGH``, ``dtype`` for
             the limits of each type of samples, or ``percentile`` to measure it on the set. Empty
@@ -123,7 +135,9 @@ def extract_features(
     reading = source_options(label_column, path_column, label_columns, target, labels=labels)
     config = EmbedConfig(
         backbone=decoded_by(
-            choice(backbone, weights, layers, pool, preprocess, quality), value_range, colour
+            choice(backbone, weights, layers, pool, preprocess, quality, fit, size, views),
+            value_range,
+            colour,
         ),
         workers=workers,
         on_error=on_error,
@@ -149,18 +163,75 @@ def choice(
     pool: str = "",
     preprocess: StrPath = "",
     quality: str = "",
+    fit: str = "",
+    size: int | str = "",
+    views: str = "",
 ) -> Choice:
-    """Return a backbone as the user specified it; a repeated layer is a `UsageError`."""
+    """Return a backbone as the user specified it.
+
+    Raises:
+        InputError: a layer is repeated.
+        UsageError: the size is none, or an option is said twice, in the name and beside it.
+    """
     from headstart.core.records import Choice
 
+    name, options = _options(os.fspath(backbone))
+    beside = {
+        "weights": os.fspath(weights),
+        "pool": pool,
+        "preprocess": os.fspath(preprocess),
+        "quality": quality,
+        "fit": fit,
+        "size": str(size),
+        "views": views,
+    }
+    for key, value in beside.items():
+        if value and key in options:
+            raise UsageError(f"{key} is in the backbone's name and beside it; give it once")
+        options.setdefault(key, value)
     names = (layers,) if isinstance(layers, str) else tuple(layers)
-    names = tuple(filter(None, names))
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"the layer {one_line(name)} is repeated; name each layer once")
+    names = tuple(filter(None, names)) or tuple(filter(None, [options.pop("layer", "")]))
+    for layer in names:
+        if names.count(layer) > 1:
+            raise InputError(f"the layer {one_line(layer)} is repeated; name each layer once")
     single, several = ("", names) if len(names) > 1 else ("".join(names), ())
-    spec = os.fspath(weights), os.fspath(preprocess)
-    return Choice(os.fspath(backbone), spec[0], single, pool, spec[1], several, quality=quality)
+    sides = _sides(options.pop("size"))
+    return Choice(name, layer=single, layers=several, size=sides, **options)
+
+
+_OPTIONS = ("weights", "layer", "pool", "preprocess", "quality", "fit", "size", "views")
+
+
+def _options(name: str) -> tuple[str, dict[str, Any]]:
+    """Split ``NAME?fit=whole&size=288``; a file's name may have a question mark."""
+    bare, mark, text = name.rpartition("?")
+    if not mark or Path(name.partition(":")[2] or name).exists():
+        return name, {}
+    options: dict[str, Any] = {}
+    for part in text.split("&"):
+        key, _, value = part.partition("=")
+        if key not in _OPTIONS or not value or key in options:
+            raise UsageError(
+                f"{one_line(part)!r} in the backbone {one_line(name)} is none of: "
+                + ", ".join(f"{option}=…" for option in _OPTIONS)
+            )
+        options[key] = value
+    return bare, options
+
+
+def _sides(size: str) -> tuple[int, int] | None:
+    if not size:
+        return None
+    sides = size.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdecimal() for side in sides):
+        raise UsageError(f"--size {one_line(size)} is neither PIXELS nor HEIGHTxWIDTH")
+    height, width = (min(int(side[:6]), 1 << 20) for side in (sides[0], sides[-1]))
+    if not (_SMALLEST <= height <= _LARGEST and _SMALLEST <= width <= _LARGEST):
+        raise UsageError(f"--size {one_line(size)}: a side has {_SMALLEST} to {_LARGEST} pixels")
+    return height, width
+
+
+_SMALLEST, _LARGEST = 8, 2048  # pixels of a side of a network's input
 
 
 def _sharding(

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from headstart.core import choices, targets
+from headstart.core.errors import UsageError
 from headstart.workflows import artifacts
 from headstart.workflows.features import choice
 from headstart.workflows.locations import StrPath, output_folder
@@ -190,8 +191,13 @@ def _network(backbone: str, weights: StrPath, value_range: str, colour: str) -> 
     from headstart.core.torchvision_import import import_torch
     from headstart.features.embed import decoded_by
 
+    network = choice(backbone, weights, PRE_LOGITS)
+    if network.fit or network.size or network.views or network.quality:
+        raise UsageError(
+            "fine-tuning trains on the network's own crops; leave fit, size, views and quality out"
+        )
     import_torch()  # an exported backbone can be embedded without it, not trained
-    return decoded_by(choice(backbone, weights, PRE_LOGITS), value_range, colour)
+    return decoded_by(network, value_range, colour)
 
 
 def _as_embedded(network: Choice, frozen: FeatureSet) -> Choice:
@@ -274,6 +280,7 @@ def _compare(
     summary = {
         "head": {"name": head.name, "params": facts},
         **own.scores_of(comparison, head),
+        **own.rules_of(comparison, entry),
     }
     agreement = bundle.bundle(
         tuned.backbone,

@@ -144,7 +144,7 @@ class TestEmbeddedBackbone:
 
     def test_a_batch_of_any_size_gives_what_single_images_give(self, lite0):
         runner = Runner(lite0)
-        crops = export._samples((224, 224))[:5]
+        crops = export.samples((224, 224))[:5]
         single = np.concatenate([runner.embed(crop[np.newaxis]) for crop in crops])
         for size in (2, 5):
             assert np.allclose(runner.embed(crops[:size]), single[:size], atol=1e-4)

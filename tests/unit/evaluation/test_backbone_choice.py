@@ -201,6 +201,17 @@ class TestChoose:
             choose(str(surfaces), ChooseConfig(query="timm"))
 
     @pytest.mark.slow
+    def test_the_best_is_tried_with_another_fit_too(self, surfaces, tiny_backbone, blind):
+        lines: list[str] = []
+        named = config(blind, tiny_backbone, fits=True)
+        chosen = choose(str(surfaces), named, notice=lines.append)
+        assert {one.name for one in chosen.tried} == {"tiny", "blind", "tiny?fit=pad"}
+        assert lines[-1] == "the best with another fit: tiny?fit=pad"
+        squashed = Choice(str(tiny_backbone), fit="squash")
+        chosen = choose(str(surfaces), ChooseConfig((squashed,), at_hand=False, fits=True))
+        assert [one.name for one in chosen.tried] == ["tiny?fit=squash"]
+
+    @pytest.mark.slow
     def test_random_weights_are_marked_and_never_suggested(self, surfaces):
         named = (Choice("torchvision:squeezenet1_1", "random"),)
         chosen = choose(str(surfaces), ChooseConfig(named, "efficientnet-lite0"))

@@ -31,16 +31,19 @@ Output = TypeVar("Output")
 def batches(
     decoded: Iterable[tuple[Item, NDArray[np.uint8]]], size: int
 ) -> Iterator[tuple[list[Item], NDArray[np.uint8]]]:
-    """Group decoded images into ``(n, h, w, 3)`` batches of up to ``size``, with their items."""
-    items: list[Item] = []
-    crops: list[NDArray[np.uint8]] = []
+    """Group decoded images into ``(n, h, w, 3)`` batches of up to ``size``, with their items.
+
+    Images of one batch have the same height and width.
+    """
+    waiting: dict[tuple[int, ...], tuple[list[Item], list[NDArray[np.uint8]]]] = {}
     for item, crop in decoded:
+        items, crops = waiting.setdefault(crop.shape, ([], []))
         items.append(item)
         crops.append(crop)
         if len(crops) == size:
+            del waiting[crop.shape]
             yield items, np.stack(crops)
-            items, crops = [], []
-    if crops:
+    for items, crops in waiting.values():
         yield items, np.stack(crops)
 
 

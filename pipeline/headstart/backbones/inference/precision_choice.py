@@ -239,7 +239,7 @@ def sample(listing: Listing) -> list[ImageRef]:
 
 def _calibration(
     listing: Listing, refs: Sequence[ImageRef], preprocess: Preprocess
-) -> tuple[NDArray[np.uint8], list[str], int]:
+) -> tuple[list[NDArray[np.uint8]], list[str], int]:
     """Decode the first readable images: crops, hashes of the files, and how many were tried."""
     crops: list[NDArray[np.uint8]] = []
     hashes: list[str] = []
@@ -256,7 +256,7 @@ def _calibration(
             continue  # the run reports which images fail, and why
     if not crops:
         raise InputError("none of the images that int8 would be calibrated on can be read")
-    return np.stack(crops), hashes, looked
+    return crops, hashes, looked
 
 
 def _measure(
@@ -367,9 +367,10 @@ class _Race:
         speeds: inferences a second, by the name of a precision.
     """
 
-    def __init__(self, model: Path, crops: NDArray[np.uint8], workers: int) -> None:
+    def __init__(self, model: Path, crops: Sequence[NDArray[np.uint8]], workers: int) -> None:
         self._reference, self._workers = Runner(model), workers
-        self._batch = np.resize(crops, (CPU_BATCH, *crops.shape[1:]))
+        alike = np.stack([crop for crop in crops if crop.shape == crops[0].shape])
+        self._batch = np.resize(alike, (CPU_BATCH, *alike.shape[1:]))
         self._reference.embed(self._batch)  # the first inference allocates
         self.speeds = {"fp32": _TIMED / _seconds(self._reference, self._batch)}
 

@@ -35,10 +35,10 @@ Means = dict[str, NDArray[np.float64]]  # of each input channel, by the tensor's
 _WORTH = 1e-3  # gain in mean cosine that keeps the image's convolutions in float
 
 
-def quantise(model: Path, images: NDArray[np.uint8]) -> ModelProto:
+def quantise(model: Path, images: Sequence[NDArray[np.uint8]]) -> ModelProto:
     """Return the graph of an exported backbone in 8-bit integers, without metadata.
 
-    ``images`` are ``(n, h, w, 3)`` crops to calibrate on, as decoded for this backbone.
+    ``images`` are ``(h, w, 3)`` crops to calibrate on, as decoded for this backbone.
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -67,7 +67,7 @@ def quantise(model: Path, images: NDArray[np.uint8]) -> ModelProto:
 
 def in_integers(
     graph: ModelProto,
-    images: NDArray[np.uint8],
+    images: Sequence[NDArray[np.uint8]],
     folder: Path,
     in_float: Sequence[str] = (),
     largest: tuple[int, int] = LARGEST,
@@ -77,7 +77,7 @@ def in_integers(
     """Return a graph in integers; the parameters with defaults let you try other recipes.
 
     ``graph`` is in float, as onnxruntime's pre-processing leaves it, and is changed. ``images`` are
-    ``(n, h, w, 3)``. ``in_float`` names nodes that stay in float. ``largest`` is a channel's
+    ``(h, w, 3)`` each. ``in_float`` names nodes that stay in float. ``largest`` is a channel's
     largest weight, in dense and in depthwise convolutions. ``corrected`` corrects the biases.
     ``means`` are those of `_input_means`, if they are known.
     """
@@ -109,7 +109,7 @@ def in_integers(
     return onnx.load(output)
 
 
-def _better(plain: Path, images: NDArray[np.uint8]) -> ModelProto:
+def _better(plain: Path, images: Sequence[NDArray[np.uint8]]) -> ModelProto:
     """Return a graph in integers, with the image's convolutions in float if that is worth it."""
     import onnx
 
@@ -133,7 +133,9 @@ def _better(plain: Path, images: NDArray[np.uint8]) -> ModelProto:
     return spared if gain > _WORTH else whole
 
 
-def _features(graph: ModelProto, images: NDArray[np.uint8], folder: Path) -> NDArray[np.float32]:
+def _features(
+    graph: ModelProto, images: Sequence[NDArray[np.uint8]], folder: Path
+) -> NDArray[np.float32]:
     """Return a graph's ``(n, d)`` features of images, embedded one by one."""
     import onnx
 
@@ -153,7 +155,7 @@ def _drop_unused(graph: ModelProto) -> None:
     graph.graph.initializer.extend(kept)
 
 
-def _reader(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - CalibrationDataReader
+def _reader(images: Sequence[NDArray[np.uint8]]) -> Any:  # noqa: ANN401 - CalibrationDataReader
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -206,7 +208,7 @@ def groups_of(convolution: NodeProto) -> int:
 
 
 def _input_means(
-    graph: ModelProto, convolutions: list[Any], images: NDArray[np.uint8], folder: Path
+    graph: ModelProto, convolutions: list[Any], images: Sequence[NDArray[np.uint8]], folder: Path
 ) -> Means:
     """Return the mean of each input channel of the convolutions, by the tensor's name."""
     import onnx

@@ -178,7 +178,8 @@ class Runner:
     def _gpu_batch(self) -> int:
         """Return the largest batch that fits, halving `GPU_BATCH` as often as necessary."""
         # Found by trying: memory depends on the kernels, and others may use the GPU.
-        batch = GPU_BATCH
+        # Images of many shapes rarely fill a large batch.
+        batch = GPU_BATCH // 4 if self.backbone.preprocess.fit == "whole" else GPU_BATCH
         while True:
             try:
                 self._run([OUTPUT], np.zeros((batch, *self.backbone.preprocess.size, 3), np.uint8))

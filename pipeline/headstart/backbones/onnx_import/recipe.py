@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.errors import BackboneError, near_matches, one_line
-from headstart.core.records import INTERPOLATIONS, Backbone, Preprocess
+from headstart.core.preprocess import INTERPOLATIONS
+from headstart.core.records import Backbone, Preprocess
 
 Three = tuple[float, float, float]
 Pair = tuple[int, int]
@@ -206,7 +207,7 @@ def of(backbone: Backbone) -> str:
     preprocess = backbone.preprocess
     return json.dumps(
         {
-            "size": preprocess.size,
+            "size": preprocess.input_size,
             "resize": preprocess.resize,
             "interpolation": preprocess.interpolation,
             "scale": 1 / 255,

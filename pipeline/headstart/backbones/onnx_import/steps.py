@@ -17,7 +17,7 @@ from headstart.backbones.onnx_import.original import Original
 from headstart.backbones.onnx_import.recipe import PRESETS, Pair, Recipe
 from headstart.backbones.onnx_import.request import ImportRequest
 from headstart.core.errors import BackboneError, one_line
-from headstart.core.onnx_format import ModelProto
+from headstart.core.onnx_format import ModelProto, any_size
 from headstart.core.records import Backbone
 
 _ASSUMED = "imagenet"
@@ -50,6 +50,7 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
     cutting.check_operators(graph.needed(cut.tensor))
     part = wrap.subgraph(model, graph, cut.tensor)
     recipe, assumed = _recipe(part, request.recipe)
+    recipe = _of_size(recipe, request.size)
     image_input = wrap.input_of(part, recipe)
     recipe, by_file = _sized(recipe, image_input, *metadata.size(model))
     image_input = wrap.input_of(part, recipe)
@@ -59,6 +60,10 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
     wrap.any_batch(part, image_input)
     wrapped = wrap.wrap(wrap.to_opset(part, opset), image_input, recipe, layer, pool)
     preprocess = recipe.preprocess(image_input.size)
+    if request.whole:
+        _check_free(image_input, request.name, preprocess.size)
+        preprocess = dataclasses.replace(preprocess, resize=preprocess.size, fit="whole")
+        any_size(wrapped)
     kind = wrap.types()[image_input.kind].__name__
     backbone = Backbone(
         name=request.name,
@@ -96,6 +101,24 @@ def list_tensors(path: Path, recipe: dict[str, Any] | str) -> list[dict[str, Any
     graph = Graph(model)
     settings = Recipe.from_json(recipe) if isinstance(recipe, dict) else Recipe()
     return [dataclasses.asdict(layer) for layer in wrap.tensors_of(model, graph, settings)]
+
+
+def _of_size(recipe: Recipe, size: Pair | None) -> Recipe:
+    if size is None or size == recipe.size:
+        return recipe
+    if recipe.size or recipe.resize is not None:
+        raise BackboneError(
+            "--preprocess gives the size already; leave --size out, or say it there"
+        )
+    return dataclasses.replace(recipe, size=size)
+
+
+def _check_free(image_input: wrap.Input, name: str, size: Pair) -> None:
+    if any(image_input.size):
+        raise BackboneError(
+            f"{one_line(name)} takes images of {size[0]} × {size[1]} only, so --fit whole cannot "
+            "be; use --fit pad or squash"
+        )
 
 
 def _sized(

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
+from headstart.datasets.images.geometry import least_shrunk
 
 KEPT = 2.9  # decoded size over target size, at least; measured: docs/decisions (11)
 STRICTER = 1.4  # times `KEPT` for colours subsampled along one axis, which move features more
@@ -62,11 +63,9 @@ def divisor(width: int, height: int, preprocess: Preprocess, usual: bool = True)
     """
     if preprocess.interpolation not in KERNELS:
         return 1  # a reduced image lacks the nearest pixel
-    target = preprocess.resize
-    # With a fixed size, EXIF may still swap the sides, so the longer one decides.
-    side = max(target) if isinstance(target, tuple) else target
+    full, side = least_shrunk(width, height, preprocess)
     enough = KEPT * side * (1 if usual else STRICTER)
-    return next((d for d in (8, 4, 2) if min(width, height) >= d * enough), 1)
+    return next((d for d in (8, 4, 2) if full >= d * enough), 1)
 
 
 def resize(

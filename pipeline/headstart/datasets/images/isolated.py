@@ -6,6 +6,7 @@ that meets such files has a child process, limited to `MAX_SECONDS` per file and
 
 from __future__ import annotations
 
+import struct
 import threading
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from headstart.core import sandbox
 from headstart.core.errors import ImageError, one_line
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
 from headstart.core.sandbox import Ended
 from headstart.datasets.images import pixels, surveys
 
@@ -28,6 +29,7 @@ _REASONS = {
     Ended.START: "no process to decode it in",
 }
 _QUESTION = "question"
+_SHAPE = struct.Struct("<II")  # height and width, before the pixels
 _local = threading.local()
 
 
@@ -37,8 +39,9 @@ def decode(data: bytes, preprocess: Preprocess, seconds: int | None = None) -> N
     Raises:
         ImageError: the file cannot be decoded, a limit is reached, or the decoder crashes.
     """
-    pixels_of = _ask(data, preprocess.to_json(), seconds)
-    return np.frombuffer(pixels_of, np.uint8).reshape(*preprocess.size, 3)
+    answered = _ask(data, preprocess.to_json(), seconds)
+    height, width = _SHAPE.unpack_from(answered)
+    return np.frombuffer(answered, np.uint8, offset=_SHAPE.size).reshape(height, width, 3)
 
 
 def look(data: bytes, question: str) -> bytes:
@@ -69,4 +72,5 @@ def answer(data: bytes, request: dict[str, Any]) -> bytes:
     """Return the pixels of a file, or the answer of a survey, in the child process."""
     if _QUESTION in request:
         return surveys.QUESTIONS[request[_QUESTION]](data)
-    return pixels.decode(data, Preprocess.from_json(request)).tobytes()
+    array = pixels.decode(data, Preprocess.from_json(request))
+    return _SHAPE.pack(*array.shape[:2]) + array.tobytes()

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from headstart.core.errors import ImageError, one_line
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
 from headstart.datasets.images import colour, dct_scaling, fixed_point, header, jpeg, png
 from headstart.datasets.images.depth import applies, bounds, scale
-from headstart.datasets.images.geometry import crop_box
+from headstart.datasets.images.geometry import Placement, place
 from headstart.datasets.images.header import MAX_PIXELS, TOO_MANY_PIXELS
 from headstart.datasets.images.opening import SCALED, check_whole, open_image
 
@@ -112,12 +112,37 @@ def _decode(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
         turn, reverses = _orientation(image)
         if divisor == 1:
             upright = image if turn is None else image.transpose(turn)
-            return _fit(_to_rgb(upright, key, preprocess), preprocess)
-        box = _stored_box(full, turn, reverses, preprocess)
-        size = preprocess.size[::-1] if turn in _SIDEWAYS else preprocess.size
-        rgb = _to_rgb(image, key, preprocess)
-        crop = dct_scaling.resize(rgb, full, divisor, box, size, preprocess.interpolation)
-        return crop if turn is None else np.asarray(Image.fromarray(crop).transpose(turn))
+            rgb = _to_rgb(upright, key, preprocess)
+            return _viewed(rgb.size, preprocess, lambda view: _fit(rgb, view, preprocess))
+        rgb, sideways = _to_rgb(image, key, preprocess), turn in _SIDEWAYS
+
+        def resized(view: Placement) -> NDArray[np.uint8]:
+            box = _stored_box(view.box, full[::-1] if sideways else full, reverses, sideways)
+            size = view.size[::-1] if sideways else view.size
+            part = dct_scaling.resize(rgb, full, divisor, box, size, preprocess.interpolation)
+            return part if turn is None else np.asarray(Image.fromarray(part).transpose(turn))
+
+        return _viewed(full[::-1] if sideways else full, preprocess, resized)
+
+
+def _viewed(
+    size: tuple[int, int],
+    preprocess: Preprocess,
+    resized: Callable[[Placement], NDArray[np.uint8]],
+) -> NDArray[np.uint8]:
+    """Return the views of an upright image of ``size`` (width, height), one above the other."""
+    parts = []
+    for view in preprocess.each_view:
+        placement = place(*size, view)
+        part = resized(placement)
+        if placement.canvas != placement.size:
+            (top, left), (height, width) = placement.corner, placement.size
+            canvas = np.empty((*placement.canvas, 3), np.uint8)
+            canvas[:] = preprocess.fill
+            canvas[top : top + height, left : left + width] = part
+            part = canvas
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _whole(data: bytes, preprocess: Preprocess, shorter: int) -> NDArray[np.uint8]:
@@ -173,19 +198,19 @@ def _decode_smaller(image: Image.Image, preprocess: Preprocess) -> int:
 
 
 def _stored_box(
-    full: tuple[int, int],
-    turn: Image.Transpose | None,
+    box: tuple[float, float, float, float],
+    upright: tuple[int, int],
     reverses: tuple[bool, bool],
-    preprocess: Preprocess,
+    sideways: bool,
 ) -> tuple[float, float, float, float]:
-    """Return the crop's region in the stored image, before it is turned upright."""
-    width, height = full[::-1] if turn in _SIDEWAYS else full
-    left, top, right, bottom = crop_box(width, height, preprocess)
+    """Return a region of the upright image in the stored one, before that is turned."""
+    width, height = upright
+    left, top, right, bottom = box
     if reverses[0]:
         left, right = width - right, width - left
     if reverses[1]:
         top, bottom = height - bottom, height - top
-    return (top, left, bottom, right) if turn in _SIDEWAYS else (left, top, right, bottom)
+    return (top, left, bottom, right) if sideways else (left, top, right, bottom)
 
 
 def _colour_key(image: Image.Image) -> int | tuple[int, ...] | None:
@@ -259,12 +284,11 @@ def _flattened(image: Image.Image, key: int | tuple[int, ...] | None) -> Image.I
     return image.convert("RGB")
 
 
-def _fit(image: Image.Image, preprocess: Preprocess) -> NDArray[np.uint8]:
-    height, width = preprocess.size
-    box = crop_box(*image.size, preprocess)
-    box = (box[0], box[1], min(box[2], image.width), min(box[3], image.height))
+def _fit(image: Image.Image, view: Placement, preprocess: Preprocess) -> NDArray[np.uint8]:
+    (left, top, right, bottom), (height, width) = view.box, view.size
+    box = (left, top, min(right, image.width), min(bottom, image.height))
     if preprocess.policy > _PILLOW_RESIZES and preprocess.interpolation != "nearest":
-        return fixed_point.resize(image, box, preprocess.size, preprocess.interpolation)
+        return fixed_point.resize(image, box, view.size, preprocess.interpolation)
     resample = _RESAMPLE[preprocess.interpolation]
     return np.asarray(image.resize((width, height), resample, box=box))
 

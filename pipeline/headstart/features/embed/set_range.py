@@ -13,7 +13,8 @@ from headstart import datasets
 from headstart.backbones.inference.precision_choice import sample
 from headstart.core.choices import COLOURS, PERCENTILE
 from headstart.core.errors import ImageError, InputError, one_line
-from headstart.core.records import Choice, Listing, canonical_range
+from headstart.core.preprocess import canonical_range
+from headstart.core.records import Choice, Listing
 from headstart.datasets.images import set_values
 from headstart.features.embed.config import EmbedConfig
 from headstart.features.store import stored_extraction

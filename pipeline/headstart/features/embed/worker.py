@@ -142,9 +142,11 @@ class Worker:
                 decode = (
                     images.decode if number not in self._shard.suspects else images.decode_apart
                 )
-                crop = decode(data, self._runner.backbone.preprocess)
-                values = image_values(crop)
-                remark = images.remark(data, crop)
+                rules = self._runner.backbone.preprocess
+                crop = decode(data, rules)
+                shown = crop[: rules.input_size[0]] if len(rules.each_view) > 1 else crop
+                values = image_values(shown)
+                remark = images.remark(data, shown)
                 clock.stop("decode")
             except ImageError as error:
                 outcomes.append(Outcome(number, sha256, state, embedded=False, error=str(error)))

@@ -24,6 +24,7 @@ from headstart.backbones.inference.description import (
     PROBABILITIES,
     describe,
 )
+from headstart.backbones.inference.extract import batches
 from headstart.backbones.inference.feature_runner import FeatureRunner
 from headstart.backbones.inference.runner import Runner, open_session
 from headstart.core import targets, training_profile
@@ -155,16 +156,16 @@ def _verify(path: Path, estimator: Any, name: str) -> None:  # noqa: ANN401
     runner = FeatureRunner(path) if imported else Runner(path)
     preprocess = runner.backbone.preprocess
     if isinstance(runner, FeatureRunner):
-        crops: NDArray[Any] = np.random.default_rng(0).standard_normal(
-            (3, runner.backbone.dim), np.float32
-        )
+        rows = np.random.default_rng(0).standard_normal((3, runner.backbone.dim), np.float32)
+        groups: list[NDArray[Any]] = [rows]
     elif parity.METADATA in runner.metadata:
         parity.check_metadata(runner.metadata, runner.embed, preprocess)
         probes = parity.Certificate.from_json(runner.metadata[parity.METADATA]).probes
-        crops = np.stack([decode(data, preprocess) for data in probes.values()])
+        decoded = ((name, decode(data, preprocess)) for name, data in probes.items())
+        groups = [crops for _, crops in batches(decoded, len(probes))]
     else:
-        crops = np.zeros((3, *preprocess.size, 3), np.uint8)
-    for images in (crops, crops[:1]):
+        groups = [np.zeros((3, *preprocess.size, 3), np.uint8)]
+    for images in (*groups, groups[0][:1]):
         features, scores = runner.outputs((OUTPUT, PROBABILITIES), images)
         difference = np.abs(scores - estimator.predict_proba(features)).max()
         if not difference <= MAX_DIFFERENCE:

@@ -162,22 +162,30 @@ class Explainer:
                 for part, each, share in zip(self._parts, maps, shares, strict=True)
             ]
             return [
-                self._explanation(code, grids, bias[code], evidence[code], True) for code in codes
+                self._explanation(crop, code, grids, bias[code], evidence[code], True)
+                for code in codes
             ]
         grids = [
             self._ablated(features, evidence, part, each)
             for part, each in zip(self._parts, maps, strict=True)
         ]
-        return [self._explanation(code, grids, 0.0, evidence[code], False) for code in codes]
+        return [self._explanation(crop, code, grids, 0.0, evidence[code], False) for code in codes]
 
     def _explanation(
-        self, code: int, grids: list[Array], bias: float, evidence: float, exact: bool
+        self,
+        crop: NDArray[np.uint8],
+        code: int,
+        grids: list[Array],
+        bias: float,
+        evidence: float,
+        exact: bool,
     ) -> Explanation:
+        side = crop.shape[0], crop.shape[1]
+        usual = side == self.model.backbone.preprocess.size  # others show the whole image
         own = tuple(
-            Grid(grid[:, :, code], part.window)
+            Grid(grid[:, :, code], part.window if usual else (0, 0, side[1], side[0]))
             for grid, part in zip(grids, self._parts, strict=True)
         )
-        side = self.model.backbone.preprocess.size
         return Explanation(code, own, float(bias), float(evidence), exact, self.method, side)
 
     def _effective(self, features: Array) -> tuple[Array, Array]:

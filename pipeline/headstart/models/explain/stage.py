@@ -105,7 +105,7 @@ def _explain(
         crop = model.decode(data)
     except ImageError:  # it changed since it was classified
         return []
-    whole, box = _whole(model, data, crop)
+    whole, ordinary = _whole(model, data, crop)
     nearest = []
     if training is not None:
         features = model.answer(crop[np.newaxis]).features[0]
@@ -123,7 +123,7 @@ def _explain(
         label = model.classes[explanation.code]
         name = _file_name(number, prediction.path, label)
         with replacing(folder / name) as partial:
-            drawn = drawing.overlay(whole, explanation.heat(), box)
+            drawn = _overlay(model, whole, ordinary, explanation.heat(), crop)
             pair = np.hstack([whole, np.full((len(whole), 8, 3), 255, np.uint8), drawn])
             partial.write_bytes(images.encode(pair, "PNG"))
         entries.append(_entry(prediction, explanation, label, name, nearest))
@@ -136,21 +136,32 @@ def picture(explainer: Explainer, data: bytes, code: int) -> NDArray[np.uint8]:
     Raises:
         ImageError: it cannot be decoded.
     """
-    crop = explainer.model.decode(data)
-    whole, box = _whole(explainer.model, data, crop)
+    model = explainer.model
+    crop = model.decode(data)
+    whole, ordinary = _whole(model, data, crop)
     (explanation,) = explainer.explain(crop, [code])
-    return images.reduced(drawing.overlay(whole, explanation.heat(), box), _SMALL)
+    return images.reduced(_overlay(model, whole, ordinary, explanation.heat(), crop), _SMALL)
 
 
 def _whole(
     model: Classifier, data: bytes, crop: NDArray[np.uint8]
-) -> tuple[NDArray[np.uint8], tuple[float, float, float, float]]:
-    """Return the whole upright picture, and the region of it that the model sees."""
-    if is_ordinary(data):
-        whole = drawing.picture_of(data, model.backbone.preprocess)
-        return whole, drawing.seen_box(whole, model.backbone.preprocess)
-    # Such files are decoded elsewhere, to the crop alone.
-    return crop, (0.0, 0.0, float(crop.shape[1]), float(crop.shape[0]))
+) -> tuple[NDArray[np.uint8], bool]:
+    """Return the whole upright picture, and whether it is one: other files have the crop alone."""
+    if not is_ordinary(data):  # decoded elsewhere
+        return crop, False
+    return drawing.picture_of(data, model.backbone.preprocess), True
+
+
+def _overlay(
+    model: Classifier,
+    whole: NDArray[np.uint8],
+    ordinary: bool,
+    heat: NDArray[np.float64],
+    crop: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    maps = drawing.maps_of(whole, heat, model.backbone.preprocess) if ordinary else []
+    everything = 0.0, 0.0, float(crop.shape[1]), float(crop.shape[0])
+    return drawing.overlay(whole, maps or [drawing.Map(heat, everything)])
 
 
 def _codes(classes: tuple[str, ...], prediction: Prediction) -> list[int]:

@@ -93,11 +93,22 @@ class Batcher:
                 return 1
         return self._batch or 1
 
+    def _alike(self, limit: int) -> list[tuple[NDArray[np.uint8], Future[Answer]]]:
+        """Remove the first of the waiting images, and those of its shape that come with it."""
+        taken: list[tuple[NDArray[np.uint8], Future[Answer]]] = []
+        others: deque[tuple[NDArray[np.uint8], Future[Answer]]] = deque()
+        while self._waiting and len(taken) < limit:
+            pair = self._waiting.popleft()
+            alike = not taken or pair[0].shape == taken[0][0].shape
+            (taken if alike else others).append(pair)
+        self._waiting.extendleft(reversed(others))
+        return taken
+
     def _infer(self) -> None:
         """Answer all waiting images. Each image submits one call, so some calls find none."""
         limit = self._limit()
         with self._lock:
-            taken = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+            taken = self._alike(limit)
         # Skip clients that have closed the connection meanwhile.
         taken = [pair for pair in taken if pair[1].set_running_or_notify_cancel()]
         if not taken:

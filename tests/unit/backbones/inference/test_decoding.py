@@ -65,3 +65,66 @@ def test_rules_survive_the_way_from_choice_to_network_and_back(tiny_backbone):
     assert (choice.value_range, choice.colour) == ("-1:1", "srgb")
     candidate = backbones.find(choice)
     assert (candidate.value_range, candidate.colour) == ("-1:1", "srgb")
+
+
+@pytest.mark.parametrize("fit", ["pad", "squash"])
+def test_a_fit_changes_the_pixels_and_not_the_network(tiny_backbone, fit):
+    path = with_rules(tiny_backbone, "", "", fit=fit)
+    plain, fitted = describe(tiny_backbone), describe(path)
+    assert fitted.preprocess.resize == plain.preprocess.input_size
+    assert fitted.preprocess.fill == ((128, 128, 128) if fit == "pad" else ())
+    assert Extraction(plain).digest != Extraction(fitted).digest
+    assert with_rules(path, "", "", fit=fit) == path
+    runner = Runner(path)
+    assert parity.check_metadata(runner.metadata, runner.embed, fitted.preprocess)
+    assert backbones.choice_of(dataclasses.replace(fitted, name="efficientnet-lite0")).fit == fit
+
+
+def test_the_fit_that_a_file_has_is_the_file_itself(tiny_backbone):
+    assert with_rules(tiny_backbone, "", "", fit="crop") == tiny_backbone
+
+
+@pytest.mark.parametrize("views", ["flip", "crop+whole"])
+def test_features_of_views_are_averaged(tiny_backbone, views):
+    runner, plain = Runner(with_rules(tiny_backbone, "", "", views=views)), Runner(tiny_backbone)
+    high, wide = runner.backbone.preprocess.size
+    arrays = np.random.default_rng(0).integers(0, 256, (3, high, wide, 3), dtype=np.uint8)
+    if views == "flip":
+        pair = arrays, arrays[:, :, ::-1].copy()
+    else:
+        pair = arrays[:, : high // 2].copy(), arrays[:, high // 2 :].copy()
+    expected = sum(map(plain.embed, pair)) / 2
+    np.testing.assert_allclose(runner.embed(arrays), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"fit": "whole"}, "export it with --fit whole"),
+        ({"fit": "wide"}, "no fit 'wide'"),
+        ({"views": "many"}, "no views 'many'"),
+        ({"fit": "pad", "views": "crop+whole"}, "leave --fit out"),
+    ],
+)
+def test_what_a_file_cannot_show_is_refused(tiny_backbone, rules, message):
+    with pytest.raises(BackboneError, match=message):
+        with_rules(tiny_backbone, "", "", **rules)
+
+
+def test_other_views_than_a_file_has_are_refused(tiny_backbone):
+    flipped = with_rules(tiny_backbone, "", "", views="flip")
+    with pytest.raises(BackboneError, match="exported for --views flip"):
+        with_rules(flipped, "", "", views="crop+whole")
+
+
+def test_int8_and_fp16_of_several_views(tiny_backbone, image_folder):
+    from headstart import datasets
+    from headstart.backbones.inference import precision, precision_choice
+
+    flipped = with_rules(tiny_backbone, "", "", views="flip")
+    half = Runner(precision.variant(flipped, "fp16"))
+    assert half.backbone.preprocess.views == "flip"
+    listing = datasets.open_source(str(image_folder("photos")))
+    path, drift = precision_choice.quantised(flipped, listing, 1)
+    assert describe(path).preprocess.views == "flip"
+    assert drift.mean_cosine > 0.9

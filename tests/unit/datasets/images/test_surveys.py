@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from headstart.core.records import Preprocess, canonical_range
+from headstart.core.preprocess import Preprocess, canonical_range
 from headstart.datasets import images
 from headstart.datasets.images import depth, surveys
 from odd_images import bmp, deep_png, encoded, picture, png_of, tiff

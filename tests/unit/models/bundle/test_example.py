@@ -14,7 +14,7 @@ import factories
 import numpy as np
 import pytest
 from headstart.backbones.inference.decoding import with_rules
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
 from headstart.datasets import images
 from headstart.models.bundle.example import example
 from headstart.models.predict import Model, predict
@@ -218,7 +218,17 @@ for path in paths:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("rules", [{}, {"policy": 3}, {"value_range": "0:4095", "colour": "srgb"}])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        {"policy": 3},
+        {"value_range": "0:4095", "colour": "srgb"},
+        {"fit": "whole"},
+        {"fit": "pad", "fill": (1, 2, 3)},
+        {"views": "crop+whole"},
+    ],
+)
 def test_the_pixels_are_the_same_by_the_rules_of_the_model(program, tmp_path, rules):
     preprocess = Preprocess(96, 80, **rules)
     paths = [tmp_path / name for name in FILES]

@@ -1,0 +1,117 @@
+"""How an image becomes a network's input: a record without behaviour."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image file becomes a ``(height, width, 3) uint8`` array.
+
+    Attributes:
+        resize: shorter side after resizing, in pixels, or ``(height, width)`` of any proportions.
+        crop: side of the central square, in pixels, or ``(height, width)``.
+        interpolation: one of `INTERPOLATIONS`, always antialiased.
+        policy: version of the decoding rules in `datasets.images`.
+        value_range: what is black and white in images of the whole set: ``LOW:HIGH``, ``dtype``,
+            or empty for the policy's own rules; see `datasets.images.depth`.
+        colour: ``srgb`` converts colour profiles; empty ignores them.
+        quality: one of `choices.QUALITIES`, if the array holds more than the network's own crop,
+            which lies in the middle; empty for that alone.
+        fit: ``pad`` shows the whole image in the crop, on a border of the colour ``fill``;
+            ``whole`` at its own proportions, in about as many pixels as the crop has (see
+            `datasets.images.geometry`); empty does what ``resize`` and ``crop`` say.
+        fill: red, green and blue of the border, 0 to 255.
+        views: one of `choices.VIEWS`, whose features are averaged; of ``crop+whole`` the array
+            holds the crop above the whole image, squashed; empty for a single view.
+        own_size: False if the user chose the size.
+    """
+
+    resize: int | tuple[int, int]
+    crop: int | tuple[int, int]
+    interpolation: str = "bicubic"
+    policy: int = 4
+    value_range: str = ""
+    colour: str = ""
+    quality: str = ""
+    fit: str = ""
+    fill: tuple[int, ...] = ()
+    views: str = ""
+    own_size: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise a ``ValueError`` for impossible sizes and unknown interpolations."""
+        for crop, resize in zip(self.input_size, _pair(self.resize), strict=True):
+            if not 1 <= crop <= resize:
+                raise ValueError(f"crop {self.crop} must lie between 1 and resize {self.resize}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation {self.interpolation!r} is none of {INTERPOLATIONS}")
+        if self.value_range != canonical_range(self.value_range):
+            raise ValueError(f"{self.value_range!r} is no range of values")
+        if self.colour not in ("", "srgb"):
+            raise ValueError(f"colour {self.colour!r} is not srgb")
+        if self.fit not in ("", "pad", "whole") or self.views not in ("", "flip", "crop+whole"):
+            raise ValueError(f"no fit {self.fit!r}, or no views {self.views!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON document, without what is empty."""
+        document = dataclasses.asdict(self)
+        always = ("resize", "crop", "interpolation", "policy")
+        empty = {"own_size": True}
+        return {
+            key: value
+            for key, value in document.items()
+            if key in always or (value != empty[key] if key in empty else value)
+        }
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of what the network sees at once; of ``whole``, of a square image."""
+        return _pair(self.crop)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the array; of ``whole``, that of a square image."""
+        height, width = self.input_size
+        return (2 * height if self.views == "crop+whole" else height), width
+
+    @property
+    def each_view(self) -> tuple[Preprocess, ...]:
+        """What each part of the array shows, from top to bottom."""
+        if self.views != "crop+whole":
+            return (self,)
+        single = dataclasses.replace(self, views="")
+        return single, dataclasses.replace(single, resize=self.input_size)
+
+    @staticmethod
+    def from_json(document: dict[str, Any]) -> Preprocess:
+        """Restore from JSON; a missing or unknown key is a ``TypeError``."""
+        values = dict(document)
+        for key in ("resize", "crop", "fill"):
+            if isinstance(values.get(key), list):
+                values[key] = tuple(values[key])
+        return Preprocess(**values)
+
+
+def canonical_range(text: str) -> str:
+    """Return a range of values in its one spelling; a bad one is a ``ValueError``.
+
+    >>> canonical_range("0:4095.0")
+    '0:4095'
+    """
+    if text in ("", "dtype"):
+        return text
+    low, high = (float(end) for end in text.split(":"))
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"{low:g} is not below {high:g}")
+    return ":".join(str(int(end)) if end.is_integer() else repr(end) for end in (low, high))
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)
