@@ -15,7 +15,8 @@ from headstart import backbones
 from headstart.backbones import weights
 from headstart.backbones.catalogue import Entry
 from headstart.core.errors import BackboneError
-from headstart.core.records import Choice, warning_about
+from headstart.core.names import warning_about
+from headstart.core.records import Choice
 from headstart.core.torchvision_import import import_timm, import_torchvision
 
 TORCHVISION = "torchvision:squeezenet1_1"
