@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.backbones.inference import external_data
 from headstart.backbones.inference.description import OUTPUT, PROBABILITIES
 from headstart.core.onnx_format import ModelProto, NodeProto
 
@@ -52,19 +53,33 @@ class Opened(NamedTuple):
 def opened(path: Path) -> Opened:
     """Open a model file that Headstart wrote."""
     import onnx
-    from onnx.utils import Extractor
 
+    external_data.refuse(path, "--explain")
     model = onnx.load(path)
     producers = {output: node for node in model.graph.node for output in node.output}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     pooled = tuple(_pooled(OUTPUT, producers) or ())
     linear = _linear(producers, constants) or _pairwise(model, constants)
-    head = Extractor(model).extract_model([OUTPUT], [PROBABILITIES])
+    head = _head(model)
     if linear is not None:
         _add_output(head, linear.rows)
     for name in dict.fromkeys(pooled):
         _add_output(model, name)
     return Opened(model.SerializeToString(), head.SerializeToString(), pooled, linear)
+
+
+def head_alone(path: Path) -> bytes:
+    """Return the graph from features to probabilities of a model file that Headstart wrote."""
+    import onnx
+
+    graph: bytes = _head(onnx.load(path)).SerializeToString()
+    return graph
+
+
+def _head(model: ModelProto) -> ModelProto:
+    from onnx.utils import Extractor
+
+    return Extractor(model).extract_model([OUTPUT], [PROBABILITIES])
 
 
 def _add_output(model: ModelProto, name: str) -> None:
