@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.backbones.inference import external_data
 from headstart.backbones.inference.description import OUTPUT, PROBABILITIES
 from headstart.core.onnx_format import ModelProto, NodeProto
 
@@ -50,6 +51,7 @@ def opened(path: Path) -> Opened:
     """Open a model file that Headstart wrote."""
     import onnx
 
+    external_data.refuse(path, "--explain")
     model = onnx.load(path)
     producers = {output: node for node in model.graph.node for output in node.output}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
