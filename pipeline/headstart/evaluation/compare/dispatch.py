@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from headstart.core import targets
-from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
 from headstart.evaluation.compare.alignment import leading
-from headstart.evaluation.compare.config import OF_LABELS, CompareConfig
+from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.network import TunedNetwork
-from headstart.evaluation.operating_points import TARGETS
 
 
 def compare(
@@ -31,8 +29,8 @@ def compare(
     Raises:
         InputError: the data or the configuration cannot be used.
     """
-    _refuse_unused(stores, config)
     own = _of(stores[leading(stores)].target)
+    own.check_settings(config)
     compared: tuple[Any, Any] = own.compare(stores, config, named_groups, progress, step, chosen)
     return compared
 
@@ -72,16 +70,3 @@ def tables(target: str) -> tuple[str, ...]:
 
 def _of(target: str) -> Any:  # noqa: ANN401 - a module
     return targets.by_name(target).part("comparison")
-
-
-def _refuse_unused(stores: Sequence[FeatureSet], config: CompareConfig) -> None:
-    """Raise an `InputError` for a setting that means nothing for the stores' target."""
-    if stores[leading(stores)].target == targets.SINGLE_LABEL:
-        if unused := next((name for name in OF_LABELS if getattr(config, name)), ""):
-            option = unused.replace("_", "-")
-            raise InputError(f"--{option} is for several labels on one image; leave it out")
-    elif config.targets != TARGETS:
-        raise InputError(
-            "--targets is for one class an image; with several labels each has a threshold of its"
-            " own, which --precision-at-least or --recall-at-least chooses"
-        )

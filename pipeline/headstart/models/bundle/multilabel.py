@@ -62,13 +62,13 @@ def answers(head: TrainedHead, probabilities: NDArray[np.float64]) -> NDArray[np
 SCORE = "mean average precision"
 
 
-def truth(model: Classifier, images: Sequence[ImageRef], known: Collection[str]) -> States:
+def truth(model: Classifier, images: Sequence[ImageRef], labels: Collection[str]) -> States:
     """Return the labels of images, ``(n, k)``: 1, 0, or -1 where that is unknown.
 
     That is so for all images if the label is none of those that the source knows.
     """
     states = np.full((len(images), len(model.classes)), UNKNOWN, np.int8)
-    code = {name: number for number, name in enumerate(model.classes) if name in known}
+    code = {name: number for number, name in enumerate(model.classes) if name in labels}
     for row, image in zip(states, images, strict=True):
         if image.labels is not None:
             row[list(code.values())] = 0

@@ -53,7 +53,7 @@ def answers(head: TrainedHead, probabilities: NDArray[np.float64]) -> NDArray[np
 SCORE = "accuracy"
 
 
-def truth(model: Classifier, images: Sequence[ImageRef], known: Collection[str]) -> Codes:
+def truth(model: Classifier, images: Sequence[ImageRef], classes: Collection[str]) -> Codes:
     """Return the codes of the images' classes, ``(n,)``; -1 for others than the model's."""
     code = {name: number for number, name in enumerate(model.classes)}
     return np.array([code.get(image.label or "", -1) for image in images], np.intp)

@@ -17,6 +17,7 @@ from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.multilabel.division import label_sets
 from headstart.evaluation.compare.training import as_numbers
 from headstart.evaluation.metrics import multilabel as metrics
+from headstart.evaluation.operating_points import TARGETS
 from headstart.evaluation.splits import Protocol, iterative
 from headstart.heads import MEAN, default_heads, multilabel
 from headstart.heads.folds import predefined
@@ -179,6 +180,15 @@ class LabelTrainer:
             chosen.reached,
             applied,
             seconds,
+        )
+
+
+def check_settings(config: CompareConfig) -> None:
+    """Raise an `InputError` for a setting that means nothing with several labels."""
+    if config.targets != TARGETS:
+        raise InputError(
+            "--targets is for one class an image; with several labels each has a threshold of its"
+            " own, which --precision-at-least or --recall-at-least chooses"
         )
 
 
