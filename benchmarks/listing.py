@@ -1,13 +1,14 @@
 """Memory and time of listing many images, without one image: only names are made.
 
     python benchmarks/listing.py
-    python benchmarks/listing.py --names 1000000 10000000 --files 100000 1000000
+    python benchmarks/listing.py --names 300000 1000000 --files 300000 600000
 
 Each listing is made by a process of its own, which then does what the driver of a sharded run does
 with it: the summary, the digest and the division into shards. Seconds are processor time (user and
 system); memory is the peak of resident memory less that of the imports. Names of a CSV are
 scattered; folders hold a thousand empty files each. What 10^8 and 10^9 names would take lies on the
-line through the two sizes that are measured.
+line through the two sizes that are measured: both must be longer than 262,144, from where on
+listings are packed.
 """
 
 from __future__ import annotations
@@ -117,8 +118,8 @@ def extrapolated(facts: list[dict[str, object]], images: int) -> tuple[float, fl
 
 def main() -> None:
     parser = page.parser(__doc__)
-    parser.add_argument("--names", type=int, nargs=2, default=[100_000, 1_000_000])
-    parser.add_argument("--files", type=int, nargs=2, default=[100_000, 1_000_000])
+    parser.add_argument("--names", type=int, nargs=2, default=[1_000_000, 10_000_000])
+    parser.add_argument("--files", type=int, nargs=2, default=[500_000, 2_000_000])
     options = parser.parse_args()
     with page.recorded(options, markdown=True):
         benchmark(options)

@@ -24,6 +24,7 @@ from headstart.backbones.inference.description import (
     HEAD_INPUT,
     INPUT,
     LABEL,
+    LABELS,
     METADATA,
     MODEL_METADATA,
     OUTPUT,
@@ -427,24 +428,38 @@ def write_tiny_backbone(path: Path, seed: int = 20, **changes: Any) -> Path:
     return path
 
 
-def write_tiny_classifier(path: Path, tiny_backbone: Path) -> Path:
-    """Write a classifier of three classes on the tiny backbone, as `models.bundle` does."""
+def write_tiny_classifier(
+    path: Path, tiny_backbone: Path, thresholds: Sequence[float] = ()
+) -> Path:
+    """Write a classifier of three classes on the tiny backbone, as `models.bundle` does.
+
+    With ``thresholds`` an image may have several of them.
+    """
     rng = np.random.default_rng(21)
     constants = {
         "weight": rng.normal(0, 9, (TINY_DIM, 3)).astype(np.float32),
         "intercept": np.zeros(3, np.float32),
     }
-    nodes = [
-        helper.make_node("Gemm", [HEAD_INPUT, "weight", "intercept"], ["scores"]),
-        helper.make_node("Softmax", ["scores"], [PROBABILITIES], axis=1),
-        helper.make_node("ArgMax", [PROBABILITIES], [LABEL], axis=1, keepdims=0),
-    ]
+    nodes = [helper.make_node("Gemm", [HEAD_INPUT, "weight", "intercept"], ["scores"])]
+    answer, shape = (LABELS, ["n", 3]) if thresholds else (LABEL, ["n"])
+    if thresholds:
+        constants["thresholds"] = np.array(thresholds, np.float32)
+        nodes += [
+            helper.make_node("Sigmoid", ["scores"], [PROBABILITIES]),
+            helper.make_node("GreaterOrEqual", [PROBABILITIES, "thresholds"], ["reached"]),
+            helper.make_node("Cast", ["reached"], [LABELS], to=TensorProto.INT64),
+        ]
+    else:
+        nodes += [
+            helper.make_node("Softmax", ["scores"], [PROBABILITIES], axis=1),
+            helper.make_node("ArgMax", [PROBABILITIES], [LABEL], axis=1, keepdims=0),
+        ]
     graph = helper.make_graph(
         nodes,
         "head",
         [helper.make_tensor_value_info(HEAD_INPUT, TensorProto.FLOAT, ["n", TINY_DIM])],
         [
-            helper.make_tensor_value_info(LABEL, TensorProto.INT64, ["n"]),
+            helper.make_tensor_value_info(answer, TensorProto.INT64, shape),
             helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", 3]),
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
@@ -456,6 +471,8 @@ def write_tiny_classifier(path: Path, tiny_backbone: Path) -> Path:
     add_distance(model, Reference(TINY_REFERENCE, 1, TINY_THRESHOLD, 0.99))
     metadata = {prop.key: prop.value for prop in trunk.metadata_props}
     facts = {"classes": ["bark", "cloth", "drain"], "novelty": {"threshold": TINY_THRESHOLD}}
+    if thresholds:
+        facts |= {"target": MULTI_LABEL, "thresholds": constants["thresholds"].tolist()}
     metadata[MODEL_METADATA] = json.dumps(facts)
     metadata[seal.KEY] = seal.blank()
     helper.set_model_props(model, metadata)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import types
 
 import numpy as np
 import onnxruntime
@@ -52,9 +53,10 @@ def test_the_same_command_again_does_nothing(colour_results, headstart):
     [
         (("predict", "{results}", "{photos}/0.png", "--min-confidence", "0.5"), "threshold"),
         (("predict", "{results}", "{photos}/0.png", "--at", "95%"), "threshold"),
+        (("predict", "{results}", "{photos}/0.png", "--sets"), "--recall-at-least"),
         (
-            ("export-model", "{results}", "{photos}/photos.csv", "--out", "{results}/x.onnx"),
-            "multi-label",
+            ("train-heads", "{results}/../photos.h5", "--out", "x", "--targets", "95%"),
+            "--precision-at-least",
         ),
         (("backbones", "--for", "{photos}/photos.csv"), "multi-label"),
         (("finetune", "{photos}/photos.csv", "--advise"), "multi-label"),
@@ -63,9 +65,47 @@ def test_the_same_command_again_does_nothing(colour_results, headstart):
 def test_what_does_not_support_labels_says_so(
     colour_results, colours, headstart, arguments, reason
 ):
-    extra = ("--precision", "fp16") if arguments[0] == "export-model" else ()
-    words = (word.format(results=colour_results, photos=colours) for word in (*arguments, *extra))
+    words = (word.format(results=colour_results, photos=colours) for word in arguments)
     assert reason in headstart(*words, code=1).stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_model_of_labels_is_converted(colour_results, colours, headstart, tmp_path, precision):
+    words = ["--precision", precision, "--out", tmp_path / "small.onnx", "--max-drift", "2"]
+    words += ["--max-accuracy-loss", "20", "--json"]
+    done = headstart("export-model", colour_results, colours / "columns.csv", *words)
+    change = json.loads(done.stdout)
+    assert change["score"] == "mean average precision"
+    assert change["labelled"] == change["images"] == 30
+    results = json.loads((colour_results / "results.json").read_text())
+    assert change["accuracy_before"] == pytest.approx(results["heads"][0]["map"], abs=1e-6)
+    assert change["equal_labels"] > 0.8
+    image = colours / "1.png"
+    before, after = (
+        next(csv.DictReader(headstart("predict", model, image).stdout.splitlines()))
+        for model in (colour_results, tmp_path / "small.onnx")
+    )
+    for name in COLOURS:
+        assert float(after[f"p:{name}"]) == pytest.approx(float(before[f"p:{name}"]), abs=0.2)
+
+
+def test_a_model_is_converted_with_images_of_its_kind(colour_results, headstart, image_folder):
+    words = ["export-model", colour_results, image_folder(), "--out", "x.onnx"]
+    done = headstart(*words, "--precision", "fp16", code=1)
+    assert "--target multi-label" in done.stderr.splitlines()[-1]
+
+
+def test_the_images_that_a_model_was_trained_on_are_named_for_its_server(colour_results):
+    """The server leaves out the images that it was tested on."""
+    from headstart.workflows.models import _training_images
+
+    said = []
+    hooks = types.SimpleNamespace(notice=said.append)
+    stores, tested = _training_images(colour_results, hooks)
+    assert said == []
+    assert [store.name for store in stores] == ["photos.h5"]
+    assert len(tested) == 30
 
 
 def test_export_features_writes_the_labels(colour_results, headstart, tmp_path):

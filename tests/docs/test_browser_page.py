@@ -118,6 +118,30 @@ def test_the_page_leaves_images_open_or_answers_with_sets(
     assert any(" or " in text for text in sets)
 
 
+def test_the_page_shows_all_labels_of_an_image(browser, site, photos, tiny_backbone, tmp_path):
+    path = tmp_path / "site" / "model.onnx"
+    factories.write_tiny_classifier(path, tiny_backbone, thresholds=[0.5, 0.5, 0.5])
+    model = Model(path)
+    scores = model.predict(np.stack([model.decode(path.read_bytes()) for path in photos]))
+    thresholds = [float(np.median(column)) for column in scores.T]
+    factories.write_tiny_classifier(path, tiny_backbone, thresholds)
+    page = browser.new_page()
+    page.goto(site)
+    page.wait_for_selector("input:enabled")
+    assert page.locator("select").is_hidden()
+    page.set_input_files("input", photos)
+    page.wait_for_function(f"document.querySelectorAll('li').length === {len(photos)}")
+    lines = page.locator("li").all_inner_texts()
+    page.close()
+    for line, photo, row in zip(lines, photos, scores, strict=True):
+        present = [code for code in range(3) if row[code] >= thresholds[code]]
+        name, _, text = line.partition(": ")
+        shown = {} if text == "none of the labels" else dict(re.findall(r"(\w+), ([\d.]+)", text))
+        assert (name, list(shown)) == (photo.name, [model.classes[code] for code in present])
+        assert [float(share) for share in shown.values()] == pytest.approx(row[present], abs=0.01)
+    assert len({line.count(";") for line in lines}) > 1
+
+
 def test_a_file_that_the_browser_cannot_read_is_a_line_and_the_next_is_answered(
     browser, site, photos, tmp_path
 ):

@@ -51,6 +51,7 @@ OWNERS = {
         "core/parallel/blas",
         "features/image_embedder",
         "report/projection",
+        "report/tsne",
     ],
     "skops": ["heads"],
     "pyarrow": ["features/export_table", "datasets"],

@@ -87,7 +87,7 @@ def _load(library: Any, config: Any, weights: Weights) -> tuple[torch.nn.Module,
 
     if type(config) not in MODEL_MAPPING:
         raise BackboneError(f"transformers has no plain network of the kind {config.model_type!r}")
-    kind = MODEL_MAPPING[type(config)]
+    kind: Any = MODEL_MAPPING[type(config)]
     missing: set[str] = set()
     if weights.path is None:
         with seeded(weights):
@@ -155,10 +155,12 @@ def preprocess(name: str, rules: dict[str, Any], crop: tuple[int, int]) -> Prepr
         )
     size, share = rules["size"], rules.get("crop_pct")
     height, width = crop
+    resize: int | tuple[int, int]
     if "shortest_edge" in size:
-        resize: int | tuple[int, int] = int(size["shortest_edge"])
+        side = int(size["shortest_edge"])
+        resize = side
         if share and not rules.get("do_center_crop"):  # ConvNeXt's, which crops small sizes
-            resize = int(resize / share) if resize < 384 else (height, width)
+            resize = int(side / share) if side < 384 else (height, width)
         elif not rules.get("do_center_crop"):
             raise BackboneError(f"{name} keeps the shape of each image; choose another backbone")
     else:
@@ -171,12 +173,11 @@ def preprocess(name: str, rules: dict[str, Any], crop: tuple[int, int]) -> Prepr
 
 
 def _sides(size: Any) -> tuple[int, int]:  # noqa: ANN401 - a number or a dictionary
-    if isinstance(size, dict):
-        short = size.get("shortest_edge")
-        height, width = size.get("height", short), size.get("width", short)
-    else:
-        height = width = size
-    return int(height), int(width)
+    if not isinstance(size, dict):
+        return int(size), int(size)
+    if "shortest_edge" in size:
+        return int(size["shortest_edge"]), int(size["shortest_edge"])
+    return int(size["height"]), int(size["width"])
 
 
 def _three(value: Any, default: float) -> tuple[float, float, float]:  # noqa: ANN401

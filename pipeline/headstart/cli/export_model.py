@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, budget_options, column_options, workers
+from headstart.cli.options import FILE, as_json, budget_options, label_options, workers
 from headstart.cli.output import print_json
 from headstart.core.choices import MODEL_PRECISIONS
 from headstart.core.errors import one_line
@@ -27,7 +27,7 @@ from headstart.workflows.models import export_model
     help="Arithmetic of the network; the head stays as it is.",
 )
 @click.option("--out", type=FILE, required=True, help="Model file to write.")
-@column_options
+@label_options
 @budget_options
 @workers
 @as_json
@@ -38,6 +38,8 @@ def command(
     out: Path,
     label_column: str,
     path_column: str,
+    label_columns: str,
+    target: str | None,
     max_drift: float,
     max_accuracy_loss: float,
     workers: int | None,
@@ -55,6 +57,8 @@ def command(
         precision=precision,
         label_column=label_column,
         path_column=path_column,
+        label_columns=label_columns,
+        target=target or "",
         max_drift=max_drift,
         max_accuracy_loss=max_accuracy_loss,
         workers=workers,

@@ -246,7 +246,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class OperatingPoints:
-    """Thresholds of the best head's confidence, and its risk-coverage curve, out of fold."""
+    """Thresholds of the shipped head's confidence, and its risk-coverage curve, out of fold.
+
+    Those of a fine-tuned network are of the validation images, which also chose its epoch.
+    """
 
     head: str
     backbone: str

@@ -24,12 +24,14 @@ class TargetType:
 
     Attributes:
         name: its name in stores, results and models, and on the command line.
+        noun: what one of the things that a model tells apart is called.
         answers: what a model of it returns for an image, for messages.
         parts: by their purpose, the modules that do the work for this type. They load when they
             are first used, and each purpose has the same functions for every type.
     """
 
     name: str
+    noun: str
     answers: str
     parts: Mapping[str, str] = field(default_factory=dict)
 
@@ -75,6 +77,7 @@ def refuse(target: str, what: str, remedy: str) -> None:
 register(
     TargetType(
         SINGLE_LABEL,
+        "class",
         "one class",
         {
             "comparison": "headstart.evaluation.compare.single_label",
@@ -94,6 +97,7 @@ register(
 register(
     TargetType(
         MULTI_LABEL,
+        "label",
         "several labels",
         {
             "comparison": "headstart.evaluation.compare.multilabel",

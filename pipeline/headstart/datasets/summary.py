@@ -6,6 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
+from headstart.core import targets
 from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import SPLITS, Listing
 from headstart.core.targets import SINGLE_LABEL
@@ -97,8 +98,8 @@ def _table(listing: Listing) -> Iterator[str]:
     rows = [(_short(label or ""), [counts[label, s] for s in splits]) for label in labels]
     if rest:
         sums = [sum(counts[label, split] for label in rest) for split in splits]
-        noun = "more class" if listing.target == SINGLE_LABEL else "more label"
-        rows.append((f"({count(len(rest), noun)})", sums))
+        noun = targets.by_name(listing.target).noun
+        rows.append((f"({count(len(rest), f'more {noun}')})", sums))
     for key, title in ((_NONE, "(none of them)"), (None, _UNLABELLED)):
         if any(counts[key, split] for split in splits):
             rows.append((title, [counts[key, split] for split in splits]))
@@ -143,7 +144,7 @@ def _about_test(listing: Listing) -> Iterator[str]:
         )
     if train and (unseen := natural_order(tested - train)):
         names = ", ".join(unseen[:_EXAMPLES]) + (", …" if len(unseen) > _EXAMPLES else "")
-        noun = "class" if listing.target == SINGLE_LABEL else "label"
+        noun = targets.by_name(listing.target).noun
         yield (
             f"{count(len(unseen), noun)} of the split test "
             f"{'has' if len(unseen) == 1 else 'have'} no image in the split train: {names}."

@@ -176,14 +176,11 @@ class Classifier:
         """Raise an error if the model cannot make sets, or a minimum meets costs.
 
         Raises:
-            InputError: it has no thresholds for sets.
+            InputError: it has no thresholds for sets, or gives an image several labels.
             UsageError: there are both ``costs`` and a minimum confidence.
         """
-        if sets and self.set_rule is None:
-            raise InputError(
-                "the model has no thresholds for sets: a fine-tuned network and models of earlier"
-                " versions have none; train heads with: headstart train-heads"
-            )
+        if sets:
+            self.answers.check_sets(self)
         if costs is not None and min_confidence > 0:
             raise UsageError("give costs, or a minimum confidence or target, not both")
 

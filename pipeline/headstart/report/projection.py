@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from importlib.util import find_spec
-from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +11,12 @@ from numpy.typing import NDArray
 from headstart.core.choices import MAPS
 from headstart.core.errors import missing_extra
 from headstart.core.parallel.blas import one_thread_each
+from headstart.report import tsne
 
 COMPONENTS = 50  # kept by PCA for t-SNE or UMAP
 PERPLEXITY = 30.0
+MANY = 1000  # rows; fewer are mapped by scikit-learn
 ITERATIONS = 300, 100  # of which so many exaggerated: attraction is stronger at first
-FEWER = 150, 50  # from `MANY` rows on, with longer steps
-MANY = 1000
-EXAGGERATION = 12.0
 ANGLE = 0.8  # of the Barnes-Hut approximation
 UMAP_NEIGHBOURS = 15
 LEAST = 8  # images for t-SNE or UMAP; fewer are shown by their principal axes
@@ -40,11 +38,10 @@ def project(
 ) -> NDArray[np.float64]:
     """Return a point for each row of ``(n, d)``; similar rows lie close together.
 
-    Rows are scaled to norm 1 and reduced by PCA, which is all of ``pca``. scikit-learn's t-SNE (van
-    der Maaten and Hinton 2008; Barnes-Hut approximation, van der Maaten 2014; learning rate of many
-    rows, Belkina et al. 2019) and umap-learn's UMAP (McInnes, Healy and Melville 2018) start from
-    the first two components and run on one thread, so the same rows give the same points. Large
-    distances mean little.
+    Rows are scaled to norm 1 and reduced by PCA, which is all of ``pca``. t-SNE (of few rows
+    scikit-learn's, by the Barnes-Hut approximation of van der Maaten 2014; of many, see `tsne`) and
+    umap-learn's UMAP (McInnes, Healy and Melville 2018) start from the first two components and
+    run on one thread, so the same rows give the same points. Large distances mean little.
 
     Returns:
         ``(n, 2)``, centred, the larger extent from -1 to 1.
@@ -76,25 +73,21 @@ def _principal(rows: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 
 
 def _neighbours(reduced: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    n = len(reduced)
+    start = reduced[:, :2] / max(float(reduced[:, 0].std()), 1e-12) * 1e-4
+    if n >= MANY:
+        return tsne.embed(reduced, start)
     from sklearn.manifold import TSNE
 
-    n = len(reduced)
-    iterations, exaggerated = FEWER if n >= MANY else ITERATIONS
+    iterations, exaggerated = ITERATIONS
 
     class Tsne(TSNE):  # type: ignore[misc]
         _EXPLORATION_MAX_ITER = exaggerated  # no parameter sets it
-        # The least number of iterations is 250 otherwise.
-        _parameter_constraints: ClassVar[Any] = {
-            **TSNE._parameter_constraints,
-            "max_iter": "no_validation",
-        }
 
     return np.asarray(
         Tsne(
             perplexity=min(PERPLEXITY, (n - 1) / 3),
-            init=reduced[:, :2] / max(float(reduced[:, 0].std()), 1e-12) * 1e-4,
-            learning_rate=n / EXAGGERATION if n >= MANY else "auto",
-            early_exaggeration=EXAGGERATION,
+            init=start,
             max_iter=iterations,
             angle=ANGLE,
             random_state=seed,

@@ -99,6 +99,12 @@ def read_answers(path: Path) -> list[Answer] | None:
         return None if rows is None else answers(rows, one_line(path))
 
 
+def read_paths(path: Path) -> set[str]:
+    """Return the paths of ``predictions.csv``, of any target; empty if there is no such file."""
+    with _rows(path, ("path",)) as rows:
+        return set() if rows is None else {row["path"] for row in rows}
+
+
 def read_suspects(path: Path) -> list[Suspect]:
     """Read ``label_issues.csv``, the most doubtful first; empty if there is no such file."""
     return _read(

@@ -108,7 +108,7 @@ def write_model(folder: Path, comparison: Any, outcome: Any) -> str:  # noqa: AN
         "inputs": comparison.provenance["inputs"],
     }
     own = targets.by_name(comparison.TARGET).part("training")
-    trained = own.trained(outcome, summary | own.rules_of(comparison, outcome))
+    trained = own.trained(outcome, summary | own.rules_of(comparison, best))
     described = data.extraction["backbone"]
     agreement = bundle.bundle(
         Backbone.from_json(described)

@@ -280,6 +280,7 @@ def _compare(
     summary = {
         "head": {"name": head.name, "params": facts},
         **own.scores_of(comparison, head),
+        **own.rules_of(comparison, entry),
     }
     agreement = bundle.bundle(
         tuned.backbone,

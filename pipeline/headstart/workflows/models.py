@@ -323,6 +323,8 @@ def export_model(
     max_accuracy_loss: float = choices.MAX_ACCURACY_LOSS,
     label_column: str = "",
     path_column: str = "",
+    label_columns: str | Sequence[str] = (),
+    target: str = "",
     workers: int | None = None,
 ) -> Change:
     """Write a model in half precision or 8-bit integers, if labelled images show it is as good.
@@ -334,10 +336,12 @@ def export_model(
         out: the file to write.
         precision: ``fp16``, for GPUs, or ``int8``, for processors with VNNI.
         max_drift: largest allowed mean (1 - cosine) to the features of ``model``.
-        max_accuracy_loss: largest allowed loss of accuracy, in percentage points; without labels,
-            share of changed predictions.
+        max_accuracy_loss: largest allowed loss of accuracy, or of mean average precision, in
+            percentage points; without labels, share of changed predictions.
         label_column: as for `extract_features`, like ``path_column``.
         path_column: the column with the images' paths.
+        label_columns: the 0/1 columns, one for each label, of a model with several.
+        target: ``single-label`` or ``multi-label``; empty takes what ``data`` looks like.
         workers: threads; None means one per core.
 
     Returns:
@@ -349,11 +353,11 @@ def export_model(
         OutputError: the file cannot be written.
     """
     from headstart.backbones.inference.precision_choice import Budget
-    from headstart.datasets import Options
     from headstart.models import bundle
+    from headstart.workflows.reading import source_options
 
     budget = Budget(max_drift, max_accuracy_loss)
-    reading = Options(label_column=label_column, path_column=path_column)
+    reading = source_options(label_column, path_column, label_columns, target)
     return bundle.write_variant(
         model_file(model), precision, os.fspath(data), output_file(out), budget, workers, reading
     )
@@ -425,15 +429,15 @@ def _target(text: str | float) -> float:
 
 def _training_images(folder: Path, hooks: Hooks) -> tuple[list[Path], set[str]]:
     """Return the stores that the results beside a model name, and the images it was tested on."""
-    from headstart.report.tables import read_answers
+    from headstart.report.tables import read_paths
     from headstart.report.validation import read_origin
 
     if not (folder / artifacts.RESULTS).is_file():
         return [], set()
     try:
-        answers = read_answers(folder / artifacts.PREDICTIONS) or []
         stores, scored_on = read_origin(folder / artifacts.RESULTS)
-        return stores, {answer.path for answer in answers if scored_on == "test split"}
+        tested = scored_on == "test split"
+        return stores, read_paths(folder / artifacts.PREDICTIONS) if tested else set()
     except InputError as error:
         hooks.notice(f"nearest training images are not available: {error}")
         return [], set()

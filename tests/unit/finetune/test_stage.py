@@ -53,8 +53,11 @@ def test_what_comes_out_of_top_goes_through_the_same_door(image_folder, tmp_path
     fitted = [row for row, split in enumerate(test.split) if split != "test"]
     assert len(model.trained_on) == len(fitted)
     assert all(test.sha256[row].tobytes() in model.trained_on for row in fitted)
-    assert model.thresholds == {}  # those in the insights would be of a frozen head
-    assert results["insights"]["operating_points"] is None
+    operating = results["insights"]["operating_points"]
+    assert (operating["head"], operating["images"]) == ("fine-tuned", 12)
+    promised = [point["threshold"] for point in operating["points"] if point["reached"]]
+    assert sorted(model.thresholds.values()) == sorted(promised)
+    assert model.set_rule.mass == results["insights"]["prediction_sets"]["mass"]
     if level == "test":  # `test_training` goes on with each kind of run
         return
     again = CliRunner().invoke(cli, words, catch_exceptions=False)

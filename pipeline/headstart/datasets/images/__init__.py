@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from headstart.core.errors import ImageError
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
 from headstart.datasets.images import fixed_point, isolated, pixels, surveys
 from headstart.datasets.images.dct_scaling import KEPT
 from headstart.datasets.images.encoding import encode, save_jpeg, save_png

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
 from headstart.datasets.images.geometry import least_shrunk
 
 KEPT = 2.9  # decoded size over target size, at least; measured: docs/decisions (11)

@@ -14,7 +14,7 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
 
 STEP = 32  # pixels by which the sides of ``whole`` differ
 _SMALL, _FINE = 96, 8  # inputs below so many pixels have finer steps

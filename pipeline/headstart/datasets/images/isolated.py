@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from headstart.core import sandbox
 from headstart.core.errors import ImageError, one_line
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
 from headstart.core.sandbox import Ended
 from headstart.datasets.images import pixels, surveys
 

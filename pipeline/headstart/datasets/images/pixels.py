@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from headstart.core.errors import ImageError, one_line
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
 from headstart.datasets.images import colour, dct_scaling, fixed_point, header, jpeg, png
 from headstart.datasets.images.depth import applies, bounds, scale
 from headstart.datasets.images.geometry import Placement, place

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
 from headstart.datasets.images import header, pixels, png, tiff, tiff_directory, tiff_samples
 from headstart.datasets.images.depth import UNSIGNED
 from headstart.datasets.images.opening import ends_in_zeros, has_blank_sectors, open_image

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from headstart.core import targets
-from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
 from headstart.evaluation.compare.alignment import leading
-from headstart.evaluation.compare.config import OF_LABELS, CompareConfig
+from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.network import TunedNetwork
 
 
@@ -30,9 +29,8 @@ def compare(
     Raises:
         InputError: the data or the configuration cannot be used.
     """
-    if unused := _unused(stores, config):
-        raise InputError(f"--{unused} is for several labels on one image; leave it out")
     own = _of(stores[leading(stores)].target)
+    own.check_settings(config)
     compared: tuple[Any, Any] = own.compare(stores, config, named_groups, progress, step, chosen)
     return compared
 
@@ -72,10 +70,3 @@ def tables(target: str) -> tuple[str, ...]:
 
 def _of(target: str) -> Any:  # noqa: ANN401 - a module
     return targets.by_name(target).part("comparison")
-
-
-def _unused(stores: Sequence[FeatureSet], config: CompareConfig) -> str:
-    if stores[leading(stores)].target != targets.SINGLE_LABEL:
-        return ""  # and the thresholds of confidence that others have are simply not made
-    named = (name for name in OF_LABELS if getattr(config, name))
-    return next(named, "").replace("_", "-")

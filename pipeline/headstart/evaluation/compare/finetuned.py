@@ -13,6 +13,7 @@ from headstart.core.results import Comparison
 from headstart.core.rows import take
 from headstart.evaluation.compare.alignment import beside_tuned
 from headstart.evaluation.compare.config import CompareConfig
+from headstart.evaluation.compare.insights import decide
 from headstart.evaluation.compare.network import NAME, TITLE, TunedNetwork
 from headstart.evaluation.compare.scoring import (
     Entry,
@@ -38,7 +39,9 @@ def compare_tuned(
     """Compare the heads on frozen features with a network that was trained on the same images.
 
     All are ranked by accuracy on the validation split, so ``config`` needs
-    ``validation="predefined"``. ``tuned`` are the features of the fine-tuned network.
+    ``validation="predefined"``. ``tuned`` are the features of the fine-tuned network. The operating
+    points and sets are the network's, wherever it is among the heads, because it is what ships:
+    chosen on the validation split, whose images it has not been trained on.
     """
     names, stores = beside_tuned(frozen, tuned)
     comparison, outcome = compare(stores[:1], config, progress=progress)
@@ -48,7 +51,12 @@ def compare_tuned(
     estimator = estimator_of(network.weight, network.bias, classes)
     assert protocol.validation is not None
     validation = protocol.train[protocol.validation]
-    right = estimator.predict(take(stores[-1].features, validation)) == frozen.label[validation]
+    judged = class_probabilities(
+        estimator, take(stores[-1].features, validation), len(frozen.classes)
+    )
+    unseen = np.full((len(protocol.train), len(frozen.classes)), np.nan)
+    unseen[protocol.validation] = judged
+    right = judged.argmax(axis=1) == frozen.label[validation]
     head = FittedHead(
         name=NAME,
         title=TITLE,
@@ -58,15 +66,21 @@ def compare_tuned(
         grid=[],
         estimator=estimator,
         seconds=network.seconds,
-        out_of_fold=np.empty((0, len(frozen.classes))),
+        out_of_fold=unseen,
         n_rows=len(protocol.train),
     )
     answers: NDArray[np.float64] = class_probabilities(
         estimator, take(stores[-1].features, protocol.test), len(frozen.classes)
     )
     entries = [dataclasses.replace(entry, backbone=names[0]) for entry in outcome.entries]
-    entries.append(Entry(names[-1], stores[-1], head, answers, 0.0))
+    entry = Entry(names[-1], stores[-1], head, answers, 0.0)
+    entries.append(entry)
     entries.sort(key=rank)
+    operating, sets = decide(entry, protocol, config.targets)
+    insights = dataclasses.replace(
+        comparison.insights, operating_points=operating, prediction_sets=sets
+    )
+    comparison = dataclasses.replace(comparison, insights=insights)
     comparison = _with_entries(comparison, entries, HeldOut.of(stores[0], protocol, config.seed))
     backbones = [describe_backbone(*pair, {}) for pair in zip(names, stores, strict=True)]
     comparison = dataclasses.replace(comparison, backbones=backbones)
@@ -76,12 +90,9 @@ def compare_tuned(
 def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -> Comparison:
     heads, best = score_heads(entries, test), entries[0]
     about = [*about_the_choice(heads), *about_leakage(heads, test)]
-    # The thresholds are those of a frozen head; the network that ships has no out-of-fold answers.
-    insights = dataclasses.replace(comparison.insights, operating_points=None, prediction_sets=None)
     return dataclasses.replace(
         comparison,
         heads=heads,
-        insights=insights,
         best=best.head.name,
         best_backbone=best.backbone,
         extraction={"digest": best.data.digest, "document": best.data.extraction},

@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from headstart.heads import MEAN
+
 if TYPE_CHECKING:
     from headstart.heads.multilabel.family import LabelFamily
 
@@ -25,9 +27,9 @@ NAMES = tuple(_FAMILIES)
 
 
 def by_name(names: Iterable[str]) -> list[LabelFamily]:
-    """Return the families with these names, among `NAMES`, in this order and without repeats."""
+    """Return the families with these names, in this order, without repeats or the mean of heads."""
     families = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(name for name in names if name != MEAN):
         module, kind = _FAMILIES[name]
         families.append(getattr(importlib.import_module(f"{__name__}.{module}"), kind)())
     return families

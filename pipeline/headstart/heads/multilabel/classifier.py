@@ -1,4 +1,4 @@
-"""The classifier that regressions on labels become."""
+"""The classifiers that regressions on labels, and the mean of heads, become."""
 
 from __future__ import annotations
 
@@ -12,7 +12,50 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from headstart.heads.multilabel.platt import Part, Sigmoids, sigmoid
 
 
-class LabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class _OfLabels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier of labels, made of fitted models, that has ``predict_proba``."""
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Return True: its models are fitted."""
+        return True
+
+    def predict(self, X: Any) -> NDArray[np.int64]:  # noqa: ANN401
+        """Return the labels that are likelier than not, ``(n, k)`` of 0 and 1."""
+        labels: NDArray[np.int64] = (self.predict_proba(X) >= 0.5).astype(np.int64)
+        return labels
+
+
+class MeanClassifier(_OfLabels):
+    """The mean of the probabilities of fitted pipelines of labels, ``estimators``."""
+
+    def __init__(self, estimators: Any) -> None:  # noqa: ANN401
+        self.estimators = estimators
+
+    @property
+    def classes_(self) -> NDArray[np.intp]:
+        """The columns of the labels."""
+        classes: NDArray[np.intp] = self.estimators[0].classes_
+        return classes
+
+    @property
+    def n_features_in_(self) -> int:
+        """The number of features of a row."""
+        return int(self.estimators[0].n_features_in_)
+
+    def fit(self, X: Any, y: Any) -> MeanClassifier:  # noqa: ANN401
+        """Fit the pipelines again on ``(n, k)`` labels of 0 and 1."""
+        self.estimators = [clone(model).fit(X, y) for model in self.estimators]
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401
+        """Return the mean probabilities, ``(n, k)``."""
+        mean: NDArray[np.float64] = np.mean(
+            [model.predict_proba(X) for model in self.estimators], axis=0
+        )
+        return mean
+
+
+class LabelClassifier(_OfLabels):
     """Fitted stock regressions whose values become calibrated probabilities of labels.
 
     Args:
@@ -35,6 +78,11 @@ class LabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.slope = slope
         self.bias = bias
 
+    @property
+    def classes_(self) -> NDArray[np.intp]:
+        """The columns of the labels."""
+        return np.arange(len(self.slope))
+
     @classmethod
     def of(cls, parts: Sequence[Part], sigmoids: Sigmoids) -> LabelClassifier:
         """Return a fitted classifier; intercepts join the calibration's."""
@@ -43,11 +91,6 @@ class LabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             bias[part.columns] += sigmoids.slope[part.columns] * part.intercepts
         columns = [part.columns.tolist() for part in parts]
         return cls([part.model for part in parts], columns, sigmoids.slope, bias)
-
-    @property
-    def classes_(self) -> NDArray[np.intp]:
-        """The columns of the labels."""
-        return np.arange(len(self.slope))
 
     @property
     def n_features_in_(self) -> int:
@@ -63,10 +106,6 @@ class LabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ]
         return self
 
-    def __sklearn_is_fitted__(self) -> bool:
-        """Return True: it is made of fitted regressions."""
-        return True
-
     def decision_function(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401
         """Return the calibrated log odds, ``(n, k)``."""
         values = np.empty((len(X), len(self.slope)))
@@ -79,8 +118,3 @@ class LabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: ANN401
         """Return the calibrated probabilities, ``(n, k)``."""
         return sigmoid(self.decision_function(X))
-
-    def predict(self, X: Any) -> NDArray[np.int64]:  # noqa: ANN401
-        """Return the labels that are likelier than not, ``(n, k)`` of 0 and 1."""
-        labels: NDArray[np.int64] = (self.predict_proba(X) >= 0.5).astype(np.int64)
-        return labels

@@ -42,6 +42,8 @@ class FittedLabels:
             ``predict_proba`` returns calibrated probabilities, ``(n, k)``.
         out_of_fold: ``(n, k)``, calibrated by models and calibrations that were not fitted on the
             image; NaN in rows that no fold holds out.
+        parts: the same fold by fold, ``(N, k)`` like `LabelSet.held_out`: with repeats, an image
+            has a row for each.
     """
 
     name: str
@@ -53,6 +55,7 @@ class FittedLabels:
     estimator: BaseEstimator
     seconds: float
     out_of_fold: NDArray[np.float64]
+    parts: NDArray[np.float64]
     n_rows: int
     approximation: str = ""
 
@@ -84,12 +87,16 @@ class LabelFamily(ABC):
             self.explore(part, trials)
             params, values = trials.best()
             estimator = self._estimator(params, part, values)
-        out_of_fold = _out_of_fold(part, values)
+        parts = _calibrated(part, values)
+        out_of_fold = gathered(part, parts)
         about = ""
         if part is not data:
             every = np.full(data.labels.shape, np.nan)
             every[rows] = out_of_fold
-            out_of_fold = every
+            answered = np.isin(data.held_out, rows)
+            whole = np.full((len(answered), data.n_labels), np.nan)
+            whole[answered] = parts
+            out_of_fold, parts = every, whole
             about = f"fitted on {len(rows):,} of the rows" if len(rows) < len(every) else ""
         scores = trials.scores(values)
         return FittedLabels(
@@ -102,6 +109,7 @@ class LabelFamily(ABC):
             estimator,
             time.perf_counter() - started,
             out_of_fold,
+            parts,
             len(part.labels),
             about,
         )
@@ -236,12 +244,17 @@ def alike(params: Params, k: int) -> Iterator[tuple[Params, NDArray[np.intp]]]:
         yield dict(zip(params, chosen, strict=True)), columns
 
 
-def _out_of_fold(data: LabelSet, values: Values) -> NDArray[np.float64]:
+def _calibrated(data: LabelSet, values: Values) -> NDArray[np.float64]:
+    """Return probabilities of values, ``(N, k)``, each calibrated without its own fold."""
     division = np.atleast_2d(data.fold)[0]
     if len(np.unique(division[division >= 0])) == 1:
         division = np.arange(len(division)) % 5  # one fold alone: fifths of it
     rows = data.held_out
-    probabilities = platt.cross_fitted(values, data.labels[rows], division[rows])
+    return platt.cross_fitted(values, data.labels[rows], division[rows])
+
+
+def gathered(data: LabelSet, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over the repeats, a row for each image."""
     ends = np.cumsum([len(part) for _, part in data.folds])[:-1]
     mean: NDArray[np.float64] = data.shared.gather(np.split(probabilities, ends))
     return mean

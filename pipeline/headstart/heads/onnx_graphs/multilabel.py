@@ -9,11 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from headstart.heads.onnx_graphs import mean
 from headstart.heads.onnx_graphs.builder import DOUBLE, FLOAT, Nodes, gaussian, unit_rows
 
 
 def convert(estimator: Any, dim: int) -> Any:  # noqa: ANN401 - ModelProto
-    """Convert a pipeline that ends in a ``OneVsRestClassifier`` or a ``LabelClassifier``."""
+    """Convert a pipeline, or a ``MeanClassifier`` of several.
+
+    A pipeline ends in a ``OneVsRestClassifier`` or a ``LabelClassifier``.
+    """
+    if type(estimator).__name__ == "MeanClassifier":
+        parts = [convert(member, dim) for member in estimator.estimators]
+        return mean.joined(parts, dim, len(estimator.classes_))
     graph, classifier = Nodes(), estimator[-1]
     rows = unit_rows(graph, estimator)
     linear = type(classifier).__name__ == "OneVsRestClassifier"

@@ -25,6 +25,14 @@ def check(model: Classifier, min_confidence: float, costs: Costs | None) -> None
         )
 
 
+def check_sets(model: Classifier) -> None:
+    """Raise an `InputError`: the labels of an image are a set already."""
+    raise InputError(
+        "the model gives an image several labels, each by its own threshold, so sets of classes"
+        " have no meaning; use the column labels, or train with --recall-at-least to miss few"
+    )
+
+
 def names(
     model: Classifier, scores: NDArray[np.floating], chosen: int, min_confidence: float = 0.0
 ) -> tuple[str, ...]:

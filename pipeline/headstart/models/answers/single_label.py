@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.errors import InputError
 from headstart.models.classifier import UNKNOWN
 
 if TYPE_CHECKING:
@@ -20,6 +21,15 @@ def check(model: Classifier, min_confidence: float, costs: Costs | None) -> None
     """Raise an `InputError` if a minimum confidence would be ambiguous."""
     if min_confidence > 0:
         model.check_unknown()
+
+
+def check_sets(model: Classifier) -> None:
+    """Raise an `InputError` if the model cannot answer with a set of classes."""
+    if model.set_rule is None:
+        raise InputError(
+            "the model has no thresholds for sets: a fine-tuned network and models of earlier"
+            " versions have none; train heads with: headstart train-heads"
+        )
 
 
 def names(

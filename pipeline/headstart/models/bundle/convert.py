@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import datasets
-from headstart.backbones.inference import parity, precision, precision_choice
+from headstart.backbones.inference import external_data, parity, precision, precision_choice
 from headstart.backbones.inference.description import (
     DISTANCE,
     HEAD_INPUT,
     INPUT,
     LABEL,
+    LABELS,
     METADATA,
     OUTPUT,
     PROBABILITIES,
@@ -74,8 +75,9 @@ class Change:
         max_difference: largest absolute difference of a probability.
         mean_difference: mean over the images of the largest difference of a probability.
         mean_cosine: mean cosine of the features; ``min_cosine`` is the smallest.
-        labelled: number of images whose label is a class of the model.
-        accuracy_before: of the model on those; None if there are none.
+        equal_labels: share of images, or of labels of images, with the same answer.
+        labelled: number of images with a label that is one of the model's.
+        accuracy_before: of the model on those, or what ``score`` names; None if there are none.
         unlike_before: share of images marked as unlike the training set; None without a threshold.
         points: what the thresholds of confidence, which stay those of the model, do in the variant.
     """
@@ -91,6 +93,7 @@ class Change:
     accuracy: float | None
     unlike_before: float | None
     unlike: float | None
+    score: str = "accuracy"
     points: tuple[KeptPoint, ...] = ()
 
     @property
@@ -105,9 +108,9 @@ class Change:
         return 1 - self.mean_cosine <= allowed.drift and self.loss <= allowed.loss
 
     def __str__(self) -> str:
-        accuracy = "accuracy not measured, as there are no labels"
+        accuracy = f"{self.score} not measured, as there are no labels"
         if self.accuracy is not None and self.accuracy_before is not None:
-            accuracy = f"accuracy {self.accuracy:.1%}, before {self.accuracy_before:.1%}"
+            accuracy = f"{self.score} {self.accuracy:.1%}, before {self.accuracy_before:.1%}"
         return (
             f"{self.equal_labels:.2%} equal labels on {self.images:,} images, {accuracy}; "
             f"probabilities differ by up to {self.max_difference:.2g}, "
@@ -149,9 +152,13 @@ def write_variant(
         raise BackboneError(
             f"{one_line(path)} is in {model.backbone.precision} already; convert the fp32 model"
         )
-    targets.refuse(model.target, "export-model", "ship the model in fp32")
     listing = datasets.open_source(data, reading)
-    targets.refuse(listing.target, "export-model", "give images with one class each")
+    if listing.classes and listing.target != model.target:
+        mine, theirs = (targets.by_name(name).answers for name in (model.target, listing.target))
+        raise InputError(
+            f"{one_line(path)} returns {mine} an image, but {one_line(data)} has {theirs}; give "
+            f"images with {mine}, or add --target {model.target} if the labels can be read so"
+        )
     workers = workers or available_cores()
     with tempfile.TemporaryDirectory(prefix="headstart-variant-") as folder:
         trunk, head = _parts(path, Path(folder) / "trunk.onnx")
@@ -167,8 +174,8 @@ def write_variant(
         if not change.within(allowed):
             raise BackboneError(
                 f"{out.name} was not written: {kind} is outside the budget: {change}; allowed: "
-                f"mean cosine {1 - allowed.drift:g} and {allowed.loss:g} points of accuracy lost; "
-                "raise the budget with --max-drift and --max-accuracy-loss"
+                f"mean cosine {1 - allowed.drift:g} and {allowed.loss:g} points of {change.score} "
+                "lost; raise the budget with --max-drift and --max-accuracy-loss"
             )
         variant = {"kind": kind, "of": sha256_of(path)} | dataclasses.asdict(change)
         _save(partial, network, head, model.facts | {"variant": variant}, images)
@@ -180,10 +187,11 @@ def _parts(path: Path, trunk: Path) -> tuple[Path, Any]:
     import onnx
     from onnx.utils import Extractor
 
+    external_data.refuse(path, "another precision")
     whole = onnx.load(path)
     extractor = Extractor(whole)
     outputs = [value.name for value in whole.graph.output]
-    rest = [name for name in (PROBABILITIES, LABEL, DISTANCE) if name in outputs]
+    rest = [name for name in (PROBABILITIES, LABEL, LABELS, DISTANCE) if name in outputs]
     try:
         network = extractor.extract_model([INPUT], [OUTPUT])
         head = extractor.extract_model([OUTPUT], rest)
@@ -255,29 +263,29 @@ def _compare(
     if not results:
         raise InputError("none of the images to measure on can be read")
     numbers = [number for result in results for number in result.numbers]
-    code = {name: number for number, name in enumerate(before.classes)}
-    truth = np.array([code.get(refs[number].label or "", -1) for number in numbers])
+    kind = targets.by_name(before.target).part("model")
+    truth = kind.truth(before, [refs[number] for number in numbers], set(listing.classes))
     a, b = map(_stacked, zip(*(result.outputs for result in results), strict=True))
-    labels = [part.probabilities.argmax(axis=1) for part in (a, b)]
-    labelled = truth >= 0
+    decided = [kind.decided(before, part.probabilities) for part in (a, b)]
+    scores = [kind.score(truth, part.probabilities) for part in (a, b)]
     cosine = row_cosine(a.features, b.features)
-    right = [float((part == truth)[labelled].mean()) if labelled.any() else None for part in labels]
     apart = np.abs(a.probabilities - b.probabilities).max(axis=1)
     limit = before.threshold
     unlike = [float((part.distance > limit).mean()) if limit else None for part in (a, b)]
     return Change(
         images=len(numbers),
-        equal_labels=float((labels[0] == labels[1]).mean()),
+        equal_labels=float((decided[0] == decided[1]).mean()),
         max_difference=float(apart.max()),
         mean_difference=float(apart.mean()),
         mean_cosine=float(cosine.mean()),
         min_cosine=float(cosine.min()),
-        labelled=int(labelled.sum()),
-        accuracy_before=right[0],
-        accuracy=right[1],
+        labelled=int((truth.reshape(len(truth), -1) >= 0).any(axis=1).sum()),
+        accuracy_before=scores[0],
+        accuracy=scores[1],
         unlike_before=unlike[0],
         unlike=unlike[1],
-        points=tuple(_points(before, truth, a, b)) if labelled.any() else (),
+        score=kind.SCORE,
+        points=tuple(_points(before, truth, a, b)) if (truth >= 0).any() else (),
     )
 
 

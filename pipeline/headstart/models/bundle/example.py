@@ -5,10 +5,7 @@ It carries the modules that decode images as they are here, so that its pixels c
 
 from __future__ import annotations
 
-import inspect
 from importlib.resources import files
-
-from headstart.core import records
 
 _IMAGES = (  # modules of datasets/images, each after those that it imports
     *(
@@ -25,18 +22,6 @@ _IMAGES = (  # modules of datasets/images, each after those that it imports
     ),
     *("heif", "opening", "colour", "geometry", "dct_scaling", "fixed_point", "pixels"),
 )
-_RECORDS = """
-from __future__ import annotations
-
-import dataclasses
-import math
-from dataclasses import dataclass
-from typing import Any
-
-INTERPOLATIONS = {interpolations!r}
-
-
-"""
 _START = """\
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
@@ -70,12 +55,10 @@ def example(takes_features: bool = False) -> str:
 def _modules() -> list[tuple[str, str]]:
     core, images = files("headstart.core"), files("headstart.datasets.images")
     errors = core.joinpath("errors.py").read_text(encoding="utf-8")
-    needed = (records.Preprocess, records.canonical_range, records._pair)
-    record = _RECORDS.format(interpolations=records.INTERPOLATIONS)
-    record += "\n\n".join(inspect.getsource(part) for part in needed)
+    preprocess = core.joinpath("preprocess.py").read_text(encoding="utf-8")
     return [
         ("headstart.core.errors", errors),
-        ("headstart.core.records", record),
+        ("headstart.core.preprocess", preprocess),
         *(
             (
                 f"headstart.datasets.images.{name}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,17 @@ from headstart.backbones.inference.description import LABELS, PROBABILITIES
 from headstart.core.onnx_format import ModelProto
 from headstart.core.targets import MULTI_LABEL
 from headstart.heads.multilabel import to_onnx
+from headstart.heads.multilabel.label_set import UNKNOWN
+from headstart.heads.multilabel.scoring import average_precisions
 from headstart.models.bundle.joining import named_scores
 from headstart.models.bundle.trained import TrainedHead
 
+if TYPE_CHECKING:
+    from headstart.core.records import ImageRef
+    from headstart.models.classifier import Classifier
+
 ANSWER = LABELS
+States = NDArray[np.int8]
 
 
 def graph(head: TrainedHead, dim: int) -> ModelProto:
@@ -49,6 +57,36 @@ def answers(head: TrainedHead, probabilities: NDArray[np.float64]) -> NDArray[np
         head.thresholds, np.float32
     )
     return reached
+
+
+SCORE = "mean average precision"
+
+
+def truth(model: Classifier, images: Sequence[ImageRef], labels: Collection[str]) -> States:
+    """Return the labels of images, ``(n, k)``: 1, 0, or -1 where that is unknown.
+
+    That is so for all images if the label is none of those that the source knows.
+    """
+    states = np.full((len(images), len(model.classes)), UNKNOWN, np.int8)
+    code = {name: number for number, name in enumerate(model.classes) if name in labels}
+    for row, image in zip(states, images, strict=True):
+        if image.labels is not None:
+            row[list(code.values())] = 0
+            row[[code[name] for name in image.labels.present if name in code]] = 1
+            row[[code[name] for name in image.labels.unknown if name in code]] = UNKNOWN
+    return states
+
+
+def decided(model: Classifier, probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return what the model answers, of the shape of `truth`."""
+    reached: NDArray[np.bool_] = probabilities >= model.label_thresholds
+    return reached
+
+
+def score(truth: States, probabilities: NDArray[np.floating]) -> float | None:
+    """Return the mean average precision of the labels that some image has; None without one."""
+    precisions = average_precisions(truth, probabilities)
+    return float(np.nanmean(precisions)) if np.isfinite(precisions).any() else None
 
 
 def facts(head: TrainedHead) -> dict[str, Any]:

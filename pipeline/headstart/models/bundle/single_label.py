@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,12 @@ from headstart.core.onnx_format import ModelProto
 from headstart.models.bundle.joining import named_scores
 from headstart.models.bundle.trained import TrainedHead
 
+if TYPE_CHECKING:
+    from headstart.core.records import ImageRef
+    from headstart.models.classifier import Classifier
+
 ANSWER = LABEL
+Codes = NDArray[np.intp]
 
 
 def graph(head: TrainedHead, dim: int) -> ModelProto:
@@ -42,6 +48,27 @@ def answers(head: TrainedHead, probabilities: NDArray[np.float64]) -> NDArray[np
     """Return the answer output that goes with scikit-learn's probabilities."""
     labels: NDArray[np.intp] = probabilities.argmax(axis=1)
     return labels
+
+
+SCORE = "accuracy"
+
+
+def truth(model: Classifier, images: Sequence[ImageRef], classes: Collection[str]) -> Codes:
+    """Return the codes of the images' classes, ``(n,)``; -1 for others than the model's."""
+    code = {name: number for number, name in enumerate(model.classes)}
+    return np.array([code.get(image.label or "", -1) for image in images], np.intp)
+
+
+def decided(model: Classifier, probabilities: NDArray[np.floating]) -> Codes:
+    """Return what the model answers, of the shape of `truth`."""
+    codes: Codes = probabilities.argmax(axis=1)
+    return codes
+
+
+def score(truth: Codes, probabilities: NDArray[np.floating]) -> float | None:
+    """Return the share of right answers where the class is known; None if it is nowhere."""
+    right = (probabilities.argmax(axis=1) == truth)[truth >= 0]
+    return float(right.mean()) if len(right) else None
 
 
 def facts(head: TrainedHead) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from headstart.core import targets
 from headstart.core.errors import count, one_line
 from headstart.core.targets import SINGLE_LABEL
 
@@ -18,7 +19,7 @@ def provenance(results: dict[str, Any]) -> str:
     """Return what the figures rest on: images, classes, and the test split."""
     data, protocol = results["dataset"], results["protocol"]
     classes = protocol.get("n_classes", len(data["classes"]))
-    noun = "class" if results.get("target", SINGLE_LABEL) == SINGLE_LABEL else "label"
+    noun = targets.by_name(results.get("target", SINGLE_LABEL)).noun
     images = f"{count(data['n_images'], 'image')}, {count(classes, noun)}"
     if protocol["scored_on"] == "out of fold":
         return f"{images}; trained on all {protocol['n_train']:,}, scored out of fold"

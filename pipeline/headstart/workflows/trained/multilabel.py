@@ -33,7 +33,7 @@ def scores_of(comparison: LabelComparison, head: LabelHeadResult | None = None) 
     }
 
 
-def rules_of(comparison: LabelComparison, outcome: LabelOutcome) -> dict[str, Any]:
+def rules_of(comparison: LabelComparison, entry: LabelEntry) -> dict[str, Any]:
     """Return nothing: the thresholds of labels are facts of the head."""
     return {}
 

@@ -25,8 +25,11 @@ def scores_of(comparison: Comparison, head: HeadResult | None = None) -> dict[st
     return {"test_accuracy": head.test_accuracy, "test_accuracy_ci": head.test_accuracy_ci}
 
 
-def rules_of(comparison: Comparison, outcome: Outcome) -> dict[str, Any]:
-    """Return the model file's operating points and its rule of conformal sets."""
+def rules_of(comparison: Comparison, entry: Entry) -> dict[str, Any]:
+    """Return the model file's operating points and its rule of conformal sets.
+
+    ``entry`` is the head that ships, which those of the comparison belong to.
+    """
     rules: dict[str, Any] = {}
     operating = comparison.insights.operating_points
     if operating is not None:
@@ -40,7 +43,7 @@ def rules_of(comparison: Comparison, outcome: Outcome) -> dict[str, Any]:
         rules["prediction_sets"] = {
             "level": sets.level,
             "mass": sets.mass,
-            "least": [sets.least[code] for code in outcome.best.head.estimator.classes_],
+            "least": [sets.least[code] for code in entry.head.estimator.classes_],
         }
     return rules
 

@@ -163,10 +163,18 @@ def test_thresholds_do_what_was_asked_for():
         assert name in comparison.protocol["thresholds"]
 
 
+@pytest.mark.slow
+def test_the_mean_of_heads_is_one_more_row():
+    comparison, outcome = run(label_sets(n=150), heads=("knn", "kernel-ridge", "mean-of-heads"))
+    assert {head.name for head in comparison.heads} == {"knn", "kernel-ridge", "mean-of-heads"}
+    row = next(head for head in comparison.heads if head.name == "mean-of-heads")
+    assert row.params == {"heads": "knn, kernel-ridge"}
+    assert comparison.insights.learning_curve.head != "mean-of-heads"
+    assert all(np.isfinite(entry.probabilities).all() for entry in outcome.entries)
+
+
 def test_bad_requests_are_one_line():
     several, single = label_sets(n=90), feature_set()
-    with pytest.raises(InputError, match="does not support several labels"):
-        run(several, heads=("logistic-regression", "knn", "mean-of-heads"))
     with pytest.raises(InputError, match="--per-label"):
         run(single, per_label=True)
     with pytest.raises(InputError, match="store 2 single-label"):

@@ -3,9 +3,11 @@
 import json
 
 import fastjsonschema
+import numpy as np
 import pytest
 from factories import feature_set
-from headstart.evaluation.compare import CompareConfig, compare
+from headstart.evaluation.compare import CompareConfig, TunedNetwork, compare, compare_tuned
+from headstart.heads.linear import coefficients, estimator_of
 from headstart.report.schema import schema
 from headstart.report.sections import summaries
 
@@ -41,3 +43,31 @@ def test_answers_for_all_images_leave_no_test_of_the_thresholds():
     comparison, _ = compare([data], CompareConfig(heads=("logistic-regression",)))
     assert comparison.protocol["scored_on"] == "out of fold"
     assert all(p.test_share is None for p in comparison.insights.operating_points.points)
+
+
+@pytest.mark.slow
+def test_operating_points_of_a_fine_tuned_network_are_of_its_validation_images():
+    split = ["train"] * 300 + ["validation"] * 300 + ["test"] * 300
+    data = feature_set(n=900, spread=4, k=3, split=split)
+    config = CompareConfig(
+        heads=("logistic-regression",), validation="predefined", targets=(0.8, 0.999)
+    )
+    _, frozen = compare([data], config)
+    weight, bias = coefficients(frozen.best.head.estimator)
+    network = TunedNetwork(weight * 2, bias * 2, data.classes, {"mode": "head"}, 1.0)
+    comparison, _ = compare_tuned(data, data, network, config)
+    operating = comparison.insights.operating_points
+    assert (operating.head, operating.images) == ("fine-tuned", 300)
+    reached, missed = operating.points
+    assert (reached.reached, missed.reached) == (True, False)
+    answers = estimator_of(network.weight, network.bias, np.arange(3)).predict_proba(data.features)
+    sure, right = answers.max(axis=1) >= reached.threshold, answers.argmax(axis=1) == data.label
+    unseen, test = np.s_[300:600], np.s_[600:]
+    assert reached.share == pytest.approx(sure[unseen].mean())
+    assert reached.accuracy == pytest.approx(right[unseen][sure[unseen]].mean())
+    assert reached.test_accuracy == pytest.approx(right[test][sure[test]].mean())
+    adaptive = comparison.insights.prediction_sets.tested[0]
+    assert adaptive.coverage_ci[1] >= 0.95
+    (line,) = [line for line in summaries(comparison.to_json()) if line.startswith("right answers")]
+    assert "80 %" in line
+    fastjsonschema.compile(schema())(json.loads(json.dumps(comparison.to_json())))

@@ -10,15 +10,18 @@ import pytest
 from headstart.core.rows import StoredRows
 from headstart.heads import multilabel
 from headstart.heads.knn import GaussianWeights
-from headstart.heads.multilabel import feature_map
+from headstart.heads.multilabel import feature_map, mean
 from headstart.heads.multilabel.baselines import Prevalence
 from headstart.heads.multilabel.label_set import LabelSet
 from headstart.heads.multilabel.scoring import average_precisions
 from sklearn.base import BaseEstimator
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsRegressor
-from sklearn.preprocessing import normalize
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer, normalize
 from sklearn.svm import SVC
 
 N, DIM, K = 240, 24, 4
@@ -86,6 +89,24 @@ def test_values_are_those_of_scikit_learn_label_by_label(name: str, unknown: flo
 
 
 @pytest.mark.slow
+def test_predictions_are_those_of_one_versus_rest_on_the_same_folds() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(600, DIM)).astype(np.float32)
+    scores = rows @ rng.normal(size=(DIM, 12)) / 4 + 0.5 * rng.normal(size=(600, 12))
+    data = LabelSet(rows, (scores > rng.normal(0, 1, 12)).astype(np.int8), np.arange(600) % 5)
+    [family] = multilabel.by_name(["logistic-regression"])
+    ours = np.concatenate(family.answers({"C": 10.0}, data)) > 0
+    stock_model = OneVsRestClassifier(LogisticRegression(C=10.0, tol=1e-6, max_iter=1000))
+    theirs = cross_val_predict(
+        make_pipeline(Normalizer(), stock_model),
+        rows,
+        data.labels.astype(int),
+        cv=PredefinedSplit(data.fold),
+    )
+    assert np.mean(ours == theirs[data.held_out]) >= 0.999
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("per_label", [False, True])
 @pytest.mark.parametrize("unknown", [0.0, 0.2])
 @pytest.mark.parametrize("name", multilabel.NAMES)
@@ -108,6 +129,30 @@ def test_a_search_returns_probabilities_that_tell_new_images_apart(
     np.testing.assert_allclose(np.nanmean(of_folds, axis=1).mean(), head.cv_score, atol=1e-3)
     for value in head.params.values():
         assert np.shape(value) == ((K,) if per_label else ())
+    graph = multilabel.to_onnx(head.estimator, DIM).SerializeToString()
+    [scores] = onnxruntime.InferenceSession(graph).run(None, {"X": rows})
+    np.testing.assert_allclose(scores, probabilities, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most_rows", [None, 150])
+def test_the_mean_of_heads_is_a_head(most_rows: int | None) -> None:
+    data = label_set(0.1, fold=np.stack([np.arange(N) % 5, np.arange(N) // 3 % 5]))
+    fitted = []
+    for family in multilabel.by_name(multilabel.NAMES):
+        rows = most_rows if family.name == "rbf-svm" else family.most_rows
+        fitted.append(dataclasses.replace(family, most_rows=rows).search(data))
+    head = mean.combine(fitted, data)
+    assert head.params == {"heads": ", ".join(multilabel.NAMES)}
+    assert ("rbf-svm" in head.approximation) == (most_rows is not None)
+    assert np.isfinite(head.out_of_fold).all() == (most_rows is None)
+    assert head.cv_score > np.mean([each.cv_score for each in fitted])
+    rows, labels = images(seed=9)
+    probabilities = head.estimator.predict_proba(rows)
+    ours = average_precisions(labels, probabilities).mean()
+    theirs = [average_precisions(labels, h.estimator.predict_proba(rows)).mean() for h in fitted]
+    assert ours > np.mean(theirs)
+    np.testing.assert_allclose(probabilities.mean(axis=0), labels.mean(axis=0), atol=0.08)
     graph = multilabel.to_onnx(head.estimator, DIM).SerializeToString()
     [scores] = onnxruntime.InferenceSession(graph).run(None, {"X": rows})
     np.testing.assert_allclose(scores, probabilities, atol=1e-5)

@@ -14,7 +14,7 @@ import factories
 import numpy as np
 import pytest
 from headstart.backbones.inference.decoding import with_rules
-from headstart.core.records import Preprocess
+from headstart.core.preprocess import Preprocess
 from headstart.datasets import images
 from headstart.models.bundle.example import example
 from headstart.models.predict import Model, predict

@@ -57,6 +57,26 @@ def test_an_image_is_classified(page, served, photos):
     assert page.evaluate("document.activeElement.id") == "label"
 
 
+def test_all_labels_of_an_image_are_shown(browser, start, tiny_backbone, photos, tmp_path):
+    from factories import write_tiny_classifier
+
+    server = start(write_tiny_classifier(tmp_path / "m.onnx", tiny_backbone, [0.2, 0.5, 0.6]))
+    shown = browser.new_page()
+    shown.goto(server.url)
+    shown.wait_for_selector("#about:not(:empty)")
+    lines = []
+    for path in sorted(photos.glob("train/*/*.png")):
+        choose(shown, path)
+        answer = server.ask("POST", "/predict", path.read_bytes())[1]
+        named = [
+            f"{name}, {100 * answer['probabilities'][name]:.1f} %" for name in answer["labels"]
+        ]
+        lines.append(shown.inner_text("#label"))
+        assert lines[-1] == ("; ".join(named) or "none of the labels")
+    shown.close()
+    assert len({line.count(";") for line in lines}) > 1
+
+
 def test_with_the_keyboard_alone(page, photos):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "file"

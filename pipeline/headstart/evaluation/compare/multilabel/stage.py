@@ -32,7 +32,7 @@ from headstart.evaluation.compare.stage import (
 from headstart.evaluation.duplicates import Duplicates
 from headstart.evaluation.group_answers import Grouping, paths_of
 from headstart.evaluation.splits import Protocol
-from headstart.heads import multilabel
+from headstart.heads import MEAN, multilabel
 from headstart.heads.multilabel.label_set import LabelSet
 
 
@@ -95,7 +95,7 @@ def _compare(
     step("doubtful labels")
     suspects = label_issues.find(best, protocol)
     step("learning curve")
-    curve = _learning_curve(best, training)
+    curve = _learning_curve(entries, training)
     step("baselines")
     test = scoring.HeldOut.of(data, protocol, config.seed)
     heads = scoring.score_heads(entries, test)
@@ -147,7 +147,10 @@ def with_labels(store: FeatureSet, data: FeatureSet) -> FeatureSet:
     return dataclasses.replace(store, classes=data.classes, label_sets=data.label_sets)
 
 
-def _learning_curve(best: LabelEntry, training: LabelSet) -> LearningCurve:
+def _learning_curve(entries: Sequence[LabelEntry], training: LabelSet) -> LearningCurve:
+    """Return the curve of the best head that is no mean of others, on the best backbone."""
+    own = [entry for entry in entries if entry.backbone == entries[0].backbone]
+    best = next(entry for entry in own if entry.head.name != MEAN)
     (family,) = multilabel.by_name([best.head.name])
     return multilabel_curve.learning_curve(
         training,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,11 @@ from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.multilabel.division import label_sets
 from headstart.evaluation.compare.training import as_numbers
 from headstart.evaluation.metrics import multilabel as metrics
+from headstart.evaluation.operating_points import TARGETS
 from headstart.evaluation.splits import Protocol, iterative
-from headstart.heads import default_heads, multilabel
+from headstart.heads import MEAN, default_heads, multilabel
 from headstart.heads.folds import predefined
-from headstart.heads.multilabel import feature_map
+from headstart.heads.multilabel import feature_map, mean
 from headstart.heads.multilabel.baselines import Prevalence
 from headstart.heads.multilabel.family import FittedLabels
 from headstart.heads.multilabel.label_set import LabelSet
@@ -97,18 +98,27 @@ class LabelTrainer:
         for name, store in stores.items():
             data = self.training_set(take(store.features, self.protocol.train), store)
             data = feature_map.choose(data)
-            for family in multilabel.by_name(head_names(self.config)):
-                self.step(family.name)
-                head = family.search(data, self.config.per_label)
+            rows = take(store.features, self.protocol.test)
+            for head in self._heads(data):
                 if self.progress:
                     self.progress(_summary(head, name if len(stores) > 1 else ""))
-                rows = take(store.features, self.protocol.test)
                 entries.append(self.entry(name, store, rows, head))
             entries.sort(key=lambda entry: -entry.head.cv_score)
             if training is None or entries[0].backbone == name:
                 training = data
         assert training is not None
         return entries, training
+
+    def _heads(self, data: LabelSet) -> Iterator[FittedLabels]:
+        """Yield every head when it is fitted, and at last their mean."""
+        names, fitted = head_names(self.config), []
+        for family in multilabel.by_name(names):
+            self.step(family.name)
+            fitted.append(family.search(data, self.config.per_label))
+            yield fitted[-1]
+        if MEAN in names:
+            self.step(MEAN)
+            yield mean.combine(fitted, data)
 
     def baselines(self, data: FeatureSet) -> list[LabelEntry]:
         """Fit the baselines: how frequent labels are, and raw pixels if the store has them."""
@@ -173,6 +183,15 @@ class LabelTrainer:
         )
 
 
+def check_settings(config: CompareConfig) -> None:
+    """Raise an `InputError` for a setting that means nothing with several labels."""
+    if config.targets != TARGETS:
+        raise InputError(
+            "--targets is for one class an image; with several labels each has a threshold of its"
+            " own, which --precision-at-least or --recall-at-least chooses"
+        )
+
+
 def threshold_rule(config: CompareConfig) -> metrics.Rule:
     """Return how thresholds are chosen: for the best F1 unless the user says otherwise."""
     if config.precision_at_least is not None:
@@ -188,9 +207,9 @@ def head_names(config: CompareConfig) -> list[str]:
     Raises:
         InputError: one that the user names cannot.
     """
-    supported = multilabel.NAMES
+    supported = (*multilabel.NAMES, MEAN)
     if tuple(config.heads) == default_heads():
-        return list(supported)
+        return list(multilabel.NAMES)
     for name in config.heads:
         if name not in supported:
             raise InputError(
