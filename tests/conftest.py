@@ -247,6 +247,17 @@ def no_sandbox() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def no_curve(monkeypatch) -> None:
+    """Leave the learning curve out of comparisons, a quarter of what each of them costs.
+
+    For tests of clean data that look at heads alone: odd data must not break the curve either.
+    """
+    from headstart.evaluation.compare import stage
+
+    monkeypatch.setattr(stage, "learn_curve", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def tiny_backbone(tmp_path_factory) -> Path:
     """Give `factories.write_tiny_backbone`'s file."""

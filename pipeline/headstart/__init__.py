@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from headstart.workflows.models import export_model, load_model, predict, serve
     from headstart.workflows.reports import write_report
     from headstart.workflows.result import Result
+    from headstart.workflows.suggestion import suggest
 
 __version__ = "0.1.0"
 
@@ -71,6 +72,7 @@ _MODULES = {  # module: the public names that come from it
     "workflows.models": ("export_model", "load_model", "predict", "serve"),
     "workflows.reports": ("write_report",),
     "workflows.result": ("Result",),
+    "workflows.suggestion": ("suggest",),
 }
 _API = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
@@ -94,6 +96,7 @@ __all__ = [
     "load_model",
     "predict",
     "serve",
+    "suggest",
     "train_heads",
     "verify",
     "write_demo_data",

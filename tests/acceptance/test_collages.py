@@ -47,8 +47,8 @@ def _one_versus_rest(store: Path) -> float:
 @pytest.mark.slow
 def test_collages_of_textures(tmp_path):
     photos, folder = tmp_path / "textures", tmp_path / "collages"
-    hs.write_demo_data(photos, per_class=16)
-    classes = collages.write(photos, folder, count=160, side=64)
+    hs.write_demo_data(photos, per_class=12)
+    classes = collages.write(photos, folder, count=100, side=64)
     features = hs.extract_features(folder / "flags.csv", tmp_path / "collages.h5")
     heads = ["logistic-regression"]
     result = hs.train_heads(features, tmp_path / "results", heads=heads, near_duplicates=False)

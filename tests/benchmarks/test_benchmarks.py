@@ -268,6 +268,7 @@ def test_simulated_tables_hardly_ever_have_a_false_verdict(bench):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_few_images_say_more_out_of_fold_than_in_a_fifth(bench):
     honesty = bench("honesty")
     error, width, coverage, accuracy = honesty.few("digits", 100, False, simulations=4)

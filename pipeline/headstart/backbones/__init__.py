@@ -28,7 +28,8 @@ from headstart.backbones.torchvision_zoo import TorchvisionProvider
 from headstart.backbones.transformers_zoo import TransformersProvider
 from headstart.core.choices import QUALITIES
 from headstart.core.errors import BackboneError, HeadstartError, near_matches, one_line
-from headstart.core.records import RANDOM, Backbone, Choice, Preprocess
+from headstart.core.names import RANDOM
+from headstart.core.records import Backbone, Choice, Preprocess
 
 DEFAULT = bundled.NAME
 _POOL = "avg"  # the default of every layer that can be pooled

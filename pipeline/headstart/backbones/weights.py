@@ -13,13 +13,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.backbones import cache
 from headstart.backbones.catalogue import Entry
-from headstart.core.errors import BackboneError, one_line
+from headstart.backbones.renaming import by_order, without_prefixes
+from headstart.core.errors import BackboneError, count, one_line
 from headstart.core.files import sha256_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 3  # keys named in a message
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
-_PREFIXES = ("module.", "_orig_mod.")  # of torch's data-parallel and compile wrappers
 _LOCK = threading.Lock()
 
 
@@ -39,12 +39,14 @@ class Weights:
         path: None for random weights.
         sha256: of the file; empty for random weights, which are hashed once they are made.
         published: whether the file is the one that the library publishes.
+        notes: what was done to its names, a sentence each, once it has been loaded.
     """
 
     path: Path | None
     sha256: str = ""
     seed: int = 0
     published: bool = False
+    notes: list[str] = field(default_factory=list, compare=False)
 
     @property
     def suffix(self) -> str:
@@ -92,15 +94,19 @@ def resolve(
     return Weights(path.resolve(), sha256, published=owner is not None)
 
 
-def read(path: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a safetensors file or a state dict, without running code in it."""
+def read(path: Path, notes: list[str] | None = None) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file or a state dict, without running code in it.
+
+    Names lose the prefixes of wrappers around the network, and ``notes`` receives which, if it is a
+    list; without it, only those of torch's own wrappers.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if path.name.endswith(".safetensors"):
-            return load_file(path)
+            return without_prefixes(load_file(path), notes)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:
         raise BackboneError(
@@ -112,7 +118,7 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             f"{one_line(path)} is not a plain state dict of tensors ({_cause(error)}); save "
             "one with torch.save(model.state_dict(), FILE), or a safetensors file"
         ) from error
-    return _tensors(state, path)
+    return without_prefixes(_tensors(state, path), notes)
 
 
 def _cause(error: Exception) -> str:
@@ -137,7 +143,8 @@ def fitting(
     """
     import torch
 
-    tensors = {} if weights.path is None else read(weights.path)
+    weights.notes.clear()
+    tensors = {} if weights.path is None else read(weights.path, weights.notes)
     fitted = []
 
     def load_state_dict(
@@ -146,7 +153,7 @@ def fitting(
         fitted.append(1)
         if weights.path is None:
             return None
-        return original(module, _fit(module, state, heads(module), weights.path))
+        return original(module, _fit(module, state, heads(module), weights))
 
     with _LOCK, seeded(weights):
         original = torch.nn.Module.load_state_dict
@@ -179,11 +186,24 @@ def fingerprint(network: torch.nn.Module) -> str:
 
 
 def _fit(
-    module: torch.nn.Module, state: Mapping[str, Any], heads: Iterable[str], path: Path
+    module: torch.nn.Module, state: Mapping[str, Any], heads: Iterable[str], weights: Weights
 ) -> dict[str, torch.Tensor]:
-    """Return a state that fits the module exactly; a `BackboneError` names the differences."""
+    """Return a state that fits the module exactly; a `BackboneError` names the differences.
+
+    Where no name fits but the order, shapes and kinds of all tensors do, they are renamed.
+    """
     own = module.state_dict()
     within = tuple(f"{head}." for head in heads)
+    assert weights.path is not None
+    renamed = None if weights.path.suffix == ".safetensors" else by_order(own, state, within)
+    if renamed is not None:
+        first = next(iter(state))
+        weights.notes.append(
+            f"the names in {one_line(weights.path.name)} are those of another implementation; its "
+            f"{count(len(state), 'tensor')} fit by order and shape, from {one_line(first)} = "
+            f"{next(iter(renamed))} on"
+        )
+        state = renamed
     fit = OrderedDict((key, value) for key, value in state.items() if not key.startswith(within))
     # Old files lack the versions of their modules; some modules refuse a state without one.
     fit._metadata = getattr(state, "_metadata", own._metadata)  # type: ignore[attr-defined]
@@ -209,7 +229,7 @@ def _fit(
     ]
     if lines:
         raise BackboneError(
-            f"the weights in {one_line(path)} do not fit this network: "
+            f"the weights in {one_line(weights.path)} do not fit this network: "
             f"{one_line('; '.join(lines))}; name the network that they were made for"
         )
     return fit
@@ -232,7 +252,5 @@ def _tensors(state: object, path: Path) -> dict[str, torch.Tensor]:
             raise BackboneError(
                 f"{one_line(path)} is not a state dict: {one_line(key)} is not a tensor"
             )
-        for prefix in _PREFIXES:
-            key = key.removeprefix(prefix)
         tensors[key] = value
     return tensors

@@ -24,6 +24,7 @@ _COMMANDS = {  # command: module of this package, and its line in the list
     "verify": ("verify", "Check a store or an ONNX file, and repair a store."),
     "train-heads": ("train_heads", "Train and compare classifiers on the features."),
     "finetune": ("finetune", "Train a network further on your images."),
+    "suggest": ("suggest", "Choose the unlabelled images to label next."),
     "predict": ("predict", "Classify images with a model."),
     "evaluate": ("evaluate", "Score a model on labelled images, or compare it with another one."),
     "drift": ("drift", "Compare new images with those that a model was trained on."),

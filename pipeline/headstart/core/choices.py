@@ -11,6 +11,15 @@ FITS = ("crop", "pad", "squash", "whole")  # of an image into the network's inpu
 VIEWS = ("flip", "crop+whole")  # of an image, whose features are averaged
 POOLS = ("avg", "max", "gem", "cls", "cls+avg", "flatten")
 PRESETS = ("imagenet", "caffe", "inception", "unit", "raw", "darknet", "openface", "tfhub")
+SHORTLISTS = (
+    "photos",
+    "fine-grained",
+    "medical",
+    "pathology",
+    "satellite",
+    "species",
+    "documents",
+)  # kinds of images for which backbones are suggested
 PRECISIONS = ("fp32", "fp16", "int8", "auto")  # of features; auto is the fastest within a budget
 MODEL_PRECISIONS = ("fp16", "int8")  # of a converted model
 MAX_DRIFT = 0.02  # mean of 1 - cosine to the features of fp32
@@ -28,6 +37,8 @@ HEAD_FORMATS = ("skops", "joblib")  # of a head saved for scikit-learn
 MAPS = ("tsne", "umap", "pca")
 GROUP_ANSWERS = ("mean", "vote")  # ways to one answer for a group of images
 EXPLAIN = ("class-map", "ablation", "occlusion")  # ways to say where a model looks
+LABEL_FORMATS = ("csv", "label-studio", "cvat", "fiftyone")  # of images to label
+STRATEGIES = ("auto", "uncertainty", "diverse", "typical", "random")  # to choose images to label
 AGGREGATES = ("mean", "none")  # how the patches of a slide become rows
 TABLE_FORMATS = ("parquet", "npy", "csv")
 

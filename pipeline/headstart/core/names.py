@@ -1,4 +1,4 @@
-"""Features of other programs: what their network is called, and how their rows are joined.
+"""Names of networks and of rows: what they say, and how rows of other programs are joined.
 
 Programs name an image by its path from another folder, by its file name, or without the extension.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IMPORTED = "imported:"  # before the name of a network whose features another program computed
+RANDOM = "+random"  # in the name of an untrained backbone
 _EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")  # .5 and .123e4567 belong to the name
 
 
@@ -24,6 +25,20 @@ def is_imported(backbone: str) -> bool:
     (True, False)
     """
     return backbone.startswith(IMPORTED)
+
+
+def warning_about(backbone: str) -> str:
+    """Return the warning to show with results of this backbone; empty if there is none.
+
+    >>> warning_about("timm:resnet18.a1_in1k")
+    ''
+    """
+    if RANDOM not in backbone:
+        return ""
+    return (
+        f"The backbone {backbone} has random weights: it was never trained, so its results say "
+        "nothing of the network; they are for trials of the pipeline only."
+    )
 
 
 class Join(NamedTuple):

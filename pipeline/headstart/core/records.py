@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core import label_text
-from headstart.core.names import is_imported
+from headstart.core.names import is_imported, warning_about
 from headstart.core.preprocess import Preprocess as Preprocess
 from headstart.core.reading import ImageReader
 from headstart.core.rows import Features, Pixels
@@ -26,7 +26,6 @@ from headstart.core.targets import SINGLE_LABEL
 
 SPLITS = ("train", "validation", "test", "")
 SUGGESTED = "suggested"  # the origin of images that `suggest` chose to be labelled
-RANDOM = "+random"  # in the name of an untrained backbone
 
 
 class LabelSet(NamedTuple):
@@ -348,20 +347,6 @@ class FeatureSet:
     def splits(self) -> list[str]:
         """The images' splits: ``train``, ``validation``, ``test`` or empty."""
         return self.split
-
-
-def warning_about(backbone: str) -> str:
-    """Return the warning to show with results of this backbone; empty if there is none.
-
-    >>> warning_about("timm:resnet18.a1_in1k")
-    ''
-    """
-    if RANDOM not in backbone:
-        return ""
-    return (
-        f"The backbone {backbone} has random weights: it was never trained, so its results say "
-        "nothing of the network; they are for trials of the pipeline only."
-    )
 
 
 def digest_of(document: Any) -> str:  # noqa: ANN401 - any JSON document

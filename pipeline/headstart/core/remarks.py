@@ -196,6 +196,50 @@ _TABLE = (
         " training images than it is.",
         "Leave these images out. Copies that were saved again are not recognised.",
     ),
+    Kind(
+        "HS801",
+        "images",
+        "Fewer images to choose from than asked for",
+        "There are fewer unlabelled images than you asked for, so all of them are suggested, in the"
+        " order in which they help most.",
+        "Nothing, or embed more images.",
+    ),
+    Kind(
+        "HS802",
+        "labels",
+        "Too few labels for a model",
+        "A model needs two classes with two labelled images each. Without one, images are chosen by"
+        " clusters of their features, nobody guesses their labels, and there is no learning curve.",
+        "Label the suggested images, embed them again, and ask once more.",
+    ),
+    Kind(
+        "HS803",
+        "split",
+        "Unlabelled images of the test split",
+        "Images that are chosen are no random sample, so those of the test split are never"
+        " suggested: labelling some of them would bend the test.",
+        "Label all images of the test split, or a random part of them.",
+    ),
+    Kind(
+        "HS804",
+        "split",
+        "Nearly all labelled images were chosen",
+        "Images that `suggest` chose are trained on and never scored by themselves, and too few"
+        " others have a label. Scores are then of the chosen images, which differ from those to"
+        " come.",
+        "Label at least 30 images that were drawn at random: `--strategy random` does so, and they"
+        " may be scored.",
+    ),
+    Kind(
+        "HS805",
+        "images",
+        "Suggested images that are no files here",
+        "Images inside an archive or a table, of imported features, or that have moved since they"
+        " were embedded, have no path that `features` could read, so the table has their names in"
+        " the store.",
+        "Unpack the archive or restore the folder, embed it, and ask again; the store's rows are"
+        " kept.",
+    ),
 )
 KINDS: Mapping[str, Kind] = {kind.code: kind for kind in _TABLE}
 

@@ -17,11 +17,14 @@ from headstart.datasets import copies
 from headstart.datasets.annotations import CocoSource, VocSource
 from headstart.datasets.bucket import BucketSource
 from headstart.datasets.csv_manifest import ManifestSource, read_groups, read_labels
+from headstart.datasets.cvat import CvatSource
+from headstart.datasets.fiftyone import FiftyOneSource
 from headstart.datasets.folder import FolderSource
 from headstart.datasets.hdf5 import ArraySource
 from headstart.datasets.image_table import without_labels
 from headstart.datasets.images import read_file
 from headstart.datasets.inputs import STDIN, stream
+from headstart.datasets.label_studio import LabelStudioSource
 from headstart.datasets.listing import describe, location
 from headstart.datasets.origins import unchanged
 from headstart.datasets.parquet import TableSource
@@ -79,6 +82,9 @@ for _source in (  # the last one is asked first
     ManifestSource(),
     SavedSource(),
     CocoSource(),
+    FiftyOneSource(),
+    LabelStudioSource(),
+    CvatSource(),
     VocSource(),
     TorchvisionSource(),
 ):

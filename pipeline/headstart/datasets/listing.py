@@ -12,6 +12,7 @@ import numpy as np
 
 from headstart.core import targets
 from headstart.core.errors import InputError, count, one_line
+from headstart.core.label_text import SEPARATOR
 from headstart.core.records import SPLITS, ImageRef, LabelSet, Listing
 from headstart.core.targets import MULTI_LABEL
 from headstart.datasets import text
@@ -76,6 +77,13 @@ def _multi_label(
             f"no image in {one_line(name)} has any label; add labels, or add --no-labels to embed "
             "the images without them"
         )
+    for label in classes:
+        if SEPARATOR in label and set(label.split(SEPARATOR)) <= set(classes):
+            raise InputError(
+                f"{one_line(name)}: the label '{one_line(label)}' consists of other labels, with a "
+                f"{SEPARATOR} between them as Headstart writes it; separate the labels of all "
+                "images in the same way, or rename it"
+            )
     about = (*_similar(classes), *_missing(classes), *about_combined(classes, MULTI_LABEL))
     remarks = (*remarks, *about)
     return Listing(root, images, classes, ignored, name, None, remarks, problem, target=MULTI_LABEL)

@@ -192,12 +192,12 @@ def described(
             accuracy=then,
             accuracy_ci=(low, high),
             gain=then - now,
-            gain_ci=_gain_interval(then - now, now, total),
+            gain_ci=gain_interval(then - now, now, total),
         ),
     )
 
 
-def _gain_interval(gain: float, accuracy: float, images: int) -> tuple[float, float]:
+def gain_interval(gain: float, accuracy: float, images: int) -> tuple[float, float]:
     """Return the interval of a forecast gain: a share of it, and half a standard error.
 
     The errors of forecasts grow with the gain, by measurement: the resampled laws' gains spread too
@@ -208,15 +208,19 @@ def _gain_interval(gain: float, accuracy: float, images: int) -> tuple[float, fl
     return max(0.0, GAINED[0] * gain - room), GAINED[1] * gain + room
 
 
-def fit(images: NDArray[np.float64], accuracy: NDArray[np.float64]) -> PowerLaw:
+def fit(
+    images: NDArray[np.float64],
+    accuracy: NDArray[np.float64],
+    exponents: NDArray[np.float64] = EXPONENTS,
+) -> PowerLaw:
     """Fit the power law to curves by least squares, with a ceiling of at most 1 and no descent.
 
-    For each exponent of a grid the other two parameters have a closed form; the best exponent wins.
+    For each of the exponents the other two parameters have a closed form; the best one wins.
     There are ``(s,)`` sizes, at least `FEWEST_TO_FIT`, and accuracies ``(m, s)``, one curve a row.
     """
     best_error = np.full(len(accuracy), np.inf)
     best: NDArray[np.float64] = np.zeros((3, len(accuracy)))
-    for exponent in EXPONENTS:
+    for exponent in exponents:
         x = images**-exponent
         centred = x - x.mean()
         scale = np.maximum(-(accuracy @ centred) / (centred @ centred), 0.0)

@@ -15,7 +15,8 @@ from headstart import backbones
 from headstart.backbones import bundled, catalogue
 from headstart.backbones.catalogue import Entry
 from headstart.core.errors import BackboneError, HeadstartError
-from headstart.core.records import RANDOM, Choice, Preprocess
+from headstart.core.names import RANDOM
+from headstart.core.records import Choice, Preprocess
 from headstart.core.torchvision_import import import_timm, import_torchvision
 from PIL import Image
 

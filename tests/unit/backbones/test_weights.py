@@ -15,7 +15,8 @@ from headstart import backbones
 from headstart.backbones import weights
 from headstart.backbones.catalogue import Entry
 from headstart.core.errors import BackboneError
-from headstart.core.records import Choice, warning_about
+from headstart.core.names import warning_about
+from headstart.core.records import Choice
 from headstart.core.torchvision_import import import_timm, import_torchvision
 
 TORCHVISION = "torchvision:squeezenet1_1"
@@ -282,6 +283,38 @@ class TestOwnFile:
         assert backbones.find(backbones.choice_of(backbone, str(path))).load()[1] == backbone
         with pytest.raises(BackboneError, match=r"a file by the user with SHA-256 [0-9a-f]"):
             backbones.choice_of(backbone)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("prefix", ["model.", "backbone.", "state_dict.model.module."])
+    def test_prefixes_are_removed_and_said(self, name, prefix, states, tmp_path):
+        state = {f"{prefix}{key}": value for key, value in states[name].items()}
+        state["projector.weight"] = next(iter(states[name].values()))
+        save({"model": state, "epoch": 3}, tmp_path / "w.pt")
+        candidate = backbones.find(Choice(name, str(tmp_path / "w.pt")))
+        network = candidate.build().module.state_dict()
+        assert all((network[key] == states[name][key]).all() for key in network)
+        notes = " ".join(candidate.weights.notes)
+        for part in prefix.split(".")[:-1]:
+            assert f"the prefix {part}. of names removed" in notes
+        assert "1 tensor without it left out" in notes
+
+    @pytest.mark.slow
+    def test_another_implementations_names_fit_by_order(self, name, states, tmp_path):
+        state = {}
+        modules = list(dict.fromkeys(key.rpartition(".")[0] for key in states[name]))
+        for key, value in states[name].items():
+            module, _, kind = key.rpartition(".")
+            state[f"net.{modules.index(module)}.{kind}"] = value
+        save(state, tmp_path / "w.pth")
+        candidate = backbones.find(Choice(name, str(tmp_path / "w.pth")))
+        network = candidate.build().module.state_dict()
+        assert all((network[key] == states[name][key]).all() for key in network)
+        assert "fit by order and shape" in candidate.weights.notes[0]
+        save(dict(sorted(state.items())), tmp_path / "sorted.pth")
+        save(state, tmp_path / "w.safetensors")
+        for file in ("sorted.pth", "w.safetensors"):
+            with pytest.raises(BackboneError, match="do not fit this network"):
+                backbones.find(Choice(name, str(tmp_path / file))).build()
 
     def test_another_networks_weights(self, name, states, tmp_path):
         other = TIMM if name == TORCHVISION else TORCHVISION

@@ -73,6 +73,7 @@ def test_columns_that_the_user_names(photos):
         ("path,cat,dog\n0.jpg,1,0\n0.jpg,0,0\n", {}, "listed twice"),
         ("path,label\n0.jpg,cat\n0.jpg,dog\n", {}, "listed twice"),
         ("path,labels\n0.jpg,\n1.jpg,\n", {"target": MULTI_LABEL}, "has any label"),
+        ('path,labels\n0.jpg,"[""a|b""]"\n1.jpg,"[""a"",""b""]"\n', {}, r"a\|b.*other labels"),
         ("path,cat\n0.jpg,1\n", {"label_columns": ("cat",), "label_column": "cat"}, "choose one"),
     ],
 )

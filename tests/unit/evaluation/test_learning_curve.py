@@ -137,10 +137,10 @@ def test_the_intervals_hold_the_truth_about_as_often_as_they_say(level):
 
 
 def test_the_interval_of_a_gain_grows_with_the_gain_and_the_noise():
-    low, high = learning_curve._gain_interval(0.05, 0.9, 1_000_000)
+    low, high = learning_curve.gain_interval(0.05, 0.9, 1_000_000)
     assert 0 < low < 0.05 < high < 0.1
-    assert learning_curve._gain_interval(0.0, 0.9, 100)[0] == 0
-    assert learning_curve._gain_interval(0.05, 0.9, 100)[1] > high
+    assert learning_curve.gain_interval(0.0, 0.9, 100)[0] == 0
+    assert learning_curve.gain_interval(0.05, 0.9, 100)[1] > high
 
 
 def test_of_many_images_one_fold_is_held_out(monkeypatch):

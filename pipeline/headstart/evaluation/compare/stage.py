@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from headstart.core.costs import Costs
+from headstart.core.names import warning_about
 from headstart.core.parallel import limited, run_beside
 from headstart.core.parallel.blas import one_thread_each
-from headstart.core.records import FeatureSet, warning_about
+from headstart.core.records import FeatureSet
 from headstart.core.remarks import without
 from headstart.core.results import Comparison, Insights
 from headstart.evaluation.compare.alignment import align, backbone_names

@@ -61,6 +61,7 @@ def changed(data, rows=None, **values):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_the_best_features_are_named_before_anything_is_written():
     stores = [feature_set(), changed(feature_set(d=8, seed=1), digest="d2")]
     stores[1] = changed(
@@ -200,6 +201,7 @@ def one_direction(gap, d):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_verdicts_come_from_one_test_against_the_best():
     data = one_direction(gap=1, d=300)
     comparison, outcome = compare([data], CompareConfig(heads=("linear-svm", *FAST), repeats=1))
@@ -222,6 +224,7 @@ def test_verdicts_come_from_one_test_against_the_best():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_a_head_that_beats_the_best_on_the_test_is_named_and_not_chosen():
     data = one_direction(gap=2, d=60)
     # Two thirds of the training images are pairs of copies with labels drawn at random. A
@@ -292,6 +295,7 @@ def test_provenance_changes_with_every_option_but_the_workers(data, values):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_the_test_split_has_no_say_in_tuning(data, everything):
     rng = np.random.default_rng(3)
     test = everything[1].protocol.test
@@ -304,6 +308,7 @@ def test_the_test_split_has_no_say_in_tuning(data, everything):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_all_labelled_images_outside_the_test_split_are_trained_on():
     data = changed(feature_set(), rows=range(30), split="validation")
     data = changed(data, rows=range(30, 60), split="")
@@ -345,6 +350,7 @@ def test_a_test_is_held_out_by_class_with_duplicates_on_one_side(counts, seed, n
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_a_held_out_test_is_stated():
     data = changed(feature_set(spread=2), split=[""] * 120)
     comparison, outcome = compare(
@@ -381,6 +387,7 @@ def test_few_images_without_a_test_split_are_all_trained_on_and_scored_out_of_fo
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_out_of_fold_scores_are_those_of_an_honest_model():
     """Pure noise: a model scored on its own training images would look good."""
     data = changed(feature_set(n=90), split=[""] * 90)
@@ -391,6 +398,7 @@ def test_out_of_fold_scores_are_those_of_an_honest_model():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_a_predefined_validation_split_chooses(data):
     rows = range(60, 90)
     data = changed(data, rows=rows, split="validation")
@@ -410,6 +418,7 @@ def test_a_predefined_validation_split_chooses(data):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_balanced_weights_help_a_rare_class(tmp_path):
     rng = np.random.default_rng(5)
     data = feature_set(n=600, k=2, d=8, test=0.5)
@@ -502,6 +511,7 @@ def second(data, spread, name="noisy", keep=None):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_backbones_are_compared_head_by_head_on_the_images_that_all_hold(data):
     noisy, clear = second(data, 9, "noisy", keep=110), second(data, 0.2, "clear")
     lines = []
@@ -530,6 +540,7 @@ def test_backbones_are_compared_head_by_head_on_the_images_that_all_hold(data):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_a_backbone_does_in_company_what_it_does_alone(data):
     config = CompareConfig(heads=FAST, repeats=1)
     alone, _ = compare([data], config)
@@ -546,6 +557,7 @@ def test_a_backbone_does_in_company_what_it_does_alone(data):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_every_store_s_features_are_checked(data):
     other = second(data, 1)
     other.features[3, 0] = np.inf
@@ -631,6 +643,7 @@ def test_a_test_without_errors_is_no_proof():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_curve")
 def test_the_rows_that_a_model_of_neighbours_keeps_are_told(monkeypatch):
     monkeypatch.setattr(scoring, "LARGE_MODEL", 0.005)
     for head, told in (("knn", True), ("logistic-regression", False)):

@@ -1,0 +1,94 @@
+"""``headstart suggest``: from unlabelled images to labels that train and are not scored."""
+
+import csv
+import json
+
+import pytest
+from factories import write_tiny_backbone
+from headstart.core.records import SUGGESTED
+from headstart.features import store
+
+
+@pytest.fixture
+def photos(image_folder, tmp_path):
+    """A CSV of 36 images, of which 24 have labels."""
+    folder = image_folder(classes=["bark", "cloth", "sand"], splits=[""], per_class=12)
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    table = folder / "photos.csv"
+    with table.open("w") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label"])
+        rows.writerows(
+            [name, name.split("/")[0] if n % 3 == 0 else ""] for n, name in enumerate(names)
+        )
+    return table
+
+
+@pytest.fixture
+def embedded(headstart, photos, tiny_backbone):
+    headstart("features", photos, "--out", "photos.h5", "--backbone", tiny_backbone)
+    return "photos.h5"
+
+
+def filled(table):
+    """Fill in the labels of a table, which are the folders' names."""
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    for row in rows:
+        row["label"] = row["label"] or row["path"].split("/")[-2]
+    with table.open("w") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_suggestions_are_labelled_embedded_and_trained_on(
+    headstart, embedded, photos, tiny_backbone, tmp_path
+):
+    done = headstart("suggest", embedded, "--n", 6, "--out", "next.csv", "--report", "next.html")
+    assert "6 images to label, uncertainty" in done.stdout
+    page = (tmp_path / "next.html").read_text()
+    assert page.count("<img") == 6
+    assert "<script" not in page
+    filled(tmp_path / "next.csv")
+    done = headstart("suggest", embedded, "--n", 6, "--out", "all.csv", "--all")
+    table = tmp_path / "all.csv"
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert len(rows) == 36
+    filled(table)
+    headstart("features", "all.csv", "--out", embedded, "--backbone", tiny_backbone)
+    data = store.read(tmp_path / embedded)
+    assert int(data.is_suggested.sum()) == 6
+    headstart("train-heads", embedded, "--out", "results", "--heads", "knn", "--holdout")
+    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert any("chosen by headstart suggest" in warning for warning in results["warnings"])
+    lines = (tmp_path / "results" / "predictions.csv").read_text().splitlines()
+    tested = {row["path"] for row in csv.DictReader(lines)}
+    chosen = {path for path, own in zip(data.path, data.origin, strict=True) if own == SUGGESTED}
+    assert len(chosen) == 6
+    assert not tested & chosen
+
+
+def test_results_guess_with_their_model(headstart, embedded, photos, tiny_backbone, tmp_path):
+    headstart("train-heads", embedded, "--out", "results", "--heads", "logistic-regression")
+    document = json.loads(headstart("suggest", "results", "--n", 5, "--json").stdout)
+    assert document["guesser"].endswith("model.onnx")
+    assert len(document["images"]) == 5
+    model = tmp_path / "results" / "model.onnx"
+    other = json.loads(headstart("suggest", model, embedded, "--n", 5, "--json").stdout)
+    assert other["images"] == document["images"]
+    (tmp_path / embedded).unlink()
+    done = headstart("suggest", "results", code=1)
+    assert "name a store" in done.stderr
+
+
+def test_features_of_another_backbone_are_refused(
+    headstart, embedded, photos, tmp_path, tiny_classifier
+):
+    other = write_tiny_backbone(tmp_path / "other.onnx", seed=3)
+    headstart("features", photos, "--out", "other.h5", "--backbone", other)
+    assert "different" in headstart("suggest", embedded, "other.h5", code=1).stderr
+    assert "embed" in headstart("suggest", tiny_classifier, "other.h5", code=1).stderr
+
+
+def test_a_wrong_number_is_a_wrong_usage(headstart, embedded):
+    headstart("suggest", embedded, "--n", 0, code=2)
