@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from headstart.core.choices import POOLS
 from headstart.core.errors import BackboneError, near_matches, one_line
@@ -82,6 +82,32 @@ def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
     with watched(network, note), torch.inference_mode():
         network(torch.zeros(1, 3, *size))
     return layers
+
+
+class LayerList(NamedTuple):
+    """The layers of a network, in the order of computation.
+
+    ``default`` is the name of the layer, or ``A+B``, that is taken if the user names none, and
+    ``worth_trying`` are the layers to compare it with, the deepest first.
+    """
+
+    layers: list[Layer]
+    default: str
+    worth_trying: list[Layer]
+
+
+def last_of_each_size(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the last maps or tokens of every size, by their simplest name, the deepest first."""
+    last: dict[tuple[int, ...], Layer] = {}
+    for layer in reversed(layers):
+        if not layer.is_map:
+            continue
+        places = layer.shape[1:] if layer.layout == "chw" else layer.shape[:-1]
+        deepest = last.setdefault(places, layer)
+        # Several modules may give the same last maps; the outermost has the simplest name.
+        if layer.shape == deepest.shape and deepest.name.startswith(f"{layer.name}."):
+            last[places] = layer
+    return list(last.values())
 
 
 @contextmanager

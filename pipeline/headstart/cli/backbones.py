@@ -26,6 +26,7 @@ backbones --for photos --out choice
 )
 @click.argument("query", nargs=-1)
 @click.option("--layers", is_flag=True, help="List the layers of the backbone named QUERY.")
+@click.option("--all", "everything", is_flag=True, help="With --layers: no limit on the list.")
 @click.option("--at-hand", is_flag=True, help="List only the downloaded ones.")
 @click.option(
     "--for", "data", metavar="DATA", help="Rank the downloaded backbones on a sample of DATA."
@@ -51,6 +52,7 @@ backbones --for photos --out choice
 def command(
     query: tuple[str, ...],
     layers: bool,
+    everything: bool,
     at_hand: bool,
     data: str | None,
     named: tuple[str, ...],
@@ -96,8 +98,10 @@ def command(
             "--backbone, --only-named, --weights, --label-column, --path-column and --out need "
             "--for DATA"
         )
+    if everything and not layers:
+        raise click.UsageError("--all needs --layers")
     if layers:
-        _print_layers(words, preprocess, json_)
+        _print_layers(words, preprocess, everything, json_)
     elif words.startswith("onnx:"):
         document = backbones.describe_file(words, preprocess=preprocess)
         if json_:
@@ -117,14 +121,20 @@ def _print_ranking(chosen: backbones.Chosen, out: Path | None, json_: bool) -> N
         click.echo(f"{one_line(out)}: choice.json and the plot accuracy_cost.svg written")
 
 
-def _print_layers(name: str, preprocess: str, json_: bool) -> None:
+def _print_layers(name: str, preprocess: str, everything: bool, json_: bool) -> None:
     if not name:
         raise click.UsageError("--layers needs the name of a backbone")
-    layers = backbones.list_layers(name, preprocess=preprocess)
+    listed = backbones.layer_list(name, preprocess=preprocess)
     if json_:
-        print_json({"backbone": name, "layers": [dataclasses.asdict(layer) for layer in layers]})
+        document = {
+            "backbone": name,
+            "default": listed.default,
+            "worth_trying": [layer.name for layer in listed.worth_trying],
+            "layers": [dataclasses.asdict(layer) for layer in listed.layers],
+        }
+        print_json(document)
     else:
-        backbone_tables.show_layers(layers)
+        backbone_tables.show_layers(listed, everything)
 
 
 def _print_list(words: str, at_hand: bool, json_: bool) -> None:

@@ -114,7 +114,7 @@ class TestListing:
         ],
     )
     def test_names_shapes_and_layouts(self, name, layer):
-        assert layer in backbones.layers_of(name)
+        assert layer in backbones.layers_of(name).layers
 
     @pytest.mark.slow
     def test_the_librarys_own_names_of_features(self):
@@ -122,12 +122,12 @@ class TestListing:
         import_torchvision()
         from torchvision.models.feature_extraction import get_graph_node_names
 
-        names = {layer.name for layer in backbones.layers_of("timm:resnet18")}
+        names = {layer.name for layer in backbones.layers_of("timm:resnet18").layers}
         info = random("timm:resnet18").build().module.feature_info
         assert {stage["module"] for stage in info} <= names
         network = import_torchvision().models.get_model("resnet18", weights=None)
         nodes = get_graph_node_names(network)[1]
-        ours = {layer.name for layer in backbones.layers_of(RESNET)}
+        ours = {layer.name for layer in backbones.layers_of(RESNET).layers}
         functional = {"x", "flatten"} | {node for node in nodes if node.split(".")[-1][:3] == "add"}
         assert set(nodes) - functional <= ours
 
@@ -279,4 +279,4 @@ class TestExported:
 @pytest.mark.slow
 def test_layers_without_weights_are_those_with_them():
     network = backbones.find(Choice("efficientnet-lite0")).build().module
-    assert list_layers(network, (224, 224)) == backbones.layers_of("efficientnet-lite0")
+    assert list_layers(network, (224, 224)) == backbones.layers_of("efficientnet-lite0").layers
