@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from headstart import backbones
 from headstart.backbones import joint, torch_graph
 from headstart.backbones.candidate import SOFTWARE, Candidate
-from headstart.backbones.inference import decoding
+from headstart.backbones.inference import decoding, external_data
 from headstart.backbones.inference import parity as certificate
 from headstart.backbones.inference.description import (
     METADATA,
@@ -35,7 +34,6 @@ from headstart.backbones.inference.description import (
 from headstart.backbones.inference.precision import variant
 from headstart.backbones.inference.runner import Runner
 from headstart.backbones.inference.single_layer import one_layer
-from headstart.backbones.layers import PRE_LOGITS
 from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import.request import FILE, ImportRequest
 from headstart.backbones.proof import Parity as Parity
@@ -53,7 +51,6 @@ if TYPE_CHECKING:
     import torch
 
 VERSION = 3  # of the file that this module builds; part of the cache key
-_LARGEST = 2**31  # bytes; the limit of a protobuf message
 
 
 def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Parity | None]:
@@ -177,7 +174,6 @@ def export(
     Raises:
         BackboneError: the graph cannot be made or differs from the module; no file is written.
     """
-    _check_size(module, backbone)
     graph = torch_graph.normalised(module, backbone)
     images = samples(backbone.preprocess.size)
     try:
@@ -199,21 +195,6 @@ def export(
     return _write(model, original, expected, backbone, path, notes=notes)
 
 
-def _check_size(module: torch.nn.Module, backbone: Backbone) -> None:
-    """Refuse weights that are too large before minutes of tracing; `_save` checks what is cut."""
-    tensors = itertools.chain(module.parameters(), module.buffers())
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    if backbone.layer == PRE_LOGITS and size > _LARGEST:
-        raise _too_large(backbone, f"its weights alone have {size / 2**30:.1f} GiB")
-
-
-def _too_large(backbone: Backbone, cause: object) -> BackboneError:
-    return BackboneError(
-        f"{one_line(backbone.name)} does not fit into one ONNX file, which holds 2 GiB at most "
-        f"({one_line(cause)[:120]}); choose a smaller network or an earlier --layer"
-    )
-
-
 def export_foreign(candidate: Foreign, path: Path) -> Parity:
     """Write an ONNX file from elsewhere as a backbone, in a sandboxed process."""
     with replacing(path) as partial, TemporaryDirectory(dir=path.parent) as folder:
@@ -222,6 +203,9 @@ def export_foreign(candidate: Foreign, path: Path) -> Parity:
         document = sandbox.call(
             f"{__name__}:import_file", candidate.path, target, kind=FILE, options=request
         )
+        data = external_data.data_of(target)
+        if data is not None:
+            external_data.copy_data(data, path.with_name(data.name))
         target.replace(partial)
     return Parity.from_json(document)
 
@@ -278,7 +262,7 @@ def _write(
     }
     onnx.helper.set_model_props(model, properties)
     with replacing(path) as partial:
-        _save(model, partial, backbone)
+        properties |= external_data.save(model, partial, path)
         runner = Runner(partial)
         parity = prove(runner, images, expected, called, notes)
         if backbone.preprocess.fit == "whole":
@@ -289,20 +273,9 @@ def _write(
         properties["headstart.parity"] = json.dumps(dataclasses.asdict(parity))
         properties[certificate.METADATA] = proof.to_json()
         onnx.helper.set_model_props(model, properties)
-        onnx.checker.check_model(model)
-        _save(model, partial, backbone)
+        external_data.save(model, partial)
+        external_data.check_model(model, partial)
     return parity
-
-
-def _save(model: ModelProto, path: Path, backbone: Backbone) -> None:
-    import onnx
-
-    try:
-        onnx.save(model, path)
-    except OSError:
-        raise
-    except Exception as error:  # protobuf's error type differs between its releases
-        raise _too_large(backbone, error) from error
 
 
 def _software() -> dict[str, str]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones import onnx_file
+from headstart.backbones.inference import external_data
 from headstart.backbones.inference.description import describe
 from headstart.backbones.joint_graph import SMALLEST, Part, Window, build
 from headstart.core.errors import BackboneError, one_line
@@ -86,6 +87,7 @@ class Joint:
         networks = tuple(backbone for backbone, _ in described)
         for backbone, path in described:
             _check_part(backbone, path)
+            external_data.refuse(path, "A+B")
         for before, after in itertools.pairwise(networks):
             if before == after:
                 raise BackboneError(f"{one_line(after.name)} is repeated; name each network once")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.backbones.inference import parity as certificate
+from headstart.backbones.inference.description import read_metadata
 from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError, HeadstartError, count, one_line
 from headstart.core.linalg import row_cosine
@@ -56,10 +57,8 @@ class Parity:
 
 def read_parity(model: Path) -> Parity:
     """Return the figures that `export` stored in a file."""
-    import onnx
-
     try:
-        properties = {p.key: p.value for p in onnx.load(model).metadata_props}
+        properties = read_metadata(model)
         return Parity.from_json(json.loads(properties["headstart.parity"]))
     except Exception as error:  # parsers raise anything on foreign files
         raise BackboneError(

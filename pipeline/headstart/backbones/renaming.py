@@ -39,15 +39,15 @@ def without_prefixes(
     if notes is None:
         return named
     lines = [f"the prefix {prefix} of names removed" for prefix in dict.fromkeys(removed)]
-    while (prefix := _owner(named)) is not None:
-        inside = [name for name in named if name.startswith(prefix)]
+    while owner := _owner(named):
+        inside = [name for name in named if name.startswith(owner)]
         others = len(named) - len(inside)
         for name in [*named]:
             tensor = named.pop(name)
-            if name.startswith(prefix):
-                named[name.removeprefix(prefix)] = tensor
+            if name.startswith(owner):
+                named[name.removeprefix(owner)] = tensor
         left = f", {count(others, 'tensor')} without it left out" if others else ""
-        lines.append(f"the prefix {prefix} of names removed{left}")
+        lines.append(f"the prefix {owner} of names removed{left}")
     notes += lines
     return named
 
@@ -76,13 +76,13 @@ def by_order(
     return renamed
 
 
-def _owner(names: Iterable[str]) -> str | None:
-    """Return the prefix of most names, if there is one."""
+def _owner(names: Iterable[str]) -> str:
+    """Return the prefix of most names; empty if there is none."""
     listed = list(names)
     for prefix in (*_OWNERS, *_WRAPPERS):
         if sum(name.startswith(prefix) for name in listed) > _SHARE * len(listed):
             return prefix
-    return None
+    return ""
 
 
 def _ascending(names: Iterable[str]) -> bool:

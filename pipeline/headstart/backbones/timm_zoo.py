@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NAME = "timm"
 _FILE = "model.safetensors"  # in the repositories of timm's authors
+# Modules whose attention has five dimensions, which torch exports only step by step.
+_FIVE_DIMENSIONS = ("hiera", "nest", "twins", "vision_transformer_sam")
 _HARMLESS = {"MaybeToTensor", "ToTensor"}
 
 
@@ -87,6 +89,10 @@ class TimmProvider(Provider):
                 pretrained=bool(tensors), pretrained_cfg_overlay=overlay, **arguments
             )
         network.pretrained_cfg.pop("state_dict", None)
+        if type(network).__module__.rpartition(".")[2] in _FIVE_DIMENSIONS:
+            for module in network.modules():
+                if hasattr(module, "fused_attn"):
+                    module.fused_attn = False
         config = timm.data.resolve_data_config(pretrained_cfg=network.pretrained_cfg)
         network.eval().reset_classifier(0)
         prepared = preprocess(entry.name, timm.data.create_transform(**config).transforms)

@@ -58,6 +58,38 @@ def _aligned(name: str, figures: Sequence[str], *texts: str) -> dict[str, Alignm
     return columns
 
 
+def show_shortlist(rows: Sequence[dict[str, Any]]) -> None:
+    """Print networks worth trying, and the commands that fetch those that are not here."""
+    cells = [
+        [
+            one_line(row["name"]),
+            f"{row['parameters']:,.1f}",
+            f"{row['download_mb']:,}",
+            row["licence"],
+            row["commercial"],
+            row["trained_on"],
+            "at hand" if row["at_hand"] else row["access"],
+        ]
+        for row in rows
+    ]
+    table(
+        _aligned(
+            "backbone", ("M params", "MB"), "licence", "commercial use", "trained on", "weights"
+        ),
+        [cells],
+        optional=("M params",),
+    )
+
+
+def show_commands(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the commands that fetch networks, for a machine with a network."""
+    click.echo("To fetch those that are missing, on this machine or on one with a network:")
+    for row in rows:
+        for line in row["commands"] if not row["at_hand"] else ():
+            click.echo(f"  {line}")
+    click.echo("then copy the hub's cache (~/.cache/huggingface/hub, or HF_HOME) to this machine")
+
+
 def show_layers(listed: LayerList, everything: bool) -> None:
     """Print the layers worth trying, and the others from the deepest on, up to a limit."""
     by_name = {layer.name: layer for layer in listed.layers}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import click
@@ -11,7 +12,8 @@ from headstart.cli import backbone_tables
 from headstart.cli.help import Command
 from headstart.cli.options import FILE, as_json, column_options, preprocess, seed, weights, workers
 from headstart.cli.output import hooks, print_json
-from headstart.core.errors import one_line
+from headstart.core import choices
+from headstart.core.errors import count, one_line
 from headstart.workflows import backbones
 
 
@@ -22,6 +24,7 @@ backbones convnext tiny
 backbones torchvision:resnet18 --layers
 backbones onnx:network.onnx
 backbones --for photos --out choice
+backbones --for slides --shortlist pathology
 """,
 )
 @click.argument("query", nargs=-1)
@@ -34,6 +37,12 @@ backbones --for photos --out choice
 @click.option(
     "--backbone", "named", multiple=True, help="With --for: an additional backbone; repeatable."
 )
+@click.option(
+    "--shortlist",
+    type=click.Choice(choices.SHORTLISTS),
+    help="Show networks for such images; with --for, fetch and rank them.",
+)
+@click.option("--yes", is_flag=True, help="With --shortlist: download without asking.")
 @click.option("--only-named", is_flag=True, help="With --for: rank only those of --backbone.")
 @weights
 @click.option(
@@ -56,6 +65,8 @@ def command(
     at_hand: bool,
     data: str | None,
     named: tuple[str, ...],
+    shortlist: str | None,
+    yes: bool,
     only_named: bool,
     weights: str,
     images: int,
@@ -71,9 +82,15 @@ def command(
 
     With --for DATA, rank them: each embeds a sample of DATA, and the accuracy of logistic
     regression on it is compared with the cost. The best one is tried with a second --fit of the
-    images too, but not with --only-named. --weights is for those of --backbone.
+    images too, but not with --only-named. --weights is for those of --backbone. --shortlist
+    adds networks that were trained on such images, and asks before it downloads them.
     """
     words = " ".join(query)
+    if shortlist or yes:
+        fetched = _shortlist(shortlist, data, yes, json_)
+        if not fetched:
+            return
+        named = (*named, *fetched)
     if data:
         with hooks("backbones") as shown:
             chosen = backbones.choose_backbone(
@@ -103,13 +120,33 @@ def command(
     if layers:
         _print_layers(words, preprocess, everything, json_)
     elif words.startswith("onnx:"):
-        document = backbones.describe_file(words, preprocess=preprocess)
-        if json_:
-            print_json({"backbone": words, **document})
-        else:
-            backbone_tables.show_file(words, document)
+        _print_file(words, preprocess, json_)
     else:
         _print_list(words, at_hand, json_)
+
+
+def _shortlist(kind: str | None, data: str | None, yes: bool, json_: bool) -> list[str]:
+    """Show a shortlist, and return the names of its networks if they are to be ranked."""
+    if kind is None:
+        raise click.UsageError("--yes needs --shortlist KIND")
+    rows = backbones.suggest_backbones(kind)
+    if not json_:
+        backbone_tables.show_shortlist(rows)
+    missing = [row for row in rows if not row["at_hand"]]
+    size = sum(row["download_mb"] for row in missing)
+    question = f"Download {count(len(missing), 'network')}, {size:,} MB?"
+    asked = bool(missing) and not yes and not json_ and sys.stdin.isatty()
+    if yes or (data and not missing) or (asked and click.confirm(question, err=True)):
+        with hooks("shortlist") as shown:
+            names = backbones.fetch_shortlist(kind, hooks=shown)
+        if data:
+            return names
+        rows = backbones.suggest_backbones(kind)
+    if json_:
+        print_json({"shortlist": kind, "backbones": rows})
+    elif any(not row["at_hand"] for row in rows):
+        backbone_tables.show_commands(rows)
+    return []
 
 
 def _print_ranking(chosen: backbones.Chosen, out: Path | None, json_: bool) -> None:
@@ -119,6 +156,14 @@ def _print_ranking(chosen: backbones.Chosen, out: Path | None, json_: bool) -> N
     backbone_tables.show_ranking(chosen)
     if out is not None:
         click.echo(f"{one_line(out)}: choice.json and the plot accuracy_cost.svg written")
+
+
+def _print_file(name: str, preprocess: str, json_: bool) -> None:
+    document = backbones.describe_file(name, preprocess=preprocess)
+    if json_:
+        print_json({"backbone": name, **document})
+    else:
+        backbone_tables.show_file(name, document)
 
 
 def _print_layers(name: str, preprocess: str, everything: bool, json_: bool) -> None:

@@ -57,8 +57,9 @@ costs = click.option(
 groups = click.option(
     "--groups",
     type=FILE,
-    metavar="FILE.csv",
-    help="CSV of path,group: images of a group are not independent.",
+    metavar="FILE.csv|PATTERN",
+    help="CSV of path,group, or a pattern such as '{group}/*' for the end of a path:"
+    " images of a group are not independent.",
 )
 group_answer = click.option(
     "--group-answer",

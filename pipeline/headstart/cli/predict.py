@@ -110,8 +110,9 @@ predict results - < list-of-paths.txt
 @click.option(
     "--groups",
     type=FILE,
-    metavar="FILE.csv",
-    help="CSV of path,group: one row for each group, such as a patient or a burst, at the end.",
+    metavar="FILE.csv|PATTERN",
+    help="CSV of path,group, or a pattern such as '{group}/*' for the end of a path:"
+    " one row for each group, such as a patient or a burst, at the end.",
 )
 @group_answer
 @path_column

@@ -90,8 +90,9 @@ train-heads a.h5 b.h5 --heads knn,linear-svm --out results
 @click.option(
     "--groups",
     type=FILE,
-    metavar="FILE.csv",
-    help="CSV of path,group: images of a group stay on one side of a split, and get one answer"
+    metavar="FILE.csv|PATTERN",
+    help="CSV of path,group, or a pattern such as '{group}/*' for the end of a path:"
+    " images of a group stay on one side of a split, and get one answer"
     " together, which is scored too.",
 )
 @group_answer

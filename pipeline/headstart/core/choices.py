@@ -11,6 +11,15 @@ FITS = ("crop", "pad", "squash", "whole")  # of an image into the network's inpu
 VIEWS = ("flip", "crop+whole")  # of an image, whose features are averaged
 POOLS = ("avg", "max", "gem", "cls", "cls+avg", "flatten")
 PRESETS = ("imagenet", "caffe", "inception", "unit", "raw", "darknet", "openface", "tfhub")
+SHORTLISTS = (
+    "photos",
+    "fine-grained",
+    "medical",
+    "pathology",
+    "satellite",
+    "species",
+    "documents",
+)  # kinds of images for which backbones are suggested
 PRECISIONS = ("fp32", "fp16", "int8", "auto")  # of features; auto is the fastest within a budget
 MODEL_PRECISIONS = ("fp16", "int8")  # of a converted model
 MAX_DRIFT = 0.02  # mean of 1 - cosine to the features of fp32

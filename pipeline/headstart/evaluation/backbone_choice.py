@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from headstart import backbones, datasets
 from headstart.backbones import export
+from headstart.backbones.inference import external_data
 from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.runner import Runner
 from headstart.core import files, targets
@@ -304,7 +305,7 @@ def _embed(
         raise BackboneError("its features are not finite")
     return _Embedded(
         backbone=runner.backbone,
-        megabytes=round(model.stat().st_size / 1e6, 2),
+        megabytes=round(external_data.size_of(model) / 1e6, 2),
         rows=sampled.rows,
         features=sampled.features[0],
         images_per_second=round(len(sampled.rows) / seconds, 1),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from headstart import backbones
 from headstart.backbones import export
+from headstart.backbones.inference import external_data
 from headstart.backbones.inference.description import describe
 from headstart.core.artifacts import BACKBONE, CURVES, HISTORY
 from headstart.core.errors import BackboneError, one_line
@@ -190,8 +190,7 @@ def _export(
         save_file(tensors, partial, metadata={"headstart": json.dumps(facts)})
     source = export.model_file(job.choice)[0]
     if network is None:
-        with replacing(out) as partial:
-            shutil.copyfile(source, partial)
+        external_data.copy(source, out)
         return
     base = describe(source)
     tuned = dataclasses.replace(

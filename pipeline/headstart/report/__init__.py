@@ -5,7 +5,7 @@ Every function raises `InputError` if a file is missing, damaged or of another p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -57,19 +57,21 @@ def write_report(
     stores: Sequence[FeatureSet] = (),
     map_method: str = MAPS[0],
     places: Places | None = None,
+    maps: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Path:
     """Write ``report.html`` from ``results.json`` and the tables beside it, and return its path.
 
     The page appears whole or not at all; an older one stays until then. The store in ``stores``
     that the best head reads provides thumbnails and the map; without it the page says that they are
     missing. ``map_method`` is one of `headstart.core.choices.MAPS`; ``places`` returns the map of
-    that store if `begin_map` began it.
+    that store if `begin_map` began it. ``maps`` are pictures of where the model looks, by the path
+    of an image, which the list of errors shows.
     """
     folder = Path(folder)
     results = validation.read_results(folder / artifacts.RESULTS)
     part = validation.part_of(results.get("target", SINGLE_LABEL))
     path = folder / artifacts.REPORT
-    write_text(path, part.page_of(results, folder, stores, map_method, places))
+    write_text(path, part.page_of(results, folder, stores, map_method, places, maps))
     return path
 
 

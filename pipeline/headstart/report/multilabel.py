@@ -88,8 +88,9 @@ def page_of(
     stores: Sequence[FeatureSet],
     map_method: str,
     places: Places | None,
+    maps: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> str:
-    """Return the page for checked results and the files beside them; it has no map."""
+    """Return the page for checked results and the files beside them; it has no maps."""
     from headstart.report.page import environment
 
     digest = results["extraction"]["digest"]

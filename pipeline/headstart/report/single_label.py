@@ -14,6 +14,9 @@ from headstart.report.plots import FIGURES
 from headstart.report.schema import schema
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from headstart.report import Places
 
 __all__ = ["FIGURES", "MAPPED", "SCHEMA", "defects", "page_of", "schema"]
@@ -38,8 +41,9 @@ def page_of(
     stores: Sequence[FeatureSet],
     map_method: str,
     places: Places | None,
+    maps: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> str:
-    """Return the page for checked results and the files beside them."""
+    """Return the page for checked results and the files beside them; see `report.write_report`."""
     from headstart.report import page  # loads the templates' library
 
     digest = results["extraction"]["digest"]
@@ -52,6 +56,7 @@ def page_of(
         map_method,
         folder,
         places() if places else None,
+        maps=maps or {},
     )
     return page.write(results, companions)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.core.errors import InputError, UsageError, near_matches, one_line
+from headstart.core.errors import BackboneError, InputError, UsageError, near_matches, one_line
 from headstart.workflows.features import choice
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
@@ -83,6 +82,56 @@ def describe_file(backbone: StrPath, *, preprocess: StrPath = "") -> dict[str, A
     from headstart.backbones import onnx_file
 
     return onnx_file.survey(os.fspath(backbone), os.fspath(preprocess))
+
+
+def suggest_backbones(kind: str) -> list[dict[str, Any]]:
+    """Return networks worth trying first for a kind of images; nothing is fetched.
+
+    Args:
+        kind: one of `headstart.core.choices.SHORTLISTS`.
+
+    Returns:
+        A row for each: ``name``, ``licence``, ``commercial`` (whether the licence allows commercial
+        use), ``trained_on``, ``parameters`` (millions), ``download_mb``, ``access``, ``at_hand``
+        (weights on this machine) and ``commands`` that fetch it.
+
+    Raises:
+        UsageError: there is no shortlist for that kind.
+    """
+    from headstart.backbones import shortlist
+    from headstart.core.choices import SHORTLISTS
+
+    if kind not in SHORTLISTS:
+        raise UsageError(f"no shortlist {one_line(kind)!r}; use one of: {', '.join(SHORTLISTS)}")
+    return [
+        dataclasses.asdict(each) | {"at_hand": each.is_here, "commands": each.commands}
+        for each in shortlist.of(kind)
+    ]
+
+
+def fetch_shortlist(kind: str, *, hooks: Hooks | None = None) -> list[str]:
+    """Download the networks of a shortlist, and return the names of those that are here now.
+
+    ``hooks`` receives a notice for each that cannot be fetched, such as a gated one.
+
+    Raises:
+        UsageError: there is no shortlist for that kind.
+        BackboneError: none of them could be fetched.
+    """
+    from headstart.backbones import shortlist
+
+    suggest_backbones(kind)
+    names = []
+    with showing("shortlist", hooks) as shown:
+        for each in shortlist.of(kind):
+            problem = shortlist.fetch(each)
+            if problem:
+                shown.notice(f"without {each.name}: {problem}")
+            else:
+                names.append(each.name)
+    if not names:
+        raise BackboneError(f"none of the networks for {kind} could be fetched; see the notices")
+    return names
 
 
 def choose_backbone(
@@ -185,15 +234,14 @@ def export_backbone(
     """
     from headstart import backbones
     from headstart.backbones import export
+    from headstart.backbones.inference import external_data
     from headstart.backbones.inference.description import describe
-    from headstart.core.files import replacing
 
     path = output_file(out)
     network = choice(backbone, weights, layers, pool, preprocess, quality, fit, size, views)
     network = backbones.settled(network)
     model, parity = export.model_file(network)
-    with replacing(path) as partial:
-        shutil.copyfile(model, partial)
+    external_data.copy(model, path)
     warning = describe(path).warning
     with showing("export", hooks) as shown:
         if warning:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from headstart.core import choices, remarks
 from headstart.core.errors import InputError, UsageError, one_line
 from headstart.workflows import artifacts
-from headstart.workflows.group_names import check_group_answer, read_groups
+from headstart.workflows.group_names import check_group_answer, groups_of
 from headstart.workflows.locations import StrPath, local
 from headstart.workflows.result import HeadsResult, Training
 
@@ -75,7 +75,8 @@ def train_heads(
         holdout: without a test split, whether to hold 20 % of the images out as one, or to fit on
             all and score out-of-fold answers; None holds out from 1,000 images on.
         groups: images that stay on one side of every split, such as those of a patient: a CSV of
-            path and group, or a mapping. One answer for each group is scored, too.
+            path and group, a pattern such as ``{group}/*`` for the end of a path, or a mapping. One
+            answer for each group is scored, too.
         group_answer: how a group gets it, one of `core.choices.GROUP_ANSWERS`.
         class_weight: ``balanced`` lets every class count the same in training.
         small_classes: for a class with fewer training images than folds: ``reduce`` the folds,
@@ -128,8 +129,8 @@ def train_heads(
         group_answer=group_answer,
         workers=workers,
     )
-    named_groups = read_groups(groups)
     data, paths = _read(stores, layers, stream_above)
+    named_groups = groups_of(groups, data[0].path)
     if costs is not None:
         config = dataclasses.replace(config, costs=_costs(Path(costs), data[0]))
     training = Training(data, config, named_groups, paths)

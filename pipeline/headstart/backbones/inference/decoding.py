@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.backbones.inference import parity
+from headstart.backbones.inference import external_data, parity
 from headstart.backbones.inference.description import METADATA, read_backbone, read_metadata
 from headstart.backbones.inference.runner import Runner
 from headstart.backbones.inference.views import averaging, views_of
@@ -128,13 +128,15 @@ def _write(model: Path, path: Path, metadata: dict[str, str], backbone: Backbone
     runner = Runner(model)
     own, rules = runner.backbone.preprocess, backbone.preprocess
     parity.check_metadata(runner.metadata, runner.embed, own)
-    graph = onnx.load(model)
+    graph = onnx.load(model, load_external_data=False)
     embed: parity.Embed = runner.embed
     if rules.views != own.views:
+        external_data.refuse(model, "--views")
         graph, embed = averaging(graph, rules), partial(_mean_of_views, runner, rules.views)
     changed = {METADATA: json.dumps(backbone.to_json())}
     proof = parity.issue(embed, rules, backbone.widths)
     changed[parity.METADATA] = proof.to_json()
+    changed |= external_data.move(graph, model, path)
     onnx.helper.set_model_props(graph, metadata | changed)
     with replacing(path) as unfinished:
         onnx.save(graph, unfinished)

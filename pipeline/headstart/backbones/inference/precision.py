@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from headstart.backbones.inference import parity
+from headstart.backbones.inference import external_data, parity
 from headstart.backbones.inference.description import (
     METADATA,
     describe,
@@ -77,6 +77,7 @@ def variant(model: Path, precision: str) -> Path:
 
 def place(model: Path, precision: str) -> Path:
     """Return where the cache stores an exported fp32 file in another precision."""
+    external_data.refuse(model, f"--precision {precision}")
     key = hashlib.sha256(model.read_bytes() + f"{precision} {VERSION}".encode()).hexdigest()[:16]
     kind = precision.partition("+")[0]
     return cached_file("backbones", f"{_plain(describe(model).name)}-{kind}-{key}.onnx")

@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from headstart.backbones.inference import external_data
 from headstart.backbones.inference.description import (
     INPUT,
     OUTPUT,
@@ -30,6 +31,7 @@ _PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+_FOLDER = "session.model_external_initializers_file_folder_path"
 _INTEGER_UNITS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 CPU_BATCH = 4  # images in one inference of a core: weights are read once for all of them
 GPU_BATCH = 64  # on a GPU: enough to fill it, 10 MB to upload
@@ -37,11 +39,12 @@ _GPU_RUNS = 2  # inferences under way at once on a GPU: one computes while anoth
 
 
 def open_session(
-    model: Path | bytes, device: str = "cpu", threads: int = 1
+    model: Path | bytes, device: str = "cpu", threads: int = 1, folder: Path | None = None
 ) -> ort.InferenceSession:
     """Open an ONNX model, a file or its content, and make sure that it runs on the device.
 
-    If several Python threads call `run`, one thread inside each inference is fastest.
+    ``folder`` is where weights beyond the file's own are, see `external_data`. If several Python
+    threads call `run`, one thread inside each inference is fastest.
 
     Raises:
         RunnerError: the device is unknown or not usable, or the model cannot be loaded.
@@ -61,6 +64,8 @@ def open_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if folder is not None:
+        options.add_session_config_entry(_FOLDER, str(folder))
     try:
         # As bytes, because onnxruntime takes only paths in UTF-8.
         content = model if isinstance(model, bytes) else model.read_bytes()
@@ -148,7 +153,8 @@ class Runner:
         self, model: Path, device: str = "cpu", threads: int = 1, batch: int | None = 1
     ) -> None:
         self.metadata: dict[str, str] = read_metadata(model)
-        self._session = open_session(model, device, threads)
+        folder = external_data.folder_of(model, self.metadata)
+        self._session = open_session(model, device, threads, folder)
         self.provider: str = self._session.get_providers()[0]
         self.device = device_name(device)
         self.backbone = read_backbone(self.metadata, model)

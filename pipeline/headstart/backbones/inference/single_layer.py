@@ -9,7 +9,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from headstart.backbones.inference import parity
+from headstart.backbones.inference import external_data, parity
 from headstart.backbones.inference.description import (
     INPUT,
     METADATA,
@@ -63,8 +63,9 @@ def one_layer(model: Path, number: int) -> Path:
             f"{one_line(error)[:200]}"
         ) from error
     named = {METADATA: json.dumps(backbone.to_json()), parity.METADATA: proof.to_json()}
-    onnx.helper.set_model_props(part, metadata | named)
+    inherited = {key: text for key, text in metadata.items() if key != external_data.KEY}
+    onnx.helper.set_model_props(part, inherited | named)
     with replacing(path) as partial:
-        onnx.save(part, partial)
+        external_data.save(part, partial, path)
         parity.check(proof, Runner(partial).embed, backbone.preprocess)
     return path

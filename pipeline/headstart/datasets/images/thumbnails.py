@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,17 @@ def thumbnail(data: FeatureSet, row: int, side: int) -> NDArray[np.uint8] | None
     return pixels
 
 
+def unchanged(paths: Iterable[str], data: FeatureSet) -> dict[str, bytes]:
+    """Return the files of images of a store that still have the hash in it, by path."""
+    root, rows = folder(data), {path: row for row, path in enumerate(data.path)}
+    contents = (
+        (path, None if root is None else _content(root / path, data.sha256[rows[path]]))
+        for path in paths
+        if path in rows
+    )
+    return {path: content for path, content in contents if content is not None}
+
+
 def folder(data: FeatureSet) -> Path | None:
     """Return the folder that the paths of a store start from, or None if it is unknown."""
     source = Path(data.source) if data.source else None
@@ -40,13 +52,19 @@ def webp(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _of_file(path: Path, sha256: NDArray[np.uint8], side: int) -> NDArray[np.uint8] | None:
+    content = _content(path, sha256)
     try:
-        content, _ = images.read_file(path)
-        if hashlib.sha256(content).digest() != sha256.tobytes():
-            return None
-        return of_bytes(content, side)
+        return None if content is None else of_bytes(content, side)
     except ImageError:
         return None
+
+
+def _content(path: Path, sha256: NDArray[np.uint8]) -> bytes | None:
+    try:
+        content, _ = images.read_file(path)
+    except ImageError:
+        return None
+    return content if hashlib.sha256(content).digest() == sha256.tobytes() else None
 
 
 def of_bytes(content: bytes, side: int) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart import datasets
-from headstart.backbones.inference import parity
+from headstart.backbones.inference import external_data, parity
 from headstart.backbones.inference.description import read_backbone, read_metadata
 from headstart.core.artifacts import BACKBONE
 from headstart.core.errors import HeadstartError, InputError, StoreError, one_line
@@ -279,6 +279,9 @@ def _prepare(out: Path, model: Path) -> tuple[str, str]:
         work.mkdir(exist_ok=True)
         copy = work / BACKBONE
         if not copy.exists() or sha256_of(copy) != digest:
+            data = external_data.data_of(model)
+            if data is not None:
+                external_data.copy_data(data, work / data.name)
             with replacing(copy) as partial:
                 shutil.copyfile(model, partial)
     except OSError as error:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.backbones.inference import parity
+from headstart.backbones.inference import external_data, parity
 from headstart.backbones.inference.description import (
     HEAD_INPUT,
     METADATA,
@@ -103,9 +103,11 @@ def bundle(
     if isinstance(backbone, Backbone):
         trunk, metadata = None, {METADATA: json.dumps(backbone.to_json())}
     else:
-        trunk = onnx.load(backbone)
+        trunk = onnx.load(backbone, load_external_data=False)
         metadata = {prop.key: prop.value for prop in trunk.metadata_props}
     model = joined(trunk, graph, reference)
+    if not isinstance(backbone, Backbone):
+        metadata |= external_data.move(model, backbone, out)
     if head.profile is not None:
         metadata[training_profile.KEY] = head.profile.to_text()
     if head.trained_on is not None:

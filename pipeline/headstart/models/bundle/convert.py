@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart import datasets
-from headstart.backbones.inference import parity, precision, precision_choice
+from headstart.backbones.inference import external_data, parity, precision, precision_choice
 from headstart.backbones.inference.description import (
     DISTANCE,
     HEAD_INPUT,
@@ -187,6 +187,7 @@ def _parts(path: Path, trunk: Path) -> tuple[Path, Any]:
     import onnx
     from onnx.utils import Extractor
 
+    external_data.refuse(path, "another precision")
     whole = onnx.load(path)
     extractor = Extractor(whole)
     outputs = [value.name for value in whole.graph.output]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.backbones.inference import external_data
 from headstart.backbones.inference.description import (
     DISTANCE,
     HEAD_INPUT,
@@ -43,13 +44,14 @@ def joined(trunk: ModelProto | None, head: ModelProto, reference: Reference | No
 
     Without a backbone, the graph takes features.
     """
-    from onnx import compose, helper
+    from onnx import helper
 
     if trunk is None:
         model = _taking_features(head)
     else:
         head.ir_version = trunk.ir_version
-        model = compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="headstart")
+        merge = _appended if external_data.is_outside(trunk) else _merged
+        model = merge(trunk, head)
         model.graph.output.append(trunk.graph.output[0])  # for embeddings and the parity check
     if reference is not None:
         add_distance(model, reference)
@@ -60,6 +62,29 @@ def joined(trunk: ModelProto | None, head: ModelProto, reference: Reference | No
     declare_operators(model)
     oldest = helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
     model.ir_version = head.ir_version = oldest
+    return model
+
+
+def _merged(trunk: ModelProto, head: ModelProto) -> ModelProto:
+    from onnx import compose
+
+    return compose.merge_models(trunk, head, io_map=[(OUTPUT, HEAD_INPUT)], name="headstart")
+
+
+def _appended(trunk: ModelProto, head: ModelProto) -> ModelProto:
+    """Merge as onnx does, which insists on finding the weights that are outside the graph."""
+    model = type(trunk)()
+    model.CopyFrom(trunk)
+    model.graph.name = "headstart"
+    for node in head.graph.node:
+        copy = model.graph.node.add()
+        copy.CopyFrom(node)
+        copy.input[:] = [OUTPUT if name == HEAD_INPUT else name for name in node.input]
+    model.graph.initializer.extend(head.graph.initializer)
+    del model.graph.output[:]
+    model.graph.output.extend(head.graph.output)
+    domains = {entry.domain for entry in model.opset_import}
+    model.opset_import.extend(e for e in head.opset_import if e.domain not in domains)
     return model
 
 
@@ -129,8 +154,8 @@ def save_sealed(
 
     properties = metadata | {MODEL_METADATA: json.dumps(facts), seal.KEY: seal.blank()}
     onnx.helper.set_model_props(model, properties)
-    onnx.checker.check_model(model)
     onnx.save(model, path)
+    external_data.check_model(model, path)
     seal.seal(path)
 
 

@@ -11,7 +11,8 @@ picture and asks the whole network (Zeiler and Fergus, *Visualizing and Understa
 Networks*, ECCV 2014).
 
 Evidence for one class of several is its log-probability minus the mean of all; for a label that an
-image may have beside others, its log-odds.
+image may have beside others, its log-odds. A linear SVM decides between pairs of classes: the
+evidence of its exact map is the mean decision for a class against the others.
 """
 
 from __future__ import annotations
@@ -134,6 +135,11 @@ class Explainer:
                 f"choose {[*fitting, OCCLUSION][0]}"
             )
 
+    @property
+    def pairwise(self) -> bool:
+        """Whether evidence is the mean decision against the other classes."""
+        return self.method == CLASS_MAP and bool(self._linear and self._linear.pairs)
+
     def explain(self, crop: NDArray[np.uint8], codes: list[int]) -> list[Explanation]:
         """Return a map for each class of an image, ``(h, w, 3) uint8``."""
         if self.method == OCCLUSION:
@@ -148,6 +154,8 @@ class Explainer:
         evidence = self._evidence(values[PROBABILITIES])[0]
         if self.method == CLASS_MAP:
             weights, bias = self._effective(features)
+            if self.pairwise:
+                evidence = weights @ features + bias
             shares = [w.T for w in (weights[:, part.columns] for part in self._parts)]
             grids = [
                 _factor(features[part.columns], each) * (each @ share)
@@ -290,6 +298,8 @@ class Explainer:
         linear = self._graphs.linear
         if linear is None:
             return None
+        if linear.pairs:
+            return linear if _decides(linear) else None
         dim = self.model.backbone.dim
         features = np.abs(np.random.default_rng(0).normal(size=(_PROBES, dim))).astype(np.float32)
         features *= np.logspace(-3, 0, _PROBES, dtype=np.float32)[:, np.newaxis]
@@ -309,6 +319,18 @@ class Explainer:
             if np.abs(factor * values - evidence).max() <= _CLOSE * max(1, np.abs(evidence).max()):
                 return graphs.Linear(linear.rows, factor * weight, factor * bias)
         return None
+
+
+def _decides(linear: graphs.Linear) -> bool:
+    """Return whether each class is the answer if all of its pairs are decided for it."""
+    signs = 10 * graphs.pair_signs(len(linear.bias)).T.astype(np.float32)
+    try:
+        tail = open_session(linear.pairs)
+        (answers,) = tail.run([PROBABILITIES], {tail.get_inputs()[0].name: signs})
+    except Exception:  # of any kind: the probabilities come from other tensors, too
+        return False
+    wins: bool = (np.argmax(answers, axis=1) == np.arange(len(signs))).all()
+    return answers.shape == (len(signs), len(signs)) and bool(wins)
 
 
 def _fitting(name: str, values: NDArray[Any], features: Array, start: int) -> Part | None:

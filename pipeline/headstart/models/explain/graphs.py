@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.backbones.inference import external_data
 from headstart.backbones.inference.description import OUTPUT, PROBABILITIES
 from headstart.core.onnx_format import ModelProto, NodeProto
 
@@ -22,12 +23,15 @@ _SAME = {  # operators that change a row of features by one factor, or only its 
 class Linear(NamedTuple):
     """A head that is linear in its rows: the tensor of the rows, weight and bias.
 
-    ``weight`` is ``(k, d)`` and ``bias`` ``(k,)``.
+    ``weight`` is ``(k, d)`` and ``bias`` ``(k,)``. Of a linear SVM, which has weights for each pair
+    of classes, they are the means over the pairs of each class, and ``pairs`` is the graph from
+    the values of the pairs to probabilities; it is empty for other heads.
     """
 
     rows: str
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
+    pairs: bytes = b""
 
 
 class Opened(NamedTuple):
@@ -50,11 +54,12 @@ def opened(path: Path) -> Opened:
     """Open a model file that Headstart wrote."""
     import onnx
 
+    external_data.refuse(path, "--explain")
     model = onnx.load(path)
     producers = {output: node for node in model.graph.node for output in node.output}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     pooled = tuple(_pooled(OUTPUT, producers) or ())
-    linear = _linear(producers, constants)
+    linear = _linear(producers, constants) or _pairwise(model, constants)
     head = _head(model)
     if linear is not None:
         _add_output(head, linear.rows)
@@ -114,6 +119,73 @@ def _linear(producers: Mapping[str, NodeProto], constants: Mapping[str, Any]) ->
     if node.op_type not in ("Softmax", "Sigmoid"):
         return None
     return _product(node.input[0], producers, constants)
+
+
+def _pairwise(model: ModelProto, constants: Mapping[str, Any]) -> Linear | None:
+    """Return the means of the weights of pairs of classes, the only way to the probabilities."""
+    from onnx import numpy_helper
+
+    consumers = {name: node for node in model.graph.node for name in node.input}
+    for node in model.graph.node:
+        if node.op_type != "MatMul" or node.input[1] not in constants:
+            continue
+        weight = numpy_helper.to_array(constants[node.input[1]]).astype(np.float64)
+        added = consumers.get(node.output[0])
+        k = round((1 + np.sqrt(1 + 8 * weight.shape[-1])) / 2)
+        if added is None or added.op_type != "Add" or k * (k - 1) // 2 != weight.shape[-1]:
+            continue
+        constant = next((name for name in added.input if name in constants), "")
+        if not constant:
+            continue
+        bias = numpy_helper.to_array(constants[constant]).astype(np.float64).ravel()
+        tail = _tail(model, added.output[0])
+        if tail is None or len(bias) != weight.shape[-1]:
+            continue
+        signs = pair_signs(k)
+        own = signs.T @ weight.T / (k - 1), signs.T @ bias / (k - 1)
+        return Linear(node.input[0], *own, tail)
+    return None
+
+
+def _tail(model: ModelProto, name: str) -> bytes | None:
+    """Return the graph from a tensor to the probabilities; None if they need others, too."""
+    from onnx import TensorProto, helper
+
+    producers = {output: node for node in model.graph.node for output in node.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    needed, waiting = set(), [PROBABILITIES]
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in needed or tensor == name or not tensor:
+            continue
+        needed.add(tensor)
+        if tensor not in constants:
+            if tensor not in producers:
+                return None
+            waiting += producers[tensor].input
+    ends = [
+        helper.make_tensor_value_info(each, TensorProto.FLOAT, None)
+        for each in (name, PROBABILITIES)
+    ]
+    graph = helper.make_graph(
+        [node for node in model.graph.node if needed.intersection(node.output)],
+        "pairs",
+        ends[:1],
+        ends[1:],
+        [tensor for tensor in model.graph.initializer if tensor.name in needed],
+    )
+    versions = {"opset_imports": model.opset_import, "ir_version": model.ir_version}
+    tail: bytes = helper.make_model(graph, **versions).SerializeToString()
+    return tail
+
+
+def pair_signs(k: int) -> NDArray[np.float64]:
+    """Return ``(k (k - 1) / 2, k)``: 1 for the first class of each pair, -1 for the second."""
+    first, second = np.triu_indices(k, 1)
+    signs = np.zeros((len(first), k))
+    signs[np.arange(len(first)), first] = 1
+    signs[np.arange(len(first)), second] = -1
+    return signs
 
 
 def _product(

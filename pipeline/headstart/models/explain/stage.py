@@ -22,11 +22,15 @@ from headstart.models.explain.explainer import Explainer, Explanation
 from headstart.models.predict import Prediction
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from headstart.models.classifier import Classifier
     from headstart.models.serve.neighbours import TrainingImages
 
 PAGE, FACTS = "index.html", "explanations.json"
 _LABELS = 3  # of an image with several, the most probable ones
 _NEAREST = 5
+_SMALL = 192  # pixels of the longer side of a picture on other pages
 _UNSAFE = re.compile(r"[^\w.-]+")
 _NAME = 60  # characters of a file's name
 _STYLE = """
@@ -81,7 +85,8 @@ def explained(
                 entries += _explain(explainer, image, prediction, number, folder, training)
             yield prediction
     finally:
-        facts = {"method": explainer.method, "images": entries}
+        evidence = "mean of the pairs' decisions" if explainer.pairwise else "log-probability"
+        facts = {"method": explainer.method, "evidence": evidence, "images": entries}
         write_text(folder / FACTS, json.dumps(facts, indent=1, ensure_ascii=True) + "\n")
         write_text(folder / PAGE, _page(explainer.method, entries, training))
 
@@ -100,10 +105,7 @@ def _explain(
         crop = model.decode(data)
     except ImageError:  # it changed since it was classified
         return []
-    rules = model.backbone.preprocess
-    ordinary = is_ordinary(data)  # other files are decoded elsewhere, to the crop alone
-    picture = drawing.picture_of(data, rules) if ordinary else crop
-    everything = 0.0, 0.0, float(crop.shape[1]), float(crop.shape[0])
+    whole, ordinary = _whole(model, data, crop)
     nearest = []
     if training is not None:
         features = model.answer(crop[np.newaxis]).features[0]
@@ -121,13 +123,45 @@ def _explain(
         label = model.classes[explanation.code]
         name = _file_name(number, prediction.path, label)
         with replacing(folder / name) as partial:
-            heat = explanation.heat()
-            maps = drawing.maps_of(picture, heat, rules) if ordinary else []
-            drawn = drawing.overlay(picture, maps or [drawing.Map(heat, everything)])
-            pair = np.hstack([picture, np.full((len(picture), 8, 3), 255, np.uint8), drawn])
+            drawn = _overlay(model, whole, ordinary, explanation.heat(), crop)
+            pair = np.hstack([whole, np.full((len(whole), 8, 3), 255, np.uint8), drawn])
             partial.write_bytes(images.encode(pair, "PNG"))
         entries.append(_entry(prediction, explanation, label, name, nearest))
     return entries
+
+
+def picture(explainer: Explainer, data: bytes, code: int) -> NDArray[np.uint8]:
+    """Return an image file as `drawing.overlay` of what speaks for one class.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    model = explainer.model
+    crop = model.decode(data)
+    whole, ordinary = _whole(model, data, crop)
+    (explanation,) = explainer.explain(crop, [code])
+    return images.reduced(_overlay(model, whole, ordinary, explanation.heat(), crop), _SMALL)
+
+
+def _whole(
+    model: Classifier, data: bytes, crop: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], bool]:
+    """Return the whole upright picture, and whether it is one: other files have the crop alone."""
+    if not is_ordinary(data):  # decoded elsewhere
+        return crop, False
+    return drawing.picture_of(data, model.backbone.preprocess), True
+
+
+def _overlay(
+    model: Classifier,
+    whole: NDArray[np.uint8],
+    ordinary: bool,
+    heat: NDArray[np.float64],
+    crop: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    maps = drawing.maps_of(whole, heat, model.backbone.preprocess) if ordinary else []
+    everything = 0.0, 0.0, float(crop.shape[1]), float(crop.shape[0])
+    return drawing.overlay(whole, maps or [drawing.Map(heat, everything)])
 
 
 def _codes(classes: tuple[str, ...], prediction: Prediction) -> list[int]:

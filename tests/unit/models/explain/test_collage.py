@@ -1,0 +1,159 @@
+"""Maps of pictures in which the place of each object is known."""
+
+import io
+
+import headstart as hs
+import numpy as np
+import pytest
+from factories import write_tiny_backbone
+from headstart.core.errors import InputError
+from headstart.models.classifier import Classifier
+from headstart.models.explain import Explainer
+from PIL import Image
+
+COLOURS = {"blue": (30, 40, 200), "green": (40, 170, 60), "red": (200, 40, 40), "white": (230,) * 3}
+SIDE = 48
+
+
+def patch(rng, colour):
+    """Return pixels of a colour with noise."""
+    noise = rng.normal(0, 25, (SIDE, SIDE, 3))
+    return np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def store(tiny_backbone, tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
+    for colour in COLOURS:
+        (folder / "photos" / colour).mkdir(parents=True)
+        for number in range(12):
+            path = folder / "photos" / colour / f"{number}.png"
+            Image.fromarray(patch(rng, colour)).save(path)
+    hs.extract_features(folder / "photos", folder / "colours.h5", backbone=str(tiny_backbone))
+    return folder / "colours.h5"
+
+
+@pytest.fixture(scope="module", params=["logistic-regression", "linear-svm"])
+def model(request, store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("results")
+    hs.train_heads(store, out, heads=request.param, folds=3, near_duplicates=False)
+    return Classifier(out / "model.onnx")
+
+
+def collage(model, rng, colours):
+    """Return the model's picture of four patches: upper left, upper right, lower left and right."""
+    a, b, c, d = (patch(rng, colour) for colour in colours)
+    out = io.BytesIO()
+    Image.fromarray(np.vstack([np.hstack([a, b]), np.hstack([c, d])])).save(out, "PNG")
+    return model.decode(out.getvalue())
+
+
+@pytest.mark.slow
+def test_most_of_a_map_is_in_the_quarter_of_its_class(model):
+    rng, explainer = np.random.default_rng(1), Explainer(model, model.path)
+    assert explainer.method == "class-map"
+    for _ in range(3):
+        colours = rng.permutation(list(COLOURS)).tolist()
+        codes = [model.classes.index(colour) for colour in colours]
+        for place, each in enumerate(explainer.explain(collage(model, rng, colours), codes)):
+            heat = np.maximum(each.heat(), 0)
+            middle = len(heat) // 2
+            rows = heat[:middle], heat[-middle:]
+            quarters = [part.sum() for row in rows for part in (row[:, :middle], row[:, -middle:])]
+            assert int(np.argmax(quarters)) == place
+            assert each.exact
+
+
+@pytest.mark.slow
+def test_a_map_adds_up_to_its_evidence(model):
+    rng, explainer = np.random.default_rng(2), Explainer(model, model.path)
+    crop = collage(model, rng, list(COLOURS))
+    explained = explainer.explain(crop, list(range(4)))
+    for each in explained:
+        total = sum(grid.values.mean() for grid in each.grids) + each.bias
+        assert total == pytest.approx(each.evidence, abs=1e-4)
+    assert sum(each.evidence for each in explained) == pytest.approx(0, abs=1e-3)
+    patch_ = collage(model, rng, ["red"] * 4)
+    evidence = [each.evidence for each in explainer.explain(patch_, list(range(4)))]
+    assert model.classes[int(np.argmax(evidence))] == "red"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fp16", "int8"])
+def test_a_variant_is_explained_like_its_model_or_says_that_it_is_not_exact(
+    model, store, kind, tmp_path
+):
+    path, photos = tmp_path / "small.onnx", store.parent / "photos"
+    wide = {"max_drift": 2, "max_accuracy_loss": 100}
+    hs.export_model(model.path, photos, path, precision=kind, **wide)
+    variant = Classifier(path)
+    explainer, rng = Explainer(variant, path), np.random.default_rng(4)
+    crop = collage(variant, rng, list(COLOURS))
+    for each in explainer.explain(crop, list(range(4))):
+        assert np.isfinite(each.heat()).all()
+        if each.exact:
+            total = sum(grid.values.mean() for grid in each.grids) + each.bias
+            assert total == pytest.approx(each.evidence, abs=0.01 * max(1, abs(each.evidence)))
+        assert each.exact == (explainer.method == "class-map")
+
+
+@pytest.mark.slow
+def test_networks_side_by_side_have_a_map_each(store, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        write_tiny_backbone(tmp_path / f"{name}.onnx", seed, name=name)
+    backbone = f"{tmp_path / 'a.onnx'}+{tmp_path / 'b.onnx'}"
+    hs.extract_features(store.parent / "photos", tmp_path / "s.h5", backbone=backbone)
+    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="logistic-regression", folds=3)
+    joint = Classifier(tmp_path / "r" / "model.onnx")
+    explainer, rng = Explainer(joint, joint.path), np.random.default_rng(5)
+    colours = list(COLOURS)
+    for each in explainer.explain(collage(joint, rng, colours), list(range(4))):
+        assert each.exact
+        assert len(each.grids) == 2
+        total = sum(grid.values.mean() for grid in each.grids) + each.bias
+        assert total == pytest.approx(each.evidence, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_each_of_several_labels_has_its_own_map(tiny_backbone, tmp_path):
+    rng, rows = np.random.default_rng(6), ["path,label"]
+    (tmp_path / "photos").mkdir()
+    for number in range(48):
+        colours = rng.choice(list(COLOURS), 4)
+        pixels = [patch(rng, colour) for colour in colours]
+        whole = np.vstack([np.hstack(pixels[:2]), np.hstack(pixels[2:])])
+        Image.fromarray(whole).save(tmp_path / "photos" / f"{number}.png")
+        rows.append(f"photos/{number}.png,{'|'.join(sorted(set(colours)))}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    hs.extract_features(
+        tmp_path / "labels.csv",
+        tmp_path / "s.h5",
+        backbone=str(tiny_backbone),
+        target="multi-label",
+    )
+    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="logistic-regression", folds=3)
+    model = Classifier(tmp_path / "r" / "model.onnx")
+    assert model.target == "multi-label"
+    explainer = Explainer(model, model.path)
+    for each in explainer.explain(collage(model, rng, list(COLOURS)), list(range(4))):
+        total = sum(grid.values.mean() for grid in each.grids) + each.bias
+        assert not each.exact or total == pytest.approx(each.evidence, abs=1e-3)
+    with pytest.raises(InputError, match="multi-label"):
+        hs.write_report(tmp_path / "r", explain=True)
+
+
+@pytest.mark.slow
+def test_the_report_shows_maps_of_the_errors(store, tiny_backbone, tmp_path):
+    photos, rng = store.parent / "photos", np.random.default_rng(3)
+    wrong = photos / "red" / "wrong.png"
+    Image.fromarray(patch(rng, "blue")).save(wrong)
+    hs.extract_features(photos, tmp_path / "s.h5", backbone=str(tiny_backbone))
+    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="linear-svm", folds=3)
+    hs.write_report(tmp_path / "r", explain=True)
+    alt = "map of what speaks for blue"
+    assert alt in (tmp_path / "r" / "report.html").read_text()
+    wrong.unlink()
+    notices = []
+    hs.write_report(tmp_path / "r", explain=True, hooks=hs.Hooks(notice=notices.append))
+    assert alt not in (tmp_path / "r" / "report.html").read_text()
+    assert any("have no map" in line for line in notices)
