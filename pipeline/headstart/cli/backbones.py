@@ -115,14 +115,7 @@ def command(
             "--backbone, --only-named, --weights, --label-column, --path-column and --out need "
             "--for DATA"
         )
-    if everything and not layers:
-        raise click.UsageError("--all needs --layers")
-    if layers:
-        _print_layers(words, preprocess, everything, json_)
-    elif words.startswith("onnx:"):
-        _print_file(words, preprocess, json_)
-    else:
-        _print_list(words, at_hand, json_)
+    _print(words, layers, everything, at_hand, preprocess, json_)
 
 
 def _shortlist(kind: str | None, data: str | None, yes: bool, json_: bool) -> list[str]:
@@ -147,6 +140,19 @@ def _shortlist(kind: str | None, data: str | None, yes: bool, json_: bool) -> li
     elif any(not row["at_hand"] for row in rows):
         backbone_tables.show_commands(rows)
     return []
+
+
+def _print(
+    words: str, layers: bool, everything: bool, at_hand: bool, preprocess: str, json_: bool
+) -> None:
+    if everything and not layers:
+        raise click.UsageError("--all needs --layers")
+    if layers:
+        _print_layers(words, preprocess, everything, json_)
+    elif words.startswith("onnx:"):
+        _print_file(words, preprocess, json_)
+    else:
+        _print_list(words, at_hand, json_)
 
 
 def _print_ranking(chosen: backbones.Chosen, out: Path | None, json_: bool) -> None:
