@@ -106,7 +106,7 @@ def without_emptied(network: torch.nn.Module, layers: list[Layer]) -> list[Layer
 def worth_trying(layers: Sequence[Layer]) -> list[Layer]:
     """Return the layers to compare with the default, the deepest first.
 
-    These are the stages or blocks: numbered modules that together hold most of the layers. A
+    These are the stages or blocks: numbered modules that together hold half of the layers or more. A
     network without such has the last maps of every size, and one with many blocks the last of
     every size, or the last ones of equal size.
     """
@@ -118,7 +118,7 @@ def worth_trying(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def _blocks(layers: Sequence[Layer]) -> list[Layer]:
-    """Return the numbered modules that hold most of the layers, the deepest first."""
+    """Return the numbered modules that hold half of the layers or more, the deepest first."""
     groups: dict[str, list[Layer]] = {}
     inside: Counter[str] = Counter()
     for layer in layers:
@@ -128,7 +128,7 @@ def _blocks(layers: Sequence[Layer]) -> list[Layer]:
         if layer.is_map and parts[-1][-1:].isdecimal():
             groups.setdefault(layer.name.rstrip("0123456789"), []).append(layer)
     stem = max(groups, key=lambda stem: inside[stem], default="")
-    return groups[stem][::-1] if stem and inside[stem] > len(layers) / 2 else []
+    return groups[stem][::-1] if stem and 2 * inside[stem] >= len(layers) else []
 
 
 def _places(layer: Layer) -> tuple[int, ...]:
