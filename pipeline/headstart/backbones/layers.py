@@ -106,8 +106,8 @@ def without_emptied(network: torch.nn.Module, layers: list[Layer]) -> list[Layer
 def worth_trying(layers: Sequence[Layer]) -> list[Layer]:
     """Return the layers to compare with the default, the deepest first.
 
-    These are the stages or blocks: numbered modules that together hold half of the layers or more. A
-    network without such has the last maps of every size, and one with many blocks the last of
+    These are the stages or blocks: numbered modules that together hold half of the layers or more.
+    A network without such has the last maps of every size, and one with many blocks the last of
     every size, or the last ones of equal size.
     """
     blocks = _blocks(layers)
