@@ -36,8 +36,15 @@ def test_layers_with_their_shapes(headstart):
     name = "torchvision:resnet18"
     text = headstart("backbones", name, "--layers").stdout
     assert any(line.split()[:6] == "layer3 256 × 14 × 14".split() for line in text.splitlines())
-    rows = json.loads(headstart("backbones", name, "--layers", "--json").stdout)["layers"]
-    assert ("layer3", [256, 14, 14]) in [(row["name"], row["shape"]) for row in rows]
+    marks = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert "default" in marks["pre-logits"]
+    assert all("worth trying" in marks[f"layer{number}"] for number in (1, 2, 3, 4))
+    assert "more; see them with: --all" in text
+    assert "more;" not in headstart("backbones", name, "--layers", "--all").stdout
+    document = json.loads(headstart("backbones", name, "--layers", "--json").stdout)
+    assert ("layer3", [256, 14, 14]) in [(row["name"], row["shape"]) for row in document["layers"]]
+    assert document["default"] == "pre-logits"
+    assert document["worth_trying"][0] == "layer4"
 
 
 @pytest.mark.slow

@@ -135,7 +135,7 @@ class TestEveryProvider:
 
     @pytest.mark.slow
     def test_a_layer_by_name_is_described_and_asked_for_again(self, name):
-        layer = next(one for one in backbones.layers_of(name) if len(one.shape) == 3)
+        layer = next(one for one in backbones.layers_of(name).layers if len(one.shape) == 3)
         _, backbone = backbones.find(Choice(name, "random", layer.name, "max")).load()
         assert (backbone.layer, backbone.pool) == (layer.name, "max")
         assert backbone.dim == layer.dim("max")

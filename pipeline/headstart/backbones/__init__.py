@@ -18,7 +18,7 @@ from headstart.backbones.bundled import BundledProvider
 from headstart.backbones.candidate import Candidate
 from headstart.backbones.catalogue import Entry
 from headstart.backbones.keras_zoo import KerasProvider
-from headstart.backbones.layers import OWN, PRE_LOGITS, Layer
+from headstart.backbones.layers import OWN, PRE_LOGITS, LayerList, without_emptied, worth_trying
 from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import import recipe
 from headstart.backbones.open_clip_zoo import OpenClipProvider
@@ -185,7 +185,7 @@ def members_of(choice: Choice) -> tuple[Choice, ...]:
     )
 
 
-def layers_of(name: str, preprocess: str = "") -> list[Layer]:
+def layers_of(name: str, preprocess: str = "") -> LayerList:
     """Return the layers of a backbone, in the order in which it computes them.
 
     It needs no weights, because shapes do not depend on them. ``preprocess`` gives the image size
@@ -195,7 +195,10 @@ def layers_of(name: str, preprocess: str = "") -> list[Layer]:
         return onnx_file.list_layers(name, preprocess)
     candidate = find(Choice(name, weights="random", preprocess=preprocess))
     assert isinstance(candidate, Candidate)
-    return candidate.build().list_layers()
+    network = candidate.build()
+    layers = without_emptied(network.module, network.list_layers())
+    default = candidate.provider.default_layer or PRE_LOGITS
+    return LayerList(layers, default, worth_trying(layers))
 
 
 def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from headstart.core.choices import POOLS
 from headstart.core.errors import BackboneError, near_matches, one_line
@@ -25,6 +25,7 @@ PRE_LOGITS = "pre-logits"
 JOIN = "+"  # between layers whose features are put side by side
 OWN = "own"  # the pooling that the network itself does before its classifier
 GEM_POWER = 3.0
+_MOST_BLOCKS, _LAST_BLOCKS = 10, 4  # to try; of more of equal size
 CLASSED = ("cls", "cls+avg")  # poolings that need a class token
 
 
@@ -82,6 +83,70 @@ def list_layers(network: torch.nn.Module, size: tuple[int, int]) -> list[Layer]:
     with watched(network, note), torch.inference_mode():
         network(torch.zeros(1, 3, *size))
     return layers
+
+
+class LayerList(NamedTuple):
+    """The layers of a network, in the order of computation.
+
+    ``default`` is the name of the layer, or ``A+B``, that is taken if the user names none, and
+    ``worth_trying`` are the layers to compare it with, the deepest first.
+    """
+
+    layers: list[Layer]
+    default: str
+    worth_trying: list[Layer]
+
+
+def without_emptied(network: torch.nn.Module, layers: list[Layer]) -> list[Layer]:
+    """Leave out a classifier that the library took away: an identity, so a layer named twice."""
+    last = dict(network.named_modules()).get(layers[-1].name)
+    return layers[:-1] if type(last).__name__ == "Identity" else layers
+
+
+def worth_trying(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers to compare with the default, the deepest first.
+
+    These are the stages or blocks: numbered modules that together hold half of the layers or more.
+    A network without such has the last maps of every size, and one with many blocks the last of
+    every size, or the last ones of equal size.
+    """
+    blocks = _blocks(layers)
+    if len(blocks) <= _MOST_BLOCKS:
+        return blocks or _last_of_each_size(layers)
+    last = {_places(layer): layer for layer in reversed(blocks)}
+    return list(last.values())[::-1] if len(last) > 1 else blocks[:_LAST_BLOCKS]
+
+
+def _blocks(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the numbered modules that hold half of the layers or more, the deepest first."""
+    groups: dict[str, list[Layer]] = {}
+    inside: Counter[str] = Counter()
+    for layer in layers:
+        parts = layer.name.split(".")
+        paths = [".".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
+        inside.update({path.rstrip("0123456789") for path in paths[:-1] if path[-1:].isdecimal()})
+        if layer.is_map and parts[-1][-1:].isdecimal():
+            groups.setdefault(layer.name.rstrip("0123456789"), []).append(layer)
+    stem = max(groups, key=lambda stem: inside[stem], default="")
+    return groups[stem][::-1] if stem and 2 * inside[stem] >= len(layers) else []
+
+
+def _places(layer: Layer) -> tuple[int, ...]:
+    return layer.shape[1:] if layer.layout == "chw" else layer.shape[:-1]
+
+
+def _last_of_each_size(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the last maps or tokens of every size, by their simplest name, the deepest first."""
+    last: dict[tuple[int, ...], Layer] = {}
+    for layer in reversed(layers):
+        if not layer.is_map:
+            continue
+        places = _places(layer)
+        deepest = last.setdefault(places, layer)
+        # Several modules may give the same last maps; the outermost has the simplest name.
+        if layer.shape == deepest.shape and deepest.name.startswith(f"{layer.name}."):
+            last[places] = layer
+    return list(last.values())
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headstart.backbones.layers import Layer
+from headstart.backbones.layers import Layer, LayerList
 from headstart.backbones.onnx_import import recipe as recipes
 from headstart.backbones.onnx_import.request import FILE, ImportRequest
 from headstart.core import sandbox
@@ -61,12 +61,16 @@ def find(choice: Choice) -> Foreign:
     return Foreign(path, request, sha256)
 
 
-def list_layers(name: str, preprocess: str = "") -> list[Layer]:
+def list_layers(name: str, preprocess: str = "") -> LayerList:
     """Return the tensors of a file that can serve as features."""
     path, _ = split(name)
     recipe = recipes.read(preprocess).to_json() if preprocess else ""
     documents = sandbox.call(_LAYERS, path, kind=FILE, options=recipe)
-    return [Layer(**document | {"shape": tuple(document["shape"])}) for document in documents]
+    layers = [Layer(**document | {"shape": tuple(document["shape"])}) for document in documents]
+    described = survey(name, preprocess)
+    first = {document["name"] for document in described["layers"]}
+    worth_trying = [layer for layer in reversed(layers) if layer.name in first]
+    return LayerList(layers, described["layer"], worth_trying)
 
 
 def survey(name: str, preprocess: str = "") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from headstart.cli.output import Alignment, table
 from headstart.core.errors import one_line
 
 if TYPE_CHECKING:
-    from headstart.backbones.layers import Layer
+    from headstart.backbones.layers import Layer, LayerList
     from headstart.evaluation.backbone_choice import Chosen
 
 _SHOWN = 40  # without a query; there are some 2,000
@@ -90,17 +90,33 @@ def show_commands(rows: Sequence[dict[str, Any]]) -> None:
     click.echo("then copy the hub's cache (~/.cache/huggingface/hub, or HF_HOME) to this machine")
 
 
-def show_layers(layers: Sequence[Layer]) -> None:
-    """Print the layers of one backbone."""
-    rows = [
-        [
-            one_line(layer.name),
-            " × ".join(map(str, layer.shape)),
-            f"{layer.layout}, class token first" if layer.classed else layer.layout,
-        ]
-        for layer in layers
+def show_layers(listed: LayerList, everything: bool) -> None:
+    """Print the layers worth trying, and the others from the deepest on, up to a limit."""
+    by_name = {layer.name: layer for layer in listed.layers}
+    defaults = [listed.default] if listed.default in by_name else listed.default.split("+")
+    first = [layer for layer in listed.worth_trying if layer.name not in defaults]
+    others = [
+        layer
+        for layer in reversed(listed.layers)
+        if layer.name not in defaults and layer not in first
     ]
-    table(_aligned("layer", ["shape"], "layout"), [rows], optional=["layout"])
+    shown = others if everything else others[: max(0, _SHOWN - len(first))]
+    sections = [
+        [_layer_row(name, by_name.get(name), "default") for name in defaults],
+        [_layer_row(layer.name, layer, "worth trying") for layer in first],
+        [_layer_row(layer.name, layer, "") for layer in shown],
+    ]
+    columns = _aligned("layer", ["shape"], "layout", "")
+    table(columns, list(filter(None, sections)), optional=["layout"])
+    if len(shown) < len(others):
+        click.echo(f"… and {len(others) - len(shown):,} more; see them with: --all")
+
+
+def _layer_row(name: str, layer: Layer | None, mark: str) -> list[str]:
+    if layer is None:  # what the network's own classifier reads
+        return [one_line(name), "", "vector", mark]
+    layout = f"{layer.layout}, class token first" if layer.classed else layer.layout
+    return [one_line(name), " × ".join(map(str, layer.shape)), layout, mark]
 
 
 def show_file(name: str, document: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ backbones --for slides --shortlist pathology
 )
 @click.argument("query", nargs=-1)
 @click.option("--layers", is_flag=True, help="List the layers of the backbone named QUERY.")
+@click.option("--all", "everything", is_flag=True, help="With --layers: no limit on the list.")
 @click.option("--at-hand", is_flag=True, help="List only the downloaded ones.")
 @click.option(
     "--for", "data", metavar="DATA", help="Rank the downloaded backbones on a sample of DATA."
@@ -62,6 +63,7 @@ backbones --for slides --shortlist pathology
 def command(
     query: tuple[str, ...],
     layers: bool,
+    everything: bool,
     at_hand: bool,
     data: str | None,
     named: tuple[str, ...],
@@ -115,12 +117,7 @@ def command(
             "--backbone, --only-named, --weights, --label-column, --path-column and --out need "
             "--for DATA"
         )
-    if layers:
-        _print_layers(words, preprocess, json_)
-    elif words.startswith("onnx:"):
-        _print_file(words, preprocess, json_)
-    else:
-        _print_list(words, at_hand, json_)
+    _print(words, layers, everything, at_hand, preprocess, json_)
 
 
 def _shortlist(kind: str | None, data: str | None, yes: bool, json_: bool) -> list[str]:
@@ -147,6 +144,19 @@ def _shortlist(kind: str | None, data: str | None, yes: bool, json_: bool) -> li
     return []
 
 
+def _print(
+    words: str, layers: bool, everything: bool, at_hand: bool, preprocess: str, json_: bool
+) -> None:
+    if everything and not layers:
+        raise click.UsageError("--all needs --layers")
+    if layers:
+        _print_layers(words, preprocess, everything, json_)
+    elif words.startswith("onnx:"):
+        _print_file(words, preprocess, json_)
+    else:
+        _print_list(words, at_hand, json_)
+
+
 def _print_ranking(chosen: backbones.Chosen, out: Path | None, json_: bool) -> None:
     if json_:
         print_json(chosen.to_json())
@@ -164,14 +174,20 @@ def _print_file(name: str, preprocess: str, json_: bool) -> None:
         backbone_tables.show_file(name, document)
 
 
-def _print_layers(name: str, preprocess: str, json_: bool) -> None:
+def _print_layers(name: str, preprocess: str, everything: bool, json_: bool) -> None:
     if not name:
         raise click.UsageError("--layers needs the name of a backbone")
-    layers = backbones.list_layers(name, preprocess=preprocess)
+    listed = backbones.layer_list(name, preprocess=preprocess)
     if json_:
-        print_json({"backbone": name, "layers": [dataclasses.asdict(layer) for layer in layers]})
+        document = {
+            "backbone": name,
+            "default": listed.default,
+            "worth_trying": [layer.name for layer in listed.worth_trying],
+            "layers": [dataclasses.asdict(layer) for layer in listed.layers],
+        }
+        print_json(document)
     else:
-        backbone_tables.show_layers(layers)
+        backbone_tables.show_layers(listed, everything)
 
 
 def _print_list(words: str, at_hand: bool, json_: bool) -> None:

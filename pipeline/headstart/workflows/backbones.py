@@ -14,7 +14,7 @@ from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
-    from headstart.backbones.layers import Layer
+    from headstart.backbones.layers import Layer, LayerList
     from headstart.core.hooks import Hooks
     from headstart.evaluation.backbone_choice import Chosen as Chosen
 
@@ -58,6 +58,11 @@ def list_layers(backbone: StrPath, *, preprocess: StrPath = "") -> list[Layer]:
     Raises:
         BackboneError: there is no such backbone.
     """
+    return layer_list(backbone, preprocess=preprocess).layers
+
+
+def layer_list(backbone: StrPath, *, preprocess: StrPath = "") -> LayerList:
+    """Return the layers of `list_layers`, with the default and those worth trying."""
     from headstart import backbones
 
     return backbones.layers_of(os.fspath(backbone), os.fspath(preprocess))

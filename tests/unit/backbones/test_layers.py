@@ -8,7 +8,15 @@ import pytest
 from headstart import backbones
 from headstart.backbones import export
 from headstart.backbones.inference.runner import Runner
-from headstart.backbones.layers import CLASSED, POOLS, Layer, choose, list_layers, pooled
+from headstart.backbones.layers import (
+    CLASSED,
+    POOLS,
+    Layer,
+    choose,
+    list_layers,
+    pooled,
+    worth_trying,
+)
 from headstart.core.errors import BackboneError
 from headstart.core.records import Choice
 from headstart.core.torchvision_import import import_torchvision
@@ -114,7 +122,7 @@ class TestListing:
         ],
     )
     def test_names_shapes_and_layouts(self, name, layer):
-        assert layer in backbones.layers_of(name)
+        assert layer in backbones.layers_of(name).layers
 
     @pytest.mark.slow
     def test_the_librarys_own_names_of_features(self):
@@ -122,12 +130,12 @@ class TestListing:
         import_torchvision()
         from torchvision.models.feature_extraction import get_graph_node_names
 
-        names = {layer.name for layer in backbones.layers_of("timm:resnet18")}
+        names = {layer.name for layer in backbones.layers_of("timm:resnet18").layers}
         info = random("timm:resnet18").build().module.feature_info
         assert {stage["module"] for stage in info} <= names
         network = import_torchvision().models.get_model("resnet18", weights=None)
         nodes = get_graph_node_names(network)[1]
-        ours = {layer.name for layer in backbones.layers_of(RESNET)}
+        ours = {layer.name for layer in backbones.layers_of(RESNET).layers}
         functional = {"x", "flatten"} | {node for node in nodes if node.split(".")[-1][:3] == "add"}
         assert set(nodes) - functional <= ours
 
@@ -276,7 +284,55 @@ class TestExported:
         assert Runner(tmp_path / "cut.onnx").backbone == backbone
 
 
+class TestWorthTrying:
+    """Whole stages or blocks, the deepest first; never a tensor inside one."""
+
+    @staticmethod
+    def listed(*rows):
+        return [Layer(name, shape, "chw" if len(shape) == 3 else "tokens") for name, shape in rows]
+
+    def test_blocks_of_stages(self):
+        layers = self.listed(
+            ("bn1", (8, 16, 16)),
+            ("blocks.0.0.conv", (8, 16, 16)),
+            ("blocks.0.0.act", (8, 16, 16)),
+            ("blocks.0.0", (8, 16, 16)),
+            ("blocks.0", (8, 16, 16)),
+            ("blocks.1.0.bn1", (64, 16, 16)),
+            ("blocks.1.0.conv", (9, 8, 8)),
+            ("blocks.1.0", (9, 8, 8)),
+            ("blocks.1.1", (9, 8, 8)),
+            ("blocks.1", (9, 8, 8)),
+            ("blocks", (9, 8, 8)),
+            ("bn2.act", (32, 8, 8)),
+            ("bn2", (32, 8, 8)),
+        )
+        assert [layer.name for layer in worth_trying(layers)] == ["blocks.1", "blocks.0"]
+
+    def test_many_blocks_of_equal_size(self):
+        rows = [(f"blocks.{n}{inner}", (5, 4)) for n in range(12) for inner in (".mlp", "")]
+        names = [layer.name for layer in worth_trying(self.listed(*rows))]
+        assert names == ["blocks.11", "blocks.10", "blocks.9", "blocks.8"]
+
+    def test_many_blocks_of_several_sizes(self):
+        rows = [
+            (f"features.{n}{inner}", (4, side, side))
+            for n, side in enumerate([8] * 5 + [4] * 3 + [2] * 3)
+            for inner in (".conv", "")
+        ]
+        names = [layer.name for layer in worth_trying(self.listed(*rows))]
+        assert names == ["features.10", "features.7", "features.4"]
+
+    def test_no_blocks(self):
+        layers = self.listed(
+            ("conv1.conv", (4, 8, 8)), ("conv1", (4, 8, 8)), ("mixed_b", (6, 4, 4))
+        )
+        assert [layer.name for layer in worth_trying(layers)] == ["mixed_b", "conv1"]
+
+
 @pytest.mark.slow
 def test_layers_without_weights_are_those_with_them():
     network = backbones.find(Choice("efficientnet-lite0")).build().module
-    assert list_layers(network, (224, 224)) == backbones.layers_of("efficientnet-lite0")
+    *layers, emptied = list_layers(network, (224, 224))
+    assert emptied.name == "classifier"
+    assert layers == backbones.layers_of("efficientnet-lite0").layers

@@ -230,7 +230,7 @@ def test_images_as_they_are(write):
 @pytest.mark.slow
 def test_a_node_can_be_chosen_and_pooled(write):
     name = write(plain().conv(8, 6))
-    listed = {one.name: one.shape for one in backbones.layers_of(name)}
+    listed = {one.name: one.shape for one in backbones.layers_of(name).layers}
     assert listed == {"conv0": (8, 24, 24), "relu1": (8, 24, 24), "conv2": (6, 24, 24)}
     choice = Choice(name + "#relu1", pool="gem", preprocess="imagenet")
     backbone = Runner(export.model_file(choice)[0]).backbone
