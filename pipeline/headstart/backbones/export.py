@@ -267,6 +267,7 @@ def _write(
         parity = prove(runner, images, expected, called, notes)
         if backbone.preprocess.fit == "whole":
             prove_shapes(runner, original)
+        del runner  # two sessions of a large network would need twice the memory
         # Only metadata change from here on, so the figures stay true of the graph.
         proof = certificate.issue(original, backbone.preprocess, backbone.widths)
         certificate.check(proof, Runner(partial).embed, backbone.preprocess)
