@@ -1,8 +1,9 @@
 """Stage: choose how images are prepared for an ONNX file that does not say it, by trying.
 
 Each preset embeds the same labelled images, none of the test split, and cross-validated logistic
-regression scores it. Of those within one standard error of the best (Breiman et al. 1984, of the
-paired differences) the first in the order of `CANDIDATES` is taken: what is usual comes first.
+regression scores it. Those within one standard error of the best (Breiman et al. 1984, of the
+paired differences) are tried with their channels turned, and of those then so near the first is
+taken, in the order of `USUAL`, as the presets are before turned.
 """
 
 from __future__ import annotations
@@ -35,12 +36,9 @@ from headstart.heads.training_set import TrainingSet
 
 IMAGES = 200  # at most
 CLASSES = 20  # the largest ones, so that each has images enough
-_USUAL = ("imagenet", "inception", "unit", "raw", "caffe")  # the first is the default
-CANDIDATES = (
-    *_USUAL,
-    *(f"{name}:{'RGB' if PRESETS[name].order == 'BGR' else 'BGR'}" for name in _USUAL),
-)
-_REMEDY = f"name one of: --preprocess {', '.join(_USUAL)}"
+USUAL = ("imagenet", "inception", "unit", "raw", "caffe")  # the first is the default
+_TURNED = {"RGB": "BGR", "BGR": "RGB"}
+_REMEDY = f"name one of: --preprocess {', '.join(USUAL)}"
 
 
 def choose(
@@ -62,11 +60,14 @@ def choose(
         )
     refs = _sample(listing)
     trial = _Trials(listing, refs, choice, workers or available_cores())
-    for spec in CANDIDATES:
+    notice(f"--preprocess {AUTO}: presets are tried on {len(refs)} labelled images")
+    for spec in USUAL:
         trial.attempt(spec)
     if not trial.right:
         raise BackboneError(trial.failed.get("raw", "") or next(iter(trial.failed.values())))
-    chosen = trial.first_of_the_best()
+    for spec in trial.best():
+        trial.attempt(f"{spec}:{_TURNED[PRESETS[spec].order]}")
+    chosen = trial.best()[0]
     notice(trial.summary(chosen))
     return dataclasses.replace(choice, preprocess=chosen)
 
@@ -146,15 +147,15 @@ class _Trials:
             raise BackboneError("its features are not finite")
         return embedded.rows, embedded.features[0]
 
-    def first_of_the_best(self) -> str:
-        """Return the first that is within one standard error of the best."""
+    def best(self) -> list[str]:
+        """Return those within one standard error of the best, in the order of their trials."""
         best = max(self.right.values(), key=np.mean).astype(float)
         lost = {spec: best - right for spec, right in self.right.items()}
-        return next(
+        return [
             spec
             for spec, each in lost.items()
             if each.mean() <= each.std(ddof=1) / len(each) ** 0.5  # 0 for the best itself
-        )
+        ]
 
     def summary(self, chosen: str) -> str:
         """Say in one line what was tried, what is taken, and why."""
