@@ -31,8 +31,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import page
+from headstart.core.targets import SINGLE_LABEL
 from headstart.features.store import manifest
-from headstart.features.store.columns import FORMAT, VERSION
+from headstart.features.store.columns import FORMAT, version_of
 from headstart.features.store.seal import recorded_hash, seal
 from rich.console import Console
 from rich.table import Table
@@ -84,7 +85,7 @@ def _write_shard(
     with h5py.File(path, "w") as file:
         for name in ("extraction", "digest", "run", "certificate"):
             file.attrs[name] = attributes[name]
-        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+        file.attrs["format"], file.attrs["version"] = FORMAT, version_of(SINGLE_LABEL)
         file.attrs.create("classes", classes, dtype=text)
         names = [f"images/{row:08d}.jpg" for row in range(start, start + count)]
         file.create_dataset("path", data=names, dtype=text)

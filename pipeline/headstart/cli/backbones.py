@@ -40,7 +40,9 @@ backbones --for slides --shortlist pathology
 @click.option(
     "--shortlist",
     type=click.Choice(choices.SHORTLISTS),
-    help="Show networks for such images; with --for, fetch and rank them.",
+    metavar="KIND",
+    help=f"Show networks for such images; with --for, fetch and rank them. KIND is one of"
+    f" {', '.join(choices.SHORTLISTS)}.",
 )
 @click.option("--yes", is_flag=True, help="With --shortlist: download without asking.")
 @click.option("--only-named", is_flag=True, help="With --for: rank only those of --backbone.")

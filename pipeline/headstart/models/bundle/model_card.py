@@ -81,7 +81,8 @@ def render(template: str, **values: Any) -> str:  # noqa: ANN401
     )
     environment.filters["plain"] = _plain
     environment.tests["imported"] = is_imported
-    return environment.get_template(template).render(**values)
+    # Blocks that end a line take its end along; a file without the last one counts as cut short.
+    return environment.get_template(template).render(**values).rstrip() + "\n"
 
 
 def _plain(value: object) -> str:
