@@ -91,9 +91,9 @@ weights = click.option(
 preprocess = click.option(
     "--preprocess",
     default="",
-    metavar="PRESET|FILE.json",
+    metavar="PRESET|FILE.json|auto",
     help=f"Preprocessing for onnx:PATH: {', '.join(choices.PRESETS)}, also PRESET:SIZE or "
-    "PRESET:BGR, or a JSON file.",
+    "PRESET:BGR, a JSON file, or auto: the best on 200 labelled images.",
 )
 
 

@@ -325,7 +325,7 @@ def _compare(
     common = set(range(len(refs)))
     for sampled in embedded.values():
         common &= set(sampled.rows.tolist())
-    kept = _enough(sorted(common), refs)
+    kept = usable_rows(sorted(common), refs)
     labels = np.unique([str(refs[row].label) for row in kept], return_inverse=True)[1]
     fold = divisions(labels, FOLDS, seed)
     right: dict[str, NDArray[np.bool_]] = {}
@@ -356,7 +356,7 @@ def _compare(
     )
 
 
-def _enough(rows: list[int], refs: Sequence[ImageRef]) -> list[int]:
+def usable_rows(rows: list[int], refs: Sequence[ImageRef]) -> list[int]:
     """Keep the images of classes that have enough images for the folds."""
     labels = [refs[row].label for row in rows]
     counts = {label: labels.count(label) for label in set(labels)}

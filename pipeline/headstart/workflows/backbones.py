@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.core.errors import BackboneError, InputError, UsageError, near_matches, one_line
 from headstart.workflows.features import choice
 from headstart.workflows.locations import StrPath, output_file
+from headstart.workflows.preprocessing import prepared
 from headstart.workflows.progress import showing
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def choose_backbone(
         candidates: backbones to try in addition; their weights are downloaded if necessary.
         downloaded: try those whose weights are on this machine.
         weights: for ``candidates``: a weights file, or ``random``.
-        preprocess: for ``candidates`` of the form ``onnx:PATH``.
+        preprocess: for ``candidates`` of the form ``onnx:PATH``, as for `extract_features`.
         label_column: as for `extract_features`, like ``path_column``.
         path_column: the column with the images' paths.
         images: size of the sample, 20 or more.
@@ -181,13 +182,16 @@ def choose_backbone(
 
     if (weights or not downloaded) and not candidates:
         raise UsageError("--weights and --only-named need --backbone NAME")
-    named = tuple(
+    named = [
         choice(name, weights, preprocess=_unless_there(preprocess, name)) for name in candidates
-    )
+    ]
     reading = Options(label_column=label_column, path_column=path_column)
-    config = ChooseConfig(named, query, downloaded, images, seed, workers, reading, fits=downloaded)
     folder = None if out is None else Path(out)
     with showing("backbones", hooks) as shown:
+        tried = tuple(prepared(each, data, reading, workers, shown.notice) for each in named)
+        config = ChooseConfig(
+            tried, query, downloaded, images, seed, workers, reading, fits=downloaded
+        )
         return choose(os.fspath(data), config, folder, shown.notice)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.core import choices
 from headstart.core.errors import BackboneError, InputError, UsageError, one_line
 from headstart.workflows.locations import StrPath, local, location, output_file
+from headstart.workflows.preprocessing import prepared
 from headstart.workflows.progress import showing
 from headstart.workflows.reading import source_options
 
@@ -85,7 +86,8 @@ def extract_features(
         size: pixels of a side of the network's input, or ``HEIGHTxWIDTH``; empty takes its own.
         views: one of `core.choices.VIEWS`, whose features are averaged: ``flip`` adds the mirror
             image, ``crop+whole`` the whole image, squashed; twice the inference.
-        preprocess: how images are prepared for ``onnx:PATH``: a preset or a JSON file.
+        preprocess: how images are prepared for ``onnx:PATH``: a preset, a JSON file, or ``auto``,
+            which takes the best preset on 200 labelled images and says so.
         value_range: which values are black and white in all images: ``LOW:HIGH``, ``dtype`` for
             the limits of each type of samples, or ``percentile`` to measure it on the set. Empty
             keeps the high byte of 16 bits, and refuses samples without a range of their own.
@@ -133,12 +135,10 @@ def extract_features(
 
     store = location(out)
     reading = source_options(label_column, path_column, label_columns, target, labels=labels)
+    named = choice(backbone, weights, layers, pool, preprocess, quality, fit, size, views)
+    network = decoded_by(named, value_range, colour)
     config = EmbedConfig(
-        backbone=decoded_by(
-            choice(backbone, weights, layers, pool, preprocess, quality, fit, size, views),
-            value_range,
-            colour,
-        ),
+        backbone=network,
         workers=workers,
         on_error=on_error,
         device=device,
@@ -153,6 +153,8 @@ def extract_features(
         sharding=_sharding(store, engine, address, shard_size, threads_per_worker, gpus_per_worker),
     )
     with mirror.written_here(store) as path, showing("embedding", hooks) as shown:
+        network = prepared(network, data, reading, workers, shown.notice, Path(path))
+        config = dataclasses.replace(config, backbone=network)
         return embed(os.fspath(data), path, config, shown)
 
 

@@ -46,7 +46,7 @@ def with_rules(
         colour=colour or own.colour,
         policy=policy or own.policy,
     )
-    rules = _viewed(_fitted(rules, fit, backbone), views, backbone)
+    rules = _viewed(fitted(rules, fit, backbone), views, backbone)
     if rules == own:
         return model
     described = dataclasses.replace(backbone, preprocess=rules)
@@ -68,7 +68,7 @@ def _text(rules: Preprocess, own: Preprocess) -> str:
     return text
 
 
-def _fitted(own: Preprocess, fit: str, backbone: Backbone) -> Preprocess:
+def fitted(own: Preprocess, fit: str, backbone: Backbone) -> Preprocess:
     """Return a preprocessing that fits images into the network's input in one of `FITS`."""
     if fit not in ("", *FITS):
         raise BackboneError(f"no fit {one_line(fit)!r}; use one of: {', '.join(FITS)}")

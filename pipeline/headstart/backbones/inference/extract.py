@@ -109,14 +109,23 @@ class Features:
     failures: dict[int, str]
 
 
-def features_of(images: Sequence[SourceImage], runners: Sequence[Runner], workers: int) -> Features:
-    """Return the features of images by backbones with equal preprocessing, in memory."""
+def features_of(
+    images: Sequence[SourceImage],
+    runners: Sequence[Runner],
+    workers: int,
+    preprocess: Preprocess | None = None,
+) -> Features:
+    """Return the features of images by backbones with equal preprocessing, in memory.
+
+    ``preprocess`` replaces theirs, with rules that leave the size as it is.
+    """
     first = runners[0]
+    rules = preprocess or first.backbone.preprocess
     networks = [runner.embed for runner in runners]
     failures: dict[int, str] = {}
     rows: list[int] = []
     outputs: list[list[NDArray[np.float32]]] = []
-    for result in extract(images, first.backbone.preprocess, networks, workers, first.batch):
+    for result in extract(images, rules, networks, workers, first.batch):
         failures |= result.failures
         if result.numbers:
             rows += result.numbers

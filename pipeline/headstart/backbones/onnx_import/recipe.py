@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.core.choices import AUTO
 from headstart.core.errors import BackboneError, near_matches, one_line
 from headstart.core.preprocess import INTERPOLATIONS
 from headstart.core.records import Backbone, Preprocess
@@ -181,6 +182,11 @@ def read(spec: str) -> Recipe:
     """
     if spec.lstrip().startswith("{"):
         return _parsed(spec, "--preprocess")
+    if spec == AUTO:
+        raise BackboneError(
+            f"--preprocess {AUTO} tries presets on labelled images, so it is for features DATA and "
+            "backbones --for DATA; here name the preset that these report"
+        )
     name, *rest = spec.split(":")
     if name in PRESETS:
         recipe = PRESETS[name]
