@@ -142,6 +142,20 @@ class TestEveryProvider:
         assert backbones.find(backbones.choice_of(backbone)).load()[1] == backbone
 
 
+def take_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the networks of `ToyProvider` take images of 16 × 16 alone."""
+    import torch
+
+    whole = ToyProvider.build
+
+    def build(self: Provider, entry: Entry, weights: Weights) -> Network:
+        module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 4))
+        network = whole(self, entry, weights)
+        return dataclasses.replace(network, module=module, headless=lambda: module)
+
+    monkeypatch.setattr(ToyProvider, "build", build)
+
+
 class TestAProviderFromOutside:
     @pytest.mark.slow
     def test_it_is_listed_exported_and_embeds(self, fresh_cache_home):
@@ -263,16 +277,7 @@ class TestAProviderFromOutside:
 
     @pytest.mark.slow
     def test_a_network_of_one_size_has_no_better_quality(self, monkeypatch):
-        import torch
-
-        whole = ToyProvider.build
-
-        def build(self: Provider, entry: Entry, weights: Weights) -> Network:
-            module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 4))
-            network = whole(self, entry, weights)
-            return dataclasses.replace(network, module=module, headless=lambda: module)
-
-        monkeypatch.setattr(ToyProvider, "build", build)
+        take_one_size(monkeypatch)
         assert backbones.find(Choice("toy:three", "random")).load()[1].dim == 4
         with pytest.raises(BackboneError, match="one size only; leave --quality out"):
             backbones.find(Choice("toy:three", "random", quality="best")).load()
@@ -300,16 +305,7 @@ class TestAProviderFromOutside:
 
     @pytest.mark.slow
     def test_a_network_of_one_size_takes_no_other(self, monkeypatch):
-        import torch
-
-        whole = ToyProvider.build
-
-        def build(self: Provider, entry: Entry, weights: Weights) -> Network:
-            module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 4))
-            network = whole(self, entry, weights)
-            return dataclasses.replace(network, module=module, headless=lambda: module)
-
-        monkeypatch.setattr(ToyProvider, "build", build)
+        take_one_size(monkeypatch)
         for kw, message in (
             ({"size": (24, 24)}, "16 × 16 only; leave --size out"),
             ({"fit": "whole"}, "16 × 16 only; leave --fit whole out, or use --fit pad or squash"),
