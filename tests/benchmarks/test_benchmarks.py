@@ -212,6 +212,7 @@ def test_every_variant_differs_from_the_default(bench):
     assert len({str(setting) for setting in settings.values()}) == len(settings)
 
 
+@pytest.mark.slow
 def test_a_generated_store_is_sound_and_the_same_each_time(bench, tmp_path, monkeypatch):
     made = bench("past_memory")
     monkeypatch.setattr(made, "SHARD", 70)
@@ -248,6 +249,7 @@ def test_growth_is_drawn_where_it_was_measured(bench):
     assert sum(one.tag.endswith("circle") for one in svg.iter()) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("k", "accuracy", "sharpness", "unequal"),
     [(2, 0.97, 1.0, False), (5, 0.9, 2.5, True), (3, 0.995, 0.4, False)],

@@ -120,6 +120,7 @@ class TestTables:
         assert max(map(len, re.sub(r"\x1b\[\d+m", "", done.out).splitlines())) <= 54
         assert "without b" in done.err
 
+    @pytest.mark.slow
     def test_nothing_is_left_out_of_a_pipe(self, monkeypatch, capsys):
         done = self.shown(monkeypatch, capsys, 40, terminal=False)
         assert ROWS[0][0] in done.out

@@ -54,6 +54,7 @@ def test_a_signal_keeps_completed_work(
     headstart("verify", "store.h5")
 
 
+@pytest.mark.slow
 def test_output_into_a_closed_pipe_is_no_traceback(process, tmp_path):
     line = f"{shlex.join(process.command)} --help | true"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)

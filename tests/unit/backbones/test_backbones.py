@@ -80,6 +80,7 @@ class TestNames:
     def test_a_name_without_a_tag_means_the_librarys_default(self, name, meant):
         assert backbones.find(Choice(name, "random")).name == meant + RANDOM
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "hint"),
         [

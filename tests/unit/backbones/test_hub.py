@@ -337,6 +337,7 @@ class TestTransformers:
 
 
 class TestRefusals:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "noun"),
         [

@@ -247,6 +247,7 @@ def test_what_is_assumed_is_said(write):
     assert export.model_file(write(plain(), "other.onnx"))[1].original == "the file as it was"
 
 
+@pytest.mark.slow
 def test_weights_beside_the_file(tmp_path):
     model = plain().model()
     external = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0}

@@ -32,6 +32,7 @@ def test_a_promise_of_95_percent_is_kept_on_average(kind, flatter):
     assert np.mean(sizes) < 5.5
 
 
+@pytest.mark.slow
 def test_sets_by_class_keep_the_promise_in_every_class():
     covered = np.zeros((100, 6))
     for seed in range(100):

@@ -147,6 +147,7 @@ def test_a_class_that_a_fold_cannot_train_on_is_not_its_answer(name, data):
     assert (head.estimator.predict(data.features[data.labels == 3]) == 3).mean() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic-regression", "linear-svm", "rbf-svm"])
 def test_balanced_weights_help_a_rare_class(name):
     data = training_set(k=2, d=3, spread=2.0)  # no kernel separates these

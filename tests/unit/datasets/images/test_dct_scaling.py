@@ -138,6 +138,7 @@ def test_nothing_wraps_around_at_black_and_white(monkeypatch):
     assert np.abs(small - in_full(out.getvalue(), SMALL, monkeypatch)).max() < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "BMP", "TIFF"])
 def test_other_formats_are_decoded_whole(form, monkeypatch):
     out = io.BytesIO()

@@ -98,6 +98,7 @@ class TestFormats:
         loss = 15 if kind == "GIF" else 8  # a palette is coarse
         assert np.abs(pixels.astype(int) - expected).mean() < loss
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO", "TGA", "PPM", "JPEG2000", "ICNS"])
     def test_no_other_format_is_opened(self, kind):
         data = encode(photo(32, 32), kind)

@@ -47,6 +47,7 @@ def train(root, name, out, *options):
     return done, out
 
 
+@pytest.mark.slow
 def test_what_stays_on_disk_is_what_memory_would_hold(stores):
     (held,) = store.read_layers(stores / "one.h5")
     for name in ("one.h5", "folder"):

@@ -246,6 +246,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(small_disk, build):
     path = small_disk / "s.h5"
     build.run(path, build.listing(6))

@@ -118,6 +118,7 @@ def test_rows_that_make_no_sense_are_dropped(store, build, name):
     mended(store, build, 2)
 
 
+@pytest.mark.slow
 def test_of_rows_that_claim_one_path_none_is_kept(store, build):
     def change(file):
         file["path"][3] = file["path"][0]
@@ -150,6 +151,7 @@ def test_a_truncated_column_keeps_its_rows(store, build, name):
     mended(store, build, 4, 5)
 
 
+@pytest.mark.slow
 def test_a_row_cut_out_of_one_column_costs_what_follows(store, build):
     edit(store, replace("features", lambda data: np.delete(data, 2, axis=0)))
     assert repair(store).kept == 2
@@ -230,6 +232,7 @@ def old(file) -> None:
     file.attrs["checksums"] = json.dumps(sums)
 
 
+@pytest.mark.slow
 def test_an_old_store_keeps_the_columns_that_match(store, build):
     edit(store, old)
     edit(store, lambda file: file["label"].__setitem__(2, 1 - file["label"][2]))
@@ -342,6 +345,7 @@ def test_a_store_that_is_being_written_is_not_repaired(store, build):
         store.unlink()
 
 
+@pytest.mark.slow
 def test_what_is_there_besides_is_kept_or_swept(store, build):
     build.run(store, build.listing(8), stop_after=1)  # a journal
     (store.parent / ".s.h5.77.partial").write_bytes(b"half")

@@ -171,6 +171,7 @@ def test_a_label_by_itself_gives_what_it_gives_among_others(name: str) -> None:
     assert head.estimator.predict(data.features).shape == (N, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*multilabel.NAMES, "prevalence"])
 def test_labels_that_are_constant_or_unknown_get_their_prevalence(name: str) -> None:
     rows, labels = images()
