@@ -57,7 +57,7 @@ ROOM = 4 << 30  # bytes
 # The same examples in every run, so that a change is judged by what it changes; new ones are
 # looked for where there is time to look into what they find.
 hypothesis.settings.register_profile("quick", max_examples=10, deadline=None, derandomize=True)
-hypothesis.settings.register_profile("test", max_examples=20, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("test", max_examples=10, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("all", max_examples=1000, deadline=None)
 
 

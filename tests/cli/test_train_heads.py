@@ -64,6 +64,7 @@ def trained(embedded, tmp_path_factory):
     return folder
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.onnx", "report.html", "plots/heads.svg", "duplicates.csv"])
 def test_a_result_that_was_cut_short_is_not_up_to_date(headstart, trained, tmp_path, name):

@@ -41,6 +41,7 @@ def test_the_make_targets_exist():
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "data", ["/data/My Photos/cats & dogs", "it's here/", "plain", 'a "b" $$HOME;x/y z']

@@ -229,6 +229,7 @@ class TestEmbedded:
 
 @pytest.mark.slow
 class TestEmbeddedNetwork:
+    @pytest.mark.cases(2)
     def test_every_tensor_finds_its_place(self, release):
         import torch
 
@@ -245,6 +246,7 @@ class TestEmbeddedNetwork:
                 assert (loaded[ours] == theirs).all(), name
                 assert ours.rpartition(".")[2] == name.rpartition(".")[2]  # weight to weight …
 
+    @pytest.mark.cases(2)
     def test_it_gives_the_features_that_it_says(self, release):
         import torch
 
@@ -274,6 +276,7 @@ class TestEmbeddedNetwork:
         assert steps[transforms.Resize].interpolation.value == ours.preprocess.interpolation
         assert tuple(steps[transforms.CenterCrop].size) == (ours.preprocess.crop,) * 2
 
+    @pytest.mark.cases(1)
     @pytest.mark.acceptance
     def test_with_its_classifier_it_knows_a_shoe(self, release, clothing):
         """The weights lie where they belong: ImageNet's classes come out."""

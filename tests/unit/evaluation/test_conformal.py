@@ -17,6 +17,7 @@ def drawn(n, seed, k=6, sharpness=1.5, flatter=1.0):
     return true, shown / shown.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("flatter", [1.0, 0.5, 2.0])
 @pytest.mark.parametrize("kind", SETS)

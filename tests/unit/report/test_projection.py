@@ -82,6 +82,7 @@ def test_shares_have_the_perplexity_that_is_asked_for():
     assert np.exp(entropy) == pytest.approx(20, rel=1e-4)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [np.zeros((1200, 4)), np.repeat(np.eye(4), 300, axis=0)])
 def test_many_equal_rows_have_finite_places(rows):

@@ -37,6 +37,7 @@ def test_batches_are_full_but_the_last_and_in_order(count, size):
         assert (crops[:, 0, 0, 0] == numbers).all()
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("batch", [1, 3, None])

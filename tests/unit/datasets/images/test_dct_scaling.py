@@ -108,6 +108,7 @@ def test_a_ramp_comes_back_exactly(size, divisor, ends, interpolation):
     assert np.abs(ones - 1).max() < 1e-4  # of a flat image, at the edges too
 
 
+@pytest.mark.cases(16)
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("size", [(704, 640), (1301, 1285), (643, 709), (331, 1407)])
 def test_the_crop_is_that_of_the_whole_image(size, orientation, monkeypatch):

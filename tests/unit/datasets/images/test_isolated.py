@@ -105,11 +105,13 @@ BOMBS = [
 ]
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_not_decoded_in_this_process(name):
     assert not is_ordinary(bomb(name))
 
 
+@pytest.mark.cases(1)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     "name", [BOMBS[0], BOMBS[-1], *(pytest.param(n, marks=LONG) for n in BOMBS[1:-1])]
@@ -168,6 +170,7 @@ def test_one_process_serves_many_files_and_each_thread_has_its_own():
     assert others[0].poll() is not None  # it ended with its thread
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
 def test_a_decoder_that_crashes_costs_one_file(number, one_second):
     data = encode("TIFF")

@@ -202,6 +202,7 @@ class TestRows:
         assert run(photos).embedded == 1
         check(photos)
 
+    @pytest.mark.cases(1)
     @pytest.mark.parametrize("size", [6, 1000])
     def test_another_shard_size_embeds_nothing_again(self, run, check, photos, size):
         run(photos)

@@ -196,6 +196,7 @@ def test_a_kill_at_any_call_loses_nothing(old, build, monkeypatch, step):
     assert build.matches(read(old), grown(build))
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "lasting"), [(errno.ENOSPC, True), (errno.EIO, False)], ids=["for good", "once"]

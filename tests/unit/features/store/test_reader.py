@@ -332,6 +332,7 @@ def test_a_byte_flipped_on_disk_is_found(store, name):
     assert verify(store) == []
 
 
+@pytest.mark.cases(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*DATASETS, *FAILURES, "classes"])
 def test_a_missing_checksum_is_a_defect_but_no_reason_not_to_read(store, name):

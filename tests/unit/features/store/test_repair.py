@@ -300,6 +300,7 @@ def long(tmp_path_factory, build) -> tuple[Path, list]:
     return path, images
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9, 0.99])
 def test_a_store_that_was_cut_short_keeps_the_rows_before_the_cut(tmp_path, build, long, share):

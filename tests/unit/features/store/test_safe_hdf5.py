@@ -92,6 +92,7 @@ def test_the_first_error_is_raised_at_the_end(tmp_path, monkeypatch, call, lasti
     assert sound(tmp_path / "x.h5")
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.01, 0.2, 0.5, 0.9, 0.999])
 def test_a_disk_that_is_full_costs_no_crash_and_says_nothing_else(tmp_path, share):

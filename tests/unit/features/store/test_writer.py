@@ -93,6 +93,7 @@ def test_any_number_of_failures(tmp_path, build, count):
     assert build.run(path, build.listing(), bad(count + 1)).published is True
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 1023, 1024, 1025, 2500])
 def test_any_number_of_rows(tmp_path, build, count):

@@ -106,6 +106,7 @@ def test_predictions_are_those_of_one_versus_rest_on_the_same_folds() -> None:
     assert np.mean(ours == theirs[data.held_out]) >= 0.999
 
 
+@pytest.mark.cases(7)
 @pytest.mark.slow
 @pytest.mark.parametrize("per_label", [False, True])
 @pytest.mark.parametrize("unknown", [0.0, 0.2])
@@ -186,6 +187,7 @@ def test_labels_that_are_constant_or_unknown_get_their_prevalence(name: str) -> 
         np.testing.assert_allclose(probabilities[:, 2], 0.5)
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_repeats_and_balanced_weights_are_accepted(name: str) -> None:
@@ -215,6 +217,7 @@ class _OnDisk(StoredRows):
         return self._rows[rows].copy()
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_rows_on_disk_give_what_rows_in_memory_give(name: str) -> None:
