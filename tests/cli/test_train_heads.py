@@ -213,6 +213,7 @@ def test_train_heads_refuses_before_it_trains(headstart, features, words, text):
     assert "cross-validation" not in done.stderr
 
 
+@pytest.mark.further("tests/unit/report/test_projection.py::test_the_first_axes_alone")
 @pytest.mark.slow
 def test_the_map_is_made_as_asked_for(headstart, features, tmp_path):
     said = [("", "PCA, then t-SNE"), ("--map=pca", "the first two axes of PCA")]

@@ -258,6 +258,7 @@ class TestEmbeddedNetwork:
         assert tuple(features.shape) == (2, backbone.dim) == (2, 1280)
         assert torch.isfinite(features).all()
 
+    @pytest.mark.cases(2)
     def test_the_preprocessing_is_timms(self, release):
         """Both what timm's configuration says and the transform that timm makes of it."""
         timm = import_timm()

@@ -27,6 +27,7 @@ def grey(images):
     return images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", ["unit", "raw", "caffe"])
 def test_grey_inputs_get_the_luma(spec, tmp_path):

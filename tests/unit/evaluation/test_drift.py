@@ -54,6 +54,7 @@ def result(trained, made, known=True):
     return compare(made, facts, NAMES, 0.99, model="m", data="d", failed=0)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [200, 10, 1])
 def test_false_alarms_are_at_most_one_in_twenty(trained, size):

@@ -127,6 +127,7 @@ def test_what_stands_in_becomes_one_onnx_file(name, k, small_limits, tmp_path, t
     assert agreement.max_difference <= 1e-5
 
 
+@pytest.mark.cases(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
 @pytest.mark.parametrize(

@@ -479,6 +479,7 @@ class TestGeometry:
         assert difference.mean() < 0.3
         assert difference.max() <= 2
 
+    @pytest.mark.further("test_a_fixed_size_is_torchvisions_too")
     @pytest.mark.slow
     def test_a_fixed_size_of_a_large_photo_on_its_side(self):
         """Decoded at a fraction, and turned afterwards: no side may fall short."""

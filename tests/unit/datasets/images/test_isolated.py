@@ -123,6 +123,7 @@ def test_a_bomb_ends_as_an_error(name, one_second):
     assert decode(encode("TIFF"), SMALL).shape == (32, 32, 3)  # and the next file is decoded
 
 
+@pytest.mark.further("test_a_bomb_ends_as_an_error")
 def test_a_caller_may_allow_less_time(monkeypatch):
     monkeypatch.setattr(isolated, "_local", threading.local())
     with pytest.raises(ImageError, match=r"^takes longer than 1 s to decode$"):

@@ -225,6 +225,9 @@ def test_the_curve_does_not_see_the_test_split():
     assert curves[0] == curves[1]
 
 
+@pytest.mark.further(
+    "tests/unit/evaluation/test_transferability.py::test_log_me_is_the_largest_evidence"
+)
 def test_scores_put_the_better_backbone_first():
     data = photos()
     noise = dataclasses.replace(

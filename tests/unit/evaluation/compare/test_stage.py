@@ -724,6 +724,7 @@ def test_a_wrong_configuration_is_refused_before_any_work(values):
 # ---- small and odd -------------------------------------------------------------------------------
 
 
+@pytest.mark.further("tests/contract/test_heads.py::test_two_images_a_class_are_enough")
 @pytest.mark.slow
 def test_two_training_images_a_class_are_enough_for_all_heads():
     data = feature_set(n=6, k=2, d=40, spread=0.1, test=1 / 3, pixels=True)
@@ -732,6 +733,7 @@ def test_two_training_images_a_class_are_enough_for_all_heads():
     assert [head.test_accuracy for head in comparison.heads] == [1] * 5
 
 
+@pytest.mark.further("tests/contract/test_heads.py::test_two_images_a_class_are_enough")
 @pytest.mark.slow
 def test_more_features_than_images():
     comparison, _ = compare([feature_set(n=60, d=500, spread=0.5)], CompareConfig(repeats=1))

@@ -55,6 +55,7 @@ def run(tiny_backbone, tmp_path):
     return run
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_gives_the_rows_of_the_folder(run, image_folder, kind: str):

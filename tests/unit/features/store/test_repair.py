@@ -57,6 +57,7 @@ def mended(store: Path, build, *dropped) -> None:
     assert build.matches(read(store), build.listing())
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["features", "pixels", "label", "sha256", "size", "mtime_ns"])
 def test_damaged_rows_are_dropped_and_embedded_again(store, build, name):
@@ -142,6 +143,7 @@ def replace(name: str, change):
     return edit
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["features", "path", "sha256"])
 def test_a_truncated_column_keeps_its_rows(store, build, name):
@@ -158,6 +160,7 @@ def test_a_row_cut_out_of_one_column_costs_what_follows(store, build):
     mended(store, build, 2, 3, 4, 5)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["label", "split", "classes"])
 def test_labels_can_be_lost_and_come_back(store, build, name):
@@ -178,6 +181,7 @@ def test_labels_can_be_lost_and_come_back(store, build, name):
     assert build.matches(read(store), build.listing())
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["size", "mtime_ns"])
 def test_lost_states_make_files_be_read_again(store, build, name):

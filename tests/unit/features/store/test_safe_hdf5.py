@@ -60,6 +60,7 @@ def test_a_file_that_cannot_be_made(tmp_path, place):
         create(tmp_path / place, fill)
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("lasting", [True, False], ids=["for good", "once"])
 @pytest.mark.parametrize("call", ["pwrite", "ftruncate", "close"])

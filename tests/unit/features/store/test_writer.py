@@ -321,6 +321,7 @@ def test_a_damaged_store_is_refused_with_its_defect(store, build):
     assert "headstart verify --repair" in said
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pixels", "size", "mtime_ns"])
 def test_a_store_without_what_continuing_needs_is_refused(store, build, name):

@@ -75,6 +75,7 @@ def values_of(name: str, params: dict, data: LabelSet) -> list[np.ndarray]:
     return parts
 
 
+@pytest.mark.cases(6)
 @pytest.mark.slow
 @pytest.mark.parametrize("unknown", [0.0, 0.2])
 @pytest.mark.parametrize("name", multilabel.NAMES)
@@ -159,6 +160,7 @@ def test_the_mean_of_heads_is_a_head(most_rows: int | None) -> None:
     np.testing.assert_allclose(scores, probabilities, atol=1e-5)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_a_label_by_itself_gives_what_it_gives_among_others(name: str) -> None:
@@ -199,6 +201,7 @@ def test_repeats_and_balanced_weights_are_accepted(name: str) -> None:
     np.testing.assert_allclose(head.out_of_fold.mean(axis=0), prevalence, atol=0.05)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_a_sample_is_fitted_where_there_are_many_rows(name: str) -> None:
