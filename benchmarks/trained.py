@@ -109,7 +109,7 @@ def int8(options: argparse.Namespace, listing: Listing, refs: Sequence[ImageRef]
         "int8 ÷ fp32, speed |\n|---|--:|--:|--:|--:|--:|--:|--:|"
     )
     for name in NETWORKS:
-        model = export.model_file(name)[0]
+        model = export.model_file(backbones.settled(choice(name)))[0]
         path, drift = quantised(model, listing, 1, enough=lambda file: FEWEST)
         features, seconds = embedded({"fp32": model, "int8": path}, listing, refs)
         right = {key: answers(rows, labels)[0] for key, rows in features.items()}

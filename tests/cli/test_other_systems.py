@@ -30,7 +30,7 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 for name in (
     *("pread", "pwrite", "O_CLOEXEC", "O_NONBLOCK", "sched_getaffinity", "fork", "link", "sysconf"),
-    *("getuid", "geteuid", "uname", "sched_setaffinity", "statvfs", "mkfifo", "posix_fallocate"),
+    *("getuid", "geteuid", "sched_setaffinity", "statvfs", "mkfifo", "posix_fallocate"),
 ):
     if hasattr(os, name):
         delattr(os, name)
