@@ -27,7 +27,7 @@ def _of_linux() -> int:
 
 
 def _of_psutil() -> int:
-    with suppress(Exception):  # it is no dependency, and raises errors of its own
+    with suppress(ImportError, OSError, RuntimeError, ValueError):  # it is no dependency
         return int(import_module("psutil").virtual_memory().available)
     return 0
 
