@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from headstart.backbones.bundled import RELEASES
 from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.precision_choice import FEWEST, quantised
 from headstart.backbones.inference.runner import Runner
+from headstart.core.choices import TUNED
 from headstart.core.records import ImageRef, Listing
 from headstart.evaluation import backbone_choice
 from headstart.evaluation.metrics import accuracy_interval, compare_with
@@ -161,8 +163,8 @@ def finetune(options: argparse.Namespace, listing: Listing, refs: Sequence[Image
     print(f"{len(refs):,} images to train and validate, {len(tests):,} to test")
     print()
     print(
-        "| backbone | best head on frozen features, % | fine-tuned, % (95 %) | epoch | "
-        "processor minutes |\n|---|--:|--:|--:|--:|"
+        "| backbone | best frozen head, test % | fine-tuned, test % (95 %) | difference (95 %) | "
+        "best epoch | processor minutes |\n|---|--:|--:|--:|--:|--:|"
     )
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
@@ -172,13 +174,35 @@ def finetune(options: argparse.Namespace, listing: Listing, refs: Sequence[Image
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
         for name in NETWORKS:
-            out, used = Path(folder) / name, alternate.children_seconds()
+            out, before = Path(folder) / name, children_seconds()
             words = ["finetune", str(photos), "--backbone", name, "--out", str(out), "--workers=1"]
             subprocess.run([*HEADSTART, *words], check=True, stdout=subprocess.DEVNULL)
-            used = alternate.children_seconds() - used
+            minutes = (children_seconds() - before) / 60
             results = json.loads((out / "results.json").read_text(encoding="utf-8"))
-            page.sample(name, {"seconds": used, "results": results["heads"]})
-            print(f"| `{name}` | {results} | {used / 60:.1f} |", flush=True)
+            best = json.loads((out / "history.json").read_text(encoding="utf-8"))["best"]
+            page.sample(name, {"minutes": minutes, "heads": results["heads"]})
+            print(f"| `{name}` | {tuned_cells(results['heads'])} | {best} | {minutes:.1f} |")
+
+
+def tuned_cells(heads: list[dict]) -> str:
+    """Return accuracies on the test images: of the frozen head that validates best, and tuned."""
+    tuned = next(head for head in heads if head["name"] == TUNED)
+    frozen = max((head for head in heads if head is not tuned), key=lambda h: h["cv_accuracy"])
+    own, sign = (tuned, 1) if tuned["difference"] is not None else (frozen, -1)
+    ends = sorted(sign * end for end in own["difference_ci"])
+    low, high = tuned["test_accuracy_ci"]
+    cells = [
+        f"{100 * frozen['test_accuracy']:.1f} ({frozen['name']})",
+        f"{100 * tuned['test_accuracy']:.1f} ({100 * low:.1f}–{100 * high:.1f})",
+        f"{100 * sign * own['difference']:+.1f} ({span((ends[0], ends[1]))})",
+    ]
+    return " | ".join(cells)
+
+
+def children_seconds() -> float:
+    """Return the processor time of the processes that this one has started and that ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def embedded(
