@@ -1,6 +1,6 @@
 """Networks with trained weights: EfficientNet-Lite0, 1 and 2, embedded, quantised and fine-tuned.
 
-    python benchmarks/trained.py DATA [--part leaderboard|int8|choice|finetune] [--write]
+    python benchmarks/trained.py DATA [--part leaderboard|int8|choice|finetune] [--network N]
 
 The images are drawn from DATA by `backbone_choice.sample`, without the test split. Accuracy is
 cross-validated in ten folds. Images a second are of one core, by processor time, with reading and
@@ -56,8 +56,10 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--part", choices=PARTS, default="leaderboard")
     parser.add_argument("--images", type=int, default=700)
+    parser.add_argument("--network", choices=NETWORKS, help="of finetune, which takes minutes each")
     options = parser.parse_args()
-    with page.recorded(options, options.part, markdown=True):
+    name = " ".join(filter(None, [options.part, options.network]))
+    with page.recorded(options, name, markdown=True):
         listing = datasets.open_source(options.data)
         refs = backbone_choice.sample(listing, options.images, SEED)
         PARTS[options.part](options, listing, refs)
@@ -173,7 +175,7 @@ def finetune(options: argparse.Namespace, listing: Listing, refs: Sequence[Image
             target = photos / split / str(ref.label) / source.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
-        for name in NETWORKS:
+        for name in [options.network] if options.network else NETWORKS:
             out, before = Path(folder) / name, children_seconds()
             words = ["finetune", str(photos), "--backbone", name, "--out", str(out), "--workers=1"]
             subprocess.run([*HEADSTART, *words], check=True, stdout=subprocess.DEVNULL)

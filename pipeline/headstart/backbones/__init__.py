@@ -96,7 +96,7 @@ def in_hub_cache(query: str = "") -> list[Entry]:
     Nothing is fetched. A query is as for `available`.
     """
     listed = {entry.repo for entry in available("", lambda line: None) if entry.repo}
-    entries = []
+    entries: list[Entry] = []
     with contextlib.suppress(HeadstartError):  # without the hub's library there are none
         for name, repository in hub.on_this_machine():
             if repository.name not in listed:
