@@ -68,6 +68,7 @@ def test_three_pictures_lie_in_the_order_of_their_names():
     assert (array == np.concatenate([images.decode(data, part) for part in parts])).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", [PAD, WHOLE, BOTH])
 @pytest.mark.parametrize("orientation", [3, 5, 6, 8])
 @pytest.mark.parametrize("size", [(200, 150), (1600, 700)])
