@@ -71,6 +71,7 @@ def test_its_lines_fit_a_terminal(kind, headstart, empty_cache):
 
 
 @pytest.mark.slow
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(
     "each", [each for each in shortlist.every() if each.name.startswith("timm:")], ids=str
 )
@@ -109,6 +110,13 @@ def test_one_yes_fetches_and_ranks(headstart, empty_cache, monkeypatch):
     done = headstart(*command, code=1)
     assert done.stderr.count("without timm:") == 4  # there is no network
     assert ranked == [("photos", ("x", "efficientnet-lite0"))]
+
+
+def test_without_a_terminal_to_ask_on_it_prints_the_commands(headstart, empty_cache, monkeypatch):
+    monkeypatch.setattr(workflow, "choose_backbone", pytest.fail)
+    text = headstart("backbones", "--for", "photos", "--shortlist", "species").stdout
+    assert "hf download imageomics/bioclip-2" in text
+    assert "--yes" in text
 
 
 def test_without_a_network_nothing_can_be_ranked(headstart, empty_cache):

@@ -81,7 +81,8 @@ def show_commands(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         for line in row["commands"] if not row["at_hand"] else ():
             click.echo(f"  {line}")
-    click.echo("then copy the hub's cache (~/.cache/huggingface/hub, or HF_HOME) to this machine")
+    click.echo("then copy the hub's cache (~/.cache/huggingface/hub, or HF_HOME) to this machine;")
+    click.echo("--yes fetches them here, and with --for DATA ranks them")
 
 
 def show_layers(listed: LayerList, everything: bool) -> None:
