@@ -86,7 +86,6 @@ def test_features_heads_and_predictions_are_the_same(
         ("predict", "out/model.onnx", photos, "--summary", "--explain", "maps"),
         ("evaluate", "out/model.onnx", photos, "--report", "scores.html"),
         ("drift", "out/model.onnx", photos),
-        ("suggest", stores[1], "--n", "2", "--all", "--out", "next.csv"),
         ("report", "out"),
         ("export-features", stores[1], "--to", "csv", "--out", "rows.csv"),
     )
