@@ -145,6 +145,7 @@ def test_doubt_about_a_rare_label_counts_for_more():
     assert margins[0] == 0 < margins[1] - 0.3
 
 
+@pytest.mark.slow
 def test_labelled_images_are_asked_and_guessed(partly):
     selection = select(partly, 10)
     suggestions = selection.suggestions
@@ -204,6 +205,7 @@ def test_unlabelled_test_images_are_not_suggested(partly, guesser):
     assert "HS803" in {remark.code for remark in selection.suggestions.remarks}
 
 
+@pytest.mark.slow
 def test_labelled_test_images_teach_nothing(partly):
     split = ["test" if row < 10 else "" for row in range(90)]
     assert select(dataclasses.replace(partly, split=split), 5).suggestions.labelled == 20
@@ -222,6 +224,7 @@ def test_nothing_to_choose_from_is_said_in_one_line(data, partly):
         select(dataclasses.replace(partly, features=features), 5)
 
 
+@pytest.mark.slow
 def test_a_model_of_other_classes_is_refused(partly):
     guesser = Guesser("m", ("cat", "dog"), lambda rows: np.full((len(rows), 2), 0.5))
     with pytest.raises(InputError, match="does not know"):
