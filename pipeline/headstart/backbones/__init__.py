@@ -33,6 +33,7 @@ from headstart.core.records import Backbone, Choice, Preprocess
 
 DEFAULT = bundled.NAME
 _POOL = "avg"  # the default of every layer that can be pooled
+_WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _BETWEEN = "\n"  # between the user's files of several networks
 
 _SPECIAL = (onnx_file.NAME, hub.PREFIX.rstrip(":"))  # prefixes that are no provider's
@@ -396,6 +397,11 @@ def _resolved(name: str) -> str:
 
 
 def _unknown(name: str) -> BackboneError:
+    if Path(name).suffix in _WEIGHTS and Path(name).is_file():
+        return BackboneError(
+            f"{one_line(name)} has weights without their network; name that too: --backbone "
+            f"timm:NAME --weights {one_line(name)}"
+        )
     entries = available()
     names = {entry.name for entry in entries} | {entry.base for entry in entries}
     last = name.rpartition(":")[2].lower()  # suggest other providers' first

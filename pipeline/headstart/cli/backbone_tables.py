@@ -122,6 +122,7 @@ def _layer_row(name: str, layer: Layer | None, mark: str) -> list[str]:
 def show_file(name: str, document: dict[str, Any]) -> None:
     """Print what an ONNX file from elsewhere is, features worth trying, and the command."""
     lines = {
+        "format": document["format"],
         "written by": document["written_by"] or "unknown",
         "opset": document["opset"],
         "takes": ", ".join(document["inputs"]),

@@ -151,7 +151,7 @@ def _print(
         raise click.UsageError("--all needs --layers")
     if layers:
         _print_layers(words, preprocess, everything, json_)
-    elif words.startswith("onnx:"):
+    elif backbones.is_network_file(words):
         _print_file(words, preprocess, json_)
     else:
         _print_list(words, at_hand, json_)

@@ -65,8 +65,9 @@ def list_layers(backbone: StrPath, *, preprocess: StrPath = "") -> list[Layer]:
 def layer_list(backbone: StrPath, *, preprocess: StrPath = "") -> LayerList:
     """Return the layers of `list_layers`, with the default and those worth trying."""
     from headstart import backbones
+    from headstart.backbones import onnx_file
 
-    return backbones.layers_of(os.fspath(backbone), os.fspath(preprocess))
+    return backbones.layers_of(onnx_file.spelt(os.fspath(backbone)), os.fspath(preprocess))
 
 
 def describe_file(backbone: StrPath, *, preprocess: StrPath = "") -> dict[str, Any]:
@@ -82,7 +83,14 @@ def describe_file(backbone: StrPath, *, preprocess: StrPath = "") -> dict[str, A
     """
     from headstart.backbones import onnx_file
 
-    return onnx_file.survey(os.fspath(backbone), os.fspath(preprocess))
+    return onnx_file.survey(onnx_file.spelt(os.fspath(backbone)), os.fspath(preprocess))
+
+
+def is_network_file(name: StrPath) -> bool:
+    """Say whether a name is that of a file from elsewhere, for `describe_file`."""
+    from headstart.backbones import onnx_file
+
+    return onnx_file.spelt(os.fspath(name)).startswith(f"{onnx_file.NAME}:")
 
 
 def suggest_backbones(kind: str) -> list[dict[str, Any]]:
