@@ -26,7 +26,7 @@ from headstart.backbones.provider import Provider
 from headstart.backbones.timm_zoo import TimmProvider
 from headstart.backbones.torchvision_zoo import TorchvisionProvider
 from headstart.backbones.transformers_zoo import TransformersProvider
-from headstart.core.choices import QUALITIES
+from headstart.core.choices import AUTO, QUALITIES
 from headstart.core.errors import BackboneError, HeadstartError, near_matches, one_line
 from headstart.core.names import RANDOM
 from headstart.core.records import Backbone, Choice, Preprocess
@@ -114,18 +114,16 @@ def find(choice: Choice | str) -> Candidate | Foreign:
                 "--preprocess PRESET:SIZE"
             )
         return onnx_file.find(choice)
-    if choice.preprocess:
-        raise BackboneError(
-            "--preprocess is for ONNX files from elsewhere; the preprocessing of "
-            f"{one_line(choice.name)} is known"
-        )
     if choice.quality not in ("", *QUALITIES):
         raise BackboneError(
             f"no quality {one_line(choice.quality)!r}; use one of: {', '.join(QUALITIES)}"
         )
     entry = _pick(choice.name)
     provider = provider_of(entry.name)
+    _check_preprocess(choice, bool(choice.weights) and not choice.weights.startswith("random"))
     weights = provider.resolve(entry, choice.weights, provider.list_entries())
+    _check_preprocess(choice, not weights.published)
+    prepared = recipe.read(choice.preprocess) if choice.preprocess else None
     layer, *several = [
         "" if name == PRE_LOGITS else name for name in (choice.layer, *choice.layers)
     ]
@@ -136,7 +134,22 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     if choice.quality and choice.fit == "whole":
         raise BackboneError("--quality best shows a square; leave it or --fit whole out")
     fitted = choice.size, choice.fit == "whole"
-    return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules, *fitted)
+    return Candidate(
+        provider, entry, weights, layer, pool, tuple(several), *rules, *fitted, prepared
+    )
+
+
+def _check_preprocess(choice: Choice, own_weights: bool) -> None:
+    """Refuse a preprocessing for weights whose own is known, or one that cannot be tried."""
+    if choice.preprocess and not own_weights:
+        raise BackboneError(
+            "--preprocess is for network files from elsewhere and for --weights FILE; the "
+            f"preprocessing of {one_line(choice.name)} is known"
+        )
+    if choice.preprocess == AUTO:
+        raise BackboneError(
+            f"--preprocess {AUTO} is for network files from elsewhere; name a preset for --weights"
+        )
 
 
 def is_joint(choice: Choice) -> bool:
@@ -327,7 +340,8 @@ def _network_of(backbone: Backbone, weights_file: str) -> Choice:
                 f"its weights were a file by the user with SHA-256 {backbone.weights_sha256}"
             )
         weights = weights_file
-    return Choice(name, weights, **_cut_of(backbone))
+    preprocess = "" if backbone.preprocess.own_values else recipe.of(backbone)
+    return Choice(name, weights, preprocess=preprocess, **_cut_of(backbone))
 
 
 def _cut_of(backbone: Backbone) -> dict[str, Any]:

@@ -102,8 +102,8 @@ def convert(path: Path, kind: Format) -> tuple[Path, str]:
             f"file as onnx:{one_line(path.stem)}.onnx: {one_line(kind.command(path))}"
         )
     sha256 = _hash_of(path)
-    versions = "-".join(metadata.version(name) for name in kind.packages)
-    key = hashlib.sha256(f"{sha256} {versions} {OPSET} {VERSION}".encode()).hexdigest()
+    converter = metadata.version(kind.packages[0])
+    key = hashlib.sha256(f"{sha256} {converter} {OPSET} {VERSION}".encode()).hexdigest()
     target = cached_file("converted", f"{key[:32]}.onnx")
     if not target.is_file():
         module = "conversion:run_tf2onnx" if kind.option else "keras_file:convert"

@@ -83,7 +83,7 @@ def survey(name: str, preprocess: str = "") -> dict[str, Any]:
     """Return what a file is and what to try first; see `onnx_import.survey`."""
     path = split(name)[0]
     recipe = recipes.read(preprocess).to_json() if preprocess else ""
-    graph, original = _graph(path)
+    graph, _ = _graph(path)
     options = {"recipe": recipe, "name": path.stem}
     document: dict[str, Any] = sandbox.call(_SURVEY, graph, kind=FILE, options=options)
     kind = conversion.format_of(path)

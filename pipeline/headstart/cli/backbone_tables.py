@@ -176,6 +176,9 @@ def show_ranking(chosen: Chosen) -> None:
         f"{chosen.images:,} images of {chosen.classes:,} classes, none of the test split; "
         f"suggested: {one_line(chosen.suggested)}, the fastest that is not worse than the best"
     )
+    click.echo("how images were prepared:")
+    for tried in chosen.tried:
+        click.echo(f"  {one_line(tried.name)}: {tried.preprocessing}")
     for name, reason in chosen.failed.items():
         notice(f"failed: {one_line(name)}: {one_line(reason)}")
     for tried in chosen.tried:

@@ -31,6 +31,7 @@ class Preprocess:
         views: one of `choices.VIEWS`, whose features are averaged; of ``crop+whole`` the array
             holds the crop above the whole image, squashed; empty for a single view.
         own_size: False if the user chose the size.
+        own_values: False if the user said what values a named network takes.
     """
 
     resize: int | tuple[int, int]
@@ -44,6 +45,7 @@ class Preprocess:
     fill: tuple[int, ...] = ()
     views: str = ""
     own_size: bool = True
+    own_values: bool = True
 
     def __post_init__(self) -> None:
         """Raise a ``ValueError`` for impossible sizes and unknown interpolations."""
@@ -63,7 +65,7 @@ class Preprocess:
         """Return a JSON document, without what is empty."""
         document = dataclasses.asdict(self)
         always = ("resize", "crop", "interpolation", "policy")
-        empty = {"own_size": True}
+        empty = {"own_size": True, "own_values": True}
         return {
             key: value
             for key, value in document.items()
