@@ -42,7 +42,7 @@ from headstart.heads.training_set import TrainingSet
 IMAGES = 200  # at most
 CLASSES = 20  # the largest ones, so that each has images enough
 USUAL = ("imagenet", "inception", "unit", "raw", "caffe")  # the first is the default
-_FIRST = 0.4  # of the images of each class, on which clearly worse presets are left behind
+_FIRST = 80  # images, on which clearly worse presets are left behind
 _CLEARLY = 2  # standard errors
 _TURNED = {"RGB": "BGR", "BGR": "RGB"}
 _REMEDY = f"name one of: --preprocess {', '.join(USUAL)}"
@@ -79,7 +79,7 @@ def choose(
 def _sample(listing: Listing) -> tuple[list[ImageRef], list[ImageRef]]:
     """Draw at most `IMAGES` labelled images of at most `CLASSES` classes, in proportion.
 
-    The first ones are the `_FIRST` part of each class, and as many as there are folds at least.
+    The first ones are about `_FIRST`, in proportion too, and at least one a fold of each class.
     """
     what = f"--preprocess {AUTO}"
     targets.refuse(listing.target, what, _REMEDY)
@@ -98,9 +98,10 @@ def _sample(listing: Listing) -> tuple[list[ImageRef], list[ImageRef]]:
         by_class.setdefault(ref.label, []).append(ref)
     while sum(map(len, by_class.values())) > IMAGES:  # small classes keep images enough for folds
         max(by_class.values(), key=len).pop()
+    share = _FIRST / sum(map(len, by_class.values()))
     first, rest = [], []
     for refs in by_class.values():
-        enough = max(FOLDS, math.ceil(_FIRST * len(refs)))
+        enough = max(FOLDS, math.ceil(share * len(refs)))
         first += refs[:enough]
         rest += refs[enough:]
     return first, rest

@@ -133,7 +133,9 @@ class TestSample:
             for label, count in counts.items()
             for n in range(count)
         ]
-        drawn = preprocess_choice._sample(Listing(Path(), refs, tuple(counts), {}, "photos"))
+        first, rest = preprocess_choice._sample(Listing(Path(), refs, tuple(counts), {}, "photos"))
+        assert min(Counter(ref.label for ref in first).values()) == 5  # enough for five folds
+        drawn = first + rest
         classes = Counter(ref.label for ref in drawn)
         assert len(drawn) == IMAGES
         assert len(classes) == CLASSES
