@@ -301,9 +301,9 @@ class TestOwnFile:
         save(states[name], tmp_path / "w.pt")
         with pytest.raises(BackboneError, match="name a preset for --weights"):
             backbones.find(Choice(name, str(tmp_path / "w.pt"), preprocess="auto"))
-        for weights in ("", "random"):
+        for spec in ("", "random"):
             with pytest.raises(BackboneError, match="is known"):
-                backbones.find(Choice(name, weights, preprocess="caffe"))
+                backbones.find(Choice(name, spec, preprocess="caffe"))
 
     @pytest.mark.slow
     @pytest.mark.parametrize("prefix", ["model.", "backbone.", "state_dict.model.module."])
