@@ -35,7 +35,10 @@ backbones --for slides --shortlist pathology
     "--for", "data", metavar="DATA", help="Rank the downloaded backbones on a sample of DATA."
 )
 @click.option(
-    "--backbone", "named", multiple=True, help="With --for: an additional backbone; repeatable."
+    "--backbone",
+    "named",
+    multiple=True,
+    help="With --for: an additional backbone, also NAME?preprocess=caffe; repeatable.",
 )
 @click.option(
     "--shortlist",
