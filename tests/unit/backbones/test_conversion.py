@@ -135,23 +135,24 @@ class TestTensorFlow:
         assert str(caught.value).isprintable()
 
 
+@pytest.fixture(scope="module")
+def model():
+    keras = import_keras()
+    layers = keras.layers
+    inner = keras.Sequential([keras.Input((24, 24, 3)), layers.Conv2D(6, 3)], name="mobilenet")
+    return keras.Sequential(
+        [
+            *(keras.Input((24, 24, 3)), layers.RandomFlip(), inner, layers.ReLU()),
+            *(
+                layers.GlobalAveragePooling2D(name="pool"),
+                layers.Dense(4, activation="softmax"),
+            ),
+        ]
+    )
+
+
 @pytest.mark.slow
 class TestKeras:
-    @pytest.fixture(scope="class")
-    def model(self):
-        keras = import_keras()
-        layers = keras.layers
-        inner = keras.Sequential([keras.Input((24, 24, 3)), layers.Conv2D(6, 3)], name="mobilenet")
-        return keras.Sequential(
-            [
-                *(keras.Input((24, 24, 3)), layers.RandomFlip(), inner, layers.ReLU()),
-                *(
-                    layers.GlobalAveragePooling2D(name="pool"),
-                    layers.Dense(4, activation="softmax"),
-                ),
-            ]
-        )
-
     @pytest.mark.parametrize("suffix", [".keras", ".h5"])
     def test_a_whole_network(self, suffix, model, tmp_path):
         keras, path = import_keras(), tmp_path / f"net{suffix}"
