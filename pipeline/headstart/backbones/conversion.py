@@ -108,10 +108,10 @@ def convert(path: Path, kind: Format) -> tuple[Path, str]:
     if not target.is_file():
         module = "conversion:run_tf2onnx" if kind.option else "keras_file:convert"
         with replacing(target) as partial, TemporaryDirectory(dir=target.parent) as folder:
-            made = Path(folder) / "network.onnx"
+            converted = Path(folder) / "network.onnx"
             function = f"headstart.backbones.{module}"
-            sandbox.call(function, path, made, kind=_LIMITS, options=kind.option)
-            made.replace(partial)
+            sandbox.call(function, path, converted, kind=_LIMITS, options=kind.option)
+            converted.replace(partial)
     return target, sha256
 
 

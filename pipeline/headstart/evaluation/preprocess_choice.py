@@ -66,7 +66,8 @@ def choose(
             "the files: --backbone A.onnx+B.onnx"
         )
     refs = _sample(listing)
-    notice(f"--preprocess {AUTO}: presets are tried on at most {len(refs)} labelled images")
+    count = sum(map(len, refs))
+    notice(f"--preprocess {AUTO}: presets are tried on at most {count} labelled images")
     with TemporaryDirectory() as folder:  # not the cache, which would keep a trial
         trials = _Trials(listing, refs, choice, workers or available_cores(), Path(folder))
         trials.attempt(trials.presets)
