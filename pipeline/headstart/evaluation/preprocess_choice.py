@@ -42,7 +42,7 @@ from headstart.heads.training_set import TrainingSet
 IMAGES = 200  # at most
 CLASSES = 20  # the largest ones, so that each has images enough
 USUAL = ("imagenet", "inception", "unit", "raw", "caffe")  # the first is the default
-_FIRST = 80  # images, on which clearly worse presets are left behind
+_FIRST = 60  # images, on which clearly worse presets are left behind
 _CLEARLY = 2  # standard errors
 _TURNED = {"RGB": "BGR", "BGR": "RGB"}
 _REMEDY = f"name one of: --preprocess {', '.join(USUAL)}"
@@ -147,7 +147,8 @@ class _Trials:
         best = max(part.values(), key=np.mean)
         near = [spec for spec, right in part.items() if _is_near(right, best, _CLEARLY)]
         self.right |= {spec: right for spec, right in part.items() if spec in specs}
-        if len(near) > 1 and self._parts[1]:
+        several = len({spec.partition(":")[0] for spec in near}) > 1  # not by channels alone
+        if self._parts[1] and (several or any(len(self._features[spec]) > 1 for spec in near)):
             missing = [spec for spec in near if len(self._features[spec]) == 1]
             self._embed(missing, 1)
             self.right |= {spec: self._score(spec, 2) for spec in missing}
