@@ -310,23 +310,26 @@ def _embed(
         )
     if not np.isfinite(sampled.features[0]).all():
         raise BackboneError("its features are not finite")
+    origin = _origin(choice, runner.backbone, model)
     return _Embedded(
         backbone=runner.backbone,
         megabytes=round(external_data.size_of(model) / 1e6, 2),
         rows=sampled.rows,
         features=sampled.features[0],
         images_per_second=round(len(sampled.rows) / seconds, 1),
-        preprocessing=f"{recipe.shown(runner.backbone)} ({_origin(choice, runner.backbone)})",
+        preprocessing=f"{recipe.shown(runner.backbone)} ({origin})",
     )
 
 
-def _origin(choice: Choice, backbone: Backbone) -> str:
+def _origin(choice: Choice, backbone: Backbone, model: Path) -> str:
     """Say where the preprocessing of a backbone comes from."""
     if choice.preprocess:
         return "as you said"
     networks = backbone.networks or (backbone,)
-    assumed = any(network.name.startswith("onnx:") for network in networks)
-    return "assumed" if assumed else "known"
+    if any(network.name.startswith("onnx:") for network in networks):
+        notes = export.read_parity(model).notes
+        return "assumed" if any("assumed, because" in note for note in notes) else "as exported"
+    return "known"
 
 
 def _compare(
