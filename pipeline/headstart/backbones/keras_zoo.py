@@ -231,24 +231,30 @@ def _loaded(
 ) -> Model:
     """Return the network with a file's weights, which may lack those of the classifier."""
     path = str(weights.path)
-    failures = []
-    for top in (True, False):
-        try:
-            with _settled(keras, lambda **_: path):
-                model = function(input_shape=shape, include_top=top)
-        except Exception as error:  # Keras and h5py have many types for a file that does not fit
-            failures.append(error)
-            continue
-        return model if top else _with_classifier(keras, function, shape, model, path)
+
+    def load(top: bool) -> Model:
+        with _settled(keras, lambda **_: path):
+            return function(input_shape=shape, include_top=top)
+
+    try:
+        return load(top=True)
+    except Exception as error:  # Keras and h5py have many types for a file that does not fit
+        failure = error
     other = _of_other_classes(keras, function, shape, path)
     if other is not None:
         weights.notes[:] = ["the classifier in the file, of other classes, was left out"]
         return other
+    try:
+        base = load(top=False)
+    except Exception:  # as above
+        base = None
+    if base is not None:
+        return _with_classifier(keras, function, shape, base, path)
     raise BackboneError(
         f"the weights in {one_line(path)} do not fit this network: "
-        f"{one_line(failures[0])[:240]}; give the .h5 file that Keras publishes, or one of "
+        f"{one_line(failure)[:240]}; give the .h5 file that Keras publishes, or one of "
         "model.save or model.save_weights"
-    ) from failures[0]
+    ) from failure
 
 
 def _of_other_classes(

@@ -163,7 +163,7 @@ class TestKeras:
         file, parity = export.model_file(choice(str(path), preprocess="inception"))
         assert "4 classes" in str(parity)
         images = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)
-        features = keras.Model(model.inputs, model.get_layer("pool").output)
+        features = keras.Model(model.inputs[0], model.get_layer("pool").output)
         expected = features(images.astype(np.float32) / 127.5 - 1, training=False)
         assert np.allclose(Runner(file).embed(images), expected.detach().numpy(), atol=1e-5)
 
