@@ -8,8 +8,9 @@ weights that they cannot use; the message says what to do.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ from headstart.backbones.provider import Provider
 from headstart.backbones.timm_zoo import TimmProvider
 from headstart.backbones.torchvision_zoo import TorchvisionProvider
 from headstart.backbones.transformers_zoo import TransformersProvider
-from headstart.core.choices import QUALITIES
+from headstart.core.choices import AUTO, QUALITIES
 from headstart.core.errors import BackboneError, HeadstartError, near_matches, one_line
 from headstart.core.names import RANDOM
 from headstart.core.records import Backbone, Choice, Preprocess
 
 DEFAULT = bundled.NAME
 _POOL = "avg"  # the default of every layer that can be pooled
+_WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _BETWEEN = "\n"  # between the user's files of several networks
 
 _SPECIAL = (onnx_file.NAME, hub.PREFIX.rstrip(":"))  # prefixes that are no provider's
@@ -89,6 +91,31 @@ def available(query: str = "", notice: Callable[[str], None] = lambda line: None
     return catalogue.matching(entries, query)
 
 
+def in_hub_cache(query: str = "") -> list[Entry]:
+    """Return the networks whose weights are in the hub's cache, except those of `available`.
+
+    Nothing is fetched. A query is as for `available`.
+    """
+    listed = {entry.repo for entry in available("", lambda line: None) if entry.repo}
+    entries: list[Entry] = []
+    with contextlib.suppress(HeadstartError):  # without the hub's library there are none
+        for name, repository in hub.on_this_machine():
+            if repository.name not in listed:
+                entries += _entries_in(name, repository)
+    return catalogue.matching(entries, query)
+
+
+def _entries_in(name: str, repository: hub.Repository) -> Iterator[Entry]:
+    """Yield the network in a repository of the hub's cache, if there is one and it is whole."""
+    for provider in _PROVIDERS.values():
+        with contextlib.suppress(HeadstartError):  # broken, or of no images in colour
+            entry = provider.entry_in(repository)
+            if entry is not None and provider.is_available(entry):
+                full = entry.name.removesuffix(str(repository)) + name
+                yield dataclasses.replace(entry, name=full)
+                return
+
+
 def is_available(entry: Entry) -> bool:
     """Say whether a backbone's weights are on this machine."""
     return provider_of(entry.name).is_available(entry)
@@ -113,18 +140,16 @@ def find(choice: Choice | str) -> Candidate | Foreign:
                 "--preprocess PRESET:SIZE"
             )
         return onnx_file.find(choice)
-    if choice.preprocess:
-        raise BackboneError(
-            "--preprocess is for ONNX files from elsewhere; the preprocessing of "
-            f"{one_line(choice.name)} is known"
-        )
     if choice.quality not in ("", *QUALITIES):
         raise BackboneError(
             f"no quality {one_line(choice.quality)!r}; use one of: {', '.join(QUALITIES)}"
         )
     entry = _pick(choice.name)
     provider = provider_of(entry.name)
+    _check_preprocess(choice, bool(choice.weights) and not choice.weights.startswith("random"))
     weights = provider.resolve(entry, choice.weights, provider.list_entries())
+    _check_preprocess(choice, not weights.published)
+    prepared = recipe.read(choice.preprocess) if choice.preprocess else None
     layer, *several = [
         "" if name == PRE_LOGITS else name for name in (choice.layer, *choice.layers)
     ]
@@ -135,7 +160,22 @@ def find(choice: Choice | str) -> Candidate | Foreign:
     if choice.quality and choice.fit == "whole":
         raise BackboneError("--quality best shows a square; leave it or --fit whole out")
     fitted = choice.size, choice.fit == "whole"
-    return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules, *fitted)
+    return Candidate(
+        provider, entry, weights, layer, pool, tuple(several), *rules, *fitted, prepared
+    )
+
+
+def _check_preprocess(choice: Choice, own_weights: bool) -> None:
+    """Refuse a preprocessing for weights whose own is known, or one that cannot be tried."""
+    if choice.preprocess and not own_weights:
+        raise BackboneError(
+            "--preprocess is for network files from elsewhere and for --weights FILE; the "
+            f"preprocessing of {one_line(choice.name)} is known"
+        )
+    if choice.preprocess == AUTO:
+        raise BackboneError(
+            f"--preprocess {AUTO} is for network files from elsewhere; name a preset for --weights"
+        )
 
 
 def is_joint(choice: Choice) -> bool:
@@ -230,7 +270,7 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
 
 def _fit_of(backbone: Backbone) -> str:
     rules = backbone.preprocess
-    if rules.fit or rules.views == "crop+whole":
+    if rules.fit or len(rules.each_view) > 1:
         return rules.fit
     if isinstance(rules.resize, int):
         return "crop"
@@ -326,7 +366,8 @@ def _network_of(backbone: Backbone, weights_file: str) -> Choice:
                 f"its weights were a file by the user with SHA-256 {backbone.weights_sha256}"
             )
         weights = weights_file
-    return Choice(name, weights, **_cut_of(backbone))
+    preprocess = "" if backbone.preprocess.own_values else recipe.of(backbone)
+    return Choice(name, weights, preprocess=preprocess, **_cut_of(backbone))
 
 
 def _cut_of(backbone: Backbone) -> dict[str, Any]:
@@ -388,14 +429,26 @@ def _resolved(name: str) -> str:
     if not name.startswith(hub.PREFIX):
         return name
     repository = hub.open_repository(name.removeprefix(hub.PREFIX), hub.CONFIGS)
+    problem: BackboneError | None = None
     for provider in _PROVIDERS.values():
-        recognised = provider.recognise(repository)
+        try:
+            recognised = provider.recognise(repository)
+        except BackboneError as error:  # such as no network to ask for another library's file
+            problem = problem or error
+            continue
         if recognised:
             return recognised
-    raise BackboneError(f"{repository.name} holds no network of a library that Headstart knows")
+    raise problem or BackboneError(
+        f"{repository.name} holds no network of a library that Headstart knows"
+    )
 
 
 def _unknown(name: str) -> BackboneError:
+    if Path(name).suffix in _WEIGHTS and Path(name).is_file():
+        return BackboneError(
+            f"{one_line(name)} has weights without their network; name that too: --backbone "
+            f"timm:NAME --weights {one_line(name)}"
+        )
     entries = available()
     names = {entry.name for entry in entries} | {entry.base for entry in entries}
     last = name.rpartition(":")[2].lower()  # suggest other providers' first
