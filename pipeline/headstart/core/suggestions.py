@@ -83,6 +83,7 @@ class Suggestions:
         guesser: what guessed the labels; empty if nothing could.
         classes: that guesses are from.
         target: `core.targets.SINGLE_LABEL` or `MULTI_LABEL`.
+        imported: whether another program computed the features, so that there are no images.
         unlabelled: images to choose from; ``repeated`` others are copies of these or of labelled
             ones.
         labelled: images with a label, outside the test split.
@@ -100,6 +101,7 @@ class Suggestions:
     images: list[SuggestedImage]
     forecast: Forecast | None = None
     target: str = SINGLE_LABEL
+    imported: bool = False
     remarks: list[Remark] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
 

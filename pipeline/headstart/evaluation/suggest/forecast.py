@@ -37,7 +37,8 @@ def forecast(
         return float(np.clip(law.accuracy(images)[0], 0, 1))
 
     now, then = accuracy(labelled), accuracy(labelled + more)
-    noise = 0.5 * float(np.sqrt(now * (1 - now) / labelled))
+    cautious = (labelled * now + 1) / (labelled + 2)  # few images that are all right are no proof
+    noise = 0.5 * float(np.sqrt(cautious * (1 - cautious) / labelled))
     twice = accuracy(2 * labelled) - now
     enough = next(
         (n for n in range(1, FARTHEST * labelled) if accuracy(labelled + n) - now > noise), None
@@ -52,7 +53,7 @@ def forecast(
         more=more,
         accuracy_then=then,
         gain=then - now,
-        gain_ci=gain_interval(then - now, now, labelled),
+        gain_ci=gain_interval(then - now, cautious, labelled),
         noise=noise,
         verdict=verdict,
         enough=enough,
