@@ -71,7 +71,7 @@ def coupled(values: NDArray[np.floating], k: int, slope: float) -> NDArray[np.fl
 
 def _summed(first: NDArray[Any], second: NDArray[Any], k: int, kind: type) -> NDArray[Any]:
     """Add what pairs, ``(p, m)``, have for their first and their second class, ``(k, m)``."""
-    sums = np.zeros((k, first.shape[1]), kind)
+    sums: NDArray[Any] = np.zeros((k, first.shape[1]), kind)
     for i, own, others in _of_classes(k):
         sums[i] += first[own].sum(axis=0)
         sums[others] += second[own]
