@@ -117,13 +117,18 @@ def simulate(images, strategy, seed, start, step, rounds):
     return accuracies
 
 
+def seeds(options):
+    """Return the seeds."""
+    return range(options.first, options.first + options.seeds)
+
+
 def compare(images, part, options):
     """Print the gain of each strategy over random choice."""
     start, step, rounds = SCHEDULE[part]
     names = {"few": (DEFAULT, "diverse"), "cold": ("diverse", "typical")}
     figures = {}
     for name in ("random", *names.get(part, (DEFAULT,))):
-        runs = [simulate(images, name, s, start, step, rounds) for s in range(options.seeds)]
+        runs = [simulate(images, name, s, start, step, rounds) for s in seeds(options)]
         page.sample(f"{images.name} {part} {name}", np.round(runs, 4).tolist())
         figures[name] = np.array(runs)
     random = figures.pop("random")
@@ -145,7 +150,7 @@ def forecasts(images, options):
         if len(images.codes) < 4 * labelled:
             continue
         rows = []
-        for seed in range(options.seeds):
+        for seed in seeds(options):
             order = np.random.default_rng(seed).permutation(len(images.codes))
             number = min(SCORED, len(order) // 3)
             scored, pool = order[:number], order[number:]
@@ -236,6 +241,7 @@ def main() -> None:
     parser.add_argument("store", type=Path, nargs="?")
     parser.add_argument("--labels", type=Path, help="store of images with several labels")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--only", choices=PARTS)
     options = parser.parse_args()
     for part in PARTS:

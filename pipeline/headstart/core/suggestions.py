@@ -55,7 +55,7 @@ class Forecast:
         gain: the difference, in shares; ``gain_ci`` is its interval.
         noise: the gain that forecasts are off by where there is none: half a standard error.
         verdict: `GO_ON`, `MORE_AT_ONCE` if only more images than these are expected to gain more
-            than the noise, or `STOP` if even twice the labels are not.
+            than the noise, or `STOP` if even twice the labels bring less than a point.
         enough: the smallest number of further labels whose gain exceeds the noise; None to stop.
         text: the same as a sentence.
     """
