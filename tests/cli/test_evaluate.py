@@ -69,6 +69,7 @@ def test_a_condition_that_fails_is_exit_code_3(headstart, tiny_classifier, photo
     assert "passed" in headstart(*words, "--fail-below", "accuracy=1%").stdout
 
 
+@pytest.mark.slow
 def test_a_worse_model_is_exit_code_3(headstart, tmp_path):
     rows = [("bark", "cloth")[row % 2] for row in range(40)]
     for name, answers in (("good", rows), ("bad", ["bark"] * 40)):
@@ -133,6 +134,7 @@ def test_images_that_cannot_be_used_are_counted(headstart, tiny_classifier, phot
     document = json.loads(headstart(*words, "--json").stdout)
     assert document["images"] == 15
     assert document["skipped"] == [{"reason": "no answer", "images": 1, "label": ""}]
+    assert "HS509" in [remark["code"] for remark in document["remarks"]]
     assert "--max-failures" in headstart(*words, "--max-failures", "0", code=1).stderr
 
 

@@ -69,6 +69,7 @@ def test_what_does_not_support_labels_says_so(
     assert reason in headstart(*words, code=1).stderr.splitlines()[-1]
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_a_model_of_labels_is_converted(colour_results, colours, headstart, tmp_path, precision):
@@ -134,8 +135,9 @@ def flags(colours, tmp_path):
     return tmp_path / "flags.csv"
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["head", "top", "all"])
+@pytest.mark.parametrize("mode", ["top", "head", "all"])
 def test_a_network_is_fine_tuned_on_labels(flags, headstart, tmp_path, mode):
     out = tmp_path / "tuned"
     words = ["--out", out, "--mode", mode, "--backbone", "timm:test_resnet", "--weights", "random"]
