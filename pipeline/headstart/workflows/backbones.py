@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ def list_backbones(
 ) -> list[dict[str, Any]]:
     """Return the pretrained networks whose name, architecture or licence has all words of a query.
 
+    Networks of the Hugging Face hub are listed once they are in its cache.
+
     Args:
         query: words; empty lists all.
         downloaded: only those whose weights are on this machine.
@@ -41,7 +44,7 @@ def list_backbones(
     from headstart import backbones
 
     with showing("backbones", hooks) as shown:
-        entries = backbones.available(query, shown.notice)
+        entries = [*backbones.available(query, shown.notice), *backbones.in_hub_cache(query)]
     rows = [
         dataclasses.asdict(entry) | {"at_hand": backbones.is_available(entry)} for entry in entries
     ]
@@ -65,8 +68,9 @@ def list_layers(backbone: StrPath, *, preprocess: StrPath = "") -> list[Layer]:
 def layer_list(backbone: StrPath, *, preprocess: StrPath = "") -> LayerList:
     """Return the layers of `list_layers`, with the default and those worth trying."""
     from headstart import backbones
+    from headstart.backbones import onnx_file
 
-    return backbones.layers_of(os.fspath(backbone), os.fspath(preprocess))
+    return backbones.layers_of(onnx_file.spelt(os.fspath(backbone)), os.fspath(preprocess))
 
 
 def describe_file(backbone: StrPath, *, preprocess: StrPath = "") -> dict[str, Any]:
@@ -82,7 +86,14 @@ def describe_file(backbone: StrPath, *, preprocess: StrPath = "") -> dict[str, A
     """
     from headstart.backbones import onnx_file
 
-    return onnx_file.survey(os.fspath(backbone), os.fspath(preprocess))
+    return onnx_file.survey(onnx_file.spelt(os.fspath(backbone)), os.fspath(preprocess))
+
+
+def is_network_file(name: StrPath) -> bool:
+    """Say whether a name is that of a file from elsewhere, for `describe_file`."""
+    from headstart.backbones import onnx_file
+
+    return onnx_file.spelt(os.fspath(name)).startswith(f"{onnx_file.NAME}:")
 
 
 def suggest_backbones(kind: str) -> list[dict[str, Any]]:
@@ -164,7 +175,8 @@ def choose_backbone(
         candidates: backbones to try in addition; their weights are downloaded if necessary.
         downloaded: try those whose weights are on this machine.
         weights: for ``candidates``: a weights file, or ``random``.
-        preprocess: for ``candidates`` of the form ``onnx:PATH``, as for `extract_features`.
+        preprocess: for ``candidates`` that are files from elsewhere, as for `extract_features`; of
+            each its own with ``onnx:PATH?preprocess=caffe``.
         label_column: as for `extract_features`, like ``path_column``.
         path_column: the column with the images' paths.
         images: size of the sample, 20 or more.
@@ -183,21 +195,44 @@ def choose_backbone(
     if (weights or not downloaded) and not candidates:
         raise UsageError("--weights and --only-named need --backbone NAME")
     named = [
-        choice(name, weights, preprocess=_unless_there(preprocess, name)) for name in candidates
+        choice(name, weights, preprocess=_unless_there(preprocess, name, weights))
+        for name in candidates
     ]
     reading = Options(label_column=label_column, path_column=path_column)
     folder = None if out is None else Path(out)
     with showing("backbones", hooks) as shown:
-        tried = tuple(prepared(each, data, reading, workers, shown.notice) for each in named)
+        tried, failed = [], {}
+        for each in named:
+            try:
+                which = partial(_notice_of, each.name, shown.notice)
+                tried.append(prepared(each, data, reading, workers, which))
+            except BackboneError as error:  # the others are tried all the same
+                if len(named) == 1 and not downloaded:
+                    raise
+                failed[each.name] = str(error)
+                shown.notice(f"{one_line(each.name)}: not tried ({one_line(error)})")
         config = ChooseConfig(
-            tried, query, downloaded, images, seed, workers, reading, fits=downloaded
+            tuple(tried),
+            query,
+            downloaded,
+            images,
+            seed,
+            workers,
+            reading,
+            fits=downloaded,
+            failed=failed,
         )
         return choose(os.fspath(data), config, folder, shown.notice)
 
 
-def _unless_there(preprocess: StrPath, name: str) -> StrPath:
-    """Return the preprocessing for an ONNX file whose name does not say it."""
-    return preprocess if "onnx:" in name and "preprocess=" not in name else ""
+def _unless_there(preprocess: StrPath, name: str, weights: StrPath) -> StrPath:
+    """Return the preprocessing for a network whose name does not say it and that needs one."""
+    foreign = "onnx:" in name or is_network_file(name.partition("?")[0])
+    return preprocess if (foreign or weights) and "preprocess=" not in name else ""
+
+
+def _notice_of(name: str, notice: Callable[[str], None], line: str) -> None:
+    notice(f"{one_line(name)}: {line}")
 
 
 def export_backbone(
@@ -227,7 +262,7 @@ def export_backbone(
         size: of the network's input.
         views: of each image.
         preprocess: for ``onnx:PATH``.
-        hooks: receives a warning, if there is one.
+        hooks: receives warnings, if there are any.
 
     Returns:
         How closely the file's features match the original network's, in one line.
@@ -244,10 +279,10 @@ def export_backbone(
     path = output_file(out)
     network = choice(backbone, weights, layers, pool, preprocess, quality, fit, size, views)
     network = backbones.settled(network)
-    model, parity = export.model_file(network)
-    external_data.copy(model, path)
-    warning = describe(path).warning
     with showing("export", hooks) as shown:
+        model, parity = export.model_file(network, notice=shown.notice)
+        external_data.copy(model, path)
+        warning = describe(path).warning
         if warning:
             shown.notice(f"WARNING: {one_line(warning)}")
     return str(parity or export.read_parity(model))
