@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.core import artifacts, choices
 from headstart.core.errors import InputError, UsageError, count
 from headstart.workflows import priors
-from headstart.workflows.group_names import GroupNames, check_group_answer
+from headstart.workflows.group_names import GroupNames, check_group_answer, predict_groups
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
@@ -172,7 +171,7 @@ def predict(
     if groups is None:
         return watched
     named = GroupNames.of(groups, paths)
-    return _grouped(classifier, watched, named, group_answer, min_confidence, table, sets)
+    return predict_groups(classifier, watched, named, group_answer, min_confidence, table, sets)
 
 
 def _watched(
@@ -199,34 +198,6 @@ def _check_promises(
             "--correct-priors is about single images; leave it out with --groups, or leave out"
             " --groups"
         )
-
-
-def _grouped(
-    model: Classifier,
-    predictions: Iterator[Prediction],
-    groups: GroupNames,
-    answer: str,
-    min_confidence: float,
-    costs: Costs | None,
-    sets: str,
-) -> Iterator[Prediction]:
-    """Return one prediction for each group.
-
-    Raises:
-        InputError: the groups name none of the images.
-    """
-    from headstart.models.groups import predict_groups
-
-    rows = predict_groups(model, predictions, groups.group, answer, min_confidence, costs, sets)
-    waiting = []
-    for row in rows:
-        waiting.append(row)
-        if row.group:  # or nobody could tell these rows from those of single images
-            break
-    else:
-        if waiting:
-            groups.named([row.path for row in waiting])
-    return itertools.chain(waiting, rows)
 
 
 def _check_explanation(
