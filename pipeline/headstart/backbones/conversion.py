@@ -13,7 +13,6 @@ import importlib.util
 import shlex
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -102,7 +101,9 @@ def convert(path: Path, kind: Format) -> tuple[Path, str]:
             f"file as onnx:{one_line(path.stem)}.onnx: {one_line(kind.command(path))}"
         )
     sha256 = _hash_of(path)
-    converter = metadata.version(kind.packages[0])
+    from importlib.metadata import version  # loads a parser of e-mail
+
+    converter = version(kind.packages[0])
     key = hashlib.sha256(f"{sha256} {converter} {OPSET} {VERSION}".encode()).hexdigest()
     target = cached_file("converted", f"{key[:32]}.onnx")
     if not target.is_file():

@@ -232,8 +232,8 @@ def _named(name: str, choice: Choice) -> str:
     """
     settings = {}
     if choice.name.startswith("onnx:"):
-        settings = {"preprocess": choice.preprocess, "layer": choice.layer, "pool": choice.pool}
-    if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
+        settings = {"layer": choice.layer, "pool": choice.pool}
+    if ".onnx" in choice.name or choice.name.startswith("onnx:"):  # also one of several
         name = choice.name
     settings |= {
         "fit": choice.fit,

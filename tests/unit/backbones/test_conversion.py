@@ -54,7 +54,7 @@ def converter(monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", package)
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(conversion.metadata, "version", lambda name: "1.0")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")
     return arguments
 
 

@@ -323,7 +323,7 @@ class TestPreprocessing:
         assert turned in shown
         assert f"{network}: RGB 0…1 less 0.485, 0.456, 0.406, divided by" in shown
         assert "(assumed)" in shown
-        assert "tiny: " in shown
+        assert f"{tiny_backbone}: " in shown
         assert "(known)" in shown
 
     def test_what_fails_is_named_and_the_others_go_on(self, surfaces, network, tmp_path):
