@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,11 @@ def answers(title: str, model: Any, predictions: Sequence[Any]) -> LabelAnswers:
     )
 
 
+def check_costs(costs: Path, classes: Sequence[str] | None) -> NoReturn:
+    """Raise a `UsageError`: a table of ``costs`` needs one class an image."""
+    raise UsageError("costs are for one class an image; leave out --costs")
+
+
 def assess(
     data: str,
     paths: Sequence[str],
@@ -83,7 +88,7 @@ def assess(
         UsageError: there is a table of ``costs``, which needs one class an image.
     """
     if costs is not None:
-        raise UsageError("costs are for one class an image; leave out --costs")
+        check_costs(costs, None)
     common = [
         name
         for name in models[0].classes
