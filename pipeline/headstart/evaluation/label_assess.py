@@ -118,7 +118,7 @@ def assess(
         models=[_score(model, table, own, seed) for model in used],
         chance_map=float(prevalence[prevalence > 0].mean()) if prevalence.any() else None,
         errors=_errors(shown, table, used[0]),
-        paired=_paired(shown, table, used[0], used[1], own, seed) if used[1:] else None,
+        paired=_paired(shown, table, used[0], used[1], own) if used[1:] else None,
         skipped=skipped,
         unscored=unscored,
         remarks=[*_about(used, table, unscored)],
@@ -221,11 +221,8 @@ def _paired(
     model: LabelAnswers,
     other: LabelAnswers,
     group: NDArray[np.intp] | None,
-    seed: int,
 ) -> LabelDifference:
-    (compared,) = metrics.compare_with(
-        labels, other.probabilities, [model.probabilities], seed, group
-    )
+    (compared,) = metrics.compare_with(labels, other.probabilities, [model.probabilities], group)
     side = "better" if compared.difference > 0 else "worse"
     changed = (labels >= 0) & (model.predicted != other.predicted)
     gains = changed & (model.predicted == (labels == 1))
