@@ -337,7 +337,7 @@ def labels(simulations, cores=1):
     print("|---|--:|--:|--:|--:|--:|")
     for name, prevalence in LABELS.items():
         for size in (1, 4):
-            for n in LABEL_SIZES:
+            for n in LABEL_SIZES if size == 1 else LABEL_SIZES[1:3]:
                 jobs = [(prevalence, gap, n, size, simulations) for gap in GAPS]
                 found = np.array(spread_out(of_labels, jobs, cores))
                 of_groups = f", groups of {size}" if size > 1 else ""
@@ -370,7 +370,7 @@ def minutes(part, simulations, cores):
         work = 4 * (4 + 12 + 40) / 40 * simulations * seconds(false_verdicts, 40, 400, 0.5, 3) / 3
     elif part == "labels":
         few, more = (
-            (LABELS["20 of 2 to 50 %"], 2.0, 800, 4, 3),
+            (LABELS["20 of 2 to 50 %"], 2.0, 200, 4, 3),
             (LABELS["10 of 3 %"], 2.0, 200, 1, 20),
         )
         each = seconds(of_labels, *few) / 3 + 3 * seconds(of_labels, *more) / 20

@@ -42,7 +42,7 @@ class Precisions:
         """Leave each unit out of the images with ``(n, k)`` labels and probabilities."""
         observed = average_precisions(labels, probabilities)
         without = _without_each(labels, probabilities, units.blocks())
-        alone = np.isnan(without).any(axis=0)
+        alone: NDArray[np.bool_] = np.isnan(without).any(axis=0)
         return cls(observed, np.where(alone, 0.0, without - observed), alone)
 
     def __sub__(self, other: Precisions) -> Precisions:
@@ -78,7 +78,7 @@ def _variance(shifts: Floats) -> Floats:
     return variance
 
 
-def degrees_of_mean(variances: Floats, degrees: Floats) -> float:
+def degrees_of_mean(variances: Floats, degrees: NDArray[np.floating]) -> float:
     """Return the degrees of freedom of a mean over labels with these of their own, at least 2.
 
     Source: Satterthwaite, *An Approximate Distribution of Estimates of Variance Components*, 1946.
