@@ -91,6 +91,7 @@ register(
             "assessment page": "headstart.report.evaluation_page",
             "assessment table": "headstart.cli.evaluation_table",
             "finetuning": "headstart.finetune.single_label",
+            "backbone choice": "headstart.evaluation.backbone_scores",
         },
     )
 )
@@ -111,6 +112,7 @@ register(
             "assessment page": "headstart.report.label_evaluation_page",
             "assessment table": "headstart.cli.label_evaluation_table",
             "finetuning": "headstart.finetune.multilabel",
+            "backbone choice": "headstart.evaluation.label_backbone_scores",
         },
     )
 )

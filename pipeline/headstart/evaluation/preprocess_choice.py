@@ -29,7 +29,8 @@ from headstart.core.choices import AUTO
 from headstart.core.errors import BackboneError, HeadstartError, InputError, one_line
 from headstart.core.parallel import available_cores
 from headstart.core.records import Choice, ImageRef, Listing
-from headstart.evaluation.backbone_choice import FOLDS, sample, usable_rows
+from headstart.evaluation.backbone_choice import sample
+from headstart.evaluation.backbone_scores import FOLDS, usable_rows
 from headstart.heads.folds import divisions
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.training_set import TrainingSet

@@ -42,7 +42,7 @@ class Precisions:
         """Leave each unit out of the images with ``(n, k)`` labels and probabilities."""
         observed = average_precisions(labels, probabilities)
         without = _without_each(labels, probabilities, units.blocks())
-        alone: NDArray[np.bool_] = np.isnan(without).any(axis=0)
+        alone = np.asarray(np.isnan(without).any(axis=0))
         return cls(observed, np.where(alone, 0.0, without - observed), alone)
 
     def __sub__(self, other: Precisions) -> Precisions:
