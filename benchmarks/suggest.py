@@ -75,8 +75,10 @@ def simulate(images, strategy, seed, start, step, rounds):
         own = strategy
         if strategy == DEFAULT:
             own = "diverse" if guesser is None else "uncertainty"
-        chances = None if guesser is None else guesser.probabilities(images.features[others])
-        candidates = strategies.Candidates(images.axes[others], images.axes[labelled], chances)
+        margins = None
+        if guesser is not None:
+            margins = guesser.margins(guesser.probabilities(images.features[others]))
+        candidates = strategies.Candidates(images.axes[others], images.axes[labelled], margins)
         chosen = strategies.STRATEGIES[own](candidates, step, rng)
         labelled = np.concatenate([labelled, others[chosen]])
         guesser = images.guesser(labelled)

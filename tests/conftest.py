@@ -37,9 +37,11 @@ FIXTURE_MARKS = {
     "browser": "browser",
     "ray_cluster": "ray",
     "clothing": "acceptance",
+    "colour_results": "slow",
 }
-NOT_QUICK = {"slow", "process", "browser", "ray", "faults", "long", "breadth", "acceptance"}
-LEVELS = {"quick": NOT_QUICK, "test": {"long", "breadth"}, "all": set()}
+NOT_TEST = {"long", "breadth", "further"}
+NOT_QUICK = NOT_TEST | {"slow", "process", "browser", "ray", "faults", "acceptance"}
+LEVELS = {"quick": NOT_QUICK, "test": NOT_TEST, "all": set()}
 TESTS = Path(__file__).parent
 NOT_QUICK_FOLDERS = {TESTS / "acceptance", TESTS / "faults"}
 ON_A_CLUSTER = {
@@ -55,7 +57,7 @@ ROOM = 4 << 30  # bytes
 # The same examples in every run, so that a change is judged by what it changes; new ones are
 # looked for where there is time to look into what they find.
 hypothesis.settings.register_profile("quick", max_examples=10, deadline=None, derandomize=True)
-hypothesis.settings.register_profile("test", max_examples=20, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("test", max_examples=10, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("all", max_examples=1000, deadline=None)
 
 
@@ -93,21 +95,48 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path: Path) -> Iterator[Any]:
-    """Look for doctests in the package alone."""
+    """Look for doctests in the package alone, where there are any."""
     collectors = yield
     if file_path.is_relative_to(TESTS):
         return [collector for collector in collectors if type(collector) is pytest.Module]
-    return collectors
+    return collectors if ">>> " in file_path.read_text(encoding="utf-8") else []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[Any]:
+    """Forget a module that pytest could not import: it leaves it half made, for all to find."""
+    report = yield
+    if not report.passed:
+        for name, module in list(sys.modules.items()):
+            if getattr(module, "__file__", None) == str(collector.path):
+                del sys.modules[name]
+    return report
+
+
+def cases_left_out(items: Sequence[pytest.Item]) -> set[pytest.Item]:
+    """Return the cases beyond as many as a test's mark ``cases`` says; evenly spaced ones stay."""
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("cases"):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out: set[pytest.Item] = set()
+    for cases in tests.values():
+        (count,) = cases[0].get_closest_marker("cases").args
+        kept = {number * len(cases) // count for number in range(count)}
+        left_out |= {case for number, case in enumerate(cases) if number not in kept}
+    return left_out
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = LEVELS[config.getoption("--level")]
+    level = config.getoption("--level")
+    left_out = LEVELS[level]
+    cases = set() if level == "all" else cases_left_out(items)
     kept, dropped = [], []
     for item in items:
         for fixture, mark in FIXTURE_MARKS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)
-        away = any(mark.name in left_out for mark in item.iter_markers())
+        away = item in cases or any(mark.name in left_out for mark in item.iter_markers())
         (dropped if away else kept).append(item)
     if dropped:
         config.hook.pytest_deselected(items=dropped)

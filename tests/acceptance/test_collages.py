@@ -44,6 +44,9 @@ def _one_versus_rest(store: Path) -> float:
     return float(average_precision_score(data.label_sets[test], answers, average="macro"))
 
 
+@pytest.mark.further(
+    "tests/cli/test_multilabel.py::test_predict_writes_the_labels_and_a_column_for_each"
+)
 @pytest.mark.slow
 def test_collages_of_textures(tmp_path):
     photos, folder = tmp_path / "textures", tmp_path / "collages"

@@ -128,6 +128,7 @@ def test_a_part_that_fails_leaves_the_others(bench, tmp_path, monkeypatch, image
     assert json.loads(file.read_text())["results"]["ratios"] == {"good: a / b": [2.0, 3.0]}
 
 
+@pytest.mark.further("test_large_photos_are_made_once")
 @pytest.mark.slow
 def test_photos_for_a_gpu_have_bytes_of_their_own(bench, tmp_path):
     gpu = bench("gpu")
@@ -138,6 +139,7 @@ def test_photos_for_a_gpu_have_bytes_of_their_own(bench, tmp_path):
     assert np.array_equal(*(images.decode(contents[number], whole) for number in (0, 2)))
 
 
+@pytest.mark.further("test_a_part_that_fails_leaves_the_others")
 @pytest.mark.slow
 def test_a_gpu_that_is_not_there_is_one_line_and_the_rest_goes_on(bench, monkeypatch, capsys):
     gpu = bench("gpu")
@@ -158,6 +160,7 @@ def test_a_gpu_that_is_not_there_is_one_line_and_the_rest_goes_on(bench, monkeyp
     assert searched == ["cuda"]
 
 
+@pytest.mark.further("test_a_contender_answers_and_its_failure_has_a_reason")
 def test_the_search_by_torch_finds_what_separates(bench):
     rng, labels = np.random.default_rng(0), np.arange(60) % 3
     rows = (rng.normal(0, 0.1, (60, 4)) + np.eye(4)[labels]).astype(np.float32)
@@ -212,6 +215,7 @@ def test_every_variant_differs_from_the_default(bench):
     assert len({str(setting) for setting in settings.values()}) == len(settings)
 
 
+@pytest.mark.slow
 def test_a_generated_store_is_sound_and_the_same_each_time(bench, tmp_path, monkeypatch):
     made = bench("past_memory")
     monkeypatch.setattr(made, "SHARD", 70)
@@ -248,6 +252,7 @@ def test_growth_is_drawn_where_it_was_measured(bench):
     assert sum(one.tag.endswith("circle") for one in svg.iter()) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("k", "accuracy", "sharpness", "unequal"),
     [(2, 0.97, 1.0, False), (5, 0.9, 2.5, True), (3, 0.995, 0.4, False)],
@@ -267,6 +272,7 @@ def test_simulated_tables_hardly_ever_have_a_false_verdict(bench):
     assert honesty.grouped(20, 5, 0.9, 0.5, simulations=60) >= 0.87
 
 
+@pytest.mark.further("test_intervals_cover_the_truth_of_simulated_classifiers")
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_curve")
 def test_few_images_say_more_out_of_fold_than_in_a_fifth(bench):

@@ -75,6 +75,7 @@ def test_verbosity(headstart, features, tmp_path):
     assert "step 7 of 7: model" in verbose.stderr
 
 
+@pytest.mark.cases(1)
 @pytest.mark.process
 @pytest.mark.parametrize("words", [["--help"], ["backbones", "resnet18"], ["verify", "--help"]])
 def test_a_full_disk_behind_stdout_is_one_line(process, tmp_path, words):
@@ -92,6 +93,7 @@ def test_a_closed_stdout_is_no_error(process):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.cases(1)
 @pytest.mark.process
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp850"])
 def test_a_terminal_of_another_encoding_gets_readable_text(process, monkeypatch, encoding):
@@ -120,6 +122,7 @@ class TestTables:
         assert max(map(len, re.sub(r"\x1b\[\d+m", "", done.out).splitlines())) <= 54
         assert "without b" in done.err
 
+    @pytest.mark.slow
     def test_nothing_is_left_out_of_a_pipe(self, monkeypatch, capsys):
         done = self.shown(monkeypatch, capsys, 40, terminal=False)
         assert ROWS[0][0] in done.out

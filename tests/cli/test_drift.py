@@ -11,6 +11,8 @@ from factories import TINY_DIM, with_facts
 from headstart.core.training_profile import TrainingProfile
 from headstart.report.schema import drift_schema
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photos(image_folder):

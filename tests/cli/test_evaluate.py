@@ -69,6 +69,7 @@ def test_a_condition_that_fails_is_exit_code_3(headstart, tiny_classifier, photo
     assert "passed" in headstart(*words, "--fail-below", "accuracy=1%").stdout
 
 
+@pytest.mark.slow
 def test_a_worse_model_is_exit_code_3(headstart, tmp_path):
     rows = [("bark", "cloth")[row % 2] for row in range(40)]
     for name, answers in (("good", rows), ("bad", ["bark"] * 40)):

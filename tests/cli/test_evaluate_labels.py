@@ -11,6 +11,8 @@ import pytest
 from headstart.report.schema import evaluation_schema
 from sklearn.metrics import average_precision_score, f1_score
 
+pytestmark = pytest.mark.slow
+
 LABELS = ("red", "green", "blue")
 
 

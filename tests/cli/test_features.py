@@ -80,6 +80,7 @@ def test_features_says_what_it_read_and_asks_when_in_doubt(
     assert "18 rows of images that are not in the source were dropped" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), ("--engine", "threads")], ids=["file", "folder"])
 def test_pictures_are_of_the_files_below_folders_that_hold_everything(
     headstart, image_folder, tiny_backbone, tmp_path, words

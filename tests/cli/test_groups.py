@@ -16,6 +16,7 @@ def table_of(root, folder, left_out=0):
     return table, len(rows)
 
 
+@pytest.mark.slow
 def test_predict_writes_a_row_for_each_group(headstart, tiny_classifier, image_folder, tmp_path):
     root = image_folder(tmp_path / "photos", splits=["test"])
     table, images = table_of(root, tmp_path, left_out=1)

@@ -11,6 +11,8 @@ import onnxruntime as ort
 import pytest
 from headstart.features import store
 
+pytestmark = pytest.mark.slow
+
 
 def drawn(n=90, dim=12, seed=0, noise=1.0):
     rng = np.random.default_rng(seed)

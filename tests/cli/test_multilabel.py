@@ -67,6 +67,7 @@ def test_what_does_not_support_labels_says_so(
     assert reason in headstart(*words, code=1).stderr.splitlines()[-1]
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 def test_backbones_are_ranked_by_mean_average_precision(
     colours, tiny_backbone, headstart, tmp_path
@@ -148,6 +149,7 @@ def flags(colours, tmp_path):
     return tmp_path / "flags.csv"
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["head", "top", "all"])
 def test_a_network_is_fine_tuned_on_labels(flags, headstart, tmp_path, mode):

@@ -25,6 +25,7 @@ def test_json_is_all_of_stdout(process, image_folder, tiny_backbone, tmp_path):
     assert "24 images" in done.stderr
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_keeps_completed_work(
@@ -54,6 +55,7 @@ def test_a_signal_keeps_completed_work(
     headstart("verify", "store.h5")
 
 
+@pytest.mark.slow
 def test_output_into_a_closed_pipe_is_no_traceback(process, tmp_path):
     line = f"{shlex.join(process.command)} --help | true"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)

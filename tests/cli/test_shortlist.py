@@ -70,6 +70,7 @@ def test_what_is_here_needs_no_download(headstart, empty_cache):
     assert "hf download imageomics/bioclip\n" not in text
 
 
+@pytest.mark.slow
 def test_one_yes_fetches_and_ranks(headstart, empty_cache, monkeypatch):
     ranked = []
 

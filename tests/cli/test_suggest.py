@@ -8,6 +8,8 @@ from factories import write_tiny_backbone
 from headstart.core.records import SUGGESTED
 from headstart.features import store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photos(image_folder, tmp_path):

@@ -64,6 +64,7 @@ def trained(embedded, tmp_path_factory):
     return folder
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.onnx", "report.html", "plots/heads.svg", "duplicates.csv"])
 def test_a_result_that_was_cut_short_is_not_up_to_date(headstart, trained, tmp_path, name):
@@ -212,6 +213,7 @@ def test_train_heads_refuses_before_it_trains(headstart, features, words, text):
     assert "cross-validation" not in done.stderr
 
 
+@pytest.mark.further("tests/unit/report/test_projection.py::test_the_first_axes_alone")
 @pytest.mark.slow
 def test_the_map_is_made_as_asked_for(headstart, features, tmp_path):
     said = [("", "PCA, then t-SNE"), ("--map=pca", "the first two axes of PCA")]

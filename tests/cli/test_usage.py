@@ -63,18 +63,21 @@ def test_what_is_missing_is_one_line_and_exit_code_1(headstart, words, text):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("words", [["--version"], ["--help"], *([c, "--help"] for c in COMMANDS)])
-def test_help_loads_no_library(fresh_python, words):
+def test_help_loads_no_library(fresh_python):
     heavy = ["numpy", "rich", "PIL", "onnxruntime", "h5py", "sklearn", "torch", "jinja2", "fsspec"]
     script = """
         import json, sys
         from headstart.cli import run
-        heavy = sys.argv[1].split()
-        code = run(sys.argv[2:])
+        heavy, results = sys.argv[1].split(), {}
+        for words in ["--version", "--help", *(f"{name} --help" for name in sys.argv[2:])]:
+            code = run(words.split())
+            results[words] = [code, [name for name in heavy if name in sys.modules]]
         print()
-        print(json.dumps([code, [name for name in heavy if name in sys.modules]]))
+        print(json.dumps(results))
     """
-    assert fresh_python(script, " ".join(heavy), *words) == [0, []]
+    results = fresh_python(script, " ".join(heavy), *COMMANDS)
+    assert results == {words: [0, []] for words in results}
+    assert len(results) == 2 + len(COMMANDS)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def test_verify_makes_the_certificate_s_features_again(headstart, features, tmp_
     assert "no certificate" in headstart("verify", features).stdout
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize("value", ["other", "{}", "no JSON", "\udcff"], ids=ascii)

@@ -227,6 +227,7 @@ def test_the_command_predicts(source, tiny_classifier):
     assert all(path.startswith(source) for path in paths)
 
 
+@pytest.mark.slow
 def test_an_image_and_an_archive_behind_http(tmp_path, tiny_classifier):
     zipped(folder(tmp_path) / "x.zip", PHOTOS)
     handler = partial(_Quiet, directory=str(tmp_path))

@@ -174,6 +174,7 @@ fs.writeFileSync("out", Buffer.from(out.filter((_, i) => i % 4 < 3).buffer));
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node")
 @pytest.mark.parametrize("size", [(131, 90), (33, 35), (400, 21)])
 @pytest.mark.parametrize(

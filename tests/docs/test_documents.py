@@ -134,6 +134,7 @@ def test_the_readme_is_short():
     assert len(text_of(ROOT / "README.md").splitlines()) <= 200
 
 
+@pytest.mark.slow
 def test_the_documents_that_the_code_names_exist():
     for folder in ("pipeline", "benchmarks", "tests"):
         for file in (ROOT / folder).rglob("*.py"):

@@ -32,6 +32,7 @@ def test_the_commands_run_in_order(tmp_path, level, monkeypatch, capsys):
     assert "logistic-regression" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_make_targets_exist():
     targets = set(re.findall(r"\bmake ([a-z][a-z-]+)", README))
     assert {"train-heads", "test", "bench"} <= targets
@@ -40,6 +41,8 @@ def test_the_make_targets_exist():
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.cases(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data", ["/data/My Photos/cats & dogs", "it's here/", "plain", 'a "b" $$HOME;x/y z']
 )
@@ -54,6 +57,7 @@ def test_a_folder_may_have_any_name(data):
     assert heads[heads.index("--out") + 1] == f"out/{Path(folder).name}"
 
 
+@pytest.mark.slow
 def test_every_make_target_is_in_its_help():
     makefile = (ROOT / "Makefile").read_text()
     said = subprocess.run(["make", "help"], capture_output=True, text=True, cwd=ROOT).stdout

@@ -159,6 +159,9 @@ def assert_whole(folder: Path, calm: FeatureSet, without: str = "") -> None:
 
 @pytest.mark.usefixtures("first")
 class TestKilled:
+    @pytest.mark.further(
+        "tests/contract/test_engines.py::test_a_dead_workers_item_is_done_by_another_one"
+    )
     def test_workers_at_random(self, photos, calm, tiny_backbone, tmp_path):
         draw = random.Random(SEED)
         run = Run(photos, tmp_path / "s", tiny_backbone)

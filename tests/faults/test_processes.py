@@ -168,7 +168,7 @@ def test_a_process_killed_while_python_starts_leaves_nothing(place, level):
     """Real processes, from the first instruction on: these are the moments a fork leaves out."""
     draw = random.Random(SEED)
     words = [*HEADSTART, "features", place.photos, "--backbone", place.backbone, "--out"]
-    for _ in range(10 if level == "all" else 3):
+    for _ in range(10 if level == "all" else 2):
         place.start_over(old=True)
         process = subprocess.Popen([*words, place.store], stderr=subprocess.DEVNULL)
         time.sleep(draw.random() * 0.6)

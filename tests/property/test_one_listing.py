@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+import pytest
 from headstart.core.errors import InputError
 from headstart.datasets import check_labels, open_source, summary
 from hypothesis import given
@@ -58,6 +59,7 @@ def outcome(source: object) -> object:
     return listing.images, listing.classes, listing.ignored, lines, refusal
 
 
+@pytest.mark.slow
 @given(
     top=wrappers,
     files=st.lists(paths, min_size=1, max_size=12, unique=True),

@@ -59,6 +59,11 @@ suggest results unlabelled.h5 --out label-me.csv
     is_flag=True,
     help="Take images for copies only if their files are identical.",
 )
+@click.option(
+    "--target",
+    type=click.Choice(choices.TARGETS),
+    help="What images without any labels yet will have.  [default: that of the store]",
+)
 @ignore
 @seed
 @as_json
@@ -73,6 +78,7 @@ def command(
     report: Path | None,
     layer: str,
     no_near_duplicates: bool,
+    target: str | None,
     ignore: tuple[str, ...],
     seed: int,
     json_: bool,
@@ -95,6 +101,7 @@ def command(
         layer=layer,
         near_duplicates=not no_near_duplicates,
         ignore=ignore,
+        target=target or "",
         seed=seed,
     )
     if json_:
@@ -105,6 +112,9 @@ def command(
     if out is not None and format_ != choices.LABEL_FORMATS[0]:
         click.echo(f"import {one_line(out)} into the tool, and embed its export with features")
     elif out is not None:
-        click.echo(f"fill in the column label of {one_line(out)}, and run headstart features on it")
+        column = "labels" if result.target == choices.TARGETS[1] else "label"
+        click.echo(
+            f"fill in the column {column} of {one_line(out)}, and run headstart features on it"
+        )
     if report is not None:
         click.echo(f"the page is {one_line(report)}: open it in a browser")

@@ -29,8 +29,13 @@ def lines(result: Suggestions, shown: int | None = None) -> Iterator[str]:
         yield from _folded(f"guesses by {result.guesser}")
     for image in result.images[:shown]:
         guess = ""
-        if image.confidence is not None:
-            guess = f": {one_line(image.label)}? ({image.confidence:.0%})"
+        if image.labels:
+            guess = ": " + ", ".join(
+                f"{one_line(each.label)}? ({each.confidence:.0%})" for each in image.labels
+            )
+        elif image.confidence is not None:
+            name = one_line(image.label) if image.labels is None else "none of the labels"
+            guess = f": {name}? ({image.confidence:.0%})"
         yield f"  {one_line(image.path)}{guess}"
     rest = len(result.images[shown or len(result.images) :])
     if rest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 SEPARATOR = "|"
+UNKNOWN = "?"  # in place of the labels of an image that nobody looked at
 TRUE = "true:"  # begins the name of a column that says whether images have a label: 1, 0 or empty
 
 

@@ -10,22 +10,38 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headstart.core.results import Count, Interval, Remark, Share
+from headstart.core.targets import SINGLE_LABEL
 
 GO_ON, MORE_AT_ONCE, STOP = "label", "label more at once", "stop"
+
+
+@dataclass(frozen=True)
+class GuessedLabel:
+    """One of several labels that an image probably has."""
+
+    label: str
+    confidence: Share
 
 
 @dataclass(frozen=True)
 class SuggestedImage:
     """One image to label.
 
-    ``label``, the guess, is empty where no model could be asked; then ``confidence``, its
-    probability, and ``margin``, by how much it exceeds the next one, are None.
+    Attributes:
+        label: the guess, several labels with ``|`` between them; empty where no model could be
+            asked, and for none of several labels.
+        confidence: its probability; of several labels, that of the least sure, and of none of them,
+            what the most probable one leaves. None where no model could be asked.
+        margin: small if the model is in doubt: by how much the guess exceeds the next one; with
+            several labels, 0 for the image of most doubt and 1 for none.
+        labels: of images that may have several labels, the guessed ones.
     """
 
     path: str
     label: str = ""
     confidence: Share | None = None
     margin: Share | None = None
+    labels: list[GuessedLabel] | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,7 @@ class Forecast:
 
     Attributes:
         labelled: images with labels that the curve was measured on.
+        score: what the curve is of: ``accuracy``, or ``mean average precision``.
         accuracy: at present, on the fitted curve, and ``accuracy_then`` with ``more`` labels.
         gain: the difference, in shares; ``gain_ci`` is its interval.
         noise: the gain that forecasts are off by where there is none: half a standard error.
@@ -44,6 +61,7 @@ class Forecast:
     """
 
     labelled: Count
+    score: str
     accuracy: Share
     more: Count
     accuracy_then: Share
@@ -64,6 +82,7 @@ class Suggestions:
         strategy: one of `core.choices.STRATEGIES`, and never ``auto``; ``method`` is a sentence.
         guesser: what guessed the labels; empty if nothing could.
         classes: that guesses are from.
+        target: `core.targets.SINGLE_LABEL` or `MULTI_LABEL`.
         unlabelled: images to choose from; ``repeated`` others are copies of these or of labelled
             ones.
         labelled: images with a label, outside the test split.
@@ -80,6 +99,7 @@ class Suggestions:
     labelled: Count
     images: list[SuggestedImage]
     forecast: Forecast | None = None
+    target: str = SINGLE_LABEL
     remarks: list[Remark] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
 

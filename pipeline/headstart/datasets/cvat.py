@@ -69,7 +69,7 @@ def guesses(images: Sequence[Task], classes: Iterable[str]) -> str:
         ElementTree.SubElement(label, "type").text = "tag"
     for number, image in enumerate(images):
         element = ElementTree.SubElement(root, "image", {"id": str(number), "name": image.path})
-        if image.label:
-            ElementTree.SubElement(element, "tag", {"label": image.label, "source": "auto"})
+        for guess, _ in image.guesses:
+            ElementTree.SubElement(element, "tag", {"label": guess, "source": "auto"})
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, "unicode")}\n'

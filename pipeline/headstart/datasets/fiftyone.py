@@ -18,13 +18,15 @@ from headstart.datasets.label_files import LabelledFile, Task
 from headstart.datasets.registry import Options, Source
 
 _DATA = "data"  # the folder of the images
+_MANIFEST = "data.json"  # their paths by key, in place of the folder
 
 
 class FiftyOneSource(Source):
     """``labels.json`` beside a folder ``data``: classes, and a label for the name of each image.
 
-    Names have no extension, as FiftyOne writes them, or one. A label is a name, the number of a
-    class, an object with ``label``, or a list of these; null is an image without a label.
+    Names have no extension, as FiftyOne writes them, or one; a manifest ``data.json`` may say which
+    files they are. A label is a name, the number of a class, an object with ``label``, or a list of
+    these; null is an image without a label.
     """
 
     name = "FiftyOne file"
@@ -52,11 +54,25 @@ def _entries(
     labels: Mapping[str, Any], classes: Sequence[Any] | None, data: str
 ) -> Iterator[LabelledFile]:
     folder = Path(data).parent
-    files = _by_stem(folder / _DATA if (folder / _DATA).is_dir() else folder)
+    manifest = folder / _MANIFEST
+    if manifest.is_file():
+        files = _listed(label_files.document(str(manifest)))
+    else:
+        files = _by_stem(folder / _DATA if (folder / _DATA).is_dir() else folder)
     for key, value in labels.items():
         place = f"{one_line(data)}, image {one_line(key)}"
-        paths = [key] if is_image_name(key) else [*files.get(key, ()), key]
-        yield LabelledFile(place, paths, _names(value, classes, place))
+        own = files.get(key, [])
+        if len(own) > 1:
+            raise InputError(
+                f"{place} may be {one_line(own[0])} or {one_line(own[1])}; rename one of them"
+            )
+        yield LabelledFile(place, [*own, key], _names(value, classes, place))
+
+
+def _listed(paths: Any) -> dict[str, list[str]]:  # noqa: ANN401
+    """Return the images of a manifest by their keys."""
+    items = paths.items() if isinstance(paths, Mapping) else ()
+    return {key: [path] for key, path in items if isinstance(path, str)}
 
 
 def _by_stem(folder: Path) -> dict[str, list[str]]:
@@ -80,7 +96,9 @@ def _name(value: Any, classes: Sequence[Any] | None, place: str) -> str:  # noqa
     if isinstance(value, Mapping):
         value = value.get("label")
     if isinstance(value, int) and not isinstance(value, bool):
-        if classes is None or not 0 <= value < len(classes):
+        if classes is None:
+            return str(value)  # as FiftyOne reads it
+        if not 0 <= value < len(classes):
             raise InputError(f"{place}: the label {value} is no number of a class; correct it")
         value = classes[value]
     if not isinstance(value, str):
@@ -88,18 +106,24 @@ def _name(value: Any, classes: Sequence[Any] | None, place: str) -> str:  # noqa
     return value
 
 
-def guesses(images: Iterable[Task], classes: Sequence[str]) -> dict[str, Any]:
-    """Return ``labels.json`` with guesses and their confidence, by paths without extension."""
-    number = {name: place for place, name in enumerate(classes)}
-    return {
-        "classes": list(classes),
-        "labels": {
-            str(PurePosixPath(image.path).with_suffix("")): {
-                "label": number[image.label],
-                "confidence": image.confidence,
-            }
-            if image.label
-            else None
-            for image in images
-        },
-    }
+def guesses(
+    images: Iterable[Task], classes: Sequence[str], several: bool = False
+) -> dict[str, Any]:
+    """Return ``labels.json`` with guesses and their confidence, by paths without extension.
+
+    An image without one has null; ``several`` labels are a list.
+
+    Raises:
+        InputError: the names of two images differ in their extension alone.
+    """
+    labels: dict[str, Any] = {}
+    for image in images:
+        values = [{"label": label, "confidence": share} for label, share in image.guesses]
+        key = str(PurePosixPath(image.path).with_suffix(""))
+        if key in labels:
+            raise InputError(
+                f"FiftyOne knows images by their names without extension, and there are several"
+                f" {one_line(key)}; rename one of them, or use another --format"
+            )
+        labels[key] = (values if several else values[0]) if values else None
+    return {"classes": list(classes), "labels": labels}

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.core.records import ImageRef, LabelSet, Listing
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import columns, listed_paths, storage, text
@@ -20,21 +20,24 @@ LOOKED_FOR = 50  # images, by which their folder is recognised
 
 
 class LabelledFile(NamedTuple):
-    """An image in a label file: where, spellings of its path, its labels, None without any said."""
+    """An image in a label file: where, spellings of its path, its labels, None without any said.
+
+    ``disputed`` says that people gave it different labels, so that it has none.
+    """
 
     place: str
     paths: Sequence[str]
     labels: tuple[str, ...] | None
     split: str = ""
     origin: str = ""
+    disputed: bool = False
 
 
 class Task(NamedTuple):
-    """An image to label, for an annotation tool: its file's name, and the guess, if any."""
+    """An image to label, for an annotation tool: its file's name, guesses and their confidence."""
 
     path: str
-    label: str
-    confidence: float | None
+    guesses: tuple[tuple[str, float], ...] = ()
 
 
 def begins_as(data: str, suffix: str) -> str:
@@ -71,13 +74,32 @@ def listing(
         raise InputError(f"{one_line(data)} lists no images; choose another file")
     roots = [root / folder for root in (path.parent, path.parent.parent) for folder in folders]
     some = images[:LOOKED_FOR]
-    root = max(roots, key=lambda r: sum(any(_files(r, each.paths)) for each in some))
+    counts = [sum(_is_below(root, each.paths) for each in some) for root in roots]
+    root = roots[counts.index(max(counts))] if any(counts) else path.parent
     several = options.target == MULTI_LABEL
     if not options.target:
         several = any(each.labels and len(each.labels) > 1 for each in images)
     refs = [_ref(each, root, several) for each in images]
     remarks = listed_paths.check(refs, refs[0].path, root / path.name)
+    remarks += _about_disputed(images)
     return make_listing(root, _distinct(refs, data), {}, data, remarks=remarks)
+
+
+def _about_disputed(images: Sequence[LabelledFile]) -> list[str]:
+    disputed = [image for image in images if image.disputed]
+    if not disputed:
+        return []
+    return [
+        f"People gave different labels to {count(len(disputed), 'image')}, such as"
+        f" {one_line(disputed[0].paths[0])}, and no answer is ahead:"
+        f" {'it counts' if len(disputed) == 1 else 'they count'} as unlabelled."
+    ]
+
+
+def _is_below(root: Path, paths: Sequence[str]) -> bool:
+    """Tell whether a folder, or one below, has the file."""
+    folder = root.absolute()
+    return any((folder / path).is_relative_to(folder) for path in _files(folder, paths))
 
 
 def _files(root: Path, paths: Sequence[str]) -> Iterator[str]:
@@ -86,6 +108,8 @@ def _files(root: Path, paths: Sequence[str]) -> Iterator[str]:
 
 def _ref(image: LabelledFile, root: Path, several: bool) -> ImageRef:
     path = next(_files(root, image.paths), image.paths[0])
+    if Path(path).is_relative_to(root.absolute()):
+        path = Path(path).relative_to(root.absolute()).as_posix()
     name = listed_paths.name(path, root, image.place)
     labels = image.labels
     if labels is not None:

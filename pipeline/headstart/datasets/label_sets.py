@@ -2,7 +2,8 @@
 
 The labels are in one column, as a list (JSON, Parquet, or as Python prints it) or as text separated
 by ``|`` or ``;``; or each label has a column of its own: 1 where an image has it, 0 where it has
-not, and -1 or nothing where that is unknown. An empty list means that an image has none of them.
+not, and -1 or nothing where that is unknown. An empty list or cell means that an image has none of
+them, and ``?`` that nobody looked.
 Columns called ``true:LABEL``, as Headstart writes them, are such columns wherever they are.
 """
 
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from headstart.core.errors import InputError, one_line
-from headstart.core.label_text import TRUE
+from headstart.core.label_text import TRUE, UNKNOWN
 from headstart.core.records import ImageRef, LabelSet
 from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
 from headstart.datasets import columns, text
@@ -64,6 +65,8 @@ class Rule:
             return _of_flags(zip(self.columns, self.classes, strict=True), cells, place)
         value = cells.get("label")
         if value is None or value != value:  # an absent list, unlike an empty one
+            return None
+        if isinstance(value, str) and value.strip() == UNKNOWN:
             return None
         if self.field:  # a record of lists, or a list of records
             value = (
@@ -141,24 +144,28 @@ def of_cells(cells: Iterable[Any], column: str, target: str = "") -> Rule | None
     """Return the rule for a column of labels; None if its cells are one class each.
 
     Lists always are sets of labels. A text is one if the user says so (``target``), or if the
-    column is called ``labels`` and its parts occur in other combinations too.
+    column is called ``labels`` and its parts occur in other combinations too, or nobody looked at
+    some images.
     """
     if target == SINGLE_LABEL:
         return None
     distinct = {str(cell): cell for cell in cells if cell is not None and cell == cell}
-    values = [cell for cell in distinct.values() if cell != ""]
+    values = [cell for name, cell in distinct.items() if cell != "" and name.strip() != UNKNOWN]
+    waiting = len(values) + ("" in distinct) < len(distinct)
     shown = one_line(column)
     if values and all(_listed(cell) is not None for cell in values):
         return Rule(remark=f"Each image may have several labels: the lists in {shown}.")
     texts = [cell for cell in values if isinstance(cell, str)]
     separator = _separator(texts)
-    if target == MULTI_LABEL:
+    named = column.strip().casefold() == LISTS
+    if target == MULTI_LABEL or (named and waiting):
         used = separator or next((mark for mark in SEPARATORS if any(mark in t for t in texts)), "")
         by = f", separated by '{used}'" if used else ""
+        by += f"; nobody looked at images with {UNKNOWN}" if waiting else ""
         return Rule(
             separator=used, remark=f"Each image may have several labels: those in {shown}{by}."
         )
-    if separator and column.strip().casefold() == LISTS:
+    if separator and named:
         return Rule(
             separator=separator,
             remark=f"Each image may have several labels: those in {shown}, separated by "

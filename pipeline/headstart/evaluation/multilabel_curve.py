@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.results import LearningCurve
-from headstart.evaluation.learning_curve import described, draw, over_draws
+from headstart.evaluation.learning_curve import DRAWS, described, draw, over_draws
 from headstart.evaluation.metrics.multilabel import areas
 from headstart.heads.multilabel.label_set import LabelSet, rarest
 from headstart.heads.multilabel.scoring import average_precisions
@@ -22,6 +22,7 @@ def learning_curve(
     values: Callable[[LabelSet], list[NDArray[np.floating]]],
     head: str = "",
     backbone: str = "",
+    draws: int = DRAWS,
 ) -> LearningCurve:
     """Return how macro average precision grows with the number of images.
 
@@ -32,17 +33,17 @@ def learning_curve(
     """
     codes = rarest(data.labels)
     fold = np.atleast_2d(data.fold)[0]
-    draws = draw(codes, fold, data.seed)
-    folds = [(rows, each.held_out) for each in draws for rows in each.fits]
+    drawn = draw(codes, fold, data.seed, draws)
+    folds = [(rows, each.held_out) for each in drawn for rows in each.fits]
     answers = iter(values(data.divided(folds)))
     rng = np.random.default_rng(data.seed)
     scores, resampled = [], []
-    for each in draws:
+    for each in drawn:
         parts = [next(answers) for _ in each.fits]
-        observed, drawn = zip(*_scored(data.labels[each.held_out], parts, rng), strict=True)
+        observed, again = zip(*_scored(data.labels[each.held_out], parts, rng), strict=True)
         scores.append(observed)
-        resampled.append(np.stack(drawn, axis=1))
-    sizes = np.mean([[len(rows) for rows in each.fits] for each in draws], axis=0)
+        resampled.append(np.stack(again, axis=1))
+    sizes = np.mean([[len(rows) for rows in each.fits] for each in drawn], axis=0)
     return described(
         sizes,
         len(np.unique(codes)),

@@ -21,17 +21,12 @@ _ROWS = 1024  # in one inference
 class Head:
     """Answers of a classifier for rows of features instead of images.
 
-    Raises:
-        InputError: the model gives several labels an image.
+    ``thresholds``, ``(k,)``, are those of several labels; None if an image has one class.
     """
 
     def __init__(self, model: Classifier) -> None:
-        if model.target != SINGLE_LABEL:
-            raise InputError(
-                f"{one_line(model.path)} gives several labels an image; suggest is for one class an"
-                " image"
-            )
         self.classes = model.classes
+        self.thresholds = None if model.target == SINGLE_LABEL else model.label_thresholds
         self._backbone = model.backbone
         self._path = model.path
         self._classifier = model

@@ -38,6 +38,7 @@ def suggest(
     layer: str = "",
     near_duplicates: bool = True,
     ignore: str | Sequence[str] = (),
+    target: str = "",
     seed: int = 0,
 ) -> Suggestions:
     """Choose the unlabelled images to label next.
@@ -59,6 +60,8 @@ def suggest(
         layer: the layer of a store with several.
         near_duplicates: whether copies that differ in their bytes count as copies.
         ignore: codes of remarks to leave out, such as ``HS804``.
+        target: one of `core.choices.TARGETS` for images without labels in any of the stores; empty
+            for that of the store.
         seed: of random draws.
 
     Returns:
@@ -76,10 +79,10 @@ def suggest(
 
     ignored = remarks.parse(ignore)
     inputs = [each for each in (source, pool) if isinstance(each, str | os.PathLike)]
-    target = None if out is None else output_file(out, *inputs)
+    file = None if out is None else output_file(out, *inputs)
     page = None if report is None else output_file(report, *inputs)
     parts, guesser = _opened(source, pool, layer)
-    pooled = table.Pooled.of(parts)
+    pooled = table.Pooled.of(parts, target)
     selection = selecting.select(pooled.data, n, strategy, guesser, near_duplicates, seed)
     facts = {
         "headstart": __version__,
@@ -87,8 +90,8 @@ def suggest(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     about = [*selection.suggestions.remarks]
-    if target is not None:
-        about += table.write(target, pooled, selection, format, all_images)
+    if file is not None:
+        about += table.write(file, pooled, selection, format, all_images)
     result = dataclasses.replace(
         selection.suggestions, remarks=remarks.without(about, ignored), provenance=facts
     )
@@ -154,7 +157,10 @@ def _with_model(
     images = int(results.get("protocol", {}).get("n_train", 0))
     few = images < FEW and trained  # then the curve is measured again, with more draws
     curve = None if few else _curve(results)
-    return parts, Guesser(one_line(file), head.classes, head.probabilities, curve, images)
+    guesser = Guesser(
+        one_line(file), head.classes, head.probabilities, curve, images, head.thresholds
+    )
+    return parts, guesser
 
 
 def _trained_on(head: Head, results: dict[str, Any]) -> tuple[list[FeatureSet], str]:

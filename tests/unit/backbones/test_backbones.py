@@ -80,6 +80,7 @@ class TestNames:
     def test_a_name_without_a_tag_means_the_librarys_default(self, name, meant):
         assert backbones.find(Choice(name, "random")).name == meant + RANDOM
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "hint"),
         [
@@ -228,6 +229,7 @@ class TestEmbedded:
 
 @pytest.mark.slow
 class TestEmbeddedNetwork:
+    @pytest.mark.cases(2)
     def test_every_tensor_finds_its_place(self, release):
         import torch
 
@@ -244,6 +246,7 @@ class TestEmbeddedNetwork:
                 assert (loaded[ours] == theirs).all(), name
                 assert ours.rpartition(".")[2] == name.rpartition(".")[2]  # weight to weight …
 
+    @pytest.mark.cases(2)
     def test_it_gives_the_features_that_it_says(self, release):
         import torch
 
@@ -255,6 +258,7 @@ class TestEmbeddedNetwork:
         assert tuple(features.shape) == (2, backbone.dim) == (2, 1280)
         assert torch.isfinite(features).all()
 
+    @pytest.mark.cases(2)
     def test_the_preprocessing_is_timms(self, release):
         """Both what timm's configuration says and the transform that timm makes of it."""
         timm = import_timm()
@@ -273,6 +277,7 @@ class TestEmbeddedNetwork:
         assert steps[transforms.Resize].interpolation.value == ours.preprocess.interpolation
         assert tuple(steps[transforms.CenterCrop].size) == (ours.preprocess.crop,) * 2
 
+    @pytest.mark.cases(1)
     @pytest.mark.acceptance
     def test_with_its_classifier_it_knows_a_shoe(self, release, clothing):
         """The weights lie where they belong: ImageNet's classes come out."""

@@ -162,6 +162,7 @@ class TestEmbeddedBackbone:
             model_file(NAME)
 
 
+@pytest.mark.further("test_it_is_equal_to_torch")
 @pytest.mark.slow
 @pytest.mark.acceptance
 def test_features_of_photos_are_timms_own(lite0, clothing):

@@ -86,6 +86,7 @@ def pushed(server, vit):
 
 @pytest.mark.slow
 class TestTimm:
+    @pytest.mark.cases(1)
     @pytest.mark.parametrize("prefix", ["timm:hf-hub:", "hf-hub:"])
     def test_the_repository_says_everything(self, prefix, pushed, fresh_cache_home, vit):
         server, commit = pushed
@@ -188,6 +189,7 @@ OF_TIMM = {"timm_model_name": "test_vit", "timm_proj": "linear", "timm_pool": "t
 
 @pytest.mark.slow
 class TestOpenClip:
+    @pytest.mark.cases(1)
     @pytest.mark.parametrize(
         ("tower", "squash"),
         [(PLAIN, False), (OF_TIMM | {"image_size": 160}, True)],
@@ -279,6 +281,7 @@ def tiny(kind: str, **changes):
 
 @pytest.mark.slow
 class TestTransformers:
+    @pytest.mark.cases(1)
     @pytest.mark.parametrize(
         ("kind", "rules", "changes"),
         [
@@ -337,6 +340,7 @@ class TestTransformers:
 
 
 class TestRefusals:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "noun"),
         [

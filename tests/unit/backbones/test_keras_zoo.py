@@ -193,6 +193,7 @@ class TestWeights:
             features(candidate), features(backbones.find(Choice(NAME, "random:7")))
         )
 
+    @pytest.mark.further("test_a_users_file_of_each_kind")
     @pytest.mark.slow
     def test_a_file_without_the_classifier_is_enough(self, tmp_path):
         keras, name = keras_import.import_keras(), "keras:MobileNet"
@@ -214,6 +215,7 @@ class TestWeights:
         with pytest.raises(BackboneError, match="they lack conv_2; give the file that has the"):
             backbones.find(Choice(NAME, str(path))).build()
 
+    @pytest.mark.cases(3)
     @pytest.mark.slow
     @pytest.mark.parametrize("suffix", [".h5", ".weights.h5", ".keras", ".pth"])
     @pytest.mark.parametrize("content", [b"", b"no weights at all"])

@@ -103,6 +103,7 @@ class TestChoice:
 
 
 class TestListing:
+    @pytest.mark.cases(6)
     @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "layer"),
@@ -141,6 +142,7 @@ class TestListing:
 
 
 class TestCut:
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("node", ["layer3", "layer2.1.relu", "layer2.1.relu_1", "avgpool"])
     def test_it_gives_what_torchvisions_extractor_gives(self, node):
@@ -185,6 +187,7 @@ class TestCut:
         for backbone in loaded:  # what a store says of it is enough to have it again
             assert backbones.find(backbones.choice_of(backbone)).load()[1] == backbone
 
+    @pytest.mark.cases(2)
     @pytest.mark.slow
     @pytest.mark.parametrize(
         ("name", "given", "pool", "named"),

@@ -114,6 +114,7 @@ def test_files_quantised_by_onnxruntime(way, tmp_path):
     assert np.corrcoef(ours.ravel(), exact.ravel())[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_files_quantised_dynamically_are_refused_with_the_reason(tmp_path):
     from onnxruntime import quantization as q
 

@@ -157,6 +157,7 @@ ARCHITECTURES = {
 }  # fmt: skip
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_features_are_those_of_the_file_by_plain_code(
@@ -193,6 +194,7 @@ def test_features_are_those_of_the_file_by_plain_code(
     assert np.allclose(runner.embed(batch), ours, atol=1e-4 * np.abs(ours).max())
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("opset", [7, 11, 13, 18, 21])
 def test_old_and_new_operators(opset, write):
@@ -247,6 +249,7 @@ def test_what_is_assumed_is_said(write):
     assert export.model_file(write(plain(), "other.onnx"))[1].original == "the file as it was"
 
 
+@pytest.mark.slow
 def test_weights_beside_the_file(tmp_path):
     model = plain().model()
     external = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0}

@@ -27,6 +27,7 @@ def grey(images):
     return images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", ["unit", "raw", "caffe"])
 def test_grey_inputs_get_the_luma(spec, tmp_path):
@@ -41,6 +42,7 @@ def test_grey_inputs_get_the_luma(spec, tmp_path):
     assert np.allclose(Runner(path).embed(PIXELS), exact, atol=1e-4 * np.abs(exact).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "channels"), [("INT32", 3), ("INT32", 1), ("INT64", 3)])
 def test_whole_numbers_are_images_as_they_are(kind, channels, tmp_path):
     made = Maker(["n", 24, 24, channels], 18).add("Cast", to=TensorProto.FLOAT)

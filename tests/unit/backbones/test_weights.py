@@ -220,6 +220,7 @@ class TestPublished:
 
 @pytest.mark.parametrize("name", [TORCHVISION, TIMM])
 class TestOwnFile:
+    @pytest.mark.cases(3)
     @pytest.mark.slow
     @pytest.mark.parametrize("file", ["own.pth", "own.safetensors", "wrapped.pt"])
     def test_it_is_loaded_and_named(self, name, file, states, tmp_path):

@@ -143,6 +143,7 @@ def test_ops_that_are_there_keep_their_fake_kernels_and_threads_share_one_module
     assert facts == {"dtype": "torch.int64", "modules": 1}
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("absent", "enter"),

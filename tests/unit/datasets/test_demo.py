@@ -181,6 +181,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     assert contents(tmp_path) == {"out": b"mine"}
 
 
+@pytest.mark.slow
 def test_missing_parents_are_made(tmp_path):
     assert write(tmp_path / "not" / "yet" / "there", per_class=4) == 40
     assert [path.name for path in (tmp_path / "not" / "yet").iterdir()] == ["there"]

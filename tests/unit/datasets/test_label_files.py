@@ -12,7 +12,8 @@ from headstart.core.records import SUGGESTED
 from headstart.datasets import Options, cvat, fiftyone, label_studio
 from headstart.datasets.label_files import Task
 
-GUESSES = [Task("a/1.png", "cat", 0.75), Task("a/2 ü.png", "", None)]
+GUESSES = [Task("a/1.png", (("cat", 0.75),)), Task("a/2 ü.png")]
+SEVERAL = [Task("a/1.png", (("cat", 0.75), ("<dog>", 0.5))), Task("a/2 ü.png")]
 
 
 @pytest.fixture
@@ -74,6 +75,72 @@ def test_several_choices_are_several_labels(folder):
         listed(file, Options(target="single-label"))
 
 
+def several_people(*answers, **facts):
+    annotations = [
+        {"completed_by": who, "result": [{"from_name": "c", "value": {"choices": list(choices)}}]}
+        for who, *choices in answers
+    ]
+    return {"data": {"image": "b.png"}, "annotations": annotations, **facts}
+
+
+@pytest.mark.parametrize(
+    ("answers", "label"),
+    [
+        ([(1, "cat"), (2, "dog"), (3, "cat")], "cat"),
+        ([(1, "cat"), (2, "dog")], None),
+        ([(1, "cat"), (2, "dog"), (2, "cat")], "cat"),  # the second one thought again
+        ([(1, "cat"), (2,)], "cat"),
+    ],
+)
+def test_label_studio_has_the_label_that_most_people_chose(folder, answers, label):
+    file = folder / "export.json"
+    file.write_text(json.dumps([several_people(*answers)]))
+    listing = datasets.open_source(str(file), datasets.DEFAULTS)
+    assert [image.label for image in listing.images] == [label]
+    assert any("b.png" in remark for remark in listing.remarks) == (label is None)
+
+
+def test_the_ground_truth_of_label_studio_is_right(folder):
+    task = several_people((1, "cat"), (2, "dog"), (3, "cat"))
+    task["annotations"][1]["ground_truth"] = True
+    (folder / "export.json").write_text(json.dumps([task]))
+    assert labels_of(folder / "export.json") == {"b.png": "dog"}
+
+
+def test_rows_of_one_task_in_the_short_export_are_answers_of_several_people(folder):
+    file = folder / "min.json"
+    row = {"id": 1, "image": "b.png"}
+    people = [row | {"choice": c, "annotator": c + "@x"} for c in ("cat", "dog")]
+    file.write_text(json.dumps(people))
+    assert labels_of(file) == {"b.png": None}
+    file.write_text(json.dumps([*people, row | {"choice": "cat", "annotator": "c@x"}]))
+    assert labels_of(file) == {"b.png": "cat"}
+
+
+def test_a_submitted_annotation_without_choices_is_none_of_several_labels(folder):
+    file = folder / "export.json"
+    empty = annotated("a/1.png") | {"annotations": [{"result": []}]}
+    file.write_text(json.dumps([annotated("b.png", "cat", "dog"), empty]))
+    assert listed(file)["a/1.png"].labels.present == ()
+    file.write_text(json.dumps([annotated("b.png", "cat"), empty]))
+    assert labels_of(file) == {"b.png": "cat", "a/1.png": None}
+
+
+def test_the_choices_of_several_tags_are_those_of_the_tag_named_choice(folder):
+    task = annotated("b.png")
+    results = [
+        {"from_name": tag, "value": {"choices": [value]}}
+        for tag, value in (("quality", "sharp"), ("choice", "cat"))
+    ]
+    task["annotations"][0]["result"] = results
+    (folder / "export.json").write_text(json.dumps([task]))
+    assert labels_of(folder / "export.json") == {"b.png": "cat"}
+    results[1]["from_name"] = "animal"
+    (folder / "export.json").write_text(json.dumps([task]))
+    with pytest.raises(InputError, match="quality, animal"):
+        listed(folder / "export.json")
+
+
 def test_cvat_has_tags_and_subsets(folder):
     file = folder / "annotations.xml"
     file.write_text(
@@ -120,9 +187,41 @@ def test_guesses_for_cvat_and_fiftyone_are_labels_to_review(folder):
     assert labels_of(file) == {"a/1.png": "cat", "a/2 ü.png": None}
 
 
+def test_several_guesses_are_written_and_read(folder):
+    (prediction,) = label_studio.tasks(SEVERAL, "m")[0]["predictions"]
+    assert prediction["result"][0]["value"] == {"choices": ["cat", "<dog>"]}
+    assert prediction["score"] == 0.5
+    (folder / "t.xml").write_text(cvat.guesses(SEVERAL, ["cat", "<dog>"]))
+    document = fiftyone.guesses(SEVERAL, ["cat", "<dog>"], several=True)
+    (folder / "labels.json").write_text(json.dumps(document))
+    for name in ("t.xml", "labels.json"):
+        images = listed(folder / name)
+        assert images["a/1.png"].labels.present == ("cat", "<dog>")
+        assert not images["a/2 ü.png"].is_labelled
+
+
+def test_fiftyone_knows_images_by_absolute_paths_or_a_manifest(folder):
+    file = folder / "labels.json"
+    file.write_text(json.dumps({"labels": {str(folder / "a/1.png"): ["cat"]}}))
+    assert labels_of(file) == {"a/1.png": "cat"}
+    (folder / "data.json").write_text(json.dumps({"x": "b.png", "scan.png": "a/1.png"}))
+    file.write_text(json.dumps({"classes": None, "labels": {"x": 3, "scan.png": "cat"}}))
+    assert labels_of(file) == {"b.png": "3", "a/1.png": "cat"}
+
+
+def test_names_that_differ_in_their_extension_alone_are_one_in_fiftyone(folder):
+    with pytest.raises(InputError, match="rename"):
+        fiftyone.guesses([Task("b.png"), Task("b.jpg")], [])
+    write_image(folder / "b.jpg", 5)
+    (folder / "labels.json").write_text(json.dumps({"labels": {"b": "cat"}}))
+    with pytest.raises(InputError, match=r"b\.jpg or b\.png"):
+        listed(folder / "labels.json")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("a.json", '[{"data": {"video": "film.mp4"}}]', "image"),
         ("a.json", "[1]", "Label Studio"),
         ("a.json", '[{"data": {"text": "x"}}]', "Label Studio"),
         ("a.json", "[", "not JSON"),

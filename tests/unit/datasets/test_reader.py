@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from headstart import datasets as sources
 from headstart.datasets import open_source
 from image_files import (
@@ -36,6 +37,7 @@ def test_a_part_can_be_sent_to_another_process(tmp_path: Path):
         assert contents(some) == {ref.path: sources.read(listing, ref)[0] for ref in some.images}
 
 
+@pytest.mark.slow
 def test_members_are_read_by_many_threads_at_once(tmp_path: Path):
     from concurrent.futures import ThreadPoolExecutor
 

@@ -147,6 +147,9 @@ def test_decisions_by_expected_cost_save_costs(tmp_path):
     assert scores.costs.saved is None
 
 
+@pytest.mark.further(
+    "tests/unit/evaluation/test_expected_cost.py::test_the_saving_is_that_of_the_classes_of_least_expected_cost"
+)
 @pytest.mark.slow
 def test_the_interval_of_the_cost_saved_holds(tmp_path):
     table = tmp_path / "costs.csv"

@@ -17,6 +17,7 @@ def drawn(n, seed, k=6, sharpness=1.5, flatter=1.0):
     return true, shown / shown.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("flatter", [1.0, 0.5, 2.0])
 @pytest.mark.parametrize("kind", SETS)
@@ -32,6 +33,7 @@ def test_a_promise_of_95_percent_is_kept_on_average(kind, flatter):
     assert np.mean(sizes) < 5.5
 
 
+@pytest.mark.slow
 def test_sets_by_class_keep_the_promise_in_every_class():
     covered = np.zeros((100, 6))
     for seed in range(100):

@@ -54,6 +54,8 @@ def result(trained, made, known=True):
     return compare(made, facts, NAMES, 0.99, model="m", data="d", failed=0)
 
 
+@pytest.mark.cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [200, 10, 1])
 def test_false_alarms_are_at_most_one_in_twenty(trained, size):
     alarms = [
@@ -79,6 +81,7 @@ def test_other_shares_are_seen_and_estimated(trained):
         assert low <= share <= high
 
 
+@pytest.mark.slow
 def test_groups_make_a_batch_of_bursts_worth_its_bursts(trained):
     alarms = {True: [], False: []}
     for seed in range(60):

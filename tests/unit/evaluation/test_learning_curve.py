@@ -125,6 +125,9 @@ def test_too_few_sizes_are_shown_and_not_fitted():
     assert told.fit is told.doubling is None
 
 
+@pytest.mark.further(
+    "tests/unit/evaluation/compare/test_insights.py::test_the_curve_rises_to_the_cross_validated_accuracy"
+)
 @pytest.mark.slow
 def test_the_intervals_hold_the_truth_about_as_often_as_they_say(level):
     accuracy = 0.9 - 2.0 * np.array([20, 40, 80, 160, 320]) ** -0.6

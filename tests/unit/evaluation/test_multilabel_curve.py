@@ -9,6 +9,7 @@ from headstart.heads import multilabel
 from headstart.heads.multilabel.label_set import LabelSet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic-regression", "knn"])
 def test_more_images_give_a_better_curve(name: str) -> None:
     rng = np.random.default_rng(0)

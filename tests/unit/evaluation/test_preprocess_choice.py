@@ -21,7 +21,7 @@ from headstart.evaluation import preprocess_choice
 from headstart.evaluation.preprocess_choice import CLASSES, IMAGES, choose
 from onnx import TensorProto
 
-pytestmark = pytest.mark.usefixtures("fresh_cache_home", "no_sandbox")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("fresh_cache_home", "no_sandbox")]
 
 LEVELS = {"dark": 186, "middle": 192, "light": 198}
 

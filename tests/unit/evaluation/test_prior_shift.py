@@ -15,6 +15,7 @@ def drawn(n, shares, seed, gap=2.0):
     return codes, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_shares():
     hits = []
     for seed in range(150):

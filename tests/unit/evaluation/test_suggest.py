@@ -12,10 +12,13 @@ from headstart.core.errors import InputError, UsageError
 from headstart.core.records import SUGGESTED
 from headstart.core.results import CurvePoint, LearningCurve
 from headstart.core.suggestions import GO_ON, MORE_AT_ONCE, STOP
+from headstart.datasets import Options
+from headstart.datasets.csv_manifest import read_labels
 from headstart.evaluation.suggest import Guesser, select, table
 from headstart.evaluation.suggest.clusters import cluster, on_main_axes
 from headstart.evaluation.suggest.forecast import forecast
-from headstart.evaluation.suggest.strategies import STRATEGIES, Candidates, margins
+from headstart.evaluation.suggest.model import class_margins, label_margins
+from headstart.evaluation.suggest.strategies import STRATEGIES, Candidates
 
 
 @pytest.fixture
@@ -46,6 +49,15 @@ def partly(data):
 def curve(accuracy, sizes=(10, 20, 40, 80, 160)):
     points = [CurvePoint(n, n, accuracy(n), (0.0, 1.0)) for n in sizes]
     return LearningCurve("h", "", points, None, None)
+
+
+@pytest.fixture
+def sets():
+    """90 images with up to three labels, of which 40 are looked at."""
+    data = factories.label_sets(n=90)
+    known = data.label_sets.copy()
+    known[40:] = -1
+    return dataclasses.replace(data, label_sets=known)
 
 
 @pytest.fixture
@@ -101,7 +113,8 @@ def test_uncertain_images_have_small_margins_and_lie_apart(islands):
     doubtful = np.isin(number, [0, 1, 2])
     share = 0.5 + np.random.default_rng(0).uniform(0, 0.02, doubtful.sum())
     probabilities[doubtful] = np.column_stack([share, 1 - share])
-    candidates = Candidates(on_main_axes(rows), np.zeros((0, 8), np.float32), probabilities)
+    margins = class_margins(probabilities)
+    candidates = Candidates(on_main_axes(rows), np.zeros((0, 8), np.float32), margins)
     picked = STRATEGIES["uncertainty"](candidates, 3, np.random.default_rng(0))
     assert sorted(number[picked]) == [0, 1, 2]
 
@@ -110,16 +123,29 @@ def test_uncertain_images_have_small_margins_and_lie_apart(islands):
 def test_each_image_is_chosen_once_even_if_all_are(islands, name):
     rows, _ = islands
     rows = np.repeat(rows[:20], 2, axis=0)  # clusters are fewer than images
-    candidates = Candidates(rows, rows[:3], np.full((40, 2), 0.5))
+    candidates = Candidates(rows, rows[:3], np.zeros(40))
     picked = STRATEGIES[name](candidates, 40, np.random.default_rng(0))
     assert sorted(picked) == list(range(40))
 
 
 def test_margins_are_those_of_the_two_best_classes():
-    assert margins(np.array([[0.2, 0.7, 0.1], [0.5, 0.0, 0.5]])) == pytest.approx([0.5, 0.0])
-    assert margins(np.array([[1.0]])).tolist() == [1]
+    assert class_margins(np.array([[0.2, 0.7, 0.1], [0.5, 0.0, 0.5]])) == pytest.approx([0.5, 0.0])
+    assert class_margins(np.array([[1.0]])).tolist() == [1]
 
 
+def test_several_labels_are_in_doubt_as_much_as_the_least_sure_one():
+    doubts = np.array([[0.5, 1.0], [1.0, 0.5], [0.75, 0.0], [0.0, 0.75], [1.0, 1.0], [0.0, 0.0]])
+    assert label_margins(doubts) == pytest.approx([0.0, 0.0, 0.25, 0.25, 1.0, 1.0])
+
+
+def test_doubt_about_a_rare_label_counts_for_more():
+    likely = np.full((100, 2), [0.05, 0.3])
+    likely[:2] = [[0.4, 0.3], [0.05, 0.4]]
+    margins = label_margins(likely)
+    assert margins[0] == 0 < margins[1] - 0.3
+
+
+@pytest.mark.slow
 def test_labelled_images_are_asked_and_guessed(partly):
     selection = select(partly, 10)
     suggestions = selection.suggestions
@@ -179,6 +205,7 @@ def test_unlabelled_test_images_are_not_suggested(partly, guesser):
     assert "HS803" in {remark.code for remark in selection.suggestions.remarks}
 
 
+@pytest.mark.slow
 def test_labelled_test_images_teach_nothing(partly):
     split = ["test" if row < 10 else "" for row in range(90)]
     assert select(dataclasses.replace(partly, split=split), 5).suggestions.labelled == 20
@@ -197,6 +224,7 @@ def test_nothing_to_choose_from_is_said_in_one_line(data, partly):
         select(dataclasses.replace(partly, features=features), 5)
 
 
+@pytest.mark.slow
 def test_a_model_of_other_classes_is_refused(partly):
     guesser = Guesser("m", ("cat", "dog"), lambda rows: np.full((len(rows), 2), 0.5))
     with pytest.raises(InputError, match="does not know"):
@@ -246,3 +274,97 @@ def test_the_table_says_where_images_come_from(tmp_path, partly, guesser):
     table.write(tmp_path / "r.csv", pooled, select(partly, 10, "random", guesser))
     drawn = list(csv.DictReader((tmp_path / "r.csv").read_text().splitlines()))
     assert {row["origin"] for row in drawn} == {"random"}
+
+
+def test_several_labels_are_guessed_by_their_thresholds(sets):
+    selection = select(sets, 10)
+    suggestions = selection.suggestions
+    assert min(chosen(selection)) >= 40
+    assert (suggestions.strategy, suggestions.target) == ("uncertainty", "multi-label")
+    assert suggestions.forecast.score == "mean average precision"
+    margins = [image.margin for image in suggestions.images]
+    assert margins == sorted(margins)
+    for image in suggestions.images:
+        assert image.label == "|".join(each.label for each in image.labels)
+        least = min([each.confidence for each in image.labels], default=image.confidence)
+        assert image.confidence == least
+
+
+def test_labels_that_two_images_do_not_have_make_no_model(sets):
+    labels = sets.label_sets.copy()
+    labels[:40] = [1, 0, 0]
+    labels[0] = [1, 1, 0]
+    few = select(dataclasses.replace(sets, label_sets=labels), 5).suggestions
+    assert few.strategy == "diverse"
+    assert "two" in few.remarks[0].text
+    with pytest.raises(InputError, match="lack"):
+        select(dataclasses.replace(sets, label_sets=labels), 5, "uncertainty")
+
+
+def test_a_model_of_another_target_is_refused(sets, partly, guesser):
+    with pytest.raises(InputError, match="several labels"):
+        select(sets, 5, guesser=guesser)
+    several = dataclasses.replace(guesser, thresholds=np.full(3, 0.5))
+    with pytest.raises(InputError, match="one class"):
+        select(partly, 5, guesser=several)
+
+
+def test_all_looked_at_is_said_with_the_mark_of_those_that_are_not():
+    with pytest.raises(InputError, match=r"\?"):
+        select(factories.label_sets(n=30), 5)
+
+
+def cells(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_a_table_of_several_labels_is_read_as_it_was_written(tmp_path, sets):
+    pooled = table.Pooled.of([sets])
+    table.write(tmp_path / "t.csv", pooled, select(sets, 10), "csv", all_images=True)
+    rows = {row["path"]: row["labels"] for row in cells(tmp_path / "t.csv")}
+    assert list(rows.values())[:10] == ["?"] * 10
+    listing = read_labels(tmp_path / "t.csv", Options())
+    assert listing.target == "multi-label"
+    for image in listing.images:
+        row = sets.path.index(image.path)
+        assert image.is_labelled == (row < 40)
+        assert "|".join(image.names) == sets.label_text(row)
+
+
+def test_a_table_of_partly_unknown_labels_has_a_column_for_each(tmp_path, sets):
+    labels = sets.label_sets.copy()
+    labels[3] = [1, 0, -1]
+    sets = dataclasses.replace(sets, label_sets=labels)
+    pooled, selection = table.Pooled.of([sets]), select(sets, 10)
+    table.write(tmp_path / "t.csv", pooled, selection, "csv", all_images=True)
+    listing = read_labels(tmp_path / "t.csv", Options())
+    image = next(each for each in listing.images if each.path == sets.path[3])
+    assert image.labels == (("label 0",), ("label 2",))
+    table.write(tmp_path / "n.csv", pooled, selection)
+    assert {row["labels"] for row in cells(tmp_path / "n.csv")} == {"?"}
+
+
+def test_names_with_a_separator_are_written_as_lists(tmp_path, sets):
+    sets = dataclasses.replace(sets, classes=("a;b", "c|d", "e"))
+    table.write(tmp_path / "t.csv", table.Pooled.of([sets]), select(sets, 5), "csv", True)
+    listing = read_labels(tmp_path / "t.csv", Options())
+    names = {image.path: image.names for image in listing.images}
+    assert {"a;b", "c|d"} <= {name for each in names.values() for name in each}
+    assert all(names[sets.path[row]] == tuple(sets.labels[row]) for row in range(40))
+
+
+def test_stores_without_labels_take_the_target_of_the_others(tmp_path, sets):
+    free = dataclasses.replace(
+        unlabelled(factories.feature_set(n=30, d=12, seed=5), np.arange(30)), classes=()
+    )
+    pooled = table.Pooled.of([sets, free])
+    assert pooled.data.target == "multi-label"
+    assert pooled.data.is_labelled.sum() == 40
+    assert select(pooled.data, 5).suggestions.target == "multi-label"
+    alone = table.Pooled.of([free], "multi-label")
+    table.write(tmp_path / "t.csv", alone, select(alone.data, 5))
+    assert cells(tmp_path / "t.csv")[0]["labels"] == "?"
+    with pytest.raises(InputError, match="otherwise"):
+        table.Pooled.of([sets, factories.feature_set(n=30, d=12)])
+    with pytest.raises(InputError, match="--target"):
+        table.Pooled.of([sets], "single-label")

@@ -59,6 +59,7 @@ def test_a_split_that_the_user_names_is_kept(data):
     assert any("chosen" in line for line in protocol.warnings)
 
 
+@pytest.mark.slow
 def test_the_column_travels_from_the_table_to_the_store(tmp_path, tiny_backbone, headstart_here):
     names = [f"{number}.png" for number in range(6)]
     for number, name in enumerate(names):

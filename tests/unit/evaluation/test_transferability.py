@@ -36,6 +36,7 @@ def plain_log_me(features, labels):
     return np.mean(total)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "d"), [(90, 6), (40, 60)])
 def test_log_me_is_the_largest_evidence(n, d):

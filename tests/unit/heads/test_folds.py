@@ -8,6 +8,7 @@ from headstart.heads.folds import MANY_GROUPS, stratified_folds
 from sklearn.model_selection import StratifiedGroupKFold
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 5, 23])
 @pytest.mark.parametrize("images_a_group", [1.01, 2.0, 5.0])
 @pytest.mark.parametrize("folds", [2, 5])

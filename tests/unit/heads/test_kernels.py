@@ -41,6 +41,7 @@ def test_a_matrix_without_an_inverse_is_an_error():
         kernels.inverse(-np.eye(3))
 
 
+@pytest.mark.slow
 def test_a_longer_grid_scores_only_what_is_new():
     data = training_set(spread=2.5)
     family = KernelRidgeHead(grid={"alpha": (1e-1, 1e-2, 1e-3), "gamma": (0.1, 0.2)})

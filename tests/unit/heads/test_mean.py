@@ -65,6 +65,7 @@ def test_a_head_that_was_fitted_on_a_sample_is_averaged_and_said_so(data, fitted
     assert head.approximation.startswith("knn: fitted on 1")
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("square_root", [False, True])
 def test_the_graph_answers_as_the_estimator_and_keeps_shared_rows_once(data, square_root):

@@ -116,6 +116,7 @@ def test_out_of_fold_probabilities_are_those_that_were_scored(name, data):
     assert log_loss(data.labels, head.out_of_fold) < np.log(4)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_repeated_folds_are_averaged(name, data):
@@ -147,6 +148,7 @@ def test_a_class_that_a_fold_cannot_train_on_is_not_its_answer(name, data):
     assert (head.estimator.predict(data.features[data.labels == 3]) == 3).mean() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic-regression", "linear-svm", "rbf-svm"])
 def test_balanced_weights_help_a_rare_class(name):
     data = training_set(k=2, d=3, spread=2.0)  # no kernel separates these
@@ -172,6 +174,7 @@ def test_features_that_are_no_numbers_are_refused(name, bad, data):
 # ---- calibration ---------------------------------------------------------------------------------
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm", "knn"])
 @pytest.mark.parametrize("k", [2, 4])
@@ -275,6 +278,7 @@ def test_decisions_in_matrix_products_are_libsvms(k, monkeypatch):
     assert np.array_equal(machine.classes_[ovo.winners(found, k)], machine.predict(kernel))
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
 @pytest.mark.parametrize("k", [2, 4])

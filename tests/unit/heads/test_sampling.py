@@ -63,6 +63,7 @@ def test_a_small_validation_split_is_used_whole(monkeypatch):
     assert (part.fold < 0).sum() == 100
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["logistic-regression", "rbf-svm"])
 def test_the_choice_is_said_to_be_approximate_and_everything_else_is_of_all_rows(name, monkeypatch):

@@ -33,6 +33,7 @@ def small_limits(monkeypatch):
     monkeypatch.setattr(ridge, "BLOCK", 128)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 5])
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
@@ -107,6 +108,7 @@ def test_least_squares_by_blocks_are_scikit_learns_ridge(k, weight, small_limits
         assert best.scores == pytest.approx(scores, abs=0.011)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 5])
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
@@ -125,6 +127,7 @@ def test_what_stands_in_becomes_one_onnx_file(name, k, small_limits, tmp_path, t
     assert agreement.max_difference <= 1e-5
 
 
+@pytest.mark.cases(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear-svm", "rbf-svm"])
 @pytest.mark.parametrize(
@@ -140,6 +143,7 @@ def test_degenerate_features_give_a_head(name, change, small_limits):
     assert head.cv_accuracy >= 0.4
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 def test_more_classes_than_exact_svms_take_with_two_images_each(name, level, monkeypatch):

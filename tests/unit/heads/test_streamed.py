@@ -81,6 +81,7 @@ def test_the_space_of_rows_on_disk_is_that_of_rows_in_memory(pair):
     assert np.allclose(stored.to_rows(coefficients)[1], held.to_rows(coefficients)[1], atol=1e-5)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("weight", [None, "balanced"])
 @pytest.mark.parametrize("sampled", [False, True])

@@ -49,6 +49,7 @@ def test_too_few_images(n):
     assert reference is None
 
 
+@pytest.mark.slow
 def test_the_graph_says_what_numpy_says(tiny_backbone, tmp_path):
     features, labels = clusters(60, 3)
     data = TrainingSet(features, labels, stratified_folds(labels, 3, seed=0))

@@ -8,6 +8,7 @@ from sklearn.manifold import TSNE, trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
 
+@pytest.mark.slow
 def test_groups_stay_apart_and_the_same_rows_give_the_same_points():
     rng = np.random.default_rng(1)
     centres = rng.normal(size=(3, 20))
@@ -63,6 +64,7 @@ def test_many_rows_have_their_neighbours_beside_them_as_often_as_scikit_learn_ha
     assert (group[nearest] == group).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_the_repulsion_is_that_of_all_pairs():
     places = np.random.default_rng(0).normal(scale=8, size=(1500, 2)).astype(np.float32)
     apart = places[:, None].astype(np.float64) - places[None]
@@ -80,6 +82,8 @@ def test_shares_have_the_perplexity_that_is_asked_for():
     assert np.exp(entropy) == pytest.approx(20, rel=1e-4)
 
 
+@pytest.mark.cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [np.zeros((1200, 4)), np.repeat(np.eye(4), 300, axis=0)])
 def test_many_equal_rows_have_finite_places(rows):
     assert np.isfinite(project(rows.astype(np.float32))).all()

@@ -1,8 +1,10 @@
 """`headstart.evaluate` from Python."""
 
 import headstart as hs
+import pytest
 
 
+@pytest.mark.slow
 def test_an_open_model_is_scored_as_its_file_is(tiny_classifier, image_folder):
     photos = image_folder(splits=["test"])
     by_file = hs.evaluate(tiny_classifier, photos, ignore="HS501,HS506")

@@ -99,6 +99,7 @@ def test_save_writes_what_the_command_writes(result, store, tmp_path, capsys):
     assert ours["model.onnx"] == theirs["model.onnx"]
 
 
+@pytest.mark.further("tests/cli/test_multilabel.py::test_the_same_command_again_does_nothing")
 @pytest.mark.slow
 def test_results_of_the_same_inputs_are_not_trained_again(result, store, tmp_path):
     result.save(tmp_path / "out", hooks=hs.Hooks())

@@ -15,7 +15,12 @@ FARTHEST = 4  # times the labels, up to which a gain is looked for
 STEEPEST = 1.0  # exponent: steeper laws take the noise of few images for a plateau
 
 
-def forecast(curve: LearningCurve | None, labelled: int, more: int) -> Forecast | None:
+ACCURACY, PRECISION = "accuracy", "mean average precision"
+
+
+def forecast(
+    curve: LearningCurve | None, labelled: int, more: int, score: str = ACCURACY
+) -> Forecast | None:
     """Return what ``more`` labels are expected to bring; None without a fitted curve.
 
     The curve is one of images drawn at random, so chosen images bring as much or more. Forecasts
@@ -42,6 +47,7 @@ def forecast(curve: LearningCurve | None, labelled: int, more: int) -> Forecast 
         verdict = STOP
     result = Forecast(
         labelled=labelled,
+        score=score,
         accuracy=now,
         more=more,
         accuracy_then=then,
@@ -58,10 +64,11 @@ def forecast(curve: LearningCurve | None, labelled: int, more: int) -> Forecast 
 def _text(result: Forecast, twice: float) -> str:
     low, high = (f"{100 * end:.1f}" for end in result.gain_ci)
     noise = f"{100 * result.noise:.1f} points"
+    noun = "labels" if result.score == ACCURACY else "labelled images"
     expected = (
-        f"The learning curve expects {result.accuracy_then:.1%} with {result.more:,} more labels,"
-        f" {result.accuracy:.1%} now: {100 * result.gain:+.1f} points ({low} to {high}) if they"
-        " were drawn at random."
+        f"The learning curve expects a{'n' if result.score == ACCURACY else ''} {result.score} of"
+        f" {result.accuracy_then:.1%} with {result.more:,} more {noun}, {result.accuracy:.1%} now:"
+        f" {100 * result.gain:+.1f} points ({low} to {high}) if they were drawn at random."
     )
     if result.verdict == GO_ON:
         return f"{expected} Label them: that is more than the forecast's noise, {noise}."

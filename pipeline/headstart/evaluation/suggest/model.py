@@ -30,6 +30,7 @@ class Guesser:
         classes: in the order of the probabilities.
         probabilities: of ``(n, d)`` features, ``(n, k)``.
         curve: its learning curve, measured on ``labelled`` images; None if there is none.
+        thresholds: ``(k,)``, from which on an image has a label; None for one class an image.
     """
 
     title: str
@@ -37,6 +38,41 @@ class Guesser:
     probabilities: Callable[[NDArray[np.float32]], NDArray[np.floating]]
     curve: LearningCurve | None = None
     labelled: int = 0
+    thresholds: NDArray[np.floating] | None = None
+
+    def margins(self, probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return 0 for images of most doubt to 1 where the model is sure, ``(n,)``.
+
+        Doubts about several labels are relative to those about the other images.
+        """
+        if self.thresholds is None:
+            return class_margins(probabilities)
+        return label_margins(probabilities)
+
+
+def class_margins(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return by how much the most probable class exceeds the next one, ``(n,)``."""
+    if probabilities.shape[1] < 2:
+        return np.ones(len(probabilities))
+    first, second = np.sort(probabilities, axis=1)[:, :-3:-1].T.astype(np.float64)
+    apart: NDArray[np.float64] = first - second
+    return apart
+
+
+def label_margins(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return 0 for the image with the label that is in most doubt to 1 for no doubt, ``(n,)``.
+
+    The doubt about a label is the variance of its presence, ``p (1 - p)``, over the standard
+    deviation that its prevalence alone would have, so that rare labels count as much as others.
+    The most doubtful label of an image counts, as in BinMin: Brinker, *On Active Learning in
+    Multi-label Classification*, 2006.
+    """
+    likely = np.asarray(probabilities, np.float64)
+    prevalence = np.clip(likely.mean(axis=0), 1e-6, 1 - 1e-6)
+    doubt = likely * (1 - likely) / np.sqrt(prevalence * (1 - prevalence))
+    most = doubt.max(axis=1, initial=0.0)
+    margins: NDArray[np.float64] = 1 - most / max(most.max(initial=0.0), 1e-12)
+    return margins
 
 
 def fit(
@@ -72,9 +108,8 @@ def fit(
     fold = np.where(scored, training.fold, NEVER)
     curve = None
     if len(np.unique(fold[fold != NEVER])) > 1:
-        number = int(np.clip(STEADY // len(labels), learning_curve.DRAWS, MOST_DRAWS))
         held_out = learning_curve.folds_to_hold_out(fold)
-        draws = learning_curve.draw(training.labels, held_out, seed, number)
+        draws = learning_curve.draw(training.labels, held_out, seed, number_of_draws(len(labels)))
 
         def answers(
             parts: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
@@ -86,6 +121,11 @@ def fit(
         curve = learning_curve.describe(measured, len(labels), seed, family.name)
     names = tuple(classes[code] for code in codes)
     return Guesser(FITTED, names, probabilities, curve, len(labels))
+
+
+def number_of_draws(images: int) -> int:
+    """Return how many draws make the learning curve of so many images steady."""
+    return int(np.clip(STEADY // images, learning_curve.DRAWS, MOST_DRAWS))
 
 
 def _folds(labels: NDArray[np.integer], seed: int) -> NDArray[np.int64]:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.core import remarks
+from headstart.core import label_text, remarks
 from headstart.core.choices import STRATEGIES
 from headstart.core.errors import InputError, UsageError, count, one_line
+from headstart.core.label_text import UNKNOWN
 from headstart.core.records import FeatureSet
 from headstart.core.results import Remark
-from headstart.core.suggestions import SuggestedImage, Suggestions
-from headstart.core.targets import SINGLE_LABEL
+from headstart.core.suggestions import GuessedLabel, SuggestedImage, Suggestions
+from headstart.core.targets import MULTI_LABEL
 from headstart.evaluation.compare.insights import find_duplicates
 from headstart.evaluation.splits import check_features
 from headstart.evaluation.splits.split import SCORED, representative
-from headstart.evaluation.suggest import model, strategies
+from headstart.evaluation.suggest import label_model, model, strategies
 from headstart.evaluation.suggest.clusters import on_main_axes
-from headstart.evaluation.suggest.forecast import forecast
+from headstart.evaluation.suggest.forecast import ACCURACY, PRECISION, forecast
 from headstart.evaluation.suggest.model import Guesser
-from headstart.evaluation.suggest.strategies import Candidates, margins
+from headstart.evaluation.suggest.strategies import Candidates
 
 AUTO, UNCERTAINTY, DIVERSE, TYPICAL, RANDOM = STRATEGIES
 _METHODS = {
@@ -30,6 +32,10 @@ _METHODS = {
     DIVERSE: "the centres of clusters that no labelled image is in",
     TYPICAL: "the image closest to its neighbours in each cluster that no labelled image is in",
     RANDOM: "drawn at random",
+}
+_NEEDED = {
+    False: "two classes with two images each",
+    True: "a label that two labelled images have and two lack",
 }
 
 
@@ -59,6 +65,7 @@ def select(
             a model and there are too few labels for one.
     """
     _check(data, number, strategy)
+    several = data.target == MULTI_LABEL
     about: list[Remark] = []
     labelled = np.flatnonzero(data.is_labelled & _outside_test(data))
     pool, repeated = _pool(data, near_duplicates, about)
@@ -77,12 +84,15 @@ def select(
         strategy = DIVERSE if guesser is None else UNCERTAINTY
     if strategy == UNCERTAINTY and guesser is None:
         raise InputError(
-            "--strategy uncertainty needs a model, and there are too few labels for one: two"
-            " classes with two images each; leave --strategy out, or give RESULTS"
+            f"--strategy uncertainty needs a model, and there are too few labels for one:"
+            f" {_NEEDED[several]}; leave --strategy out, or give RESULTS"
         )
-    probabilities = None if guesser is None else guesser.probabilities(features[: len(pool)])
+    probabilities = margins = None
+    if guesser is not None:
+        probabilities = guesser.probabilities(features[: len(pool)])
+        margins = guesser.margins(probabilities)
     placed = on_main_axes(features)
-    candidates = Candidates(placed[: len(pool)], placed[len(pool) :], probabilities)
+    candidates = Candidates(placed[: len(pool)], placed[len(pool) :], margins)
     if number > len(pool):
         about.append(
             remarks.remark(
@@ -104,10 +114,13 @@ def select(
             unlabelled=len(pool),
             repeated=repeated,
             labelled=len(labelled),
-            images=_images(data, pool[chosen], guesser, probabilities, chosen),
+            images=_images(data, pool, chosen, guesser, probabilities, margins),
             forecast=None
             if guesser is None
-            else forecast(guesser.curve, guesser.labelled, len(chosen)),
+            else forecast(
+                guesser.curve, guesser.labelled, len(chosen), PRECISION if several else ACCURACY
+            ),
+            target=data.target,
             remarks=[*about, *_about_sample(data, labelled)],
         ),
         pool[chosen],
@@ -119,15 +132,12 @@ def _check(data: FeatureSet, number: int, strategy: str) -> None:
         raise UsageError("--n must be 1 or more")
     if strategy not in STRATEGIES:
         raise UsageError(f"no strategy {one_line(strategy)}; choose among {', '.join(STRATEGIES)}")
-    if data.target != SINGLE_LABEL:
-        raise InputError(
-            "suggest is for one class an image, and this store has several labels an image; choose"
-            " images by what predict says of them instead"
-        )
     if data.is_labelled.all():
+        several = data.target == MULTI_LABEL
+        cells = f"{UNKNOWN} in the column labels" if several else "empty cells in the column label"
         raise InputError(
             f"all {count(len(data), 'image')} of {one_line(data.name)} are labelled; embed more"
-            " images, with empty cells in the column label, or give a store of unlabelled images"
+            f" images, with {cells}, or give a store of unlabelled images"
         )
     everything = dataclasses.replace(data, label=np.zeros(len(data), np.int32))
     check_features(everything)
@@ -173,15 +183,20 @@ def _fitted(
     if not len(labelled):
         return None
     scored = np.isin(labelled, representative(data, labelled))
+    if data.label_sets is not None:
+        return label_model.fit(features, data.label_sets[labelled], scored, data.classes, seed)
     return model.fit(features, data.label[labelled], scored, data.classes, seed)
 
 
 def _about_labels(data: FeatureSet, labelled: NDArray[np.intp]) -> list[Remark]:
     """Say why there is no model."""
-    names = {data.classes[code] for code in data.label[labelled].tolist()}
     reason = "Fewer than two classes have two labelled images"
-    if len(names) < 2:
+    if data.label_sets is not None:
+        reason = "No label is known to be on two images and missing on two others"
+    elif len(names := {data.classes[code] for code in data.label[labelled].tolist()}) < 2:
         reason = f"All labels are {one_line(names.pop())}" if names else "No image has a label"
+    if not len(labelled):
+        reason = "No image has a label"
     return [
         remarks.remark(
             "HS802", f"{reason}, so there is no model yet, no guess, and no learning curve."
@@ -190,7 +205,17 @@ def _about_labels(data: FeatureSet, labelled: NDArray[np.intp]) -> list[Remark]:
 
 
 def _check_classes(data: FeatureSet, guesser: Guesser) -> None:
-    present = {data.classes[code] for code in np.unique(data.label[data.label >= 0]).tolist()}
+    if (guesser.thresholds is None) == (data.target == MULTI_LABEL):
+        kinds = ("one class", "several labels")
+        own, other = kinds if guesser.thresholds is None else kinds[::-1]
+        raise InputError(
+            f"the model gives {own} an image, and images of {one_line(data.name)} have {other};"
+            " suggest from the store alone"
+        )
+    codes = np.unique(data.label[data.label >= 0]).tolist()
+    if data.label_sets is not None:
+        codes = np.flatnonzero((data.label_sets == 1).any(axis=0)).tolist()
+    present = {data.classes[code] for code in codes}
     strange = sorted(present - set(guesser.classes))
     if strange:
         raise InputError(
@@ -202,19 +227,46 @@ def _check_classes(data: FeatureSet, guesser: Guesser) -> None:
 
 def _images(
     data: FeatureSet,
-    rows: NDArray[np.intp],
+    pool: NDArray[np.intp],
+    chosen: NDArray[np.intp],
     guesser: Guesser | None,
     probabilities: NDArray[np.floating] | None,
-    chosen: NDArray[np.intp],
+    margins: NDArray[np.floating] | None,
 ) -> list[SuggestedImage]:
-    if guesser is None or probabilities is None:
+    rows = pool[chosen]
+    if guesser is None or probabilities is None or margins is None:
         return [SuggestedImage(data.path[row]) for row in rows]
-    own = probabilities[chosen]
-    apart, best = margins(own), own.argmax(axis=1)
+    own, apart = probabilities[chosen], margins[chosen].tolist()
+    if guesser.thresholds is not None:
+        return [
+            _with_labels(data.path[row], values, margin, guesser.classes, reached)
+            for row, values, margin, reached in zip(
+                rows, own, apart, own >= guesser.thresholds, strict=True
+            )
+        ]
     return [
-        SuggestedImage(data.path[row], guesser.classes[code], float(values[code]), float(margin))
-        for row, code, values, margin in zip(rows, best.tolist(), own, apart, strict=True)
+        SuggestedImage(data.path[row], guesser.classes[code], float(values[code]), margin)
+        for row, code, values, margin in zip(
+            rows, own.argmax(axis=1).tolist(), own, apart, strict=True
+        )
     ]
+
+
+def _with_labels(
+    path: str,
+    probabilities: NDArray[np.floating],
+    margin: float,
+    classes: Sequence[str],
+    reached: NDArray[np.bool_],
+) -> SuggestedImage:
+    """Return an image with the labels whose probabilities reach their thresholds."""
+    labels = [
+        GuessedLabel(classes[code], float(probabilities[code]))
+        for code in np.flatnonzero(reached).tolist()
+    ]
+    least = min((each.confidence for each in labels), default=1 - float(probabilities.max()))
+    text = label_text.join(each.label for each in labels)
+    return SuggestedImage(path, text, least, margin, labels)
 
 
 def _about_sample(data: FeatureSet, labelled: NDArray[np.intp]) -> list[Remark]:

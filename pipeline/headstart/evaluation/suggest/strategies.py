@@ -36,30 +36,21 @@ class Candidates:
     Attributes:
         rows: ``(n, d)``, on the main axes.
         labelled: ``(m, d)``, the labelled images on the same axes.
-        probabilities: ``(n, k)``, calibrated; None without a model.
+        margins: ``(n,)``, 0 where the model is in doubt and 1 where it is sure; None without one.
     """
 
     rows: Rows
     labelled: Rows
-    probabilities: NDArray[np.floating] | None = None
+    margins: NDArray[np.floating] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def margins(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return by how much the most probable class exceeds the next one, ``(n,)``."""
-    if probabilities.shape[1] < 2:
-        return np.ones(len(probabilities))
-    first, second = np.sort(probabilities, axis=1)[:, :-3:-1].T.astype(np.float64)
-    apart: NDArray[np.float64] = first - second
-    return apart
-
-
 def uncertain(candidates: Candidates, count: int, rng: np.random.Generator) -> Chosen:
     """Choose images of small margins, spread over their clusters; the least certain first."""
-    assert candidates.probabilities is not None
-    apart = margins(candidates.probabilities)
+    assert candidates.margins is not None
+    apart = candidates.margins
     near = np.argsort(apart, kind="stable")[: AHEAD * count]
     doubt = (1 - apart[near]).astype(np.float32) + 1e-6
     rows = candidates.rows[near]

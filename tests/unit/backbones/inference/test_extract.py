@@ -25,6 +25,7 @@ def photos(tmp_path_factory):
     return images_of(listing, listing.images)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 30), st.integers(1, 9))
 def test_batches_are_full_but_the_last_and_in_order(count, size):
     decoded = ((number, np.full((2, 3, 3), number, np.uint8)) for number in range(count))
@@ -36,6 +37,7 @@ def test_batches_are_full_but_the_last_and_in_order(count, size):
         assert (crops[:, 0, 0, 0] == numbers).all()
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("batch", [1, 3, None])

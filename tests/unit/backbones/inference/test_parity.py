@@ -43,6 +43,7 @@ def test_probes_are_fixed_and_cover_what_users_have(preprocess):
     assert len({crop.tobytes() for crop in crops}) == len(probes)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("resize", [36, 256, (240, 320)])
 def test_a_probe_is_decoded_at_half_its_size(resize, monkeypatch):

@@ -98,6 +98,7 @@ def test_what_reads_the_image_stays_in_float_with_its_clipping(made, request):
         assert operands(made, "Clip")[0][0] == "Conv"
 
 
+@pytest.mark.slow
 def test_it_stays_in_float_where_that_shows(network, photos, tmp_path):
     """On plain images the stem's large weights cancel out, and rounding loses the small ones."""
     plain = np.broadcast_to(photos[:, :1, :1], photos.shape)

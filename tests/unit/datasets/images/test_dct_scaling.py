@@ -108,6 +108,7 @@ def test_a_ramp_comes_back_exactly(size, divisor, ends, interpolation):
     assert np.abs(ones - 1).max() < 1e-4  # of a flat image, at the edges too
 
 
+@pytest.mark.cases(16)
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("size", [(704, 640), (1301, 1285), (643, 709), (331, 1407)])
 def test_the_crop_is_that_of_the_whole_image(size, orientation, monkeypatch):
@@ -138,6 +139,7 @@ def test_nothing_wraps_around_at_black_and_white(monkeypatch):
     assert np.abs(small - in_full(out.getvalue(), SMALL, monkeypatch)).max() < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "BMP", "TIFF"])
 def test_other_formats_are_decoded_whole(form, monkeypatch):
     out = io.BytesIO()

@@ -151,6 +151,7 @@ class TestPolicies:
 
 
 class TestBoxMeans:
+    @pytest.mark.slow
     @needs_package
     @pytest.mark.parametrize("times", [1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 16, 21, 32])
     def test_every_sum_is_rounded_as_by_pillow(self, times):

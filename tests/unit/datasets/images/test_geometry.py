@@ -59,6 +59,7 @@ def test_the_whole_image_is_above_nothing_and_below_the_crop():
     assert (array[64:] == images.decode(data, Preprocess((64, 64), 64))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", [PAD, WHOLE, BOTH])
 @pytest.mark.parametrize("orientation", [3, 5, 6, 8])
 @pytest.mark.parametrize("size", [(200, 150), (1600, 700)])

@@ -98,6 +98,7 @@ class TestFormats:
         loss = 15 if kind == "GIF" else 8  # a palette is coarse
         assert np.abs(pixels.astype(int) - expected).mean() < loss
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO", "TGA", "PPM", "JPEG2000", "ICNS"])
     def test_no_other_format_is_opened(self, kind):
         data = encode(photo(32, 32), kind)
@@ -402,6 +403,7 @@ def transforms():
 
 
 class TestGeometry:
+    @pytest.mark.cases(8)
     @pytest.mark.slow
     @pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 3000), (3000, 1), (7, 900), (5000, 300)])
     @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
@@ -443,6 +445,7 @@ class TestGeometry:
         assert np.allclose((new_height, new_width), sized, rtol=1e-9)
         assert np.allclose((top * new_height / height, left * new_width / width), corner, atol=1e-6)
 
+    @pytest.mark.cases(4)
     @pytest.mark.parametrize("seed", range(12))
     def test_pixels_are_torchvisions_but_for_rounding(self, transforms, seed):
         """One resize of the crop alone, where torchvision resizes first and then crops."""
@@ -458,6 +461,7 @@ class TestGeometry:
         assert difference.mean() < 0.3
         assert difference.max() <= 2
 
+    @pytest.mark.cases(4)
     @pytest.mark.parametrize("seed", range(6))
     @pytest.mark.parametrize(("resize", "crop"), [((256, 256), 224), ((200, 260), (192, 224))])
     def test_a_fixed_size_is_torchvisions_too(self, transforms, seed, resize, crop):
@@ -475,6 +479,7 @@ class TestGeometry:
         assert difference.mean() < 0.3
         assert difference.max() <= 2
 
+    @pytest.mark.further("test_a_fixed_size_is_torchvisions_too")
     @pytest.mark.slow
     def test_a_fixed_size_of_a_large_photo_on_its_side(self):
         """Decoded at a fraction, and turned afterwards: no side may fall short."""

@@ -105,11 +105,13 @@ BOMBS = [
 ]
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_not_decoded_in_this_process(name):
     assert not is_ordinary(bomb(name))
 
 
+@pytest.mark.cases(1)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     "name", [BOMBS[0], BOMBS[-1], *(pytest.param(n, marks=LONG) for n in BOMBS[1:-1])]
@@ -121,6 +123,7 @@ def test_a_bomb_ends_as_an_error(name, one_second):
     assert decode(encode("TIFF"), SMALL).shape == (32, 32, 3)  # and the next file is decoded
 
 
+@pytest.mark.further("test_a_bomb_ends_as_an_error")
 def test_a_caller_may_allow_less_time(monkeypatch):
     monkeypatch.setattr(isolated, "_local", threading.local())
     with pytest.raises(ImageError, match=r"^takes longer than 1 s to decode$"):
@@ -168,6 +171,7 @@ def test_one_process_serves_many_files_and_each_thread_has_its_own():
     assert others[0].poll() is not None  # it ended with its thread
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
 def test_a_decoder_that_crashes_costs_one_file(number, one_second):
     data = encode("TIFF")

@@ -66,6 +66,7 @@ SEGMENTS = {
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 class TestPng:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", CHUNKS)
     def test_damaged_metadata_cost_nothing(self, name):
         assert (pixels.decode(png_with(PNG, *CHUNKS[name]), EXACT) == PHOTO).all()

@@ -85,6 +85,7 @@ def written(samples: np.ndarray, photometric: str, extras, layout) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.cases(14)
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("name", KINDS)

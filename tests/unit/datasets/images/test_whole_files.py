@@ -81,6 +81,7 @@ def hole(data: bytes, start: int, size: int = 512) -> bytes:
     return data[:start] + bytes(size) + data[start + size :]
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("quality", [40, 95])
@@ -136,6 +137,7 @@ def test_a_hole_over_the_tables_before_the_data_is_refused(start):
         pixels.decode(hole(comment, start), SMALL)
 
 
+@pytest.mark.cases(12)
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}])
 @pytest.mark.parametrize("value", [0, 128, 200, 255])

@@ -161,6 +161,7 @@ def test_clean_data_give_tables_with_a_header_alone(tmp_path):
     assert len((tmp_path / "duplicates.csv").read_text().splitlines()) == 1
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("heads", [("logistic-regression",), ("linear-svm",)])
 def test_flipped_labels_are_in_the_table_whatever_head_was_asked_for(heads, tmp_path):
     data = photos(spread=0.3)
@@ -195,6 +196,7 @@ def test_a_predefined_validation_split_is_judged_alone():
     assert len(comparison.insights.learning_curve.points) >= 6
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("head", HEADS)
 def test_the_curve_rises_to_the_cross_validated_accuracy(head):
     comparison, _ = compare([photos(n=400, spread=1.5)], CompareConfig(heads=(head,), repeats=1))
@@ -223,6 +225,9 @@ def test_the_curve_does_not_see_the_test_split():
     assert curves[0] == curves[1]
 
 
+@pytest.mark.further(
+    "tests/unit/evaluation/test_transferability.py::test_log_me_is_the_largest_evidence"
+)
 def test_scores_put_the_better_backbone_first():
     data = photos()
     noise = dataclasses.replace(

@@ -157,6 +157,7 @@ def test_several_backbones_on_a_validation_split_with_groups(tmp_path):
     assert "on a" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.further("tests/unit/evaluation/compare/test_stage.py::test_a_held_out_test_is_stated")
 @pytest.mark.slow
 def test_a_test_of_one_class_and_a_held_out_one(tmp_path):
     data = feature_set(2)
@@ -170,6 +171,7 @@ def test_a_test_of_one_class_and_a_held_out_one(tmp_path):
     assert run(tmp_path, data, holdout=True, repeats=1)["dataset"]["test_split"] == "held out"
 
 
+@pytest.mark.further("tests/unit/evaluation/compare/test_stage.py::test_many_classes")
 @pytest.mark.slow
 def test_many_classes_stay_small_in_every_file(tmp_path):
     k = 150
@@ -212,6 +214,9 @@ SCRIPT = """
 """
 
 
+@pytest.mark.further(
+    "tests/unit/evaluation/compare/test_stage.py::test_the_same_inputs_give_the_same_results_with_any_number_of_workers"
+)
 @pytest.mark.process
 def test_the_same_inputs_give_the_same_bytes(tmp_path):
     """Whatever the order of hashes and the number of threads; times apart."""

@@ -417,6 +417,7 @@ def test_a_predefined_validation_split_chooses(data):
     assert max(head.cv_accuracy for head in other.heads) < 0.7 < comparison.heads[0].cv_accuracy
 
 
+@pytest.mark.further("tests/unit/heads/test_parts.py::test_balanced_weights_help_a_rare_class")
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_curve")
 def test_balanced_weights_help_a_rare_class(tmp_path):
@@ -539,6 +540,7 @@ def test_backbones_are_compared_head_by_head_on_the_images_that_all_hold(data):
         assert np.array_equal(again, entry.probabilities)
 
 
+@pytest.mark.further("test_backbones_are_compared_head_by_head_on_the_images_that_all_hold")
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_curve")
 def test_a_backbone_does_in_company_what_it_does_alone(data):
@@ -653,6 +655,7 @@ def test_the_rows_that_a_model_of_neighbours_keeps_are_told(monkeypatch):
     assert not any("keeps the features" in text for text in warnings_of(feature_set()))
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("features", [np.zeros((120, 16)), np.ones((120, 16)), np.ones((120, 1))])
 def test_features_that_say_nothing_are_told(features):
@@ -721,6 +724,7 @@ def test_a_wrong_configuration_is_refused_before_any_work(values):
 # ---- small and odd -------------------------------------------------------------------------------
 
 
+@pytest.mark.further("tests/contract/test_heads.py::test_two_images_a_class_are_enough")
 @pytest.mark.slow
 def test_two_training_images_a_class_are_enough_for_all_heads():
     data = feature_set(n=6, k=2, d=40, spread=0.1, test=1 / 3, pixels=True)
@@ -729,12 +733,14 @@ def test_two_training_images_a_class_are_enough_for_all_heads():
     assert [head.test_accuracy for head in comparison.heads] == [1] * 5
 
 
+@pytest.mark.further("tests/contract/test_heads.py::test_two_images_a_class_are_enough")
 @pytest.mark.slow
 def test_more_features_than_images():
     comparison, _ = compare([feature_set(n=60, d=500, spread=0.5)], CompareConfig(repeats=1))
     assert comparison.heads[0].test_accuracy > 0.9
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("sign", [1, -1])
 def test_one_feature_is_enough_to_run(sign):
@@ -759,6 +765,7 @@ def test_two_features_are_at_fault_and_not_the_labels():
     assert comparison.insights.label_errors.suspects == 0 == len(outcome.suspects.errors.suspects)
 
 
+@pytest.mark.further("tests/contract/test_heads.py::test_degenerate_features_give_a_head")
 @pytest.mark.slow
 def test_constant_features_change_nothing_that_matters():
     data = feature_set(spread=0.3)

@@ -47,6 +47,7 @@ def train(root, name, out, *options):
     return done, out
 
 
+@pytest.mark.slow
 def test_what_stays_on_disk_is_what_memory_would_hold(stores):
     (held,) = store.read_layers(stores / "one.h5")
     for name in ("one.h5", "folder"):
@@ -60,6 +61,7 @@ def test_what_stays_on_disk_is_what_memory_would_hold(stores):
         assert np.array_equal(found.label[rows], held.label)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["one.h5", "folder"])
 def test_a_store_on_disk_is_compared_as_one_in_memory(stores, name, tmp_path, monkeypatch):
@@ -119,6 +121,7 @@ def test_knn_alone_ships_a_model_of_its_sample(stores, tmp_path, monkeypatch):
     assert any(shape[:1] == (60,) and len(shape) == 2 for shape in shapes)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("sampled", [False, True])
 def test_a_predefined_validation_split_leaves_the_largest_size_of_the_curve(

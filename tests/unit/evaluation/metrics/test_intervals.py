@@ -36,6 +36,7 @@ def test_wilson_is_scipys_but_for_rare_events(hits, n):
     assert 0 <= low <= hits / n <= high <= 1
 
 
+@pytest.mark.cases(12)
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [50, 100, 200, 400])
 @pytest.mark.parametrize("share", [0.7, 0.9, 0.97, 0.98, 0.99, 0.995])
@@ -83,6 +84,7 @@ def test_every_interval_contains_its_score_and_repeats(n, k, seed):
         assert name == "log_loss" or high <= 1, name
 
 
+@pytest.mark.further("test_every_interval_contains_its_score_and_repeats")
 @pytest.mark.slow
 def test_intervals_of_many_images_are_those_of_the_bootstrap():
     """Where the bootstrap is right, with many errors, both agree."""

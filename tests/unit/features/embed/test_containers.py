@@ -55,6 +55,7 @@ def run(tiny_backbone, tmp_path):
     return run
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_gives_the_rows_of_the_folder(run, image_folder, kind: str):
@@ -82,6 +83,7 @@ def test_moving_a_folder_into_an_archive_embeds_nothing(run, image_folder):
     assert (run.summary.embedded, run.summary.rows) == (0, 24)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_run_reads_nothing_and_an_addition_costs_itself(run, image_folder, kind: str):
@@ -97,6 +99,7 @@ def test_a_second_run_reads_nothing_and_an_addition_costs_itself(run, image_fold
     assert run.summary.shares == {}
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_shards_of_an_archive_are_the_rows_of_one_file(run, image_folder, kind: str):

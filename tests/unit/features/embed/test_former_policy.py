@@ -80,6 +80,7 @@ def test_an_embedder_that_was_fitted_before_keeps_its_rules(tiny_backbone, write
     assert (earlier.fit([path]).transform([path]) == today).all()
 
 
+@pytest.mark.slow
 def test_duplicates_are_found_between_former_rows_and_todays():
     """The same pictures in other files, decoded by one policy and by the other."""
     rng = np.random.default_rng(0)

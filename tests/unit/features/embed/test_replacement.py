@@ -38,6 +38,7 @@ def hashes(summary: EmbedSummary) -> set[bytes]:
     return {row.tobytes() for row in store.read(summary.store).sha256}
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 def test_another_data_set_is_refused_and_the_store_stays(run, tmp_path):
     first = run(photos(tmp_path / "one", 0))
@@ -51,6 +52,7 @@ def test_another_data_set_is_refused_and_the_store_stays(run, tmp_path):
     assert not hashes(second) & before
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 def test_a_smaller_part_is_refused(run, tmp_path):
     root = photos(tmp_path / "one", 0, splits=("train", "validation", "test"))
@@ -59,6 +61,7 @@ def test_a_smaller_part_is_refused(run, tmp_path):
         run(root / "test")
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("kept", [13, 12, 11], ids=["more than half", "half", "less"])
 def test_half_of_the_rows_do_not_go_without_leave(run, tmp_path, kept):
@@ -74,6 +77,7 @@ def test_half_of_the_rows_do_not_go_without_leave(run, tmp_path, kept):
     assert run(root, replace=True).dropped == 24 - kept
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 def test_what_goes_is_counted(run, tmp_path):
     root = photos(tmp_path / "one", 0)
@@ -85,6 +89,7 @@ def test_what_goes_is_counted(run, tmp_path):
     assert (summary.rows, summary.dropped) == (12, 1)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 def test_moved_and_packed_images_are_met_again(run, tmp_path):
     root = photos(tmp_path / "one", 0)
@@ -99,6 +104,7 @@ def test_moved_and_packed_images_are_met_again(run, tmp_path):
     assert (packed.embedded, packed.dropped) == (0, 0)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 def test_more_images_need_no_leave(run, tmp_path):
     root = photos(tmp_path / "one", 0, per_class=2)

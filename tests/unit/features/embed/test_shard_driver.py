@@ -190,18 +190,21 @@ class TestRows:
         assert run(photos).embedded == 0
         check(photos)
 
+    @pytest.mark.further("tests/unit/features/embed/test_stage.py::test_a_change_costs_only_itself")
     def test_an_image_in_another_class_is_not_embedded_again(self, run, check, photos):
         run(photos)
         shutil.move(photos / "train/class0/1.png", photos / "train/class5/moved.png")
         assert run(photos).embedded == 0
         check(photos)
 
+    @pytest.mark.further("tests/unit/features/embed/test_stage.py::test_a_change_costs_only_itself")
     def test_a_changed_file_is_embedded_again(self, run, check, photos, write_image):
         run(photos)
         write_image(photos / "train/class4/0.jpg", 999)
         assert run(photos).embedded == 1
         check(photos)
 
+    @pytest.mark.cases(1)
     @pytest.mark.parametrize("size", [6, 1000])
     def test_another_shard_size_embeds_nothing_again(self, run, check, photos, size):
         run(photos)
@@ -218,6 +221,7 @@ class TestRows:
         assert 0 in [shard.rows for shard in manifest.read(tmp_path / "folder").shards]
         assert [list(b.path) for b in store.read_blocks(tmp_path / "folder")]
 
+    @pytest.mark.further("tests/unit/features/embed/test_stage.py::test_a_change_costs_only_itself")
     def test_read_again(self, run, check, photos):
         run(photos)
         summary = run(photos, rehash=True)
@@ -329,6 +333,7 @@ class TestDamage:
         assert run(photos).embedded == 1
         check(photos)
 
+    @pytest.mark.further("test_repair_and_continue")
     def test_repair_without_a_shard(self, folder, run, check, photos):
         name = shards(folder)[1]
         lost = store.read_size(folder / name)[0]

@@ -97,6 +97,7 @@ class TestRows:
         run(tmp_path / "photos")
         assert read().path == [f"bark/{number}.png" for number in (1, 9, 10, 100)]
 
+    @pytest.mark.cases(1)
     @pytest.mark.slow
     @pytest.mark.parametrize("workers", [2, 5])
     def test_the_number_of_workers_changes_no_row(self, run, read, image_folder, workers):
@@ -490,6 +491,7 @@ class TestFailures:
 
 
 class TestInterruption:
+    @pytest.mark.cases(3)
     @pytest.mark.slow
     @pytest.mark.parametrize("workers", [1, 2, 5])
     @pytest.mark.parametrize("after", [1, 3])
@@ -637,6 +639,7 @@ def test_the_store_says_what_ran(run, image_folder, tmp_path):
     assert sum(ran["shares"].values()) == pytest.approx(1, abs=0.001)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [2, 7, 64])
 def test_batches_make_the_same_rows(run, read, image_folder, batch):

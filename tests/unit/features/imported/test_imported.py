@@ -45,6 +45,7 @@ def write_csv(path, header, rows):
         csv.writer(file).writerows([header, *rows])
 
 
+@pytest.mark.slow
 def test_arrays_in_memory_and_in_files_and_tables_give_the_same_store(tmp_path, rows):
     features, labels, names = rows
     words = CLASSES[labels]
@@ -89,6 +90,7 @@ def test_parquet_has_a_column_of_lists_or_one_for_each_feature(tmp_path, rows, l
     assert_rows(tmp_path / "a.h5", rows)
 
 
+@pytest.mark.slow
 def test_what_export_features_writes_comes_back(tmp_path, rows):
     features, labels, names = rows
     hs.import_features(features, tmp_path / "a.h5", labels=CLASSES[labels], names=names)
@@ -164,6 +166,7 @@ def slides(tmp_path):
     return folder, table, bags
 
 
+@pytest.mark.slow
 def test_slides_become_means_or_patches_with_their_slide_as_group(tmp_path, slides):
     folder, table, bags = slides
     written = hs.import_features(folder, tmp_path / "mean.h5", labels=table)
@@ -253,6 +256,7 @@ def test_labels_join_by_the_strictest_rule_that_fits(tmp_path, rows):
     assert "strange" in text
 
 
+@pytest.mark.slow
 def test_a_store_is_replaced_by_features_of_the_same_identity_alone(tmp_path, rows):
     features, labels, _ = rows
     out = tmp_path / "a.h5"

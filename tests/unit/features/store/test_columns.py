@@ -48,6 +48,7 @@ def test_a_column_is_an_entry_of_the_table(tmp_path, sharper, sharp):
         assert (file.attrs["version"], file["checks"].shape) == (4, (6, 10))
 
 
+@pytest.mark.slow
 def test_a_store_of_the_version_before_is_read_and_continued(store, sharper, sharp):
     assert verify(store) == []
     assert len(read(store)) == 6

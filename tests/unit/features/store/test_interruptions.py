@@ -196,6 +196,7 @@ def test_a_kill_at_any_call_loses_nothing(old, build, monkeypatch, step):
     assert build.matches(read(old), grown(build))
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "lasting"), [(errno.ENOSPC, True), (errno.EIO, False)], ids=["for good", "once"]
@@ -246,6 +247,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(small_disk, build):
     path = small_disk / "s.h5"
     build.run(path, build.listing(6))

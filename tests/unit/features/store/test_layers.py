@@ -41,6 +41,7 @@ def features(path):
     return np.hstack([one.features for one in read_layers(path)])
 
 
+@pytest.mark.slow
 def test_every_layer_is_a_dataset_and_a_feature_set_of_its_own(store, build):
     assert verify(store) == []
     with h5py.File(store) as file:
@@ -73,6 +74,7 @@ def test_a_layer_that_is_not_there(store):
         read(store)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(tmp_path, build, of_layers):
     path = tmp_path / "s.h5"
     assert build.run(path, build.listing(), stop_after=4, **of_layers).embedded == 4

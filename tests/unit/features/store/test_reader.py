@@ -317,6 +317,7 @@ def test_a_changed_value_is_found_by_its_checksum(store, name):
     assert "cannot be used" in refused(store)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["features", "pixels", "label", "sha256", "size", "mtime_ns"])
 def test_a_byte_flipped_on_disk_is_found(store, name):
     with h5py.File(store) as file:
@@ -331,6 +332,7 @@ def test_a_byte_flipped_on_disk_is_found(store, name):
     assert verify(store) == []
 
 
+@pytest.mark.cases(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*DATASETS, *FAILURES, "classes"])
 def test_a_missing_checksum_is_a_defect_but_no_reason_not_to_read(store, name):

@@ -57,6 +57,7 @@ def mended(store: Path, build, *dropped) -> None:
     assert build.matches(read(store), build.listing())
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["features", "pixels", "label", "sha256", "size", "mtime_ns"])
 def test_damaged_rows_are_dropped_and_embedded_again(store, build, name):
@@ -118,6 +119,7 @@ def test_rows_that_make_no_sense_are_dropped(store, build, name):
     mended(store, build, 2)
 
 
+@pytest.mark.slow
 def test_of_rows_that_claim_one_path_none_is_kept(store, build):
     def change(file):
         file["path"][3] = file["path"][0]
@@ -141,6 +143,7 @@ def replace(name: str, change):
     return edit
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["features", "path", "sha256"])
 def test_a_truncated_column_keeps_its_rows(store, build, name):
@@ -150,12 +153,14 @@ def test_a_truncated_column_keeps_its_rows(store, build, name):
     mended(store, build, 4, 5)
 
 
+@pytest.mark.slow
 def test_a_row_cut_out_of_one_column_costs_what_follows(store, build):
     edit(store, replace("features", lambda data: np.delete(data, 2, axis=0)))
     assert repair(store).kept == 2
     mended(store, build, 2, 3, 4, 5)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["label", "split", "classes"])
 def test_labels_can_be_lost_and_come_back(store, build, name):
@@ -176,6 +181,7 @@ def test_labels_can_be_lost_and_come_back(store, build, name):
     assert build.matches(read(store), build.listing())
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["size", "mtime_ns"])
 def test_lost_states_make_files_be_read_again(store, build, name):
@@ -230,6 +236,7 @@ def old(file) -> None:
     file.attrs["checksums"] = json.dumps(sums)
 
 
+@pytest.mark.slow
 def test_an_old_store_keeps_the_columns_that_match(store, build):
     edit(store, old)
     edit(store, lambda file: file["label"].__setitem__(2, 1 - file["label"][2]))
@@ -297,6 +304,7 @@ def long(tmp_path_factory, build) -> tuple[Path, list]:
     return path, images
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9, 0.99])
 def test_a_store_that_was_cut_short_keeps_the_rows_before_the_cut(tmp_path, build, long, share):
@@ -342,6 +350,7 @@ def test_a_store_that_is_being_written_is_not_repaired(store, build):
         store.unlink()
 
 
+@pytest.mark.slow
 def test_what_is_there_besides_is_kept_or_swept(store, build):
     build.run(store, build.listing(8), stop_after=1)  # a journal
     (store.parent / ".s.h5.77.partial").write_bytes(b"half")

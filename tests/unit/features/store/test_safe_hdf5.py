@@ -60,6 +60,7 @@ def test_a_file_that_cannot_be_made(tmp_path, place):
         create(tmp_path / place, fill)
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("lasting", [True, False], ids=["for good", "once"])
 @pytest.mark.parametrize("call", ["pwrite", "ftruncate", "close"])
@@ -92,6 +93,7 @@ def test_the_first_error_is_raised_at_the_end(tmp_path, monkeypatch, call, lasti
     assert sound(tmp_path / "x.h5")
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.01, 0.2, 0.5, 0.9, 0.999])
 def test_a_disk_that_is_full_costs_no_crash_and_says_nothing_else(tmp_path, share):

@@ -93,6 +93,7 @@ def test_any_number_of_failures(tmp_path, build, count):
     assert build.run(path, build.listing(), bad(count + 1)).published is True
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 1023, 1024, 1025, 2500])
 def test_any_number_of_rows(tmp_path, build, count):
@@ -116,6 +117,7 @@ def test_more_classes_than_an_ordinary_attribute_can_hold(tmp_path, build):
     assert build.run(path, images, classes=classes).published is False
 
 
+@pytest.mark.slow
 def test_without_labels(tmp_path, build):
     path = tmp_path / "s.h5"
     images = [build.image(f"{at}.jpg", at, label=-1, split="") for at in range(3)]
@@ -126,6 +128,7 @@ def test_without_labels(tmp_path, build):
     assert build.run(path, images, classes=()).published is False
 
 
+@pytest.mark.slow
 def test_paths_that_are_not_utf8(tmp_path, build):
     path = tmp_path / "s.h5"
     images = [
@@ -165,6 +168,7 @@ class Change(NamedTuple):
     embedded: int
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["add", "remove", "rename", "relabel", "replace", "reorder"])
 def test_only_new_content_is_embedded(tmp_path, build, name):
     path = tmp_path / "s.h5"
@@ -187,6 +191,7 @@ def test_only_new_content_is_embedded(tmp_path, build, name):
         assert file["mtime_ns"][:].tolist() == [image.state.mtime_ns for image in now]
 
 
+@pytest.mark.slow
 def test_old_features_are_taken_from_the_store_wherever_they_lie(tmp_path, build, monkeypatch):
     monkeypatch.setattr("headstart.features.store.layout.BLOCK", 2)  # so that 30 rows lie far apart
     path = tmp_path / "s.h5"
@@ -316,6 +321,7 @@ def test_a_damaged_store_is_refused_with_its_defect(store, build):
     assert "headstart verify --repair" in said
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pixels", "size", "mtime_ns"])
 def test_a_store_without_what_continuing_needs_is_refused(store, build, name):
@@ -338,6 +344,7 @@ def test_a_second_writer_is_refused_and_the_first_goes_on(store, build):
     assert "s.h5.journal" in names(store.parent)
 
 
+@pytest.mark.slow
 def test_features_are_exact(tmp_path, build):
     """Every float32 comes back bit for bit, by way of the journal and of the old store."""
     values = np.array([np.float32(2**-149), -0.0, np.finfo("f4").max, 1 / 3], "f4")

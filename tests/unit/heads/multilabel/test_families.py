@@ -75,6 +75,7 @@ def values_of(name: str, params: dict, data: LabelSet) -> list[np.ndarray]:
     return parts
 
 
+@pytest.mark.cases(6)
 @pytest.mark.slow
 @pytest.mark.parametrize("unknown", [0.0, 0.2])
 @pytest.mark.parametrize("name", multilabel.NAMES)
@@ -106,6 +107,7 @@ def test_predictions_are_those_of_one_versus_rest_on_the_same_folds() -> None:
     assert np.mean(ours == theirs[data.held_out]) >= 0.999
 
 
+@pytest.mark.cases(7)
 @pytest.mark.slow
 @pytest.mark.parametrize("per_label", [False, True])
 @pytest.mark.parametrize("unknown", [0.0, 0.2])
@@ -172,6 +174,7 @@ def test_the_mean_of_heads_is_a_head(most_rows: int | None) -> None:
     np.testing.assert_allclose(scores, probabilities, atol=1e-5)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_a_label_by_itself_gives_what_it_gives_among_others(name: str) -> None:
@@ -185,6 +188,7 @@ def test_a_label_by_itself_gives_what_it_gives_among_others(name: str) -> None:
     assert head.estimator.predict(data.features).shape == (N, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*multilabel.NAMES, "prevalence"])
 def test_labels_that_are_constant_or_unknown_get_their_prevalence(name: str) -> None:
     rows, labels = images()
@@ -199,6 +203,7 @@ def test_labels_that_are_constant_or_unknown_get_their_prevalence(name: str) -> 
         np.testing.assert_allclose(probabilities[:, 2], 0.5)
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_repeats_and_balanced_weights_are_accepted(name: str) -> None:
@@ -210,6 +215,7 @@ def test_repeats_and_balanced_weights_are_accepted(name: str) -> None:
     np.testing.assert_allclose(head.out_of_fold.mean(axis=0), prevalence, atol=0.05)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_a_sample_is_fitted_where_there_are_many_rows(name: str) -> None:
@@ -228,6 +234,7 @@ class _OnDisk(StoredRows):
         return self._rows[rows].copy()
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", multilabel.NAMES)
 def test_rows_on_disk_give_what_rows_in_memory_give(name: str) -> None:

@@ -57,6 +57,7 @@ def test_it_is_the_model_with_another_network(kind, tiny_classifier, photos, tmp
     assert facts["variant"]["accuracy"] == change.accuracy
 
 
+@pytest.mark.slow
 def test_over_the_budget_it_is_refused_with_the_figures(tiny_classifier, photos, tmp_path):
     out = tmp_path / "small.onnx"
     with pytest.raises(
@@ -104,6 +105,7 @@ def test_without_a_test_split_others_than_those_that_calibrate_measure(
     assert change.images == 80 - 64
 
 
+@pytest.mark.slow
 def test_what_cannot_be_done_is_said(tiny_classifier, tiny_backbone, photos, tmp_path):
     with pytest.raises(InputError, match="is the model itself"):
         bundle.write_variant(tiny_classifier, "fp16", photos, tiny_classifier)

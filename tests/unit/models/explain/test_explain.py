@@ -71,6 +71,7 @@ def test_the_map_lies_over_the_crop_and_the_rest_is_dark(opened):
     assert drawn[0, 20].max() < drawn[bottom - 2, right - 2].min()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rules",
     [
@@ -109,6 +110,7 @@ def test_each_view_has_its_part_of_the_map():
     assert padded.heat[0, 0] == 16 * 64
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_one_line(opened, tiny_classifier, tmp_path):
     with pytest.raises(UsageError, match="explain"):
         hs.predict(tiny_classifier, tmp_path, explain_by="occlusion")

@@ -230,6 +230,7 @@ def test_without_a_store_it_says_so(start, tiny_classifier, images, tmp_path):
     assert server.ask("GET", "/thumbnail/0")[0] == 404
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it(start, tiny_classifier, images, number, code):
