@@ -73,6 +73,7 @@ def test_columns_that_the_user_names(photos):
     [
         ("path,cat,dog\n0.jpg,1,0\n1.jpg,2,0\n", {"label_columns": ("cat", "dog")}, "line 3.*cat"),
         ("path,cat,dog\n0.jpg,1,0\n1.jpg,0,1\n2.jpg,0,7\n", {}, "line 4.*dog has '7'"),
+        ("path,cat,dog\n0.jpg,2,0\n1.jpg,2,2\n2.jpg,0,2\n", {}, "line 2.*cat has '2'"),
         ("path,cat,dog\n0.jpg,1,0\n0.jpg,0,0\n", {}, "listed twice"),
         ("path,label\n0.jpg,cat\n0.jpg,dog\n", {}, "listed twice"),
         ("path,labels\n0.jpg,\n1.jpg,\n", {"target": MULTI_LABEL}, "has any label"),
