@@ -5,11 +5,13 @@ Usage: python benchmarks/drift.py STORE [--simulations 500] [--training 1500] [-
 STORE holds the features of labelled images, one of each group of duplicates is used. Heads are
 trained on some of them, and batches are drawn from the others: fresh ones, ones of which a tenth
 comes from elsewhere (photos of handwritten digits, drawn textures, a class that the model was not
-trained on), and ones with other shares of the classes. A training serves 20 batches.
+trained on), and ones with other shares of the classes. A training serves 20 batches. For the tenth
+from elsewhere, each head keeps the parameters that it has found in its first training.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +48,7 @@ class Trained:
     distance: np.ndarray
     places: np.ndarray
     codes: np.ndarray
+    params: dict
 
     def batch(self, rows, group=None) -> drift.Batch:
         """Return the answers for some of the images."""
@@ -71,26 +74,62 @@ class Trained:
         return {test.name: test.p for test in compared.tests}
 
 
-def train(head, features, codes, rows, others):
-    """Train a head on some rows; answer the others, and then rows of ``others``, codes -1."""
+@dataclass
+class Drawn:
+    """Training images, and what the features say of all others, whatever the head."""
+
+    training: TrainingSet
+    reference: novelty.Reference
+    names: list[str]
+    asked: np.ndarray
+    distance: np.ndarray
+    places: np.ndarray
+    codes: np.ndarray
+
+
+def draw(features, codes, rows, *others):
+    """Train on some rows; ask for the other rows, and then for ``others``, codes -2, -3 and on."""
     classes, known = np.unique(codes[rows], return_inverse=True)
     alone = np.arange(len(rows))
     fold = divisions(known, 5, 0, 1, alone)
-    fitted = by_name([head])[0].search_further(TrainingSet(features[rows], known, fold, 0, 1))
     reference = novelty.learn(features[rows], known, alone)
     shares = np.bincount(known) / len(known)
-    facts = profile.learn(features[rows], shares, alone, reference, fitted.out_of_fold)
     rest = np.setdiff1d(np.arange(len(features)), rows)
-    asked = np.concatenate([features[rest], others])
+    asked = np.concatenate([features[rest], *others])
     place = {code: number for number, code in enumerate(classes.tolist())}
-    return Trained(
-        TrainingProfile.from_text(facts.to_text(), len(classes)),
+    own = [place.get(code, -1) for code in codes[rest].tolist()]
+    foreign = [np.full(len(images), -2 - number) for number, images in enumerate(others)]
+    return Drawn(
+        TrainingSet(features[rows], known, fold, 0, 1),
         reference,
         [str(code) for code in classes],
-        class_probabilities(fitted.estimator, asked, len(classes)),
+        asked,
         reference.distances(asked),
-        facts.place(asked),
-        np.array([*(place.get(code, -1) for code in codes[rest].tolist()), *[-2] * len(others)]),
+        profile.learn(features[rows], shares, alone, reference).place(asked),
+        np.concatenate([np.array(own, int), *foreign]),
+    )
+
+
+def train(head, drawn, params=None):
+    """Train a head, with parameters if they are known; answer for all that is asked."""
+    family, training = by_name([head])[0], drawn.training
+    if params is not None:
+        family = dataclasses.replace(family, grid={name: [params[name]] for name in family.grid})
+    fitted = family.search(training) if params else family.search_further(training)
+    alone, shares = np.arange(len(training.labels)), np.bincount(training.labels)
+    facts = profile.learn(
+        training.features, shares / len(alone), alone, drawn.reference, fitted.out_of_fold
+    )
+    k = len(drawn.names)
+    return Trained(
+        TrainingProfile.from_text(facts.to_text(), k),
+        drawn.reference,
+        drawn.names,
+        class_probabilities(fitted.estimator, drawn.asked, k),
+        drawn.distance,
+        drawn.places,
+        drawn.codes,
+        fitted.params,
     )
 
 
@@ -127,12 +166,14 @@ def alarms(features, codes, others, options):
     print("Share of batches of fresh images that are said to differ; 5 % are allowed.\n")
     columns = ("500 images", "100 images", "10 images", "20 bursts of 5", "the same, no groups")
     print("| head | " + " | ".join(columns) + " |\n|---|" + "--:|" * len(columns))
+    drawn = [
+        drawn_from(features, codes, np.arange(len(codes)), seed, {}, options)
+        for seed in range(options.simulations // BATCHES)
+    ]
     for head in HEADS:
         counts = {name: [] for name in columns}
-        for draw in range(options.simulations // BATCHES):
-            rng = np.random.default_rng(draw)
-            rows = np.sort(rng.permutation(len(codes))[: options.training])
-            model = train(head, features, codes, rows, others["digits"][:0])
+        for seed, training in enumerate(drawn):
+            model, rng = train(head, training), np.random.default_rng(seed)
             rest = len(model.codes)
             for _ in range(BATCHES):
                 order = rng.permutation(rest)
@@ -147,38 +188,48 @@ def alarms(features, codes, others, options):
 
 
 def power(features, codes, others, options):
-    """A tenth of a batch of 500 from elsewhere."""
+    """A tenth of a batch of 500 from elsewhere: other images, and a class that was never seen."""
     print(f"Share of batches of {SIZE} images, a tenth from elsewhere, that are said to differ.\n")
     print("| a tenth is | " + " | ".join(HEADS) + " | " + " | ".join(TESTS) + " |")
     print("|---|" + "--:|" * (len(HEADS) + len(TESTS)))
-    names = options.names
-    few = max(1, options.simulations // BATCHES)
-    for kind in (*others, *range(len(names))):
-        cells, alone = [], {name: [] for name in TESTS}
-        for head in HEADS:
-            found = []
-            for draw in range(few if kind in others else max(1, few // 5)):
-                rng = np.random.default_rng(draw)
-                known = (
-                    np.flatnonzero(codes != kind) if kind not in others else np.arange(len(codes))
-                )
-                rows = np.sort(rng.permutation(known)[: options.training])
-                model = train(head, features, codes, rows, others.get(kind, others["digits"][:0]))
-                fresh = np.flatnonzero(model.codes >= 0)
-                foreign = np.flatnonzero(model.codes == (-2 if kind in others else -1))
-                for _ in range(BATCHES if kind in others else 5 * BATCHES):
-                    n = int(SIZE * SHARE)
-                    chosen = np.concatenate(
-                        [rng.permutation(fresh)[: SIZE - n], rng.permutation(foreign)[:n]]
-                    )
-                    p = model.p(chosen)
-                    found.append(min(p.values()) <= drift.LEVEL)
+    params, few = {}, max(1, options.simulations // BATCHES)
+    foreign = {kind: -2 - number for number, kind in enumerate(others)}
+    everything = np.arange(len(codes))
+    drawn = [drawn_from(features, codes, everything, seed, others, options) for seed in range(few)]
+    simulate(drawn, foreign, BATCHES, params)
+    for code, name in enumerate(options.names):
+        known, times = np.flatnonzero(codes != code), max(1, few // 5)
+        drawn = [drawn_from(features, codes, known, seed, {}, options) for seed in range(times)]
+        simulate(drawn, {f"{name}, never seen": -1}, 5 * BATCHES, params)
+
+
+def drawn_from(features, codes, known, seed, others, options):
+    """Draw training images among the rows ``known``."""
+    rows = np.random.default_rng(seed).permutation(known)[: options.training]
+    return draw(features, codes, np.sort(rows), *others.values())
+
+
+def simulate(trainings, foreign, batches, params):
+    """Print the power for each kind of images, by their code; every training has its batches."""
+    found = {title: {head: [] for head in HEADS} for title in foreign}
+    alone = {title: {name: [] for name in TESTS} for title in foreign}
+    for head in HEADS:
+        for seed, drawn in enumerate(trainings):
+            model = train(head, drawn, params.get(head))
+            params.setdefault(head, model.params)
+            fresh, rng = np.flatnonzero(model.codes >= 0), np.random.default_rng(seed)
+            for title, code in foreign.items():
+                others, n = np.flatnonzero(model.codes == code), int(SIZE * SHARE)
+                for _ in range(batches):
+                    own = rng.permutation(fresh)[: SIZE - n]
+                    p = model.p(np.concatenate([own, rng.permutation(others)[:n]]))
+                    found[title][head].append(min(p.values()) <= drift.LEVEL)
                     for name, value in p.items():
-                        alone[name].append(value <= drift.LEVEL)
-            page.sample(f"{kind}, {head}", *found)
-            cells.append(rate(found))
-        title = kind if kind in others else f"{names[kind]}, never seen"
-        cells += [rate(values) for values in alone.values()]
+                        alone[title][name].append(value <= drift.LEVEL)
+    for title in foreign:
+        for head, values in found[title].items():
+            page.sample(f"{title}, {head}", *values)
+        cells = [rate(values) for values in (*found[title].values(), *alone[title].values())]
         print(f"| {title} | " + " | ".join(cells) + " |", flush=True)
 
 
@@ -194,10 +245,9 @@ def priors(features, codes, others, options):
     k = len(options.names)
     for head in HEADS:
         figures = []
-        for draw in range(options.simulations // BATCHES):
-            rng = np.random.default_rng(draw)
-            rows = np.sort(rng.permutation(len(codes))[: options.training])
-            model = train(head, features, codes, rows, others["digits"][:0])
+        for number in range(options.simulations // BATCHES):
+            drawn = drawn_from(features, codes, np.arange(len(codes)), number, {}, options)
+            model, rng = train(head, drawn), np.random.default_rng(number)
             for _ in range(BATCHES):
                 wanted = rng.dirichlet(np.ones(k))
                 numbers = rng.multinomial(SIZE, wanted)

@@ -1,8 +1,9 @@
-"""A virtual environment for each rival, made once in a cache folder; several gigabytes in all."""
+"""Virtual environments: one for each rival, made once in a cache folder; Headstart's lightest."""
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import venv
@@ -77,6 +78,47 @@ def size_gib(name: str, cache: Path) -> float:
     folder = python_of(name, cache).parent.parent
     files = (path.lstat().st_size for path in folder.rglob("*") if not path.is_symlink())
     return sum(files) / 2**30
+
+
+def light(folder: Path) -> Path:
+    """Return the interpreter of a new environment with Headstart's wheel and no extra.
+
+    Raises:
+        ContenderError: pip failed.
+    """
+    left_out = shutil.ignore_patterns(".*", "tests", "out", "data", "build")
+    shutil.copytree(ROOT, folder / "source", ignore=left_out)
+    venv.create(folder / "env", with_pip=True)
+    python = folder / "env" / "bin" / "python"
+    wheel = ["wheel", "-q", "--no-deps", "-w", str(folder), str(folder / "source")]
+    command = [python, "-m", "pip", "--disable-pip-version-check", *wheel]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        raise ContenderError("pip cannot build the wheel")
+    file = next(folder.glob("headstart-*.whl"))
+    if not _pip(python, str(file), "-c", str(ROOT / "constraints.txt")):
+        raise ContenderError("pip cannot install the wheel")
+    return python
+
+
+def sizes(python: Path, largest: int = 8) -> dict[str, int]:
+    """Return the bytes of an environment's packages and of the largest ones, without pip.
+
+    ``packages`` is of all files but compiled Python files, which are ``compiled``.
+    """
+    site = next((python.parent.parent / "lib").glob("python*/site-packages"))
+    packages: dict[str, int] = {}
+    compiled = 0
+    for path in site.rglob("*"):
+        name = path.relative_to(site).parts[0]
+        if name.partition("-")[0] in ("pip", "setuptools", "pkg_resources"):
+            continue
+        size = 0 if path.is_dir() else path.lstat().st_size
+        if "__pycache__" in path.parts:
+            compiled += size
+        else:
+            packages[name] = packages.get(name, 0) + size
+    first = sorted(packages.items(), key=lambda item: -item[1])[:largest]
+    return {"packages": sum(packages.values()), "compiled": compiled, **dict(first)}
 
 
 def _pip(python: Path, *arguments: str) -> bool:

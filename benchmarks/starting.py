@@ -1,10 +1,11 @@
 """Seconds until a command is of use: help is printed, a photo is classified, a server is ready.
 
-    python benchmarks/starting.py MODEL.onnx PHOTO [--rounds 7]
+    python benchmarks/starting.py MODEL.onnx PHOTO [--rounds 7] [--part commands|light]
 
 Each command is a process, the commands in turn. The yardstick is a process that only imports what
 no prediction can do without: numpy, onnxruntime, Pillow and click. Wall time counts what else runs
-on the machine, processor time hardly does.
+on the machine, processor time hardly does. ``light`` installs the wheel without torch into a fresh
+environment, and says its size and how long ``import headstart`` and ``predict`` take there.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import alternate
+import environments
 import page
 
 HEADSTART = [sys.executable, "-c", "from headstart.cli import main; main()"]
@@ -27,9 +30,36 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("photo", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--part", choices=["commands", "light"], default="commands")
     options = parser.parse_args()
+    if options.part == "light":
+        with page.recorded(options, "light"), tempfile.TemporaryDirectory() as folder:
+            light(Path(folder), options.model.resolve(), options.photo.resolve(), options.rounds)
+        return
     with page.recorded(options):
         benchmark(options.model, options.photo, options.rounds)
+
+
+def light(folder: Path, model: Path, photo: Path, rounds: int) -> None:
+    python = environments.light(folder)
+    sizes = environments.sizes(python)
+    command = python.with_name("headstart")
+    compare(
+        {
+            "python": [str(python), "-c", ""],
+            "import headstart": [str(python), "-c", "import headstart"],
+            "--help": [str(command), "--help"],
+            "predict": [str(command), "predict", str(model), str(photo)],
+        },
+        rounds,
+    )
+    for name, size in sizes.items():
+        page.sample(f"{name}, MB", size / 1e6)
+    print()
+    print(f"{sizes['packages'] / 1e6:.0f} MB of packages without pip and compiled Python files,")
+    print(f"{sizes['compiled'] / 1e6:.0f} MB of compiled Python files; the largest packages:")
+    largest = {name: size for name, size in sizes.items() if name not in ("packages", "compiled")}
+    print(", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in largest.items()))
 
 
 def benchmark(model: Path, photo: Path, rounds: int) -> None:
@@ -39,6 +69,10 @@ def benchmark(model: Path, photo: Path, rounds: int) -> None:
         "predict": [*HEADSTART, "predict", str(model), str(photo)],
         "serve": [*HEADSTART, "serve", str(model), "--port", "0"],
     }
+    compare(commands, rounds)
+
+
+def compare(commands: dict[str, list[str]], rounds: int) -> None:
     wall: dict[str, list[float]] = {name: [] for name in commands}
 
     def processor(name: str) -> float:
@@ -51,13 +85,14 @@ def benchmark(model: Path, photo: Path, rounds: int) -> None:
     for values in wall.values():
         values.clear()
     used = alternate.rounds(calls, rounds)
-    print("command    processor s: median (range)    wall s: median (range)")
+    yardstick = next(iter(commands))
+    print("command           processor s: median (range)    wall s: median (range)")
     for name in commands:
         page.sample(f"{name}, processor s", *used[name])
         page.sample(f"{name}, wall s", *wall[name])
-        print(f"{name:10} {alternate.show(used[name], 2):30} {alternate.show(wall[name], 2)}")
-        if name != "imports":
-            page.ratio(f"{name} / imports", alternate.paired(used[name], used["imports"]))
+        print(f"{name:17} {alternate.show(used[name], 2):30} {alternate.show(wall[name], 2)}")
+        if name != yardstick:
+            page.ratio(f"{name} / {yardstick}", alternate.paired(used[name], used[yardstick]))
 
 
 def measure(command: list[str], until: str) -> tuple[float, float]:

@@ -134,6 +134,7 @@ def test_images_that_cannot_be_used_are_counted(headstart, tiny_classifier, phot
     document = json.loads(headstart(*words, "--json").stdout)
     assert document["images"] == 15
     assert document["skipped"] == [{"reason": "no answer", "images": 1, "label": ""}]
+    assert "HS509" in [remark["code"] for remark in document["remarks"]]
     assert "--max-failures" in headstart(*words, "--max-failures", "0", code=1).stderr
 
 

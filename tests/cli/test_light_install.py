@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
 
@@ -63,10 +64,13 @@ def test_what_needs_torch_names_the_extra(headstart, image_folder, monkeypatch, 
 def test_a_wheel_in_a_fresh_environment_is_small_and_works(
     image_folder, tiny_backbone, tmp_path, record_property
 ):
-    def call(*words: object) -> str:
+    def call(*words: object, record: str = "") -> str:
+        started = time.perf_counter()
         words = [os.fspath(word) if isinstance(word, Path) else str(word) for word in words]
         done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+        if record:
+            record_property(record, time.perf_counter() - started)
         return done.stdout
 
     source = tmp_path / "source"
@@ -98,7 +102,8 @@ def test_a_wheel_in_a_fresh_environment_is_small_and_works(
     headstart = python.with_name("headstart")
     call(headstart, "features", photos, "--backbone", tiny_backbone, "--out", "store.h5")
     call(headstart, "train-heads", "store.h5", "--out", "out", "--heads", "logistic-regression")
-    answers = call(headstart, "predict", "out/model.onnx", photos)
+    answers = call(headstart, "predict", "out/model.onnx", photos, record="seconds of predict")
+    call(python, "-c", "import headstart", record="seconds of import headstart")
     assert len(answers.splitlines()) == 1 + len([*photos.rglob("*.*")])
     call(headstart, "report", "out")
     call(headstart, "verify", "store.h5")

@@ -28,11 +28,15 @@ class Absent:
 
 
 sys.meta_path.insert(0, Absent())
-for name in ("pread", "pwrite", "O_CLOEXEC", "O_NONBLOCK", "sched_getaffinity"):
+for name in (
+    *("pread", "pwrite", "O_CLOEXEC", "O_NONBLOCK", "sched_getaffinity", "fork", "link", "sysconf"),
+    *("getuid", "geteuid", "sched_setaffinity", "statvfs", "mkfifo", "posix_fallocate"),
+):
     if hasattr(os, name):
         delattr(os, name)
-if hasattr(signal, "SIGXCPU"):
-    del signal.SIGXCPU
+for name in ("SIGXCPU", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGALRM", "alarm", "setitimer"):
+    if hasattr(signal, name):
+        delattr(signal, name)
 """
 # Several commands in one process, for the import of scikit-learn takes seconds.
 COMMANDS = """
@@ -79,7 +83,11 @@ def test_features_heads_and_predictions_are_the_same(
         ("features", photos, "--backbone", tiny_backbone, "--out", stores[1]),
         ("verify", stores[1]),
         ("train-heads", stores[1], "--heads", "logistic-regression", "--out", "out"),
-        ("predict", "out/model.onnx", photos),
+        ("predict", "out/model.onnx", photos, "--summary", "--explain", "maps"),
+        ("evaluate", "out/model.onnx", photos, "--report", "scores.html"),
+        ("drift", "out/model.onnx", photos),
+        ("report", "out"),
+        ("export-features", stores[1], "--to", "csv", "--out", "rows.csv"),
     )
     here, there = (features.store.read(path) for path in stores)
     assert here.path == there.path

@@ -61,6 +61,33 @@ def test_it_says_what_to_fetch(headstart, empty_cache):
     assert not any(row["at_hand"] for row in document["backbones"])
 
 
+@pytest.mark.parametrize("kind", SHORTLISTS)
+def test_its_lines_fit_a_terminal(kind, headstart, empty_cache):
+    text = headstart("backbones", "--shortlist", kind).stdout
+    names = [each.name for each in shortlist.of(kind)]
+    assert [line for line in text.splitlines() if line in names] == names
+    facts = text.partition("To fetch")[0].splitlines()
+    assert max(len(line) for line in facts if line not in names) < 80
+
+
+@pytest.mark.slow
+@pytest.mark.cases(2)
+@pytest.mark.parametrize(
+    "each", [each for each in shortlist.every() if each.name.startswith("timm:")], ids=str
+)
+def test_the_size_of_a_network_of_timm_is_the_librarys(each):
+    from headstart.core.torchvision_import import import_timm
+
+    timm = import_timm()
+    import torch
+
+    with torch.device("meta"):
+        network = timm.create_model(each.name.removeprefix("timm:"))
+    parameters = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    assert each.parameters == round(parameters, 1)
+    assert abs(each.download_mb / (4 * parameters) - 1) < 0.01
+
+
 def test_what_is_here_needs_no_download(headstart, empty_cache):
     weights = empty_cache / "models--imageomics--bioclip" / "snapshots" / "a" / "w.safetensors"
     weights.parent.mkdir(parents=True)
@@ -83,6 +110,13 @@ def test_one_yes_fetches_and_ranks(headstart, empty_cache, monkeypatch):
     done = headstart(*command, code=1)
     assert done.stderr.count("without timm:") == 4  # there is no network
     assert ranked == [("photos", ("x", "efficientnet-lite0"))]
+
+
+def test_without_a_terminal_to_ask_on_it_prints_the_commands(headstart, empty_cache, monkeypatch):
+    monkeypatch.setattr(workflow, "choose_backbone", pytest.fail)
+    text = headstart("backbones", "--for", "photos", "--shortlist", "species").stdout
+    assert "hf download imageomics/bioclip-2" in text
+    assert "--yes" in text
 
 
 def test_without_a_network_nothing_can_be_ranked(headstart, empty_cache):

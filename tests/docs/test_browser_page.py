@@ -187,6 +187,7 @@ fs.writeFileSync("out", Buffer.from(out.filter((_, i) => i % 4 < 3).buffer));
         Preprocess((33, 33), 33, fit="whole"),
         Preprocess((160, 128), (160, 128), fit="whole"),
         Preprocess(36, 33, views="crop+whole"),
+        Preprocess(36, 33, views="crop+flip+pad+whole", fill=(12, 130, 255)),
     ],
 )
 def test_its_arithmetic_gives_headstarts_pixels(size, preprocess, tmp_path):

@@ -8,8 +8,9 @@ weights that they cannot use; the message says what to do.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,31 @@ def available(query: str = "", notice: Callable[[str], None] = lambda line: None
         except HeadstartError as error:
             notice(f"without the networks of {prefix}: {error}")
     return catalogue.matching(entries, query)
+
+
+def in_hub_cache(query: str = "") -> list[Entry]:
+    """Return the networks whose weights are in the hub's cache, except those of `available`.
+
+    Nothing is fetched. A query is as for `available`.
+    """
+    listed = {entry.repo for entry in available("", lambda line: None) if entry.repo}
+    entries: list[Entry] = []
+    with contextlib.suppress(HeadstartError):  # without the hub's library there are none
+        for name, repository in hub.on_this_machine():
+            if repository.name not in listed:
+                entries += _entries_in(name, repository)
+    return catalogue.matching(entries, query)
+
+
+def _entries_in(name: str, repository: hub.Repository) -> Iterator[Entry]:
+    """Yield the network in a repository of the hub's cache, if there is one and it is whole."""
+    for provider in _PROVIDERS.values():
+        with contextlib.suppress(HeadstartError):  # broken, or of no images in colour
+            entry = provider.entry_in(repository)
+            if entry is not None and provider.is_available(entry):
+                full = entry.name.removesuffix(str(repository)) + name
+                yield dataclasses.replace(entry, name=full)
+                return
 
 
 def is_available(entry: Entry) -> bool:
@@ -230,7 +256,7 @@ def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
 
 def _fit_of(backbone: Backbone) -> str:
     rules = backbone.preprocess
-    if rules.fit or rules.views == "crop+whole":
+    if rules.fit or len(rules.each_view) > 1:
         return rules.fit
     if isinstance(rules.resize, int):
         return "crop"
@@ -388,11 +414,18 @@ def _resolved(name: str) -> str:
     if not name.startswith(hub.PREFIX):
         return name
     repository = hub.open_repository(name.removeprefix(hub.PREFIX), hub.CONFIGS)
+    problem: BackboneError | None = None
     for provider in _PROVIDERS.values():
-        recognised = provider.recognise(repository)
+        try:
+            recognised = provider.recognise(repository)
+        except BackboneError as error:  # such as no network to ask for another library's file
+            problem = problem or error
+            continue
         if recognised:
             return recognised
-    raise BackboneError(f"{repository.name} holds no network of a library that Headstart knows")
+    raise problem or BackboneError(
+        f"{repository.name} holds no network of a library that Headstart knows"
+    )
 
 
 def _unknown(name: str) -> BackboneError:

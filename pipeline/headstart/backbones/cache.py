@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from headstart.backbones import shards
 from headstart.backbones.catalogue import Entry
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import sha256_of
@@ -37,7 +38,10 @@ def cached(entry: Entry, path: Path) -> Path | None:
     except (OSError, ValueError):
         return None
     snapshot = folder / "snapshots" / revision / entry.file
-    return snapshot if snapshot.is_file() else None
+    parts = [snapshot]
+    if shards.is_index(entry.file) and snapshot.is_file():
+        parts += shards.files_of(snapshot)
+    return snapshot if all(part.is_file() for part in parts) else None
 
 
 def fetch(entry: Entry, path: Path, fetch_file: Callable[[Entry, Path], None]) -> Path:
@@ -60,15 +64,25 @@ def fetch(entry: Entry, path: Path, fetch_file: Callable[[Entry, Path], None]) -
     try:
         with server_timeout():
             if entry.repo:
-                return download(entry.repo, entry.file, entry.revision)
+                file = download(entry.repo, entry.file, entry.revision)
+                for part in shards.files_of(file) if shards.is_index(entry.file) else ():
+                    download(entry.repo, part.name, entry.revision)
+                return file
             fetch_file(entry, path)
             return path
+    except BackboneError:
+        raise
     except Exception as error:  # each library has its own types of network errors
         raise BackboneError(_how_to_get(entry, path, error)) from error
 
 
 def checked(entry: Entry, path: Path) -> str:
-    """Check a cached file against the hash that its library publishes, and return its SHA-256."""
+    """Check a cached file against the hash that its library publishes, and return its SHA-256.
+
+    That of an index is of all files that it names, each of which is checked.
+    """
+    if shards.is_index(path.name):
+        return shards.sha256_of(path, lambda part: checked(entry, part))
     sha256 = sha256_of(path)
     if entry.md5 and md5_of(path) != entry.md5:
         raise BackboneError(

@@ -54,6 +54,11 @@ class Candidate:
         return self.entry.name + self.weights.suffix
 
     @property
+    def weights_size(self) -> int:
+        """Bytes of its weights in fp32 or in their file, whichever is more; 0 if unknown."""
+        return max(4 * (self.entry.parameters or 0), self.weights.size)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Everything that determines the exported file, known without loading the network."""
         document: dict[str, Any] = {

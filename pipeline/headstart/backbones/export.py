@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -44,6 +44,7 @@ from headstart.core.cache import cached_file
 from headstart.core.errors import BackboneError, HeadstartError, RunnerError, one_line
 from headstart.core.files import replacing
 from headstart.core.onnx_format import OPSET, ModelProto, any_size
+from headstart.core.parallel import available_memory
 from headstart.core.records import Backbone, Choice, digest_of
 from headstart.datasets.images import POLICY
 
@@ -51,17 +52,23 @@ if TYPE_CHECKING:
     import torch
 
 VERSION = 3  # of the file that this module builds; part of the cache key
+_COPIES, _LARGE = 4, 2**28  # an export's memory by its weights; bytes of weights that matter
+
+Notice = Callable[[str], None]
 
 
-def model_file(choice: Choice | str, precision: str = "fp32") -> tuple[Path, Parity | None]:
+def model_file(
+    choice: Choice | str, precision: str = "fp32", notice: Notice = lambda line: None
+) -> tuple[Path, Parity | None]:
     """Return the ONNX file of a backbone, exporting it if the cache lacks it.
 
     A name alone means the published weights and the network's own layer; the path of a file that
     `export` wrote means that file. ``precision`` is one of `headstart.core.choices.PRECISIONS`. The
-    second value is the parity, if the backbone was exported just now.
+    second value is the parity, if the backbone was exported just now. ``notice`` receives a line
+    before an export that the memory will hardly suffice for.
     """
     choice = Choice(choice) if isinstance(choice, str) else choice
-    model, parity = _exported(dataclasses.replace(choice, value_range="", colour=""))
+    model, parity = _exported(dataclasses.replace(choice, value_range="", colour=""), notice)
     rules = choice.value_range, choice.colour, choice.policy
     model = decoding.with_rules(model, *rules, _rule(choice), choice.views)
     return (model if precision == "fp32" else variant(model, precision)), parity
@@ -72,9 +79,10 @@ def _rule(choice: Choice) -> str:
     return "" if backbones.is_joint(choice) else choice.fit
 
 
-def _exported(choice: Choice) -> tuple[Path, Parity | None]:
+def _exported(choice: Choice, notice: Notice) -> tuple[Path, Parity | None]:
     if backbones.is_joint(choice):
-        return _side_by_side([_exported(member)[0] for member in backbones.members_of(choice)])
+        members = backbones.members_of(choice)
+        return _side_by_side([_exported(member, notice)[0] for member in members])
     if choice.name.endswith(".onnx") and not choice.name.startswith("onnx:"):
         return _own_file(choice), None
     candidate = backbones.find(dataclasses.replace(choice, policy=0))
@@ -87,8 +95,27 @@ def _exported(choice: Choice) -> tuple[Path, Parity | None]:
         return path, None
     if isinstance(candidate, Foreign):
         return path, export_foreign(candidate, path)
+    short = memory_shortage(candidate.name, candidate.weights_size, available_memory())
+    if short:
+        notice(short)
     module, backbone = candidate.load()
     return path, export(module, backbone, path, candidate.weights.notes)
+
+
+def memory_shortage(name: str, weights_size: int, free: int) -> str:
+    """Return a warning that an export takes more memory than is free; empty if it suffices.
+
+    ``weights_size`` and ``free`` are bytes, 0 if they are unknown. An export takes about
+    `_COPIES` times the weights, as decision 226 measured.
+    """
+    needed = _COPIES * weights_size
+    if weights_size < _LARGE or not free or needed <= free:
+        return ""
+    return (
+        f"WARNING: exporting {one_line(name)} takes about {needed / 2**30:.1f} GiB of memory, and "
+        f"{free / 2**30:.1f} GiB are free, so the system may end this process; free some, or run "
+        "headstart export on a larger machine and copy the file"
+    )
 
 
 def _side_by_side(files: Sequence[Path]) -> tuple[Path, Parity | None]:

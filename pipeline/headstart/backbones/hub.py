@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headstart.backbones import cache
+from headstart.backbones import cache, shards
 from headstart.backbones.catalogue import Entry
 from headstart.core.errors import BackboneError, missing_extra, one_line
 from headstart.core.torchvision_import import EXTRA
@@ -33,10 +33,12 @@ class Repository:
     Attributes:
         name: ``ORGANISATION/NAME``.
         commit: 40 hexadecimal digits.
+        offline: whether files that are not on this machine count as missing.
     """
 
     name: str
     commit: str
+    offline: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         """Return ``ORGANISATION/NAME@COMMIT``, which `open_repository` reads."""
@@ -48,6 +50,8 @@ class Repository:
         Raises:
             BackboneError: the file cannot be fetched.
         """
+        if self.offline:
+            return self._cached(file)
         return _fetch(self.name, file, self.commit)
 
     def json(self, file: str) -> dict[str, Any]:
@@ -74,9 +78,16 @@ class Repository:
     def first(self, files: Sequence[str]) -> str:
         """Return the name of the first of these files that the commit has; empty for none of them.
 
-        Large files are asked for, not fetched.
+        Large files are asked for, not fetched. Without the hub it is the first that is on this
+        machine, where ``hf download`` leaves no word of those that the commit lacks.
         """
-        return next((file for file in files if self._has(file)), "")
+        try:
+            return next((file for file in files if self._has(file)), "")
+        except BackboneError:
+            here = next((file for file in files if self._cached(file)), "")
+            if not here:
+                raise
+            return here
 
     @property
     def licence(self) -> str:
@@ -102,10 +113,14 @@ class Repository:
         hub = _hub()
         return str(hub.hf_hub_url(self.name, file, revision=self.commit))
 
+    def _cached(self, file: str) -> Path | None:
+        cached = _hub().try_to_load_from_cache(self.name, file, revision=self.commit)
+        return Path(cached) if isinstance(cached, str) else None
+
     def _has(self, file: str) -> bool:
         hub = _hub()
         cached = hub.try_to_load_from_cache(self.name, file, revision=self.commit)
-        if cached is not None:
+        if cached is not None or self.offline:
             return isinstance(cached, str)
         try:
             with cache.server_timeout():
@@ -143,6 +158,24 @@ def open_repository(name: str, files: Sequence[str]) -> Repository:
     )
 
 
+def on_this_machine() -> Iterator[tuple[str, Repository]]:
+    """Yield every commit in the hub's cache, with the shortest name that means it."""
+    for folder in sorted(cache.hub_folder("a/b").parent.glob("models--*--*/snapshots/*")):
+        organisation, separator, rest = folder.parts[-3].removeprefix("models--").partition("--")
+        name = f"{organisation}/{rest}"
+        if separator and _REPOSITORY.fullmatch(name):
+            newest = _fetched_first(folder.parents[1]) == folder.name
+            repository = Repository(name, folder.name, offline=True)
+            yield name if newest else str(repository), repository
+
+
+def _fetched_first(folder: Path) -> str:
+    try:
+        return (folder / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
 def entry(
     repository: Repository,
     weights: Sequence[str],
@@ -151,8 +184,11 @@ def entry(
     architecture: str,
     size: tuple[int, int],
 ) -> Entry:
-    """Return the entry of a repository's network, whose weights are the first of these files."""
-    file = repository.first(weights)
+    """Return the entry of a repository's network, whose weights are the first of these files.
+
+    Each of them may be an index of several files; see `shards`.
+    """
+    file = repository.first(shards.with_index(weights))
     return Entry(
         name=name,
         architecture=architecture,

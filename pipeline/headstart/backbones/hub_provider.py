@@ -62,13 +62,20 @@ class HubProvider(Provider):
             except PackageNotFoundError as error:
                 raise missing_extra(package, self.extra) from error
         repository = hub.open_repository(name.partition(":")[2], [self.config])
-        config = repository.json(self.config)
-        architecture = self.architecture(config)
-        if not architecture:
+        entry = self.entry_in(repository)
+        if entry is None:
             raise BackboneError(
                 f"{repository.name} holds no network of {self.prefix}; try "
                 f"{hub.PREFIX}{repository.name}"
             )
+        return entry
+
+    def entry_in(self, repository: Repository) -> Entry | None:
+        """Return the network in a repository; None if it is another library's."""
+        config = repository.json_or_none(self.config) or {}
+        architecture = self.architecture(config)
+        if not architecture:
+            return None
         try:
             size = self.input_size(repository, config)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -82,6 +82,14 @@ class Provider(ABC):
         """Return the name of this provider's network in a repository; empty if there is none."""
         return ""
 
+    def entry_in(self, repository: Repository) -> Entry | None:
+        """Return this provider's network in a repository; None if there is none.
+
+        Raises:
+            BackboneError: it is broken, or cannot be fetched.
+        """
+        return None
+
     def resolve(self, entry: Entry, spec: str, entries: Sequence[Entry]) -> Weights:
         """Find the weights that a user means, fetching published ones; see `weights.resolve`."""
         return weights.resolve(entry, spec, entries, self.fetch)

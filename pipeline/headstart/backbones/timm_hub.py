@@ -30,12 +30,24 @@ def entry_of(name: str) -> Entry:
         BackboneError: it holds no network of timm's for images in colour, or cannot be fetched.
     """
     repository = hub.open_repository(name.removeprefix(PREFIX), [CONFIG])
-    config = repository.json(CONFIG)
-    if not fits(config):
+    entry = entry_in(repository)
+    if entry is None:
         raise BackboneError(
             f"{repository.name} holds no network of timm's: {CONFIG} names no architecture; try "
             f"transformers:{repository.name}"
         )
+    return entry
+
+
+def entry_in(repository: hub.Repository) -> Entry | None:
+    """Return the network in a repository; None if it is another library's.
+
+    Raises:
+        BackboneError: it takes other images than those in colour, or cannot be fetched.
+    """
+    config = repository.json_or_none(CONFIG) or {}
+    if not fits(config):
+        return None
     channels, height, width = _input_size(repository, config)
     if channels != _CHANNELS:
         raise BackboneError(

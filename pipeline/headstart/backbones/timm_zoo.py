@@ -76,6 +76,10 @@ class TimmProvider(Provider):
         fits = timm_hub.fits(repository.json_or_none(timm_hub.CONFIG) or {})
         return f"{timm_hub.PREFIX}{repository}" if fits else ""
 
+    def entry_in(self, repository: Repository) -> Entry | None:
+        """Return the network of timm's in a repository; None if there is none."""
+        return timm_hub.entry_in(repository)
+
     def build(self, entry: Entry, weights: Weights) -> Network:
         """Build a network as timm does for its weights."""
         timm = import_timm()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.backbones import cache
+from headstart.backbones import cache, shards
 from headstart.backbones.catalogue import Entry
 from headstart.backbones.renaming import by_order, without_prefixes
 from headstart.core.errors import BackboneError, count, one_line
@@ -49,6 +49,15 @@ class Weights:
     notes: list[str] = field(default_factory=list, compare=False)
 
     @property
+    def size(self) -> int:
+        """Bytes of its files; 0 if there is none."""
+        if self.path is None or not self.path.is_file():
+            return 0
+        index = shards.is_index(self.path.name)
+        files = shards.files_of(self.path) if index else [self.path]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
+    @property
     def suffix(self) -> str:
         """What the weights add to the end of the backbone's name."""
         if self.path is None:
@@ -77,7 +86,8 @@ def resolve(
         return Weights(None, seed=int(seed or 0))
     path = Path(spec)
     try:
-        sha256 = sha256_of(path)
+        index = shards.is_index(path.name)
+        sha256 = shards.sha256_of(path, sha256_of) if index else sha256_of(path)
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or one_line(error)
         raise BackboneError(
@@ -97,16 +107,38 @@ def resolve(
 def read(path: Path, notes: list[str] | None = None) -> dict[str, torch.Tensor]:
     """Return the tensors of a safetensors file or a state dict, without running code in it.
 
-    Names lose the prefixes of wrappers around the network, and ``notes`` receives which, if it is a
-    list; without it, only those of torch's own wrappers.
+    An index stands for all files that it names. Names lose the prefixes of wrappers around the
+    network, and ``notes`` receives which, if it is a list; without it, only those of torch's own
+    wrappers.
     """
+    if shards.is_index(path.name):
+        return without_prefixes(_read_shards(path), notes)
+    return without_prefixes(_read_file(path), notes)
+
+
+def _read_shards(index: Path) -> dict[str, torch.Tensor]:
+    owners = shards.map_of(index)
+    tensors: dict[str, torch.Tensor] = {}
+    for file in shards.files_of(index):
+        own = _read_file(file)
+        tensors |= {key: value for key, value in own.items() if owners.get(key) == file.name}
+    missing = next((key for key in owners if key not in tensors), None)
+    if missing is not None:
+        raise BackboneError(
+            f"{one_line(index.with_name(owners[missing]))} lacks {one_line(missing)}, which "
+            f"{index.name} says it has; get the files of one revision"
+        )
+    return tensors
+
+
+def _read_file(path: Path) -> dict[str, torch.Tensor]:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if path.name.endswith(".safetensors"):
-            return without_prefixes(load_file(path), notes)
+            return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError) as error:
         raise BackboneError(
@@ -118,7 +150,7 @@ def read(path: Path, notes: list[str] | None = None) -> dict[str, torch.Tensor]:
             f"{one_line(path)} is not a plain state dict of tensors ({_cause(error)}); save "
             "one with torch.save(model.state_dict(), FILE), or a safetensors file"
         ) from error
-    return without_prefixes(_tensors(state, path), notes)
+    return _tensors(state, path)
 
 
 def _cause(error: Exception) -> str:
@@ -195,7 +227,8 @@ def _fit(
     own = module.state_dict()
     within = tuple(f"{head}." for head in heads)
     assert weights.path is not None
-    renamed = None if weights.path.suffix == ".safetensors" else by_order(own, state, within)
+    named = weights.path.name.removesuffix(shards.SUFFIX).endswith(".safetensors")
+    renamed = None if named else by_order(own, state, within)
     if renamed is not None:
         first = next(iter(state))
         weights.notes.append(

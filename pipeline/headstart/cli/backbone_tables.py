@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from headstart.evaluation.backbone_choice import Chosen
 
 _SHOWN = 40  # without a query; there are some 2,000
+_WIDTH = 79
 _NAMED = 3  # of those that were not tried
 
 
@@ -59,26 +61,18 @@ def _aligned(name: str, figures: Sequence[str], *texts: str) -> dict[str, Alignm
 
 
 def show_shortlist(rows: Sequence[dict[str, Any]]) -> None:
-    """Print networks worth trying, and the commands that fetch those that are not here."""
-    cells = [
-        [
-            one_line(row["name"]),
-            f"{row['parameters']:,.1f}",
-            f"{row['download_mb']:,}",
-            row["licence"],
-            row["commercial"],
-            row["trained_on"],
-            "at hand" if row["at_hand"] else row["access"],
+    """Print networks worth trying, in lines that fit a terminal of 80 columns but for names."""
+    for row in rows:
+        facts = [
+            f"{row['parameters']:,.1f} M parameters",
+            f"{row['download_mb']:,} MB, {row['access']}" if row["download_mb"] else row["access"],
+            *(["at hand"] if row["at_hand"] else []),
         ]
-        for row in rows
-    ]
-    table(
-        _aligned(
-            "backbone", ("M params", "MB"), "licence", "commercial use", "trained on", "weights"
-        ),
-        [cells],
-        optional=("M params",),
-    )
+        licence = f"licence: {row['licence']}; commercial use: {row['commercial']}"
+        click.echo(one_line(row["name"]))
+        for line in (", ".join(facts), licence, row["trained_on"]):
+            click.echo(textwrap.fill(line, _WIDTH, initial_indent="  ", subsequent_indent="  "))
+    click.echo()
 
 
 def show_commands(rows: Sequence[dict[str, Any]]) -> None:
@@ -87,7 +81,8 @@ def show_commands(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         for line in row["commands"] if not row["at_hand"] else ():
             click.echo(f"  {line}")
-    click.echo("then copy the hub's cache (~/.cache/huggingface/hub, or HF_HOME) to this machine")
+    click.echo("then copy the hub's cache (~/.cache/huggingface/hub, or HF_HOME) to this machine;")
+    click.echo("--yes fetches them here, and with --for DATA ranks them")
 
 
 def show_layers(listed: LayerList, everything: bool) -> None:

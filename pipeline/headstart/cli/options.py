@@ -138,9 +138,10 @@ backbone_options = options(
     click.option(
         "--views",
         "image_views",
-        type=click.Choice(choices.VIEWS),
-        help="Several views of each image, whose features are averaged: its mirror image too, or"
-        " its middle and the whole; twice the inference.",
+        metavar="VIEW+VIEW",
+        help="Several views of each image, whose features are averaged: flip adds its mirror image;"
+        " crop+whole shows its middle and the whole, crop+flip+whole both. Each view costs an"
+        " inference.",
     ),
     preprocess,
 )

@@ -8,7 +8,6 @@ PERCENTILE = "percentile"  # the range of a set, measured on it
 COLOURS = ("srgb",)
 QUALITIES = ("best",)  # of features; best sees each image in two views
 FITS = ("crop", "pad", "squash", "whole")  # of an image into the network's input
-VIEWS = ("flip", "crop+whole")  # of an image, whose features are averaged
 POOLS = ("avg", "max", "gem", "cls", "cls+avg", "flatten")
 AUTO = "auto"  # the preset is chosen by trying on labelled images
 PRESETS = ("imagenet", "caffe", "inception", "unit", "raw", "darknet", "openface", "tfhub")

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+VIEWS = (
+    *("flip", "crop+whole", "crop+flip+whole", "crop+pad", "crop+flip+pad", "crop+pad+whole"),
+    "crop+flip+pad+whole",
+)  # of an image, whose features are averaged; `canonical_views` takes other spellings
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,9 @@ class Preprocess:
             ``whole`` at its own proportions, in about as many pixels as the crop has (see
             `datasets.images.geometry`); empty does what ``resize`` and ``crop`` say.
         fill: red, green and blue of the border, 0 to 255.
-        views: one of `choices.VIEWS`, whose features are averaged; of ``crop+whole`` the array
-            holds the crop above the whole image, squashed; empty for a single view.
+        views: one of `VIEWS`, whose features are averaged; empty for a single view. The array holds
+            the crop, the whole image on a border (``pad``) and squashed (``whole``), one above the
+            other. The graph mirrors the first for ``flip``.
         own_size: False if the user chose the size.
     """
 
@@ -56,7 +61,7 @@ class Preprocess:
             raise ValueError(f"{self.value_range!r} is no range of values")
         if self.colour not in ("", "srgb"):
             raise ValueError(f"colour {self.colour!r} is not srgb")
-        if self.fit not in ("", "pad", "whole") or self.views not in ("", "flip", "crop+whole"):
+        if self.fit not in ("", "pad", "whole") or self.views not in ("", *VIEWS):
             raise ValueError(f"no fit {self.fit!r}, or no views {self.views!r}")
 
     def to_json(self) -> dict[str, Any]:
@@ -79,15 +84,18 @@ class Preprocess:
     def size(self) -> tuple[int, int]:
         """Height and width of the array; of ``whole``, that of a square image."""
         height, width = self.input_size
-        return (2 * height if self.views == "crop+whole" else height), width
+        return len(self.each_view) * height, width
 
     @property
     def each_view(self) -> tuple[Preprocess, ...]:
         """What each part of the array shows, from top to bottom."""
-        if self.views != "crop+whole":
+        if self.views in ("", "flip"):
             return (self,)
-        single = dataclasses.replace(self, views="")
-        return single, dataclasses.replace(single, resize=self.input_size)
+        crop = dataclasses.replace(self, views="", fill=())
+        whole = dataclasses.replace(crop, resize=self.input_size)
+        pad = dataclasses.replace(whole, fit="pad", fill=self.fill)
+        pictures = {"crop": crop, "pad": pad, "whole": whole}
+        return tuple(pictures[name] for name in self.views.split("+") if name != "flip")
 
     @staticmethod
     def from_json(document: dict[str, Any]) -> Preprocess:
@@ -111,6 +119,22 @@ def canonical_range(text: str) -> str:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"{low:g} is not below {high:g}")
     return ":".join(str(int(end)) if end.is_integer() else repr(end) for end in (low, high))
+
+
+def canonical_views(text: str) -> str:
+    """Return views in their one spelling; what is none of `VIEWS` is a ``ValueError``.
+
+    >>> canonical_views("squash+flip+crop"), canonical_views("crop+flip")
+    ('crop+flip+whole', 'flip')
+    """
+    names = sorted("whole" if name == "squash" else name for name in text.split("+") if text)
+    views = "flip" if names == ["crop", "flip"] else "+".join(names)
+    if views not in ("", *VIEWS):
+        raise ValueError(
+            f"no views {text!r}; use flip, or a sum of crop with flip, whole and pad, such as "
+            "crop+flip+whole"
+        )
+    return views
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

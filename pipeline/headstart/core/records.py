@@ -105,7 +105,7 @@ class Choice:
             or for those that ``name`` lists.
         fit: one of `choices.FITS`; empty for the network's own way.
         size: height and width of the network's input; None for its own.
-        views: one of `choices.VIEWS`; empty for a single view.
+        views: one of `core.preprocess.VIEWS`; empty for a single view.
     """
 
     name: str

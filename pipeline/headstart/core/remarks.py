@@ -135,6 +135,15 @@ _TABLE = (
         "Note all labels of each image, or leave cells of 0/1 columns empty where nobody looked.",
     ),
     Kind(
+        "HS509",
+        "images",
+        "Images without an answer",
+        "Some labelled images are not scored because a model could not use them, or a file of"
+        " predictions does not list them. If they are harder than the others, the scores are too"
+        " good, and a condition is met that should not be.",
+        "Predict all images. If some cannot be used, count them as errors.",
+    ),
+    Kind(
         "HS601",
         "labels",
         "Labels of few scored images",

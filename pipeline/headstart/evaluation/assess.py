@@ -33,6 +33,7 @@ from headstart.evaluation.operating_points import Ranked
 
 FEW = 30  # images, below which the intervals are all that can be read
 NAMED = 3  # labels that a sentence names
+NO_ANSWER = "no answer"
 _NEED_PROBABILITIES = ("log_loss", "roc_auc", "ece", "calibration_error", "calibration_chance")
 
 
@@ -103,7 +104,7 @@ def assess(
         if len(used) == 2
         else None,
         skipped=skipped,
-        remarks=[*_about(used, true, skipped)],
+        remarks=[*_about(used, true, skipped), *about_unanswered(skipped, len(rows), len(used))],
         group_answers=None if grouping is None else _groups(grouping.take(rows), true, used),
     )
 
@@ -136,7 +137,7 @@ def _scored(
         what = "label that not both models know"
     skipped = [Skipped(what, n, label) for label, n in unknown.most_common()]
     skipped += [Skipped("no label", unlabelled)] if unlabelled else []
-    skipped += [Skipped("no answer", failed)] if failed else []
+    skipped += [Skipped(NO_ANSWER, failed)] if failed else []
     return np.array(rows, np.intp), skipped
 
 
@@ -254,6 +255,18 @@ def about_training(models: Sequence[Answers | LabelAnswers], images: int) -> Ite
                 f" {count(images, 'image')}: its scores are too good. Evaluate it on images that"
                 " it has not seen.",
             )
+
+
+def about_unanswered(skipped: Sequence[Skipped], images: int, models: int) -> Iterator[Remark]:
+    """Yield how many images have no answer, beside those that are scored."""
+    missing = sum(each.images for each in skipped if each.reason == NO_ANSWER)
+    if missing:
+        yield remark(
+            "HS509",
+            f"Not scored: {missing:,} of {count(missing + images, 'image')}, for which"
+            f" {'at least one' if models > 1 else 'the'} model has no answer. If they are harder"
+            " than the others, the scores are too good.",
+        )
 
 
 def _about(

@@ -224,8 +224,16 @@ def _try_fit(
 
 
 def _named(name: str, choice: Choice) -> str:
-    """Return a backbone's name with what its user said of images, as ``--backbone`` takes it."""
-    settings = {
+    """Return a backbone's name with what its user said of images, as ``--backbone`` takes it.
+
+    A file is named by its path, since its own name would mean another network or none.
+    """
+    settings = {}
+    if choice.name.startswith("onnx:"):
+        settings = {"preprocess": choice.preprocess, "layer": choice.layer, "pool": choice.pool}
+    if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
+        name = choice.name
+    settings |= {
         "fit": choice.fit,
         "size": "x".join(map(str, choice.size or ())),
         "views": choice.views,
@@ -271,6 +279,11 @@ def _candidates(
     entries = backbones.available(config.query, notice) if config.at_hand else []
     here = [entry for entry in entries if backbones.is_available(entry)]
     choices += [Choice(entry.name) for entry in here if not {entry.name, entry.base} & named]
+    if config.at_hand:
+        others = {entry.name for entry in backbones.in_hub_cache(config.query)} - named
+        if others:  # any size, and fetched for any purpose
+            names = ", ".join(map(one_line, sorted(others)))
+            notice(f"not tried unless --backbone names them: {names}")
     absent = {entry.name for entry in entries} - {entry.name for entry in here}
     if not choices:
         raise BackboneError(
@@ -288,7 +301,7 @@ def _embed(
     notice: Callable[[str], None],
 ) -> _Embedded:
     """Embed the sample and time it, reading and decoding included."""
-    model, _ = export.model_file(backbones.settled(choice))
+    model, _ = export.model_file(backbones.settled(choice), notice=notice)
     if choice.name.startswith("onnx:"):  # what was assumed of it may decide how it does
         for note in export.read_parity(model).notes:
             notice(f"{one_line(choice.name)}: {one_line(note)}")

@@ -27,7 +27,13 @@ from headstart.core.remarks import remark
 from headstart.core.results import Remark
 from headstart.evaluation import group_answers
 from headstart.evaluation.answers import LabelAnswers
-from headstart.evaluation.assess import FEW, about_training, named
+from headstart.evaluation.assess import (
+    FEW,
+    NO_ANSWER,
+    about_training,
+    about_unanswered,
+    named,
+)
 from headstart.evaluation.compare.multilabel.scoring import measure
 from headstart.evaluation.group_answers import Grouping, ImageAnswers
 from headstart.evaluation.label_predictions import LabelTable
@@ -121,7 +127,10 @@ def assess(
         paired=_paired(shown, table, used[0], used[1], own) if used[1:] else None,
         skipped=skipped,
         unscored=unscored,
-        remarks=[*_about(used, table, unscored)],
+        remarks=[
+            *_about(used, table, unscored),
+            *about_unanswered(skipped, len(rows), len(used)),
+        ],
         group_answers=None if grouping is None else _groups(grouping.take(rows), table, used, seed),
     )
 
@@ -147,7 +156,7 @@ def _scored(
     answered = np.all([np.isfinite(model.probabilities).all(axis=1) for model in models], axis=0)
     counts = {
         "no known label": int((~labelled).sum()),
-        "no answer": int((labelled & ~answered).sum()),
+        NO_ANSWER: int((labelled & ~answered).sum()),
     }
     skipped = [Skipped(reason, images) for reason, images in counts.items() if images]
     return np.flatnonzero(labelled & answered), skipped

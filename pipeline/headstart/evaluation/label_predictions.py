@@ -78,14 +78,33 @@ def read(
             continue
         place = f"{shown}: {one_line(row['path'])}"
         predicted[number] = _present(row.get(column), names, place)
-        try:
-            probabilities[number] = [float(row[_P + name]) for name in names]
-        except (KeyError, TypeError, ValueError):
-            raise InputError(f"{place} has no probability of every label") from None
-        if not np.isfinite(probabilities[number]).all():
-            raise InputError(f"{place} has a probability that is no number")
+        probabilities[number] = probabilities_of(row, names, place, "label")
     answers = LabelAnswers(str(path), names, predicted, probabilities)
     return answers, _true(rows, names, shown, label_column)
+
+
+def probabilities_of(
+    row: Mapping[str, Any], names: Sequence[str], place: str, noun: str
+) -> NDArray[np.float64]:
+    """Return the probabilities, ``(k,)``, in the columns ``p:NAME`` of a row.
+
+    Raises:
+        InputError: one is missing, or no number from 0 to 1.
+    """
+    try:
+        scores = np.array([float(row[_P + name]) for name in names])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{place} has no probability of every {noun}") from None
+    outside = ~((scores >= 0) & (scores <= 1))
+    if outside.any():
+        value = scores[outside.argmax()]
+        raise InputError(
+            f"{place} has {value:g} as a probability; write numbers from 0 to 1, or leave the"
+            " columns p:… out"
+            if np.isfinite(value)
+            else f"{place} has a probability that is no number"
+        )
+    return scores
 
 
 def _true(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.core.errors import InputError, one_line
+from headstart.core.errors import InputError, count, one_line
 from headstart.evaluation import label_predictions
 from headstart.evaluation.answers import Answers, LabelAnswers
 from headstart.evaluation.label_predictions import LabelTable
@@ -20,6 +20,7 @@ SUFFIXES = (".csv", ".jsonl")
 TRUE = "true"  # the column of true labels that train-heads writes
 UNSURE = "unknown"  # the label of an answer below the minimum confidence
 _ROUNDED = 2e-6  # by how much rounding may move one probability past another
+_OFF = 0.02  # by how much the sum of rounded probabilities may differ from 1
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,28 @@ class Predictions:
     paths: list[str]
     answers: Answers | LabelAnswers
     true: list[str | None] | LabelTable | None
+
+    def check_truths(self, other: Predictions) -> None:
+        """Raise an `InputError` if two files have different true labels for an image."""
+        places = {path: row for row, path in enumerate(other.paths)}
+        rows = [row for row, path in enumerate(self.paths) if path in places]
+        theirs = [places[self.paths[row]] for row in rows]
+        if isinstance(self.true, LabelTable) and isinstance(other.true, LabelTable):
+            names = [name for name in self.true.names if name in other.true.names]
+            a, b = self.true.of_labels(names)[rows], other.true.of_labels(names)[theirs]
+            differ = ((a != b) & (a >= 0) & (b >= 0)).any(axis=1)
+        elif isinstance(self.true, list) and isinstance(other.true, list):
+            pairs = [(self.true[a], other.true[b]) for a, b in zip(rows, theirs, strict=True)]
+            differ = np.array([None not in pair and pair[0] != pair[1] for pair in pairs], bool)
+        else:
+            return
+        if differ.any():
+            title, path = one_line(self.answers.title), self.paths[rows[int(differ.argmax())]]
+            raise InputError(
+                f"{title} and {one_line(other.answers.title)} have different true labels for"
+                f" {count(int(differ.sum()), 'image')}, first {one_line(path)}; name the labelled"
+                f" images: headstart evaluate {title} DATA --against …"
+            )
 
     def matched(self, names: Sequence[Sequence[str]], title: str) -> Answers | LabelAnswers:
         """Return the answers for images, each known by several names; none for missing ones.
@@ -70,7 +93,7 @@ def read(path: Path, label_column: str = "") -> Predictions:
     shown = one_line(path)
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = list(_lines(file, shown) if path.suffix == ".jsonl" else csv.DictReader(file))
+            rows = list(_lines(file, shown) if path.suffix == ".jsonl" else _table(file, shown))
     except (OSError, csv.Error) as error:
         raise InputError(f"cannot read {shown}: {one_line(error)}") from error
     columns = dict.fromkeys(key for row in rows[:1] for key in row if key is not None)
@@ -107,6 +130,15 @@ def _absolute(path: str) -> str:
     return str(Path(path).absolute())
 
 
+def _table(file: Iterable[str], shown: str) -> Iterable[dict[str, Any]]:
+    reader = csv.DictReader(file)
+    names = list(reader.fieldnames or ())
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{shown} has several columns {one_line(twice[0])}; keep one of them")
+    return reader
+
+
 def _lines(file: Iterable[str], shown: str) -> Iterable[dict[str, Any]]:
     """Yield the rows of JSON Lines with the columns of a CSV file."""
     for number, line in enumerate(file, 1):
@@ -141,12 +173,12 @@ def _answers(
         if not answer:
             continue
         place = f"{one_line(path)}: {one_line(row['path'])}"
-        try:
-            scores = np.array([float(row[f"p:{name}"]) for name in classes])
-        except (KeyError, TypeError, ValueError):
-            raise InputError(f"{place} has no probability of every class") from None
-        if not np.isfinite(scores).all():
-            raise InputError(f"{place} has a probability that is no number")
+        scores = label_predictions.probabilities_of(row, classes, place, "class")
+        if abs(scores.sum() - 1) > _OFF:
+            raise InputError(
+                f"{place} has probabilities that add up to {scores.sum():.3g}, not to 1; write"
+                " those of all classes, or leave the columns p:… out to score the labels alone"
+            )
         best = int(scores.argmax())
         chosen = best if answer == UNSURE and UNSURE not in code else code.get(answer, -1)
         if chosen < 0 or scores[best] - scores[chosen] > _ROUNDED:

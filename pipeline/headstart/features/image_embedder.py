@@ -59,7 +59,7 @@ class ImageEmbedder(
         quality: ``best`` adds a wider view of each image, see `headstart.extract_features`.
         image_fit: how images are fitted, one of `core.choices.FITS`; empty means the network's own.
         size: pixels of a side of the network's input, or (height, width); None means its own.
-        views: one of `core.choices.VIEWS`, whose features are averaged; empty means one.
+        views: one of `core.preprocess.VIEWS`, whose features are averaged; empty means one.
         weights: a weights file, ``random`` or ``random:SEED``; empty means the published weights.
         batch_size: images in one inference; None means what suits the device.
         value_range: values that are black and white in all images, ``LOW:HIGH`` or ``dtype``;

@@ -161,13 +161,18 @@ class Classifier:
                 "the model gives an image several labels, each with a threshold of its own; shares"
                 " of right answers are for one class an image"
             )
+        if not self.thresholds:
+            raise InputError(
+                "the model has no thresholds for shares of right answers: no target was reached in"
+                " training, or an earlier version trained it; train again with: headstart"
+                " train-heads, or set a minimum confidence of your own"
+            )
         if target not in self.thresholds:
             shares = ", ".join(f"{round(100 * share, 4):g}%" for share in sorted(self.thresholds))
             raise InputError(
-                f"the model promises no {round(100 * target, 4):g}% of right answers;"
-                + (f" it has thresholds for {shares}" if shares else " it has no thresholds")
-                + ", see the operating points in its report; train with --targets for others, or"
-                " set a minimum confidence of your own"
+                f"the model promises no {round(100 * target, 4):g}% of right answers; it has"
+                f" thresholds for {shares}, see the operating points in its report; train with"
+                " --targets for others, or set a minimum confidence of your own"
             )
         self.check_unknown()
         return self.thresholds[target]

@@ -26,6 +26,8 @@ def list_backbones(
 ) -> list[dict[str, Any]]:
     """Return the pretrained networks whose name, architecture or licence has all words of a query.
 
+    Networks of the Hugging Face hub are listed once they are in its cache.
+
     Args:
         query: words; empty lists all.
         downloaded: only those whose weights are on this machine.
@@ -42,7 +44,7 @@ def list_backbones(
     from headstart import backbones
 
     with showing("backbones", hooks) as shown:
-        entries = backbones.available(query, shown.notice)
+        entries = [*backbones.available(query, shown.notice), *backbones.in_hub_cache(query)]
     rows = [
         dataclasses.asdict(entry) | {"at_hand": backbones.is_available(entry)} for entry in entries
     ]
@@ -231,7 +233,7 @@ def export_backbone(
         size: of the network's input.
         views: of each image.
         preprocess: for ``onnx:PATH``.
-        hooks: receives a warning, if there is one.
+        hooks: receives warnings, if there are any.
 
     Returns:
         How closely the file's features match the original network's, in one line.
@@ -248,10 +250,10 @@ def export_backbone(
     path = output_file(out)
     network = choice(backbone, weights, layers, pool, preprocess, quality, fit, size, views)
     network = backbones.settled(network)
-    model, parity = export.model_file(network)
-    external_data.copy(model, path)
-    warning = describe(path).warning
     with showing("export", hooks) as shown:
+        model, parity = export.model_file(network, notice=shown.notice)
+        external_data.copy(model, path)
+        warning = describe(path).warning
         if warning:
             shown.notice(f"WARNING: {one_line(warning)}")
     return str(parity or export.read_parity(model))

@@ -83,7 +83,7 @@ def drift(
     title = one_line(model) if isinstance(model, str | os.PathLike) else "the model"
     opened = load_model(model, device=device) if isinstance(model, str | os.PathLike) else model
     if fail_on_drift and opened.profile is None:
-        raise InputError(f"{title} cannot be tested for drift: {_no_profile()}")
+        raise InputError(f"{title} cannot be tested for drift: it {_no_profile()}")
     sources: dict[str, SourceImage] = {}
     with showing("drift", hooks) as shown:
         if opened.backbone.warning:
@@ -219,7 +219,7 @@ def _about(model: Classifier, batch: Batch) -> Iterator[Remark]:
             f"{batch.independent:.0f} {images} little: only a large difference shows.",
         )
     if model.profile is None:
-        yield remarks.remark("HS703", f"No test was made: {_no_profile()}.")
+        yield remarks.remark("HS703", f"No test was made: the model {_no_profile()}.")
     if batch.seen:
         yield remarks.remark(
             "HS704",
@@ -230,7 +230,7 @@ def _about(model: Classifier, batch: Batch) -> Iterator[Remark]:
 
 def _no_profile() -> str:
     return (
-        "it does not say what its training images look like, as models of earlier versions,"
+        "does not say what its training images look like, as models of earlier versions,"
         " fine-tuned networks and int8 variants do not; train heads with: headstart train-heads"
     )
 

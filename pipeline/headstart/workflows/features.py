@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.core import choices
 from headstart.core.errors import BackboneError, InputError, UsageError, one_line
+from headstart.core.preprocess import canonical_views
 from headstart.workflows.locations import StrPath, local, location, output_file
 from headstart.workflows.preprocessing import prepared
 from headstart.workflows.progress import showing
@@ -84,8 +85,9 @@ def extract_features(
             ``squash`` stretches it, and ``whole`` shows it at its own proportions in about as many
             pixels, which convolutional networks allow. Empty takes the network's own.
         size: pixels of a side of the network's input, or ``HEIGHTxWIDTH``; empty takes its own.
-        views: one of `core.choices.VIEWS`, whose features are averaged: ``flip`` adds the mirror
-            image, ``crop+whole`` the whole image, squashed; twice the inference.
+        views: several of each image, whose features are averaged: ``flip`` adds the mirror image;
+            a sum of ``crop`` with ``flip``, ``whole`` (squashed) and ``pad``, such as
+            ``crop+flip+whole``, shows these. Each costs an inference.
         preprocess: how images are prepared for ``onnx:PATH``: a preset, a JSON file, or ``auto``,
             which takes the best preset on 200 labelled images and says so.
         value_range: which values are black and white in all images: ``LOW:HIGH``, ``dtype`` for
@@ -198,6 +200,10 @@ def choice(
             raise InputError(f"the layer {one_line(layer)} is repeated; name each layer once")
     single, several = ("", names) if len(names) > 1 else ("".join(names), ())
     sides = _sides(options.pop("size"))
+    try:
+        options["views"] = canonical_views(options["views"])
+    except ValueError as error:
+        raise UsageError(one_line(error)) from error
     return Choice(name, layer=single, layers=several, size=sides, **options)
 
 

@@ -122,6 +122,8 @@ def predict(
     paths = [os.fspath(name) for name in names]
     if correct_priors and explain is not None:
         raise UsageError("explain shows answers that are not corrected; leave one of them out")
+    if correct_priors:
+        priors.check_model(classifier)
     if not classifier.takes_features:
         for path in paths:  # report a typo before the first prediction
             check(path, path_column)

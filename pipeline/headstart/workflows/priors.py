@@ -23,19 +23,14 @@ def correct_priors(
     """Yield predictions under the shares of the classes that the batch itself shows.
 
     Raises:
-        InputError: the model does not say the shares of its training images, gives images several
-            labels, or there are too few images.
+        InputError: there are too few images, or too many unlike ones; see `check_model`, too.
     """
     import numpy as np
 
     from headstart.evaluation import prior_shift
     from headstart.evaluation.drift import marked_interval
 
-    if model.profile is None or not model.profile.answers:
-        raise InputError(
-            "the shares of the classes can be estimated only for a model of one class an image"
-            " that says those of its training images; train heads with: headstart train-heads"
-        )
+    assert model.profile is not None
     rows = [row for row, prediction in enumerate(predictions) if not prediction.error]
     if len(rows) < prior_shift.LEAST_IMAGES:
         raise InputError(
@@ -66,6 +61,15 @@ def correct_priors(
             probabilities=tuple(scores.tolist()),
             label="|".join(labels),
             labels=labels,
+        )
+
+
+def check_model(model: Classifier) -> None:
+    """Raise an `InputError` if a model does not say what the shares of its classes were."""
+    if model.profile is None or not model.profile.answers:
+        raise InputError(
+            "the shares of the classes can be estimated only for a model of one class an image"
+            " that says those of its training images; train heads with: headstart train-heads"
         )
 
 

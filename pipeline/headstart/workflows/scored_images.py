@@ -188,7 +188,7 @@ def scored_images(
         UsageError: there are none.
     """
     if data is None:
-        return _predicted_images(contenders[0])
+        return _predicted_images(*contenders)
     if any(contender.takes_features for contender in contenders):
         return _rows(data, split, reading)
     return _images(data, contenders[0], split, reading)
@@ -246,7 +246,7 @@ def _chosen(
     return one_line(data) + ("" if chosen == "all" else f" (split {chosen})"), kept
 
 
-def _predicted_images(model: Contender) -> ScoredImages:
+def _predicted_images(model: Contender, *others: Contender) -> ScoredImages:
     """Return the images of a table of predictions, with the labels in its columns."""
     table = model.table
     if table is None:
@@ -256,4 +256,7 @@ def _predicted_images(model: Contender) -> ScoredImages:
             f"{model.title} has no column of true labels; name it with --label-column, or name"
             " the labelled images"
         )
+    for other in others:
+        if other.table is not None:
+            table.check_truths(other.table)
     return ScoredImages(model.title, [(name,) for name in table.paths], table.true, model.target)

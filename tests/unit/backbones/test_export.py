@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from headstart import backbones
 from headstart.backbones import bundled, export
 from headstart.backbones.export import Parity, model_file, read_parity
 from headstart.backbones.inference.description import METADATA
 from headstart.backbones.inference.runner import Runner
+from headstart.backbones.weights import Weights
 from headstart.core.errors import BackboneError, OutputError
-from headstart.core.records import Backbone, Preprocess
+from headstart.core.records import Backbone, Choice, Preprocess
 from headstart.core.torchvision_import import import_timm
 from headstart.datasets import images
 from PIL import Image, ImageOps
@@ -342,3 +344,39 @@ class TestLocate:
     def test_a_known_backbone_is_found_wherever_it_was(self, lite0):
         known = dataclasses.asdict(LITE0)
         assert export.locate(known, "gone.onnx") == lite0
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "short"),
+    [
+        (2**31, 2**33, False),
+        (2**31, 2**33 - 1, True),
+        (2**31, 0, False),  # unknown
+        (0, 2**20, False),
+        (2**27, 2**20, False),  # small networks: an export's memory is that of the libraries
+    ],
+)
+def test_a_shortage_of_memory_is_said(size, free, short):
+    text = export.memory_shortage("net", size, free)
+    assert bool(text) == short
+    assert not short or ("8.0 GiB" in text and "net" in text and text.isprintable())
+
+
+def test_the_memory_of_an_export_follows_from_facts_or_from_the_weights(tmp_path):
+    vit = backbones.find(Choice("torchvision:vit_h_14", "random"))
+    assert vit.weights_size == pytest.approx(2.53e9, rel=0.01)
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(bytes(300))
+    assert Weights(weights).size == 300
+    assert Weights(None).size == Weights(tmp_path / "gone").size == 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_cache_home")
+def test_a_shortage_is_noticed_before_the_export_and_does_not_end_it(monkeypatch):
+    monkeypatch.setattr(export, "_LARGE", 1)
+    monkeypatch.setattr(export, "available_memory", lambda: 1000)
+    lines = []
+    choice = Choice("timm:test_byobnet", "random")
+    assert export.model_file(choice, notice=lines.append)[0].is_file()
+    assert ["timm:test_byobnet" in line for line in lines] == [True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from headstart.backbones.inference.runner import Runner
 from headstart.core.errors import BackboneError
 from headstart.core.records import Choice
 from headstart.core.torchvision_import import import_timm
-from hub_server import TOKEN, Hub, serving
+from headstart.workflows.backbones import list_backbones
+from hub_server import TOKEN, Hub, as_bytes, serving
 
 NAME = "lab/cells"
 CARD = "---\nlicense: other\nlicense_name: cc-by-nc-nd-4.0\n---\n# Cells\n"
@@ -180,6 +182,161 @@ class TestTimm:
         path.resolve().write_bytes(b"damaged")
         with pytest.raises(BackboneError, match=r"should begin with [0-9a-f]{64}; delete the file"):
             backbones.find(f"hf-hub:{NAME}")
+
+
+def in_shards(file: bytes, kind: str = "safetensors") -> dict[str, object]:
+    """Return the files of weights in two shards with an index, by their names on a `Hub`."""
+    import io
+
+    import torch
+    from safetensors.torch import load, save
+
+    def packed(tensors):
+        if kind == "safetensors":
+            return save(tensors)
+        buffer = io.BytesIO()
+        torch.save(tensors, buffer)
+        return buffer.getvalue()
+
+    tensors = sorted(load(file).items())
+    stem = "model" if kind == "safetensors" else "pytorch_model"
+    files: dict[str, object] = {}
+    owners = {}
+    for number, part in enumerate((tensors[::2], tensors[1::2]), 1):
+        name = f"{stem}-{number:05}-of-00002.{kind}"
+        files[name] = packed(dict(part))
+        owners |= {key: name for key, _ in part}
+    return files | {f"{stem}.{kind}.index.json": {"metadata": {}, "weight_map": owners}}
+
+
+@pytest.mark.slow
+class TestShards:
+    @pytest.mark.parametrize("kind", ["safetensors", "bin"])
+    def test_their_network_is_that_of_one_file(self, kind, server, vit):
+        import torch
+
+        server.push(NAME, config__json=CONFIG, **in_shards(vit[1], kind))
+        candidate = backbones.find(f"timm:hf-hub:{NAME}")
+        assert candidate.weights.published
+        image = torch.rand(2, 3, 96, 96)
+        with torch.inference_mode():
+            assert torch.allclose(candidate.load()[0](image), vit[0](image), atol=1e-6)
+
+    def test_transformers_reads_them_too(self, server):
+        import torch
+
+        import_timm()
+        network, config, file = tiny("Dinov2")
+        rules = {"config__json": config, "preprocessor_config__json": CROPPED}
+        server.push(NAME, **rules, **in_shards(file))
+        module, _ = backbones.find(f"transformers:{NAME}").load()
+        image = torch.rand(2, 3, 28, 28)
+        with torch.inference_mode():
+            expected = network(image).pooler_output
+            assert torch.allclose(module(image), expected, atol=1e-6)
+
+    def test_every_shard_counts_in_the_identity_and_is_checked(self, server, vit):
+        files = in_shards(vit[1])
+        commit = server.push(NAME, config__json=CONFIG, **files)
+        first = backbones.find(f"timm:hf-hub:{NAME}@{commit}").weights
+        changed = files | {"model-00002-of-00002.safetensors": b"other"}
+        other = server.push(NAME, config__json=CONFIG, **changed)
+        assert backbones.find(f"timm:hf-hub:{NAME}@{other}").weights.sha256 != first.sha256
+        first.path.with_name("model-00001-of-00002.safetensors").resolve().write_bytes(b"damaged")
+        with pytest.raises(BackboneError, match=r"should begin with [0-9a-f]{64}; delete the file"):
+            backbones.find(f"timm:hf-hub:{NAME}@{commit}")
+
+    def test_a_users_own_index_is_a_weights_file(self, server, vit, tmp_path):
+        server.push(NAME, config__json=CONFIG, model__safetensors=vit[1])
+        for name, content in in_shards(vit[1]).items():
+            (tmp_path / name).write_bytes(
+                content if isinstance(content, bytes) else as_bytes(content)
+            )
+        index = tmp_path / "model.safetensors.index.json"
+        assert backbones.find(Choice(f"hf-hub:{NAME}", str(index))).load()[1].dim == 64
+        (tmp_path / "model-00002-of-00002.safetensors").unlink()
+        with pytest.raises(BackboneError, match=r"model-00002-of-00002\.safetensors, which is not"):
+            backbones.find(Choice(f"hf-hub:{NAME}", str(index)))
+
+    @pytest.mark.parametrize(
+        ("index", "noun"),
+        [
+            ({"weight_map": {"a": "../model.safetensors"}}, "no .safetensors file beside it"),
+            ({"weight_map": {"a": "model.bin"}}, "no .safetensors file beside it"),
+            ({"weight_map": {}}, "names no files"),
+            ({"weight_map": {"a": 3}}, "names no files"),
+            ({}, "is broken"),
+            ("[", "is broken"),
+        ],
+    )
+    def test_a_broken_index_is_refused(self, index, noun, server):
+        server.push(NAME, config__json=CONFIG, **{"model.safetensors.index.json": index})
+        with pytest.raises(BackboneError, match=noun) as caught:
+            backbones.find(f"timm:hf-hub:{NAME}")
+        assert str(caught.value).isprintable()
+
+    def test_a_shard_without_a_tensor_of_the_index_is_refused(self, server, vit):
+        files = in_shards(vit[1])
+        files["model.safetensors.index.json"]["weight_map"]["more"] = (
+            "model-00001-of-00002.safetensors"
+        )
+        server.push(NAME, config__json=CONFIG, **files)
+        with pytest.raises(BackboneError, match="lacks more, which"):
+            backbones.find(f"timm:hf-hub:{NAME}").load()
+
+    def test_a_missing_shard_is_named(self, server, vit):
+        files = in_shards(vit[1])
+        del files["model-00002-of-00002.safetensors"]
+        server.push(NAME, config__json=CONFIG, **files)
+        with pytest.raises(BackboneError, match="cannot be fetched"):
+            backbones.find(f"timm:hf-hub:{NAME}")
+        assert backbones.in_hub_cache() == []
+
+
+@pytest.mark.slow
+class TestTheCache:
+    def test_its_networks_are_listed_without_the_server(self, server, vit):
+        files = {"config__json": CONFIG, "model__safetensors": vit[1], "README__md": CARD}
+        old = server.push(NAME, **files)
+        backbones.find(f"hf-hub:{NAME}@{old}")
+        new = server.push(NAME, **files)
+        backbones.find(f"hf-hub:{NAME}")
+        import_timm()
+        _, config, file = tiny("Dinov2")
+        rules = {"config__json": config, "preprocessor_config__json": CROPPED}
+        server.push("lab/plain", **rules, model__safetensors=file)
+        backbones.find("transformers:lab/plain")
+        server.push("lab/no-weights", config__json=CONFIG)
+        backbones.find(Choice("hf-hub:lab/no-weights", "random"))
+        requests = len(server.requests)
+        entries = {entry.name: entry for entry in backbones.in_hub_cache()}
+        assert len(server.requests) == requests
+        assert entries.keys() == {
+            "transformers:lab/plain",
+            f"timm:hf-hub:{NAME}",
+            f"timm:hf-hub:{NAME}@{old}",
+        }
+        assert entries[f"timm:hf-hub:{NAME}"].revision == new
+        assert entries[f"timm:hf-hub:{NAME}"].licence == "cc-by-nc-nd-4.0"
+        assert [entry.name for entry in backbones.in_hub_cache("plain")] == [
+            "transformers:lab/plain"
+        ]
+        rows = list_backbones("lab/cells", downloaded=True)
+        assert [row["at_hand"] for row in rows] == [True, True]
+
+    def test_what_hf_download_leaves_suffices(self, server, monkeypatch):
+        """It writes no word of files that the repository lacks, and the hub cannot be asked."""
+        from huggingface_hub import constants
+
+        import_timm()
+        _, config, file = tiny("Dinov2")
+        rules = {"config__json": config, "preprocessor_config__json": CROPPED}
+        server.push(NAME, **rules, **in_shards(file, "bin"))
+        backbones.find(f"transformers:{NAME}")
+        folder = Path(constants.HF_HUB_CACHE) / "models--lab--cells"
+        shutil.rmtree(folder / ".no_exist", ignore_errors=True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        assert backbones.find(f"hf-hub:{NAME}").entry.file == "pytorch_model.bin.index.json"
 
 
 TEXT = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
@@ -361,6 +518,12 @@ class TestRefusals:
             (f"open_clip:{NAME}", "has no open_clip_config.json"),
             (f"transformers:{NAME}", f"holds no network of transformers; try hf-hub:{NAME}"),
             ("transformers:lab/unsized", "gives no size of images"),
+            ("transformers:lab/none", "there is no repository http.*/lab/none"),
+            ("transformers:lab/no-weights@gone", "has no revision gone; see http.*/commits/main"),
+            ("transformers:lab/vit", "no weights of .*lab/vit.* were published"),
+            ("open_clip:lab/none", "there is no repository http.*/lab/none"),
+            ("open_clip:lab/tower@gone", "has no revision gone; see http.*/commits/main"),
+            ("open_clip:lab/tower", "no weights of .*lab/tower.* were published"),
         ],
     )
     def test_one_line_says_what_is_wrong(self, name, noun, server):
@@ -375,15 +538,20 @@ class TestRefusals:
         server.push("lab/size", config__json=size)
         unsized = {"model_type": "dinov2", "image_size": 28}
         server.push("lab/unsized", config__json=unsized, preprocessor_config__json={})
+        rules = {"size": {"height": 28, "width": 28}}
+        server.push("lab/vit", config__json=unsized, preprocessor_config__json=rules)
+        tower = {"model_cfg": {"vision_cfg": {"image_size": 32}}}
+        server.push("lab/tower", open_clip_config__json=tower)
         with pytest.raises(BackboneError, match=noun) as caught:
             backbones.find(name)
         assert str(caught.value).isprintable()
 
-    def test_a_gated_repository_needs_a_token(self, server, monkeypatch):
+    @pytest.mark.parametrize("prefix", ["hf-hub:", "timm:hf-hub:", "transformers:", "open_clip:"])
+    def test_a_gated_repository_needs_a_token(self, prefix, server, monkeypatch):
         server.push(NAME, config__json=CONFIG, README__md=CARD, model__safetensors=b"x")
         server.gated.add(NAME)
         with pytest.raises(BackboneError, match=rf"gated: ask .* at http\S+/{NAME}, .*HF_TOKEN"):
-            backbones.find(f"hf-hub:{NAME}")
+            backbones.find(f"{prefix}{NAME}")
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         entry = backbones.find(Choice(f"hf-hub:{NAME}", "random")).entry
         assert entry.licence == "cc-by-nc-nd-4.0"

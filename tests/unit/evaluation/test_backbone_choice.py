@@ -25,6 +25,7 @@ from headstart.core.records import Choice, ImageRef, Listing
 from headstart.datasets.images import save_png
 from headstart.evaluation.backbone_choice import FOLDS, ChooseConfig, choose, sample
 from headstart.report import costs
+from headstart.workflows.features import choice
 
 CLASSES = ("blue", "green", "red")
 
@@ -102,7 +103,7 @@ class TestChoose:
     ):
         said: list[str] = []
         chosen = choose(str(surfaces), config(blind, tiny_backbone), tmp_path / "out", said.append)
-        assert [one.name for one in chosen.tried] == ["tiny", "blind"]
+        assert [one.name for one in chosen.tried] == [str(tiny_backbone), str(blind)]
         assert (chosen.images, chosen.classes, chosen.failed) == (36, 3, {})
         best, worse = chosen.tried
         assert best.accuracy > worse.accuracy + 0.2
@@ -114,7 +115,7 @@ class TestChoose:
         assert best.megabytes == round(tiny_backbone.stat().st_size / 1e6, 2)
         assert best.images_per_second > 0
         assert best.efficient
-        assert chosen.suggested == "tiny"
+        assert chosen.suggested == str(tiny_backbone)
         held = json.loads((tmp_path / "out" / "choice.json").read_text())
         assert held == json.loads(json.dumps(chosen.to_json()))
         assert (tmp_path / "out" / "accuracy_cost.svg").read_text() == costs.draw(held)
@@ -167,7 +168,7 @@ class TestChoose:
         chosen = choose(
             str(surfaces), config(broken, "torchvision:resnet999", tiny_backbone, tiny_backbone)
         )
-        assert [one.name for one in chosen.tried] == ["tiny", "tiny (2)"]
+        assert [one.name for one in chosen.tried] == [str(tiny_backbone), f"{tiny_backbone} (2)"]
         assert chosen.failed.keys() == {str(broken), "torchvision:resnet999"}
         assert "did you mean torchvision:resnet" in chosen.failed["torchvision:resnet999"]
         with pytest.raises(BackboneError, match=r"every backbone failed, .*broken\.onnx because: "):
@@ -205,11 +206,13 @@ class TestChoose:
         lines: list[str] = []
         named = config(blind, tiny_backbone, fits=True)
         chosen = choose(str(surfaces), named, notice=lines.append)
-        assert {one.name for one in chosen.tried} == {"tiny", "blind", "tiny?fit=pad"}
-        assert lines[-1] == "the best with another fit: tiny?fit=pad"
+        fitted = f"{tiny_backbone}?fit=pad"
+        assert {one.name for one in chosen.tried} == {str(tiny_backbone), str(blind), fitted}
+        assert lines[-1] == f"the best with another fit: {fitted}"
+        assert choice(fitted) == Choice(str(tiny_backbone), fit="pad")  # it can be copied
         squashed = Choice(str(tiny_backbone), fit="squash")
         chosen = choose(str(surfaces), ChooseConfig((squashed,), at_hand=False, fits=True))
-        assert [one.name for one in chosen.tried] == ["tiny?fit=squash"]
+        assert [one.name for one in chosen.tried] == [f"{tiny_backbone}?fit=squash"]
 
     @pytest.mark.slow
     def test_random_weights_are_marked_and_never_suggested(self, surfaces):
@@ -234,10 +237,13 @@ class TestCommand:
         done = self.run(*given)
         assert done.exit_code == 0, done.output
         assert "best, efficient" in done.stdout
-        assert "36 images of 3 classes, none of the test split; suggested: tiny" in done.stdout
+        assert (
+            f"36 images of 3 classes, none of the test split; suggested: {tiny_backbone}"
+            in done.stdout
+        )
         assert f"{tmp_path / 'out'}: choice.json and the plot accuracy_cost.svg" in done.stdout
         document = json.loads(self.run(*given, "--json").stdout)
-        assert [one["name"] for one in document["tried"]] == ["tiny", "blind"]
+        assert [one["name"] for one in document["tried"]] == [str(tiny_backbone), str(blind)]
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
@@ -284,5 +290,7 @@ def test_what_is_assumed_of_a_file_by_others_is_shown(surfaces, tmp_path):
     onnx.save(made.model(), tmp_path / "net.onnx")
     for _ in range(2):  # the second time it comes from the cache
         lines = []
-        choose(str(surfaces), config(f"onnx:{tmp_path / 'net.onnx'}"), notice=lines.append)
+        name = f"onnx:{tmp_path / 'net.onnx'}"
+        chosen = choose(str(surfaces), config(name), notice=lines.append)
+        assert [tried.name for tried in chosen.tried] == [name]
         assert any("--preprocess imagenet" in line for line in lines)

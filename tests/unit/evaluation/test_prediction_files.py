@@ -76,6 +76,9 @@ def test_labels_without_probabilities_are_enough(tmp_path):
         (["a,oak,0.7,0.7,0.3,"], "labelled oak"),
         (["a,bark,0.7,0.7,,"], "probability of every class"),
         (["a,bark,nan,nan,0.3,"], "no number"),
+        (["a,bark,0.7,0.4,0.3,"], "0.7"),
+        (["a,bark,70,70,30,"], "70 as a probability"),
+        (["a,bark,-0.1,-0.1,-2.3,"], "-0.1 as a probability"),
         (["a,bark,0.7,0.7,0.3,", "a,bark,0.7,0.7,0.3,"], "more than once"),
         ([], "no predictions"),
     ],
@@ -94,6 +97,30 @@ def test_files_of_another_kind_are_refused(tmp_path):
         prediction_files.read(tmp_path / "missing.csv")
     with pytest.raises(InputError, match="no column truth"):
         prediction_files.read(table(tmp_path / "p.csv", "a,bark,0.7,0.7,0.3,"), "truth")
+
+
+def test_a_column_that_comes_twice_is_refused(tmp_path):
+    file = table(tmp_path / "p.csv", "a,bark,0.7,0.3", header="path,label,p:bark,p:bark")
+    with pytest.raises(InputError, match="several columns p:bark"):
+        prediction_files.read(file)
+
+
+@pytest.mark.parametrize("header", ["path,label,true", "path,labels,p:bark,p:oak,true:bark"])
+def test_files_with_different_true_labels_are_not_compared(tmp_path, header):
+    several = "true:bark" in header
+    pairs = [("1", "0"), ("0", "0")] if several else [("oak", "bark"), ("oak", "oak")]
+    answer = "bark,0.9,0.2" if several else "bark"
+    ours, theirs, alike = (
+        prediction_files.read(table(tmp_path / name, *rows, header=header))
+        for name, rows in {
+            "a.csv": [f"{n},{answer},{pair[0]}" for n, pair in enumerate(pairs)],
+            "b.csv": [f"{n},{answer},{pair[1]}" for n, pair in enumerate(pairs)][::-1],
+            "c.csv": [f"1,{answer},{pairs[1][0]}", f"2,{answer},{pairs[0][0]}"],
+        }.items()
+    )
+    ours.check_truths(alike)
+    with pytest.raises(InputError, match="1 image, first 0"):
+        ours.check_truths(theirs)
 
 
 def test_images_are_matched_by_any_of_their_names(tmp_path, monkeypatch):

@@ -20,9 +20,10 @@ from headstart.backbones.inference.description import METADATA, read_backbone, r
 from headstart.backbones.inference.runner import Runner
 from headstart.backbones.inference.views import averaging, views_of
 from headstart.core.cache import cached_file
-from headstart.core.choices import FITS, VIEWS
+from headstart.core.choices import FITS
 from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing
+from headstart.core.preprocess import canonical_views
 from headstart.core.records import Backbone, Preprocess
 
 
@@ -82,25 +83,31 @@ def fitted(own: Preprocess, fit: str, backbone: Backbone) -> Preprocess:
         )
     if own.fit == "whole":
         raise BackboneError(f"{name} was exported for --fit whole; export it again for {fit}")
-    if own.views == "crop+whole" and fit != "crop":
-        raise BackboneError(_BOTH)
+    if len(own.each_view) > 1 and fit != "crop":
+        raise BackboneError(_CROP)
     if fit == "crop":
         resize = own.resize if isinstance(own.resize, int) else max(own.resize)
         return dataclasses.replace(own, resize=resize, fit="", fill=())
     if backbone.networks and fit == "pad":
         raise BackboneError("--fit pad is of one network; several side by side crop or squash")
-    fill = tuple(min(255, max(0, int(255 * mean + 0.5))) for mean in backbone.mean)
-    padded = {"fit": "pad", "fill": fill} if fit == "pad" else {"fit": "", "fill": ()}
+    padded = {"fit": "pad", "fill": _mean(backbone)} if fit == "pad" else {"fit": "", "fill": ()}
     return dataclasses.replace(own, resize=own.input_size, **padded)
 
 
-_BOTH = "--views crop+whole shows the crop and the whole image; leave --fit out"
+_CROP = "sums of --views show the network's own crop; leave --fit out, or take --views flip"
+
+
+def _mean(backbone: Backbone) -> tuple[int, ...]:
+    """Return the colour that is about zero after the normalisation."""
+    return tuple(min(255, max(0, int(255 * mean + 0.5))) for mean in backbone.mean)
 
 
 def _viewed(own: Preprocess, views: str, backbone: Backbone) -> Preprocess:
     """Return a preprocessing to several views."""
-    if views not in ("", *VIEWS):
-        raise BackboneError(f"no views {one_line(views)!r}; use one of: {', '.join(VIEWS)}")
+    try:
+        views = canonical_views(views)
+    except ValueError as error:
+        raise BackboneError(one_line(error)) from error
     if views in ("", own.views):
         return own
     name = one_line(backbone.name)
@@ -109,13 +116,14 @@ def _viewed(own: Preprocess, views: str, backbone: Backbone) -> Preprocess:
     if views == "flip":
         return dataclasses.replace(own, views=views)
     if own.fit or own.resize == own.input_size:
-        raise BackboneError(_BOTH)
+        raise BackboneError(_CROP)
     if backbone.networks:
-        raise BackboneError("--views crop+whole is of one network; several side by side take flip")
+        raise BackboneError(f"--views {views} is of one network; several side by side take flip")
     if own.quality:
         raise BackboneError("--quality best shows two views already; leave --views out")
     resize = own.resize if isinstance(own.resize, int) else max(own.resize)
-    return dataclasses.replace(own, resize=resize, views=views)
+    fill = _mean(backbone) if "pad" in views else ()
+    return dataclasses.replace(own, resize=resize, views=views, fill=fill)
 
 
 def _shown(size: tuple[int, int]) -> str:

@@ -1,7 +1,7 @@
 """Several views of an image in one graph: their features are averaged.
 
-An image and its mirror image come from one array. Of ``crop+whole``, the array holds two pictures,
-one above the other. The views pass the network as a batch, so its weights are stored once.
+An image and its mirror image come from one picture. Of sums such as ``crop+whole``, the array holds
+several, one above the other. The views pass the network as a batch, so its weights are stored once.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ _FIRST, _LAST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 def views_of(arrays: NDArray[np.uint8], views: str) -> list[NDArray[np.uint8]]:
     """Return each view of ``(n, h, w, 3)`` arrays."""
-    if views == "flip":
-        return [arrays, arrays[:, :, ::-1]]
-    half = arrays.shape[1] // 2
-    return [arrays[:, :half], arrays[:, half:]]
+    names = views.split("+")
+    pictures = np.split(arrays, max(1, len(names) - ("flip" in names)), axis=1)
+    return [*pictures, *([pictures[0][:, :, ::-1]] if "flip" in names else ())]
 
 
 def averaging(model: ModelProto, preprocess: Preprocess) -> ModelProto:
@@ -36,19 +35,22 @@ def averaging(model: ModelProto, preprocess: Preprocess) -> ModelProto:
 
     graph = model.graph
     constants: dict[str, Sequence[int]] = {"axis": [0]}
-    if preprocess.views == "flip":
-        slices = [("mirror", _LAST, _FIRST, 2, -1)]
-    else:
-        middle = preprocess.input_size[0]
-        slices = [("top", 0, middle, 1, 1), ("bottom", middle, _LAST, 1, 1)]
-    views = [] if len(slices) > 1 else [INPUT]
+    height, pictures = preprocess.input_size[0], len(preprocess.each_view)
+    parts = (
+        {f"picture.{n}": [(1, n * height, (n + 1) * height, 1)] for n in range(pictures)}
+        if pictures > 1
+        else {}
+    )
+    views = [f"{_OWN}{name}" for name in parts] or [INPUT]
+    if "flip" in preprocess.views.split("+"):
+        parts["mirror"] = [*parts.get("picture.0", ()), (2, _LAST, _FIRST, -1)]
+        views.append(f"{_OWN}mirror")
     before, after = [], []
-    for name, start, stop, axis, step in slices:
-        bounds = {"from": [start], "to": [stop], "axes": [axis], "steps": [step]}
+    for name, steps in parts.items():
+        bounds = dict(zip(("axes", "from", "to", "steps"), zip(*steps, strict=True), strict=True))
         constants |= {f"{name}.{key}": value for key, value in bounds.items()}
-        inputs = [INPUT, *(f"{_OWN}{name}.{key}" for key in bounds)]
+        inputs = [INPUT, *(f"{_OWN}{name}.{key}" for key in ("from", "to", "axes", "steps"))]
         before.append(helper.make_node("Slice", inputs, [f"{_OWN}{name}"], f"{_OWN}{name}"))
-        views.append(f"{_OWN}{name}")
     batch = f"{_OWN}batch"
     before.append(helper.make_node("Concat", views, [batch], batch, axis=0))
     for node in graph.node:
@@ -60,7 +62,7 @@ def averaging(model: ModelProto, preprocess: Preprocess) -> ModelProto:
             node.output[:] = [inner if name == output.name else name for name in node.output]
         dim = output.type.tensor_type.shape.dim[1].dim_value
         shape = f"{_OWN}shape.{output.name}"
-        constants |= {f"shape.{output.name}": [2, -1, dim]}
+        constants |= {f"shape.{output.name}": [len(views), -1, dim]}
         after += [
             helper.make_node("Reshape", [inner, shape], [f"{inner}.pair"], f"{inner}.pair"),
             helper.make_node(
@@ -78,6 +80,6 @@ def averaging(model: ModelProto, preprocess: Preprocess) -> ModelProto:
     nodes = [*before, *graph.node, *after]
     del graph.node[:], graph.value_info[:]
     graph.node.extend(nodes)
-    if preprocess.views == "crop+whole":
+    if pictures > 1:
         graph.input[0].type.tensor_type.shape.dim[1].dim_value = preprocess.size[0]
     return model

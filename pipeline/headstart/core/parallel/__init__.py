@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from headstart.core.parallel.cores import available_cores, limited
+from headstart.core.parallel.memory import available_memory
 from headstart.core.parallel.threads import run_ahead, run_beside, run_threads
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Stopping",
     "ThreadEngine",
     "available_cores",
+    "available_memory",
     "limited",
     "run_ahead",
     "run_beside",

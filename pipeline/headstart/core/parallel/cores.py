@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-_ROOT = Path("/")
+ROOT = Path("/")
 _LIMIT: ContextVar[int | None] = ContextVar("_LIMIT", default=None)
 
 
@@ -46,35 +46,35 @@ def _omp_threads() -> int | None:
 def _quota() -> int | None:
     """Return the processors that the process's control groups allow, rounded up; None if all."""
     shares = []
-    for line in _lines(_ROOT / "proc/self/cgroup"):
+    for line in lines(ROOT / "proc/self/cgroup"):
         number, controllers, group = [*line.split(":", 2), "", ""][:3]
         if number == "0" and not controllers:
-            shares += [_share_v2(folder) for folder in _groups("sys/fs/cgroup", group)]
+            shares += [_share_v2(folder) for folder in groups("sys/fs/cgroup", group)]
         elif "cpu" in controllers.split(","):
             for mount in ("sys/fs/cgroup/cpu", f"sys/fs/cgroup/{controllers}"):
-                shares += [_share_v1(folder) for folder in _groups(mount, group)]
+                shares += [_share_v1(folder) for folder in groups(mount, group)]
     limits = [math.ceil(share) for share in shares if share is not None]
     return min(limits, default=None)
 
 
-def _groups(mount: str, group: str) -> list[Path]:
+def groups(mount: str, group: str) -> list[Path]:
     """Return the folders of a group and of those above it, up to the mount point.
 
     In a container the group's path may be the host's, while its own group is mounted at the root.
     """
-    root = _ROOT / mount
+    root = ROOT / mount
     folder = root / group.strip("/")
     return [folder, *(parent for parent in folder.parents if parent.is_relative_to(root))]
 
 
 def _share_v2(folder: Path) -> float | None:
-    words = " ".join([*_lines(folder / "cpu.max"), "max 0"]).split()
+    words = " ".join([*lines(folder / "cpu.max"), "max 0"]).split()
     return _share(words[0], words[1])
 
 
 def _share_v1(folder: Path) -> float | None:
     quota, period = (
-        [*_lines(folder / f"cpu.cfs_{name}_us"), "0"][0] for name in ("quota", "period")
+        [*lines(folder / f"cpu.cfs_{name}_us"), "0"][0] for name in ("quota", "period")
     )
     return _share(quota, period)
 
@@ -85,7 +85,8 @@ def _share(quota: str, period: str) -> float | None:
     return None  # "max" and -1 mean no limit
 
 
-def _lines(path: Path) -> list[str]:
+def lines(path: Path) -> list[str]:
+    """Return the lines of a file; none if it cannot be read."""
     with suppress(OSError, ValueError):
         return path.read_text().splitlines()
     return []

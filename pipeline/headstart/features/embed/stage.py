@@ -95,8 +95,8 @@ def _model(
 ) -> tuple[Path, export.Parity | None, dict[str, Any]]:
     """Return the backbone's file in the requested precision, and the measurements behind it."""
     if config.precision not in ("int8", "auto"):
-        return *export.model_file(config.backbone, config.precision), {}
-    model, parity = export.model_file(config.backbone)
+        return *export.model_file(config.backbone, config.precision, hooks.notice), {}
+    model, parity = export.model_file(config.backbone, notice=hooks.notice)
     fp32 = describe(model)
     if fp32.parts:
         raise BackboneError(

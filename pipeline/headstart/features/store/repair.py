@@ -114,7 +114,7 @@ def _keep(path: Path) -> Path:
             os.link(path, backup)
         except FileExistsError:
             continue
-        except PermissionError:  # a file system without links
+        except OSError:  # a file system, or a system, without links
             if backup.exists():
                 continue
             shutil.copyfile(path, backup)

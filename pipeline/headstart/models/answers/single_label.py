@@ -27,8 +27,8 @@ def check_sets(model: Classifier) -> None:
     """Raise an `InputError` if the model cannot answer with a set of classes."""
     if model.set_rule is None:
         raise InputError(
-            "the model has no thresholds for sets: a fine-tuned network and models of earlier"
-            " versions have none; train heads with: headstart train-heads"
+            "the model has no thresholds for sets, as those of earlier versions; train again with:"
+            " headstart train-heads, or headstart finetune"
         )
 
 

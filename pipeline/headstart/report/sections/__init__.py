@@ -166,7 +166,6 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "operating",
         "Operating points",
-        shown=lambda page: bool(page["insights"].get("operating_points")),
         insight="operating_points",
         summary=_about_operating_points,
     ),

@@ -12,8 +12,10 @@ from headstart.backbones.inference import parity
 from headstart.backbones.inference.decoding import with_rules
 from headstart.backbones.inference.description import describe
 from headstart.backbones.inference.runner import Runner
-from headstart.core.errors import BackboneError
+from headstart.core.errors import BackboneError, UsageError
+from headstart.core.preprocess import VIEWS
 from headstart.core.records import Choice, Extraction
+from headstart.workflows.features import choice
 
 
 def test_no_rules_are_the_file_itself(tiny_backbone):
@@ -84,16 +86,20 @@ def test_the_fit_that_a_file_has_is_the_file_itself(tiny_backbone):
     assert with_rules(tiny_backbone, "", "", fit="crop") == tiny_backbone
 
 
-@pytest.mark.parametrize("views", ["flip", "crop+whole"])
+@pytest.mark.parametrize("views", VIEWS)
 def test_features_of_views_are_averaged(tiny_backbone, views):
-    runner, plain = Runner(with_rules(tiny_backbone, "", "", views=views)), Runner(tiny_backbone)
+    path = with_rules(tiny_backbone, "", "", views=views)
+    runner, plain = Runner(path), Runner(tiny_backbone)
     high, wide = runner.backbone.preprocess.size
+    names = ["crop"] if views == "flip" else [name for name in views.split("+") if name != "flip"]
+    assert high == len(names) * wide
     arrays = np.random.default_rng(0).integers(0, 256, (3, high, wide, 3), dtype=np.uint8)
-    if views == "flip":
-        pair = arrays, arrays[:, :, ::-1].copy()
-    else:
-        pair = arrays[:, : high // 2].copy(), arrays[:, high // 2 :].copy()
-    expected = sum(map(plain.embed, pair)) / 2
+    parts = [arrays[:, n * wide : (n + 1) * wide] for n in range(len(names))]
+    if "flip" in views:
+        parts.append(parts[0][:, :, ::-1])
+    rows = [plain.embed(part.copy()) for part in parts]
+    expected = np.mean(rows, axis=0)
+    assert all(abs(row - expected).max() > 1e-3 for row in rows)
     np.testing.assert_allclose(runner.embed(arrays), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -103,12 +109,32 @@ def test_features_of_views_are_averaged(tiny_backbone, views):
         ({"fit": "whole"}, "export it with --fit whole"),
         ({"fit": "wide"}, "no fit 'wide'"),
         ({"views": "many"}, "no views 'many'"),
+        ({"views": "crop"}, "no views 'crop'"),
+        ({"views": "crop+whole+squash"}, "no views 'crop"),
+        ({"views": "pad+whole"}, "no views 'pad"),
         ({"fit": "pad", "views": "crop+whole"}, "leave --fit out"),
     ],
 )
 def test_what_a_file_cannot_show_is_refused(tiny_backbone, rules, message):
     with pytest.raises(BackboneError, match=message):
         with_rules(tiny_backbone, "", "", **rules)
+
+
+def test_other_spellings_of_views_are_the_same_file(tiny_backbone):
+    path = with_rules(tiny_backbone, "", "", views="crop+flip+whole")
+    assert with_rules(tiny_backbone, "", "", views="squash+flip+crop") == path
+    assert describe(path).preprocess.views == "crop+flip+whole"
+    assert choice("a?views=whole+flip+crop").views == "crop+flip+whole"
+    assert choice("a", views="flip+crop").views == "flip"
+    with pytest.raises(UsageError, match="no views 'twice'"):
+        choice("a", views="twice")
+
+
+def test_a_border_of_a_view_has_the_colour_of_the_mean(tiny_backbone):
+    described = describe(with_rules(tiny_backbone, "", "", views="crop+pad")).preprocess
+    assert described.fill == (128, 128, 128)
+    crop, pad = described.each_view
+    assert (crop.fit, crop.fill, pad.fit, pad.fill) == ("", (), "pad", described.fill)
 
 
 def test_other_views_than_a_file_has_are_refused(tiny_backbone):

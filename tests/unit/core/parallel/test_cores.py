@@ -12,7 +12,7 @@ V1 = "sys/fs/cgroup/cpu"
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """Give ``machine(cgroup, files)``: a machine of 64 processors with these control groups."""
-    monkeypatch.setattr(cores, "_ROOT", tmp_path)
+    monkeypatch.setattr(cores, "ROOT", tmp_path)
     monkeypatch.setattr(cores, "_affinity", lambda: NUMBER)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 

@@ -59,6 +59,15 @@ def test_the_whole_image_is_above_nothing_and_below_the_crop():
     assert (array[64:] == images.decode(data, Preprocess((64, 64), 64))).all()
 
 
+def test_three_pictures_lie_in_the_order_of_their_names():
+    data = png(200, 150)
+    rules = Preprocess(72, 64, views="crop+flip+pad+whole", fill=PAD.fill)
+    array = images.decode(data, rules)
+    assert array.shape == (192, 64, 3)
+    parts = [Preprocess(72, 64), PAD, Preprocess((64, 64), 64)]
+    assert (array == np.concatenate([images.decode(data, part) for part in parts])).all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rules", [PAD, WHOLE, BOTH])
 @pytest.mark.parametrize("orientation", [3, 5, 6, 8])

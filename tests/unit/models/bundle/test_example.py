@@ -227,6 +227,7 @@ for path in paths:
         {"fit": "whole"},
         {"fit": "pad", "fill": (1, 2, 3)},
         {"views": "crop+whole"},
+        {"views": "crop+flip+pad+whole", "fill": (1, 2, 3)},
     ],
 )
 def test_the_pixels_are_the_same_by_the_rules_of_the_model(program, tmp_path, rules):
