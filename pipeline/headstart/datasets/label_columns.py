@@ -96,7 +96,9 @@ def _of_flag_columns(
     flags = found_columns((row.cells for row in rows), [OWN + name for name in names])
     own = [name.removeprefix(OWN) for name in flags]
     if len(own) < len(names) > 1:
-        _refuse_odd_cells(rows, [name for name in names if name not in own], shown, needed)
+        _refuse_odd_cells(
+            rows, [name for name in names if name not in own], shown, needed and not own
+        )
     return found_rule(names, own, options.target, shown, needed=needed)
 
 
@@ -105,7 +107,8 @@ def _refuse_odd_cells(
 ) -> None:
     """Raise an `InputError` if columns would have 0 and 1 alone, but for a few of their cells.
 
-    Or if labels are ``needed`` and they have a few other digits alone, such as 0 and 2.
+    Or if nothing else can be the labels that are ``needed``, and they have a few other digits
+    alone, such as 0 and 2.
     """
     cells = {name: {row.cells[OWN + name].strip() for row in rows} for name in names}
     coded = needed and all(
