@@ -28,6 +28,7 @@ from headstart.datasets import (
     label_columns,
     label_sets,
     listed_paths,
+    object_columns,
     signatures,
     storage,
 )
@@ -173,28 +174,8 @@ def _label_column(table: _Table, column: str, options: Options) -> str | None:
     named = options.label_column
     own = columns.find(others, (named,) if named else columns.LABELS)
     if own is None and not named and options.labels and options.target != SINGLE_LABEL:
-        objects = [name for name in others if _category_field(table, name)]
-        return columns.find(objects, columns.OBJECTS)
+        return object_columns.column(_pyarrow().types, table.schema)
     return own
-
-
-def _category_field(table: _Table, column: str) -> str | None:
-    """Return the field of a column of objects that has their categories."""
-    types, kind = _pyarrow().types, table.schema.field(column).type
-    if _is_list(kind):
-        kind = kind.value_type
-        if not types.is_struct(kind):
-            return None
-        return columns.find([each.name for each in kind], columns.CATEGORIES)
-    if not types.is_struct(kind):
-        return None
-    lists = [each.name for each in kind if _is_list(each.type)]
-    return columns.find(lists, columns.CATEGORIES)
-
-
-def _is_list(kind: Any) -> bool:  # noqa: ANN401
-    types = _pyarrow().types
-    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
 def _hint(table: _Table, column: str, *, labelled: bool) -> tuple[str, list[str]]:
@@ -256,16 +237,8 @@ def _rule(table: _Table, column: str, place: str, options: Options) -> Rule | No
         rows = (row for batch in table.batches(flags) for row in batch.to_pylist()) if flags else ()
         matching = found_columns(rows, flags)
         return label_columns.found_rule(names, matching, options.target, shown)
-    kind = table.schema.field(label).type
-    if field := _category_field(table, label):
-        class_names = tuple(columns.hugging_face_names(table.features, label, field))
-        shown = one_line(f"{label}.{field}")
-        remark = f"Each image has the categories of its objects as labels: {shown}."
-        return Rule(field=field, names=class_names, remark=remark)
-    if _is_list(kind):
-        class_names = tuple(columns.hugging_face_names(table.features, label))
-        remark = f"Each image may have several labels: the lists in {one_line(label)}."
-        return Rule(names=class_names, remark=remark)
+    if rule := object_columns.rule(types, table.schema.field(label), table.features):
+        return rule
     if options.target != MULTI_LABEL and label.lower() != LISTS:
         return None
     batches = table.batches([label])

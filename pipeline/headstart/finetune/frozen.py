@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headstart.core.results import LearningCurve
-from headstart.finetune.model import Start
+
+if TYPE_CHECKING:
+    from headstart.finetune.model import Start
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def _ends(score: float, centre: float, variance: float, units: int, quantile: fl
     centre = min(max(centre, 0.0), 1.0)
     share = (centre * units + 0.5) / (units + 1)
     low, high = wilson(centre, share * (1 - share) / max(variance, 1e-12), quantile)
-    return min(low, score), max(high, score)
+    return float(min(low, score)), float(max(high, score))
 
 
 def _draw(
