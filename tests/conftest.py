@@ -69,6 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     level = config.getoption("--level")
     hypothesis.settings.load_profile(level)
     _keep_files_in_memory()
+    config.pluginmanager.register(_Collection())
     if level == "quick":
         sys.meta_path.insert(0, _Refusal())
         if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
@@ -93,24 +94,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if quick and collection_path in NOT_QUICK_FOLDERS else None
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collect_file(file_path: Path) -> Iterator[Any]:
-    """Look for doctests in the package alone, where there are any."""
-    collectors = yield
-    if file_path.is_relative_to(TESTS):
-        return [collector for collector in collectors if type(collector) is pytest.Module]
-    return collectors if ">>> " in file_path.read_text(encoding="utf-8") else []
+class _Collection:
+    """Hooks for the package's files too: those of this module are asked about ``tests`` alone."""
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collect_file(self, file_path: Path) -> Iterator[Any]:
+        """Look for doctests in the package alone, where there are any."""
+        collectors = yield
+        if file_path.is_relative_to(TESTS):
+            return [collector for collector in collectors if type(collector) is pytest.Module]
+        doctests = file_path.suffix == ".py" and ">>> " in file_path.read_text(encoding="utf-8")
+        return collectors if doctests else []
 
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[Any]:
-    """Forget a module that pytest could not import: it leaves it half made, for all to find."""
-    report = yield
-    if not report.passed:
-        for name, module in list(sys.modules.items()):
-            if getattr(module, "__file__", None) == str(collector.path):
-                del sys.modules[name]
-    return report
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[Any]:
+        """Forget a module that pytest could not import: it leaves it half made, for all to find."""
+        report = yield
+        if not report.passed:
+            for name, module in list(sys.modules.items()):
+                if getattr(module, "__file__", None) == str(collector.path):
+                    del sys.modules[name]
+        return report
 
 
 def cases_left_out(items: Sequence[pytest.Item]) -> set[pytest.Item]:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import h5py
 import numpy as np
 import pytest
+from headstart.core.choices import TUNED
 from headstart.core.errors import RunnerError
 from headstart.core.parallel import available_cores
 from headstart.core.records import Backbone, Extraction, Preprocess
@@ -282,3 +283,24 @@ def test_few_images_say_more_out_of_fold_than_in_a_fifth(bench):
     assert error < 0.1
     assert coverage >= 0.5
     assert accuracy > 0.8
+
+
+@pytest.mark.parametrize("tuned_wins", [True, False])
+def test_fine_tuning_is_compared_with_the_frozen_head_that_validates_best(bench, tuned_wins):
+    trained = bench("trained")
+    tuned = {
+        "name": TUNED,
+        "cv_accuracy": 0.5,
+        "test_accuracy": 0.88,
+        "test_accuracy_ci": [0.8, 0.9],
+    }
+    svm = {"name": "linear-svm", "cv_accuracy": 0.8, "test_accuracy": 0.85}
+    knn = {"name": "knn", "cv_accuracy": 0.7, "test_accuracy": 0.9}
+    unset = {"difference": None, "difference_ci": None}
+    if tuned_wins:
+        tuned, svm = tuned | unset, svm | {"difference": -0.03, "difference_ci": [-0.06, 0.01]}
+    else:
+        tuned, svm = tuned | {"difference": 0.03, "difference_ci": [-0.01, 0.06]}, svm | unset
+    assert trained.tuned_cells([svm, tuned, knn]) == (
+        "85.0 (linear-svm) | 88.0 (80.0–90.0) | +3.0 (-1.0 to 6.0)"
+    )

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from headstart.backbones.catalogue import Entry
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
@@ -59,3 +60,12 @@ def test_what_worked_still_does(breadth, name):
     told = next(one for one in breadth.rows_of(PAGE) if one["name"] == name)
     assert row["cosine_mean"] >= min(0.9999, told["cosine_mean"] - ROUNDING)
     assert row["cosine_min"] >= min(0.999, told["cosine_min"] - ROUNDING)
+
+
+def test_a_network_that_takes_too_long_is_tried_at_its_smallest_size(breadth):
+    large = Entry("a:x@LARGE", "x", (518, 518), gmacs=1000.0)
+    small = Entry("a:x@SMALL", "x", (224, 224), gmacs=160.0, default=False)
+    assert breadth.representative([large, small]) is small
+    quick = Entry("a:y", "y", (224, 224), gmacs=4.0)
+    slim = Entry("a:y@SLIM", "y", (160, 160), gmacs=2.0, default=False)
+    assert breadth.representative([slim, quick]) is quick

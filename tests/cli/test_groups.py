@@ -30,7 +30,7 @@ def test_predict_writes_a_row_for_each_group(headstart, tiny_classifier, image_f
     document = json.loads(headstart(*words, "--json", "--summary").stdout)
     assert [row["group"] for row in document["predictions"]][:2] == ["bark", "cloth"]
     assert document["summary"]["images"] == images
-    assert "--at" in headstart(*words, "--at", "99%", code=2).stderr
+    assert "thresholds for groups" in headstart(*words, "--at", "99%", code=1).stderr
 
 
 @pytest.mark.slow
@@ -70,6 +70,9 @@ def test_train_heads_scores_groups_and_lists_them(headstart, features, tmp_path)
     text = (tmp_path / "r" / "group_predictions.csv").read_text()
     listed = list(csv.DictReader(io.StringIO(text)))
     assert len(listed) == groups["groups"] + groups["contradicting"] + groups["leaked"]
-    assert "Groups of images" in (tmp_path / "r" / "report.html").read_text()
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "Groups of images" in page
+    assert "Thresholds for groups are chosen on" in page
+    assert groups["operating_points"]["images"] < len(rows)
     headstart(*words)
     assert not (tmp_path / "r" / "group_predictions.csv").exists()

@@ -151,7 +151,7 @@ def flags(colours, tmp_path):
 
 @pytest.mark.cases(1)
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["head", "top", "all"])
+@pytest.mark.parametrize("mode", ["top", "head", "all"])
 def test_a_network_is_fine_tuned_on_labels(flags, headstart, tmp_path, mode):
     out = tmp_path / "tuned"
     words = ["--out", out, "--mode", mode, "--backbone", "timm:test_resnet", "--weights", "random"]

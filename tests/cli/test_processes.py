@@ -27,7 +27,7 @@ def test_json_is_all_of_stdout(process, image_folder, tiny_backbone, tmp_path):
 
 @pytest.mark.cases(1)
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_keeps_completed_work(
     process, headstart, image_folder, tiny_backbone, tmp_path, number, code
 ):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 from factories import write_tiny_backbone
@@ -94,3 +95,51 @@ def test_features_of_another_backbone_are_refused(
 
 def test_a_wrong_number_is_a_wrong_usage(headstart, embedded):
     headstart("suggest", embedded, "--n", 0, code=2)
+
+
+def test_several_labels_are_suggested_filled_in_and_read(
+    headstart, colours, colour_results, tiny_backbone, tmp_path
+):
+    rows = list(csv.DictReader((colours / "photos.csv").read_text().splitlines()))
+    table = tmp_path / "part.csv"
+    with table.open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "labels"])
+        for number, row in enumerate(rows):
+            writer.writerow([colours / row["path"], row["labels"] if number % 2 else "?"])
+    headstart("features", table, "--out", "part.h5", "--backbone", tiny_backbone)
+    page = ("--report", "next.html", "--no-near-duplicates")
+    done = headstart("suggest", "part.h5", "--n", 6, "--out", "next.csv", "--all", *page)
+    assert "column labels of" in done.stdout
+    assert "blue" in (tmp_path / "next.html").read_text()
+    truth = {row["path"]: row["labels"] for row in rows}
+    cells = list(csv.DictReader((tmp_path / "next.csv").read_text().splitlines()))
+    assert [row["labels"] for row in cells[:6]] == ["?"] * 6
+    for row in cells[:6]:
+        row["labels"] = truth[row["path"].split("/")[-1]]
+    with (tmp_path / "next.csv").open("w") as file:
+        writer = csv.DictWriter(file, cells[0].keys())
+        writer.writeheader()
+        writer.writerows(cells)
+    headstart("features", "next.csv", "--out", "part.h5", "--backbone", tiny_backbone)
+    data = store.read(tmp_path / "part.h5")
+    assert (data.target, int(data.is_labelled.sum())) == ("multi-label", 51)
+    assert int(data.is_suggested.sum()) == 6
+    assert all(
+        data.label_text(n) == "|".join(sorted(truth[path.split("/")[-1]].split("|")))
+        for n, path in enumerate(data.path)
+        if data.is_labelled[n]
+    )
+    shutil.copy(colour_results / "model.onnx", tmp_path / "model.onnx")
+    done = headstart("suggest", "model.onnx", "part.h5", "--n", 3, "--json")
+    document = json.loads(done.stdout)
+    assert document["guesser"].endswith("model.onnx")
+    assert all(image["labels"] is not None for image in document["images"])
+
+
+def test_images_without_labels_may_get_several(headstart, photos, tiny_backbone, tmp_path):
+    headstart("features", photos, "--no-labels", "--out", "u.h5", "--backbone", tiny_backbone)
+    words = ("--target", "multi-label", "--out", "u.csv")
+    assert "labels" in headstart("suggest", "u.h5", "--n", 4, *words).stdout
+    rows = csv.DictReader((tmp_path / "u.csv").read_text().splitlines())
+    assert [row["labels"] for row in rows] == ["?"] * 4

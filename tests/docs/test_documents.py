@@ -28,6 +28,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 # Of other programs, or of former versions.
 FOREIGN = {
+    "docs/onnx.md": {"--tflite", "--saved-model", "--output", "--opset"},  # of tf2onnx
     "docs/sources.md": {"--sort"},
     "docs/models.md": {"--bind", "--data-binary"},
     "docs/deploy.md": {"--generate"},

@@ -177,6 +177,7 @@ def test_a_process_killed_while_python_starts_leaves_nothing(place, level):
         place.settle()
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_at_random_moments_keep_what_is_done(place, number, code, level):
     """Five signals; at the level ``all`` 24."""

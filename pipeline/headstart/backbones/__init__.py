@@ -12,9 +12,8 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from headstart.backbones import bundled, catalogue, hub, joint, onnx_file
+from headstart.backbones import bundled, catalogue, hub, joint, onnx_file, stored_choice
 from headstart.backbones.bundled import BundledProvider
 from headstart.backbones.candidate import Candidate
 from headstart.backbones.catalogue import Entry
@@ -24,17 +23,17 @@ from headstart.backbones.onnx_file import Foreign
 from headstart.backbones.onnx_import import recipe
 from headstart.backbones.open_clip_zoo import OpenClipProvider
 from headstart.backbones.provider import Provider
+from headstart.backbones.stored_choice import choice_of as choice_of
 from headstart.backbones.timm_zoo import TimmProvider
 from headstart.backbones.torchvision_zoo import TorchvisionProvider
 from headstart.backbones.transformers_zoo import TransformersProvider
-from headstart.core.choices import QUALITIES
+from headstart.core.choices import AUTO, QUALITIES
 from headstart.core.errors import BackboneError, HeadstartError, near_matches, one_line
 from headstart.core.names import RANDOM
 from headstart.core.records import Backbone, Choice, Preprocess
 
 DEFAULT = bundled.NAME
-_POOL = "avg"  # the default of every layer that can be pooled
-_BETWEEN = "\n"  # between the user's files of several networks
+_WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 _SPECIAL = (onnx_file.NAME, hub.PREFIX.rstrip(":"))  # prefixes that are no provider's
 
@@ -139,29 +138,42 @@ def find(choice: Choice | str) -> Candidate | Foreign:
                 "--preprocess PRESET:SIZE"
             )
         return onnx_file.find(choice)
-    if choice.preprocess:
-        raise BackboneError(
-            "--preprocess is for ONNX files from elsewhere; the preprocessing of "
-            f"{one_line(choice.name)} is known"
-        )
     if choice.quality not in ("", *QUALITIES):
         raise BackboneError(
             f"no quality {one_line(choice.quality)!r}; use one of: {', '.join(QUALITIES)}"
         )
     entry = _pick(choice.name)
     provider = provider_of(entry.name)
+    _check_preprocess(choice, bool(choice.weights) and not choice.weights.startswith("random"))
     weights = provider.resolve(entry, choice.weights, provider.list_entries())
+    _check_preprocess(choice, not weights.published)
+    prepared = recipe.read(choice.preprocess) if choice.preprocess else None
     layer, *several = [
         "" if name == PRE_LOGITS else name for name in (choice.layer, *choice.layers)
     ]
     pool = "" if choice.pool == OWN else choice.pool
-    if (layer, pool or _POOL) == provider.own_layer:
+    if (layer, pool or stored_choice.POOL) == provider.own_layer:
         layer, pool = "", ""
     rules = choice.value_range, choice.colour, choice.policy, choice.quality
     if choice.quality and choice.fit == "whole":
         raise BackboneError("--quality best shows a square; leave it or --fit whole out")
     fitted = choice.size, choice.fit == "whole"
-    return Candidate(provider, entry, weights, layer, pool, tuple(several), *rules, *fitted)
+    return Candidate(
+        provider, entry, weights, layer, pool, tuple(several), *rules, *fitted, prepared
+    )
+
+
+def _check_preprocess(choice: Choice, own_weights: bool) -> None:
+    """Refuse a preprocessing for weights whose own is known, or one that cannot be tried."""
+    if choice.preprocess and not own_weights:
+        raise BackboneError(
+            "--preprocess is for network files from elsewhere and for --weights FILE; the "
+            f"preprocessing of {one_line(choice.name)} is known"
+        )
+    if choice.preprocess == AUTO:
+        raise BackboneError(
+            f"--preprocess {AUTO} is for network files from elsewhere; name a preset for --weights"
+        )
 
 
 def is_joint(choice: Choice) -> bool:
@@ -227,50 +239,6 @@ def layers_of(name: str, preprocess: str = "") -> LayerList:
     return LayerList(layers, default, worth_trying(layers))
 
 
-def choice_of(backbone: Backbone, weights_file: str = "") -> Choice:
-    """Return the choice that gives a backbone again.
-
-    ``weights_file`` is where the user's own weights or ONNX file were, if there were any.
-
-    Raises:
-        BackboneError: the weights or the file were the user's, and their location is unknown.
-    """
-    if backbone.networks:
-        files = weights_file.split(_BETWEEN) if weights_file else [""] * len(backbone.networks)
-        several = tuple(map(choice_of, backbone.networks, files))
-        choice = Choice(backbone.name, networks=several)
-    else:
-        choice = _network_of(backbone, weights_file)
-    rules = backbone.preprocess
-    return dataclasses.replace(
-        choice,
-        value_range=rules.value_range,
-        colour=rules.colour,
-        policy=rules.policy,
-        quality=rules.quality,
-        fit="" if backbone.networks else _fit_of(backbone),
-        size=None if backbone.networks else _size_of(backbone),
-        views=rules.views,
-    )
-
-
-def _fit_of(backbone: Backbone) -> str:
-    rules = backbone.preprocess
-    if rules.fit or len(rules.each_view) > 1:
-        return rules.fit
-    if isinstance(rules.resize, int):
-        return "crop"
-    return "squash" if backbone.networks or rules.resize == rules.input_size else ""
-
-
-def _size_of(backbone: Backbone) -> tuple[int, int] | None:
-    sizes = {
-        None if rules.own_size else rules.input_size
-        for rules in (each.preprocess for each in backbone.networks or (backbone,))
-    }
-    return sizes.pop() if len(sizes) == 1 else None
-
-
 def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
     """Return a choice with values for the settings that its user left out.
 
@@ -290,8 +258,8 @@ def settled(choice: Choice, stored: Backbone | None = None) -> Choice:
             colour=choice.colour or rules.colour,
             policy=choice.policy or (rules.policy if rules.policy != Preprocess.policy else 0),
             quality=choice.quality or ("" if is_file else rules.quality),
-            fit=choice.fit or _fit_of(stored),
-            size=choice.size or (None if is_file else _size_of(stored)),
+            fit=choice.fit or stored_choice.fit_of(stored),
+            size=choice.size or (None if is_file else stored_choice.size_of(stored)),
             views=choice.views or rules.views,
         )
     if choice.layer or choice.pool or choice.layers:
@@ -313,7 +281,7 @@ def _cut_as_before(choice: Choice, stored: Sequence[Backbone]) -> Choice:
     name = _pick(choice.name).name
     for backbone in stored:
         if backbone.name.partition("+")[0] == name:
-            return dataclasses.replace(choice, **_cut_of(backbone))
+            return dataclasses.replace(choice, **stored_choice.cut_of(backbone))
     return dataclasses.replace(choice, layer=provider_of(name).default_layer)
 
 
@@ -339,31 +307,6 @@ def _continued(choice: Choice, stored: Backbone) -> Choice:
     return dataclasses.replace(choice, layer=stored.layer, pool=stored.pool)
 
 
-def _network_of(backbone: Backbone, weights_file: str) -> Choice:
-    if _prefix(backbone.name) == onnx_file.NAME:
-        if not weights_file:
-            raise BackboneError("it was made from an ONNX file of yours")
-        name, layer, pool = f"onnx:{weights_file}", backbone.layer, backbone.pool
-        return Choice(name, "", layer, pool, recipe.of(backbone))
-    name, plus, weights = backbone.name.partition("+")
-    if weights and plus + weights.partition(":")[0] != RANDOM:
-        if not weights_file:
-            raise BackboneError(
-                f"its weights were a file by the user with SHA-256 {backbone.weights_sha256}"
-            )
-        weights = weights_file
-    return Choice(name, weights, **_cut_of(backbone))
-
-
-def _cut_of(backbone: Backbone) -> dict[str, Any]:
-    """Return where a backbone is cut, as the fields of a `Choice`."""
-    # Poolings differ only if the user chose none, which gave each layer its default.
-    default = OWN in backbone.pool or "," in backbone.pool or backbone.pool == _POOL
-    layers = tuple(part.layer for part in backbone.parts)
-    layer = "" if layers else backbone.layer
-    return {"layer": layer, "layers": layers, "pool": "" if default else backbone.pool}
-
-
 def users_file(choice: Choice | str) -> str:
     """Return the path of the user's own weights or ONNX file; empty if there is none.
 
@@ -373,7 +316,7 @@ def users_file(choice: Choice | str) -> str:
         choice = Choice(choice)
     if is_joint(choice):
         files = [users_file(network) for network in members_of(choice)]
-        return _BETWEEN.join(files) if any(files) else ""
+        return stored_choice.BETWEEN.join(files) if any(files) else ""
     if _is_foreign(choice):
         return str(onnx_file.split(choice.name)[0])
     path = Path(choice.weights)
@@ -429,6 +372,11 @@ def _resolved(name: str) -> str:
 
 
 def _unknown(name: str) -> BackboneError:
+    if Path(name).suffix in _WEIGHTS and Path(name).is_file():
+        return BackboneError(
+            f"{one_line(name)} has weights without their network; name that too: --backbone "
+            f"timm:NAME --weights {one_line(name)}"
+        )
     entries = available()
     names = {entry.name for entry in entries} | {entry.base for entry in entries}
     last = name.rpartition(":")[2].lower()  # suggest other providers' first

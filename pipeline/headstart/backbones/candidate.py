@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.backbones import layers, weights
 from headstart.backbones.catalogue import Entry
 from headstart.backbones.network import Network
+from headstart.backbones.onnx_import.recipe import Recipe
 from headstart.backbones.provider import Provider
 from headstart.core.errors import BackboneError, HeadstartError, one_line
 from headstart.core.records import Backbone, Part, Preprocess
@@ -32,7 +33,7 @@ class Candidate:
     one. An empty string means the default. ``A+B`` is one layer: the features of A and B side by
     side, each scaled to norm 1. A ``quality`` adds a wider view of each image. ``whole`` shows
     images at their own proportions; ``size`` is the height and width of the network's input, if it
-    is not its own.
+    is not its own. A ``recipe`` says how images are prepared for weights of the user's.
     """
 
     provider: Provider
@@ -47,6 +48,7 @@ class Candidate:
     quality: str = ""
     size: tuple[int, int] | None = None
     whole: bool = False
+    recipe: Recipe | None = None
 
     @property
     def name(self) -> str:
@@ -75,6 +77,8 @@ class Candidate:
             document["size"] = self.size
         if self.whole:
             document["whole"] = True
+        if self.recipe:
+            document["recipe"] = self.recipe.to_json()
         others = [name for name in self.provider.packages if name not in SOFTWARE]
         if not others:
             return document
@@ -112,6 +116,29 @@ class Candidate:
             order=network.order,
         ).with_layers(parts)
         return module, backbone
+
+    def _prepared(self, network: Network) -> Network:
+        """Return a network that takes images as the user says, in place of its library."""
+        recipe = self.recipe
+        if recipe is None:
+            return network
+        if recipe.layout == "NHWC":
+            raise BackboneError(
+                "--preprocess: the layout of a network by name is known; leave it out"
+            )
+        sized = dataclasses.replace(recipe, size=recipe.size or network.preprocess.size)
+        preprocess = dataclasses.replace(
+            sized.preprocess(),
+            own_size=recipe.size in (None, network.preprocess.size),
+            own_values=False,
+        )
+        return dataclasses.replace(
+            network,
+            preprocess=preprocess,
+            mean=recipe.red_first(recipe.mean),
+            std=recipe.red_first(recipe.std),
+            order=recipe.order,
+        )
 
     def _sized(self, network: Network) -> Network:
         """Return a network that takes images of the size and of the proportions that are wanted."""
@@ -190,7 +217,7 @@ class Candidate:
                 "file as the backbone"
             ) from error
         try:
-            network = self.provider.build(self.entry, self.weights)
+            network = self._prepared(self.provider.build(self.entry, self.weights))
             preprocess = dataclasses.replace(
                 network.preprocess,
                 value_range=self.value_range,

@@ -231,20 +231,54 @@ def _loaded(
 ) -> Model:
     """Return the network with a file's weights, which may lack those of the classifier."""
     path = str(weights.path)
-    failures = []
-    for top in (True, False):
-        try:
-            with _settled(keras, lambda **_: path):
-                model = function(input_shape=shape, include_top=top)
-        except Exception as error:  # Keras and h5py have many types for a file that does not fit
-            failures.append(error)
-            continue
-        return model if top else _with_classifier(keras, function, shape, model, path)
+
+    def load(top: bool) -> Model:
+        with _settled(keras, lambda **_: path):
+            return function(input_shape=shape, include_top=top)
+
+    try:
+        return load(top=True)
+    except Exception as error:  # Keras and h5py have many types for a file that does not fit
+        failure = error
+    other = _of_other_classes(keras, function, shape, path)
+    if other is not None:
+        weights.notes[:] = ["the classifier in the file, of other classes, was left out"]
+        return other
+    try:
+        base = load(top=False)
+    except Exception:  # as above
+        base = None
+    if base is not None:
+        return _with_classifier(keras, function, shape, base, path)
     raise BackboneError(
         f"the weights in {one_line(path)} do not fit this network: "
-        f"{one_line(failures[0])[:240]}; give the .h5 file that Keras publishes, or one of "
-        "model.save_weights"
-    ) from failures[0]
+        f"{one_line(failure)[:240]}; give the .h5 file that Keras publishes, or one of "
+        "model.save or model.save_weights"
+    ) from failure
+
+
+def _of_other_classes(
+    keras: Keras, function: Builder, shape: tuple[int, int, int], path: str
+) -> Model | None:
+    """Return the network if a file has all of its weights before the classifier; else None."""
+    with _settled(keras, lambda **_: "", load=False):
+        model = function(input_shape=shape)
+    floats = [variable for variable in model.weights if "float" in str(variable.dtype)]
+    for variable in floats:  # what the file does not replace stays so
+        variable.assign(np.full(variable.shape, np.nan, np.float32))
+    try:
+        with _settled(keras, lambda **_: ""):
+            model.load_weights(path, skip_mismatch=True)
+    except Exception:  # as in `_loaded`
+        return None
+    before = keras.Model(model.input, _before_classifier(model))
+    needed = {id(variable) for variable in before.weights}
+    for variable in floats:
+        if np.isnan(keras.ops.convert_to_numpy(variable)).any():
+            if id(variable) in needed:
+                return None
+            variable.assign(np.zeros(variable.shape, np.float32))
+    return model
 
 
 def _with_classifier(

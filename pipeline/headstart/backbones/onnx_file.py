@@ -1,4 +1,7 @@
-"""ONNX files from elsewhere, ``onnx:PATH[#NODE]``, imported in a sandbox by `onnx_import`."""
+"""Network files from elsewhere, ``onnx:PATH[#NODE]``, imported in a sandbox by `onnx_import`.
+
+Files of Keras and TensorFlow are converted first, see `conversion`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.backbones import conversion
 from headstart.backbones.layers import Layer, LayerList
 from headstart.backbones.onnx_import import recipe as recipes
 from headstart.backbones.onnx_import.request import FILE, ImportRequest
@@ -24,7 +28,8 @@ _IDENTITY = "headstart.backbones.onnx_import.steps:identify"
 class Foreign:
     """A network that is an ONNX graph already, as the user chose it.
 
-    ``sha256`` is the hash of the file with its external data.
+    ``path`` is that of the graph, and ``sha256`` the hash of the file that the user named, with
+    its external data.
     """
 
     path: Path
@@ -54,16 +59,17 @@ def find(choice: Choice) -> Foreign:
     if choice.layers:
         raise BackboneError("an ONNX file has features of one layer; give one --layer")
     recipe = recipes.read(choice.preprocess) if choice.preprocess else None
-    sha256 = str(sandbox.call(_IDENTITY, path, kind=FILE))
+    graph, original = _graph(path)
+    sha256 = original or str(sandbox.call(_IDENTITY, graph, kind=FILE))
     name = f"{NAME}:{one_line(path.name)}"
     where = node or choice.layer, choice.pool
-    request = ImportRequest(name, *where, recipe, choice.size, choice.fit == "whole")
-    return Foreign(path, request, sha256)
+    request = ImportRequest(name, *where, recipe, choice.size, choice.fit == "whole", original)
+    return Foreign(graph, request, sha256)
 
 
 def list_layers(name: str, preprocess: str = "") -> LayerList:
     """Return the tensors of a file that can serve as features."""
-    path, _ = split(name)
+    path, _ = _graph(split(name)[0])
     recipe = recipes.read(preprocess).to_json() if preprocess else ""
     documents = sandbox.call(_LAYERS, path, kind=FILE, options=recipe)
     layers = [Layer(**document | {"shape": tuple(document["shape"])}) for document in documents]
@@ -75,10 +81,31 @@ def list_layers(name: str, preprocess: str = "") -> LayerList:
 
 def survey(name: str, preprocess: str = "") -> dict[str, Any]:
     """Return what a file is and what to try first; see `onnx_import.survey`."""
-    path, _ = split(name)
+    path = split(name)[0]
     recipe = recipes.read(preprocess).to_json() if preprocess else ""
-    document: dict[str, Any] = sandbox.call(_SURVEY, path, kind=FILE, options=recipe)
-    return document
+    graph, _ = _graph(path)
+    options = {"recipe": recipe, "name": path.stem}
+    document: dict[str, Any] = sandbox.call(_SURVEY, graph, kind=FILE, options=options)
+    kind = conversion.format_of(path)
+    return document | {"format": kind.title if kind else "ONNX file"}
+
+
+def spelt(name: str) -> str:
+    """Return a backbone's name, with ``onnx:`` before the path of a file that is converted."""
+    path = name.removeprefix("keras:") if conversion.is_keras(Path(name)) else name
+    if name.startswith(f"{NAME}:") or path.endswith(".onnx"):
+        return name
+    whole = f"{NAME}:{path}"
+    try:
+        return whole if conversion.format_of(split(whole)[0]) else name
+    except BackboneError:  # no file
+        return name
+
+
+def _graph(path: Path) -> tuple[Path, str]:
+    """Return the ONNX file of a network, and the hash of the file that it was converted from."""
+    kind = conversion.format_of(path)
+    return conversion.convert(path, kind) if kind else (path, "")
 
 
 def split(name: str) -> tuple[Path, str]:
@@ -88,7 +115,7 @@ def split(name: str) -> tuple[Path, str]:
     for count in range(len(parts), 0, -1):
         path = Path("#".join(parts[:count]))
         try:
-            if path.is_file():
+            if path.is_file() or conversion.format_of(path):
                 return path.resolve(), "#".join(parts[count:])
         except (OSError, ValueError):  # no permission, too long a name, a zero byte
             continue

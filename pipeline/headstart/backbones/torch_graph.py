@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ def normalised(module: torch.nn.Module, backbone: Backbone) -> torch.nn.Module:
     return Normalised().eval()
 
 
-def to_onnx(module: torch.nn.Module, example: NDArray[np.uint8], outputs: list[str]) -> ModelProto:
+def to_onnx(module: torch.nn.Module, example: NDArray[Any], outputs: list[str]) -> ModelProto:
     """Return the ONNX graph of a module that takes a batch of any number of images."""
     import torch
 

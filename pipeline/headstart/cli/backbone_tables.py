@@ -117,6 +117,7 @@ def _layer_row(name: str, layer: Layer | None, mark: str) -> list[str]:
 def show_file(name: str, document: dict[str, Any]) -> None:
     """Print what an ONNX file from elsewhere is, features worth trying, and the command."""
     lines = {
+        "format": document["format"],
         "written by": document["written_by"] or "unknown",
         "opset": document["opset"],
         "takes": ", ".join(document["inputs"]),
@@ -174,6 +175,9 @@ def show_ranking(chosen: Chosen) -> None:
         f"{chosen.images:,} images of {chosen.classes:,} {classes}, none of the test split; "
         f"suggested: {one_line(chosen.suggested)}, the fastest that is not worse than the best"
     )
+    click.echo("how images were prepared:")
+    for tried in chosen.tried:
+        click.echo(f"  {one_line(tried.name)}: {tried.preprocessing}")
     for name, reason in chosen.failed.items():
         notice(f"failed: {one_line(name)}: {one_line(reason)}")
     for tried in chosen.tried:

@@ -35,7 +35,10 @@ backbones --for slides --shortlist pathology
     "--for", "data", metavar="DATA", help="Rank the downloaded backbones on a sample of DATA."
 )
 @click.option(
-    "--backbone", "named", multiple=True, help="With --for: an additional backbone; repeatable."
+    "--backbone",
+    "named",
+    multiple=True,
+    help="With --for: an additional backbone, also NAME?preprocess=caffe; repeatable.",
 )
 @click.option(
     "--shortlist",
@@ -157,7 +160,7 @@ def _print(
         raise click.UsageError("--all needs --layers")
     if layers:
         _print_layers(words, preprocess, everything, json_)
-    elif words.startswith("onnx:"):
+    elif backbones.is_network_file(words):
         _print_file(words, preprocess, json_)
     else:
         _print_list(words, at_hand, json_)

@@ -44,7 +44,7 @@ features /share/photos --engine ray --address auto --out /share/s
     "--backbone",
     default=BACKBONE,
     show_default=True,
-    help="Name or ONNX file; A+B puts several networks side by side.",
+    help="Name or file of a network; A+B puts several side by side.",
 )
 @backbone_options
 @click.option(

@@ -92,8 +92,8 @@ preprocess = click.option(
     "--preprocess",
     default="",
     metavar="PRESET|FILE.json|auto",
-    help=f"Preprocessing for onnx:PATH: {', '.join(choices.PRESETS)}, also PRESET:SIZE or "
-    "PRESET:BGR, a JSON file, or auto: the best on 200 labelled images.",
+    help=f"Preprocessing for onnx:PATH or --weights FILE: {', '.join(choices.PRESETS)}, also "
+    "PRESET:SIZE or PRESET:BGR, a JSON file, or auto: the best on 200 labelled images.",
 )
 
 

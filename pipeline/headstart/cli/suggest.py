@@ -113,8 +113,9 @@ def command(
         click.echo(f"import {one_line(out)} into the tool, and embed its export with features")
     elif out is not None:
         column = "labels" if result.target == choices.TARGETS[1] else "label"
-        click.echo(
-            f"fill in the column {column} of {one_line(out)}, and run headstart features on it"
-        )
+        then = "run headstart features on it"
+        if result.imported:
+            then = "give it to headstart import-features as --labels"
+        click.echo(f"fill in the column {column} of {one_line(out)}, and {then}")
     if report is not None:
         click.echo(f"the page is {one_line(report)}: open it in a browser")

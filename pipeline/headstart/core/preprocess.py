@@ -36,6 +36,7 @@ class Preprocess:
             the crop, the whole image on a border (``pad``) and squashed (``whole``), one above the
             other. The graph mirrors the first for ``flip``.
         own_size: False if the user chose the size.
+        own_values: False if the user said what values a named network takes.
     """
 
     resize: int | tuple[int, int]
@@ -49,6 +50,7 @@ class Preprocess:
     fill: tuple[int, ...] = ()
     views: str = ""
     own_size: bool = True
+    own_values: bool = True
 
     def __post_init__(self) -> None:
         """Raise a ``ValueError`` for impossible sizes and unknown interpolations."""
@@ -68,7 +70,7 @@ class Preprocess:
         """Return a JSON document, without what is empty."""
         document = dataclasses.asdict(self)
         always = ("resize", "crop", "interpolation", "policy")
-        empty = {"own_size": True}
+        empty = {"own_size": True, "own_values": True}
         return {
             key: value
             for key, value in document.items()

@@ -341,6 +341,9 @@ class GroupScores:
         leaked: groups that share images with training, which are not scored.
         scores: of each head or model; empty if no group can be scored.
         errors: of the first one, the most confident first.
+        operating_points: thresholds of the confidence of groups, chosen on those of training; their
+            ``images`` are groups. None of finished models, and without probabilities.
+        prediction_sets: conformal sets of groups, in the same way.
     """
 
     answer: str
@@ -351,6 +354,8 @@ class GroupScores:
     leaked: Count
     scores: list[GroupAccuracy]
     errors: list[WrongGroup]
+    operating_points: OperatingPoints | None = None
+    prediction_sets: PredictionSets | None = None
 
 
 @dataclass(frozen=True)

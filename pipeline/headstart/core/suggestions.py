@@ -55,7 +55,7 @@ class Forecast:
         gain: the difference, in shares; ``gain_ci`` is its interval.
         noise: the gain that forecasts are off by where there is none: half a standard error.
         verdict: `GO_ON`, `MORE_AT_ONCE` if only more images than these are expected to gain more
-            than the noise, or `STOP` if even twice the labels are not.
+            than the noise, or `STOP` if even twice the labels bring less than a point.
         enough: the smallest number of further labels whose gain exceeds the noise; None to stop.
         text: the same as a sentence.
     """
@@ -83,6 +83,7 @@ class Suggestions:
         guesser: what guessed the labels; empty if nothing could.
         classes: that guesses are from.
         target: `core.targets.SINGLE_LABEL` or `MULTI_LABEL`.
+        imported: whether another program computed the features, so that there are no images.
         unlabelled: images to choose from; ``repeated`` others are copies of these or of labelled
             ones.
         labelled: images with a label, outside the test split.
@@ -100,6 +101,7 @@ class Suggestions:
     images: list[SuggestedImage]
     forecast: Forecast | None = None
     target: str = SINGLE_LABEL
+    imported: bool = False
     remarks: list[Remark] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
 

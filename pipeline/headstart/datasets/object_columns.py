@@ -5,7 +5,7 @@ A cell of objects is a record of lists, or a list of records; one of the fields 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from headstart.core.errors import one_line
@@ -13,7 +13,7 @@ from headstart.datasets import columns
 from headstart.datasets.label_sets import Rule
 
 
-def column(types: Any, fields: Sequence[Any]) -> str | None:  # noqa: ANN401 - of pyarrow
+def column(types: Any, fields: Iterable[Any]) -> str | None:  # noqa: ANN401 - of pyarrow
     """Return the first of the columns that has objects and a usual name."""
     names = [each.name for each in fields if category_field(types, each.type)]
     return columns.find(names, columns.OBJECTS)

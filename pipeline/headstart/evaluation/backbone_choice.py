@@ -12,8 +12,8 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from headstart.backbones import export
 from headstart.backbones.inference import external_data
 from headstart.backbones.inference.extract import features_of, images_of
 from headstart.backbones.inference.runner import Runner
+from headstart.backbones.onnx_import import recipe
 from headstart.core import files, targets
 from headstart.core.errors import (
     BackboneError,
@@ -56,6 +57,7 @@ class ChooseConfig:
         images: size of the sample.
         seed: of the sample and the folds.
         reading: how the source is read.
+        failed: why other backbones cannot be tried, by name.
     """
 
     named: tuple[Choice | str, ...] = ()
@@ -66,6 +68,7 @@ class ChooseConfig:
     workers: int | None = None
     reading: Options = DEFAULTS
     fits: bool = False
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Tried:
         images_per_second: read, decoded and embedded by all workers.
         megabytes: size of the exported file, 10⁶ bytes.
         efficient: whether no other backbone is at least as fast and as accurate, and better in one.
+        preprocessing: how images are prepared for it, and whether that is known.
     """
 
     name: str
@@ -99,6 +103,7 @@ class Tried:
     licence: str
     efficient: bool
     warning: str
+    preprocessing: str
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,7 @@ class _Embedded:
     rows: NDArray[np.intp]
     features: NDArray[np.float32]
     images_per_second: float
+    preprocessing: str
 
 
 def choose(
@@ -167,7 +173,7 @@ def choose(
     workers = config.workers or available_cores()
     results: dict[str, _Embedded] = {}
     by_name: dict[str, Choice] = {}
-    failed: dict[str, str] = {}
+    failed = dict(config.failed)
     for number, choice in enumerate(choices, 1):
         name = choice.name
         notice(f"{number} of {len(choices)}: {one_line(name)}")
@@ -230,14 +236,15 @@ def _named(name: str, choice: Choice) -> str:
     """
     settings = {}
     if choice.name.startswith("onnx:"):
-        settings = {"preprocess": choice.preprocess, "layer": choice.layer, "pool": choice.pool}
-    if choice.name.endswith(".onnx") or choice.name.startswith("onnx:"):
+        settings = {"layer": choice.layer, "pool": choice.pool}
+    if ".onnx" in choice.name or choice.name.startswith("onnx:"):  # also one of several
         name = choice.name
     settings |= {
         "fit": choice.fit,
         "size": "x".join(map(str, choice.size or ())),
         "views": choice.views,
         "quality": choice.quality,
+        "preprocess": "" if choice.preprocess.lstrip().startswith("{") else choice.preprocess,
     }
     text = "&".join(f"{key}={value}" for key, value in settings.items() if value)
     return f"{name}?{text}" if text else name
@@ -285,7 +292,7 @@ def _candidates(
             names = ", ".join(map(one_line, sorted(others)))
             notice(f"not tried unless --backbone names them: {names}")
     absent = {entry.name for entry in entries} - {entry.name for entry in here}
-    if not choices:
+    if not choices and not config.failed:
         raise BackboneError(
             f"no backbone that matches {one_line(config.query)!r} has its weights on this machine; "
             "name those to be fetched with --backbone, or see: headstart backbones --at-hand"
@@ -316,13 +323,26 @@ def _embed(
         )
     if not np.isfinite(sampled.features[0]).all():
         raise BackboneError("its features are not finite")
+    origin = _origin(choice, runner.backbone, model)
     return _Embedded(
         backbone=runner.backbone,
         megabytes=round(external_data.size_of(model) / 1e6, 2),
         rows=sampled.rows,
         features=sampled.features[0],
         images_per_second=round(len(sampled.rows) / seconds, 1),
+        preprocessing=f"{recipe.shown(runner.backbone)} ({origin})",
     )
+
+
+def _origin(choice: Choice, backbone: Backbone, model: Path) -> str:
+    """Say where the preprocessing of a backbone comes from."""
+    if choice.preprocess:
+        return "as you said"
+    networks = backbone.networks or (backbone,)
+    if any(network.name.startswith("onnx:") for network in networks):
+        notes = export.read_parity(model).notes
+        return "assumed" if any("assumed, because" in note for note in notes) else "as exported"
+    return "known"
 
 
 def _compare(
@@ -394,6 +414,7 @@ def _tried(
         licence=backbone.licence,
         efficient=not beaten,
         warning=backbone.warning,
+        preprocessing=own.preprocessing,
     )
 
 

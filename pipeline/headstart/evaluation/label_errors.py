@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,23 +135,22 @@ def ridge_scores(
 
     ``rows``, ``(n, d)``, have norm 1. The folds share one Gram matrix, of the smaller side.
     """
-    rows = rows.astype(np.float64)
-    goals = np.eye(n_classes)[labels]
+    goals = np.eye(n_classes, dtype=rows.dtype)[labels]
     tall = len(rows) > rows.shape[1]
     gram = squares(rows) if tall else squares(rows.T)
 
-    def answer(fold: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Scores:
+    def answer(fold: tuple[NDArray[np.intp], NDArray[np.intp]]) -> NDArray[Any]:
         fit, held_out = fold
         centre, mean = rows[fit].mean(axis=0), goals[fit].mean(axis=0)
         if tall:
-            rest = np.setdiff1d(np.arange(len(rows)), fit)
-            square = gram - rows[rest].T @ rows[rest] - len(fit) * np.outer(centre, centre)
+            rest = rows[np.setdiff1d(np.arange(len(rows)), fit)]
+            square = gram - rest.T @ rest - len(fit) * np.outer(centre, centre)
             weights = _solved(square, (rows[fit] - centre).T @ (goals[fit] - mean))
         else:
             across = gram[np.ix_(fit, fit)]
             centred = across - across.mean(axis=0) - across.mean(axis=1)[:, None] + across.mean()
             weights = (rows[fit] - centre).T @ _solved(centred, goals[fit] - mean)
-        answers: Scores = (rows[held_out] - centre) @ weights + mean
+        answers: NDArray[Any] = (rows[held_out] - centre) @ weights + mean
         return answers
 
     total, times = np.zeros((len(rows), n_classes)), np.zeros((len(rows), 1))
@@ -164,11 +164,13 @@ def ridge_scores(
     return scores
 
 
-def _solved(square: Scores, goal: Scores) -> Scores:
+def _solved(square: NDArray[Any], goal: NDArray[Any]) -> NDArray[Any]:
     from scipy.linalg import solve
 
     square[np.diag_indices_from(square)] += _RIDGE
-    solution: Scores = solve(square, goal, assume_a="pos", overwrite_a=True, check_finite=False)
+    solution: NDArray[Any] = solve(
+        square, goal, assume_a="pos", overwrite_a=True, check_finite=False
+    )
     return solution
 
 

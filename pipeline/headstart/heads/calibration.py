@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ SMOOTHING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # added to shares among ten clas
 PRECISION = 2.0  # of the prior of a bias
 ROUNDS = 2  # of fitting the slope, then the biases
 PARTS = 5  # of a single fold, for cross-fitting
+NEWTON = 50  # steps for the biases, of which few are needed
 
 Values = NDArray[np.floating]
 
@@ -188,9 +190,15 @@ def _scaled(
     """Return least log loss, slope and smoothing, given the biases."""
     unit = _unit(link, values)
 
-    def loss(x: float) -> float:
+    def logs_at(x: float) -> NDArray[np.float64]:
         logs = _linked(link, values, float(np.exp(x)) / unit, smoothing, len(bias))
-        return _losses(logs + bias, true, weights)[0]
+        logs += bias
+        return logs
+
+    targets = _Targets.of(np.isfinite(logs_at(bounds[0])), true, weights)  # at every slope
+
+    def loss(x: float) -> float:
+        return targets.loss(logs_at(x))[0]
 
     x, value = _least(loss, bounds)
     return value, float(np.exp(x)) / unit, smoothing
@@ -207,45 +215,73 @@ def _bias(
     logs: NDArray[np.float64], true: NDArray[np.intp], weights: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Return the biases of least log loss plus prior, ``(k,)``, which is convex."""
-    from scipy.optimize import minimize
+    targets = _Targets.of(np.isfinite(logs), true, weights)
+    prior = PRECISION / float(weights.sum())
 
-    total = float(weights.sum())
+    def evaluate(bias: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        loss, chances = targets.loss(logs + bias)
+        return loss + prior * float(bias @ bias) / 2, chances
 
-    def loss(bias: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        value, gradient = _losses(logs + bias, true, weights)
-        return (
-            value + PRECISION / total * float(bias @ bias) / 2,
-            gradient + PRECISION / total * bias,
-        )
+    bias = np.zeros(logs.shape[1])
+    loss, chances = evaluate(bias)
+    for _ in range(NEWTON):
+        weighted = chances * targets.counted[:, None]
+        gradient = weighted.sum(axis=0) - targets.shares + prior * bias
+        hessian = np.diag(weighted.sum(axis=0) + prior) - weighted.T @ chances
+        step = -np.linalg.solve(hessian, gradient)
+        slope = float(gradient @ step)
+        if slope > -1e-9:
+            break
+        scale = 1.0
+        while (tried := evaluate(bias + scale * step))[0] > loss + 1e-4 * scale * slope:
+            scale /= 2
+            if scale < 1e-6:
+                return bias
+        bias, (loss, chances) = bias + scale * step, tried
+    return bias
 
-    start = np.zeros(logs.shape[1])
-    best: NDArray[np.float64] = minimize(loss, start, jac=True, method="L-BFGS-B").x
-    return best
 
-
-def _losses(
-    logs: NDArray[np.float64], true: NDArray[np.intp], weights: NDArray[np.floating]
-) -> tuple[float, NDArray[np.float64]]:
-    """Return the weighted log loss and its gradient by a bias.
+class _Targets(NamedTuple):
+    """What rows should get, where scores are finite: the class of each, smoothed.
 
     As in Platt, *Probabilistic Outputs for Support Vector Machines*, 1999, targets are smoothed, by
     one image in all, so that no probability reaches 0 or 1.
+
+    Attributes:
+        targets: ``(n, k)``; rows sum to 1.
+        counted: ``(n,)``, what each row counts, which sums to 1.
+        shares: ``(k,)``, the mean targets.
+        closed: ``(n, k)``, where no score is finite; None if all are.
     """
-    n, k = logs.shape
-    rows = np.arange(n)
-    open_ = np.isfinite(logs)
-    counted = np.where(open_[rows, true], weights, 0.0)
-    counted = counted / max(float(counted.sum()), 1e-30)
-    top = logs.max(axis=1, keepdims=True)
-    chances = np.exp(logs - top)
-    sums = chances.sum(axis=1, keepdims=True)
-    chances /= sums
-    targets = np.where(open_, 1.0 / (n * k), 0.0)
-    targets[rows, true] += 1.0
-    targets /= targets.sum(axis=1, keepdims=True)
-    normalised = np.where(open_, logs - top - np.log(sums), 0.0)
-    gradient = ((chances - targets) * counted[:, None]).sum(axis=0)
-    return -float(counted @ (targets * normalised).sum(axis=1)), gradient
+
+    targets: NDArray[np.float64]
+    counted: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    closed: NDArray[np.bool_] | None
+
+    @classmethod
+    def of(
+        cls, finite: NDArray[np.bool_], true: NDArray[np.intp], weights: NDArray[np.floating]
+    ) -> _Targets:
+        n, k = finite.shape
+        rows = np.arange(n)
+        counted = np.where(finite[rows, true], weights, 0.0)
+        counted = counted / max(float(counted.sum()), 1e-30)
+        targets = np.where(finite, 1.0 / (n * k), 0.0)
+        targets[rows, true] += 1.0
+        targets /= targets.sum(axis=1, keepdims=True)
+        return cls(targets, counted, counted @ targets, None if finite.all() else ~finite)
+
+    def loss(self, logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return the log loss of scores, which are overwritten, and their softmax."""
+        logs -= logs.max(axis=1, keepdims=True)
+        chances = np.exp(logs)
+        sums = chances.sum(axis=1, keepdims=True)
+        chances /= sums
+        if self.closed is not None:
+            logs[self.closed] = 0.0
+        losses = np.log(sums[:, 0]) - np.einsum("ij,ij->i", self.targets, logs)
+        return float(self.counted @ np.where(self.counted > 0, losses, 0.0)), chances
 
 
 def _linked(

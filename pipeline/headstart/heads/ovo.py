@@ -5,6 +5,8 @@ libsvm sums kernel values pair by pair, which with a hundred classes takes longe
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,22 +55,27 @@ def coupled(values: NDArray[np.floating], k: int, slope: float) -> NDArray[np.fl
     Price, Knerr, Personnaz and Dreyfus, 1995). Pairs that are NaN do not count, and a class
     without any other pair gets ``-inf``.
     """
-    sums, counts = np.zeros((len(values), k)), np.zeros((len(values), k), np.int32)
+    # A row for each pair, so that sums over pairs are sums of rows.
+    losing = np.multiply(values.T, -slope, order="C")
+    np.clip(losing, -LARGEST, LARGEST, out=losing)
+    np.exp(losing, out=losing)
+    winning = 1.0 / losing
+    missing = np.isnan(losing)
+    counts: NDArray[np.intp] | int = k - 1
+    if missing.any():
+        losing[missing] = winning[missing] = 0.0
+        counts = _summed(~missing, ~missing, k, np.intp)
+    sums = _summed(losing, winning, k, np.float64)
+    return np.where(counts > 0, -np.log1p(sums), -np.inf).T
+
+
+def _summed(first: NDArray[Any], second: NDArray[Any], k: int, kind: type) -> NDArray[Any]:
+    """Add what pairs, ``(p, m)``, have for their first and their second class, ``(k, m)``."""
+    sums: NDArray[Any] = np.zeros((k, first.shape[1]), kind)
     for i, own, others in _of_classes(k):
-        exponents = values[:, own] * -slope
-        np.clip(exponents, -LARGEST, LARGEST, out=exponents)
-        np.exp(exponents, out=exponents)
-        missing = np.isnan(exponents)
-        if missing.any():
-            exponents[missing] = 1.0
-            sums[:, i] += np.where(missing, 0.0, exponents).sum(axis=1)
-            sums[:, others] += np.where(missing, 0.0, 1.0 / exponents)
-        else:
-            sums[:, i] += exponents.sum(axis=1)
-            sums[:, others] += 1.0 / exponents
-        counts[:, i] += (~missing).sum(axis=1)
-        counts[:, others] += ~missing
-    return np.where(counts > 0, -np.log1p(sums), -np.inf)
+        sums[i] += first[own].sum(axis=0)
+        sums[others] += second[own]
+    return sums
 
 
 def _of_classes(k: int) -> list[tuple[int, slice, slice]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,28 @@ class Answers:
         return values
 
 
+@dataclass(frozen=True)
+class Promises:
+    """What is promised of answers: sets that hold the true class, and shares that are right.
+
+    ``answer`` is that of groups, one of `core.choices.GROUP_ANSWERS`; of single images it is empty.
+    """
+
+    set_rule: SetRule | None
+    thresholds: dict[float, float]
+    answer: str = ""
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Promises:
+        """Read them from the metadata of a model."""
+        sets, points = facts.get("prediction_sets"), facts.get("operating_points") or []
+        return cls(
+            sets and SetRule(sets["level"], sets["mass"], tuple(sets["least"])),
+            {float(point["target"]): float(point["threshold"]) for point in points},
+            str(facts.get("answer", "")),
+        )
+
+
 class Classifier:
     """A classifier file that Headstart wrote, ready to predict; threads may share an instance.
 
@@ -86,6 +109,8 @@ class Classifier:
         trained_on: the training images; None if the file does not list them.
         set_rule: how conformal sets are made; None if the file does not say.
         thresholds: the confidence from which on a share of the answers is right, by that share.
+        group_promises: ``set_rule`` and ``thresholds`` for groups of images, and their ``answer``;
+            None if the file has none.
 
     Raises:
         BackboneError: the file is missing, damaged, not a classifier that Headstart wrote or of a
@@ -119,14 +144,14 @@ class Classifier:
             second = novelty.get("unusual") if novelty else None
             self.unusual = Unusual(**second) if second else None
             self.trained_on = training_images.read(self._runner.metadata)
-            points = self.facts.get("operating_points") or []
             text = self._runner.metadata.get(training_profile.KEY)
             k = len(self.classes)
             self.profile = TrainingProfile.from_text(text, k) if text else None
             self.quantile = float(novelty.get("quantile", QUANTILE)) if novelty else None
-            sets = self.facts.get("prediction_sets")
-            self.set_rule = sets and SetRule(sets["level"], sets["mass"], tuple(sets["least"]))
-            self.thresholds = {float(p["target"]): float(p["threshold"]) for p in points}
+            promises = Promises.of(self.facts)
+            self.set_rule, self.thresholds = promises.set_rule, promises.thresholds
+            groups = self.facts.get("groups")
+            self.group_promises = Promises.of(groups) if groups else None
         except (KeyError, TypeError, ValueError):
             raise BackboneError(
                 f"{one_line(path)} is not a classifier that Headstart wrote; "
@@ -150,8 +175,29 @@ class Classifier:
                 " give it files of features: headstart predict MODEL FEATURES.npz"
             )
 
-    def threshold_for(self, target: float) -> float:
+    def for_groups(self, answer: str) -> Promises:
+        """Return what is promised of answers for groups of images, made by ``answer``.
+
+        Raises:
+            InputError: the model promises nothing of them.
+        """
+        own = self.group_promises
+        if own is None:
+            raise InputError(
+                "the model has no thresholds for groups of images; train it with: headstart"
+                " train-heads STORE --groups …, or leave out --at and --sets"
+            )
+        if own.answer != answer:
+            raise InputError(
+                f"the model's thresholds for groups are for --group-answer {own.answer}; use it, or"
+                " leave out --at and --sets"
+            )
+        return own
+
+    def threshold_for(self, target: float, group_answer: str = "") -> float:
         """Return the confidence from which on a share ``target`` of the answers is right.
+
+        ``group_answer`` is how groups of images get their answers, empty for single images.
 
         Raises:
             InputError: the model has no such threshold, or a class named `UNKNOWN`.
@@ -161,21 +207,22 @@ class Classifier:
                 "the model gives an image several labels, each with a threshold of its own; shares"
                 " of right answers are for one class an image"
             )
-        if not self.thresholds:
+        thresholds = self.for_groups(group_answer).thresholds if group_answer else self.thresholds
+        if not thresholds:
             raise InputError(
                 "the model has no thresholds for shares of right answers: no target was reached in"
                 " training, or an earlier version trained it; train again with: headstart"
                 " train-heads, or set a minimum confidence of your own"
             )
-        if target not in self.thresholds:
-            shares = ", ".join(f"{round(100 * share, 4):g}%" for share in sorted(self.thresholds))
+        if target not in thresholds:
+            shares = ", ".join(f"{round(100 * share, 4):g}%" for share in sorted(thresholds))
             raise InputError(
                 f"the model promises no {round(100 * target, 4):g}% of right answers; it has"
                 f" thresholds for {shares}, see the operating points in its report; train with"
                 " --targets for others, or set a minimum confidence of your own"
             )
         self.check_unknown()
-        return self.thresholds[target]
+        return thresholds[target]
 
     def check_decisions(self, sets: str, min_confidence: float, costs: Costs | None) -> None:
         """Raise an error if the model cannot make sets, or a minimum meets costs.
@@ -189,14 +236,20 @@ class Classifier:
         if costs is not None and min_confidence > 0:
             raise UsageError("give costs, or a minimum confidence or target, not both")
 
-    def sets(self, probabilities: NDArray[np.float32], kind: str) -> list[tuple[str, ...]]:
+    def sets(
+        self, probabilities: NDArray[np.floating], kind: str, group_answer: str = ""
+    ) -> list[tuple[str, ...]]:
         """Return the conformal set of each image, most probable class first; empty without one.
 
-        ``kind`` is one of `headstart.core.choices.SETS`, or empty for none.
+        ``kind`` is one of `headstart.core.choices.SETS`, or empty for none; ``group_answer`` as for
+        `threshold_for`.
         """
-        if not kind or self.set_rule is None:
+        if not kind:
             return [()] * len(probabilities)
-        masks = self.set_rule.sets(probabilities, kind)
+        rule = self.for_groups(group_answer).set_rule if group_answer else self.set_rule
+        if rule is None:
+            return [()] * len(probabilities)
+        masks = rule.sets(probabilities, kind)
         order = np.argsort(-probabilities, axis=1, kind="stable")
         return [
             tuple(self.classes[code] for code in ranked if mask[code])

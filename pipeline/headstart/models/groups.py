@@ -70,12 +70,13 @@ def predict_groups(
     answer: str = GROUP_ANSWERS[0],
     min_confidence: float = 0.0,
     costs: Costs | None = None,
+    sets: str = "",
 ) -> Iterator[GroupPrediction]:
     """Yield a prediction for each group, in the order of their first images.
 
     Only sums are kept of each group. ``name`` gives the group of an image by its path, empty for
     none: then it is its own group. ``costs`` decide the class of a mean; where images vote, they
-    have decided before.
+    have decided before. ``sets`` asks for conformal sets, as for `headstart.models.predict`.
     """
     several, k = model.target == MULTI_LABEL, len(model.classes)
     sums: dict[tuple[bool, str], _Sums] = {}
@@ -91,7 +92,8 @@ def predict_groups(
             yield GroupPrediction(path, "", (), error, group=group, failed=own.failed)
             continue
         pool = Pool(own.evidence[None], own.votes[None], np.array([own.images], float), several)
-        (scores,) = pool.probabilities(answer)
+        probabilities = pool.probabilities(answer)
+        (scores,) = probabilities
         labels = _labels(model, pool, answer, min_confidence, costs)
         yield GroupPrediction(
             path,
@@ -99,6 +101,7 @@ def predict_groups(
             tuple(scores.tolist()),
             "",
             labels=labels,
+            classes=model.sets(probabilities, sets, answer)[0],
             group=group,
             images=own.images,
             failed=own.failed,

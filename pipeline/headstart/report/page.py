@@ -100,6 +100,7 @@ def context(results: Mapping[str, Any], companions: Companions) -> dict[str, Any
         "kinds": KINDS,
         "groups": results["insights"].get("group_answers"),
         "methods": METHOD,
+        "about_thresholds": sections.about_thresholds,
         "subject": f"The best head, {heads[0]['title']},",
         "rest": "The other heads",
         "ties": [head["title"] for head in rivals if head["verdict"] == "tie"],

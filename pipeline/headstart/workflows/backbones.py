@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,9 @@ def list_layers(backbone: StrPath, *, preprocess: StrPath = "") -> list[Layer]:
 def layer_list(backbone: StrPath, *, preprocess: StrPath = "") -> LayerList:
     """Return the layers of `list_layers`, with the default and those worth trying."""
     from headstart import backbones
+    from headstart.backbones import onnx_file
 
-    return backbones.layers_of(os.fspath(backbone), os.fspath(preprocess))
+    return backbones.layers_of(onnx_file.spelt(os.fspath(backbone)), os.fspath(preprocess))
 
 
 def describe_file(backbone: StrPath, *, preprocess: StrPath = "") -> dict[str, Any]:
@@ -85,7 +87,14 @@ def describe_file(backbone: StrPath, *, preprocess: StrPath = "") -> dict[str, A
     """
     from headstart.backbones import onnx_file
 
-    return onnx_file.survey(os.fspath(backbone), os.fspath(preprocess))
+    return onnx_file.survey(onnx_file.spelt(os.fspath(backbone)), os.fspath(preprocess))
+
+
+def is_network_file(name: StrPath) -> bool:
+    """Say whether a name is that of a file from elsewhere, for `describe_file`."""
+    from headstart.backbones import onnx_file
+
+    return onnx_file.spelt(os.fspath(name)).startswith(f"{onnx_file.NAME}:")
 
 
 def suggest_backbones(kind: str) -> list[dict[str, Any]]:
@@ -169,7 +178,8 @@ def choose_backbone(
         candidates: backbones to try in addition; their weights are downloaded if necessary.
         downloaded: try those whose weights are on this machine.
         weights: for ``candidates``: a weights file, or ``random``.
-        preprocess: for ``candidates`` of the form ``onnx:PATH``, as for `extract_features`.
+        preprocess: for ``candidates`` that are files from elsewhere, as for `extract_features`; of
+            each its own with ``onnx:PATH?preprocess=caffe``.
         label_column: as for `extract_features`, like ``path_column``.
         path_column: the column with the images' paths.
         label_columns: as for `extract_features`, like ``target``.
@@ -189,21 +199,44 @@ def choose_backbone(
     if (weights or not downloaded) and not candidates:
         raise UsageError("--weights and --only-named need --backbone NAME")
     named = [
-        choice(name, weights, preprocess=_unless_there(preprocess, name)) for name in candidates
+        choice(name, weights, preprocess=_unless_there(preprocess, name, weights))
+        for name in candidates
     ]
     reading = source_options(label_column, path_column, label_columns, target)
     folder = None if out is None else Path(out)
     with showing("backbones", hooks) as shown:
-        tried = tuple(prepared(each, data, reading, workers, shown.notice) for each in named)
+        tried, failed = [], {}
+        for each in named:
+            try:
+                which = partial(_notice_of, each.name, shown.notice)
+                tried.append(prepared(each, data, reading, workers, which))
+            except BackboneError as error:  # the others are tried all the same
+                if len(named) == 1 and not downloaded:
+                    raise
+                failed[each.name] = str(error)
+                shown.notice(f"{one_line(each.name)}: not tried ({one_line(error)})")
         config = ChooseConfig(
-            tried, query, downloaded, images, seed, workers, reading, fits=downloaded
+            tuple(tried),
+            query,
+            downloaded,
+            images,
+            seed,
+            workers,
+            reading,
+            fits=downloaded,
+            failed=failed,
         )
         return choose(os.fspath(data), config, folder, shown.notice)
 
 
-def _unless_there(preprocess: StrPath, name: str) -> StrPath:
-    """Return the preprocessing for an ONNX file whose name does not say it."""
-    return preprocess if "onnx:" in name and "preprocess=" not in name else ""
+def _unless_there(preprocess: StrPath, name: str, weights: StrPath) -> StrPath:
+    """Return the preprocessing for a network whose name does not say it and that needs one."""
+    foreign = "onnx:" in name or is_network_file(name.partition("?")[0])
+    return preprocess if (foreign or weights) and "preprocess=" not in name else ""
+
+
+def _notice_of(name: str, notice: Callable[[str], None], line: str) -> None:
+    notice(f"{one_line(name)}: {line}")
 
 
 def export_backbone(

@@ -177,9 +177,11 @@ def choice(
         InputError: a layer is repeated.
         UsageError: the size is none, or an option is said twice, in the name and beside it.
     """
+    from headstart.backbones import onnx_file
     from headstart.core.records import Choice
 
     name, options = _options(os.fspath(backbone))
+    name = onnx_file.spelt(name)
     beside = {
         "weights": os.fspath(weights),
         "pool": pool,

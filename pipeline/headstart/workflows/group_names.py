@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from headstart.core.costs import Costs
+    from headstart.models.classifier import Classifier
+    from headstart.models.predict import Prediction
 
 Groups: TypeAlias = StrPath | Mapping[str, str] | None
 _GROUP = "{group}"
@@ -124,3 +128,33 @@ class GroupNames:
         for root in self.roots:
             if path.startswith(root):
                 yield path[len(root) :].lstrip("/\\").replace("\\", "/")
+
+
+def predict_groups(
+    model: Classifier,
+    predictions: Iterator[Prediction],
+    names: GroupNames,
+    answer: str,
+    min_confidence: float,
+    costs: Costs | None,
+    sets: str,
+) -> Iterator[Prediction]:
+    """Return one prediction for each group.
+
+    Raises:
+        InputError: the groups name none of the images.
+    """
+    from headstart.models import groups as grouped
+
+    rows = grouped.predict_groups(
+        model, predictions, names.group, answer, min_confidence, costs, sets
+    )
+    waiting = []
+    for row in rows:
+        waiting.append(row)
+        if row.group:  # or nobody could tell these rows from those of single images
+            break
+    else:
+        if waiting:
+            names.named([row.path for row in waiting])
+    return itertools.chain(waiting, rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.core import artifacts, choices
 from headstart.core.errors import InputError, UsageError, count
 from headstart.workflows import priors
-from headstart.workflows.group_names import GroupNames, check_group_answer
+from headstart.workflows.group_names import GroupNames, check_group_answer, predict_groups
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.progress import showing
 
@@ -100,7 +99,8 @@ def predict(
         train_store: the feature store of the training images; the page then shows the nearest.
         groups: images that get one answer together, such as those of a patient: a CSV of path and
             group, or a mapping. There is then a `headstart.models.groups.GroupPrediction` for each
-            group, at the end; ``min_confidence`` and ``costs`` decide on groups.
+            group, at the end; ``min_confidence``, ``target``, ``sets`` and ``costs`` decide on
+            groups.
         group_answer: how a group gets it, one of `core.choices.GROUP_ANSWERS`: the ``mean`` of the
             log-probabilities, or the ``vote`` of its images, whose answers ``costs`` decide.
         on_image: called with the prediction of each image, before groups are made of them.
@@ -128,15 +128,23 @@ def predict(
         for path in paths:  # report a typo before the first prediction
             check(path, path_column)
     _check_explanation(classifier, explain, explain_by, train_store)
+    own = group_answer if groups is not None else ""
     if target is not None:
-        min_confidence = threshold(classifier, target, min_confidence)
-    table = _decisions(classifier, sets, costs, min_confidence)
+        min_confidence = threshold(classifier, target, min_confidence, own)
+    table = _decisions(classifier, sets, costs, min_confidence, own)
     classifier.answers.check(classifier, min_confidence, table)
-    of_images = 0.0 if groups is not None else min_confidence
+    of_images, image_sets = (min_confidence, sets) if groups is None else (0.0, "")
     if classifier.takes_features:
         rows = feature_rows(paths, path_column)
         predictions = predicting.predict_rows(
-            classifier, rows.names, rows.features, of_images, summary, sets, table, summary
+            classifier,
+            rows.names,
+            rows.features,
+            of_images,
+            summary,
+            image_sets,
+            table,
+            summary,
         )
     elif explain is not None:
         predictions = _explained(
@@ -149,21 +157,21 @@ def predict(
             workers=workers,
             min_confidence=of_images,
             check_training=summary,
-            sets=sets,
+            sets=image_sets,
             costs=table,
             placed=summary,
         )
     else:
         predictions = predicting.predict(
-            classifier, paths, workers, of_images, path_column, sets, table, summary
+            classifier, paths, workers, of_images, path_column, image_sets, table, summary
         )
     if correct_priors:
         predictions = priors.correct_priors(classifier, list(predictions), of_images, table)
     watched = predictions if on_image is None else _watched(predictions, on_image)
     if groups is None:
         return watched
-    own = GroupNames.of(groups, paths)
-    return _grouped(classifier, watched, own, group_answer, min_confidence, table)
+    named = GroupNames.of(groups, paths)
+    return predict_groups(classifier, watched, named, group_answer, min_confidence, table, sets)
 
 
 def _watched(
@@ -181,42 +189,15 @@ def _check_promises(
     sets: str,
     correct_priors: bool,
 ) -> None:
-    """Raise a `UsageError` for what is promised of single images, or corrected for them."""
+    """Raise a `UsageError` for promises that do not go together."""
     check_group_answer(groups, group_answer)
     if correct_priors:
         priors.check_correction(target, sets)
-    if groups is not None and (target is not None or sets or correct_priors):
+    if groups is not None and correct_priors:
         raise UsageError(
-            "--at, --sets and --correct-priors are about single images; leave them out with"
-            " --groups, or leave out --groups"
+            "--correct-priors is about single images; leave it out with --groups, or leave out"
+            " --groups"
         )
-
-
-def _grouped(
-    model: Classifier,
-    predictions: Iterator[Prediction],
-    groups: GroupNames,
-    answer: str,
-    min_confidence: float,
-    costs: Costs | None,
-) -> Iterator[Prediction]:
-    """Return one prediction for each group.
-
-    Raises:
-        InputError: the groups name none of the images.
-    """
-    from headstart.models.groups import predict_groups
-
-    rows = predict_groups(model, predictions, groups.group, answer, min_confidence, costs)
-    waiting = []
-    for row in rows:
-        waiting.append(row)
-        if row.group:  # or nobody could tell these rows from those of single images
-            break
-    else:
-        if waiting:
-            groups.named([row.path for row in waiting])
-    return itertools.chain(waiting, rows)
 
 
 def _check_explanation(
@@ -229,13 +210,19 @@ def _check_explanation(
 
 
 def _decisions(
-    classifier: Classifier, sets: str, costs: StrPath | None, min_confidence: float
+    classifier: Classifier,
+    sets: str,
+    costs: StrPath | None,
+    min_confidence: float,
+    group_answer: str,
 ) -> Costs | None:
     """Return the table of costs, once what decides is known to fit the model and itself."""
     from headstart.core.costs import read
 
     table = None if costs is None else read(Path(costs), classifier.classes)
     classifier.check_decisions(sets, min_confidence, table)
+    if sets and group_answer:
+        classifier.for_groups(group_answer)
     return table
 
 
@@ -286,8 +273,12 @@ def feature_rows(
     return imported.read_rows([Path(path) for path in paths], options)
 
 
-def threshold(model: Classifier, target: str | float, min_confidence: float = 0.0) -> float:
+def threshold(
+    model: Classifier, target: str | float, min_confidence: float = 0.0, group_answer: str = ""
+) -> float:
     """Return a model's threshold for a share of right answers, such as ``99%``.
+
+    It is that of single images, or of groups that get their answer in this way.
 
     Raises:
         UsageError: the target is no share, or a minimum confidence is set, too.
@@ -296,7 +287,7 @@ def threshold(model: Classifier, target: str | float, min_confidence: float = 0.
     share = _target(target)
     if min_confidence > 0:
         raise UsageError("give a target of right answers or a minimum confidence, not both")
-    return model.threshold_for(share)
+    return model.threshold_for(share, group_answer)
 
 
 def check_failures(

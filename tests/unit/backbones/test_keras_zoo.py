@@ -206,6 +206,32 @@ class TestWeights:
         assert np.array_equal(features(candidate), features(whole))
 
     @pytest.mark.slow
+    @pytest.mark.parametrize("kind", ["a.h5", "a.keras"])
+    def test_a_classifier_of_other_classes_is_left_out(self, kind, model, tmp_path):
+        keras = keras_import.import_keras()
+        with keras_zoo._settled(keras, lambda **_: "", load=False):
+            own = keras.applications.MobileNetV3Small(
+                input_shape=(224, 224, 3), weights=None, classes=5
+            )
+        for ours, theirs in zip(own.layers, model.layers, strict=True):
+            if [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]:
+                ours.set_weights(theirs.get_weights())
+        own.save(tmp_path / kind)
+        candidate = backbones.find(Choice(NAME, str(tmp_path / kind)))
+        assert np.array_equal(
+            features(candidate), features(backbones.find(Choice(NAME, "random:7")))
+        )
+
+    @pytest.mark.slow
+    def test_other_shapes_before_the_classifier_are_refused(self, tmp_path):
+        other = keras_import.import_keras().applications.MobileNetV3Small(
+            input_shape=(224, 224, 3), alpha=0.75, weights=None, classes=5
+        )
+        other.save(tmp_path / "narrow.h5")
+        with pytest.raises(BackboneError, match="do not fit this network"):
+            backbones.find(Choice(NAME, str(tmp_path / "narrow.h5"))).build()
+
+    @pytest.mark.slow
     def test_a_file_without_layers_before_the_classifier_is_refused(self, tmp_path):
         """They would stay random: a dense layer here, those of VGG16 likewise."""
         base = keras_import.import_keras().applications.MobileNetV3Small(

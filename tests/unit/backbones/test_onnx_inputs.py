@@ -9,7 +9,7 @@ import pytest
 from graphs import Maker
 from headstart.backbones import export
 from headstart.backbones.inference.runner import Runner
-from headstart.backbones.onnx_import import recipe
+from headstart.backbones.onnx_import import recipe, wrap
 from headstart.core.errors import BackboneError
 from headstart.core.records import Choice
 from onnx import TensorProto
@@ -91,3 +91,25 @@ def test_a_size_of_two_sides_is_a_word():
     assert recipe.read("caffe:48x320:RGB").size == (48, 320)
     with pytest.raises(BackboneError, match="48x320"):
         recipe.read("caffe:48x320x3")
+
+
+def test_a_network_of_one_size_does_not_show_images_whole(tmp_path):
+    onnx.save(net(3, ("n", 3, 24, 24)).model(), tmp_path / "fixed.onnx")
+    with pytest.raises(BackboneError, match="24 × 24 only, so --fit whole cannot"):
+        export.model_file(Choice(f"onnx:{tmp_path / 'fixed.onnx'}", fit="whole"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("spec", ["caffe", "raw", "inception:BGR"])
+def test_other_values_in_an_exported_graph_are_those_of_another_export(channels, spec, tmp_path):
+    """The presets of --preprocess auto are tried on one import."""
+    onnx.save(net(channels, ("n", channels, 24, 24)).model(), tmp_path / "net.onnx")
+    name = f"onnx:{tmp_path / 'net.onnx'}"
+    own, other = (
+        export.model_file(Choice(name, preprocess=each))[0] for each in ("imagenet", spec)
+    )
+    target = tmp_path / "other.onnx"
+    wrap.renormalise(own, target, recipe.read("imagenet"), recipe.read(spec))
+    ours, exported = (Runner(path).embed(PIXELS) for path in (target, other))
+    assert np.allclose(ours, exported, rtol=1e-5, atol=1e-5)

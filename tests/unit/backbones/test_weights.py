@@ -286,6 +286,27 @@ class TestOwnFile:
             backbones.choice_of(backbone)
 
     @pytest.mark.slow
+    def test_their_values_are_what_the_user_says(self, name, states, tmp_path):
+        path = tmp_path / "w.pt"
+        save(states[name], path)
+        own = backbones.find(Choice(name, str(path)))
+        other = backbones.find(Choice(name, str(path), preprocess="caffe"))
+        assert other.identity != own.identity
+        backbone = other.load()[1]
+        assert (backbone.order, backbone.std[0]) == ("BGR", pytest.approx(1 / 255))
+        assert backbone.preprocess.size == own.load()[1].preprocess.size
+        again = backbones.find(backbones.choice_of(backbone, str(path))).load()[1]
+        assert again == backbone
+
+    def test_auto_and_published_weights_are_refused(self, name, states, tmp_path):
+        save(states[name], tmp_path / "w.pt")
+        with pytest.raises(BackboneError, match="name a preset for --weights"):
+            backbones.find(Choice(name, str(tmp_path / "w.pt"), preprocess="auto"))
+        for spec in ("", "random"):
+            with pytest.raises(BackboneError, match="is known"):
+                backbones.find(Choice(name, spec, preprocess="caffe"))
+
+    @pytest.mark.slow
     @pytest.mark.parametrize("prefix", ["model.", "backbone.", "state_dict.model.module."])
     def test_prefixes_are_removed_and_said(self, name, prefix, states, tmp_path):
         state = {f"{prefix}{key}": value for key, value in states[name].items()}

@@ -294,3 +294,43 @@ def test_what_is_assumed_of_a_file_by_others_is_shown(surfaces, tmp_path):
         chosen = choose(str(surfaces), config(name), notice=lines.append)
         assert [tried.name for tried in chosen.tried] == [name]
         assert any("--preprocess imagenet" in line for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fresh_cache_home", "no_sandbox")
+class TestPreprocessing:
+    @pytest.fixture
+    def network(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        made = Maker(["n", 3, 32, 32], 18).conv(3, 8, 3, 2).add("Relu").add("GlobalAveragePool")
+        onnx.save(made.model(), tmp_path / "net.onnx")
+        return "onnx:net.onnx"
+
+    def ranked(self, surfaces, *names, code=0):
+        words = ["backbones", "--for", str(surfaces), "--only-named"]
+        for name in names:
+            words += ["--backbone", str(name)]
+        result = CliRunner().invoke(cli, words)
+        assert result.exit_code == code, result.output
+        return result
+
+    def test_each_network_has_its_own_and_it_is_shown(self, surfaces, tiny_backbone, network):
+        names = (f"{network}?preprocess=inception:BGR", network, tiny_backbone)
+        shown = self.ranked(surfaces, *names).stdout
+        turned = (
+            f"{network}?preprocess=inception:BGR: BGR -1…1, 32 × 32, crop out of 37 (as you said)"
+        )
+        assert turned in shown
+        assert f"{network}: RGB 0…1 less 0.485, 0.456, 0.406, divided by" in shown
+        assert "(assumed)" in shown
+        assert f"{tiny_backbone}: " in shown
+        assert "(known)" in shown
+
+    def test_what_fails_is_named_and_the_others_go_on(self, surfaces, network, tmp_path):
+        (tmp_path / "broken.onnx").write_bytes(b"nothing")
+        names = ("onnx:broken.onnx?preprocess=auto", f"{network}?preprocess=auto")
+        result = self.ranked(surfaces, *names)
+        assert "onnx:broken.onnx: not tried" in result.stderr
+        assert "failed: onnx:broken.onnx" in result.stderr
+        assert "onnx:net.onnx: --preprocess" in result.stderr
+        assert "suggested: onnx:net.onnx?preprocess=" in result.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def chosen(data: Path, network: Choice) -> tuple[str, str]:
     lines: list[str] = []
     choice = choose(datasets.open_source(str(data)), network, 1, lines.append)
     assert len(lines) == 2  # before and after, because it takes a while
+    assert re.search(r"on at most (36|120) labelled images", lines[0])
     return choice.preprocess, lines[-1]
 
 
@@ -95,6 +97,17 @@ class TestChoice:
         assert choice == "imagenet"
         for preset in ("imagenet", "unit", "inception:BGR"):
             assert f"{preset} 100.0%" in line
+
+    def test_what_is_clearly_worse_gets_the_first_images_alone(self, tmp_path):
+        many = write_images(tmp_path / "many", (0, 1, 2), 40)
+        for low, high in ((0.7, 0.8), (0, 1)):
+            choice, line = chosen(many, write(clipped(low, high), tmp_path))
+            if low:
+                assert choice == "unit"
+                assert "on 60 images of 3 classes" in line
+                continue
+            assert "on 120 images of 3 classes" in line  # unit and inception are as good
+            assert re.search(r"; on 60 of them: [^;]*raw \d", line)
 
     def test_whole_numbers_are_raw(self, greys, tmp_path):
         maker = Maker(["n", 3, 32, 32], kind=TensorProto.UINT8).add("Cast", to=TensorProto.FLOAT)
@@ -133,7 +146,9 @@ class TestSample:
             for label, count in counts.items()
             for n in range(count)
         ]
-        drawn = preprocess_choice._sample(Listing(Path(), refs, tuple(counts), {}, "photos"))
+        first, rest = preprocess_choice._sample(Listing(Path(), refs, tuple(counts), {}, "photos"))
+        assert min(Counter(ref.label for ref in first).values()) == 5  # enough for five folds
+        drawn = first + rest
         classes = Counter(ref.label for ref in drawn)
         assert len(drawn) == IMAGES
         assert len(classes) == CLASSES

@@ -236,9 +236,15 @@ def test_the_forecast_says_when_to_go_on_and_when_to_stop():
     assert rising.verdict == GO_ON
     assert rising.accuracy_then == pytest.approx(0.95 - 2 * 320**-0.5, abs=0.01)
     assert forecast(curve(lambda n: 0.95 - 2 * n**-0.5), 160, 1).verdict == MORE_AT_ONCE
-    flat = forecast(curve(lambda n: 0.9), 160, 100)
+    sure = forecast(curve(lambda n: 1.0, (3, 6, 12, 24)), 30, 10)
+    assert 0.005 < sure.noise < sure.gain_ci[1] + 1e-9  # all right so far is no proof
+    flat = forecast(curve(lambda n: 0.9, (125, 250, 500, 1000, 2000)), 2000, 100)
     assert (flat.verdict, flat.enough) == (STOP, None)
     assert "Stop" in flat.text
+    assert flat.gain_ci[0] < 0 < flat.gain_ci[1] < 0.01
+    few = forecast(curve(lambda n: 0.9), 160, 100)  # too few labels to know
+    assert (few.verdict, few.enough) == (MORE_AT_ONCE, None)
+    assert "many more" in few.text
     slow = forecast(curve(lambda n: 0.5 + 0.03 * np.log(n)), 160, 1)
     assert f"label about {slow.enough}" in slow.text
     assert forecast(curve(lambda n: 0.9, (10, 20)), 160, 100) is None

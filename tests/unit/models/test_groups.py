@@ -2,6 +2,7 @@
 
 import headstart as hs
 import pytest
+from factories import with_facts
 from headstart.core.errors import InputError, UsageError
 from headstart.models.groups import GroupPrediction
 
@@ -67,10 +68,29 @@ def test_an_image_alone_keeps_its_answer_and_a_group_without_images_says_why(
     [{"target": "95%"}, {"sets": "adaptive"}, {"correct_priors": True}, {"group_answer": "x"}],
 )
 def test_promises_about_single_images_are_refused(tiny_classifier, photos, settings):
-    with pytest.raises(UsageError):
+    with pytest.raises((UsageError, InputError)):
         hs.predict(tiny_classifier, photos, groups=by_folder(photos), **settings)
     with pytest.raises(UsageError, match="groups"):
         hs.predict(tiny_classifier, photos, group_answer="vote")
+
+
+def test_thresholds_and_sets_for_groups_decide_on_groups(tiny_classifier, photos, tmp_path):
+    mean = {"answer": "mean", "operating_points": [{"target": 0.95, "threshold": 0.9999}]}
+    rule = {"level": 0.95, "mass": 1.0, "least": [0.0, 0.0, 0.0]}
+    promised = {"groups": mean | {"prediction_sets": rule}, "prediction_sets": rule}
+    model = with_facts(tiny_classifier, tmp_path / "model.onnx", **promised)
+    groups = by_folder(photos)
+    rows = list(hs.predict(model, photos, groups=groups, target="95%", sets="adaptive"))
+    for row in rows:
+        sure = max(row.probabilities) >= 0.9999
+        assert (row.label != "unknown") == sure
+        assert len(row.classes) == 3
+    with pytest.raises(InputError, match="--group-answer mean"):
+        hs.predict(model, photos, groups=groups, target="95%", group_answer="vote")
+    with pytest.raises(InputError, match="98%"):
+        hs.predict(model, photos, groups=groups, target="98%")
+    with pytest.raises(InputError, match="no thresholds for groups"):
+        hs.predict(tiny_classifier, photos, groups=groups, target="95%")
 
 
 def test_groups_must_name_an_image(tiny_classifier, photos):

@@ -17,7 +17,7 @@ from headstart.report.page import MATRIX_CLASSES
 
 ROOT = Path(__file__).parents[3]
 # By level: the images, how many of them a page shows, and its bytes, of which plotly.js has 5 MB.
-SIZES = {"test": (1_200, 800, 8_000_000), "all": (7_500, thumbnails_sheet.SHOWN, 15_000_000)}
+SIZES = {"test": (800, 500, 8_000_000), "all": (7_500, thumbnails_sheet.SHOWN, 15_000_000)}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +26,20 @@ from headstart import datasets
 from headstart.backbones.inference import parity, precision, quantization
 from headstart.backbones.inference.description import describe, read_metadata
 from headstart.backbones.inference.extract import features_of, images_of
+from headstart.backbones.inference.precision_budget import Budget as Budget
+from headstart.backbones.inference.precision_budget import Drift as Drift
+from headstart.backbones.inference.precision_budget import accuracies
 from headstart.backbones.inference.runner import CPU_BATCH, Runner, has_integer_units
-from headstart.core.choices import MAX_ACCURACY_LOSS, MAX_DRIFT
 from headstart.core.errors import BackboneError, HeadstartError, ImageError, InputError, one_line
 from headstart.core.linalg import row_cosine
 from headstart.core.parallel import available_cores
 from headstart.core.records import ImageRef, Listing, Preprocess, digest_of
 from headstart.datasets import images
-from headstart.heads.folds import divisions
-from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.scoring import accuracy
-from headstart.heads.training_set import TrainingSet
 
 CALIBRATION = 64  # images
 MEASURED = 1000  # images, none of them for calibration if there are enough
 STEPS = (250, 500, MEASURED)  # of which a choice takes the most that its time suffices for
 FEWEST = 30  # images to measure; with fewer, the calibration images measure too
-FOLDS, REPEATS = 5, 3
 FIGURES = "headstart.int8"
 # Activations and normalisations that onnxruntime computes in float.
 _IN_FLOAT = {
@@ -56,66 +52,6 @@ _SECONDS = 3.5  # to infer the images that are measured for a choice
 
 Notice = Callable[[str], None]
 Enough = Callable[[Path], int]  # from a file to the number of images to measure it on; 0: drop it
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How far features may be from float32's.
-
-    ``drift`` limits the mean of 1 - cosine, and ``loss`` the loss of cross-validated accuracy in
-    percentage points.
-    """
-
-    drift: float = MAX_DRIFT
-    loss: float = MAX_ACCURACY_LOSS
-
-
-@dataclass(frozen=True)
-class Drift:
-    """How far features are from float32's, on the same images.
-
-    Attributes:
-        labelled: images whose labels were cross-validated; 0 if there were too few labels.
-        accuracy_fp32: of logistic regression on float32 features, 0 to 1; None without labels.
-        accuracy: the same with these features and the same folds.
-        on_calibration: whether calibration images were measured too.
-        labels: digest of the paths and labels of the images to measure.
-    """
-
-    images: int
-    mean_cosine: float
-    min_cosine: float
-    labelled: int
-    accuracy_fp32: float | None
-    accuracy: float | None
-    on_calibration: bool
-    labels: str
-
-    @property
-    def loss(self) -> float | None:
-        """Accuracy lost in percentage points, negative if gained; None if unknown."""
-        if self.accuracy is None or self.accuracy_fp32 is None:
-            return None
-        return round(100 * (self.accuracy_fp32 - self.accuracy), 3)
-
-    def within(self, budget: Budget) -> bool:
-        """Say whether drift and loss are inside the budget; an unknown loss is ignored."""
-        if not 1 - self.mean_cosine <= budget.drift:
-            return False
-        return self.loss is None or self.loss <= budget.loss
-
-    def __str__(self) -> str:
-        text = (
-            f"mean cosine {self.mean_cosine:.4f}, smallest {self.min_cosine:.4f} "
-            f"on {self.images:,} images"
-            + (", those of the calibration among them" if self.on_calibration else "")
-        )
-        if self.accuracy is None or self.accuracy_fp32 is None:
-            return f"{text}; too few labels to measure accuracy, so the cosine alone decides"
-        return (
-            f"{text}; accuracy of logistic regression {100 * self.accuracy:.1f} %, "
-            f"in fp32 {100 * self.accuracy_fp32:.1f} %, on {self.labelled:,} labelled images"
-        )
 
 
 def fitting(
@@ -189,7 +125,9 @@ def quantised(
         if drift is not None and drift.labels in digests:
             return drift
         drift = _measure(model, file, listing, others[:count], again, workers)
-        if budget is None or drift.within(budget) or 1 - drift.mean_cosine > budget.drift:
+        if budget is None or 1 - drift.mean_cosine > budget.drift:
+            return drift
+        if drift.loss is None or drift.loss <= budget.loss:
             return drift
         if count >= len(others):
             return drift
@@ -274,43 +212,18 @@ def _measure(
         raise InputError("none of the images that the drift would be measured on can be read")
     cosine = row_cosine(*sampled.features)
     labels = [refs[row].label for row in sampled.rows]
-    labelled, accuracies = _accuracies(sampled.features, labels, workers)
+    labelled, scores, error = accuracies(sampled.features, labels, workers)
     return Drift(
         images=len(sampled.rows),
         mean_cosine=float(cosine.mean()),
         min_cosine=float(cosine.min()),
         labelled=labelled,
-        accuracy_fp32=accuracies[0],
-        accuracy=accuracies[1],
+        accuracy_fp32=scores[0],
+        accuracy=scores[1],
         on_calibration=on_calibration,
         labels=_labels(refs),
+        loss_error=error,
     )
-
-
-def _accuracies(
-    features: list[NDArray[np.float32]],
-    labels: Sequence[str | None],
-    workers: int,
-) -> tuple[int, list[float | None]]:
-    """Cross-validate logistic regression on several feature sets of the same images and folds."""
-    _, codes = np.unique([label or "" for label in labels], return_inverse=True)
-    counts = np.bincount(codes)
-    usable = np.array([label is not None for label in labels]) & (counts[codes] >= FOLDS)
-    if len(np.unique(codes[usable])) < 2 or not all(np.isfinite(f).all() for f in features):
-        return 0, [None] * len(features)
-    kept = np.unique(codes[usable], return_inverse=True)[1].astype(np.int64)
-    fold = divisions(kept, FOLDS, _SEED, REPEATS)
-    family = LogisticRegressionHead()
-    sets = [TrainingSet(rows[usable], kept, fold, _SEED, workers) for rows in features]
-    # With the same C for all; choosing it for each adds more noise than the networks differ by.
-    params = family.search(sets[0]).params
-    return len(kept), [_accuracy(family.answers(params, data), data) for data in sets]
-
-
-def _accuracy(parts: Sequence[NDArray[np.floating]], data: TrainingSet) -> float:
-    """Return the mean accuracy of out-of-fold probabilities."""
-    pairs = zip(data.folds, parts, strict=True)
-    return float(np.mean([accuracy(data.labels[rows], p.argmax(axis=1)) for (_, rows), p in pairs]))
 
 
 def _fastest(

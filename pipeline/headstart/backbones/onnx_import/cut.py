@@ -248,8 +248,12 @@ def _deepest(
 
 def check_operators(nodes: Sequence[Any]) -> None:
     """Refuse operators that onnxruntime does not have, and loops, which may never end."""
+    import onnx
+
     every = list(walk(nodes))
     foreign = {f"{node.domain}.{node.op_type}" for node in every if node.domain not in DOMAINS}
+    own = {node.op_type for node in every if node.domain in ("", "ai.onnx")}
+    foreign |= {kind for kind in own if not onnx.defs.has(kind)}  # a converter left them
     if foreign:
         raise BackboneError(
             f"the file needs operators that onnxruntime does not support: {_list(foreign)}; cut it "

@@ -139,6 +139,16 @@ class Recipe:
         """Whether pixels stay unchanged."""
         return not any(self.mean) and all(self.scale / each == 1 for each in self.std)
 
+    @property
+    def constants(self) -> dict[str, NDArray[np.float32]]:
+        """What is subtracted from pixels of 0…255, what divides them, and `luma`, ``(3,)`` each."""
+        values = {
+            "Sub": np.asarray(self.mean) / self.scale,
+            "Div": np.asarray(self.std) / self.scale,
+            "luma": np.asarray(self.luma),
+        }
+        return {kind: value.astype(np.float32) for kind, value in values.items()}
+
     def red_first(self, values: Three) -> Three:
         """Return ``mean`` or ``std`` on the 0…1 scale, red first."""
         first, second, third = (value / (self.scale * 255) for value in values)
@@ -184,8 +194,9 @@ def read(spec: str) -> Recipe:
         return _parsed(spec, "--preprocess")
     if spec == AUTO:
         raise BackboneError(
-            f"--preprocess {AUTO} tries presets on labelled images, so it is for features DATA and "
-            "backbones --for DATA; here name the preset that these report"
+            f"--preprocess {AUTO} tries presets on labelled images; for the best, ask: headstart "
+            f"backbones --for DATA --only-named --backbone onnx:PATH --preprocess {AUTO}; then "
+            "name that here"
         )
     name, *rest = spec.split(":")
     if name in PRESETS:
@@ -205,6 +216,31 @@ def read(spec: str) -> Recipe:
     if len(text) > _MAX_BYTES:
         raise BackboneError(f"{one_line(spec)} is too large to be a recipe of --preprocess")
     return _parsed(text.decode("utf-8", "replace"), one_line(spec))
+
+
+def shown(backbone: Backbone) -> str:
+    """Return how images are prepared for a backbone, in words."""
+    if backbone.networks:
+        return "; ".join(f"{one_line(each.name)}: {shown(each)}" for each in backbone.networks)
+    preprocess = backbone.preprocess
+    scales = list(zip(backbone.mean, backbone.std, strict=True))
+    lows, highs = ([round((end - mean) / std, 3) for mean, std in scales] for end in (0, 1))
+    if len({*lows}) == len({*highs}) == 1:
+        values = f"{lows[0] + 0.0:g}…{highs[0]:g}"
+    else:
+        mean, std = (
+            ", ".join(f"{value:.3g}" for value in each) for each in (backbone.mean, backbone.std)
+        )
+        values = f"0…1 less {mean}, divided by {std}"
+    height, width = preprocess.input_size
+    if preprocess.fit:
+        fit = preprocess.fit
+    elif isinstance(preprocess.resize, int):
+        fit = f"crop out of {preprocess.resize}"
+    else:
+        stretched = preprocess.resize != preprocess.input_size
+        fit = "squash, crop out of {} × {}".format(*preprocess.resize) if stretched else "squash"
+    return f"{backbone.order} {values}, {height} × {width}, {fit}"
 
 
 def of(backbone: Backbone) -> str:

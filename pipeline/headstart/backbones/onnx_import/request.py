@@ -23,6 +23,7 @@ class ImportRequest:
         recipe: how images are prepared; None takes what the input's type suggests.
         size: height and width of images, if the file leaves them open; None for the recipe's.
         whole: whether images keep their proportions.
+        original: SHA-256 of the file that the graph was converted from; empty if it is the user's.
     """
 
     name: str
@@ -31,11 +32,12 @@ class ImportRequest:
     recipe: Recipe | None = None
     size: Pair | None = None
     whole: bool = False
+    original: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document that `from_json` reads."""
         document = dataclasses.asdict(self)
-        added = {key: document.pop(key) for key in ("size", "whole")}
+        added = {key: document.pop(key) for key in ("size", "whole", "original")}
         return document | {key: value for key, value in added.items() if value}
 
     @staticmethod

@@ -67,8 +67,8 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
     kind = wrap.types()[image_input.kind].__name__
     backbone = Backbone(
         name=request.name,
-        source=f"ONNX file of the user's, fed {kind} {image_input.layout}",
-        weights_sha256=sha256,
+        source=f"{_source(request)}, fed {kind} {image_input.layout}",
+        weights_sha256=request.original or sha256,
         licence="unknown",
         layer=cut.node,
         pool=pool,
@@ -85,6 +85,10 @@ def import_network(path: Path, folder: Path, request: ImportRequest, opset: int)
     notes = [cut.note, by_file, licence and f"the file names its licence: {licence}", assumed]
     features = partial(original.features, layer, pool)
     return Imported(wrapped, features, backbone, tuple(filter(None, notes)))
+
+
+def _source(request: ImportRequest) -> str:
+    return "file of the user's, as ONNX" if request.original else "ONNX file of the user's"
 
 
 def identify(path: Path) -> str:

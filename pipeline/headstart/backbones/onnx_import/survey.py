@@ -33,20 +33,23 @@ _HINTS = (  # preset, what in the file's name, producer or tensors suggests it, 
 )
 
 
-def survey(path: Path, recipe: dict[str, Any] | str) -> dict[str, Any]:
-    """Return what a file is, as a JSON document; ``recipe`` as for `steps.list_tensors`.
+def survey(path: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file is, as a JSON document.
+
+    ``options`` are a ``recipe``, as for `steps.list_tensors`, and the file's ``name``.
 
     ``layers`` are the features worth trying first, the default one first, and ``reasons`` say why
     ``preprocess`` is proposed.
     """
     model, _ = load.read(path)
     graph = Graph(model)
+    recipe = options["recipe"]
     settings = Recipe.from_json(recipe) if isinstance(recipe, dict) else Recipe()
     tensors = partial(wrap.tensors_of, model, graph, settings)
     names = metadata.class_names(model)
     cut = cutting.choose(graph, "", tensors, len(names))
     size, why = metadata.size(model)
-    preset, reason = _preset(path, model, graph)
+    preset, reason = _preset(options["name"], model, graph)
     if size:
         preset = f"{preset}:{size[0]}x{size[1]}"
     return {
@@ -64,7 +67,7 @@ def survey(path: Path, recipe: dict[str, Any] | str) -> dict[str, Any]:
     }
 
 
-def _preset(path: Path, model: ModelProto, graph: Graph) -> tuple[str, str]:
+def _preset(name: str, model: ModelProto, graph: Graph) -> tuple[str, str]:
     """Return the preset to try first, and why."""
     wholes = {kind for kind, dtype in wrap.types().items() if dtype in wrap.WHOLE}
     if any(value.type.tensor_type.elem_type in wholes for value in graph.inputs):
@@ -76,7 +79,7 @@ def _preset(path: Path, model: ModelProto, graph: Graph) -> tuple[str, str]:
         preset = "unit" if small else "raw"
         pixels = "0…1" if small else "0…255"
         return preset, f"it begins with {kinds}, so it normalises pixels of {pixels} by itself"
-    words = [path.stem, model.producer_name, *metadata.values(model), model.graph.name]
+    words = [name, model.producer_name, *metadata.values(model), model.graph.name]
     words += [name for node in [*graph.graph.node][:20] for name in node.output]
     text = " ".join(words).lower()
     for preset, pattern, why in _HINTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -320,6 +321,32 @@ def wrap(
     return model
 
 
+def renormalise(source: Path, target: Path, own: Recipe, recipe: Recipe) -> None:
+    """Write an exported network, in the same folder, with the values of another recipe.
+
+    Its size and layout stay. The exported file must not be for raw pixels, unless both are.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(source, load_external_data=False)
+    values = recipe.constants
+    for tensor in model.graph.initializer:
+        kind = tensor.name.removeprefix(_OWN)
+        if kind in values and tensor.name != kind:
+            tensor.CopyFrom(numpy_helper.from_array(values[kind], tensor.name))
+    if own.order != recipe.order:
+        turn = [helper.make_node("Gather", [INPUT, _OWN + "turn"], [_OWN + "turned"], axis=3)]
+        index = numpy_helper.from_array(np.array([2, 1, 0], np.int64), _OWN + "turn")
+        for node in model.graph.node:
+            node.input[:] = [_OWN + "turned" if name == INPUT else name for name in node.input]
+        nodes = [*turn, *model.graph.node]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+        model.graph.initializer.append(index)
+    onnx.save(model, target)
+
+
 class _Steps:
     """Nodes and constants with names that no foreign graph has."""
 
@@ -350,10 +377,8 @@ class _Steps:
             pixels = self.add("Gather", [pixels, turned], axis=3)
         if not recipe.is_raw:
             pixels = self.add("Cast", [pixels], to=TensorProto.FLOAT)
-            mean = np.asarray(recipe.mean) / recipe.scale
-            std = np.asarray(recipe.std) / recipe.scale
-            for kind, value in (("Sub", mean), ("Div", std)):
-                pixels = self.add(kind, [pixels, self.constant(kind, value.astype(np.float32))])
+            for kind in ("Sub", "Div"):
+                pixels = self.add(kind, [pixels, self.constant(kind, recipe.constants[kind])])
         whole = recipe.is_raw
         if image_input.channels == 1:
             pixels, whole = self.grey(pixels, image_input.kind, recipe), False
@@ -369,7 +394,7 @@ class _Steps:
 
         if recipe.is_raw:
             pixels = self.add("Cast", [pixels], to=TensorProto.FLOAT)
-        luma = self.constant("luma", np.asarray(recipe.luma, np.float32))
+        luma = self.constant("luma", recipe.constants["luma"])
         weighted = self.add("Mul", [pixels, luma])
         grey = self.add(
             "ReduceSum", [weighted, self.constant("colours", np.array([3]))], keepdims=1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from headstart.core.costs import Costs
 from headstart.core.errors import one_line
+from headstart.core.group_answers import Pool
 from headstart.core.records import FeatureSet
 from headstart.core.results import (
     ConfusedClasses,
@@ -36,6 +37,7 @@ from headstart.evaluation import (
 from headstart.evaluation.compare.identity import is_streamed
 from headstart.evaluation.compare.scoring import Entry
 from headstart.evaluation.duplicates import Duplicates
+from headstart.evaluation.group_answers import Grouping, paths_of
 from headstart.evaluation.label_errors import LabelErrors
 from headstart.evaluation.operating_points import Ranked
 from headstart.evaluation.splits import NARROW, Protocol, representative
@@ -251,6 +253,37 @@ def learn_curve(training: TrainingSet, best: Entry, protocol: Protocol) -> Learn
     )
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """Answers that decide on thresholds, or show what these do.
+
+    ``true``, ``(n,)``, are codes, ``probabilities`` ``(n, k)``, and answers with equal numbers in
+    ``group``, ``(n,)``, are not independent.
+    """
+
+    true: NDArray[np.integer]
+    probabilities: NDArray[np.floating]
+    group: NDArray[np.integer]
+
+    @classmethod
+    def of(
+        cls, best: Entry, protocol: Protocol, rows: NDArray[np.intp], answers: NDArray[np.floating]
+    ) -> _Judged:
+        return cls(best.data.label[rows], answers, protocol.group[rows])
+
+    def pooled(self, grouping: Grouping) -> _Judged:
+        """Return the answers for groups of the images; without those of several labels."""
+        own = grouping.first(self.true)
+        kept = ~grouping.mark(self.true != own[grouping.codes])
+        k = self.probabilities.shape[1]
+        chosen = np.eye(k, dtype=bool)[self.probabilities.argmax(axis=1)]
+        pool = Pool.of(self.probabilities, chosen, grouping.codes)
+        probabilities = pool.probabilities(grouping.answer)
+        # The mean decides among equal votes.
+        probabilities[np.arange(len(own)), pool.classes(grouping.answer)] += 1e-9
+        return _Judged(own[kept], probabilities[kept], grouping.first(self.group)[kept])
+
+
 def decide(
     best: Entry, protocol: Protocol, targets: Sequence[float]
 ) -> tuple[OperatingPoints | None, PredictionSets | None]:
@@ -258,26 +291,69 @@ def decide(
 
     Thresholds are chosen out of fold, and what they do on the test split is measured once.
     """
-    answers, k = best.head.out_of_fold, len(best.data.classes)
+    rows, answers = _out_of_fold_answers(best, protocol)
+    inside = _Judged.of(best, protocol, rows, answers)
+    test = _apart(protocol)
+    probabilities = best.probabilities[~protocol.leaked]
+    outside = _Judged.of(best, protocol, test, probabilities) if len(test) else None
+    return _decided(best, inside, outside, targets)
+
+
+def decide_for_groups(
+    best: Entry,
+    protocol: Protocol,
+    targets: Sequence[float],
+    named_groups: Mapping[str, str],
+    answer: str,
+) -> tuple[OperatingPoints | None, PredictionSets | None]:
+    """Do what `decide` does for one ``answer`` for each group of images."""
+
+    def pooled(rows: NDArray[np.intp], answers: NDArray[np.floating]) -> _Judged | None:
+        if not len(rows):
+            return None
+        grouping = Grouping.of(paths_of(best.data, rows), named_groups, answer)
+        judged = _Judged.of(best, protocol, rows, answers).pooled(grouping)
+        return judged if len(judged.true) else None
+
+    test = _apart(protocol)
+    inside = pooled(*_out_of_fold_answers(best, protocol))
+    outside = pooled(test, best.probabilities[~protocol.leaked])
+    return (None, None) if inside is None else _decided(best, inside, outside, targets)
+
+
+def _out_of_fold_answers(
+    best: Entry, protocol: Protocol
+) -> tuple[NDArray[np.intp], NDArray[np.floating]]:
+    """Return the training images that count, and the answers by models not fitted on them."""
+    answers = best.head.out_of_fold
     judged = np.flatnonzero(np.isfinite(answers).all(axis=1)) if len(answers) else np.empty(0, int)
     scored = np.isin(protocol.train[judged], representative(best.data, protocol.train))
     judged = judged[scored]
-    if not len(judged):
+    return protocol.train[judged], answers[judged]
+
+
+def _apart(protocol: Protocol) -> NDArray[np.intp]:
+    """Return the test images that are related to no training image; none without a test split."""
+    return protocol.test[:0] if protocol.out_of_fold else protocol.test[~protocol.leaked]
+
+
+def _decided(
+    best: Entry, inside: _Judged, outside: _Judged | None, targets: Sequence[float]
+) -> tuple[OperatingPoints | None, PredictionSets | None]:
+    if not len(inside.true):
         return None, None
-    rows, labels, group = protocol.train[judged], best.data.label, protocol.group
-    inside = Ranked.of(labels[rows], answers[judged], group[rows])
-    points = [operating_points.choose(inside, target) for target in targets]
-    rule = conformal.calibrate(labels[rows], answers[judged], k, group[rows])
+    ranked = Ranked.of(inside.true, inside.probabilities, inside.group)
+    points = [operating_points.choose(ranked, target) for target in targets]
+    k = len(best.data.classes)
+    rule = conformal.calibrate(inside.true, inside.probabilities, k, inside.group)
     tested: list[SetScores] = []
-    apart = ~protocol.leaked
-    if not protocol.out_of_fold and apart.any():
-        test, probabilities = protocol.test[apart], best.probabilities[apart]
-        outside = Ranked.of(labels[test], probabilities, group[test])
-        points = [operating_points.check(point, outside) for point in points]
-        tested = conformal.measure(rule, labels[test], probabilities, group[test])
-    curve = operating_points.curve(inside)
+    if outside is not None:
+        other = Ranked.of(outside.true, outside.probabilities, outside.group)
+        points = [operating_points.check(point, other) for point in points]
+        tested = conformal.measure(rule, outside.true, outside.probabilities, outside.group)
+    curve = operating_points.curve(ranked)
     return (
-        OperatingPoints(best.head.name, best.backbone, len(inside), points, curve),
+        OperatingPoints(best.head.name, best.backbone, len(ranked), points, curve),
         PredictionSets(rule.level, rule.mass, list(rule.least), tested),
     )
 

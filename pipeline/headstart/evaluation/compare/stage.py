@@ -25,6 +25,7 @@ from headstart.evaluation.compare.insights import (
     Suspects,
     cost,
     decide,
+    decide_for_groups,
     describe_duplicates,
     describe_label_errors,
     find_duplicates,
@@ -150,7 +151,14 @@ def _compare(
     grouping = scores = None
     if named_groups:
         grouping = Grouping.of(paths_of(data, protocol.test), named_groups, config.group_answer)
-        scores = score_groups(searched.entries, heads, test, grouping)
+        points, group_sets = decide_for_groups(
+            best, protocol, config.targets, named_groups, config.group_answer
+        )
+        scores = dataclasses.replace(
+            score_groups(searched.entries, heads, test, grouping),
+            operating_points=points,
+            prediction_sets=group_sets,
+        )
     costs = None
     if config.costs is not None:
         costs = cost(best, protocol, Costs(np.array(config.costs)), test.worth)

@@ -8,11 +8,13 @@ import numpy as np
 
 from headstart.core.results import LearningCurve
 from headstart.core.suggestions import GO_ON, MORE_AT_ONCE, STOP, Forecast
-from headstart.evaluation.learning_curve import EXPONENTS, FEWEST_TO_FIT, GAINED, fit, gain_interval
+from headstart.evaluation.learning_curve import EXPONENTS, FEWEST_TO_FIT, GAINED, fit
 
 FEWEST = 30  # labelled images of a curve that says anything
 FARTHEST = 4  # times the labels, up to which a gain is looked for
 STEEPEST = 1.0  # exponent: steeper laws take the noise of few images for a plateau
+ROOM = 1.5  # times the noise, beyond the shares of a gain, that its interval needs
+WORTH = 0.01  # a gain by twice the labels that is worth them
 
 
 ACCURACY, PRECISION = "accuracy", "mean average precision"
@@ -37,13 +39,15 @@ def forecast(
         return float(np.clip(law.accuracy(images)[0], 0, 1))
 
     now, then = accuracy(labelled), accuracy(labelled + more)
-    noise = 0.5 * float(np.sqrt(now * (1 - now) / labelled))
+    cautious = (labelled * now + 1) / (labelled + 2)  # few images that are all right are no proof
+    noise = 0.5 * float(np.sqrt(cautious * (1 - cautious) / labelled))
     twice = accuracy(2 * labelled) - now
     enough = next(
         (n for n in range(1, FARTHEST * labelled) if accuracy(labelled + n) - now > noise), None
     )
     verdict = GO_ON if then - now > noise else MORE_AT_ONCE
-    if GAINED[1] * twice <= noise:
+    most = _interval(twice, noise)[1]
+    if most < WORTH:
         verdict = STOP
     result = Forecast(
         labelled=labelled,
@@ -52,16 +56,21 @@ def forecast(
         more=more,
         accuracy_then=then,
         gain=then - now,
-        gain_ci=gain_interval(then - now, now, labelled),
+        gain_ci=_interval(then - now, noise),
         noise=noise,
         verdict=verdict,
         enough=enough,
         text="",
     )
-    return dataclasses.replace(result, text=_text(result, twice))
+    return dataclasses.replace(result, text=_text(result, most))
 
 
-def _text(result: Forecast, twice: float) -> str:
+def _interval(gain: float, noise: float) -> tuple[float, float]:
+    """Return the interval of a forecast gain; see docs/decisions/0247."""
+    return GAINED[0] * gain - ROOM * noise, GAINED[1] * gain + ROOM * noise
+
+
+def _text(result: Forecast, most: float) -> str:
     low, high = (f"{100 * end:.1f}" for end in result.gain_ci)
     noise = f"{100 * result.noise:.1f} points"
     noun = "labels" if result.score == ACCURACY else "labelled images"
@@ -79,6 +88,6 @@ def _text(result: Forecast, twice: float) -> str:
             " that shows."
         )
     return (
-        f"{expected} Stop here: even twice the labels are expected to bring {100 * twice:+.1f}"
-        f" points, within the noise, {noise}. Another backbone or correct labels may help more."
+        f"{expected} Stop here: even twice the labels are expected to bring {100 * most:.1f} points"
+        " at most. Another backbone or correct labels may help more."
     )

@@ -121,6 +121,7 @@ def select(
                 guesser.curve, guesser.labelled, len(chosen), PRECISION if several else ACCURACY
             ),
             target=data.target,
+            imported=data.is_imported,
             remarks=[*about, *_about_sample(data, labelled)],
         ),
         pool[chosen],

@@ -178,7 +178,7 @@ def write(
     else:
         write_text(path, _for_tool(kind, selection.suggestions))
     missing = [row for row in selection.rows.tolist() if pooled.file(row) is None]
-    if not missing:
+    if not missing or pooled.data.is_imported:
         return []
     return [
         remarks.remark(

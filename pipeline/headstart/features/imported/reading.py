@@ -150,11 +150,20 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         inside = {p.name: p for p in path.iterdir() if p.suffix.lower() in slides.SUFFIXES}
         if not inside:
             raise InputError(
-                f"{one_line(path)} has no features (.h5 files, one for each slide); choose another"
-                " folder"
+                f"{one_line(path)} has no features (.h5 files, one for each slide); {_advice(path)}"
             )
         files += [inside[name] for name in natural_order(inside)]
     return files
+
+
+def _advice(folder: Path) -> str:
+    """Say where a folder without features may have them, as CLAM's and TRIDENT's do."""
+    below = sorted({file.parent for file in folder.glob("*/*.h5")})
+    if below:
+        return f"there are some in {one_line(below[0])}"
+    if any(folder.glob("*.pt")):
+        return "loading .pt files may run code, so they are not read; CLAM's h5_files are beside"
+    return "choose another folder"
 
 
 def _read(path: Path, options: Options, key: str, aggregate: str, several: bool) -> _Part:

@@ -185,7 +185,7 @@ def import_rows(rows: Rows, out: Path, name: str = "") -> Imported:
         classes=tuple(classes),
         source=describe(listing).replace("image", "row", 1),
         groups=_write_groups(rows, out),
-        remarks=(*rows.remarks, *listing.remarks),
+        remarks=tuple(dict.fromkeys((*rows.remarks, *listing.remarks))),
     )
 
 

@@ -126,7 +126,7 @@ class _Endpoints:
 
     async def describe(self, request: Request) -> Response:
         """``GET /model``: what the page shows before an image is chosen."""
-        service, facts = self._service, self._model.facts
+        service, facts, rule = self._service, self._model.facts, self._model.set_rule
         return _Json(
             {
                 "name": self._service.name,
@@ -143,7 +143,8 @@ class _Endpoints:
                 "test_accuracy_ci": facts.get("test_accuracy_ci"),
                 "min_confidence": service.min_confidence,
                 "costs": service.costs is not None,
-                "sets": service.sets if self._model.set_rule is not None else None,
+                "sets": None if rule is None else service.sets,
+                "set_level": None if rule is None else rule.level,
                 "max_bytes": self._limits.body,
                 "nearest": service.reason if service.training is None else len(service.training),
             }

@@ -107,19 +107,27 @@ def _about_remarks(remarks: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"remark {remark['code']}: {remark['text']}" for remark in remarks)
 
 
-def _about_operating_points(operating: Mapping[str, Any]) -> str:
+def about_thresholds(operating: Mapping[str, Any], option: str = "--at") -> str:
+    """Return a line about thresholds of the confidence, for single images or groups."""
+    subject = "right answers for groups" if "--groups" in option else "right answers"
     reached = [point for point in operating["points"] if point["reached"]]
     missed = [point for point in operating["points"] if not point["reached"]]
     parts = [
         f"{_percent(point['target'])} from {point['threshold']:.3f} on ({_answered(point)})"
         for point in reached
     ]
-    text = f"right answers by confidence (predict --at): {', '.join(parts)}" if reached else ""
+    text = f"{subject} by confidence (predict {option}): {', '.join(parts)}" if reached else ""
     if missed:
-        text += "; " if text else "right answers by confidence: "
+        text += "; " if text else f"{subject} by confidence: "
         best = max(point["bound"] for point in missed)
         text += f"{_percent(missed[0]['target'])} is not reached, {_percent(best)} at most"
     return text
+
+
+def _about_groups(scores: Mapping[str, Any]) -> str:
+    line = in_words(scores, artifacts.GROUP_PREDICTIONS)
+    operating = scores.get("operating_points")
+    return f"{line}\n{about_thresholds(operating, '--groups --at')}" if operating else line
 
 
 def _about_costs(costs: Mapping[str, Any]) -> str:
@@ -167,7 +175,7 @@ SECTIONS: tuple[Section, ...] = (
         "operating",
         "Operating points",
         insight="operating_points",
-        summary=_about_operating_points,
+        summary=about_thresholds,
     ),
     Section(
         "costs",
@@ -183,7 +191,7 @@ SECTIONS: tuple[Section, ...] = (
         "Groups",
         lambda page: bool(page["groups"]),
         "group_answers",
-        lambda scores: in_words(scores, artifacts.GROUP_PREDICTIONS),
+        _about_groups,
     ),
     Section("errors", "Most confident errors", "Errors", lambda page: page["mistakes"] is not None),
     Section("explore", "Images", shown=lambda page: bool(page["album"].n_shown)),

@@ -8,7 +8,7 @@ from headstart.core.rows import take
 from headstart.workflows.trained import training_hashes
 
 if TYPE_CHECKING:
-    from headstart.core.results import Comparison, HeadResult
+    from headstart.core.results import Comparison, HeadResult, OperatingPoints, PredictionSets
     from headstart.evaluation.compare import Entry, Outcome
     from headstart.evaluation.splits import Protocol
     from headstart.models.bundle import TrainedHead
@@ -26,19 +26,29 @@ def scores_of(comparison: Comparison, head: HeadResult | None = None) -> dict[st
 
 
 def rules_of(comparison: Comparison, entry: Entry) -> dict[str, Any]:
-    """Return the model file's operating points and its rule of conformal sets.
+    """Return the model file's operating points and its rule of conformal sets, also for groups.
 
     ``entry`` is the head that ships, which those of the comparison belong to.
     """
+    insights = comparison.insights
+    rules = _promises(insights.operating_points, insights.prediction_sets, entry)
+    groups = insights.group_answers
+    if groups is not None and groups.operating_points is not None:
+        own = _promises(groups.operating_points, groups.prediction_sets, entry)
+        rules["groups"] = {"answer": groups.answer, **own}
+    return rules
+
+
+def _promises(
+    operating: OperatingPoints | None, sets: PredictionSets | None, entry: Entry
+) -> dict[str, Any]:
     rules: dict[str, Any] = {}
-    operating = comparison.insights.operating_points
     if operating is not None:
         rules["operating_points"] = [
             {"target": point.target, "threshold": point.threshold, "share": point.share}
             for point in operating.points
             if point.reached
         ]
-    sets = comparison.insights.prediction_sets
     if sets is not None:
         rules["prediction_sets"] = {
             "level": sets.level,

@@ -232,6 +232,10 @@ def test_figures_say_what_they_mean():
     assert dataclasses.replace(drift, accuracy=None).within(Budget())
     assert not dataclasses.replace(drift, mean_cosine=float("nan")).within(OPEN)
     assert json.dumps(dataclasses.asdict(drift))
+    few = dataclasses.replace(drift, loss_error=0.4)  # as much as chance does on few images
+    assert few.within(Budget())
+    assert "a loss of 0.6 ± 0.4 points" in str(few)
+    assert not dataclasses.replace(few, accuracy=0.88).within(Budget())
 
 
 @pytest.mark.slow

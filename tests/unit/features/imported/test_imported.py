@@ -321,6 +321,14 @@ def test_other_bad_input_is_one_line(tmp_path, rows):
         hs.import_features(out, tmp_path / "y.h5")
     with pytest.raises(UsageError, match="array"):
         hs.import_features(tmp_path / "a.npz", out, names=names)
+    (tmp_path / "clam" / "pt_files").mkdir(parents=True)
+    (tmp_path / "clam" / "pt_files" / "a.pt").write_bytes(b"PK")
+    with pytest.raises(InputError, match="h5_files"):
+        hs.import_features(tmp_path / "clam" / "pt_files", out)
+    (tmp_path / "clam" / "h5_files").mkdir()
+    write_slide(tmp_path / "clam" / "h5_files" / "a.h5", np.ones((3, 6), np.float32))
+    with pytest.raises(InputError, match="clam/h5_files"):
+        hs.import_features(tmp_path / "clam", out)
     (tmp_path / "image.jpg").write_bytes(b"")
     with pytest.raises(InputError, match="no file of features"):
         hs.import_features(tmp_path / "image.jpg", out)

@@ -96,6 +96,12 @@
     const unsure = answer.probability < about.min_confidence;
     byId("label").textContent = answer.labels ? answer.labels.map(named).join("; ") || "none of the labels"
       : unsure ? `${answer.label}: no class reaches ${percent(about.min_confidence)}` : named(answer.label);
+    const set = answer.set ?? [];
+    byId("set").hidden = !set.length;
+    byId("set").replaceChildren(
+      `For ${percent(about.set_level ?? 0)} of the images${about.sets === "by-class" ? " of each class" : ""} the true class is in this set: `,
+      ...set.flatMap((name, place) => [place ? ", " : "", make("bdi", name)]),
+    );
     byId("unlike").hidden = !answer.unlike;
     byId("unusual").hidden = !answer.unusual || answer.unlike;
     bars(answer.probabilities);

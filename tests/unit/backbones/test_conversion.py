@@ -1,0 +1,193 @@
+"""Files of Keras and TensorFlow: what they are, the way to ONNX, and what cannot go it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import types
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from graphs import Maker
+from headstart import backbones
+from headstart.backbones import conversion, export
+from headstart.backbones.inference.description import describe
+from headstart.backbones.inference.runner import Runner
+from headstart.backbones.keras_import import import_keras
+from headstart.cli import cli
+from headstart.core.errors import BackboneError
+from headstart.core.records import Choice
+from headstart.workflows.features import choice
+
+pytestmark = pytest.mark.usefixtures("fresh_cache_home", "no_sandbox")
+
+TFLITE = b"\x1c\x00\x00\x00TFL3" + bytes(24)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"a graph")
+    return tmp_path / "saved"
+
+
+def classifier():
+    made = Maker(["n", 3, 32, 32], 13).conv(3, 8, 3, 2).add("Relu")
+    made.add("GlobalAveragePool").add("Flatten", axis=1)
+    return made.gemm(8, 5).add("Softmax", axis=1).model()
+
+
+@pytest.fixture
+def converter(monkeypatch):
+    """Stand for tf2onnx, which writes a small classifier and notes its arguments."""
+    arguments = []
+
+    def main():
+        arguments.append(sys.argv[1:])
+        onnx.save(classifier(), sys.argv[sys.argv.index("--output") + 1])
+
+    package = types.ModuleType("tf2onnx")
+    package.convert = types.SimpleNamespace(main=main)
+    monkeypatch.setitem(sys.modules, "tf2onnx", package)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0")
+    return arguments
+
+
+class TestFormats:
+    def test_suffixes_identifiers_and_folders(self, tmp_path, folder):
+        contents = {
+            "a.keras": b"", "b.H5": b"", "c.tflite": b"", "d.bin": TFLITE, "e.onnx": b"onnx",
+        }  # fmt: skip
+        for name, content in contents.items():
+            (tmp_path / name).write_bytes(content)
+        titles = [
+            kind and kind.title for kind in (conversion.format_of(tmp_path / n) for n in contents)
+        ]
+        assert titles == [
+            "Keras network",
+            "Keras network",
+            "TFLite network",
+            "TFLite network",
+            None,
+        ]
+        assert conversion.format_of(folder).title == "SavedModel"
+        assert conversion.format_of(tmp_path) is None
+        assert conversion.format_of(tmp_path / "absent.keras") is None
+
+    @pytest.mark.parametrize(
+        ("name", "extra", "command"),
+        [
+            ("net.tflite", "tensorflow", "python -m tf2onnx.convert --tflite net.tflite --output "),
+            ("net.keras", "keras", "python -c 'import keras; keras.saving.load_model("),
+        ],
+    )
+    def test_without_a_converter_the_command_is_named(
+        self, name, extra, command, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / name).write_bytes(TFLITE)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
+        for words in (["backbones", name], ["export", name, "--out", "x.onnx"]):
+            result = CliRunner().invoke(cli, words)
+            assert isinstance(result.exception, BackboneError)
+            message = str(result.exception)
+            assert message.isprintable()
+            assert f"the extra [{extra}]" in message
+            assert command.replace(name, str(tmp_path / name)) in message
+
+
+class TestTensorFlow:
+    @pytest.mark.parametrize("prefix", ["", "onnx:"])
+    def test_a_file_goes_the_way_of_any_onnx_file(self, converter, tmp_path, prefix):
+        path = tmp_path / "net.tflite"
+        path.write_bytes(TFLITE)
+        network = choice(f"{prefix}{path}", preprocess="unit")
+        model, _ = export.model_file(network)
+        described = describe(model)
+        assert (described.name, described.dim) == ("onnx:net.tflite", 8)
+        assert described.weights_sha256 == hashlib.sha256(TFLITE).hexdigest()
+        again = backbones.choice_of(described, backbones.users_file(network))
+        assert describe(export.model_file(again)[0]) == described
+        assert [words[:2] for words in converter] == [["--tflite", str(path)]]  # once
+
+    def test_a_folder_is_known_by_what_it_holds(self, converter, folder):
+        name = choice(str(folder)).name
+        first = backbones.find(name).identity
+        (folder / "variables").mkdir()
+        (folder / "variables" / "variables.index").write_bytes(b"weights")
+        assert backbones.find(name).identity != first
+        assert [words[0] for words in converter] == ["--saved-model"] * 2
+
+    @pytest.mark.parametrize("error", [SystemExit(2), ValueError("two\nlines")])
+    def test_a_converter_that_fails_is_one_line(self, converter, tmp_path, error):
+        def fail():
+            raise error
+
+        sys.modules["tf2onnx"].convert.main = fail
+        (tmp_path / "net.tflite").write_bytes(TFLITE)
+        with pytest.raises(BackboneError, match="tf2onnx cannot convert") as caught:
+            backbones.find(f"onnx:{tmp_path / 'net.tflite'}")
+        assert str(caught.value).isprintable()
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras = import_keras()
+    layers = keras.layers
+    inner = keras.Sequential([keras.Input((24, 24, 3)), layers.Conv2D(6, 3)], name="mobilenet")
+    return keras.Sequential(
+        [
+            *(keras.Input((24, 24, 3)), layers.RandomFlip(), inner, layers.ReLU()),
+            *(
+                layers.GlobalAveragePooling2D(name="pool"),
+                layers.Dense(4, activation="softmax"),
+            ),
+        ]
+    )
+
+
+@pytest.mark.slow
+class TestKeras:
+    @pytest.mark.parametrize("suffix", [".keras", ".h5"])
+    def test_a_whole_network(self, suffix, model, tmp_path):
+        keras, path = import_keras(), tmp_path / f"net{suffix}"
+        model.save(path)
+        described = CliRunner().invoke(cli, ["backbones", str(path)])
+        assert "format: Keras network" in described.output, described.output
+        assert "inception, a guess: mobilenet in its names" in described.output
+        file, parity = export.model_file(choice(str(path), preprocess="inception"))
+        assert "4 classes" in str(parity)
+        images = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), np.uint8)
+        features = keras.Model(model.inputs[0], model.get_layer("pool").output)
+        expected = features(images.astype(np.float32) / 127.5 - 1, training=False)
+        assert np.allclose(Runner(file).embed(images), expected.detach().numpy(), atol=1e-5)
+
+    def test_what_is_no_whole_network(self, model, tmp_path):
+        keras = import_keras()
+        model.save_weights(tmp_path / "a.weights.h5")
+        own = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: x / 255)])
+        own.save(tmp_path / "b.keras")
+        keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)]).save(tmp_path / "c.keras")
+        (tmp_path / "d.keras").write_bytes(b"nothing")
+        problems = (
+            "weights without their network",
+            "layers or code",
+            "where one image",
+            "no Keras",
+        )
+        for path, problem in zip(sorted(tmp_path.iterdir()), problems, strict=True):
+            with pytest.raises(BackboneError, match=problem) as caught:
+                backbones.find(f"onnx:{path}")
+            assert str(caught.value).isprintable()
+
+
+def test_a_file_of_weights_alone_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.pth").write_bytes(b"weights")
+    with pytest.raises(BackboneError, match=r"weights without their network.*--weights own\.pth"):
+        backbones.find(Choice("own.pth"))
