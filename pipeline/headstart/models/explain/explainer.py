@@ -28,7 +28,6 @@ from headstart.backbones.inference.description import INPUT, OUTPUT, PROBABILITI
 from headstart.backbones.inference.runner import open_session
 from headstart.core.choices import EXPLAIN
 from headstart.core.errors import InputError
-from headstart.core.targets import MULTI_LABEL
 from headstart.models.classifier import Classifier
 from headstart.models.explain import graphs
 
@@ -246,11 +245,8 @@ class Explainer:
 
     def _evidence(self, probabilities: NDArray[Any]) -> Array:
         """Return the evidence for each class, ``(n, k)``."""
-        likely = np.clip(probabilities.astype(np.float64), _LEAST, 1)
-        if self.model.target == MULTI_LABEL:
-            return np.asarray(np.log(likely) - np.log(np.maximum(1 - likely, _LEAST)))
-        logs = np.log(likely)
-        return np.asarray(logs - logs.mean(axis=1, keepdims=True))
+        evidence: Array = self.model.answers.evidence(probabilities, _LEAST)
+        return evidence
 
     def _pooled_parts(self) -> list[Part]:
         """Return the parts of the features that are means; none if they are not all."""
@@ -309,9 +305,8 @@ class Explainer:
         answers, rows = answers[likely], rows[likely]
         if not len(rows):
             return None
-        weight, bias = linear.weight, linear.bias
-        if self.model.target != MULTI_LABEL:
-            weight, bias = weight - weight.mean(axis=0), bias - bias.mean()
+        relative = self.model.answers.relative
+        weight, bias = relative(linear.weight), relative(linear.bias)
         evidence, values = self._evidence(answers), rows.astype(np.float64) @ weight.T + bias
         if evidence.shape != values.shape:
             return None
