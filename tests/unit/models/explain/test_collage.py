@@ -197,3 +197,43 @@ def test_the_report_shows_maps_of_the_errors(store, tiny_backbone, tmp_path):
     hs.write_report(tmp_path / "r", explain=True, hooks=hs.Hooks(notice=notices.append))
     assert alt not in (tmp_path / "r" / "report.html").read_text()
     assert any("have no map" in line for line in notices)
+
+
+FURTHER = pytest.mark.further("test_the_views_of_an_image_add_up_and_lie_over_the_same_picture")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "views",
+    [
+        pytest.param("flip", marks=FURTHER),
+        "crop+flip+whole",
+        pytest.param("crop+flip+pad+whole", marks=FURTHER),
+    ],
+)
+def test_the_views_of_an_image_add_up_and_lie_over_the_same_picture(
+    store, tiny_backbone, views, tmp_path
+):
+    hs.extract_features(
+        store.parent / "photos", tmp_path / "s.h5", backbone=str(tiny_backbone), views=views
+    )
+    hs.train_heads(tmp_path / "s.h5", tmp_path / "r", heads="logistic-regression", folds=3)
+    model, rng = Classifier(tmp_path / "r" / "model.onnx"), np.random.default_rng(8)
+    explainer, colours = Explainer(model, model.path), list(COLOURS)
+    assert explainer.method == "class-map"
+    codes = [model.classes.index(colour) for colour in colours]
+    content = collage_file(rng, colours)
+    crop = model.decode(content)
+    logs = np.log(model.predict(crop[np.newaxis])[0].astype(np.float64))
+    for place, each in enumerate(explainer.explain(crop, codes)):
+        assert len(each.grids) == len({"crop", *views.split("+")})
+        total = sum(grid.values.mean() for grid in each.grids) + each.bias
+        assert total == pytest.approx(logs[codes[place]] - logs.mean(), abs=1e-3)
+        assert each.heat().mean() + each.bias == pytest.approx(total, abs=0.02 * abs(total))
+        for part in np.split(each.heat(), len(model.backbone.preprocess.each_view)):
+            assert int(np.argmax(quarters_of(np.maximum(part, 0)))) == place
+    for place, picture in enumerate(stage.pictures(explainer, content, codes)):
+        red, _, blue = np.moveaxis(picture.astype(int), 2, 0)
+        assert int(np.argmax(quarters_of(np.maximum(red - blue, 0)))) == place
+    (lost,) = Explainer(model, model.path, "ablation").explain(crop, codes[:1])
+    assert int(np.argmax(quarters_of(np.maximum(lost.heat(), 0)[: len(crop[0])]))) == 0
