@@ -249,3 +249,26 @@ def test_a_picture_is_enlarged(page):
     assert page.locator("#viewer .path").inner_text().startswith("</script>")
     assert page.locator("#viewer-picture img, #viewer-picture canvas").count() == 1
     page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_maps_of_errors_leave_room_for_the_names_of_classes(browser, folder, tmp_path, width):
+    where, data = tmp_path / "report", feature_set()
+    shutil.copytree(folder, where)
+    map_ = np.full((192, 192, 3), 90, np.uint8)
+    maps = {(path, name): map_ for path in data.path for name in CLASSES}
+    report.write_report(where, [data], maps=maps)
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto((where / "report.html").as_uri())
+    rows = page.locator("table.errors tbody tr")
+    assert rows.count() == 3
+    for row in rows.all():
+        drawn = row.locator("td.map img").bounding_box()
+        for cell in row.locator("td[data-label]").all():
+            box = cell.bounding_box()
+            assert box["x"] >= drawn["x"] + drawn["width"] or box["y"] >= (
+                drawn["y"] + drawn["height"]
+            )
+            if (text := cell.locator("bdi")).count() and text.inner_text() in ("pants", "shirt"):
+                assert text.evaluate("e => e.getClientRects().length") == 1
+    page.close()

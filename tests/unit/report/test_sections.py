@@ -79,3 +79,8 @@ def test_the_forecast_is_on_the_terminal():
     (line,) = summaries(results)
     assert "+2.1 percentage points" in line
     assert "(-1.0 to +5.0)" in line
+
+
+def test_a_target_just_missed_does_not_read_as_reached():
+    point = {"target": 0.95, "reached": False, "bound": 0.949997}
+    assert "94.99 % at most" in sections.about_thresholds({"points": [point]})

@@ -36,7 +36,7 @@ _NAME = 60  # characters of a file's name
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
 article{border-top:1px solid #ccc;padding:1rem 0;display:flex;gap:1rem;flex-wrap:wrap}
-figure{margin:0}figcaption{max-width:28rem;overflow-wrap:anywhere}img.near{height:96px}
+figure{margin:0}img{max-width:100%}figcaption{max-width:28rem;overflow-wrap:anywhere}img.near{height:96px}
 h2{font-size:1rem;width:100%;margin:0;overflow-wrap:anywhere}p.key b{padding:0 .4em;color:#fff}
 """
 _METHODS = {
@@ -203,7 +203,9 @@ def _entry(
 def _page(method: str, entries: list[dict[str, Any]], training: TrainingImages | None) -> str:
     articles = "\n".join(_article(entry, training) for entry in entries)
     return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Where the model looks</title><style>{_STYLE}</style>
+<html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Where the model looks</title><style>{_STYLE}</style>
 <h1>Where the model looks</h1>
 <p class="key">Method: {method}, {_METHODS[method]}.
 <b style="background:#b35f00">Orange</b> speaks for the class,

@@ -7,6 +7,7 @@ A template gets the variables of `headstart.report.page.context` and the macros 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,8 @@ def about_thresholds(operating: Mapping[str, Any], option: str = "--at") -> str:
     text = f"{subject} by confidence (predict {option}): {', '.join(parts)}" if reached else ""
     if missed:
         text += "; " if text else f"{subject} by confidence: "
-        best = max(point["bound"] for point in missed)
+        # Rounded down: one just below its target must not read like the target.
+        best = math.floor(1e4 * max(point["bound"] for point in missed)) / 1e4
         text += f"{_percent(missed[0]['target'])} is not reached, {_percent(best)} at most"
     return text
 
