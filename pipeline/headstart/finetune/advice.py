@@ -75,6 +75,7 @@ def advise(
     config: FinetuneConfig,
     hooks: Hooks | None = None,
     reading: Options = DEFAULTS,
+    named_groups: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Predict gain, time and risk of every mode on these images and this machine.
 
@@ -89,7 +90,7 @@ def advise(
     from headstart.finetune.model import Start
 
     hooks = hooks or Hooks()
-    job = FinetuneJob.create(data, frozen, choice, config, reading)
+    job = FinetuneJob.create(data, frozen, choice, config, reading, named_groups)
     for remark in job.division.remarks:
         hooks.notice(remark)
     head, training = single_label.search(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from headstart.core import targets
 from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
+from headstart.evaluation.groups import Partition
 
 VALIDATION_SHARE = 10  # one in so many training images, if the data have no validation split
 
@@ -23,6 +25,7 @@ class Division:
         classes: ``(k,)`` codes of the classes, or labels, that are trained.
         drawn: whether the validation split was drawn here, since the data name none.
         remarks: sentences for the user.
+        group: ``(n,)`` of all rows: the user's groups, joined by duplicates; None without them.
     """
 
     train: NDArray[np.intp]
@@ -31,6 +34,7 @@ class Division:
     classes: NDArray[np.int64]
     drawn: bool
     remarks: list[str]
+    group: Partition | None = None
 
     def named(self, data: FeatureSet) -> FeatureSet:
         """Return the feature set with the division as its splits; other rows lose their labels.
@@ -44,16 +48,19 @@ class Division:
         return dataclasses.replace(own, split=split.tolist())
 
 
-def divide(data: FeatureSet, seed: int) -> Division:
+def divide(data: FeatureSet, seed: int, named_groups: Mapping[str, str] | None = None) -> Division:
     """Divide the labelled images as the heads' comparison does, and keep a validation split.
 
     The data's own splits are kept. Without a test split 20 % are held out, and without a
-    validation split a stratified tenth of the training images; duplicates stay together.
+    validation split a stratified tenth of the training images; duplicates stay together,
+    and so do the images of ``named_groups``, the group of an image by its path.
 
     Raises:
-        InputError: too few images, or all training images of a class are in the validation split.
+        InputError: too few images, the groups name none of them, or all training images of a class
+            are in the validation split.
     """
-    division: Division = targets.by_name(data.target).part("finetuning").divide(data, seed)
+    own = targets.by_name(data.target).part("finetuning")
+    division: Division = own.divide(data, seed, named_groups or {})
     return division
 
 
