@@ -120,7 +120,10 @@ def about_thresholds(operating: Mapping[str, Any], option: str = "--at") -> str:
     if missed:
         text += "; " if text else f"{subject} by confidence: "
         best = max(point["bound"] for point in missed)
-        text += f"{_percent(missed[0]['target'])} is not reached, {_percent(best)} at most"
+        names = " and ".join(_percent(point["target"]) for point in missed)
+        text += (
+            f"{names} {'is' if len(missed) == 1 else 'are'} not reached, {_percent(best)} at most"
+        )
     return text
 
 
