@@ -67,8 +67,8 @@ def divide(data: FeatureSet, seed: int, named_groups: Mapping[str, str] | None =
 def too_few() -> InputError:
     """Return the error for data that leave nothing to validate on."""
     return InputError(
-        "too few training images to keep some as a validation split; add images, or name a "
-        "validation split"
+        "too few training images, or groups of them, to keep some as a validation split; add "
+        "images, or name a validation split"
     )
 
 

@@ -120,10 +120,9 @@ def about_thresholds(operating: Mapping[str, Any], option: str = "--at") -> str:
     if missed:
         text += "; " if text else f"{subject} by confidence: "
         best = max(point["bound"] for point in missed)
-        names = " and ".join(_percent(point["target"]) for point in missed)
-        text += (
-            f"{names} {'is' if len(missed) == 1 else 'are'} not reached, {_percent(best)} at most"
-        )
+        *others, last = [_percent(point["target"]) for point in missed]
+        names = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+        text += f"{names} not reached, {_percent(best)} at most"
     return text
 
 
