@@ -29,8 +29,10 @@ def print_json(document: dict[str, Any]) -> None:
 
 def say(text: str) -> None:
     """Print a sentence in lines of at most 80 characters; words stay whole, to be copied."""
-    whole = {"break_long_words": False, "break_on_hyphens": False}
-    click.echo(textwrap.fill(text, _WIDTH, subsequent_indent="  ", **whole))
+    wrapper = textwrap.TextWrapper(
+        _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    click.echo(wrapper.fill(text))
 
 
 def table(

@@ -130,9 +130,9 @@ def _scored(
 ) -> tuple[NDArray[np.intp], list[Skipped]]:
     """Return the rows that count, and why others do not."""
     common = set.intersection(*(set(model.classes) for model in models))
-    known = [row for row, label in enumerate(labels) if label in common]
-    rows = [row for row in known if all(model.predicted[row] for model in models)]
-    failed = len(known) - len(rows)
+    labelled = [row for row, label in enumerate(labels) if label in common]
+    rows = [row for row in labelled if all(model.predicted[row] for model in models)]
+    failed = len(labelled) - len(rows)
     skipped = _of_labels(labels, common, len(models))
     skipped += [Skipped(NO_ANSWER, failed)] if failed else []
     return np.array(rows, np.intp), skipped
