@@ -64,6 +64,12 @@ def _group_thresholds(promises: Any) -> dict[str, dict[float, float]]:  # noqa: 
     return {} if promises is None else {promises.answer: promises.thresholds}
 
 
+def check_costs(costs: Path, classes: Sequence[str] | None) -> None:
+    """Raise an `InputError` unless a table of ``costs`` fits a model's classes, if it has any."""
+    if classes is not None:
+        read(costs, classes)
+
+
 def assess(
     data: str,
     paths: Sequence[str],
