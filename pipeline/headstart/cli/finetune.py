@@ -14,6 +14,7 @@ from headstart.cli.options import (
     as_json,
     class_weight,
     decoding_options,
+    ignore,
     label_options,
     seed,
     weights,
@@ -95,6 +96,7 @@ finetune photos --backbone timm:resnet50.a1_in1k --out tuned
     show_default=True,
     help="Device to train on.",
 )
+@ignore
 @workers
 @seed
 @as_json
@@ -119,6 +121,7 @@ def command(
     patience: int,
     class_weight: str,
     device: str,
+    ignore: tuple[str, ...],
     workers: int | None,
     seed: int,
     json_: bool,
@@ -150,12 +153,14 @@ def command(
         "seed": seed,
     }
     if advise:
+        if ignore:
+            raise click.UsageError("--advise has no remarks; omit --ignore")
         _advise(data, out, mode, json_, settings)
         return
     if out is None:
         raise click.UsageError("Missing option '--out'.")
     with hooks("fine-tuning") as shown:
-        result = finetuning.finetune(data, out, mode=mode, hooks=shown, **settings)
+        result = finetuning.finetune(data, out, mode=mode, ignore=ignore, hooks=shown, **settings)
     if json_:
         print_json(result.results | {"finetune": result.history})
         return

@@ -91,7 +91,7 @@ def advise(
     hooks = hooks or Hooks()
     job = FinetuneJob.create(data, frozen, choice, config, reading)
     for remark in job.division.remarks:
-        hooks.notice(remark)
+        hooks.notice(remark.text)
     head, training = single_label.search(job)
     facts = _describe_frozen(head, training)
     hooks.notice("timing two batches in each mode")

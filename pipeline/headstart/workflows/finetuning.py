@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from headstart.core import choices, targets
+from headstart.core import choices, remarks, targets
 from headstart.core.errors import UsageError
 from headstart.workflows import artifacts
 from headstart.workflows.features import choice
@@ -52,6 +52,7 @@ def finetune(
     target: str = "",
     device: str = "cpu",
     workers: int | None = None,
+    ignore: str | Sequence[str] = (),
     seed: int = 0,
     hooks: Hooks | None = None,
 ) -> Result:
@@ -82,6 +83,7 @@ def finetune(
         target: ``single-label`` or ``multi-label``.
         device: one of `core.choices.TRAINING_DEVICES`.
         workers: threads; None means one per core.
+        ignore: codes of remarks to leave out of the results, such as ``HS901``.
         seed: of everything random.
         hooks: receives notices and progress; None shows them in a terminal or a notebook.
 
@@ -112,6 +114,7 @@ def finetune(
         workers=workers,
         seed=seed,
     )
+    ignored = remarks.parse(ignore)
     reading = source_options(label_column, path_column, label_columns, target)
     network, folder = _network(backbone, weights, value_range, colour), output_folder(out, data)
     check_trainable(network, config)
@@ -120,7 +123,7 @@ def finetune(
         frozen = _embedded(data, network, folder / FROZEN, workers, reading, shown)
         network = _as_embedded(network, frozen)
         tuned = train(os.fspath(data), frozen, network, folder, config, shown, reading)
-        _compare(data, frozen, tuned, folder, config, reading, shown)
+        _compare(data, frozen, tuned, folder, config, ignored, reading, shown)
     return Result(read_results(folder / artifacts.RESULTS), folder, tuned.history)
 
 
@@ -240,6 +243,7 @@ def _compare(
     tuned: FinetuneResult,
     folder: Path,
     config: FinetuneConfig,
+    ignored: tuple[str, ...],
     reading: Options,
     hooks: Hooks,
 ) -> None:
@@ -265,10 +269,11 @@ def _compare(
             facts,
             sum(epoch["seconds"] for epoch in history["epochs"]),
         ),
-        compare.CompareConfig(seed=config.seed, validation=choices.VALIDATION[1]),
+        compare.CompareConfig(seed=config.seed, validation=choices.VALIDATION[1], ignore=ignored),
         hooks.notice,
     )
-    warnings = list(dict.fromkeys([*comparison.warnings, *history["remarks"]]))
+    about_training = remarks.without(tuned.remarks, ignored)
+    warnings = list(dict.fromkeys([*comparison.warnings, *about_training]))
     comparison = artifacts.stamped(
         dataclasses.replace(comparison, warnings=warnings),
         [str(folder / name) for name in (FROZEN, FEATURES)],

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import without
 from headstart.core.results import Comparison
 from headstart.core.rows import take
 from headstart.evaluation.compare.alignment import beside_tuned
@@ -81,13 +82,16 @@ def compare_tuned(
         comparison.insights, operating_points=operating, prediction_sets=sets
     )
     comparison = dataclasses.replace(comparison, insights=insights)
-    comparison = _with_entries(comparison, entries, HeldOut.of(stores[0], protocol, config.seed))
+    test = HeldOut.of(stores[0], protocol, config.seed)
+    comparison = _with_entries(comparison, entries, test, config)
     backbones = [describe_backbone(*pair, {}) for pair in zip(names, stores, strict=True)]
     comparison = dataclasses.replace(comparison, backbones=backbones)
     return comparison, dataclasses.replace(outcome, entries=entries)
 
 
-def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -> Comparison:
+def _with_entries(
+    comparison: Comparison, entries: list[Entry], test: HeldOut, config: CompareConfig
+) -> Comparison:
     heads, best = score_heads(entries, test), entries[0]
     about = [*about_the_choice(heads), *about_leakage(heads, test)]
     return dataclasses.replace(
@@ -96,6 +100,6 @@ def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -
         best=best.head.name,
         best_backbone=best.backbone,
         extraction={"digest": best.data.digest, "document": best.data.extraction},
-        warnings=list(dict.fromkeys([*comparison.warnings, *about])),
+        warnings=list(dict.fromkeys([*comparison.warnings, *without(about, config.ignore)])),
         conclusion=conclude(heads, test),
     )

@@ -41,6 +41,7 @@ def compare_tuned(
     test = scoring.HeldOut.of(data, outcome.protocol, config.seed)
     heads, best = scoring.score_heads(entries, test), entries[0]
     about = remarks.remarks_on(data, outcome.protocol, heads, comparison.baselines)
+    about_choice = without(scoring.about_the_choice(heads), config.ignore)
     comparison = dataclasses.replace(
         comparison,
         heads=heads,
@@ -49,7 +50,7 @@ def compare_tuned(
         extraction={"digest": best.data.digest, "document": best.data.extraction},
         backbones=[describe_backbone(*pair, {}) for pair in zip(names, stores, strict=True)],
         insights=dataclasses.replace(comparison.insights, remarks=without(about, config.ignore)),
-        warnings=list(dict.fromkeys([*comparison.warnings, *scoring.about_the_choice(heads)])),
+        warnings=list(dict.fromkeys([*comparison.warnings, *about_choice])),
         conclusion=scoring.conclude(heads, test),
     )
     return comparison, dataclasses.replace(outcome, entries=entries)
