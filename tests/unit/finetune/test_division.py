@@ -13,7 +13,7 @@ def test_without_a_validation_split_a_stratified_one_is_drawn():
     data = feature_set(n=60, k=2)
     division = divide(data, seed=0)
     assert division.drawn
-    assert "validation split" in division.remarks[-1]
+    assert "validation split" in division.remarks[-1].text
     assert np.unique(data.label[division.validation]).tolist() == [0, 1]
     parts = [*division.train, *division.validation, *division.test]
     assert sorted(parts) == list(range(60))

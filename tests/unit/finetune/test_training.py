@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_stops_it(batches, tmp_path):
     run, model = trainer(batches, tmp_path / "c", fail=wild)
     done = run.run()
     assert done.stopped == "the loss was not finite in epoch 2"
-    assert "a lower --lr may help" in done.remarks[0]
+    assert "a lower --lr may help" in done.remarks[0].text
     assert all(bool(p.isfinite().all()) for p in model.parameters())
     calls += [1] * 8
     with pytest.raises(HeadstartError, match="not finite in epoch 1; nothing was trained"):
@@ -132,8 +132,8 @@ def test_where_memory_does_not_suffice_batches_are_halved(batches, tmp_path):
     done = trainer(batches, tmp_path / "c", fail=full)[0].run()
     assert done.batch == 2
     assert [one["epoch"] for one in done.history] == [0, 1, 2, 3, 4]
-    assert "memory" in done.remarks[-1]
-    assert "batch size is now 2" in done.remarks[-1]
+    assert "memory" in done.remarks[-1].text
+    assert "batch size is now 2" in done.remarks[-1].text
 
 
 def test_it_stops_when_validation_does_not_improve(batches, tmp_path):
@@ -160,7 +160,7 @@ def test_overfitting_is_warned_of_once(batches, tmp_path):
     said: list[str] = []
     config = dataclasses.replace(CONFIG, lr=0.05, head_lr=0.05, epochs=6)
     done = trainer(shuffled, tmp_path / "c", config, said=said)[0].run()
-    about = [one for one in done.remarks if one.startswith("Overfitting: ")]
+    about = [one.text for one in done.remarks if one.code == "HS905"]
     assert len(about) == 1
     assert f"WARNING: {about[0]}" in said
     assert "--views" in about[0]
