@@ -14,7 +14,7 @@ from headstart.evaluation.splits import Protocol
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "remarks.md"
-TABLE = "core/remark_kinds.py"
+TABLE = "core/remark_kinds/"
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -39,7 +39,11 @@ def test_remarks_are_made_with_the_code_of_a_kind():
     """Only `remark` and the readers of former files may make one."""
     made = {name for name, text in sources().items() if re.search(r"(?<!class )\bRemark\(", text)}
     assert made == {"core/remarks.py", "finetune/training.py"}
-    used = [re.findall(r'"(HS\d+)"', text) for name, text in sources().items() if name != TABLE]
+    used = [
+        re.findall(r'"(HS\d+)"', text)
+        for name, text in sources().items()
+        if not name.startswith(TABLE)
+    ]
     assert {code for codes in used for code in codes} == set(KINDS)
 
 
@@ -53,7 +57,7 @@ def test_codes_are_read_in_any_form():
     assert parse(["hs201, HS101", "HS101"]) == ("HS101", "HS201")
     assert parse("HS301") == ("HS301",)
     assert parse(()) == ()
-    with pytest.raises(UsageError, match="did you mean HS101"):
+    with pytest.raises(UsageError, match="did you mean .*HS101"):
         parse("HS1O1")
 
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from headstart.core.errors import HeadstartError, RunnerError
 from headstart.core.records import ImageRef, Listing
+from headstart.core.remarks import remark
 from headstart.features.store.activations import ActivationReader, ActivationWriter, View
 from headstart.finetune.batches import LabelledPhotos, StoredBatches
 from headstart.finetune.config import FinetuneConfig
 from headstart.finetune.model import Classifier
 from headstart.finetune.photos import Photo
 from headstart.finetune.single_label import CrossEntropy
-from headstart.finetune.training import Trainer, TrainingSetup, choose_device
+from headstart.finetune.training import Progress, Trainer, TrainingSetup, choose_device
 
 DIM, CLASSES = 6, 3
 CONFIG = FinetuneConfig(mode="top", epochs=4, batch=8, views=2, patience=9).settled()
@@ -134,6 +135,12 @@ def test_where_memory_does_not_suffice_batches_are_halved(batches, tmp_path):
     assert [one["epoch"] for one in done.history] == [0, 1, 2, 3, 4]
     assert "memory" in done.remarks[-1].text
     assert "batch size is now 2" in done.remarks[-1].text
+
+
+def test_remarks_of_a_former_checkpoint_are_texts():
+    new = Progress.of(dataclasses.asdict(Progress(remarks=[remark("HS904", "b")])))
+    assert new.remarks == [remark("HS904", "b")]
+    assert [old.text for old in Progress.of({"remarks": ["a"]}).remarks] == ["a"]
 
 
 def test_it_stops_when_validation_does_not_improve(batches, tmp_path):

@@ -102,6 +102,9 @@ def test_labels_that_cannot_be_learned_are_left_out_with_a_warning():
     comparison, _ = run(dataclasses.replace(data, label_sets=sets))
     assert comparison.dataset["classes"] == ["label 2", "label 3"]
     assert sum("label 0" in line or "label 1" in line for line in texts(comparison.warnings)) == 2
+    assert [warning.code for warning in comparison.warnings] == ["HS605", "HS605"]
+    ignoring, _ = run(dataclasses.replace(data, label_sets=sets), ignore=("HS605",))
+    assert ignoring.warnings == []
     constant = dataclasses.replace(data, classes=data.classes[:2], label_sets=sets[:, :2])
     with pytest.raises(InputError, match=r"no label can be learned.*label 0.*label 1"):
         run(constant)
