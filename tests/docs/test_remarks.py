@@ -57,7 +57,7 @@ def test_codes_are_read_in_any_form():
     assert parse(["hs201, HS101", "HS101"]) == ("HS101", "HS201")
     assert parse("HS301") == ("HS301",)
     assert parse(()) == ()
-    with pytest.raises(UsageError, match="did you mean .*HS101"):
+    with pytest.raises(UsageError, match=r"did you mean .*HS101"):
         parse("HS1O1")
 
 
