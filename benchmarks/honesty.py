@@ -6,7 +6,8 @@ Populations of known truth take the place of data: classifiers with 2, 5 and 10 
 and of unequal size, with calibrated, over- and underconfident probabilities and accuracies of 70 to
 99.5 %. Test splits of 50 to 400 images are drawn from each. Whole tables of equally good heads show
 how often a verdict is false. Of few images, Gaussian classes and handwritten digits, every draw is
-divided, and its heads are searched, chosen and scored, as ``train-heads`` does it.
+divided, and its heads are searched, chosen and scored, as ``train-heads`` does it. Several labels
+have normal scores, higher where the label is present, and labels and scores of an image are alike.
 
 It prints how long it will take, by the time of one simulation of each part.
 """
@@ -25,13 +26,26 @@ from headstart.evaluation import metrics
 from headstart.evaluation.compare.config import CompareConfig
 from headstart.evaluation.compare.scoring import HeldOut, score_heads
 from headstart.evaluation.compare.training import Trainer
+from headstart.evaluation.metrics import multilabel
+from headstart.evaluation.metrics.multilabel.jackknife import Precisions
+from headstart.evaluation.metrics.multilabel.resampling import precision_intervals
+from headstart.evaluation.metrics.multilabel.units import Units
 from headstart.evaluation.splits import make_protocol
+from scipy.special import ndtr, ndtri
 
 POPULATION = 50_000
 SIZES = (50, 100, 200, 400)
 ACCURACIES = (0.7, 0.9, 0.97, 0.995)
 PROBABILITIES = {"calibrated": 1.0, "overconfident": 2.5, "underconfident": 0.4}
-PARTS = ("intervals", "groups", "verdicts", "small")
+PARTS = ("intervals", "groups", "verdicts", "small", "labels")
+LABELS = {  # prevalences
+    "5 of 2 to 60 %": np.geomspace(0.02, 0.6, 5),
+    "20 of 2 to 50 %": np.geomspace(0.02, 0.5, 20),
+    "10 of 10 %": np.full(10, 0.1),
+    "10 of 3 %": np.full(10, 0.03),
+}
+LABEL_SIZES = (100, 200, 400, 800)
+GAPS = (1.0, 2.0, 3.0)  # between images with and without a label, in standard deviations
 FEW = (100, 200)
 HEADS_OF_FEW = ("linear-svm", "kernel-ridge", "knn")  # the quick ones
 SHARE = 10  # a simulation of few images fits models: one in this many is made
@@ -266,6 +280,75 @@ def small(simulations, cores=1):
                 print(f"| {images} | {name} | {how} | {cells} |")
 
 
+def true_precision(prevalence, gap):
+    """Return the average precision of all images of a population, for each label."""
+    cuts = np.linspace(-8, 8 + gap, 8001)[:, None]
+    hits, alarms = prevalence * ndtr(gap - cuts), (1 - prevalence) * ndtr(-cuts)
+    density = np.exp(-((cuts - gap) ** 2) / 2) / np.sqrt(2 * np.pi)
+    return (density * hits / (hits + alarms)).sum(axis=0) * (cuts[1, 0] - cuts[0, 0])
+
+
+def of_images(rng, prevalence, n, size, alike=0.3):
+    """Return labels, two independent scores of each and the group of n images, ``size`` a group."""
+    group = np.arange(n) // size
+
+    def normal():
+        own, common = (
+            rng.standard_normal((n // size, len(prevalence))),
+            rng.standard_normal(n // size),
+        )
+        return (np.sqrt(1 - alike) * own + np.sqrt(alike) * common[:, None])[group]
+
+    labels = (normal() < ndtri(prevalence)).astype(np.int8)
+    noise = normal(), normal()
+    if size > 1:
+        noise = [
+            np.sqrt(0.6) * each + np.sqrt(0.4) * rng.standard_normal(each.shape) for each in noise
+        ]
+    return labels, noise, group
+
+
+def of_labels(prevalence, gap, n, size, simulations, seed=0):
+    """Return how often intervals of mean and labels cover, how wide they are, and false verdicts.
+
+    Truth is the mean over the labels that the images have. The other head is as good, and half of
+    the variance of its errors is that of the first.
+    """
+    rng, expected = np.random.default_rng(seed), true_precision(prevalence, gap)
+    covered, widths, by_label, false = [], [], [], []
+    for _ in range(simulations):
+        labels, (first, second), group = of_images(rng, prevalence, n, size)
+        if not labels.any():
+            continue
+        score, own = first + gap * labels, Units(labels, group)
+        ends, mean = precision_intervals(Precisions.of(labels, score, own), own.positive, 1.0)
+        here = np.isfinite(ends[:, 0])
+        covered.append(mean[0] <= expected[here].mean() <= mean[1])
+        widths.append(mean[1] - mean[0])
+        by_label += ((ends[here, 0] <= expected[here]) & (expected[here] <= ends[here, 1])).tolist()
+        other = np.sqrt(0.5) * (first + second) + gap * labels
+        (compared,) = multilabel.compare_with(labels, score, [other], group)
+        false.append(compared.decided)
+    return [float(np.mean(each)) for each in (covered, widths, by_label, false)]
+
+
+def labels(simulations, cores=1):
+    print("| labels | images | intervals of the mean | width | of labels | false verdicts |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name, prevalence in LABELS.items():
+        for size in (1, 4):
+            for n in LABEL_SIZES if size == 1 else LABEL_SIZES[1:3]:
+                jobs = [(prevalence, gap, n, size, simulations) for gap in GAPS]
+                found = np.array(spread_out(of_labels, jobs, cores))
+                of_groups = f", groups of {size}" if size > 1 else ""
+                page.sample(f"{name}{of_groups}, {n} images", *found.tolist())
+                mean, low = found.mean(axis=0), found[:, 0].min()
+                print(
+                    f"| {name}{of_groups} | {n} | {mean[0]:.1%} ({low:.1%}) | {mean[1]:.3f} |"
+                    f" {mean[2]:.1%} | {mean[3]:.1%} ({found[:, 3].max():.1%}) |"
+                )
+
+
 def seconds(function, *arguments):
     """Return how long a call takes once what it imports is there."""
     function(*arguments)
@@ -285,6 +368,13 @@ def minutes(part, simulations, cores):
         work = 16 * simulations * seconds(grouped, 100, 5, 0.9, 0.6, 20) / 20
     elif part == "verdicts":
         work = 4 * (4 + 12 + 40) / 40 * simulations * seconds(false_verdicts, 40, 400, 0.5, 3) / 3
+    elif part == "labels":
+        few, more = (
+            (LABELS["20 of 2 to 50 %"], 2.0, 200, 4, 3),
+            (LABELS["10 of 3 %"], 2.0, 200, 1, 20),
+        )
+        each = seconds(of_labels, *few) / 3 + 3 * seconds(of_labels, *more) / 20
+        work = 24 * simulations * each
     else:
         draws = len(FEW) * len(FEW_OF) * max(10, simulations // SHARE)
         work = draws * sum(seconds(simulate_few, "digits", 200, held, 0) for held in (True, False))
@@ -297,7 +387,13 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--cores", type=int, default=min(2, available_cores()))
     options = parser.parse_args()
-    parts = {"intervals": intervals, "groups": show_groups, "verdicts": verdicts, "small": small}
+    parts = {
+        "intervals": intervals,
+        "groups": show_groups,
+        "verdicts": verdicts,
+        "small": small,
+        "labels": labels,
+    }
     chosen = [name for name in PARTS if options.only in (None, name)]
     expected = [minutes(name, options.simulations, options.cores) for name in chosen]
     each = ", ".join(f"{name} {part:.1f}" for name, part in zip(chosen, expected, strict=True))

@@ -129,7 +129,7 @@ def test_a_condition_is_on_the_lower_end(headstart, results, photos):
     [
         (["{results}", "{photos}/photos.csv", "--fail-below", "accuracy=0.5"], 2, "no score of"),
         (["{results}", "{photos}/photos.csv", "--fail-below", "ap:oak=0.5"], 1, "no label oak"),
-        (["{results}", "{photos}/photos.csv", "--costs", "{photos}/two.csv"], 2, "costs"),
+        (["{results}", "nowhere", "--costs", "{photos}/two.csv"], 2, "costs"),
         (["{results}", "{photos}/photos.csv", "--target", "single-label"], 1, "several labels"),
         (["{single}", "{photos}/photos.csv"], 1, "one class"),
         (["{results}", "{photos}/photos.csv", "--against", "{single}"], 1, "one class"),

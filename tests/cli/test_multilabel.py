@@ -58,8 +58,6 @@ def test_the_same_command_again_does_nothing(colour_results, headstart):
             ("train-heads", "{results}/../photos.h5", "--out", "x", "--targets", "95%"),
             "--precision-at-least",
         ),
-        (("backbones", "--for", "{photos}/photos.csv"), "multi-label"),
-        (("finetune", "{photos}/photos.csv", "--advise"), "multi-label"),
     ],
 )
 def test_what_does_not_support_labels_says_so(
@@ -70,6 +68,22 @@ def test_what_does_not_support_labels_says_so(
 
 
 @pytest.mark.cases(1)
+@pytest.mark.slow
+def test_backbones_are_ranked_by_mean_average_precision(
+    colours, tiny_backbone, headstart, tmp_path
+):
+    for name in ("photos.csv", "columns.csv"):
+        words = ["backbones", "--for", colours / name, "--backbone", tiny_backbone, "--only-named"]
+        words += ["--label-columns", "red,green,blue"] if name == "columns.csv" else []
+        document = json.loads(headstart(*words, "--out", "choice", "--json").stdout)
+        (tried,) = document["tried"]
+        assert (document["metric"], document["classes"], document["images"]) == ("map", 3, 60)
+        assert tried["interval"][0] <= tried["map"] <= tried["interval"][1]
+        assert tried["map"] > 0.8
+        assert "labels" in (tmp_path / "choice" / "accuracy_cost.svg").read_text()
+    assert "mAP" in headstart(*words).stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_a_model_of_labels_is_converted(colour_results, colours, headstart, tmp_path, precision):

@@ -146,9 +146,13 @@ def show_file(name: str, document: dict[str, Any]) -> None:
     )
 
 
+_METRICS = {"accuracy": ("CV accuracy", "classes"), "map": ("CV mAP", "labels")}
+
+
 def show_ranking(chosen: Chosen) -> None:
-    """Print the backbones that were tried, the most accurate first, and those that were not."""
-    figures = ("CV accuracy", "95 % interval", "LogME", "images/s", "MB", "features")
+    """Print the backbones that were tried, the best first, and those that were not."""
+    metric, classes = _METRICS[chosen.metric]
+    figures = (metric, "95 % interval", "LogME", "images/s", "MB", "features")
     rows = [
         [
             one_line(tried.name),
@@ -168,7 +172,7 @@ def show_ranking(chosen: Chosen) -> None:
         optional=("features", "MB", "LogME", "95 % interval", "images/s"),
     )
     click.echo(
-        f"{chosen.images:,} images of {chosen.classes:,} classes, none of the test split; "
+        f"{chosen.images:,} images of {chosen.classes:,} {classes}, none of the test split; "
         f"suggested: {one_line(chosen.suggested)}, the fastest that is not worse than the best"
     )
     click.echo("how images were prepared:")

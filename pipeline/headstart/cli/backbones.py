@@ -10,7 +10,7 @@ import click
 
 from headstart.cli import backbone_tables
 from headstart.cli.help import Command
-from headstart.cli.options import FILE, as_json, column_options, preprocess, seed, weights, workers
+from headstart.cli.options import FILE, as_json, label_options, preprocess, seed, weights, workers
 from headstart.cli.output import hooks, print_json
 from headstart.core import choices
 from headstart.core.errors import count, one_line
@@ -58,7 +58,7 @@ backbones --for slides --shortlist pathology
     help="With --for: size of the sample.",
 )
 @click.option("--out", type=FILE, help="With --for: folder for choice.json and a plot.")
-@column_options
+@label_options
 @seed
 @workers
 @preprocess
@@ -78,6 +78,8 @@ def command(
     out: Path | None,
     label_column: str,
     path_column: str,
+    label_columns: str,
+    target: str | None,
     seed: int,
     workers: int | None,
     preprocess: str,
@@ -86,7 +88,8 @@ def command(
     """List the pretrained networks whose name, architecture or licence has all words of QUERY.
 
     With --for DATA, rank them: each embeds a sample of DATA, and the accuracy of logistic
-    regression on it is compared with the cost. The best one is tried with a second --fit of the
+    regression on it, or mean average precision if images have several labels, is compared with
+    the cost. The best one is tried with a second --fit of the
     images too, but not with --only-named. --weights is for those of --backbone. --shortlist
     adds networks that were trained on such images, and asks before it downloads them.
     """
@@ -108,6 +111,8 @@ def command(
                 preprocess=preprocess,
                 label_column=label_column,
                 path_column=path_column,
+                label_columns=label_columns,
+                target=target or "",
                 images=images,
                 seed=seed,
                 workers=workers,
@@ -115,10 +120,11 @@ def command(
             )
         _print_ranking(chosen, out, json_)
         return
-    if named or out or weights or only_named or label_column or path_column:
+    reading = label_column or path_column or label_columns or target
+    if named or out or weights or only_named or reading:
         raise click.UsageError(
-            "--backbone, --only-named, --weights, --label-column, --path-column and --out need "
-            "--for DATA"
+            "--backbone, --only-named, --weights, --label-column, --path-column, --label-columns, "
+            "--target and --out need --for DATA"
         )
     _print(words, layers, everything, at_hand, preprocess, json_)
 

@@ -20,7 +20,7 @@ from headstart.workflows.reports import write_report
     "--explain",
     is_flag=True,
     help="Show where the model looks in the errors, if their images are where they were: reads and"
-    " classifies up to 30 images.",
+    " classifies up to 30 images, with several labels on one image up to 96.",
 )
 def command(folder: Path, map_method: str | None, explain: bool) -> None:
     """Write DIR/report.html from the results in DIR and the stores that they name."""

@@ -190,3 +190,7 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``headstart evaluate --json`` prints."""
         return {"schema": self.SCHEMA} | dataclasses.asdict(self)
+
+
+RECORD = Evaluation
+"""What an evaluation of this target is: the module is a part of its type."""

@@ -147,3 +147,7 @@ class LabelEvaluation:
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``headstart evaluate --json`` prints."""
         return {"schema": self.SCHEMA, "target": self.TARGET} | dataclasses.asdict(self)
+
+
+RECORD = LabelEvaluation
+"""What an evaluation of this target is: the module is a part of its type."""

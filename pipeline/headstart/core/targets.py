@@ -88,9 +88,11 @@ register(
             "card": "headstart.models.bundle.model_card",
             "answers": "headstart.models.answers.single_label",
             "assessment": "headstart.evaluation.assess",
+            "assessment record": "headstart.core.assessment",
             "assessment page": "headstart.report.evaluation_page",
             "assessment table": "headstart.cli.evaluation_table",
             "finetuning": "headstart.finetune.single_label",
+            "backbone choice": "headstart.evaluation.backbone_scores",
         },
     )
 )
@@ -108,9 +110,11 @@ register(
             "card": "headstart.models.bundle.label_card",
             "answers": "headstart.models.answers.multilabel",
             "assessment": "headstart.evaluation.label_assess",
+            "assessment record": "headstart.core.label_assessment",
             "assessment page": "headstart.report.label_evaluation_page",
             "assessment table": "headstart.cli.label_evaluation_table",
             "finetuning": "headstart.finetune.multilabel",
+            "backbone choice": "headstart.evaluation.label_backbone_scores",
         },
     )
 )

@@ -16,6 +16,9 @@ PATHS = (
     *("image_name", "image_file", "img_path", "img_name", "img_file"),
 )
 LABELS = ("label", "labels", "class", "class_name", "category", "target", "cls", "label_name", "y")
+OBJECTS = ("objects", "annotations", "detections")
+CATEGORIES = ("category", "categories", "label", "labels", "category_id", "class", "name", "names")
+"""The columns of the objects in an image, and their fields, as in sets for detection."""
 SPLIT = "split"
 ORIGIN = "origin"
 FILES = ("path", *PATHS, "image", "img")
@@ -37,19 +40,33 @@ def find(names: Iterable[str], spellings: Sequence[str]) -> str | None:
     return next((spelled[name] for name in spellings if name in spelled), None)
 
 
-def hugging_face_names(features: Any, column: str) -> list[str]:  # noqa: ANN401 - a stranger's JSON
-    """Return the class names of a label column, from the ``features`` of a Hugging Face set."""
-    feature = features.get(column) if isinstance(features, Mapping) else None
-    if isinstance(feature, list):  # of a column of lists, as older versions write it
-        feature = feature[0] if feature else None
-    elif isinstance(feature, Mapping) and isinstance(feature.get("feature"), Mapping):
-        feature = feature["feature"]
+def hugging_face_names(
+    features: Any,  # noqa: ANN401 - a stranger's JSON
+    column: str,
+    field: str = "",
+) -> list[str]:
+    """Return the class names of a label column, from the ``features`` of a Hugging Face set.
+
+    They may be those of a ``field`` of the column's records.
+    """
+    feature = _item(features.get(column) if isinstance(features, Mapping) else None)
+    if field:
+        feature = _item(feature.get(field) if isinstance(feature, Mapping) else None)
     names = feature.get("names") if isinstance(feature, Mapping) else None
     if isinstance(names, Mapping):  # older versions: {"0": name}
         names = list(names.values())
     if not isinstance(names, list):
         return []
     return [text.checked(str(name), column, "the class") for name in names]
+
+
+def _item(feature: Any) -> Any:  # noqa: ANN401
+    """Return the feature of the items in a list; a feature that is no list stays."""
+    if isinstance(feature, list):  # as older versions write it
+        return feature[0] if feature else None
+    if isinstance(feature, Mapping) and isinstance(feature.get("feature"), Mapping):
+        return feature["feature"]
+    return feature
 
 
 def features_of(description: bytes | None) -> Any:  # noqa: ANN401 - a stranger's JSON

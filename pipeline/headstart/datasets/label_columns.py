@@ -29,6 +29,7 @@ _NOT_LABELS = (
 )
 _NAMED = 4  # columns in a message
 _ODD = 0.34  # of the cells of a 0/1 column may be mistakes
+_CODES = 3  # numbers in a column that may stand for 0, 1 and unknown
 
 
 def flag_columns(names: Iterable[str]) -> list[Column]:
@@ -95,14 +96,28 @@ def _of_flag_columns(
     flags = found_columns((row.cells for row in rows), [OWN + name for name in names])
     own = [name.removeprefix(OWN) for name in flags]
     if len(own) < len(names) > 1:
-        _refuse_odd_cells(rows, [name for name in names if name not in own], shown)
+        _refuse_odd_cells(
+            rows, [name for name in names if name not in own], shown, needed and not own
+        )
     return found_rule(names, own, options.target, shown, needed=needed)
 
 
-def _refuse_odd_cells(rows: Sequence[csv_table.Row], names: Sequence[str], shown: str) -> None:
-    """Raise an `InputError` if columns would have 0 and 1 alone, but for a few of their cells."""
+def _refuse_odd_cells(
+    rows: Sequence[csv_table.Row], names: Sequence[str], shown: str, needed: bool
+) -> None:
+    """Raise an `InputError` if columns would have 0 and 1 alone, but for a few of their cells.
+
+    Or if nothing else can be the labels that are ``needed``, and they have a few other digits
+    alone, such as 0 and 2.
+    """
+    cells = {name: {row.cells[OWN + name].strip() for row in rows} for name in names}
+    coded = needed and all(
+        len(own) <= _CODES and all(cell.isdecimal() and len(cell) == 1 for cell in own)
+        for own in cells.values()
+    )
     odd = {name: [row for row in rows if flag(row.cells[OWN + name]) is None] for name in names}
-    if all(0 < len(own) <= _ODD * len(rows) for own in odd.values()):
+    few = all(len(own) <= _ODD * len(rows) for own in odd.values())
+    if all(odd.values()) and (few or coded):
         name = names[0]
         row = odd[name][0]
         raise InputError(
@@ -131,8 +146,8 @@ def found_rule(
     other = next(name for name in names if name not in flags)
     listed = one_line(",".join(flags[:_NAMED])) + (",…" if len(flags) > _NAMED else "")
     raise InputError(
-        f"{shown} has no column of labels, and its column {one_line(other)} has other values than "
-        f"0 and 1; if other columns are the labels, name them: --label-columns {listed}"
+        f"{shown} has no column of labels, and its column {one_line(other)} is none of 0 and 1; if "
+        f"other columns are the labels, name them: --label-columns {listed}"
     )
 
 

@@ -39,12 +39,14 @@ class Rule:
     Attributes:
         columns: the 0/1 columns, one a label; empty if one column has the labels.
         separator: of the labels in a text; empty for lists.
+        field: of the objects in the column, the one with their categories; empty without objects.
         names: what the numbers in lists mean; empty if they are names themselves.
         remark: the rule in a sentence.
     """
 
     columns: tuple[str, ...] = ()
     separator: str = ""
+    field: str = ""
     names: tuple[str, ...] = ()
     remark: str = ""
 
@@ -66,6 +68,13 @@ class Rule:
             return None
         if isinstance(value, str) and value.strip() == UNKNOWN:
             return None
+        if self.field:  # a record of lists, or a list of records
+            value = (
+                value.get(self.field)
+                if isinstance(value, Mapping)
+                else [each[self.field] for each in value if each]
+            )
+            return None if value is None else _named(value, self.names, place)
         return _named(self._parts(value, place), self.names, place)
 
     def _parts(self, value: Any, place: str) -> Sequence[Any]:  # noqa: ANN401

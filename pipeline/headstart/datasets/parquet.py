@@ -28,6 +28,7 @@ from headstart.datasets import (
     label_columns,
     label_sets,
     listed_paths,
+    object_columns,
     signatures,
     storage,
 )
@@ -171,7 +172,10 @@ def _has_numbers(table: _Table, column: str, options: Options) -> bool:
 def _label_column(table: _Table, column: str, options: Options) -> str | None:
     others = [name for name in table.schema.names if name != column]
     named = options.label_column
-    return columns.find(others, (named,) if named else columns.LABELS)
+    own = columns.find(others, (named,) if named else columns.LABELS)
+    if own is None and not named and options.labels and options.target != SINGLE_LABEL:
+        return object_columns.column(_pyarrow().types, table.schema)
+    return own
 
 
 def _hint(table: _Table, column: str, *, labelled: bool) -> tuple[str, list[str]]:
@@ -233,11 +237,8 @@ def _rule(table: _Table, column: str, place: str, options: Options) -> Rule | No
         rows = (row for batch in table.batches(flags) for row in batch.to_pylist()) if flags else ()
         matching = found_columns(rows, flags)
         return label_columns.found_rule(names, matching, options.target, shown)
-    kind = table.schema.field(label).type
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        class_names = tuple(columns.hugging_face_names(table.features, label))
-        remark = f"Each image may have several labels: the lists in {one_line(label)}."
-        return Rule(names=class_names, remark=remark)
+    if rule := object_columns.rule(types, table.schema.field(label), table.features):
+        return rule
     if options.target != MULTI_LABEL and label.lower() != LISTS:
         return None
     batches = table.batches([label])

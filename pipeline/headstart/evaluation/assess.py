@@ -59,6 +59,12 @@ def answers(title: str, model: Any, predictions: Sequence[Any]) -> Answers:  # n
     )
 
 
+def check_costs(costs: Path, classes: Sequence[str] | None) -> None:
+    """Raise an `InputError` unless a table of ``costs`` fits a model's classes, if it has any."""
+    if classes is not None:
+        read(costs, classes)
+
+
 def assess(
     data: str,
     paths: Sequence[str],

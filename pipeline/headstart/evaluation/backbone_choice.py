@@ -1,9 +1,9 @@
-"""Stage: compare backbones on a sample of a source's images, by accuracy, speed and size.
+"""Stage: compare backbones on a sample of a source's images, by their scores, speed and size.
 
 Every backbone embeds the same sample, and the best one does so once more with another fit of the
 images. The sample leaves the test split out, because choosing by the test split would bias the
-test. Accuracy is that of cross-validated logistic regression; LogME
-(`headstart.evaluation.transferability`) stands beside it.
+test. Accuracy, or of several labels mean average precision, is that of cross-validated logistic
+regression; LogME (`headstart.evaluation.transferability`) stands beside it.
 """
 
 from __future__ import annotations
@@ -37,14 +37,10 @@ from headstart.core.errors import (
 from headstart.core.parallel import available_cores
 from headstart.core.records import Backbone, Choice, ImageRef, Listing
 from headstart.datasets import DEFAULTS, Options
-from headstart.evaluation import transferability
-from headstart.evaluation.metrics import PairedComparison, accuracy_interval, compare_with
-from headstart.heads.folds import divisions
-from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.training_set import TrainingSet
+from headstart.evaluation.backbone_scores import FOLDS
+from headstart.evaluation.metrics import PairedComparison
 from headstart.report import costs
 
-FOLDS = 5
 _OTHER_FITS = ("whole", "pad", "squash")  # in this order; not every network takes all
 TABLE, PLOT = "choice.json", "accuracy_cost.svg"
 
@@ -82,8 +78,9 @@ class Tried:
     Attributes:
         name: with ``+random`` or ``+file`` if the weights are not the published ones, and with
             ``?fit=…`` and the like for other than the network's own ways.
-        accuracy: of cross-validated logistic regression, 0 to 1.
-        interval: 95 % bootstrap interval of the accuracy.
+        accuracy: of cross-validated logistic regression, 0 to 1; of several labels it is mean
+            average precision, which `Chosen.to_json` calls ``map``.
+        interval: 95 % interval of the accuracy.
         difference_interval: of the difference to the best on the same images; None for the best.
         verdict: ``best``; ``worse`` if ``difference_interval`` lies below 0; else ``tie``. Test
             and interval are adjusted for all pairs, since the best is chosen on the same images.
@@ -118,6 +115,8 @@ class Chosen:
         failed: why backbones could not be tried, by name.
         not_tried: names of backbones whose weights are not on this machine.
         suggested: name of the fastest backbone that is not worse than the best.
+        metric: what the accuracies are: ``accuracy``, or ``map`` of several labels, whose number is
+            ``classes``.
     """
 
     source: str
@@ -127,10 +126,16 @@ class Chosen:
     failed: dict[str, str]
     not_tried: list[str]
     suggested: str
+    metric: str = "accuracy"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON document."""
-        return dataclasses.asdict(self)
+        """Return the JSON document, where accuracies have the name of the metric."""
+        document = dataclasses.asdict(self)
+        document["tried"] = [
+            {self.metric if key == "accuracy" else key: value for key, value in each.items()}
+            for each in document["tried"]
+        ]
+        return document
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,6 @@ def choose(
         BackboneError: no weights are on this machine, or every backbone failed.
     """
     listing = datasets.open_source(data, config.reading)
-    targets.refuse(listing.target, "the choice of a backbone", "name one for headstart features")
     refs = sample(listing, config.images, config.seed)
     choices, not_tried = _candidates(config, notice)
     if out is not None:
@@ -250,27 +254,23 @@ def sample(listing: Listing, count: int, seed: int) -> list[ImageRef]:
     """Draw labelled images outside of the test split, with every class in proportion.
 
     A class with fewer than `FOLDS` images is left out. The others keep that many at least, so the
-    sample may be a little larger than ``count``.
+    sample may be a little larger than ``count``. With several labels, images are drawn by their
+    rarest label.
 
     Raises:
-        InputError: fewer than two classes have enough images.
+        InputError: too few classes or labels have enough images.
     """
-    by_class: dict[str, list[ImageRef]] = {}
-    for ref in listing.images:
-        if ref.label is not None and ref.split != "test":
-            by_class.setdefault(ref.label, []).append(ref)
-    usable = {label: refs for label, refs in by_class.items() if len(refs) >= FOLDS}
-    if len(usable) < 2:
-        raise InputError(
-            f"{one_line(listing.name)}: comparing backbones takes two classes with {FOLDS} "
-            f"labelled images each outside of the test split, and {len(usable)} has that"
-        )
-    share = count / sum(map(len, usable.values()))
+    strata = _part(listing).strata(listing)
+    share = count / sum(map(len, strata))
     drawn: list[ImageRef] = []
-    for refs in usable.values():
+    for refs in strata:
         size = min(len(refs), max(FOLDS, round(share * len(refs))))
         drawn += sorted(refs, key=lambda ref: _hash(f"{seed}\0{ref.path}"))[:size]
     return drawn
+
+
+def _part(listing: Listing) -> Any:  # noqa: ANN401 - a module
+    return targets.by_name(listing.target).part("backbone choice")
 
 
 def _hash(text: str) -> bytes:
@@ -358,67 +358,53 @@ def _compare(
     common = set(range(len(refs)))
     for sampled in embedded.values():
         common &= set(sampled.rows.tolist())
-    kept = usable_rows(sorted(common), refs)
-    labels = np.unique([str(refs[row].label) for row in kept], return_inverse=True)[1]
-    fold = divisions(labels, FOLDS, seed)
-    right: dict[str, NDArray[np.bool_]] = {}
-    scores: dict[str, float] = {}
+    task = _part(listing).Task.of(sorted(common), refs, seed)
+    answers, log_me = {}, {}
     for name, sampled in embedded.items():
-        features = sampled.features[np.searchsorted(sampled.rows, kept)]
-        training = TrainingSet(features, labels.astype(np.int64), fold, seed, workers)
-        fitted = LogisticRegressionHead().search(training)
-        right[name] = fitted.out_of_fold.argmax(axis=1) == labels
-        scores[name] = transferability.log_me(training.rows, labels)
-    order = sorted(embedded, key=lambda name: (-right[name].mean(), -scores[name], name))
-    rivals = [right[name] for name in order[1:]]
-    compared = [None, *compare_with(right[order[0]], rivals, chosen_here=True)]
+        features = sampled.features[np.searchsorted(sampled.rows, task.rows)]
+        answers[name], log_me[name] = task.answers(features, workers), task.log_me(features)
+    scores = {name: task.score(each) for name, each in answers.items()}
+    order = sorted(embedded, key=lambda name: (-scores[name][0], -log_me[name], name))
+    best, *rivals = (answers[name] for name in order)
+    compared = [None, *task.compare(best, rivals)]
     tried = [
-        _tried(name, embedded, right, scores[name], against)
+        _tried(name, embedded, scores, log_me[name], against)
         for name, against in zip(order, compared, strict=True)
     ]
     usable = [entry for entry in tried if entry.verdict != "worse" and not entry.warning] or tried
     fastest = max(usable, key=lambda entry: entry.images_per_second)
     return Chosen(
         source=one_line(listing.name),
-        images=len(kept),
-        classes=int(labels.max()) + 1,
+        images=len(task.rows),
+        classes=task.classes,
         tried=tried,
         failed=failed,
         not_tried=not_tried,
         suggested=fastest.name,
+        metric=task.METRIC,
     )
-
-
-def usable_rows(rows: list[int], refs: Sequence[ImageRef]) -> list[int]:
-    """Keep the images of classes that have enough images for the folds."""
-    labels = [refs[row].label for row in rows]
-    counts = {label: labels.count(label) for label in set(labels)}
-    kept = [row for row in rows if counts[refs[row].label] >= FOLDS]
-    if len({refs[row].label for row in kept}) < 2:
-        raise InputError(f"fewer than two classes have {FOLDS} images that can be read")
-    return kept
 
 
 def _tried(
     name: str,
     embedded: dict[str, _Embedded],
-    right: dict[str, NDArray[np.bool_]],
+    scores: dict[str, tuple[float, tuple[float, float]]],
     logme: float,
     against: PairedComparison | None,
 ) -> Tried:
     own, backbone = embedded[name], embedded[name].backbone
     verdict = "best" if against is None else "worse" if against.decided else "tie"
-    accuracy, speed = float(right[name].mean()), own.images_per_second
+    (accuracy, interval), speed = scores[name], own.images_per_second
     beaten = any(
-        right[other].mean() >= accuracy
+        scores[other][0] >= accuracy
         and embedded[other].images_per_second >= speed
-        and (right[other].mean() > accuracy or embedded[other].images_per_second > speed)
+        and (scores[other][0] > accuracy or embedded[other].images_per_second > speed)
         for other in embedded
     )
     return Tried(
         name=name,
         accuracy=accuracy,
-        interval=accuracy_interval(right[name]),
+        interval=interval,
         difference_interval=None if against is None else against.interval,
         verdict=verdict,
         logme=logme,

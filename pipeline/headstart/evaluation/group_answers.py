@@ -206,7 +206,8 @@ def score_labels(
         probabilities = pool.probabilities(grouping.answer)[kept]
         decided = np.where(chosen, -np.inf, np.inf)
         arguments = own[kept], probabilities, decided, seed, related
-        overall, ends = multilabel.scores(*arguments), multilabel.intervals(*arguments).scores
+        overall = multilabel.scores(*arguments)
+        ends = multilabel.intervals(*arguments, rules.worth).scores
         assert each.probabilities is not None
         alone = multilabel.scores(
             labels[images], each.probabilities[images], np.ones(labels.shape[1])

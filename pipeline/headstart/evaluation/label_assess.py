@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,11 @@ def answers(title: str, model: Any, predictions: Sequence[Any]) -> LabelAnswers:
     )
 
 
+def check_costs(costs: Path, classes: Sequence[str] | None) -> NoReturn:
+    """Raise a `UsageError`: a table of ``costs`` needs one class an image."""
+    raise UsageError("costs are for one class an image; leave out --costs")
+
+
 def assess(
     data: str,
     paths: Sequence[str],
@@ -89,7 +94,7 @@ def assess(
         UsageError: there is a table of ``costs``, which needs one class an image.
     """
     if costs is not None:
-        raise UsageError("costs are for one class an image; leave out --costs")
+        check_costs(costs, None)
     common = [
         name
         for name in models[0].classes
@@ -119,7 +124,7 @@ def assess(
         models=[_score(model, table, own, seed) for model in used],
         chance_map=float(prevalence[prevalence > 0].mean()) if prevalence.any() else None,
         errors=_errors(shown, table, used[0]),
-        paired=_paired(shown, table, used[0], used[1], own, seed) if used[1:] else None,
+        paired=_paired(shown, table, used[0], used[1], own) if used[1:] else None,
         skipped=skipped,
         unscored=unscored,
         remarks=[
@@ -225,11 +230,8 @@ def _paired(
     model: LabelAnswers,
     other: LabelAnswers,
     group: NDArray[np.intp] | None,
-    seed: int,
 ) -> LabelDifference:
-    (compared,) = metrics.compare_with(
-        labels, other.probabilities, [model.probabilities], seed, group
-    )
+    (compared,) = metrics.compare_with(labels, other.probabilities, [model.probabilities], group)
     side = "better" if compared.difference > 0 else "worse"
     changed = (labels >= 0) & (model.predicted != other.predicted)
     gains = changed & (model.predicted == (labels == 1))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headstart.core.results import LearningCurve
 from headstart.evaluation.learning_curve import DRAWS, described, draw, over_draws
-from headstart.evaluation.metrics.multilabel import resampling
+from headstart.evaluation.metrics.multilabel import areas
 from headstart.heads.multilabel.label_set import LabelSet, rarest
 from headstart.heads.multilabel.scoring import average_precisions
 
@@ -62,5 +62,5 @@ def _scored(
     n = len(labels)
     weights = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES).T.astype(np.float32)
     for part in parts:
-        drawn = resampling.macro_means(resampling.weighted_areas(labels, part, weights)[0])
+        drawn = areas.macro_means(areas.weighted_areas(labels, part, weights)[0])
         yield float(np.nanmean(average_precisions(labels, part))), np.nan_to_num(drawn)

@@ -34,7 +34,8 @@ from headstart.core.choices import AUTO
 from headstart.core.errors import BackboneError, InputError, one_line
 from headstart.core.parallel import available_cores
 from headstart.core.records import Choice, ImageRef, Listing, Preprocess
-from headstart.evaluation.backbone_choice import FOLDS, sample, usable_rows
+from headstart.evaluation.backbone_choice import sample
+from headstart.evaluation.backbone_scores import FOLDS, usable_rows
 from headstart.heads.folds import divisions
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.training_set import TrainingSet

@@ -19,11 +19,13 @@ _MAX_STEPS = 100
 def log_me(features: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
     """Return LogME, the log evidence of a Bayesian linear model of the labels, in nats.
 
-    Every class is regressed on the features, ``(n, d)``, with a Gaussian prior on the weights and
-    the precisions of prior and noise that maximise the evidence; the result is per image, averaged
-    over the classes. The scale of the features matters little. Source: You, Liu, Wang and Long,
-    *LogME: Practical Assessment of Pre-trained Models for Transfer Learning*, ICML 2021, with the
-    fixed-point iteration of its extended version (JMLR 23, 2022, algorithm 3).
+    ``labels`` are ``(n,)`` codes of classes, or ``(n, k)`` marks of several labels: 1, 0, or -1
+    where that is unknown, which counts as the label's share. Every class is regressed on the
+    features, ``(n, d)``, with a Gaussian prior on the weights and the precisions of prior and noise
+    that maximise the evidence; the result is per image, averaged over the classes. The scale of the
+    features matters little. Source: You, Liu, Wang and Long, *LogME: Practical Assessment of
+    Pre-trained Models for Transfer Learning*, ICML 2021, with the fixed-point iteration of its
+    extended version (JMLR 23, 2022, algorithm 3).
     """
     n = len(features)
     spectrum = _spectrum(features, labels)
@@ -40,13 +42,21 @@ class _Spectrum(NamedTuple):
     shares: NDArray[np.float64]  # (k,) of the images
 
 
+def _indicator(labels: NDArray[np.integer]) -> NDArray[np.float64]:
+    if labels.ndim == 1:
+        codes, label = np.unique(labels, return_inverse=True)
+        marks: NDArray[np.float64] = np.eye(len(codes))[label]
+        return marks
+    shares = (labels == 1).sum(axis=0) / np.maximum((labels >= 0).sum(axis=0), 1)
+    return np.where(labels >= 0, labels, shares)
+
+
 def _spectrum(features: NDArray[np.floating], labels: NDArray[np.integer]) -> _Spectrum:
     """Decompose ``(n, d)`` features through the smaller of the two Gram matrices."""
     n, d = features.shape
-    codes, label = np.unique(labels, return_inverse=True)
-    indicator = np.eye(len(codes))[label]
+    indicator = _indicator(labels)
     if n > d:
-        gram, sums = np.zeros((d, d)), np.zeros((d, len(codes)))
+        gram, sums = np.zeros((d, d)), np.zeros((d, indicator.shape[1]))
         for start in range(0, n, BLOCK):
             block = slice(start, start + BLOCK)
             rows = features[block].astype(np.float64)

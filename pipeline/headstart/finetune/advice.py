@@ -7,32 +7,23 @@ time is measured on this machine.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from headstart.core.choices import MODES
 from headstart.core.hooks import Hooks
 from headstart.core.records import Choice, FeatureSet
 from headstart.datasets import DEFAULTS, Options
-from headstart.evaluation import learning_curve, transferability
 from headstart.evaluation.metrics import LEVEL
 from headstart.finetune.config import ALL, HEAD, TOP, FinetuneConfig
 from headstart.finetune.job import FinetuneJob
-from headstart.heads.linear import coefficients
-from headstart.heads.logistic import LogisticRegressionHead
-from headstart.heads.search import FittedHead
-from headstart.heads.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from headstart.finetune.timing import Pace
 
-NONE = "none"
+NONE, UNKNOWN = "none", "unknown"
 WORTH = 0.005  # smallest gain in accuracy that justifies fine-tuning, or the slower of two modes
 RISKY = 1 / 3  # a mode more likely than this to gain nothing is not recommended
 SLOWER = 1.3  # factor for a busy machine
@@ -42,6 +33,12 @@ RECORDED_IMAGES, RECORDED_ERRORS = (150, 2400), (0.06, 0.22)
 BASIS = (
     "13 recorded runs of efficientnet-lite0 on three data sets of 10 classes, with 150 to 2,400 "
     "images and 7 to 21 % frozen errors"
+)
+
+
+_UNRECORDED = (
+    "no gain is predicted, since the recorded runs have one class an image; try the shortest mode, "
+    "whose results compare the network with heads on the frozen features"
 )
 
 
@@ -83,52 +80,35 @@ def advise(
     Returns:
         ``images``, ``frozen`` (accuracy, learning curve, transferability), ``basis``, ``modes``
         (for each: ``gain``, ``gain_ci``, ``accuracy``, ``seconds``, ``seconds_range``, ``risk``,
-        the probability that it gains nothing), ``recommended`` and ``why``.
+        the probability that it gains nothing), ``recommended`` and ``why``. With several labels
+        nothing is recorded of which a gain could be predicted: modes have times alone, and
+        ``recommended`` is ``unknown``.
     """
-    from headstart.finetune import single_label, timing
-    from headstart.finetune.model import Start
+    from headstart.finetune import timing
 
     hooks = hooks or Hooks()
     job = FinetuneJob.create(data, frozen, choice, config, reading)
     for remark in job.division.remarks:
         hooks.notice(remark.text)
-    head, training = single_label.search(job)
-    facts = _describe_frozen(head, training)
+    classifier = job.frozen_classifier()
     hooks.notice("timing two batches in each mode")
-    paces = timing.measure(job, Start(*coefficients(head.estimator)))
-    error = 1.0 - head.cv_accuracy
+    paces = timing.measure(job, classifier.start)
     images = job.sizes["train"] + job.sizes["validation"]
-    modes = predict(images, error)
+    error = classifier.error
+    modes = [{"mode": mode} for mode in MODES] if error is None else predict(images, error)
     for mode in modes:
         mode |= predict_time(mode["mode"], paces, job.sizes, config)
-    recommended, why = recommend(modes)
+    recommended, why = (UNKNOWN, _UNRECORDED) if error is None else recommend(modes)
     return {
         "images": job.sizes | {"classes": len(job.division.classes)},
-        "frozen": facts,
-        "basis": {"runs": BASIS, "covers_these_images": covered(images, error)},
+        "frozen": classifier.to_json(),
+        "basis": {
+            "runs": BASIS,
+            "covers_these_images": error is not None and covered(images, error),
+        },
         "modes": modes,
         "recommended": recommended,
         "why": why,
-    }
-
-
-def _describe_frozen(head: FittedHead, training: TrainingSet) -> dict[str, Any]:
-    family = LogisticRegressionHead()
-
-    def answers(
-        parts: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
-    ) -> list[NDArray[np.intp]]:
-        return [a.argmax(axis=1) for a in family.answers(head.params, training.divided(parts))]
-
-    fold = learning_curve.folds_to_hold_out(training.fold)
-    draws = learning_curve.draw(training.labels, fold, training.seed)
-    measured = learning_curve.measure(draws, training.labels, answers)
-    curve = learning_curve.describe(measured, len(training.labels), training.seed)
-    facts = dataclasses.asdict(curve)
-    return {
-        "accuracy": head.cv_accuracy,
-        "learning_curve": {name: facts[name] for name in ("points", "fit", "doubling")},
-        "logme": transferability.log_me(training.rows, training.labels),
     }
 
 

@@ -19,6 +19,7 @@ from headstart.finetune.division import Division, divide
 from headstart.finetune.photos import Photo
 
 if TYPE_CHECKING:
+    from headstart.finetune.frozen import Frozen
     from headstart.finetune.model import Start
     from headstart.finetune.objective import Objective
 
@@ -74,6 +75,11 @@ class FinetuneJob:
             [Photo(listing, refs[path[row]], sha256[row].tobytes(), views) for row in rows]
             for rows, views in parts
         ]
+
+    def frozen_classifier(self) -> Frozen:
+        """Return what a classifier on the frozen features of the training images is worth."""
+        frozen: Frozen = self._part.frozen(self)
+        return frozen
 
     @property
     def _part(self) -> Any:  # noqa: ANN401 - a module

@@ -20,10 +20,14 @@ from headstart.core.remarks import remark
 from headstart.evaluation.compare import CompareConfig
 from headstart.evaluation.compare.insights import find_duplicates
 from headstart.evaluation.compare.multilabel import division
+from headstart.evaluation.multilabel_curve import learning_curve
 from headstart.evaluation.splits import iterative
+from headstart.evaluation.transferability import log_me
 from headstart.finetune.division import VALIDATION_SHARE, Division, about_drawn, too_few
+from headstart.finetune.frozen import Frozen
 from headstart.finetune.model import Start
 from headstart.finetune.objective import Objective, Tally
+from headstart.heads.multilabel.family import FittedLabels
 from headstart.heads.multilabel.label_set import UNKNOWN, LabelSet
 from headstart.heads.multilabel.linear import coefficients
 from headstart.heads.multilabel.logistic import LogisticRegressionLabels
@@ -98,7 +102,7 @@ def targets(job: FinetuneJob, rows: NDArray[np.intp]) -> NDArray[np.float32]:
     return np.where(sets == UNKNOWN, np.float32(np.nan), sets.astype(np.float32))
 
 
-def start(job: FinetuneJob) -> Start:
+def search(job: FinetuneJob) -> tuple[FittedLabels, LabelSet]:
     """Train a logistic regression of every label on the training images alone."""
     config, rows = job.config, job.division.train
     labels = _labels(job, rows)
@@ -111,7 +115,25 @@ def start(job: FinetuneJob) -> Start:
         config.workers or available_cores(),
         config.class_weight,
     )
-    return Start(*coefficients(LogisticRegressionLabels().search(training).estimator))
+    return LogisticRegressionLabels().search(training), training
+
+
+def start(job: FinetuneJob) -> Start:
+    """Return the weights that the classifier starts from, those of `search`."""
+    return Start(*coefficients(search(job)[0].estimator))
+
+
+def frozen(job: FinetuneJob) -> Frozen:
+    """Return what the frozen features are worth; nobody has recorded what training adds to it."""
+    head, training = search(job)
+    family = LogisticRegressionLabels()
+    curve = learning_curve(training, lambda parts: family.answers(head.params, parts))
+    return Frozen(
+        {"map": head.cv_score},
+        curve,
+        log_me(training.shared.rows, training.labels),
+        Start(*coefficients(head.estimator)),
+    )
 
 
 def objective(job: FinetuneJob) -> Objective:

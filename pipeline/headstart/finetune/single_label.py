@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,16 +13,19 @@ from numpy.typing import NDArray
 from headstart.core.errors import InputError, one_line
 from headstart.core.parallel import available_cores
 from headstart.core.records import FeatureSet
+from headstart.evaluation import learning_curve
 from headstart.evaluation.splits import Rules, make_protocol
 from headstart.evaluation.splits.wording import class_names
+from headstart.evaluation.transferability import log_me
 from headstart.finetune.division import VALIDATION_SHARE, Division, about_drawn, too_few
+from headstart.finetune.frozen import Frozen
 from headstart.finetune.model import Start
 from headstart.finetune.objective import Objective, Tally
 from headstart.heads.folds import divisions
 from headstart.heads.linear import coefficients
 from headstart.heads.logistic import LogisticRegressionHead
 from headstart.heads.search import FittedHead
-from headstart.heads.training_set import TrainingSet
+from headstart.heads.training_set import Fold, TrainingSet
 
 if TYPE_CHECKING:
     from headstart.finetune.job import FinetuneJob
@@ -98,6 +101,26 @@ def search(job: FinetuneJob) -> tuple[FittedHead, TrainingSet]:
 def start(job: FinetuneJob) -> Start:
     """Return the weights that the classifier starts from, those of `search`."""
     return Start(*coefficients(search(job)[0].estimator))
+
+
+def frozen(job: FinetuneJob) -> Frozen:
+    """Return what the frozen features are worth."""
+    head, training = search(job)
+    family = LogisticRegressionHead()
+
+    def answers(parts: Sequence[Fold]) -> list[NDArray[np.intp]]:
+        return [a.argmax(axis=1) for a in family.answers(head.params, training.divided(parts))]
+
+    fold = learning_curve.folds_to_hold_out(training.fold)
+    draws = learning_curve.draw(training.labels, fold, training.seed)
+    measured = learning_curve.measure(draws, training.labels, answers)
+    return Frozen(
+        {"accuracy": head.cv_accuracy},
+        learning_curve.describe(measured, len(training.labels), training.seed),
+        log_me(training.rows, training.labels),
+        Start(*coefficients(head.estimator)),
+        1.0 - head.cv_accuracy,
+    )
 
 
 def class_weights(job: FinetuneJob) -> NDArray[np.float32] | None:

@@ -57,7 +57,7 @@ def write_report(
     stores: Sequence[FeatureSet] = (),
     map_method: str = MAPS[0],
     places: Places | None = None,
-    maps: Mapping[str, NDArray[np.uint8]] | None = None,
+    maps: Mapping[tuple[str, str], NDArray[np.uint8]] | None = None,
 ) -> Path:
     """Write ``report.html`` from ``results.json`` and the tables beside it, and return its path.
 
@@ -65,7 +65,7 @@ def write_report(
     that the best head reads provides thumbnails and the map; without it the page says that they are
     missing. ``map_method`` is one of `headstart.core.choices.MAPS`; ``places`` returns the map of
     that store if `begin_map` began it. ``maps`` are pictures of where the model looks, by the path
-    of an image, which the list of errors shows.
+    of an image and a class, which the lists of errors show.
     """
     folder = Path(folder)
     results = validation.read_results(folder / artifacts.RESULTS)

@@ -11,6 +11,7 @@ from headstart.report.svg import HIT, MISS, MUTED, RULE, Drawing, Frame, shorten
 
 _LEGEND, _ROW = 540, 18
 _LONGEST = 54  # largest width of a name, in capital letters
+_METRICS = {"accuracy": ("accuracy", "classes"), "map": ("mean average precision", "labels")}
 _STEPS = (1, 2, 5)  # ticks of the logarithmic axis within a decade
 
 
@@ -19,7 +20,8 @@ def draw(document: Mapping[str, Any]) -> str:
 
     ``document`` comes from `headstart.evaluation.backbone_choice.Chosen.to_json`.
     """
-    tried = document["tried"]
+    tried, metric = document["tried"], document.get("metric", "accuracy")
+    words, classes = _METRICS[metric]
     axis = figures.axis([bound for backbone in tried for bound in backbone["interval"]])
     frame = Frame(64, 56, 460, 320, axis)
     ticks = _ticks([backbone["images_per_second"] for backbone in tried])
@@ -28,18 +30,18 @@ def draw(document: Mapping[str, Any]) -> str:
     def x(speed: float) -> float:
         return frame.x((math.log(speed) - low) / (high - low))
 
-    drawing = Drawing("Accuracy against speed")
+    drawing = Drawing(f"{words.capitalize()} against speed")
     drawing.text(
         12,
         22,
-        f"Accuracy against speed: {document['images']:,} images of {document['source']}, "
-        f"{document['classes']:,} classes",
+        f"{words.capitalize()} against speed: {document['images']:,} images of "
+        f"{document['source']}, {document['classes']:,} {classes}",
     )
     drawing.text(
         12,
         40,
-        "Cross-validated accuracy of logistic regression, with 95 % intervals; "
-        "ringed: Pareto-optimal (no other is faster and at least as accurate)",
+        f"Cross-validated {words} of logistic regression, with 95 % intervals; "
+        "ringed: Pareto-optimal (no other is faster and at least as good)",
         colour=MUTED,
     )
     frame.grid(drawing)
@@ -52,7 +54,7 @@ def draw(document: Mapping[str, Any]) -> str:
     )
     for number, backbone in enumerate(tried, 1):
         colour = MISS if backbone["verdict"] == "worse" else HIT
-        along, height = x(backbone["images_per_second"]), frame.y(backbone["accuracy"])
+        along, height = x(backbone["images_per_second"]), frame.y(backbone[metric])
         worst, best = (frame.y(bound) for bound in backbone["interval"])
         drawing.line((along, worst), (along, best), colour, 2)
         if backbone["efficient"]:
@@ -62,7 +64,7 @@ def draw(document: Mapping[str, Any]) -> str:
         row, left = frame.top + _ROW * number, frame.right + 24
         name = shortened(str(backbone["name"]), _LONGEST)
         drawing.text(left, row, f"{number}  {name}", colour=colour)
-        figure = f"{100 * backbone['accuracy']:.1f} %, {backbone['images_per_second']:.0f}/s"
+        figure = f"{100 * backbone[metric]:.1f} %, {backbone['images_per_second']:.0f}/s"
         drawing.text(left + _LEGEND, row, figure, "end", MUTED)
     bottom = max(foot, frame.top + _ROW * len(tried)) + 18
     return drawing.svg(frame.right + _LEGEND + 40, bottom)

@@ -88,15 +88,22 @@ def page_of(
     stores: Sequence[FeatureSet],
     map_method: str,
     places: Places | None,
-    maps: Mapping[str, NDArray[np.uint8]] | None = None,
+    maps: Mapping[tuple[str, str], NDArray[np.uint8]] | None = None,
 ) -> str:
-    """Return the page for checked results and the files beside them; it has no maps."""
+    """Return the page for checked results and the files beside them; see `report.write_report`."""
     from headstart.report.page import environment
 
     digest = results["extraction"]["digest"]
     data = next((store for store in stores if store.digest == digest), None)
     best, names = results["heads"][0], results["dataset"]["classes"]
     labels = label_rows(names, best)
+    number = {path: row for row, path in enumerate(data.path)} if data else {}
+    shown = galleries(
+        _errors(folder / artifacts.PREDICTIONS, names),
+        names,
+        lambda path: _picture(data, number.get(path)),
+        {key: data_uri(pixels) for key, pixels in (maps or {}).items()},
+    )
     return (
         environment()
         .get_template("label_page.html.j2")
@@ -112,12 +119,24 @@ def page_of(
             curves=curves_of(labels, best),
             matrix=_matrix(results) if len(names) <= MATRIX_LABELS else [],
             suspects=_suspects(folder / artifacts.LABEL_ISSUES),
-            galleries=_galleries(folder / artifacts.PREDICTIONS, names, data),
+            galleries=shown,
+            mapped=bool(maps),
             history=_history(tables.read_history(folder / artifacts.HISTORY)),
             backbone=results["extraction"]["document"]["backbone"],
             digest=digest,
         )
     )
+
+
+def listed_errors(results: Mapping[str, Any], folder: Path) -> list[tuple[str, str]]:
+    """Return the path and the label of each error in the galleries of the page."""
+    names = results["dataset"]["classes"]
+    shown = galleries(_errors(folder / artifacts.PREDICTIONS, names), names, lambda path: "")
+    return [
+        (error.path, gallery.label)
+        for gallery in shown
+        for error in (*gallery.extra, *gallery.missed)
+    ]
 
 
 def label_rows(names: Sequence[str], scores: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -164,6 +183,7 @@ class _Error(NamedTuple):
     path: str
     probability: float
     picture: str
+    map: str
 
 
 class Gallery(NamedTuple):
@@ -175,29 +195,27 @@ class Gallery(NamedTuple):
     missed: list[_Error]
 
 
-def _galleries(table: Path, names: Sequence[str], data: FeatureSet | None) -> list[Gallery]:
-    """Return the galleries of a table of predictions, with the thumbnails of a store."""
-    number = {path: row for row, path in enumerate(data.path)} if data else {}
-    errors = []
+def _errors(table: Path, names: Sequence[str]) -> Iterator[tuple[str, str, bool, float]]:
+    """Yield the errors of a table of predictions, for `galleries`."""
     with table.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             predicted = set(split(row["predicted"], names))
             for name in names:
                 true = row[f"true:{name}"]
                 if true and (true == "1") != (name in predicted):
-                    errors.append((name, row["path"], true == "1", float(row[f"p:{name}"])))
-    return galleries(errors, names, lambda path: _picture(data, number.get(path)))
+                    yield name, row["path"], true == "1", float(row[f"p:{name}"])
 
 
 def galleries(
     errors: Iterable[tuple[str, str, bool, float]],
     names: Sequence[str],
     picture: Callable[[str], str],
+    maps: Mapping[tuple[str, str], str] | None = None,
 ) -> list[Gallery]:
     """Return the most confident errors of the labels that have most of them.
 
     An error is a label, a path, whether the image has the label, and its probability; ``picture``
-    returns a data URI by path.
+    returns a data URI by path, and ``maps`` has some by path and label.
     """
     extra: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
     missed: dict[str, list[tuple[float, str]]] = {name: [] for name in names}
@@ -209,7 +227,10 @@ def galleries(
             name,
             len(extra[name]) + len(missed[name]),
             *(
-                [_Error(path, abs(p), picture(path)) for p, path in sorted(own[name])[:GALLERY]]
+                [
+                    _Error(path, abs(p), picture(path), (maps or {}).get((path, name), ""))
+                    for p, path in sorted(own[name])[:GALLERY]
+                ]
                 for own in (extra, missed)
             ),
         )

@@ -58,7 +58,7 @@ class Companions:
     """Of the images on the map, if they are known before; see `thumbnails_sheet.draw_map`."""
     pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     """Thumbnails by path, where there is no store to take them from."""
-    maps: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    maps: Mapping[tuple[str, str], NDArray[np.uint8]] = field(default_factory=dict)
     """Pictures of where the model looks, by path."""
 
 
@@ -229,9 +229,7 @@ def _by_image(results: Mapping[str, Any], companions: Companions) -> dict[str, A
     return {
         "has_others": any(answer.others for answer in answers),
         "mistakes": None if companions.answers is None else mistakes,
-        "maps": {
-            path: thumbnails_sheet.data_uri(pixels) for path, pixels in companions.maps.items()
-        },
+        "maps": {key: thumbnails_sheet.data_uri(pixels) for key, pixels in companions.maps.items()},
         "suspects": suspects,
         "all_suspects": companions.suspects,
         "n_suspects": len(companions.suspects),

@@ -9,11 +9,10 @@ from importlib.resources import files
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from headstart.core.assessment import Evaluation
+from headstart.core import targets
 from headstart.core.drift import Drift
-from headstart.core.label_assessment import LabelEvaluation
 from headstart.core.results import Insights, Remark
-from headstart.core.targets import MULTI_LABEL, SINGLE_LABEL
+from headstart.core.targets import SINGLE_LABEL
 
 _TYPES: dict[Any, dict[str, Any]] = {
     Any: {},
@@ -37,7 +36,7 @@ def schema() -> dict[str, Any]:
 
 def evaluation_schema(target: str = SINGLE_LABEL) -> dict[str, Any]:
     """Return the JSON Schema (draft 7) of the document of ``headstart evaluate --json``."""
-    record = LabelEvaluation if target == MULTI_LABEL else Evaluation
+    record = targets.by_name(target).part("assessment record").RECORD
     file, document = _file(), of_record(record)
     document["properties"]["schema"] = {"const": record.SCHEMA}
     document["required"].append("schema")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from headstart.report import Places
 
-__all__ = ["FIGURES", "MAPPED", "SCHEMA", "defects", "page_of", "schema"]
+__all__ = ["FIGURES", "MAPPED", "SCHEMA", "defects", "listed_errors", "page_of", "schema"]
 
 SCHEMA = Comparison.SCHEMA
 MAPPED = True  # the page has a map of the images
@@ -41,7 +41,7 @@ def page_of(
     stores: Sequence[FeatureSet],
     map_method: str,
     places: Places | None,
-    maps: Mapping[str, NDArray[np.uint8]] | None = None,
+    maps: Mapping[tuple[str, str], NDArray[np.uint8]] | None = None,
 ) -> str:
     """Return the page for checked results and the files beside them; see `report.write_report`."""
     from headstart.report import page  # loads the templates' library
@@ -59,6 +59,12 @@ def page_of(
         maps=maps or {},
     )
     return page.write(results, companions)
+
+
+def listed_errors(results: Mapping[str, Any], folder: Path) -> list[tuple[str, str]]:
+    """Return the path and the predicted class of each error that the page lists."""
+    answers = tables.read_answers(folder / artifacts.PREDICTIONS) or []
+    return [(error.path, error.predicted) for error in tables.mistakes(answers)]
 
 
 def _is_square(confusion: Any, k: int) -> bool:  # noqa: ANN401 - either form of a confusion matrix

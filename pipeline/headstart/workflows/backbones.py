@@ -14,6 +14,7 @@ from headstart.workflows.features import choice
 from headstart.workflows.locations import StrPath, output_file
 from headstart.workflows.preprocessing import prepared
 from headstart.workflows.progress import showing
+from headstart.workflows.reading import source_options
 
 if TYPE_CHECKING:
     from headstart.backbones.layers import Layer, LayerList
@@ -157,6 +158,8 @@ def choose_backbone(
     preprocess: StrPath = "",
     label_column: str = "",
     path_column: str = "",
+    label_columns: str | Sequence[str] = (),
+    target: str = "",
     images: int = 500,
     seed: int = 0,
     workers: int | None = None,
@@ -164,9 +167,9 @@ def choose_backbone(
 ) -> Chosen:
     """Rank backbones on a sample of a source: accuracy of logistic regression against the cost.
 
-    The test split is left alone. A backbone that fails is reported and does not end the run. The
-    best one is tried with a second fit of the images too, see ``fit`` of `extract_features`, unless
-    ``downloaded`` is False.
+    With several labels on an image, it is mean average precision. The test split is left alone. A
+    backbone that fails is reported and does not end the run. The best one is tried with a second
+    fit of the images too, see ``fit`` of `extract_features`, unless ``downloaded`` is False.
 
     Args:
         data: the source, as for `extract_features`.
@@ -179,6 +182,8 @@ def choose_backbone(
             each its own with ``onnx:PATH?preprocess=caffe``.
         label_column: as for `extract_features`, like ``path_column``.
         path_column: the column with the images' paths.
+        label_columns: as for `extract_features`, like ``target``.
+        target: one of `core.choices.TARGETS`.
         images: size of the sample, 20 or more.
         seed: of the sample, the folds and the intervals.
         workers: threads; None means one per core.
@@ -189,7 +194,6 @@ def choose_backbone(
         BackboneError: there is no backbone to try, or all failed.
         UsageError: ``weights`` or ``downloaded=False`` without ``candidates``.
     """
-    from headstart.datasets import Options
     from headstart.evaluation.backbone_choice import ChooseConfig, choose
 
     if (weights or not downloaded) and not candidates:
@@ -198,7 +202,7 @@ def choose_backbone(
         choice(name, weights, preprocess=_unless_there(preprocess, name, weights))
         for name in candidates
     ]
-    reading = Options(label_column=label_column, path_column=path_column)
+    reading = source_options(label_column, path_column, label_columns, target)
     folder = None if out is None else Path(out)
     with showing("backbones", hooks) as shown:
         tried, failed = [], {}

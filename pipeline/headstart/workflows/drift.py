@@ -178,7 +178,6 @@ def _batch(
     from headstart.core.targets import SINGLE_LABEL
     from headstart.evaluation.drift import Batch
 
-    single = model.target == SINGLE_LABEL
     probabilities = np.array([p.probabilities for p in predictions], np.float32)
     measured = model.threshold is not None
     distance = np.array([p.distance if measured else np.nan for p in predictions], np.float64)
@@ -186,9 +185,6 @@ def _batch(
     if oddness[0] is None:
         oddness = (distance if measured else 1 - probabilities.max(axis=1)).tolist()
     places = [p.place for p in predictions]
-    chosen = np.eye(len(model.classes), dtype=bool)[probabilities.argmax(axis=1)]
-    if not single:
-        chosen = probabilities >= model.label_thresholds
     return Batch(
         paths=[p.path for p in predictions],
         probabilities=probabilities,
@@ -196,10 +192,10 @@ def _batch(
         unlike=np.array([bool(p.unlike) for p in predictions]) if measured else None,
         oddness=np.array(oddness, np.float64),
         labels=[p.label for p in predictions],
-        chosen=chosen,
+        chosen=model.answers.chosen(model, probabilities),
         places=None if places[0] is None else np.array(places),
         group=group,
-        single=single,
+        single=model.target == SINGLE_LABEL,
         seen=None if model.trained_on is None else sum(bool(p.trained_on) for p in predictions),
     )
 

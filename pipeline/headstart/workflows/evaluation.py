@@ -102,12 +102,16 @@ def evaluate(
         raise UsageError("--fail-worse needs --against, the model to compare with")
     check_group_answer(groups, group_answer)
     page = None if report is None else output_file(report)
+    table = None if costs is None else Path(costs)
     reading = source_options(label_column, path_column, label_columns, target)
     with showing("evaluate", hooks) as shown:
         contenders = [
             Contender.open(each, device, label_column if data is None else "")
             for each in ([model] if against is None else [model, against])
         ]
+        if table is not None:  # before images are embedded
+            for contender in contenders:
+                contender.check_costs(table)
         images = scored_images(data, contenders, split, reading)
         part = targets.by_name(images.target).part("assessment")
         for contender in contenders:
@@ -121,7 +125,6 @@ def evaluate(
                 shown.notice(line)
             grouping = Grouping.of(paths, named, group_answer)
         answers = [each.answers(images, workers, max_failures, shown) for each in contenders]
-    table = None if costs is None else Path(costs)
     evaluation = part.assess(
         images.title,
         paths,

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 FROZEN = "frozen.h5"  # features of the frozen backbone
 TOP = choices.MODES[1]
-_INSTEAD = "leave it out: the results compare the network with heads on the frozen features"
 
 
 def finetune(
@@ -161,7 +160,6 @@ def advise_finetuning(
         ``recommended``, ``why``, and the facts behind them.
     """
     from headstart.core.files import make_folder
-    from headstart.datasets import open_source
     from headstart.finetune import FinetuneConfig, advise, check_trainable
 
     config = FinetuneConfig(
@@ -177,7 +175,6 @@ def advise_finetuning(
         seed=seed,
     )
     reading = source_options(label_column, path_column, label_columns, target)
-    targets.refuse(open_source(os.fspath(data), reading).target, "--advise", _INSTEAD)
     network = _network(backbone, weights, value_range, colour)
     check_trainable(network, config)
     with ExitStack() as stack:

@@ -59,36 +59,35 @@ def write_report(
     return report.write_report(Path(folder), data, map_method, maps=maps)
 
 
-def _maps(folder: Path, stores: Sequence[FeatureSet], hooks: Hooks) -> dict[str, NDArray[np.uint8]]:
-    """Return where the model looks in the errors that the report lists, by path."""
+def _maps(
+    folder: Path, stores: Sequence[FeatureSet], hooks: Hooks
+) -> dict[tuple[str, str], NDArray[np.uint8]]:
+    """Return where the model looks in the errors that the report lists, by path and class."""
     from headstart.datasets.images.thumbnails import unchanged
     from headstart.models.explain import Explainer, stage
-    from headstart.report import tables
-    from headstart.report.validation import read_results
+    from headstart.report.validation import part_of, read_results
     from headstart.workflows.models import load_model
 
     results = read_results(folder / artifacts.RESULTS)
-    targets.refuse(
-        results.get("target", targets.SINGLE_LABEL),
-        "report --explain",
-        "explain images with: headstart predict --explain DIR",
-    )
     digest = results["extraction"]["digest"]
     data = next((store for store in stores if store.digest == digest), None)
-    errors = tables.mistakes(tables.read_answers(folder / artifacts.PREDICTIONS) or [])
-    files = {} if data is None else unchanged([error.path for error in errors], data)
+    part = part_of(results.get("target", targets.SINGLE_LABEL))
+    errors: dict[str, list[str]] = {}
+    for path, name in part.listed_errors(results, folder):
+        errors.setdefault(path, []).append(name)
+    files = {} if data is None else unchanged(errors, data)
     if len(files) < len(errors):
         hooks.notice(
-            f"{len(errors) - len(files):,} of {count(len(errors), 'error')} have no map: their"
-            " images are not where they were embedded from, or have changed"
+            f"{len(errors) - len(files):,} of {count(len(errors), 'image')} with errors have no"
+            " map: they are not where they were embedded from, or have changed"
         )
     if not files:
         return {}
     model = load_model(folder)
     explainer = Explainer(model, model.path)
-    maps: dict[str, NDArray[np.uint8]] = {}
-    for error in errors:
-        if error.path in files and error.predicted in model.classes:
-            code = model.classes.index(error.predicted)
-            maps[error.path] = stage.picture(explainer, files[error.path], code)
+    maps: dict[tuple[str, str], NDArray[np.uint8]] = {}
+    for path, content in files.items():
+        names = [name for name in errors[path] if name in model.classes]
+        drawn = stage.pictures(explainer, content, [model.classes.index(name) for name in names])
+        maps |= {(path, name): picture for name, picture in zip(names, drawn, strict=True)}
     return maps

@@ -113,6 +113,11 @@ class Contender:
                 " read so"
             )
 
+    def check_costs(self, costs: Path) -> None:
+        """Raise an error unless a table of costs fits; predictions gain classes from the labels."""
+        classes = None if self.model is None else self.model.classes
+        targets.by_name(self.target).part("assessment").check_costs(costs, classes)
+
     def answers(
         self, images: ScoredImages, workers: int | None, max_failures: float, hooks: Hooks
     ) -> Answers | LabelAnswers:

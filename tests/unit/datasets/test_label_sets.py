@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from factories import write_image
 from headstart import datasets
@@ -70,6 +73,7 @@ def test_columns_that_the_user_names(photos):
     [
         ("path,cat,dog\n0.jpg,1,0\n1.jpg,2,0\n", {"label_columns": ("cat", "dog")}, "line 3.*cat"),
         ("path,cat,dog\n0.jpg,1,0\n1.jpg,0,1\n2.jpg,0,7\n", {}, "line 4.*dog has '7'"),
+        ("path,cat,dog\n0.jpg,2,0\n1.jpg,2,2\n2.jpg,0,2\n", {}, "line 2.*cat has '2'"),
         ("path,cat,dog\n0.jpg,1,0\n0.jpg,0,0\n", {}, "listed twice"),
         ("path,label\n0.jpg,cat\n0.jpg,dog\n", {}, "listed twice"),
         ("path,labels\n0.jpg,\n1.jpg,\n", {"target": MULTI_LABEL}, "has any label"),
@@ -242,11 +246,98 @@ def test_coco_files_have_the_categories_of_objects(photos):
         ({"images": None}, "no file of annotations"),
         ({"categories": [{"id": 5}, {"id": 9, "name": "x"}]}, "no name"),
         ({"images": [{"id": 1, "file_name": "absent.jpg"}]}, "absent.jpg"),
+        ({"images": []}, "lists no images"),
+        ({"images": [{"file_name": "0.jpg"}]}, "image 0 has no id"),
+        ({"images": [{"id": 0, "file_name": f"{n}.jpg"} for n in range(2)]}, "of another one"),
+        ({"categories": [{"id": 5, "name": "a"}, {"id": 5, "name": "b"}]}, "two categories"),
+        ({"annotations": [{"image_id": 0, "caption": "a car"}]}, "category None"),
+        ({"images": [{"id": n, "file_name": "0.jpg"} for n in range(2)]}, "listed twice"),
     ],
 )
 def test_bad_coco_files_are_one_line(photos, changes, reason):
     with pytest.raises(InputError, match=reason):
         datasets.open_source(coco(photos, **changes))
+
+
+def test_coco_files_as_other_programs_write_them(photos):
+    images = [
+        {"id": 0.0, "file_name": str(photos / "0.jpg"), "license": 3},
+        {"id": 1.0, "file_name": "./1.jpg"},
+    ]
+    notes = [
+        {"image_id": 0, "category_id": 5.0, "iscrowd": 1, "segmentation": {"counts": []}},
+        {"image_id": 1, "segments_info": [{"category_id": 5}, {"category_id": 9}]},
+        {"image_id": 1, "segments_info": []},
+        {"image_id": 7, "category_id": 9},
+    ]
+    path = Path(coco(photos, images=images, annotations=notes, licenses=[{"id": 3}]))
+    path = path.rename(photos / "_annotations.coco.json")  # beside the images
+    listing = datasets.open_source(str(path))
+    by_name = {Path(image.path).name: image.labels.present for image in listing.images}
+    assert by_name == {"0.jpg": ("car",), "1.jpg": ("car", "bicycle")}
+    assert any("does not list" in remark for remark in listing.remarks)
+    merged = [{"id": n, "file_name": "0.jpg"} for n in range(2)]
+    notes = [{"image_id": 0, "category_id": 5}, {"image_id": 1, "category_id": 9}]
+    options = Options(target=MULTI_LABEL)
+    (image,) = datasets.open_source(coco(photos, images=merged, annotations=notes), options).images
+    assert image.labels.present == ("car", "bicycle")
+
+
+def test_folders_of_several_years_of_voc_are_one_set(tmp_path):
+    for year, name in ((2007, "car"), (2012, "dog")):
+        folder = tmp_path / f"VOC{year}"
+        (folder / "Annotations").mkdir(parents=True)
+        (folder / "ImageSets" / "Main").mkdir(parents=True)
+        (folder / "ImageSets" / "Main" / "train.txt").write_text("1\n")
+        inside = f"<object><name>{name}</name></object>"
+        (folder / "Annotations" / "1.xml").write_text(f"<annotation>{inside}</annotation>")
+        for number in (1, 2):
+            write_image(folder / "JPEGImages" / f"{number}.jpg", number + year)
+    listing = datasets.open_source(str(tmp_path))
+    assert sets(listing) == {
+        "VOC2007/JPEGImages/1.jpg": LabelSet(("car",)),
+        "VOC2012/JPEGImages/1.jpg": LabelSet(("dog",)),
+    }
+    assert {image.split for image in listing.images} == {"train"}
+    assert listing.ignored == {"without annotations": 2}
+    assert datasets.read(listing, listing.images[1])[0]
+
+
+_CLASSES = {"names": ["car", "dog"], "_type": "ClassLabel"}
+
+
+@pytest.mark.parametrize(
+    ("objects", "feature"),
+    [
+        (
+            [{"category": [0, 1, 0], "id": [1, 2, 3]}, {"category": [], "id": []}, None],
+            {"feature": {"category": _CLASSES}, "_type": "Sequence"},
+        ),
+        (
+            [{"category": [0, 1], "id": [1, 2]}, {"category": [], "id": []}, None],
+            {"category": {"feature": _CLASSES, "_type": "List"}},
+        ),
+        ([[{"category": 0}, {"category": 1}], [], None], [{"category": _CLASSES}]),
+        ([[{"category": "car"}, {"category": "dog"}], [], None], None),
+    ],
+)
+def test_parquet_has_the_categories_of_objects(tmp_path, objects, feature):
+    content = write_image(tmp_path / "one.png", 1).read_bytes()
+    table = pa.table({"image": [{"bytes": content, "path": "a.png"}] * 3, "objects": objects})
+    described = json.dumps({"info": {"features": {"objects": feature}}})
+    pq.write_table(
+        table.replace_schema_metadata({"huggingface": described}), tmp_path / "t.parquet"
+    )
+    listing = datasets.open_source(str(tmp_path / "t.parquet"))
+    assert listing.classes == ("car", "dog")
+    assert [image.labels for image in listing.images] == [
+        LabelSet(("car", "dog")),
+        LabelSet(()),
+        None,
+    ]
+    assert any("objects.category" in remark for remark in listing.remarks)
+    plain = datasets.open_source(str(tmp_path / "t.parquet"), Options(target=SINGLE_LABEL))
+    assert plain.classes == ()
 
 
 def test_voc_folders_have_the_categories_of_objects(tmp_path):

@@ -78,3 +78,11 @@ def test_what_must_not_matter(seed, k, d):
 @pytest.mark.parametrize("features", [np.zeros((20, 3)), np.ones((20, 3)), np.ones((20, 1))])
 def test_features_that_say_nothing(features):
     assert np.isfinite(log_me(features, np.arange(20) % 2))
+
+
+def test_marks_of_labels_are_indicators_of_classes():
+    features, labels = blobs()
+    marks = np.eye(3, dtype=np.int8)[labels]
+    assert log_me(features, marks) == pytest.approx(log_me(features, labels))
+    marks[::5, 1] = -1  # unknown
+    assert log_me(features, marks) < log_me(features, labels)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from factories import feature_set
+from factories import feature_set, label_sets
 from headstart.cli import advice_table, cli
 from headstart.core.choices import MODES
 from headstart.core.records import Choice
@@ -136,6 +136,22 @@ def test_the_advice_is_one_json_document(monkeypatch):
     assert [mode["mode"] for mode in document["modes"]] == list(MODES)
     assert document["images"]["classes"] == 3
     advice_table.show(document)
+
+
+def test_several_labels_have_times_and_scores_and_no_gain(monkeypatch, capsys):
+    monkeypatch.setattr(timing, "measure", lambda job, head: PACES)
+    data = label_sets(n=300)
+    document = json.loads(json.dumps(advise_on("photos", data, Choice("tiny"), FinetuneConfig())))
+    assert 0 < document["frozen"]["map"] <= 1
+    assert document["frozen"]["learning_curve"]["points"]
+    assert document["recommended"] == "unknown"
+    for mode in document["modes"]:
+        assert mode["seconds"] > 0
+        assert "gain" not in mode
+    advice_table.show(document)
+    shown = capsys.readouterr().out
+    assert "mAP" in shown
+    assert "rough guess" not in shown
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ several, one above the other. The views pass the network as a batch, so its weig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.backbones.inference.description import INPUT
-from headstart.core.onnx_format import EXACT, ModelProto
+from headstart.backbones.inference.description import INPUT, OUTPUT
+from headstart.core.onnx_format import EXACT, ModelProto, NodeProto
 from headstart.core.records import Preprocess
 
 _OWN = f"{EXACT}views."  # prefix of names; quantising leaves these nodes in float
@@ -24,6 +24,22 @@ def views_of(arrays: NDArray[np.uint8], views: str) -> list[NDArray[np.uint8]]:
     names = views.split("+")
     pictures = np.split(arrays, max(1, len(names) - ("flip" in names)), axis=1)
     return [*pictures, *([pictures[0][:, :, ::-1]] if "flip" in names else ())]
+
+
+def pictures_of(views: int, pictures: int) -> list[tuple[int, bool]]:
+    """Return the number of the picture that each view in a batch shows, and whether mirrored."""
+    return [(view % pictures, view >= pictures) for view in range(views)]
+
+
+def features_by_view(producers: Mapping[str, NodeProto]) -> str:
+    """Return the tensor of the features that `averaging` averages, a row a view; else `OUTPUT`."""
+    node = producers.get(OUTPUT)
+    while node is not None and node.op_type in ("Cast", "Identity"):
+        node = producers.get(node.input[0])
+    if node is None or node.op_type != "ReduceMean" or not node.input[0].startswith(_OWN):
+        return OUTPUT
+    rows: str = producers[node.input[0]].input[0]
+    return rows
 
 
 def averaging(model: ModelProto, preprocess: Preprocess) -> ModelProto:

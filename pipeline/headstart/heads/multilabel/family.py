@@ -37,7 +37,8 @@ class FittedLabels:
         cv_score: macro average precision, the mean over the folds; ``cv_std`` is its standard
             deviation. Labels that no image of a fold has do not count in it.
         grid: every candidate, as ``{"params", "cv_score", "cv_std", "cv_loss"}``; the loss, by
-            which the choice is made, is the labels' mean log loss after calibration.
+            which the choice is made, is the labels' mean log loss after calibration. Both are of
+            the labels that it was tried for.
         estimator: a scikit-learn pipeline, fitted on the raw ``(n, d)`` rows, whose
             ``predict_proba`` returns calibrated probabilities, ``(n, k)``.
         out_of_fold: ``(n, k)``, calibrated by models and calibrations that were not fitted on the
@@ -159,7 +160,10 @@ class LabelFamily(ABC):
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate, with its macro average precision on each fold and each label's log loss."""
+    """A candidate, with its macro average precision on each fold and each label's log loss.
+
+    The loss of a label that it was not tried for is infinite.
+    """
 
     params: Params
     scores: tuple[float, ...]
@@ -167,8 +171,8 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """The mean over the labels, rounded so that equal means compare equal."""
-        return round(float(self.losses.mean()), 12)
+        """The mean over the labels it was tried for, rounded so that equal means compare equal."""
+        return round(float(self.losses[np.isfinite(self.losses)].mean()), 12)
 
     def to_json(self) -> dict[str, Any]:
         """Return the candidate as `FittedLabels.grid` lists it."""
@@ -184,7 +188,7 @@ class Trials:
     """The candidates of a search, and the out-of-fold values of the best.
 
     With ``per_label``, the best is chosen for each label by itself, so nothing may be left out
-    because it is worse for all labels together.
+    because it is worse for all labels together. A candidate may be tried for some labels alone.
     """
 
     def __init__(self, data: LabelSet, per_label: bool = False) -> None:
@@ -195,10 +199,20 @@ class Trials:
         self._choices = np.zeros(data.n_labels, np.intp)
         self._values: Values | None = None
 
-    def add(self, params: Params, parts: Sequence[Values]) -> Trial:
-        """Score a candidate by the values of the rows that each fold holds out."""
+    def add(
+        self,
+        params: Params,
+        parts: Sequence[Values],
+        columns: NDArray[np.intp] | None = None,
+    ) -> Trial:
+        """Score a candidate by the values of the rows that each fold holds out.
+
+        ``columns`` are the labels that it is tried for; None if it is for all.
+        """
         data, values = self._data, self._data.stacked(parts)
         losses = platt.least_losses(values, data.labels[data.held_out])
+        if columns is not None:
+            losses[np.isin(np.arange(len(losses)), columns, invert=True)] = np.inf
         trial = Trial(params, self.scores(values), losses)
         if self.per_label:
             better = np.round(losses, 12) < np.round(self._losses, 12)
@@ -212,6 +226,13 @@ class Trials:
         self._choices[better] = len(self.tried)
         self.tried.append(trial)
         return trial
+
+    def descending(self, trial: Trial) -> NDArray[np.bool_]:
+        """Return the labels, ``(k,)``, whose loss is not larger with the last trial than before."""
+        if self.per_label:
+            own: NDArray[np.bool_] = np.round(trial.losses, 12) <= np.round(self._losses, 12)
+            return own & np.isfinite(trial.losses)
+        return np.full(len(trial.losses), trial.loss <= min(each.loss for each in self.tried))
 
     def best(self) -> tuple[Params, Values]:
         """Return the chosen hyper-parameters and their values, ``(N, k)``."""

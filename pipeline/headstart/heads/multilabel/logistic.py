@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class LogisticRegressionLabels(LabelFamily):
     """Logistic regression with an L2 penalty on each label.
 
-    Ascending values of C are tried until the loss has passed its peak for all labels together.
+    Ascending values of C are tried until the loss has passed its least: that of all labels
+    together, or if they choose by themselves, each label's own.
     """
 
     name: str = "logistic-regression"
@@ -34,24 +35,21 @@ class LogisticRegressionLabels(LabelFamily):
 
     def explore(self, data: LabelSet, trials: Trials) -> None:
         """Climb the path of C over all folds; see `LabelFamily`."""
-        blocks = _blocks(data)
-        last: list[Array | None] = [None] * len(blocks)
-        before = list(last)
+        path = _Path(data)
         for c in self.grid["C"]:
-            parts: list[Values] = []
-            for i, block in enumerate(blocks):
-                ahead, end = before[i], last[i]
-                start = end if end is None or ahead is None else end + AHEAD * (end - ahead)
-                before[i] = end
-                scores, last[i] = block.solve(c, start)
-                parts += scores
-            trial = trials.add({"C": c}, parts)
-            if not trials.per_label and trial.loss > min(each.loss for each in trials.tried):
+            columns = path.columns
+            trial = trials.add({"C": c}, path.solve(c), columns)
+            path.keep(trials.descending(trial))
+            if not len(path.columns):
                 break
 
     def values(self, params: Params, data: LabelSet) -> Sequence[Values]:
         """Return the scores; see `LabelFamily`."""
-        return [part for block in _blocks(data) for part in block.solve(params["C"], None)[0]]
+        return [
+            part
+            for block in _blocks(data, _at_once(data))
+            for part in block.solve(params["C"], None)[0]
+        ]
 
     def fitted(self, params: Params, data: LabelSet) -> Iterator[Part]:
         """Yield the weights and intercepts; see `LabelFamily`."""
@@ -64,6 +62,53 @@ class LogisticRegressionLabels(LabelFamily):
     def classifier(self, parts: Sequence[Part], sigmoids: Sigmoids) -> BaseEstimator:
         """Return a ``OneVsRestClassifier``; see `LabelFamily`."""
         return one_vs_rest(parts, sigmoids)
+
+
+class _Path:
+    """The regressions of some labels on all folds, for one C after the other.
+
+    Attributes:
+        columns: the labels that are still solved.
+    """
+
+    def __init__(self, data: LabelSet) -> None:
+        self.columns = np.arange(data.n_labels)
+        self._data = data
+        self._folds = _at_once(data)
+        self._blocks = _blocks(data, self._folds)
+        self._before: list[Array | None] = [None] * len(self._blocks)
+        self._last = list(self._before)
+
+    def solve(self, c: float) -> list[Values]:
+        """Return the scores of the rows that each fold holds out, NaN for other labels."""
+        parts: list[Values] = []
+        for i, block in enumerate(self._blocks):
+            ahead, end = self._before[i], self._last[i]
+            start = end if end is None or ahead is None else end + AHEAD * (end - ahead)
+            self._before[i] = end
+            scores, self._last[i] = block.solve(c, start)
+            parts += scores
+        if len(self.columns) == self._data.n_labels:
+            return parts
+        whole = [np.full((len(part), self._data.n_labels), np.nan, np.float32) for part in parts]
+        for every, part in zip(whole, parts, strict=True):
+            every[:, self.columns] = part
+        return list(whole)
+
+    def keep(self, chosen: NDArray[np.bool_]) -> None:
+        """Go on with some labels, ``(k,)``."""
+        kept = chosen[self.columns]
+        if kept.all():
+            return
+        k, self.columns = len(kept), self.columns[kept]
+        if not len(self.columns):
+            return
+        self._blocks = _blocks(self._data.only(self.columns), self._folds)
+        for solutions in (self._before, self._last):
+            for i, each in enumerate(solutions):
+                if each is not None:
+                    of_folds = each.reshape(len(each), -1, k)[:, :, kept]
+                    solutions[i] = of_folds.reshape(len(each), -1, 1)
 
 
 class _Block:
@@ -93,8 +138,12 @@ class _Block:
         return list(parts), coefficients
 
 
-def _blocks(data: LabelSet) -> list[_Block]:
-    """Return the regressions of all folds, as many at once as memory allows."""
-    at_once = max(1, PROBABILITIES // (3 * data.labels.size))  # with targets and weights
+def _blocks(data: LabelSet, at_once: int) -> list[_Block]:
+    """Return the regressions of all folds, so many folds at once."""
     folds = data.folds
     return [_Block(data, folds[i : i + at_once]) for i in range(0, len(folds), at_once)]
+
+
+def _at_once(data: LabelSet) -> int:
+    """Return how many folds memory allows at once."""
+    return max(1, PROBABILITIES // (3 * data.labels.size))  # with targets and weights

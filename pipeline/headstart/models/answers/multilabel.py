@@ -39,3 +39,19 @@ def names(
     """Return the labels of an image with these probabilities, ``(k,)``; perhaps none."""
     reached = np.flatnonzero(np.asarray(scores, np.float32) >= model.label_thresholds).tolist()
     return tuple(model.classes[code] for code in reached)
+
+
+def chosen(model: Classifier, probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return which labels each image gets, ``(n, k)``."""
+    return np.asarray(probabilities >= model.label_thresholds)
+
+
+def evidence(probabilities: NDArray[np.floating], least: float) -> NDArray[np.float64]:
+    """Return log odds of probabilities of ``least`` and more, ``(n, k)``."""
+    likely = np.clip(probabilities.astype(np.float64), least, 1)
+    return np.asarray(np.log(likely) - np.log(np.maximum(1 - likely, least)))
+
+
+def relative(weights: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return weights of labels, ``(k, ...)``, as evidence has them: as they are."""
+    return weights

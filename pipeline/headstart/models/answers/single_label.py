@@ -37,3 +37,20 @@ def names(
 ) -> tuple[str, ...]:
     """Return the ``chosen`` class of an image, or `UNKNOWN` if its best class is not sure."""
     return (model.classes[chosen] if scores.max() >= min_confidence else UNKNOWN,)
+
+
+def chosen(model: Classifier, probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return which class each image gets, ``(n, k)``."""
+    marks: NDArray[np.bool_] = np.eye(len(model.classes), dtype=bool)[probabilities.argmax(axis=1)]
+    return marks
+
+
+def evidence(probabilities: NDArray[np.floating], least: float) -> NDArray[np.float64]:
+    """Return log-probabilities, of ``least`` and more, in excess of their mean, ``(n, k)``."""
+    logs = np.log(np.clip(probabilities.astype(np.float64), least, 1))
+    return np.asarray(logs - logs.mean(axis=1, keepdims=True))
+
+
+def relative(weights: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return weights of classes, ``(k, ...)``, as evidence has them: less their mean."""
+    return np.asarray(weights - weights.mean(axis=0))

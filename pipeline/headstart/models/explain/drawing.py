@@ -34,8 +34,9 @@ def picture_of(data: bytes, preprocess: Preprocess) -> NDArray[np.uint8]:
 def overlay(picture: NDArray[np.uint8], maps: Sequence[Map]) -> NDArray[np.uint8]:
     """Return a grey picture with what speaks for a class in orange, and against it in blue.
 
-    Where maps overlap, their values add up. It is the same scale for both colours; what lies
-    outside all boxes is dark.
+    Where maps overlap, their values add up, each by the area of the picture, so that a map of a
+    small box and one of a large box with equal means count the same. It is the same scale for both
+    colours; what lies outside all boxes is dark.
     """
     height, width = picture.shape[:2]
     grey = np.repeat((picture @ np.array([0.299, 0.587, 0.114]))[:, :, np.newaxis], 3, axis=2)
@@ -48,9 +49,10 @@ def overlay(picture: NDArray[np.uint8], maps: Sequence[Map]) -> NDArray[np.uint8
             (np.arange(width) + 0.5 >= left) & (columns < heat.shape[1]),
         )
         places = np.ix_(np.clip(rows, 0, len(heat) - 1), np.clip(columns, 0, heat.shape[1] - 1))
-        total += np.where(inside, heat[places], 0)
+        density = heat.size / ((right - left) * (bottom - top))
+        total += np.where(inside, density * heat[places], 0)
         seen |= inside
-    strongest = float(np.quantile(np.abs(np.concatenate([m.heat.ravel() for m in maps])), _STRONG))
+    strongest = float(np.quantile(np.abs(total[seen]), _STRONG)) if seen.any() else 0.0
     values = np.clip(total / (strongest or 1.0), -1, 1)[:, :, np.newaxis]
     colour = np.where(values > 0, np.array(_FOR), np.array(_AGAINST))
     opacity = _OPACITY * np.abs(values)

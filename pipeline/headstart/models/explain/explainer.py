@@ -28,12 +28,11 @@ from headstart.backbones.inference.description import INPUT, OUTPUT, PROBABILITI
 from headstart.backbones.inference.runner import open_session
 from headstart.core.choices import EXPLAIN
 from headstart.core.errors import InputError
-from headstart.core.targets import MULTI_LABEL
 from headstart.models.classifier import Classifier
 from headstart.models.explain import graphs
+from headstart.models.explain.pooling import Array, Part, Places, Window, fitting, places_of
 
 CLASS_MAP, ABLATION, OCCLUSION = EXPLAIN
-_SAME = 0.9999  # cosine of features and means, but for rounding
 _CLOSE = 1e-3  # of evidence, relative to its size
 _LEAST = 1e-30  # probability
 _PROBES = 8  # rows that a linear head is checked on
@@ -41,27 +40,12 @@ _COVERED = 4  # a covered square has this part of the picture's side
 _STEPS = 2  # by which it moves for its own side
 _BATCH = 8
 
-Array = NDArray[np.float64]
-
-
-class Part(NamedTuple):
-    """Features that are means over the places of a map.
-
-    ``tensor`` has the values, ``columns`` the features, and ``window`` is the region of the model's
-    picture that the map lies over: left, top, right and bottom, in pixels.
-    """
-
-    tensor: str
-    columns: slice
-    channels_last: bool
-    window: tuple[int, int, int, int]
-
 
 class Grid(NamedTuple):
     """Evidence by place, ``(h, w)``, over a window of the model's picture."""
 
     values: Array
-    window: tuple[int, int, int, int]
+    window: Window
 
 
 @dataclass(frozen=True)
@@ -121,6 +105,8 @@ class Explainer:
         self._graphs = graphs.opened(path)
         self._whole = open_session(self._graphs.whole)
         self._head = open_session(self._graphs.head)
+        averaged = self._graphs.features != OUTPUT
+        self._pictures = len(model.backbone.preprocess.each_view) if averaged else 1
         self._parts = self._pooled_parts()
         self._linear = self._checked_linear()
         fitting = [CLASS_MAP] if self._parts and self._linear else []
@@ -144,49 +130,46 @@ class Explainer:
         """Return a map for each class of an image, ``(h, w, 3) uint8``."""
         if self.method == OCCLUSION:
             return self._occluded(crop, codes)
-        names = [part.tensor for part in self._parts]
-        outputs = [PROBABILITIES, OUTPUT, *dict.fromkeys(names)]
-        values = dict(
-            zip(outputs, self._whole.run(outputs, {INPUT: crop[np.newaxis]}), strict=True)
+        tensors = self._tensors(crop[np.newaxis])
+        features = tensors[OUTPUT][0].astype(np.float64)
+        places = list(
+            places_of(self._parts, tensors, tensors[self._graphs.features], self._pictures)
         )
-        features = values[OUTPUT][0].astype(np.float64)
-        maps = [_places(values[part.tensor][0], part) for part in self._parts]
-        evidence = self._evidence(values[PROBABILITIES])[0]
+        evidence = self._evidence(tensors[PROBABILITIES])[0]
         if self.method == CLASS_MAP:
             weights, bias = self._effective(features)
             if self.pairwise:
                 evidence = weights @ features + bias
-            shares = [w.T for w in (weights[:, part.columns] for part in self._parts)]
-            grids = [
-                _factor(features[part.columns], each) * (each @ share)
-                for part, each, share in zip(self._parts, maps, shares, strict=True)
-            ]
-            return [
-                self._explanation(crop, code, grids, bias[code], evidence[code], True)
-                for code in codes
-            ]
-        grids = [
-            self._ablated(features, evidence, part, each)
-            for part, each in zip(self._parts, maps, strict=True)
-        ]
-        return [self._explanation(crop, code, grids, 0.0, evidence[code], False) for code in codes]
-
-    def _explanation(
-        self,
-        crop: NDArray[np.uint8],
-        code: int,
-        grids: list[Array],
-        bias: float,
-        evidence: float,
-        exact: bool,
-    ) -> Explanation:
+            maps = [each.values @ weights[:, each.columns].T for each in places]
+        else:
+            bias = np.zeros(len(evidence))
+            maps = [self._ablated(features, evidence, each) for each in places]
         side = crop.shape[0], crop.shape[1]
-        usual = side == self.model.backbone.preprocess.size  # others show the whole image
-        own = tuple(
-            Grid(grid[:, :, code], part.window if usual else (0, 0, side[1], side[0]))
-            for grid, part in zip(grids, self._parts, strict=True)
-        )
-        return Explanation(code, own, float(bias), float(evidence), exact, self.method, side)
+        windows = [each.window for each in places]
+        if side != self.model.backbone.preprocess.size:  # it is the whole image
+            windows = [(0, 0, side[1], side[0])] * len(places)
+        exact = self.method == CLASS_MAP
+        return [
+            Explanation(
+                code,
+                tuple(
+                    Grid(each[:, :, code], window)
+                    for each, window in zip(maps, windows, strict=True)
+                ),
+                float(bias[code]),
+                float(evidence[code]),
+                exact,
+                self.method,
+                side,
+            )
+            for code in codes
+        ]
+
+    def _tensors(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Return the tensors that maps are made of, by name."""
+        own = (part.tensor for part in self._parts)
+        names = list(dict.fromkeys([PROBABILITIES, OUTPUT, self._graphs.features, *own]))
+        return dict(zip(names, self._whole.run(names, {INPUT: crops}), strict=True))
 
     def _effective(self, features: Array) -> tuple[Array, Array]:
         """Return weights ``(k, d)`` of the features of one image, and the bias ``(k,)``."""
@@ -197,15 +180,14 @@ class Explainer:
         ratio = np.divide(row, features, out=np.zeros_like(features), where=used)
         return self._linear.weight * ratio, self._linear.bias
 
-    def _ablated(self, features: Array, evidence: Array, part: Part, places: Array) -> Array:
+    def _ablated(self, features: Array, evidence: Array, own: Places) -> Array:
         """Return ``(h, w, k)`` evidence lost if a place did not count, times the places but one."""
-        height, width, channels = places.shape
-        flat, others = places.reshape(-1, channels), height * width - 1
+        height, width, channels = own.values.shape
+        flat, others = own.values.reshape(-1, channels), height * width - 1
         if not others:
             return np.zeros((1, 1, len(evidence)))
-        factor = _factor(features[part.columns], places)
         rows = np.repeat(features[np.newaxis], len(flat), axis=0)
-        rows[:, part.columns] = factor * (flat.sum(axis=0) - flat) / others
+        rows[:, own.columns] += (flat.sum(axis=0) - flat) / others - flat.mean(axis=0)
         (answers,) = self._head.run([PROBABILITIES], {OUTPUT: rows.astype(np.float32)})
         lost: Array = (evidence - self._evidence(answers)) * others
         return lost.reshape(height, width, -1)
@@ -246,11 +228,8 @@ class Explainer:
 
     def _evidence(self, probabilities: NDArray[Any]) -> Array:
         """Return the evidence for each class, ``(n, k)``."""
-        likely = np.clip(probabilities.astype(np.float64), _LEAST, 1)
-        if self.model.target == MULTI_LABEL:
-            return np.asarray(np.log(likely) - np.log(np.maximum(1 - likely, _LEAST)))
-        logs = np.log(likely)
-        return np.asarray(logs - logs.mean(axis=1, keepdims=True))
+        evidence: Array = self.model.answers.evidence(probabilities, _LEAST)
+        return evidence
 
     def _pooled_parts(self) -> list[Part]:
         """Return the parts of the features that are means; none if they are not all."""
@@ -258,19 +237,20 @@ class Explainer:
         if not names:
             return []
         crop = np.random.default_rng(0).integers(0, 256, (1, *side, 3), np.uint8)
-        outputs = [OUTPUT, *dict.fromkeys(names)]
+        outputs = list(dict.fromkeys([self._graphs.features, *names]))
         values = dict(zip(outputs, self._whole.run(outputs, {INPUT: crop}), strict=True))
-        features, start, parts = values[OUTPUT][0].astype(np.float64), 0, []
+        features = values[self._graphs.features][0].astype(np.float64)
+        start, height, parts = 0, side[0] // self._pictures, []
         for name in names:
-            part = _fitting(name, values[name], features, start)
+            part = fitting(name, values[name], features, start)
             if part is None:
                 return []
-            parts.append(part)
+            parts.append(part._replace(window=(0, 0, side[1], height), height=height))
             start = part.columns.stop
         if start != len(features):
             return []
         if not (self.model.backbone.networks or self.model.backbone.preprocess.quality):
-            return [part._replace(window=(0, 0, side[1], side[0])) for part in parts]
+            return parts
         return [part._replace(window=self._window(part, crop)) for part in parts]
 
     def _window(self, part: Part, crop: NDArray[np.uint8]) -> tuple[int, int, int, int]:
@@ -309,9 +289,8 @@ class Explainer:
         answers, rows = answers[likely], rows[likely]
         if not len(rows):
             return None
-        weight, bias = linear.weight, linear.bias
-        if self.model.target != MULTI_LABEL:
-            weight, bias = weight - weight.mean(axis=0), bias - bias.mean()
+        relative = self.model.answers.relative
+        weight, bias = relative(linear.weight), relative(linear.bias)
         evidence, values = self._evidence(answers), rows.astype(np.float64) @ weight.T + bias
         if evidence.shape != values.shape:
             return None
@@ -331,36 +310,6 @@ def _decides(linear: graphs.Linear) -> bool:
         return False
     wins: bool = (np.argmax(answers, axis=1) == np.arange(len(signs))).all()
     return answers.shape == (len(signs), len(signs)) and bool(wins)
-
-
-def _fitting(name: str, values: NDArray[Any], features: Array, start: int) -> Part | None:
-    """Return the part of the features, from ``start`` on, that is the mean of a map, if it is."""
-    if values.ndim != 4:
-        return None
-    for channels_last in (False, True):
-        stop = start + values.shape[3 if channels_last else 1]
-        part = Part(name, slice(start, stop), channels_last, (0, 0, 0, 0))
-        if stop > len(features):
-            continue
-        mean = _places(values[0], part).mean(axis=(0, 1))
-        own = features[part.columns]
-        norms = np.linalg.norm(mean) * np.linalg.norm(own)
-        if norms > 0 and mean @ own >= _SAME * norms:
-            return part
-    return None
-
-
-def _places(values: NDArray[Any], part: Part) -> Array:
-    """Return a map of one image as ``(h, w, channels)``."""
-    turned = values if part.channels_last else np.moveaxis(values, 0, -1)
-    return turned.astype(np.float64)
-
-
-def _factor(features: Array, places: Array) -> float:
-    """Return what the mean of a map is multiplied by to give the features."""
-    mean = places.mean(axis=(0, 1))
-    squared = float(mean @ mean)
-    return float(mean @ features) / squared if squared else 0.0
 
 
 def _windows(side: int) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from headstart.backbones.inference import external_data
 from headstart.backbones.inference.description import OUTPUT, PROBABILITIES
+from headstart.backbones.inference.views import features_by_view
 from headstart.core.onnx_format import ModelProto, NodeProto
 
 _MEANS = {"ReduceMean", "GlobalAveragePool", "AveragePool"}
@@ -40,12 +41,14 @@ class Opened(NamedTuple):
     Attributes:
         whole: from images, with the tensors ``pooled`` as outputs beside the model's own.
         head: from features to probabilities, and the rows of a linear head.
-        pooled: the tensors whose means are the features, in their order; empty if unknown.
+        features: the tensor of the features of one view or, in a batch, of those that are averaged.
+        pooled: the tensors whose means these are, in their order; empty if unknown.
         linear: None for other heads.
     """
 
     whole: bytes
     head: bytes
+    features: str
     pooled: tuple[str, ...]
     linear: Linear | None
 
@@ -58,14 +61,16 @@ def opened(path: Path) -> Opened:
     model = onnx.load(path)
     producers = {output: node for node in model.graph.node for output in node.output}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    pooled = tuple(_pooled(OUTPUT, producers) or ())
+    features = features_by_view(producers)
+    pooled = tuple(_pooled(features, producers) or ())
     linear = _linear(producers, constants) or _pairwise(model, constants)
     head = _head(model)
     if linear is not None:
         _add_output(head, linear.rows)
-    for name in dict.fromkeys(pooled):
-        _add_output(model, name)
-    return Opened(model.SerializeToString(), head.SerializeToString(), pooled, linear)
+    for name in dict.fromkeys((*pooled, features)):
+        if name != OUTPUT:
+            _add_output(model, name)
+    return Opened(model.SerializeToString(), head.SerializeToString(), features, pooled, linear)
 
 
 def head_alone(path: Path) -> bytes:

@@ -130,8 +130,8 @@ def _explain(
     return entries
 
 
-def picture(explainer: Explainer, data: bytes, code: int) -> NDArray[np.uint8]:
-    """Return an image file as `drawing.overlay` of what speaks for one class.
+def pictures(explainer: Explainer, data: bytes, codes: list[int]) -> list[NDArray[np.uint8]]:
+    """Return an image file as `drawing.overlay` of what speaks for each class.
 
     Raises:
         ImageError: it cannot be decoded.
@@ -139,8 +139,10 @@ def picture(explainer: Explainer, data: bytes, code: int) -> NDArray[np.uint8]:
     model = explainer.model
     crop = model.decode(data)
     whole, ordinary = _whole(model, data, crop)
-    (explanation,) = explainer.explain(crop, [code])
-    return images.reduced(_overlay(model, whole, ordinary, explanation.heat(), crop), _SMALL)
+    return [
+        images.reduced(_overlay(model, whole, ordinary, each.heat(), crop), _SMALL)
+        for each in explainer.explain(crop, codes)
+    ]
 
 
 def _whole(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from headstart.core.errors import InputError
 from headstart.evaluation.metrics import multilabel
-from headstart.evaluation.metrics.multilabel import resampling
+from headstart.evaluation.metrics.multilabel import areas, units
+from headstart.evaluation.metrics.multilabel.jackknife import Precisions
 from headstart.evaluation.metrics.multilabel.thresholds import Rule, thresholds
 from hypothesis import given
 from hypothesis import strategies as st
@@ -134,8 +135,8 @@ def test_a_target_out_of_reach_and_labels_without_a_choice_are_reported() -> Non
 @pytest.mark.long
 @pytest.mark.parametrize("size", [1, 4])
 def test_intervals_cover_the_scores_of_many_images(size: int, monkeypatch) -> None:
-    monkeypatch.setattr(resampling, "DRAWS", 100)
-    monkeypatch.setattr(resampling, "LEAST_DRAWS", 100)
+    monkeypatch.setattr(units, "DRAWS", 100)
+    monkeypatch.setattr(units, "LEAST_DRAWS", 100)
     cuts = np.full(4, 0.3)
     labels, chances, _ = sample(100_000, 999)
     true, of_labels = (
@@ -165,7 +166,7 @@ def test_areas_of_a_resample_are_those_of_the_images_repeated() -> None:
     labels[::7, 2] = -1
     chances = np.round(chances, 1)  # equal probabilities
     weights = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), size=3)
-    ours = resampling.weighted_areas(labels, chances, weights.T.astype(np.float32))
+    ours = areas.weighted_areas(labels, chances, weights.T.astype(np.float32))
     for number, times in enumerate(weights):
         rows = np.repeat(np.arange(60), times)
         for label in range(4):
@@ -176,19 +177,64 @@ def test_areas_of_a_resample_are_those_of_the_images_repeated() -> None:
                 np.testing.assert_allclose([each[number, label] for each in ours], expected, 1e-5)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_shifts_are_those_of_scores_without_each_image_or_group(size: int, monkeypatch) -> None:
+    labels, chances, groups = sample(60, 7, size)
+    labels[::7, 2] = -1
+    labels[:, 0] = 0
+    labels[5, 0] = 1  # a single image
+    labels[::9, 1] = 1
+    chances = np.round(chances, 1)  # equal probabilities
+    chosen = units.Units(labels, groups)
+    result = Precisions.of(labels, chances, chosen)
+    np.testing.assert_array_equal(result.alone, [True, False, False, False])
+    assert not result.shifts[:, 0].any()
+    for left_out in range(chosen.number):
+        for label in range(1, 4):
+            rows = (groups != left_out) & (labels[:, label] >= 0)
+            expected = average_precision_score(labels[rows, label], chances[rows, label])
+            assert result.observed[label] + result.shifts[left_out, label] == pytest.approx(
+                expected
+            )
+    monkeypatch.setattr(units, "LEAST_DRAWS", 5)
+    monkeypatch.setattr(units, "CELLS", 5 * len(labels))
+    joined = Precisions.of(labels, chances, units.Units(labels, groups))
+    assert len(joined.shifts) == (60 if size == 1 else 5)
+
+
+def test_few_images_with_a_label_widen_intervals_and_shift_them_down() -> None:
+    labels, chances, _ = sample(2000, 8)
+    cuts = np.full(4, 0.3)
+    rare = labels.copy()
+    rare[np.flatnonzero(labels[:, 1] == 1)[3:], 1] = -1
+    whole, part = (
+        multilabel.intervals(each, chances, cuts, 0, worth=worth).per_label["average_precision"]
+        for each, worth in ((labels, 1.0), (rare, 1.0))
+    )
+    assert np.diff(part[1])[0] > 3 * np.diff(whole[1])[0]
+    score = multilabel.per_label(rare, chances, cuts).average_precision[1]
+    assert part[1].mean() < score
+    halves = multilabel.intervals(labels, chances, cuts, 0, worth=0.5)
+    full = multilabel.intervals(labels, chances, cuts, 0)
+    for name, ends in full.scores.items():
+        if name != "calibration_error":
+            ratio = np.diff(halves.scores[name])[0] / np.diff(ends)[0]
+            assert ratio == pytest.approx(2**0.5, rel=0.1), name
+
+
 @pytest.mark.slow
 def test_a_better_head_is_told_from_the_best_and_an_equal_one_is_not() -> None:
     labels, chances, groups = sample(600, 5, 2)
     noise = np.random.default_rng(6).normal(size=chances.shape)
     alike = np.clip(chances + 0.01 * noise, 0, 1)
     worse = np.clip(chances + 0.5 * noise, 0, 1)
-    same, close, far = multilabel.compare_with(labels, chances, [chances, alike, worse], 0, groups)
+    same, close, far = multilabel.compare_with(labels, chances, [chances, alike, worse], groups)
     assert same.p == 1
     assert not close.decided
     assert close.interval[0] <= 0 <= close.interval[1]
     assert far.decided
     assert far.interval[1] < 0
-    bonferroni = multilabel.compare_with(labels, chances, [alike, worse], 0, groups, True)
+    bonferroni = multilabel.compare_with(labels, chances, [alike, worse], groups, True)
     assert all(each.p >= few.p for each, few in zip(bonferroni, (close, far), strict=True))
 
 
@@ -202,11 +248,11 @@ def test_no_verdict_hangs_on_a_label_of_few_images() -> None:
     other = best.copy()
     other[:, 0] = rng.random(400)
     np.testing.assert_array_equal(multilabel.few_positives(labels), [True, False, False])
-    [verdict] = multilabel.compare_with(labels, best, [other], 0)
+    [verdict] = multilabel.compare_with(labels, best, [other])
     assert verdict.difference < -0.2
     assert not verdict.decided
     labels[:40:2, 0] = 1
     best[:, 0] = labels[:, 0] + rng.random(400)
     best[:, 1:] += 0.7 * labels[:, 1:]
     other = best + [0, 0.9, 0.9] * rng.normal(size=(400, 3))
-    assert multilabel.compare_with(labels, best, [other], 0)[0].decided
+    assert multilabel.compare_with(labels, best, [other])[0].decided

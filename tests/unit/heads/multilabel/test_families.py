@@ -137,6 +137,20 @@ def test_a_search_returns_probabilities_that_tell_new_images_apart(
 
 
 @pytest.mark.slow
+def test_a_label_chooses_for_itself_as_if_it_were_alone() -> None:
+    data = label_set(0.2)
+    [family] = multilabel.by_name(["logistic-regression"])
+    together = family.search(data, per_label=True)
+    alone = [family.search(data.only(np.array([label]))) for label in range(K)]
+    assert together.params["C"] == [head.params["C"] for head in alone]
+    assert len(set(together.params["C"])) > 1
+    for label, head in enumerate(alone):
+        own = together.out_of_fold[:, label]
+        np.testing.assert_allclose(own, head.out_of_fold[:, 0], atol=2e-3)
+    assert all(np.isfinite(trial["cv_loss"]) for trial in together.grid)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("most_rows", [None, 150])
 def test_the_mean_of_heads_is_a_head(most_rows: int | None) -> None:
     data = label_set(0.1, fold=np.stack([np.arange(N) % 5, np.arange(N) // 3 % 5]))

@@ -18,6 +18,7 @@ from headstart.evaluation.compare.multilabel.division import label_sets
 from headstart.evaluation.compare.multilabel.training import LabelEntry
 from headstart.evaluation.compare.scoring import count_heads, name_heads, warn_of_better
 from headstart.evaluation.group_answers import Grouping, ImageAnswers, Scored
+from headstart.evaluation.metrics import OUT_OF_FOLD
 from headstart.evaluation.metrics import multilabel as metrics
 from headstart.evaluation.splits import Protocol
 
@@ -34,6 +35,11 @@ class HeldOut:
     leaked: NDArray[np.bool_]
     seed: int
     out_of_fold: bool
+
+    @property
+    def worth(self) -> float:
+        """What an answer is worth, in answers for a test split; see `metrics.design.Design`."""
+        return OUT_OF_FOLD if self.out_of_fold else 1.0
 
     @classmethod
     def of(cls, data: FeatureSet, protocol: Protocol, seed: int) -> HeldOut:
@@ -53,7 +59,6 @@ def score_heads(entries: Sequence[LabelEntry], test: HeldOut) -> list[LabelHeadR
         test.labels,
         best.probabilities,
         [entry.probabilities for entry in others],
-        test.seed,
         test.group,
         test.out_of_fold,
     )
@@ -80,7 +85,7 @@ def score_groups(
     """Score every head's answers for groups of the scored images."""
     titles = name_heads(heads, heads, "title")
     answers = [image_answers(*pair) for pair in zip(titles, entries, strict=True)]
-    rules = Scored(test.group, test.leaked)
+    rules = Scored(test.group, test.leaked, test.worth, test.out_of_fold)
     return group_answers.score_labels(grouping, test.labels, answers, test.seed, rules)
 
 
@@ -127,7 +132,7 @@ _VERDICTS = ("tie", "worse", "better")
 def _result(entry: LabelEntry, test: HeldOut, verdict: str) -> LabelHeadResult:
     head, probabilities = entry.head, entry.probabilities
     half = metrics.scores(test.labels, probabilities, np.full(len(entry.thresholds), _HALF))
-    measured = measure(test.labels, probabilities, entry.applied, test.seed, test.group)
+    measured = measure(test.labels, probabilities, entry.applied, test.seed, test.group, test.worth)
     by_label = measured.pop("per_label")
     defined: dict[str, Any] = {
         name: 0.0 if value is None and name != "macro_auc" else value
@@ -158,6 +163,7 @@ def measure(
     thresholds: NDArray[np.float64],
     seed: int,
     group: NDArray[np.intp] | None,
+    worth: float = 1.0,
 ) -> dict[str, Any]:
     """Return scores, ``intervals``, ``per_label`` and ``curves`` with the names of the results.
 
@@ -165,7 +171,7 @@ def measure(
     that are not defined are None.
     """
     arguments = labels, probabilities, thresholds, seed, group
-    scores, intervals = metrics.scores(*arguments), metrics.intervals(*arguments)
+    scores, intervals = metrics.scores(*arguments), metrics.intervals(*arguments, worth)
     own = {"macro_ap": "map", "average_precision": "ap", "roc_auc": "auc"}
     table = metrics.per_label(labels, probabilities, thresholds)._asdict()
     by_label = {own.get(name, name): _values(values) for name, values in table.items()}

@@ -4,7 +4,8 @@ Labels are ``(n, k) int8``: 1 if an image has the label, 0 if it does not, -1 if
 which counts for nothing in that label. Probabilities are ``(n, k)``.
 """
 
-from headstart.evaluation.metrics.multilabel.resampling import Intervals, compare_with, intervals
+from headstart.evaluation.metrics.multilabel.paired import compare_with
+from headstart.evaluation.metrics.multilabel.resampling import Intervals, intervals
 from headstart.evaluation.metrics.multilabel.scores import (
     FEW,
     LabelScores,
