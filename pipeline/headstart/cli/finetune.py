@@ -16,6 +16,7 @@ from headstart.cli.options import (
     decoding_options,
     group_answer,
     groups,
+    ignore,
     label_options,
     seed,
     weights,
@@ -99,6 +100,7 @@ finetune photos --backbone timm:resnet50.a1_in1k --out tuned
 )
 @groups
 @group_answer
+@ignore
 @workers
 @seed
 @as_json
@@ -125,6 +127,7 @@ def command(
     device: str,
     groups: Path | None,
     group_answer: str,
+    ignore: tuple[str, ...],
     workers: int | None,
     seed: int,
     json_: bool,
@@ -159,13 +162,21 @@ def command(
     if advise:
         if group_answer != GROUP_ANSWERS[0]:
             raise click.UsageError("--advise predicts the accuracy of images; omit --group-answer")
+        if ignore:
+            raise click.UsageError("--advise has no remarks; omit --ignore")
         _advise(data, out, mode, json_, settings)
         return
     if out is None:
         raise click.UsageError("Missing option '--out'.")
     with hooks("fine-tuning") as shown:
         result = finetuning.finetune(
-            data, out, mode=mode, group_answer=group_answer, hooks=shown, **settings
+            data,
+            out,
+            mode=mode,
+            group_answer=group_answer,
+            ignore=ignore,
+            hooks=shown,
+            **settings,
         )
     if json_:
         print_json(result.results | {"finetune": result.history})

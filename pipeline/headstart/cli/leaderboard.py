@@ -24,8 +24,8 @@ def show(results: dict[str, Any]) -> None:
     approximate = {h["name"]: h["approximation"] for h in results["heads"] if h["approximation"]}
     for name, method in approximate.items():
         click.echo(f"* {name} is approximate: {method}")
-    for warning in results["warnings"]:
-        click.echo(f"note: {one_line(warning)}")
+    for line in leaderboard.warnings(results):
+        click.echo(line)
     click.echo(leaderboard.provenance(results))
     if results["conclusion"]:
         click.echo(one_line(results["conclusion"]))

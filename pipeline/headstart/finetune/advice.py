@@ -90,7 +90,7 @@ def advise(
     hooks = hooks or Hooks()
     job = FinetuneJob.create(data, frozen, choice, config, reading, named_groups)
     for remark in job.division.remarks:
-        hooks.notice(remark)
+        hooks.notice(remark.text)
     classifier = job.frozen_classifier()
     hooks.notice("timing two batches in each mode")
     paces = timing.measure(job, classifier.start)

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from headstart.core import targets
 from headstart.core.errors import InputError
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import remark
+from headstart.core.results import Remark
 from headstart.evaluation.groups import Partition
 
 VALIDATION_SHARE = 10  # one in so many training images, if the data have no validation split
@@ -24,7 +26,7 @@ class Division:
     Attributes:
         classes: ``(k,)`` codes of the classes, or labels, that are trained.
         drawn: whether the validation split was drawn here, since the data name none.
-        remarks: sentences for the user.
+        remarks: what the user must know of it.
         group: ``(n,)`` of all rows: the user's groups, joined by duplicates; None without them.
     """
 
@@ -33,7 +35,7 @@ class Division:
     test: NDArray[np.intp]
     classes: NDArray[np.int64]
     drawn: bool
-    remarks: list[str]
+    remarks: list[Remark]
     group: Partition | None = None
 
     def named(self, data: FeatureSet) -> FeatureSet:
@@ -72,9 +74,10 @@ def too_few() -> InputError:
     )
 
 
-def about_drawn(validating: NDArray[np.bool_], by: str) -> str:
+def about_drawn(validating: NDArray[np.bool_], by: str) -> Remark:
     """Say that a validation split was drawn from the training images, stratified ``by``."""
-    return (
+    return remark(
+        "HS901",
         f"There is no validation split: {int(validating.sum()):,} of {len(validating):,} training "
-        f"images, stratified by {by}, choose the best epoch and are not trained on."
+        f"images, stratified by {by}, choose the best epoch and are not trained on.",
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from headstart.core.errors import InputError, one_line
 from headstart.core.parallel import available_cores
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import remark
 from headstart.evaluation.compare import CompareConfig
 from headstart.evaluation.compare.insights import find_duplicates
 from headstart.evaluation.compare.multilabel import division
@@ -70,8 +71,11 @@ def divide(data: FeatureSet, seed: int, named_groups: Mapping[str, str]) -> Divi
     if names:
         more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
         remarks.append(
-            "Left out, because all images with it, or all without it, are in the validation split: "
-            f"{', '.join(one_line(name) for name in names[:_NAMED])}{more}."
+            remark(
+                "HS605",
+                "Left out, because all images with it, or all without it, are in the validation "
+                f"split: {', '.join(one_line(name) for name in names[:_NAMED])}{more}.",
+            )
         )
     number = {name: code for code, name in enumerate(data.classes)}
     trained = [kept.classes[column] for column in np.flatnonzero(varies).tolist()]

@@ -21,6 +21,7 @@ from headstart.core.errors import BackboneError, one_line
 from headstart.core.files import replacing, sha256_of, write_text
 from headstart.core.hooks import Hooks
 from headstart.core.records import Choice, FeatureSet
+from headstart.core.results import Remark
 from headstart.datasets import DEFAULTS, Options
 from headstart.finetune.config import TOP, FinetuneConfig
 from headstart.finetune.division import Division
@@ -44,6 +45,7 @@ class FinetuneResult:
     Attributes:
         backbone: the exported network, an ordinary backbone.
         weight: ``(k, d)`` of the classifier on features at norm 1; its ``bias`` is ``(k,)``.
+        remarks: what the user must know of the division and the training.
         history: the document of ``history.json``.
     """
 
@@ -51,6 +53,7 @@ class FinetuneResult:
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     division: Division
+    remarks: list[Remark]
     history: dict[str, Any]
 
 
@@ -113,7 +116,7 @@ def finetune(
     hooks = hooks or Hooks()
     job = FinetuneJob.create(data, frozen, choice, config, reading, named_groups)
     for remark in job.division.remarks:
-        hooks.notice(remark)
+        hooks.notice(remark.text)
     start = job.start()
     model, network, batches, boundary = preparation.prepare(job, start, out, hooks.progress)
     objective = job.objective()
@@ -125,7 +128,8 @@ def finetune(
         job.frozen_norms,
     )
     progress = Trainer(model, batches, setup, hooks.notice).run()
-    history = _history(job, boundary, progress)
+    remarks = [*job.division.remarks, *progress.remarks]
+    history = _history(job, boundary, progress) | {"remarks": [remark.text for remark in remarks]}
     _discard_stale_features(out, history)
     write_text(out / HISTORY, json.dumps(history, indent=2) + "\n")
     write_text(out / CURVES, draw(progress.history, progress.best, objective.score))
@@ -133,7 +137,7 @@ def finetune(
     _export(job, network, history, backbone)
     last = model.head.cpu()
     weight, bias = last.weight.detach().numpy(), last.bias.detach().numpy()
-    return FinetuneResult(backbone, weight, bias, job.division, history)
+    return FinetuneResult(backbone, weight, bias, job.division, remarks, history)
 
 
 def _history(job: FinetuneJob, boundary: str, progress: Progress) -> dict[str, Any]:
@@ -151,7 +155,6 @@ def _history(job: FinetuneJob, boundary: str, progress: Progress) -> dict[str, A
         "stopped": progress.stopped,
         "batch": progress.batch,
         "epochs": progress.history,
-        "remarks": [*job.division.remarks, *progress.remarks],
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from headstart.core import choices, targets
+from headstart.core import choices, remarks, targets
 from headstart.core.errors import UsageError
 from headstart.workflows import artifacts
 from headstart.workflows.features import choice
@@ -52,6 +52,7 @@ def finetune(
     target: str = "",
     device: str = "cpu",
     workers: int | None = None,
+    ignore: str | Sequence[str] = (),
     seed: int = 0,
     groups: StrPath | Mapping[str, str] | None = None,
     group_answer: str = choices.GROUP_ANSWERS[0],
@@ -84,6 +85,7 @@ def finetune(
         target: ``single-label`` or ``multi-label``.
         device: one of `core.choices.TRAINING_DEVICES`.
         workers: threads; None means one per core.
+        ignore: codes of remarks to leave out of the results, such as ``HS901``.
         seed: of everything random.
         groups: images that stay on one side of every split, as for `train_heads`, with one answer
             for each group, too.
@@ -118,6 +120,7 @@ def finetune(
         workers=workers,
         seed=seed,
     )
+    ignored = remarks.parse(ignore)
     reading = source_options(label_column, path_column, label_columns, target)
     network, folder = _network(backbone, weights, value_range, colour), output_folder(out, data)
     check_trainable(network, config)
@@ -127,7 +130,7 @@ def finetune(
         network = _as_embedded(network, frozen)
         named = groups_of(groups, frozen.path)
         tuned = train(os.fspath(data), frozen, network, folder, config, shown, reading, named)
-        _compare(data, frozen, tuned, folder, config, reading, shown, named, group_answer)
+        _compare(data, frozen, tuned, folder, config, ignored, reading, shown, named, group_answer)
     return Result(read_results(folder / artifacts.RESULTS), folder, tuned.history)
 
 
@@ -247,6 +250,7 @@ def _compare(
     tuned: FinetuneResult,
     folder: Path,
     config: FinetuneConfig,
+    ignored: tuple[str, ...],
     reading: Options,
     hooks: Hooks,
     named_groups: Mapping[str, str],
@@ -275,12 +279,16 @@ def _compare(
             sum(epoch["seconds"] for epoch in history["epochs"]),
         ),
         compare.CompareConfig(
-            seed=config.seed, validation=choices.VALIDATION[1], group_answer=group_answer
+            seed=config.seed,
+            validation=choices.VALIDATION[1],
+            ignore=ignored,
+            group_answer=group_answer,
         ),
         hooks.notice,
         named_groups,
     )
-    warnings = list(dict.fromkeys([*comparison.warnings, *history["remarks"]]))
+    about_training = remarks.without(tuned.remarks, ignored)
+    warnings = list(dict.fromkeys([*comparison.warnings, *about_training]))
     comparison = artifacts.stamped(
         dataclasses.replace(comparison, warnings=warnings),
         [str(folder / name) for name in (FROZEN, FEATURES)],

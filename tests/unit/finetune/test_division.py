@@ -13,7 +13,7 @@ def test_without_a_validation_split_a_stratified_one_is_drawn():
     data = feature_set(n=60, k=2)
     division = divide(data, seed=0)
     assert division.drawn
-    assert "validation split" in division.remarks[-1]
+    assert "validation split" in division.remarks[-1].text
     assert np.unique(data.label[division.validation]).tolist() == [0, 1]
     parts = [*division.train, *division.validation, *division.test]
     assert sorted(parts) == list(range(60))
@@ -82,7 +82,9 @@ def test_ungrouped_images_are_counted_and_groups_of_other_images_refused():
     named = groups_of(data)
     del named[data.path[7]]
     division = divide(data, 0, named)
-    assert any(remark.startswith("1 of 60 images are in no group") for remark in division.remarks)
+    assert any(
+        remark.text.startswith("1 of 60 images are in no group") for remark in division.remarks
+    )
     with pytest.raises(InputError, match="none of the images"):
         divide(data, 0, {"elsewhere.jpg": "a"})
 
@@ -92,4 +94,4 @@ def test_groups_across_the_datas_own_splits_are_kept_there_with_a_remark():
     named = groups_of(data)
     division = divide(data, 0, named)
     assert {data.split[row] for row in division.test} == {"test"}
-    assert any("groups" in remark for remark in division.remarks)
+    assert any("groups" in remark.text for remark in division.remarks)

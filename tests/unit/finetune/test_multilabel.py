@@ -90,7 +90,7 @@ def test_every_part_has_its_share_of_every_label():
     for rows in parts:
         assert (np.abs(data.label_sets[rows].mean(0) - data.label_sets.mean(0)) < 0.08).all()
     assert division.drawn
-    assert "stratified by label" in division.remarks[-1]
+    assert "stratified by label" in division.remarks[-1].text
 
 
 def test_a_label_that_no_image_beside_the_validation_split_has_is_left_out():
@@ -101,7 +101,7 @@ def test_a_label_that_no_image_beside_the_validation_split_has_is_left_out():
     data = label_sets(sets, split=split)
     job = make_job(data)
     assert job.division.classes.tolist() == [0, 2]
-    assert any("label 1" in remark for remark in job.division.remarks)
+    assert any("label 1" in remark.text for remark in job.division.remarks)
     named = job.division.named(data)
     assert named.classes == ("label 0", "label 2")
     assert named.label_sets.shape == (120, 2)

@@ -49,11 +49,18 @@ def test_remarks_without_a_code_get_that_of_their_kind():
     assert upgrade(upgraded) is upgraded
 
 
+def test_warnings_of_former_results_are_remarks_without_a_code():
+    results: Any = upgrade(former())
+    assert [warning["text"] for warning in results["warnings"]] == former()["warnings"]
+    assert {warning["code"] for warning in results["warnings"]} == {""}
+
+
 def test_an_upgrade_keeps_every_figure():
     heads = len(former()["heads"]) + len(former()["baselines"])
     before, after = map(leaves, (former(), upgrade(former())))
-    # A title and five unknown scores of each head; what the scores are of, and the conclusion.
-    assert len(after) == len(before) + 6 * heads + 2
+    # A title and five unknown scores of each head; what the scores are of, and the conclusion; the
+    # topic and the code of each warning.
+    assert len(after) == len(before) + 6 * heads + 2 + 2 * len(former()["warnings"])
     figures = [sorted(x for x in values if isinstance(x, float)) for values in (before, after)]
     assert figures[0] == figures[1]
 

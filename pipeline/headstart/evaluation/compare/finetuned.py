@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart.core.records import FeatureSet
+from headstart.core.remarks import without
 from headstart.core.results import Comparison
 from headstart.core.rows import take
 from headstart.evaluation.compare.alignment import beside_tuned
@@ -85,7 +86,7 @@ def compare_tuned(
     )
     comparison = dataclasses.replace(comparison, insights=insights)
     test = HeldOut.of(stores[0], protocol, config.seed)
-    comparison = _with_entries(comparison, entries, test)
+    comparison = _with_entries(comparison, entries, test, config)
     if outcome.grouping is not None:
         points, group_sets = decide_for_groups(
             entry, protocol, config.targets, named_groups or {}, config.group_answer
@@ -102,7 +103,9 @@ def compare_tuned(
     return comparison, dataclasses.replace(outcome, entries=entries)
 
 
-def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -> Comparison:
+def _with_entries(
+    comparison: Comparison, entries: list[Entry], test: HeldOut, config: CompareConfig
+) -> Comparison:
     heads, best = score_heads(entries, test), entries[0]
     about = [*about_the_choice(heads), *about_leakage(heads, test)]
     return dataclasses.replace(
@@ -111,6 +114,6 @@ def _with_entries(comparison: Comparison, entries: list[Entry], test: HeldOut) -
         best=best.head.name,
         best_backbone=best.backbone,
         extraction={"digest": best.data.digest, "document": best.data.extraction},
-        warnings=list(dict.fromkeys([*comparison.warnings, *about])),
+        warnings=list(dict.fromkeys([*comparison.warnings, *without(about, config.ignore)])),
         conclusion=conclude(heads, test),
     )

@@ -45,6 +45,7 @@ def compare_tuned(
     groups = None
     if outcome.grouping is not None:
         groups = scoring.score_groups(entries, heads, test, outcome.grouping)
+    about_choice = without(scoring.about_the_choice(heads), config.ignore)
     comparison = dataclasses.replace(
         comparison,
         heads=heads,
@@ -55,7 +56,7 @@ def compare_tuned(
         insights=dataclasses.replace(
             comparison.insights, remarks=without(about, config.ignore), group_answers=groups
         ),
-        warnings=list(dict.fromkeys([*comparison.warnings, *scoring.about_the_choice(heads)])),
+        warnings=list(dict.fromkeys([*comparison.warnings, *about_choice])),
         conclusion=scoring.conclude(heads, test),
     )
     return comparison, dataclasses.replace(outcome, entries=entries)
