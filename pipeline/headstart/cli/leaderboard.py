@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from headstart.cli.output import Alignment, table
+from headstart.cli.output import Alignment, say, table
 from headstart.core.errors import one_line
 from headstart.workflows import leaderboard
 
@@ -29,8 +29,9 @@ def show(results: dict[str, Any]) -> None:
     click.echo(leaderboard.provenance(results))
     if results["conclusion"]:
         click.echo(one_line(results["conclusion"]))
-    for line in leaderboard.summaries(results):
-        click.echo(line)
+    for lines in leaderboard.summaries(results):
+        for line in lines.splitlines():
+            say(line)
     backbones = results["backbones"]
     if len(backbones) > 1 and backbones[0]["scores"]:  # a fine-tuned one has none
         _show_scores(backbones)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,13 +96,15 @@ def finetune(
     config: FinetuneConfig,
     hooks: Hooks | None = None,
     reading: Options = DEFAULTS,
+    named_groups: Mapping[str, str] | None = None,
 ) -> FinetuneResult:
     """Fine-tune a backbone on the training images of a source.
 
     Call `check_trainable` first to learn early what cannot work. ``frozen`` holds the features of
-    ``data``, read as ``reading`` says, by the frozen backbone ``choice``, chosen by its name. The
-    folder ``out`` receives ``backbone.onnx``, ``backbone.safetensors``, ``history.json``,
-    ``curves.svg`` and the files that an interrupted run continues from.
+    ``data``, read as ``reading`` says, by the frozen backbone ``choice``, chosen by its name.
+    ``named_groups`` has the group of an image by its path: a group is not divided. The folder
+    ``out`` receives ``backbone.onnx``, ``backbone.safetensors``, ``history.json``, ``curves.svg``
+    and the files that an interrupted run continues from.
 
     Raises:
         InputError: the images cannot be divided, or have changed since they were embedded.
@@ -111,7 +114,7 @@ def finetune(
     from headstart.finetune.training import Trainer, TrainingSetup
 
     hooks = hooks or Hooks()
-    job = FinetuneJob.create(data, frozen, choice, config, reading)
+    job = FinetuneJob.create(data, frozen, choice, config, reading, named_groups)
     for remark in job.division.remarks:
         hooks.notice(remark.text)
     start = job.start()

@@ -163,3 +163,15 @@ def test_the_identity_changes_with_the_labels():
     other = data.label_sets.copy()
     other[make_job(data).division.train[0], 0] = -1
     assert make_job(data).identity("x") != make_job(label_sets(other)).identity("x")
+
+
+def test_groups_stay_on_one_side_and_in_one_fold():
+    data = label_sets(n=300)
+    named = {path: str(row // 5) for row, path in enumerate(data.path)}
+    job = FinetuneJob.create("photos", data, Choice("tiny"), FinetuneConfig(), named_groups=named)
+    division = job.division
+    sides = [{row // 5 for row in rows.tolist()} for rows in (division.train, division.validation)]
+    sides.append({row // 5 for row in division.test.tolist()})
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 60
+    assert job.start().weight.shape[0] == 3
+    assert job.identity("") != make_job(data).identity("")

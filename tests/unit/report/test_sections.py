@@ -79,3 +79,11 @@ def test_the_forecast_is_on_the_terminal():
     (line,) = summaries(results)
     assert "+2.1 percentage points" in line
     assert "(-1.0 to +5.0)" in line
+
+
+def test_every_target_that_no_threshold_reaches_is_named():
+    missed = {"reached": False, "bound": 0.93, "threshold": 0.9, "share": 0.1}
+    points = [missed | {"target": target} for target in (0.95, 0.98, 0.99)]
+    line = sections.about_thresholds({"points": points})
+    assert "95 %, 98 % and 99 % are not reached, 93 % at most" in line
+    assert "99 % is not reached" in sections.about_thresholds({"points": points[2:]})

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from headstart.core.costs import Costs
 from headstart.core.errors import one_line
-from headstart.core.group_answers import Pool
 from headstart.core.records import FeatureSet
 from headstart.core.remarks import remark
 from headstart.core.results import (
@@ -31,6 +30,7 @@ from headstart.evaluation import (
     conformal,
     duplicates,
     expected_cost,
+    group_answers,
     label_errors,
     learning_curve,
     operating_points,
@@ -282,15 +282,8 @@ class _Judged:
 
     def pooled(self, grouping: Grouping) -> _Judged:
         """Return the answers for groups of the images; without those of several labels."""
-        own = grouping.first(self.true)
-        kept = ~grouping.mark(self.true != own[grouping.codes])
-        k = self.probabilities.shape[1]
-        chosen = np.eye(k, dtype=bool)[self.probabilities.argmax(axis=1)]
-        pool = Pool.of(self.probabilities, chosen, grouping.codes)
-        probabilities = pool.probabilities(grouping.answer)
-        # The mean decides among equal votes.
-        probabilities[np.arange(len(own)), pool.classes(grouping.answer)] += 1e-9
-        return _Judged(own[kept], probabilities[kept], grouping.first(self.group)[kept])
+        kept, true, probabilities = group_answers.pooled(grouping, self.true, self.probabilities)
+        return _Judged(true, probabilities, grouping.first(self.group)[kept])
 
 
 def decide(

@@ -120,7 +120,9 @@ def about_thresholds(operating: Mapping[str, Any], option: str = "--at") -> str:
     if missed:
         text += "; " if text else f"{subject} by confidence: "
         best = max(point["bound"] for point in missed)
-        text += f"{_percent(missed[0]['target'])} is not reached, {_percent(best)} at most"
+        *others, last = [_percent(point["target"]) for point in missed]
+        names = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+        text += f"{names} not reached, {_percent(best)} at most"
     return text
 
 
