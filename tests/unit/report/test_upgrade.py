@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from headstart.core.label_results import LabelComparison
 from headstart.core.results import Comparison
 from headstart.report import write_plots, write_report
 from headstart.report.schema import schema
@@ -53,6 +54,13 @@ def test_warnings_of_former_results_are_remarks_without_a_code():
     results: Any = upgrade(former())
     assert [warning["text"] for warning in results["warnings"]] == former()["warnings"]
     assert {warning["code"] for warning in results["warnings"]} == {""}
+
+
+def test_warnings_of_several_labels_are_remarks_too():
+    results: Any = upgrade({"schema": 1, "target": "multi-label", "warnings": ["a"]})
+    assert results["schema"] == LabelComparison.SCHEMA
+    assert results["warnings"] == [{"topic": "", "text": "a", "code": ""}]
+    assert upgrade(results) is results
 
 
 def test_an_upgrade_keeps_every_figure():
